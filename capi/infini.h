@@ -1,0 +1,643 @@
+/*
+ * infini - Infini-attention language models on ordinary processors
+ *
+ * An Infini-attention model reads a stream of any length in fixed memory: it looks closely at the segment
+ * that it is reading and keeps everything before it in a compressive memory of constant size. This library
+ * opens such models (and plain ones) from GGUF files, feeds them tokens or text, and generates.
+ *
+ *
+ * FIVE IDEAS
+ *
+ *   model    configuration, weights, tokenizer; immutable once open; shared by any number of sessions
+ *   session  one stream through a model: its memory, the open segment, the sampler
+ *   options  values by name ("threads", "temperature", ...) with a table that documents and checks them
+ *   tokens   int32_t numbers below the model's vocabulary
+ *   bytes    text is UTF-8 with a length; paths are UTF-8 too
+ *
+ *
+ * A PROGRAM
+ *
+ *     #include <infini/infini.h>
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *
+ *     static int show(void *user_data, const char *text, size_t text_size) {
+ *       (void)user_data;
+ *       return fwrite(text, 1, text_size, stdout) != text_size;
+ *     }
+ *
+ *     int main(int argc, char **argv) {
+ *       const char *prompt = "Once upon a time";
+ *       infini_model *model = NULL;
+ *       infini_session *session = NULL;
+ *       int failed = argc < 2 || infini_model_open(argv[1], NULL, NULL, &model) != INFINI_OK ||
+ *                    infini_session_create(model, NULL, &session) != INFINI_OK ||
+ *                    infini_session_feed_text(session, prompt, strlen(prompt), NULL) != INFINI_OK ||
+ *                    infini_session_generate(session, show, NULL, NULL) != INFINI_OK;
+ *       if (failed) fprintf(stderr, "%s\n", argc < 2 ? "usage: program MODEL" : infini_last_error());
+ *       infini_session_free(session);
+ *       infini_model_free(model);
+ *       return failed;
+ *     }
+ *
+ *
+ * WAYS TO USE IT
+ *
+ *   Read and write text   infini_session_feed_text, infini_session_generate (callback) or
+ *                         infini_session_next_text (pull)
+ *   Chat                  infini_model_apply_chat, feed the result with option "special" set to 1, generate,
+ *                         feed infini_model_chat_turn_end
+ *   Long inputs           infini_text_stream cuts files, pipes and request bodies into pieces that
+ *                         infini_session_feed_text takes one by one
+ *   Evaluate              infini_session_score, infini_session_score_text, infini_session_feed_logits
+ *   Your own sampler      infini_session_logits, choose a token, infini_session_feed
+ *   Embed                 infini_session_feed_text, infini_session_embedding
+ *   Branch                infini_session_fork
+ *   Keep a memory         infini_session_save, infini_session_restore, infini_snapshot_inspect
+ *   Go back               option "checkpoints", infini_session_rewind
+ *   Serve many            infini_batch_add, infini_batch_next
+ *
+ *
+ * RULES THAT HOLD FOR EVERY FUNCTION
+ *
+ *   Status     A function that can fail returns infini_status. What failed, where, and what to do about it is in
+ *              infini_last_error(). A failed call leaves its objects as they were unless its comment says more.
+ *              Three statuses may come from any function and are not repeated below:
+ *              INVALID_ARGUMENT  a handle or another pointer that must not be NULL is NULL
+ *              OUT_OF_MEMORY     memory could not be allocated
+ *              INTERNAL          a fault of the library; please report it
+ *   Handles    infini_X_free accepts NULL. Objects may be freed in any order: a session keeps its model alive.
+ *              Out-parameters that receive a handle are set to NULL on failure. Nothing need be done at exit.
+ *   Options    An options handle is only read, and copied, by the function that it is given to; NULL stands for
+ *              an empty one, which leaves every option at its default.
+ *   Buffers    Belong to the caller. (T *buffer, size_t capacity, size_t *size): up to `capacity` elements are
+ *              written and *size is set to their number. With buffer NULL and capacity 0 nothing is written
+ *              and *size says how many there are: OK. If capacity is less than that, nothing is written, *size
+ *              is set, and the status is BUFFER_TOO_SMALL. `size` may be NULL where it is not wanted. Behind a
+ *              text a zero byte is written where there is room for it; *size does not count it.
+ *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
+ *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
+ *   Threads    A model, once open, may be used by any number of threads at once. A session, an options handle and
+ *              a text stream belong to one thread at a time. A task, and infini_session_cancel, may be used from
+ *              any thread at any time until the handle is freed. Free a handle only when no call uses it.
+ *              "Any thread" below means: with this handle and no lock.
+ *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
+ *              A callback may use other handles, the task and infini_session_cancel, but no other function of the
+ *              session or text stream that is calling it. It must return: no longjmp, no C++ exception.
+ *   Manners    The library never prints, exits, aborts, installs a signal handler, or changes the locale or the
+ *              caller's OpenMP settings. Outside of a call it uses no processor time.
+ */
+#ifndef INFINI_H
+#define INFINI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define INFINI_API __attribute__((visibility("default")))
+#else
+#define INFINI_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct infini_model infini_model;
+typedef struct infini_session infini_session;
+typedef struct infini_options infini_options;
+typedef struct infini_task infini_task;
+typedef struct infini_text_stream infini_text_stream;
+typedef struct infini_batch infini_batch;
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 1. Status and version
+ */
+
+/* What a call came to. The values are fixed for ever; new ones may appear, so treat an unknown one as an error. */
+typedef enum infini_status {
+  INFINI_OK = 0,                  /* success */
+  INFINI_END = 1,                 /* nothing more comes: generation ended, a queue is empty; not an error */
+  INFINI_INVALID_ARGUMENT = 100,  /* an argument is NULL, out of range or not what it should be */
+  INFINI_UNKNOWN_OPTION = 101,    /* no option has that name */
+  INFINI_BUFFER_TOO_SMALL = 102,  /* the caller's buffer is smaller than the size that was returned */
+  INFINI_IO = 200,                /* a file could not be opened, read, written or replaced */
+  INFINI_NO_SPACE = 201,          /* the disk or the file-size limit is full */
+  INFINI_FORMAT = 300,            /* a file is damaged or is not what it claims to be */
+  INFINI_TRUNCATED = 301,         /* a file ends before its contents do */
+  INFINI_MODEL_MISMATCH = 400,    /* a snapshot belongs to another model */
+  INFINI_VERSION = 500,           /* a file was written by a newer version */
+  INFINI_CHECKSUM = 600,          /* a checksum does not match: the file was changed or damaged */
+  INFINI_OUT_OF_MEMORY = 700,     /* memory could not be allocated */
+  INFINI_CANCELLED = 800,         /* the call was cancelled; what was done so far is kept */
+  INFINI_STATE = 900,             /* the call does not fit the state of the object */
+  INFINI_UNSUPPORTED = 1000,      /* valid, but not something this version can do */
+  INFINI_INTERNAL = 1100          /* a fault of the library itself; please report it */
+} infini_status;
+
+/* "OK", "INVALID_ARGUMENT", ...; "UNKNOWN" for a number that is no status. The text lives for ever. Any thread. */
+INFINI_API const char *infini_status_name(int status);
+
+/* One line that says what the status means. The text lives for ever. Any thread. */
+INFINI_API const char *infini_status_text(int status);
+
+/* The message of this thread's last call that failed, in English, UTF-8, without a line end; "" if none has.
+   Calls that succeed, and END, leave it alone. The text belongs to the library and is valid until this thread's
+   next failing call. Never NULL. */
+INFINI_API const char *infini_last_error(void);
+
+/* The library's version, "MAJOR.MINOR.PATCH". The text lives for ever. Any thread. */
+INFINI_API const char *infini_version(void);
+
+/* The version of the binary interface that this header describes: the N of libinfini.so.N. A program may compare
+   it with infini_abi_version(), the library's own, and should refuse to go on where they differ. */
+#define INFINI_ABI_VERSION 0
+INFINI_API int infini_abi_version(void);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 2. Options: one thread at a time
+ */
+
+/* Writes the table of all options as JSON, a list in documented order of
+     {"name", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
+   where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
+   strings that must be one of them. Any thread. */
+INFINI_API infini_status infini_options_describe(char *buffer, size_t capacity, size_t *size);
+
+/* Makes an empty set of options. The caller frees it. */
+INFINI_API infini_status infini_options_new(infini_options **options);
+INFINI_API void infini_options_free(infini_options *options);
+
+/* Sets an option by name. set_int also sets options of type double; for "stop" and "logit_bias", which have a
+   little syntax of their own, see infini_options_describe.
+   UNKNOWN_OPTION    no option has that name; the message lists all that there are
+   INVALID_ARGUMENT  the option has another type, or the value is not allowed; the message says what is
+   Some values can be checked only with a model; then the function that takes the options refuses them. */
+INFINI_API infini_status infini_options_set_int(infini_options *options, const char *name, int64_t value);
+INFINI_API infini_status infini_options_set_double(infini_options *options, const char *name, double value);
+INFINI_API infini_status infini_options_set_string(infini_options *options, const char *name, const char *value);
+
+/* The value that was set, or the default.
+   UNKNOWN_OPTION    no option has that name
+   INVALID_ARGUMENT  the option has another type
+   BUFFER_TOO_SMALL  get_string: see Buffers above */
+INFINI_API infini_status infini_options_get_int(const infini_options *options, const char *name, int64_t *value);
+INFINI_API infini_status infini_options_get_double(const infini_options *options, const char *name, double *value);
+INFINI_API infini_status infini_options_get_string(const infini_options *options, const char *name,
+                                                   char *buffer, size_t capacity, size_t *size);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 3. Models: opening and creating
+ */
+
+/* Opens a GGUF file and packs its weights for this processor (options "compute", "gemm", "threads", "memory",
+   "update", "segment", "carry", "sinks"). The file stays mapped while the model lives: replace it, do not
+   overwrite it. `task` (may be NULL) shows progress, stage "open", in layers, and can cancel. The caller frees
+   the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
+   IO                the file cannot be opened or read
+   FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
+   VERSION           the file's format is newer than this library
+   UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are
+   INVALID_ARGUMENT  an option does not fit the model
+   CANCELLED         there is no model */
+INFINI_API infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
+                                           infini_model **model);
+
+/* Makes a model with random weights. `config_json` (NULL: all defaults) is a JSON object of
+
+     "layers" 4, "width" 256, "heads" 4, "kv_heads" 4, "head_size" 0 (0: width / heads), "hidden" 704,
+     "vocabulary" 256, "context" 2048, "tied" false (true: the output layer is the embedding),
+     "rope_base" 10000, "norm_epsilon" 1e-5,
+     "segment" 64, "carry" 0, "sinks" 0 (tokens), "update" "delta" ("linear"), "first_segment" "gated" ("ungated"),
+     "epsilon" 1e-6, "gate" 0 (beta of every head, its weight is sigmoid(beta); "-inf": shut),
+     "seed" 0 (the same seed gives the same weights),
+     "tokenizer" "" (path of a GGUF file whose tokenizer, and so vocabulary, the model takes over; "": tokens only)
+
+   where each key may be left out; the values above are the defaults. `options` as in infini_model_open.
+   INVALID_ARGUMENT  the JSON has an error, an unknown key or a value that is not allowed; the message says which
+   IO, FORMAT, ...   of the tokenizer's file, as in infini_model_open */
+INFINI_API infini_status infini_model_create(const char *config_json, const infini_options *options,
+                                             infini_model **model);
+
+/* Writes the model as a GGUF file that infini_model_open, and every other GGUF reader, opens: the numbers of the
+   file it came from, unchanged. The file is replaced whole or not at all. `task` (may be NULL): stage "save"; a
+   cancel counts until writing begins. Any thread.
+   IO, NO_SPACE  the file cannot be written; what was there before is still there
+   CANCELLED     nothing was written */
+INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
+
+/* Lets the model go. Its memory is freed when its last session is freed too. */
+INFINI_API void infini_model_free(infini_model *model);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 4. Sessions: reading and writing. One thread at a time
+ */
+
+/* Starts an empty stream through the model. Options of a session: "threads", "block", "deterministic", those of
+   generation ("max_tokens", "temperature", "seed", "stop", ...) and "special". The caller frees the session.
+   STATE             the model is a tokenizer alone
+   INVALID_ARGUMENT  "logit_bias" names a token that is not in the vocabulary */
+INFINI_API infini_status infini_session_create(const infini_model *model, const infini_options *options,
+                                               infini_session **session);
+INFINI_API void infini_session_free(infini_session *session);
+
+/* Changes options of a session: those that are set in `options` replace what was, the rest stays. Setting "seed"
+   restarts the random generator; not setting it lets it go on.
+   INVALID_ARGUMENT  as in infini_session_create; nothing has changed */
+INFINI_API infini_status infini_session_set_options(infini_session *session, const infini_options *options);
+
+/* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
+   not matter. `task` (may be NULL): stage "feed", in tokens.
+   INVALID_ARGUMENT  a token is not in the vocabulary; none was read
+   CANCELLED         the tokens before were read, as infini_session_position and infini_task_done tell; the session
+                     may go on from there
+   STATE             an earlier OUT_OF_MEMORY or INTERNAL error struck in the middle of a block; reset the session */
+INFINI_API infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens,
+                                             infini_task *task);
+
+/* Tokenizes a text by itself and reads its tokens. Only at position 0 does it get what begins a text (BOS token,
+   space prefix) where the model wants that. Control tokens are parsed from it only with option "special"; never
+   set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream.
+   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset of the byte; nothing was read
+   STATE             the model has no tokenizer; or as in infini_session_feed
+   CANCELLED         as in infini_session_feed */
+INFINI_API infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size,
+                                                  infini_task *task);
+
+/* Receives generated text: whole UTF-8 characters, not ended by a zero byte, valid during the call. Returns 0 to
+   go on, anything else to stop. */
+typedef int (*infini_text_callback)(void *user_data, const char *text, size_t text_size);
+
+/* Generates until the run ends (end token, stop string, or option "max_tokens"), and passes the text on as it comes.
+   Starts a new run if the last one has ended, else goes on with it. `task` (may be NULL): stage "generate", in
+   tokens; total is "max_tokens", or 0 without a limit.
+   OK         the run ended; infini_session_stop_reason tells why
+   CANCELLED  by the callback, the task or infini_session_cancel; another call goes on with the run
+   STATE      nothing was fed yet, or the model has no tokenizer (see infini_session_next) */
+INFINI_API infini_status infini_session_generate(infini_session *session, infini_text_callback callback,
+                                                 void *user_data, infini_task *task);
+
+/* The same, pulled: generates until at least one whole character is ready, and gives that text. What may be the
+   beginning of a stop string is held back. A text that did not fit the buffer, or that was only asked for its
+   size, comes with the next call.
+   OK                text (never empty)
+   END               the run has ended and everything was given: *size is 0. The next call starts a new run
+   BUFFER_TOO_SMALL  see Buffers above
+   CANCELLED         by infini_session_cancel; another call goes on
+   STATE             as in infini_session_generate */
+INFINI_API infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity,
+                                                  size_t *size);
+
+/* Samples a token from the last logits, feeds it at once, and gives it, so that the session always holds what was
+   returned. An end token ends the run and is not fed; a stop string ends it too, and its tokens stay. Nothing is
+   allocated once the session is warm. `token` may be NULL.
+   OK         a token
+   END        the run has ended; *token is -1. The next call starts a new run
+   CANCELLED  by infini_session_cancel; another call goes on
+   STATE      there are no logits yet: nothing was fed since the session was created or reset */
+INFINI_API infini_status infini_session_next(infini_session *session, int32_t *token);
+
+/* Begins a new run of generation before the last one has ended: "max_tokens" and stop strings count from here, text
+   that was held back is dropped. A new run begins by itself after an END. */
+INFINI_API infini_status infini_session_start_generation(infini_session *session);
+
+/* Why the run has ended, as text: "none" (it has not), "end_token", "stop_string" or "max_tokens". */
+INFINI_API infini_status infini_session_stop_reason(const infini_session *session,
+                                                    char *buffer, size_t capacity, size_t *size);
+
+/* Cancels the running call of this session, or, if none runs, its next one. That call returns CANCELLED and uses
+   the cancel up. Any thread at any time. */
+INFINI_API infini_status infini_session_cancel(infini_session *session);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 5. Sessions: numbers out of the model. One thread at a time
+ */
+
+/* How many tokens the model knows: the length of a row of logits. Any thread. */
+INFINI_API infini_status infini_model_vocabulary(const infini_model *model, size_t *size);
+
+/* The length of an embedding. Any thread.
+   STATE  the model is a tokenizer alone */
+INFINI_API infini_status infini_model_width(const infini_model *model, size_t *size);
+
+/* Copies the logits after the last token: float32 [vocabulary], natural units, before any option of the sampler.
+   STATE             nothing was fed since the session was created or reset
+   BUFFER_TOO_SMALL  n_logits is less than the vocabulary; nothing was written */
+INFINI_API infini_status infini_session_logits(infini_session *session, float *logits, size_t n_logits);
+
+/* Copies the last layer's normed output for the last token: float32 [width].
+   STATE             nothing was fed since the session was created or reset
+   BUFFER_TOO_SMALL  n_embedding is less than the width; nothing was written */
+INFINI_API infini_status infini_session_embedding(infini_session *session, float *embedding, size_t n_embedding);
+
+/* Reads tokens, as infini_session_feed does, and gives the logits after each: float32 [n_tokens, vocabulary],
+   row by row.
+   BUFFER_TOO_SMALL  n_logits is less than n_tokens * vocabulary; nothing was read
+   CANCELLED         rows of the tokens that were read are valid; else as infini_session_feed */
+INFINI_API infini_status infini_session_feed_logits(infini_session *session, const int32_t *tokens, size_t n_tokens,
+                                                    infini_task *task, float *logits, size_t n_logits);
+
+/* Reads tokens, as infini_session_feed does, and gives for each its negative log-likelihood, -ln p(token | everything
+   before it), in nats: float32 [n_tokens]. The first is NaN where nothing was fed before.
+   BUFFER_TOO_SMALL  n_nll is less than n_tokens; nothing was read
+   CANCELLED         values of the tokens that were read are valid; else as infini_session_feed */
+INFINI_API infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens,
+                                              infini_task *task, float *nll, size_t n_nll);
+
+/* Reads a text, as infini_session_feed_text does, and gives the sum of the negative log-likelihoods of its tokens, in
+   nats, and how many tokens were scored (all but a first one with nothing before it). Perplexity is
+   exp(nll / n_scored). Each out-parameter may be NULL.
+   CANCELLED  both cover the tokens that were read; else as infini_session_feed_text */
+INFINI_API infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size,
+                                                   infini_task *task, double *nll, int64_t *n_scored);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 6. Sessions: the stream and its memory. One thread at a time
+ */
+
+/* Closes the open segment: folds it into the memory, though it is not full. Nothing happens if it is empty. The last
+   logits stay. Costs quality if done often: local attention starts anew after it.
+   STATE  as in infini_session_feed */
+INFINI_API infini_status infini_session_close_segment(infini_session *session);
+
+/* Empties the session: memory, window, logits, text held back. Options and random generator stay. */
+INFINI_API infini_status infini_session_reset(infini_session *session);
+
+/* A second session that goes on exactly as this one would, bit for bit, at the cost of a copy of its state
+   ("state_bytes"). Both may then run on different threads. The caller frees it. */
+INFINI_API infini_status infini_session_fork(const infini_session *session, infini_session **fork);
+
+/* Tokens read since the stream began, generated ones included. */
+INFINI_API infini_status infini_session_position(const infini_session *session, int64_t *position);
+
+/* Tokens in the open segment: at most the model's segment length less one. */
+INFINI_API infini_status infini_session_segment_position(const infini_session *session, int64_t *position);
+
+/* Tokens that were folded into the memory. */
+INFINI_API infini_status infini_session_memory_tokens(const infini_session *session, int64_t *tokens);
+
+/* All numbers of a session as a JSON object:
+     "position", "segment_position", "memory_tokens" (tokens),
+     "state_bytes" (what a copy costs; bounded, however long the stream),
+     "workspace_bytes" (buffers of the last block), "session_bytes" (both),
+     "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason", "options" (an object of those that were set) */
+INFINI_API infini_status infini_session_info_json(const infini_session *session,
+                                                  char *buffer, size_t capacity, size_t *size);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 7. Snapshots, going back, batches. One thread at a time
+ */
+
+/* Saves a session. memory_only 0: everything that it needs to go on exactly as if it had never stopped; 1: the memory
+   alone, as it would be after closing the open segment, which stays open here. `name` and `note` (may be NULL) are kept
+   in the snapshot and shown by infini_snapshot_inspect; they are the caller's. Option "compress" of the session is
+   Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile. `task` (may be NULL): stage
+   "save", in bytes.
+   IO, NO_SPACE  the file cannot be written; what was there before is still there
+   CANCELLED     as IO
+   STATE         as in infini_session_feed */
+INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int memory_only,
+                                             const char *name, const char *note, infini_task *task);
+
+/* The same into a buffer of bytes.
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int memory_only, const char *name,
+                                                    const char *note, void *buffer, size_t capacity, size_t *size);
+
+/* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
+   follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
+   equal within rounding. Options of generation that this session was not given come from the snapshot. A memory alone
+   keeps the position; the local view starts empty, and there are no logits until something is fed. `task` (may be NULL)
+   can cancel before it begins.
+   MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or to other options of the model
+   VERSION           it was written by a newer version of the library
+   CHECKSUM, FORMAT, TRUNCATED  it was damaged; the message says where
+   IO                the file cannot be read */
+INFINI_API infini_status infini_session_restore(infini_session *session, const char *path, infini_task *task);
+INFINI_API infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size);
+
+/* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
+   "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position", "memory_tokens", ...},
+   "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
+   "options", "generation", "checkpoints". verify 1: every section's checksum is compared too. Any thread.
+   VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer, size_t capacity,
+                                                 size_t *size);
+INFINI_API infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, char *buffer,
+                                                        size_t capacity, size_t *size);
+
+/* Goes back to an earlier position of the stream, between infini_session_rewind_limit and the present one: inside the
+   open segment by cutting it, before it by returning to the last kept segment boundary before the position and reading
+   the tokens after it again. Option "checkpoints" says how many boundaries are kept ("boundaries" of
+   infini_session_info_json; the beginning of the stream is one), each at the cost of a copy of the memory and of carry
+   and sinks. The random generator and the penalties go back only with option "rewind_sampler". A new run of generation
+   begins.
+   STATE  the position is out of reach; the message says what is possible; nothing has changed */
+INFINI_API infini_status infini_session_rewind(infini_session *session, int64_t position);
+INFINI_API infini_status infini_session_rewind_limit(const infini_session *session, int64_t *position);
+
+/* A batch lets many sessions of one model advance in one call: their tokens go through the same matrix products, so that
+   the model's weights are read once for all. A session in a batch stays usable by itself, on the batch's thread. The
+   batch keeps its sessions alive; they and the batch may be freed in any order. */
+INFINI_API infini_status infini_batch_new(const infini_model *model, infini_batch **batch);
+INFINI_API void infini_batch_free(infini_batch *batch);
+
+/* Adds a session as the last one of the batch, or takes it out.
+   INVALID_ARGUMENT  the session belongs to another model, is in the batch already, or (remove) is not in it */
+INFINI_API infini_status infini_batch_add(infini_batch *batch, infini_session *session);
+INFINI_API infini_status infini_batch_remove(infini_batch *batch, const infini_session *session);
+INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *size);
+
+/* One token for every session, as infini_session_next would give it: buffer [size of the batch], in the order in which
+   they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
+   the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they come
+   from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins.
+   OK                at least one session got a token
+   END               none did
+   BUFFER_TOO_SMALL  capacity is less than the size of the batch; nothing was done
+   STATE             a session has no logits; the message gives its number; nothing was done
+   CANCELLED         nothing was done */
+INFINI_API infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity);
+
+/* The text of a session's tokens since it was last asked for: whole characters, stop strings withheld, as from
+   infini_session_next_text; may be empty.
+   INVALID_ARGUMENT  index is not below the size of the batch
+   BUFFER_TOO_SMALL  see Buffers above; the text stays */
+INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, char *buffer, size_t capacity,
+                                           size_t *size);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 8. Text and tokens. Any thread
+ *
+ * All of these return STATE where the model has no tokenizer.
+ */
+
+/* Writes the tokens of a text. special 1: control tokens written in the text are parsed (user-defined ones always are);
+   start 1: the text begins a stream, so BOS and the space prefix are added where the model wants them. Neither *size
+   nor the tokens depend on anything but the arguments.
+   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset of the byte
+   BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
+INFINI_API infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size,
+                                               int special, int start, int32_t *buffer, size_t capacity, size_t *size);
+
+/* How many tokens infini_model_tokenize would give. */
+INFINI_API infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size,
+                                                  int special, int start, size_t *size);
+
+/* Writes the text of tokens. special 1: control tokens show as their names; start 1: the tokens begin a stream, so the
+   space prefix is taken off. The text may begin or end inside a UTF-8 character if the tokens do.
+   INVALID_ARGUMENT  a token is not in the vocabulary
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens,
+                                                 int special, int start, char *buffer, size_t capacity, size_t *size);
+
+/* Whether a token ends generation (end of text, turn or message), and whether it is a control token: 1 or 0.
+   INVALID_ARGUMENT  the token is not in the vocabulary */
+INFINI_API infini_status infini_model_token_is_end(const infini_model *model, int32_t token, int *answer);
+INFINI_API infini_status infini_model_token_is_control(const infini_model *model, int32_t token, int *answer);
+
+/* The tokens that begin and end a text, -1 where the model has none. */
+INFINI_API infini_status infini_model_bos(const infini_model *model, int32_t *token);
+INFINI_API infini_status infini_model_eos(const infini_model *model, int32_t *token);
+
+/* Writes messages as the model was trained to see them, by the chat template of its file. `messages_json` is a list of
+   {"role": "system" | "user" | "assistant", "content": "..."}. first 1: they begin the conversation, so that a default
+   system message is given where the template has one; reply 1: the text ends with the opening of the assistant's
+   turn. Read it with option "special" set to 1. It has the contents as they are: take care of users who write
+   control tokens.
+   INVALID_ARGUMENT  the JSON has an error, or a role is not known
+   UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first,
+                                                 int reply, char *buffer, size_t capacity, size_t *size);
+
+/* Writes what closes the assistant's turn: to be read after a generated reply, whose end token was not fed.
+   UNSUPPORTED, BUFFER_TOO_SMALL  as in infini_model_apply_chat */
+INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model,
+                                                    char *buffer, size_t capacity, size_t *size);
+
+/* A text stream cuts a long text, which may arrive in any pieces, into pieces that can be tokenized one by one: the
+   tokens are those of the whole, up to a token that spans two words. Pieces are 4 KiB to 64 KiB, the last one
+   aside, and depend on the text alone, not on how it arrives. So a file is read with
+
+     while ((n = fread(data, 1, sizeof data, file)) > 0) {
+       infini_text_stream_push(stream, data, n);
+       while (infini_text_stream_next(stream, piece, sizeof piece, &size) == INFINI_OK)  // piece: 64 KiB
+         infini_session_feed_text(session, piece, size, NULL);
+     }
+     infini_text_stream_finish(stream);
+     and the inner loop once more
+
+   One thread at a time. The caller frees the stream. */
+INFINI_API infini_status infini_text_stream_new(infini_text_stream **stream);
+INFINI_API void infini_text_stream_free(infini_text_stream *stream);
+
+/* Adds bytes of the text, which may end inside a character.
+   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset in the stream; nothing was added
+   STATE             the stream was finished */
+INFINI_API infini_status infini_text_stream_push(infini_text_stream *stream, const char *text, size_t text_size);
+
+/* Says that no more bytes come.
+   INVALID_ARGUMENT  the text ends inside a character */
+INFINI_API infini_status infini_text_stream_finish(infini_text_stream *stream);
+
+/* Gives the next piece. One that did not fit the buffer, or was only asked for its size, comes with the next call.
+   END               more bytes are needed or, after infini_text_stream_finish, everything was given; *size is 0
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_text_stream_next(infini_text_stream *stream,
+                                                 char *buffer, size_t capacity, size_t *size);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 9. What a model is. Any thread
+ */
+
+/* Writes one fact about the model as text. Names: those of infini_model_info_json; "fingerprint" (32 hexadecimal
+   digits that identify configuration, tokenizer and weights; reads the whole file when first asked for); and every
+   key of the model's file that holds a single value, such as "general.license".
+   INVALID_ARGUMENT  nothing has that name; the message lists the names
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_model_info(const infini_model *model, const char *name,
+                                           char *buffer, size_t capacity, size_t *size);
+
+/* Writes the facts as a JSON object:
+     "name", "tokenizer" ("llama", "gpt2"; null: none), "tokens" (of the tokenizer), "bos", "eos" (-1: none),
+     "chat_template" ("chatml", "llama2", ...; "unknown"; null: none), "vocabulary"
+   and, unless the model is a tokenizer alone,
+     "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
+     "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),
+     "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
+     "segment", "carry", "sinks", "window" (tokens), "update", "first_segment", "epsilon" */
+INFINI_API infini_status infini_model_info_json(const infini_model *model,
+                                                char *buffer, size_t capacity, size_t *size);
+
+/* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:
+     {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+   for "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", by the formulas of the
+   Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
+   Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
+   INVALID_ARGUMENT  tokens is negative, or too large to count bytes
+   STATE             the model is a tokenizer alone */
+INFINI_API infini_status infini_model_footprint(const infini_model *model, int64_t tokens,
+                                                char *buffer, size_t capacity, size_t *size);
+
+/* The same for the set-up of the paper's comparison (12 layers, 8 heads of 128, segments of 2048), at 4 bytes a value.
+   From 65,000 tokens on, Memorizing Transformers hold 115.7 times the values of Infini-attention.
+   INVALID_ARGUMENT  tokens is negative, or too large to count bytes */
+INFINI_API infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 10. Tasks: progress and cancelling. Any thread at any time
+ */
+
+/* A task watches and cancels a long call of another thread: pass it to the call, poll it from elsewhere. It may be used
+   for many calls, one at a time. The caller frees it after the call has returned. */
+INFINI_API infini_status infini_task_new(infini_task **task);
+INFINI_API void infini_task_free(infini_task *task);
+
+/* Cancels the call that runs with this task or, if none does, the next one. That call returns CANCELLED and uses the
+   cancel up. Calls look for it between blocks, layers or tokens. */
+INFINI_API infini_status infini_task_cancel(infini_task *task);
+
+/* How far the call that runs, or the last one that ran, has come: in layers, tokens or bytes, see its comment.
+   A total of 0 is not known. */
+INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
+INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
+
+/* What that call does, as text: "idle", "open", "feed", "generate", "save". */
+INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
+
+/* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */
+typedef int (*infini_progress_callback)(void *user_data, const char *stage, int64_t done, int64_t total);
+
+/* Has every call with this task report its progress to `callback` (NULL: to none). Set it while no call runs. */
+INFINI_API infini_status infini_task_set_progress(infini_task *task, infini_progress_callback callback,
+                                                  void *user_data);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 11. The log. Any thread
+ */
+
+/* The levels of log records. */
+#define INFINI_LOG_DEBUG 0
+#define INFINI_LOG_INFO 1
+#define INFINI_LOG_WARNING 2
+
+/* Hears of log records, on any thread that is inside a call, one at a time. It must not call the library. The message
+   is UTF-8, without a line end, and valid during the call. */
+typedef void (*infini_log_callback)(void *user_data, int level, const char *message);
+
+/* Sends the log of the whole process to `callback`; NULL: to none. After the call the former one is not used again. */
+INFINI_API infini_status infini_log_set_callback(infini_log_callback callback, void *user_data);
+
+/* Takes the oldest record out of a queue of the newest 256, whether there is a callback or not. One that did not fit
+   the buffer, or was only asked for its size, comes with the next call. `level` may be NULL.
+   END               the queue is empty; *size is 0
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_log_next(int *level, char *buffer, size_t capacity, size_t *size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,365 @@
+// Models: opening, creating, text and tokens, facts.
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "footprint.h"
+#include "guard.h"
+#include "text/chat.h"
+
+using namespace infini;
+using namespace infini::capi;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
+const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
+
+std::string dump(const Json &json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json parse(const char *json, const char *name) {
+  try {
+    return Json::parse(json);
+  } catch (const Json::exception &error) {
+    fail(Status::INVALID_ARGUMENT, name, ": ", error.what());
+  }
+}
+
+// The shortest decimal number that is this float: 1e-6 rather than 9.99999997475242708e-07.
+double tidy(float value) {
+  char digits[32];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  double result = value;
+  std::from_chars(digits, end, result);
+  return result;
+}
+
+// --- configuration of infini_model_create
+
+[[noreturn]] void refuse(const std::string &key, const Json &value, const char *expected) {
+  fail(Status::INVALID_ARGUMENT, "config_json: '", key, "' is ", dump(value), ", but must be ", expected);
+}
+
+void read(const std::string &key, const Json &value, int64_t &out) {
+  if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX))
+    refuse(key, value, "an integer");
+  out = value.get<int64_t>();
+}
+void read(const std::string &key, const Json &value, int &out) {
+  int64_t wide = 0;
+  read(key, value, wide);
+  if (wide < INT32_MIN || wide > INT32_MAX) refuse(key, value, "an integer of 32 bits");
+  out = static_cast<int>(wide);
+}
+void read(const std::string &key, const Json &value, double &out) {
+  if (key == "gate" && value == "-inf") return void(out = -std::numeric_limits<double>::infinity());
+  if (!value.is_number()) refuse(key, value, "a number");
+  out = value.get<double>();
+}
+void read(const std::string &key, const Json &value, bool &out) {
+  if (!value.is_boolean()) refuse(key, value, "true or false");
+  out = value.get<bool>();
+}
+void read(const std::string &key, const Json &value, std::string &out) {
+  if (!value.is_string()) refuse(key, value, "a text");
+  out = value.get<std::string>();
+}
+
+CreateConfig read_create_config(const char *text, std::string &tokenizer) {
+  CreateConfig c;
+  if (!text) return c;
+  const Json json = parse(text, "config_json");
+  if (!json.is_object()) fail(Status::INVALID_ARGUMENT, "config_json is not a JSON object");
+  using Reader = std::function<void(const std::string &, const Json &)>;
+  const auto into = [](auto &field) -> Reader {
+    return [&field](const auto &key, const Json &value) { read(key, value, field); };
+  };
+  const std::vector<std::pair<std::string, Reader>> readers = {
+      {"layers", into(c.layers)}, {"width", into(c.width)}, {"heads", into(c.heads)}, {"kv_heads", into(c.kv_heads)},
+      {"head_size", into(c.head_size)}, {"hidden", into(c.hidden)}, {"vocabulary", into(c.vocabulary)},
+      {"context", into(c.context)}, {"tied", into(c.tied)}, {"rope_base", into(c.rope_base)},
+      {"norm_epsilon", into(c.norm_epsilon)}, {"segment", into(c.segment)}, {"carry", into(c.carry)},
+      {"sinks", into(c.sinks)}, {"update", into(c.update)}, {"first_segment", into(c.first_segment)},
+      {"epsilon", into(c.epsilon)}, {"gate", into(c.gate)}, {"seed", into(c.seed)}, {"tokenizer", into(tokenizer)},
+  };
+  for (const auto &[key, value] : json.items()) {
+    const auto is_key = [&name = key](const auto &reader) { return reader.first == name; };
+    const auto found = std::find_if(readers.begin(), readers.end(), is_key);
+    if (found == readers.end()) {
+      std::string names;
+      for (const auto &[name, reader] : readers) names += (names.empty() ? "" : ", ") + name;
+      fail(Status::INVALID_ARGUMENT, "config_json: no key is named '", key, "'; the keys are: ", names);
+    }
+    found->second(key, value);
+  }
+  return c;
+}
+
+// --- facts
+
+const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
+const char *name_of(GemmLibrary library) {
+  return library == GemmLibrary::ONEDNN ? "onednn" : library == GemmLibrary::OPENBLAS ? "openblas" : "native";
+}
+
+Json tokenizer_facts(const Model &model) {
+  Json json = {{"name", model.gguf().get_string("general.name", "")}, {"tokenizer", nullptr}, {"tokens", 0},
+               {"bos", -1}, {"eos", -1}, {"chat_template", nullptr}, {"vocabulary", 0}};
+  if (!model.has_tokenizer()) return json;
+  const Tokenizer &tokenizer = model.tokenizer();
+  json["tokenizer"] = tokenizer.model();
+  json["tokens"] = json["vocabulary"] = tokenizer.size();
+  json["bos"] = tokenizer.bos();
+  json["eos"] = tokenizer.eos();
+  if (!tokenizer.chat_template().empty()) {
+    const std::string name = chat_template_name(tokenizer.chat_template());
+    json["chat_template"] = name.empty() ? "unknown" : name;
+  }
+  return json;
+}
+
+Json facts(const Model &model) {
+  Json json = tokenizer_facts(model);
+  if (!model.has_weights()) return json;
+  const Config &config = model.config();
+  const MemoryConfig &memory = config.memory;
+  int memory_heads = 0;
+  for (int layer = 0; layer < config.layers; ++layer)
+    for (int head = 0; head < config.kv_heads; ++head) memory_heads += config.has_memory(layer, head);
+  json.update(Json{
+      {"vocabulary", config.vocabulary},
+      {"architecture", config.architecture->name},
+      {"parameters", model.parameters()},
+      {"layers", config.layers},
+      {"width", config.width},
+      {"heads", config.heads},
+      {"kv_heads", config.kv_heads},
+      {"key_size", config.key_size},
+      {"value_size", config.value_size},
+      {"hidden", config.hidden},
+      {"context", config.context},
+      {"compute", name_of(model.weights().compute)},
+      {"gemm", name_of(model.weights().gemm.library())},
+      {"weight_bytes", model.weights().bytes()},
+      {"trained_memory", memory.trained},
+      {"memory_heads", memory_heads},
+      {"segment", memory.segment},
+      {"carry", memory.carry},
+      {"sinks", memory.sinks},
+      {"window", config.window()},
+      {"update", memory.update == UpdateRule::LINEAR ? "linear" : "delta"},
+      {"first_segment", memory.first_segment_gated ? "gated" : "ungated"},
+      {"epsilon", tidy(memory.epsilon)},
+  });
+  return json;
+}
+
+Json json_of(const GgufValue &value) {
+  return std::visit([](const auto &v) -> Json {
+    using T = std::decay_t<decltype(v)>;
+    if constexpr (std::is_same_v<T, GgufArray>)
+      fail(Status::INVALID_ARGUMENT, "the key holds an array of ", v.count, " values, not a single one");
+    else if constexpr (std::is_same_v<T, float>)
+      return tidy(v);
+    else
+      return v;
+  }, value);
+}
+
+std::string fact(const Model &model, const std::string &name) {
+  if (name == "fingerprint") return model.fingerprint();
+  const Json known = facts(model);
+  Json value;
+  if (known.contains(name)) {
+    value = known[name];
+  } else if (const GgufValue *found = model.gguf().find(name)) {
+    value = json_of(*found);
+  } else {
+    std::string names = "fingerprint";
+    for (const auto &item : known.items()) names += ", " + item.key();
+    fail(Status::INVALID_ARGUMENT, "the model has no fact named '", name, "'; there are: ", names,
+         ", and the keys of its file");
+  }
+  return value.is_string() ? value.get<std::string>() : dump(value);
+}
+
+Json footprint_json(const FootprintShape &shape, int64_t tokens) {
+  if (tokens < 0) fail(Status::INVALID_ARGUMENT, "tokens is ", tokens, ", but must not be negative");
+  const int64_t token_bytes = (shape.key_size + shape.value_size) * shape.heads * shape.layers * shape.value_bytes;
+  if (tokens > INT64_MAX / 2 / token_bytes)
+    fail(Status::INVALID_ARGUMENT, "tokens is ", tokens, ": too large to count bytes");
+  Json methods = Json::array();
+  for (const Footprint &f : footprints(shape, tokens))
+    methods.push_back({{"method", f.method}, {"values", f.values}, {"bytes", f.bytes}});
+  return {{"tokens", tokens}, {"methods", methods}};
+}
+
+// --- text
+
+// The text of the model's end token, which closes turns in some templates.
+std::string end_text(const Tokenizer &tokenizer) {
+  return tokenizer.eos() < 0 ? "" : tokenizer.piece(tokenizer.eos(), true);
+}
+
+const std::string &chat_template_of(const Tokenizer &tokenizer) {
+  if (tokenizer.chat_template().empty())
+    fail(Status::UNSUPPORTED,
+         "the model's file has no chat template; known are ChatML, Llama 2, Llama 3, Zephyr, Gemma");
+  return tokenizer.chat_template();
+}
+
+std::vector<ChatMessage> read_messages(const char *text) {
+  const Json json = parse(&need(text, "messages_json"), "messages_json");
+  if (!json.is_array()) fail(Status::INVALID_ARGUMENT, "messages_json is not a JSON list");
+  std::vector<ChatMessage> messages;
+  for (const Json &message : json) {
+    const auto is_text = [&](const char *key) { return message.contains(key) && message[key].is_string(); };
+    if (!message.is_object() || message.size() != 2 || !is_text("role") || !is_text("content"))
+      fail(Status::INVALID_ARGUMENT, "messages_json: message ", messages.size(),
+           " is not {\"role\": text, \"content\": text}");
+    messages.push_back({message["role"], message["content"]});
+  }
+  return messages;
+}
+
+std::string detokenize(const Tokenizer &tokenizer, std::span<const int32_t> tokens, bool special, bool start) {
+  if (start) return tokenizer.decode(tokens, special);
+  std::string text;
+  for (const int32_t token : tokens) {
+    text += tokenizer.piece(token, special, start);
+    start = tokenizer.is_control(token);
+  }
+  return text;
+}
+
+}  // namespace
+
+extern "C" {
+
+infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
+                                infini_model **model) {
+  return give_handle(model, "model", [&] {
+    return infini_model{Model::open(&need(path, "path"), of(options), of(task))};
+  });
+}
+
+infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
+  return give_handle(model, "model", [&] {
+    std::string tokenizer;
+    const CreateConfig config = read_create_config(config_json, tokenizer);
+    return infini_model{Model::create(config, tokenizer, of(options))};
+  });
+}
+
+infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task) {
+  return guard([&] {
+    const Model &saved = model_of(model);
+    need(path, "path");
+    if (task) task->value.begin("save", 1);
+    if (task && task->value.take_cancel())
+      fail(Status::CANCELLED, "saving the model was cancelled; nothing was written");
+    saved.save(path);
+    if (task) task->value.advance_to(1);
+  });
+}
+
+void infini_model_free(infini_model *model) { delete model; }
+
+infini_status infini_model_vocabulary(const infini_model *model, size_t *size) {
+  return guard([&] {
+    const Model &m = model_of(model);
+    need(size, "size") = static_cast<size_t>(m.has_weights() ? m.config().vocabulary : m.tokenizer().size());
+  });
+}
+
+infini_status infini_model_width(const infini_model *model, size_t *size) {
+  return guard([&] { need(size, "size") = static_cast<size_t>(model_of(model).config().width); });
+}
+
+infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size, int special,
+                                    int start, int32_t *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const auto ids = tokenizer_of(model).encode(need_text(text, text_size), {special != 0, start != 0});
+    give(std::span(ids), buffer, capacity, size);
+  });
+}
+
+infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size, int special,
+                                       int start, size_t *size) {
+  return guard([&] {
+    const Tokenizer &tokenizer = tokenizer_of(model);
+    need(size, "size") = tokenizer.encode(need_text(text, text_size), {special != 0, start != 0}).size();
+  });
+}
+
+infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens, int special,
+                                      int start, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const auto ids = need_array(tokens, n_tokens, "tokens");
+    give_text(detokenize(tokenizer_of(model), ids, special != 0, start != 0), buffer, capacity, size);
+  });
+}
+
+infini_status infini_model_token_is_end(const infini_model *model, int32_t token, int *answer) {
+  return guard([&] { need(answer, "answer") = tokenizer_of(model).is_end(token); });
+}
+
+infini_status infini_model_token_is_control(const infini_model *model, int32_t token, int *answer) {
+  return guard([&] { need(answer, "answer") = tokenizer_of(model).is_control(token); });
+}
+
+infini_status infini_model_bos(const infini_model *model, int32_t *token) {
+  return guard([&] { need(token, "token") = tokenizer_of(model).bos(); });
+}
+
+infini_status infini_model_eos(const infini_model *model, int32_t *token) {
+  return guard([&] { need(token, "token") = tokenizer_of(model).eos(); });
+}
+
+infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first, int reply,
+                                      char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const Tokenizer &tokenizer = tokenizer_of(model);
+    const std::vector<ChatMessage> messages = read_messages(messages_json);
+    give_text(apply_chat_template(chat_template_of(tokenizer), messages, reply != 0, first != 0, end_text(tokenizer)),
+              buffer, capacity, size);
+  });
+}
+
+infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const Tokenizer &tokenizer = tokenizer_of(model);
+    give_text(chat_turn_end(chat_template_of(tokenizer), end_text(tokenizer)), buffer, capacity, size);
+  });
+}
+
+infini_status infini_model_info(const infini_model *model, const char *name, char *buffer, size_t capacity,
+                                size_t *size) {
+  return guard([&] { give_text(fact(model_of(model), &need(name, "name")), buffer, capacity, size); });
+}
+
+infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(dump(facts(model_of(model))), buffer, capacity, size); });
+}
+
+infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
+                                     size_t *size) {
+  return guard([&] {
+    const Config &c = model_of(model).config();
+    const FootprintShape shape = {c.layers, c.heads, c.kv_heads, c.key_size, c.value_size, c.width, c.memory.segment,
+                                  bytes_of(model->value->weights().compute)};
+    give_text(dump(footprint_json(shape, tokens)), buffer, capacity, size);
+  });
+}
+
+infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(dump(footprint_json(kPaperShape, tokens)), buffer, capacity, size); });
+}
+
+}  // extern "C"

@@ -1,0 +1,230 @@
+// Sessions.
+#include <cmath>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "guard.h"
+
+using namespace infini;
+using namespace infini::capi;
+
+namespace {
+
+Session &session_of(infini_session *session) { return *need(session, "session").value; }
+const Session &session_of(const infini_session *session) { return *need(session, "session").value; }
+
+void check_all_read(size_t read, size_t total) {
+  if (read < total)
+    fail(Status::CANCELLED, "cancelled after ", read, " of ", total, " tokens; the session may go on from there");
+}
+
+std::vector<int32_t> encode(const infini_session &session, std::string_view text) {
+  const bool special = session.options.get_int("special") != 0;
+  return session.value->model().tokenizer().encode(text, {special, session.value->position() == 0});
+}
+
+void check_room(const char *name, size_t given, size_t rows, size_t columns) {
+  if (columns > 0 && given / columns >= rows) return;
+  fail(Status::BUFFER_TOO_SMALL, name, " is ", given, ", but ", rows, " x ", columns, " floats are needed");
+}
+
+// Copies one row out. Whether there is one is asked before its room.
+void give_row(std::span<const float> row, float *out, size_t size, const char *name, const char *size_name) {
+  check_room(size_name, size, 1, row.size());
+  std::copy(row.begin(), row.end(), need_array(out, size, name).begin());
+}
+
+nlohmann::ordered_json options_json(const Options &options) {
+  auto json = nlohmann::ordered_json::object();
+  for (const OptionSpec &spec : option_table()) {
+    if (!options.is_set(spec.name)) continue;
+    switch (spec.standard.index()) {
+      case 0: json[spec.name] = options.get_int(spec.name); break;
+      case 1: json[spec.name] = options.get_double(spec.name); break;
+      default: json[spec.name] = options.get_string(spec.name);
+    }
+  }
+  return json;
+}
+
+}  // namespace
+
+extern "C" {
+
+infini_status infini_session_create(const infini_model *model, const infini_options *options,
+                                    infini_session **session) {
+  return give_handle(session, "session", [&] {
+    const Options given = of(options);
+    return infini_session{std::make_shared<Session>(need(model, "model").value, given), given};
+  });
+}
+
+void infini_session_free(infini_session *session) { delete session; }
+
+infini_status infini_session_set_options(infini_session *session, const infini_options *options) {
+  return guard([&] {
+    const Options given = of(options);
+    Options merged = need(session, "session").options;
+    merged.merge(given);
+    session->value->set_options(given);
+    session->options = std::move(merged);
+  });
+}
+
+infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task) {
+  return guard([&] {
+    const auto ids = need_array(tokens, n_tokens, "tokens");
+    check_all_read(session_of(session).feed(ids, of(task)), ids.size());
+  });
+}
+
+infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size, infini_task *task) {
+  return guard([&] {
+    const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
+    check_all_read(session->value->feed(ids, of(task)), ids.size());
+  });
+}
+
+infini_status infini_session_generate(infini_session *session, infini_text_callback callback, void *user_data,
+                                      infini_task *task) {
+  return guard([&] {
+    Session &stream = session_of(session);
+    need(callback, "callback");
+    const auto give = [&](const std::string &text) {
+      if (callback(user_data, text.data(), text.size()) != 0)
+        fail(Status::CANCELLED, "the callback stopped generation; another call goes on");
+    };
+    const int64_t begin = stream.position();
+    if (task) task->value.begin("generate", std::max<int64_t>(0, session->options.get_int("max_tokens")));
+    while (const auto text = stream.next_text(of(task))) {
+      if (task) task->value.advance_to(stream.position() - begin);
+      give(*text);
+    }
+  });
+}
+
+infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    Session &stream = session_of(session);
+    need_array(buffer, capacity, "buffer");
+    const std::string *text = stream.ready_text();
+    if (give_text(text ? *text : "", buffer, capacity, size) && text) stream.drop_text();
+    return text ? INFINI_OK : INFINI_END;
+  });
+}
+
+infini_status infini_session_next(infini_session *session, int32_t *token) {
+  return guard([&] {
+    const auto sampled = session_of(session).next();
+    if (token) *token = sampled.value_or(-1);
+    return sampled ? INFINI_OK : INFINI_END;
+  });
+}
+
+infini_status infini_session_start_generation(infini_session *session) {
+  return guard([&] {
+    session_of(session).start_generation();
+  });
+}
+
+infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(session_of(session).stop_reason(), buffer, capacity, size); });
+}
+
+infini_status infini_session_cancel(infini_session *session) {
+  return guard([&] { session_of(session).cancel(); });
+}
+
+infini_status infini_session_logits(infini_session *session, float *logits, size_t n_logits) {
+  return guard([&] { give_row(session_of(session).logits(), logits, n_logits, "logits", "n_logits"); });
+}
+
+infini_status infini_session_embedding(infini_session *session, float *embedding, size_t n_embedding) {
+  return guard([&] { give_row(session_of(session).embedding(), embedding, n_embedding, "embedding", "n_embedding"); });
+}
+
+infini_status infini_session_feed_logits(infini_session *session, const int32_t *tokens, size_t n_tokens,
+                                         infini_task *task, float *logits, size_t n_logits) {
+  return guard([&] {
+    Session &stream = session_of(session);
+    const auto ids = need_array(tokens, n_tokens, "tokens");
+    check_room("n_logits", n_logits, n_tokens, static_cast<size_t>(stream.model().config().vocabulary));
+    check_all_read(stream.feed_logits(ids, need_array(logits, n_logits, "logits").data(), of(task)), ids.size());
+  });
+}
+
+infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task,
+                                   float *nll, size_t n_nll) {
+  return guard([&] {
+    Session &stream = session_of(session);
+    const auto ids = need_array(tokens, n_tokens, "tokens");
+    check_room("n_nll", n_nll, n_tokens, 1);
+    check_all_read(stream.score(ids, need_array(nll, n_nll, "nll").data(), of(task)), ids.size());
+  });
+}
+
+infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size, infini_task *task,
+                                        double *nll, int64_t *n_scored) {
+  return guard([&] {
+    const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
+    std::vector<float> losses(ids.size());
+    const bool first_unknown = session->value->position() == 0;
+    const size_t read = session->value->score(ids, losses.data(), of(task));
+    const size_t begin = std::min<size_t>(first_unknown, read);
+    double sum = 0;
+    for (size_t i = begin; i < read; ++i) sum += losses[i];
+    if (nll) *nll = sum;
+    if (n_scored) *n_scored = static_cast<int64_t>(read - begin);
+    check_all_read(read, ids.size());
+  });
+}
+
+infini_status infini_session_close_segment(infini_session *session) {
+  return guard([&] { session_of(session).close_segment(); });
+}
+
+infini_status infini_session_reset(infini_session *session) {
+  return guard([&] {
+    session_of(session).reset();
+  });
+}
+
+infini_status infini_session_fork(const infini_session *session, infini_session **fork) {
+  return give_handle(fork, "fork", [&] {
+    return infini_session{session_of(session).fork(), session->options};
+  });
+}
+
+infini_status infini_session_position(const infini_session *session, int64_t *position) {
+  return guard([&] { need(position, "position") = session_of(session).position(); });
+}
+
+infini_status infini_session_segment_position(const infini_session *session, int64_t *position) {
+  return guard([&] { need(position, "position") = session_of(session).segment_position(); });
+}
+
+infini_status infini_session_memory_tokens(const infini_session *session, int64_t *tokens) {
+  return guard([&] { need(tokens, "tokens") = session_of(session).memory_tokens(); });
+}
+
+infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const Session &stream = session_of(session);
+    const nlohmann::ordered_json json = {
+        {"position", stream.position()},
+        {"segment_position", stream.segment_position()},
+        {"memory_tokens", stream.memory_tokens()},
+        {"state_bytes", stream.state_bytes()},
+        {"workspace_bytes", stream.workspace_bytes()},
+        {"session_bytes", stream.state_bytes() + stream.workspace_bytes()},
+        {"rewind_limit", stream.rewind_limit()},
+        {"boundaries", stream.boundaries()},
+        {"stop_reason", stream.stop_reason()},
+        {"options", options_json(session->options)},
+    };
+    give_text(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace), buffer, capacity, size);
+  });
+}
+
+}  // extern "C"

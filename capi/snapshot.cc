@@ -1,0 +1,101 @@
+// Snapshots, going back, batches.
+#include "guard.h"
+
+using namespace infini;
+using namespace infini::capi;
+
+namespace {
+
+Session::SnapshotKind kind_of(int memory_only) {
+  return memory_only ? Session::SnapshotKind::MEMORY : Session::SnapshotKind::SESSION;
+}
+Session::Labels labels_of(const char *name, const char *note) { return {name ? name : "", note ? note : ""}; }
+
+std::span<const std::byte> need_bytes(const void *data, size_t size) {
+  return need_array(static_cast<const std::byte *>(data), size, "data");
+}
+
+}  // namespace
+
+extern "C" {
+
+infini_status infini_session_save(const infini_session *session, const char *path, int memory_only, const char *name,
+                                  const char *note, infini_task *task) {
+  return guard([&] {
+    need(session, "session").value->save(&need(path, "path"), kind_of(memory_only), labels_of(name, note), of(task));
+  });
+}
+
+infini_status infini_session_save_buffer(const infini_session *session, int memory_only, const char *name,
+                                         const char *note, void *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const std::vector<std::byte> bytes = need(session, "session").value->save(kind_of(memory_only), labels_of(name, note));
+    give(std::span(bytes), static_cast<std::byte *>(buffer), capacity, size);
+  });
+}
+
+infini_status infini_session_restore(infini_session *session, const char *path, infini_task *task) {
+  return guard([&] { need(session, "session").value->restore(&need(path, "path"), of(task)); });
+}
+
+infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size) {
+  return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size)); });
+}
+
+infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(inspect_snapshot(&need(path, "path"), verify != 0), buffer, capacity, size); });
+}
+
+infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, char *buffer,
+                                             size_t capacity, size_t *size) {
+  return guard([&] { give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0), buffer, capacity, size); });
+}
+
+infini_status infini_session_rewind(infini_session *session, int64_t position) {
+  return guard([&] { need(session, "session").value->rewind(position); });
+}
+
+infini_status infini_session_rewind_limit(const infini_session *session, int64_t *position) {
+  return guard([&] { need(position, "position") = need(session, "session").value->rewind_limit(); });
+}
+
+infini_status infini_batch_new(const infini_model *model, infini_batch **batch) {
+  return give_handle(batch, "batch", [&] {
+    need(model, "model").value->config();  // a tokenizer alone has no sessions
+    return infini_batch{Batch(model->value)};
+  });
+}
+
+void infini_batch_free(infini_batch *batch) { delete batch; }
+
+infini_status infini_batch_add(infini_batch *batch, infini_session *session) {
+  return guard([&] { need(batch, "batch").value.add(need(session, "session").value); });
+}
+
+infini_status infini_batch_remove(infini_batch *batch, const infini_session *session) {
+  return guard([&] { need(batch, "batch").value.remove(need(session, "session").value.get()); });
+}
+
+infini_status infini_batch_size(const infini_batch *batch, size_t *size) {
+  return guard([&] { need(size, "size") = need(batch, "batch").value.size(); });
+}
+
+infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity) {
+  return guard([&] {
+    Batch &sessions = need(batch, "batch").value;
+    const auto tokens = need_array(buffer, capacity, "buffer");
+    if (capacity < sessions.size())
+      fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " tokens, but the batch has ", sessions.size(), " sessions");
+    return sessions.next(tokens, of(task)) > 0 ? INFINI_OK : INFINI_END;
+  });
+}
+
+infini_status infini_batch_text(infini_batch *batch, size_t index, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    Batch &sessions = need(batch, "batch").value;
+    need_array(buffer, capacity, "buffer");
+    if (give_text(sessions.ready_text(index), buffer, capacity, size)) sessions.drop_text(index);
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,303 @@
+#include "attention/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/parallel.h"
+#include "kernels/scalar.h"
+
+namespace infini {
+namespace {
+
+constexpr int64_t kTileRows = 192;  // queries (token and head of a group) that go through the products together
+constexpr int64_t kTileKeys = 256;  // keys: scores of a tile stay in the second-level cache
+constexpr int64_t kFoldTokens = 256;  // of a closing segment, widened to f32 together
+
+int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kTileRows / shape.group()); }
+
+}  // namespace
+
+LayerState::LayerState(const AttentionRules &rules, const float *gate_weight)
+    : window(rules.shape, [&] {
+        std::vector<bool> keeps(static_cast<size_t>(rules.shape.kv_heads));
+        for (int h = 0; h < rules.shape.heads; ++h)
+          if (gate_weight[h] != 0) keeps[static_cast<size_t>(h / rules.shape.group())] = true;
+        return keeps;
+      }()) {
+  memory.resize(static_cast<size_t>(rules.shape.kv_heads));
+  for (int h = 0; h < rules.shape.heads; ++h) {
+    Memory &m = memory[static_cast<size_t>(h / rules.shape.group())];
+    if (gate_weight[h] != 0 && !m) m = Memory(rules.shape.key_size, rules.shape.value_size);
+  }
+}
+
+LayerState LayerState::copy(const View &view) const {
+  std::vector<Memory> memories;
+  for (const Memory &m : memory) memories.push_back(m.copy());
+  return {window.copy(view), std::move(memories)};
+}
+
+// One call of attend(): a value for every name of the equations, and the tiles in which they are computed.
+class AttentionSpan {
+ public:
+  AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const View &view, QkvRows qkv,
+                int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
+                AttentionScratch &scratch, void *out, int64_t out_stride)
+      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(view), qkv_(qkv), tokens_(tokens),
+        cosine_(cosine), sine_(sine), gate_weight_(gate_weight), alone_(exact || tokens == 1), scratch_(scratch),
+        out_(out), out_stride_(out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
+
+  void run() {
+    const int64_t tiles = (tokens_ + tile_tokens(shape_) - 1) / tile_tokens(shape_);
+    const int64_t keys = view_.index_of(view_.position + tokens_ - 1) + 1;
+    const int64_t key_tiles = (keys + kTileKeys - 1) / kTileKeys;
+    const int64_t operations = tokens_ * shape_.heads * keys * (shape_.key_size + shape_.value_size);
+    if (tiles == 1 && key_tiles > 1 && thread_count() > 1 && shape_.kv_heads < 4 * thread_count()) {
+      divide_keys(key_tiles, operations);
+      return;
+    }
+    parallel_items(shape_.kv_heads * tiles, operations, [&](int64_t item) {
+      const Tile tile = make_tile(static_cast<int>(item / tiles), item % tiles);
+      turn_queries(tile);
+      for (int64_t first = 0; first < last_key(tile); first += kTileKeys) {
+        const bool alone = first == 0;
+        attend_keys(tile, first, alone ? tile.sums : tile.tile_sums, alone ? tile.a_dot : tile.tile_a_dot);
+        if (!alone) combine(tile, tile.tile_sums, tile.tile_a_dot);
+      }
+      mix_and_store(tile);
+    });
+  }
+
+  // Floats that a tile needs.
+  static int64_t scratch_size(const AttentionShape &shape) {
+    const int64_t rows = tile_tokens(shape) * shape.group(), value_stride = round_up(shape.value_size, kPanel);
+    const int64_t tile = rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5) + 16 * 16;
+    return std::max(tile, kFoldTokens * (shape.key_size + value_stride) + 16);
+  }
+
+ private:
+  // Queries of one KV head: rows are (token, head of the group).
+  struct Tile {
+    int kv_head;
+    int64_t first_token, tokens, rows;
+    float *q;                       // [rows][key_size], turned and scaled, of shape.type
+    float *sigma_q;                 // [rows][key_size]
+    float *scores;                  // [rows][kTileKeys]
+    float *p;                       // [rows][kTileKeys] of shape.type
+    float *a_dot, *tile_a_dot;      // [rows][value_stride]: not yet divided by the sum
+    SoftmaxPart *sums, *tile_sums;  // [rows]
+    float *a_mem;                   // [rows][value_stride]: numerator of (7)
+    float *denominator;             // [rows]
+  };
+
+  Tile make_tile(int kv_head, int64_t index) {
+    Tile tile;
+    tile.kv_head = kv_head;
+    tile.first_token = index * tile_tokens(shape_);
+    tile.tokens = std::min(tile_tokens(shape_), tokens_ - tile.first_token);
+    tile.rows = tile.tokens * shape_.group();
+    float *next = scratch_.of_thread(thread_index());
+    const auto take = [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); };
+    tile.q = take(tile.rows * shape_.key_size);
+    tile.sigma_q = take(tile.rows * shape_.key_size);
+    tile.scores = take(tile.rows * kTileKeys);
+    tile.p = take(tile.rows * kTileKeys);
+    tile.a_dot = take(tile.rows * value_stride_);
+    tile.tile_a_dot = take(tile.rows * value_stride_);
+    tile.sums = reinterpret_cast<SoftmaxPart *>(take(tile.rows * 2));
+    tile.tile_sums = reinterpret_cast<SoftmaxPart *>(take(tile.rows * 2));
+    tile.a_mem = take(tile.rows * value_stride_);
+    tile.denominator = take(tile.rows);
+    return tile;
+  }
+
+  int head_of(const Tile &tile, int64_t row) const {
+    return tile.kv_head * shape_.group() + static_cast<int>(row % shape_.group());
+  }
+  const float *query(const Tile &tile, int64_t row) const {
+    return qkv_.data + (tile.first_token + row / shape_.group()) * qkv_.stride + head_of(tile, row) * shape_.key_size;
+  }
+  // Keys that the row's token sees: those before this index.
+  int64_t keys_seen(const Tile &tile, int64_t row) const {
+    return view_.index_of(view_.position + tile.first_token + row / shape_.group()) + 1;
+  }
+  int64_t last_key(const Tile &tile) const { return keys_seen(tile, tile.rows - 1); }
+
+  // q = rope(Q) / sqrt(d_key)
+  void turn_queries(const Tile &tile) {
+    const float scale = 1 / std::sqrt(static_cast<float>(shape_.key_size));
+    const int64_t half = rules_.rope.dimensions / 2;
+    float *const turned = tile.sigma_q;  // free until the memory is read
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      const int64_t token = tile.first_token + row / shape_.group();
+      float *to = shape_.type == NumberType::F32 ? tile.q + row * shape_.key_size : turned;
+      rules_.rope.apply(query(tile, row), shape_.key_size, cosine_ + token * half, sine_ + token * half, scale, to);
+      if (shape_.type == NumberType::BF16)
+        narrow(turned, shape_.key_size, reinterpret_cast<uint16_t *>(tile.q) + row * shape_.key_size);
+    }
+  }
+
+  // (6) over the keys [first, first + kTileKeys) of the list, as exp(score - maximum) without the division.
+  void attend_keys(const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
+    const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
+    const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};
+    gemm_.multiply(q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false, alone_);
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
+      const float *scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
+      if (shape_.type == NumberType::F32) sums[row] = softmax_part(scores, seen, count, tile.p + row * count);
+      else sums[row] = softmax_part(scores, seen, count, reinterpret_cast<uint16_t *>(tile.p) + row * count);
+    }
+    gemm_.multiply(p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false, alone_);
+  }
+
+  // Adds the part of a tile of keys to what came before it, both relative to their own maximum.
+  void combine(const Tile &tile, const SoftmaxPart *sums, const float *a_dot) {
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      SoftmaxPart &total = tile.sums[row];
+      const SoftmaxPart part = sums[row];
+      if (part.sum == 0) continue;  // the token sees none of these keys
+      const float maximum = std::max(total.maximum, part.maximum);
+      const float before = std::exp(total.maximum - maximum), now = std::exp(part.maximum - maximum);
+      float *row_total = tile.a_dot + row * value_stride_;
+      mix(row_total, before, a_dot + row * value_stride_, now, value_stride_, row_total);
+      total = {maximum, total.sum * before + part.sum * now};
+    }
+  }
+
+  // (7) and (10).
+  void mix_and_store(const Tile &tile) {
+    const Memory &memory = layer_.memory[static_cast<size_t>(tile.kv_head)];
+    const bool empty = view_.memory_tokens == 0;
+    const bool gated = memory && (!empty || rules_.first_gated);
+    if (memory && !empty) {
+      for (int64_t row = 0; row < tile.rows; ++row)
+        elu_plus_one(query(tile, row), shape_.key_size, tile.sigma_q + row * shape_.key_size);
+      memory.retrieve(tile.sigma_q, static_cast<int>(tile.rows), rules_.epsilon, tile.a_mem, tile.denominator);
+    } else {
+      std::memset(tile.a_mem, 0, static_cast<size_t>(tile.rows * value_stride_) * sizeof(float));
+      std::fill_n(tile.denominator, tile.rows, 1.0f);
+    }
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      const float gate = gated ? gate_weight_[head_of(tile, row)] : 0;
+      const float *a_mem = tile.a_mem + row * value_stride_, *a_dot = tile.a_dot + row * value_stride_;
+      const float mem_scale = gate / tile.denominator[row], dot_scale = (1 - gate) / tile.sums[row].sum;
+      const int64_t at = (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
+      if (shape_.type == NumberType::F32) mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<float *>(out_) + at);
+      else mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<uint16_t *>(out_) + at);
+    }
+  }
+
+  // Few queries and many keys: threads share the keys of a head, and the parts are combined in the same order
+  // as one thread would.
+  void divide_keys(int64_t key_tiles, int64_t operations) {
+    const int64_t rows = tokens_ * shape_.group(), part = rows * (value_stride_ + 2);
+    const auto part_of = [&](int64_t kv_head, int64_t tile) { return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part; };
+    scratch_.partial_.reserve(shape_.kv_heads * key_tiles * part);
+    parallel_items(shape_.kv_heads * key_tiles, operations, [&](int64_t item) {
+      const int64_t kv_head = item / key_tiles, key_tile = item % key_tiles;
+      const Tile tile = make_tile(static_cast<int>(kv_head), 0);
+      turn_queries(tile);
+      float *a_dot = part_of(kv_head, key_tile);
+      attend_keys(tile, key_tile * kTileKeys, reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_), a_dot);
+    });
+    parallel_for(shape_.kv_heads, rows > 8 ? 1 : shape_.kv_heads, [&](int64_t begin, int64_t end) {
+      for (int64_t kv_head = begin; kv_head < end; ++kv_head) {
+        const Tile tile = make_tile(static_cast<int>(kv_head), 0);
+        for (int64_t key_tile = 0; key_tile < key_tiles; ++key_tile) {
+          const float *a_dot = part_of(kv_head, key_tile);
+          const auto *sums = reinterpret_cast<const SoftmaxPart *>(a_dot + rows * value_stride_);
+          if (key_tile == 0) {
+            std::copy_n(a_dot, rows * value_stride_, tile.a_dot);
+            std::copy_n(sums, rows, tile.sums);
+          } else {
+            combine(tile, sums, a_dot);
+          }
+        }
+        mix_and_store(tile);
+      }
+    });
+  }
+
+  const AttentionRules &rules_;
+  const AttentionShape &shape_;
+  const Gemm &gemm_;
+  const LayerState &layer_;
+  const View view_;
+  const QkvRows qkv_;
+  const int64_t tokens_;
+  const float *const cosine_, *const sine_, *const gate_weight_;
+  const bool alone_;  // our own kernel multiplies: its rows depend on themselves alone, and it allocates nothing
+  AttentionScratch &scratch_;
+  void *const out_;
+  const int64_t out_stride_, value_stride_;
+};
+
+void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t tokens) {
+  per_thread_ = round_up(AttentionSpan::scratch_size(shape), 16);
+  numbers_.reserve(threads * per_thread_);
+  // The largest case of divided keys: one tile of queries and the whole window.
+  const int64_t rows = std::min(tokens, tile_tokens(shape)) * shape.group();
+  const int64_t key_tiles = (int64_t{shape.sinks} + shape.carry + shape.segment + kTileKeys - 1) / kTileKeys;
+  partial_.reserve(shape.kv_heads * key_tiles * rows * (round_up(shape.value_size, kPanel) + 2));
+}
+
+void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
+            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
+            AttentionScratch &scratch, void *out, int64_t out_stride) {
+  const AttentionShape &shape = rules.shape;
+  const int64_t half = rules.rope.dimensions / 2;
+  parallel_for(shape.kv_heads * tokens, kWorthThreads / (20 * (shape.key_size + shape.value_size)), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t token = item % tokens;
+      const int kv_head = static_cast<int>(item / tokens);
+      const float *row = qkv.data + token * qkv.stride + shape.heads * shape.key_size;
+      const float *key = row + kv_head * shape.key_size;
+      const float *value = row + shape.kv_heads * shape.key_size + kv_head * shape.value_size;
+      layer.window.append(view, view.position + token, kv_head, key, value, rules.rope, cosine + token * half, sine + token * half);
+    }
+  });
+  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, exact, scratch, out, out_stride).run();
+}
+
+namespace {
+
+// (8) or (9). A Delta segment longer than all that the memory holds would overshoot: its fold goes in pieces,
+// each no longer than what is held by then; an empty memory takes the whole segment as one linear piece.
+// scratch: kFoldTokens rows of a key and a value.
+void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head, float *scratch) {
+  float *const keys = scratch, *const values = scratch + round_up(kFoldTokens * memory.key_size(), 16);
+  const int64_t tokens = view.open();
+  int64_t held = view.memory_tokens;
+  for (int64_t done = 0; done < tokens;) {
+    const bool delta = rules.delta && held > 0;
+    const int64_t piece_end = delta ? std::min(tokens, done + held) : tokens;
+    held += piece_end - done;
+    while (done < piece_end) {
+      const int64_t count = std::min(kFoldTokens, piece_end - done);
+      window.raw_keys(kv_head, done, count, keys);
+      elu_plus_one(keys, count * memory.key_size(), keys);
+      window.raw_values(kv_head, view.index_of(view.segment_begin + done), count, values);
+      memory.add(keys, values, static_cast<int>(count), delta, rules.epsilon);
+      done += count;
+    }
+    memory.commit();
+  }
+}
+
+}  // namespace
+
+void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, AttentionScratch &scratch) {
+  const View after = view.closed(rules.shape);
+  const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
+  parallel_items(rules.shape.kv_heads, operations, [&](int64_t kv_head) {
+    const int h = static_cast<int>(kv_head);
+    Memory &memory = layer.memory[static_cast<size_t>(h)];
+    if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(thread_index()));
+    layer.window.close(view, after, h, rules.rope);
+  });
+}
+
+}  // namespace infini

@@ -1,0 +1,64 @@
+// Infini-attention of one layer over a span of tokens that lie in one segment: retrieve, attend locally,
+// mix, and, when the segment closes, update. The equations stand in equations.h; this is their fast path.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "attention/memory.h"
+#include "attention/rope.h"
+#include "attention/window.h"
+#include "gemm/gemm.h"
+
+namespace infini {
+
+// What is the same for every layer of a model.
+struct AttentionRules {
+  AttentionShape shape;
+  Rope rope;
+  bool delta = true;           // (9), else (8)
+  bool first_gated = true;     // an empty memory counts as A_mem = 0; else the gate is skipped
+  float epsilon = 1e-6f;
+};
+
+// One layer's part of a session.
+struct LayerState {
+  LayerState(const AttentionRules &rules, const float *gate_weight);
+  LayerState(Window w, std::vector<Memory> m) : window(std::move(w)), memory(std::move(m)) {}
+  LayerState copy(const View &view) const;
+  Window window;
+  std::vector<Memory> memory;  // [kv_heads]; empty where no query head reads it
+};
+
+// One token's q [heads][key_size], k [kv_heads][key_size], v [kv_heads][value_size] in a row, f32.
+struct QkvRows {
+  const float *data;
+  int64_t stride;
+};
+
+// Numbers that one thread needs for a tile of queries.
+class AttentionScratch {
+ public:
+  // Enough for `threads` threads and spans of `tokens` tokens.
+  void reserve(const AttentionShape &shape, int threads, int64_t tokens);
+  int64_t bytes() const { return static_cast<int64_t>(numbers_.bytes() + partial_.bytes()); }
+  float *of_thread(int thread) { return numbers_.data() + thread * per_thread_; }
+
+ private:
+  friend class AttentionSpan;
+  Buffer<float> numbers_;  // [threads][per_thread_]
+  Buffer<float> partial_;  // of softmaxes over tiles of keys, where the keys of one query are divided
+  int64_t per_thread_ = 0;
+};
+
+// Reads `tokens` tokens that all lie in the open segment of `view`, the first at view.position.
+// cosine, sine: [tokens][rope.dimensions / 2]. gate_weight: [heads], sigmoid(beta).
+// out [tokens][heads * value_size], of shape.type, is A of (10), heads concatenated.
+void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
+            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
+            AttentionScratch &scratch, void *out, int64_t out_stride);
+
+// Folds the open segment of `view` into the layer's memories and moves its window on.
+void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, AttentionScratch &scratch);
+
+}  // namespace infini

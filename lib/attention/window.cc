@@ -1,0 +1,228 @@
+#include "attention/window.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/scalar.h"
+
+namespace infini {
+
+View View::closed(const AttentionShape &shape) const {
+  View after = *this;
+  after.memory_tokens += open();
+  after.segment_begin = position;
+  after.window_begin = std::max(origin, position - shape.carry);
+  after.sinks = std::min<int64_t>(shape.sinks, after.window_begin - origin);
+  return after;
+}
+
+namespace {
+
+// Calls f with the buffer as numbers of its type.
+template <class Function>
+void as_numbers(NumberType type, char *data, const Function &f) {
+  if (type == NumberType::F32) f(reinterpret_cast<float *>(data));
+  else f(reinterpret_cast<uint16_t *>(data));
+}
+
+// Element (row i, column j) of one panel.
+float *element(float *panel, int64_t i, int64_t j) { return panel + i * kPanel + j; }
+uint16_t *element(uint16_t *panel, int64_t i, int64_t j) { return panel + i / 2 * (2 * kPanel) + 2 * j + i % 2; }
+
+}  // namespace
+
+Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
+    : shape_(shape),
+      capacity_(round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel)),
+      key_padded_(padded_k(shape.type, shape.key_size)),
+      heads_(static_cast<size_t>(shape.kv_heads)) {
+  const int bytes = bytes_of(shape.type);
+  for (size_t h = 0; h < heads_.size(); ++h) {
+    heads_[h].keys = Buffer<char>(capacity_ * key_padded_ * bytes);
+    heads_[h].values = Buffer<char>(round_up(shape.value_size, kPanel) * capacity_ * bytes);
+    if (keeps_keys[h]) heads_[h].raw = Buffer<char>(int64_t{shape.segment} * shape.key_size * bytes);
+    heads_[h].sink_keys = Buffer<float>(int64_t{shape.sinks} * shape.key_size);
+    heads_[h].sink_values = Buffer<float>(int64_t{shape.sinks} * shape.value_size);
+  }
+}
+
+Window Window::copy(const View &view) const {
+  std::vector<bool> keeps_keys;
+  for (const Head &head : heads_) keeps_keys.push_back(head.raw.size() > 0);
+  Window twin(shape_, keeps_keys);
+  std::vector<char *> to;
+  twin.visit(view, [&](char *data, int64_t) { to.push_back(data); });
+  size_t next = 0;
+  visit(view, [&](const char *data, int64_t bytes) {
+    if (bytes > 0) std::memcpy(to[next], data, static_cast<size_t>(bytes));
+    ++next;
+  });
+  return twin;
+}
+
+void Window::clear(const View &view) {
+  visit(view, [](char *data, int64_t bytes) {
+    if (bytes > 0) std::memset(data, 0, static_cast<size_t>(bytes));
+  });
+}
+
+void Window::convert_from(const Window &other, const View &view) {
+  const int64_t keys = view.keys();
+  const auto read = [&](const Buffer<char> &buffer, int64_t at) {
+    return other.shape_.type == NumberType::F32 ? reinterpret_cast<const float *>(buffer.data())[at]
+                                                : scalar::bf16_to_float(reinterpret_cast<const uint16_t *>(buffer.data())[at]);
+  };
+  // Where element (row, column) of a panel stands, in numbers.
+  const auto place = [](NumberType type, int64_t row, int64_t column) {
+    return type == NumberType::F32 ? row * kPanel + column : row / 2 * (2 * kPanel) + 2 * column + row % 2;
+  };
+  for (size_t h = 0; h < heads_.size(); ++h) {
+    const Head &from = other.heads_[h];
+    std::vector<float> key(static_cast<size_t>(shape_.key_size)), value(static_cast<size_t>(shape_.value_size));
+    for (int64_t t = 0; t < keys; ++t) {
+      for (int64_t i = 0; i < shape_.key_size; ++i)
+        key[static_cast<size_t>(i)] = read(from.keys, t / kPanel * kPanel * other.key_padded_ + place(other.shape_.type, i, t % kPanel));
+      for (int64_t j = 0; j < shape_.value_size; ++j)
+        value[static_cast<size_t>(j)] = read(from.values, j / kPanel * kPanel * other.capacity_ + place(other.shape_.type, t, j % kPanel));
+      put_key(heads_[h], t, key.data());
+      put_value(heads_[h], t, value.data());
+    }
+    if (from.raw.size()) {
+      as_numbers(shape_.type, heads_[h].raw.data(), [&](auto *raw) {
+        for (int64_t i = 0; i < view.open() * shape_.key_size; ++i) scalar::store(read(from.raw, i), raw + i);
+      });
+    }
+    std::memcpy(heads_[h].sink_keys.data(), from.sink_keys.data(), from.sink_keys.bytes());
+    std::memcpy(heads_[h].sink_values.data(), from.sink_values.data(), from.sink_values.bytes());
+  }
+}
+
+bool Window::is_finite() const {
+  // A number is not finite where all bits of its exponent are set: the same bits of the upper half in both types.
+  const auto exponents_full = [](const auto *numbers, int64_t count, auto mask) {
+    decltype(mask) any = 0;
+    for (int64_t i = 0; i < count; ++i) any |= static_cast<decltype(mask)>((numbers[i] & mask) == mask);
+    return any != 0;
+  };
+  bool finite = true;
+  for (const Head &head : heads_) {
+    const auto check = [&](const Buffer<char> &buffer) {
+      const auto bytes = static_cast<int64_t>(buffer.bytes());
+      finite &= shape_.type == NumberType::F32 ? !exponents_full(reinterpret_cast<const uint32_t *>(buffer.data()), bytes / 4, uint32_t{0x7f800000})
+                                               : !exponents_full(reinterpret_cast<const uint16_t *>(buffer.data()), bytes / 2, uint16_t{0x7f80});
+    };
+    check(head.keys);
+    check(head.values);
+    check(head.raw);
+    finite &= !exponents_full(reinterpret_cast<const uint32_t *>(head.sink_keys.data()), head.sink_keys.size(), uint32_t{0x7f800000});
+    finite &= !exponents_full(reinterpret_cast<const uint32_t *>(head.sink_values.data()), head.sink_values.size(), uint32_t{0x7f800000});
+  }
+  return finite;
+}
+
+int64_t Window::bytes_in_use(const View &view) const {
+  int64_t total = 0;
+  visit(view, [&](const char *, int64_t bytes) { total += bytes; });
+  return total;
+}
+
+void Window::put_key(Head &head, int64_t index, const float *key) {
+  as_numbers(shape_.type, head.keys.data(), [&](auto *keys) {
+    auto *panel = keys + index / kPanel * kPanel * key_padded_;
+    for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], element(panel, i, index % kPanel));
+  });
+}
+
+void Window::put_value(Head &head, int64_t index, const float *value) {
+  as_numbers(shape_.type, head.values.data(), [&](auto *values) {
+    for (int64_t j = 0; j < shape_.value_size; ++j)
+      scalar::store(value[j], element(values + j / kPanel * kPanel * capacity_, index, j % kPanel));
+  });
+}
+
+void Window::move(Head &head, int64_t from, int64_t to) {
+  as_numbers(shape_.type, head.keys.data(), [&](auto *keys) {
+    const auto *source = keys + from / kPanel * kPanel * key_padded_;
+    auto *target = keys + to / kPanel * kPanel * key_padded_;
+    for (int64_t i = 0; i < shape_.key_size; ++i)
+      *element(target, i, to % kPanel) = *element(const_cast<decltype(target)>(source), i, from % kPanel);
+  });
+  as_numbers(shape_.type, head.values.data(), [&](auto *values) {
+    for (int64_t j = 0; j < shape_.value_size; ++j) {
+      auto *panel = values + j / kPanel * kPanel * capacity_;
+      *element(panel, to, j % kPanel) = *element(panel, from, j % kPanel);
+    }
+  });
+}
+
+void Window::append(const View &view, int64_t position, int kv_head, const float *key, const float *value,
+                    const Rope &rope, const float *cosine, const float *sine) {
+  Head &head = heads_[static_cast<size_t>(kv_head)];
+  constexpr int kLargest = 1024;  // head sizes are checked when the model is opened
+  float turned[kLargest];
+  rope.apply(key, shape_.key_size, cosine, sine, 1, turned);
+  put_key(head, view.index_of(position), turned);
+  put_value(head, view.index_of(position), value);
+  if (head.raw.size()) {
+    as_numbers(shape_.type, head.raw.data(), [&](auto *raw) {
+      auto *to = raw + (position - view.segment_begin) * shape_.key_size;
+      for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], to + i);
+    });
+  }
+  if (const int64_t sink = position - view.origin; sink < shape_.sinks) {
+    std::copy_n(key, shape_.key_size, head.sink_keys.data() + sink * shape_.key_size);
+    std::copy_n(value, shape_.value_size, head.sink_values.data() + sink * shape_.value_size);
+  }
+}
+
+void Window::close(const View &before, const View &after, int kv_head, const Rope &rope) {
+  Head &head = heads_[static_cast<size_t>(kv_head)];
+  // Sinks grow by no more than the window moves, so tokens only ever move towards the front.
+  for (int64_t token = after.window_begin; token < after.position; ++token) {
+    const int64_t from = before.index_of(token), to = after.index_of(token);
+    if (from == to) break;  // the same distance for all
+    move(head, from, to);
+  }
+  if (after.sinks == before.sinks && after.window_begin == before.window_begin) return;
+  constexpr int kLargest = 1024;
+  float cosine[kLargest / 2], sine[kLargest / 2], turned[kLargest];
+  for (int64_t sink = 0; sink < after.sinks; ++sink) {
+    rope.angles(after.window_begin - after.sinks + sink, cosine, sine);
+    rope.apply(head.sink_keys.data() + sink * shape_.key_size, shape_.key_size, cosine, sine, 1, turned);
+    put_key(head, sink, turned);
+    put_value(head, sink, head.sink_values.data() + sink * shape_.value_size);
+  }
+}
+
+Panels Window::keys(int kv_head, int64_t begin, int64_t count) const {
+  const int64_t stride = kPanel * key_padded_;
+  return {shape_.type, heads_[static_cast<size_t>(kv_head)].keys.data() + begin / kPanel * stride * bytes_of(shape_.type),
+          shape_.key_size, count, stride};
+}
+
+Panels Window::values(int kv_head, int64_t begin, int64_t count) const {
+  return {shape_.type, heads_[static_cast<size_t>(kv_head)].values.data() + begin * kPanel * bytes_of(shape_.type), count,
+          shape_.value_size, kPanel * capacity_};
+}
+
+void Window::raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const {
+  const char *raw = heads_[static_cast<size_t>(kv_head)].raw.data() + begin * shape_.key_size * bytes_of(shape_.type);
+  if (shape_.type == NumberType::F32) std::memcpy(keys, raw, static_cast<size_t>(count * shape_.key_size) * 4);
+  else widen(reinterpret_cast<const uint16_t *>(raw), count * shape_.key_size, keys);
+}
+
+void Window::raw_values(int kv_head, int64_t index, int64_t count, float *values) const {
+  const Panels panels = this->values(kv_head, 0, capacity_);
+  for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel) {
+    for (int64_t t = 0; t < count; ++t) {
+      float *row = values + (panel * count + t) * kPanel;
+      for (int64_t j = 0; j < kPanel; ++j) {
+        row[j] = shape_.type == NumberType::F32
+                     ? scalar::panel_element(static_cast<const float *>(panels.data), panels.stride, index + t, panel * kPanel + j)
+                     : scalar::panel_element(static_cast<const uint16_t *>(panels.data), panels.stride, index + t, panel * kPanel + j);
+      }
+    }
+  }
+}
+
+}  // namespace infini

@@ -1,0 +1,110 @@
+// What local attention sees: sinks, carry and the open segment, and where they stand in the stream.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "attention/rope.h"
+#include "base/buffer.h"
+#include "gemm/gemm.h"
+
+namespace infini {
+
+struct AttentionShape {
+  int heads, kv_heads;
+  int key_size, value_size;
+  int segment, carry, sinks;  // tokens
+  NumberType type;            // of K and V in the window, and of the local products
+  int group() const { return heads / kv_heads; }
+};
+
+// Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, then every token
+// from window_begin on. Positions of keys run on with the stream, which is the same as restarting them,
+// because rotation is relative; only the sinks are turned anew, to stand right before the window.
+struct View {
+  int64_t position = 0;       // tokens so far
+  int64_t origin = 0;         // where the local view began: 0, or where a memory alone was restored
+  int64_t window_begin = 0;   // the first token after the sinks
+  int64_t segment_begin = 0;  // the first token of the open segment
+  int64_t sinks = 0;          // in view before the window
+  int64_t memory_tokens = 0;  // folded into the memory
+
+  int64_t open() const { return position - segment_begin; }  // tokens in the open segment
+  int64_t index_of(int64_t token) const { return sinks + token - window_begin; }
+  int64_t keys() const { return index_of(position); }
+  // The view after the open segment was closed.
+  View closed(const AttentionShape &shape) const;
+};
+
+// K and V of one layer. Keys are turned by their position; the open segment's keys are kept as they
+// were too, because the memory takes them without position.
+class Window {
+ public:
+  // keeps_keys [kv_heads]: whether the head has a memory, which wants its open segment's keys.
+  Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys);
+  Window copy(const View &view) const;
+  void clear(const View &view);  // forgets what `view` holds
+
+  // Writes the token at `position`, the next one of `view` or a later one of the same segment.
+  // key [key_size] before rotation, value [value_size].
+  void append(const View &view, int64_t position, int kv_head, const float *key, const float *value, const Rope &rope,
+              const float *cosine, const float *sine);
+  // Moves the carry to where it stands after the segment was closed, and turns the sinks.
+  void close(const View &before, const View &after, int kv_head, const Rope &rope);
+
+  // Keys [key_size, count] and values [count, value_size] of the list, from index `begin` (a multiple of 64) on.
+  Panels keys(int kv_head, int64_t begin, int64_t count) const;
+  Panels values(int kv_head, int64_t begin, int64_t count) const;
+  // The open segment's keys before rotation, f32 [count][key_size], from its token `begin` on.
+  void raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const;
+  // Values of the list as f32 panels [value_size / 64][count][64].
+  void raw_values(int kv_head, int64_t index, int64_t count, float *values) const;
+
+  // Takes over what `view` uses of a window of the other number type.
+  void convert_from(const Window &other, const View &view);
+  bool is_finite() const;
+
+  int64_t capacity() const { return capacity_; }
+  int64_t bytes_in_use(const View &view) const;
+
+  // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes). Per KV head: keys in panels of 64
+  // tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation, and the sinks' keys
+  // before rotation and values in f32. This is also how a snapshot holds a window.
+  template <class Visit>
+  void visit(const View &view, const Visit &f);
+  template <class Visit>
+  void visit(const View &view, const Visit &f) const {
+    const_cast<Window *>(this)->visit(view, [&](char *data, int64_t bytes) { f(static_cast<const char *>(data), bytes); });
+  }
+
+ private:
+  struct Head {
+    Buffer<char> keys, values, raw;          // panels, panels, [segment][key_size], of shape.type
+    Buffer<float> sink_keys, sink_values;    // [sinks][key_size] before rotation, [sinks][value_size]
+  };
+  void put_key(Head &head, int64_t index, const float *key);
+  void put_value(Head &head, int64_t index, const float *value);
+  void move(Head &head, int64_t from, int64_t to);
+
+  AttentionShape shape_;
+  int64_t capacity_;     // keys, a multiple of 64
+  int64_t key_padded_;   // rows of a panel of keys
+  std::vector<Head> heads_;
+};
+
+template <class Visit>
+void Window::visit(const View &view, const Visit &f) {
+  const int64_t bytes = bytes_of(shape_.type), tokens = round_up(view.keys(), kPanel);
+  const int64_t sinks = std::min<int64_t>(shape_.sinks, view.position - view.origin);
+  for (Head &head : heads_) {
+    f(head.keys.data(), tokens * key_padded_ * bytes);
+    for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel)
+      f(head.values.data() + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes);
+    if (head.raw.size()) f(head.raw.data(), view.open() * shape_.key_size * bytes);
+    f(reinterpret_cast<char *>(head.sink_keys.data()), sinks * shape_.key_size * 4);
+    f(reinterpret_cast<char *>(head.sink_values.data()), sinks * shape_.value_size * 4);
+  }
+}
+
+}  // namespace infini

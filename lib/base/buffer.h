@@ -1,0 +1,68 @@
+// Memory for numbers: aligned to cache lines, zero at first, and touched only when used.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace infini {
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Owns `size` elements of a plain number type. Large buffers come from the system, whose zero pages
+// cost nothing until they are written.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size) : size_(size) {
+    if (size < 0 || static_cast<uint64_t>(size) > (SIZE_MAX >> 1) / sizeof(T)) throw std::bad_alloc();
+    if (size == 0) return;
+    if (bytes() >= kMapped) {
+      void *map = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (map == MAP_FAILED) throw std::bad_alloc();
+      // Weights and windows are read from end to end: large pages save most of the address translation.
+      madvise(map, bytes(), MADV_HUGEPAGE);
+      data_ = static_cast<T *>(map);
+    } else {
+      data_ = static_cast<T *>(std::aligned_alloc(64, static_cast<size_t>(round_up(static_cast<int64_t>(bytes()), 64))));
+      if (!data_) throw std::bad_alloc();
+      std::memset(static_cast<void *>(data_), 0, bytes());
+    }
+  }
+  ~Buffer() {
+    if (!data_) return;
+    if (bytes() >= kMapped) munmap(data_, bytes());
+    else std::free(data_);
+  }
+  Buffer(Buffer &&other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer &operator=(Buffer &&other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  T *data() { return data_; }
+  const T *data() const { return data_; }
+  T &operator[](int64_t i) { return data_[i]; }
+  const T &operator[](int64_t i) const { return data_[i]; }
+  int64_t size() const { return size_; }
+  size_t bytes() const { return static_cast<size_t>(size_) * sizeof(T); }
+
+  // At least `size` elements; what was there is lost if it has to grow.
+  void reserve(int64_t size) {
+    if (size > size_) *this = Buffer(size);
+  }
+
+ private:
+  static constexpr size_t kMapped = size_t{1} << 20;
+  T *data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+}  // namespace infini

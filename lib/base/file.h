@@ -1,0 +1,52 @@
+// Files: read by mapping, replaced as a whole.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace infini {
+
+// A regular file mapped read-only. The file must not be cut short while it is mapped.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string &path);  // throws IO, naming the path and the reason
+  ~MappedFile();
+  MappedFile(const MappedFile &) = delete;
+  MappedFile &operator=(const MappedFile &) = delete;
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+// Writes a file that replaces `path` only when commit() succeeds: a temporary file in the same folder,
+// flushed to disk, renamed, and the folder flushed. Whatever happens before commit(), `path` keeps its
+// old contents. Without a commit() the temporary file is removed; only a killed process leaves it, as
+// `.infini-*.tmp`. A symbolic link is followed, and the old file's permissions are kept.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string &path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile &) = delete;
+  AtomicFile &operator=(const AtomicFile &) = delete;
+  // Both throw IO or NO_SPACE; the file is then given up, and calling either again is a STATE error.
+  void write(const void *data, size_t size);  // small pieces are gathered
+  void commit();
+
+ private:
+  void check_open() const;
+  void put(const char *data, size_t size);
+  void flush();
+  void discard();
+  [[noreturn]] void fail_write(const char *what, int code);
+
+  std::string path_, temporary_;
+  std::string buffer_;
+  int descriptor_ = -1;
+};
+
+// Tests only: after so many bytes, counted over every AtomicFile from now on, the disk is full; -1: never.
+void set_write_failure(long long after_bytes);
+
+}  // namespace infini

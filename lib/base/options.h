@@ -1,0 +1,47 @@
+// Options: values by name, checked against one table when they are set.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace infini {
+
+using OptionValue = std::variant<int64_t, double, std::string>;
+
+struct OptionSpec {
+  const char *name;
+  OptionValue standard;      // its alternative is the option's type
+  double least, greatest;    // numbers: the closed range that is allowed
+  const char *choices;       // strings: "a|b|c", or "" for any text
+  const char *help;          // one line: meaning and unit
+};
+
+// Every option there is, in the order in which they are documented.
+const std::vector<OptionSpec> &option_table();
+
+class Options {
+ public:
+  // An unknown name is an UNKNOWN_OPTION error that lists the names; a bad value is INVALID_ARGUMENT
+  // and says what is allowed. A failed set changes nothing.
+  void set(const std::string &name, int64_t value);
+  void set(const std::string &name, double value);
+  void set(const std::string &name, const std::string &value);
+
+  // The value that was set, or the table's.
+  int64_t get_int(const std::string &name) const;
+  double get_double(const std::string &name) const;
+  const std::string &get_string(const std::string &name) const;
+  // Takes over every value that is set in `other`.
+  void merge(const Options &other) {
+    for (const auto &[name, value] : other.values_) values_[name] = value;
+  }
+  bool is_set(const std::string &name) const { return values_.count(name) != 0; }
+
+ private:
+  std::map<std::string, OptionValue> values_;
+};
+
+}  // namespace infini

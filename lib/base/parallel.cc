@@ -1,0 +1,223 @@
+#include "base/parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <set>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+// oneDNN runs on OpenMP; these two are all that is used of it.
+#ifdef INFINI_OPENMP
+extern "C" {
+void omp_set_num_threads(int threads);
+int omp_get_max_threads(void);
+}
+#else
+static void omp_set_num_threads(int) {}
+static int omp_get_max_threads(void) { return 1; }
+#endif
+
+namespace infini {
+namespace {
+
+// A number from /sys/devices/system/cpu/cpuN/topology, or -1.
+int topology(int cpu, const char *name) {
+  char path[128];
+  std::snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/%s", cpu, name);
+  std::FILE *file = std::fopen(path, "re");
+  if (!file) return -1;
+  int value = -1;
+  if (std::fscanf(file, "%d", &value) != 1) value = -1;
+  std::fclose(file);
+  return value;
+}
+
+int count_cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  std::set<std::pair<int, int>> cores;  // (package, core): siblings of one core count once
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const int core = topology(cpu, "core_id");
+    cores.insert(core < 0 ? std::pair{-1, cpu} : std::pair{topology(cpu, "physical_package_id"), core});
+  }
+  return std::max<int>(1, static_cast<int>(cores.size()));
+}
+
+void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Some ten microseconds: longer than the gap between two loops of a block, shorter than anyone would notice.
+constexpr int kSpins = 1000;
+
+// Waits until done(value) holds for the value of `word`, and returns that value.
+template <class Done>
+uint64_t wait_until(const std::atomic<uint64_t> &word, const Done &done) {
+  for (int i = 0; i < kSpins; ++i) {
+    const uint64_t value = word.load(std::memory_order_acquire);
+    if (done(value)) return value;
+    pause();
+  }
+  while (true) {
+    const uint64_t value = word.load(std::memory_order_acquire);
+    if (done(value)) return value;
+    word.wait(value, std::memory_order_acquire);
+  }
+}
+
+}  // namespace
+
+int default_threads() {
+  static const int cores = count_cores();
+  return cores;
+}
+
+// A fixed number of threads, one of which is the caller's.
+class Team {
+ public:
+  explicit Team(int threads) {
+    // Signals are the host's business: none is delivered to a thread of ours.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+    } catch (const std::system_error &) {
+      // The machine has no more threads: a smaller team does the same work.
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    wanted_ = threads;
+  }
+  ~Team() {
+    gate_.store(kStop, std::memory_order_release);
+    gate_.notify_all();
+    for (std::thread &worker : workers_) worker.join();
+  }
+
+  int wanted() const { return wanted_; }
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(int64_t n, void (*body)(void *, int64_t), void *context);
+
+ private:
+  // gate_ holds the number of the loop, whether it still takes workers, and how many are in it.
+  static constexpr uint64_t kStop = 1, kOpen = 2, kWorker = 4, kWorkers = 0xffff * kWorker, kLoop = uint64_t{1} << 32;
+
+  void work(int index);
+  void take_items();
+
+  int wanted_ = 1;
+  std::vector<std::thread> workers_;
+  std::atomic<uint64_t> gate_{0};
+  // The loop; read only by those whom the gate let in.
+  int64_t count_ = 0;
+  void (*body_)(void *, int64_t) = nullptr;
+  void *context_ = nullptr;
+  std::atomic<int64_t> next_{0};
+  std::atomic<bool> failed_{false};
+  std::exception_ptr exception_;
+};
+
+namespace {
+thread_local Team *team = nullptr;  // of this thread's scope
+thread_local bool in_loop = false;
+thread_local int index_in_team = 0;
+thread_local int scopes = 0;
+}  // namespace
+
+int thread_count() { return team && !in_loop ? team->size() : 1; }
+int thread_index() { return index_in_team; }
+
+void Team::take_items() {
+  for (int64_t item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
+    try {
+      body_(context_, item);
+    } catch (...) {
+      if (!failed_.exchange(true)) exception_ = std::current_exception();
+    }
+  }
+}
+
+void Team::work(int index) {
+  index_in_team = index;
+  omp_set_num_threads(1);
+  uint64_t last = 0;  // the loop that this worker was in last
+  while (true) {
+    uint64_t gate = wait_until(gate_, [&](uint64_t g) { return g & kStop || (g & kOpen && g / kLoop != last); });
+    if (gate & kStop) return;
+    last = gate / kLoop;
+    // In, unless the loop was closed meanwhile.
+    bool in = false;
+    while (!in && gate & kOpen && gate / kLoop == last)
+      in = gate_.compare_exchange_weak(gate, gate + kWorker, std::memory_order_acq_rel);
+    if (!in) continue;
+    take_items();
+    if ((gate_.fetch_sub(kWorker, std::memory_order_acq_rel) & kWorkers) == kWorker) gate_.notify_all();
+  }
+}
+
+void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
+  count_ = n;
+  body_ = body;
+  context_ = context;
+  next_.store(0, std::memory_order_relaxed);
+  failed_.store(false, std::memory_order_relaxed);
+  exception_ = nullptr;
+  const uint64_t loop = gate_.load(std::memory_order_relaxed) / kLoop + 1;
+  gate_.store((loop & 0xffffffffu) * kLoop | kOpen, std::memory_order_release);
+  gate_.notify_all();
+  in_loop = true;
+  take_items();
+  in_loop = false;
+  // Every item is taken. Whoever is not in yet stays out; whoever is in finishes its item.
+  gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  wait_until(gate_, [](uint64_t g) { return (g & kWorkers) == 0; });
+  if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
+}
+
+void run_items(int64_t n, void (*run)(void *context, int64_t item), void *context) { team->run(n, run, context); }
+
+ThreadPool::ThreadPool() = default;
+ThreadPool::~ThreadPool() = default;
+
+ThreadScope::ThreadScope(ThreadPool &pool, int threads) : pool_(pool), outermost_(scopes == 0) {
+  if (outermost_ && threads > 1) {
+    {
+      const std::lock_guard lock(pool.mutex_);
+      const auto fits = std::find_if(pool.idle_.begin(), pool.idle_.end(), [&](const auto &t) { return t->wanted() == threads; });
+      if (fits != pool.idle_.end()) {
+        team_ = std::move(*fits);
+        pool.idle_.erase(fits);
+      } else {
+        pool.idle_.reserve(pool.idle_.size() + 16);  // giving back must not fail
+      }
+    }
+    if (!team_) team_ = std::make_unique<Team>(threads);
+    team = team_.get();
+  }
+  ++scopes;
+  if (outermost_) {
+    openmp_threads_ = omp_get_max_threads();
+    omp_set_num_threads(1);
+  }
+}
+
+ThreadScope::~ThreadScope() {
+  --scopes;
+  if (!outermost_) return;
+  omp_set_num_threads(openmp_threads_);
+  if (!team_) return;
+  team = nullptr;
+  const std::lock_guard lock(pool_.mutex_);
+  pool_.idle_.push_back(std::move(team_));
+}
+
+}  // namespace infini

@@ -1,0 +1,204 @@
+#include "format/snapshot.h"
+
+#include <zstd.h>
+
+#include <bit>
+#include <cstring>
+#include <memory>
+
+#include "base/hash.h"
+#include "base/status.h"
+
+namespace infini {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian, and copied as it is");
+
+constexpr char kMagic[8] = {'I', 'N', 'F', 'I', 'N', 'I', 'S', 'N'};
+constexpr uint32_t kByteOrder = 0x01020304;
+constexpr size_t kFixed = 64, kName = 24, kEntry = 64;
+constexpr uint32_t kPlain = 0, kZstd = 1;
+constexpr uint64_t kLargestHeader = 1u << 26;
+
+template <class Number>
+void put(std::vector<std::byte> &bytes, size_t at, Number value) {
+  std::memcpy(bytes.data() + at, &value, sizeof value);
+}
+template <class Number>
+Number get(std::span<const std::byte> bytes, size_t at) {
+  Number value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+uint64_t size_of(const SnapshotSection &section) {
+  uint64_t total = 0;
+  for (const auto part : section.parts) total += part.size();
+  return total;
+}
+
+struct FreeContext {
+  void operator()(ZSTD_CCtx *context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx *context) const { ZSTD_freeDCtx(context); }
+};
+
+void check_zstd(size_t result, const char *what, const std::string &name) {
+  if (ZSTD_isError(result)) fail(Status::FORMAT, what, " of section '", name, "' failed: ", ZSTD_getErrorName(result));
+}
+
+std::vector<std::byte> compress(const SnapshotSection &section, int level) {
+  const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
+  if (!context) throw std::bad_alloc();
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level);
+  ZSTD_CCtx_setPledgedSrcSize(context.get(), size_of(section));
+  std::vector<std::byte> out(ZSTD_compressBound(size_of(section)));
+  ZSTD_outBuffer to{out.data(), out.size(), 0};
+  for (size_t i = 0; i < section.parts.size(); ++i) {
+    ZSTD_inBuffer from{section.parts[i].data(), section.parts[i].size(), 0};
+    const bool last = i + 1 == section.parts.size();
+    size_t left = 1;
+    while (last ? left != 0 : from.pos < from.size) {
+      left = ZSTD_compressStream2(context.get(), &to, &from, last ? ZSTD_e_end : ZSTD_e_continue);
+      check_zstd(left, "compression", section.name);
+    }
+  }
+  out.resize(to.pos);
+  return out;
+}
+
+uint64_t checksum_of(const SnapshotSection &section) {
+  StreamChecksum sum;
+  for (const auto part : section.parts) sum.add(part.data(), part.size());
+  return sum.value();
+}
+
+}  // namespace
+
+SnapshotImage::SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level) : sections_(std::move(sections)) {
+  // The JSON has room to grow by the digits of a position, so that the size of a snapshot does not tell its age.
+  const size_t table = kFixed + sections_.size() * kEntry, header = (table + json.size() + 1023) / 1024 * 1024;
+  header_.resize(header);
+  std::memcpy(header_.data(), kMagic, sizeof kMagic);
+  put(header_, 8, kSnapshotVersion);
+  put(header_, 12, kByteOrder);
+  put<uint64_t>(header_, 16, header);
+  put(header_, 40, static_cast<uint32_t>(sections_.size()));
+  put(header_, 44, static_cast<uint32_t>(json.size()));
+  std::memcpy(header_.data() + table, json.data(), json.size());
+  compressed_.resize(sections_.size());
+  size_ = header;
+  for (size_t i = 0; i < sections_.size(); ++i) {
+    SnapshotSection &section = sections_[i];
+    const uint64_t size = size_of(section);
+    uint32_t encoding = kPlain;
+    if (level > 0 && size > 0) {
+      compressed_[i] = compress(section, level);
+      if (compressed_[i].size() < size) {
+        encoding = kZstd;
+        section.parts = {compressed_[i]};
+      }
+    }
+    const size_t at = kFixed + i * kEntry;
+    std::memcpy(header_.data() + at, section.name.data(), std::min(section.name.size(), kName - 1));
+    put<uint64_t>(header_, at + 24, size_);
+    put<uint64_t>(header_, at + 32, size_of(section));
+    put<uint64_t>(header_, at + 40, size);
+    put<uint64_t>(header_, at + 48, checksum_of(section));
+    put(header_, at + 56, encoding);
+    size_ += size_of(section);
+  }
+  put<uint64_t>(header_, 32, size_);
+  put<uint64_t>(header_, 24, checksum(header_.data(), header_.size()));
+}
+
+void SnapshotImage::write(const std::function<void(const void *, size_t)> &write) const {
+  write(header_.data(), header_.size());
+  for (const SnapshotSection &section : sections_)
+    for (const auto part : section.parts)
+      if (!part.empty()) write(part.data(), part.size());
+}
+
+SnapshotView::SnapshotView(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {
+  if (bytes.size() < sizeof kMagic || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
+    fail(Status::FORMAT, name_, ": not a snapshot (it does not begin with INFINISN)");
+  if (bytes.size() < kFixed) fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " bytes, inside the header");
+  const auto header = get<uint64_t>(bytes, 16);
+  if (header < kFixed || header > kLargestHeader || header % 64 != 0)
+    fail(Status::CHECKSUM, name_, ": the header was changed: its size says ", header);
+  if (header > bytes.size()) fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " bytes, inside the header of ", header);
+  std::vector<std::byte> copy(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header));
+  put<uint64_t>(copy, 24, 0);
+  if (checksum(copy.data(), copy.size()) != get<uint64_t>(bytes, 24)) fail(Status::CHECKSUM, name_, ": the header was changed: its checksum does not match");
+  version_ = get<uint32_t>(bytes, 8);
+  if (version_ > kSnapshotVersion) fail(Status::VERSION, name_, ": format version ", version_, " is newer than ", kSnapshotVersion, ", which this library knows; update the library");
+  if (version_ == 0 || get<uint32_t>(bytes, 12) != kByteOrder) fail(Status::FORMAT, name_, ": version ", version_, " with byte order ", get<uint32_t>(bytes, 12), " was never written");
+
+  const auto count = get<uint32_t>(bytes, 40), json_size = get<uint32_t>(bytes, 44);
+  if (uint64_t{count} * kEntry + json_size > header - kFixed) fail(Status::FORMAT, name_, ": ", count, " sections and ", json_size, " bytes of JSON do not fit the header of ", header);
+  uint64_t next = header;
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t at = kFixed + i * kEntry;
+    const char *text = reinterpret_cast<const char *>(bytes.data() + at);
+    Entry entry{std::string(text, strnlen(text, kName)), get<uint64_t>(bytes, at + 24), get<uint64_t>(bytes, at + 32),
+                get<uint64_t>(bytes, at + 40), get<uint64_t>(bytes, at + 48), get<uint32_t>(bytes, at + 56)};
+    if (entry.offset != next || entry.encoding > kZstd || entry.stored_size > UINT64_MAX - next || (entry.encoding == kPlain && entry.stored_size != entry.size))
+      fail(Status::FORMAT, name_, ": section '", entry.name, "' has impossible numbers (offset ", entry.offset, ", size ", entry.stored_size, ")");
+    next += entry.stored_size;
+    entries_.push_back(std::move(entry));
+  }
+  if (get<uint64_t>(bytes, 32) != next) fail(Status::FORMAT, name_, ": the sections end at ", next, ", the header says ", get<uint64_t>(bytes, 32));
+  if (bytes.size() < next) fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " of ", next, " bytes");
+  if (bytes.size() > next) fail(Status::FORMAT, name_, ": ", bytes.size() - next, " bytes follow the last section");
+  json_.assign(reinterpret_cast<const char *>(bytes.data() + kFixed + count * kEntry), json_size);
+}
+
+const SnapshotView::Entry &SnapshotView::entry(const std::string &section) const {
+  for (const Entry &entry : entries_)
+    if (entry.name == section) return entry;
+  fail(Status::FORMAT, name_, ": section '", section, "' is missing");
+}
+
+void SnapshotView::verify(const Entry &entry) const {
+  if (checksum(bytes_.data() + entry.offset, entry.stored_size) != entry.checksum)
+    fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
+}
+
+void SnapshotView::read(const std::string &section, std::span<const std::span<std::byte>> parts) const {
+  const Entry &entry = this->entry(section);
+  uint64_t expected = 0;
+  for (const auto part : parts) expected += part.size();
+  if (entry.size != expected) fail(Status::FORMAT, name_, ": section '", section, "' holds ", entry.size, " bytes, but the session needs ", expected);
+  verify(entry);
+  const std::byte *from = bytes_.data() + entry.offset;
+  if (entry.encoding == kPlain) {
+    for (const auto part : parts) {
+      if (!part.empty()) std::memcpy(part.data(), from, part.size());
+      from += part.size();
+    }
+    return;
+  }
+  const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+  if (!context) throw std::bad_alloc();
+  ZSTD_inBuffer in{from, entry.stored_size, 0};
+  size_t hint = 1;
+  for (const auto part : parts) {
+    ZSTD_outBuffer out{part.data(), part.size(), 0};
+    while (out.pos < out.size) {
+      const size_t before = out.pos + in.pos;
+      hint = ZSTD_decompressStream(context.get(), &out, &in);
+      check_zstd(hint, "decompression", section);
+      if (out.pos + in.pos == before) fail(Status::FORMAT, name_, ": section '", section, "' decompresses to less than it should");
+    }
+  }
+  // The frame's end may still be unread; it must bring no more bytes.
+  std::byte none;
+  for (ZSTD_outBuffer out{&none, 0, 0}; hint != 0;) {
+    const size_t before = in.pos;
+    hint = ZSTD_decompressStream(context.get(), &out, &in);
+    check_zstd(hint, "decompression", section);
+    if (in.pos == before) break;
+  }
+  if (hint != 0 || in.pos != in.size) fail(Status::FORMAT, name_, ": section '", section, "' decompresses to more than it should");
+}
+
+}  // namespace infini

@@ -1,0 +1,77 @@
+// The snapshot container: a header that names everything, and checksummed sections of bytes. What the sections
+// mean is stream/snapshot.cc's business.
+//
+//   0   8  magic "INFINISN"                    for ever at these places,
+//   8   4  format version, 1                   whatever the version
+//   12  4  byte order, 0x01020304 (numbers are little-endian)
+//   16  8  header size H in bytes, a multiple of 64
+//   24  8  header checksum: XXH3-64 of bytes 0 .. H with these 8 as zero
+//   32  8  file size
+//   40  4  number of sections S, 44 4 size J of the JSON, 48 16 zero
+//   64  S * 64 section table: name (24, zero-padded), offset (8), stored size (8), size (8), checksum of the
+//             stored bytes (8), encoding (4: 0 as they are, 1 Zstandard), zero (4)
+//   ..  J  JSON, then zeros to H; then the sections, one right behind the other
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace infini {
+
+constexpr uint32_t kSnapshotVersion = 1;
+
+struct SnapshotSection {
+  std::string name;                               // at most 23 bytes
+  std::vector<std::span<const std::byte>> parts;  // its bytes, in order
+};
+
+// A whole snapshot, ready to be written; holds views of the sections' bytes.
+class SnapshotImage {
+ public:
+  // level 0: sections as they are, else Zstandard's level for those that it makes smaller.
+  SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level);
+  size_t size() const { return size_; }
+  // Calls write(data, size) for every stretch of the file, in order.
+  void write(const std::function<void(const void *, size_t)> &write) const;
+
+ private:
+  std::vector<std::byte> header_;
+  std::vector<SnapshotSection> sections_;
+  std::vector<std::vector<std::byte>> compressed_;
+  size_t size_ = 0;
+};
+
+// A snapshot that was read; `bytes` must outlive it. The constructor checks the header and that sections lie inside
+// the file: FORMAT, CHECKSUM, VERSION or TRUNCATED, in the order magic, header checksum, version, sections.
+class SnapshotView {
+ public:
+  struct Entry {
+    std::string name;
+    uint64_t offset, stored_size, size, checksum;
+    uint32_t encoding;
+  };
+  SnapshotView(std::span<const std::byte> bytes, std::string name);
+
+  const std::string &json() const { return json_; }
+  uint32_t version() const { return version_; }
+  const std::vector<Entry> &entries() const { return entries_; }
+  size_t size() const { return bytes_.size(); }
+  const std::string &name() const { return name_; }
+  // CHECKSUM if the section's bytes were changed; FORMAT if there is none of that name.
+  void verify(const Entry &entry) const;
+  // The section's bytes, verified and decompressed. FORMAT unless there are exactly `expected` of them.
+  void read(const std::string &section, std::span<const std::span<std::byte>> parts) const;
+  const Entry &entry(const std::string &section) const;
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::string name_, json_;
+  uint32_t version_ = 0;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace infini

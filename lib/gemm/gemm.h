@@ -1,0 +1,84 @@
+// Matrix products with weights that were packed once: oneDNN, OpenBLAS and our own kernel behind one seam.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/buffer.h"
+#include "kernels/kernels.h"
+
+namespace infini {
+
+// Of weights and of what is multiplied with them. (8 and 4 bit will be two more.)
+enum class NumberType : uint8_t { F32, BF16 };
+inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
+
+enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
+
+// Rows of numbers of one type; rows are `stride` elements apart.
+struct ConstRows {
+  NumberType type;
+  const void *data;
+  int64_t stride;
+  ConstRows from(int64_t row) const {
+    return {type, static_cast<const char *>(data) + row * stride * bytes_of(type), stride};
+  }
+  const float *f32() const { return static_cast<const float *>(data); }
+  const uint16_t *bf16() const { return static_cast<const uint16_t *>(data); }
+};
+
+// A matrix [k, n] in panels of 64 columns (kernels.h). The memory may be a window's or its own.
+struct Panels {
+  NumberType type;
+  const void *data;
+  int64_t k, n;
+  int64_t stride;  // elements from one panel to the next: at least k rounded up to the pairing
+};
+
+// Weights [k, n]: column j is row j of the file's tensor.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(NumberType type, int64_t k, int64_t n);
+
+  // Different columns may be set from different threads if they lie in different panels.
+  void set_column(int64_t j, const float *values);
+  float at(int64_t i, int64_t j) const;
+  Panels panels() const;
+  int64_t k() const { return k_; }
+  int64_t n() const { return n_; }
+  int64_t bytes() const { return type_ == NumberType::F32 ? static_cast<int64_t>(f32_.bytes()) : static_cast<int64_t>(bf16_.bytes()); }
+
+ private:
+  NumberType type_ = NumberType::F32;
+  int64_t k_ = 0, n_ = 0, k_padded_ = 0;
+  Buffer<float> f32_;
+  Buffer<uint16_t> bf16_;
+};
+
+// Rows that a panel of k rows takes in memory: k rounded up to what oneDNN's layout needs.
+inline int64_t padded_k(NumberType type, int64_t k) { return round_up(k, type == NumberType::F32 ? 16 : 32); }
+
+// One product. Immutable for its users; any number of threads may multiply at once.
+class Gemm {
+ public:
+  explicit Gemm(GemmLibrary library);
+  ~Gemm();
+
+  // c [rows, n] (+)= a [rows, k] * b; a and b have the same type, c's rows are c_row floats apart and hold
+  // n rounded up to 64 elements. A row of C may depend, in its last bits, on how many rows there are, unless
+  // `exact`: then our own kernel multiplies, whose rows depend on nothing but themselves.
+  // On the threads of the scope, where the caller is not in a loop already.
+  void multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
+                bool exact = false) const;
+
+  GemmLibrary library() const { return library_; }
+
+ private:
+  struct Primitives;
+  GemmLibrary library_;
+  std::unique_ptr<Primitives> primitives_;
+};
+
+}  // namespace infini

@@ -1,0 +1,113 @@
+#include "gemm/onednn.h"
+
+#include <dnnl.hpp>
+
+#include <array>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+
+#include "base/status.h"
+
+namespace infini {
+namespace {
+
+using dnnl::memory;
+
+struct Kernel {
+  dnnl::matmul primitive;  // empty where oneDNN would be slow
+  memory::desc a, b, c, scratch;
+};
+
+memory::data_type type_of(NumberType type) {
+  return type == NumberType::F32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
+Kernel make_kernel(const dnnl::engine &engine, NumberType type, int64_t rows, int64_t k, int64_t n, int64_t a_row,
+                   int64_t c_row, bool accumulate) {
+  Kernel kernel;
+  kernel.a = memory::desc({rows, k}, type_of(type), memory::dims{a_row, 1});
+  kernel.b = memory::desc({k, n}, type_of(type),
+                          type == NumberType::F32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
+  kernel.c = memory::desc({rows, n}, memory::data_type::f32, memory::dims{c_row, 1});
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (accumulate) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
+  try {
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc description(engine, kernel.a, kernel.b, kernel.c, attributes);
+#else
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(kernel.a, kernel.b, kernel.c), attributes, engine);
+#endif
+    // Whatever is not a brgemm kernel is a reference loop or repacks the weights at each call.
+    if (std::string(description.impl_info_str()).rfind("brg", 0) != 0) return kernel;
+    kernel.scratch = description.scratchpad_desc();
+    kernel.primitive = dnnl::matmul(description);
+  } catch (const dnnl::error &) {
+    kernel.primitive = {};  // not supported on this processor
+  }
+  return kernel;
+}
+
+}  // namespace
+
+struct OneDnn::Cache {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  bool has_f32 = static_cast<bool>(make_kernel(engine, NumberType::F32, 16, 64, 64, 64, 64, false).primitive);
+  bool has_bf16 = static_cast<bool>(make_kernel(engine, NumberType::BF16, 16, 64, 64, 64, 64, false).primitive);
+  using Key = std::array<int64_t, 7>;
+  std::map<Key, Kernel> kernels;
+  std::shared_mutex mutex;
+
+  const Kernel &find(const Key &key) {
+    {
+      std::shared_lock lock(mutex);
+      if (const auto found = kernels.find(key); found != kernels.end()) return found->second;
+    }
+    std::unique_lock lock(mutex);
+    const auto [place, fresh] = kernels.try_emplace(key);
+    if (fresh)
+      place->second = make_kernel(engine, static_cast<NumberType>(key[0]), key[1], key[2], key[3], key[4], key[5], key[6] != 0);
+    return place->second;  // a map's elements never move
+  }
+};
+
+OneDnn::OneDnn() : cache_(std::make_unique<Cache>()) {}
+OneDnn::~OneDnn() = default;
+
+bool OneDnn::supports(NumberType type) const { return type == NumberType::F32 ? cache_->has_f32 : cache_->has_bf16; }
+
+bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const {
+  // Panels that are further apart than their own rows need, as a window's are, go one by one.
+  if (b.n > kPanel && b.stride != kPanel * padded_k(b.type, b.k)) {
+    for (int64_t j = 0; j < b.n; j += kPanel) {
+      const Panels panel{b.type, static_cast<const char *>(b.data) + j / kPanel * b.stride * bytes_of(b.type), b.k,
+                         std::min<int64_t>(kPanel, b.n - j), b.stride};
+      if (!multiply(a, rows, panel, c + j, c_row, accumulate)) return false;
+    }
+    return true;
+  }
+  const Kernel &kernel = cache_->find({static_cast<int64_t>(b.type), rows, b.k, b.n, a.stride, c_row, accumulate});
+  if (!kernel.primitive) return false;
+  try {
+    // oneDNN takes pointers to data that it does not change.
+    const auto at = [&](const memory::desc &desc, const void *data) { return memory(desc, cache_->engine, const_cast<void *>(data)); };
+    Buffer<char> scratch(static_cast<int64_t>(kernel.scratch.get_size()));  // empty for the layouts used here
+    dnnl::stream stream(cache_->engine);
+    kernel.primitive.execute(stream, {{DNNL_ARG_SRC, at(kernel.a, a.data)},
+                                      {DNNL_ARG_WEIGHTS, at(kernel.b, b.data)},
+                                      {DNNL_ARG_DST, at(kernel.c, c)},
+                                      {DNNL_ARG_SCRATCHPAD, at(kernel.scratch, scratch.data())}});
+    stream.wait();
+  } catch (const dnnl::error &error) {
+    fail(error.status == dnnl_out_of_memory ? Status::OUT_OF_MEMORY : Status::INTERNAL, "oneDNN: ", error.message);
+  }
+  return true;
+}
+
+}  // namespace infini

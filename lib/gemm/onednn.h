@@ -1,0 +1,24 @@
+// oneDNN's matmul, 2.x and 3.x: the one file that knows its types is onednn.cc.
+#pragma once
+
+#include <memory>
+
+#include "gemm/gemm.h"
+
+namespace infini {
+
+class OneDnn {
+ public:
+  OneDnn();
+  ~OneDnn();
+  // Whether oneDNN has fast kernels for panels of this type on this processor.
+  bool supports(NumberType type) const;
+  // On the calling thread. False where oneDNN has no fast kernel for these panels on this processor.
+  bool multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const;
+
+ private:
+  struct Cache;
+  std::unique_ptr<Cache> cache_;
+};
+
+}  // namespace infini

@@ -1,0 +1,136 @@
+// The register-blocked product with a matrix in panels (see kernels.h), for one instruction set.
+#include <cstdint>
+
+#include <hwy/highway.h>
+
+#if defined(INFINI_KERNELS_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INFINI_KERNELS_PRODUCT_INL_H_
+#undef INFINI_KERNELS_PRODUCT_INL_H_
+#else
+#define INFINI_KERNELS_PRODUCT_INL_H_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace infini {
+namespace HWY_NAMESPACE {
+namespace product {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+
+// Rows of A that share one pass over B: their sums must stay in registers (32 with AVX-512, else 16).
+constexpr int kRows = HWY_MAX_BYTES >= 64 ? 6 : 2;
+
+// ROWS x VECTORS sums over all of k. a is [ROWS rows][k], c [ROWS][VECTORS * lanes].
+template <int ROWS, int VECTORS>
+HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const float *HWY_RESTRICT b,
+                     int64_t k, V (&sum)[ROWS][VECTORS]) {
+  const D d;
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  for (int64_t i = 0; i < k; ++i, b += 64) {
+    V column[VECTORS];
+    for (int v = 0; v < VECTORS; ++v) column[v] = hn::LoadU(d, b + v * kLanes);
+    for (int r = 0; r < ROWS; ++r) {
+      const V value = hn::Set(d, a[r * a_row + i * a_column]);
+      for (int v = 0; v < VECTORS; ++v) sum[r][v] = hn::MulAdd(value, column[v], sum[r][v]);
+    }
+  }
+}
+
+// The same with B in bf16, whose 32-bit lanes hold rows 2i (low half) and 2i+1 (high half) of a column.
+template <int ROWS, int VECTORS>
+HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const uint16_t *HWY_RESTRICT b,
+                     int64_t k, V (&sum)[ROWS][VECTORS]) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  const auto high = hn::Set(du, 0xffff0000u);
+  for (int64_t i = 0; i < k; i += 2, b += 128) {
+    V even[VECTORS], odd[VECTORS];
+    for (int v = 0; v < VECTORS; ++v) {
+      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
+      even[v] = hn::BitCast(d, hn::ShiftLeft<16>(pair));
+      odd[v] = hn::BitCast(d, hn::And(pair, high));
+    }
+    const bool whole = i + 1 < k;  // an odd k ends in a row of zeros, for which A has no element
+    for (int r = 0; r < ROWS; ++r) {
+      const V value0 = hn::Set(d, a[r * a_row + i * a_column]);
+      const V value1 = whole ? hn::Set(d, a[r * a_row + (i + 1) * a_column]) : hn::Zero(d);
+      for (int v = 0; v < VECTORS; ++v) {
+        sum[r][v] = hn::MulAdd(value0, even[v], sum[r][v]);
+        sum[r][v] = hn::MulAdd(value1, odd[v], sum[r][v]);
+      }
+    }
+  }
+}
+
+template <int ROWS, int VECTORS, class Number>
+HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, float *c,
+                       int64_t c_row, bool accumulate) {
+  const D d;
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  V sum[ROWS][VECTORS];
+  for (int r = 0; r < ROWS; ++r)
+    for (int v = 0; v < VECTORS; ++v) sum[r][v] = accumulate ? hn::LoadU(d, c + r * c_row + v * kLanes) : hn::Zero(d);
+  Sums<ROWS, VECTORS>(a, a_row, a_column, b, k, sum);
+  for (int r = 0; r < ROWS; ++r)
+    for (int v = 0; v < VECTORS; ++v) hn::StoreU(sum[r][v], d, c + r * c_row + v * kLanes);
+}
+
+template <int VECTORS, class Number>
+HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t k,
+                         float *c, int64_t c_row, bool accumulate) {
+  int r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    Tile<kRows, VECTORS>(a + r * a_row, a_row, a_column, b, k, c + r * c_row, c_row, accumulate);
+  const float *rest_a = a + r * a_row;
+  float *rest_c = c + r * c_row;
+  switch (rows - r) {
+    case 1: return Tile<1, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+    case 2: return Tile<2, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+    case 3: return Tile<3, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+    case 4: return Tile<4, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+    case 5: return Tile<5, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+  }
+}
+
+// A column of B is one element wide in f32 and one pair wide in bf16.
+HWY_INLINE const float *ColumnOf(const float *panel, int64_t column) { return panel + column; }
+HWY_INLINE const uint16_t *ColumnOf(const uint16_t *panel, int64_t column) { return panel + 2 * column; }
+
+template <class Number>
+HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
+                        int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
+                        bool accumulate) {
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  for (int64_t j = begin; j < end;) {
+    const Number *column = ColumnOf(b + j / 64 * panel_stride, j % 64);
+    const int64_t inside = end - j < 64 - j % 64 ? end - j : 64 - j % 64;  // columns left of this panel
+    if (inside >= 4 * kLanes) {
+      TileRows<4>(a, a_row, a_column, rows, column, k, c + j, c_row, accumulate);
+      j += 4 * kLanes;
+    } else {
+      TileRows<1>(a, a_row, a_column, rows, column, k, c + j, c_row, accumulate);
+      j += kLanes;
+    }
+  }
+}
+
+}  // namespace product
+
+void PanelProductF32(const float *a, int64_t a_row, int64_t a_column, int rows, const float *b, int64_t panel_stride,
+                     int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+}
+void PanelProductBf16(const float *a, int64_t a_row, int64_t a_column, int rows, const uint16_t *b,
+                      int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
+                      bool accumulate) {
+  product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace infini
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,184 @@
+#include "model/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/log.h"
+
+namespace infini {
+namespace {
+
+constexpr Architecture kArchitectures[] = {
+    {"llama", true},
+};
+
+constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
+
+int in_range(const std::string &what, int64_t value, int64_t least, int64_t greatest) {
+  if (value < least || value > greatest)
+    fail(Status::FORMAT, what, " is ", value, ", but must lie between ", least, " and ", greatest);
+  return static_cast<int>(value);
+}
+
+double positive(const std::string &what, double value) {
+  if (!(value > 0) || !std::isfinite(value)) fail(Status::FORMAT, what, " is ", value, ", but must be positive and finite");
+  return value;
+}
+
+// Keys `ARCHITECTURE.name` of one file.
+struct Keys {
+  const Gguf &gguf;
+  std::string prefix;
+  int get(const std::string &name, int64_t least = 1) const {
+    return in_range("key '" + prefix + name + "'", gguf.get_int(prefix + name), least, kLargest);
+  }
+  int get_or(const std::string &name, int64_t absent, int64_t least = 1) const {
+    return gguf.find(prefix + name) ? get(name, least) : in_range("'" + prefix + name + "' (absent)", absent, least, kLargest);
+  }
+  double real(const std::string &name, double absent) const {
+    return positive("key '" + prefix + name + "'", gguf.get_double(prefix + name, absent));
+  }
+};
+
+RopeConfig read_rope(const Keys &keys, const Config &config) {
+  RopeConfig rope;
+  rope.dimensions = keys.get_or("rope.dimension_count", config.key_size);
+  if (rope.dimensions % 2 != 0 || rope.dimensions > config.key_size)
+    fail(Status::FORMAT, "key '", keys.prefix, "rope.dimension_count' is ", rope.dimensions, ", but must be even and at most the head size ", config.key_size);
+  rope.base = keys.real("rope.freq_base", 10000);
+  const std::string type = keys.gguf.get_string(keys.prefix + "rope.scaling.type", "none");
+  if (type == "linear" || type == "yarn") {
+    rope.factor = keys.real("rope.scaling.factor", 1);
+  } else if (type != "none" && type != "longrope") {
+    fail(Status::UNSUPPORTED, "key '", keys.prefix, "rope.scaling.type' is '", type, "'; known are none, linear, yarn, longrope");
+  } else if (type == "none") {
+    rope.factor = keys.real("rope.scale_linear", 1);  // how old files write linear scaling
+  }
+  rope.yarn = type == "yarn";
+  rope.original_context = keys.get_or("rope.scaling.original_context_length", config.context);
+  rope.attention_factor = keys.real("rope.scaling.attn_factor", 1);
+  rope.beta_fast = keys.real("rope.scaling.yarn_beta_fast", 32);
+  rope.beta_slow = keys.real("rope.scaling.yarn_beta_slow", 1);
+  return rope;
+}
+
+UpdateRule update_rule(const std::string &name) {
+  if (name == "linear") return UpdateRule::LINEAR;
+  if (name == "delta") return UpdateRule::DELTA;
+  fail(Status::FORMAT, "key 'infini.memory.update' is '", name, "'; known are linear, delta");
+}
+
+std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {
+  const size_t count = static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
+  std::vector<float> gates(count, -std::numeric_limits<float>::infinity());
+  if (asked == "open") std::fill(gates.begin(), gates.end(), 0.0f);
+  if (asked != "file" || !gguf.find("infini.memory.gate")) return gates;
+  const std::vector<double> values = gguf.get_doubles("infini.memory.gate");
+  if (values.size() != count)
+    fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers, " layers of ", config.heads, " heads");
+  for (size_t i = 0; i < count; ++i) {
+    if (std::isnan(values[i]) || values[i] == std::numeric_limits<double>::infinity())
+      fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i, "; a gate is a number or minus infinity");
+    gates[i] = static_cast<float>(values[i]);
+  }
+  return gates;
+}
+
+MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &options) {
+  MemoryConfig memory;
+  const int64_t version = gguf.get_int("infini.version", 0);
+  if (version < 0 || version > 1)
+    fail(Status::VERSION, "key 'infini.version' is ", version, "; this library knows version 1");
+  memory.trained = version == 1;
+  const auto number = [&](const char *key, const char *option, int64_t unset, int64_t absent, int64_t least) {
+    const int64_t asked = options.get_int(option);
+    if (asked != unset) return in_range(cat("option '", option, "'"), asked, least, kLargest);
+    return in_range(cat("key '", key, "'"), gguf.get_int(key, absent), least, kLargest);
+  };
+  const int64_t plain_segment = std::max<int64_t>(1, std::min<int64_t>(2048, (config.context - 4) / 2));
+  memory.segment = number("infini.segment_length", "segment", 0, plain_segment, 1);
+  memory.carry = number("infini.local.carry", "carry", -1, memory.trained ? 0 : memory.segment, 0);
+  memory.sinks = number("infini.local.sinks", "sinks", -1, memory.trained ? 0 : 4, 0);
+  const std::string &update = options.get_string("update");
+  memory.update = update_rule(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
+  const std::string first = gguf.get_string("infini.memory.first_segment", "gated");
+  if (first != "gated" && first != "ungated")
+    fail(Status::FORMAT, "key 'infini.memory.first_segment' is '", first, "'; known are gated, ungated");
+  memory.first_segment_gated = first == "gated";
+  memory.epsilon = static_cast<float>(gguf.get_double("infini.memory.epsilon", 1e-6));
+  if (!(memory.epsilon >= 0) || !std::isfinite(memory.epsilon))
+    fail(Status::FORMAT, "key 'infini.memory.epsilon' is ", memory.epsilon, ", but must be finite and not negative");
+  memory.gate = read_gates(gguf, config, options.get_string("memory"));
+
+  const int64_t window = int64_t{memory.sinks} + memory.carry + memory.segment;
+  in_range("the window (sinks + carry + segment)", window, 1, 1 << 24);
+  if (window > config.context) {
+    const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
+    const std::string what = cat("the window of ", window, " tokens (sinks ", memory.sinks, " + carry ", memory.carry, " + segment ",
+                                 memory.segment, ") is longer than the context of ", config.context, " that the model was trained for");
+    if (by_option) fail(Status::INVALID_ARGUMENT, what);
+    log(LogLevel::WARNING, what);
+  }
+  return memory;
+}
+
+}  // namespace
+
+const Architecture &find_architecture(const std::string &name) {
+  std::string known;
+  for (const Architecture &architecture : kArchitectures) {
+    if (name == architecture.name) return architecture;
+    known += cat(known.empty() ? "" : ", ", architecture.name);
+  }
+  fail(Status::UNSUPPORTED, "architecture '", name, "' is not known; known are ", known);
+}
+
+float Config::gate_weight(int layer, int head) const {
+  const double beta = gate(layer, head);
+  return std::isinf(beta) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-beta)));
+}
+
+bool Config::has_memory(int layer, int kv_head) const {
+  for (int h = kv_head * group(); h < (kv_head + 1) * group(); ++h)
+    if (gate_weight(layer, h) != 0) return true;
+  return false;
+}
+
+Config read_config(const Gguf &gguf, const Options &options) {
+  Config config;
+  config.architecture = &find_architecture(gguf.get_string("general.architecture"));
+  config.name = gguf.get_string("general.name", "");
+  const Keys keys{gguf, std::string(config.architecture->name) + "."};
+  config.layers = in_range("key '" + keys.prefix + "block_count'", keys.get("block_count"), 1, 4096);
+  config.width = keys.get("embedding_length");
+  config.hidden = keys.get("feed_forward_length");
+  config.heads = keys.get("attention.head_count");
+  config.kv_heads = keys.get_or("attention.head_count_kv", config.heads);
+  if (config.kv_heads > config.heads || config.heads % config.kv_heads != 0)
+    fail(Status::FORMAT, "head_count ", config.heads, " is not a multiple of head_count_kv ", config.kv_heads);
+  config.key_size = keys.get_or("attention.key_length", config.width / config.heads);
+  config.value_size = keys.get_or("attention.value_length", config.width / config.heads);
+  in_range("the head size (attention.key_length)", config.key_size, 1, 1024);
+  in_range("the head size (attention.value_length)", config.value_size, 1, 1024);
+  config.context = keys.get("context_length");
+  config.norm_epsilon = static_cast<float>(gguf.get_double(keys.prefix + "attention.layer_norm_rms_epsilon", 1e-5));
+  if (!(config.norm_epsilon >= 0) || !std::isfinite(config.norm_epsilon))
+    fail(Status::FORMAT, "key '", keys.prefix, "attention.layer_norm_rms_epsilon' is ", config.norm_epsilon, ", but must be finite and not negative");
+  const GgufTensor *embedding = gguf.find_tensor("token_embd.weight");
+  const int64_t tokens = gguf.find("tokenizer.ggml.tokens") ? static_cast<int64_t>(gguf.get_strings("tokenizer.ggml.tokens").size())
+                         : embedding                        ? embedding->rows()
+                                                            : 0;
+  config.vocabulary = keys.get_or("vocab_size", tokens);
+  config.rope = read_rope(keys, config);
+  // The number of gates follows from the keys: they must not promise more heads than the tensors have.
+  const std::string last = cat("blk.", config.layers - 1, ".attn_q.weight");
+  const GgufTensor *q = gguf.find_tensor(last);
+  if (!q) fail(Status::FORMAT, "tensor '", last, "' is missing");
+  if (q->rows() != int64_t{config.heads} * config.key_size)
+    fail(Status::FORMAT, "tensor '", last, "' has ", q->rows(), " rows, but the model's keys ask for ", config.heads, " heads of ", config.key_size);
+  config.memory = read_memory(gguf, config, options);
+  return config;
+}
+
+}  // namespace infini

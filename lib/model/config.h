@@ -1,0 +1,70 @@
+// The numbers that describe a model, read from a GGUF file or given to create one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/options.h"
+#include "format/gguf.h"
+
+namespace infini {
+
+// What varies by architecture; a new one is a new row of the table in config.cc.
+struct Architecture {
+  const char *name;
+  bool rope_pairs_adjacent;  // true: rotates (2i, 2i+1); false: (i, i + d/2)
+};
+const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
+
+struct RopeConfig {
+  int dimensions = 0;      // of a head that are rotated, even
+  double base = 10000;
+  double factor = 1;       // positions are divided by it (linear, yarn)
+  bool yarn = false;
+  int original_context = 0;
+  double attention_factor = 1;
+  double beta_fast = 32, beta_slow = 1;
+};
+
+enum class UpdateRule { LINEAR, DELTA };
+
+struct MemoryConfig {
+  int segment = 2048;                    // N, tokens
+  UpdateRule update = UpdateRule::DELTA;
+  bool first_segment_gated = true;       // an empty memory counts as A_mem = 0, else the gate is skipped
+  float epsilon = 1e-6f;                 // added to the denominator of (7)
+  int carry = 0;                         // tokens before the segment that local attention sees
+  int sinks = 0;                         // first tokens of the stream that local attention always sees
+  bool trained = false;                  // the file carries infini.version
+  std::vector<float> gate;               // beta [layer][query head]; -inf: shut
+};
+
+struct Config {
+  const Architecture *architecture = nullptr;
+  std::string name;        // general.name, may be empty
+  int layers = 0;
+  int width = 0;           // d_model
+  int heads = 0, kv_heads = 0;
+  int key_size = 0, value_size = 0;  // d_key, d_value of one head
+  int hidden = 0;          // of the feed-forward
+  int vocabulary = 0;
+  int context = 0;         // the longest window that the model was trained for
+  float norm_epsilon = 1e-5f;
+  RopeConfig rope;
+  MemoryConfig memory;
+
+  int group() const { return heads / kv_heads; }  // query heads that share one KV head
+  int window() const { return memory.sinks + memory.carry + memory.segment; }
+  float gate(int layer, int head) const { return memory.gate[static_cast<size_t>(layer) * heads + head]; }
+  // sigmoid(beta); exactly 0 for a gate of minus infinity.
+  float gate_weight(int layer, int head) const;
+  // Whether some query head of the KV head reads the memory: otherwise it keeps none.
+  bool has_memory(int layer, int kv_head) const;
+};
+
+// Checks every value against the format and against the others. Options `memory`, `update`, `segment`,
+// `carry` and `sinks` replace what the file says.
+Config read_config(const Gguf &gguf, const Options &options);
+
+}  // namespace infini

@@ -1,0 +1,286 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+
+namespace infini {
+namespace {
+
+constexpr int64_t kLogitsRows = 64;
+
+// Rows of the compute type.
+struct Rows {
+  NumberType type;
+  char *data;
+  int64_t stride;
+  float *f32(int64_t row) const { return reinterpret_cast<float *>(data) + row * stride; }
+  uint16_t *bf16(int64_t row) const { return reinterpret_cast<uint16_t *>(data) + row * stride; }
+  ConstRows read() const { return {type, data, stride}; }
+};
+
+void norm(const float *x, const std::vector<float> &weight, float epsilon, const Rows &to, int64_t row) {
+  const auto n = static_cast<int64_t>(weight.size());
+  if (to.type == NumberType::F32) rms_norm(x, weight.data(), n, epsilon, to.f32(row));
+  else rms_norm(x, weight.data(), n, epsilon, to.bf16(row));
+}
+
+// One block on its way through the layers.
+class Block {
+ public:
+  Block(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
+      : config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
+        count_(count_tokens(parts)), exact_(exact), compute_(weights_.compute),
+        width_(config_.width), x_stride_(round_up(width_, kPanel)),
+        row_grain_(kWorthThreads / (10 * width_) + 1),
+        normed_{compute_, workspace.normed.data(), width_},
+        attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
+        activated_{compute_, workspace.activated.data(), config_.hidden} {}
+
+  static int64_t count_tokens(std::span<const Part> parts) {
+    int64_t count = 0;
+    for (const Part &part : parts) count += static_cast<int64_t>(part.tokens.size());
+    return count;
+  }
+
+  void run() {
+    embed();
+    for (size_t l = 0; l < weights_.layers.size(); ++l) {
+      const LayerWeights &layer = weights_.layers[l];
+      norm_all(layer.attention_norm);
+      attention(layer, l);
+      multiply(attended_, layer.attention_output, workspace_.x, x_stride_, true);
+      norm_all(layer.feed_forward_norm);
+      feed_forward(layer);
+    }
+    finish();
+  }
+
+  float *x(int64_t row) { return workspace_.x.data() + row * x_stride_; }
+  int64_t count() const { return count_; }
+
+ private:
+  // f(part, row of its first token)
+  template <class Function>
+  void each_part(const Function &f) {
+    int64_t row = 0;
+    for (const Part &part : parts_) {
+      f(part, row);
+      row += static_cast<int64_t>(part.tokens.size());
+    }
+  }
+
+  void embed() {
+    const Rope &rope = weights_.attention.rope;
+    const int64_t half = rope.dimensions / 2;
+    each_part([&](const Part &part, int64_t row) {
+      parallel_for(static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t) {
+          weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
+          rope.angles(part.state->view.position + t, workspace_.cosine.data() + (row + t) * half, workspace_.sine.data() + (row + t) * half);
+        }
+      });
+    });
+  }
+
+  void norm_all(const std::vector<float> &weight) {
+    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) norm(x(t), weight, config_.norm_epsilon, normed_, t);
+    });
+  }
+
+  void multiply(const Rows &a, const PackedMatrix &b, Buffer<float> &c, int64_t c_stride, bool accumulate) {
+    weights_.gemm.multiply(a.read(), count_, b.panels(), c.data(), c_stride, accumulate, exact_);
+  }
+
+  // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
+  // one part divides its own work.
+  void attention(const LayerWeights &layer, size_t index) {
+    multiply(normed_, layer.qkv, workspace_.qkv, round_up(layer.qkv.n(), kPanel), false);
+    int64_t row = 0;
+    workspace_.first_rows.clear();
+    for (const Part &part : parts_) {
+      workspace_.first_rows.push_back(row);
+      row += static_cast<int64_t>(part.tokens.size());
+    }
+    const auto one = [&](int64_t i) { attend_part(layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]); };
+    if (parts_.size() == 1) one(0);
+    else parallel_items(static_cast<int64_t>(parts_.size()), count_ * width_ * width_, one);
+  }
+
+  // Segment by segment.
+  void attend_part(const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
+    const AttentionRules &rules = weights_.attention;
+    const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
+    const int64_t end = row + static_cast<int64_t>(part.tokens.size());
+    LayerState &layer_state = part.state->layers[index];
+    View view = part.state->view;
+    while (row < end) {
+      const int64_t span = std::min(end - row, rules.shape.segment - view.open());
+      attend(rules, weights_.gemm, layer_state, view, {workspace_.qkv.data() + row * stride, stride}, span,
+             workspace_.cosine.data() + row * half, workspace_.sine.data() + row * half, layer.gate_weight.data(), exact_,
+             workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
+      view.position += span;
+      row += span;
+      if (view.open() < rules.shape.segment) continue;
+      close_segment(rules, layer_state, view, workspace_.attention);
+      view = view.closed(rules.shape);
+      if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
+    }
+  }
+
+  // Every part's view, output of its last token, and of the last before each boundary that a checkpoint keeps.
+  void finish() {
+    each_part([&](const Part &part, int64_t row) {
+      State &state = *part.state;
+      const auto output = [&](int64_t position, std::vector<float> &hidden) {
+        hidden.resize(static_cast<size_t>(width_));
+        rms_norm(x(row + position - 1 - state.view.position), weights_.output_norm.data(), width_, config_.norm_epsilon, hidden.data());
+      };
+      View view = state.view;
+      const int64_t end = view.position + static_cast<int64_t>(part.tokens.size());
+      for (Checkpoint &checkpoint : state.checkpoints) {
+        if (checkpoint.view.position <= state.view.position) continue;
+        output(checkpoint.view.position, checkpoint.hidden);
+        checkpoint.has_hidden = true;
+      }
+      output(end, state.hidden);
+      state.has_hidden = true;
+      state.has_logits = false;
+      while (view.position < end) {
+        view.position += std::min(end - view.position, weights_.attention.shape.segment - view.open());
+        if (view.open() == weights_.attention.shape.segment) view = view.closed(weights_.attention.shape);
+      }
+      state.view = view;
+    });
+  }
+
+  void feed_forward(const LayerWeights &layer) {
+    const int64_t hidden = config_.hidden, stride = round_up(layer.gate_up.n(), kPanel);
+    multiply(normed_, layer.gate_up, workspace_.gate_up, stride, false);
+    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const float *gate = workspace_.gate_up.data() + t * stride;
+        if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, activated_.f32(t));
+        else silu_multiply(gate, gate + hidden, hidden, activated_.bf16(t));
+      }
+    });
+    multiply(activated_, layer.down, workspace_.x, x_stride_, true);
+  }
+
+  const Config &config_;
+  const Weights &weights_;
+  Workspace &workspace_;
+  const std::span<const Part> parts_;
+  const int64_t count_;
+  const bool exact_;
+  const NumberType compute_;
+  const int64_t width_, x_stride_;
+  const int64_t row_grain_;  // rows of element-wise work below which a loop stays serial
+  const Rows normed_, attended_, activated_;
+};
+
+// Logits of `rows` rows of x, after the last norm.
+void output_rows(const Model &model, Workspace &workspace, const float *x, int64_t x_stride, int64_t rows, float *logits,
+                 int64_t stride, bool exact) {
+  const Weights &weights = model.weights();
+  const Rows normed{weights.compute, workspace.normed.data(), model.config().width};
+  for (int64_t row = 0; row < rows; ++row)
+    norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
+  weights.gemm.multiply(normed.read(), rows, weights.output.panels(), logits, stride, false, exact);
+}
+
+}  // namespace
+
+void Workspace::reserve(const Model &model, int64_t longest, int threads) {
+  const Config &config = model.config();
+  const Weights &weights = model.weights();
+  const int64_t bytes = bytes_of(weights.compute), half = weights.attention.rope.dimensions / 2;
+  tokens = std::max(tokens, longest);
+  x.reserve(tokens * round_up(config.width, kPanel));
+  // The output layer norms up to kLogitsRows rows at a time.
+  normed.reserve(std::max(tokens, kLogitsRows) * config.width * bytes);
+  qkv.reserve(tokens * round_up(weights.layers[0].qkv.n(), kPanel));
+  attended.reserve(tokens * config.heads * config.value_size * bytes);
+  gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
+  activated.reserve(tokens * config.hidden * bytes);
+  cosine.reserve(tokens * half);
+  sine.reserve(tokens * half);
+  attention.reserve(weights.attention.shape, threads, tokens);
+}
+
+int64_t Workspace::bytes() const {
+  return static_cast<int64_t>(x.bytes() + normed.bytes() + qkv.bytes() + attended.bytes() + gate_up.bytes() + activated.bytes() +
+                              cosine.bytes() + sine.bytes() + logits.bytes()) + attention.bytes();
+}
+
+void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink) {
+  workspace.reserve(model, Block::count_tokens(parts), thread_count());
+  const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
+  if (sink) workspace.logits.reserve(kLogitsRows * stride);
+  workspace.first_rows.reserve(parts.size());
+
+  for (const Part &part : parts) part.state->broken = true;  // until the block is whole
+  Block block(model, parts, workspace, exact);
+  block.run();
+  for (const Part &part : parts) part.state->broken = false;
+
+  if (!sink) return;
+  for (int64_t first = 0; first < block.count(); first += kLogitsRows) {
+    const int64_t rows = std::min(kLogitsRows, block.count() - first);
+    output_rows(model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
+    sink(first, rows, workspace.logits.data(), stride);
+  }
+}
+
+void close_segment(const Model &model, State &state, Workspace &workspace) {
+  const AttentionRules &rules = model.weights().attention;
+  if (state.view.open() == 0) return;
+  workspace.reserve(model, 1, thread_count());
+  const View after = state.view.closed(rules.shape);
+  state.broken = true;
+  for (size_t l = 0; l < state.layers.size(); ++l) {
+    close_segment(rules, state.layers[l], state.view, workspace.attention);
+    if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
+  }
+  state.view = after;
+  if (state.kept > 0) {
+    state.checkpoints.back().hidden = state.hidden;
+    state.checkpoints.back().has_hidden = state.has_hidden;
+  }
+  state.broken = false;
+}
+
+void compute_logits(const Model &model, std::span<State *const> states, Workspace &workspace, bool exact) {
+  const auto count = static_cast<int64_t>(states.size());
+  workspace.reserve(model, count, thread_count());
+  const Weights &weights = model.weights();
+  const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
+  const Rows normed{weights.compute, workspace.normed.data(), width};
+  for (int64_t row = 0; row < count; ++row) {
+    const float *hidden = states[static_cast<size_t>(row)]->hidden.data();
+    if (weights.compute == NumberType::F32) std::memcpy(normed.f32(row), hidden, static_cast<size_t>(width) * sizeof(float));
+    else narrow(hidden, width, normed.bf16(row));
+  }
+  const auto multiply = [&](int64_t row, int64_t rows, float *logits) {
+    weights.gemm.multiply(normed.read().from(row), rows, weights.output.panels(), logits, stride, false, exact);
+  };
+  if (count == 1) {
+    multiply(0, 1, states[0]->logits.data());
+    states[0]->has_logits = true;
+    return;
+  }
+  workspace.logits.reserve(kLogitsRows * stride);
+  for (int64_t first = 0; first < count; first += kLogitsRows) {
+    const int64_t rows = std::min(kLogitsRows, count - first);
+    multiply(first, rows, workspace.logits.data());
+    for (int64_t row = 0; row < rows; ++row) {
+      State &state = *states[static_cast<size_t>(first + row)];
+      std::memcpy(state.logits.data(), workspace.logits.data() + row * stride, static_cast<size_t>(stride) * sizeof(float));
+      state.has_logits = true;
+    }
+  }
+}
+
+}  // namespace infini

@@ -1,0 +1,53 @@
+// Tokens through the layers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "model/model.h"
+#include "model/state.h"
+
+namespace infini {
+
+// Activations of one block, reused by the next. T is the longest block so far.
+struct Workspace {
+  void reserve(const Model &model, int64_t tokens, int threads);
+  int64_t bytes() const;
+
+  Buffer<float> x;           // [T][width rounded up to 64]: the residual stream
+  Buffer<char> normed;       // [T][width] of the compute type
+  Buffer<float> qkv;         // [T][columns of qkv rounded up to 64]
+  Buffer<char> attended;     // [T][heads * value_size] of the compute type
+  Buffer<float> gate_up;     // [T][2 * hidden rounded up to 64]
+  Buffer<char> activated;    // [T][hidden] of the compute type
+  Buffer<float> cosine, sine;  // [T][rope.dimensions / 2]
+  Buffer<float> logits;      // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
+  AttentionScratch attention;
+  std::vector<int64_t> first_rows;  // of the block's parts
+  int64_t tokens = 0;
+};
+
+// Tokens that go to one session's state.
+struct Part {
+  State *state;
+  std::span<const int32_t> tokens;
+};
+
+// Receives the logits of rows first .. first + rows of the block: [rows][stride].
+using LogitsSink = std::function<void(int64_t first, int64_t rows, const float *logits, int64_t stride)>;
+
+// Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
+// parts are rows of the same products. Every state then stands after its last token. `sink` may be empty. If this
+// throws, state.broken tells whether a state can still be used.
+void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink);
+
+// Folds the open segment, if it holds any token.
+void close_segment(const Model &model, State &state, Workspace &workspace);
+
+// The logits of each state's last token, from its `hidden`, as one product.
+void compute_logits(const Model &model, std::span<State *const> states, Workspace &workspace, bool exact);
+
+}  // namespace infini

@@ -1,0 +1,212 @@
+#include "model/model.h"
+
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/parallel.h"
+#include "base/random.h"
+
+namespace infini {
+namespace {
+
+int threads_of(const Options &options) {
+  const int64_t asked = options.get_int("threads");
+  return asked > 0 ? static_cast<int>(asked) : default_threads();
+}
+
+// Adds one random F32 tensor, normal with the given deviation; deviation 0: all ones.
+void add_random(Gguf &gguf, const std::string &name, std::vector<int64_t> shape, double deviation, Random &random) {
+  int64_t count = 1;
+  for (const int64_t extent : shape) count *= extent;
+  std::vector<std::byte> bytes(static_cast<size_t>(count) * sizeof(float));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto value = static_cast<float>(deviation == 0 ? 1.0 : deviation * random.normal());
+    std::memcpy(bytes.data() + i * static_cast<int64_t>(sizeof value), &value, sizeof value);
+  }
+  gguf.add_tensor(name, TensorType::F32, std::move(shape), std::move(bytes));
+}
+
+void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
+  const auto number = [&](const char *key, int64_t value) { gguf.set(key, static_cast<uint32_t>(value)); };
+  gguf.set("general.architecture", std::string("llama"));
+  gguf.set("general.name", std::string("created"));
+  number("llama.block_count", c.layers);
+  number("llama.embedding_length", c.width);
+  number("llama.feed_forward_length", c.hidden);
+  number("llama.attention.head_count", c.heads);
+  number("llama.attention.head_count_kv", c.kv_heads);
+  number("llama.attention.key_length", head_size);
+  number("llama.attention.value_length", head_size);
+  number("llama.rope.dimension_count", head_size);
+  number("llama.vocab_size", c.vocabulary);
+  number("llama.context_length", c.context);
+  gguf.set("llama.rope.freq_base", static_cast<float>(c.rope_base));
+  gguf.set("llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
+  number("infini.version", 1);
+  number("infini.segment_length", c.segment);
+  gguf.set("infini.memory.update", c.update);
+  gguf.set("infini.memory.first_segment", c.first_segment);
+  gguf.set("infini.memory.epsilon", static_cast<float>(c.epsilon));
+  gguf.set_doubles("infini.memory.gate", std::vector<float>(static_cast<size_t>(c.layers) * static_cast<size_t>(c.heads), static_cast<float>(c.gate)));
+  number("infini.local.carry", c.carry);
+  number("infini.local.sinks", c.sinks);
+}
+
+// Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to it.
+void add_tensors(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
+  Random random(static_cast<uint64_t>(c.seed));
+  const int64_t q = c.heads * head_size, kv = c.kv_heads * head_size;
+  const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
+  const double shallow = 1 / std::sqrt(2.0 * c.layers);
+  add_random(gguf, "token_embd.weight", {c.width, c.vocabulary}, 0.02, random);
+  for (int l = 0; l < c.layers; ++l) {
+    const auto add = [&](const char *name, std::vector<int64_t> shape, double deviation) {
+      add_random(gguf, cat("blk.", l, ".", name, ".weight"), std::move(shape), deviation, random);
+    };
+    add("attn_norm", {c.width}, 0);
+    add("attn_q", {c.width, q}, fan_in(c.width));
+    add("attn_k", {c.width, kv}, fan_in(c.width));
+    add("attn_v", {c.width, kv}, fan_in(c.width));
+    add("attn_output", {q, c.width}, fan_in(q) * shallow);
+    add("ffn_norm", {c.width}, 0);
+    add("ffn_gate", {c.width, c.hidden}, fan_in(c.width));
+    add("ffn_up", {c.width, c.hidden}, fan_in(c.width));
+    add("ffn_down", {c.hidden, c.width}, fan_in(c.hidden) * shallow);
+  }
+  add_random(gguf, "output_norm.weight", {c.width}, 0, random);
+  if (!c.tied) add_random(gguf, "output.weight", {c.width, c.vocabulary}, 0.02, random);
+}
+
+void check_create(const CreateConfig &c) {
+  const auto at_least = [](const char *name, int64_t value, int64_t least, int64_t greatest) {
+    if (value < least || value > greatest)
+      fail(Status::INVALID_ARGUMENT, "configuration: '", name, "' is ", value, ", but must lie between ", least, " and ", greatest);
+  };
+  at_least("layers", c.layers, 1, 4096);
+  at_least("width", c.width, 1, 1 << 20);
+  at_least("heads", c.heads, 1, 1 << 16);
+  at_least("kv_heads", c.kv_heads, 1, c.heads);
+  at_least("head_size", c.head_size, 0, 1024);
+  at_least("hidden", c.hidden, 1, 1 << 22);
+  at_least("vocabulary", c.vocabulary, 1, 1 << 24);
+  at_least("context", c.context, 1, INT32_MAX);
+  at_least("segment", c.segment, 1, INT32_MAX / 4);
+  at_least("carry", c.carry, 0, INT32_MAX / 4);
+  at_least("sinks", c.sinks, 0, 65536);
+  const int head_size = c.head_size ? c.head_size : c.width / c.heads;
+  if (head_size < 2 || head_size % 2 != 0 || head_size > 1024)
+    fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size, ", but must be even and between 2 and 1024");
+  if (!std::isfinite(c.gate) && !(c.gate < 0)) fail(Status::INVALID_ARGUMENT, "configuration: 'gate' is ", c.gate, ", but must be a number or minus infinity");
+  // Each weight is a float in memory; an absurd product must not reach the allocator.
+  const double weights = 4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;
+  if (weights > 0x1p40) fail(Status::INVALID_ARGUMENT, "configuration: the model would take ", weights / 0x1p30, " GiB");
+}
+
+void hash_value(Hash &hash, const GgufValue &value) {
+  hash.add_number<uint64_t>(value.index());
+  std::visit([&](const auto &v) {
+    using T = std::decay_t<decltype(v)>;
+    if constexpr (std::is_same_v<T, std::string>) {
+      hash.add(v);
+    } else if constexpr (std::is_same_v<T, GgufArray>) {
+      hash.add_number(v.type);
+      hash.add_number(v.count);
+      hash.add(v.numbers.data(), v.numbers.size());
+      for (const std::string &text : v.strings) hash.add(text);
+    } else {
+      hash.add_number(v);
+    }
+  }, value);
+}
+
+}  // namespace
+
+std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task) {
+  std::shared_ptr<Model> model(new Model);
+  const ThreadScope scope(model->threads_, threads_of(options));
+  model->gguf_ = std::move(gguf);
+  if (model->gguf_.find("tokenizer.ggml.model")) model->tokenizer_ = std::make_unique<const Tokenizer>(model->gguf_);
+  if (model->gguf_.tensors().empty()) {
+    if (!model->tokenizer_) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
+    return model;
+  }
+  model->config_ = std::make_unique<const Config>(read_config(model->gguf_, options));
+  if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
+    fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ", model->config_->vocabulary);
+  model->weights_ = std::make_unique<const Weights>(model->gguf_, *model->config_, options, task);
+  if (!model->config_->memory.trained)
+    log(LogLevel::WARNING, "the file has no trained memory (key infini.version): the model runs as a sliding window with sinks");
+  return model;
+}
+
+std::shared_ptr<const Model> Model::open(const std::string &path, const Options &options, Task *task) {
+  try {
+    return build(Gguf::open(path), options, task);
+  } catch (const Error &error) {
+    // Every message names the file; the reader's do so already.
+    const std::string message = error.what();
+    if (message.find(path) != std::string::npos) throw;
+    throw Error(error.status(), path + ": " + message);
+  }
+}
+
+std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std::string &tokenizer_path, const Options &options) {
+  CreateConfig config = asked;
+  Gguf gguf;
+  Gguf tokenizer;
+  if (!tokenizer_path.empty()) {
+    tokenizer = Gguf::open(tokenizer_path);
+    config.vocabulary = static_cast<int>(tokenizer.get_strings("tokenizer.ggml.tokens").size());
+  }
+  check_create(config);
+  const int64_t head_size = config.head_size ? config.head_size : config.width / config.heads;
+  set_keys(gguf, config, head_size);
+  for (const auto &[key, value] : tokenizer.entries())
+    if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
+  add_tensors(gguf, config, head_size);
+  return build(std::move(gguf), options);
+}
+
+const Tokenizer &Model::tokenizer() const {
+  if (!tokenizer_) fail(Status::STATE, "the model has no tokenizer: it takes tokens only");
+  return *tokenizer_;
+}
+
+const Config &Model::config() const {
+  if (!config_) fail(Status::STATE, "the file is a tokenizer alone: it has no weights to run");
+  return *config_;
+}
+
+const Weights &Model::weights() const {
+  config();
+  return *weights_;
+}
+
+const std::string &Model::fingerprint() const {
+  std::call_once(fingerprint_once_, [&] {
+    Hash hash;
+    for (const auto &[key, value] : gguf_.entries()) {
+      hash.add(key);
+      hash_value(hash, value);
+    }
+    for (const GgufTensor &tensor : gguf_.tensors()) {
+      hash.add(tensor.name);
+      hash.add_number(static_cast<uint32_t>(tensor.type));
+      for (const int64_t extent : tensor.shape) hash.add_number(extent);
+      hash.add(tensor.data.data(), tensor.data.size());
+    }
+    fingerprint_ = hash.hex();
+  });
+  return fingerprint_;
+}
+
+int64_t Model::parameters() const {
+  int64_t total = 0;
+  for (const GgufTensor &tensor : gguf_.tensors()) total += tensor.elements();
+  return total;
+}
+
+}  // namespace infini

@@ -1,0 +1,96 @@
+#include "model/state.h"
+
+#include <algorithm>
+
+namespace infini {
+namespace {
+
+std::vector<LayerState> copy_layers(const std::vector<LayerState> &layers, const View &view) {
+  std::vector<LayerState> twins;
+  twins.reserve(layers.size());
+  for (const LayerState &layer : layers) twins.push_back(layer.copy(view));
+  return twins;
+}
+
+int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
+  int64_t total = 0;
+  for (const LayerState &layer : layers) {
+    total += layer.window.bytes_in_use(view);
+    for (const Memory &memory : layer.memory) total += memory.bytes();
+  }
+  return total;
+}
+
+}  // namespace
+
+int64_t Checkpoint::bytes() const {
+  return layer_bytes(layers, view) + static_cast<int64_t>(hidden.size() * sizeof(float));
+}
+
+State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) {
+  const Weights &weights = model.weights();
+  layers.reserve(weights.layers.size());
+  for (const LayerWeights &layer : weights.layers) layers.emplace_back(weights.attention, layer.gate_weight.data());
+  hidden.resize(static_cast<size_t>(model.config().width));
+  logits.resize(static_cast<size_t>(round_up(model.config().vocabulary, kPanel)));
+  clear();
+}
+
+State State::copy() const {
+  State twin;
+  twin.view = view;
+  twin.layers = copy_layers(layers, view);
+  twin.hidden = hidden;
+  twin.logits = logits;
+  twin.has_hidden = has_hidden;
+  twin.has_logits = has_logits;
+  twin.broken = broken;
+  twin.kept = kept;
+  for (const Checkpoint &c : checkpoints)
+    twin.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.hidden, c.has_hidden});
+  return twin;
+}
+
+void State::clear() {
+  for (LayerState &layer : layers) {
+    layer.window.clear(view);
+    for (Memory &memory : layer.memory) memory.clear();
+  }
+  view = {};
+  has_hidden = has_logits = broken = false;
+  checkpoints.clear();
+  if (kept > 0) checkpoints.emplace_back();  // the beginning is a boundary too
+}
+
+void State::rewind(const Checkpoint &to) {
+  const View target = to.view;
+  if (to.layers.empty()) {
+    for (LayerState &layer : layers)
+      for (Memory &memory : layer.memory) memory.clear();
+  } else {
+    layers = copy_layers(to.layers, target);
+  }
+  if (to.has_hidden) hidden = to.hidden;
+  has_hidden = to.has_hidden;
+  has_logits = false;
+  view = target;
+  while (checkpoints.back().view.position > target.position) checkpoints.pop_back();
+}
+
+int64_t State::bytes() const {
+  int64_t total = static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view);
+  for (const Checkpoint &checkpoint : checkpoints) total += checkpoint.bytes();
+  return total;
+}
+
+void State::boundary_layer(const View &after, const LayerState &layer, size_t index) {
+  if (index == 0) {
+    checkpoints.emplace_back();
+    checkpoints.back().view = after;
+    if (checkpoints.size() > static_cast<size_t>(kept)) checkpoints.pop_front();
+  }
+  const auto place = std::find_if(checkpoints.begin(), checkpoints.end(), [&](const Checkpoint &c) { return c.view.position == after.position; });
+  if (place != checkpoints.end()) place->layers.push_back(layer.copy(after));  // else it was dropped within the block
+}
+
+}  // namespace infini

@@ -1,0 +1,45 @@
+// What a session holds of its stream: everything but options, sampler and text.
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "attention/attention.h"
+#include "model/model.h"
+
+namespace infini {
+
+// A segment boundary to which a session can be rewound.
+struct Checkpoint {
+  View view;
+  std::vector<LayerState> layers;  // empty: as at the beginning of a stream
+  std::vector<float> hidden;       // of the last token before it
+  bool has_hidden = false;
+  int64_t bytes() const;
+};
+
+struct State {
+  explicit State(const Model &model, int checkpoints_kept = 0);
+  State copy() const;
+  void clear();
+  // Goes back to a boundary and forgets those after it.
+  void rewind(const Checkpoint &to);
+  int64_t bytes() const;  // in use, checkpoints included
+  // Layer `index` has closed a segment and stands at `after`: it copies its part of that checkpoint, and drops the
+  // oldest if there are too many. Layers come in order; different states may do this on different threads.
+  void boundary_layer(const View &after, const LayerState &layer, size_t index);
+
+  View view;
+  std::vector<LayerState> layers;
+  std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
+  std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
+  bool has_hidden = false, has_logits = false;
+  bool broken = false;        // an error struck in the middle of a block: only reset or restore help
+  int kept = 0;                         // checkpoints to keep
+  std::deque<Checkpoint> checkpoints;   // oldest first; the newest is the beginning of the open segment
+
+ private:
+  State() = default;
+};
+
+}  // namespace infini

@@ -1,0 +1,42 @@
+// A model's numbers, packed for this processor when it is opened. Read-only from then on.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/attention.h"
+#include "base/task.h"
+#include "gemm/gemm.h"
+#include "model/config.h"
+
+namespace infini {
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [width]
+  PackedMatrix qkv;                   // [width, heads * key_size + kv_heads * (key_size + value_size)]
+  PackedMatrix attention_output;      // [heads * value_size, width]
+  std::vector<float> feed_forward_norm;  // [width]
+  PackedMatrix gate_up;               // [width, 2 * hidden]
+  PackedMatrix down;                  // [hidden, width]
+  std::vector<float> gate_weight;     // [heads], sigmoid(beta)
+};
+
+struct Weights {
+  // Reads every tensor that the architecture knows, refuses any other, and checks shapes and values.
+  Weights(const Gguf &gguf, const Config &config, const Options &options, Task *task);
+
+  // Row `token` of the embedding, [width], from the file's own numbers.
+  void embed(int32_t token, float *x) const;
+  int64_t bytes() const;
+
+  NumberType compute;            // of the matrices and of what is multiplied with them
+  Gemm gemm;
+  AttentionRules attention;
+  const GgufTensor *embedding;   // [width, vocabulary], in the file
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;  // [width]
+  PackedMatrix output;           // [width, vocabulary]
+};
+
+}  // namespace infini

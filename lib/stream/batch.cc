@@ -1,0 +1,71 @@
+#include "stream/batch.h"
+
+#include <algorithm>
+
+#include "stream/session_impl.h"
+
+namespace infini {
+
+void Batch::add(std::shared_ptr<Session> session) {
+  if (&session->model() != model_.get()) fail(Status::INVALID_ARGUMENT, "the session belongs to another model than the batch");
+  if (std::find(sessions_.begin(), sessions_.end(), session) != sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is in the batch already");
+  sessions_.push_back(std::move(session));
+}
+
+void Batch::remove(const Session *session) {
+  const auto place = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto &s) { return s.get() == session; });
+  if (place == sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is not in the batch");
+  sessions_.erase(place);
+}
+
+size_t Batch::next(std::span<int32_t> tokens, Task *task) {
+  int threads = 1;
+  for (size_t i = 0; i < sessions_.size(); ++i) {
+    const Session::Impl &impl = *sessions_[i]->impl_;
+    impl.check_whole();
+    if (!impl.state.has_hidden) fail(Status::STATE, "session ", i, " of the batch has no logits yet: feed at least one token");
+    threads = std::max(threads, impl.settings.threads);
+  }
+  if (task && task->take_cancel()) fail(Status::CANCELLED, "generation was cancelled; it may go on");
+  const ThreadScope scope(model_->threads(), threads);
+
+  size_t advanced = 0;
+  // Sessions with option `deterministic` have products of their own, whose rows depend on nothing but themselves.
+  for (const bool exact : {false, true}) {
+    std::vector<State *> without_logits;
+    for (const auto &session : sessions_) {
+      State &state = session->impl_->state;
+      if (session->impl_->settings.exact == exact && !state.has_logits) without_logits.push_back(&state);
+    }
+    if (!without_logits.empty()) compute_logits(*model_, without_logits, workspace_, exact);
+
+    std::vector<Part> parts;
+    std::vector<size_t> indices;
+    for (size_t i = 0; i < sessions_.size(); ++i) {
+      Session &session = *sessions_[i];
+      if (session.impl_->settings.exact != exact) continue;
+      tokens[i] = session.choose().value_or(-1);
+      session.impl_->generation.end_reported = tokens[i] < 0;
+      if (tokens[i] < 0) continue;
+      parts.push_back({&session.impl_->state, {&tokens[i], 1}});
+      indices.push_back(i);
+    }
+    if (parts.empty()) continue;
+    forward(*model_, parts, workspace_, exact, {});
+    for (const size_t i : indices) {
+      sessions_[i]->impl_->remember(*model_, {&tokens[i], 1});
+      sessions_[i]->accept(tokens[i]);
+    }
+    advanced += parts.size();
+  }
+  return advanced;
+}
+
+const std::string &Batch::ready_text(size_t index) {
+  if (index >= sessions_.size()) fail(Status::INVALID_ARGUMENT, "the batch has ", sessions_.size(), " sessions, not ", index + 1);
+  Generation &generation = sessions_[index]->impl_->generation;
+  if (generation.reason != StopReason::NONE && generation.reason != StopReason::STOP_STRING) generation.output.finish();
+  return generation.output.ready();
+}
+
+}  // namespace infini

@@ -1,0 +1,59 @@
+// Choosing the next token from logits. The logits themselves are never changed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/options.h"
+#include "base/random.h"
+
+namespace infini {
+
+// The last tokens of a stream, however they came.
+class RecentTokens {
+ public:
+  void set_window(size_t window);  // keeps what still fits
+  void push(int32_t token);
+  void clear() { tokens_.clear(), next_ = 0; }
+  std::vector<int32_t> in_order() const;  // oldest first
+  const std::vector<int32_t> &any_order() const { return tokens_; }
+
+ private:
+  size_t window_ = 0;
+  size_t next_ = 0;  // where the next one goes once the window is full
+  std::vector<int32_t> tokens_;
+};
+
+class Sampler {
+ public:
+  // Checks `logit_bias` against the vocabulary.
+  Sampler(const Options &options, int vocabulary);
+
+  // Order: penalties, bias, temperature, top_k, top_p, min_p, draw. Equal logits: the lower id first.
+  // temperature 0: the likeliest token, no random number drawn.
+  int32_t sample(std::span<const float> logits, const RecentTokens &recent, Random &random);
+
+ private:
+  struct Candidate {
+    float logit;
+    int32_t token;
+  };
+  void penalize(const RecentTokens &recent);
+  void truncate(size_t count);  // keeps the `count` likeliest candidates
+
+  double temperature_, top_p_, min_p_;
+  float repetition_, presence_, frequency_;
+  size_t top_k_;
+  std::vector<std::pair<int32_t, float>> bias_;
+  std::vector<float> logits_;          // [vocabulary]
+  std::vector<Candidate> candidates_;  // [vocabulary]
+  std::vector<uint16_t> occurrences_;  // [vocabulary], zero between calls
+};
+
+// "12:-1.5,7:-inf" as pairs of id and bias.
+std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text, int vocabulary);
+
+}  // namespace infini

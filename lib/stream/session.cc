@@ -1,0 +1,296 @@
+#include "stream/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "stream/session_impl.h"
+
+namespace infini {
+
+Settings::Settings(const Options &options)
+    : threads(options.get_int("threads") > 0 ? static_cast<int>(options.get_int("threads")) : default_threads()),
+      block(options.get_int("block")),
+      exact(options.get_int("deterministic") != 0),
+      special(options.get_int("special") != 0),
+      ignore_end(options.get_int("ignore_end") != 0),
+      rewind_sampler(options.get_int("rewind_sampler") != 0),
+      max_tokens(options.get_int("max_tokens")),
+      compress(static_cast<int>(options.get_int("compress"))) {}
+
+Session::Impl::Impl(const Model &model, const Options &all)
+    : given(all), options(all), settings(all), state(model, static_cast<int>(all.get_int("checkpoints"))), sampler(all, model.config().vocabulary) {
+  generation.random = Random(static_cast<uint64_t>(all.get_int("seed")));
+  history.random_before = generation.random.state();
+  apply(model, all);
+}
+
+Session::Impl::Impl(const Impl &other)
+    : given(other.given), options(other.options), settings(other.settings), state(other.state.copy()), sampler(other.sampler),
+      generation(other.generation), history(other.history) {}
+
+void Session::Impl::apply(const Model &model, const Options &all) {
+  sampler = Sampler(all, model.config().vocabulary);  // throws before anything changes
+  options = all;
+  settings = Settings(all);
+  state.kept = static_cast<int>(all.get_int("checkpoints"));
+  while (state.checkpoints.size() > static_cast<size_t>(state.kept)) state.checkpoints.pop_front();
+  const auto window = static_cast<size_t>(all.get_int("penalty_window"));
+  generation.recent.set_window(window);
+  history.recent_before.set_window(window);
+  generation.output.set_stops(parse_stops(all.get_string("stop")));
+}
+
+void Session::Impl::check_whole() const {
+  if (state.broken)
+    fail(Status::STATE, "an earlier error struck in the middle of a block; reset the session or restore a snapshot");
+}
+
+void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) {
+    generation.recent.push(token);
+    history.tokens.push_back(token);
+    history.randoms.push_back(generation.random.state());
+    generation.text_before = generation.text_started;
+    generation.text_started |= model.has_tokenizer() && token < model.tokenizer().size() && !model.tokenizer().is_control(token);
+  }
+  history.drop_before(state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position);
+}
+
+void History::drop_before(int64_t position) {
+  if (position <= begin) return;
+  const auto count = position - begin;
+  for (int64_t i = 0; i < count; ++i) recent_before.push(tokens[static_cast<size_t>(i)]);
+  const auto last_random = randoms[static_cast<size_t>(count - 1)];
+  tokens.erase(tokens.begin(), tokens.begin() + count);
+  randoms.erase(randoms.begin(), randoms.begin() + count);
+  random_before = last_random;
+  begin = position;
+}
+
+void History::drop_after(int64_t position) {
+  tokens.resize(static_cast<size_t>(position - begin));
+  randoms.resize(static_cast<size_t>(position - begin));
+}
+
+Session::Session(std::shared_ptr<const Model> model, const Options &options)
+    : model_(std::move(model)), impl_(std::make_unique<Impl>(*model_, options)) {}
+
+Session::Session(const Session &other) : model_(other.model_), impl_(std::make_unique<Impl>(*other.impl_)) {}
+
+Session::~Session() = default;
+
+std::unique_ptr<Session> Session::fork() const { return std::unique_ptr<Session>(new Session(*this)); }
+
+// The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
+// tokens [first, first + rows) of the whole call.
+size_t Session::ingest(std::span<const int32_t> tokens, Task *task, const Progress &progress, const LogitsSink &sink) {
+  impl_->check_whole();
+  const int vocabulary = model_->config().vocabulary;
+  for (size_t i = 0; i < tokens.size(); ++i)
+    if (tokens[i] < 0 || tokens[i] >= vocabulary)
+      fail(Status::INVALID_ARGUMENT, "token ", i, " is ", tokens[i], ", but the vocabulary has ", vocabulary, " tokens");
+  if (task) task->begin("feed", static_cast<int64_t>(tokens.size()));
+  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  size_t done = 0;
+  while (done < tokens.size()) {
+    if (cancelled(task)) break;
+    const auto block = tokens.subspan(done, std::min(static_cast<size_t>(impl_->settings.block), tokens.size() - done));
+    const LogitsSink shifted = !sink ? LogitsSink() : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
+      sink(static_cast<int64_t>(done) + first, rows, logits, stride);
+    };
+    const Part part{&impl_->state, block};
+    forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, shifted);
+    impl_->remember(*model_, block);
+    done += block.size();
+    if (task) task->advance_to(static_cast<int64_t>(done));
+    if (progress && !progress(static_cast<int64_t>(done), static_cast<int64_t>(tokens.size()))) break;
+  }
+  if (done == tokens.size() && done > 0) cancelled(task);  // one that came too late is used up
+  return done;
+}
+
+bool Session::cancelled(Task *task) {
+  const bool by_task = task && task->take_cancel(), by_session = cancel_.take_cancel();
+  return by_task || by_session;
+}
+
+size_t Session::feed(std::span<const int32_t> tokens, Task *task, const Progress &progress) {
+  return ingest(tokens, task, progress, {});
+}
+
+size_t Session::feed_text(std::string_view text, Task *task, const Progress &progress) {
+  const std::vector<int32_t> tokens = encode(text);
+  return ingest(tokens, task, progress, {});
+}
+
+std::vector<int32_t> Session::encode(std::string_view text) const {
+  return model_->tokenizer().encode(text, {impl_->settings.special, position() == 0});
+}
+
+size_t Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
+  const int64_t vocabulary = model_->config().vocabulary;
+  return ingest(tokens, task, {}, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
+    for (int64_t row = 0; row < rows; ++row) std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
+  });
+}
+
+size_t Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
+  if (tokens.empty()) return 0;
+  const int64_t vocabulary = model_->config().vocabulary, count = static_cast<int64_t>(tokens.size());
+  // -ln p of a token: log_sum_exp of the logits before it, less its own.
+  const auto loss = [&](const float *before, int64_t token) { return log_sum_exp(before, vocabulary) - before[token]; };
+  float first_loss = std::numeric_limits<float>::quiet_NaN();
+  if (impl_->state.has_hidden && tokens[0] >= 0 && tokens[0] < vocabulary) first_loss = loss(logits().data(), tokens[0]);
+  const size_t done = ingest(tokens, task, {}, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
+    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        if (const int64_t next = first + row + 1; next < count) nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
+    });
+  });
+  if (done > 0) nll[0] = first_loss;
+  return done;
+}
+
+void Session::close_segment() {
+  impl_->check_whole();
+  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  infini::close_segment(*model_, impl_->state, impl_->workspace);
+  impl_->remember(*model_, {});
+}
+
+void Session::reset() {
+  impl_->state.clear();
+  impl_->generation.recent.clear();
+  impl_->generation.text_started = false;
+  impl_->history.recent_before.clear();
+  impl_->history.tokens.clear();
+  impl_->history.randoms.clear();
+  impl_->history.begin = 0;
+  impl_->history.random_before = impl_->generation.random.state();
+  start_generation();
+}
+
+std::span<const float> Session::logits() const {
+  impl_->check_whole();
+  State &state = impl_->state;
+  if (!state.has_hidden)
+    fail(Status::STATE, "there are no logits yet: feed at least one token after creating, resetting or restoring a memory alone");
+  if (!state.has_logits) {
+    const ThreadScope scope(model_->threads(), impl_->settings.threads);
+    State *const states[] = {&state};
+    compute_logits(*model_, states, impl_->workspace, impl_->settings.exact);
+  }
+  return {state.logits.data(), static_cast<size_t>(model_->config().vocabulary)};
+}
+
+std::span<const float> Session::embedding() const {
+  impl_->check_whole();
+  if (!impl_->state.has_hidden) fail(Status::STATE, "there is no embedding yet: feed at least one token");
+  return impl_->state.hidden;
+}
+
+int64_t Session::position() const { return impl_->state.view.position; }
+int64_t Session::segment_position() const { return impl_->state.view.open(); }
+int64_t Session::memory_tokens() const { return impl_->state.view.memory_tokens; }
+int64_t Session::state_bytes() const { return impl_->state.bytes(); }
+int64_t Session::workspace_bytes() const { return impl_->workspace.bytes(); }
+const State &Session::state() const { return impl_->state; }
+
+void Session::set_options(const Options &options) {
+  Options merged = impl_->options;
+  merged.merge(options);
+  impl_->apply(*model_, merged);
+  impl_->given.merge(options);
+  if (options.is_set("seed")) impl_->generation.random = Random(static_cast<uint64_t>(options.get_int("seed")));
+  if (impl_->history.tokens.empty()) impl_->history.random_before = impl_->generation.random.state();
+}
+
+void Session::start_generation() {
+  impl_->generation.generated = 0;
+  impl_->generation.reason = StopReason::NONE;
+  impl_->generation.end_reported = false;
+  impl_->generation.output.start();
+}
+
+// The next token of the run, which is not fed yet; nullopt: the run has ended.
+std::optional<int32_t> Session::choose() {
+  Generation &generation = impl_->generation;
+  const Settings &settings = impl_->settings;
+  if (generation.end_reported) start_generation();
+  if (generation.reason == StopReason::NONE && settings.max_tokens >= 0 && generation.generated >= settings.max_tokens)
+    generation.reason = StopReason::MAX_TOKENS;
+  if (generation.reason != StopReason::NONE) return std::nullopt;
+  const int32_t token = impl_->sampler.sample(logits(), generation.recent, generation.random);
+  if (has_text(token) && !settings.ignore_end && model_->tokenizer().is_end(token)) {
+    generation.reason = StopReason::END_TOKEN;
+    return std::nullopt;
+  }
+  return token;
+}
+
+// Adds the text of a token that was chosen and fed.
+void Session::accept(int32_t token) {
+  Generation &generation = impl_->generation;
+  const std::string piece = has_text(token) ? model_->tokenizer().piece(token, false, !generation.text_before) : "";
+  ++generation.generated;
+  if (generation.output.push(piece)) generation.reason = StopReason::STOP_STRING;
+}
+
+bool Session::has_text(int32_t token) const {
+  return model_->has_tokenizer() && token < model_->tokenizer().size();  // a vocabulary may be padded
+}
+
+// One token of the run, fed and its text added to the output; nullopt: the run has ended.
+std::optional<int32_t> Session::step(Task *task) {
+  if (cancelled(task)) fail(Status::CANCELLED, "generation was cancelled after ", impl_->generation.generated, " tokens; it may go on");
+  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  const std::optional<int32_t> token = choose();
+  if (!token) return std::nullopt;
+  const Part part{&impl_->state, {&*token, 1}};
+  forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+  impl_->remember(*model_, {&*token, 1});
+  accept(*token);
+  return token;
+}
+
+std::optional<int32_t> Session::next(Task *task) {
+  const std::optional<int32_t> token = step(task);
+  impl_->generation.output.take();  // the caller reads tokens
+  impl_->generation.end_reported = !token;
+  return token;
+}
+
+std::optional<std::string> Session::next_text(Task *task) {
+  if (!ready_text(task)) return std::nullopt;
+  return impl_->generation.output.take();
+}
+
+const std::string *Session::ready_text(Task *task) {
+  model_->tokenizer();  // an error where there is none
+  Generation &generation = impl_->generation;
+  while (generation.output.ready().empty()) {
+    const bool going = step(task).has_value();
+    if (!going && generation.reason != StopReason::STOP_STRING) generation.output.finish();
+    if (!going && generation.output.ready().empty()) {
+      generation.end_reported = true;
+      return nullptr;
+    }
+  }
+  return &generation.output.ready();
+}
+
+void Session::drop_text() { impl_->generation.output.take(); }
+
+const char *Session::stop_reason() const {
+  switch (impl_->generation.reason) {
+    case StopReason::NONE: return "none";
+    case StopReason::END_TOKEN: return "end_token";
+    case StopReason::STOP_STRING: return "stop_string";
+    case StopReason::MAX_TOKENS: return "max_tokens";
+  }
+  return "none";
+}
+
+}  // namespace infini

@@ -1,0 +1,125 @@
+// A session: one stream of tokens through a model, in fixed memory.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/task.h"
+#include "model/model.h"
+#include "model/forward.h"
+#include "model/state.h"
+#include "stream/sampler.h"
+
+namespace infini {
+
+class SnapshotImage;
+
+// One thread at a time; cancel() from any.
+class Session {
+ public:
+  Session(std::shared_ptr<const Model> model, const Options &options);
+  ~Session();
+
+  const Model &model() const { return *model_; }
+
+  // --- reading
+  // Returns how many tokens were consumed: all of them, or, when `task` or cancel() cancelled the call,
+  // those of the blocks before. An id outside the vocabulary is an INVALID_ARGUMENT error before any is fed.
+  // `progress` (may be empty) is called after each block with the tokens done so far; false cancels.
+  using Progress = std::function<bool(int64_t done, int64_t total)>;
+  size_t feed(std::span<const int32_t> tokens, Task *task = nullptr, const Progress &progress = {});
+  // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
+  size_t feed_text(std::string_view text, Task *task = nullptr, const Progress &progress = {});
+  // Feeds and gives the logits after each token: logits is [tokens, vocabulary].
+  size_t feed_logits(std::span<const int32_t> tokens, float *logits, Task *task = nullptr);
+  // Feeds and gives, for each token, -ln p(token | everything before), in nats. nll is [tokens].
+  // The first is NaN where the session has no last logits (nothing came before).
+  size_t score(std::span<const int32_t> tokens, float *nll, Task *task = nullptr);
+  // Folds the open segment into the memory; nothing happens if it is empty.
+  void close_segment();
+  // Back to an empty session: memory, window, logits and text; options and random generator stay.
+  void reset();
+  // A session of its own that goes on exactly as this one.
+  std::unique_ptr<Session> fork() const;
+
+  // --- going back
+  // To a position between rewind_limit() and position(): inside the open segment by cutting it, before it by restoring
+  // the last kept boundary before the position and feeding the tokens after it again. The random generator and the
+  // penalties go back only with option `rewind_sampler`. STATE, saying what is possible, for any other position.
+  void rewind(int64_t position);
+  // The oldest position to which the session can be rewound: of the oldest of the last `checkpoints` segment boundaries
+  // (the beginning of the stream is one), or, where none is kept, of the second token of the open segment.
+  int64_t rewind_limit() const;
+  std::vector<int64_t> boundaries() const;  // positions of the kept segment boundaries, oldest first
+
+  // --- snapshots (stream/snapshot.cc says what is in one)
+  enum class SnapshotKind { SESSION, MEMORY };
+  struct Labels {
+    std::string name, note;  // the caller's, kept and shown
+  };
+  // A file that replaces `path` as a whole, or bytes. MEMORY: the memory as it would be after closing the open segment.
+  void save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task = nullptr) const;
+  std::vector<std::byte> save(SnapshotKind kind, const Labels &labels) const;
+  // All or nothing: whatever is wrong with the snapshot, the session stays as it was. Options of generation that this
+  // session was not given come from the snapshot.
+  void restore(const std::string &path, Task *task = nullptr);
+  void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
+
+  // --- what it holds
+  std::span<const float> logits() const;     // after the last token, [vocabulary]; STATE error where there are none
+  std::span<const float> embedding() const;  // last layer's normed output for the last token, [width]; STATE error likewise
+  int64_t position() const;                  // tokens fed since the stream began
+  int64_t segment_position() const;          // tokens in the open segment
+  int64_t memory_tokens() const;             // tokens folded into the memory
+  int64_t state_bytes() const;               // what a copy of the session costs
+  int64_t workspace_bytes() const;           // buffers of the last block, reused
+  const State &state() const;
+
+  // --- generation
+  // Sampling, stop strings, threads, block: what is set in `options` replaces what was, the rest stays.
+  void set_options(const Options &options);
+  // Starts a new run: counts tokens and looks for stop strings from here on. next() starts one by itself
+  // after an end.
+  void start_generation();
+  // Samples from the last logits, feeds that token and returns it; nullopt: the run has ended (why is in
+  // stop_reason()), and an end token was not fed.
+  std::optional<int32_t> next(Task *task = nullptr);
+  // The text of one or more tokens, whole characters only, without what may begin a stop string;
+  // nullopt: the run has ended and everything was given.
+  std::optional<std::string> next_text(Task *task = nullptr);
+  // The same text, which stays until it is dropped; nullptr: the run has ended.
+  const std::string *ready_text(Task *task = nullptr);
+  void drop_text();
+  const char *stop_reason() const;           // "none", "end_token", "stop_string" or "max_tokens"
+
+  void cancel() { cancel_.cancel(); }
+
+ private:
+  struct Impl;
+  friend class Batch;
+  Session(const Session &other);
+  std::vector<int32_t> encode(std::string_view text) const;
+  size_t ingest(std::span<const int32_t> tokens, Task *task, const Progress &progress, const LogitsSink &sink);
+  bool cancelled(Task *task);
+  std::optional<int32_t> step(Task *task);
+  std::optional<int32_t> choose();
+  void accept(int32_t token);
+  bool has_text(int32_t token) const;
+  void with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const;
+
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<Impl> impl_;
+  Task cancel_;
+};
+
+// What a snapshot holds, as JSON, without a model; `verify`: every section's checksum too.
+std::string inspect_snapshot(const std::string &path, bool verify);
+std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify);
+
+}  // namespace infini

@@ -1,0 +1,68 @@
+// What a session is made of: private to stream/.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "base/parallel.h"
+#include "model/forward.h"
+#include "stream/output.h"
+#include "stream/session.h"
+
+namespace infini {
+
+enum class StopReason : int { NONE, END_TOKEN, STOP_STRING, MAX_TOKENS };
+
+// What goes on with the stream besides the model's state.
+struct Generation {
+  Random random;
+  RecentTokens recent;
+  TextOutput output;
+  int64_t generated = 0;  // tokens of this run
+  StopReason reason = StopReason::NONE;
+  bool end_reported = false;  // the caller was told that the run ended: the next call starts another
+  bool text_started = false;  // a token with text was fed: no space prefix comes off any more
+  bool text_before = false;   // the same before the last token
+};
+
+// Tokens since the oldest place to which the session can be rewound, for feeding them again.
+struct History {
+  int64_t begin = 0;                             // position of the first
+  std::vector<int32_t> tokens;
+  std::vector<std::array<uint64_t, 4>> randoms;  // the random generator after each
+  std::array<uint64_t, 4> random_before{};       // and at `begin`
+  RecentTokens recent_before;                    // as penalties saw the stream at `begin`
+
+  void drop_before(int64_t position);
+  void drop_after(int64_t position);
+};
+
+// Of the options, looked up once.
+struct Settings {
+  explicit Settings(const Options &options);
+  int threads;
+  int64_t block;
+  bool exact, special, ignore_end, rewind_sampler;
+  int64_t max_tokens;
+  int compress;
+};
+
+struct Session::Impl {
+  Impl(const Model &model, const Options &given);
+  Impl(const Impl &other);  // its workspace is not copied
+  void apply(const Model &model, const Options &all);
+  void check_whole() const;
+  // Keeps the history of tokens that were just fed.
+  void remember(const Model &model, std::span<const int32_t> tokens);
+
+  Options given;    // set by the caller
+  Options options;  // and those that a snapshot completed
+  Settings settings;
+  State state;
+  Workspace workspace;
+  Sampler sampler;
+  Generation generation;
+  History history;
+};
+
+}  // namespace infini

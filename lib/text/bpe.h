@@ -1,0 +1,37 @@
+// Byte-level BPE, as GPT-2 has it (tokenizer.ggml.model = gpt2).
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+
+#include "text/merge.h"
+#include "text/pretokenizer.h"
+#include "text/vocabulary.h"
+
+namespace infini {
+
+class Bpe : public TextModel {
+ public:
+  // Translates the vocabulary's pieces into bytes; it must outlive this object. Throws FORMAT or UNSUPPORTED.
+  Bpe(const Gguf &gguf, Vocabulary &vocabulary);
+  void encode(std::string_view text, std::vector<int32_t> &ids) const override;
+  bool begins_with_bos() const { return pretokenizer_.begins_with_bos(); }
+
+ private:
+  // Merges by the ids of both sides, in an open hash table with linear probing.
+  struct Merge {
+    int32_t left = -1, right = -1;  // -1: an empty place
+    Join<int32_t> join;
+  };
+  size_t place_of(int32_t left, int32_t right) const;
+  Join<int32_t> find(int32_t left, int32_t right) const;
+  void read_merges(const std::vector<std::string> &merges);
+  int32_t id_of(std::string_view bytes) const;  // of an ordinary token, -1: none
+
+  const Vocabulary &vocabulary_;
+  Pretokenizer pretokenizer_;
+  std::unordered_map<std::string_view, int32_t> ids_;  // ordinary tokens by their bytes
+  std::vector<Merge> merges_;                          // a power of two of places, at most half of them taken
+};
+
+}  // namespace infini

@@ -1,0 +1,41 @@
+#include "text/special.h"
+
+namespace infini {
+
+uint32_t SpecialTokens::step(uint32_t node, char byte) const {
+  if (node == 0) return first_[static_cast<unsigned char>(byte)];
+  uint32_t child = nodes_[node].child;
+  while (child != 0 && nodes_[child].byte != byte) child = nodes_[child].sibling;
+  return child;
+}
+
+void SpecialTokens::add(std::string_view text, int32_t id, bool control) {
+  if (text.empty()) return;
+  uint32_t node = 0;
+  for (const char byte : text) {
+    uint32_t child = step(node, byte);
+    if (child == 0) {
+      child = static_cast<uint32_t>(nodes_.size());
+      nodes_.push_back({byte, false, -1, 0, nodes_[node].child});
+      nodes_[node].child = child;
+      if (node == 0) first_[static_cast<unsigned char>(byte)] = child;
+    }
+    node = child;
+  }
+  if (nodes_[node].id >= 0) return;
+  nodes_[node].id = id;
+  nodes_[node].control = control;
+}
+
+SpecialTokens::Match SpecialTokens::find(std::string_view text, bool control) const {
+  Match longest;
+  uint32_t node = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    node = step(node, text[i]);
+    if (node == 0) break;
+    if (nodes_[node].id >= 0 && (control || !nodes_[node].control)) longest = {i + 1, nodes_[node].id};
+  }
+  return longest;
+}
+
+}  // namespace infini

@@ -1,0 +1,282 @@
+// infini bench: how fast a model reads and writes, beside what the machine allows.
+//
+// Reading is bound by matrix products: its ceiling is oneDNN's time for the projections and for the window's Q K^T and
+// A V, in the same number type, block by block. Writing is bound by memory: its ceiling is reading the weights, the
+// window's K and V, and M and z once a token, at the bandwidth of a buffer of that size. Each run measures the model
+// and both ceilings in turn, so that a noisy machine is noisy for all of them.
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "ceiling.h"
+#include "common.h"
+
+namespace cli {
+namespace {
+
+struct BenchArguments : ModelArguments {
+  std::string depths = "0";
+  int64_t runs = 5, generated = 32, block = 0;
+  int threads = 0;
+};
+
+// The numbers of the model that its ceilings depend on.
+struct Shape {
+  int64_t layers, width, heads, kv_heads, key, value, hidden, vocabulary, segment, carry, sinks, memory_heads;
+  bool bf16;
+
+  explicit Shape(const Json &info)
+      : layers(info["layers"]), width(info["width"]), heads(info["heads"]), kv_heads(info["kv_heads"]),
+        key(info["key_size"]), value(info["value_size"]), hidden(info["hidden"]), vocabulary(info["vocabulary"]),
+        segment(info["segment"]), carry(info["carry"]), sinks(info["sinks"]), memory_heads(info["memory_heads"]),
+        bf16(info["compute"] == "bf16") {}
+
+  int64_t number_bytes() const { return bf16 ? 2 : 4; }
+  int64_t layer_weights() const {
+    return width * (heads * key + kv_heads * (key + value)) + heads * value * width + 3 * width * hidden;
+  }
+  // Keys that local attention sees before position `at`, the open segment's own aside.
+  int64_t seen_before(int64_t at) const {
+    const int64_t start = at / segment * segment, window = std::max<int64_t>(0, start - carry);
+    return start - window + std::min(sinks, window);
+  }
+  std::vector<ProductShape> projections(int64_t rows) const {
+    return {{1, rows, width, heads * key + kv_heads * (key + value)},
+            {1, rows, heads * value, width},
+            {1, rows, width, 2 * hidden},
+            {1, rows, hidden, width}};
+  }
+  // What one generated token reads, from position `at` on, on average over `count` tokens.
+  double bytes_read(int64_t at, int64_t count) const {
+    double seen = 0;
+    for (int64_t i = at; i < at + count; ++i) seen += static_cast<double>(seen_before(i) + i % segment + 1);
+    const int64_t weights = layers * layer_weights() + width * vocabulary;
+    return static_cast<double>(weights * number_bytes() + memory_heads * key * (value + 1) * 4) +
+           seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
+  }
+};
+
+// Runs of one measure.
+struct Runs {
+  std::vector<double> values;
+
+  double least() const { return *std::min_element(values.begin(), values.end()); }
+  double greatest() const { return *std::max_element(values.begin(), values.end()); }
+  double median() const {
+    std::vector<double> sorted = values;
+    std::sort(sorted.begin(), sorted.end());
+    return (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
+  }
+};
+
+// oneDNN's products for `count` tokens from position `at` on.
+class FeedCeiling {
+ public:
+  FeedCeiling(const Shape &shape, int64_t at, int64_t count, int64_t block) {
+    constexpr int64_t kEnoughBytes = 64 << 20;  // of weights in turn: more than a cache holds
+    const int64_t layer_bytes = shape.layer_weights() * shape.number_bytes();
+    const int copies = static_cast<int>(std::min(shape.layers, 1 + kEnoughBytes / layer_bytes));
+    std::map<int64_t, int64_t> blocks;                      // rows of a block -> how many
+    std::map<std::pair<int64_t, int64_t>, int64_t> pieces;  // (rows in one segment, keys they see) -> how many
+    for (int64_t begin = 0; begin < count; begin += block) {
+      const int64_t end = std::min(begin + block, count);
+      ++blocks[end - begin];
+      for (int64_t i = at + begin; i < at + end;) {
+        const int64_t next = std::min(at + end, (i / shape.segment + 1) * shape.segment);
+        const int64_t keys = shape.seen_before(i) + i % shape.segment + next - i;
+        ++pieces[{next - i, (keys + 63) / 64 * 64}];  // at odd numbers oneDNN is several times slower
+        i = next;
+      }
+    }
+    for (const auto &[rows, times] : blocks)
+      parts_.push_back({Products(shape.projections(rows), shape.bf16, copies), times * shape.layers, {}});
+    const int64_t group = shape.heads / shape.kv_heads;
+    for (const auto &[piece, times] : pieces) {
+      const auto [rows, keys] = piece;
+      const ProductShape scores = {shape.kv_heads, rows * group, shape.key, keys};
+      const ProductShape values = {shape.kv_heads, rows * group, keys, shape.value};
+      parts_.push_back({Products({scores, values}, shape.bf16, copies), times * shape.layers, {}});
+    }
+  }
+  void run() {
+    for (Part &part : parts_) part.products.run(part.rounds.values);
+  }
+  double least_seconds() const { return sum(&Runs::least); }
+  double median_seconds() const { return sum(&Runs::median); }
+
+ private:
+  struct Part {
+    Products products;
+    int64_t times;
+    Runs rounds;
+  };
+  double sum(double (Runs::*of)() const) const {
+    double seconds = 0;
+    for (const Part &part : parts_) seconds += (part.rounds.*of)() * static_cast<double>(part.times);
+    return seconds;
+  }
+  std::vector<Part> parts_;
+};
+
+// Cores that this process may run on; siblings of one count once, as for the library's option "threads".
+int physical_cores() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    std::string siblings;
+    std::ifstream(format("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu)) >> siblings;
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
+  }
+  return std::max(1, static_cast<int>(cores.size()));
+}
+
+void feed(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  uint32_t random = 1;
+  for (int32_t &token : tokens) {
+    random = random * 1664525u + 1013904223u;
+    token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
+  }
+  check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
+}
+
+void check_finite(infini_session *session, int64_t vocabulary) {
+  std::vector<float> logits(static_cast<size_t>(vocabulary));
+  check(infini_session_logits(session, logits.data(), logits.size()));
+  for (const float logit : logits)
+    if (!std::isfinite(logit)) throw std::runtime_error("the model's logits are not finite");
+}
+
+Json measure(const BenchArguments &arguments, const infini_session *at_depth, const Shape &shape, int64_t depth,
+             Progress &progress) {
+  const int64_t blocks = std::max<int64_t>(4, (shape.segment + arguments.block - 1) / arguments.block);
+  const int64_t count = blocks * arguments.block;
+  FeedCeiling products(shape, depth, count, arguments.block);
+  const double bytes = shape.bytes_read(depth, arguments.generated);
+  const Bytes buffer(static_cast<size_t>(bytes));
+  Runs feeds, generates, bandwidths;
+  for (int64_t run = 0; run < arguments.runs; ++run) {
+    const Session reader = make<Session>(infini_session_fork, at_depth);
+    Stopwatch watch;
+    feed(reader.get(), count, shape.vocabulary, progress);
+    feeds.values.push_back(static_cast<double>(count) / watch.seconds());
+    products.run();
+
+    const Session writer = make<Session>(infini_session_fork, at_depth);
+    feed(writer.get(), 1, shape.vocabulary, progress);
+    watch = Stopwatch();
+    for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr));
+    generates.values.push_back(static_cast<double>(arguments.generated) / watch.seconds());
+    for (int i = 0; i < 10; ++i) bandwidths.values.push_back(read_bandwidth(buffer, arguments.threads));
+    check_finite(writer.get(), shape.vocabulary);
+    if (interrupted()) throw Cancelled();
+  }
+  const double tokens = static_cast<double>(count);
+  return {{"compute", shape.bf16 ? "bf16" : "f32"},
+          {"depth", depth},
+          {"feed_tokens_per_second", feeds.greatest()},
+          {"feed_ceiling_ratio", feeds.greatest() * products.least_seconds() / tokens},
+          {"generate_tokens_per_second", generates.greatest()},
+          {"generate_bandwidth_ratio", generates.greatest() * bytes / bandwidths.greatest()},
+          {"feed_tokens_per_second_median", feeds.median()},
+          {"feed_ceiling_ratio_median", feeds.median() * products.median_seconds() / tokens},
+          {"generate_tokens_per_second_median", generates.median()},
+          {"generate_bandwidth_ratio_median", generates.median() * bytes / bandwidths.median()},
+          {"read_bytes_per_token", bytes},
+          {"read_bytes_per_second", bandwidths.greatest()}};
+}
+
+void print_row(const Json &row) {
+  const auto number = [&](const char *key) { return row[key].get<double>(); };
+  print(format("%-7s %9s %11.0f %8.0f %6.2f %6.2f %12.1f %8.1f %6.2f %6.2f %7.1f\n",
+               row["compute"].get<std::string>().c_str(), grouped(row["depth"]).c_str(),
+               number("feed_tokens_per_second"), number("feed_tokens_per_second_median"),
+               number("feed_ceiling_ratio"), number("feed_ceiling_ratio_median"),
+               number("generate_tokens_per_second"), number("generate_tokens_per_second_median"),
+               number("generate_bandwidth_ratio"), number("generate_bandwidth_ratio_median"),
+               number("read_bytes_per_second") / 1e9));
+}
+
+// Opens the model as a benchmark runs it, in one compute type.
+Model open(const BenchArguments &arguments, const Options &options, const std::string &compute) {
+  check(infini_options_set_string(options.get(), "compute", compute.c_str()));
+  Progress progress("opening in " + compute);
+  return make<Model>(infini_model_open, arguments.model.c_str(), options.get(), progress.task());
+}
+
+void bench(BenchArguments arguments, bool memory_given) {
+  const Options options = arguments.flags.options();
+  if (!memory_given) check(infini_options_set_string(options.get(), "memory", "open"));
+  arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
+  if (arguments.threads == 0) arguments.threads = physical_cores();
+  arguments.block = value_of<int64_t>(infini_options_get_int, options.get(), "block");
+  check(infini_options_set_int(options.get(), "threads", arguments.threads));
+  check(infini_options_set_int(options.get(), "ignore_end", 1));
+  check(infini_options_set_int(options.get(), "max_tokens", INT32_MAX));
+  omp_set_num_threads(arguments.threads);  // for the ceilings
+  std::vector<int64_t> depths = parse_numbers(arguments.depths, "--depth");
+  std::sort(depths.begin(), depths.end());
+  if (depths.empty() || depths.front() < 0) throw std::runtime_error("--depth takes numbers of tokens: 0,4096");
+  const std::string asked = all_of(infini_options_get_string, options.get(), "compute");
+
+  Json results = Json::array();
+  if (!arguments.json)
+    print(format("%-7s %9s %11s %8s %6s %6s %12s %8s %6s %6s %7s\n", "compute", "depth", "feed tok/s", "median",
+                 "ratio", "median", "gener. tok/s", "median", "ratio", "median", "GB/s"));
+  for (const std::string compute : {"f32", "bf16"}) {
+    if (asked != "auto" && asked != compute) continue;
+    const Model model = open(arguments, options, compute);
+    const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+    if (info["compute"] != compute) {
+      std::fprintf(stderr, "infini: this processor does not compute in %s\n", compute.c_str());
+      continue;
+    }
+    const Shape shape(info);
+    const Session session = make<Session>(infini_session_create, model.get(), options.get());
+    Progress progress(compute);
+    int64_t at = 0;
+    for (const int64_t depth : depths) {
+      feed(session.get(), depth - at, shape.vocabulary, progress);
+      at = depth;
+      const Json row = measure(arguments, session.get(), shape, depth, progress);
+      progress.clear();
+      if (arguments.json) results.push_back(row);
+      else print_row(row);
+    }
+  }
+  if (arguments.json) print_json({{"results", results}, {"threads", arguments.threads}, {"block", arguments.block}});
+}
+
+}  // namespace
+
+void add_bench(CLI::App &app) {
+  const auto arguments = std::make_shared<BenchArguments>();
+  CLI::App *command = app.add_subcommand("bench", "Measures reading and writing beside what the machine allows");
+  arguments->add(*command);
+  command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")->capture_default_str();
+  command->add_option("--runs", arguments->runs, "runs of each measure")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--generate", arguments->generated, "tokens that a run generates")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  arguments->add_session_flags(*command);
+  command->footer(
+      "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
+      "the projections and the window's two products; writing with the bandwidth at which this machine reads as many\n"
+      "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
+      "Examples:\n"
+      "  infini bench model.gguf\n"
+      "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
+      "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n");
+  command->callback([arguments, command] { bench(*arguments, command->get_option("--memory")->count() > 0); });
+}
+
+}  // namespace cli

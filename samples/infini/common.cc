@@ -1,0 +1,292 @@
+#include "common.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+
+namespace cli {
+namespace {
+
+volatile std::sig_atomic_t interrupt_seen = 0;
+
+[[noreturn]] void fail(const std::string &message) { throw std::runtime_error(message); }
+
+// Whether `text` is a number and nothing else.
+template <class Number>
+bool parse(const std::string &text, Number &number) {
+  const char *const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && stop == end;
+}
+
+std::string flag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+// Texts that stop generation, as option "stop" wants them: one a line. Escapes are the user's, but for line ends.
+std::string stop_value(const std::vector<std::string> &texts) {
+  std::string value;
+  for (const std::string &text : texts) {
+    if (!value.empty()) value += '\n';
+    for (const char letter : text)
+      value += letter == '\n' ? "\\n" : std::string(1, letter);
+  }
+  return value;
+}
+
+const Json &option_table() {
+  static const Json table = Json::parse(all_of(infini_options_describe));
+  return table;
+}
+
+const Json &option_spec(const std::string &name) {
+  for (const Json &spec : option_table())
+    if (spec["name"] == name) return spec;
+  fail("the library has no option '" + name + "'");
+}
+
+std::string help_of(const Json &spec, bool is_switch) {
+  std::string help = spec["help"];
+  if (is_switch && help.rfind("1: ", 0) == 0) help.erase(0, 3);
+  if (spec.contains("choices") && !spec["choices"].empty()) {
+    std::string choices;
+    for (const std::string choice : spec["choices"]) choices += (choices.empty() ? "" : ", ") + choice;
+    help += " (" + choices + ")";
+  }
+  return help;
+}
+
+struct File {
+  explicit File(const std::string &path) : handle(path == "-" ? stdin : std::fopen(path.c_str(), "rb")) {
+    if (!handle) fail("cannot open " + path + ": " + std::strerror(errno));
+  }
+  ~File() {
+    if (handle != stdin) std::fclose(handle);
+  }
+  File(const File &) = delete;
+  File &operator=(const File &) = delete;
+  std::FILE *handle;
+};
+
+}  // namespace
+
+// --- flags
+
+void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, const std::string &group) {
+  for (const std::string &name : names) {
+    const Json &spec = option_spec(name);
+    const std::string type = spec["type"];
+    const bool is_switch = type == "int" && spec.value("least", Json()) == 0 && spec.value("greatest", Json()) == 1;
+    const std::string help = help_of(spec, is_switch);
+    CLI::Option *flag = is_switch ? command.add_flag(flag_of(name), help) : command.add_option(flag_of(name), help);
+    if (!is_switch) {
+      flag->type_name(type == "int" ? "INT" : type == "double" ? "NUMBER" : "TEXT")->type_size(1);
+      if (name == "stop") flag->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    }
+    flag->group(group);
+    flags_.push_back({name, is_switch ? "switch" : type, flag});
+  }
+}
+
+Options OptionFlags::options() const {
+  Options options = make<Options>(infini_options_new);
+  for (const Flag &flag : flags_) {
+    if (flag.flag->count() == 0) continue;
+    const char *name = flag.name.c_str();
+    const std::string value = flag.type == "switch" ? "1" : flag.flag->results().back();
+    int64_t whole = 0;
+    double number = 0;
+    if (flag.name == "stop") {
+      check(infini_options_set_string(options.get(), name, stop_value(flag.flag->results()).c_str()));
+    } else if (flag.type == "string") {
+      check(infini_options_set_string(options.get(), name, value.c_str()));
+    } else if (flag.type == "double") {
+      if (!parse(value, number)) fail(flag_of(flag.name) + " takes a number, not '" + value + "'");
+      check(infini_options_set_double(options.get(), name, number));
+    } else {
+      if (!parse(value, whole)) fail(flag_of(flag.name) + " takes a whole number, not '" + value + "'");
+      check(infini_options_set_int(options.get(), name, whole));
+    }
+  }
+  return options;
+}
+
+void ModelArguments::add(CLI::App &command) {
+  command.add_option("MODEL", model, "a GGUF file")->required();
+  command.add_flag("--json", json, "print JSON and nothing else");
+}
+
+void ModelArguments::add_session_flags(CLI::App &command) {
+  flags.add(command, {"threads", "compute", "gemm", "block", "deterministic"}, "How it is computed");
+  flags.add(command, {"memory", "update", "segment", "carry", "sinks"}, "The memory");
+}
+
+void ModelArguments::add_generation_flags(CLI::App &command) {
+  flags.add(command,
+            {"max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+             "frequency_penalty", "penalty_window", "logit_bias", "seed", "stop", "ignore_end"},
+            "Sampling");
+}
+
+Model ModelArguments::open() const {
+  Progress progress("opening " + model);
+  return make<Model>(infini_model_open, model.c_str(), flags.options().get(), progress.task());
+}
+
+Session ModelArguments::start(const infini_model *opened) const {
+  return make<Session>(infini_session_create, opened, flags.options().get());
+}
+
+// --- input
+
+void for_each_piece(const std::string &path, bool repeat, const Take &take) {
+  File file(path);
+  const TextStream stream = make<TextStream>(infini_text_stream_new);
+  std::vector<char> data(size_t{1} << 16);
+  std::string piece(size_t{1} << 16, '\0');
+  bool any = false;
+  // Gives what is ready; false: enough.
+  const auto give = [&] {
+    for (;;) {
+      size_t size = 0;
+      infini_status status = infini_text_stream_next(stream.get(), piece.data(), piece.size(), &size);
+      if (status == INFINI_BUFFER_TOO_SMALL) {
+        piece.resize(size);
+        continue;
+      }
+      if (status == INFINI_END) return true;
+      check(status);
+      any = true;
+      if (!take(std::string_view(piece).substr(0, size))) return false;
+    }
+  };
+  int64_t before = -1, total = 0;
+  for (;;) {
+    const size_t size = std::fread(data.data(), 1, data.size(), file.handle);
+    if (interrupted()) throw Cancelled();
+    if (size > 0) {
+      total += static_cast<int64_t>(size);
+      check(infini_text_stream_push(stream.get(), data.data(), size));
+      if (!give()) return;
+      continue;
+    }
+    if (std::ferror(file.handle)) fail("cannot read " + path + ": " + std::strerror(errno));
+    if (!repeat || total == std::max<int64_t>(before, 0)) break;  // an empty file is not repeated
+    before = total;
+    if (std::fseek(file.handle, 0, SEEK_SET) != 0) fail("cannot read " + path + " again: " + std::strerror(errno));
+  }
+  check(infini_text_stream_finish(stream.get()));
+  if (give() && !any) take("");
+}
+
+std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {
+  std::vector<int64_t> numbers;
+  std::istringstream stream(list);
+  for (std::string text; std::getline(stream, text, ',');) {
+    int64_t number = 0;
+    if (!parse(text, number)) fail(what + ": '" + text + "' is not a whole number");
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+// --- output
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    fail(std::string("cannot write to standard output: ") + std::strerror(errno));
+}
+
+void print_json(const Json &json) { print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+std::string grouped(int64_t number) {
+  std::string text = std::to_string(number);
+  const int first = text[0] == '-' ? 1 : 0;
+  for (int at = static_cast<int>(text.size()) - 3; at > first; at -= 3) text.insert(static_cast<size_t>(at), ",");
+  return text;
+}
+
+std::string size_text(int64_t bytes) {
+  static const char *const units[] = {"kB", "MB", "GB", "TB", "PB"};
+  double value = static_cast<double>(bytes) / 1000;
+  size_t unit = 0;
+  for (; value >= 1000 && unit + 1 < std::size(units); ++unit) value /= 1000;
+  return format("%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, units[unit]);
+}
+
+std::string format(const char *pattern, ...) {
+  va_list arguments, again;
+  va_start(arguments, pattern);
+  va_copy(again, arguments);
+  std::string text(static_cast<size_t>(std::vsnprintf(nullptr, 0, pattern, arguments)), '\0');
+  std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+  va_end(again);
+  va_end(arguments);
+  return text;
+}
+
+// --- measures
+
+int64_t resident_bytes() {
+  int64_t size = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+Json session_info(const infini_session *session) { return Json::parse(all_of(infini_session_info_json, session)); }
+
+// --- progress and interrupts
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { interrupt_seen = 1; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // and no SA_RESTART: a read that waits ends too
+  sigaction(SIGINT, &action, nullptr);
+}
+
+bool interrupted() { return interrupt_seen != 0; }
+
+Progress::Progress(std::string label)
+    : label_(std::move(label)), task_(make<Task>(infini_task_new)), visible_(!label_.empty() && isatty(STDERR_FILENO)) {
+  check(infini_task_set_progress(task_.get(), report, this));
+}
+
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+  shown_ = false;
+}
+
+int Progress::report(void *user_data, const char *, int64_t done, int64_t total) {
+  auto &progress = *static_cast<Progress *>(user_data);
+  if (progress.visible_ && progress.since_shown_.seconds() > 0.1) progress.show(done, total);
+  return interrupted();
+}
+
+void Progress::show(int64_t done, int64_t total) {
+  constexpr int64_t kWidth = 30;
+  std::string line;
+  if (total > 0 && before_ == 0) {
+    const auto filled = static_cast<size_t>(kWidth * std::clamp(done, int64_t{0}, total) / total);
+    line = "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "] " + grouped(done) + " of " +
+           grouped(total);
+  } else {
+    line = grouped(before_ + done);
+  }
+  std::fprintf(stderr, "\r\033[K%s  %s", label_.c_str(), line.c_str());
+  shown_ = true;
+  since_shown_ = Stopwatch();
+}
+
+}  // namespace cli

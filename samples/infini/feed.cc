@@ -1,0 +1,143 @@
+// infini feed: reads a stream of any length, and shows that memory does not grow.
+#include <algorithm>
+#include <cmath>
+
+#include "common.h"
+
+namespace cli {
+namespace {
+
+struct FeedArguments : ModelArguments {
+  std::string file;
+  int64_t max_tokens = 0, every = 0;
+  bool repeat = false;
+};
+
+class Reader {
+ public:
+  Reader(const FeedArguments &arguments, const infini_model *model, infini_session *session)
+      : arguments_(arguments), model_(model), session_(session) {}
+
+  // Tokenizes a piece as infini_session_feed_text does, and feeds it up to each count at which something is due;
+  // false: enough was read.
+  bool read(std::string_view piece) {
+    Stopwatch watch;
+    const auto tokens = all_of<std::vector<int32_t>>(infini_model_tokenize, model_, piece.data(), piece.size(), 0,
+                                                     int{tokens_ == 0});
+    seconds_ += watch.seconds();
+    for (size_t at = 0; at < tokens.size() && !done();) {
+      const size_t count = std::min(tokens.size() - at, until_due());
+      watch = Stopwatch();
+      const infini_status status = infini_session_feed(session_, tokens.data() + at, count, progress_.task());
+      seconds_ += watch.seconds();
+      const int64_t fed = value_of<int64_t>(infini_session_position, session_) - tokens_;
+      tokens_ += fed;
+      check(status);
+      progress_.add_done(fed);
+      at += count;
+      if (arguments_.every > 0 && tokens_ % arguments_.every == 0) report();
+    }
+    return !done();
+  }
+
+  Json summary() const { return row(tokens_, seconds_); }
+  const Json &results() const { return results_; }
+  void clear_progress() { progress_.clear(); }
+
+ private:
+  bool done() const { return arguments_.max_tokens > 0 && tokens_ >= arguments_.max_tokens; }
+
+  size_t until_due() const {
+    int64_t count = INT64_MAX;
+    if (arguments_.max_tokens > 0) count = std::min(count, arguments_.max_tokens - tokens_);
+    if (arguments_.every > 0) count = std::min(count, arguments_.every - tokens_ % arguments_.every);
+    return static_cast<size_t>(count);
+  }
+
+  // The speed is that of `tokens` in `seconds`; all else is as of now.
+  Json row(int64_t tokens, double seconds) const {
+    return {{"tokens", tokens_},
+            {"tokens_per_second", seconds > 0 ? static_cast<double>(tokens) / seconds : 0},
+            {"resident_bytes", resident_bytes()},
+            {"session_bytes", session_info(session_)["session_bytes"]}};
+  }
+
+  void report();
+
+  const FeedArguments &arguments_;
+  const infini_model *model_;
+  infini_session *session_;
+  Progress progress_{"reading"};
+  int64_t tokens_ = 0, reported_tokens_ = 0;
+  double seconds_ = 0, reported_seconds_ = 0;
+  Json results_ = Json::array();
+};
+
+void print_row(const Json &row) {
+  print(format("%13s %12s %12s %12s\n", grouped(row["tokens"]).c_str(),
+               grouped(std::llround(row["tokens_per_second"].get<double>())).c_str(),
+               size_text(row["resident_bytes"]).c_str(), size_text(row["session_bytes"]).c_str()));
+}
+
+void Reader::report() {
+  const Json now = row(tokens_ - reported_tokens_, seconds_ - reported_seconds_);
+  reported_tokens_ = tokens_;
+  reported_seconds_ = seconds_;
+  if (arguments_.json) {
+    results_.push_back(now);
+  } else {
+    progress_.clear();
+    print_row(now);
+  }
+}
+
+void feed(const FeedArguments &arguments) {
+  if (arguments.repeat && arguments.max_tokens == 0) throw std::runtime_error("--repeat also needs --max-tokens");
+  if (arguments.repeat && arguments.file == "-") throw std::runtime_error("--repeat needs a file, not standard input");
+  const Model model = arguments.open();
+  const Session session = arguments.start(model.get());
+  Reader reader(arguments, model.get(), session.get());
+  if (!arguments.json) print(format("%13s %12s %12s %12s\n", "tokens", "tokens/s", "resident", "session"));
+  bool cancelled = false;
+  try {
+    for_each_piece(arguments.file, arguments.repeat, [&](std::string_view piece) { return reader.read(piece); });
+  } catch (const Cancelled &) {
+    cancelled = true;  // what was read was read
+  }
+  reader.clear_progress();
+  Json summary = reader.summary();
+  if (!arguments.json) {
+    print_row(summary);
+  } else {
+    if (arguments.every > 0) summary["results"] = reader.results();
+    print_json(summary);
+  }
+  if (cancelled) throw Cancelled();
+}
+
+}  // namespace
+
+void add_feed(CLI::App &app) {
+  const auto arguments = std::make_shared<FeedArguments>();
+  CLI::App *command = app.add_subcommand("feed", "Reads a text of any length, and shows speed and memory");
+  arguments->add(*command);
+  command->add_option("--file", arguments->file, "the text; -: standard input")->required();
+  command->add_option("--max-tokens", arguments->max_tokens, "stop after that many tokens; 0: at the end")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--repeat", arguments->repeat, "read the file again and again");
+  command
+      ->add_option("--every", arguments->every,
+                   "show a line each so many tokens, with the speed since the last one; 0: only at the end")
+      ->check(CLI::NonNegativeNumber);
+  arguments->add_session_flags(*command);
+  command->footer(
+      "Shows the tokens read, tokens a second, memory of the process, and memory of the session. Waiting for\n"
+      "input does not count.\n"
+      "Examples:\n"
+      "  infini feed model.gguf --file novel.txt\n"
+      "  infini feed model.gguf --file novel.txt --repeat --max-tokens 1000000 --every 100000\n"
+      "  tail -f service.log | infini feed model.gguf --file - --every 10000\n");
+  command->callback([arguments] { feed(*arguments); });
+}
+
+}  // namespace cli

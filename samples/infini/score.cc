@@ -1,0 +1,62 @@
+// infini score: how well a model foresees a text.
+#include <cmath>
+
+#include "common.h"
+
+namespace cli {
+namespace {
+
+struct ScoreArguments : ModelArguments {
+  std::string file;
+};
+
+void score(const ScoreArguments &arguments) {
+  const Model model = arguments.open();
+  const Session session = arguments.start(model.get());
+  double total = 0, seconds = 0;
+  int64_t tokens = 0;
+  {
+    Progress progress("scoring");
+    for_each_piece(arguments.file, false, [&](std::string_view piece) {
+      double nll = 0;
+      int64_t scored = 0;
+      const Stopwatch watch;
+      check(infini_session_score_text(session.get(), piece.data(), piece.size(), progress.task(), &nll, &scored));
+      seconds += watch.seconds();
+      total += nll;
+      tokens += scored;
+      progress.add_done(scored);
+      return true;
+    });
+  }
+  if (tokens == 0) throw std::runtime_error(arguments.file + " holds no token that has another before it");
+  const double mean = total / static_cast<double>(tokens), rate = static_cast<double>(tokens) / seconds;
+  if (arguments.json)
+    return print_json({{"tokens", tokens},
+                       {"nll_mean", mean},
+                       {"perplexity", std::exp(mean)},
+                       {"tokens_per_second", rate},
+                       {"resident_bytes", resident_bytes()},
+                       {"session_bytes", session_info(session.get())["session_bytes"]}});
+  print(format("tokens      %s\nnll_mean    %.6f nats\nperplexity  %.4f\nspeed       %s tokens/s\n",
+               grouped(tokens).c_str(), mean, std::exp(mean), grouped(std::llround(rate)).c_str()));
+}
+
+}  // namespace
+
+void add_score(CLI::App &app) {
+  const auto arguments = std::make_shared<ScoreArguments>();
+  CLI::App *command = app.add_subcommand("score", "Shows how well a model foresees a text: its perplexity");
+  arguments->add(*command);
+  command->add_option("--file", arguments->file, "the text, of any length; -: standard input")->required();
+  arguments->flags.add(*command, {"special"}, "Options");
+  arguments->add_session_flags(*command);
+  command->footer(
+      "Counts every token but a first one with nothing before it. nll_mean is -ln p a token, in nats.\n"
+      "Examples:\n"
+      "  infini score model.gguf --file novel.txt\n"
+      "  infini score model.gguf --file novel.txt --memory off --json    # what the memory is worth\n");
+  command->callback([arguments] { score(*arguments); });
+}
+
+}  // namespace cli

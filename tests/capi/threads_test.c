@@ -1,0 +1,148 @@
+/* The thread rules, for ThreadSanitizer: eight threads, shared models, sessions that come and go at random. */
+#include <pthread.h>
+
+#include "check.h"
+
+enum { THREADS = 8, ROUNDS = 12, SLOTS = 3 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the slots and of check_failures */
+static infini_model *slots[SLOTS];
+
+/* CHECK counts without a lock, so threads report through this. */
+static void expect(int condition, const char *what) {
+  if (condition) return;
+  pthread_mutex_lock(&lock);
+  ++check_failures;
+  fprintf(stderr, "%s: %s\n", what, infini_last_error());
+  pthread_mutex_unlock(&lock);
+}
+#define EXPECT(condition) expect(condition, #condition)
+
+static uint32_t draw(uint32_t *seed, uint32_t below) {
+  *seed = *seed * 1664525u + 1013904223u;
+  return (*seed >> 8) % below;
+}
+
+/* A session of a random model; sometimes that model is let go, and a new one takes its place. */
+static infini_session *take_session(uint32_t *seed) {
+  infini_session *session = NULL;
+  const uint32_t slot = draw(seed, SLOTS);
+  if (draw(seed, 3) == 0) {
+    infini_model *fresh = NULL;
+    EXPECT(infini_model_open(STORIES, NULL, NULL, &fresh) == INFINI_OK);
+    pthread_mutex_lock(&lock);
+    infini_model *old = slots[slot];
+    slots[slot] = fresh;
+    pthread_mutex_unlock(&lock);
+    infini_model_free(old);
+  }
+  pthread_mutex_lock(&lock);
+  const infini_status status = infini_session_create(slots[slot], NULL, &session);
+  pthread_mutex_unlock(&lock);
+  EXPECT(status == INFINI_OK);
+  return session;
+}
+
+static void *live(void *argument) {
+  uint32_t seed = *(const uint32_t *)argument;
+  infini_session *sessions[2] = {NULL, NULL};
+  float logits[512];
+  char text[256];
+  for (int round = 0; round < ROUNDS; ++round) {
+    infini_session **session = &sessions[draw(&seed, 2)];
+    if (!*session) *session = take_session(&seed);
+    EXPECT(infini_session_feed_text(*session, "Once upon a time there was", 26, NULL) == INFINI_OK);
+    for (uint32_t i = draw(&seed, 8); i > 0; --i) EXPECT(infini_session_next(*session, NULL) <= INFINI_END);
+    EXPECT(infini_session_logits(*session, logits, 512) == INFINI_OK);
+    EXPECT(infini_session_next_text(*session, text, sizeof text, NULL) <= INFINI_END);
+    EXPECT(infini_session_feed_text(*session, "\xff", 1, NULL) == INFINI_INVALID_ARGUMENT);
+    EXPECT(strstr(infini_last_error(), "byte 0") != NULL); /* this thread's, whatever the others do */
+    infini_log_next(NULL, text, sizeof text, NULL);
+    if (draw(&seed, 3) == 0) {
+      infini_session_free(*session);
+      *session = NULL;
+    } else if (draw(&seed, 3) == 0) {
+      infini_session *fork = NULL;
+      EXPECT(infini_session_fork(*session, &fork) == INFINI_OK);
+      infini_session_free(*session);
+      *session = fork;
+    }
+  }
+  infini_session_free(sessions[0]);
+  infini_session_free(sessions[1]);
+  return NULL;
+}
+
+static void check_sharing(void) {
+  pthread_t threads[THREADS];
+  uint32_t seeds[THREADS];
+  char fingerprint[33];
+  for (int i = 0; i < SLOTS; ++i) CHECK_OK(infini_model_open(STORIES, NULL, NULL, &slots[i]));
+  for (int i = 0; i < THREADS; ++i) {
+    seeds[i] = (uint32_t)i + 1;
+    CHECK(pthread_create(&threads[i], NULL, live, &seeds[i]) == 0);
+  }
+  for (int i = 0; i < THREADS; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
+  for (int i = 0; i < SLOTS; ++i) {
+    CHECK_OK(infini_model_info(slots[i], "fingerprint", fingerprint, sizeof fingerprint, NULL));
+    infini_model_free(slots[i]);
+  }
+}
+
+/* --- cancelling from another thread */
+
+typedef struct job {
+  infini_session *session;
+  infini_task *task;
+  infini_status status;
+} job;
+
+static int ignore(void *user_data, const char *text, size_t text_size) {
+  (void)user_data, (void)text, (void)text_size;
+  return 0;
+}
+
+static void *generate(void *argument) {
+  job *work = argument;
+  work->status = infini_session_generate(work->session, ignore, NULL, work->task);
+  return NULL;
+}
+
+static void wait_for(const infini_task *task, int64_t least) {
+  int64_t done = 0;
+  char stage[16];
+  do {
+    CHECK_OK(infini_task_done(task, &done));
+    CHECK_OK(infini_task_stage(task, stage, sizeof stage, NULL));
+  } while (strcmp(stage, "generate") != 0 || done < least);
+}
+
+static void check_cancel(void) {
+  infini_model *model = open_model(STORIES, "f32");
+  infini_options *options = NULL;
+  job work = {new_session(model, 50000), NULL, INFINI_OK};
+  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
+  CHECK_OK(infini_session_set_options(work.session, options));
+  CHECK_OK(infini_session_feed_text(work.session, "Once", 4, NULL));
+  for (int by_task = 0; by_task < 2; ++by_task) {
+    pthread_t thread;
+    CHECK_OK(infini_task_new(&work.task));
+    CHECK(pthread_create(&thread, NULL, generate, &work) == 0);
+    wait_for(work.task, 5);
+    CHECK_OK(by_task ? infini_task_cancel(work.task) : infini_session_cancel(work.session));
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK_STATUS(work.status, INFINI_CANCELLED);
+    CHECK_OK(infini_session_next(work.session, NULL));
+    infini_task_free(work.task);
+  }
+  infini_options_free(options);
+  infini_session_free(work.session);
+  infini_model_free(model);
+}
+
+int main(void) {
+  check_sharing();
+  check_cancel();
+  return check_failures != 0;
+}

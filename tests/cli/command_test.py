@@ -1,0 +1,240 @@
+"""Every subcommand: what it prints, the keys of its JSON, and how it fails."""
+import json
+import re
+
+from support import EXACT, GOLDEN, NOVEL, SOURCE, STORIES, Test, unittest, with_chat_template
+
+STORY = GOLDEN["story"].encode()
+
+
+class Info(Test):
+    def test_json_tells_the_shape(self):
+        info = self.json("info", STORIES)
+        self.assertEqual(info["name"], "stories260K")
+        self.assertEqual((info["layers"], info["width"], info["heads"], info["kv_heads"]), (5, 64, 8, 4))
+        self.assertEqual(info["vocabulary"], 512)
+
+    def test_text_has_a_line_a_fact(self):
+        output, _ = self.run_command("info", STORIES)
+        self.assertRegex(output, r"(?m)^parameters +260,032$")
+
+    def test_options_show(self):
+        self.assertEqual(self.json("info", STORIES, "--compute", "f32")["compute"], "f32")
+        self.assertEqual(self.json("info", STORIES, "--segment", 100)["segment"], 100)
+
+
+class Tokens(Test):
+    def test_there_and_back(self):
+        ids = self.json("tokenize", STORIES, "--text", GOLDEN["story"])["ids"]
+        self.assertEqual(ids, [1] + GOLDEN["story_ids"])
+        self.assertEqual(self.json("detokenize", STORIES, *ids)["text"], GOLDEN["story"])
+
+    def test_text_output_is_the_input_of_the_other(self):
+        output, _ = self.run_command("tokenize", STORIES, "--text", "Once upon a time")
+        self.assertEqual(output, "1 403 407 261 378\n")
+        output, _ = self.run_command("detokenize", STORIES, *output.split())
+        self.assertEqual(output, "Once upon a time\n")
+
+    def test_file_and_standard_input(self):
+        file = self.folder / "story.txt"
+        file.write_bytes(STORY)
+        ids = [1] + GOLDEN["story_ids"]
+        self.assertEqual(self.json("tokenize", STORIES, "--file", file), {"ids": ids, "tokens": len(ids)})
+        self.assertEqual(self.json("tokenize", STORIES, "--file", "-", stdin=STORY)["ids"], ids)
+
+    def test_failures(self):
+        self.fails("tokenize", STORIES, says="--text or --file")
+        self.fails("detokenize", STORIES, 512, says="512")
+        self.fails("tokenize", STORIES, "--file", "-", stdin=b"ab\xff", says="2")
+
+
+class Generate(Test):
+    greedy = GOLDEN["greedy_text"].replace("<0x0A>", "\n")
+
+    def test_greedy_text_is_the_golden_one(self):
+        answer = self.json("generate", STORIES, "--prompt", "", *EXACT)
+        self.assertEqual(answer["text"], self.greedy)
+        self.assertEqual(answer["tokens"], len(GOLDEN["greedy_from_bos_ids"]))
+        self.assertEqual(answer["stop_reason"], "max_tokens")
+        self.assertEqual(answer["prompt_tokens"], 1)
+
+    def test_text_streams_to_standard_output(self):
+        output, _ = self.run_command("generate", STORIES, "--prompt", "", *EXACT)
+        self.assertEqual(output, self.greedy + "\n")
+
+    def test_prompt_and_file_say_the_same(self):
+        file = self.folder / "prompt.txt"
+        file.write_text("Once upon a time")
+        flags = [*EXACT, "--max-tokens", 20]
+        by_prompt = self.json("generate", STORIES, "--prompt", "Once upon a time", *flags)
+        by_file = self.json("generate", STORIES, "--file", file, *flags)
+        self.assertEqual(by_prompt["text"], by_file["text"])
+        self.assertEqual(by_prompt["tokens"], 20)
+        self.assertTrue(self.greedy.startswith("Once upon a time" + by_prompt["text"]))
+
+    def test_stop_text_is_withheld(self):
+        answer = self.json("generate", STORIES, "--prompt", "", "--stop", "never", "--stop", "Lily. She", *EXACT)
+        self.assertEqual(answer["text"], self.greedy[: self.greedy.index("Lily. She")])
+        self.assertEqual(answer["stop_reason"], "stop_string")
+        answer = self.json("generate", STORIES, "--prompt", "", "--stop", "\\nLily's mom", *EXACT)
+        self.assertEqual(answer["text"], self.greedy[: self.greedy.index("\nLily's mom")])
+
+    def test_a_seed_is_a_text(self):
+        def text(seed):
+            flags = ["--temperature", 1, "--top-k", 100, "--top-p", 0.95, "--min-p", 0.01, "--max-tokens", 60]
+            return self.json("generate", STORIES, "--prompt", "One day", "--seed", seed, *flags, *EXACT)["text"]
+
+        self.assertEqual(text(1), text(1))
+        self.assertNotEqual(text(1), text(2))
+
+    def test_failures(self):
+        self.fails("generate", STORIES, says="--prompt or --file")
+        self.fails("generate", STORIES, "--prompt", "a", "--file", "b")
+        self.fails("generate", STORIES, "--file", self.folder / "none.txt", says="none.txt")
+        self.fails("generate", STORIES, "--prompt", "a", "--temperature", "hot", says="hot")
+        self.fails("generate", STORIES, "--prompt", "a", "--top-p", 2, says="top_p")
+        self.fails("generate", STORIES, "--prompt", "a", "--compute", "f64", says="f32")
+
+
+class Chat(Test):
+    chatml = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+
+    def test_answers_each_line(self):
+        model = self.folder / "chat.gguf"
+        with_chat_template(STORIES, model, self.chatml)
+        self.assertEqual(self.json("info", model)["chat_template"], "chatml")
+        output, _ = self.run_command("chat", model, "--json", "--system", "Tell stories.", "--max-tokens", 8, *EXACT,
+                                     stdin=b"Who are you?\nGo on.\n")
+        answers = [json.loads(line) for line in output.splitlines()]
+        self.assertEqual(len(answers), 2)
+        for answer in answers:
+            self.assertGreater(answer["tokens"], 0)
+            self.assertIn(answer["stop_reason"], ("max_tokens", "end_token"))
+        output, _ = self.run_command("chat", model, "--max-tokens", 8, *EXACT, stdin=b"Who are you?\n")
+        self.assertTrue(output.endswith("\n"))
+
+    def test_a_model_without_a_template_is_an_error(self):
+        self.fails("chat", STORIES, stdin=b"Hello\n", says="template")
+
+
+class Score(Test):
+    def test_likelihood_is_the_golden_one(self):
+        score = self.json("score", STORIES, "--file", "-", *EXACT, stdin=STORY)
+        self.assertEqual(score["tokens"], len(GOLDEN["story_ids"]))
+        self.assertAlmostEqual(score["nll_mean"], GOLDEN["story_mean_nll_nats_per_token_given_bos"], delta=1e-5)
+        self.assertAlmostEqual(score["perplexity"], 2.171478, delta=1e-4)
+        self.assertGreater(score["tokens_per_second"], 0)
+
+    def test_text_output(self):
+        output, _ = self.run_command("score", STORIES, "--file", "-", *EXACT, stdin=STORY)
+        self.assertRegex(output, r"(?m)^nll_mean +0\.77540\d nats$")
+
+    def test_an_empty_text_is_an_error(self):
+        self.fails("score", STORIES, "--file", "-", says="token")
+
+
+class Footprint(Test):
+    def test_the_papers_values(self):
+        paper = self.json("footprint", "--paper")
+        values = {entry["method"]: entry["values"] for entry in paper["results"][0]["methods"]}
+        self.assertEqual(values["transformer_xl"], 50_331_648)
+        self.assertEqual(values["memorizing_transformer"], 183_451_648)
+        self.assertEqual(values["rmt"], 2_457_600)
+        self.assertEqual(values["infini_attention"], 1_585_152)
+        self.assertAlmostEqual(paper["ratio"], 115.7, delta=0.05)
+        output, _ = self.run_command("footprint", "--paper")
+        for text in ("50,331,648", "183,451,648", "2,457,600", "1,585,152", "115.7x"):
+            self.assertIn(text, output)
+
+    def test_only_the_cache_grows_without_bound(self):
+        results = self.json("footprint", STORIES, *EXACT)["results"]
+        self.assertEqual([result["tokens"] for result in results], [1000, 10_000, 100_000, 1_000_000, 10_000_000])
+        held = [{entry["method"]: entry["bytes"] for entry in result["methods"]} for result in results]
+        self.assertEqual(held[4]["kv_cache"], 10_000 * held[0]["kv_cache"])
+        self.assertEqual(held[4]["infini_attention"], held[0]["infini_attention"])
+        self.assertEqual(held[0]["kv_cache"], 1000 * 5 * 4 * 16 * 4)  # tokens, layers, KV heads, key and value, bytes
+        self.run_command("footprint", STORIES)
+
+    def test_failures(self):
+        self.fails("footprint", says="MODEL")
+
+
+class Bench(Test):
+    def test_results(self):
+        bench = self.json("bench", STORIES, "--depth", "0,300", "--runs", 1, "--generate", 4, *EXACT)
+        self.assertEqual([(row["compute"], row["depth"]) for row in bench["results"]], [("f32", 0), ("f32", 300)])
+        for row in bench["results"]:
+            for key in ("feed_tokens_per_second", "feed_ceiling_ratio", "generate_tokens_per_second",
+                        "generate_bandwidth_ratio"):
+                self.assertGreater(row[key], 0, key)
+
+    def test_text_has_a_line_a_result(self):
+        output, _ = self.run_command("bench", STORIES, "--runs", 1, "--generate", 4, "--memory", "off", *EXACT)
+        self.assertEqual(len(output.splitlines()), 2)
+
+    def test_failures(self):
+        self.fails("bench", STORIES, "--depth", "deep", says="deep")
+
+
+class Manners(Test):
+    commands = "info tokenize detokenize generate chat score logits feed bench footprint".split()
+
+    def test_help_teaches(self):
+        output, _ = self.run_command("--help")
+        for command in self.commands:
+            self.assertIn(f"  {command} ", output)
+            help_text, _ = self.run_command(command, "--help")
+            self.assertIn("Examples:\n  infini " if command != "chat" else "Examples:\n", help_text)
+            self.assertIn("--json", help_text)
+        self.assertRegex(self.run_command("--version")[0], r"^infini \d+\.\d+\.\d+\n$")
+
+    def test_wrong_arguments(self):
+        self.fails(says="subcommand")
+        self.fails("dance")
+        self.fails("info")
+        self.fails("info", STORIES, "--no-such-flag", says="--no-such-flag")
+        self.fails("info", STORIES, "--threads", "x", says="x")
+
+    def test_bad_files(self):
+        missing, text, cut = self.folder / "missing.gguf", self.folder / "text.gguf", self.folder / "cut.gguf"
+        text.write_text("not a model")
+        cut.write_bytes(STORIES.read_bytes()[:100_000])
+        self.fails("info", missing, says="missing.gguf")
+        self.fails("info", missing, "--json", says="missing.gguf")
+        self.fails("info", text)
+        self.fails("info", cut)
+
+    def test_a_full_disk_is_an_error(self):
+        import subprocess
+
+        from support import COMMAND
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([COMMAND, "footprint", "--paper"], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+    def test_every_key_is_in_the_readme(self):
+        documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "README.md").read_text(encoding="utf-8")))
+        out = self.folder / "logits.npy"
+        outputs = [
+            self.json("info", STORIES),
+            self.json("tokenize", STORIES, "--text", "a"),
+            self.json("detokenize", STORIES, 403),
+            self.json("generate", STORIES, "--prompt", "a", "--max-tokens", 1, *EXACT),
+            self.json("score", STORIES, "--file", "-", *EXACT, stdin=STORY),
+            self.json("logits", STORIES, "--text", "a", "--out", out, *EXACT),
+            self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 600, "--every", 200, *EXACT),
+            self.json("bench", STORIES, "--runs", 1, "--generate", 1, *EXACT),
+            self.json("footprint", "--paper"),
+        ]
+
+        def keys(value):
+            if isinstance(value, dict):
+                return set(value).union(*map(keys, value.values()))
+            return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+        self.assertEqual(keys(outputs) - documented, set())
+
+
+if __name__ == "__main__":
+    unittest.main()

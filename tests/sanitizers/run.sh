@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds a sanitizer's preset in a folder of its own, and runs the tests whose names match.
+#   run.sh PRESET FOLDER REGEX
+set -euo pipefail
+preset=$1 folder=$2 regex=$3
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+cmake -S "$here/../.." --preset "$preset" -B "$folder" -DINFINI_SAMPLES=OFF -DINFINI_TESTS=ON
+# A test's program is the target of its name.
+mapfile -t targets < <(ctest --test-dir "$folder" --show-only --tests-regex "$regex" | sed -n 's/^ *Test *#[0-9]*: *//p')
+cmake --build "$folder" --parallel "$(nproc)" --target "${targets[@]}"
+
+# GCC's thread sanitizer cannot place its shadow where the kernel randomises addresses too widely.
+run=()
+if setarch -R true 2>/dev/null; then run=(setarch -R); fi
+export TSAN_OPTIONS="suppressions=$here/thread.supp halt_on_error=1 ${TSAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1 ${UBSAN_OPTIONS:-}"
+unset INFINI_TEST_DATA  # large models are a matter of the release tree
+export OMP_WAIT_POLICY=passive  # waiting threads take no time from the others
+export INFINI_FUZZ_SECONDS=${INFINI_FUZZ_SECONDS:-60}
+"${run[@]}" ctest --test-dir "$folder" --tests-regex "$regex" --output-on-failure --no-tests=error

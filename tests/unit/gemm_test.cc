@@ -1,0 +1,74 @@
+// Every library behind the seam gives the same products.
+#include "support.h"
+
+#include "base/random.h"
+#include "gemm/gemm.h"
+#include "kernels/scalar.h"
+
+using namespace infini;
+
+namespace {
+
+// Largest error over the size that rounding of the terms allows.
+double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int64_t n, bool accumulate, bool exact) {
+  Random random(static_cast<uint64_t>(rows * 1000003 + k * 1009 + n));
+  const auto value = [&] {
+    const auto x = static_cast<float>(random.normal());
+    return type == NumberType::F32 ? x : scalar::bf16_to_float(scalar::float_to_bf16(x));
+  };
+  PackedMatrix b(type, k, n);
+  std::vector<float> column(static_cast<size_t>(k));
+  for (int64_t j = 0; j < n; ++j) {
+    for (float &x : column) x = value();
+    b.set_column(j, column.data());
+  }
+  Buffer<float> a32(rows * k);
+  Buffer<uint16_t> a16(rows * k);
+  for (int64_t i = 0; i < rows * k; ++i) a32[i] = value(), a16[i] = scalar::float_to_bf16(a32[i]);
+  const int64_t c_row = round_up(n, kPanel);
+  Buffer<float> c(rows * c_row);
+  for (int64_t i = 0; i < c.size(); ++i) c[i] = accumulate ? 0.5f : 777.0f;
+  const Gemm gemm(library);
+  const void *a = type == NumberType::F32 ? static_cast<const void *>(a32.data()) : a16.data();
+  gemm.multiply({type, a, k}, rows, b.panels(), c.data(), c_row, accumulate, exact);
+  double worst = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = accumulate ? 0.5 : 0;
+      for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(a32[r * k + i]) * b.at(i, j);
+      worst = std::max(worst, std::abs(c[r * c_row + j] - sum) / std::sqrt(static_cast<double>(k)));
+    }
+  }
+  return worst;
+}
+
+}  // namespace
+
+TEST_CASE("products of every library, type and size are right") {
+  for (const GemmLibrary library : {GemmLibrary::ONEDNN, GemmLibrary::OPENBLAS, GemmLibrary::NATIVE})
+    for (const NumberType type : {NumberType::F32, NumberType::BF16})
+      for (const int64_t rows : {1, 4, 5, 9, 31, 100})
+        for (const auto &[k, n] : {std::pair<int64_t, int64_t>{12, 20}, {64, 64}, {100, 130}, {1100, 192}})
+          for (const bool accumulate : {false, true}) REQUIRE(check(library, type, rows, k, n, accumulate, false) < 1e-5);
+}
+
+TEST_CASE("exact products have the same bits however many rows there are") {
+  const int64_t k = 100, n = 130, rows = 37, c_row = round_up(n, kPanel);
+  Random random(9);
+  for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
+    PackedMatrix b(type, k, n);
+    std::vector<float> column(static_cast<size_t>(k));
+    for (int64_t j = 0; j < n; ++j) {
+      for (float &x : column) x = static_cast<float>(random.normal());
+      b.set_column(j, column.data());
+    }
+    Buffer<float> a32(rows * k), all(rows * c_row), one(rows * c_row);
+    Buffer<uint16_t> a16(rows * k);
+    for (int64_t i = 0; i < rows * k; ++i) a32[i] = static_cast<float>(random.normal()), a16[i] = scalar::float_to_bf16(a32[i]);
+    const ConstRows a{type, type == NumberType::F32 ? static_cast<const void *>(a32.data()) : a16.data(), k};
+    const Gemm gemm(GemmLibrary::ONEDNN);
+    gemm.multiply(a, rows, b.panels(), all.data(), c_row, false, true);
+    for (int64_t r = 0; r < rows; ++r) gemm.multiply(a.from(r), 1, b.panels(), one.data() + r * c_row, c_row, false, true);
+    CHECK(std::equal(all.data(), all.data() + all.size(), one.data()));
+  }
+}

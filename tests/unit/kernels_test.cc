@@ -1,0 +1,210 @@
+// Every kernel against its plain twin, over all remainders and misalignments, on every instruction set here.
+#include "support.h"
+
+#include <functional>
+
+#include "base/random.h"
+#include "kernels/scalar.h"
+
+using namespace infini;
+
+namespace {
+
+std::vector<float> random_floats(Random &random, int64_t n, double scale = 1) {
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float &value : values) value = static_cast<float>(random.normal() * scale);
+  return values;
+}
+
+std::vector<float> widened(const std::vector<uint16_t> &values) {
+  std::vector<float> out;
+  for (const uint16_t value : values) out.push_back(scalar::bf16_to_float(value));
+  return out;
+}
+
+void on_every_instruction_set(const std::function<void()> &check) {
+  for (const char *limit : {"avx2", "avx512", "best"}) {
+    limit_instruction_set(limit);
+    CAPTURE(std::string(instruction_set()));
+    check();
+  }
+}
+
+// f(n, offset) for lengths around every vector width and misaligned starts.
+void over_lengths(const std::function<void(int64_t, int64_t)> &f) {
+  for (int64_t n : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 129, 576})
+    for (int64_t offset : {0, 1, 3}) f(n, offset);
+}
+
+// Tolerance relative to the largest value: a few roundings in f32, or one in bf16.
+constexpr double kF32 = 3e-6, kBf16 = 4e-3;
+
+double relative_to_largest(const std::vector<float> &actual, const std::vector<float> &expected) {
+  double largest = 1e-30;
+  for (const float value : expected) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  return test::largest_difference(actual, expected) / largest;
+}
+
+}  // namespace
+
+TEST_CASE("a product with panels equals its twin for every number of rows, columns and sums") {
+  on_every_instruction_set([] {
+    Random random(1);
+    for (const int64_t k : {1, 2, 3, 12, 31, 64, 577}) {
+      for (const int rows : {1, 2, 3, 5, 6, 7, 13}) {
+        for (const int64_t n : {16, 48, 64, 80, 192}) {
+          const int64_t padded = (k + 31) / 32 * 32, stride = padded * kPanel, panels = (n + 63) / 64, row = panels * 64;
+          const std::vector<float> a = random_floats(random, rows * k);
+          std::vector<float> transposed(a.size());
+          for (int r = 0; r < rows; ++r)
+            for (int64_t i = 0; i < k; ++i) transposed[static_cast<size_t>(i * rows + r)] = a[static_cast<size_t>(r * k + i)];
+          const std::vector<float> b = random_floats(random, panels * stride);
+          std::vector<uint16_t> b16(b.size());
+          for (size_t i = 0; i < b.size(); ++i) b16[i] = scalar::float_to_bf16(b[i]);
+          for (int64_t i = k; i < padded; ++i)  // padding below the last row is zero
+            for (int64_t j = 0; j < panels * 64; ++j) b16[static_cast<size_t>(j / 64 * stride + i / 2 * 128 + j % 64 * 2 + i % 2)] = 0;
+          for (const bool accumulate : {false, true}) {
+            const std::vector<float> before = random_floats(random, rows * row);
+            std::vector<float> actual = before, expected = before;
+            panel_product(a.data(), k, 1, rows, b.data(), stride, k, 0, n, actual.data(), row, accumulate);
+            scalar::panel_product(a.data(), k, 1, rows, b.data(), stride, k, 0, n, expected.data(), row, accumulate);
+            REQUIRE(relative_to_largest(actual, expected) < kF32);
+            std::vector<float> by_columns = before;
+            panel_product(transposed.data(), 1, rows, rows, b.data(), stride, k, 0, n, by_columns.data(), row, accumulate);
+            REQUIRE(by_columns == actual);
+            actual = expected = before;
+            panel_product(a.data(), k, 1, rows, b16.data(), stride, k, 0, n, actual.data(), row, accumulate);
+            scalar::panel_product(a.data(), k, 1, rows, b16.data(), stride, k, 0, n, expected.data(), row, accumulate);
+            REQUIRE(relative_to_largest(actual, expected) < kF32);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("a row of a product depends neither on its neighbours nor on the part of the columns") {
+  on_every_instruction_set([] {
+    Random random(2);
+    const int64_t k = 100, stride = 112 * kPanel;
+    const std::vector<float> a = random_floats(random, 9 * k), b = random_floats(random, 2 * stride);
+    std::vector<float> all(9 * 128), one(9 * 128);
+    panel_product(a.data(), k, 1, 9, b.data(), stride, k, 0, 128, all.data(), 128, false);
+    for (int r = 0; r < 9; ++r)
+      for (int64_t j = 0; j < 128; j += 16)
+        panel_product(a.data() + r * k, k, 1, 1, b.data(), stride, k, j, j + 16, one.data() + r * 128, 128, false);
+    CHECK(all == one);
+  });
+}
+
+TEST_CASE("element-wise kernels equal their twins") {
+  on_every_instruction_set([] {
+    Random random(3);
+    over_lengths([&](int64_t n, int64_t offset) {
+      const std::vector<float> x = random_floats(random, n + offset, 3), y = random_floats(random, n + offset, 3);
+      const auto size = static_cast<size_t>(n);
+      std::vector<float> actual(size), expected(size);
+      std::vector<uint16_t> actual16(size), expected16(size);
+      const float *px = x.data() + offset, *py = y.data() + offset;
+
+      rms_norm(px, py, n, 1e-5f, actual.data());
+      scalar::rms_norm(px, py, n, 1e-5f, expected.data());
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+      rms_norm(px, py, n, 1e-5f, actual16.data());
+      scalar::rms_norm(px, py, n, 1e-5f, expected16.data());
+      REQUIRE(relative_to_largest(widened(actual16), widened(expected16)) < kBf16);
+
+      silu_multiply(px, py, n, actual.data());
+      scalar::silu_multiply(px, py, n, expected.data());
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+      silu_multiply(px, py, n, actual16.data());
+      REQUIRE(relative_to_largest(widened(actual16), expected) < kBf16);
+
+      elu_plus_one(px, n, actual.data());
+      for (size_t i = 0; i < size; ++i) expected[i] = scalar::elu_plus_one(px[i]);
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+
+      mix(px, 0.3f, py, 0.7f, n, actual.data());
+      for (size_t i = 0; i < size; ++i) expected[i] = 0.3f * px[i] + 0.7f * py[i];
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+      mix(px, 0.3f, py, 0.7f, n, actual16.data());
+      REQUIRE(relative_to_largest(widened(actual16), expected) < kBf16);
+
+      actual.assign(py, py + n);
+      add_scaled(px, -1.5f, n, actual.data());
+      for (size_t i = 0; i < size; ++i) expected[i] = py[i] - 1.5f * px[i];
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+
+      double sum = 0, magnitude = 0;
+      for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(px[i]) * py[i], magnitude += std::abs(px[i] * py[i]);
+      REQUIRE(std::abs(dot(px, py, n) - sum) < kF32 * magnitude);
+
+      REQUIRE(std::abs(log_sum_exp(px, n) - scalar::log_sum_exp(px, n)) < 1e-5);
+
+      narrow(px, n, actual16.data());
+      for (size_t i = 0; i < size; ++i) expected16[i] = scalar::float_to_bf16(px[i]);
+      REQUIRE(actual16 == expected16);
+      widen(actual16.data(), n, actual.data());
+      REQUIRE(actual == widened(expected16));
+    });
+  });
+}
+
+TEST_CASE("rotation equals its twin for both kinds of pairs") {
+  on_every_instruction_set([] {
+    Random random(4);
+    for (const int64_t n : {2, 4, 6, 12, 16, 34, 64, 96, 128}) {
+      const std::vector<float> x = random_floats(random, n), c = random_floats(random, n / 2), s = random_floats(random, n / 2);
+      for (const bool adjacent : {true, false}) {
+        std::vector<float> actual(static_cast<size_t>(n)), expected(static_cast<size_t>(n));
+        rotate(x.data(), c.data(), s.data(), n, adjacent, 0.5f, actual.data());
+        scalar::rotate(x.data(), c.data(), s.data(), n, adjacent, 0.5f, expected.data());
+        REQUIRE(relative_to_largest(actual, expected) < kF32);
+      }
+    }
+  });
+}
+
+TEST_CASE("a part of a softmax equals its twin for every number of visible keys") {
+  on_every_instruction_set([] {
+    Random random(5);
+    const int64_t n = 128;
+    const std::vector<float> scores = random_floats(random, n, 10);
+    for (int64_t valid = 0; valid <= n; ++valid) {
+      std::vector<float> actual(n), expected(n);
+      std::vector<uint16_t> actual16(n);
+      const SoftmaxPart part = softmax_part(scores.data(), valid, n, actual.data());
+      const SoftmaxPart twin = scalar::softmax_part(scores.data(), valid, n, expected.data());
+      REQUIRE(part.maximum == twin.maximum);
+      REQUIRE(std::abs(part.sum - twin.sum) <= kF32 * twin.sum);
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+      const SoftmaxPart part16 = softmax_part(scores.data(), valid, n, actual16.data());
+      REQUIRE(part16.sum == part.sum);
+      REQUIRE(relative_to_largest(widened(actual16), expected) < kBf16);
+      std::vector<float> in_place = scores;
+      softmax_part(in_place.data(), valid, n, in_place.data());
+      REQUIRE(in_place == actual);
+    }
+  });
+}
+
+TEST_CASE("extreme values stay what they should be") {
+  on_every_instruction_set([] {
+    const float inf = std::numeric_limits<float>::infinity();
+    std::vector<float> x = {-1e30f, -200.0f, -88.0f, -17.4f, -0.0f, 0.0f, 88.0f, 1e30f, inf, -inf};
+    std::vector<float> ones(x.size(), 1.0f), y(x.size());
+    elu_plus_one(x.data(), static_cast<int64_t>(x.size()), y.data());
+    CHECK(y[0] == 0.0f);
+    CHECK(y[3] > 0.0f);  // exp form: not lost below -17.3, as ELU(x) + 1 would be
+    CHECK(y[5] == 1.0f);
+    CHECK(y[8] == inf);
+    silu_multiply(x.data(), ones.data(), 8, y.data());
+    CHECK(y[0] == 0.0f);
+    CHECK(y[7] == 1e30f);
+    std::vector<uint16_t> bits(2);
+    const float odd[] = {std::numeric_limits<float>::quiet_NaN(), inf};
+    narrow(odd, 2, bits.data());
+    CHECK(std::isnan(scalar::bf16_to_float(bits[0])));
+    CHECK(scalar::bf16_to_float(bits[1]) == inf);
+  });
+}

@@ -1,0 +1,346 @@
+// The promises of snapshots, rewinding and forks.
+#include "support.h"
+
+#include <cstring>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/random.h"
+#include "format/snapshot.h"
+#include "stream/session.h"
+
+using namespace infini;
+using Kind = Session::SnapshotKind;
+
+namespace {
+
+Options options_of(std::initializer_list<std::pair<const char *, OptionValue>> values) {
+  Options options;
+  for (const auto &[name, value] : values) std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  return options;
+}
+
+CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta") {
+  CreateConfig config;
+  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64, config.vocabulary = 100;
+  config.segment = 24, config.carry = 10, config.sinks = 3, config.update = update, config.seed = seed;
+  return config;
+}
+
+std::shared_ptr<const Model> small_model(const char *compute = "f32", int64_t seed = 5) {
+  return Model::create(small_config(seed), "", options_of({{"compute", std::string(compute)}}));
+}
+
+std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
+  Random random(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t &token : tokens) token = static_cast<int32_t>(random.uniform() * 100);
+  return tokens;
+}
+
+const Options kSampling = options_of({{"temperature", 1.0}, {"seed", int64_t{7}}, {"repetition_penalty", 1.2}, {"penalty_window", int64_t{20}},
+                                      {"max_tokens", int64_t{-1}}, {"checkpoints", int64_t{3}}});
+
+// Everything that can be observed of what follows: logits after more tokens, then generated ones.
+struct Future {
+  std::vector<float> logits;
+  std::vector<int32_t> tokens;
+  bool operator==(const Future &) const = default;
+};
+Future future_of(Session &session) {
+  Future future;
+  for (int i = 0; i < 30; ++i) future.tokens.push_back(session.next().value());
+  session.feed(random_tokens(40, 99));
+  future.logits.assign(session.logits().begin(), session.logits().end());
+  return future;
+}
+
+Status status_of(const std::function<void()> &call, std::string *message = nullptr) {
+  try {
+    call();
+  } catch (const Error &error) {
+    if (message) *message = error.what();
+    return error.status();
+  }
+  return Status::OK;
+}
+
+void seal(std::vector<std::byte> &bytes) {  // makes the header's checksum right again
+  uint64_t header = 0, zero = 0;
+  std::memcpy(&header, bytes.data() + 16, 8);
+  std::memcpy(bytes.data() + 24, &zero, 8);
+  const uint64_t sum = checksum(bytes.data(), header);
+  std::memcpy(bytes.data() + 24, &sum, 8);
+}
+
+}  // namespace
+
+TEST_CASE("what follows a restore is bit for bit what would have followed without it") {
+  for (const char *compute : {"f32", "bf16"}) {
+    const auto model = small_model(compute);
+    for (const int64_t level : {0, 3}) {
+      for (const size_t fed : {1, 3, 23, 24, 25, 60, 72, 200}) {
+        CAPTURE(fed);
+        Session session(model, kSampling);
+        session.set_options(options_of({{"compress", level}}));
+        session.feed(random_tokens(fed, fed));
+        for (int i = 0; i < 5; ++i) session.next();
+        const auto bytes = session.save(Kind::SESSION, {"a name", "a note"});
+        const Future expected = future_of(session);
+        Session fresh(model, options_of({{"checkpoints", int64_t{3}}, {"max_tokens", int64_t{-1}}}));
+        fresh.restore(bytes);
+        CHECK(fresh.position() == static_cast<int64_t>(fed) + 5);
+        CHECK(fresh.save(Kind::SESSION, {"a name", "a note"}).size() > 0);
+        CHECK(future_of(fresh) == expected);
+        session.restore(bytes);  // into a session that went on
+        CHECK(future_of(session) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("a saved file replaces the old one and restores") {
+  const auto model = small_model();
+  Session session(model, kSampling), other(model, kSampling);
+  session.feed(random_tokens(50, 1));
+  session.save("snapshot_test.snap", Kind::SESSION, {});
+  session.feed(random_tokens(50, 2));
+  session.save("snapshot_test.snap", Kind::SESSION, {});
+  other.restore("snapshot_test.snap");
+  CHECK(other.position() == 100);
+  CHECK(future_of(other) == future_of(session));
+  std::remove("snapshot_test.snap");
+}
+
+TEST_CASE("a memory alone is what closing the segment would give, and leaves the session as it was") {
+  const auto model = small_model();
+  Session session(model, kSampling), closed(model, kSampling), restored(model, kSampling);
+  session.feed(random_tokens(60, 1));
+  closed.feed(random_tokens(60, 1));
+  const auto bytes = session.save(Kind::MEMORY, {});
+  CHECK(session.segment_position() == 12);
+  CHECK(future_of(session) == future_of(closed));
+  closed.reset();
+  closed.feed(random_tokens(60, 1));
+  closed.close_segment();
+  restored.restore(bytes);
+  CHECK(restored.position() == 60);
+  CHECK(restored.memory_tokens() == 60);
+  CHECK(status_of([&] { restored.logits(); }) == Status::STATE);
+  for (size_t l = 0; l < 2; ++l)
+    for (size_t h = 0; h < 2; ++h)
+      for (int i = 0; i < 8; ++i) CHECK(restored.state().layers[l].memory[h].matrix(i, i) == closed.state().layers[l].memory[h].matrix(i, i));
+  restored.feed(random_tokens(100, 3));  // the local view starts empty and fills
+  CHECK(restored.position() == 160);
+}
+
+TEST_CASE("a snapshot restores in another compute type within the rounding bound") {
+  const auto tokens = random_tokens(100, 1), more = random_tokens(40, 2);
+  std::vector<std::vector<float>> logits;
+  for (const char *from : {"f32", "bf16"}) {
+    Session source(small_model(from), {});
+    source.feed(tokens);
+    const auto bytes = source.save(Kind::SESSION, {});
+    for (const char *to : {"f32", "bf16"}) {
+      Session target(small_model(to), {});
+      target.restore(bytes);
+      target.feed(more);
+      logits.emplace_back(target.logits().begin(), target.logits().end());
+    }
+  }
+  for (size_t i = 1; i < logits.size(); ++i) CHECK(test::relative_difference(logits[i], logits[0]) < 0.1);
+}
+
+TEST_CASE("every single changed byte is noticed, and leaves the session untouched") {
+  const auto model = small_model();
+  Session session(model, options_of({{"max_tokens", int64_t{-1}}}));
+  session.feed(random_tokens(30, 1));
+  const auto bytes = session.save(Kind::SESSION, {"name", "note"});
+  MESSAGE("snapshot of " << bytes.size() << " bytes");
+  Session target(model, options_of({{"max_tokens", int64_t{-1}}}));
+  target.feed(random_tokens(40, 2));
+  const auto twin = target.fork();
+  auto damaged = bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    damaged[i] ^= std::byte{static_cast<unsigned char>(1u << (i % 8))};
+    const Status status = status_of([&] { target.restore(damaged); });
+    REQUIRE_MESSAGE(status != Status::OK, "byte " << i);
+    damaged[i] = bytes[i];
+  }
+  CHECK(future_of(target) == future_of(*twin));
+}
+
+TEST_CASE("each kind of bad snapshot has its own error") {
+  const auto model = small_model();
+  Session session(model, {});
+  session.feed(random_tokens(30, 1));
+  const auto bytes = session.save(Kind::SESSION, {});
+  const auto restore = [&](std::vector<std::byte> changed, std::string *message = nullptr) {
+    return status_of([&] { session.restore(changed, "file.snap"); }, message);
+  };
+  std::string message;
+  CHECK(restore({}) == Status::FORMAT);
+  for (size_t size : {9, 63, 64, 500}) CHECK(restore({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)}) == Status::TRUNCATED);
+  CHECK(restore({bytes.begin(), bytes.end() - 1}, &message) == Status::TRUNCATED);
+  CHECK(message.find("file.snap") != std::string::npos);
+  auto longer = bytes;
+  longer.push_back(std::byte{0});
+  CHECK(restore(longer) == Status::FORMAT);
+  auto newer = bytes;
+  newer[8] = std::byte{2};
+  CHECK(restore(newer) == Status::CHECKSUM);
+  seal(newer);
+  CHECK(restore(newer, &message) == Status::VERSION);
+  CHECK(message.find("version 2") != std::string::npos);
+  auto magic = bytes;
+  magic[0] = std::byte{'X'};
+  CHECK(restore(magic) == Status::FORMAT);
+  auto section = bytes;
+  section.back() ^= std::byte{1};
+  CHECK(restore(section, &message) == Status::CHECKSUM);
+  auto absurd = bytes;
+  std::memset(absurd.data() + 64 + 40, 0xff, 8);  // the first section's size
+  seal(absurd);
+  CHECK(restore(absurd) == Status::FORMAT);
+  auto many = bytes;
+  std::memset(many.data() + 40, 0xff, 4);  // the number of sections
+  seal(many);
+  CHECK(restore(many) == Status::FORMAT);
+
+  Session stranger(small_model("f32", 6), {});
+  CHECK(status_of([&] { stranger.restore(bytes); }, &message) == Status::MODEL_MISMATCH);
+  CHECK(message.find(model->fingerprint()) != std::string::npos);
+  const auto wider = Model::create(small_config(), "", options_of({{"segment", int64_t{48}}, {"compute", "f32"}}));
+  Session other_segment(wider, {});
+  CHECK(status_of([&] { other_segment.restore(bytes); }, &message) == Status::MODEL_MISMATCH);
+  CHECK(message.find("segment") != std::string::npos);
+}
+
+TEST_CASE("seeded mutations of a sealed snapshot are refused or give a session that works") {
+  const auto model = small_model();
+  Session session(model, kSampling);
+  session.feed(random_tokens(80, 1));
+  for (const int64_t level : {0, 3}) {
+    session.set_options(options_of({{"compress", level}}));
+    const auto bytes = session.save(Kind::SESSION, {});
+    Random random(3);
+    int accepted = 0;
+    for (int trial = 0; trial < 3000; ++trial) {
+      auto changed = bytes;
+      uint64_t header = 0;
+      std::memcpy(&header, bytes.data() + 16, 8);
+      const auto edits = 1 + static_cast<int>(random.uniform() * 3);
+      for (int i = 0; i < edits; ++i)
+        changed[static_cast<size_t>(random.uniform() * static_cast<double>(header))] = static_cast<std::byte>(random.next());
+      std::memcpy(changed.data() + 16, &header, 8);
+      seal(changed);
+      Session target(model, kSampling);
+      if (status_of([&] { target.restore(changed); }) != Status::OK) continue;
+      ++accepted;
+      target.feed(random_tokens(30, 4));
+    }
+    MESSAGE(accepted << " of 3000 accepted");
+  }
+}
+
+TEST_CASE("inspecting needs no model and shows what is in a snapshot") {
+  const auto model = small_model();
+  Session session(model, {});
+  session.feed(random_tokens(30, 1));
+  auto bytes = session.save(Kind::SESSION, {"diary", "read until May"});
+  const auto json = nlohmann::json::parse(inspect_snapshot(bytes, "x", true));
+  CHECK(json["name"] == "diary");
+  CHECK(json["note"] == "read until May");
+  CHECK(json["kind"] == "session");
+  CHECK(json["view"]["position"] == 30);
+  CHECK(json["model"]["fingerprint"] == model->fingerprint());
+  CHECK(json["sections"].size() >= 5);
+  bytes.back() ^= std::byte{1};
+  CHECK(status_of([&] { inspect_snapshot(bytes, "x", true); }) == Status::CHECKSUM);
+  CHECK(status_of([&] { inspect_snapshot(bytes, "x", false); }) == Status::OK);
+}
+
+TEST_CASE("the size of a snapshot does not tell its age") {
+  const auto model = small_model();
+  Session session(model, {});
+  session.feed(random_tokens(24 * 5, 1));
+  const size_t young = session.save(Kind::SESSION, {}).size();
+  for (int i = 0; i < 50; ++i) session.feed(random_tokens(24 * 20, 1));
+  CHECK(session.save(Kind::SESSION, {}).size() == young);
+}
+
+TEST_CASE("a save that fails leaves the old file whole and no litter") {
+  const auto model = small_model();
+  Session session(model, {});
+  session.feed(random_tokens(30, 1));
+  session.save("failing.snap", Kind::SESSION, {});
+  const std::string before = test::read_text("failing.snap");
+  session.feed(random_tokens(30, 2));
+  for (long long after = 0; after < static_cast<long long>(before.size()); after += 997) {
+    set_write_failure(after);
+    CHECK(status_of([&] { session.save("failing.snap", Kind::SESSION, {}); }) == Status::NO_SPACE);
+    set_write_failure(-1);
+    REQUIRE(test::read_text("failing.snap") == before);
+  }
+  CHECK(status_of([&] { session.save("no/such/folder/x.snap", Kind::SESSION, {}); }) == Status::IO);
+  std::remove("failing.snap");
+}
+
+TEST_CASE("rewinding gives what feeding only that far would have given") {
+  const auto model = small_model();
+  const auto tokens = random_tokens(200, 1);
+  for (const int64_t kept : {0, 1, 4}) {
+    const Options options = options_of({{"checkpoints", kept}, {"max_tokens", int64_t{-1}}});
+    for (int64_t position = 0; position <= 200; ++position) {
+      Session session(model, options);
+      session.feed(std::span(tokens).first(110));
+      session.feed(std::span(tokens).subspan(110));
+      std::string message;
+      const int64_t limit = session.rewind_limit();
+      if (position < limit) {
+        CHECK(status_of([&] { session.rewind(position); }, &message) == Status::STATE);
+        CHECK(message.find("possible are positions " + std::to_string(limit)) != std::string::npos);
+        CHECK(session.position() == 200);
+        continue;
+      }
+      session.rewind(position);
+      REQUIRE(session.position() == position);
+      Session straight(model, options);
+      straight.feed(std::span(tokens).first(static_cast<size_t>(position)));
+      if (position > 0) CHECK(test::relative_difference(session.logits(), straight.logits()) < 2e-5);
+      session.feed(tokens);
+      straight.feed(tokens);
+      REQUIRE(test::relative_difference(session.logits(), straight.logits()) < 2e-5);
+    }
+    Session session(model, options);
+    session.feed(tokens);
+    if (kept == 4) CHECK(session.boundaries() == std::vector<int64_t>{120, 144, 168, 192});
+  }
+}
+
+TEST_CASE("the sampler goes back with rewind_sampler only") {
+  const auto model = small_model();
+  for (const int64_t goes_back : {0, 1}) {
+    Session session(model, kSampling);
+    session.set_options(options_of({{"rewind_sampler", goes_back}}));
+    session.feed(random_tokens(60, 1));
+    std::vector<int32_t> first, second;
+    for (int i = 0; i < 30; ++i) first.push_back(session.next().value());
+    session.rewind(60);
+    for (int i = 0; i < 30; ++i) second.push_back(session.next().value());
+    CHECK((first == second) == (goes_back == 1));
+  }
+}
+
+TEST_CASE("checkpoints survive a snapshot") {
+  const auto model = small_model();
+  Session session(model, kSampling), restored(model, kSampling);
+  session.feed(random_tokens(200, 1));
+  restored.restore(session.save(Kind::SESSION, {}));
+  CHECK(restored.boundaries() == session.boundaries());
+  restored.rewind(150);
+  session.rewind(150);
+  CHECK(future_of(restored) == future_of(session));
+}
