@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The C# package's suite, with xunit: csharp.sh BUILD VERSION
+. "$(dirname "$0")/common.sh"
+need dotnet
+use_nuget "$1"
+project=$1/csharp/tests
+rm -rf "$project"
+cp -r "$tests/csharp" "$project"
+export INFINI_SOURCE=$source
+dotnet test --nologo --logger 'console;verbosity=normal' --blame-hang-timeout 300s --blame-hang-dump-type none \
+  -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$project"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The Go module's suite, under the race detector: go.sh BUILD VERSION
+. "$(dirname "$0")/common.sh"
+need go gcc pkg-config
+use_stage "$1"
+unformatted=$(gofmt -l "$source"/bindings/go/*.go "$source/bindings/go/internal/native/error.go" "$tests/go")
+[ -z "$unformatted" ] || { echo "not as gofmt writes it: $unformatted"; exit 1; }
+cd "$source/bindings/go" && go vet .
+cd "$tests/go" && go vet . && go test -race -count=1 .

@@ -1,0 +1,579 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"example.org/infini"
+)
+
+const source = "../../../"
+
+var (
+	background = context.Background()
+	greedy     = infini.Options{"compute": "f32", "threads": 1, "temperature": 0.0, "max_tokens": 120}
+)
+
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fails(t testing.TB, err error, kind error, words string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("%v is not %v", err, kind)
+	}
+	if !strings.Contains(err.Error(), words) {
+		t.Fatalf("%q does not say %q", err, words)
+	}
+}
+
+func open(t testing.TB) *infini.Model {
+	t.Helper()
+	model := must(infini.Open(background, source+"samples/models/stories260K.gguf", greedy))(t)
+	t.Cleanup(func() { model.Close() })
+	return model
+}
+
+func session(t testing.TB, model *infini.Model) *infini.Session {
+	t.Helper()
+	s := must(model.NewSession(greedy))(t)
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func transcript(s *infini.Session) (string, error) {
+	var out strings.Builder
+	for _, prompt := range []string{"Once upon a time", " Then Tom 😀 found a big red ball."} {
+		fmt.Fprintf(&out, "> %s\n", prompt)
+		if err := s.FeedText(background, prompt); err != nil {
+			return "", err
+		}
+		if err := s.Generate(background, &out); err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&out)
+	}
+	position, err := s.Position()
+	fmt.Fprintf(&out, "tokens %d\n", position)
+	return out.String(), err
+}
+
+func golden(t testing.TB) string {
+	t.Helper()
+	return string(must(os.ReadFile(source + "tests/bindings/golden.txt"))(t))
+}
+
+func TestGoldenTranscript(t *testing.T) {
+	if got := must(transcript(session(t, open(t))))(t); got != golden(t) {
+		t.Fatalf("got:\n%s\nwant:\n%s", got, golden(t))
+	}
+}
+
+func TestStatusesAreThoseOfTheLibrary(t *testing.T) {
+	known := map[infini.Status]string{infini.InvalidArgument: "INVALID_ARGUMENT", infini.UnknownOption: "UNKNOWN_OPTION",
+		infini.BufferTooSmall: "BUFFER_TOO_SMALL", infini.IO: "IO", infini.NoSpace: "NO_SPACE", infini.Format: "FORMAT",
+		infini.Truncated: "TRUNCATED", infini.ModelMismatch: "MODEL_MISMATCH", infini.VersionTooNew: "VERSION",
+		infini.Checksum: "CHECKSUM", infini.OutOfMemory: "OUT_OF_MEMORY", infini.Cancelled: "CANCELLED",
+		infini.State: "STATE", infini.Unsupported: "UNSUPPORTED", infini.Internal: "INTERNAL", 0: "OK", 1: "END"}
+	for number := infini.Status(0); number < 3000; number++ {
+		want, ok := known[number]
+		if !ok {
+			want = "UNKNOWN"
+		}
+		if number.String() != want {
+			t.Errorf("%d is %s, not %s", int(number), number, want)
+		}
+	}
+}
+
+func TestErrorsCarryStatusAndMessage(t *testing.T) {
+	_, err := infini.Open(background, "/nowhere/😀.gguf", nil)
+	fails(t, err, infini.IO, "/nowhere/😀.gguf")
+	var e *infini.Error
+	if !errors.As(err, &e) || e.Status != infini.IO || errors.Is(err, infini.Format) {
+		t.Fatal(err)
+	}
+	_, err = infini.Open(background, "a\x00b", nil)
+	fails(t, err, infini.InvalidArgument, "zero byte")
+	model := open(t)
+	_, err = model.NewSession(infini.Options{"no such": 1})
+	fails(t, err, infini.UnknownOption, "max_tokens")
+	_, err = model.NewSession(infini.Options{"threads": -7})
+	fails(t, err, infini.InvalidArgument, "threads")
+	_, err = model.NewSession(infini.Options{"threads": []int{1}})
+	fails(t, err, infini.InvalidArgument, "[]int")
+	s := session(t, model)
+	_, err = s.Next(background)
+	fails(t, err, infini.State, "")
+	fails(t, s.Feed(background, []int32{1, 999999}), infini.InvalidArgument, "999999")
+	fails(t, s.FeedText(background, "abc\xff"), infini.InvalidArgument, "3")
+	_, err = model.Info("nothing of the kind")
+	fails(t, err, infini.InvalidArgument, "layers")
+	_, err = infini.Create("{", nil)
+	fails(t, err, infini.InvalidArgument, "")
+}
+
+func TestErrorsOfManyGoroutinesDoNotMix(t *testing.T) {
+	var wait sync.WaitGroup
+	for i := 0; i < 64; i++ {
+		wait.Add(1)
+		go func(i int) {
+			defer wait.Done()
+			for k := 0; k < 100; k++ {
+				path := fmt.Sprintf("/nowhere/%d-%d", i, k)
+				if _, err := infini.Open(background, path, nil); err == nil || !strings.Contains(err.Error(), path) {
+					t.Errorf("%v does not name %s", err, path)
+				}
+				runtime.Gosched()
+			}
+		}(i)
+	}
+	wait.Wait()
+}
+
+func TestUnicodeBeyondTheBasicPlane(t *testing.T) {
+	model := open(t)
+	for _, text := range []string{"😀", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🏳️‍🌈 and 漢字", "zero \x00 byte", "é\u0301"} {
+		tokens := must(model.Tokenize(text, false, true))(t)
+		if n := must(model.TokenCount(text, false, true))(t); n != len(tokens) {
+			t.Errorf("%q: %d tokens, counted %d", text, len(tokens), n)
+		}
+		if got := must(model.Detokenize(tokens, false, true))(t); got != text {
+			t.Errorf("got %q of %q", got, text)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "😀 模型.gguf")
+	check(t, model.Save(background, path))
+	again := must(infini.Open(background, path, nil))(t)
+	defer again.Close()
+	if a, b := must(again.Info("fingerprint"))(t), must(model.Info("fingerprint"))(t); a != b {
+		t.Errorf("fingerprints %s and %s", a, b)
+	}
+}
+
+func TestEmptyAndHugeInputs(t *testing.T) {
+	model := open(t)
+	s := session(t, model)
+	check(t, s.Feed(background, nil))
+	check(t, s.Feed(background, []int32{}))
+	check(t, s.FeedReader(background, strings.NewReader("")))
+	if p := must(s.Position())(t); p != 0 {
+		t.Errorf("position %d", p)
+	}
+	if tokens := must(model.Tokenize("", false, false))(t); len(tokens) != 0 {
+		t.Errorf("%d tokens of nothing", len(tokens))
+	}
+	if text := must(model.Detokenize(nil, false, false))(t); text != "" {
+		t.Errorf("%q of nothing", text)
+	}
+	huge := strings.Repeat("All work and no play makes Jack 😀 a dull boy.\n", 200000)
+	tokens := must(model.Tokenize(huge, false, true))(t)
+	if got := must(model.Detokenize(tokens, false, true))(t); got != huge {
+		t.Errorf("%d bytes came back as %d", len(huge), len(got))
+	}
+	novel := must(os.ReadFile(source + "samples/texts/wuthering_heights.txt"))(t)[:100000]
+	check(t, s.FeedReader(background, oneByteLess{bytes.NewReader(novel)}))
+	if p := must(s.Position())(t); p < int64(len(novel)/8) {
+		t.Errorf("position %d after %d bytes", p, len(novel))
+	}
+}
+
+// oneByteLess reads in odd pieces, so that characters and words are cut.
+type oneByteLess struct{ r io.Reader }
+
+func (o oneByteLess) Read(p []byte) (int, error) { return o.r.Read(p[:(len(p)+1)/2-1]) }
+
+func TestReaderErrorsComeBack(t *testing.T) {
+	s := session(t, open(t))
+	broken := errors.New("broken")
+	r, w := io.Pipe()
+	go func() { _, _ = w.Write([]byte("some text")); w.CloseWithError(broken) }()
+	fails(t, s.FeedReader(background, r), broken, "broken")
+	fails(t, s.FeedReader(background, strings.NewReader("abc\xe2\x82")), infini.InvalidArgument, "")
+}
+
+func TestNumbers(t *testing.T) {
+	model := open(t)
+	s := session(t, model)
+	tokens := must(model.Tokenize("Once upon a time there was", false, true))(t)
+	logits := must(s.FeedLogits(background, tokens))(t)
+	vocabulary, width := must(model.Vocabulary())(t), must(model.Width())(t)
+	if vocabulary != 512 || width != 64 || len(logits) != vocabulary*len(tokens) {
+		t.Fatal(vocabulary, width, len(logits))
+	}
+	last := must(s.Logits())(t)
+	for i, value := range logits[len(logits)-vocabulary:] {
+		if math.Abs(float64(value-last[i])) > 1e-6 {
+			t.Fatalf("logit %d: %v, not %v", i, value, last[i])
+		}
+	}
+	if e := must(s.Embedding())(t); len(e) != width {
+		t.Errorf("embedding of %d", len(e))
+	}
+	check(t, s.Reset())
+	nll := must(s.Score(background, tokens))(t)
+	if !math.IsNaN(float64(nll[0])) || nll[1] <= 0 {
+		t.Errorf("nll %v", nll)
+	}
+	var sum float64
+	for _, x := range nll[1:] {
+		sum += float64(x)
+	}
+	check(t, s.Reset())
+	total, scored, err := s.ScoreText(background, "Once upon a time there was")
+	check(t, err)
+	if scored != int64(len(tokens)-1) || math.Abs(total-sum) > 1e-3 {
+		t.Errorf("%v over %d, not %v over %d", total, scored, sum, len(tokens)-1)
+	}
+	check(t, s.CloseSegment())
+	for what, json := range map[string]func() (string, error){"layers": model.InfoJSON, "position": s.InfoJSON,
+		"max_tokens": infini.DescribeOptions, "kv_cache": func() (string, error) { return model.Footprint(1 << 20) },
+		"infini_attention": func() (string, error) { return infini.PaperFootprint(65000) }} {
+		if got := must(json())(t); !strings.Contains(got, `"`+what+`"`) {
+			t.Errorf("%s is not in %s", what, got)
+		}
+	}
+	if bos, eos := must(model.BOS())(t), must(model.EOS())(t); bos != 1 || eos != 2 ||
+		!must(model.TokenIsEnd(eos))(t) || !must(model.TokenIsControl(bos))(t) || must(model.TokenIsEnd(300))(t) {
+		t.Error("special tokens", bos, eos)
+	}
+	_, err = model.ApplyChat(`[{"role":"user","content":"Hello"}]`, true, true)
+	fails(t, err, infini.Unsupported, "chat template")
+	if infini.Version() == "" {
+		t.Error("no version")
+	}
+}
+
+func TestForkGoesOnAlike(t *testing.T) {
+	s := session(t, open(t))
+	check(t, s.FeedText(background, "The cat 😀"))
+	fork := must(s.Fork())(t)
+	defer fork.Close()
+	var a, b strings.Builder
+	check(t, s.Generate(background, &a))
+	check(t, fork.Generate(background, &b))
+	if a.String() != b.String() || a.Len() == 0 {
+		t.Errorf("%q and %q", a.String(), b.String())
+	}
+}
+
+func TestSnapshotsGoOnAlike(t *testing.T) {
+	model := open(t)
+	s := session(t, model)
+	check(t, s.FeedText(background, "The cat 😀"))
+	path := filepath.Join(t.TempDir(), "😀.snapshot")
+	saved := infini.SaveOptions{Name: "cat 😀", Note: "a note"}
+	check(t, s.Save(background, path, saved))
+	var data bytes.Buffer
+	check(t, s.Snapshot(&data, saved))
+	info := must(infini.InspectSnapshot(path, true))(t)
+	if !strings.Contains(info, "cat 😀") || info != must(infini.InspectSnapshotFrom(bytes.NewReader(data.Bytes()), true))(t) {
+		t.Error(info)
+	}
+	var want strings.Builder
+	check(t, s.Generate(background, &want))
+	for _, restore := range []func(*infini.Session) error{
+		func(s *infini.Session) error { return s.Restore(background, path) },
+		func(s *infini.Session) error { return s.RestoreFrom(bytes.NewReader(data.Bytes())) },
+	} {
+		again := session(t, model)
+		check(t, restore(again))
+		var got strings.Builder
+		check(t, again.Generate(background, &got))
+		if got.String() != want.String() {
+			t.Errorf("%q, not %q", got.String(), want.String())
+		}
+		damaged := append([]byte(nil), data.Bytes()...)
+		damaged[len(damaged)/2] ^= 1
+		before := must(again.Position())(t)
+		fails(t, again.RestoreFrom(bytes.NewReader(damaged)), infini.Checksum, "")
+		if after := must(again.Position())(t); after != before {
+			t.Errorf("position %d, not %d", after, before)
+		}
+	}
+	other := must(infini.Create(`{"layers": 1, "tokenizer": ""}`, nil))(t)
+	defer other.Close()
+	fails(t, session(t, other).Restore(background, path), infini.ModelMismatch, "")
+	var memory bytes.Buffer
+	check(t, s.Snapshot(&memory, infini.SaveOptions{MemoryOnly: true}))
+	check(t, s.RestoreFrom(&memory))
+	_, err := s.Next(background)
+	fails(t, err, infini.State, "")
+	fails(t, s.Save(background, "/nowhere/x", saved), infini.IO, "/nowhere/x")
+}
+
+func TestRewind(t *testing.T) {
+	s := session(t, open(t))
+	check(t, s.FeedText(background, "The cat sat on"))
+	position := must(s.Position())(t)
+	check(t, s.FeedText(background, " the mat"))
+	check(t, s.Rewind(position))
+	if p := must(s.Position())(t); p != position || must(s.RewindLimit())(t) > p {
+		t.Error(p, position)
+	}
+	fails(t, s.Rewind(position+1000), infini.State, "")
+}
+
+func TestTokensAndRuns(t *testing.T) {
+	s := session(t, open(t))
+	check(t, s.SetOptions(infini.Options{"max_tokens": 5}))
+	check(t, s.FeedText(background, "Once"))
+	for run := 0; run < 2; run++ {
+		for i := 0; i < 5; i++ {
+			must(s.NextToken(background))(t)
+		}
+		if _, err := s.NextToken(background); err != io.EOF {
+			t.Fatal(err)
+		}
+		if reason := must(s.StopReason())(t); reason != "max_tokens" {
+			t.Error(reason)
+		}
+	}
+}
+
+func TestContextCancelsAndSessionGoesOn(t *testing.T) {
+	model := open(t)
+	s := session(t, model)
+	tokens := make([]int32, 2000000)
+	for i := range tokens {
+		tokens[i] = 300
+	}
+	ctx, cancel := context.WithTimeout(background, 100*time.Millisecond)
+	defer cancel()
+	var heard infini.Progress
+	err := s.Feed(infini.WithProgress(ctx, 5*time.Millisecond, func(p infini.Progress) { heard = p }), tokens)
+	fails(t, err, infini.Cancelled, "")
+	fails(t, err, context.DeadlineExceeded, "")
+	if heard.Stage != "feed" || heard.Done <= 0 || heard.Total != int64(len(tokens)) {
+		t.Errorf("heard %+v", heard)
+	}
+	if p := must(s.Position())(t); p <= 0 || p >= int64(len(tokens)) {
+		t.Errorf("position %d", p)
+	}
+	_, err = s.Next(ctx)
+	fails(t, err, context.DeadlineExceeded, "")
+	must(s.Next(background))(t)
+	_, err = infini.Open(ctx, source+"samples/models/stories260K.gguf", nil)
+	fails(t, err, context.DeadlineExceeded, "")
+	check(t, s.Cancel())
+	_, err = s.Next(background)
+	fails(t, err, infini.Cancelled, "")
+	must(s.Next(background))(t)
+}
+
+func TestClosingTwiceAndUseAfter(t *testing.T) {
+	model := must(infini.Open(background, source+"samples/models/stories260K.gguf", greedy))(t)
+	s := must(model.NewSession(greedy))(t)
+	check(t, model.Close())
+	check(t, model.Close())
+	if got := must(transcript(s))(t); got != golden(t) { // the session keeps its model
+		t.Error(got)
+	}
+	check(t, s.Close())
+	check(t, s.Close())
+	_, err := model.NewSession(nil)
+	fails(t, err, os.ErrClosed, "the model is closed")
+	_, err = model.Tokenize("a", false, false)
+	fails(t, err, os.ErrClosed, "the model is closed")
+	fails(t, s.FeedText(background, "a"), os.ErrClosed, "the session is closed")
+	fails(t, s.Cancel(), os.ErrClosed, "the session is closed")
+	_, err = s.Next(background)
+	fails(t, err, os.ErrClosed, "the session is closed")
+	_, err = s.Fork()
+	fails(t, err, os.ErrClosed, "the session is closed")
+}
+
+func TestCloseDuringGenerate(t *testing.T) {
+	model := open(t)
+	for i := 0; i < 50; i++ {
+		s := must(model.NewSession(infini.Options{"max_tokens": -1, "threads": 1}))(t)
+		check(t, s.FeedText(background, "Once upon a time"))
+		ended := make(chan error)
+		for k := 0; k < 2; k++ { // the second waits for its turn
+			go func() {
+				for {
+					if _, err := s.Next(background); err != nil && err != io.EOF {
+						ended <- err
+						return
+					}
+				}
+			}()
+		}
+		time.Sleep(time.Duration(i) * 100 * time.Microsecond)
+		check(t, s.Close())
+		for k := 0; k < 2; k++ {
+			if err := <-ended; !errors.Is(err, os.ErrClosed) && !errors.Is(err, infini.Cancelled) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestCloseDuringFeed(t *testing.T) {
+	s := must(open(t).NewSession(greedy))(t)
+	ended, begun := make(chan error), make(chan struct{})
+	var once sync.Once
+	ctx := infini.WithProgress(background, time.Millisecond, func(p infini.Progress) {
+		if p.Done > 0 {
+			once.Do(func() { close(begun) })
+		}
+	})
+	go func() { ended <- s.Feed(ctx, make([]int32, 5000000)) }()
+	<-begun
+	check(t, s.Close())
+	fails(t, <-ended, infini.Cancelled, "")
+}
+
+// resident returns the memory that the process holds, in bytes.
+func resident(t testing.TB) int {
+	t.Helper()
+	fields := strings.Fields(string(must(os.ReadFile("/proc/self/statm"))(t)))
+	return must(strconv.Atoi(fields[1]))(t) * os.Getpagesize()
+}
+
+func TestThousandOpenCloseCyclesDoNotGrow(t *testing.T) {
+	cycle := func(n int) {
+		for i := 0; i < n; i++ {
+			model := must(infini.Open(background, source+"samples/models/stories260K.gguf", greedy))(t)
+			s := must(model.NewSession(greedy))(t)
+			check(t, s.FeedText(background, "Once"))
+			must(s.Next(background))(t)
+			check(t, s.Close())
+			check(t, model.Close())
+		}
+		runtime.GC()
+	}
+	cycle(200)
+	before := resident(t)
+	cycle(1000)
+	if grown := resident(t) - before; grown > 16<<20 {
+		t.Errorf("grew by %d bytes", grown)
+	}
+}
+
+func TestGarbageCollectorFreesWhatIsNotClosed(t *testing.T) {
+	model := open(t)
+	drop := func(n int) {
+		for i := 0; i < n; i++ { // the last use of each session is inside its own call
+			if err := must(model.NewSession(greedy))(t).FeedText(background, "Once upon a time 😀"); err != nil {
+				t.Fatal(err)
+			}
+			if i%5 == 0 {
+				runtime.GC()
+			}
+		}
+	}
+	drop(100)
+	before := resident(t)
+	drop(1000) // a session takes a few megabytes
+	if grown := resident(t) - before; grown > 1<<29 {
+		t.Errorf("grew by %d bytes", grown)
+	}
+}
+
+func TestCollectingDuringCalls(t *testing.T) {
+	model, want := open(t), golden(t)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				runtime.GC()
+			}
+		}
+	}()
+	defer close(stop)
+	for i := 0; i < 20; i++ {
+		s := must(model.NewSession(greedy))(t)
+		if got := must(transcript(s))(t); got != want {
+			t.Fatal(got)
+		}
+	}
+}
+
+func TestEightGoroutinesWithTheirOwnSessions(t *testing.T) {
+	model, want := open(t), golden(t)
+	var wait sync.WaitGroup
+	for i := 0; i < 8; i++ {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			s, err := model.NewSession(greedy)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			for k := 0; k < 5; k++ {
+				got, err := transcript(s)
+				if err != nil || got != want {
+					t.Errorf("%v, got:\n%s", err, got)
+				}
+				if err := s.Reset(); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+	}
+	wait.Wait()
+}
+
+func TestOneSessionOfManyGoroutinesTakesTurns(t *testing.T) {
+	s := session(t, open(t))
+	check(t, s.FeedText(background, "Once"))
+	var wait sync.WaitGroup
+	for i := 0; i < 8; i++ {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for k := 0; k < 50; k++ {
+				if text, err := s.Next(background); err != nil && err != io.EOF || !utf8.ValidString(text) {
+					t.Errorf("%q %v", text, err)
+				}
+			}
+		}()
+	}
+	wait.Wait()
+}
+
+func TestLog(t *testing.T) {
+	for {
+		_, message, err := infini.NextLog()
+		if err == io.EOF {
+			break
+		}
+		check(t, err)
+		if !utf8.ValidString(message) || message == "" {
+			t.Errorf("%q", message)
+		}
+	}
+}

@@ -1,0 +1,20 @@
+// Prints how many tokens a second stories260K generates, as overhead.c does.
+using System.Diagnostics;
+using System.Globalization;
+using Infini;
+
+var options = new Options { { "compute", "f32" }, { "threads", 1 }, { "temperature", 0 }, { "max_tokens", 200 } };
+using var model = Model.Open(args[0], options);
+using var session = model.CreateSession(options);
+double best = 0;
+for (var total = Stopwatch.StartNew(); total.Elapsed.TotalSeconds < double.Parse(args[1], CultureInfo.InvariantCulture);)
+{
+    session.Reset();
+    session.Feed("Once upon a time");
+    long before = session.Position;
+    var round = Stopwatch.StartNew();
+    while (session.NextText() is not null) continue;
+    double seconds = round.Elapsed.TotalSeconds;
+    best = Math.Max(best, (session.Position - before) / seconds);
+}
+Console.WriteLine(best.ToString("F0", CultureInfo.InvariantCulture));

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Follows a language's README page from an empty project: writes the programs that it shows, each named in its first
+# line, and runs its commands in order. readme.sh java|csharp|go BUILD VERSION
+. "$(dirname "$0")/common.sh"
+case $1 in
+  java) need java javac ;;
+  csharp) need dotnet; use_nuget "$2" ;;
+  go) need go gcc pkg-config; use_stage "$2" ;;
+esac
+need python3
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/project"
+ln -s "$source" "$folder/infini"
+ln -s "$2/packages" "$folder/packages"
+cd "$folder/project"
+cp "$source/samples/models/stories260K.gguf" model.gguf
+cp "$source/samples/texts/wuthering_heights.txt" novel.txt
+[ "$1" != java ] || cp "$2/packages/infini-$3.jar" .
+
+python3 - "$source/bindings/$1/README.md" <<'PY'
+import re, sys
+commands = 0
+for language, text in re.findall(r'^```(\w+)\n(.*?)^```$', open(sys.argv[1], encoding='utf-8').read(), re.M | re.S):
+    if language == 'sh':
+        commands += 1
+        open(f'{commands}.sh', 'w').write(text)
+    else:
+        open(text.split('\n')[0].removeprefix('// '), 'w').write(text)
+PY
+for ((i = 1; i <= $(ls ./*.sh | wc -l); i++)); do
+  echo "== $(tr '\n' ';' <"$i.sh")"
+  bash -eu "$i.sh" | tee "$i.log"
+done
+# The ten lines say what the golden transcript begins with.
+grep -q "there was a little girl named Lily" 1.log

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The sample services keep what samples/SERVICES.md promises, and each restores what the others saved. Those whose tools are
+# missing are left out, in words. services.sh BUILD VERSION
+. "$(dirname "$0")/common.sh"
+need python3
+use_stage "$1"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+jar=$1/packages/infini-$2.jar
+services=()
+if command -v javac >/dev/null; then
+  javac -Xlint:all -Werror -cp "$jar" -d "$folder/java" "$source/samples/java-service/Service.java"
+  services+=("java=java -cp $jar:$folder/java Service")
+else
+  echo "java left out: no \`javac\` on the path"
+fi
+if command -v dotnet >/dev/null; then
+  use_nuget "$1"
+  cp -r "$source/samples/csharp-service" "$folder/csharp"
+  dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" \
+    -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$folder/csharp"
+  services+=("csharp=dotnet $folder/cs/csharp-service.dll")
+else
+  echo "csharp left out: no \`dotnet\` on the path"
+fi
+if command -v go >/dev/null; then
+  (cd "$source/samples/go-service" && go vet . && go build -race -o "$folder/go" .)
+  services+=("go=$folder/go")
+else
+  echo "go left out: no \`go\` on the path"
+fi
+[ ${#services[@]} -gt 0 ] || exit 77
+python3 "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"
