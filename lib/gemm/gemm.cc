@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 
+#include <mutex>
 #include <vector>
 
 #include "base/parallel.h"
@@ -74,17 +75,18 @@ void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   });
 }
 
-// Panel by panel. A pthread build of OpenBLAS has a pool of its own, whose size is the host's to choose: then the loop
-// is serial and OpenBLAS splits each product itself.
+// Panel by panel, one product of the process at a time: a build of OpenBLAS without threads (Debian's serial package)
+// hands out its work space without a lock, and two calls at once spoil each other's sums. One with threads divides the
+// product itself.
 void openblas_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
   const auto *data = static_cast<const float *>(b.data);
-  const int64_t panels = round_up(b.n, kPanel) / kPanel;
-  parallel_items(panels, openblas_get_parallel() == OPENBLAS_THREAD ? 0 : rows * b.k * b.n, [&](int64_t p) {
-    const int64_t columns = std::min<int64_t>(kPanel, b.n - p * kPanel);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows), static_cast<int>(columns),
-                static_cast<int>(b.k), 1.0f, a.f32(), static_cast<int>(a.stride), data + p * b.stride, kPanel,
-                accumulate ? 1.0f : 0.0f, c + p * kPanel, static_cast<int>(c_row));
-  });
+  for (int64_t j = 0; j < b.n; j += kPanel) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows), static_cast<int>(std::min<int64_t>(kPanel, b.n - j)),
+                static_cast<int>(b.k), 1.0f, a.f32(), static_cast<int>(a.stride), data + j / kPanel * b.stride, kPanel,
+                accumulate ? 1.0f : 0.0f, c + j, static_cast<int>(c_row));
+  }
 }
 
 // oneDNN on the calling thread, in pieces of a few sizes for which it has kernels; the last few rows by our own.

@@ -349,6 +349,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   auto fresh = std::make_unique<Impl>(*model_, impl_->given);
   State &state = fresh->state;
   if (!whole) {
+    fresh->apply(*model_, impl_->options);  // a memory says nothing of how to generate
     const json stored = member<json>(header, "view", file);
     state.view.position = member<int64_t>(stored, "position", file);
     state.view.memory_tokens = member<int64_t>(stored, "memory_tokens", file);
