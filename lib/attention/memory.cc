@@ -9,6 +9,16 @@ namespace {
 void assign(Buffer<float> &to, const Buffer<float> &from) { std::memcpy(to.data(), from.data(), from.bytes()); }
 void zero(Buffer<float> &buffer) { std::memset(buffer.data(), 0, buffer.bytes()); }
 
+// sum += rest; rest becomes the part of it that rounding lost (Knuth's exact sum of two numbers).
+void add_keeping_rest(Buffer<float> &rest, Buffer<float> &sum) {
+  float *r = rest.data(), *s = sum.data();
+  for (int64_t i = 0; i < sum.size(); ++i) {
+    const float total = s[i] + r[i], added = total - s[i];
+    r[i] = (s[i] - (total - added)) + (r[i] - added);
+    s[i] = total;
+  }
+}
+
 }  // namespace
 
 Memory::Memory(int key_size, int value_size)
@@ -16,13 +26,12 @@ Memory::Memory(int key_size, int value_size)
       value_size_(value_size),
       matrix_(key_size * value_stride()),
       normaliser_(key_size),
-      matrix_sum_(key_size * value_stride()),
-      normaliser_sum_(key_size) {}
+      matrix_rest_(key_size * value_stride()),
+      normaliser_rest_(key_size) {}
 
 void Memory::clear() {
   if (!*this) return;
-  zero(matrix_);
-  zero(normaliser_);
+  for (Buffer<float> *sums : {&matrix_, &normaliser_, &matrix_rest_, &normaliser_rest_}) zero(*sums);
 }
 
 Memory Memory::copy() const {
@@ -30,6 +39,8 @@ Memory Memory::copy() const {
   Memory twin(key_size_, value_size_);
   assign(twin.matrix_, matrix_);
   assign(twin.normaliser_, normaliser_);
+  assign(twin.matrix_rest_, matrix_rest_);
+  assign(twin.normaliser_rest_, normaliser_rest_);
   return twin;
 }
 
@@ -60,16 +71,14 @@ void Memory::add(const float *sigma_k, float *values, int tokens, bool delta, fl
   }
   for (int64_t panel = 0; panel < value_stride() / kPanel; ++panel) {
     panel_product(sigma_k, 1, key_size_, key_size_, values + panel * tokens * kPanel, 0, tokens, 0, kPanel,
-                  matrix_sum_.data() + panel * key_size_ * kPanel, kPanel, true);
+                  matrix_rest_.data() + panel * key_size_ * kPanel, kPanel, true);
   }
-  for (int t = 0; t < tokens; ++t) add_scaled(sigma_k + t * key_size_, 1, key_size_, normaliser_sum_.data());
+  for (int t = 0; t < tokens; ++t) add_scaled(sigma_k + t * key_size_, 1, key_size_, normaliser_rest_.data());
 }
 
 void Memory::commit() {
-  add_scaled(matrix_sum_.data(), 1, matrix_sum_.size(), matrix_.data());
-  add_scaled(normaliser_sum_.data(), 1, normaliser_sum_.size(), normaliser_.data());
-  zero(matrix_sum_);
-  zero(normaliser_sum_);
+  add_keeping_rest(matrix_rest_, matrix_);
+  add_keeping_rest(normaliser_rest_, normaliser_);
 }
 
 }  // namespace infini

@@ -25,24 +25,41 @@ class Memory {
   // sigma_k [tokens][key_size], before any rotation; values as panels [value_stride() / 64][tokens][64].
   // With `delta`, values are overwritten by V - sigma(K) M / (sigma(K) z) of (9).
   void add(const float *sigma_k, float *values, int tokens, bool delta, float epsilon);
-  void commit();  // (8): M += gathered, z += gathered
+  // (8): M += gathered, z += gathered. What f32 rounds away is kept and joins the next segment's sum (Kahan), so that
+  // the sums of 100 million tokens are as good as those of the first thousand: tests/bench/long_sums.cc measures it.
+  void commit();
 
   int key_size() const { return key_size_; }
   int value_size() const { return value_size_; }
   int64_t value_stride() const { return round_up(value_size_, kPanel); }  // floats of a row of values
   float matrix(int64_t i, int64_t j) const { return matrix_[index(i, j)]; }
-  void set_matrix(int64_t i, int64_t j, float value) { matrix_[index(i, j)] = value; }
   float normaliser(int64_t i) const { return normaliser_[i]; }
-  void set_normaliser(int64_t i, float value) { normaliser_[i] = value; }
-  int64_t bytes() const { return static_cast<int64_t>(matrix_.bytes() + normaliser_.bytes()); }
+  int64_t bytes() const { return 2 * static_cast<int64_t>(matrix_.bytes() + normaliser_.bytes()); }
+
+  // Calls f(number) for M [key_size][value_size] and z [key_size], then for what rounding left of each, while no segment
+  // is being added. f may change the numbers of a memory that is not const.
+  template <class Function>
+  void visit(const Function &f) { visit(*this, f); }
+  template <class Function>
+  void visit(const Function &f) const { visit(*this, f); }
 
  private:
+  template <class Self, class Function>
+  static void visit(Self &self, const Function &f) {
+    const auto visit_sums = [&](auto &matrix, auto &normaliser) {
+      for (int64_t i = 0; i < self.key_size_; ++i)
+        for (int64_t j = 0; j < self.value_size_; ++j) f(matrix[self.index(i, j)]);
+      for (int64_t i = 0; i < self.key_size_; ++i) f(normaliser[i]);
+    };
+    visit_sums(self.matrix_, self.normaliser_);
+    visit_sums(self.matrix_rest_, self.normaliser_rest_);
+  }
   int64_t index(int64_t i, int64_t j) const { return (j / kPanel * key_size_ + i) * kPanel + j % kPanel; }
 
   int key_size_ = 0, value_size_ = 0;
   Buffer<float> matrix_;       // M, panels [value_stride() / 64][key_size][64]
   Buffer<float> normaliser_;   // z [key_size]
-  Buffer<float> matrix_sum_, normaliser_sum_;  // of the segment that is being added: sums of equals keep their bits
+  Buffer<float> matrix_rest_, normaliser_rest_;  // what rounding left of the sums, and the segment that is being added
 };
 
 }  // namespace infini

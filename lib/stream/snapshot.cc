@@ -1,6 +1,7 @@
 // A session as a snapshot. The header's JSON holds every number, the sections the arrays:
 //
-//   memory    M [key_size][value_size] and z [key_size], f32, of each layer's KV heads that have a memory
+//   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
+//             left of these sums, M and z again; f32
 //   window    of each layer, as attention/window.h lays it out: visit()
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
 //   tokens    i32: since the oldest place to which the session can be rewound
@@ -34,6 +35,9 @@ const char *const kOptions[] = {"max_tokens", "temperature", "top_k", "top_p", "
                                 "frequency_penalty", "penalty_window", "logit_bias", "stop", "ignore_end"};
 const char *const kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
 
+// Bytes that are not UTF-8, which only a damaged file has, become U+FFFD.
+std::string text_of(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+
 json view_json(const View &view) {
   return {{"position", view.position}, {"origin", view.origin}, {"window_begin", view.window_begin},
           {"segment_begin", view.segment_begin}, {"sinks", view.sinks}, {"memory_tokens", view.memory_tokens}};
@@ -61,14 +65,8 @@ json shape_json(const Model &model, bool with_window) {
 
 std::vector<float> pack_memory(const std::vector<LayerState> &layers) {
   std::vector<float> values;
-  for (const LayerState &layer : layers) {
-    for (const Memory &memory : layer.memory) {
-      if (!memory) continue;
-      for (int i = 0; i < memory.key_size(); ++i)
-        for (int j = 0; j < memory.value_size(); ++j) values.push_back(memory.matrix(i, j));
-      for (int i = 0; i < memory.key_size(); ++i) values.push_back(memory.normaliser(i));
-    }
-  }
+  for (const LayerState &layer : layers)
+    for (const Memory &memory : layer.memory) memory.visit([&](float number) { values.push_back(number); });
   return values;
 }
 
@@ -87,14 +85,8 @@ void unpack_memory(const SnapshotView &file, const std::string &section, std::ve
   std::vector<float> values(pack_memory(layers).size());
   read_floats(file, section, values);
   const float *next = values.data();
-  for (LayerState &layer : layers) {
-    for (Memory &memory : layer.memory) {
-      if (!memory) continue;
-      for (int i = 0; i < memory.key_size(); ++i)
-        for (int j = 0; j < memory.value_size(); ++j) memory.set_matrix(i, j, *next++);
-      for (int i = 0; i < memory.key_size(); ++i) memory.set_normaliser(i, *next++);
-    }
-  }
+  for (LayerState &layer : layers)
+    for (Memory &memory : layer.memory) memory.visit([&](float &number) { number = *next++; });
 }
 
 // --- windows
@@ -161,7 +153,7 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
                        view.segment_begin <= view.position && view.position < (int64_t{1} << 60);
   if (!ordered || view.open() >= shape.segment || view.segment_begin - view.window_begin > shape.carry ||
       view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 || view.memory_tokens > view.position)
-    fail(Status::FORMAT, file.name(), ": impossible positions: ", object.dump());
+    fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
 }
 
@@ -174,7 +166,7 @@ void check_model(const json &header, const SnapshotView &file, const Model &mode
   const json shape = member<json>(header, "shape", file), expected = shape_json(model, with_window);
   for (const auto &[name, value] : expected.items())
     if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
-      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ", value.dump(),
+      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ", text_of(value),
            "; open the model with the options that it was opened with then");
 }
 
@@ -263,7 +255,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels, const std::fun
     infini::close_segment(*model_, closed, workspace);
     parts.header["view"] = view_json(closed.view);
     parts.add_memory("memory", closed.layers);
-    f(SnapshotImage(parts.header.dump(-1, ' ', false, json::error_handler_t::replace), std::move(parts.sections), impl_->settings.compress));
+    f(SnapshotImage(text_of(parts.header), std::move(parts.sections), impl_->settings.compress));
     return;
   }
   const Generation &generation = impl_->generation;
@@ -297,7 +289,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels, const std::fun
     parts.sections.push_back({cat("c", k, ".window"), window_parts(checkpoint.layers, checkpoint.view)});
     parts.add(cat("c", k, ".hidden"), bytes_of_vector(checkpoint.hidden));
   }
-  f(SnapshotImage(parts.header.dump(-1, ' ', false, json::error_handler_t::replace), std::move(parts.sections), impl_->settings.compress));
+  f(SnapshotImage(text_of(parts.header), std::move(parts.sections), impl_->settings.compress));
 }
 
 void Session::save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task) const {
@@ -354,7 +346,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     state.view.position = member<int64_t>(stored, "position", file);
     state.view.memory_tokens = member<int64_t>(stored, "memory_tokens", file);
     if (state.view.position < 0 || state.view.position > (int64_t{1} << 60) || state.view.memory_tokens < 0 || state.view.memory_tokens > state.view.position)
-      fail(Status::FORMAT, file.name(), ": impossible positions: ", stored.dump());
+      fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
     unpack_memory(file, "memory", state.layers);
     // The local view starts empty.
     state.view.origin = state.view.window_begin = state.view.segment_begin = state.view.position;
@@ -421,7 +413,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   const json run = member<json>(header, "generation", file);
   generation.generated = member<int64_t>(run, "generated", file);
   const auto reason = std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file));
-  if (reason == std::end(kStopReasons) || generation.generated < 0) fail(Status::FORMAT, file.name(), ": impossible state of generation: ", run.dump());
+  if (reason == std::end(kStopReasons) || generation.generated < 0) fail(Status::FORMAT, file.name(), ": impossible state of generation: ", text_of(run));
   generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
   generation.end_reported = member<bool>(run, "end_reported", file);
   generation.text_started = member<bool>(run, "text_started", file);
@@ -443,7 +435,7 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
     header["sections"].push_back({{"name", entry.name}, {"offset", entry.offset}, {"stored_size", entry.stored_size}, {"size", entry.size},
                                   {"encoding", entry.encoding == 0 ? "plain" : "zstd"}, {"checksum", digits}});
   }
-  return header.dump();
+  return text_of(header);
 }
 
 std::string inspect_snapshot(const std::string &path, bool verify) {

@@ -1,6 +1,7 @@
 // Damaged files, for as long as it is told.
 //
 //   PROGRAM [SECONDS [SEED [ITERATION]]]     also INFINI_FUZZ_SECONDS and INFINI_FUZZ_SEED
+//   INFINI_FUZZ_FILES: at least so many files, however long that takes
 //
 // A file depends on the seed and its number alone: a failure is repeated by the seed and number printed.
 #pragma once
@@ -120,6 +121,7 @@ int run_mutations(int argc, char **argv, const std::vector<Original> &originals,
   const char *seed_text = argc > 2 ? argv[2] : std::getenv("INFINI_FUZZ_SEED");
   const uint64_t seed = seed_text && *seed_text ? std::strtoull(seed_text, nullptr, 10) : std::random_device{}();
   const bool once = argc > 3;
+  const double least = number_from("INFINI_FUZZ_FILES", 0);
   uint64_t iteration = once ? std::strtoull(argv[3], nullptr, 10) : 0;
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
@@ -139,7 +141,7 @@ int run_mutations(int argc, char **argv, const std::vector<Original> &originals,
       return 1;
     }
     ++iteration;
-  } while (!once && seconds_since(start) < limit);
+  } while (!once && (seconds_since(start) < limit || static_cast<double>(accepted + refused) < least));
   std::printf("%llu files accepted, %llu refused, %.0f a second\n", static_cast<unsigned long long>(accepted),
               static_cast<unsigned long long>(refused),
               static_cast<double>(accepted + refused) / seconds_since(start));

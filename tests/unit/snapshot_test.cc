@@ -218,33 +218,6 @@ TEST_CASE("each kind of bad snapshot has its own error") {
   CHECK(message.find("segment") != std::string::npos);
 }
 
-TEST_CASE("seeded mutations of a sealed snapshot are refused or give a session that works") {
-  const auto model = small_model();
-  Session session(model, kSampling);
-  session.feed(random_tokens(80, 1));
-  for (const int64_t level : {0, 3}) {
-    session.set_options(options_of({{"compress", level}}));
-    const auto bytes = session.save(Kind::SESSION, {});
-    Random random(3);
-    int accepted = 0;
-    for (int trial = 0; trial < 3000; ++trial) {
-      auto changed = bytes;
-      uint64_t header = 0;
-      std::memcpy(&header, bytes.data() + 16, 8);
-      const auto edits = 1 + static_cast<int>(random.uniform() * 3);
-      for (int i = 0; i < edits; ++i)
-        changed[static_cast<size_t>(random.uniform() * static_cast<double>(header))] = static_cast<std::byte>(random.next());
-      std::memcpy(changed.data() + 16, &header, 8);
-      seal(changed);
-      Session target(model, kSampling);
-      if (status_of([&] { target.restore(changed); }) != Status::OK) continue;
-      ++accepted;
-      target.feed(random_tokens(30, 4));
-    }
-    MESSAGE(accepted << " of 3000 accepted");
-  }
-}
-
 TEST_CASE("inspecting needs no model and shows what is in a snapshot") {
   const auto model = small_model();
   Session session(model, {});

@@ -1,0 +1,24 @@
+// Damaged snapshots with the right checksums: each must be refused with a proper error that leaves the session as it
+// was, or give a session that goes on. `--corpus FOLDER` writes the undamaged ones, as seeds of the fuzzer.
+#include "mutations.h"
+#include "snapshot_touch.h"
+
+int main(int argc, char **argv) {
+  using Kind = infini::Session::SnapshotKind;
+  std::vector<fuzz::Original> originals;
+  for (const int level : {0, 3}) {
+    for (const Kind kind : {Kind::SESSION, Kind::MEMORY}) {
+      for (const int tokens : {0, 5, 30}) {
+        std::string bytes = fuzz::snapshot_bytes(tokens, level, kind);
+        if (argc == 3 && std::string(argv[1]) == "--corpus") {
+          const std::string name = std::to_string(originals.size()) + ".snap";
+          std::ofstream(std::string(argv[2]) + "/" + name, std::ios::binary) << bytes;
+        }
+        if (!fuzz::touch_snapshot(test::as_bytes(bytes))) return std::fprintf(stderr, "a good snapshot was refused\n"), 1;
+        originals.push_back({bytes, infini::SnapshotView(test::as_bytes(bytes), "original").entries()[0].offset});
+      }
+    }
+  }
+  if (argc == 3) return 0;
+  return fuzz::run_mutations(argc, argv, originals, fuzz::touch_snapshot);
+}
