@@ -6,8 +6,7 @@
 #include <map>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "footprint.h"
 #include "guard.h"
 #include "text/chat.h"
@@ -21,15 +20,7 @@ namespace {
 const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
 const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
 
-std::string dump(const Json &json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-Json parse(const char *json, const char *name) {
-  try {
-    return Json::parse(json);
-  } catch (const Json::exception &error) {
-    fail(Status::INVALID_ARGUMENT, name, ": ", error.what());
-  }
-}
+Json parse(const char *json, const char *name) { return parse_json<Json>(json, Status::INVALID_ARGUMENT, name); }
 
 // The shortest decimal number that is this float: 1e-6 rather than 9.99999997475242708e-07.
 double tidy(float value) {
@@ -43,7 +34,7 @@ double tidy(float value) {
 // --- configuration of infini_model_create
 
 [[noreturn]] void refuse(const std::string &key, const Json &value, const char *expected) {
-  fail(Status::INVALID_ARGUMENT, "config_json: '", key, "' is ", dump(value), ", but must be ", expected);
+  fail(Status::INVALID_ARGUMENT, "config_json: '", key, "' is ", text_of(value), ", but must be ", expected);
 }
 
 void read(const std::string &key, const Json &value, int64_t &out) {
@@ -186,7 +177,7 @@ std::string fact(const Model &model, const std::string &name) {
     fail(Status::INVALID_ARGUMENT, "the model has no fact named '", name, "'; there are: ", names,
          ", and the keys of its file");
   }
-  return value.is_string() ? value.get<std::string>() : dump(value);
+  return value.is_string() ? value.get<std::string>() : text_of(value);
 }
 
 Json footprint_json(const FootprintShape &shape, int64_t tokens) {
@@ -345,7 +336,7 @@ infini_status infini_model_info(const infini_model *model, const char *name, cha
 }
 
 infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(dump(facts(model_of(model))), buffer, capacity, size); });
+  return guard([&] { give_text(text_of(facts(model_of(model))), buffer, capacity, size); });
 }
 
 infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
@@ -354,12 +345,12 @@ infini_status infini_model_footprint(const infini_model *model, int64_t tokens, 
     const Config &c = model_of(model).config();
     const FootprintShape shape = {c.layers, c.heads, c.kv_heads, c.key_size, c.value_size, c.width, c.memory.segment,
                                   bytes_of(model->value->weights().compute)};
-    give_text(dump(footprint_json(shape, tokens)), buffer, capacity, size);
+    give_text(text_of(footprint_json(shape, tokens)), buffer, capacity, size);
   });
 }
 
 infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(dump(footprint_json(kPaperShape, tokens)), buffer, capacity, size); });
+  return guard([&] { give_text(text_of(footprint_json(kPaperShape, tokens)), buffer, capacity, size); });
 }
 
 }  // extern "C"

@@ -16,9 +16,9 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
-#include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "format/snapshot.h"
 #include "kernels/scalar.h"
 #include "stream/session_impl.h"
@@ -34,9 +34,6 @@ std::span<std::byte> writable(auto &values) { return std::as_writable_bytes(std:
 const char *const kOptions[] = {"max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
                                 "frequency_penalty", "penalty_window", "logit_bias", "stop", "ignore_end"};
 const char *const kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
-
-// Bytes that are not UTF-8, which only a damaged file has, become U+FFFD.
-std::string text_of(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 json view_json(const View &view) {
   return {{"position", view.position}, {"origin", view.origin}, {"window_begin", view.window_begin},
@@ -128,18 +125,37 @@ void read_window(const SnapshotView &file, const std::string &section, const Mod
 
 // --- the header
 
+// Whether the value can become a T without a number that T cannot hold.
+template <class T>
+bool fits(const json &value) {
+  if constexpr (std::is_same_v<T, uint64_t>) return value.is_number_unsigned();
+  else if constexpr (std::is_same_v<T, int64_t>) return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+  else return true;
+}
+
 // A member of untrusted JSON, in the type that it must have.
 template <class T>
 T member(const json &object, const char *name, const SnapshotView &file) {
   try {
-    return object.at(name).get<T>();
+    const json &value = object.at(name);
+    if (fits<T>(value)) return value.get<T>();
   } catch (const json::exception &) {
-    fail(Status::FORMAT, file.name(), ": the header lacks '", name, "', or it has another type than it should");
   }
+  fail(Status::FORMAT, file.name(), ": the header lacks '", name, "', or it has another type than it should");
+}
+
+// The four numbers of a random generator.
+std::array<uint64_t, 4> random_member(const json &header, const char *name, const SnapshotView &file) {
+  const auto values = member<std::vector<json>>(header, name, file);
+  std::array<uint64_t, 4> state{};
+  if (values.size() != state.size() || !std::all_of(values.begin(), values.end(), fits<uint64_t>))
+    fail(Status::FORMAT, file.name(), ": '", name, "' is no state of a random generator");
+  std::transform(values.begin(), values.end(), state.begin(), [](const json &value) { return value.get<uint64_t>(); });
+  return state;
 }
 
 json parse_header(const SnapshotView &file) {
-  json header = json::parse(file.json(), nullptr, false);
+  json header = parse_json(file.json(), Status::FORMAT, file.name());
   if (!header.is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
   return header;
 }
@@ -215,7 +231,7 @@ Options complete_options(const Options &given, const json &values, const Snapsho
   for (const char *name : kOptions) {
     if (given.is_set(name) || !values.contains(name)) continue;
     const json &value = values[name];
-    if (value.is_number_integer()) options.set(name, value.get<int64_t>());
+    if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
     else if (value.is_number()) options.set(name, value.get<double>());
     else if (value.is_string()) options.set(name, value.get<std::string>());
   }
@@ -401,7 +417,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   history.randoms.resize(history.tokens.size());
   const std::span<std::byte> randoms[] = {writable(history.randoms)};
   file.read("randoms", randoms);
-  history.random_before = member<std::array<uint64_t, 4>>(header, "random_before", file);
+  history.random_before = random_member(header, "random_before", file);
   constexpr uint64_t kMostRecent = 65536, kMostText = 1u << 20;
   for (const int32_t token : read_tokens(file, "recent_before", vocabulary, kMostRecent)) history.recent_before.push(token);
   for (const int32_t token : read_tokens(file, "recent", vocabulary, kMostRecent)) fresh->generation.recent.push(token);
@@ -417,7 +433,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
   generation.end_reported = member<bool>(run, "end_reported", file);
   generation.text_started = member<bool>(run, "text_started", file);
-  generation.random.set_state(member<std::array<uint64_t, 4>>(header, "random", file));
+  generation.random.set_state(random_member(header, "random", file));
   generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText), read_text(file, "pending", 3));
   impl_ = std::move(fresh);
 }

@@ -136,6 +136,12 @@ static void check_create(void) {
     CHECK_ERROR(infini_model_create(bad[i].json, NULL, &model), INFINI_INVALID_ARGUMENT, bad[i].message);
     CHECK(model == NULL);
   }
+  enum { DEEP = 1000000 }; /* deeper than a stack */
+  char *deep = malloc(DEEP + 1);
+  memset(deep, '[', DEEP);
+  deep[DEEP] = 0;
+  CHECK_ERROR(infini_model_create(deep, NULL, &model), INFINI_INVALID_ARGUMENT, "nested");
+  free(deep);
   CHECK_STATUS(infini_model_create("{\"tokenizer\": \"/nonexistent\"}", NULL, &model), INFINI_IO);
 }
 

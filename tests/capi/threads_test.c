@@ -141,7 +141,90 @@ static void check_cancel(void) {
   infini_model_free(model);
 }
 
+/* --- 64 sessions that save, restore and feed at once */
+
+enum { CROWD = 64, TURNS = 12, VOCABULARY = 60 };
+#define CROWD_FILE "threads_test.snap" /* every thread's */
+
+static infini_model *crowd_model;
+static void *shelf; /* the snapshot that was saved last, of any session; behind the lock */
+static size_t shelf_size;
+
+static void put_on_shelf(infini_session *session) {
+  size_t size = 0;
+  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, NULL, 0, &size) == INFINI_OK);
+  void *bytes = malloc(size);
+  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, bytes, size, &size) == INFINI_OK);
+  pthread_mutex_lock(&lock);
+  free(shelf);
+  shelf = bytes;
+  shelf_size = size;
+  pthread_mutex_unlock(&lock);
+}
+
+static void take_from_shelf(infini_session *session) {
+  void *bytes = NULL;
+  pthread_mutex_lock(&lock);
+  const size_t size = shelf_size;
+  if (shelf) {
+    bytes = malloc(size);
+    memcpy(bytes, shelf, size);
+  }
+  pthread_mutex_unlock(&lock);
+  if (bytes) EXPECT(infini_session_restore_buffer(session, bytes, size) == INFINI_OK);
+  free(bytes);
+}
+
+static void *crowd_member(void *argument) {
+  uint32_t seed = *(const uint32_t *)argument;
+  infini_options *options = NULL;
+  infini_session *session = NULL;
+  EXPECT(infini_options_new(&options) == INFINI_OK && infini_options_set_int(options, "threads", 1) == INFINI_OK);
+  EXPECT(infini_options_set_int(options, "checkpoints", 2) == INFINI_OK);
+  EXPECT(infini_session_create(crowd_model, options, &session) == INFINI_OK);
+  for (int turn = 0; turn < TURNS; ++turn) {
+    int32_t tokens[20];
+    int64_t before = 0, after = 0;
+    for (int i = 0; i < 20; ++i) tokens[i] = (int32_t)draw(&seed, VOCABULARY);
+    EXPECT(infini_session_position(session, &before) == INFINI_OK);
+    EXPECT(infini_session_feed(session, tokens, 20, NULL) == INFINI_OK);
+    EXPECT(infini_session_position(session, &after) == INFINI_OK && after == before + 20);
+    switch (draw(&seed, 5)) {
+      case 0: put_on_shelf(session); break;
+      case 1: take_from_shelf(session); break;
+      case 2: EXPECT(infini_session_save(session, CROWD_FILE, (int)draw(&seed, 2), "crowd", NULL, NULL) == INFINI_OK); break;
+      case 3: {
+        const infini_status status = infini_session_restore(session, CROWD_FILE, NULL);
+        EXPECT(status == INFINI_OK || status == INFINI_IO); /* nobody has saved yet */
+        break;
+      }
+      default: EXPECT(infini_session_rewind(session, after) == INFINI_OK);
+    }
+  }
+  infini_session_free(session);
+  infini_options_free(options);
+  return NULL;
+}
+
+static void check_crowd(void) {
+  pthread_t threads[CROWD];
+  uint32_t seeds[CROWD];
+  remove(CROWD_FILE);
+  CHECK_OK(infini_model_create("{\"layers\": 2, \"width\": 16, \"heads\": 2, \"kv_heads\": 1, \"hidden\": 16, \"vocabulary\": 60, "
+                               "\"segment\": 8, \"carry\": 3}", NULL, &crowd_model));
+  for (int i = 0; i < CROWD; ++i) {
+    seeds[i] = (uint32_t)i + 100;
+    CHECK(pthread_create(&threads[i], NULL, crowd_member, &seeds[i]) == 0);
+  }
+  for (int i = 0; i < CROWD; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
+  free(shelf);
+  shelf = NULL;
+  infini_model_free(crowd_model);
+  CHECK(remove(CROWD_FILE) == 0);
+}
+
 int main(void) {
+  check_crowd();
   check_sharing();
   check_cancel();
   return check_failures != 0;

@@ -1,0 +1,32 @@
+// JSON that somebody else wrote, and JSON as text.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace infini {
+
+// Throws `status`, with the name of the text, where it is no JSON or is nested deeper than 32: what goes through values
+// recurses, and must not run out of stack.
+template <class Json = nlohmann::json>
+Json parse_json(std::string_view text, Status status, const std::string &name) {
+  constexpr int kDeepest = 32;
+  const auto shallow = [&](int depth, typename Json::parse_event_t, Json &) {
+    if (depth > kDeepest) fail(status, name, ": JSON nested deeper than ", kDeepest);
+    return true;
+  };
+  try {
+    return Json::parse(text, shallow);
+  } catch (const typename Json::exception &error) {
+    fail(status, name, ": ", error.what());
+  }
+}
+
+// Bytes that are not UTF-8 become U+FFFD.
+template <class Json>
+std::string text_of(const Json &value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace infini

@@ -1,0 +1,127 @@
+// Snapshots from elsewhere: another instruction set, another thread count, and files of every version of the format
+// that was ever released, which must open for ever.
+#include "support.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "format/snapshot.h"
+#include "kernels/kernels.h"
+#include "stream/session.h"
+#include "temporary_folder.h"
+
+using namespace infini;
+using Kind = Session::SnapshotKind;
+using nlohmann::json;
+
+namespace {
+
+constexpr double kRounding = 2e-5;  // of f32 logits, in their standard deviation
+
+std::vector<int32_t> stream_of(int32_t count) {
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < count; ++i) tokens.push_back((i * 37 + i * i) % 96);
+  return tokens;
+}
+
+std::shared_ptr<const Model> fixture_model() {
+  Options options;
+  options.set("compute", "f32");
+  return Model::open(test::fixture("infini/linear-carry-sinks.gguf"), options);
+}
+
+Options session_options(int64_t threads) {
+  Options options;
+  options.set("checkpoints", int64_t{2});
+  options.set("threads", threads);
+  options.set("max_tokens", int64_t{-1});
+  return options;
+}
+
+std::vector<float> logits_after(Session &session, std::span<const int32_t> tokens) {
+  session.feed(tokens);
+  return {session.logits().begin(), session.logits().end()};
+}
+
+void check_close(std::span<const float> actual, std::span<const float> expected) { CHECK(test::relative_difference(actual, expected) < kRounding); }
+
+// Names and sizes of the sections, and the names in the header's JSON: what must not change within a version.
+json layout_of(const std::vector<std::byte> &bytes) {
+  const SnapshotView view(bytes, "snapshot");
+  json layout = {{"version", view.version()}, {"sections", json::array()}, {"names", json::array()}};
+  for (const SnapshotView::Entry &entry : view.entries()) layout["sections"].push_back({entry.name, entry.size});
+  const json names = json::parse(view.json()).flatten();
+  for (const auto &[name, value] : names.items()) layout["names"].push_back(name);
+  return layout;
+}
+
+std::vector<std::byte> read_bytes(const std::string &path) {
+  const MappedFile file(path);
+  return {file.bytes().begin(), file.bytes().end()};
+}
+
+// INFINI_WRITE_FIXTURES=1 makes the files of a new version; those of released ones are never made again.
+void write_fixtures(const std::string &stem, const std::shared_ptr<const Model> &model) {
+  Session session(model, session_options(1));
+  session.feed(stream_of(90));
+  session.save(stem + ".snap", Kind::SESSION, {"golden", "90 tokens"});
+  session.save(stem + ".memory.snap", Kind::MEMORY, {"golden", "the memory of 90 tokens"});
+  Options compressed;
+  compressed.set("compress", int64_t{3});
+  session.set_options(compressed);
+  session.save(stem + ".compressed.snap", Kind::SESSION, {"golden", "90 tokens"});
+}
+
+}  // namespace
+
+TEST_CASE("a snapshot of every released version goes on as the stream that it was taken of") {
+  const auto model = fixture_model();
+  const std::vector<int32_t> more = stream_of(30);
+  for (uint32_t version = 1; version <= kSnapshotVersion; ++version) {
+    const std::string stem = test::fixture("snapshots/") + std::to_string(version);
+    const char *write = std::getenv("INFINI_WRITE_FIXTURES");
+    if (write && *write == '1' && version == kSnapshotVersion) write_fixtures(stem, model);
+    for (const char *kind : {".snap", ".compressed.snap", ".memory.snap"}) {
+      CAPTURE(version);
+      CAPTURE(kind);
+      const bool whole = std::string(kind) != ".memory.snap";
+      Session fed(model, session_options(1)), restored(model, session_options(1));
+      fed.feed(stream_of(90));
+      if (!whole) fed.restore(fed.save(Kind::MEMORY, {}));
+      const auto bytes = read_bytes(stem + kind);
+      restored.restore(bytes);
+      CHECK(restored.position() == 90);
+      CHECK(restored.boundaries() == fed.boundaries());
+      if (whole) {
+        check_close(restored.logits(), fed.logits());
+        const auto saved = restored.save(Kind::SESSION, {"golden", "90 tokens"});
+        if (version == kSnapshotVersion && std::string(kind) == ".snap") CHECK(layout_of(saved) == layout_of(bytes));
+      }
+      check_close(logits_after(restored, more), logits_after(fed, more));
+    }
+  }
+}
+
+TEST_CASE("a snapshot goes on with another instruction set and another number of threads") {
+  const auto model = fixture_model();
+  const std::vector<int32_t> more = stream_of(40);
+  const char *const sets[] = {"avx2", "avx512", "best"};
+  for (const char *saver : sets) {
+    limit_instruction_set(saver);
+    Session session(model, session_options(1));
+    session.feed(stream_of(70));
+    const auto bytes = session.save(Kind::SESSION, {});
+    const std::vector<float> expected = logits_after(session, more);
+    for (const char *restorer : sets) {
+      CAPTURE(saver);
+      CAPTURE(restorer);
+      limit_instruction_set(restorer);
+      for (const int64_t threads : {1, 2, 3}) {
+        Session restored(model, session_options(threads));
+        restored.restore(bytes);
+        check_close(logits_after(restored, more), expected);
+      }
+    }
+  }
+  limit_instruction_set("best");
+}
