@@ -1,6 +1,7 @@
 // The register-blocked product with a matrix in panels (see kernels.h), for one instruction set.
 #include <cstdint>
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #if defined(INFINI_KERNELS_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -22,6 +23,15 @@ using V = hn::Vec<D>;
 // Rows of A that share one pass over B: their sums must stay in registers (32 with AVX-512, else 16).
 constexpr int kRows = HWY_MAX_BYTES >= 64 ? 6 : 2;
 
+// Few rows wait for the weights: what comes some pages later is asked for now, because the processor's own prefetching
+// stops at the end of a page.
+template <int ROWS, int VECTORS>
+HWY_INLINE void Ahead(const void *b) {
+  constexpr int kBytes = 4096;
+  if constexpr (ROWS <= 2 && VECTORS == 4)
+    for (int line = 0; line < 4; ++line) hwy::Prefetch(static_cast<const char *>(b) + kBytes + 64 * line);
+}
+
 // ROWS x VECTORS sums over all of k. a is [ROWS rows][k], c [ROWS][VECTORS * lanes].
 template <int ROWS, int VECTORS>
 HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const float *HWY_RESTRICT b,
@@ -29,6 +39,7 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   for (int64_t i = 0; i < k; ++i, b += 64) {
+    Ahead<ROWS, VECTORS>(b);
     V column[VECTORS];
     for (int v = 0; v < VECTORS; ++v) column[v] = hn::LoadU(d, b + v * kLanes);
     for (int r = 0; r < ROWS; ++r) {
@@ -47,6 +58,7 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const auto high = hn::Set(du, 0xffff0000u);
   for (int64_t i = 0; i < k; i += 2, b += 128) {
+    Ahead<ROWS, VECTORS>(b);
     V even[VECTORS], odd[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
       const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
