@@ -2,7 +2,7 @@
 #include "text/tokenizer.h"
 
 #include <atomic>
-#include <chrono>
+#include <ctime>
 #include <random>
 #include <thread>
 
@@ -64,7 +64,7 @@ TEST_CASE("long words are merged as short ones are, and not in quadratic time") 
     }
     REQUIRE(tokenizer.encode(word, whole) == expected);
   }
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const Gguf spm = small_spm({{"a", -1}, {"aa", -2}, {"aaaa", -3}, {"aaaaaaaa", -4}});
   for (const char letter : {'a', ' ', '\n', '1', '!'}) {
     const std::string text(1 << 20, letter);
@@ -75,7 +75,7 @@ TEST_CASE("long words are merged as short ones are, and not in quadratic time") 
     const Tokenizer sentencepiece(spm);
     CHECK(sentencepiece.decode(sentencepiece.encode(text, whole)) == text);
   }
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(120));  // quadratic would be an hour
+  CHECK((std::clock() - start) / CLOCKS_PER_SEC < 120);  // quadratic would be an hour
 }
 
 TEST_CASE("each pre-tokenizer splits as its expression says") {
