@@ -132,5 +132,6 @@ void add_feed(CLI::App &app);
 void add_bench(CLI::App &app);
 void add_footprint(CLI::App &app);
 void add_passkey(CLI::App &app);
+void add_train(CLI::App &app);
 
 }  // namespace cli
