@@ -1,6 +1,7 @@
 // JSON that somebody else wrote, and JSON as text.
 #pragma once
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -21,7 +22,10 @@ Json parse_json(std::string_view text, Status status, const std::string &name) {
   try {
     return Json::parse(text, shallow);
   } catch (const typename Json::exception &error) {
-    fail(status, name, ": ", error.what());
+    // The parser quotes what it read, which may be anything.
+    std::string reason = error.what();
+    std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    fail(status, name, ": ", reason);
   }
 }
 

@@ -256,8 +256,11 @@ void catch_interrupts() {
 
 bool interrupted() { return interrupt_seen != 0; }
 
-Progress::Progress(std::string label)
-    : label_(std::move(label)), task_(make<Task>(infini_task_new)), visible_(!label_.empty() && isatty(STDERR_FILENO)) {
+Progress::Progress(std::string label, int64_t total)
+    : label_(std::move(label)),
+      task_(make<Task>(infini_task_new)),
+      total_(total),
+      visible_(!label_.empty() && isatty(STDERR_FILENO)) {
   check(infini_task_set_progress(task_.get(), report, this));
 }
 
@@ -269,20 +272,26 @@ void Progress::clear() {
 }
 
 int Progress::report(void *user_data, const char *, int64_t done, int64_t total) {
-  auto &progress = *static_cast<Progress *>(user_data);
-  if (progress.visible_ && progress.since_shown_.seconds() > 0.1) progress.show(done, total);
+  static_cast<Progress *>(user_data)->show(done, total);
   return interrupted();
 }
 
+void Progress::add_done(int64_t done) {
+  before_ += done;
+  show(0, 0);
+}
+
 void Progress::show(int64_t done, int64_t total) {
+  if (!visible_ || since_shown_.seconds() <= 0.1) return;
   constexpr int64_t kWidth = 30;
+  if (before_ > 0 || total_ > 0) done += before_, total = total_;
   std::string line;
-  if (total > 0 && before_ == 0) {
+  if (total > 0) {
     const auto filled = static_cast<size_t>(kWidth * std::clamp(done, int64_t{0}, total) / total);
     line = "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "] " + grouped(done) + " of " +
            grouped(total);
   } else {
-    line = grouped(before_ + done);
+    line = grouped(done);
   }
   std::fprintf(stderr, "\r\033[K%s  %s", label_.c_str(), line.c_str());
   shown_ = true;

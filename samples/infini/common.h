@@ -97,15 +97,15 @@ bool interrupted();
 // A task for the library's long calls. Shows how far they have come, on standard error, if that is a terminal.
 class Progress {
  public:
-  // Without a label nothing is shown; interrupts cancel all the same.
-  explicit Progress(std::string label = "");
+  // Without a label nothing is shown; interrupts cancel all the same. `total`: what several calls will have done.
+  explicit Progress(std::string label = "", int64_t total = 0);
   ~Progress();
   Progress(const Progress &) = delete;
   Progress &operator=(const Progress &) = delete;
 
   infini_task *task() const { return task_.get(); }
-  // What earlier calls have done is added to what is shown, and the total, which then is not the call's, goes.
-  void add_done(int64_t done) { before_ += done; }
+  // What earlier calls have done is added to what is shown; the call's own total, which that is not part of, is not.
+  void add_done(int64_t done);
   void clear();  // wipes the line, so that other output may come
 
  private:
@@ -114,7 +114,7 @@ class Progress {
 
   std::string label_;
   Task task_;
-  int64_t before_ = 0;
+  int64_t total_, before_ = 0;
   bool visible_ = false, shown_ = false;
   Stopwatch since_shown_;
 };
@@ -131,5 +131,7 @@ void add_logits(CLI::App &app);
 void add_feed(CLI::App &app);
 void add_bench(CLI::App &app);
 void add_footprint(CLI::App &app);
+void add_passkey(CLI::App &app);
+void add_train(CLI::App &app);
 
 }  // namespace cli

@@ -30,6 +30,8 @@ int main(int argc, char **argv) {
     cli::add_feed(app);
     cli::add_bench(app);
     cli::add_footprint(app);
+    cli::add_passkey(app);
+    cli::add_train(app);
     cli::catch_interrupts();
     app.parse(argc, argv);
     return 0;

@@ -177,7 +177,7 @@ class Bench(Test):
 
 
 class Manners(Test):
-    commands = "info tokenize detokenize generate chat score logits feed bench footprint".split()
+    commands = "info tokenize detokenize generate chat score logits feed bench footprint passkey".split()
 
     def test_help_teaches(self):
         output, _ = self.run_command("--help")
@@ -226,6 +226,7 @@ class Manners(Test):
             self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 600, "--every", 200, *EXACT),
             self.json("bench", STORIES, "--runs", 1, "--generate", 1, *EXACT),
             self.json("footprint", "--paper"),
+            self.json("passkey", STORIES, "--length", 300, "--trials", 1, *EXACT),
         ]
 
         def keys(value):

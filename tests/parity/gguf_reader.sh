@@ -1,8 +1,8 @@
 #!/bin/sh
-# Checks with an independent reader that a model saved by infini has the keys and the tensors (name, shape, type)
-# of the file it was made from:
+# Checks with an independent reader that models saved by infini have the keys and the tensors (name, shape, type)
+# of the files they were made from:
 #
-#   gguf_reader.sh SAVED ORIGINAL
+#   gguf_reader.sh SAVED ORIGINAL [SAVED ORIGINAL]...
 #
 # 0: the same; 1: they differ, or the reader refuses one; 77: skipped, because node or the package is missing.
 # INFINI_NODE_PACKAGES may name a folder in which the package is installed already.
@@ -10,7 +10,7 @@ set -eu
 
 packages="@huggingface/gguf@0.4.6 @huggingface/tasks@0.21.54"
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -eq 2 ] || { echo "usage: $0 SAVED ORIGINAL" >&2; exit 2; }
+[ $# -ge 2 ] && [ $(($# % 2)) -eq 0 ] || { echo "usage: $0 SAVED ORIGINAL [SAVED ORIGINAL]..." >&2; exit 2; }
 
 skip() { echo "skipped: $1"; exit 77; }
 command -v node >/dev/null || skip "node is not installed"
@@ -27,11 +27,14 @@ if [ -z "$folder" ]; then
     $packages >"$work/log" 2>&1 || skip "npm cannot install $packages: $(grep -m 1 'npm error' "$work/log")"
 fi
 
-node "$here/gguf_reader.mjs" "$folder" "$1" >"$work/saved"
-node "$here/gguf_reader.mjs" "$folder" "$2" >"$work/original"
-if ! diff "$work/original" "$work/saved" >"$work/difference"; then
-  echo "$1 differs from $2:"
-  head -n 20 "$work/difference" | cut -c 1-400
-  exit 1
-fi
-echo "$1: the same $(grep -c '^{"key"' "$work/saved") keys and $(grep -c '^{"name"' "$work/saved") tensors as $2"
+while [ $# -gt 0 ]; do
+  node "$here/gguf_reader.mjs" "$folder" "$1" >"$work/saved"
+  node "$here/gguf_reader.mjs" "$folder" "$2" >"$work/original"
+  if ! diff "$work/original" "$work/saved" >"$work/difference"; then
+    echo "$1 differs from $2:"
+    head -n 20 "$work/difference" | cut -c 1-400
+    exit 1
+  fi
+  echo "$1: the same $(grep -c '^{"key"' "$work/saved") keys and $(grep -c '^{"name"' "$work/saved" || true) tensors as $2"
+  shift 2
+done

@@ -1,0 +1,120 @@
+"""infini train --plot: pictures that show what the files say, and errors that name what they do not."""
+import json
+import math
+import xml.etree.ElementTree as xml
+
+from support import Test, unittest
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def log_line(step):
+    return {"step": step, "tokens": 8192 * step, "loss": 6 * math.exp(-step / 50), "recall_across": 1 - math.exp(-step / 30),
+            "recall_inside": None if step == 3 else 0.5, "tokens_per_second": 1e4, "gates": [[0.5, step / 100], [0.25, 0.75]]}
+
+
+class Plot(Test):
+    def plot(self, *files):
+        out = self.folder / "out.svg"
+        self.assertEqual(self.run_command("train", "--plot", *files, out)[0], "")
+        self.assertNotRegex(out.read_text(encoding="utf-8"), "(?i)[\"= ,](-?nan|-?inf)[\", ]")
+        return xml.parse(out).getroot()
+
+    def write(self, name, *values):
+        file = self.folder / name
+        file.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+        return file
+
+    def texts(self, picture):
+        return [text.text for text in picture.iter(SVG + "text")]
+
+    def lines(self, picture):
+        """Points of every line that is not the pale one beneath a mean."""
+        return [[tuple(map(float, point.split(","))) for point in line.get("points").split()]
+                for line in picture.iter(SVG + "polyline") if line.get("class") == "mean"]
+
+    def test_a_log_shows_loss_recall_gates_and_speed(self):
+        picture = self.plot(self.write("log.jsonl", *map(log_line, range(1, 101))))
+        texts = self.texts(picture)
+        for text in ("Loss", "Recall of named values", "across segments", "inside a segment", "layer 0", "layer 1", "Speed", "step"):
+            self.assertIn(text, texts)
+        lines = self.lines(picture)
+        self.assertEqual(len(lines), 1 + 2 + 4 + 1)
+        loss, across, inside = lines[:3]
+        self.assertEqual((len(loss), len(across), len(inside)), (100, 100, 99))  # a null is left out
+        self.assertTrue(all(a[0] < b[0] and a[1] < b[1] for a, b in zip(loss, loss[1:])))  # to the right and down
+        self.assertTrue(all(a[1] > b[1] for a, b in zip(across, across[1:])))
+        # The second gate goes from 0.01 to 1: it ends where the axis has its 1.
+        ones = [float(text.get("y")) - 4 for text in picture.iter(SVG + "text") if text.text == "1"]
+        self.assertAlmostEqual(lines[4][-1][1], ones[1], delta=0.11)
+
+    def test_long_logs_stay_small_and_are_smoothed(self):
+        noisy = [dict(log_line(step), loss=2 + (step % 2)) for step in range(1, 20_001)]
+        file = self.write("log.jsonl", *noisy)
+        picture = self.plot(file)
+        self.assertLess((self.folder / "out.svg").stat().st_size, 400_000)
+        heights = [y for _, y in self.lines(picture)[0]]
+        self.assertLess(max(heights) - min(heights), 5)
+
+    def test_logs_are_compared_by_name(self):
+        a = self.write("linear.jsonl", *map(log_line, range(1, 11)))
+        b = self.write("<delta>.jsonl", *map(log_line, range(1, 21)))
+        texts = self.texts(self.plot(a, b))
+        self.assertIn("linear", texts)
+        self.assertIn("<delta>", texts)
+        self.assertNotIn("layer 0", texts)
+
+    def test_a_log_that_is_being_written(self):
+        file = self.write("log.jsonl", *map(log_line, range(1, 11)))
+        with file.open("a") as log:
+            log.write('{"step": 11, "lo')
+        self.assertEqual(len(self.lines(self.plot(file))[0]), 10)
+
+    def test_pass_keys_over_length(self):
+        cells = [{"length": length, "depth": depth, "accuracy": 1 - depth * length / 2**20}
+                 for length in (2**15, 2**17, 2**20) for depth in (0, 1)]
+        picture = self.plot(self.write("passkey.json", {"results": cells}))
+        texts = self.texts(picture)
+        for text in ("32K", "128K", "1M", "depth 0", "depth 1", "100 %", "0 %"):
+            self.assertIn(text, texts)
+        flat, falling = self.lines(picture)
+        self.assertEqual(len({y for _, y in flat}), 1)
+        self.assertAlmostEqual(falling[1][0] - falling[0][0], 2 / 5 * (falling[2][0] - falling[0][0]), delta=0.2)  # logarithmic
+
+    def test_charts_of_ones_own(self):
+        bars = {"title": "Perplexity & co", "categories": ["window", "infini"], "series": [{"y": [40, 20]}]}
+        lines = {"title": "Recall", "series": [{"label": "a", "x": [1, 2, 3], "y": [1, None, 3]}]}
+        picture = self.plot(self.write("charts.json", {"charts": [bars, lines]}))
+        texts = self.texts(picture)
+        for text in ("Perplexity & co", "window", "infini", "40", "20"):
+            self.assertIn(text, texts)
+        heights = [float(bar.get("height")) for bar in picture.iter(SVG + "rect") if bar.get("fill").startswith("#")]
+        self.assertAlmostEqual(heights[0], 2 * heights[1], delta=0.2)
+        self.assertEqual(len(self.lines(picture)[0]), 2)
+
+    def test_numbers_that_are_none_do_no_harm(self):
+        rows = [dict(log_line(step), loss=loss) for step, loss in ((1, 1e308), (2, -1e308), (3, 1), (3, 1))]
+        self.plot(self.write("log.jsonl", *rows))
+        self.plot(self.write("charts.json", {"charts": [{"series": [], "categories": []}, {"series": [{"x": [5], "y": [7]}]}]}))
+        file = self.folder / "infinite.jsonl"
+        file.write_text('{"step": 1, "loss": 1e999}\n{"step": 2, "loss": 3}\n')
+        self.fails("train", "--plot", file, self.folder / "out.svg", says="infinite.jsonl: is neither")
+
+    def test_failures(self):
+        out = self.folder / "out.svg"
+        good = self.write("log.jsonl", log_line(1))
+        self.fails("train", "--plot", good, says="--plot")
+        self.fails("train", "--plot", self.folder / "none.jsonl", out, says="none.jsonl")
+        for name, text in (("empty", ""), ("text", "hello"), ("list", "[1]"), ("deep", "[" * 100_000), ("other", '{"a": 1}')):
+            file = self.folder / name
+            file.write_text(text)
+            self.fails("train", "--plot", file, out, says=f"{name}: is neither")
+        self.fails("train", "--plot", self.write("bad", log_line(1), [1], log_line(2)), out, says="bad: line 2")
+        self.fails("train", "--plot", self.write("row", {"results": [{"length": 3}]}), out, says="row: a result")
+        self.fails("train", "--plot", self.write("chart", {"charts": [{"series": [{"x": [1], "y": [1, 2]}]}]}), out, says="chart: a series")
+        self.assertFalse(out.exists())
+        self.fails("train", "--plot", good, self.folder / "no" / "out.svg", says="cannot write")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,328 @@
+// Texts as training sequences: nothing lost, borders kept, weights where they belong, enemies refused.
+#include "train/data.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/random.h"
+#include "temporary_folder.h"
+#include "train/description.h"
+#include "training.h"
+
+using namespace infini;
+using test::error_of, test::stories, test::words;
+
+namespace {
+
+const std::string &novel() {
+  static const std::string text = test::read_text(test::novel_path);
+  return text;
+}
+
+std::string write(const test::TemporaryFolder &folder, const std::string &name, const std::string &text) {
+  std::ofstream(folder.file(name), std::ios::binary) << text;
+  return folder.file(name);
+}
+
+std::vector<int32_t> document(const Tokenizer &tokenizer, const std::string &text) {
+  std::vector<int32_t> ids = tokenizer.encode(text, {});
+  ids.push_back(tokenizer.eos());
+  return ids;
+}
+
+// Sequences laid end to end must be the documents laid end to end, over and over.
+void check_packed(const Tokenizer &tokenizer, SequenceSource &source, const std::vector<std::string> &texts, int segment, int segments) {
+  std::vector<int32_t> expected;
+  std::vector<size_t> starts;
+  for (const std::string &text : texts) {
+    starts.push_back(expected.size());
+    const std::vector<int32_t> ids = document(tokenizer, text);
+    expected.insert(expected.end(), ids.begin(), ids.end());
+  }
+  const auto total = static_cast<size_t>(segment * segments);
+  for (size_t at = 0; at < 3 * expected.size();) {
+    const Sequence s = source.next(segment, segments);
+    REQUIRE(s.tokens.size() == total);
+    REQUIRE(s.weight.size() == total);
+    CHECK(s.answer == std::vector<uint8_t>(total));
+    std::vector<int32_t> borders;
+    for (size_t t = 0; t < total; ++t, ++at) {
+      const size_t place = at % expected.size();
+      REQUIRE(s.tokens[t] == expected[place]);
+      const bool border = t == 0 || std::find(starts.begin(), starts.end(), place) != starts.end();
+      if (border) borders.push_back(static_cast<int32_t>(t));
+      REQUIRE(s.weight[t] == (border ? 0.0f : 1.0f));
+    }
+    CHECK(s.document == borders);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("files are packed whole, and memory begins anew at each") {
+  const test::TemporaryFolder folder;
+  // One of several pieces, a short one, one that is empty, one with letters of several bytes.
+  const std::vector<std::string> texts = {novel().substr(0, 30'000), "Short.", "Gr\u00fc\u00dfe, \u4e16\u754c!\n"};
+  const std::vector<std::string> files = {write(folder, "a", texts[0]), write(folder, "b", texts[1]), write(folder, "c", ""), write(folder, "d", texts[2])};
+  for (const Tokenizer *tokenizer : {&words(), &stories()}) {
+    PackedSource source(read_texts(*tokenizer, {.files = files}));
+    check_packed(*tokenizer, source, texts, 64, 16);
+  }
+}
+
+TEST_CASE("lines of JSONL are documents") {
+  const test::TemporaryFolder folder;
+  const std::vector<std::string> texts = {"One.", "The second, \"quoted\".\nTwo lines.", novel().substr(0, 9000)};
+  std::string lines;
+  for (const std::string &text : texts) lines += nlohmann::json{{"body", text}, {"other", {1, 2}}}.dump() + "\n\n";
+  lines += R"({"body": ""})";  // an empty document, and no line end
+  const TextSettings settings = {.files = {write(folder, "a.jsonl", lines)}, .field = "body"};
+  for (const Tokenizer *tokenizer : {&words(), &stories()}) {
+    PackedSource source(read_jsonl(*tokenizer, settings));
+    check_packed(*tokenizer, source, texts, 32, 4);
+  }
+}
+
+TEST_CASE("spans weigh the tokens that end in them") {
+  const test::TemporaryFolder folder;
+  const std::string text = "Question: what is it? Answer: \u00fcber 71432 miles.";
+  const size_t answer = text.find("\u00fcber"), digits = text.find("71432");
+  const nlohmann::json line = {{"text", text}, {"spans", {{answer, digits + 5, 2.5}, {digits, digits + 5, 7}}}};
+  const std::string file = write(folder, "a.jsonl", line.dump());
+  for (const Tokenizer *tokenizer : {&words(), &stories()}) {
+    PackedSource source(read_jsonl(*tokenizer, {.files = {file}, .weight = 0.5}));
+    const std::vector<int32_t> ids = document(*tokenizer, text);
+    const Sequence s = source.next(static_cast<int>(ids.size()), 1);
+    REQUIRE(s.tokens == ids);
+    for (size_t t = 1; t < ids.size(); ++t) {
+      // The bytes up to this token, as the tokenizer itself gives them back.
+      const size_t end = tokenizer->decode(std::span(ids).first(t + 1)).size();
+      const size_t last = end - 1;
+      const bool is_end = t + 1 == ids.size();
+      const double expected = is_end ? 0.5 : last >= digits && last < digits + 5 ? 7 : last >= answer && last < digits ? 2.5 : 0.5;
+      CHECK_MESSAGE(s.weight[t] == static_cast<float>(expected), "token ", t, " of ", ids.size());
+    }
+  }
+}
+
+TEST_CASE("any place is saved and comes back") {
+  const test::TemporaryFolder folder;
+  const std::string a = write(folder, "a", novel().substr(0, 20'000)), b = write(folder, "b", "Short."),
+                    c = write(folder, "c.jsonl", R"({"text": "One two three."})" "\n" R"({"text": "Four five six seven eight."})" "\n");
+  const std::string descriptions[] = {
+      nlohmann::json{{"type", "text"}, {"files", {a, b}}}.dump(),
+      nlohmann::json{{"type", "text"}, {"files", {a, b}}, {"order", "excerpts"}}.dump(),
+      nlohmann::json{{"type", "jsonl"}, {"files", {c}}}.dump(),
+      nlohmann::json{{"type", "mixture"},
+                     {"sources",
+                      {{{"source", {{"type", "text"}, {"files", {a}}}}},
+                       {{"ratio", 2}, {"source", {{"type", "jsonl"}, {"files", {c}}}}},
+                       {{"source", {{"type", "recall"}, {"prose", {a}}, {"fold", 9}}}}}}}
+          .dump()};
+  for (const std::string &description : descriptions) {
+    CAPTURE(description);
+    const auto source = make_source(description, words(), nullptr);
+    for (int round = 0; round < 40; ++round) {
+      const int segment = 1 + round % 33;
+      const std::string state = source->save();
+      const Sequence expected = source->next(segment, 3);
+      const auto again = make_source(description, words(), nullptr);
+      again->restore(state);
+      const Sequence restored = again->next(segment, 3);
+      REQUIRE(restored.tokens == expected.tokens);
+      REQUIRE(restored.weight == expected.weight);
+      REQUIRE(restored.document == expected.document);
+      REQUIRE(restored.fold == expected.fold);
+      REQUIRE(again->save() == source->save());
+    }
+  }
+}
+
+TEST_CASE("a damaged state is an error, whatever it is") {
+  const test::TemporaryFolder folder;
+  const std::string a = write(folder, "a", novel().substr(0, 5'000)), c = write(folder, "c.jsonl", R"({"text": "One two three."})");
+  const auto source = make_source(nlohmann::json{{"type", "mixture"},
+                                                 {"sources",
+                                                  {{{"source", {{"type", "text"}, {"files", {a}}}}},
+                                                   {{"source", {{"type", "text"}, {"files", {a}}, {"order", "excerpts"}}}},
+                                                   {{"source", {{"type", "jsonl"}, {"files", {c}}}}}}}}
+                                      .dump(),
+                                  words(), nullptr);
+  for (int i = 0; i < 3; ++i) source->next(30, 3);
+  const std::string good = source->save();
+  Random random(1);
+  int refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string state = good;
+    const auto at = static_cast<size_t>(random.uniform() * static_cast<double>(state.size()));
+    switch (round % 3) {
+      case 0: state[at] = static_cast<char>(random.next()); break;
+      case 1: state.resize(at); break;
+      default: state.erase(at, 1 + static_cast<size_t>(random.uniform() * 9));
+    }
+    // Either it is refused, or it says another place, which must be one to go on from.
+    const std::string error = error_of([&] {
+      source->restore(state);
+      if (source->next(7, 3).tokens.size() != 21) FAIL("a sequence of another size");
+    });
+    refused += !error.empty();
+  }
+  CHECK(refused > 1500);
+  source->restore(good);
+  CHECK(source->save() == good);
+}
+
+TEST_CASE("bad lines are named by file and line") {
+  const test::TemporaryFolder folder;
+  const std::string good = R"({"text": "Good."})" "\n";
+  const std::pair<std::string, const char *> wrong[] = {
+      {"{\"text\": ", "is not JSON"},
+      {"[1]", "not a JSON object"},
+      {R"({"body": "x"})", "has no text 'text'"},
+      {R"({"text": 3})", "has no text 'text'"},
+      {"{\"text\": \"\xff\"}", "is not JSON"},
+      {R"({"text": "\ud800"})", "is not JSON"},
+      {R"({"text": "abc", "spans": 3})", "'spans' is not a list"},
+      {R"({"text": "abc", "spans": [[0, 4, 1]]})", "span 0 is not"},
+      {R"({"text": "abc", "spans": [[0, 1, 1], [2, 1, 1]]})", "span 1 is not"},
+      {R"({"text": "abc", "spans": [[-1, 1, 1]]})", "span 0 is not"},
+      {R"({"text": "abc", "spans": [[0, 1]]})", "span 0 is not"},
+      {R"({"text": "abc", "spans": [[0, 1, -1]]})", "span 0 is not"},
+      {R"({"text": "abc", "spans": [[0, 1, 1e300]]})", "span 0 is not"},
+      {R"({"text": "abc", "spans": [[0, 18446744073709551615, 1]]})", "span 0 is not"},
+      {std::string(100'000, '['), "is not JSON"},
+      {std::string("\0", 1), "is not JSON"},
+  };
+  for (const auto &[line, says] : wrong) {
+    const std::string file = write(folder, "wrong.jsonl", good + line + "\n" + good);
+    PackedSource source(read_jsonl(words(), {.files = {file}}));
+    const std::string error = error_of([&] { source.next(100, 1); });
+    CAPTURE(line.substr(0, 80));
+    CHECK_MESSAGE(error.find("wrong.jsonl:2: ") != std::string::npos, error);
+    CHECK_MESSAGE(error.find(says) != std::string::npos, error);
+    CHECK(error.size() < 400);
+  }
+}
+
+TEST_CASE("files that cannot be read, or hold nothing, are named") {
+  const test::TemporaryFolder folder;
+  const auto text_error = [&](const std::string &file) {
+    return error_of([&] { PackedSource(read_texts(words(), {.files = {file}})).next(8, 8); });
+  };
+  CHECK(text_error(folder.file("none")).find("none: No such file") != std::string::npos);
+  CHECK(text_error(folder.path()).find("not a regular file") != std::string::npos);
+  CHECK(text_error("/dev/zero").find("not a regular file") != std::string::npos);
+  CHECK(text_error(write(folder, "empty", "")).find("empty holds no text") != std::string::npos);
+  CHECK(text_error(write(folder, "latin", "gr\xfc\xdf")).find("latin: invalid UTF-8 at byte 2") != std::string::npos);
+  CHECK(text_error(write(folder, "cut", "ab\xc3")).find("cut: ") != std::string::npos);
+  CHECK(error_of([&] { PackedSource(read_jsonl(words(), {.files = {write(folder, "blank", "\n \n")}})).next(8, 8); }).find("holds no text") != std::string::npos);
+  PackedSource good(read_texts(words(), {.files = {write(folder, "good", "Some text.")}}));
+  CHECK(error_of([&] { good.next(0, 1); }).find("no sequence") != std::string::npos);
+}
+
+TEST_CASE("a text that got shorter since its place was saved is told") {
+  const test::TemporaryFolder folder;
+  const std::string file = write(folder, "a", novel().substr(0, 20'000));
+  PackedSource source(read_texts(words(), {.files = {file}}));
+  source.next(1024, 4);
+  const std::string state = source.save();
+  write(folder, "a", novel().substr(0, 1000));
+  CHECK(error_of([&] { source.restore(state); }).find("has only 1000 now") != std::string::npos);
+}
+
+TEST_CASE("excerpts come from everywhere in all files") {
+  const test::TemporaryFolder folder;
+  const std::string a = write(folder, "a", novel().substr(0, 300'000)), b = write(folder, "b", std::string(25'000, 'x') + std::string(75'000, 'y'));
+  ExcerptSource source(words(), {.files = {a, b}, .weight = 0.5}, 3);
+  int from_b = 0;
+  for (int round = 0; round < 200; ++round) {
+    const Sequence s = source.next(16, 4);
+    REQUIRE(s.tokens.size() == 64);
+    CHECK(s.document[0] == 0);
+    CHECK(s.weight[0] == 0);
+    const std::string text = words().decode(s.tokens);
+    from_b += text.find("xxxx") != text.npos || text.find("yyyy") != text.npos;
+    if (text.find("yyyy") == text.npos && text.find("xxxx") == text.npos) CHECK(novel().find(text) != text.npos);
+  }
+  CHECK(from_b > 25);
+  CHECK(from_b < 80);
+}
+
+TEST_CASE("a mixture keeps its ratios") {
+  const test::TemporaryFolder folder;
+  const auto part = [&](double ratio, const char *text) {
+    return Mixture::Part{ratio, std::make_unique<PackedSource>(read_texts(words(), {.files = {write(folder, text, text)}}))};
+  };
+  std::vector<Mixture::Part> parts;
+  parts.push_back(part(6, "a"));
+  parts.push_back(part(0, "b"));
+  parts.push_back(part(2, "c"));
+  Mixture mixture(std::move(parts), 5);
+  int a = 0, b = 0, c = 0;
+  for (int round = 0; round < 1000; ++round) {
+    const std::string text = words().decode(mixture.next(2, 1).tokens);
+    a += text.find('a') != text.npos;
+    b += text.find('b') != text.npos;
+    c += text.find('c') != text.npos;
+  }
+  CHECK(a + c == 1000);
+  CHECK(b == 0);
+  CHECK(a > 700);
+  CHECK(a < 800);
+}
+
+TEST_CASE("a description that is wrong is refused by the name of its field") {
+  const test::TemporaryFolder folder;
+  const std::string a = write(folder, "a", "Text.");
+  std::string deep = R"({"type": "recall"})";
+  for (int i = 0; i < 12; ++i) deep = R"({"type": "mixture", "sources": [{"source": )" + deep + "}]}";
+  const std::pair<std::string, const char *> wrong[] = {
+      {"", "the description of a source is not JSON"},
+      {"3", "source is not a JSON object"},
+      {"{}", "source has no type: recall, passkey, text, jsonl or mixture"},
+      {R"({"type": "dance"})", "source.type is \"dance\""},
+      {R"({"type": 3})", "source.type is 3, but must be a text"},
+      {R"({"type": "recall", "keys": 3})", "which is none of: type, seed, names"},
+      {R"({"type": "recall", "seed": -1})", "source.seed is -1"},
+      {R"({"type": "recall", "seed": 1.5})", "source.seed is 1.5"},
+      {R"({"type": "recall", "names": "pass"})", "source.names is \"pass\", but must be a list of texts"},
+      {R"({"type": "recall", "names": [3]})", "source.names is [3]"},
+      {R"({"type": "recall", "density": [3]})", "source.density is [3]"},
+      {R"({"type": "recall", "density": [9, 3]})", "source.density is [9,3]"},
+      {R"({"type": "recall", "other_share": 2})", "source.other_share is 2, but must be a number from 0 to 1"},
+      {R"({"type": "recall", "fold": 0})", "source.fold is 0"},
+      {R"({"type": "passkey", "keys": 0})", "source.keys is 0"},
+      {R"({"type": "text"})", "source.files must be a list"},
+      {R"({"type": "text", "files": []})", "source.files must be a list"},
+      {R"({"type": "text", "files": ["x"], "order": "random"})", "source.order is \"random\", but must be stream or excerpts"},
+      {R"({"type": "text", "files": ["x"], "field": "y"})", "field"},
+      {R"({"type": "jsonl", "files": ["x"], "weight": -1})", "source.weight is -1"},
+      {R"({"type": "mixture", "sources": []})", "source.sources must be a list"},
+      {R"({"type": "mixture", "sources": [{"ratio": 1}]})", "source.sources[0].source is missing"},
+      {R"({"type": "mixture", "sources": [{"ratio": -1, "source": {"type": "recall"}}]})", "source.sources[0].ratio is -1"},
+      {R"({"type": "mixture", "sources": [{"ratio": 0, "source": {"type": "recall"}}]})", "whose ratio is not 0"},
+      {R"({"type": "mixture", "sources": [{"source": {"type": "recall"}}, {"source": {"type": "x"}}]})", "source.sources[1].source.type is \"x\""},
+      {deep, "too deep"},
+  };
+  for (const auto &[text, says] : wrong) {
+    const std::string error = error_of([&, &description = text] { make_source(description, words(), nullptr); });
+    CAPTURE(text.substr(0, 100));
+    CHECK_MESSAGE(error.find(says) != std::string::npos, error);
+  }
+  CHECK(make_source(nlohmann::json{{"type", "text"}, {"files", {a}}}.dump(), words(), nullptr)->next(2, 2).tokens.size() == 4);
+}
+
+TEST_CASE("the recipe that ships makes sequences, from books that are not held out") {
+  const nlohmann::json recipe = nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/recall.json"));
+  nlohmann::json source = recipe["source"];
+  for (nlohmann::json &path : source["prose"]) {
+    CHECK(path.get<std::string>().find("lord_jim") == std::string::npos);
+    CHECK(path.get<std::string>().find("pride_and_prejudice") == std::string::npos);
+    path = INFINI_SOURCE_DIR "/" + path.get<std::string>();
+  }
+  const auto curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
+  const auto made = make_source(source.dump(), words(), curriculum);
+  const Sequence s = made->next(curriculum->segment(), curriculum->segments());
+  CHECK(s.tokens.size() == 128);
+  CHECK(std::any_of(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark == 1; }));
+}

@@ -1,0 +1,358 @@
+// Tasks that need a memory: what a sequence says is true, and is worth what it should be.
+#include "train/tasks.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "temporary_folder.h"
+#include "training.h"
+
+using namespace infini;
+using test::error_of, test::stories, test::words;
+
+namespace {
+
+TaskSource source(TaskSettings settings = {}, std::shared_ptr<const Curriculum> curriculum = nullptr) {
+  return TaskSource(words(), settings, std::move(curriculum));
+}
+
+TaskSettings dense() {
+  TaskSettings settings;
+  settings.difficulty.density_least = 12;
+  settings.difficulty.density_greatest = 24;
+  return settings;
+}
+
+void check_same(const Sequence &a, const Sequence &b) {
+  CHECK(a.tokens == b.tokens);
+  CHECK(a.weight == b.weight);
+  CHECK(a.answer == b.answer);
+  CHECK(a.source == b.source);
+  CHECK(a.fold == b.fold);
+  CHECK(a.document == b.document);
+}
+
+std::string text_of(const Sequence &sequence) { return words().decode(sequence.tokens); }
+
+}  // namespace
+
+TEST_CASE("the same seed and the same calls make the same sequences") {
+  TaskSettings settings = dense();
+  settings.prose = {test::novel_path};
+  settings.difficulty.fold = 3;
+  TaskSource a = source(settings), b = source(settings);
+  for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(32, 4)})
+    check_same(a.next(segment, segments), b.next(segment, segments));
+  settings.seed = 2;
+  TaskSource other = source(settings);
+  CHECK(other.next(64, 16).tokens != b.next(64, 16).tokens);
+}
+
+TEST_CASE("a saved place comes back") {
+  TaskSource a = source(dense());
+  a.next(64, 16);
+  const std::string state = a.save();
+  const Sequence expected = a.next(64, 16);
+  TaskSource b = source(dense());
+  b.restore(state);
+  check_same(b.next(64, 16), expected);
+}
+
+TEST_CASE("a damaged state is refused and changes nothing") {
+  TaskSource a = source(dense()), b = source(dense());
+  for (const char *state : {"", "{", "[]", "{}", "{\"random\":3}", "{\"random\":[0,0,0,0]}", "{\"random\":[1,2,3]}",
+                            "{\"random\":[1,2,3,-4]}", "{\"random\":[1,2,3,\"4\"]}", "\xff"}) {
+    CAPTURE(state);
+    CHECK(error_of([&] { a.restore(state); }).find("damaged") != std::string::npos);
+  }
+  check_same(a.next(32, 4), b.next(32, 4));
+}
+
+TEST_CASE("answers are true, marked by where they last stood, and weighed by it") {
+  TaskSettings settings = dense();
+  settings.prose = {test::novel_path};
+  settings.across = 5;
+  TaskSource tasks = source(settings);
+  size_t inside = 0, across = 0, others = 0, drawn = 0, questions = 0;
+  for (int round = 0; round < 40; ++round) {
+    const size_t segment = 32;
+    const Sequence s = tasks.next(32, 16);
+    REQUIRE(s.tokens.size() == 512);
+    REQUIRE(s.weight.size() == 512);
+    REQUIRE(s.answer.size() == 512);
+    REQUIRE(s.source.size() == 512);
+    CHECK(s.fold.empty());
+    CHECK(s.document == std::vector<int32_t>{0});
+    for (size_t t = 0; t < s.tokens.size(); ++t) {
+      if (s.source[t] >= 0) {
+        REQUIRE(s.source[t] < static_cast<int32_t>(t));
+        CHECK(s.tokens[static_cast<size_t>(s.source[t])] == s.tokens[t]);
+      }
+      if (s.answer[t] == 0) {
+        ++others;
+        drawn += s.weight[t] != 0;
+        CHECK((s.weight[t] == 0 || s.weight[t] == 0.15f));
+        continue;
+      }
+      REQUIRE(s.source[t] >= 0);
+      const bool other_segment = static_cast<size_t>(s.source[t]) / segment != (t - 1) / segment;
+      CHECK(s.answer[t] == (other_segment ? 1 : 2));
+      CHECK(s.weight[t] == (other_segment ? 5.0f : 1.0f));
+      ++(other_segment ? across : inside);
+    }
+    // The text itself: whoever reads it from the start knows every answer.
+    const std::string text = text_of(s);
+    const std::regex fact("(What is the \\w+ key\\? )?The (\\w+) key is (\\d{5})\\.");
+    std::map<std::string, std::string> told;
+    for (std::sregex_iterator match(text.begin(), text.end(), fact), end; match != end; ++match) {
+      const std::string name = (*match)[2], value = (*match)[3];
+      if ((*match)[1].matched) {
+        ++questions;
+        CHECK(told.at(name) == value);
+      } else {
+        CHECK(told.emplace(name, value).second);  // told once
+      }
+    }
+  }
+  CHECK(questions > 200);
+  CHECK(across > 1000);
+  CHECK(inside > 200);
+  CHECK(drawn > 0.08 * static_cast<double>(others));
+  CHECK(drawn < 0.12 * static_cast<double>(others));
+}
+
+TEST_CASE("questions lie within the distance, and at all scales of it") {
+  TaskSettings settings;
+  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+  TaskSource tasks = source(settings);
+  std::vector<double> distances;
+  for (int round = 0; round < 60; ++round) {
+    const Sequence s = tasks.next(64, 32);
+    for (size_t t = 0; t < s.tokens.size(); ++t)
+      if (s.answer[t] && (t == 0 || !s.answer[t - 1])) {
+        auto origin = static_cast<size_t>(s.source[t]);
+        while (s.source[origin] >= 0) origin = static_cast<size_t>(s.source[origin]);
+        distances.push_back(static_cast<double>(t - origin));
+      }
+  }
+  std::sort(distances.begin(), distances.end());
+  REQUIRE(distances.size() > 300);
+  CHECK(distances.front() > 12);
+  CHECK(distances.back() < 400 + 400);  // facts and questions that were in the way come first
+  const double median = distances[distances.size() / 2];
+  CHECK(median > 60);   // log-uniform from 12 to 400 has 69; the phrases' own length comes on top
+  CHECK(median < 170);
+}
+
+TEST_CASE("density is facts a thousand tokens") {
+  for (const double density : {2.0, 20.0}) {
+    TaskSettings settings;
+    settings.difficulty.density_least = settings.difficulty.density_greatest = density;
+    TaskSource tasks = source(settings);
+    size_t facts = 0;
+    for (int round = 0; round < 50; ++round) {
+      const std::string text = text_of(tasks.next(64, 16));
+      const std::regex fact("key\\? The|The \\w+ key is");
+      for (std::sregex_iterator match(text.begin(), text.end(), fact), end; match != end; ++match) facts += match->str().find('?') == std::string::npos;
+    }
+    const double expected = density * 1.024 * 50;
+    CHECK(static_cast<double>(facts) > 0.8 * expected);
+    CHECK(static_cast<double>(facts) < 1.1 * expected);
+  }
+}
+
+TEST_CASE("filler is prose in the share of sequences that is asked for") {
+  TaskSettings settings;
+  settings.prose = {test::novel_path};
+  settings.prose_share = 0.25;
+  TaskSource tasks = source(settings);
+  int sentences = 0;
+  for (int round = 0; round < 200; ++round) sentences += text_of(tasks.next(64, 4)).find("The grass is green. The sky is") != std::string::npos;
+  CHECK(sentences > 130);
+  CHECK(sentences < 170);
+}
+
+TEST_CASE("virtual length: only segments without facts and questions are folded more than once") {
+  TaskSettings settings;
+  settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .fold = std::log(100)};
+  TaskSource tasks = source(settings);
+  double sum = 0;
+  int long_ones = 0;
+  for (int round = 0; round < 50; ++round) {
+    const Sequence s = tasks.next(64, 16);
+    REQUIRE(s.fold.size() == 16);
+    for (size_t segment = 0; segment < 16; ++segment) {
+      const auto from = s.tokens.begin() + static_cast<std::ptrdiff_t>(64 * segment);
+      const std::string text = words().decode(std::vector<int32_t>(from, from + 64));
+      const bool says = text.find(" key") != std::string::npos || text.find_first_of("0123456789") != std::string::npos;
+      if (says) CHECK(s.fold[segment] == 1.0f);
+      CHECK(s.fold[segment] >= 1.0f);
+      CHECK(s.fold[segment] <= 100.1f);
+      if (s.fold[segment] > 1) sum += std::log(s.fold[segment]), ++long_ones;
+    }
+  }
+  REQUIRE(long_ones > 100);
+  CHECK(std::abs(sum / long_ones - std::log(100) / 2) < 0.3);  // uniform in the logarithm
+}
+
+TEST_CASE("pass key: facts anywhere, one question at the very end") {
+  TaskSettings settings;
+  settings.kind = TaskSettings::Kind::PASSKEY;
+  for (const int64_t keys : {1, 5}) {
+    settings.keys = keys;
+    TaskSource tasks = source(settings);
+    int early = 0, late = 0;
+    for (int round = 0; round < 60; ++round) {
+      const Sequence s = tasks.next(64, 16);
+      const std::string text = text_of(s);
+      std::smatch question;
+      REQUIRE(std::regex_search(text, question, std::regex("What is the (\\w+) key\\? The \\1 key is (\\d{5})\\.$")));
+      if (keys == 1) CHECK(question[1] == "pass");
+      const size_t told = text.find("The " + question[1].str() + " key is " + question[2].str());
+      REQUIRE(told < static_cast<size_t>(question.position()));
+      early += told < text.size() / 3;
+      late += told > text.size() * 2 / 3;
+      CHECK(std::count_if(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark != 0; }) == 5);
+      const std::regex fact("The \\w+ key is \\d{5}");
+      CHECK(std::distance(std::sregex_iterator(text.begin(), text.end(), fact), {}) == keys + 1);
+    }
+    CHECK(early > 8);
+    CHECK(late > 8);
+  }
+}
+
+TEST_CASE("what a tokenizer or a caller cannot give is refused by name") {
+  TaskSettings settings;
+  settings.names = {"river", "perpendicular"};
+  CHECK(error_of([&] { source(settings); }).find("'perpendicular' is not one token") != std::string::npos);
+  settings = {};
+  settings.kind = TaskSettings::Kind::PASSKEY;
+  settings.keys = 1000;
+  CHECK(error_of([&] { source(settings); }).find("1000 keys") != std::string::npos);
+  settings.keys = 5;
+  TaskSource tasks = source(settings);
+  CHECK(error_of([&] { tasks.next(8, 2); }).find("too short") != std::string::npos);
+  CHECK(error_of([&] { tasks.next(0, 2); }).find("no sequence") != std::string::npos);
+  CHECK(error_of([&] { tasks.next(1 << 20, 1 << 20); }).find("no sequence") != std::string::npos);
+
+  // A tokenizer that joins digits.
+  Gguf joined = Gguf::open(test::words_path);
+  GgufArray tokens = std::get<GgufArray>(*joined.find("tokenizer.ggml.tokens")), merges = std::get<GgufArray>(*joined.find("tokenizer.ggml.merges"));
+  tokens.strings.back() = "00";
+  merges.strings.back() = "0 0";
+  joined.set("tokenizer.ggml.tokens", tokens);
+  joined.set("tokenizer.ggml.merges", merges);
+  joined.set("tokenizer.ggml.pre", std::string("gpt-2"));
+  const Tokenizer joining(joined);
+  CHECK(error_of([&] { TaskSource(joining, {}, nullptr); }).find("token of its own") != std::string::npos);
+
+  CHECK(TaskSource(stories(), {}, nullptr).names() < source().names());
+
+  const test::TemporaryFolder folder;
+  settings = {};
+  settings.prose = {folder.file("none.txt")};
+  CHECK(error_of([&] { source(settings); }).find("none.txt") != std::string::npos);
+  std::ofstream(folder.file("bad.txt")) << "good \xff bad";
+  settings.prose = {folder.file("bad.txt")};
+  CHECK(error_of([&] { source(settings); }).find("bad.txt: invalid UTF-8 at byte 5") != std::string::npos);
+  std::ofstream(folder.file("empty.txt"));
+  settings.prose = {folder.file("empty.txt")};
+  CHECK(error_of([&] { source(settings); }).find("no text") != std::string::npos);
+}
+
+TEST_CASE("a curriculum goes on by recall: distance, segments, virtual length") {
+  Curriculum curriculum(Curriculum::Settings{});
+  CHECK(curriculum.segment() == 32);
+  CHECK(curriculum.segments() == 4);
+  CHECK(curriculum.difficulty().distance == 48);
+  CHECK(curriculum.difficulty().density_greatest == 24);
+  for (int step = 0; step < 5000; ++step) curriculum.observe(0.79);
+  CHECK(curriculum.difficulty().distance == 48);  // below the threshold nothing moves
+  CHECK(curriculum.stage() == 0);
+
+  double distance = 48, fold = 0;
+  size_t stage = 0;
+  int steps = 0;
+  for (; !curriculum.complete(); ++steps) {
+    REQUIRE(steps < 5000);
+    const Difficulty before = curriculum.difficulty();
+    curriculum.observe(0.95);
+    const Difficulty now = curriculum.difficulty();
+    const double whole = curriculum.segment() * curriculum.segments();
+    if (curriculum.stage() != stage) {
+      CHECK(before.distance == distance);
+      CHECK(now.fold == 0);
+      stage = curriculum.stage();
+    } else if (now.distance != before.distance) {
+      CHECK(now.distance == doctest::Approx(std::min(before.distance * 1.35, whole)));
+      CHECK(now.fold == 0);
+    } else if (now.fold != before.fold) {
+      CHECK(stage == 2);
+      CHECK(now.distance == whole);
+      CHECK(now.fold == doctest::Approx(std::min(before.fold + 0.5, std::log(3000.0))));
+    }
+    distance = now.distance;
+    fold = now.fold;
+  }
+  CHECK(fold == doctest::Approx(std::log(3000.0)));
+  CHECK(curriculum.segments() == 16);
+  CHECK(curriculum.difficulty().density_least == 0.7);
+  CHECK(steps > 100);  // each step waits for its proof
+}
+
+TEST_CASE("a curriculum is saved and restored, and refuses what it did not save") {
+  Curriculum a(Curriculum::Settings{});
+  for (int step = 0; step < 137; ++step) a.observe(0.9);
+  Curriculum b(Curriculum::Settings{});
+  b.restore(a.save());
+  for (int step = 0; step < 300; ++step) {
+    a.observe(0.9);
+    b.observe(0.9);
+    REQUIRE(a.save() == b.save());
+  }
+  const std::string before = b.save();
+  for (const char *state : {"", "{}", "{\"stage\":3,\"distance\":48,\"fold\":0,\"recall\":0,\"observed\":1}",
+                            "{\"stage\":0,\"distance\":48,\"fold\":99,\"recall\":0,\"observed\":1}",
+                            "{\"stage\":0,\"distance\":48,\"fold\":0,\"recall\":0,\"observed\":1,\"more\":1}"}) {
+    CAPTURE(state);
+    CHECK(error_of([&] { b.restore(state); }) != "");
+    CHECK(b.save() == before);
+  }
+  CHECK(error_of([&] { b.observe(std::nan("")); }) != "");
+  CHECK(error_of([&] { b.observe(1.5); }) != "");
+}
+
+TEST_CASE("a curriculum is described in JSON") {
+  const auto parse = [](const char *text) { return Curriculum::parse(nlohmann::json::parse(text), "curriculum"); };
+  const Curriculum given = parse(R"({"distance": 20, "stages": [{"segment": 16, "segments": 8, "density": [3, 4]}]})");
+  CHECK(given.segment() == 16);
+  CHECK(given.segments() == 8);
+  CHECK(given.difficulty().distance == 20);
+  CHECK(given.difficulty().density_least == 3);
+  CHECK(parse("{}").save() == Curriculum(Curriculum::Settings{}).save());
+  const std::pair<const char *, const char *> wrong[] = {
+      {"[]", "curriculum is not a JSON object"},
+      {R"({"treshold": 0.5})", "'\"treshold\"', which is none of: threshold"},
+      {R"({"threshold": 2})", "curriculum.threshold is 2, but must be a number from 0 to 1"},
+      {R"({"stages": []})", "curriculum.stages is []"},
+      {R"({"stages": [{"segment": 0}]})", "curriculum.stages[0].segment is 0"},
+      {R"({"stages": [{}, {"density": [4, 3]}]})", "curriculum.stages[1].density is [4,3]"},
+      {R"({"stages": [{"density": [4, "x"]}]})", "curriculum.stages[0].density"},
+  };
+  for (const auto &[text, says] : wrong) {
+    CAPTURE(text);
+    CHECK_MESSAGE(error_of([&] { parse(text); }).find(says) != std::string::npos, error_of([&] { parse(text); }));
+  }
+}
+
+TEST_CASE("tasks are as hard as the curriculum says") {
+  const auto curriculum = std::make_shared<Curriculum>(Curriculum::Settings{.stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .fold = 10, .fold_step = 5});
+  TaskSource tasks = source({}, curriculum);
+  CHECK(tasks.next(curriculum->segment(), curriculum->segments()).fold.empty());
+  while (!curriculum->complete()) curriculum->observe(1);
+  const Sequence s = tasks.next(curriculum->segment(), curriculum->segments());
+  CHECK(s.tokens.size() == 256);
+  CHECK(s.fold.size() == 8);
+}
