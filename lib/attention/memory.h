@@ -1,6 +1,7 @@
 // The compressive memory of one KV head: a matrix and a normaliser, in f32 under every compute type.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/buffer.h"
@@ -31,9 +32,14 @@ class Memory {
   int value_size() const { return value_size_; }
   int64_t value_stride() const { return round_up(value_size_, kPanel); }  // floats of a row of values
   float matrix(int64_t i, int64_t j) const { return matrix_[index(i, j)]; }
-  void set_matrix(int64_t i, int64_t j, float value) { matrix_[index(i, j)] = value; }
   float normaliser(int64_t i) const { return normaliser_[i]; }
-  void set_normaliser(int64_t i, float value) { normaliser_[i] = value; }
+  // M row by row, then z, in stretches: f(floats, count). This is also how a snapshot holds a memory.
+  template <class Visit>
+  void visit(const Visit &f);
+  template <class Visit>
+  void visit(const Visit &f) const {
+    const_cast<Memory *>(this)->visit([&](float *values, int64_t count) { f(static_cast<const float *>(values), count); });
+  }
   int64_t bytes() const { return static_cast<int64_t>(matrix_.bytes() + normaliser_.bytes()); }
 
  private:
@@ -44,5 +50,17 @@ class Memory {
   Buffer<float> normaliser_;   // z [key_size]
   Buffer<float> matrix_sum_, normaliser_sum_;  // of the segment that is being added: sums of equals keep their bits
 };
+
+template <class Visit>
+void Memory::visit(const Visit &f) {
+  if (!*this) return;
+  if (value_size_ == kPanel) {  // its rows stand one behind the other
+    f(matrix_.data(), key_size_ * kPanel);
+  } else {
+    for (int64_t i = 0; i < key_size_; ++i)
+      for (int64_t j = 0; j < value_size_; j += kPanel) f(&matrix_[index(i, j)], std::min<int64_t>(kPanel, value_size_ - j));
+  }
+  f(normaliser_.data(), key_size_);
+}
 
 }  // namespace infini
