@@ -217,6 +217,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   auto fresh = std::make_unique<Impl>(*model_, impl_->given);
   State &state = fresh->state;
   if (!whole) {
+    fresh->apply(*model_, impl_->options);  // a memory brings none: those of an earlier snapshot stay
     read_memory_alone(file, header, state);
     fresh->history.begin = state.view.position;
     fresh->generation.random = impl_->generation.random;
