@@ -419,7 +419,8 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
 /* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
    "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position", "memory_tokens", ...},
    "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
-   "options", "generation", "checkpoints". verify 1: every section's checksum is compared too. Any thread.
+   "options", "generation", "checkpoints". verify 1: every section's checksum is compared too, and given is
+   "content_checksum", of the section before compression. Any thread.
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer, size_t capacity,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, by apt, those of the named kinds of packages that are missing: `packages.sh build [test] [fuzz]`.
+# Installs, by apt, those of the named kinds of packages that are missing: `packages.sh build [test] [shelf] [fuzz]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -7,6 +7,7 @@ set -euo pipefail
 declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev"
   [test]="doctest-dev librapidcheck-dev python3"
+  [shelf]="libsqlite3-dev"
   [fuzz]="clang"
 )
 

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-labels='^ci$' packages=(build test)
+labels='^ci$' packages=(build test shelf)
 case ${1:-} in
   '') ;;
   long) labels='^(ci|long)$' packages+=(fuzz) ;;

@@ -1,6 +1,7 @@
 // The compressive memory of one KV head: a matrix and a normaliser, in f32 under every compute type.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/buffer.h"
@@ -34,26 +35,17 @@ class Memory {
   int64_t value_stride() const { return round_up(value_size_, kPanel); }  // floats of a row of values
   float matrix(int64_t i, int64_t j) const { return matrix_[index(i, j)]; }
   float normaliser(int64_t i) const { return normaliser_[i]; }
+  // M row by row, then z, then what rounding left of each, in stretches: f(floats, count), while no segment is being
+  // added. This is also how a snapshot holds a memory.
+  template <class Visit>
+  void visit(const Visit &f);
+  template <class Visit>
+  void visit(const Visit &f) const {
+    const_cast<Memory *>(this)->visit([&](float *values, int64_t count) { f(static_cast<const float *>(values), count); });
+  }
   int64_t bytes() const { return 2 * static_cast<int64_t>(matrix_.bytes() + normaliser_.bytes()); }
 
-  // Calls f(number) for M [key_size][value_size] and z [key_size], then for what rounding left of each, while no segment
-  // is being added. f may change the numbers of a memory that is not const.
-  template <class Function>
-  void visit(const Function &f) { visit(*this, f); }
-  template <class Function>
-  void visit(const Function &f) const { visit(*this, f); }
-
  private:
-  template <class Self, class Function>
-  static void visit(Self &self, const Function &f) {
-    const auto visit_sums = [&](auto &matrix, auto &normaliser) {
-      for (int64_t i = 0; i < self.key_size_; ++i)
-        for (int64_t j = 0; j < self.value_size_; ++j) f(matrix[self.index(i, j)]);
-      for (int64_t i = 0; i < self.key_size_; ++i) f(normaliser[i]);
-    };
-    visit_sums(self.matrix_, self.normaliser_);
-    visit_sums(self.matrix_rest_, self.normaliser_rest_);
-  }
   int64_t index(int64_t i, int64_t j) const { return (j / kPanel * key_size_ + i) * kPanel + j % kPanel; }
 
   int key_size_ = 0, value_size_ = 0;
@@ -61,5 +53,21 @@ class Memory {
   Buffer<float> normaliser_;   // z [key_size]
   Buffer<float> matrix_rest_, normaliser_rest_;  // what rounding left of the sums, and the segment that is being added
 };
+
+template <class Visit>
+void Memory::visit(const Visit &f) {
+  if (!*this) return;
+  const auto visit_sums = [&](Buffer<float> &matrix, Buffer<float> &normaliser) {
+    if (value_size_ == kPanel) {  // its rows stand one behind the other
+      f(matrix.data(), key_size_ * kPanel);
+    } else {
+      for (int64_t i = 0; i < key_size_; ++i)
+        for (int64_t j = 0; j < value_size_; j += kPanel) f(&matrix[index(i, j)], std::min<int64_t>(kPanel, value_size_ - j));
+    }
+    f(normaliser.data(), key_size_);
+  };
+  visit_sums(matrix_, normaliser_);
+  visit_sums(matrix_rest_, normaliser_rest_);
+}
 
 }  // namespace infini

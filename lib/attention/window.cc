@@ -51,9 +51,9 @@ Window Window::copy(const View &view) const {
   for (const Head &head : heads_) keeps_keys.push_back(head.raw.size() > 0);
   Window twin(shape_, keeps_keys);
   std::vector<char *> to;
-  twin.visit(view, [&](char *data, int64_t) { to.push_back(data); });
+  twin.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
   size_t next = 0;
-  visit(view, [&](const char *data, int64_t bytes) {
+  visit(view, [&](const char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memcpy(to[next], data, static_cast<size_t>(bytes));
     ++next;
   });
@@ -61,7 +61,7 @@ Window Window::copy(const View &view) const {
 }
 
 void Window::clear(const View &view) {
-  visit(view, [](char *data, int64_t bytes) {
+  visit(view, [](char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memset(data, 0, static_cast<size_t>(bytes));
   });
 }
@@ -97,32 +97,25 @@ void Window::convert_from(const Window &other, const View &view) {
   }
 }
 
-bool Window::is_finite() const {
+bool Window::is_finite(const View &view) const {
   // A number is not finite where all bits of its exponent are set: the same bits of the upper half in both types.
-  const auto exponents_full = [](const auto *numbers, int64_t count, auto mask) {
+  const auto exponent_full = [](const char *data, int64_t bytes, auto mask) {
+    const auto *numbers = reinterpret_cast<const decltype(mask) *>(data);
     decltype(mask) any = 0;
-    for (int64_t i = 0; i < count; ++i) any |= static_cast<decltype(mask)>((numbers[i] & mask) == mask);
+    for (int64_t i = 0; i < bytes / static_cast<int64_t>(sizeof mask); ++i)
+      any |= static_cast<decltype(mask)>((numbers[i] & mask) == mask);
     return any != 0;
   };
   bool finite = true;
-  for (const Head &head : heads_) {
-    const auto check = [&](const Buffer<char> &buffer) {
-      const auto bytes = static_cast<int64_t>(buffer.bytes());
-      finite &= shape_.type == NumberType::F32 ? !exponents_full(reinterpret_cast<const uint32_t *>(buffer.data()), bytes / 4, uint32_t{0x7f800000})
-                                               : !exponents_full(reinterpret_cast<const uint16_t *>(buffer.data()), bytes / 2, uint16_t{0x7f80});
-    };
-    check(head.keys);
-    check(head.values);
-    check(head.raw);
-    finite &= !exponents_full(reinterpret_cast<const uint32_t *>(head.sink_keys.data()), head.sink_keys.size(), uint32_t{0x7f800000});
-    finite &= !exponents_full(reinterpret_cast<const uint32_t *>(head.sink_values.data()), head.sink_values.size(), uint32_t{0x7f800000});
-  }
+  visit(view, [&](const char *data, int64_t bytes, NumberType type) {
+    finite &= type == NumberType::F32 ? !exponent_full(data, bytes, uint32_t{0x7f800000}) : !exponent_full(data, bytes, uint16_t{0x7f80});
+  });
   return finite;
 }
 
 int64_t Window::bytes_in_use(const View &view) const {
   int64_t total = 0;
-  visit(view, [&](const char *, int64_t bytes) { total += bytes; });
+  visit(view, [&](const char *, int64_t bytes, NumberType) { total += bytes; });
   return total;
 }
 

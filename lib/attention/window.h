@@ -63,19 +63,21 @@ class Window {
 
   // Takes over what `view` uses of a window of the other number type.
   void convert_from(const Window &other, const View &view);
-  bool is_finite() const;
+  bool is_finite(const View &view) const;  // all that `view` uses
 
   int64_t capacity() const { return capacity_; }
   int64_t bytes_in_use(const View &view) const;
 
-  // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes). Per KV head: keys in panels of 64
-  // tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation, and the sinks' keys
-  // before rotation and values in f32. This is also how a snapshot holds a window.
+  // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes, type of its numbers). Per KV head: keys
+  // in panels of 64 tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation,
+  // and the sinks' keys before rotation and values in f32. This is also how a snapshot holds a window.
   template <class Visit>
   void visit(const View &view, const Visit &f);
   template <class Visit>
   void visit(const View &view, const Visit &f) const {
-    const_cast<Window *>(this)->visit(view, [&](char *data, int64_t bytes) { f(static_cast<const char *>(data), bytes); });
+    const_cast<Window *>(this)->visit(view, [&](char *data, int64_t bytes, NumberType type) {
+      f(static_cast<const char *>(data), bytes, type);
+    });
   }
 
  private:
@@ -98,12 +100,12 @@ void Window::visit(const View &view, const Visit &f) {
   const int64_t bytes = bytes_of(shape_.type), tokens = round_up(view.keys(), kPanel);
   const int64_t sinks = std::min<int64_t>(shape_.sinks, view.position - view.origin);
   for (Head &head : heads_) {
-    f(head.keys.data(), tokens * key_padded_ * bytes);
+    f(head.keys.data(), tokens * key_padded_ * bytes, shape_.type);
     for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel)
-      f(head.values.data() + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes);
-    if (head.raw.size()) f(head.raw.data(), view.open() * shape_.key_size * bytes);
-    f(reinterpret_cast<char *>(head.sink_keys.data()), sinks * shape_.key_size * 4);
-    f(reinterpret_cast<char *>(head.sink_values.data()), sinks * shape_.value_size * 4);
+      f(head.values.data() + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes, shape_.type);
+    if (head.raw.size()) f(head.raw.data(), view.open() * shape_.key_size * bytes, shape_.type);
+    f(reinterpret_cast<char *>(head.sink_keys.data()), sinks * shape_.key_size * 4, NumberType::F32);
+    f(reinterpret_cast<char *>(head.sink_values.data()), sinks * shape_.value_size * 4, NumberType::F32);
   }
 }
 

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <new>
 #include <utility>
 
@@ -30,19 +29,22 @@ class Buffer {
       madvise(map, bytes(), MADV_HUGEPAGE);
       data_ = static_cast<T *>(map);
     } else {
-      data_ = static_cast<T *>(std::aligned_alloc(64, static_cast<size_t>(round_up(static_cast<int64_t>(bytes()), 64))));
-      if (!data_) throw std::bad_alloc();
-      std::memset(static_cast<void *>(data_), 0, bytes());
+      // calloc knows which pages come from the system, and leaves those alone.
+      memory_ = std::calloc(1, bytes() + kAlignment);
+      if (!memory_) throw std::bad_alloc();
+      data_ = reinterpret_cast<T *>(round_up(reinterpret_cast<intptr_t>(memory_), kAlignment));
     }
   }
   ~Buffer() {
     if (!data_) return;
     if (bytes() >= kMapped) munmap(data_, bytes());
-    else std::free(data_);
+    else std::free(memory_);
   }
-  Buffer(Buffer &&other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer(Buffer &&other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer &operator=(Buffer &&other) noexcept {
     std::swap(data_, other.data_);
+    std::swap(memory_, other.memory_);
     std::swap(size_, other.size_);
     return *this;
   }
@@ -60,8 +62,9 @@ class Buffer {
   }
 
  private:
-  static constexpr size_t kMapped = size_t{1} << 20;
+  static constexpr size_t kMapped = size_t{1} << 20, kAlignment = 64;
   T *data_ = nullptr;
+  void *memory_ = nullptr;  // that `data_` lies in, unless it was mapped
   int64_t size_ = 0;
 };
 

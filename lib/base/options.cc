@@ -16,11 +16,10 @@ OptionValue real(double value) { return value; }
 OptionValue text(const char *value) { return std::string(value); }
 
 const OptionSpec &spec_of(const std::string &name) {
-  std::string names;
-  for (const OptionSpec &spec : option_table()) {
+  for (const OptionSpec &spec : option_table())
     if (name == spec.name) return spec;
-    names += cat(names.empty() ? "" : ", ", spec.name);
-  }
+  std::string names;
+  for (const OptionSpec &spec : option_table()) names += cat(names.empty() ? "" : ", ", spec.name);
   fail(Status::UNKNOWN_OPTION, "no option is named '", name, "'; the options are: ", names);
 }
 

@@ -19,6 +19,7 @@ constexpr uint32_t kByteOrder = 0x01020304;
 constexpr size_t kFixed = 64, kName = 24, kEntry = 64;
 constexpr uint32_t kPlain = 0, kZstd = 1;
 constexpr uint64_t kLargestHeader = 1u << 26;
+constexpr size_t kPiece = 64 << 10;
 
 template <class Number>
 void put(std::vector<std::byte> &bytes, size_t at, Number value) {
@@ -65,6 +66,40 @@ std::vector<std::byte> compress(const SnapshotSection &section, int level) {
   out.resize(to.pos);
   return out;
 }
+
+// A Zstandard frame, decompressed piece by piece.
+class Inflater {
+ public:
+  Inflater(std::span<const std::byte> frame, const std::string &section, const std::string &file)
+      : context_(ZSTD_createDCtx()), in_{frame.data(), frame.size(), 0}, section_(section), file_(file) {
+    if (!context_) throw std::bad_alloc();
+  }
+  // Decompresses exactly as many bytes as `part` holds.
+  void fill(std::span<std::byte> part) {
+    for (ZSTD_outBuffer out{part.data(), part.size(), 0}; out.pos < out.size;)
+      if (!step(out)) fail(Status::FORMAT, file_, ": section '", section_, "' decompresses to less than it should");
+  }
+  // The frame's end may still be unread; it must bring no more bytes.
+  void finish() {
+    std::byte none;
+    ZSTD_outBuffer out{&none, 0, 0};
+    while (hint_ != 0 && step(out)) {}
+    if (hint_ != 0 || in_.pos != in_.size) fail(Status::FORMAT, file_, ": section '", section_, "' decompresses to more than it should");
+  }
+
+ private:
+  // False: nothing moved.
+  bool step(ZSTD_outBuffer &out) {
+    const size_t before = out.pos + in_.pos;
+    hint_ = ZSTD_decompressStream(context_.get(), &out, &in_);
+    check_zstd(hint_, "decompression", section_);
+    return out.pos + in_.pos != before;
+  }
+  std::unique_ptr<ZSTD_DCtx, FreeContext> context_;
+  ZSTD_inBuffer in_;
+  size_t hint_ = 1;
+  const std::string &section_, &file_;
+};
 
 uint64_t checksum_of(const SnapshotSection &section) {
   StreamChecksum sum;
@@ -158,47 +193,51 @@ const SnapshotView::Entry &SnapshotView::entry(const std::string &section) const
   fail(Status::FORMAT, name_, ": section '", section, "' is missing");
 }
 
-void SnapshotView::verify(const Entry &entry) const {
-  if (checksum(bytes_.data() + entry.offset, entry.stored_size) != entry.checksum)
-    fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
+void SnapshotView::check_sum(const Entry &entry, uint64_t sum) const {
+  if (sum != entry.checksum) fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
 }
 
-void SnapshotView::read(const std::string &section, std::span<const std::span<std::byte>> parts) const {
+uint64_t SnapshotView::verify(const Entry &entry) const {
+  const uint64_t stored = checksum(bytes_.data() + entry.offset, entry.stored_size);
+  check_sum(entry, stored);
+  if (entry.encoding == kPlain) return stored;
+  Inflater inflater(bytes_.subspan(entry.offset, entry.stored_size), entry.name, name_);
+  StreamChecksum contents;
+  std::vector<std::byte> piece(kPiece);
+  for (uint64_t left = entry.size; left > 0;) {
+    const auto part = std::span(piece).first(std::min<uint64_t>(left, kPiece));
+    inflater.fill(part);
+    contents.add(part.data(), part.size());
+    left -= part.size();
+  }
+  inflater.finish();
+  return contents.value();
+}
+
+void SnapshotView::read(const std::string &section, const std::vector<std::span<std::byte>> &parts) const {
   const Entry &entry = this->entry(section);
   uint64_t expected = 0;
   for (const auto part : parts) expected += part.size();
   if (entry.size != expected) fail(Status::FORMAT, name_, ": section '", section, "' holds ", entry.size, " bytes, but the session needs ", expected);
-  verify(entry);
-  const std::byte *from = bytes_.data() + entry.offset;
-  if (entry.encoding == kPlain) {
-    for (const auto part : parts) {
-      if (!part.empty()) std::memcpy(part.data(), from, part.size());
-      from += part.size();
-    }
-    return;
+  const std::span<const std::byte> stored = bytes_.subspan(entry.offset, entry.stored_size);
+  if (entry.encoding == kZstd) {
+    check_sum(entry, checksum(stored.data(), stored.size()));
+    Inflater inflater(stored, section, name_);
+    for (const auto part : parts) inflater.fill(part);
+    return inflater.finish();
   }
-  const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
-  if (!context) throw std::bad_alloc();
-  ZSTD_inBuffer in{from, entry.stored_size, 0};
-  size_t hint = 1;
+  // Copied and summed in one pass, while a piece is in the processor's cache.
+  StreamChecksum sum;
+  const std::byte *from = stored.data();
   for (const auto part : parts) {
-    ZSTD_outBuffer out{part.data(), part.size(), 0};
-    while (out.pos < out.size) {
-      const size_t before = out.pos + in.pos;
-      hint = ZSTD_decompressStream(context.get(), &out, &in);
-      check_zstd(hint, "decompression", section);
-      if (out.pos + in.pos == before) fail(Status::FORMAT, name_, ": section '", section, "' decompresses to less than it should");
+    for (size_t at = 0; at < part.size(); at += kPiece) {
+      const size_t count = std::min(kPiece, part.size() - at);
+      std::memcpy(part.data() + at, from, count);
+      sum.add(part.data() + at, count);
+      from += count;
     }
   }
-  // The frame's end may still be unread; it must bring no more bytes.
-  std::byte none;
-  for (ZSTD_outBuffer out{&none, 0, 0}; hint != 0;) {
-    const size_t before = in.pos;
-    hint = ZSTD_decompressStream(context.get(), &out, &in);
-    check_zstd(hint, "decompression", section);
-    if (in.pos == before) break;
-  }
-  if (hint != 0 || in.pos != in.size) fail(Status::FORMAT, name_, ": section '", section, "' decompresses to more than it should");
+  check_sum(entry, sum.value());
 }
 
 }  // namespace infini

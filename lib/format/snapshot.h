@@ -61,13 +61,16 @@ class SnapshotView {
   const std::vector<Entry> &entries() const { return entries_; }
   size_t size() const { return bytes_.size(); }
   const std::string &name() const { return name_; }
-  // CHECKSUM if the section's bytes were changed; FORMAT if there is none of that name.
-  void verify(const Entry &entry) const;
-  // The section's bytes, verified and decompressed. FORMAT unless there are exactly `expected` of them.
-  void read(const std::string &section, std::span<const std::span<std::byte>> parts) const;
+  // CHECKSUM if the section's bytes were changed, FORMAT if they do not decompress. Returns the checksum of its
+  // contents: what two snapshots share that were compressed differently.
+  uint64_t verify(const Entry &entry) const;
+  // The section's bytes, verified and decompressed; when it throws, the parts hold anything. FORMAT if there is no such
+  // section, or unless it fills the parts exactly.
+  void read(const std::string &section, const std::vector<std::span<std::byte>> &parts) const;
   const Entry &entry(const std::string &section) const;
 
  private:
+  void check_sum(const Entry &entry, uint64_t sum) const;
   std::span<const std::byte> bytes_;
   std::string name_, json_;
   uint32_t version_ = 0;

@@ -13,17 +13,11 @@
 #include <map>
 #include <set>
 
+#include "bench.h"
 #include "ceiling.h"
-#include "common.h"
 
 namespace cli {
 namespace {
-
-struct BenchArguments : ModelArguments {
-  std::string depths = "0";
-  int64_t runs = 5, generated = 32, block = 0;
-  int threads = 0;
-};
 
 // The numbers of the model that its ceilings depend on.
 struct Shape {
@@ -58,19 +52,6 @@ struct Shape {
     const int64_t weights = layers * layer_weights() + width * vocabulary;
     return static_cast<double>(weights * number_bytes() + memory_heads * key * (value + 1) * 4) +
            seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
-  }
-};
-
-// Runs of one measure.
-struct Runs {
-  std::vector<double> values;
-
-  double least() const { return *std::min_element(values.begin(), values.end()); }
-  double greatest() const { return *std::max_element(values.begin(), values.end()); }
-  double median() const {
-    std::vector<double> sorted = values;
-    std::sort(sorted.begin(), sorted.end());
-    return (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
   }
 };
 
@@ -137,16 +118,6 @@ int physical_cores() {
   return std::max(1, static_cast<int>(cores.size()));
 }
 
-void feed(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress) {
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  uint32_t random = 1;
-  for (int32_t &token : tokens) {
-    random = random * 1664525u + 1013904223u;
-    token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
-  }
-  check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
-}
-
 void check_finite(infini_session *session, int64_t vocabulary) {
   std::vector<float> logits(static_cast<size_t>(vocabulary));
   check(infini_session_logits(session, logits.data(), logits.size()));
@@ -165,12 +136,12 @@ Json measure(const BenchArguments &arguments, const infini_session *at_depth, co
   for (int64_t run = 0; run < arguments.runs; ++run) {
     const Session reader = make<Session>(infini_session_fork, at_depth);
     Stopwatch watch;
-    feed(reader.get(), count, shape.vocabulary, progress);
+    feed_random(reader.get(), count, shape.vocabulary, progress);
     feeds.values.push_back(static_cast<double>(count) / watch.seconds());
     products.run();
 
     const Session writer = make<Session>(infini_session_fork, at_depth);
-    feed(writer.get(), 1, shape.vocabulary, progress);
+    feed_random(writer.get(), 1, shape.vocabulary, progress);
     watch = Stopwatch();
     for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr));
     generates.values.push_back(static_cast<double>(arguments.generated) / watch.seconds());
@@ -224,6 +195,7 @@ void bench(BenchArguments arguments, bool memory_given) {
   std::vector<int64_t> depths = parse_numbers(arguments.depths, "--depth");
   std::sort(depths.begin(), depths.end());
   if (depths.empty() || depths.front() < 0) throw std::runtime_error("--depth takes numbers of tokens: 0,4096");
+  if (arguments.snapshot) return bench_snapshot(arguments, options, depths);
   const std::string asked = all_of(infini_options_get_string, options.get(), "compute");
 
   Json results = Json::array();
@@ -243,7 +215,7 @@ void bench(BenchArguments arguments, bool memory_given) {
     Progress progress(compute);
     int64_t at = 0;
     for (const int64_t depth : depths) {
-      feed(session.get(), depth - at, shape.vocabulary, progress);
+      feed_random(session.get(), depth - at, shape.vocabulary, progress);
       at = depth;
       const Json row = measure(arguments, session.get(), shape, depth, progress);
       progress.clear();
@@ -256,27 +228,47 @@ void bench(BenchArguments arguments, bool memory_given) {
 
 }  // namespace
 
+void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  uint32_t random = 1;
+  for (int32_t &token : tokens) {
+    random = random * 1664525u + 1013904223u;
+    token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
+  }
+  check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
+}
+
 void add_bench(CLI::App &app) {
   const auto arguments = std::make_shared<BenchArguments>();
   CLI::App *command = app.add_subcommand("bench", "Measures reading and writing beside what the machine allows");
   arguments->add(*command);
-  command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")->capture_default_str();
+  const CLI::Option *depth =
+      command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")->capture_default_str();
   command->add_option("--runs", arguments->runs, "runs of each measure")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--generate", arguments->generated, "tokens that a run generates")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->add_flag("--snapshot", arguments->snapshot,
+                    "saving and restoring instead, beside a plain write and read of the same bytes");
+  command->add_option("--folder", arguments->folder, "where --snapshot writes its files")->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(
       "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
       "the projections and the window's two products; writing with the bandwidth at which this machine reads as many\n"
       "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
+      "--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and times\n"
+      "at the last one. Its depths are 10000 and 1000000, unless --depth says otherwise.\n"
       "Examples:\n"
       "  infini bench model.gguf\n"
       "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
-      "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n");
-  command->callback([arguments, command] { bench(*arguments, command->get_option("--memory")->count() > 0); });
+      "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n"
+      "  infini bench model.gguf --snapshot --folder /mnt/disk\n");
+  command->callback([arguments, command, depth] {
+    if (arguments->snapshot && depth->count() == 0) arguments->depths = "10000,1000000";
+    bench(*arguments, command->get_option("--memory")->count() > 0);
+  });
 }
 
 }  // namespace cli

@@ -129,6 +129,7 @@ void add_chat(CLI::App &app);
 void add_score(CLI::App &app);
 void add_logits(CLI::App &app);
 void add_feed(CLI::App &app);
+void add_snapshot(CLI::App &app);
 void add_bench(CLI::App &app);
 void add_footprint(CLI::App &app);
 void add_passkey(CLI::App &app);

@@ -1,36 +1,42 @@
 // infini feed: reads a stream of any length, and shows that memory does not grow.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "common.h"
+#include "keeping.h"
 
 namespace cli {
 namespace {
 
 struct FeedArguments : ModelArguments {
   std::string file;
-  int64_t max_tokens = 0, every = 0;
+  int64_t max_tokens = 0, every = 0, skip = 0;
   bool repeat = false;
+  Keeping keeping;
 };
 
 class Reader {
  public:
   Reader(const FeedArguments &arguments, const infini_model *model, infini_session *session)
-      : arguments_(arguments), model_(model), session_(session) {}
+      : arguments_(arguments), model_(model), session_(session), skip_(arguments.skip),
+        starts_(value_of<int64_t>(infini_session_position, session) == arguments.skip) {}
 
   // Tokenizes a piece as infini_session_feed_text does, and feeds it up to each count at which something is due;
   // false: enough was read.
   bool read(std::string_view piece) {
     Stopwatch watch;
     const auto tokens = all_of<std::vector<int32_t>>(infini_model_tokenize, model_, piece.data(), piece.size(), 0,
-                                                     int{tokens_ == 0});
+                                                     int{std::exchange(starts_, false)});
     seconds_ += watch.seconds();
-    for (size_t at = 0; at < tokens.size() && !done();) {
+    const auto skipped = static_cast<size_t>(std::min<int64_t>(skip_, static_cast<int64_t>(tokens.size())));
+    skip_ -= static_cast<int64_t>(skipped);
+    for (size_t at = skipped; at < tokens.size() && !done();) {
       const size_t count = std::min(tokens.size() - at, until_due());
+      const int64_t before = value_of<int64_t>(infini_session_position, session_);
       watch = Stopwatch();
       const infini_status status = infini_session_feed(session_, tokens.data() + at, count, progress_.task());
       seconds_ += watch.seconds();
-      const int64_t fed = value_of<int64_t>(infini_session_position, session_) - tokens_;
+      const int64_t fed = value_of<int64_t>(infini_session_position, session_) - before;
       tokens_ += fed;
       check(status);
       progress_.add_done(fed);
@@ -40,6 +46,7 @@ class Reader {
     return !done();
   }
 
+  int64_t tokens() const { return tokens_; }
   Json summary() const { return row(tokens_, seconds_); }
   const Json &results() const { return results_; }
   void clear_progress() { progress_.clear(); }
@@ -67,6 +74,8 @@ class Reader {
   const FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
+  int64_t skip_;  // tokens of the text that are still to be left out
+  bool starts_;   // the text's beginning is the stream's
   Progress progress_{"reading"};
   int64_t tokens_ = 0, reported_tokens_ = 0;
   double seconds_ = 0, reported_seconds_ = 0;
@@ -91,11 +100,13 @@ void Reader::report() {
   }
 }
 
-void feed(const FeedArguments &arguments) {
+void feed(FeedArguments &arguments) {
   if (arguments.repeat && arguments.max_tokens == 0) throw std::runtime_error("--repeat also needs --max-tokens");
   if (arguments.repeat && arguments.file == "-") throw std::runtime_error("--repeat needs a file, not standard input");
+  arguments.keeping.check_early();
   const Model model = arguments.open();
   const Session session = arguments.start(model.get());
+  arguments.keeping.load(session.get());
   Reader reader(arguments, model.get(), session.get());
   if (!arguments.json) print(format("%13s %12s %12s %12s\n", "tokens", "tokens/s", "resident", "session"));
   bool cancelled = false;
@@ -105,14 +116,19 @@ void feed(const FeedArguments &arguments) {
     cancelled = true;  // what was read was read
   }
   reader.clear_progress();
+  if (!cancelled) arguments.keeping.save(session.get());
   Json summary = reader.summary();
   if (!arguments.json) {
     print_row(summary);
   } else {
     if (arguments.every > 0) summary["results"] = reader.results();
+    summary["position"] = value_of<int64_t>(infini_session_position, session.get());
+    if (!cancelled) arguments.keeping.describe(summary);
     print_json(summary);
   }
-  if (cancelled) throw Cancelled();
+  if (!cancelled) return;
+  const std::string skip = std::to_string(arguments.skip + reader.tokens());
+  arguments.keeping.save_interrupted(session.get(), "; to go on with the same text, load it with --skip " + skip);
 }
 
 }  // namespace
@@ -129,13 +145,18 @@ void add_feed(CLI::App &app) {
       ->add_option("--every", arguments->every,
                    "show a line each so many tokens, with the speed since the last one; 0: only at the end")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--skip", arguments->skip, "leave out the first tokens of the text: those that --load has read")
+      ->check(CLI::NonNegativeNumber);
+  arguments->keeping.add(*command, *arguments);
   arguments->add_session_flags(*command);
   command->footer(
       "Shows the tokens read, tokens a second, memory of the process, and memory of the session. Waiting for\n"
-      "input does not count.\n"
+      "input does not count. With --save, Ctrl-C saves what was read, and says how to go on; an error saves nothing.\n"
       "Examples:\n"
       "  infini feed model.gguf --file novel.txt\n"
       "  infini feed model.gguf --file novel.txt --repeat --max-tokens 1000000 --every 100000\n"
+      "  infini feed model.gguf --file one.txt --save memory.snap --name 'two books'\n"
+      "  infini feed model.gguf --file two.txt --load memory.snap --save memory.snap\n"
       "  tail -f service.log | infini feed model.gguf --file - --every 10000\n");
   command->callback([arguments] { feed(*arguments); });
 }

@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
     cli::add_score(app);
     cli::add_logits(app);
     cli::add_feed(app);
+    cli::add_snapshot(app);
     cli::add_bench(app);
     cli::add_footprint(app);
     cli::add_passkey(app);

@@ -223,9 +223,49 @@ static void check_crowd(void) {
   CHECK(remove(CROWD_FILE) == 0);
 }
 
+/* --- a save that takes long holds up nobody */
+
+enum { PIECES = 20 };
+
+static void *feed_aside(void *argument) {
+  job *work = argument;
+  for (int i = 0; i < PIECES && work->status == INFINI_OK; ++i)
+    work->status = infini_session_feed_text(work->session, "Once upon a time there was", 26, NULL);
+  return NULL;
+}
+
+/* Runs in the middle of the save, which waits here until the other thread has fed: for ever, if that needed a lock. */
+static int feed_meanwhile(void *user_data, const char *stage, int64_t done, int64_t total) {
+  job *work = user_data;
+  pthread_t thread;
+  (void)stage, (void)done, (void)total;
+  if (work->status != INFINI_END) return 0;
+  work->status = INFINI_OK;
+  EXPECT(pthread_create(&thread, NULL, feed_aside, work) == 0 && pthread_join(thread, NULL) == 0);
+  return 0;
+}
+
+static void check_saving_aside(void) {
+  infini_model *model = open_model(STORIES, "f32");
+  infini_session *saved = new_session(model, 10);
+  job work = {new_session(model, 10), NULL, INFINI_END};
+  CHECK_OK(infini_session_feed_text(saved, "Once", 4, NULL));
+  CHECK_OK(infini_task_new(&work.task));
+  CHECK_OK(infini_task_set_progress(work.task, feed_meanwhile, &work));
+  CHECK_OK(infini_session_save(saved, "capi_threads_test.snap", 0, NULL, NULL, work.task));
+  CHECK_OK(work.status);
+  CHECK(position_of(work.session) > PIECES);
+  remove("capi_threads_test.snap");
+  infini_task_free(work.task);
+  infini_session_free(work.session);
+  infini_session_free(saved);
+  infini_model_free(model);
+}
+
 int main(void) {
   check_crowd();
   check_sharing();
   check_cancel();
+  check_saving_aside();
   return check_failures != 0;
 }

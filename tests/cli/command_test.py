@@ -177,7 +177,7 @@ class Bench(Test):
 
 
 class Manners(Test):
-    commands = "info tokenize detokenize generate chat score logits feed bench footprint passkey".split()
+    commands = "info tokenize detokenize generate chat score logits feed snapshot bench footprint passkey".split()
 
     def test_help_teaches(self):
         output, _ = self.run_command("--help")
@@ -215,8 +215,13 @@ class Manners(Test):
 
     def test_every_key_is_in_the_readme(self):
         documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "README.md").read_text(encoding="utf-8")))
-        out = self.folder / "logits.npy"
+        out, saved = self.folder / "logits.npy", self.folder / "saved.snap"
         outputs = [
+            self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 600, "--save", saved, *EXACT),
+            self.json("snapshot", saved),
+            self.json("snapshot", saved, "--diff", saved),
+            self.json("generate", STORIES, "--load", saved, "--max-tokens", 1, "--save", saved, *EXACT),
+            self.json("bench", STORIES, "--snapshot", "--depth", 1, "--runs", 1, "--folder", self.folder, *EXACT),
             self.json("info", STORIES),
             self.json("tokenize", STORIES, "--text", "a"),
             self.json("detokenize", STORIES, 403),

@@ -136,6 +136,19 @@ TEST_CASE("a memory alone is what closing the segment would give, and leaves the
   CHECK(restored.position() == 160);
 }
 
+TEST_CASE("options that a snapshot brought outlast the restore of a memory alone") {
+  const auto model = small_model();
+  Session session(model, kSampling), bare(model, {}), twin(model, kSampling);
+  session.feed(random_tokens(60, 1));
+  const auto whole = session.save(Kind::SESSION, {}), memory = session.save(Kind::MEMORY, {});
+  for (Session *target : {&bare, &twin}) {
+    target->restore(whole);
+    target->restore(memory);
+    target->feed(random_tokens(10, 2));
+  }
+  CHECK(future_of(bare) == future_of(twin));
+}
+
 TEST_CASE("a snapshot restores in another compute type within the rounding bound") {
   const auto tokens = random_tokens(100, 1), more = random_tokens(40, 2);
   std::vector<std::vector<float>> logits;
@@ -233,6 +246,43 @@ TEST_CASE("inspecting needs no model and shows what is in a snapshot") {
   bytes.back() ^= std::byte{1};
   CHECK(status_of([&] { inspect_snapshot(bytes, "x", true); }) == Status::CHECKSUM);
   CHECK(status_of([&] { inspect_snapshot(bytes, "x", false); }) == Status::OK);
+}
+
+TEST_CASE("contents have one checksum, however they were compressed") {
+  const auto model = small_model();
+  Session session(model, {});
+  session.feed(random_tokens(60, 1));
+  const auto plain = nlohmann::json::parse(inspect_snapshot(session.save(Kind::SESSION, {}), "x", true));
+  session.set_options(options_of({{"compress", int64_t{3}}}));
+  auto bytes = session.save(Kind::SESSION, {});
+  const auto packed = nlohmann::json::parse(inspect_snapshot(bytes, "x", true));
+  int compressed = 0;
+  for (size_t i = 0; i < plain["sections"].size(); ++i) {
+    CHECK(plain["sections"][i]["content_checksum"] == plain["sections"][i]["checksum"]);
+    CHECK(packed["sections"][i]["content_checksum"] == plain["sections"][i]["checksum"]);
+    compressed += packed["sections"][i]["encoding"] == "zstd";
+  }
+  REQUIRE(compressed > 0);
+  // A frame that holds less than its section claims.
+  uint64_t size = packed["sections"][0]["size"].get<uint64_t>() + 1;
+  REQUIRE(packed["sections"][0]["encoding"] == "zstd");
+  std::memcpy(bytes.data() + 64 + 40, &size, 8);
+  seal(bytes);
+  CHECK(status_of([&] { inspect_snapshot(bytes, "x", true); }) == Status::FORMAT);
+}
+
+TEST_CASE("JSON that is nested too deeply is refused") {
+  const std::string deep = "{\"a\":" + std::string(200'000, '[') + std::string(200'000, ']') + "}";
+  std::vector<std::byte> bytes;
+  SnapshotImage(deep, {}, 0).write([&](const void *data, size_t size) {
+    const auto *from = static_cast<const std::byte *>(data);
+    bytes.insert(bytes.end(), from, from + size);
+  });
+  std::string message;
+  CHECK(status_of([&] { inspect_snapshot(bytes, "x", false); }, &message) == Status::FORMAT);
+  CHECK(message.find("nested") != std::string::npos);
+  Session session(small_model(), {});
+  CHECK(status_of([&] { session.restore(bytes); }) == Status::FORMAT);
 }
 
 TEST_CASE("the size of a snapshot does not tell its age") {

@@ -1,0 +1,57 @@
+// What saving and restoring share: private to stream/. What a snapshot holds is said in stream/snapshot.cc.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/json.h"
+#include "format/snapshot.h"
+#include "stream/session_impl.h"
+
+namespace infini {
+
+// Options that go with a session; the others belong to the machine or to the caller.
+inline constexpr const char *kSavedOptions[] = {
+    "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+    "penalty_window", "logit_bias", "stop", "ignore_end"};
+
+// By the numbers of StopReason.
+inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
+
+// The header's JSON: an object. FORMAT if it is none.
+nlohmann::json parse_snapshot_header(const SnapshotView &file);
+
+// What must be equal in the session that restores.
+nlohmann::json snapshot_shape(const Model &model, bool with_window);
+
+using SavedBytes = std::vector<std::span<const std::byte>>;
+using RestoredBytes = std::vector<std::span<std::byte>>;
+
+// Bytes to write from where the values may not be changed, bytes to read into elsewhere.
+template <class T>
+auto as_section(T *values, size_t count) {
+  if constexpr (std::is_const_v<T>) return std::as_bytes(std::span(values, count));
+  else return std::as_writable_bytes(std::span(values, count));
+}
+auto as_section(auto &values) { return as_section(values.data(), values.size()); }
+
+// Where M and z, and where the windows stand: what the sections `memory` and `window` are written from and read into.
+template <class Bytes>
+Bytes memory_bytes(auto &layers) {
+  Bytes parts;
+  for (auto &layer : layers)
+    for (auto &memory : layer.memory)
+      memory.visit([&](auto *values, int64_t count) { parts.push_back(as_section(values, static_cast<size_t>(count))); });
+  return parts;
+}
+template <class Bytes>
+Bytes window_bytes(auto &layers, const View &view) {
+  Bytes parts;
+  for (auto &layer : layers)
+    layer.window.visit(view, [&](auto *data, int64_t bytes, NumberType) {
+      parts.push_back(as_section(data, static_cast<size_t>(bytes)));
+    });
+  return parts;
+}
+
+}  // namespace infini

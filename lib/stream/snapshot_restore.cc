@@ -1,0 +1,257 @@
+// Restoring a session from a snapshot, which is read as if an enemy had written it.
+#include <algorithm>
+#include <cmath>
+
+#include "base/file.h"
+#include "format/snapshot.h"
+#include "stream/snapshot_parts.h"
+
+namespace infini {
+namespace {
+
+using nlohmann::json;
+
+// --- the header
+
+// Whether the value can become a T without a number that T cannot hold.
+template <class T>
+bool fits(const json &value) {
+  if constexpr (std::is_same_v<T, uint64_t>) return value.is_number_unsigned();
+  else if constexpr (std::is_same_v<T, int64_t>) return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+  else return true;
+}
+
+// A member of untrusted JSON, in the type that it must have.
+template <class T>
+T member(const json &object, const char *name, const SnapshotView &file) {
+  try {
+    const json &value = object.at(name);
+    if (fits<T>(value)) return value.get<T>();
+  } catch (const json::exception &) {
+  }
+  fail(Status::FORMAT, file.name(), ": the header lacks '", name, "', or it has another type than it should");
+}
+
+// The four numbers of a random generator.
+std::array<uint64_t, 4> random_member(const json &header, const char *name, const SnapshotView &file) {
+  const auto values = member<std::vector<json>>(header, name, file);
+  std::array<uint64_t, 4> state{};
+  if (values.size() != state.size() || !std::all_of(values.begin(), values.end(), fits<uint64_t>))
+    fail(Status::FORMAT, file.name(), ": '", name, "' is no state of a random generator");
+  std::transform(values.begin(), values.end(), state.begin(), [](const json &value) { return value.get<uint64_t>(); });
+  return state;
+}
+
+View read_view(const json &object, const SnapshotView &file, const AttentionShape &shape) {
+  View view;
+  const auto number = [&](const char *name) { return member<int64_t>(object, name, file); };
+  view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
+  view.segment_begin = number("segment_begin"), view.sinks = number("sinks"), view.memory_tokens = number("memory_tokens");
+  const bool ordered = 0 <= view.origin && view.origin <= view.window_begin && view.window_begin <= view.segment_begin &&
+                       view.segment_begin <= view.position && view.position < (int64_t{1} << 60);
+  if (!ordered || view.open() >= shape.segment || view.segment_begin - view.window_begin > shape.carry ||
+      view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 || view.memory_tokens > view.position)
+    fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
+  return view;
+}
+
+void check_model(const json &header, const SnapshotView &file, const Model &model, bool with_window) {
+  const json stored = member<json>(header, "model", file);
+  const auto fingerprint = member<std::string>(stored, "fingerprint", file);
+  if (fingerprint != model.fingerprint())
+    fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '", member<std::string>(stored, "name", file), "' (fingerprint ", fingerprint,
+         "), this session's is '", model.config().name, "' (", model.fingerprint(), ")");
+  const json shape = member<json>(header, "shape", file), expected = snapshot_shape(model, with_window);
+  for (const auto &[name, value] : expected.items())
+    if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
+      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ", text_of(value),
+           "; open the model with the options that it was opened with then");
+}
+
+// The options of the session, completed from the snapshot's.
+Options complete_options(const Options &given, const json &values, const SnapshotView &file) {
+  Options options = given;
+  if (!values.is_object()) fail(Status::FORMAT, file.name(), ": 'options' is no object");
+  for (const char *name : kSavedOptions) {
+    if (given.is_set(name) || !values.contains(name)) continue;
+    const json &value = values[name];
+    if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
+    else if (value.is_number()) options.set(name, value.get<double>());
+    else if (value.is_string()) options.set(name, value.get<std::string>());
+  }
+  return options;
+}
+
+// --- sections
+
+void read_floats(const SnapshotView &file, const std::string &section, const RestoredBytes &parts) {
+  file.read(section, parts);
+  for (const auto part : parts) {
+    const std::span values(reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float));
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!std::isfinite(values[i])) fail(Status::FORMAT, file.name(), ": section '", section, "' holds ", values[i]);
+  }
+}
+
+std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
+  AttentionRules rules = model.weights().attention;
+  rules.shape.type = type;
+  std::vector<LayerState> layers;
+  for (const LayerWeights &layer : model.weights().layers) layers.emplace_back(rules, layer.gate_weight.data());
+  return layers;
+}
+
+// Reads memories, windows (also those of a session that computed in the other number type) and the last output.
+void read_layers(const SnapshotView &file, const std::string &prefix, const Model &model, NumberType stored, const View &view,
+                 std::vector<LayerState> &layers, std::vector<float> &hidden) {
+  read_floats(file, prefix + "memory", memory_bytes<RestoredBytes>(layers));
+  const bool same = stored == model.weights().compute;
+  std::vector<LayerState> other;
+  if (!same) other = empty_layers(model, stored);
+  file.read(prefix + "window", window_bytes<RestoredBytes>(same ? layers : other, view));
+  for (size_t l = 0; l < layers.size(); ++l) {
+    if (!same) layers[l].window.convert_from(other[l].window, view);
+    if (!layers[l].window.is_finite(view)) fail(Status::FORMAT, file.name(), ": section '", prefix, "window' holds numbers that are not finite");
+  }
+  read_floats(file, prefix + "hidden", {as_section(hidden)});
+}
+
+std::vector<int32_t> read_tokens(const SnapshotView &file, const std::string &section, int vocabulary, uint64_t most) {
+  const uint64_t size = file.entry(section).size;
+  if (size % sizeof(int32_t) != 0 || size / sizeof(int32_t) > most)
+    fail(Status::FORMAT, file.name(), ": section '", section, "' holds ", size, " bytes");
+  std::vector<int32_t> tokens(size / sizeof(int32_t));
+  file.read(section, {as_section(tokens)});
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= vocabulary) fail(Status::FORMAT, file.name(), ": section '", section, "' holds token ", token);
+  return tokens;
+}
+
+std::string read_text(const SnapshotView &file, const std::string &section, uint64_t most) {
+  const uint64_t size = file.entry(section).size;
+  if (size > most) fail(Status::FORMAT, file.name(), ": section '", section, "' holds ", size, " bytes");
+  std::string text(size, '\0');
+  file.read(section, {as_section(text)});
+  return text;
+}
+
+// --- the parts of a session
+
+// The memory alone: the position stays, the local view starts empty.
+void read_memory_alone(const SnapshotView &file, const json &header, State &state) {
+  const json stored = member<json>(header, "view", file);
+  View &view = state.view;
+  view.position = member<int64_t>(stored, "position", file);
+  view.memory_tokens = member<int64_t>(stored, "memory_tokens", file);
+  if (view.position < 0 || view.position > (int64_t{1} << 60) || view.memory_tokens < 0 || view.memory_tokens > view.position)
+    fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
+  view.origin = view.window_begin = view.segment_begin = view.position;
+  read_floats(file, "memory", memory_bytes<RestoredBytes>(state.layers));
+  state.checkpoints.clear();
+}
+
+// The newest checkpoints, as many as the session keeps.
+void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored, State &state) {
+  state.checkpoints.clear();
+  const json checkpoints = member<json>(header, "checkpoints", file);
+  if (!checkpoints.is_array()) fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list");
+  const size_t kept = static_cast<size_t>(state.kept);
+  for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
+    Checkpoint checkpoint;
+    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file), file, model.weights().attention.shape);
+    checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file);
+    const int64_t before = state.checkpoints.empty() ? -1 : state.checkpoints.back().view.position;
+    if (checkpoint.view.open() != 0 || checkpoint.view.position <= before || checkpoint.view.position > state.view.segment_begin)
+      fail(Status::FORMAT, file.name(), ": checkpoint ", k, " stands at an impossible position");
+    const bool begins = member<bool>(checkpoints[k], "begins", file);
+    if (begins && checkpoint.view.position != 0) fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
+    if (!begins) {
+      checkpoint.layers = empty_layers(model, model.weights().compute);
+      checkpoint.hidden.resize(state.hidden.size());
+      read_layers(file, cat("c", k, "."), model, stored, checkpoint.view, checkpoint.layers, checkpoint.hidden);
+    }
+    state.checkpoints.push_back(std::move(checkpoint));
+  }
+}
+
+constexpr uint64_t kMostRecent = 65536, kMostText = 1u << 20;
+
+void read_history(const SnapshotView &file, const json &header, int vocabulary, const State &state, History &history) {
+  history.begin = member<int64_t>(header, "history_begin", file);
+  if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
+  const int64_t needed = state.view.position - history.begin;
+  history.tokens = read_tokens(file, "tokens", vocabulary, static_cast<uint64_t>(needed));
+  if (static_cast<int64_t>(history.tokens.size()) != needed)
+    fail(Status::FORMAT, file.name(), ": section 'tokens' holds ", history.tokens.size(), " tokens, but ", needed, " are needed");
+  history.randoms.resize(history.tokens.size());
+  file.read("randoms", {as_section(history.randoms)});
+  history.random_before = random_member(header, "random_before", file);
+  for (const int32_t token : read_tokens(file, "recent_before", vocabulary, kMostRecent)) history.recent_before.push(token);
+  const int64_t oldest = state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position;
+  if (oldest < history.begin) fail(Status::FORMAT, file.name(), ": the tokens since ", oldest, " are missing");
+  history.drop_before(oldest);
+}
+
+void read_generation(const SnapshotView &file, const json &header, int vocabulary, Generation &generation) {
+  const json run = member<json>(header, "generation", file);
+  generation.generated = member<int64_t>(run, "generated", file);
+  const auto reason = std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file));
+  if (reason == std::end(kStopReasons) || generation.generated < 0) fail(Status::FORMAT, file.name(), ": impossible state of generation: ", text_of(run));
+  generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
+  generation.end_reported = member<bool>(run, "end_reported", file);
+  generation.text_started = member<bool>(run, "text_started", file);
+  generation.random.set_state(random_member(header, "random", file));
+  for (const int32_t token : read_tokens(file, "recent", vocabulary, kMostRecent)) generation.recent.push(token);
+  generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText), read_text(file, "pending", 3));
+}
+
+}  // namespace
+
+json parse_snapshot_header(const SnapshotView &file) {
+  json header = parse_json(file.json(), Status::FORMAT, file.name());
+  if (!header.is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
+  return header;
+}
+
+void Session::restore(const std::string &path, Task *task) {
+  if (task && task->take_cancel()) fail(Status::CANCELLED, "restoring was cancelled; the session is as it was");
+  const MappedFile file(path);
+  restore(file.bytes(), path);
+}
+
+void Session::restore(std::span<const std::byte> bytes, const std::string &name) {
+  const SnapshotView file(bytes, name);
+  const json header = parse_snapshot_header(file);
+  const auto kind = member<std::string>(header, "kind", file);
+  if (kind != "session" && kind != "memory") fail(Status::FORMAT, file.name(), ": kind '", kind, "' is not known");
+  const bool whole = kind == "session";
+  check_model(header, file, *model_, whole);
+
+  // Everything is read into a second session, which takes the place of this one's insides when it is whole.
+  auto fresh = std::make_unique<Impl>(*model_, impl_->given);
+  State &state = fresh->state;
+  if (!whole) {
+    fresh->apply(*model_, impl_->options);  // a memory brings none: those of an earlier snapshot stay
+    read_memory_alone(file, header, state);
+    fresh->history.begin = state.view.position;
+    fresh->generation.random = impl_->generation.random;
+    fresh->history.random_before = impl_->generation.random.state();
+    fresh->generation.text_started = state.view.position > 0;
+    impl_ = std::move(fresh);
+    return;
+  }
+  const auto compute = member<std::string>(header, "compute", file);
+  if (compute != "f32" && compute != "bf16") fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
+  const NumberType stored = compute == "f32" ? NumberType::F32 : NumberType::BF16;
+  const int vocabulary = model_->config().vocabulary;
+  fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file), file));
+  state.view = read_view(member<json>(header, "view", file), file, model_->weights().attention.shape);
+  read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
+  state.has_hidden = member<bool>(header, "has_hidden", file);
+  read_checkpoints(file, header, *model_, stored, state);
+  read_history(file, header, vocabulary, state, fresh->history);
+  read_generation(file, header, vocabulary, fresh->generation);
+  impl_ = std::move(fresh);
+}
+
+}  // namespace infini
