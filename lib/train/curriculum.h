@@ -1,6 +1,7 @@
 // How hard the tasks are: first where the local window cannot help, then farther, longer and sparser, as recall allows.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>

@@ -6,6 +6,7 @@
 //   What is the river key? The river key is 71432.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>

@@ -42,14 +42,6 @@ std::string number_text(double value) {
   return size >= 1000 && size < 1e6 ? grouped(std::llround(value)) : format("%.4g", value);
 }
 
-std::string power_text(double value) {
-  const auto whole = static_cast<int64_t>(value);
-  if (whole >= 1 << 20 && whole % (1 << 20) == 0) return grouped(whole >> 20) + "M";
-  if (whole >= 1 << 10 && whole % (1 << 10) == 0) return grouped(whole >> 10) + "K";
-  if (whole >= 1'000'000 && whole % 1'000'000 == 0) return grouped(whole / 1'000'000) + "M";
-  return number_text(value);
-}
-
 // What a chart shows between two ends, and where that lies in the picture.
 struct Axis {
   double least, greatest, from, to;
@@ -184,7 +176,7 @@ class Drawing {
     if (chart_.categories.empty()) {
       double after = -INFINITY;  // where the last label ends
       for (const double tick : x_ticks()) {
-        const std::string label = chart_.powers_of_two ? power_text(tick) : number_text(tick);
+        const std::string label = chart_.powers_of_two && std::fmod(tick, 1024) == 0 ? length_text(static_cast<int64_t>(tick)) : number_text(tick);
         const double half = 3.4 * static_cast<double>(label.size());
         add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"axis\"/>", x_(tick), x_(tick), bottom(), bottom() + 4));
         if (x_(tick) - half < after + 6) continue;

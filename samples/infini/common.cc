@@ -216,6 +216,13 @@ std::string grouped(int64_t number) {
   return text;
 }
 
+std::string length_text(int64_t tokens) {
+  constexpr int64_t kKilo = 1024, kMega = kKilo * kKilo;
+  if (tokens >= kMega && tokens % kMega == 0) return grouped(tokens / kMega) + "M";
+  if (tokens >= kKilo && tokens % kKilo == 0) return grouped(tokens / kKilo) + "K";
+  return grouped(tokens);
+}
+
 std::string size_text(int64_t bytes) {
   static const char *const units[] = {"kB", "MB", "GB", "TB", "PB"};
   double value = static_cast<double>(bytes) / 1000;

@@ -67,6 +67,8 @@ void print(std::string_view text);
 void print_json(const Json &json);
 // 1234567 as "1,234,567".
 std::string grouped(int64_t number);
+// Tokens as "32K" or "1M", where they are multiples of 1024, else as grouped() does.
+std::string length_text(int64_t tokens);
 // Bytes as "12.3 MB".
 std::string size_text(int64_t bytes);
 // printf into a string.

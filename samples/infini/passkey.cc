@@ -221,12 +221,6 @@ Json Trials::summary() const {
 
 // --- what is shown
 
-std::string length_text(int64_t length) {
-  if (length >= 1 << 20 && length % (1 << 20) == 0) return grouped(length >> 20) + "M";
-  if (length >= 1 << 10 && length % (1 << 10) == 0) return grouped(length >> 10) + "K";
-  return grouped(length);
-}
-
 void print_list(const std::vector<Cell> &cells) {
   print(format("%13s %6s %8s %9s %8s %10s\n", "length", "depth", "found", "accuracy", "digits", "tokens/s"));
   for (const Cell &cell : cells) {
