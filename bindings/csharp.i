@@ -66,5 +66,17 @@
 %typemap(out)    infini_status "$result = $1;"
 %typemap(csout, excode="") infini_status { return $imcall; }
 
+/* A batch holds the handles of its sessions itself, closed ones too. */
+%ignore infini_batch_add;
+%ignore infini_batch_remove;
+%inline {
+static infini_status infini_batch_add_held(infini_batch *batch, void *handle) {
+  return infini_batch_add(batch, (infini_session *)handle);
+}
+static infini_status infini_batch_remove_held(infini_batch *batch, void *handle) {
+  return infini_batch_remove(batch, (const infini_session *)handle);
+}
+}
+
 %pragma(csharp) moduleclassmodifiers="internal static unsafe class"
 %pragma(csharp) imclassclassmodifiers="internal unsafe class"

@@ -54,11 +54,38 @@ internal sealed class TextStreamHandle() : SafeHandleZeroOrMinusOneIsInvalid(tru
     }
 }
 
+/// <summary>Holds its sessions' handles too, so that a session may be disposed while a batch has it.</summary>
 internal sealed class BatchHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
 {
+    private readonly List<SessionHandle> held = [];
+
+    internal void Hold(SessionHandle session)
+    {
+        lock (held)
+        {
+            ObjectDisposedException.ThrowIf(IsClosed, this);
+            bool added = false;
+            session.DangerousAddRef(ref added);
+            held.Add(session);
+        }
+    }
+
+    internal void LetGo(SessionHandle session)
+    {
+        lock (held)
+        {
+            if (held.Remove(session)) session.DangerousRelease();
+        }
+    }
+
     protected override bool ReleaseHandle()
     {
         Native.infini_batch_release(handle);
+        lock (held)
+        {
+            foreach (var session in held) session.DangerousRelease();
+            held.Clear();
+        }
         return true;
     }
 }

@@ -86,6 +86,15 @@ public sealed unsafe class Model : IDisposable
         return new Session(session!, Vocabulary, Width);
     }
 
+    /// <summary>Makes an empty batch, through which many sessions advance in one call.</summary>
+    /// <returns>The batch, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">State: the model is a tokenizer alone.</exception>
+    public Batch CreateBatch()
+    {
+        InfiniException.Check(Native.infini_batch_new(Handle, out var batch));
+        return new Batch(batch);
+    }
+
     /// <summary>The tokens of a text.</summary>
     /// <param name="text">The text.</param>
     /// <param name="special">Whether control tokens written in the text are parsed; never for text that is not
@@ -97,15 +106,20 @@ public sealed unsafe class Model : IDisposable
     public int[] Tokenize(string text, bool special = false, bool start = false)
     {
         byte[] bytes = Utf8.Encode(text);
-        int[] tokens = new int[checked(bytes.Length + 16)]; // hardly a text has more tokens than bytes
-        nuint size;
-        fixed (byte* data = bytes)
-        fixed (int* buffer = tokens)
+        nuint size = (nuint)bytes.Length + 16; // hardly a text has more tokens than bytes
+        while (true)
         {
-            InfiniException.Check(Native.infini_model_tokenize(Handle, data, (nuint)bytes.Length, Flag(special), Flag(start),
-                                                               buffer, (nuint)tokens.Length, &size));
+            int[] tokens = new int[checked((int)size)];
+            fixed (byte* data = bytes)
+            fixed (int* buffer = tokens)
+            {
+                int status = Native.infini_model_tokenize(Handle, data, (nuint)bytes.Length, Flag(special), Flag(start),
+                                                          buffer, (nuint)tokens.Length, &size);
+                if (status == (int)Status.BufferTooSmall) continue;
+                InfiniException.Check(status);
+            }
+            return tokens[..(int)size];
         }
-        return tokens[..(int)size];
     }
 
     /// <summary>How many tokens <see cref="Tokenize"/> would give.</summary>

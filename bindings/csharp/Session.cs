@@ -13,10 +13,8 @@ public readonly record struct TextScore(double Nll, long Scored);
 /// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: a call that runs is
 /// cancelled, the last one to leave frees the session, later ones throw <see cref="ObjectDisposedException"/>. A session
 /// that is never disposed is freed by the garbage collector.</remarks>
-public sealed class Session : IDisposable
+public sealed partial class Session : IDisposable
 {
-    private const int Piece = 1 << 16; // bytes; the largest piece of a text stream
-
     private readonly SessionHandle handle;
     private readonly int vocabulary, width;
     private readonly object turn = new();
@@ -26,7 +24,13 @@ public sealed class Session : IDisposable
     internal Session(SessionHandle handle, int vocabulary, int width) =>
         (this.handle, this.vocabulary, this.width) = (handle, vocabulary, width);
 
-    private SessionHandle Handle
+    /// <summary>The lock of a call's turn.</summary>
+    internal object Turn => turn;
+
+    /// <summary>The handle, for those who hold it and do not mind that it is closed.</summary>
+    internal SessionHandle HandleOrDisposed => handle;
+
+    internal SessionHandle Handle
     {
         get
         {
@@ -97,7 +101,7 @@ public sealed class Session : IDisposable
     public void Feed(Stream text, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
     {
         using var pieces = new Pieces();
-        byte[] data = new byte[Piece];
+        byte[] data = new byte[Pieces.Largest];
         for (int n; (n = text.Read(data, 0, data.Length)) > 0;)
         {
             pieces.Push(data.AsSpan(0, n));
@@ -132,7 +136,7 @@ public sealed class Session : IDisposable
     public async Task FeedAsync(Stream text, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
     {
         using var pieces = new Pieces();
-        byte[] data = new byte[Piece];
+        byte[] data = new byte[Pieces.Largest];
         for (int n; (n = await text.ReadAsync(data, cancellation).ConfigureAwait(false)) > 0;)
         {
             pieces.Push(data.AsSpan(0, n));
@@ -331,86 +335,6 @@ public sealed class Session : IDisposable
     /// <returns>A JSON object: "position", "state_bytes", "stop_reason", ...</returns>
     public unsafe string InfoJson() => Text(Native.infini_session_info_json);
 
-    /// <summary>Saves the session to a file, which is replaced whole or not at all.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="memoryOnly">False: everything that it needs to go on exactly as if it had never stopped; true: the memory
-    /// alone, as it would be after closing the open segment.</param>
-    /// <param name="name">Kept in the snapshot for the caller.</param>
-    /// <param name="note">The same.</param>
-    /// <param name="progress">Hears, on other threads, of stage "save", in bytes.</param>
-    /// <param name="cancellation">Then what was there before is still there.</param>
-    /// <exception cref="InfiniException">Io, NoSpace, State.</exception>
-    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public void Save(string path, bool memoryOnly = false, string name = "", string note = "",
-                     IProgress<Progress>? progress = null, CancellationToken cancellation = default) =>
-        Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
-             progress, cancellation);
-
-    /// <summary>Takes a snapshot as bytes.</summary>
-    /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
-    /// <param name="name">As in <see cref="Save"/>.</param>
-    /// <param name="note">As in <see cref="Save"/>.</param>
-    /// <returns>The snapshot.</returns>
-    /// <exception cref="InfiniException">State.</exception>
-    public unsafe byte[] Snapshot(bool memoryOnly = false, string name = "", string note = "")
-    {
-        lock (turn)
-        {
-            return Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
-                Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size))!;
-        }
-    }
-
-    /// <summary>Takes a snapshot and writes it to a stream.</summary>
-    /// <param name="to">Is written, and not disposed.</param>
-    /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
-    /// <param name="name">As in <see cref="Save"/>.</param>
-    /// <param name="note">As in <see cref="Save"/>.</param>
-    /// <exception cref="InfiniException">State.</exception>
-    public void Snapshot(Stream to, bool memoryOnly = false, string name = "", string note = "") =>
-        to.Write(Snapshot(memoryOnly, name, note));
-
-    /// <summary>Puts the session where the snapshot was taken: all or nothing, so that after a failure the session is as it
-    /// was. Options of generation that this session was not given come from the snapshot.</summary>
-    /// <param name="snapshot">The snapshot.</param>
-    /// <exception cref="InfiniException">ModelMismatch, Version, Checksum, Format, Truncated.</exception>
-    public unsafe void Restore(ReadOnlySpan<byte> snapshot)
-    {
-        fixed (byte* data = snapshot)
-        {
-            byte* pinned = data;
-            nuint count = (nuint)snapshot.Length;
-            Call(session => Native.infini_session_restore_buffer(session, pinned, count));
-        }
-    }
-
-    /// <summary>Does the same with a snapshot that is read from a stream, to its end.</summary>
-    /// <param name="snapshot">Is read, and not disposed.</param>
-    /// <exception cref="InfiniException">As for bytes.</exception>
-    public void Restore(Stream snapshot)
-    {
-        var data = new MemoryStream();
-        snapshot.CopyTo(data);
-        Restore(data.GetBuffer().AsSpan(0, (int)data.Length));
-    }
-
-    /// <summary>Does the same with the snapshot in a file.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="cancellation">Counts until restoring begins.</param>
-    /// <exception cref="InfiniException">Io; else as for bytes.</exception>
-    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public void Restore(string path, CancellationToken cancellation = default) =>
-        Long((session, task) => Native.infini_session_restore(session, path, task), null, cancellation);
-
-    /// <summary>Goes back to an earlier position of the stream, between <see cref="RewindLimit"/> and the present one. Option
-    /// "checkpoints" says how many segment boundaries are kept for that. A new run of generation begins.</summary>
-    /// <param name="position">In tokens.</param>
-    /// <exception cref="InfiniException">State: the position is out of reach; nothing has changed.</exception>
-    public void Rewind(long position) => Call(session => Native.infini_session_rewind(session, position));
-
-    /// <summary>The earliest position that <see cref="Rewind"/> reaches.</summary>
-    public unsafe long RewindLimit => Number(Native.infini_session_rewind_limit);
-
     /// <summary>Cancels the call that runs, if any, and frees the session when it has returned. Disposing again does
     /// nothing.</summary>
     public void Dispose()
@@ -456,36 +380,5 @@ public sealed class Session : IDisposable
             lock (turn) InfiniException.Check(fill(Handle, values, (nuint)count));
         }
         return row;
-    }
-
-    /// <summary>Cuts a long text into pieces that can be fed one by one.</summary>
-    private sealed unsafe class Pieces : IDisposable
-    {
-        private readonly TextStreamHandle stream;
-        private readonly byte[] piece = new byte[Piece];
-
-        internal Pieces() => InfiniException.Check(Native.infini_text_stream_new(out stream));
-
-        internal void Push(ReadOnlySpan<byte> data)
-        {
-            fixed (byte* text = data)
-                InfiniException.Check(Native.infini_text_stream_push(stream, text, (nuint)data.Length));
-        }
-
-        internal void Finish() => InfiniException.Check(Native.infini_text_stream_finish(stream));
-
-        /// <summary>The next piece, valid until the next call; null where more is needed first.</summary>
-        internal ReadOnlyMemory<byte>? Next()
-        {
-            nuint size;
-            fixed (byte* data = piece)
-            {
-                int status = Native.infini_text_stream_next(stream, data, (nuint)piece.Length, &size);
-                if (InfiniException.Check(status) == InfiniException.End) return null;
-                return piece.AsMemory(0, (int)size);
-            }
-        }
-
-        public void Dispose() => stream.Dispose();
     }
 }

@@ -34,9 +34,13 @@ internal static unsafe class Utf8
             InfiniException.Check(status);
             return new ReadOnlySpan<byte>(first, (int)size).ToArray();
         }
-        byte[] buffer = new byte[checked((int)size)];
-        fixed (byte* data = buffer) InfiniException.Check(fill(data, size, &size));
-        return buffer.AsSpan(0, (int)size).ToArray();
+        while (true) // more than once only where another thread took what came first
+        {
+            byte[] buffer = new byte[checked((int)size)];
+            fixed (byte* data = buffer) status = fill(data, size, &size);
+            if (status == (int)Status.BufferTooSmall) continue;
+            return InfiniException.Check(status) == InfiniException.End ? null : buffer[..(int)size];
+        }
     }
 
     internal static string Text(Filler fill) => Encoding.UTF8.GetString(Bytes(fill)!);

@@ -70,10 +70,9 @@ func (h *handle) call(do func(pointer uintptr) error) error {
 
 // bytes gets what a call writes whose size is not known before.
 func bytes(fill func(buffer []byte, size *uint64) error) ([]byte, error) {
-	buffer := make([]byte, 512)
-	var size uint64
-	err := fill(buffer, &size)
-	if errors.Is(err, BufferTooSmall) {
+	var buffer []byte
+	size, err := uint64(512), error(BufferTooSmall)
+	for errors.Is(err, BufferTooSmall) { // more than twice only where another goroutine took what came first
 		buffer = make([]byte, size)
 		err = fill(buffer, &size)
 	}

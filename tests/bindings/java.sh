@@ -2,6 +2,7 @@
 # The Java package's suite, with JUnit 5 and the JNI checks of the virtual machine: java.sh BUILD VERSION
 . "$(dirname "$0")/common.sh"
 need java javac
+need_package java "$@"
 junit=()
 for jar in junit-jupiter-api junit-jupiter-engine junit-platform-commons junit-platform-engine junit-platform-launcher \
            junit-platform-console junit-platform-reporting opentest4j apiguardian-api picocli; do

@@ -3,6 +3,8 @@
 # All programs run in turns, and each counts with its best round, so that other work on the machine harms them alike.
 . "$(dirname "$0")/common.sh"
 need java javac dotnet go
+need_package java "$2" "$3"
+need_package csharp "$2" "$3"
 use_stage "$2"
 use_nuget "$2"
 folder=$(mktemp -d)

@@ -61,11 +61,17 @@ final class Handle {
     }
   }
 
+  /** The native object, for those who use it and are not done. */
+  long pointer() {
+    return pointer;
+  }
+
   void requireOpen() {
     if (closed.get()) throw new IllegalStateException("the " + kind + " is closed");
   }
 
-  private void use() {
+  /** Keeps the native object until done, closed or not. */
+  void use() {
     long now;
     do {
       requireOpen();
@@ -73,7 +79,7 @@ final class Handle {
     } while (now == 0 || !users.compareAndSet(now, now + 1));
   }
 
-  private void done() {
+  void done() {
     if (users.decrementAndGet() == 0) free.accept(pointer);
   }
 }

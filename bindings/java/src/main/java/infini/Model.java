@@ -101,6 +101,16 @@ public final class Model implements AutoCloseable {
   }
 
   /**
+   * Makes an empty batch, through which many sessions advance in one call.
+   *
+   * @return the batch, which the caller closes
+   * @throws InfiniException STATE: the model is a tokenizer alone
+   */
+  public Batch newBatch() {
+    return handle.call(model -> new Batch(made -> Native.infini_batch_new(model, made)));
+  }
+
+  /**
    * The tokens of a text.
    *
    * @param text the text
@@ -111,10 +121,18 @@ public final class Model implements AutoCloseable {
    */
   public int[] tokenize(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
-    int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
     long[] size = {0};
-    handle.call(model -> Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size));
-    return Arrays.copyOf(tokens, (int) size[0]);
+    return handle.call(model -> {
+      int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
+      try {
+        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
+      } catch (InfiniException e) {
+        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
+        tokens = new int[Math.toIntExact(size[0])];
+        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
+      }
+      return Arrays.copyOf(tokens, (int) size[0]);
+    });
   }
 
   /**

@@ -2,10 +2,9 @@ package infini;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.Iterator;
-import java.util.NoSuchElementException;
 import java.util.Spliterator;
 import java.util.Spliterators;
 import java.util.concurrent.locks.ReentrantLock;
@@ -19,10 +18,8 @@ import java.util.stream.StreamSupport;
  * turns.
  */
 public final class Session implements AutoCloseable {
-  private static final int PIECE = 1 << 16; // bytes; the largest piece of a text stream
-
-  private final Handle handle;
-  private final ReentrantLock turn = new ReentrantLock();
+  final Handle handle;
+  final ReentrantLock turn = new ReentrantLock();
   private final int vocabulary;
   private final int width;
   private byte[] buffer = new byte[256]; // of nextText
@@ -107,26 +104,7 @@ public final class Session implements AutoCloseable {
    *     {@link #feed(String, Task)}
    */
   public void feed(InputStream text, Task task) throws IOException {
-    Handle pieces = Handle.of("text stream", Native::infini_text_stream_free, Native::infini_text_stream_new);
-    try {
-      byte[] piece = new byte[PIECE];
-      for (byte[] data = text.readNBytes(PIECE); data.length > 0; data = text.readNBytes(PIECE)) {
-        byte[] pushed = data;
-        pieces.call(stream -> Native.infini_text_stream_push(stream, pushed));
-        feedPieces(pieces, piece, task);
-      }
-      pieces.call(Native::infini_text_stream_finish);
-      feedPieces(pieces, piece, task);
-    } finally {
-      pieces.close(stream -> {});
-    }
-  }
-
-  private void feedPieces(Handle pieces, byte[] piece, Task task) {
-    long[] length = {0};
-    while (pieces.call(stream -> Native.infini_text_stream_next(stream, piece, length)) != Status.END) {
-      feedBytes(Arrays.copyOf(piece, (int) length[0]), task);
-    }
+    Pieces.each(text, piece -> feedBytes(piece, task));
   }
 
   private void feedBytes(byte[] text, Task task) {
@@ -153,7 +131,7 @@ public final class Session implements AutoCloseable {
       }
       return status == Status.END
           ? null
-          : new String(buffer, 0, (int) size[0], java.nio.charset.StandardCharsets.UTF_8);
+          : new String(buffer, 0, (int) size[0], StandardCharsets.UTF_8);
     });
   }
 
@@ -451,42 +429,20 @@ public final class Session implements AutoCloseable {
     return value[0];
   }
 
-  /** Runs body when its turn has come. */
   private <T> T call(LongFunction<T> body) {
-    return handle.call(session -> {
-      turn.lock();
-      try {
-        handle.requireOpen();
-        return body.apply(session);
-      } finally {
-        turn.unlock();
-      }
-    });
+    return handle.call(session -> inTurn(() -> {
+      handle.requireOpen();
+      return body.apply(session);
+    }));
   }
 
-  /** An iterator over what a supplier gives until it gives null. */
-  private static final class Pull<T> implements Iterator<T> {
-    private final Supplier<T> supplier;
-    private T next;
-    private boolean ended;
-
-    Pull(Supplier<T> supplier) {
-      this.supplier = supplier;
-    }
-
-    @Override public boolean hasNext() {
-      if (next == null && !ended) {
-        next = supplier.get();
-        ended = next == null;
-      }
-      return next != null;
-    }
-
-    @Override public T next() {
-      if (!hasNext()) throw new NoSuchElementException();
-      T given = next;
-      next = null;
-      return given;
+  /** Runs body when its turn has come. */
+  <T> T inTurn(Supplier<T> body) {
+    turn.lock();
+    try {
+      return body.get();
+    } finally {
+      turn.unlock();
     }
   }
 }

@@ -3,9 +3,12 @@ package infini;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 
-/** A saved session, or its memory alone, as bytes. It never changes, needs no closing, and any thread may use it. */
-public final class Snapshot {
-  private final byte[] bytes;
+/**
+ * A saved session, or its memory alone, as bytes. It never changes, and any thread may use it. Its bytes are Java's own:
+ * closing it only lets them go earlier than the garbage collector would.
+ */
+public final class Snapshot implements AutoCloseable {
+  private volatile byte[] bytes; // null: closed
 
   private Snapshot(byte[] bytes) {
     this.bytes = bytes;
@@ -44,7 +47,7 @@ public final class Snapshot {
    * @return a copy
    */
   public byte[] toByteArray() {
-    return bytes.clone();
+    return bytes().clone();
   }
 
   /**
@@ -53,7 +56,7 @@ public final class Snapshot {
    * @return a read-only view
    */
   public ByteBuffer asByteBuffer() {
-    return ByteBuffer.wrap(bytes).asReadOnlyBuffer();
+    return ByteBuffer.wrap(bytes()).asReadOnlyBuffer();
   }
 
   /**
@@ -64,7 +67,8 @@ public final class Snapshot {
    * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED
    */
   public String inspect(boolean verify) {
-    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect_buffer(bytes, verify ? 1 : 0, buffer, size));
+    byte[] given = bytes();
+    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, buffer, size));
   }
 
   /**
@@ -79,7 +83,18 @@ public final class Snapshot {
     return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect(path.toString(), verify ? 1 : 0, buffer, size));
   }
 
+  /** Lets the bytes go. Closing again does nothing. */
+  @Override public void close() {
+    bytes = null;
+  }
+
+  private byte[] bytes() {
+    byte[] given = bytes;
+    if (given == null) throw new IllegalStateException("the snapshot is closed");
+    return given;
+  }
+
   int restoreInto(long session) {
-    return Native.infini_session_restore_buffer(session, bytes);
+    return Native.infini_session_restore_buffer(session, bytes());
   }
 }

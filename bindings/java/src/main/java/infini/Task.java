@@ -36,7 +36,9 @@ public final class Task implements AutoCloseable {
     };
     executor.execute(() -> {
       try (task) {
-        if (!future.isDone()) future.complete(work.apply(task));
+        if (future.isDone()) return;
+        T result = work.apply(task);
+        if (!future.complete(result) && result instanceof AutoCloseable late) late.close(); // nobody will
       } catch (Throwable e) {
         future.completeExceptionally(e);
       }

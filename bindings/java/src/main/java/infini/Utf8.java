@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 
 /** Text on its way to and from the library. */
 final class Utf8 {
@@ -38,17 +39,15 @@ final class Utf8 {
 
   /** What a call gives whose size is not known before; null where it answers that nothing more comes. */
   static byte[] bytes(Filler call) {
-    byte[] buffer = new byte[512];
-    long[] size = {0};
-    int status;
-    try {
-      status = call.fill(buffer, size);
-    } catch (InfiniException e) {
-      if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
-      buffer = new byte[Math.toIntExact(size[0])];
-      status = call.fill(buffer, size);
+    long[] size = {512};
+    while (true) { // more than twice only where another thread took what came first
+      byte[] buffer = new byte[Math.toIntExact(size[0])];
+      try {
+        return call.fill(buffer, size) == Status.END ? null : Arrays.copyOf(buffer, (int) size[0]);
+      } catch (InfiniException e) {
+        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
+      }
     }
-    return status == Status.END ? null : java.util.Arrays.copyOf(buffer, (int) size[0]);
   }
 
   static String text(Filler call) {
