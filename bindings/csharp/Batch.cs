@@ -9,6 +9,7 @@ public sealed unsafe class Batch : IDisposable
 {
     private readonly BatchHandle handle;
     private readonly object turn = new();
+    private volatile bool disposed;
     private readonly List<Session> members = []; // in the library's order; the handle holds theirs
 
     internal Batch(BatchHandle handle) => this.handle = handle;
@@ -17,7 +18,7 @@ public sealed unsafe class Batch : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(handle.IsClosed, this);
+            ObjectDisposedException.ThrowIf(disposed, this);
             return handle;
         }
     }
@@ -119,11 +120,15 @@ public sealed unsafe class Batch : IDisposable
     }
 
     /// <summary>Frees the batch, not its sessions. Disposing again does nothing.</summary>
-    public void Dispose() => handle.Dispose();
+    public void Dispose()
+    {
+        disposed = true;
+        handle.Dispose();
+    }
 
     private int IndexOf(Session session)
     {
-        ObjectDisposedException.ThrowIf(handle.IsClosed, this);
+        ObjectDisposedException.ThrowIf(disposed, this);
         int index = members.IndexOf(session);
         return index >= 0 ? index : throw new ArgumentException("the session is not in the batch", nameof(session));
     }

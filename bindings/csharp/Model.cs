@@ -8,6 +8,7 @@ namespace Infini;
 public sealed unsafe class Model : IDisposable
 {
     private readonly ModelHandle handle;
+    private volatile bool disposed;
 
     private Model(ModelHandle handle) => this.handle = handle;
 
@@ -15,7 +16,7 @@ public sealed unsafe class Model : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(handle.IsClosed, this);
+            ObjectDisposedException.ThrowIf(disposed, this);
             return handle;
         }
     }
@@ -274,7 +275,11 @@ public sealed unsafe class Model : IDisposable
         Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint(Handle, tokens, buffer, capacity, size));
 
     /// <summary>Lets the model go. Disposing again does nothing.</summary>
-    public void Dispose() => handle.Dispose();
+    public void Dispose()
+    {
+        disposed = true;
+        handle.Dispose();
+    }
 
     private static int Flag(bool value) => value ? 1 : 0;
 }

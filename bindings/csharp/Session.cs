@@ -19,7 +19,7 @@ public sealed partial class Session : IDisposable
     private readonly int vocabulary, width;
     private readonly object turn = new();
     private byte[] buffer = new byte[256]; // of NextText
-    private int disposed;
+    private int disposed; // IsClosed of the handle becomes true only when the last call has left
 
     internal Session(SessionHandle handle, int vocabulary, int width) =>
         (this.handle, this.vocabulary, this.width) = (handle, vocabulary, width);
@@ -34,7 +34,7 @@ public sealed partial class Session : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(handle.IsClosed, this);
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref disposed) != 0, this);
             return handle;
         }
     }

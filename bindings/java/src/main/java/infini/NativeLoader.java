@@ -43,11 +43,9 @@ final class NativeLoader {
     String platform = System.getProperty("os.name").toLowerCase(Locale.ROOT).replace(" ", "") + "-"
         + System.getProperty("os.arch").replace("amd64", "x86_64");
     String configured = System.getProperty("infini.unpack.folder");
-    Path folder = null;
+    Path folder = configured == null ? null : Path.of(configured);
     try {
-      folder = configured == null
-          ? Files.createTempDirectory("infini")
-          : Files.createDirectories(Path.of(configured));
+      folder = folder == null ? Files.createTempDirectory("infini") : Files.createDirectories(folder);
       for (String file : FILES) {
         String resource = "/native/" + platform + "/" + file;
         try (InputStream in = NativeLoader.class.getResourceAsStream(resource)) {
@@ -59,7 +57,7 @@ final class NativeLoader {
       }
       return load(folder, "this jar, unpacked to", tried);
     } catch (IOException e) {
-      tried.append("\n  this jar, unpacked to ").append(folder).append(": ").append(e);
+      tried.append("\n  this jar, unpacked to ").append(folder == null ? "a temporary folder" : folder).append(": ").append(e);
       return false;
     } finally {
       if (configured == null && folder != null) delete(folder); // what is mapped stays
