@@ -5,6 +5,7 @@ using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Microsoft.AspNetCore.Http.Features;
 using Infini;
 
 string? token = Environment.GetEnvironmentVariable("INFINI_TOKEN");
@@ -13,6 +14,7 @@ if (args.Length < 1 || string.IsNullOrEmpty(token))
     Console.Error.WriteLine("usage: INFINI_TOKEN=secret dotnet run -- MODEL.gguf [ADDRESS]");
     return 1;
 }
+const long MaxOptions = 1 << 16; // bytes
 long maxBody = Number("INFINI_MAX_BODY", 1L << 30), maxSessions = Number("INFINI_MAX_SESSIONS", 100);
 using var model = Model.Open(args[0]);
 var sessions = new ConcurrentDictionary<string, Client>();
@@ -30,7 +32,9 @@ app.Use(async (context, next) =>
         string given = context.Request.Headers.Authorization.ToString();
         if (!CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(given), Encoding.UTF8.GetBytes("Bearer " + token)))
             throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
-        if (context.Request.ContentLength > maxBody) throw TooLarge();
+        var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
+        if (context.Request is { Method: "POST", Path.Value: "/sessions" }) limit.MaxRequestBodySize = Math.Min(MaxOptions, maxBody);
+        if (context.Request.ContentLength > limit.MaxRequestBodySize) throw TooLarge();
         await next(context);
         if (context.Response is { HasStarted: false, StatusCode: 404 }) throw new Refusal(404, "NOT_FOUND", "there is no such path");
         if (context.Response is { HasStarted: false, StatusCode: 405 })
@@ -175,7 +179,7 @@ static Options OptionsOf(byte[] body)
     }
 }
 
-Refusal TooLarge() => new(413, "TOO_LARGE", $"the body is larger than {maxBody} bytes");
+Refusal TooLarge() => new(413, "TOO_LARGE", "the body is larger than it may be");
 
 Refusal RefusalOf(Exception e) => e switch
 {

@@ -25,6 +25,8 @@ import (
 	"example.org/infini"
 )
 
+const maxOptions = 1 << 16 // bytes
+
 type service struct {
 	model       *infini.Model
 	token       string
@@ -91,12 +93,17 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) error {
 	if subtle.ConstantTimeCompare([]byte(given), []byte(s.token)) != 1 {
 		return &refusal{401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN"}
 	}
-	if r.ContentLength > s.maxBody {
-		return &http.MaxBytesError{Limit: s.maxBody}
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	if r.Method == "POST" && len(path) == 1 && path[0] == "sessions" {
+	creates := r.Method == "POST" && len(path) == 1 && path[0] == "sessions"
+	limit := s.maxBody
+	if creates && limit > maxOptions {
+		limit = maxOptions
+	}
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	if creates {
 		return s.create(w, r)
 	}
 	if len(path) < 2 || len(path) > 3 || path[0] != "sessions" {

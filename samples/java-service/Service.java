@@ -1,3 +1,8 @@
+import com.google.gson.Gson;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
+import com.google.gson.JsonPrimitive;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import infini.InfiniException;
@@ -23,14 +28,12 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
 /**
  * Serves sessions of one model over HTTP, with the JDK's server. samples/SERVICES.md describes its calls, which the services
  * in the other languages have too.
  *
- * <pre>INFINI_TOKEN=secret java -cp infini-0.1.0.jar Service.java MODEL.gguf [ADDRESS]</pre>
+ * <pre>INFINI_TOKEN=secret java -cp infini-0.1.0.jar:gson.jar Service.java MODEL.gguf [ADDRESS]</pre>
  */
 final class Service {
   /** A session, used by one request at a time. */
@@ -48,6 +51,9 @@ final class Service {
       this.name = name;
     }
   }
+
+  private static final Gson JSON = new Gson();
+  private static final long MAX_OPTIONS = 1 << 16; // bytes
 
   private final Model model;
   private final byte[] token;
@@ -99,7 +105,7 @@ final class Service {
       } catch (RuntimeException e) {
         if (exchange.getResponseCode() >= 0) return; // the answer has begun
         Refusal refusal = refusalOf(e);
-        answer(exchange, refusal.code, errorJson(refusal));
+        answer(exchange, refusal.code, bodyOf(refusal));
       }
     }
   }
@@ -108,14 +114,15 @@ final class Service {
     String given = exchange.getRequestHeaders().getFirst("Authorization");
     if (given == null || !MessageDigest.isEqual(given.getBytes(StandardCharsets.UTF_8), token))
       throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
-    String length = exchange.getRequestHeaders().getFirst("Content-Length");
-    if (length != null && Long.parseLong(length) > maxBody) throw tooLarge();
-    InputStream body = new Limited(exchange.getRequestBody());
-
     String[] path = exchange.getRequestURI().getPath().substring(1).split("/");
     String method = exchange.getRequestMethod();
-    if (method.equals("POST") && path.length == 1 && path[0].equals("sessions")) {
-      answer(exchange, 201, "{\"id\":" + quote(create(body.readAllBytes())) + "}");
+    boolean creates = method.equals("POST") && path.length == 1 && path[0].equals("sessions");
+    long limit = creates ? Math.min(MAX_OPTIONS, maxBody) : maxBody;
+    String length = exchange.getRequestHeaders().getFirst("Content-Length");
+    if (length != null && Long.parseLong(length) > limit) throw tooLarge(limit);
+    InputStream body = new Limited(exchange.getRequestBody(), limit);
+    if (creates) {
+      answer(exchange, 201, Map.of("id", create(body.readAllBytes())));
       return;
     }
     if (path.length < 2 || path.length > 3 || !path[0].equals("sessions"))
@@ -133,7 +140,7 @@ final class Service {
         }
         case "POST feed" -> {
           session.feed(body, null);
-          answer(exchange, 200, "{\"position\":" + session.position() + "}");
+          answer(exchange, 200, Map.of("position", session.position()));
         }
         case "POST generate" -> generate(exchange, session);
         case "GET snapshot" -> {
@@ -144,7 +151,7 @@ final class Service {
         }
         case "PUT snapshot" -> {
           session.restore(Snapshot.of(body.readAllBytes()));
-          answer(exchange, 200, "{\"position\":" + session.position() + "}");
+          answer(exchange, 200, Map.of("position", session.position()));
         }
         default -> throw new Refusal(405, "METHOD_NOT_ALLOWED", "the path has no such method");
       }
@@ -186,31 +193,31 @@ final class Service {
     exchange.sendResponseHeaders(200, 0);
     OutputStream out = exchange.getResponseBody();
     try {
-      for (String text = first; text != null; text = session.nextText()) send(out, "text", "{\"text\":" + quote(text) + "}");
-      send(out, "end", "{\"stop_reason\":" + quote(session.stopReason()) + "}");
+      for (String text = first; text != null; text = session.nextText()) send(out, "text", Map.of("text", text));
+      send(out, "end", Map.of("stop_reason", session.stopReason()));
     } catch (RuntimeException e) {
-      send(out, "error", errorJson(refusalOf(e)));
+      send(out, "error", bodyOf(refusalOf(e)));
     }
   }
 
-  private static void send(OutputStream out, String name, String json) throws IOException {
-    out.write(("event: " + name + "\ndata: " + json + "\n\n").getBytes(StandardCharsets.UTF_8));
+  private static void send(OutputStream out, String name, Map<String, ?> data) throws IOException {
+    out.write(("event: " + name + "\ndata: " + JSON.toJson(data) + "\n\n").getBytes(StandardCharsets.UTF_8));
     out.flush();
   }
 
-  private static void answer(HttpExchange exchange, int code, String json) throws IOException {
-    byte[] body = (json + "\n").getBytes(StandardCharsets.UTF_8);
+  private static void answer(HttpExchange exchange, int code, Map<String, ?> data) throws IOException {
+    byte[] body = (JSON.toJson(data) + "\n").getBytes(StandardCharsets.UTF_8);
     exchange.getResponseHeaders().set("Content-Type", "application/json");
     exchange.sendResponseHeaders(code, body.length);
     exchange.getResponseBody().write(body);
   }
 
-  private static String errorJson(Refusal refusal) {
-    return "{\"error\":" + quote(refusal.name) + ",\"message\":" + quote(refusal.getMessage()) + "}";
+  private static Map<String, String> bodyOf(Refusal refusal) {
+    return Map.of("error", refusal.name, "message", refusal.getMessage());
   }
 
-  private Refusal tooLarge() {
-    return new Refusal(413, "TOO_LARGE", "the body is larger than " + maxBody + " bytes");
+  private static Refusal tooLarge(long limit) {
+    return new Refusal(413, "TOO_LARGE", "the body is larger than " + limit + " bytes");
   }
 
   private static Refusal refusalOf(RuntimeException e) {
@@ -227,11 +234,13 @@ final class Service {
   }
 
   /** A body that is refused once it is larger than it may be. */
-  private final class Limited extends FilterInputStream {
-    private long left = maxBody;
+  private static final class Limited extends FilterInputStream {
+    private final long limit;
+    private long taken;
 
-    Limited(InputStream in) {
+    Limited(InputStream in, long limit) {
       super(in);
+      this.limit = limit;
     }
 
     @Override public int read() throws IOException {
@@ -244,56 +253,31 @@ final class Service {
     }
 
     private int count(int result, int n) {
-      if (result >= 0 && (left -= n) < 0) throw tooLarge();
+      if (result >= 0 && (taken += n) > limit) throw tooLarge(limit);
       return result;
     }
   }
 
-  // JSON, of which this service needs no more than an object of numbers, strings and truth values.
-
-  private static final Pattern MEMBER = Pattern.compile(
-      "\\s*\"((?:[^\"\\\\\\p{Cntrl}]|\\\\.)*)\"\\s*:\\s*"
-      + "(?:\"((?:[^\"\\\\\\p{Cntrl}]|\\\\.)*)\"|(-?\\d+)(?![\\d.eE])|(-?\\d+(?:\\.\\d+)?(?:[eE][+-]?\\d+)?)|(true|false))\\s*");
-
+  /** The options of a body, a JSON object such as {"max_tokens": 100}; empty: the defaults. */
   private static Options optionsOf(String json) {
-    String text = json.strip();
     Options options = new Options();
-    if (text.isEmpty() || text.matches("\\{\\s*\\}")) return options;
-    if (!text.startsWith("{") || !text.endsWith("}")) throw notOptions();
-    Matcher member = MEMBER.matcher(text).region(1, text.length() - 1);
-    while (true) {
-      if (!member.lookingAt()) throw notOptions();
-      String name = unquote(member.group(1));
-      if (member.group(2) != null) options.set(name, unquote(member.group(2)));
-      else if (member.group(3) != null) options.set(name, Long.parseLong(member.group(3)));
-      else if (member.group(4) != null) options.set(name, Double.parseDouble(member.group(4)));
-      else options.set(name, member.group(5).equals("true") ? 1 : 0);
-      if (member.end() == text.length() - 1) return options;
-      if (text.charAt(member.end()) != ',') throw notOptions();
-      member.region(member.end() + 1, text.length() - 1);
+    try {
+      if (json.isBlank()) return options;
+      JsonObject object = JSON.getAdapter(JsonObject.class).fromJson(json);
+      for (Map.Entry<String, JsonElement> option : object.entrySet()) {
+        JsonPrimitive value = option.getValue().getAsJsonPrimitive();
+        if (value.isString()) options.set(option.getKey(), value.getAsString());
+        else if (value.isBoolean()) options.set(option.getKey(), value.getAsBoolean() ? 1 : 0);
+        else if (value.getAsString().matches("-?[0-9]{1,18}")) options.set(option.getKey(), value.getAsLong());
+        else options.set(option.getKey(), value.getAsDouble());
+      }
+      return options;
+    } catch (IOException | JsonParseException | IllegalStateException | IllegalArgumentException | StackOverflowError e) {
+      options.close();
+      throw new Refusal(400, "INVALID_ARGUMENT", "the body is not a JSON object of options: " + e.getMessage());
+    } catch (InfiniException e) {
+      options.close();
+      throw e;
     }
-  }
-
-  private static Refusal notOptions() {
-    return new Refusal(400, "INVALID_ARGUMENT", "the body is not a JSON object of options");
-  }
-
-  private static String unquote(String text) {
-    return Pattern.compile("\\\\(?:u([0-9a-fA-F]{4})|(.))").matcher(text).replaceAll(found -> {
-      if (found.group(1) != null) return Matcher.quoteReplacement("" + (char) Integer.parseInt(found.group(1), 16));
-      int which = "bfnrt\"\\/".indexOf(found.group(2));
-      if (which < 0) throw notOptions();
-      return Matcher.quoteReplacement("" + "\b\f\n\r\t\"\\/".charAt(which));
-    });
-  }
-
-  private static String quote(String text) {
-    StringBuilder json = new StringBuilder("\"");
-    for (char c : text.toCharArray()) {
-      if (c == '"' || c == '\\') json.append('\\').append(c);
-      else if (c < ' ') json.append(String.format("\\u%04x", (int) c));
-      else json.append(c);
-    }
-    return json.append('"').toString();
   }
 }
