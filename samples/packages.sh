@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, by apt, those of the named kinds of packages that are missing: `packages.sh build [test] [fuzz]`.
+# Installs, by apt, those of the named kinds of packages that are missing: `packages.sh build [test] [bindings] [desktop] [fuzz]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -7,6 +7,8 @@ set -euo pipefail
 declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev"
   [test]="doctest-dev librapidcheck-dev python3"
+  [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go"
+  [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth"
   [fuzz]="clang"
 )
 
@@ -19,6 +21,9 @@ installed() {
     pkg-config) command -v pkg-config ;;
     python3) command -v python3 ;;
     clang) command -v clang++ ;;
+    swig) command -v swig ;;
+    default-jdk-headless) command -v javac ;;
+    golang-go) command -v go ;;
     libopenblas-serial-dev) pkg-config --exists openblas ;;
     *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -qx installed ;;
   esac >/dev/null 2>&1

@@ -21,6 +21,12 @@ void set_option(infini_session *session, const char *name, std::int64_t value) {
 
 }  // namespace
 
+std::string count_text(std::int64_t count) {
+  std::string digits = std::to_string(count);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
 Reader::Reader(std::function<void()> wake) : wake_(std::move(wake)), thread_([this] { work(); }) {}
 
 Reader::~Reader() {
@@ -75,7 +81,7 @@ void Reader::run(const std::string &what, const std::function<std::string()> &jo
 }
 
 void Reader::post(Event::Kind kind, std::string text) {
-  Event event{kind, std::move(text), last_};
+  Event event{kind, std::move(text), last_, chats_};
   try {
     event.numbers = last_ = numbers();
   } catch (const std::exception &) {
@@ -184,7 +190,7 @@ void Reader::read_text(std::string text) {
       part_ = 1;
     }
     feed(text, false);
-    return "Read a text of " + std::to_string(position() - before) + " tokens";
+    return "Read a text of " + count_text(position() - before) + " tokens";
   });
 }
 
@@ -224,7 +230,7 @@ std::string Reader::feed_file(const std::string &path) {
   if (file.bad()) throw std::runtime_error(path + ": cannot be read");
   cli::check(infini_text_stream_finish(stream.get()));
   feed_pieces();
-  return "Read " + name_of(path) + ", " + std::to_string(position() - before) + " tokens";
+  return "Read " + name_of(path) + ", " + count_text(position() - before) + " tokens";
 }
 
 void Reader::ask(std::string question) {

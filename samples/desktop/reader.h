@@ -34,7 +34,11 @@ struct Event {
   Kind kind;
   std::string text;
   Numbers numbers;
+  bool chats = false;  // the model answers; another one writes on
 };
+
+// 1234567 as "1,234,567".
+std::string count_text(std::int64_t count);
 
 // How far a job has come.
 struct Progress {

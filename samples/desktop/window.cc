@@ -29,12 +29,6 @@ std::string bytes_text(std::int64_t bytes) {
   return text;
 }
 
-std::string count_text(std::int64_t count) {
-  std::string digits = std::to_string(count);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
-}
-
 Gtk::Widget &tile(Gtk::Label &value, const char *name, const char *tip, const char *style) {
   auto &box = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::VERTICAL, 2);
   auto &below = *Gtk::make_managed<Gtk::Label>(name);
@@ -251,6 +245,7 @@ void Window::take_event(const Event &event) {
   switch (event.kind) {
     case Event::OPENED:
       title_.set_text(event.text);
+      chats_ = event.chats;
       subtitle_.set_text("reads texts of any length in fixed memory");
       talk_.get_buffer()->set_text("");
       pages_.set_visible_child("no text");
@@ -307,7 +302,8 @@ void Window::say(Say how, const Glib::ustring &text, bool own_line) {
   const char *tags[] = {"question", "answer", "note", "error"};
   const auto buffer = talk_.get_buffer();
   if (own_line && buffer->size() > 0) buffer->insert(buffer->end(), "\n");
-  buffer->insert_with_tag(buffer->end(), how == Say::QUESTION ? text + "\n" : text, tags[static_cast<int>(how)]);
+  const bool above = how == Say::QUESTION && chats_;  // else the model writes on where the question ends
+  buffer->insert_with_tag(buffer->end(), above ? text + "\n" : text, tags[static_cast<int>(how)]);
   pages_.set_visible_child("talk");
   const auto end = buffer->create_mark(buffer->end());
   talk_.scroll_to(end);

@@ -46,6 +46,7 @@ class Window : public Gtk::ApplicationWindow {
   Gtk::Button cancel_{"Stop"};
   Gtk::Entry entry_;
   Gtk::Button send_{"Ask"};
+  bool chats_ = false;
   Glib::RefPtr<Gtk::FileChooserNative> chooser_;  // while it is open
 
   Glib::Dispatcher arrived_;
