@@ -8,7 +8,7 @@ declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev"
   [test]="doctest-dev librapidcheck-dev python3"
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go"
-  [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth"
+  [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
   [fuzz]="clang"
 )
 

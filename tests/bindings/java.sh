@@ -9,6 +9,7 @@ for jar in junit-jupiter-api junit-jupiter-engine junit-platform-commons junit-p
   junit+=("/usr/share/java/$jar.jar")
   [ -e "${junit[-1]}" ] || { echo "skipped: no ${junit[-1]} (Debian package junit5)"; exit 77; }
 done
+export LC_ALL=C.UTF-8 # of which Java takes the encoding of paths
 path=$(IFS=:; echo "$1/packages/infini-$2.jar:${junit[*]}")
 classes=$(mktemp -d)
 trap 'rm -rf "$classes"' EXIT

@@ -37,6 +37,13 @@ void pause(double seconds) {
   until([] { return false; }, seconds);
 }
 
+// Moves the pointer, presses and lets go, as a hand would; the window lives meanwhile.
+void hand(const std::string &what) {
+  const std::string command = "xdotool " + what;
+  REQUIRE(g_spawn_command_line_async(command.c_str(), nullptr));
+  pause(0.25);
+}
+
 Gtk::Widget *find(Gtk::Widget &widget, const std::string &name) {
   if (widget.get_name().raw() == name) return &widget;
   for (auto *child = widget.get_first_child(); child; child = child->get_next_sibling()) {
@@ -260,6 +267,40 @@ TEST_CASE("the window closes while the model reads") {
     REQUIRE(until([&] { return desk.tokens() > 1000; }));
   }
   CHECK(std::chrono::duration<double>(Clock::now() - begin).count() < 20);
+}
+
+TEST_CASE("a file is dragged from another window") {
+  if (char *tool = g_find_program_in_path("xdotool")) {
+    g_free(tool);
+  } else {
+    MESSAGE("skipped: no `xdotool` on the path");
+    return;
+  }
+  Desk desk;
+  desk.window.take_file(MODEL);
+  REQUIRE(until([&] { return desk.ready(); }));
+  Gtk::Window shelf;
+  Gtk::Label label("a file");
+  GFile *file = g_file_new_for_path(NOVEL.c_str());
+  GSList list{file, nullptr};
+  GtkDragSource *source = gtk_drag_source_new();
+  GdkContentProvider *content = gdk_content_provider_new_typed(GDK_TYPE_FILE_LIST, &list);
+  gtk_drag_source_set_content(source, content);
+  gtk_widget_add_controller(GTK_WIDGET(label.gobj()), GTK_EVENT_CONTROLLER(source));
+  label.set_size_request(200, 200);
+  shelf.set_child(label);
+  shelf.set_decorated(false);
+  shelf.set_title("shelf");
+  shelf.present();
+  REQUIRE(until([&] { return shelf.get_mapped() && shelf.get_width() > 0; }));
+  hand("search --name ^shelf$ windowmove %@ 1000 100");
+  hand("mousemove 1100 200");
+  hand("mousedown 1");
+  for (int x = 1080; x >= 400; x -= 60) hand("mousemove " + std::to_string(x) + " 300");
+  hand("mouseup 1");
+  CHECK(until([&] { return desk.tokens() > 1000; }, 10));
+  g_object_unref(content);
+  g_object_unref(file);
 }
 
 int main(int argc, char **argv) {
