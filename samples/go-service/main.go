@@ -69,10 +69,11 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("listening on", listener.Addr())
-	log.Fatal(http.Serve(listener, &service{
+	server := http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &service{
 		model: model, token: os.Getenv("INFINI_TOKEN"), sessions: map[string]*client{},
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
-	}))
+	}}
+	log.Fatal(server.Serve(listener))
 }
 
 func number(variable string, otherwise int64) int64 {
@@ -89,8 +90,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *service) serve(w http.ResponseWriter, r *http.Request) error {
-	given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if subtle.ConstantTimeCompare([]byte(given), []byte(s.token)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.token)) != 1 {
 		return &refusal{401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN"}
 	}
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")

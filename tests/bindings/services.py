@@ -84,6 +84,7 @@ def check(command):
         # tokens, paths, bodies
         service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=None)
         service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token='wrong')
+        service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=TOKEN + 'x')
         service.refused(404, 'NOT_FOUND', 'POST', '/sessions/0123456789abcdef/feed', b'x')
         service.refused(404, 'NOT_FOUND', 'GET', '/elsewhere')
         service.refused(400, 'UNKNOWN_OPTION', 'POST', '/sessions', b'{"no such": 1}')
