@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, by apt, those of the named kinds of packages that are missing: `packages.sh build [test] [shelf] [fuzz]`.
+# Installs, by apt, those of the named kinds of packages that are missing:
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -8,7 +9,9 @@ declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev"
   [test]="doctest-dev librapidcheck-dev python3"
   [shelf]="libsqlite3-dev"
-  [fuzz]="clang"
+  [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go"
+  [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
+  [fuzz]="clang libclang-rt-dev"
 )
 
 # Whether a package, or another that does its work, is there.
@@ -20,6 +23,9 @@ installed() {
     pkg-config) command -v pkg-config ;;
     python3) command -v python3 ;;
     clang) command -v clang++ ;;
+    swig) command -v swig ;;
+    default-jdk-headless) command -v javac ;;
+    golang-go) command -v go ;;
     libopenblas-serial-dev) pkg-config --exists openblas ;;
     *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -qx installed ;;
   esac >/dev/null 2>&1

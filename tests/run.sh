@@ -6,14 +6,21 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-labels='^ci$' packages=(build test shelf)
+labels='^ci$' packages=(build test fuzz shelf bindings desktop)
 case ${1:-} in
   '') ;;
-  long) labels='^(ci|long)$' packages+=(fuzz) ;;
+  long) labels='^(ci|long)$' ;;
   *) echo "usage: tests/run.sh [long]" >&2; exit 1 ;;
 esac
 
 bash samples/packages.sh "${packages[@]}"
-cmake --preset release
+cmake --preset release -DINFINI_BINDINGS=ON
 cmake --build --preset release --parallel "$(nproc)"
+left_out() { echo "Skipped: the tests of $1, because there is $2"; }
+for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample"; do
+  command -v "${language%%:*}" >/dev/null || left_out "${language#*:}" "no \`${language%%:*}\` on the path"
+done
+pkg-config --exists gtkmm-4.0 || left_out "the desktop sample" "no gtkmm-4.0"
+compgen -G "build/release/bindings/packages/Infini.*.nupkg" >/dev/null || ! command -v dotnet >/dev/null ||
+  left_out C# "no package of it; see \`dotnet restore\` in what cmake wrote"
 exec ctest --test-dir build/release --label-regex "$labels" --output-on-failure --no-tests=error

@@ -2,6 +2,7 @@
 # The C# package's suite, with xunit: csharp.sh BUILD VERSION
 . "$(dirname "$0")/common.sh"
 need dotnet
+need_package csharp "$@"
 use_nuget "$1"
 project=$1/csharp/tests
 rm -rf "$project"

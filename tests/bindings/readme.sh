@@ -3,8 +3,8 @@
 # line, and runs its commands in order. readme.sh java|csharp|go BUILD VERSION
 . "$(dirname "$0")/common.sh"
 case $1 in
-  java) need java javac ;;
-  csharp) need dotnet; use_nuget "$2" ;;
+  java) need java javac; need_package java "$2" "$3" ;;
+  csharp) need dotnet; need_package csharp "$2" "$3"; use_nuget "$2" ;;
   go) need go gcc pkg-config; use_stage "$2" ;;
 esac
 need python3

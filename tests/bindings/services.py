@@ -84,11 +84,16 @@ def check(command):
         # tokens, paths, bodies
         service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=None)
         service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token='wrong')
+        service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=TOKEN + 'x')
         service.refused(404, 'NOT_FOUND', 'POST', '/sessions/0123456789abcdef/feed', b'x')
         service.refused(404, 'NOT_FOUND', 'GET', '/elsewhere')
         service.refused(400, 'UNKNOWN_OPTION', 'POST', '/sessions', b'{"no such": 1}')
         service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', b'{"threads": -7}')
-        service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', b'not JSON')
+        for body in (b'not JSON', b'[1]', b'1', b'{"max_tokens": 1', b'{"max_tokens": [1]}', b'{"max_tokens": null}', b'\xff\xfe',
+                     b'{"max_tokens": 99999999999999999999}', b'{"max_tokens": 1e999}', b'{"threads": ' + b'[' * 30000,
+                     b'{"stop": 3}', b'{"temperature": "hot"}'):
+            service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', body)
+        service.refused(413, 'TOO_LARGE', 'POST', '/sessions', b'{"stop": "' + b'x' * (1 << 17) + b'"}')
         session = service.session()
         service.refused(405, 'METHOD_NOT_ALLOWED', 'PUT', session + '/feed', b'x')
         service.refused(409, 'STATE', 'POST', session + '/generate')

@@ -8,20 +8,21 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 jar=$1/packages/infini-$2.jar
 services=()
-if command -v javac >/dev/null; then
-  javac -Xlint:all -Werror -cp "$jar" -d "$folder/java" "$source/samples/java-service/Service.java"
-  services+=("java=java -cp $jar:$folder/java Service")
+gson=/usr/share/java/gson.jar
+if ! command -v javac >/dev/null || [ ! -e "$jar" ] || [ ! -e $gson ]; then
+  echo "java left out: it needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
 else
-  echo "java left out: no \`javac\` on the path"
+  javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/Service.java"
+  services+=("java=java -cp $jar:$gson:$folder/java Service")
 fi
-if command -v dotnet >/dev/null; then
+if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; then
+  echo "csharp left out: it needs \`dotnet\` and Infini.$2.nupkg"
+else
   use_nuget "$1"
   cp -r "$source/samples/csharp-service" "$folder/csharp"
   dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" \
     -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$folder/csharp"
   services+=("csharp=dotnet $folder/cs/csharp-service.dll")
-else
-  echo "csharp left out: no \`dotnet\` on the path"
 fi
 if command -v go >/dev/null; then
   (cd "$source/samples/go-service" && go vet . && go build -race -o "$folder/go" .)

@@ -1,0 +1,285 @@
+namespace Infini;
+
+/// <summary>A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and
+/// sessions at once.</summary>
+/// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: calls that run finish,
+/// later ones throw <see cref="ObjectDisposedException"/>, sessions keep what they need. A model that is never disposed
+/// is freed by the garbage collector.</remarks>
+public sealed unsafe class Model : IDisposable
+{
+    private readonly ModelHandle handle;
+    private volatile bool disposed;
+
+    private Model(ModelHandle handle) => this.handle = handle;
+
+    private ModelHandle Handle
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(disposed, this);
+            return handle;
+        }
+    }
+
+    /// <summary>Opens a GGUF file and packs its weights for this processor. The file stays mapped while the model lives:
+    /// replace it, do not overwrite it. A file without tensors opens as a tokenizer alone.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="options">"compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks".</param>
+    /// <param name="progress">Hears, on other threads, of stage "open", in layers.</param>
+    /// <param name="cancellation">Cancels between layers.</param>
+    /// <returns>The model, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">Io, Format, Truncated, Version, Unsupported, UnknownOption, InvalidArgument.</exception>
+    /// <exception cref="OperationCanceledException">There is no model.</exception>
+    public static Model Open(string path, Options? options = null, IProgress<Progress>? progress = null,
+                             CancellationToken cancellation = default)
+    {
+        InfiniLibrary.RequireSameInterface();
+        ModelHandle? model = null;
+        Options.With(options, o =>
+            Work.Run(task => Native.infini_model_open(path, o, task, out model), progress, cancellation));
+        return new Model(model!);
+    }
+
+    /// <summary>Does what <see cref="Open"/> does, on a thread of the pool.</summary>
+    /// <param name="path">As in <see cref="Open"/>.</param>
+    /// <param name="options">As in <see cref="Open"/>.</param>
+    /// <param name="progress">As in <see cref="Open"/>.</param>
+    /// <param name="cancellation">As in <see cref="Open"/>.</param>
+    /// <returns>The model, which the caller disposes.</returns>
+    public static Task<Model> OpenAsync(string path, Options? options = null, IProgress<Progress>? progress = null,
+                                        CancellationToken cancellation = default) =>
+        Task.Run(() => Open(path, options, progress, cancellation), cancellation);
+
+    /// <summary>Makes a model with random weights.</summary>
+    /// <param name="configJson">A JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists
+    /// its keys.</param>
+    /// <param name="options">As in <see cref="Open"/>.</param>
+    /// <returns>The model, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">InvalidArgument (the message says what); Io, Format, ... of the tokenizer's
+    /// file.</exception>
+    public static Model Create(string configJson, Options? options = null)
+    {
+        InfiniLibrary.RequireSameInterface();
+        ModelHandle? model = null;
+        Options.With(options, o => InfiniException.Check(Native.infini_model_create(configJson, o, out model)));
+        return new Model(model!);
+    }
+
+    /// <summary>Writes the model as a GGUF file: the numbers of the file that it came from, unchanged. The file is replaced
+    /// whole or not at all.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="progress">Hears, on other threads, of stage "save".</param>
+    /// <param name="cancellation">Counts until writing begins.</param>
+    /// <exception cref="InfiniException">Io, NoSpace.</exception>
+    /// <exception cref="OperationCanceledException">Nothing was written.</exception>
+    public void Save(string path, IProgress<Progress>? progress = null, CancellationToken cancellation = default) =>
+        Work.Run(task => Native.infini_model_save(Handle, path, task), progress, cancellation);
+
+    /// <summary>Starts an empty stream through the model.</summary>
+    /// <param name="options">"threads", "block", "deterministic", "special" and those of generation ("max_tokens",
+    /// "temperature", "seed", "stop", ...).</param>
+    /// <returns>The session, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">State (the model is a tokenizer alone), UnknownOption, InvalidArgument.</exception>
+    public Session CreateSession(Options? options = null)
+    {
+        SessionHandle? session = null;
+        Options.With(options, o => InfiniException.Check(Native.infini_session_create(Handle, o, out session)));
+        return new Session(session!, Vocabulary, Width);
+    }
+
+    /// <summary>Makes an empty batch, through which many sessions advance in one call.</summary>
+    /// <returns>The batch, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">State: the model is a tokenizer alone.</exception>
+    public Batch CreateBatch()
+    {
+        InfiniException.Check(Native.infini_batch_new(Handle, out var batch));
+        return new Batch(batch);
+    }
+
+    /// <summary>The tokens of a text.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="special">Whether control tokens written in the text are parsed; never for text that is not
+    /// trusted.</param>
+    /// <param name="start">Whether the text begins a stream, so that BOS and the space prefix are added where the model
+    /// wants them.</param>
+    /// <returns>The tokens.</returns>
+    /// <exception cref="InfiniException">State: the model has no tokenizer.</exception>
+    public int[] Tokenize(string text, bool special = false, bool start = false)
+    {
+        byte[] bytes = Utf8.Encode(text);
+        nuint size = (nuint)bytes.Length + 16; // hardly a text has more tokens than bytes
+        while (true)
+        {
+            int[] tokens = new int[checked((int)size)];
+            fixed (byte* data = bytes)
+            fixed (int* buffer = tokens)
+            {
+                int status = Native.infini_model_tokenize(Handle, data, (nuint)bytes.Length, Flag(special), Flag(start),
+                                                          buffer, (nuint)tokens.Length, &size);
+                if (status == (int)Status.BufferTooSmall) continue;
+                InfiniException.Check(status);
+            }
+            return tokens[..(int)size];
+        }
+    }
+
+    /// <summary>How many tokens <see cref="Tokenize"/> would give.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="special">As in <see cref="Tokenize"/>.</param>
+    /// <param name="start">As in <see cref="Tokenize"/>.</param>
+    /// <returns>The number of tokens.</returns>
+    /// <exception cref="InfiniException">State: the model has no tokenizer.</exception>
+    public int CountTokens(string text, bool special = false, bool start = false)
+    {
+        byte[] bytes = Utf8.Encode(text);
+        nuint size;
+        fixed (byte* data = bytes)
+        {
+            InfiniException.Check(Native.infini_model_token_count(Handle, data, (nuint)bytes.Length, Flag(special),
+                                                                  Flag(start), &size));
+        }
+        return (int)size;
+    }
+
+    /// <summary>The text of tokens, where what begins or ends inside a character shows as U+FFFD.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="special">Whether control tokens show as their names.</param>
+    /// <param name="start">Whether the tokens begin a stream, so that the space prefix is taken off.</param>
+    /// <returns>The text.</returns>
+    /// <exception cref="InfiniException">InvalidArgument (a token is not in the vocabulary), State (the model has no
+    /// tokenizer).</exception>
+    public string Detokenize(ReadOnlySpan<int> tokens, bool special = false, bool start = false) =>
+        System.Text.Encoding.UTF8.GetString(DetokenizeUtf8(tokens, special, start));
+
+    /// <summary>The text of tokens as UTF-8, which may begin or end inside a character if the tokens do.</summary>
+    /// <param name="tokens">The tokens.</param>
+    /// <param name="special">As in <see cref="Detokenize"/>.</param>
+    /// <param name="start">As in <see cref="Detokenize"/>.</param>
+    /// <returns>The bytes.</returns>
+    /// <exception cref="InfiniException">As <see cref="Detokenize"/>.</exception>
+    public byte[] DetokenizeUtf8(ReadOnlySpan<int> tokens, bool special = false, bool start = false)
+    {
+        fixed (int* data = tokens)
+        {
+            int* pinned = data;
+            nuint count = (nuint)tokens.Length;
+            return Utf8.Bytes((buffer, capacity, size) => Native.infini_model_detokenize(
+                Handle, pinned, count, Flag(special), Flag(start), buffer, capacity, size))!;
+        }
+    }
+
+    /// <summary>Whether a token ends generation.</summary>
+    /// <param name="token">The token.</param>
+    /// <returns>Whether it is an end of text, turn or message.</returns>
+    /// <exception cref="InfiniException">InvalidArgument, State.</exception>
+    public bool IsEnd(int token)
+    {
+        int answer;
+        InfiniException.Check(Native.infini_model_token_is_end(Handle, token, &answer));
+        return answer != 0;
+    }
+
+    /// <summary>Whether a token is a control token.</summary>
+    /// <param name="token">The token.</param>
+    /// <returns>Whether it is one.</returns>
+    /// <exception cref="InfiniException">InvalidArgument, State.</exception>
+    public bool IsControl(int token)
+    {
+        int answer;
+        InfiniException.Check(Native.infini_model_token_is_control(Handle, token, &answer));
+        return answer != 0;
+    }
+
+    /// <summary>The token that begins a text, -1 where the model has none.</summary>
+    /// <exception cref="InfiniException">State: the model has no tokenizer.</exception>
+    public int Bos
+    {
+        get
+        {
+            int token;
+            InfiniException.Check(Native.infini_model_bos(Handle, &token));
+            return token;
+        }
+    }
+
+    /// <summary>The token that ends a text, -1 where the model has none.</summary>
+    /// <exception cref="InfiniException">State: the model has no tokenizer.</exception>
+    public int Eos
+    {
+        get
+        {
+            int token;
+            InfiniException.Check(Native.infini_model_eos(Handle, &token));
+            return token;
+        }
+    }
+
+    /// <summary>Writes messages as the model was trained to see them. Feed it with option "special" set to 1; it has the
+    /// contents as they are, so take care of users who write control tokens.</summary>
+    /// <param name="messagesJson">A list of {"role": "system" | "user" | "assistant", "content": "..."}.</param>
+    /// <param name="first">Whether they begin the conversation.</param>
+    /// <param name="reply">Whether the text ends with the opening of the assistant's turn.</param>
+    /// <returns>The text.</returns>
+    /// <exception cref="InfiniException">InvalidArgument; Unsupported (no chat template, or one that is not known).</exception>
+    public string ApplyChat(string messagesJson, bool first = true, bool reply = true) =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_apply_chat(
+            Handle, messagesJson, Flag(first), Flag(reply), buffer, capacity, size));
+
+    /// <summary>What closes the assistant's turn: to be fed after a generated reply.</summary>
+    /// <exception cref="InfiniException">Unsupported: as <see cref="ApplyChat"/>.</exception>
+    public string ChatTurnEnd =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_chat_turn_end(Handle, buffer, capacity, size));
+
+    /// <summary>How many tokens the model knows: the length of a row of logits.</summary>
+    public int Vocabulary
+    {
+        get
+        {
+            nuint size;
+            InfiniException.Check(Native.infini_model_vocabulary(Handle, &size));
+            return (int)size;
+        }
+    }
+
+    /// <summary>The length of an embedding.</summary>
+    /// <exception cref="InfiniException">State: the model is a tokenizer alone.</exception>
+    public int Width
+    {
+        get
+        {
+            nuint size;
+            InfiniException.Check(Native.infini_model_width(Handle, &size));
+            return (int)size;
+        }
+    }
+
+    /// <summary>One fact about the model as text.</summary>
+    /// <param name="name">One of <see cref="InfoJson"/>'s, "fingerprint", or a key of the model's file such as
+    /// "general.license".</param>
+    /// <returns>The fact.</returns>
+    /// <exception cref="InfiniException">InvalidArgument: nothing has that name; the message lists the names.</exception>
+    public string Info(string name) =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_info(Handle, name, buffer, capacity, size));
+
+    /// <summary>The facts about the model.</summary>
+    /// <returns>A JSON object: "name", "vocabulary", "layers", "width", "segment", ...</returns>
+    public string InfoJson() =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_info_json(Handle, buffer, capacity, size));
+
+    /// <summary>What each method of long context would hold for the past of a model of this shape.</summary>
+    /// <param name="tokens">Length of the past.</param>
+    /// <returns>JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}.</returns>
+    /// <exception cref="InfiniException">InvalidArgument (tokens is negative or too large), State (the model is a tokenizer
+    /// alone).</exception>
+    public string Footprint(long tokens) =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint(Handle, tokens, buffer, capacity, size));
+
+    /// <summary>Lets the model go. Disposing again does nothing.</summary>
+    public void Dispose()
+    {
+        disposed = true;
+        handle.Dispose();
+    }
+
+    private static int Flag(bool value) => value ? 1 : 0;
+}

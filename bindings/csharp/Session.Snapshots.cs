@@ -1,0 +1,85 @@
+namespace Infini;
+
+// Keeping a session and going back.
+public sealed partial class Session
+{
+    /// <summary>Saves the session to a file, which is replaced whole or not at all.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="memoryOnly">False: everything that it needs to go on exactly as if it had never stopped; true: the memory
+    /// alone, as it would be after closing the open segment.</param>
+    /// <param name="name">Kept in the snapshot for the caller.</param>
+    /// <param name="note">The same.</param>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes.</param>
+    /// <param name="cancellation">Then what was there before is still there.</param>
+    /// <exception cref="InfiniException">Io, NoSpace, State.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Save(string path, bool memoryOnly = false, string name = "", string note = "",
+                     IProgress<Progress>? progress = null, CancellationToken cancellation = default) =>
+        Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
+             progress, cancellation);
+
+    /// <summary>Takes a snapshot as bytes.</summary>
+    /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
+    /// <param name="name">As in <see cref="Save"/>.</param>
+    /// <param name="note">As in <see cref="Save"/>.</param>
+    /// <returns>The snapshot.</returns>
+    /// <exception cref="InfiniException">State.</exception>
+    public unsafe byte[] Snapshot(bool memoryOnly = false, string name = "", string note = "")
+    {
+        lock (turn)
+        {
+            return Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
+                Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size))!;
+        }
+    }
+
+    /// <summary>Takes a snapshot and writes it to a stream.</summary>
+    /// <param name="to">Is written, and not disposed.</param>
+    /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
+    /// <param name="name">As in <see cref="Save"/>.</param>
+    /// <param name="note">As in <see cref="Save"/>.</param>
+    /// <exception cref="InfiniException">State.</exception>
+    public void Snapshot(Stream to, bool memoryOnly = false, string name = "", string note = "") =>
+        to.Write(Snapshot(memoryOnly, name, note));
+
+    /// <summary>Puts the session where the snapshot was taken: all or nothing, so that after a failure the session is as it
+    /// was. Options of generation that this session was not given come from the snapshot.</summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <exception cref="InfiniException">ModelMismatch, Version, Checksum, Format, Truncated.</exception>
+    public unsafe void Restore(ReadOnlySpan<byte> snapshot)
+    {
+        fixed (byte* data = snapshot)
+        {
+            byte* pinned = data;
+            nuint count = (nuint)snapshot.Length;
+            Call(session => Native.infini_session_restore_buffer(session, pinned, count));
+        }
+    }
+
+    /// <summary>Does the same with a snapshot that is read from a stream, to its end.</summary>
+    /// <param name="snapshot">Is read, and not disposed.</param>
+    /// <exception cref="InfiniException">As for bytes.</exception>
+    public void Restore(Stream snapshot)
+    {
+        var data = new MemoryStream();
+        snapshot.CopyTo(data);
+        Restore(data.GetBuffer().AsSpan(0, (int)data.Length));
+    }
+
+    /// <summary>Does the same with the snapshot in a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Counts until restoring begins.</param>
+    /// <exception cref="InfiniException">Io; else as for bytes.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Restore(string path, CancellationToken cancellation = default) =>
+        Long((session, task) => Native.infini_session_restore(session, path, task), null, cancellation);
+
+    /// <summary>Goes back to an earlier position of the stream, between <see cref="RewindLimit"/> and the present one. Option
+    /// "checkpoints" says how many segment boundaries are kept for that. A new run of generation begins.</summary>
+    /// <param name="position">In tokens.</param>
+    /// <exception cref="InfiniException">State: the position is out of reach; nothing has changed.</exception>
+    public void Rewind(long position) => Call(session => Native.infini_session_rewind(session, position));
+
+    /// <summary>The earliest position that <see cref="Rewind"/> reaches.</summary>
+    public unsafe long RewindLimit => Number(Native.infini_session_rewind_limit);
+}

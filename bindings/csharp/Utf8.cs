@@ -1,0 +1,47 @@
+using System.Text;
+
+namespace Infini;
+
+/// <summary>Text on its way to and from the library.</summary>
+internal static unsafe class Utf8
+{
+    // A lone surrogate, which UTF-8 cannot hold, is refused and not replaced.
+    private static readonly UTF8Encoding Strict = new(false, true);
+
+    internal static byte[] Encode(string text) => Strict.GetBytes(text);
+
+    /// <summary>The string, checked to be what C can hold: no zero in it, no half of a surrogate pair.</summary>
+    internal static string ZeroEnded(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        if (text.Contains('\0')) throw new ArgumentException("the string has a zero character in it");
+        _ = Strict.GetByteCount(text);
+        return text;
+    }
+
+    /// <summary>A call that fills a buffer and sets its size.</summary>
+    internal delegate int Filler(byte* buffer, nuint capacity, nuint* size);
+
+    /// <summary>What a call gives whose size is not known before; null where it answers that nothing more comes.</summary>
+    internal static byte[]? Bytes(Filler fill)
+    {
+        nuint size;
+        byte* first = stackalloc byte[512];
+        int status = fill(first, 512, &size);
+        if (status == InfiniException.End) return null;
+        if (status != (int)Status.BufferTooSmall)
+        {
+            InfiniException.Check(status);
+            return new ReadOnlySpan<byte>(first, (int)size).ToArray();
+        }
+        while (true) // more than once only where another thread took what came first
+        {
+            byte[] buffer = new byte[checked((int)size)];
+            fixed (byte* data = buffer) status = fill(data, size, &size);
+            if (status == (int)Status.BufferTooSmall) continue;
+            return InfiniException.Check(status) == InfiniException.End ? null : buffer[..(int)size];
+        }
+    }
+
+    internal static string Text(Filler fill) => Encoding.UTF8.GetString(Bytes(fill)!);
+}

@@ -1,0 +1,169 @@
+package infini
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sort"
+	"sync"
+
+	"example.org/infini/internal/native"
+)
+
+// ErrNotInBatch is the error of a call that names a session which is not in the batch.
+var ErrNotInBatch = errors.New("infini: the session is not in the batch")
+
+// Batch is many sessions of one model that advance in one call, so that the model's weights are read once for all of
+// them. A session in a batch stays usable by itself. It may be used from any goroutine; calls take turns, with those of
+// its sessions too.
+type Batch struct {
+	handle  *handle
+	turn    sync.Mutex
+	members *[]*Session // each held open here, in the library's order
+}
+
+// NewBatch makes an empty batch.
+//
+// Errors: State (the model is a tokenizer alone).
+func (m *Model) NewBatch() (*Batch, error) {
+	var batch uintptr
+	if err := m.handle.call(func(model uintptr) error { return native.Infini_batch_new(model, &batch) }); err != nil {
+		return nil, err
+	}
+	members := new([]*Session)
+	b := &Batch{members: members, handle: newHandle("batch", batch, func(batch uintptr) {
+		native.Infini_batch_free(batch)
+		for _, s := range *members {
+			s.handle.done()
+		}
+	})}
+	runtime.SetFinalizer(b, func(b *Batch) { b.handle.close(nil) })
+	return b, nil
+}
+
+// Close frees the batch, not its sessions. Closing again does nothing. A batch that is not closed is freed some time
+// after the last use of it.
+func (b *Batch) Close() error {
+	b.handle.close(nil)
+	return nil
+}
+
+// Add adds a session as the last one.
+//
+// Errors: InvalidArgument (the session belongs to another model, or is in the batch already).
+func (b *Batch) Add(s *Session) error {
+	return b.call(func(batch uintptr) error {
+		session, err := s.handle.use()
+		if err != nil {
+			return err
+		}
+		s.turn.Lock()
+		err = native.Infini_batch_add(batch, session)
+		s.turn.Unlock()
+		if err != nil {
+			s.handle.done()
+			return err
+		}
+		*b.members = append(*b.members, s)
+		return nil
+	})
+}
+
+// Remove takes a session out, which may be closed.
+//
+// Errors: ErrNotInBatch.
+func (b *Batch) Remove(s *Session) error {
+	return b.call(func(batch uintptr) error {
+		index, err := b.indexOf(s)
+		if err != nil {
+			return err
+		}
+		s.turn.Lock()
+		err = native.Infini_batch_remove(batch, s.handle.pointer)
+		s.turn.Unlock()
+		if err == nil {
+			*b.members = append((*b.members)[:index:index], (*b.members)[index+1:]...)
+			s.handle.done()
+		}
+		return err
+	})
+}
+
+// Sessions returns the sessions of the batch, in the order in which they were added.
+func (b *Batch) Sessions() []*Session {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	return append([]*Session(nil), *b.members...)
+}
+
+// Next gives one token for every session, as Session.NextToken would: in the order of Sessions, -1 for one whose run
+// has ended, and whose next run begins with the next call; io.EOF where no session got one. ctx is looked at before
+// the call.
+//
+// Errors: State (a session has no logits; nothing was done); one for which errors.Is(err, os.ErrClosed) holds where a
+// session of the batch is closed: remove it.
+func (b *Batch) Next(ctx context.Context) (tokens []int32, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err = b.call(func(batch uintptr) error {
+		tokens = make([]int32, len(*b.members))
+		order := append([]*Session(nil), *b.members...) // two batches that share sessions must not wait for each other
+		sort.Slice(order, func(i, k int) bool { return order[i].handle.pointer < order[k].handle.pointer })
+		for _, s := range order {
+			s.turn.Lock()
+			defer s.turn.Unlock()
+		}
+		for _, s := range order {
+			if s.handle.closed.Load() {
+				return s.handle.closedError()
+			}
+		}
+		return native.Infini_batch_next(batch, 0, tokens)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tokens, nil
+}
+
+// Text returns the text of a session's tokens since it was last asked for: whole characters, stop strings withheld; it
+// may be empty.
+//
+// Errors: ErrNotInBatch.
+func (b *Batch) Text(s *Session) (result string, err error) {
+	err = b.call(func(batch uintptr) error {
+		index, err := b.indexOf(s)
+		if err != nil {
+			return err
+		}
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		result, err = text(func(buffer []byte, n *uint64) error {
+			return native.Infini_batch_text(batch, uint64(index), buffer, n)
+		})
+		return err
+	})
+	return
+}
+
+func (b *Batch) indexOf(s *Session) (int, error) {
+	for i, member := range *b.members {
+		if member == s {
+			return i, nil
+		}
+	}
+	return -1, ErrNotInBatch
+}
+
+// call runs do when its turn has come.
+func (b *Batch) call(do func(batch uintptr) error) error {
+	return b.handle.call(func(batch uintptr) error {
+		b.turn.Lock()
+		defer b.turn.Unlock()
+		if b.handle.closed.Load() {
+			return b.handle.closedError()
+		}
+		return do(batch)
+	})
+}

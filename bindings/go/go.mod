@@ -1,0 +1,3 @@
+module example.org/infini
+
+go 1.19

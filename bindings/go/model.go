@@ -1,0 +1,224 @@
+package infini
+
+import (
+	"context"
+	"runtime"
+
+	"example.org/infini/internal/native"
+)
+
+// Model is a model's configuration, weights and tokenizer. It never changes and may be used by any number of
+// goroutines and sessions at once.
+type Model struct{ handle *handle }
+
+// Open opens a GGUF file and packs its weights for this processor. Options: "compute", "gemm", "threads", "memory",
+// "update", "segment", "carry", "sinks". The file stays mapped while the model lives: replace it, do not overwrite it.
+// Progress: stage "open", in layers. A file without tensors opens as a tokenizer alone.
+//
+// Errors: IO, Format, Truncated, VersionTooNew, Unsupported, UnknownOption, InvalidArgument, Cancelled.
+func Open(ctx context.Context, path string, options Options) (*Model, error) {
+	if err := noZero(path); err != nil {
+		return nil, err
+	}
+	return newModel(options, func(o uintptr, model *uintptr) error {
+		return withTask(ctx, func(task uintptr) error { return native.Infini_model_open(path, o, task, model) })
+	})
+}
+
+// Create makes a model with random weights. configJSON is a JSON object such as {"layers": 2, "width": 64}; "{}" is
+// the default. The C header lists its keys.
+//
+// Errors: InvalidArgument, UnknownOption; IO, Format, ... of the tokenizer's file.
+func Create(configJSON string, options Options) (*Model, error) {
+	if err := noZero(configJSON); err != nil {
+		return nil, err
+	}
+	return newModel(options, func(o uintptr, model *uintptr) error {
+		return native.Infini_model_create(configJSON, o, model)
+	})
+}
+
+func newModel(options Options, open func(options uintptr, model *uintptr) error) (*Model, error) {
+	if err := checkABI(); err != nil {
+		return nil, err
+	}
+	var pointer uintptr
+	if err := options.with(func(o uintptr) error { return open(o, &pointer) }); err != nil {
+		return nil, err
+	}
+	m := &Model{newHandle("model", pointer, native.Infini_model_free)}
+	runtime.SetFinalizer(m, func(m *Model) { m.handle.close(nil) })
+	return m, nil
+}
+
+// Close lets the model go. Calls that run finish first, sessions keep what they need. Closing again does nothing.
+// A model that is not closed is freed some time after the last use of it.
+func (m *Model) Close() error {
+	m.handle.close(nil)
+	return nil
+}
+
+// Save writes the model as a GGUF file: the numbers of the file that it came from, unchanged. The file is replaced
+// whole or not at all. Progress: stage "save".
+//
+// Errors: IO, NoSpace, Cancelled.
+func (m *Model) Save(ctx context.Context, path string) error {
+	if err := noZero(path); err != nil {
+		return err
+	}
+	return m.handle.call(func(model uintptr) error {
+		return withTask(ctx, func(task uintptr) error { return native.Infini_model_save(model, path, task) })
+	})
+}
+
+// NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "special" and
+// those of generation ("max_tokens", "temperature", "seed", "stop", ...).
+//
+// Errors: State (the model is a tokenizer alone), UnknownOption, InvalidArgument.
+func (m *Model) NewSession(options Options) (*Session, error) {
+	var session uintptr
+	var vocabulary, width uint64
+	err := m.handle.call(func(model uintptr) error {
+		err := options.with(func(o uintptr) error { return native.Infini_session_create(model, o, &session) })
+		if err == nil {
+			_ = native.Infini_model_vocabulary(model, &vocabulary) // a model that has sessions has both
+			_ = native.Infini_model_width(model, &width)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newSession(session, int(vocabulary), int(width)), nil
+}
+
+// Tokenize returns the tokens of a text. special: control tokens written in the text are parsed; start: the text begins
+// a stream, so that BOS and the space prefix are added where the model wants them.
+//
+// Errors: InvalidArgument (the text is not UTF-8), State (the model has no tokenizer).
+func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
+	data := []byte(text)
+	tokens := make([]int32, len(data)+16) // hardly a text has more tokens than bytes
+	var size uint64
+	err := m.handle.call(func(model uintptr) error {
+		err := native.Infini_model_tokenize(model, data, flag(special), flag(start), tokens, &size)
+		if int(size) > len(tokens) {
+			tokens = make([]int32, size)
+			err = native.Infini_model_tokenize(model, data, flag(special), flag(start), tokens, &size)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append([]int32(nil), tokens[:size]...), nil
+}
+
+// TokenCount returns how many tokens Tokenize would give.
+func (m *Model) TokenCount(text string, special, start bool) (int, error) {
+	var size uint64
+	err := m.handle.call(func(model uintptr) error {
+		return native.Infini_model_token_count(model, []byte(text), flag(special), flag(start), &size)
+	})
+	return int(size), err
+}
+
+// Detokenize returns the text of tokens. special: control tokens show as their names; start: the tokens begin a stream,
+// so that the space prefix is taken off. The text may begin or end inside a UTF-8 character if the tokens do.
+//
+// Errors: InvalidArgument (a token is not in the vocabulary), State (the model has no tokenizer).
+func (m *Model) Detokenize(tokens []int32, special, start bool) (string, error) {
+	return m.text(func(model uintptr, b []byte, n *uint64) error {
+		return native.Infini_model_detokenize(model, tokens, flag(special), flag(start), b, n)
+	})
+}
+
+// TokenIsEnd reports whether a token ends generation. Errors: InvalidArgument, State.
+func (m *Model) TokenIsEnd(token int32) (bool, error) {
+	return m.answer(token, native.Infini_model_token_is_end)
+}
+
+// TokenIsControl reports whether a token is a control token. Errors: InvalidArgument, State.
+func (m *Model) TokenIsControl(token int32) (bool, error) {
+	return m.answer(token, native.Infini_model_token_is_control)
+}
+
+// BOS returns the token that begins a text, -1 where the model has none. Errors: State.
+func (m *Model) BOS() (token int32, err error) {
+	err = m.handle.call(func(model uintptr) error { return native.Infini_model_bos(model, &token) })
+	return
+}
+
+// EOS returns the token that ends a text, -1 where the model has none. Errors: State.
+func (m *Model) EOS() (token int32, err error) {
+	err = m.handle.call(func(model uintptr) error { return native.Infini_model_eos(model, &token) })
+	return
+}
+
+// ApplyChat writes messages as the model was trained to see them. messagesJSON is a list of {"role": "system" | "user"
+// | "assistant", "content": "..."}. first: they begin the conversation; reply: the text ends with the opening of the
+// assistant's turn. Feed it with option "special" set; take care of users who write control tokens.
+//
+// Errors: InvalidArgument, Unsupported (no chat template, or one that is not known).
+func (m *Model) ApplyChat(messagesJSON string, first, reply bool) (string, error) {
+	if err := noZero(messagesJSON); err != nil {
+		return "", err
+	}
+	return m.text(func(model uintptr, b []byte, n *uint64) error {
+		return native.Infini_model_apply_chat(model, messagesJSON, flag(first), flag(reply), b, n)
+	})
+}
+
+// ChatTurnEnd returns what closes the assistant's turn, to be fed after a generated reply. Errors: Unsupported.
+func (m *Model) ChatTurnEnd() (string, error) {
+	return m.text(native.Infini_model_chat_turn_end)
+}
+
+// Vocabulary returns how many tokens the model knows: the length of a row of logits.
+func (m *Model) Vocabulary() (int, error) { return m.number(native.Infini_model_vocabulary) }
+
+// Width returns the length of an embedding. Errors: State (the model is a tokenizer alone).
+func (m *Model) Width() (int, error) { return m.number(native.Infini_model_width) }
+
+// Info returns one fact about the model as text: a name of InfoJSON, "fingerprint", or a key of the model's file.
+//
+// Errors: InvalidArgument (nothing has that name; the message lists the names).
+func (m *Model) Info(name string) (string, error) {
+	if err := noZero(name); err != nil {
+		return "", err
+	}
+	return m.text(func(model uintptr, b []byte, n *uint64) error { return native.Infini_model_info(model, name, b, n) })
+}
+
+// InfoJSON returns the facts about the model as a JSON object.
+func (m *Model) InfoJSON() (string, error) { return m.text(native.Infini_model_info_json) }
+
+// Footprint returns, as JSON, what each method of long context would hold for the past of a model of this shape after
+// so many tokens.
+//
+// Errors: InvalidArgument (tokens is negative or too large), State (the model is a tokenizer alone).
+func (m *Model) Footprint(tokens int64) (string, error) {
+	return m.text(func(model uintptr, b []byte, n *uint64) error {
+		return native.Infini_model_footprint(model, tokens, b, n)
+	})
+}
+
+func (m *Model) text(fill func(model uintptr, b []byte, n *uint64) error) (result string, err error) {
+	err = m.handle.call(func(model uintptr) (err error) {
+		result, err = text(func(b []byte, n *uint64) error { return fill(model, b, n) })
+		return err
+	})
+	return
+}
+
+func (m *Model) number(get func(model uintptr, n *uint64) error) (int, error) {
+	var n uint64
+	err := m.handle.call(func(model uintptr) error { return get(model, &n) })
+	return int(n), err
+}
+
+func (m *Model) answer(token int32, ask func(model uintptr, token int, answer *int32) error) (bool, error) {
+	var answer int32
+	err := m.handle.call(func(model uintptr) error { return ask(model, int(token), &answer) })
+	return answer != 0, err
+}

@@ -1,0 +1,104 @@
+package infini
+
+import (
+	"context"
+	"io"
+
+	"example.org/infini/internal/native"
+)
+
+// SaveOptions say what a snapshot holds. The zero value saves the whole session, so that it goes on exactly as if it had
+// never stopped.
+type SaveOptions struct {
+	MemoryOnly bool   // the memory alone, as it would be after closing the open segment
+	Name, Note string // the caller's; InspectSnapshot shows them
+}
+
+// Save writes a snapshot to a file, which is replaced whole or not at all. Progress: stage "save", in bytes.
+//
+// Errors: IO, NoSpace, Cancelled (what was there before is still there), State.
+func (s *Session) Save(ctx context.Context, path string, options SaveOptions) error {
+	if err := noZero(path, options.Name, options.Note); err != nil {
+		return err
+	}
+	return s.long(ctx, func(session, task uintptr) error {
+		return native.Infini_session_save(session, path, flag(options.MemoryOnly), options.Name, options.Note, task)
+	})
+}
+
+// Snapshot writes a snapshot to w.
+//
+// Errors: State, and those of w.
+func (s *Session) Snapshot(w io.Writer, options SaveOptions) error {
+	if err := noZero(options.Name, options.Note); err != nil {
+		return err
+	}
+	var data []byte
+	err := s.call(func(session uintptr) (err error) {
+		data, err = bytes(func(b []byte, n *uint64) error {
+			return native.Infini_session_save_buffer(session, flag(options.MemoryOnly), options.Name, options.Note, b, n)
+		})
+		return err
+	})
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
+}
+
+// Restore puts the session where the snapshot in a file was taken: all or nothing, so that after an error the session is
+// as it was. Options of generation that this session was not given come from the snapshot.
+//
+// Errors: ModelMismatch, VersionTooNew, Checksum, Format, Truncated, IO, Cancelled.
+func (s *Session) Restore(ctx context.Context, path string) error {
+	if err := noZero(path); err != nil {
+		return err
+	}
+	return s.long(ctx, func(session, task uintptr) error { return native.Infini_session_restore(session, path, task) })
+}
+
+// RestoreFrom does what Restore does with a snapshot that it reads from r, to its end.
+//
+// Errors: those of r, and those of Restore.
+func (s *Session) RestoreFrom(r io.Reader) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return s.call(func(session uintptr) error { return native.Infini_session_restore_buffer(session, data) })
+}
+
+// InspectSnapshot says, as JSON, what the snapshot in a file holds: "kind", "name", "note", "model", "view", "size", ...
+// No model is needed. verify: the checksum of every part is compared too.
+//
+// Errors: VersionTooNew, Checksum, Format, Truncated, IO.
+func InspectSnapshot(path string, verify bool) (string, error) {
+	if err := noZero(path); err != nil {
+		return "", err
+	}
+	return text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), b, n) })
+}
+
+// InspectSnapshotFrom does what InspectSnapshot does with a snapshot that it reads from r, to its end.
+//
+// Errors: those of r, and those of InspectSnapshot.
+func InspectSnapshotFrom(r io.Reader, verify bool) (string, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return "", err
+	}
+	return text(func(b []byte, n *uint64) error {
+		return native.Infini_snapshot_inspect_buffer(data, flag(verify), b, n)
+	})
+}
+
+// Rewind goes back to an earlier position of the stream, between RewindLimit and the present one. Option "checkpoints"
+// says how many segment boundaries are kept for that. A new run of generation begins.
+//
+// Errors: State (the position is out of reach; nothing has changed).
+func (s *Session) Rewind(position int64) error {
+	return s.call(func(session uintptr) error { return native.Infini_session_rewind(session, position) })
+}
+
+// RewindLimit returns the earliest position that Rewind reaches.
+func (s *Session) RewindLimit() (int64, error) { return s.number(native.Infini_session_rewind_limit) }

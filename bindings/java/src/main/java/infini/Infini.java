@@ -1,0 +1,67 @@
+package infini;
+
+import java.util.Optional;
+
+/** What belongs to the library as a whole. May be used from any thread. */
+public final class Infini {
+  private Infini() {}
+
+  /** How much a log record matters. */
+  public enum LogLevel {
+    /** For those who look for a fault. */
+    DEBUG,
+    /** For the record. */
+    INFO,
+    /** For someone to read. */
+    WARNING
+  }
+
+  /**
+   * One record of the log.
+   *
+   * @param level how much it matters
+   * @param message what it says
+   */
+  public record LogRecord(LogLevel level, String message) {}
+
+  /**
+   * The library's version.
+   *
+   * @return "MAJOR.MINOR.PATCH"
+   */
+  public static String version() {
+    return Native.infini_version();
+  }
+
+  /**
+   * The table of all options.
+   *
+   * @return a JSON list of {"name", "type", "default", "least", "greatest", "choices", "help"}
+   */
+  public static String describeOptions() {
+    return Utf8.text(Native::infini_options_describe);
+  }
+
+  /**
+   * What each method of long context would hold after so many tokens, for the set-up of the Infini-attention paper.
+   *
+   * @param tokens length of the past
+   * @return JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+   * @throws InfiniException INVALID_ARGUMENT: tokens is negative or too large
+   */
+  public static String paperFootprint(long tokens) {
+    return Utf8.text((buffer, size) -> Native.infini_paper_footprint(tokens, buffer, size));
+  }
+
+  /**
+   * Takes the oldest record out of the library's log, a queue of the newest 256.
+   *
+   * @return the record; empty where the queue is
+   */
+  public static Optional<LogRecord> nextLog() {
+    int[] level = {0};
+    byte[] message = Utf8.bytes((buffer, size) -> Native.infini_log_next(level, buffer, size));
+    return Optional.ofNullable(message)
+        .map(bytes -> new LogRecord(LogLevel.values()[Math.min(level[0], 2)], Utf8.decode(bytes)));
+  }
+}

@@ -1,0 +1,333 @@
+package infini;
+
+import java.nio.file.Path;
+import java.util.Arrays;
+
+/**
+ * A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and sessions
+ * at once.
+ */
+public final class Model implements AutoCloseable {
+  private final Handle handle;
+
+  private Model(Handle.Maker open) {
+    handle = Handle.of("model", Native::infini_model_free, open).ownedBy(this);
+  }
+
+  /**
+   * Opens a GGUF file with default options.
+   *
+   * @param path the file
+   * @return the model
+   * @throws InfiniException as {@link #open(Path, Options, Task)}
+   */
+  public static Model open(Path path) {
+    return open(path, null, null);
+  }
+
+  /**
+   * Opens a GGUF file.
+   *
+   * @param path the file
+   * @param options as {@link #open(Path, Options, Task)}
+   * @return the model
+   * @throws InfiniException as {@link #open(Path, Options, Task)}
+   */
+  public static Model open(Path path, Options options) {
+    return open(path, options, null);
+  }
+
+  /**
+   * Opens a GGUF file and packs its weights for this processor. The file stays mapped while the model lives: replace it,
+   * do not overwrite it. A file without tensors opens as a tokenizer alone, from which no session can be made.
+   *
+   * @param path the file
+   * @param options "compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks"; may be null
+   * @param task shows progress, stage "open", in layers, and can cancel; may be null
+   * @return the model
+   * @throws InfiniException IO, FORMAT, TRUNCATED, VERSION, UNSUPPORTED; INVALID_ARGUMENT (an option does not fit the
+   *     model); CANCELLED
+   */
+  public static Model open(Path path, Options options, Task task) {
+    return new Model(model -> Options.with(options, o ->
+        Task.with(task, t -> Native.infini_model_open(path.toString(), o, t, model))));
+  }
+
+  /**
+   * Makes a model with random weights.
+   *
+   * @param configJson a JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists its keys
+   * @param options as {@link #open(Path, Options, Task)}
+   * @return the model
+   * @throws InfiniException INVALID_ARGUMENT (the message says what); IO, FORMAT, ... of the tokenizer's file
+   */
+  public static Model create(String configJson, Options options) {
+    return new Model(model -> Options.with(options, o -> Native.infini_model_create(configJson, o, model)));
+  }
+
+  /**
+   * Writes the model as a GGUF file: the numbers of the file that it came from, unchanged. The file is replaced whole or
+   * not at all.
+   *
+   * @param path the file
+   * @param task stage "save"; a cancel counts until writing begins; may be null
+   * @throws InfiniException IO, NO_SPACE, CANCELLED
+   */
+  public void save(Path path, Task task) {
+    handle.call(model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
+  }
+
+  /**
+   * Starts an empty stream through the model with default options.
+   *
+   * @return the session, which the caller closes
+   * @throws InfiniException as {@link #newSession(Options)}
+   */
+  public Session newSession() {
+    return newSession(null);
+  }
+
+  /**
+   * Starts an empty stream through the model.
+   *
+   * @param options "threads", "block", "deterministic", "special" and those of generation ("max_tokens", "temperature",
+   *     "seed", "stop", ...); may be null
+   * @return the session, which the caller closes
+   * @throws InfiniException STATE (the model is a tokenizer alone); INVALID_ARGUMENT
+   */
+  public Session newSession(Options options) {
+    return handle.call(model -> new Session(
+        made -> Options.with(options, o -> Native.infini_session_create(model, o, made)), vocabulary(), width()));
+  }
+
+  /**
+   * Makes an empty batch, through which many sessions advance in one call.
+   *
+   * @return the batch, which the caller closes
+   * @throws InfiniException STATE: the model is a tokenizer alone
+   */
+  public Batch newBatch() {
+    return handle.call(model -> new Batch(made -> Native.infini_batch_new(model, made)));
+  }
+
+  /**
+   * The tokens of a text.
+   *
+   * @param text the text
+   * @param special whether control tokens written in the text are parsed; never for text that is not trusted
+   * @param start whether the text begins a stream, so that BOS and the space prefix are added where the model wants them
+   * @return the tokens
+   * @throws InfiniException STATE: the model has no tokenizer
+   */
+  public int[] tokenize(String text, boolean special, boolean start) {
+    byte[] bytes = Utf8.encode(text);
+    long[] size = {0};
+    return handle.call(model -> {
+      int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
+      try {
+        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
+      } catch (InfiniException e) {
+        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
+        tokens = new int[Math.toIntExact(size[0])];
+        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
+      }
+      return Arrays.copyOf(tokens, (int) size[0]);
+    });
+  }
+
+  /**
+   * How many tokens {@link #tokenize} would give.
+   *
+   * @param text the text
+   * @param special as in {@link #tokenize}
+   * @param start as in {@link #tokenize}
+   * @return the number of tokens
+   * @throws InfiniException STATE: the model has no tokenizer
+   */
+  public int tokenCount(String text, boolean special, boolean start) {
+    byte[] bytes = Utf8.encode(text);
+    return number((model, size) -> Native.infini_model_token_count(model, bytes, flag(special), flag(start), size));
+  }
+
+  /**
+   * The text of tokens, where what begins or ends inside a character shows as U+FFFD; see {@link #detokenizeBytes}.
+   *
+   * @param tokens the tokens
+   * @param special whether control tokens show as their names
+   * @param start whether the tokens begin a stream, so that the space prefix is taken off
+   * @return the text
+   * @throws InfiniException INVALID_ARGUMENT (a token is not in the vocabulary); STATE (the model has no tokenizer)
+   */
+  public String detokenize(int[] tokens, boolean special, boolean start) {
+    return Utf8.decode(detokenizeBytes(tokens, special, start));
+  }
+
+  /**
+   * The text of tokens as UTF-8, which may begin or end inside a character if the tokens do.
+   *
+   * @param tokens the tokens
+   * @param special as in {@link #detokenize}
+   * @param start as in {@link #detokenize}
+   * @return the bytes
+   * @throws InfiniException as {@link #detokenize}
+   */
+  public byte[] detokenizeBytes(int[] tokens, boolean special, boolean start) {
+    return handle.call(model -> Utf8.bytes((buffer, size) ->
+        Native.infini_model_detokenize(model, tokens, flag(special), flag(start), buffer, size)));
+  }
+
+  /**
+   * Whether a token ends generation.
+   *
+   * @param token the token
+   * @return whether it is an end of text, turn or message
+   * @throws InfiniException INVALID_ARGUMENT (the token is not in the vocabulary); STATE (the model has no tokenizer)
+   */
+  public boolean isEnd(int token) {
+    return token((model, answer) -> Native.infini_model_token_is_end(model, token, answer)) != 0;
+  }
+
+  /**
+   * Whether a token is a control token.
+   *
+   * @param token the token
+   * @return whether it is one
+   * @throws InfiniException as {@link #isEnd}
+   */
+  public boolean isControl(int token) {
+    return token((model, answer) -> Native.infini_model_token_is_control(model, token, answer)) != 0;
+  }
+
+  /**
+   * The token that begins a text.
+   *
+   * @return the token, -1 where the model has none
+   * @throws InfiniException STATE: the model has no tokenizer
+   */
+  public int bos() {
+    return token(Native::infini_model_bos);
+  }
+
+  /**
+   * The token that ends a text.
+   *
+   * @return the token, -1 where the model has none
+   * @throws InfiniException STATE: the model has no tokenizer
+   */
+  public int eos() {
+    return token(Native::infini_model_eos);
+  }
+
+  /**
+   * Writes messages as the model was trained to see them. Feed it with option "special" set to 1; it has the contents as
+   * they are, so take care of users who write control tokens.
+   *
+   * @param messagesJson a list of {"role": "system" | "user" | "assistant", "content": "..."}
+   * @param first whether they begin the conversation
+   * @param reply whether the text ends with the opening of the assistant's turn
+   * @return the text
+   * @throws InfiniException INVALID_ARGUMENT (the JSON has an error, or a role is not known); UNSUPPORTED (no chat
+   *     template, or one that is not known)
+   */
+  public String applyChat(String messagesJson, boolean first, boolean reply) {
+    return text((model, buffer, size) ->
+        Native.infini_model_apply_chat(model, messagesJson, flag(first), flag(reply), buffer, size));
+  }
+
+  /**
+   * What closes the assistant's turn: to be fed after a generated reply.
+   *
+   * @return the text
+   * @throws InfiniException UNSUPPORTED: as {@link #applyChat}
+   */
+  public String chatTurnEnd() {
+    return text(Native::infini_model_chat_turn_end);
+  }
+
+  /**
+   * How many tokens the model knows.
+   *
+   * @return the length of a row of logits
+   */
+  public int vocabulary() {
+    return number(Native::infini_model_vocabulary);
+  }
+
+  /**
+   * The length of an embedding.
+   *
+   * @return the width
+   * @throws InfiniException STATE: the model is a tokenizer alone
+   */
+  public int width() {
+    return number(Native::infini_model_width);
+  }
+
+  /**
+   * One fact about the model as text.
+   *
+   * @param name one of {@link #infoJson}'s, "fingerprint", or a key of the model's file such as "general.license"
+   * @return the fact
+   * @throws InfiniException INVALID_ARGUMENT: nothing has that name; the message lists the names
+   */
+  public String info(String name) {
+    return text((model, buffer, size) -> Native.infini_model_info(model, name, buffer, size));
+  }
+
+  /**
+   * The facts about the model.
+   *
+   * @return a JSON object: "name", "vocabulary", "layers", "width", "segment", ...
+   */
+  public String infoJson() {
+    return text(Native::infini_model_info_json);
+  }
+
+  /**
+   * What each method of long context would hold for the past of a model of this shape.
+   *
+   * @param tokens length of the past
+   * @return JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+   * @throws InfiniException INVALID_ARGUMENT (tokens is negative or too large); STATE (the model is a tokenizer alone)
+   */
+  public String footprint(long tokens) {
+    return text((model, buffer, size) -> Native.infini_model_footprint(model, tokens, buffer, size));
+  }
+
+  /** Lets the model go. Calls that run finish first, sessions keep what they need. Closing again does nothing. */
+  @Override public void close() {
+    handle.close(model -> {});
+  }
+
+  private interface Writer {
+    int write(long model, byte[] buffer, long[] size);
+  }
+
+  private interface LongGetter {
+    int get(long model, long[] value);
+  }
+
+  private interface IntGetter {
+    int get(long model, int[] value);
+  }
+
+  private String text(Writer writer) {
+    return handle.call(model -> Utf8.text((buffer, size) -> writer.write(model, buffer, size)));
+  }
+
+  private int number(LongGetter getter) {
+    long[] value = {0};
+    handle.call(model -> getter.get(model, value));
+    return Math.toIntExact(value[0]);
+  }
+
+  private int token(IntGetter getter) {
+    int[] value = {0};
+    handle.call(model -> getter.get(model, value));
+    return value[0];
+  }
+
+  private static int flag(boolean value) {
+    return value ? 1 : 0;
+  }
+}

@@ -1,0 +1,100 @@
+package infini;
+
+import java.nio.ByteBuffer;
+import java.nio.file.Path;
+
+/**
+ * A saved session, or its memory alone, as bytes. It never changes, and any thread may use it. Its bytes are Java's own:
+ * closing it only lets them go earlier than the garbage collector would.
+ */
+public final class Snapshot implements AutoCloseable {
+  private volatile byte[] bytes; // null: closed
+
+  private Snapshot(byte[] bytes) {
+    this.bytes = bytes;
+  }
+
+  /** Takes bytes that nobody else holds. */
+  static Snapshot owning(byte[] bytes) {
+    return new Snapshot(bytes);
+  }
+
+  /**
+   * A snapshot that was saved before. It is checked when it is restored or inspected.
+   *
+   * @param bytes are copied
+   * @return the snapshot
+   */
+  public static Snapshot of(byte[] bytes) {
+    return new Snapshot(bytes.clone());
+  }
+
+  /**
+   * A snapshot that was saved before. It is checked when it is restored or inspected.
+   *
+   * @param bytes those between position and limit are copied; both stay
+   * @return the snapshot
+   */
+  public static Snapshot of(ByteBuffer bytes) {
+    byte[] copy = new byte[bytes.remaining()];
+    bytes.duplicate().get(copy);
+    return new Snapshot(copy);
+  }
+
+  /**
+   * The bytes.
+   *
+   * @return a copy
+   */
+  public byte[] toByteArray() {
+    return bytes().clone();
+  }
+
+  /**
+   * The bytes, without a copy.
+   *
+   * @return a read-only view
+   */
+  public ByteBuffer asByteBuffer() {
+    return ByteBuffer.wrap(bytes()).asReadOnlyBuffer();
+  }
+
+  /**
+   * What the snapshot holds. No model is needed.
+   *
+   * @param verify whether the checksum of every part is compared too
+   * @return JSON: "kind", "name", "note", "model", "view", "size", "sections", ...
+   * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED
+   */
+  public String inspect(boolean verify) {
+    byte[] given = bytes();
+    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, buffer, size));
+  }
+
+  /**
+   * What the snapshot in a file holds. No model is needed.
+   *
+   * @param path the file
+   * @param verify as in {@link #inspect(boolean)}
+   * @return as {@link #inspect(boolean)}
+   * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED, IO
+   */
+  public static String inspect(Path path, boolean verify) {
+    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect(path.toString(), verify ? 1 : 0, buffer, size));
+  }
+
+  /** Lets the bytes go. Closing again does nothing. */
+  @Override public void close() {
+    bytes = null;
+  }
+
+  private byte[] bytes() {
+    byte[] given = bytes;
+    if (given == null) throw new IllegalStateException("the snapshot is closed");
+    return given;
+  }
+
+  int restoreInto(long session) {
+    return Native.infini_session_restore_buffer(session, bytes());
+  }
+}

@@ -1,0 +1,4 @@
+/** Infini-attention language models on ordinary processors: streams of any length in fixed memory. */
+module infini {
+  exports infini;
+}

@@ -1,0 +1,278 @@
+#include "reader.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace desktop {
+namespace {
+
+std::string name_of(const std::string &path) { return std::filesystem::path(path).filename().string(); }
+
+// Sets one option of a session and leaves the others.
+void set_option(infini_session *session, const char *name, std::int64_t value) {
+  const auto options = cli::make<cli::Options>(infini_options_new);
+  cli::check(infini_options_set_int(options.get(), name, value));
+  cli::check(infini_session_set_options(session, options.get()));
+}
+
+}  // namespace
+
+std::string count_text(std::int64_t count) {
+  std::string digits = std::to_string(count);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
+Reader::Reader(std::function<void()> wake) : wake_(std::move(wake)), thread_([this] { work(); }) {}
+
+Reader::~Reader() {
+  cancel();
+  {
+    const std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Reader::add(std::string what, std::function<std::string()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.emplace_back(std::move(what), std::move(job));
+  }
+  changed_.notify_one();
+}
+
+void Reader::work() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return end_ || !jobs_.empty(); });
+    if (end_) return;
+    const auto [what, job] = std::move(jobs_.front());
+    jobs_.pop_front();
+    stop_ = false;
+    part_begin_ = part_ = 0;
+    lock.unlock();
+    run(what, job);
+  }
+}
+
+void Reader::run(const std::string &what, const std::function<std::string()> &job) {
+  try {
+    auto task = cli::make<cli::Task>(infini_task_new);
+    {
+      const std::lock_guard lock(mutex_);
+      task_ = std::move(task);  // a job's own, so that a late cancel does not hit the next job
+    }
+    post(Event::STARTED, what);
+    std::string words = job();
+    post(Event::DONE, std::move(words));
+  } catch (const cli::Cancelled &) {
+    post(Event::CANCELLED, "");
+  } catch (const std::exception &error) {
+    post(Event::FAILED, error.what());
+  }
+  const std::lock_guard lock(mutex_);
+  task_.reset();
+}
+
+void Reader::post(Event::Kind kind, std::string text) {
+  Event event{kind, std::move(text), last_, chats_};
+  try {
+    event.numbers = last_ = numbers();
+  } catch (const std::exception &) {
+    // the job's own words matter more
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    tokens_ = event.numbers.tokens;
+    events_.push_back(std::move(event));
+  }
+  wake_();
+}
+
+std::optional<Event> Reader::take() {
+  const std::lock_guard lock(mutex_);
+  if (events_.empty()) return std::nullopt;
+  Event event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+void Reader::cancel() {
+  const std::lock_guard lock(mutex_);
+  jobs_.clear();
+  stop_ = true;
+  if (task_) infini_task_cancel(task_.get());
+}
+
+Progress Reader::progress() {
+  const std::lock_guard lock(mutex_);
+  Progress progress{-1, tokens_};
+  if (!task_) return progress;
+  std::int64_t done = 0, total = 0;
+  infini_task_done(task_.get(), &done);
+  infini_task_total(task_.get(), &total);
+  const auto stage = cli::all_of(infini_task_stage, static_cast<const infini_task *>(task_.get()));
+  const double part = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0;
+  if (stage == "feed" && part_ > 0) {
+    progress.fraction = part_begin_ + part_ * part;
+    progress.tokens += done;
+  } else if (stage == "open" || stage == "save") {
+    progress.fraction = part;
+  }
+  return progress;
+}
+
+infini_session *Reader::need_session() const {
+  if (!session_) throw std::runtime_error("Open a model first.");
+  return session_.get();
+}
+
+std::int64_t Reader::position() const {
+  return session_ ? cli::value_of<std::int64_t>(infini_session_position, static_cast<const infini_session *>(session_.get())) : 0;
+}
+
+Numbers Reader::numbers() const {
+  if (!session_) return {};
+  using nlohmann::json;
+  const infini_session *session = session_.get();
+  const auto info = json::parse(cli::all_of(infini_session_info_json, session));
+  Numbers numbers{position(), info.at("session_bytes").get<std::int64_t>(), 0};
+  const infini_model *model = model_.get();
+  const auto footprint = json::parse(cli::all_of(infini_model_footprint, model, numbers.tokens));
+  for (const auto &method : footprint.at("methods")) {
+    if (method.at("method") == "kv_cache") numbers.cache_bytes = method.at("bytes").get<std::int64_t>();
+  }
+  return numbers;
+}
+
+void Reader::open(std::string path) {
+  add("Opening " + name_of(path), [this, path] {
+    const infini_options *defaults = nullptr;
+    auto model = cli::make<cli::Model>(infini_model_open, path.c_str(), defaults, task_.get());
+    const auto options = cli::make<cli::Options>(infini_options_new);
+    cli::check(infini_options_set_int(options.get(), "max_tokens", 200));
+    cli::check(infini_options_set_double(options.get(), "temperature", 0.8));
+    const infini_model *made = model.get();
+    auto session = cli::make<cli::Session>(infini_session_create, made, static_cast<const infini_options *>(options.get()));
+    const auto info = nlohmann::json::parse(cli::all_of(infini_model_info_json, made));
+    const auto &chat = info.at("chat_template");
+    session_ = std::move(session);
+    model_ = std::move(model);
+    chats_ = chat.is_string() && chat != "unknown";
+    const auto name = info.at("name").is_string() ? info.at("name").get<std::string>() : std::string();
+    post(Event::OPENED, name.empty() ? name_of(path) : name);
+    return std::string();
+  });
+}
+
+// Reads a text. Control tokens are parsed only from what the chat template wrote.
+void Reader::feed(const std::string &text, bool special) {
+  infini_session *session = need_session();
+  set_option(session, "special", special);
+  const infini_status status = infini_session_feed_text(session, text.data(), text.size(), task_.get());
+  const std::string message = infini_last_error();
+  set_option(session, "special", 0);
+  if (status == INFINI_CANCELLED) throw cli::Cancelled();
+  if (status != INFINI_OK) throw std::runtime_error(message);
+}
+
+void Reader::read_text(std::string text) {
+  add("Reading the text", [this, text] {
+    const std::int64_t before = position();
+    {
+      const std::lock_guard lock(mutex_);
+      part_ = 1;
+    }
+    feed(text, false);
+    return "Read a text of " + count_text(position() - before) + " tokens";
+  });
+}
+
+void Reader::read_file(std::string path) {
+  add("Reading " + name_of(path), [this, path] { return feed_file(path); });
+}
+
+std::string Reader::feed_file(const std::string &path) {
+  need_session();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(path + ": " + std::strerror(errno));
+  const double size = static_cast<double>(std::filesystem::file_size(path));
+  const std::int64_t before = position();
+  const auto stream = cli::make<cli::TextStream>(infini_text_stream_new);
+  std::string data(65536, '\0'), piece(65536, '\0');
+  double fed = 0;
+  const auto feed_pieces = [&] {
+    std::size_t length = 0;
+    infini_status status;
+    while ((status = infini_text_stream_next(stream.get(), piece.data(), piece.size(), &length)) == INFINI_OK) {
+      {
+        const std::lock_guard lock(mutex_);
+        tokens_ = position();
+        part_begin_ = fed / size;
+        part_ = static_cast<double>(length) / size;
+      }
+      feed(piece.substr(0, length), false);
+      fed += static_cast<double>(length);
+      post(Event::READ, "");
+    }
+    if (status != INFINI_END) cli::check(status);
+  };
+  while (file.read(data.data(), static_cast<std::streamsize>(data.size())), file.gcount() > 0) {
+    cli::check(infini_text_stream_push(stream.get(), data.data(), static_cast<std::size_t>(file.gcount())));
+    feed_pieces();
+  }
+  if (file.bad()) throw std::runtime_error(path + ": cannot be read");
+  cli::check(infini_text_stream_finish(stream.get()));
+  feed_pieces();
+  return "Read " + name_of(path) + ", " + count_text(position() - before) + " tokens";
+}
+
+void Reader::ask(std::string question) {
+  add("Answering", [this, question] { return answer(question); });
+}
+
+std::string Reader::answer(const std::string &question) {
+  infini_session *session = need_session();
+  const infini_model *model = model_.get();
+  const bool first = position() == 0;
+  if (chats_) {
+    const auto messages = nlohmann::json::array({{{"role", "user"}, {"content", question}}}).dump();
+    feed(cli::all_of(infini_model_apply_chat, model, messages.c_str(), static_cast<int>(first), 1), true);
+  } else {
+    feed((first ? "" : "\n\n") + question, false);  // the model writes on
+  }
+  cli::check(infini_session_start_generation(session));
+  std::string text(4096, '\0');
+  std::size_t size = 0;
+  infini_status status;
+  while ((status = infini_session_next_text(session, text.data(), text.size(), &size)) == INFINI_OK) {
+    post(Event::TEXT, text.substr(0, size));
+    const std::lock_guard lock(mutex_);
+    if (stop_) throw cli::Cancelled();
+  }
+  if (status != INFINI_END) cli::check(status);
+  if (chats_) feed(cli::all_of(infini_model_chat_turn_end, model), true);
+  return "";
+}
+
+void Reader::save(std::string path) {
+  add("Saving " + name_of(path), [this, path] {
+    cli::check(infini_session_save(need_session(), path.c_str(), 0, "", "", task_.get()));
+    return "Saved the memory as " + name_of(path);
+  });
+}
+
+void Reader::restore(std::string path) {
+  add("Reopening " + name_of(path), [this, path] {
+    cli::check(infini_session_restore(need_session(), path.c_str(), task_.get()));
+    return "Reopened the memory " + name_of(path);
+  });
+}
+
+}  // namespace desktop
