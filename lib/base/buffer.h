@@ -62,7 +62,7 @@ class Buffer {
   }
 
  private:
-  static constexpr size_t kMapped = size_t{1} << 20, kAlignment = 64;
+  static constexpr size_t kMapped = size_t{1} << 18, kAlignment = 64;
   T *data_ = nullptr;
   void *memory_ = nullptr;  // that `data_` lies in, unless it was mapped
   int64_t size_ = 0;

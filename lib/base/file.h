@@ -10,7 +10,8 @@ namespace infini {
 // A regular file mapped read-only. The file must not be cut short while it is mapped.
 class MappedFile {
  public:
-  explicit MappedFile(const std::string &path);  // throws IO, naming the path and the reason
+  enum class Use { SOME, ALL };  // ALL: every page is mapped at once, which costs less than page by page
+  explicit MappedFile(const std::string &path, Use use = Use::SOME);  // throws IO, naming the path and the reason
   ~MappedFile();
   MappedFile(const MappedFile &) = delete;
   MappedFile &operator=(const MappedFile &) = delete;

@@ -215,7 +215,7 @@ json parse_snapshot_header(const SnapshotView &file) {
 
 void Session::restore(const std::string &path, Task *task) {
   if (task && task->take_cancel()) fail(Status::CANCELLED, "restoring was cancelled; the session is as it was");
-  const MappedFile file(path);
+  const MappedFile file(path, MappedFile::Use::ALL);
   restore(file.bytes(), path);
 }
 
