@@ -1,0 +1,88 @@
+#include "base/fields.h"
+
+#include <algorithm>
+
+#include "base/status.h"
+
+namespace infini {
+
+using nlohmann::json;
+
+json parse_json(std::string_view text, const std::string &what) {
+  try {
+    return json::parse(text);
+  } catch (const json::exception &error) {
+    // The parser quotes what it read, which may be anything.
+    std::string reason = error.what();
+    std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    fail(Status::INVALID_ARGUMENT, what, " is not JSON: ", reason);
+  }
+}
+
+Fields::Fields(const json &object, std::string where) : object_(object), where_(std::move(where)) {
+  if (!object.is_object()) fail(Status::INVALID_ARGUMENT, where_, " is not a JSON object");
+}
+
+const json *Fields::find(const char *name) {
+  known_.push_back(name);
+  const auto found = object_.find(name);
+  return found == object_.end() ? nullptr : &*found;
+}
+
+void Fields::refuse(const char *name, const std::string &expected) const {
+  std::string value = object_.at(name).dump(-1, ' ', true, json::error_handler_t::replace);
+  if (value.size() > 64) value = value.substr(0, 64) + "...";
+  fail(Status::INVALID_ARGUMENT, path(name), " is ", value, ", but must be ", expected);
+}
+
+int64_t Fields::whole(const char *name, int64_t standard, int64_t least, int64_t greatest) {
+  const json *value = find(name);
+  if (!value) return standard;
+  const bool fits = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX) : value->is_number_integer();
+  if (!fits || value->get<int64_t>() < least || value->get<int64_t>() > greatest)
+    refuse(name, cat("a whole number from ", least, " to ", greatest));
+  return value->get<int64_t>();
+}
+
+double Fields::number(const char *name, double standard, double least, double greatest) {
+  const json *value = find(name);
+  if (!value) return standard;
+  if (!value->is_number() || !(value->get<double>() >= least && value->get<double>() <= greatest))
+    refuse(name, cat("a number from ", least, " to ", greatest));
+  return value->get<double>();
+}
+
+std::string Fields::text(const char *name, const std::string &standard) {
+  const json *value = find(name);
+  if (!value) return standard;
+  if (!value->is_string()) refuse(name, "a text");
+  return value->get<std::string>();
+}
+
+std::vector<std::string> Fields::texts(const char *name) {
+  const json *value = find(name);
+  if (!value) return {};
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), [](const json &item) { return item.is_string(); }))
+    refuse(name, "a list of texts");
+  return value->get<std::vector<std::string>>();
+}
+
+std::vector<double> Fields::numbers(const char *name, size_t count, double least, double greatest) {
+  const json *value = find(name);
+  if (!value) return {};
+  const auto fits = [&](const json &item) { return item.is_number() && item.get<double>() >= least && item.get<double>() <= greatest; };
+  if (!value->is_array() || value->size() != count || !std::all_of(value->begin(), value->end(), fits))
+    refuse(name, cat("a list of ", count, " numbers from ", least, " to ", greatest));
+  return value->get<std::vector<double>>();
+}
+
+void Fields::finish() const {
+  for (const auto &[name, value] : object_.items()) {
+    if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
+    std::string names;
+    for (const std::string &known : known_) names += (names.empty() ? "" : ", ") + known;
+    fail(Status::INVALID_ARGUMENT, where_, " has a field '", json(name).dump(-1, ' ', true, json::error_handler_t::replace), "', which is none of: ", names);
+  }
+}
+
+}  // namespace infini

@@ -1,0 +1,39 @@
+// A JSON object that a caller or a file describes something with: each field checked as it is read, and those that
+// nothing knows refused. Every failure is an INVALID_ARGUMENT error that names the field.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace infini {
+
+class Fields {
+ public:
+  // `where` names the object in messages: "source", "source.sources[1]".
+  Fields(const nlohmann::json &object, std::string where);
+
+  // The value, or `standard` where the field is absent. Ranges are closed.
+  int64_t whole(const char *name, int64_t standard, int64_t least, int64_t greatest);
+  double number(const char *name, double standard, double least, double greatest);
+  std::string text(const char *name, const std::string &standard);
+  std::vector<std::string> texts(const char *name);               // a list; empty where it is absent
+  std::vector<double> numbers(const char *name, size_t count, double least, double greatest);  // empty or `count` of them
+  const nlohmann::json *find(const char *name);                   // NULL where it is absent
+  // Fails if the object has a field that was not asked for.
+  void finish() const;
+
+  std::string path(const char *name) const { return where_ + "." + name; }
+  [[noreturn]] void refuse(const char *name, const std::string &expected) const;
+
+ private:
+  const nlohmann::json &object_;
+  std::string where_;
+  std::vector<std::string> known_;
+};
+
+// Parses a text that should be JSON; `what` names it in the INVALID_ARGUMENT error.
+nlohmann::json parse_json(std::string_view text, const std::string &what);
+
+}  // namespace infini
