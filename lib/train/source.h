@@ -1,0 +1,59 @@
+// What the sources of sequences share: draws, and states as JSON.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fields.h"
+#include "base/random.h"
+#include "base/status.h"
+
+namespace infini {
+
+// One of 0, ..., count - 1.
+inline size_t draw_below(Random &random, size_t count) { return static_cast<size_t>(random.uniform() * static_cast<double>(count)); }
+inline double draw_uniform(Random &random, double least, double greatest) { return least + (greatest - least) * random.uniform(); }
+inline double draw_log_uniform(Random &random, double least, double greatest) {
+  return std::exp(draw_uniform(random, std::log(least), std::log(greatest)));
+}
+
+// Puts `count` of the items, drawn without replacement, in front.
+template <class T>
+void draw_to_front(Random &random, std::vector<T> &items, size_t count) {
+  for (size_t i = 0; i < count; ++i) std::swap(items[i], items[i + draw_below(random, items.size() - i)]);
+}
+
+// Tokens of a sequence. INVALID_ARGUMENT where there would be none, or too many to number.
+inline int sequence_size(int segment, int segments) {
+  constexpr int kMost = 1 << 26;
+  if (segment < 1 || segments < 1 || segment > kMost / segments)
+    fail(Status::INVALID_ARGUMENT, segments, " segments of ", segment, " tokens are no sequence");
+  return segment * segments;
+}
+
+// The state that a source saved: an object. FORMAT for one that is damaged.
+inline nlohmann::json parse_state(const std::string &state) {
+  try {
+    nlohmann::json json = parse_json(state, "the state");
+    if (json.is_object()) return json;
+  } catch (const Error &) {
+  }
+  fail(Status::FORMAT, "the state of a source of sequences is damaged");
+}
+
+inline nlohmann::json save_random(const Random &random) { return random.state(); }
+
+inline void restore_random(const nlohmann::json &state, Random &random) {
+  const auto is_word = [](const nlohmann::json &word) { return word.is_number_unsigned(); };
+  if (!state.is_array() || state.size() != 4 || !std::all_of(state.begin(), state.end(), is_word) ||
+      state == nlohmann::json{0u, 0u, 0u, 0u})
+    fail(Status::FORMAT, "the state of the random numbers is damaged");
+  random.set_state(state.get<std::array<uint64_t, 4>>());
+}
+
+}  // namespace infini

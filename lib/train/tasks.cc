@@ -1,0 +1,234 @@
+#include "train/tasks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "text/utf8.h"
+#include "train/source.h"
+#include "train/text_file.h"
+
+namespace infini {
+namespace {
+
+const char *const kSentences = " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+const char *const kZeros = "00000";
+
+// Common words. The command's pass key test asks for them too.
+const char *const kNames[] = {
+    "pass",  "red",     "blue",   "green",  "black",  "white",  "golden", "silver", "old",    "new",
+    "little", "great",  "young",  "dark",   "house",  "door",   "garden", "church", "road",   "river",
+    "sea",   "city",    "street", "room",   "table",  "chair",  "window", "horse",  "dog",    "ship",
+    "boat",  "stone",   "fire",   "water",  "night",  "morning", "summer", "winter", "spring", "king",
+    "queen", "captain", "doctor", "master", "lady",   "lord",   "brother", "sister", "mother", "father",
+    "son",   "daughter"};
+
+std::vector<int32_t> encode(const Tokenizer &tokenizer, std::string_view text) {
+  return tokenizer.encode(text, {.special = false, .start = false});
+}
+
+int32_t single_token(const Tokenizer &tokenizer, const std::string &text) {
+  const std::vector<int32_t> ids = encode(tokenizer, text);
+  return ids.size() == 1 ? ids[0] : -1;
+}
+
+}  // namespace
+
+Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero) : parts_(1) {
+  const std::vector<int32_t> ids = encode(tokenizer, text);
+  size_ = ids.size();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    size_t zeros = 0;
+    while (zeros < TaskSource::kDigits && i + zeros < ids.size() && ids[i + zeros] == zero) ++zeros;
+    if (zeros < TaskSource::kDigits) {
+      parts_.back().push_back(ids[i]);
+    } else {
+      parts_.emplace_back();
+      i += zeros - 1;
+    }
+  }
+  size_t places = 0;
+  for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + TaskSource::kDigits)) ++places;
+  if (parts_.size() != places + 1)
+    fail(Status::INVALID_ARGUMENT, "the tokenizer does not make each digit of '", text, "' a token of its own, which the tasks need");
+}
+
+// --- writing a sequence
+
+class TaskSource::Writer {
+ public:
+  Writer(TaskSource &source, int segment, int segments)
+      : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
+        said_(source.names_.size(), -1), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
+    for (Value &value : value_)
+      for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
+    const bool prose = !source.prose_.empty() && source.random_.uniform() < source.settings_.prose_share;
+    filler_ = prose ? &source.prose_ : &source.sentences_;
+    filler_at_ = prose ? draw_below(source.random_, filler_->size()) : 0;
+    out_.source.reserve(total_);
+    out_.document = {0};
+  }
+
+  void fill(size_t until) {
+    until = std::min(until, total_);
+    while (out_.tokens.size() < until) {
+      put((*filler_)[filler_at_]);
+      if (++filler_at_ == filler_->size()) filler_at_ = 0;
+    }
+  }
+
+  // What does not fit any more is cut off.
+  void say(const Phrase &phrase, size_t name, bool answers) {
+    const size_t begin = out_.tokens.size();
+    for (size_t part = 0; part < phrase.parts().size(); ++part) {
+      if (part > 0) say_value(name, answers);
+      for (const int32_t token : phrase.parts()[part]) put(token);
+    }
+    for (size_t at = begin; at < std::min(out_.tokens.size(), total_); ++at) marked_[at / segment_] = true;
+  }
+
+  Sequence finish(double fold) {
+    fill(total_);
+    out_.tokens.resize(total_);
+    out_.answer.resize(total_);
+    out_.source.resize(total_);
+    const TaskSettings &settings = source_.settings_;
+    for (size_t t = 0; t < total_; ++t) {
+      const bool drawn = source_.random_.uniform() < settings.other_share;
+      out_.weight.push_back(static_cast<float>(out_.answer[t] == 1   ? settings.across
+                                               : out_.answer[t] == 2 ? settings.inside
+                                               : drawn               ? settings.other
+                                                                     : 0));
+    }
+    if (fold > 0)
+      for (const bool marked : marked_)
+        out_.fold.push_back(marked ? 1.0f : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, fold))));
+    return std::move(out_);
+  }
+
+ private:
+  void put(int32_t token, uint8_t answer = 0, int32_t source = -1) {
+    out_.tokens.push_back(token);
+    out_.answer.push_back(answer);
+    out_.source.push_back(source);
+  }
+
+  void say_value(size_t name, bool answers) {
+    const auto begin = static_cast<int32_t>(out_.tokens.size());
+    for (size_t digit = 0; digit < kDigits; ++digit) {
+      const int32_t at = begin + static_cast<int32_t>(digit);
+      const int32_t from = said_[name] < 0 ? -1 : said_[name] + static_cast<int32_t>(digit);
+      // A digit is predicted from the token before it: that one's segment decides what is in view.
+      const bool in_view = from >= 0 && static_cast<size_t>(from) / segment_ == static_cast<size_t>(at - 1) / segment_;
+      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, from);
+    }
+    said_[name] = begin;
+  }
+
+  TaskSource &source_;
+  size_t segment_, total_;
+  std::vector<int32_t> said_;   // where each name's value last stood, -1: nowhere
+  std::vector<Value> value_;
+  std::vector<bool> marked_;    // segments that hold a part of a fact or a question
+  const std::vector<int32_t> *filler_;
+  size_t filler_at_;
+  Sequence out_;
+};
+
+// --- the source
+
+TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum)
+    : settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
+  for (size_t digit = 0; digit < digits_.size(); ++digit)
+    if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
+      fail(Status::INVALID_ARGUMENT, "the tokenizer makes more than one token of the digit ", digit, ", which the tasks cannot use");
+  std::vector<std::string> names = settings.names;
+  if (names.empty()) names.assign(std::begin(kNames), std::end(kNames));
+  for (const std::string &name : names) {
+    if (single_token(tokenizer, " " + name) < 0) {
+      if (settings.names.empty()) continue;
+      fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is not one token of the model's vocabulary");
+    }
+    const std::string fact = " The " + name + " key is " + kZeros + ".";
+    has_pass_ |= names_.empty() && name == kNames[0];
+    names_.push_back({Phrase(tokenizer, fact, digits_[0]),
+                      Phrase(tokenizer, fact + " Remember it. " + kZeros + " is the " + name + " key.", digits_[0]),
+                      Phrase(tokenizer, " What is the " + name + " key?" + fact, digits_[0])});
+  }
+  if (names_.empty()) fail(Status::INVALID_ARGUMENT, "no common word is one token of the model's vocabulary; give names that are");
+  if (settings.keys < 1 || static_cast<size_t>(settings.keys) > names_.size())
+    fail(Status::INVALID_ARGUMENT, settings.keys, " keys need as many names, but there are ", names_.size());
+  sentences_ = encode(tokenizer, kSentences);
+  for (const std::string &path : settings.prose) {
+    TextFile file(path);
+    for (std::string piece; !(piece = file.next()).empty();) {
+      const std::vector<int32_t> ids = encode(tokenizer, piece);
+      prose_.insert(prose_.end(), ids.begin(), ids.end());
+    }
+  }
+  if (!settings.prose.empty() && prose_.empty()) fail(Status::INVALID_ARGUMENT, "the prose files hold no text");
+}
+
+std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names) {
+  // The least distance at which a question can follow, and the room that a fact and a question take.
+  constexpr double kNearest = 12, kRoom = 30;
+  const double density = draw_log_uniform(random_, difficulty.density_least, difficulty.density_greatest);
+  const double expected = density * tokens / 1000 + random_.uniform();
+  const auto count = static_cast<size_t>(std::clamp(expected, 1.0, static_cast<double>(names.size())));
+  draw_to_front(random_, names, count);
+  // Few names: the paper's, more often than by chance, with more questions.
+  if (count <= 2 && has_pass_ && random_.uniform() < 0.7) std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
+  const bool few = count <= 2;
+  const double farthest = std::max(kNearest, difficulty.distance > 0 ? std::min(difficulty.distance, tokens) : tokens);
+  std::vector<Event> events;
+  for (size_t i = 0; i < count; ++i) {
+    const double at = std::floor(random_.uniform() * tokens * 0.85);
+    events.push_back({at, false, names[i]});
+    for (size_t question = 0; question < (few ? 8 / count : 3); ++question) {
+      const bool near = !few || random_.uniform() < 0.5;
+      const double distance = near ? draw_log_uniform(random_, kNearest, farthest) : draw_uniform(random_, kNearest, std::max(kNearest, tokens - at));
+      if (at + kRoom + distance < tokens - kRoom) events.push_back({std::floor(at + kRoom + distance), true, names[i]});
+    }
+  }
+  return events;
+}
+
+std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vector<size_t> &names) {
+  if (settings_.keys > 1 || !has_pass_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
+  const double end = tokens - static_cast<double>(names_[names[0]].question.size());
+  double room = end;  // facts that are pushed back by others must not push the question
+  for (int64_t i = 0; i < settings_.keys; ++i) room -= static_cast<double>(names_[names[static_cast<size_t>(i)]].reminder.size());
+  if (room < 0) fail(Status::INVALID_ARGUMENT, "a sequence of ", tokens, " tokens is too short for ", settings_.keys, " keys and a question");
+  std::vector<Event> events;
+  for (int64_t i = 0; i < settings_.keys; ++i)
+    events.push_back({std::floor(random_.uniform() * (room + 1)), false, names[static_cast<size_t>(i)]});
+  events.push_back({end, true, names[0]});
+  return events;
+}
+
+Sequence TaskSource::next(int segment, int segments) {
+  const double tokens = sequence_size(segment, segments);
+  const Difficulty difficulty = curriculum_ ? curriculum_->difficulty() : settings_.difficulty;
+  std::vector<size_t> names(names_.size());
+  for (size_t i = 0; i < names.size(); ++i) names[i] = i;
+  std::vector<Event> events = settings_.kind == TaskSettings::Kind::RECALL ? plan_recall(tokens, difficulty, names)
+                                                                          : plan_passkey(tokens, names);
+  // A question never comes before its fact: at the same place, facts first.
+  std::stable_sort(events.begin(), events.end(), [](const Event &a, const Event &b) { return std::pair(a.at, a.asks) < std::pair(b.at, b.asks); });
+  Writer writer(*this, segment, segments);
+  for (const Event &event : events) {
+    writer.fill(static_cast<size_t>(event.at));
+    const Name &name = names_[event.name];
+    writer.say(event.asks ? name.question : random_.uniform() < 0.5 ? name.reminder : name.fact, event.name, event.asks);
+  }
+  return writer.finish(difficulty.fold);
+}
+
+std::string TaskSource::save() const { return nlohmann::json{{"random", save_random(random_)}}.dump(); }
+
+void TaskSource::restore(const std::string &state) {
+  const nlohmann::json json = parse_state(state);
+  restore_random(json.value("random", nlohmann::json()), random_);
+}
+
+}  // namespace infini

@@ -1,0 +1,87 @@
+// Tasks that need a memory: values that are told under a name, and asked for later.
+//
+// A sequence is filler into which facts and questions are dropped:
+//
+//   The river key is 71432.        or   The river key is 71432. Remember it. 71432 is the river key.
+//   What is the river key? The river key is 71432.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "text/tokenizer.h"
+#include "train/curriculum.h"
+#include "train/sequence.h"
+
+namespace infini {
+
+struct TaskSettings {
+  uint64_t seed = 1;
+  // recall: as many names as the density says, each asked for about three times, at log-uniform distances.
+  // passkey: `keys` facts anywhere, and one question at the end.
+  enum class Kind { RECALL, PASSKEY } kind = Kind::RECALL;
+  int64_t keys = 1;
+  std::vector<std::string> names;  // empty: some fifty common words, those that are one token
+  std::vector<std::string> prose;  // files whose text is filler
+  double prose_share = 0.5;        // of the sequences; in the others, and without files, filler is the paper's sentences
+  Difficulty difficulty;           // unless a curriculum says otherwise
+  // What predictions are worth: an answer's digits, where the value last stood in the same or in another segment than
+  // the token before the digit; and a random share of all other tokens.
+  double inside = 1, across = 3, other = 0.15, other_share = 0.1;
+};
+
+// Text in which values have places, as tokens.
+class Phrase {
+ public:
+  // `text` holds a run of five zeros for each value. INVALID_ARGUMENT if the tokenizer does not keep digits apart.
+  Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero);
+  size_t size() const { return size_; }
+  const std::vector<std::vector<int32_t>> &parts() const { return parts_; }  // a value stands between two of them
+
+ private:
+  std::vector<std::vector<int32_t>> parts_;
+  size_t size_ = 0;
+};
+
+class TaskSource : public SequenceSource {
+ public:
+  static constexpr size_t kDigits = 5;
+
+  // INVALID_ARGUMENT: a digit, or a name that was asked for, is not one token; there are too few names; ...
+  // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
+  // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile.
+  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum);
+
+  Sequence next(int segment, int segments) override;
+  std::string save() const override;
+  void restore(const std::string &state) override;  // FORMAT
+
+  size_t names() const { return names_.size(); }
+
+ private:
+  using Value = std::array<int32_t, kDigits>;
+  struct Name {
+    Phrase fact, reminder, question;
+  };
+  struct Event {
+    double at;       // tokens before it, if nothing else is in the way
+    bool asks;
+    size_t name;
+  };
+  class Writer;
+
+  std::vector<Event> plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names);
+  std::vector<Event> plan_passkey(double tokens, std::vector<size_t> &names);
+
+  TaskSettings settings_;
+  std::shared_ptr<const Curriculum> curriculum_;
+  std::array<int32_t, 10> digits_;
+  std::vector<Name> names_;  // "pass" first, if it is one of them
+  bool has_pass_ = false;
+  std::vector<int32_t> sentences_, prose_;
+  Random random_;
+};
+
+}  // namespace infini

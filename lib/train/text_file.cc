@@ -1,0 +1,82 @@
+#include "train/text_file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/status.h"
+
+namespace infini {
+namespace {
+
+constexpr size_t kRead = size_t{1} << 16, kLongestLine = size_t{64} << 20;
+
+}  // namespace
+
+ByteFile::ByteFile(const std::string &path, int64_t offset) : path_(path) {
+  std::error_code error;
+  // A folder opens like a file, and a pipe has no size to come back to.
+  if (std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error))
+    fail(Status::IO, path, ": not a regular file");
+  file_.open(path, std::ios::binary);
+  if (!file_) fail(Status::IO, path, ": ", std::strerror(errno));
+  size_ = static_cast<int64_t>(file_.seekg(0, std::ios::end).tellg());
+  if (size_ < 0) fail(Status::IO, path, ": cannot tell its size");
+  if (offset < 0 || offset > size_)
+    fail(Status::FORMAT, path, ": was read up to byte ", offset, ", but has only ", size_, " now");
+  file_.seekg(offset);
+}
+
+bool ByteFile::read(std::string &bytes, size_t most) {
+  bytes.resize(most);
+  file_.read(bytes.data(), static_cast<std::streamsize>(most));
+  if (file_.bad()) fail(Status::IO, path_, ": cannot be read");
+  bytes.resize(static_cast<size_t>(file_.gcount()));
+  return !bytes.empty();
+}
+
+TextFile::TextFile(const std::string &path, int64_t offset) : file_(path, offset), begin_(offset), offset_(offset) {}
+
+std::string TextFile::next() try {
+  std::string piece, bytes;
+  while ((piece = stream_.next()).empty() && !finished_) {
+    if (file_.read(bytes, kRead)) {
+      stream_.push(bytes);
+    } else {
+      stream_.finish();
+      finished_ = true;
+    }
+  }
+  offset_ += static_cast<int64_t>(piece.size());
+  return piece;
+} catch (const Error &error) {
+  if (error.status() == Status::IO) throw;
+  throw Error(error.status(), cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
+}
+
+LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {}
+
+bool LineFile::next(std::string &line) {
+  for (size_t searched = begin_;;) {
+    const size_t end = buffer_.find('\n', searched);
+    if (end != buffer_.npos) {
+      line = buffer_.substr(begin_, end - begin_);
+      begin_ = end + 1;
+      offset_ += static_cast<int64_t>(line.size()) + 1;
+      return true;
+    }
+    buffer_.erase(0, begin_);
+    begin_ = 0;
+    searched = buffer_.size();
+    if (buffer_.size() > kLongestLine) fail(Status::FORMAT, path(), ": the line at byte ", offset_, " is longer than 64 MiB");
+    if (!file_.read(more_, kRead)) break;
+    buffer_ += more_;
+  }
+  line = std::move(buffer_);
+  buffer_.clear();
+  offset_ += static_cast<int64_t>(line.size());
+  return !line.empty();
+}
+
+}  // namespace infini

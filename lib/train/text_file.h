@@ -1,0 +1,59 @@
+// Files of text, read in pieces: what sources of sequences stand on. Errors name the file; all may be an enemy's.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+
+#include "text/utf8.h"
+
+namespace infini {
+
+// Bytes of a file from some offset on. IO if it cannot be read.
+class ByteFile {
+ public:
+  ByteFile(const std::string &path, int64_t offset);
+  // Fills the string with the next bytes, at most so many; false at the end.
+  bool read(std::string &bytes, size_t most);
+  const std::string &path() const { return path_; }
+  int64_t size() const { return size_; }
+
+ private:
+  std::string path_;
+  std::ifstream file_;
+  int64_t size_;
+};
+
+// A text in pieces that can be tokenized one by one.
+class TextFile {
+ public:
+  // From an offset at which a character begins; where pieces end depends on it.
+  explicit TextFile(const std::string &path, int64_t offset = 0);
+  // "" at the end. INVALID_ARGUMENT for text that is not UTF-8.
+  std::string next();
+  int64_t offset() const { return offset_; }  // of the next piece
+  int64_t size() const { return file_.size(); }
+
+ private:
+  ByteFile file_;
+  TextStream stream_;
+  int64_t begin_, offset_;
+  bool finished_ = false;
+};
+
+// Lines without their ends. A line of more than 64 MiB is a FORMAT error.
+class LineFile {
+ public:
+  explicit LineFile(const std::string &path, int64_t offset = 0);
+  bool next(std::string &line);               // false at the end
+  int64_t offset() const { return offset_; }  // of the next line
+  const std::string &path() const { return file_.path(); }
+
+ private:
+  ByteFile file_;
+  std::string buffer_, more_;
+  size_t begin_ = 0;
+  int64_t offset_;
+};
+
+}  // namespace infini
