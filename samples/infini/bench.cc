@@ -13,8 +13,10 @@
 #include <map>
 #include <set>
 
+#include "bench_train.h"
 #include "ceiling.h"
 #include "common.h"
+#include "runs.h"
 
 namespace cli {
 namespace {
@@ -23,6 +25,8 @@ struct BenchArguments : ModelArguments {
   std::string depths = "0";
   int64_t runs = 5, generated = 32, block = 0;
   int threads = 0;
+  bool train = false;
+  TrainBench training;
 };
 
 // The numbers of the model that its ceilings depend on.
@@ -58,19 +62,6 @@ struct Shape {
     const int64_t weights = layers * layer_weights() + width * vocabulary;
     return static_cast<double>(weights * number_bytes() + memory_heads * key * (value + 1) * 4) +
            seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
-  }
-};
-
-// Runs of one measure.
-struct Runs {
-  std::vector<double> values;
-
-  double least() const { return *std::min_element(values.begin(), values.end()); }
-  double greatest() const { return *std::max_element(values.begin(), values.end()); }
-  double median() const {
-    std::vector<double> sorted = values;
-    std::sort(sorted.begin(), sorted.end());
-    return (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
   }
 };
 
@@ -213,6 +204,16 @@ Model open(const BenchArguments &arguments, const Options &options, const std::s
 
 void bench(BenchArguments arguments, bool memory_given) {
   const Options options = arguments.flags.options();
+  if (arguments.train) {
+    TrainBench &training = arguments.training;
+    training.model = arguments.model;
+    training.runs = arguments.runs;
+    training.json = arguments.json;
+    training.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
+    if (training.threads == 0) training.threads = physical_cores();
+    bench_train(training, options);
+    return;
+  }
   if (!memory_given) check(infini_options_set_string(options.get(), "memory", "open"));
   arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
   if (arguments.threads == 0) arguments.threads = physical_cores();
@@ -267,16 +268,37 @@ void add_bench(CLI::App &app) {
   command->add_option("--generate", arguments->generated, "tokens that a run generates")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->get_option("MODEL")->required(false);  // --train has one of its own
+  command->add_flag("--train", arguments->train, "measures training instead, on random tokens");
+  command->add_option("--optimizer", arguments->training.optimizer, "of --train")
+      ->check(CLI::IsMember({"muon", "adamw"}))
+      ->capture_default_str();
+  command->add_option("--segments", arguments->training.segments, "of a sequence of --train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--tokens", arguments->training.tokens, "of a step of --train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--share", arguments->training.share, "of the tokens of --train that are predicted")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(
       "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
       "the projections and the window's two products; writing with the bandwidth at which this machine reads as many\n"
       "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
+      "Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s count\n"
+      "these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary 2048,\n"
+      "segments of 64.\n"
       "Examples:\n"
+      "  infini bench --train --threads 1\n"
       "  infini bench model.gguf\n"
       "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
       "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n");
-  command->callback([arguments, command] { bench(*arguments, command->get_option("--memory")->count() > 0); });
+  command->callback([arguments, command] {
+    if (!arguments->train && arguments->model.empty()) throw CLI::RequiredError("MODEL");
+    bench(*arguments, command->get_option("--memory")->count() > 0);
+  });
 }
 
 }  // namespace cli
