@@ -132,6 +132,16 @@ void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, ui
   }
 }
 
+void RotatePairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y) {
+  const D d;
+  const V s = hn::Set(d, scale);
+  Each(n, [&](int64_t i, int64_t count) {
+    const V v = Load(d, x + i, count);
+    const V turned = hn::MulAdd(v, Load(d, cosine + i, count), hn::Mul(hn::Reverse2(d, v), Load(d, sine + i, count)));
+    Store(d, hn::Mul(turned, s), count, y + i);
+  });
+}
+
 // With s = 1 / sqrt(mean(x^2) + epsilon), y = x s w:  dx = s w dy - x s^3 / n sum(w dy x),  dw = dy x s.
 void RmsNormGradient(const float *x, const float *weight, const float *dy, int64_t n, float epsilon, float *dx, float *dweight) {
   const D d;
@@ -255,6 +265,7 @@ HWY_EXPORT(PackRowsBf16);
 HWY_EXPORT(PackRows16);
 HWY_EXPORT(PackColumnsF32);
 HWY_EXPORT(PackColumnsBf16);
+HWY_EXPORT(RotatePairs);
 HWY_EXPORT(RmsNormGradient);
 HWY_EXPORT(SiluGradientF32);
 HWY_EXPORT(SiluGradientBf16);
@@ -279,6 +290,9 @@ void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float
 }
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
   HWY_DYNAMIC_DISPATCH(PackColumnsBf16)(from, stride, k, n, panels, panel_stride);
+}
+void rotate_pairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y) {
+  HWY_DYNAMIC_DISPATCH(RotatePairs)(x, cosine, sine, n, scale, y);
 }
 void rms_norm_gradient(const float *x, const float *weight, const float *dy, int64_t n, float epsilon, float *dx,
                        float *dweight) {

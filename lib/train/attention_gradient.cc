@@ -23,17 +23,30 @@ int64_t window_rows(const AttentionShape &shape) {
 
 void RopeTable::prepare(const AttentionRules &rules) {
   const Rope &rope = rules.rope;
-  std::vector<double> key = rope.frequency;
-  key.push_back(rope.magnitude);
-  const int64_t indices = window_rows(rules.shape), half = rope.dimensions / 2;
-  if (key == key_ && cosine_.size() >= indices * half) return;
-  key_ = std::move(key);
-  half_ = half;
-  cosine_ = Buffer<float>(indices * half);
-  sine_ = Buffer<float>(indices * half);
-  minus_ = Buffer<float>(indices * half);
-  for (int64_t i = 0; i < indices; ++i) rope.angles(i, cosine_.data() + i * half, sine_.data() + i * half);
-  for (int64_t i = 0; i < sine_.size(); ++i) minus_[i] = -sine_[i];
+  const int64_t indices = window_rows(rules.shape), half = rope.dimensions / 2, stride = rope.adjacent ? 2 * half : half;
+  const bool same = rope.adjacent == rope_.adjacent && rope.dimensions == rope_.dimensions && rope.frequency == rope_.frequency && rope.magnitude == rope_.magnitude;
+  if (same && cosine_.size() >= indices * stride) return;
+  rope_ = rope;
+  stride_ = stride;
+  for (Buffer<float> *table : {&cosine_, &sine_, &minus_}) *table = Buffer<float>(indices * stride);
+  std::vector<float> cosine(static_cast<size_t>(half)), sine(cosine.size());
+  for (int64_t i = 0; i < indices; ++i) {
+    rope.angles(i, cosine.data(), sine.data());
+    for (int64_t j = 0; j < stride; ++j) {
+      const size_t pair = static_cast<size_t>(rope.adjacent ? j / 2 : j);
+      const float sign = rope.adjacent && j % 2 == 0 ? -1.0f : 1.0f;
+      cosine_[i * stride + j] = cosine[pair];
+      sine_[i * stride + j] = sign * sine[pair];
+      minus_[i * stride + j] = -sign * sine[pair];
+    }
+  }
+}
+
+void RopeTable::turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const {
+  const float *c = cosine_.data() + index * stride_, *s = sine.data() + index * stride_;
+  if (rope_.adjacent) rotate_pairs(x, c, s, rope_.dimensions, scale, y);
+  else rotate(x, c, s, rope_.dimensions, false, scale, y);
+  for (int64_t i = rope_.dimensions; i < size; ++i) y[i] = x[i] * scale;
 }
 
 void AttentionTrace::reserve(const AttentionRules &rules, const Layout &layout) {
@@ -56,7 +69,7 @@ struct StreamTiles {
   float *piece_memory_, *sums_;                   // M, then z
   float *scores_, *dscores_;                      // [rows][window]
   float *denominator_;                            // [rows]
-  float *row_;
+  float *row_, *turned_;                          // one key, query or value
 
   // take(floats) gives the numbers of each in turn.
   template <class Take>
@@ -77,7 +90,7 @@ struct StreamTiles {
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
     denominator_ = take(both);
-    row_ = take(std::max(keys, values));
+    for (float **numbers : {&row_, &turned_}) *numbers = take(std::max(keys, values));
   }
 };
 
@@ -174,11 +187,23 @@ class StreamAttention : private StreamTiles {
     for (int64_t r = 0; r < tokens * group_; ++r) f(r, segment_.first + token + r / group_, r % group_);
   }
 
+  // make(to) fills row `row` of a tile with a key or query; and such a row as it is read.
+  template <class Make>
+  void into_row(const Tile &tile, int64_t row, const Make &make) {
+    if (keys_ <= kPanel) return make(tile.data + row * kPanel);
+    make(row_);
+    put_row(tile, row, row_, keys_);
+  }
+  const float *as_row(const Tile &tile, int64_t row) {
+    if (keys_ <= kPanel) return tile.data + row * kPanel;
+    each_panel(keys_, [&](int64_t p, int64_t n) { std::copy_n(tile.panel(p) + row * kPanel, n, row_ + p * kPanel); });
+    return row_;
+  }
+
   void load_window(bool for_gradient) {
     for (int64_t i = 0; i < window_count_; ++i) {
       const int64_t row = row_at(i);
-      pass_.rules.rope.apply(key(row), static_cast<int>(keys_), pass_.rope.cosine(i), pass_.rope.sine(i), 1, row_);
-      put_row(window_keys_, i, row_, keys_);
+      into_row(window_keys_, i, [&](float *to) { pass_.rope.turn(key(row), keys_, i, 1, to); });
       put_row(window_values_, i, value(row), values_);
     }
     transpose(window_keys_, window_count_, keys_, turned_keys_);
@@ -189,11 +214,8 @@ class StreamAttention : private StreamTiles {
     const float scale = 1 / std::sqrt(static_cast<float>(keys_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
-      pass_.rules.rope.apply(query(row, g), static_cast<int>(keys_), pass_.rope.cosine(at), pass_.rope.sine(at), scale, row_);
-      put_row(queries_, r, row_, keys_);
-      if (!reads()) return;
-      elu_plus_one(query(row, g), keys_, row_);
-      put_row(sigma_, r, row_, keys_);
+      into_row(queries_, r, [&](float *to) { pass_.rope.turn(query(row, g), keys_, at, scale, to); });
+      if (reads()) into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
     });
   }
 
@@ -241,8 +263,7 @@ class StreamAttention : private StreamTiles {
   // sigma of the keys and the values of some rows.
   void load_fold(int64_t row, int64_t count) {
     for (int64_t t = 0; t < count; ++t) {
-      elu_plus_one(key(row + t), keys_, row_);
-      put_row(sigma_, t, row_, keys_);
+      into_row(sigma_, t, [&](float *to) { elu_plus_one(key(row + t), keys_, to); });
       put_row(fold_values_, t, value(row + t), values_);
     }
   }
@@ -369,11 +390,11 @@ class StreamAttention : private StreamTiles {
     each_panel(keys_, [&](int64_t p, int64_t n) { add_elu_gradient(sigma_.panel(p) + t * kPanel, dsigma_.panel(p) + t * kPanel, n, to + p * kPanel); });
   }
 
+  // Queries' are written by the local attention; all others are added up.
   void clear_gradients() {
     for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) {
       std::memset(dkey(row), 0, static_cast<size_t>(keys_) * sizeof(float));
       std::memset(dvalue(row), 0, static_cast<size_t>(values_) * sizeof(float));
-      std::memset(dquery(row, 0), 0, static_cast<size_t>(group_ * keys_) * sizeof(float));
     }
     std::memset(dmemory_.data, 0, static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float));
   }
@@ -403,10 +424,7 @@ class StreamAttention : private StreamTiles {
     const float scale = 1 / std::sqrt(static_cast<float>(keys_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
-      std::memset(row_, 0, static_cast<size_t>(keys_) * sizeof(float));
-      add_row(dqueries_, r, 1, keys_, row_);
-      pass_.rules.rope.apply(row_, static_cast<int>(keys_), pass_.rope.cosine(at), pass_.rope.minus_sine(at), scale, row_);
-      add_scaled(row_, 1, keys_, dquery(row, g));
+      pass_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
     });
   }
 
@@ -482,10 +500,8 @@ class StreamAttention : private StreamTiles {
   void store_window_gradient() {
     for (int64_t i = 0; i < window_count_; ++i) {
       const int64_t row = row_at(i);
-      std::memset(row_, 0, static_cast<size_t>(keys_) * sizeof(float));
-      add_row(dwindow_keys_, i, 1, keys_, row_);
-      pass_.rules.rope.apply(row_, static_cast<int>(keys_), pass_.rope.cosine(i), pass_.rope.minus_sine(i), 1, row_);
-      add_scaled(row_, 1, keys_, dkey(row));
+      pass_.rope.turn_gradient(as_row(dwindow_keys_, i), keys_, i, 1, turned_);
+      add_scaled(turned_, 1, keys_, dkey(row));
       add_row(dwindow_values_, i, 1, values_, dvalue(row));
     }
   }

@@ -11,19 +11,21 @@
 
 namespace infini {
 
-// Angles of every index that a key may have in a window's list.
+// Rotation by every index that a key may have in a window's list.
 class RopeTable {
  public:
   void prepare(const AttentionRules &rules);
-  int64_t half() const { return half_; }
-  const float *cosine(int64_t index) const { return cosine_.data() + index * half_; }
-  const float *sine(int64_t index) const { return sine_.data() + index * half_; }
-  const float *minus_sine(int64_t index) const { return minus_.data() + index * half_; }
+  // A head of `size` turned by `index`, times `scale`; y is not x.
+  void turn(const float *x, int64_t size, int64_t index, float scale, float *y) const { turn(x, size, index, scale, y, sine_); }
+  // The transpose of that, which gradients take.
+  void turn_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const { turn(x, size, index, scale, y, minus_); }
 
  private:
-  std::vector<double> key_;  // what the table was made for
-  int64_t half_ = 0;
-  Buffer<float> cosine_, sine_, minus_;  // [indices][half]
+  void turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const;
+
+  Rope rope_;
+  int64_t stride_ = 0;
+  Buffer<float> cosine_, sine_, minus_;  // [indices][stride]: of pairs, or, where they are adjacent, as rotate_pairs() has them
 };
 
 // What a forward pass keeps of one layer's attention for the backward pass.

@@ -34,7 +34,7 @@ struct TrainConfig {
   bool muon = true;            // for hidden matrices; else AdamW for everything
   OptimizerConfig optimizer;
   int64_t tokens = 8192;       // of a step
-  int64_t rows = 2048;         // that go through the layers together, at least one sequence
+  int64_t rows = 1024;         // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
   int carry = -1, sinks = -1;  // -1: as the model says
   double supervision = 0;      // what attention supervision weighs in the loss, a retrieval and head

@@ -48,7 +48,7 @@ void bench_train(const TrainBench &bench, const Options &options) {
   const bool bf16 = state["compute"] == "bf16";
 
   // As many rows as the trainer takes together.
-  const int64_t length = info["segment"].get<int64_t>() * bench.segments, rows = std::max(length, std::min<int64_t>(2048, bench.tokens) / length * length);
+  const int64_t length = info["segment"].get<int64_t>() * bench.segments, rows = std::max(length, std::min<int64_t>(1024, bench.tokens) / length * length);
   const std::vector<ProductShape> shapes = step_products(info, rows, bench.share);
   omp_set_num_threads(bench.threads);
   const Products products(shapes, bf16, 1);

@@ -118,6 +118,14 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
     REQUIRE(difference(widened(dgate16.data() + offset, n).data(), dgate64.data(), n) < kBf16);
     REQUIRE(difference(widened(dup16.data() + offset, n).data(), dup64.data(), n) < kBf16);
 
+    if (n % 2 == 0) {
+      std::vector<float> cosine = floats(), sine = floats(), y = floats();
+      rotate_pairs(at(x), at(cosine), at(sine), n, 0.5f, y.data() + offset);
+      std::vector<double> y64;
+      for (int64_t i = 0; i < n; ++i) y64.push_back(0.5 * (static_cast<double>(at(x)[i]) * at(cosine)[i] + static_cast<double>(at(x)[i ^ 1]) * at(sine)[i]));
+      REQUIRE(difference(at(y), y64.data(), n) < kF32);
+    }
+
     const int64_t valid = (n + 1) / 2;
     std::vector<float> p = gate, dp = dy;
     softmax_gradient(p.data() + offset, 9.0f, 0.3f, valid, n, dp.data() + offset);
