@@ -41,8 +41,9 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
       lessons_(std::move(lessons)) {
   const ThreadScope scope(model_->threads(), threads_);
   check_config();
-  if (!lessons_) lessons_ = std::make_unique<FixedLessons>(config_.segment > 0 ? config_.segment : model_->config().memory.segment, config_.segments);
-  start_from(config_);
+  const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
+  if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
+  change_at_start();
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
@@ -73,17 +74,17 @@ void Trainer::check_config() const {
 }
 
 // What the configuration changes before the first step.
-void Trainer::start_from(const TrainConfig &config) {
+void Trainer::change_at_start() {
   const int heads = model_->config().heads;
-  for (const HeadGate &g : config.gates)
+  for (const HeadGate &g : config_.gates)
     for (int l = 0; l < model_->config().layers; ++l)
       for (int h = 0; h < heads; ++h)
         if ((g.layer < 0 || g.layer == l) && (g.head < 0 || g.head == h)) parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
-  if (config.feature_scale == 1) return;
+  if (config_.feature_scale == 1) return;
   for (const Parameters::Layer &w : parameters_.layers()) {
     for (const size_t index : {w.q, w.k}) {
       float *values = parameters_.of(index);
-      for (int64_t i = 0; i < parameters_[index].size(); ++i) values[i] *= static_cast<float>(config.feature_scale);
+      for (int64_t i = 0; i < parameters_[index].size(); ++i) values[i] *= static_cast<float>(config_.feature_scale);
     }
   }
 }

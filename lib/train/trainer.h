@@ -92,7 +92,7 @@ class Trainer {
  private:
   std::vector<bool> choose_trained() const;
   std::vector<Variable> choose_variables() const;
-  void start_from(const TrainConfig &config);
+  void change_at_start();
   void check_config() const;
   AttentionRules rules_for(int segment) const;
   void weights_changed();
