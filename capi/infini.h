@@ -56,6 +56,7 @@
  *   Keep a memory         infini_session_save, infini_session_restore, infini_snapshot_inspect
  *   Go back               option "checkpoints", infini_session_rewind
  *   Serve many            infini_batch_add, infini_batch_next
+ *   Train                 infini_trainer_create, infini_trainer_run, infini_trainer_write
  *
  *
  * RULES THAT HOLD FOR EVERY FUNCTION
@@ -77,8 +78,8 @@
  *              text a zero byte is written where there is room for it; *size does not count it.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
- *   Threads    A model, once open, may be used by any number of threads at once. A session, an options handle and
- *              a text stream belong to one thread at a time. A task, and infini_session_cancel, may be used from
+ *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
+ *              handle and a text stream belong to one thread at a time. A task, and infini_session_cancel, may be used from
  *              any thread at any time until the handle is freed. Free a handle only when no call uses it.
  *              "Any thread" below means: with this handle and no lock.
  *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
@@ -109,6 +110,7 @@ typedef struct infini_options infini_options;
 typedef struct infini_task infini_task;
 typedef struct infini_text_stream infini_text_stream;
 typedef struct infini_batch infini_batch;
+typedef struct infini_trainer infini_trainer;
 
 /* ------------------------------------------------------------------------------------------------------------
  * 1. Status and version
@@ -469,7 +471,111 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
                                            size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
- * 8. Text and tokens. Any thread
+ * 8. Training. One thread at a time
+ */
+
+/* A trainer changes a copy of a model's weights, kept in float32 whatever the model's file holds, until the model
+   predicts what it reads; the model itself stays as it is. Memory and gates are trained through all segments of a
+   sequence. `description_json` is an object of
+
+     "training"    what is trained and how; each may be left out, the values here are the defaults:
+       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates)
+       "layers" [0, -1] (first and last of those trained; -1: the model's last)
+       "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
+       "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
+       "muon_rate" 0.01, "gate_rate" 0.01 (five times "rate"), "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95,
+       "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
+       "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
+       (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
+       "tokens" 8192 (of a step), "rows" 1024 (tokens that go through the layers together, at least one sequence)
+       "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
+       model says)
+       "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
+       head whose gate is open)
+       "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
+       "feature_scale" 1 (on the weights of q and k before training)
+       "compute" "auto" ("f32", "bf16": of matrix products; weights, sums and the memory are float32 in any case)
+       "keep_mb" 1024 (activations that would take more MiB are computed a second time instead of kept), "seed" 1
+     "data"        where sequences come from (must be there), one of
+       {"type": "recall"} or {"type": "passkey"}  values that are told under a name and asked for later
+       {"type": "text", "files": [...]}           plain text; {"type": "jsonl", "files": [...]}  with weighted spans
+       {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}
+       {"type": "random", "share": 1}             tokens at random, of which a share is predicted: to measure speed
+       All but the last need the model's tokenizer; train/description.h in the sources lists their further fields.
+     "curriculum"  {"stages": [{"segment", "segments", "density": [least, greatest]}, ...], "threshold", ...}: sequences
+                   grow longer and sparser as recall allows; absent: they are as "training" says
+
+   Options: "threads", and "compute", which goes before that of the description. The caller frees the trainer.
+   INVALID_ARGUMENT  the JSON has an error, or a field is unknown or not what it should be; the message names it
+   STATE             the model has no weights, or no tokenizer where the data needs one
+   IO, FORMAT        of a file of the data */
+INFINI_API infini_status infini_trainer_create(const infini_model *model, const char *description_json,
+                                               const infini_options *options, infini_trainer **trainer);
+INFINI_API void infini_trainer_free(infini_trainer *trainer);
+
+/* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
+   NULL) can cancel between sequences.
+   CANCELLED  the step has not happened: the next one reads the same sequences
+   IO, FORMAT  of a file of the data; the step has not happened */
+INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
+
+/* As many steps. Progress ("train") counts them.
+   CANCELLED, IO, FORMAT  as in infini_trainer_step; the steps before it are done */
+INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
+
+/* Writes what the last step saw, as a JSON object ({} before the first):
+     "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
+     "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
+     another segment), "recall_inside", "answers_inside" (in the same one), "supervision" (its loss), "gradient_norm"
+     (null: not finite, and nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds",
+     "tokens_per_second"
+   where a share of nothing is null.
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer,
+                                               char *buffer, size_t capacity, size_t *size);
+
+/* Reads `sequences` sequences of `segments` segments (0: as many as in training now) from data that is described as in
+   infini_trainer_create, and changes nothing. Progress ("evaluate") counts sequences.
+   INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create
+   CANCELLED                            the former evaluation stays */
+INFINI_API infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences,
+                                                 int segments, infini_task *task);
+
+/* Writes what the last evaluation found, as a JSON object ({} before the first): "loss", "predictions" and answers as
+   in infini_trainer_report, "segment", "segments", "sequences".
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer,
+                                                   char *buffer, size_t capacity, size_t *size);
+
+/* Writes the trainer's state as a JSON object: "steps", "tokens", "parameters" (of the model), "trained_parameters",
+   "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "gates" (their weights,
+   one list a layer), "training" (every field of it).
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
+                                                  char *buffer, size_t capacity, size_t *size);
+
+/* Saves all that is needed to go on, through a temporary file, so that `path` holds the old checkpoint or the new.
+   Restored into a trainer of the same model and description, on the same build, processor and number of threads, the
+   next steps are the same bit for bit.
+   IO, NO_SPACE    the file cannot be written
+   MODEL_MISMATCH  (restore) it belongs to another model or another description
+   IO, FORMAT, TRUNCATED, CHECKSUM, VERSION  (restore) the file cannot be read, is damaged or too new; nothing changed */
+INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, const char *path);
+INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path);
+
+/* Writes the trained model as a GGUF file that infini_model_open reads; adapters are merged. What was not trained keeps
+   the bytes of the model's file; matrices that were are written as `type`: "f32", "f16" or "bf16".
+   INVALID_ARGUMENT  type is none of these
+   IO, NO_SPACE      the file cannot be written */
+INFINI_API infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type);
+
+/* Writes the adapters alone, as a GGUF file of the kind "adapter", to be kept beside the model.
+   STATE         no adapters are trained
+   IO, NO_SPACE  the file cannot be written */
+INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path);
+
+/* ------------------------------------------------------------------------------------------------------------
+ * 9. Text and tokens. Any thread
  *
  * All of these return STATE where the model has no tokenizer.
  */
@@ -550,7 +656,7 @@ INFINI_API infini_status infini_text_stream_next(infini_text_stream *stream,
                                                  char *buffer, size_t capacity, size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
- * 9. What a model is. Any thread
+ * 10. What a model is. Any thread
  */
 
 /* Writes one fact about the model as text. Names: those of infini_model_info_json; "fingerprint" (32 hexadecimal
@@ -588,7 +694,7 @@ INFINI_API infini_status infini_model_footprint(const infini_model *model, int64
 INFINI_API infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
- * 10. Tasks: progress and cancelling. Any thread at any time
+ * 11. Tasks: progress and cancelling. Any thread at any time
  */
 
 /* A task watches and cancels a long call of another thread: pass it to the call, poll it from elsewhere. It may be used
@@ -605,7 +711,7 @@ INFINI_API infini_status infini_task_cancel(infini_task *task);
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
-/* What that call does, as text: "idle", "open", "feed", "generate", "save". */
+/* What that call does, as text: "idle", "open", "feed", "generate", "save", "train", "evaluate". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 
 /* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */
@@ -616,7 +722,7 @@ INFINI_API infini_status infini_task_set_progress(infini_task *task, infini_prog
                                                   void *user_data);
 
 /* ------------------------------------------------------------------------------------------------------------
- * 11. The log. Any thread
+ * 12. The log. Any thread
  */
 
 /* The levels of log records. */

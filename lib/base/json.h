@@ -16,7 +16,7 @@ template <class Json = nlohmann::json>
 Json parse_json(std::string_view text, Status status, const std::string &name) {
   constexpr int kDeepest = 32;
   const auto shallow = [&](int depth, typename Json::parse_event_t, Json &) {
-    if (depth > kDeepest) fail(status, name, ": JSON nested deeper than ", kDeepest);
+    if (depth > kDeepest) fail(status, name, " is JSON nested deeper than ", kDeepest);
     return true;
   };
   try {
@@ -25,7 +25,7 @@ Json parse_json(std::string_view text, Status status, const std::string &name) {
     // The parser quotes what it read, which may be anything.
     std::string reason = error.what();
     std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    fail(status, name, ": ", reason);
+    fail(status, name, " is not JSON: ", reason);
   }
 }
 

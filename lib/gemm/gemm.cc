@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "gemm/onednn.h"
+#include "kernels/gradients.h"
 #include "kernels/scalar.h"
 
 namespace infini {
@@ -27,6 +28,20 @@ void PackedMatrix::set_column(int64_t j, const float *values) {
     for (int64_t i = 0; i < k_; ++i)
       bf16_[panel + i / 2 * (2 * kPanel) + 2 * column + i % 2] = scalar::float_to_bf16(values[i]);
   }
+}
+
+void PackedMatrix::pack(const float *from, int64_t stride, bool by_rows) {
+  const int64_t panel_stride = kPanel * k_padded_;
+  parallel_for(round_up(n_, kPanel) / kPanel, 1 + kWorthThreads / (4 * kPanel * k_), [&](int64_t begin, int64_t end) {
+    const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
+    const float *part = from + begin * kPanel * (by_rows ? 1 : stride);
+    const auto into = [&](auto *panels) {
+      if (by_rows) pack_rows(part, stride, k_, columns, panels, panel_stride);
+      else pack_columns(part, stride, k_, columns, panels, panel_stride);
+    };
+    if (type_ == NumberType::F32) into(f32_.data() + begin * panel_stride);
+    else into(bf16_.data() + begin * panel_stride);
+  });
 }
 
 float PackedMatrix::at(int64_t i, int64_t j) const {
@@ -158,6 +173,72 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
       }
     });
   }
+}
+
+namespace {
+
+// Our own kernel, one thread. B's rows are packed a few at a time, so that they stay in the cache.
+void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns, float *c,
+                       int64_t c_row, bool accumulate) {
+  constexpr int64_t kDepth = 128;
+  const int64_t padded = round_up(b_columns, kPanel);
+  Buffer<float> panels(kDepth * padded), wide(a.type == NumberType::BF16 ? kDepth * (a_columns + b_columns) : 0);
+  Buffer<float> sums(b_columns == padded ? 0 : a_columns * padded);  // where C's rows have no room for whole panels
+  float *const to = sums.size() ? sums.data() : c;
+  const int64_t to_row = sums.size() ? padded : c_row;
+  for (int64_t row = 0; row < rows; row += kDepth) {
+    const int64_t depth = std::min(kDepth, rows - row);
+    const float *left = a.f32() + row * a.stride, *right = b.f32() + row * b.stride;
+    int64_t left_stride = a.stride, right_stride = b.stride;
+    if (a.type == NumberType::BF16) {
+      for (int64_t r = 0; r < depth; ++r) {
+        widen(a.bf16() + (row + r) * a.stride, a_columns, wide.data() + r * a_columns);
+        widen(b.bf16() + (row + r) * b.stride, b_columns, wide.data() + kDepth * a_columns + r * b_columns);
+      }
+      left = wide.data(), left_stride = a_columns;
+      right = wide.data() + kDepth * a_columns, right_stride = b_columns;
+    }
+    pack_rows(right, right_stride, depth, b_columns, panels.data(), depth * kPanel);
+    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels.data(), depth * kPanel, depth, 0, padded, to, to_row,
+                  row > 0 || (accumulate && !sums.size()));
+  }
+  if (!sums.size()) return;
+  for (int64_t i = 0; i < a_columns; ++i) {
+    if (accumulate) add_scaled(sums.data() + i * padded, 1, b_columns, c + i * c_row);
+    else std::copy_n(sums.data() + i * padded, b_columns, c + i * c_row);
+  }
+}
+
+}  // namespace
+
+void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
+                               float *c, int64_t c_row, bool accumulate) const {
+  const int64_t operations = rows * a_columns * b_columns;
+  const bool blas = library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
+  const bool shared = thread_count() > 1 && operations >= kWorthThreads && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
+  const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * thread_count() : 1);
+  const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
+  parallel_items(tiles, operations, [&](int64_t tile) {
+    const int64_t first = tile * tile_columns, count = std::min(tile_columns, a_columns - first);
+    if (count <= 0) return;
+    const ConstRows part{a.type, static_cast<const char *>(a.data) + first * bytes_of(a.type), a.stride};
+    float *to = c + first * c_row;
+    if (blas) {
+      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns), static_cast<int>(rows),
+                  1.0f, part.f32(), static_cast<int>(a.stride), b.f32(), static_cast<int>(b.stride), accumulate ? 1.0f : 0.0f, to,
+                  static_cast<int>(c_row));
+      return;
+    }
+    // oneDNN in pieces of a few sizes, so that it makes few kernels; the last rows by our own.
+    int64_t row = 0;
+    if (library_ == GemmLibrary::ONEDNN && c_row == b_columns && primitives_->supports(a.type)) {
+      for (const int64_t size : {4096, 2048, 1024, 512, 256, 128, 64, 32}) {
+        while (rows - row >= size && primitives_->multiply_transposed(part.from(row), b.from(row), size, count, b_columns, to, accumulate || row > 0))
+          row += size;
+      }
+    }
+    if (row < rows) native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
+  });
 }
 
 }  // namespace infini

@@ -44,6 +44,9 @@ class PackedMatrix {
 
   // Different columns may be set from different threads if they lie in different panels.
   void set_column(int64_t j, const float *values);
+  // The whole matrix anew, as the weights of a model in training are after each step: column j, or with `by_rows`
+  // row i, is a row of `from`.
+  void pack(const float *from, int64_t stride, bool by_rows);
   float at(int64_t i, int64_t j) const;
   Panels panels() const;
   int64_t k() const { return k_; }
@@ -72,6 +75,11 @@ class Gemm {
   // On the threads of the scope, where the caller is not in a loop already.
   void multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
                 bool exact = false) const;
+
+  // c [a_columns, b_columns] (+)= a^T b, as weights' gradients are made: a [rows, a_columns] and b [rows, b_columns]
+  // have the same type; c's rows are c_row floats apart. Products of pairs are summed in f32.
+  void multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
+                           float *c, int64_t c_row, bool accumulate) const;
 
   GemmLibrary library() const { return library_; }
 

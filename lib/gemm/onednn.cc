@@ -24,13 +24,8 @@ memory::data_type type_of(NumberType type) {
   return type == NumberType::F32 ? memory::data_type::f32 : memory::data_type::bf16;
 }
 
-Kernel make_kernel(const dnnl::engine &engine, NumberType type, int64_t rows, int64_t k, int64_t n, int64_t a_row,
-                   int64_t c_row, bool accumulate) {
-  Kernel kernel;
-  kernel.a = memory::desc({rows, k}, type_of(type), memory::dims{a_row, 1});
-  kernel.b = memory::desc({k, n}, type_of(type),
-                          type == NumberType::F32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
-  kernel.c = memory::desc({rows, n}, memory::data_type::f32, memory::dims{c_row, 1});
+// Of the descriptors that `kernel` has.
+Kernel make_kernel(const dnnl::engine &engine, Kernel kernel, bool accumulate) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (accumulate) {
@@ -54,13 +49,40 @@ Kernel make_kernel(const dnnl::engine &engine, NumberType type, int64_t rows, in
   return kernel;
 }
 
+// What a kernel is for: type, whether A is read transposed and B plain, rows, k, n, strides of a, b and c, whether
+// it accumulates.
+using Key = std::array<int64_t, 9>;
+
+Key packed_key(NumberType type, int64_t rows, int64_t k, int64_t n, int64_t a_row, int64_t c_row, bool accumulate) {
+  return {static_cast<int64_t>(type), false, rows, k, n, a_row, 0, c_row, accumulate};
+}
+
+Kernel make_kernel(const dnnl::engine &engine, const Key &key) {
+  const auto [number_type, transposed, rows, k, n, a_row, b_row, c_row, accumulate] = key;
+  const auto type = static_cast<NumberType>(number_type);
+  Kernel kernel;
+  kernel.a = memory::desc({rows, k}, type_of(type), transposed ? memory::dims{1, a_row} : memory::dims{a_row, 1});
+  kernel.b = transposed ? memory::desc({k, n}, type_of(type), memory::dims{b_row, 1})
+                        : memory::desc({k, n}, type_of(type),
+                                       type == NumberType::F32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
+  kernel.c = memory::desc({rows, n}, memory::data_type::f32, memory::dims{c_row, 1});
+  return make_kernel(engine, kernel, accumulate != 0);
+}
+
+// What oneDNN needs for a product of plain matrices, a MB or so: kept by each thread, because fresh memory costs as
+// much as the product.
+Buffer<char> &scratch_of_thread(size_t bytes) {
+  static thread_local Buffer<char> scratch;
+  scratch.reserve(static_cast<int64_t>(bytes));
+  return scratch;
+}
+
 }  // namespace
 
 struct OneDnn::Cache {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  bool has_f32 = static_cast<bool>(make_kernel(engine, NumberType::F32, 16, 64, 64, 64, 64, false).primitive);
-  bool has_bf16 = static_cast<bool>(make_kernel(engine, NumberType::BF16, 16, 64, 64, 64, 64, false).primitive);
-  using Key = std::array<int64_t, 7>;
+  bool has_f32 = static_cast<bool>(make_kernel(engine, packed_key(NumberType::F32, 16, 64, 64, 64, 64, false)).primitive);
+  bool has_bf16 = static_cast<bool>(make_kernel(engine, packed_key(NumberType::BF16, 16, 64, 64, 64, 64, false)).primitive);
   std::map<Key, Kernel> kernels;
   std::shared_mutex mutex;
 
@@ -71,9 +93,23 @@ struct OneDnn::Cache {
     }
     std::unique_lock lock(mutex);
     const auto [place, fresh] = kernels.try_emplace(key);
-    if (fresh)
-      place->second = make_kernel(engine, static_cast<NumberType>(key[0]), key[1], key[2], key[3], key[4], key[5], key[6] != 0);
+    if (fresh) place->second = make_kernel(engine, key);
     return place->second;  // a map's elements never move
+  }
+
+  void execute(const Kernel &kernel, const void *a, const void *b, float *c, char *scratch) const {
+    try {
+      // oneDNN takes pointers to data that it does not change.
+      const auto at = [&](const memory::desc &desc, const void *data) { return memory(desc, engine, const_cast<void *>(data)); };
+      dnnl::stream stream(engine);
+      kernel.primitive.execute(stream, {{DNNL_ARG_SRC, at(kernel.a, a)},
+                                        {DNNL_ARG_WEIGHTS, at(kernel.b, b)},
+                                        {DNNL_ARG_DST, at(kernel.c, c)},
+                                        {DNNL_ARG_SCRATCHPAD, at(kernel.scratch, scratch)}});
+      stream.wait();
+    } catch (const dnnl::error &error) {
+      fail(error.status == dnnl_out_of_memory ? Status::OUT_OF_MEMORY : Status::INTERNAL, "oneDNN: ", error.message);
+    }
   }
 };
 
@@ -92,21 +128,18 @@ bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *
     }
     return true;
   }
-  const Kernel &kernel = cache_->find({static_cast<int64_t>(b.type), rows, b.k, b.n, a.stride, c_row, accumulate});
+  const Kernel &kernel = cache_->find(packed_key(b.type, rows, b.k, b.n, a.stride, c_row, accumulate));
   if (!kernel.primitive) return false;
-  try {
-    // oneDNN takes pointers to data that it does not change.
-    const auto at = [&](const memory::desc &desc, const void *data) { return memory(desc, cache_->engine, const_cast<void *>(data)); };
-    Buffer<char> scratch(static_cast<int64_t>(kernel.scratch.get_size()));  // empty for the layouts used here
-    dnnl::stream stream(cache_->engine);
-    kernel.primitive.execute(stream, {{DNNL_ARG_SRC, at(kernel.a, a.data)},
-                                      {DNNL_ARG_WEIGHTS, at(kernel.b, b.data)},
-                                      {DNNL_ARG_DST, at(kernel.c, c)},
-                                      {DNNL_ARG_SCRATCHPAD, at(kernel.scratch, scratch.data())}});
-    stream.wait();
-  } catch (const dnnl::error &error) {
-    fail(error.status == dnnl_out_of_memory ? Status::OUT_OF_MEMORY : Status::INTERNAL, "oneDNN: ", error.message);
-  }
+  Buffer<char> scratch(static_cast<int64_t>(kernel.scratch.get_size()));  // next to nothing for the layouts used here
+  cache_->execute(kernel, a.data, b.data, c, scratch.data());
+  return true;
+}
+
+bool OneDnn::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
+                                 float *c, bool accumulate) const {
+  const Kernel &kernel = cache_->find({static_cast<int64_t>(a.type), true, a_columns, rows, b_columns, a.stride, b.stride, b_columns, accumulate});
+  if (!kernel.primitive) return false;
+  cache_->execute(kernel, a.data, b.data, c, scratch_of_thread(kernel.scratch.get_size()).data());
   return true;
 }
 

@@ -1,6 +1,8 @@
 // kernels.h for every instruction set: this file includes itself once for each (Highway's foreach_target).
 #include "kernels/kernels.h"
 
+#include <cpuid.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -11,46 +13,13 @@
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
 
+#include "kernels/lanes-inl.h"
 #include "kernels/product-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace infini {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
-
-// f32 lanes to where the caller wants them: as they are, or rounded to bf16 (ties to even).
-HWY_INLINE void StoreLanes(D d, V v, float *to) { hn::StoreU(v, d, to); }
-HWY_INLINE void StoreLanes([[maybe_unused]] D d, V v, uint16_t *to) {
-  const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<uint16_t, D> d16;
-  const auto bits = hn::BitCast(du, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7fffu)), odd));
-  const auto quiet = hn::Or(hn::ShiftRight<16>(bits), hn::Set(du, 0x40u));
-  const auto is_nan = hn::RebindMask(du, hn::IsNaN(v));
-  hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(is_nan, quiet, rounded)), d16, to);
-}
-
-// body(i) over whole vectors of [0, n), then once over the rest through zero-padded copies:
-// `load` fills lanes past n with 0, `save` writes only those below n.
-template <class Number>
-struct Rest {
-  HWY_ALIGN Number lanes[hn::MaxLanes(D())] = {};
-};
-HWY_INLINE V LoadRest(D d, const float *from, int64_t count) {
-  Rest<float> rest;
-  std::memcpy(rest.lanes, from, static_cast<size_t>(count) * sizeof(float));
-  return hn::Load(d, rest.lanes);
-}
-template <class Number>
-HWY_INLINE void StoreRest(D d, V v, int64_t count, Number *to) {
-  Rest<Number> rest;
-  StoreLanes(d, v, rest.lanes);
-  std::memcpy(to, rest.lanes, static_cast<size_t>(count) * sizeof(Number));
-}
 
 // y[i] = f(x1[i], x2[i]) for every i.
 template <class Number, class Function>
@@ -322,6 +291,12 @@ int64_t best_target() {
 const char *instruction_set() { return hwy::TargetName(best_target()); }
 bool has_avx512() { return best_target() <= HWY_AVX3; }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+bool has_fast_bf16() {
+  if (!has_avx512_bf16()) return false;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool amx_bf16 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+  return amx_bf16 || __builtin_cpu_is("amd");
+}
 
 void limit_instruction_set(const char *name) {
   const int64_t below_avx512 = HWY_AVX2 - 1, below_plain_avx512 = HWY_AVX3 - 1;

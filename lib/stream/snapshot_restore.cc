@@ -208,7 +208,7 @@ void read_generation(const SnapshotView &file, const json &header, int vocabular
 }  // namespace
 
 json parse_snapshot_header(const SnapshotView &file) {
-  json header = parse_json(file.json(), Status::FORMAT, file.name());
+  json header = parse_json(file.json(), Status::FORMAT, file.name() + ": the header");
   if (!header.is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
   return header;
 }

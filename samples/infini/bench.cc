@@ -184,6 +184,16 @@ Model open(const BenchArguments &arguments, const Options &options, const std::s
 
 void bench(BenchArguments arguments, bool memory_given) {
   const Options options = arguments.flags.options();
+  if (arguments.train) {
+    TrainBench &training = arguments.training;
+    training.model = arguments.model;
+    training.runs = arguments.runs;
+    training.json = arguments.json;
+    training.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
+    if (training.threads == 0) training.threads = physical_cores();
+    bench_train(training, options);
+    return;
+  }
   if (!memory_given) check(infini_options_set_string(options.get(), "memory", "open"));
   arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
   if (arguments.threads == 0) arguments.threads = physical_cores();
@@ -253,6 +263,20 @@ void add_bench(CLI::App &app) {
   command->add_flag("--snapshot", arguments->snapshot,
                     "saving and restoring instead, beside a plain write and read of the same bytes");
   command->add_option("--folder", arguments->folder, "where --snapshot writes its files")->capture_default_str();
+  command->get_option("MODEL")->required(false);  // --train has one of its own
+  command->add_flag("--train", arguments->train, "measures training instead, on random tokens");
+  command->add_option("--optimizer", arguments->training.optimizer, "of --train")
+      ->check(CLI::IsMember({"muon", "adamw"}))
+      ->capture_default_str();
+  command->add_option("--segments", arguments->training.segments, "of a sequence of --train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--tokens", arguments->training.tokens, "of a step of --train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--share", arguments->training.share, "of the tokens of --train that are predicted")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(
       "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
@@ -260,12 +284,17 @@ void add_bench(CLI::App &app) {
       "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
       "--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and times\n"
       "at the last one. Its depths are 10000 and 1000000, unless --depth says otherwise.\n"
+      "Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s count\n"
+      "these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary 2048,\n"
+      "segments of 64.\n"
       "Examples:\n"
+      "  infini bench --train --threads 1\n"
       "  infini bench model.gguf\n"
       "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
       "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n"
       "  infini bench model.gguf --snapshot --folder /mnt/disk\n");
   command->callback([arguments, command, depth] {
+    if (!arguments->train && arguments->model.empty()) throw CLI::RequiredError("MODEL");
     if (arguments->snapshot && depth->count() == 0) arguments->depths = "10000,1000000";
     bench(*arguments, command->get_option("--memory")->count() > 0);
   });

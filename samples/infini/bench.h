@@ -1,10 +1,11 @@
-// What the two kinds of benchmark share.
+// What the kinds of benchmark share.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
+#include "bench_train.h"
 #include "common.h"
+#include "runs.h"
 
 namespace cli {
 
@@ -12,20 +13,8 @@ struct BenchArguments : ModelArguments {
   std::string depths = "0", folder = ".";
   int64_t runs = 5, generated = 32, block = 0;
   int threads = 0;
-  bool snapshot = false;
-};
-
-// Runs of one measure.
-struct Runs {
-  std::vector<double> values;
-
-  double least() const { return *std::min_element(values.begin(), values.end()); }
-  double greatest() const { return *std::max_element(values.begin(), values.end()); }
-  double median() const {
-    std::vector<double> sorted = values;
-    std::sort(sorted.begin(), sorted.end());
-    return (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
-  }
+  bool snapshot = false, train = false;
+  TrainBench training;
 };
 
 // Feeds `count` tokens drawn at random, the same ones each time.

@@ -200,6 +200,37 @@ static void check_sessions(void) {
   infini_session_free(session);
 }
 
+static void check_trainers(void) {
+  infini_model *model = open_model(STORIES, "f32");
+  infini_trainer *trainer = NULL;
+  CHECK_NULL(infini_trainer_create(NULL, "{}", NULL, &trainer), "model");
+  CHECK_NULL(infini_trainer_create(model, NULL, NULL, &trainer), "description_json");
+  CHECK_NULL(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, NULL), "trainer");
+  CHECK_OK(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, &trainer));
+  CHECK_NULL(infini_trainer_step(NULL, NULL), "trainer");
+  CHECK_NULL(infini_trainer_run(NULL, 1, NULL), "trainer");
+  CHECK_NULL(infini_trainer_report(NULL, NULL, 0, NULL), "trainer");
+  CHECK_NULL(infini_trainer_report(trainer, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_trainer_evaluate(NULL, "{}", 1, 1, NULL), "trainer");
+  CHECK_NULL(infini_trainer_evaluate(trainer, NULL, 1, 1, NULL), "data_json");
+  CHECK_NULL(infini_trainer_evaluation(NULL, NULL, 0, NULL), "trainer");
+  CHECK_NULL(infini_trainer_evaluation(trainer, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_trainer_info_json(NULL, NULL, 0, NULL), "trainer");
+  CHECK_NULL(infini_trainer_info_json(trainer, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_trainer_save(NULL, "x"), "trainer");
+  CHECK_NULL(infini_trainer_save(trainer, NULL), "path");
+  CHECK_NULL(infini_trainer_restore(NULL, "x"), "trainer");
+  CHECK_NULL(infini_trainer_restore(trainer, NULL), "path");
+  CHECK_NULL(infini_trainer_write(NULL, "x", "f32"), "trainer");
+  CHECK_NULL(infini_trainer_write(trainer, NULL, "f32"), "path");
+  CHECK_NULL(infini_trainer_write(trainer, "x", NULL), "type");
+  CHECK_NULL(infini_trainer_write_adapter(NULL, "x"), "trainer");
+  CHECK_NULL(infini_trainer_write_adapter(trainer, NULL), "path");
+  infini_model_free(model);
+  infini_trainer_free(trainer);
+  infini_trainer_free(NULL);
+}
+
 int main(void) {
   check_free();
   CHECK(strcmp(infini_status_name(-1), "UNKNOWN") == 0);
@@ -211,5 +242,6 @@ int main(void) {
   check_log_and_streams();
   check_models();
   check_sessions();
+  check_trainers();
   return check_failures != 0;
 }

@@ -172,8 +172,18 @@ class Bench(Test):
         output, _ = self.run_command("bench", STORIES, "--runs", 1, "--generate", 4, "--memory", "off", *EXACT)
         self.assertEqual(len(output.splitlines()), 2)
 
+    def test_training(self):
+        small = ("--train", "--runs", 1, "--segments", 2, "--tokens", 256, "--segment", 64, *EXACT)
+        bench = self.json("bench", STORIES, *small)
+        row, = bench["results"]
+        for key in ("train_tokens_per_second", "train_operations_per_second", "train_ceiling_ratio"):
+            self.assertGreater(row[key], 0, key)
+        output, _ = self.run_command("bench", STORIES, *small)
+        self.assertEqual(len(output.splitlines()), 2)
+
     def test_failures(self):
         self.fails("bench", STORIES, "--depth", "deep", says="deep")
+        self.fails("bench", says="MODEL")
 
 
 class Manners(Test):

@@ -1,0 +1,137 @@
+// Trainers.
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "guard.h"
+#include "train/training.h"
+
+using namespace infini;
+using namespace infini::capi;
+using Json = nlohmann::ordered_json;
+
+struct infini_trainer {
+  std::unique_ptr<Trainer> value;
+  std::string report = "{}", evaluation = "{}";  // JSON of the last ones
+};
+
+namespace {
+
+Trainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
+const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
+
+Json share(int64_t right, int64_t all) { return all > 0 ? Json(static_cast<double>(right) / static_cast<double>(all)) : Json(); }
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
+Json tally_json(const Tally &tally) {
+  return {{"loss", tally.weight > 0 ? number(tally.loss / tally.weight) : Json()}, {"predictions", tally.predictions},
+          {"recall_across", share(tally.across_right, tally.across)}, {"answers_across", tally.across},
+          {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside}};
+}
+
+std::string report_json(const Trainer &trainer, const StepReport &report) {
+  Json json = {{"step", report.step}, {"tokens", trainer.tokens()}};
+  json.update(tally_json(report.tally));
+  json.update({{"supervision", report.tally.supervision}, {"gradient_norm", number(report.gradient_norm)}, {"rate_factor", report.rate_factor},
+               {"segment", trainer.lessons().segment()}, {"segments", trainer.lessons().segments()}, {"seconds", report.seconds},
+               {"tokens_per_second", static_cast<double>(report.tokens) / report.seconds}});
+  return json.dump();
+}
+
+TensorType type_of(const char *type) {
+  const std::string name = type;
+  if (name == "f32") return TensorType::F32;
+  if (name == "f16") return TensorType::F16;
+  if (name == "bf16") return TensorType::BF16;
+  fail(Status::INVALID_ARGUMENT, "type is '", name, "', but must be one of f32, f16, bf16");
+}
+
+}  // namespace
+
+extern "C" {
+
+infini_status infini_trainer_create(const infini_model *model, const char *description_json, const infini_options *options,
+                                    infini_trainer **trainer) {
+  return give_handle(trainer, "trainer", [&] {
+    const auto &value = need(model, "model").value;
+    return infini_trainer{make_trainer(value, &need(description_json, "description_json"), of(options))};
+  });
+}
+
+void infini_trainer_free(infini_trainer *trainer) { delete trainer; }
+
+infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
+  return guard([&] {
+    Trainer &value = trainer_of(trainer);
+    trainer->report = report_json(value, value.step(of(task)));
+  });
+}
+
+infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task) {
+  return guard([&] {
+    Trainer &value = trainer_of(trainer);
+    if (steps < 0) fail(Status::INVALID_ARGUMENT, "steps is ", steps);
+    Task *const watched = of(task);
+    if (watched) watched->begin("train", steps);
+    for (int64_t i = 0; i < steps; ++i) {
+      trainer->report = report_json(value, value.step(watched));
+      if (watched) watched->advance_to(i + 1);
+    }
+  });
+}
+
+infini_status infini_trainer_report(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(need(trainer, "trainer").report, buffer, capacity, size); });
+}
+
+infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences, int segments, infini_task *task) {
+  return guard([&] {
+    Trainer &value = trainer_of(trainer);
+    if (sequences < 1 || segments < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", segments);
+    const auto source = make_training_source(&need(data_json, "data_json"), value.model());
+    const int segment = value.lessons().segment(), length = segments > 0 ? segments : value.lessons().segments();
+    Json json = tally_json(value.evaluate(*source, sequences, segment, length, of(task)));
+    json.update({{"segment", segment}, {"segments", length}, {"sequences", sequences}});
+    trainer->evaluation = json.dump();
+  });
+}
+
+infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(need(trainer, "trainer").evaluation, buffer, capacity, size); });
+}
+
+infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] {
+    const Trainer &value = trainer_of(trainer);
+    const Config &config = value.model().config();
+    Json gates = Json::array();
+    const std::vector<float> beta = value.gates();
+    for (int l = 0; l < config.layers; ++l) {
+      gates.push_back(Json::array());
+      for (int h = 0; h < config.heads; ++h) gates.back().push_back(1 / (1 + std::exp(-static_cast<double>(beta[static_cast<size_t>(l * config.heads + h)]))));
+    }
+    const Json json = {{"steps", value.steps()}, {"tokens", value.tokens()}, {"parameters", value.model().parameters()},
+                       {"trained_parameters", value.trained_parameters()}, {"compute", value.compute() == NumberType::F32 ? "f32" : "bf16"},
+                       {"bytes", value.bytes()}, {"segment", value.lessons().segment()}, {"segments", value.lessons().segments()},
+                       {"gates", gates}, {"training", Json::parse(describe(value.config()))}};
+    give_text(json.dump(), buffer, capacity, size);
+  });
+}
+
+infini_status infini_trainer_save(const infini_trainer *trainer, const char *path) {
+  return guard([&] { trainer_of(trainer).save(&need(path, "path")); });
+}
+
+infini_status infini_trainer_restore(infini_trainer *trainer, const char *path) {
+  return guard([&] { trainer_of(trainer).restore(&need(path, "path")); });
+}
+
+infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type) {
+  return guard([&] { trainer_of(trainer).write(&need(path, "path"), type_of(&need(type, "type"))); });
+}
+
+infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path) {
+  return guard([&] { trainer_of(trainer).write_adapter(&need(path, "path")); });
+}
+
+}  // extern "C"

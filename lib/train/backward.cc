@@ -1,0 +1,228 @@
+#include "train/backward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "train/backward_rows.h"
+
+namespace infini {
+
+void Tally::add(const Tally &other) {
+  loss += other.loss;
+  weight += other.weight;
+  supervision += other.supervision;
+  predictions += other.predictions;
+  across += other.across;
+  across_right += other.across_right;
+  inside += other.inside;
+  inside_right += other.inside_right;
+}
+
+Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
+    : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
+      keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width), x_stride_(round_up(width_, kPanel)),
+      qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size), kPanel)),
+      gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
+      attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)), products_(static_cast<size_t>(config_.layers)) {
+  const int64_t attended = int64_t{config_.heads} * config_.value_size, hidden = config_.hidden;
+  const int64_t qkv = int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
+  const auto make = [&](int64_t in, int64_t out) { return Product{{compute, in, out}, {compute, out, in}}; };
+  for (LayerProducts &p : products_) p = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
+  output_ = make(width_, config_.vocabulary);
+  refresh(true);
+  // The lowest layer in which anything is trained.
+  lowest_ = parameters_.layers().size();
+  for (size_t l = parameters_.layers().size(); l-- > 0;) {
+    const Parameters::Layer &w = parameters_.layers()[l];
+    bool trains = any_trained({w.attention_norm, w.q, w.k, w.v, w.attention_output, w.feed_forward_norm, w.gate, w.up, w.down});
+    for (int h = 0; h < config_.heads; ++h) trains |= trained_[parameters_.gates()] && gate_weights_[l * static_cast<size_t>(config_.heads) + static_cast<size_t>(h)] != 0;
+    if (trains) lowest_ = l;
+  }
+  if (trained_[parameters_.embedding()]) lowest_ = 0;
+}
+
+bool Backward::any_trained(std::initializer_list<size_t> indices) const {
+  return std::any_of(indices.begin(), indices.end(), [&](size_t i) { return trained_[i]; });
+}
+
+void Backward::refresh(bool all) {
+  const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
+    if (!all && !any_trained(parts)) return;
+    const int64_t columns = parameters_[*parts.begin()].columns;
+    product.forward.pack(parameters_.of(*parts.begin()), columns, false);
+    product.backward.pack(parameters_.of(*parts.begin()), columns, true);
+  };
+  for (size_t l = 0; l < products_.size(); ++l) {
+    const Parameters::Layer &w = parameters_.layers()[l];
+    pack(products_[l].qkv, {w.q, w.k, w.v});
+    pack(products_[l].attention_output, {w.attention_output});
+    pack(products_[l].gate_up, {w.gate, w.up});
+    pack(products_[l].down, {w.down});
+  }
+  pack(output_, {parameters_.output()});
+  const float *beta = parameters_.of(parameters_.gates());
+  gate_weights_.resize(static_cast<size_t>(count(parameters_.gates())));
+  for (size_t i = 0; i < gate_weights_.size(); ++i)
+    gate_weights_[i] = std::isinf(beta[i]) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-static_cast<double>(beta[i]))));
+}
+
+int64_t Backward::trace_bytes(const Layout &layout, bool whole) const {
+  const int64_t rows = layout.rows(), bytes = bytes_of(compute_), heads = config_.heads;
+  const int64_t a_row = 2 * width_ * bytes + 4 * qkv_stride_ + 4 * heads * (config_.value_size + 1) + heads * config_.value_size * bytes + 4 * x_stride_;
+  const int64_t fed = 4 * gate_up_stride_ + config_.hidden * bytes;
+  return rows * a_row + (whole ? rows : std::min(rows, kChunk)) * fed +
+         4 * static_cast<int64_t>(layout.segments.size()) * config_.kv_heads * AttentionTrace::memory_size(rules_.shape);
+}
+
+int64_t Backward::bytes() const {
+  int64_t total = scratch_.bytes();
+  for (const auto &x : inputs_) total += static_cast<int64_t>(x.bytes());
+  for (const Trace &t : traces_) total += t.bytes();
+  for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_}) total += static_cast<int64_t>(b->bytes());
+  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_}) total += static_cast<int64_t>(b->bytes());
+  return total;
+}
+
+void Backward::reserve(const Layout &layout, bool backward) {
+  rows_ = layout.rows();
+  const size_t layers = products_.size();
+  recomputes_ = !backward || static_cast<int64_t>(layers) * trace_bytes(layout, true) > keep_bytes_;
+  input_count_ = backward ? layers + 1 : 2;
+  trace_count_ = recomputes_ ? 1 : layers;
+  inputs_.resize(std::max(inputs_.size(), input_count_));
+  traces_.resize(std::max(traces_.size(), trace_count_));
+  const int64_t bytes = bytes_of(compute_), attended = int64_t{config_.heads} * config_.value_size;
+  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk);
+  for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
+  for (size_t i = 0; i < trace_count_; ++i) {
+    Trace &t = traces_[i];
+    t.normed.reserve(rows_ * width_ * bytes);
+    t.qkv.reserve(rows_ * qkv_stride_);
+    t.attention.reserve(rules_, layout);
+    t.attended.reserve(rows_ * attended * bytes);
+    t.middle.reserve(rows_ * x_stride_);
+    t.normed_again.reserve(rows_ * width_ * bytes);
+    t.gate_up.reserve(fed * gate_up_stride_);
+    t.activated.reserve(fed * config_.hidden * bytes);
+  }
+  rope_.prepare(rules_);
+  scratch_.reserve(rules_, thread_count());
+  if (!backward) return;
+  dx_.reserve(rows_ * x_stride_);
+  dnormed_.reserve(rows_ * x_stride_);
+  dattended_.reserve(rows_ * attended_stride_);
+  dqkv_.reserve(rows_ * qkv_stride_);
+  dactivated_.reserve(chunk * hidden_stride_);
+  dgate_up_.reserve(chunk * 2 * config_.hidden * bytes);
+  norm_sums_.reserve(kNormPieces * x_stride_);
+}
+
+Tally Backward::run(const Layout &layout, const Purpose &purpose) {
+  const bool backward = purpose.gradients != nullptr;
+  reserve(layout, backward);
+  const size_t layers = products_.size();
+  embed(layout);
+  for (size_t l = 0; l < layers; ++l) {
+    attend(layout, l, purpose);
+    for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
+  }
+  if (purpose.logits) all_logits(layout, purpose.logits);
+  Tally tally = losses(layout, purpose);
+  if (!backward) return tally;
+  for (size_t l = layers; l-- > lowest_;) {
+    if (recomputes_ && l + 1 < layers) attend(layout, l, purpose);
+    feed_forward_backward(l, purpose.gradients);
+    attention_backward(layout, l, purpose, tally);
+  }
+  if (trained_[parameters_.embedding()]) embed_backward(layout, purpose.gradients);
+  return tally;
+}
+
+// Rows as a product takes them: f32 ones as they are, else rounded to bf16.
+ConstRows Backward::narrowed(const float *values, int64_t stride, int64_t columns, int64_t rows, Buffer<char> &to) {
+  if (compute_ == NumberType::F32) return {compute_, values, stride};
+  to.reserve(rows * columns * 2);
+  auto *out = reinterpret_cast<uint16_t *>(to.data());
+  parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, out + r * columns);
+  });
+  return {compute_, out, columns};
+}
+
+// dx += and the weight's gradient += what dy, of y = norm(x), gives them; rows from `first` on, dy from its own first.
+void Backward::norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows, float *gradients) {
+  std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
+  const float *w = parameters_.of(weight);
+  parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
+    for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
+      rms_norm_gradient(x + (first + r) * x_stride_, w, dy + r * dy_stride, width_, config_.norm_epsilon, dx_.data() + (first + r) * x_stride_,
+                        norm_sums_.data() + piece * x_stride_);
+  });
+  if (!trained_[weight]) return;
+  for (int64_t piece = 0; piece < kNormPieces; ++piece)
+    add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, gradients + parameters_[weight].offset);
+}
+
+void Backward::feed_forward_backward(size_t layer, float *gradients) {
+  Trace &t = trace(layer);
+  const Parameters::Layer &w = parameters_.layers()[layer];
+  const Gemm &gemm = model_.weights().gemm;
+  const int64_t hidden = config_.hidden, bytes = bytes_of(compute_);
+  for (int64_t first = 0; first < rows_; first += kChunk) {
+    const int64_t rows = std::min(kChunk, rows_ - first), kept = recomputes_ ? 0 : first;
+    if (recomputes_) feed_forward(layer, first, rows, nullptr);
+    const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
+    const ConstRows dx = narrowed(dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
+    if (trained_[w.down])
+      gemm.multiply_transposed(dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows, width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
+    gemm.multiply(dx, rows, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_, false);
+    parallel_for(rows, row_grain(2 * hidden), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float *gate = gate_up + r * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
+        const auto into = [&](auto *to) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, to, to + hidden); };
+        if (compute_ == NumberType::F32) into(reinterpret_cast<float *>(dgate_up_.data()) + r * 2 * hidden);
+        else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + r * 2 * hidden);
+      }
+    });
+    const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
+    if (any_trained({w.gate, w.up}))
+      gemm.multiply_transposed(dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows, 2 * hidden, width_,
+                               gradients + parameters_[w.gate].offset, width_, true);
+    gemm.multiply(dgate_up, rows, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_, false);
+    norm_backward(t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first, rows, gradients);
+  }
+}
+
+void Backward::attention_backward(const Layout &layout, size_t layer, const Purpose &purpose, Tally &tally) {
+  Trace &t = trace(layer);
+  const Parameters::Layer &w = parameters_.layers()[layer];
+  const Gemm &gemm = model_.weights().gemm;
+  const int64_t attended = int64_t{config_.heads} * config_.value_size, qkv = products_[layer].qkv.forward.n();
+  const ConstRows dx = narrowed(dx_.data(), x_stride_, width_, rows_, narrow_);
+  if (trained_[w.attention_output])
+    gemm.multiply_transposed(dx, {compute_, t.attended.data(), attended}, rows_, width_, attended, purpose.gradients + parameters_[w.attention_output].offset, attended, true);
+  gemm.multiply(dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(), attended_stride_, false);
+
+  std::vector<double> dbeta(static_cast<size_t>(config_.heads));
+  tally.supervision += attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(), attended_stride_, dqkv_.data(), dbeta.data());
+  if (trained_[parameters_.gates()]) {
+    float *gates = purpose.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
+    for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);
+  }
+
+  const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
+  if (any_trained({w.q, w.k, w.v}))
+    gemm.multiply_transposed(dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_, purpose.gradients + parameters_[w.q].offset, width_, true);
+  if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
+  gemm.multiply(dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
+  norm_backward(input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, purpose.gradients);
+}
+
+void Backward::embed_backward(const Layout &layout, float *gradients) {
+  float *table = gradients + parameters_[parameters_.embedding()].offset;
+  for (int64_t t = 0; t < rows_; ++t) add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[static_cast<size_t>(t)] * width_);
+}
+
+}  // namespace infini

@@ -1,0 +1,131 @@
+// A whole model forward and backward over a batch of sequences, layer by layer: products over all rows at once, then
+// each stream through its segments. Weights are f32 masters; products are of `compute`, summed in f32.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "train/attention_gradient.h"
+#include "train/parameters.h"
+
+namespace infini {
+
+// What a pass saw. Sums over rows, so that passes add up.
+struct Tally {
+  double loss = 0;        // weight * cross-entropy in nats
+  double weight = 0;
+  double supervision = 0;  // loss of retrievals that are told where to look
+  int64_t predictions = 0;                   // rows of any weight
+  int64_t across = 0, across_right = 0;      // digits of answers whose value last stood in another segment
+  int64_t inside = 0, inside_right = 0;      // in the same one
+  void add(const Tally &other);
+};
+
+// What `run` is to do besides the forward pass.
+struct Purpose {
+  float *gradients = nullptr;        // like the parameters; added to. nullptr: a forward pass only
+  double loss_scale = 1;             // on the gradients of the cross-entropy
+  const float *supervision = nullptr;  // [layers][heads]: what a supervised retrieval weighs; nullptr: nothing
+  float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
+};
+
+class Backward {
+ public:
+  // Which parameters are trained decides how far down the backward pass goes and which products it makes. `rules` gives
+  // segment, carry, sinks and update rule. `keep_bytes`: where the activations of all layers would take more, only the
+  // layers' inputs are kept and the rest is computed again, layer by layer.
+  Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
+  void set_rules(const AttentionRules &rules) { rules_ = rules; }
+  const AttentionRules &rules() const { return rules_; }
+
+  // Packs the products' weights anew from the masters: after every change of those that are trained.
+  void refresh(bool all = false);
+  Tally run(const Layout &layout, const Purpose &purpose);
+  int64_t bytes() const;  // of activations
+  bool recomputes() const { return recomputes_; }
+
+ private:
+  // Forward and backward weights of one product: [in, out] and [out, in].
+  struct Product {
+    PackedMatrix forward, backward;
+  };
+  struct LayerProducts {
+    Product qkv, attention_output, gate_up, down;
+  };
+  // What the forward pass keeps of one layer. T: rows.
+  struct Trace {
+    Buffer<char> normed;       // [T][width] of the compute type
+    Buffer<float> qkv;         // [T][qkv columns rounded up to 64]
+    AttentionTrace attention;
+    Buffer<char> attended;     // [T][heads * value_size] of the compute type
+    Buffer<float> middle;      // [T][width rounded up to 64]: the residual stream after attention
+    Buffer<char> normed_again; // [T][width] of the compute type
+    Buffer<float> gate_up;     // [T or kChunk][2 * hidden rounded up to 64]
+    Buffer<char> activated;    // [T or kChunk][hidden] of the compute type
+    int64_t bytes() const;
+  };
+
+  int64_t count(size_t index) const { return parameters_[index].size(); }
+  bool any_trained(std::initializer_list<size_t> indices) const;
+  int64_t trace_bytes(const Layout &layout, bool whole) const;
+  void reserve(const Layout &layout, bool backward);
+  float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
+  Trace &trace(size_t layer) { return traces_[layer % trace_count_]; }
+  AttentionPass attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
+
+  // backward_forward.cc
+  void embed(const Layout &layout);
+  void attend(const Layout &layout, size_t layer, const Purpose &purpose);
+  void feed_forward(size_t layer, int64_t first, int64_t rows, float *out);
+  void norm_rows(const float *x, size_t weight, int64_t rows, char *to);
+
+  // backward_loss.cc
+  Tally losses(const Layout &layout, const Purpose &purpose);
+  void chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally);
+  void all_logits(const Layout &layout, float *logits);
+
+  // backward.cc
+  void feed_forward_backward(size_t layer, float *gradients);
+  void attention_backward(const Layout &layout, size_t layer, const Purpose &purpose, Tally &tally);
+  void norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows, float *gradients);
+  ConstRows narrowed(const float *values, int64_t stride, int64_t columns, int64_t rows, Buffer<char> &to);
+  void embed_backward(const Layout &layout, float *gradients);
+
+  const Model &model_;
+  const Config &config_;
+  const Parameters &parameters_;
+  const std::vector<bool> trained_;
+  const NumberType compute_;
+  const int64_t keep_bytes_;
+  AttentionRules rules_;
+  const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_;
+  size_t lowest_ = 0;  // layers below it need no backward pass
+  bool recomputes_ = false;
+  size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
+
+  std::vector<LayerProducts> products_;
+  Product output_;
+  std::vector<float> gate_weights_;  // [layers][heads]
+
+  int64_t rows_ = 0;
+  std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
+  std::vector<Trace> traces_;
+  RopeTable rope_;
+  TraceScratch scratch_;
+  Buffer<float> dx_;         // [T][x_stride]
+  Buffer<float> dnormed_;    // [T][x_stride]
+  Buffer<float> dattended_;  // [T][attended_stride]
+  Buffer<float> dqkv_;       // [T][qkv_stride]
+  Buffer<float> dactivated_; // [kChunk or T][hidden_stride]
+  Buffer<char> dgate_up_;    // [kChunk or T][2 * hidden] of the compute type
+  Buffer<char> narrow_, narrow_qkv_;
+  Buffer<float> norm_sums_;  // [kNormPieces][width]
+  // Of the output layer.
+  std::vector<int64_t> loss_rows_;
+  Buffer<char> loss_normed_, dlogits_;
+  Buffer<float> logits_;
+  std::vector<float> row_losses_;
+  std::vector<uint8_t> row_right_;
+};
+
+}  // namespace infini

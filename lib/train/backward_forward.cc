@@ -1,0 +1,73 @@
+// backward.h's way forward: the engine's layers (model/forward.cc), keeping what the way back needs.
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "train/backward.h"
+#include "train/backward_rows.h"
+
+namespace infini {
+
+int64_t Backward::Trace::bytes() const {
+  return static_cast<int64_t>(normed.bytes() + qkv.bytes() + attended.bytes() + middle.bytes() + normed_again.bytes() + gate_up.bytes() +
+                              activated.bytes()) + attention.bytes();
+}
+
+void Backward::norm_rows(const float *x, size_t weight, int64_t rows, char *to) {
+  const float *w = parameters_.of(weight);
+  parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float *from = x + t * x_stride_;
+      if (compute_ == NumberType::F32) rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(to) + t * width_);
+      else rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(to) + t * width_);
+    }
+  });
+}
+
+void Backward::embed(const Layout &layout) {
+  const float *table = parameters_.of(parameters_.embedding());
+  for (int64_t t = 0; t < rows_; ++t) std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
+}
+
+AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
+  const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
+  return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + first,
+          purpose.supervision ? purpose.supervision + first : nullptr, trace.attention, scratch_};
+}
+
+// From the layer's input to the residual stream after attention, and its norm.
+void Backward::attend(const Layout &layout, size_t layer, const Purpose &purpose) {
+  Trace &t = trace(layer);
+  const Parameters::Layer &weights = parameters_.layers()[layer];
+  const Gemm &gemm = model_.weights().gemm;
+  norm_rows(input(layer), weights.attention_norm, rows_, t.normed.data());
+  gemm.multiply({compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(), t.qkv.data(), qkv_stride_, false);
+  const int64_t attended = int64_t{config_.heads} * config_.value_size;
+  attend_streams(attention(layout, layer, purpose, t), compute_, t.attended.data(), attended);
+  std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
+  gemm.multiply({compute_, t.attended.data(), attended}, rows_, products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
+  norm_rows(t.middle.data(), weights.feed_forward_norm, rows_, t.normed_again.data());
+}
+
+// Rows first .. first + rows; `out` (may be null) receives the layer's output.
+void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *out) {
+  Trace &t = trace(layer);
+  const Gemm &gemm = model_.weights().gemm;
+  const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
+  float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
+  char *activated = t.activated.data() + kept * hidden * bytes;
+  gemm.multiply({compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows, products_[layer].gate_up.forward.panels(), gate_up,
+                gate_up_stride_, false);
+  parallel_for(rows, row_grain(hidden), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float *gate = gate_up + r * gate_up_stride_;
+      if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
+      else silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<uint16_t *>(activated) + r * hidden);
+    }
+  });
+  if (!out) return;
+  std::memcpy(out + first * x_stride_, t.middle.data() + first * x_stride_, static_cast<size_t>(rows * x_stride_) * sizeof(float));
+  gemm.multiply({compute_, activated, hidden}, rows, products_[layer].down.forward.panels(), out + first * x_stride_, x_stride_, true);
+}
+
+}  // namespace infini

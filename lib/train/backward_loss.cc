@@ -1,0 +1,99 @@
+// backward.h's output layer: cross-entropy of the rows that count, and the gradient of the last layer's output.
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "train/backward.h"
+#include "train/backward_rows.h"
+
+namespace infini {
+namespace {
+
+constexpr int64_t kLogitsBytes = 8 << 20;  // logits of some rows at a time
+
+int64_t chunk_rows(int64_t stride) { return std::clamp<int64_t>(kLogitsBytes / (4 * stride) / 64 * 64, 64, 1024); }
+
+}  // namespace
+
+Tally Backward::losses(const Layout &layout, const Purpose &purpose) {
+  loss_rows_.clear();
+  for (int64_t t = 0; t < rows_; ++t)
+    if (layout.weight[static_cast<size_t>(t)] > 0) loss_rows_.push_back(t);
+  if (purpose.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
+  Tally tally;
+  const int64_t count = static_cast<int64_t>(loss_rows_.size()), chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
+  for (int64_t first = 0; first < count; first += chunk) chunk_losses(layout, purpose, first, std::min(chunk, count - first), tally);
+  return tally;
+}
+
+void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally) {
+  const Gemm &gemm = model_.weights().gemm;
+  const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
+  const float *x = input(products_.size()), *w = parameters_.of(parameters_.output_norm());
+  loss_normed_.reserve(rows * width_ * bytes);
+  logits_.reserve(rows * stride);
+  dlogits_.reserve(rows * stride * bytes);
+  row_losses_.resize(static_cast<size_t>(rows));
+  row_right_.resize(static_cast<size_t>(rows));
+  const auto row_of = [&](int64_t r) { return loss_rows_[static_cast<size_t>(first + r)]; };
+  parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float *from = x + row_of(r) * x_stride_;
+      if (compute_ == NumberType::F32) rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(loss_normed_.data()) + r * width_);
+      else rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(loss_normed_.data()) + r * width_);
+    }
+  });
+  const ConstRows normed{compute_, loss_normed_.data(), width_};
+  gemm.multiply(normed, rows, output_.forward.panels(), logits_.data(), stride, false);
+  parallel_for(rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const size_t row = static_cast<size_t>(row_of(r));
+      const float *logits = logits_.data() + r * stride;
+      const int32_t target = layout.target[row];
+      const auto scale = static_cast<float>(purpose.loss_scale * static_cast<double>(layout.weight[row]));
+      if (layout.answer[row]) row_right_[static_cast<size_t>(r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
+      float &loss = row_losses_[static_cast<size_t>(r)];
+      if (compute_ == NumberType::F32) loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<float *>(dlogits_.data()) + r * vocabulary);
+      else loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<uint16_t *>(dlogits_.data()) + r * vocabulary);
+    }
+  });
+  for (int64_t r = 0; r < rows; ++r) {
+    const size_t row = static_cast<size_t>(row_of(r));
+    const bool right = row_right_[static_cast<size_t>(r)] != 0;
+    tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[static_cast<size_t>(r)];
+    tally.weight += layout.weight[row];
+    ++tally.predictions;
+    if (layout.answer[row] == 1) ++tally.across, tally.across_right += right;
+    if (layout.answer[row] == 2) ++tally.inside, tally.inside_right += right;
+  }
+  if (!purpose.gradients) return;
+  const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
+  const size_t output = parameters_.output(), norm = parameters_.output_norm();
+  if (trained_[output])
+    gemm.multiply_transposed(dlogits, normed, rows, vocabulary, width_, purpose.gradients + parameters_[output].offset, width_, true);
+  gemm.multiply(dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
+  std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
+  parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
+    for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
+      rms_norm_gradient(x + row_of(r) * x_stride_, w, dnormed_.data() + r * x_stride_, width_, config_.norm_epsilon,
+                        dx_.data() + row_of(r) * x_stride_, norm_sums_.data() + piece * x_stride_);
+  });
+  if (!trained_[norm]) return;
+  for (int64_t piece = 0; piece < kNormPieces; ++piece)
+    add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, purpose.gradients + parameters_[norm].offset);
+}
+
+void Backward::all_logits(const Layout &, float *logits) {
+  const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel);
+  const size_t norm = parameters_.output_norm();
+  for (int64_t first = 0; first < rows_; first += 64) {
+    const int64_t rows = std::min<int64_t>(64, rows_ - first);
+    loss_normed_.reserve(rows * width_ * bytes_of(compute_));
+    logits_.reserve(rows * stride);
+    norm_rows(input(products_.size()) + first * x_stride_, norm, rows, loss_normed_.data());
+    model_.weights().gemm.multiply({compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(), logits_.data(), stride, false);
+    for (int64_t r = 0; r < rows; ++r) std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);
+  }
+}
+
+}  // namespace infini

@@ -1,0 +1,17 @@
+// What the files of backward.h share.
+#pragma once
+
+#include <cstdint>
+
+#include "base/parallel.h"
+#include "kernels/gradients.h"
+
+namespace infini {
+
+constexpr int64_t kChunk = 1024;    // rows that go through the feed-forward together
+constexpr int64_t kNormPieces = 16;  // sums of a norm's gradient, added in order on any number of threads
+
+// Rows of element-wise work on `columns` numbers below which a loop stays serial.
+inline int64_t row_grain(int64_t columns) { return kWorthThreads / (10 * columns) + 1; }
+
+}  // namespace infini

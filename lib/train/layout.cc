@@ -1,0 +1,90 @@
+#include "train/layout.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/status.h"
+
+namespace infini {
+namespace {
+
+void check(const Sequence &s, int64_t vocabulary) {
+  const size_t n = s.tokens.size();
+  const auto refuse = [](const auto &...what) { fail(Status::INVALID_ARGUMENT, "training sequence: ", what...); };
+  if (n == 0) refuse("it has no tokens");
+  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n))
+    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks and ", s.source.size(), " sources");
+  for (size_t t = 0; t < n; ++t) {
+    if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary) refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
+    if (!(s.weight[t] >= 0) || !std::isfinite(s.weight[t])) refuse("the weight at ", t, " is ", s.weight[t]);
+    if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t)) refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
+  }
+  for (const float fold : s.fold)
+    if (!(fold >= 0) || !std::isfinite(fold)) refuse("a segment is to be folded ", fold, " times");
+  for (size_t d = 0; d < s.document.size(); ++d) {
+    const int32_t start = s.document[d];
+    if (d == 0 ? start != 0 : start <= s.document[d - 1] || start >= static_cast<int32_t>(n)) refuse("document ", d, " starts at ", start);
+  }
+}
+
+}  // namespace
+
+View StreamSpan::view(const AttentionShape &shape, int64_t stream_first, const SegmentSpan &segment) {
+  View before;  // of the stream when the segment before closed
+  before.position = segment.first - stream_first;
+  return before.closed(shape);
+}
+
+void Layout::clear() {
+  tokens.clear();
+  target.clear();
+  weight.clear();
+  answer.clear();
+  streams.clear();
+  segments.clear();
+  retrievals.clear();
+  source_rows.clear();
+}
+
+void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
+  check(s, vocabulary);
+  const int64_t base = rows(), n = static_cast<int64_t>(s.tokens.size());
+  const size_t first_segment = segments.size();
+  const size_t documents = std::max<size_t>(1, s.document.size());
+  std::vector<int64_t> start_of_segment(static_cast<size_t>(n)), start_of_document(static_cast<size_t>(n));
+  for (size_t d = 0; d < documents; ++d) {
+    const int64_t begin = s.document.empty() ? 0 : s.document[d], end = d + 1 < s.document.size() ? s.document[d + 1] : n;
+    StreamSpan stream{base + begin, end - begin, static_cast<int64_t>(segments.size()), 0};
+    for (int64_t at = begin; at < end;) {
+      int64_t stop = std::min(end, at + segment);
+      if (const auto close = std::upper_bound(closes.begin(), closes.end(), at); close != closes.end()) stop = std::min(stop, *close);
+      segments.push_back({base + at, stop - at, at - begin, 1});
+      for (; at < stop; ++at) {
+        start_of_segment[static_cast<size_t>(at)] = segments.back().first - base;
+        start_of_document[static_cast<size_t>(at)] = begin;
+      }
+      ++stream.segments;
+    }
+    streams.push_back(stream);
+  }
+  if (!s.fold.empty() && s.fold.size() != segments.size() - first_segment)
+    fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ", s.fold.size(), " of them are said how often to fold");
+  for (size_t i = 0; i < s.fold.size(); ++i) segments[first_segment + i].fold = s.fold[i];
+
+  for (size_t t = 0; t < s.tokens.size(); ++t) {
+    const size_t next = t + 1;
+    const bool predicts = next < s.tokens.size() && start_of_document[next] == start_of_document[t];
+    tokens.push_back(s.tokens[t]);
+    target.push_back(predicts ? s.tokens[next] : -1);
+    weight.push_back(predicts ? s.weight[next] : 0);
+    answer.push_back(predicts ? s.answer[next] : uint8_t{0});
+    if (!predicts || s.source.empty()) continue;
+    // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
+    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0};
+    for (int32_t at = s.source[next]; at >= start_of_document[t]; at = s.source[static_cast<size_t>(at)])
+      if (at < start_of_segment[t]) source_rows.push_back(base + at), ++retrieval.sources;
+    if (retrieval.sources > 0) retrievals.push_back(retrieval);
+  }
+}
+
+}  // namespace infini

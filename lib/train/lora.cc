@@ -1,0 +1,96 @@
+#include "train/lora.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+
+namespace infini {
+
+Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed) : config_(config) {
+  int64_t size = 0;
+  for (const size_t index : targets) {
+    const Parameter &p = parameters[index];
+    Target target{index, size, size + round_up(config.rank * p.columns, 16), Buffer<float>(p.size())};
+    size = target.b + round_up(p.rows * config.rank, 16);
+    std::memcpy(target.base.data(), parameters.of(index), static_cast<size_t>(p.size()) * sizeof(float));
+    targets_.push_back(std::move(target));
+  }
+  values_ = Buffer<float>(size);
+  gradients_ = Buffer<float>(size);
+  Random random(seed);
+  for (const Target &t : targets_) {
+    const int64_t columns = parameters[t.parameter].columns;
+    const double deviation = 1 / std::sqrt(static_cast<double>(columns));
+    for (int64_t i = 0; i < config.rank * columns; ++i) values_[t.a + i] = static_cast<float>(deviation * random.normal());
+  }
+}
+
+void Lora::apply(Parameters &parameters) const {
+  const auto scale = static_cast<float>(config_.alpha / config_.rank);
+  for (const Target &t : targets_) {
+    const Parameter &p = parameters[t.parameter];
+    float *weights = parameters.of(t.parameter);
+    parallel_for(p.rows, 1 + kWorthThreads / (p.columns * config_.rank), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        std::memcpy(weights + i * p.columns, t.base.data() + i * p.columns, static_cast<size_t>(p.columns) * sizeof(float));
+        for (int64_t r = 0; r < config_.rank; ++r)
+          add_scaled(values_.data() + t.a + r * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, weights + i * p.columns);
+      }
+    });
+  }
+}
+
+void Lora::gradients(const Parameters &parameters, const float *of_weights) {
+  const auto scale = static_cast<float>(config_.alpha / config_.rank);
+  for (const Target &t : targets_) {
+    const Parameter &p = parameters[t.parameter];
+    const float *d = of_weights + p.offset;
+    // dB = scale dW A^T, dA = scale B^T dW
+    parallel_for(p.rows, 1 + kWorthThreads / (p.columns * config_.rank), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        for (int64_t r = 0; r < config_.rank; ++r)
+          gradients_[t.b + i * config_.rank + r] = scale * dot(d + i * p.columns, values_.data() + t.a + r * p.columns, p.columns);
+    });
+    parallel_for(config_.rank, 1 + kWorthThreads / p.size(), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        float *to = gradients_.data() + t.a + r * p.columns;
+        std::memset(to, 0, static_cast<size_t>(p.columns) * sizeof(float));
+        for (int64_t i = 0; i < p.rows; ++i) add_scaled(d + i * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, to);
+      }
+    });
+  }
+}
+
+std::vector<Variable> Lora::variables() const {
+  std::vector<Variable> out;
+  for (const Target &t : targets_) {
+    out.push_back({t.a, 1, t.b - t.a, Variable::Rule::ADAM, true});
+    const int64_t end = &t == &targets_.back() ? values_.size() : (&t + 1)->a;
+    out.push_back({t.b, 1, end - t.b, Variable::Rule::ADAM, true});
+  }
+  return out;
+}
+
+Gguf Lora::gguf(const Model &model, const Parameters &parameters) const {
+  Gguf out;
+  out.set("general.type", std::string("adapter"));
+  out.set("general.architecture", std::string(model.config().architecture->name));
+  out.set("adapter.type", std::string("lora"));
+  out.set("adapter.lora.alpha", static_cast<float>(config_.alpha));
+  out.set_doubles("infini.memory.gate", {parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())});
+  for (const Target &t : targets_) {
+    const Parameter &p = parameters[t.parameter];
+    const auto add = [&](const char *suffix, int64_t offset, int64_t columns, int64_t rows) {
+      const auto *bytes = reinterpret_cast<const std::byte *>(values_.data() + offset);
+      out.add_tensor(p.name + suffix, TensorType::F32, {columns, rows}, {bytes, bytes + columns * rows * 4});
+    };
+    add(".lora_a", t.a, p.columns, config_.rank);
+    add(".lora_b", t.b, config_.rank, p.rows);
+  }
+  return out;
+}
+
+}  // namespace infini

@@ -1,0 +1,149 @@
+#include "train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "base/parallel.h"
+#include "kernels/gradients.h"
+
+namespace infini {
+namespace {
+
+constexpr int64_t kPiece = 1 << 16;  // numbers that one thread takes at a time
+
+template <class Body>
+void pieces(int64_t n, const Body &body) {
+  parallel_items((n + kPiece - 1) / kPiece, 4 * n, [&](int64_t i) { body(i * kPiece, std::min(kPiece, n - i * kPiece)); });
+}
+
+}  // namespace
+
+double Schedule::at(int64_t step) const {
+  const double rising = warmup > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup)) : 1;
+  if (shape == ScheduleShape::CONSTANT || total <= 0) return rising;
+  const double progress = static_cast<double>(step) / static_cast<double>(total);
+  const double falling = std::clamp((progress - decay_from) / std::max(1e-9, 1 - decay_from), 0.0, 1.0);
+  const double left = shape == ScheduleShape::LINEAR ? 1 - falling : (1 + std::cos(std::numbers::pi * falling)) / 2;
+  return rising * (floor + (1 - floor) * left);
+}
+
+Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute)
+    : variables_(std::move(variables)), config_(config), gemm_(gemm), compute_(compute) {
+  int64_t size = 0;
+  for (const Variable &v : variables_) {
+    state_of_.push_back(size);
+    size += (v.rule == Variable::Rule::MUON ? 1 : 2) * round_up(v.rows * v.columns, 16);
+  }
+  state_ = Buffer<float>(size);
+}
+
+double Optimizer::step(const float *gradients, float *values) {
+  double squares = 0;
+  for (const Variable &v : variables_) {
+    const int64_t n = v.rows * v.columns;
+    std::vector<double> parts(static_cast<size_t>((n + kPiece - 1) / kPiece));
+    pieces(n, [&](int64_t begin, int64_t count) { parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count); });
+    for (const double part : parts) squares += part;
+  }
+  const double norm = std::sqrt(squares);
+  if (!std::isfinite(norm)) return norm;
+  const double scale = config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1, factor = config_.schedule.at(steps_);
+  ++steps_;
+  for (size_t i = 0; i < variables_.size(); ++i) {
+    const Variable &v = variables_[i];
+    const float *gradient = gradients + v.offset;
+    if (v.rule == Variable::Rule::MUON) muon(v, state_of_[i], gradient, scale, factor * config_.muon_rate, values + v.offset);
+    else adam(v, state_of_[i], gradient, scale, factor * (v.rule == Variable::Rule::GATE ? config_.gate_rate : config_.rate), values + v.offset);
+  }
+  return norm;
+}
+
+void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values) {
+  const int64_t n = variable.rows * variable.columns;
+  const auto t = static_cast<double>(steps_);
+  AdamStep step{};
+  step.scale = static_cast<float>(scale);
+  step.beta1 = static_cast<float>(config_.beta1);
+  step.beta2 = static_cast<float>(config_.beta2);
+  step.rate = static_cast<float>(rate / (1 - std::pow(config_.beta1, t)));
+  step.v_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(config_.beta2, t)));
+  step.epsilon = static_cast<float>(config_.epsilon);
+  step.decay = static_cast<float>(variable.decays ? rate * config_.decay : 0);
+  float *first = state_.data() + m, *second = first + round_up(n, 16);
+  pieces(n, [&](int64_t begin, int64_t count) { adam_update(step, gradient + begin, count, first + begin, second + begin, values + begin); });
+}
+
+void Optimizer::muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values) {
+  const int64_t n = variable.rows * variable.columns;
+  const auto momentum = static_cast<float>(config_.momentum), by = static_cast<float>(scale);
+  update_.reserve(n);
+  float *moving = state_.data() + m, *update = update_.data();
+  pieces(n, [&](int64_t begin, int64_t count) {
+    mix(moving + begin, momentum, gradient + begin, by, count, moving + begin);
+    mix(moving + begin, momentum, gradient + begin, by, count, update + begin);
+  });
+  orthogonalise(update, variable.rows, variable.columns);
+  // A tall matrix moves its outputs as much as a square one.
+  const double size = std::sqrt(std::max(1.0, static_cast<double>(variable.rows) / static_cast<double>(variable.columns)));
+  const auto keep = static_cast<float>(1 - (variable.decays ? rate * config_.muon_decay : 0));
+  pieces(n, [&](int64_t begin, int64_t count) { mix(values + begin, keep, update + begin, static_cast<float>(-rate * size), count, values + begin); });
+}
+
+PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
+  const auto [place, fresh] = packed_.try_emplace({k, n});
+  if (fresh) place->second = PackedMatrix(compute_, k, n);
+  return place->second;
+}
+
+ConstRows Optimizer::as_rows(const float *values, int64_t stride, int64_t rows, int64_t columns) {
+  if (compute_ == NumberType::F32) return {compute_, values, stride};
+  narrow_.reserve(rows * columns);
+  parallel_for(rows, 1 + kPiece / columns, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, narrow_.data() + r * columns);
+  });
+  return {compute_, narrow_.data(), columns};
+}
+
+// Five Newton-Schulz steps X <- a X + (b X X^T + c (X X^T)^2) X on the wider side.
+void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
+  constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
+  const bool tall = rows > columns;
+  const int64_t r = std::min(rows, columns), n = std::max(rows, columns), stride = round_up(n, kPanel), gram = round_up(r, kPanel);
+  const auto scale = static_cast<float>(1 / (std::sqrt(sum_of_squares(u, rows * columns)) + 1e-7));
+  x_.reserve(r * stride);
+  next_.reserve(r * stride);
+  gram_.reserve(r * gram);
+  square_.reserve(r * gram);
+  for (int64_t i = 0; i < r; ++i) {
+    float *row = x_.data() + i * stride;
+    if (!tall) mix(u + i * n, scale, u + i * n, 0, n, row);
+    else for (int64_t j = 0; j < n; ++j) row[j] = u[j * columns + i] * scale;
+  }
+  for (int step = 0; step < 5; ++step) {
+    PackedMatrix &columns_of_x = packed(n, r);
+    columns_of_x.pack(x_.data(), stride, false);
+    gemm_.multiply(as_rows(x_.data(), stride, r, n), r, columns_of_x.panels(), gram_.data(), gram, false);
+    PackedMatrix &gram_again = packed(r, r);
+    gram_again.pack(gram_.data(), gram, true);
+    gemm_.multiply(as_rows(gram_.data(), gram, r, r), r, gram_again.panels(), square_.data(), gram, false);
+    parallel_for(r, 1 + kPiece / n, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        mix(gram_.data() + i * gram, b, square_.data() + i * gram, c, r, square_.data() + i * gram);
+        mix(x_.data() + i * stride, a, x_.data() + i * stride, 0, n, next_.data() + i * stride);
+      }
+    });
+    PackedMatrix &rows_of_x = packed(r, n);
+    rows_of_x.pack(x_.data(), stride, true);
+    gemm_.multiply(as_rows(square_.data(), gram, r, r), r, rows_of_x.panels(), next_.data(), stride, true);
+    std::swap(x_, next_);
+  }
+  for (int64_t i = 0; i < r; ++i) {
+    const float *row = x_.data() + i * stride;
+    if (!tall) std::copy_n(row, n, u + i * n);
+    else for (int64_t j = 0; j < n; ++j) u[j * columns + i] = row[j];
+  }
+}
+
+}  // namespace infini

@@ -1,0 +1,81 @@
+// Optimizers: AdamW, and Muon (Jordan et al., 2024) for hidden matrices, with schedules and clipping.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/buffer.h"
+#include "gemm/gemm.h"
+
+namespace infini {
+
+enum class ScheduleShape { CONSTANT, COSINE, LINEAR };
+
+// A factor on every rate: rises over `warmup` steps, stays, and from `decay_from` * total steps on falls to `floor` at
+// `total`. Steps after that stay there.
+struct Schedule {
+  ScheduleShape shape = ScheduleShape::CONSTANT;
+  int64_t warmup = 100, total = 0;  // total 0: never falls
+  double decay_from = 0, floor = 0.02;
+  double at(int64_t step) const;    // of the step that comes after `step` others
+};
+
+// A stretch of values that one rule updates.
+struct Variable {
+  enum class Rule { ADAM, MUON, GATE };  // GATE: Adam with a rate of its own and no decay
+  int64_t offset, rows, columns;
+  Rule rule;
+  bool decays;
+};
+
+struct OptimizerConfig {
+  double rate = 2e-3;       // AdamW's
+  double muon_rate = 0.01;
+  double gate_rate = 0.01;
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
+  double decay = 0.05, muon_decay = 0.01;
+  double momentum = 0.95;   // Muon's, Nesterov's way
+  double clip = 1;          // norm of all gradients together; 0: never
+  Schedule schedule;
+};
+
+class Optimizer {
+ public:
+  Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute);
+
+  // One step; returns the norm of the gradients before clipping. If that is not finite nothing is changed.
+  double step(const float *gradients, float *values);
+  int64_t steps() const { return steps_; }
+  const OptimizerConfig &config() const { return config_; }
+  void set_config(const OptimizerConfig &config) { config_ = config; }
+
+  // Its memory, for checkpoints: `state` as floats, and the number of steps.
+  Buffer<float> &state() { return state_; }
+  const Buffer<float> &state() const { return state_; }
+  void set_steps(int64_t steps) { steps_ = steps; }
+
+ private:
+  void adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values);
+  void muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values);
+  // u [rows][columns] becomes nearly orthogonal: its singular values go to about one.
+  void orthogonalise(float *u, int64_t rows, int64_t columns);
+  PackedMatrix &packed(int64_t k, int64_t n);
+  ConstRows as_rows(const float *values, int64_t stride, int64_t rows, int64_t columns);
+
+  const std::vector<Variable> variables_;
+  OptimizerConfig config_;
+  const Gemm &gemm_;
+  const NumberType compute_;
+  int64_t steps_ = 0;
+  Buffer<float> state_;             // of each variable m, then, for Adam, v
+  std::vector<int64_t> state_of_;   // where a variable's begins
+  // Muon's scratch.
+  std::map<std::pair<int64_t, int64_t>, PackedMatrix> packed_;
+  Buffer<float> update_, x_, next_, gram_, square_;
+  Buffer<uint16_t> narrow_;
+};
+
+}  // namespace infini

@@ -1,0 +1,63 @@
+// A model's weights as training holds them: f32 masters, one below the other in one stretch of memory, so that
+// gradients and what an optimizer remembers have the same layout.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "model/model.h"
+
+namespace infini {
+
+enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, GATE };
+
+struct Parameter {
+  std::string name;  // of the GGUF tensor; the gates' is their key
+  Role role;
+  int layer;               // -1: of no layer
+  int64_t rows, columns;   // outputs and inputs; a norm has one row; gates are [layers][heads]
+  int64_t offset;
+  int64_t size() const { return rows * columns; }
+};
+
+class Parameters {
+ public:
+  // Unpacks every tensor of the model, of whatever type.
+  explicit Parameters(const Model &model);
+
+  // Places in list(). q, k, v stand right behind each other, and so do gate and up: each group is one matrix.
+  struct Layer {
+    size_t attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down;
+  };
+  const std::vector<Parameter> &list() const { return list_; }
+  const Parameter &operator[](size_t index) const { return list_[index]; }
+  const std::vector<Layer> &layers() const { return layers_; }
+  size_t embedding() const { return embedding_; }
+  size_t output_norm() const { return output_norm_; }
+  size_t output() const { return output_; }  // the embedding, where they are tied
+  size_t gates() const { return gates_; }
+
+  int64_t size() const { return size_; }  // floats, gaps included
+  int64_t count() const;                  // numbers that are parameters
+  float *values() { return values_.data(); }
+  const float *values() const { return values_.data(); }
+  float *of(size_t index) { return values_.data() + list_[index].offset; }
+  const float *of(size_t index) const { return values_.data() + list_[index].offset; }
+
+  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and gates in
+  // F32); the others keep their bytes. `memory` is what the infini.* keys shall say, gates aside.
+  Gguf gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const;
+
+ private:
+  size_t add(const std::string &name, Role role, int layer, int64_t rows, int64_t columns, bool own_line = true);
+
+  std::vector<Parameter> list_;
+  std::vector<Layer> layers_;
+  size_t embedding_ = 0, output_norm_ = 0, output_ = 0, gates_ = 0;
+  int64_t size_ = 0;
+  Buffer<float> values_;
+};
+
+}  // namespace infini

@@ -1,0 +1,266 @@
+// One (stream, KV head) on its way forward: what attention_gradient.cc computes with, for itself alone.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "base/parallel.h"
+#include "train/attention_gradient.h"
+#include "train/tile.h"
+
+namespace infini {
+
+constexpr int64_t kStreamRows = 64;  // queries (token and head of a group) that go through the products together
+constexpr int64_t kFoldRows = 128;   // tokens of a segment that are folded together
+
+inline int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kStreamRows / shape.group()); }
+inline int64_t window_rows(const AttentionShape &shape) {
+  return round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel);
+}
+
+// What one thread computes in. Rows are (token, head of the group) of a tile, or tokens of a window or fold.
+struct StreamTiles {
+  Tile queries_, sigma_, dqueries_, dsigma_;      // [rows][key_size]; queries turned and scaled
+  Tile a_dot_, a_mem_, dlocal_, dretrieved_;      // [rows][value_size]
+  Tile window_keys_, window_values_;              // [window][...]; keys turned
+  Tile turned_keys_, turned_values_;              // the same with rows and columns exchanged
+  Tile dwindow_keys_, dwindow_values_;
+  Tile fold_values_, fold_known_, fold_gradient_;  // [kFoldRows][value_size]
+  Tile turned_memory_, turned_gradient_;          // M and dM with rows and columns exchanged
+  Tile dmemory_;                                  // gradient of M, then of z
+  float *piece_memory_, *sums_;                   // M, then z
+  float *scores_, *dscores_;                      // [rows][window]
+  float *denominator_;                            // [rows]
+  float *row_, *turned_;                          // one key, query or value
+
+  // take(floats) gives the numbers of each in turn.
+  template <class Take>
+  void arrange(const AttentionShape &shape, const Take &take) {
+    const int64_t rows = tile_tokens(shape) * shape.group(), window = window_rows(shape), both = std::max(rows, kFoldRows);
+    const int64_t keys = shape.key_size, values = shape.value_size, memory = AttentionTrace::memory_size(shape);
+    const auto tile = [&](int64_t r, int64_t columns) { return Tile{take(Tile::size(r, columns)), r}; };
+    for (Tile *t : {&queries_, &dqueries_}) *t = tile(rows, keys);
+    for (Tile *t : {&sigma_, &dsigma_}) *t = tile(both, keys);
+    for (Tile *t : {&a_dot_, &a_mem_, &dlocal_, &dretrieved_}) *t = tile(rows, values);
+    for (Tile *t : {&window_keys_, &dwindow_keys_}) *t = tile(window, keys);
+    for (Tile *t : {&window_values_, &dwindow_values_}) *t = tile(window, values);
+    turned_keys_ = tile(keys, window);
+    turned_values_ = tile(values, window);
+    for (Tile *t : {&fold_values_, &fold_known_, &fold_gradient_}) *t = tile(kFoldRows, values);
+    for (Tile *t : {&turned_memory_, &turned_gradient_}) *t = tile(values, keys);
+    dmemory_ = {take(memory), keys};
+    for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
+    for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
+    denominator_ = take(both);
+    for (float **numbers : {&row_, &turned_}) *numbers = take(std::max(keys, values));
+  }
+};
+
+// One stream and one KV head. Names are those of equations.h.
+class StreamAttention : protected StreamTiles {
+ public:
+  StreamAttention(const AttentionPass &pass, int64_t item)
+      : pass_(pass), shape_(pass.rules.shape), stream_(pass.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
+        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size), values_(shape_.value_size), group_(shape_.group()) {
+    for (int64_t g = 0; g < group_; ++g)
+      remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.supervision && pass.supervision[head(g)] != 0);
+    float *next = pass.scratch.numbers_.data() + thread_index() * pass.scratch.per_thread_;
+    arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
+  }
+
+  void forward(NumberType type, void *out, int64_t out_stride) {
+    for (int64_t s = stream_.first_segment; s < stream_.first_segment + stream_.segments; ++s) {
+      start(s);
+      load_window(false);
+      each_tile([&](int64_t token, int64_t tokens) {
+        load_queries(token, tokens);
+        attend_locally(token, tokens);
+        if (reads()) retrieve(tokens);
+        store(token, tokens, type, out, out_stride);
+      });
+      if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold(memory(s), memory(s + 1));
+    }
+  }
+
+ protected:
+  int head(int64_t g) const { return kv_head_ * static_cast<int>(group_) + static_cast<int>(g); }
+  const float *query(int64_t row, int64_t g) const { return pass_.qkv.data + row * pass_.qkv.stride + head(g) * keys_; }
+  int64_t key_column() const { return shape_.heads * keys_ + kv_head_ * keys_; }
+  int64_t value_column() const { return (shape_.heads + shape_.kv_heads) * keys_ + kv_head_ * values_; }
+  const float *key(int64_t row) const { return pass_.qkv.data + row * pass_.qkv.stride + key_column(); }
+  const float *value(int64_t row) const { return pass_.qkv.data + row * pass_.qkv.stride + value_column(); }
+  float *memory(int64_t s) const {
+    return pass_.trace.memory.data() + (s * shape_.kv_heads + kv_head_) * AttentionTrace::memory_size(shape_);
+  }
+  float *normaliser(float *M) const { return M + round_up(values_, kPanel) * keys_; }
+  int64_t trace_at(int64_t row, int64_t g) const { return (row * shape_.heads + head(g)) * values_; }
+
+  void start(int64_t s) {
+    segment_ = pass_.layout.segments[static_cast<size_t>(s)];
+    index_ = s;
+    view_ = StreamSpan::view(shape_, stream_.first, segment_);
+    own_ = view_.index_of(view_.position);
+    window_count_ = own_ + segment_.tokens;
+  }
+  bool reads() const { return remembers_ && segment_.held > 0; }
+  float gate(int64_t g) const { return segment_.held > 0 || pass_.rules.first_gated ? pass_.gate_weight[head(g)] : 0; }
+  // Row of the batch whose token stands at `index` of the window's list.
+  int64_t row_at(int64_t index) const {
+    return stream_.first + (index < view_.sinks ? index : view_.window_begin + index - view_.sinks);
+  }
+
+  // f(token of the segment, tokens)
+  template <class Function>
+  void each_tile(const Function &f) {
+    const int64_t step = tile_tokens(shape_);
+    for (int64_t token = 0; token < segment_.tokens; token += step) f(token, std::min(step, segment_.tokens - token));
+  }
+  // f(row of the tile, row of the batch, head of the group)
+  template <class Function>
+  void each_query(int64_t token, int64_t tokens, const Function &f) const {
+    for (int64_t r = 0; r < tokens * group_; ++r) f(r, segment_.first + token + r / group_, r % group_);
+  }
+
+  // make(to) fills row `row` of a tile with a key or query; and such a row as it is read.
+  template <class Make>
+  void into_row(const Tile &tile, int64_t row, const Make &make) {
+    if (keys_ <= kPanel) return make(tile.data + row * kPanel);
+    make(row_);
+    put_row(tile, row, row_, keys_);
+  }
+  const float *as_row(const Tile &tile, int64_t row) {
+    if (keys_ <= kPanel) return tile.data + row * kPanel;
+    each_panel(keys_, [&](int64_t p, int64_t n) { std::copy_n(tile.panel(p) + row * kPanel, n, row_ + p * kPanel); });
+    return row_;
+  }
+
+  void load_window(bool for_gradient) {
+    for (int64_t i = 0; i < window_count_; ++i) {
+      const int64_t row = row_at(i);
+      into_row(window_keys_, i, [&](float *to) { pass_.rope.turn(key(row), keys_, i, 1, to); });
+      put_row(window_values_, i, value(row), values_);
+    }
+    transpose(window_keys_, window_count_, keys_, turned_keys_);
+    if (for_gradient) transpose(window_values_, window_count_, values_, turned_values_);
+  }
+
+  void load_queries(int64_t token, int64_t tokens) {
+    const float scale = 1 / std::sqrt(static_cast<float>(keys_));
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const int64_t at = own_ + row - segment_.first;
+      into_row(queries_, r, [&](float *to) { pass_.rope.turn(query(row, g), keys_, at, scale, to); });
+      if (reads()) into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
+    });
+  }
+
+  // Keys that the tile's last token sees, and those of one row.
+  int64_t seen(int64_t token, int64_t r) const { return own_ + token + r / group_ + 1; }
+
+  // (6), and the logarithm of its sum.
+  void attend_locally(int64_t token, int64_t tokens) {
+    const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
+    product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const SoftmaxPart part = softmax_part(scores_ + r * count, seen(token, r), count, scores_ + r * count);
+      pass_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);
+      denominator_[r] = part.sum;
+    });
+    product(scores_, count, 1, rows, seen(token, rows - 1), window_values_, values_, a_dot_, false);
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      float *to = pass_.trace.a_dot.data() + trace_at(row, g);
+      std::memset(to, 0, static_cast<size_t>(values_) * sizeof(float));
+      add_row(a_dot_, r, 1 / denominator_[r], values_, to);
+    });
+  }
+
+  // (7): a_mem_ without the division, denominator_.
+  void retrieve(int64_t tokens) {
+    float *M = memory(index_);
+    product(sigma_, tokens * group_, keys_, {M, keys_}, values_, a_mem_, false);
+    for (int64_t r = 0; r < tokens * group_; ++r) denominator_[r] = dot_row(sigma_, r, normaliser(M), keys_) + pass_.rules.epsilon;
+  }
+
+  // (10)
+  void store(int64_t token, int64_t tokens, NumberType type, void *out, int64_t out_stride) {
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const float *a_dot = pass_.trace.a_dot.data() + trace_at(row, g);
+      const int64_t at = row * out_stride + head(g) * values_;
+      const float weight = gate(g), mem_scale = reads() ? weight / denominator_[r] : 0;
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        const float *x = reads() ? a_mem_.panel(p) + r * kPanel : a_dot + p * kPanel;
+        if (type == NumberType::F32) mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<float *>(out) + at + p * kPanel);
+        else mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<uint16_t *>(out) + at + p * kPanel);
+      });
+    });
+  }
+
+  // sigma of the keys and the values of some rows.
+  void load_fold(int64_t row, int64_t count) {
+    for (int64_t t = 0; t < count; ++t) {
+      into_row(sigma_, t, [&](float *to) { elu_plus_one(key(row + t), keys_, to); });
+      put_row(fold_values_, t, value(row + t), values_);
+    }
+  }
+  // V - sigma(K) M / (sigma(K) z) of loaded rows; what is known of them stays in fold_known_.
+  void subtract_known(float *M, int64_t count) {
+    product(sigma_, count, keys_, {M, keys_}, values_, fold_known_, false);
+    for (int64_t t = 0; t < count; ++t) {
+      denominator_[t] = dot_row(sigma_, t, normaliser(M), keys_) + pass_.rules.epsilon;
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        float *known = fold_known_.panel(p) + t * kPanel, *v = fold_values_.panel(p) + t * kPanel;
+        mix(known, 1 / denominator_[t], known, 0, n, known);
+        add_scaled(known, -1, n, v);
+      });
+    }
+  }
+
+  // f(first row, rows, whether by (9)) for the pieces in which the segment is folded: see fold() of attention.cc.
+  template <class Function>
+  void each_piece(const Function &f) const {
+    int64_t held = segment_.held;
+    for (int64_t done = 0; done < segment_.tokens;) {
+      const bool delta = pass_.rules.delta && held > 0;
+      const int64_t count = delta ? std::min(segment_.tokens - done, held) : segment_.tokens - done;
+      f(segment_.first + done, count, delta);
+      done += count;
+      held += count;
+    }
+  }
+
+  // One piece: from += ..., where `from` is M and z before it. (8) or (9), times the segment's factor.
+  void fold_piece(float *M, int64_t row, int64_t count, bool delta) {
+    const int64_t matrix = round_up(values_, kPanel) * keys_;
+    std::memset(sums_, 0, static_cast<size_t>(matrix + keys_) * sizeof(float));
+    for (int64_t done = 0; done < count; done += kFoldRows) {
+      const int64_t some = std::min(kFoldRows, count - done);
+      load_fold(row + done, some);
+      if (delta) subtract_known(M, some);
+      product_transposed(sigma_, some, keys_, fold_values_, values_, {sums_, keys_}, true);
+      for (int64_t t = 0; t < some; ++t) add_row(sigma_, t, 1, keys_, sums_ + matrix);
+    }
+    add_scaled(sums_, segment_.fold, matrix + keys_, M);
+  }
+
+  void fold(const float *before, float *after) {
+    const size_t bytes = static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float);
+    if (segment_.held == 0) std::memset(after, 0, bytes);
+    else std::memcpy(after, before, bytes);
+    each_piece([&](int64_t row, int64_t count, bool delta) { fold_piece(after, row, count, delta); });
+  }
+
+  const AttentionPass &pass_;
+  const AttentionShape &shape_;
+  const StreamSpan stream_;
+  const int kv_head_;
+  const int64_t keys_, values_, group_;
+  bool remembers_ = false;
+
+  // The segment at hand.
+  SegmentSpan segment_{};
+  int64_t index_ = 0, own_ = 0, window_count_ = 0;
+  View view_;
+};
+
+}  // namespace infini

@@ -1,0 +1,273 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "base/log.h"
+#include "base/parallel.h"
+
+namespace infini {
+
+NumberType choose_training_compute(const std::string &asked, const Gemm &gemm) {
+  if (asked == "f32" || gemm.library() == GemmLibrary::OPENBLAS) return NumberType::F32;
+  if (asked == "auto") return has_fast_bf16() ? NumberType::BF16 : NumberType::F32;
+  if (gemm.library() == GemmLibrary::NATIVE || has_avx512_bf16()) return NumberType::BF16;
+  log(LogLevel::WARNING, "training computes in f32: the processor has no bf16 products (AVX512_BF16)");
+  return NumberType::F32;
+}
+
+namespace {
+
+// f(name of the target, place in the parameters) for a layer's matrices.
+template <class Function>
+void each_matrix(const Parameters::Layer &w, const Function &f) {
+  f("q", w.q);
+  f("k", w.k);
+  f("v", w.v);
+  f("o", w.attention_output);
+  f("gate", w.gate);
+  f("up", w.up);
+  f("down", w.down);
+}
+
+}  // namespace
+
+Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
+                 std::unique_ptr<Lessons> lessons, int threads)
+    : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
+      compute_(choose_training_compute(config.compute, model_->weights().gemm)), parameters_(*model_), source_(std::move(source)),
+      lessons_(std::move(lessons)) {
+  const ThreadScope scope(model_->threads(), threads_);
+  check_config();
+  const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
+  if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
+  change_at_start();
+  trained_ = choose_trained();
+  const Gemm &gemm = model_->weights().gemm;
+  optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
+  if (config_.part == TrainedPart::LORA) {
+    std::vector<size_t> targets;
+    for (size_t i = 0; i < trained_.size(); ++i)
+      if (trained_[i] && i != parameters_.gates()) targets.push_back(i);
+    lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
+    adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
+  }
+  backward_ = std::make_unique<Backward>(*model_, parameters_, trained_, compute_, config_.keep_bytes);
+  gradients_ = Buffer<float>(parameters_.size());
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::check_config() const {
+  const Config &c = model_->config();
+  const int last = config_.last_layer < 0 ? c.layers - 1 : config_.last_layer;
+  if (config_.first_layer > last || last >= c.layers)
+    fail(Status::INVALID_ARGUMENT, "train.layers is [", config_.first_layer, ", ", last, "], but the model has layers 0 to ", c.layers - 1);
+  const auto check_head = [&](const char *field, int layer, int head) {
+    if (layer >= c.layers || head >= c.heads)
+      fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ", c.layers, " layers of ", c.heads, " heads");
+  };
+  for (const auto &[layer, head] : config_.supervised) check_head("supervised", layer, head);
+  for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
+}
+
+// What the configuration changes before the first step.
+void Trainer::change_at_start() {
+  const int heads = model_->config().heads;
+  for (const HeadGate &g : config_.gates)
+    for (int l = 0; l < model_->config().layers; ++l)
+      for (int h = 0; h < heads; ++h)
+        if ((g.layer < 0 || g.layer == l) && (g.head < 0 || g.head == h)) parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
+  if (config_.feature_scale == 1) return;
+  for (const Parameters::Layer &w : parameters_.layers()) {
+    for (const size_t index : {w.q, w.k}) {
+      float *values = parameters_.of(index);
+      for (int64_t i = 0; i < parameters_[index].size(); ++i) values[i] *= static_cast<float>(config_.feature_scale);
+    }
+  }
+}
+
+std::vector<bool> Trainer::choose_trained() const {
+  std::vector<bool> trained(parameters_.list().size(), false);
+  const int last = config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer;
+  const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
+  const std::vector<std::string> &targets = config_.lora.targets;
+  for (int l = config_.first_layer; l <= last; ++l) {
+    const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
+    each_matrix(w, [&](const std::string &name, size_t index) {
+      const bool attention = parameters_[index].role == Role::ATTENTION;
+      trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
+                       (config_.part == TrainedPart::FEATURES && (name == "q" || name == "k")) ||
+                       (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
+    });
+    trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
+  }
+  if (config_.part == TrainedPart::ALL && all_layers)
+    for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()}) trained[index] = true;
+  trained[parameters_.gates()] = config_.part != TrainedPart::FEATURES;
+  return trained;
+}
+
+std::vector<Variable> Trainer::choose_variables() const {
+  std::vector<Variable> variables;
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    const Parameter &p = parameters_[i];
+    const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
+    if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden)) continue;
+    const Variable::Rule rule = p.role == Role::GATE ? Variable::Rule::GATE : config_.muon && hidden ? Variable::Rule::MUON : Variable::Rule::ADAM;
+    // Beside Muon only hidden matrices decay, as in the recipe that was measured.
+    variables.push_back({p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
+  }
+  return variables;
+}
+
+AttentionRules Trainer::rules_for(int segment) const {
+  AttentionRules rules = model_->weights().attention;
+  rules.shape.segment = segment;
+  if (config_.carry >= 0) rules.shape.carry = config_.carry;
+  if (config_.sinks >= 0) rules.shape.sinks = config_.sinks;
+  return rules;
+}
+
+void Trainer::draw() {
+  source_before_ = source_->save();
+  drawn_.clear();
+  drawn_segment_ = lessons_->segment();
+  const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
+  total_weight_ = 0;
+  report_ = {};
+  int64_t retrievals = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+    layout_.clear();
+    layout_.add(drawn_.back(), drawn_segment_, model_->config().vocabulary);
+    for (const float w : layout_.weight) total_weight_ += w;
+    retrievals += static_cast<int64_t>(layout_.retrievals.size());
+    report_.tokens += layout_.rows();
+  }
+  // Attention supervision is a mean over retrievals and heads.
+  supervision_.clear();
+  if (config_.supervision == 0 || retrievals == 0) return;
+  const int heads = model_->config().heads;
+  supervision_.resize(static_cast<size_t>(model_->config().layers * heads));
+  int64_t chosen = 0;
+  for (int l = 0; l < model_->config().layers; ++l) {
+    for (int h = 0; h < heads; ++h) {
+      const bool named = std::any_of(config_.supervised.begin(), config_.supervised.end(),
+                                     [&](const auto &s) { return (s.first < 0 || s.first == l) && (s.second < 0 || s.second == h); });
+      const bool open = !std::isinf(parameters_.of(parameters_.gates())[l * heads + h]);
+      if (config_.supervised.empty() ? open : named) supervision_[static_cast<size_t>(l * heads + h)] = 1, ++chosen;
+    }
+  }
+  for (float &weight : supervision_)
+    weight *= static_cast<float>(config_.supervision / static_cast<double>(retrievals * std::max<int64_t>(1, chosen)));
+}
+
+double Trainer::drawn_weight() const { return total_weight_; }
+float *Trainer::gradient_data() { return gradients_.data(); }
+int64_t Trainer::gradient_size() const { return gradients_.size(); }
+
+void Trainer::undo_draw() { source_->restore(source_before_); }
+
+void Trainer::gradients(double total_weight, Task *task) {
+  const ThreadScope scope(model_->threads(), threads_);
+  for (size_t i = 0; i < trained_.size(); ++i)
+    if (trained_[i]) std::memset(gradients_.data() + parameters_[i].offset, 0, static_cast<size_t>(parameters_[i].size()) * sizeof(float));
+  backward_->set_rules(rules_for(drawn_segment_));
+  Purpose purpose;
+  purpose.gradients = gradients_.data();
+  purpose.loss_scale = total_weight > 0 ? 1 / total_weight : 0;
+  purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
+  layout_.clear();
+  for (size_t i = 0; i < drawn_.size(); ++i) {
+    layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
+    if (i + 1 < drawn_.size() && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
+    if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
+    report_.tally.add(backward_->run(layout_, purpose));
+    layout_.clear();
+  }
+  // Gates of layers that are not trained stay as they are.
+  const int heads = model_->config().heads, last = config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer;
+  float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
+  for (int l = 0; l < model_->config().layers; ++l)
+    if (l < config_.first_layer || l > last) std::fill_n(gates + l * heads, heads, 0.0f);
+}
+
+StepReport Trainer::apply() {
+  const ThreadScope scope(model_->threads(), threads_);
+  report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
+  double adapters = 0;
+  if (lora_) {
+    lora_->gradients(parameters_, gradients_.data());
+    adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
+  }
+  const double others = std::isfinite(adapters) ? optimizer_->step(gradients_.data(), parameters_.values()) : 0;
+  report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
+  if (std::isfinite(report_.gradient_norm)) weights_changed();
+  else log(LogLevel::WARNING, cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
+  tokens_ += report_.tokens;
+  report_.step = optimizer_->steps();
+  if (report_.tally.across > 0) lessons_->observe(static_cast<double>(report_.tally.across_right) / static_cast<double>(report_.tally.across));
+  return report_;
+}
+
+void Trainer::weights_changed() {
+  if (lora_) lora_->apply(parameters_);
+  backward_->refresh();
+}
+
+StepReport Trainer::step(Task *task) {
+  const auto start = std::chrono::steady_clock::now();
+  draw();
+  try {
+    gradients(total_weight_, task);
+  } catch (...) {
+    undo_draw();
+    throw;
+  }
+  apply();
+  report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report_;
+}
+
+Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
+  const ThreadScope scope(model_->threads(), threads_);
+  backward_->set_rules(rules_for(segment));
+  Tally tally;
+  if (task) task->begin("evaluate", sequences);
+  for (int i = 0; i < sequences; ++i) {
+    if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
+    layout_.clear();
+    layout_.add(source.next(segment, segments), segment, model_->config().vocabulary);
+    tally.add(backward_->run(layout_, {}));
+    if (task) task->advance_to(i + 1);
+  }
+  layout_.clear();
+  return tally;
+}
+
+int64_t Trainer::steps() const { return optimizer_->steps(); }
+int64_t Trainer::tokens() const { return tokens_; }
+
+std::vector<float> Trainer::gates() const {
+  const float *gates = parameters_.of(parameters_.gates());
+  return {gates, gates + parameters_[parameters_.gates()].size()};
+}
+
+int64_t Trainer::trained_parameters() const {
+  int64_t total = 0;
+  for (const Variable &v : choose_variables()) total += v.rows * v.columns;
+  if (lora_)
+    for (const Variable &v : lora_->variables()) total += v.rows * v.columns;
+  return total;
+}
+
+int64_t Trainer::bytes() const {
+  int64_t total = 4 * (parameters_.size() + gradients_.size() + optimizer_->state().size()) + backward_->bytes();
+  if (lora_) total += 8 * lora_->size() + 4 * adapter_optimizer_->state().size();
+  return total;
+}
+
+}  // namespace infini

@@ -1,0 +1,127 @@
+// Training: steps over batches of sequences, evaluation, checkpoints, and the model that comes out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/task.h"
+#include "train/backward.h"
+#include "train/lora.h"
+#include "train/sequence.h"
+#include "train/train_config.h"
+
+namespace infini {
+
+// How long sequences are, which may change as recall allows.
+class Lessons {
+ public:
+  virtual ~Lessons() = default;
+  virtual int segment() const = 0;   // tokens
+  virtual int segments() const = 0;  // of a sequence
+  virtual void observe(double recall) = 0;  // of answers across segments, after every step that had any
+  virtual std::string save() const = 0;
+  virtual void restore(const std::string &state) = 0;
+};
+
+class FixedLessons : public Lessons {
+ public:
+  FixedLessons(int segment, int segments) : segment_(segment), segments_(segments) {}
+  int segment() const override { return segment_; }
+  int segments() const override { return segments_; }
+  void observe(double) override {}
+  std::string save() const override { return ""; }
+  void restore(const std::string &) override {}
+
+ private:
+  int segment_, segments_;
+};
+
+struct StepReport {
+  int64_t step = 0;          // done so far, this one included
+  int64_t tokens = 0;        // of this step
+  Tally tally;
+  double gradient_norm = 0;  // before clipping; not finite: nothing was changed
+  double seconds = 0;
+  double rate_factor = 0;    // of the schedule
+};
+
+class Trainer {
+ public:
+  // `lessons` may be null: sequences of config.segment and config.segments. Errors: INVALID_ARGUMENT for a configuration
+  // that does not fit the model.
+  Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
+          std::unique_ptr<Lessons> lessons, int threads);
+  ~Trainer();
+
+  // One step. `task` may be null; cancelling throws CANCELLED, and the step has not happened.
+  StepReport step(Task *task = nullptr);
+  // The parts of a step, for several processes: after draw() the weights of all are added up, after gradients() the
+  // gradients, then each applies the same. total_weight: of all processes' sequences.
+  void draw();
+  double drawn_weight() const;
+  void gradients(double total_weight, Task *task = nullptr);
+  float *gradient_data();
+  int64_t gradient_size() const;
+  StepReport apply();
+  void undo_draw();  // instead of apply(): the step has not happened
+
+  // Forward passes over sequences of another source.
+  Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
+
+  int64_t steps() const;
+  int64_t tokens() const;  // read by all steps
+  const TrainConfig &config() const { return config_; }
+  const Lessons &lessons() const { return *lessons_; }
+  std::vector<float> gates() const;  // beta [layers][heads]
+  int64_t trained_parameters() const;
+  int64_t bytes() const;             // of weights, gradients, optimizer and activations
+  NumberType compute() const { return compute_; }
+  const Model &model() const { return *model_; }
+
+  // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
+  void save(const std::string &path) const;
+  // MODEL_MISMATCH where model or configuration differ; FORMAT, CHECKSUM, VERSION, TRUNCATED. Then nothing has changed.
+  void restore(const std::string &path);
+  // A GGUF that the engine and other programs open; `type` is that of matrices that were trained. LoRA is merged.
+  void write(const std::string &path, TensorType type) const;
+  // LoRA alone, to be kept beside the model. STATE if none is trained.
+  void write_adapter(const std::string &path) const;
+
+ private:
+  std::vector<bool> choose_trained() const;
+  std::vector<Variable> choose_variables() const;
+  void change_at_start();
+  void check_config() const;
+  AttentionRules rules_for(int segment) const;
+  void weights_changed();
+
+  const std::shared_ptr<const Model> model_;
+  const TrainConfig config_;
+  const int threads_;
+  const NumberType compute_;
+  Parameters parameters_;
+  std::vector<bool> trained_;        // by parameter: gets gradients
+  std::unique_ptr<Lora> lora_;
+  std::unique_ptr<Backward> backward_;
+  std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
+  Buffer<float> gradients_;          // like parameters_
+  std::vector<float> supervision_;   // [layers][heads], scaled for this step
+  std::unique_ptr<SequenceSource> source_;
+  std::unique_ptr<Lessons> lessons_;
+  int64_t tokens_ = 0;
+
+  // The step at hand.
+  std::vector<Sequence> drawn_;
+  int drawn_segment_ = 0;
+  double total_weight_ = 0;
+  std::string source_before_;
+  Layout layout_;
+  StepReport report_;
+};
+
+// bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.
+NumberType choose_training_compute(const std::string &asked, const Gemm &gemm);
+
+}  // namespace infini

@@ -1,0 +1,121 @@
+// Checkpoints of training, in the snapshot container: the header's JSON holds every number and the source's place, the
+// sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
+// `adapter_optimizer`.
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "format/snapshot.h"
+#include "train/trainer.h"
+
+namespace infini {
+namespace {
+
+using nlohmann::json;
+
+template <class T>
+T member(const json &object, const char *name, const std::string &file) {
+  try {
+    return object.at(name).get<T>();
+  } catch (const json::exception &) {
+    fail(Status::FORMAT, file, ": '", name, "' is missing or is not what it should be");
+  }
+}
+
+std::span<const std::byte> bytes_of(const float *values, int64_t count) { return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4}; }
+
+}  // namespace
+
+void Trainer::save(const std::string &path) const {
+  const json header = {{"kind", "training"}, {"model", model_->fingerprint()}, {"config", describe(config_)}, {"threads", threads_},
+                       {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"}, {"steps", optimizer_->steps()}, {"tokens", tokens_},
+                       {"source", source_->save()}, {"lessons", lessons_->save()}};
+  SnapshotSection values{"values", {}};
+  for (size_t i = 0; i < trained_.size(); ++i)
+    if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
+  std::vector<SnapshotSection> sections{values, {"optimizer", {bytes_of(optimizer_->state().data(), optimizer_->state().size())}}};
+  if (lora_) {
+    sections.push_back({"adapters", {bytes_of(lora_->values(), lora_->size())}});
+    sections.push_back({"adapter_optimizer", {bytes_of(adapter_optimizer_->state().data(), adapter_optimizer_->state().size())}});
+  }
+  const SnapshotImage image(header.dump(-1, ' ', false, json::error_handler_t::replace), std::move(sections), 0);
+  AtomicFile file(path);
+  image.write([&](const void *data, size_t size) { file.write(data, size); });
+  file.commit();
+}
+
+void Trainer::restore(const std::string &path) {
+  const MappedFile mapped(path);
+  const SnapshotView file(mapped.bytes(), path);
+  const json header = parse_json(file.json(), Status::FORMAT, path + ": the header");
+  if (!header.is_object() || member<std::string>(header, "kind", path) != "training") fail(Status::FORMAT, path, ": not a checkpoint of training");
+  if (member<std::string>(header, "model", path) != model_->fingerprint())
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
+  if (member<std::string>(header, "config", path) != describe(config_))
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained with another configuration: ", header["config"].get<std::string>());
+  const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
+  if (steps < 0 || tokens < 0) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
+  const auto source = member<std::string>(header, "source", path), lessons = member<std::string>(header, "lessons", path);
+
+  // Everything is read before anything is changed.
+  const auto read = [&](const char *section, int64_t floats) {
+    Buffer<float> values(floats);
+    file.read(section, {std::span(reinterpret_cast<std::byte *>(values.data()), static_cast<size_t>(floats) * 4)});
+    return values;
+  };
+  int64_t count = 0;
+  for (size_t i = 0; i < trained_.size(); ++i)
+    if (trained_[i]) count += parameters_[i].size();
+  const Buffer<float> values = read("values", count);
+  Buffer<float> state = read("optimizer", optimizer_->state().size());
+  Buffer<float> adapters, adapter_state;
+  if (lora_) {
+    adapters = read("adapters", lora_->size());
+    adapter_state = read("adapter_optimizer", adapter_optimizer_->state().size());
+  }
+  const std::string source_now = source_->save(), lessons_now = lessons_->save();
+  try {
+    source_->restore(source);
+    lessons_->restore(lessons);
+  } catch (...) {
+    source_->restore(source_now);
+    lessons_->restore(lessons_now);
+    throw;
+  }
+
+  const float *next = values.data();
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    if (!trained_[i]) continue;
+    std::copy_n(next, parameters_[i].size(), parameters_.of(i));
+    next += parameters_[i].size();
+  }
+  std::swap(optimizer_->state(), state);
+  optimizer_->set_steps(steps);
+  if (lora_) {
+    std::copy_n(adapters.data(), lora_->size(), lora_->values());
+    std::swap(adapter_optimizer_->state(), adapter_state);
+    adapter_optimizer_->set_steps(steps);
+  }
+  tokens_ = tokens;
+  const ThreadScope scope(model_->threads(), threads_);
+  weights_changed();
+}
+
+void Trainer::write(const std::string &path, TensorType type) const {
+  std::vector<bool> changed = trained_;
+  if (config_.feature_scale != 1)
+    for (const Parameters::Layer &w : parameters_.layers()) changed[w.q] = changed[w.k] = true;
+  MemoryConfig memory = model_->config().memory;
+  const AttentionRules rules = rules_for(lessons_->segment());
+  memory.segment = rules.shape.segment;
+  memory.carry = rules.shape.carry;
+  memory.sinks = rules.shape.sinks;
+  parameters_.gguf(*model_, changed, type, memory).save(path);
+}
+
+void Trainer::write_adapter(const std::string &path) const {
+  if (!lora_) fail(Status::STATE, "no LoRA is trained: there are no adapters to write");
+  lora_->gguf(*model_, parameters_).save(path);
+}
+
+}  // namespace infini

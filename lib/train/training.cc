@@ -1,0 +1,85 @@
+#include "train/training.h"
+
+#include "base/fields.h"
+#include "base/random.h"
+#include "train/curriculum.h"
+#include "train/description.h"
+#include "train/source.h"
+
+namespace infini {
+namespace {
+
+class CurriculumLessons : public Lessons {
+ public:
+  explicit CurriculumLessons(std::shared_ptr<Curriculum> curriculum) : curriculum_(std::move(curriculum)) {}
+  int segment() const override { return curriculum_->segment(); }
+  int segments() const override { return curriculum_->segments(); }
+  void observe(double recall) override { curriculum_->observe(recall); }
+  std::string save() const override { return curriculum_->save(); }
+  void restore(const std::string &state) override { curriculum_->restore(state); }
+
+ private:
+  std::shared_ptr<Curriculum> curriculum_;
+};
+
+// Tokens drawn at random: what a benchmark reads.
+class RandomSource : public SequenceSource {
+ public:
+  RandomSource(uint64_t seed, double share, int vocabulary) : random_(seed), share_(share), vocabulary_(vocabulary) {}
+  Sequence next(int segment, int segments) override {
+    Sequence s;
+    const size_t size = static_cast<size_t>(sequence_size(segment, segments));
+    for (size_t t = 0; t < size; ++t) {
+      s.tokens.push_back(static_cast<int32_t>(draw_below(random_, static_cast<size_t>(vocabulary_))));
+      s.weight.push_back(random_.uniform() < share_ ? 1.0f : 0.0f);
+    }
+    s.answer.assign(size, 0);
+    return s;
+  }
+  std::string save() const override { return save_random(random_).dump(); }
+  void restore(const std::string &state) override { restore_random(nlohmann::json::parse(state, nullptr, false), random_); }
+
+ private:
+  Random random_;
+  const double share_;
+  const int vocabulary_;
+};
+
+std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model, std::shared_ptr<const Curriculum> curriculum) {
+  if (data.is_object() && data.value("type", nlohmann::json()) == "random") {
+    Fields fields(data, "data");
+    fields.text("type", "");
+    const auto seed = static_cast<uint64_t>(fields.whole("seed", 1, 0, INT64_MAX));
+    const double share = fields.number("share", 1, 0, 1);
+    fields.finish();
+    return std::make_unique<RandomSource>(seed, share, model.config().vocabulary);
+  }
+  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(), std::move(curriculum));
+}
+
+}  // namespace
+
+std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model) {
+  return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr);
+}
+
+std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description, const Options &options) {
+  const nlohmann::json json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
+  Fields fields(json, "trainer");
+  const nlohmann::json *training = fields.find("training"), *data = fields.find("data"), *curriculum = fields.find("curriculum");
+  fields.finish();
+  if (!data) fail(Status::INVALID_ARGUMENT, "trainer.data is missing: it says what is read");
+  TrainConfig config = parse_train_config(training ? training->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "{}");
+  if (options.is_set("compute")) config.compute = options.get_string("compute");
+  std::shared_ptr<Curriculum> course;
+  std::unique_ptr<Lessons> lessons;
+  if (curriculum) {
+    course = std::make_shared<Curriculum>(Curriculum::parse(*curriculum, "trainer.curriculum"));
+    lessons = std::make_unique<CurriculumLessons>(course);
+  }
+  model->config();  // STATE where there is nothing to train
+  std::unique_ptr<SequenceSource> source = make(*data, *model, course);
+  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lessons), static_cast<int>(options.get_int("threads")));
+}
+
+}  // namespace infini

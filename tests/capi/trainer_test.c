@@ -1,0 +1,131 @@
+/* Trainers: steps, reports, evaluation, checkpoints, and the model that comes out. */
+#include "check.h"
+
+#define CHECKPOINT "capi_trainer_test.checkpoint"
+#define TRAINED "capi_trainer_test.gguf"
+#define DESCRIPTION(part)                                                                                            \
+  "{\"training\": {\"train\": \"" part "\", \"tokens\": 256, \"segment\": 32, \"segments\": 4, \"carry\": 8,"         \
+  " \"sinks\": 2, \"gates\": [[-1, -1, 0]], \"warmup\": 0}, \"data\": {\"type\": \"random\", \"share\": 0.5}}"
+
+static infini_trainer *new_trainer(const infini_model *model, const char *description) {
+  infini_trainer *trainer = NULL;
+  infini_options *options = NULL;
+  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_set_int(options, "threads", 1));
+  CHECK_OK(infini_options_set_string(options, "compute", "f32"));
+  CHECK_OK(infini_trainer_create(model, description, options, &trainer));
+  infini_options_free(options);
+  if (!trainer) exit(1);
+  return trainer;
+}
+
+/* The number behind "name": in the trainer's last report, its evaluation or its state. */
+typedef infini_status (*json_function)(const infini_trainer *, char *, size_t, size_t *);
+static double number(json_function function, const infini_trainer *trainer, const char *name) {
+  char json[8192], key[64];
+  CHECK_OK(function(trainer, json, sizeof json, NULL));
+  snprintf(key, sizeof key, "\"%s\":", name);
+  const char *found = strstr(json, key);
+  CHECK(found != NULL);
+  return found ? atof(found + strlen(key)) : -1;
+}
+
+static int cancel_at_two(void *user_data, const char *stage, int64_t done, int64_t total) {
+  *(int64_t *)user_data = done;
+  return strcmp(stage, "train") == 0 && total == 5 && done == 2;
+}
+
+static int same_files(const char *a, const char *b) {
+  FILE *first = fopen(a, "rb"), *second = fopen(b, "rb");
+  int x = 0, y = 0;
+  CHECK(first && second);
+  while (first && second && x == y && x != EOF) x = getc(first), y = getc(second);
+  if (first) fclose(first);
+  if (second) fclose(second);
+  return x == y;
+}
+
+static void check_training(const infini_model *model) {
+  infini_trainer *trainer = new_trainer(model, DESCRIPTION("all")), *twin = new_trainer(model, DESCRIPTION("all"));
+  char buffer[8];
+  size_t size = 0;
+  CHECK_OK(infini_trainer_report(trainer, buffer, sizeof buffer, &size));
+  CHECK(strcmp(buffer, "{}") == 0);
+  CHECK_OK(infini_trainer_step(trainer, NULL));
+  CHECK(number(infini_trainer_report, trainer, "step") == 1);
+  CHECK(number(infini_trainer_report, trainer, "tokens") == 256);
+  CHECK(number(infini_trainer_report, trainer, "loss") > 6); /* at random nothing better than ln 512 can be had */
+  CHECK(number(infini_trainer_report, trainer, "tokens_per_second") > 0);
+  CHECK_STATUS(infini_trainer_report(trainer, buffer, sizeof buffer, &size), INFINI_BUFFER_TOO_SMALL);
+  CHECK(number(infini_trainer_info_json, trainer, "trained_parameters") > 200000);
+
+  /* A cancelled run keeps the steps that were done. */
+  int64_t seen = 0;
+  infini_task *task = NULL;
+  CHECK_OK(infini_task_new(&task));
+  CHECK_OK(infini_task_set_progress(task, cancel_at_two, &seen));
+  CHECK_STATUS(infini_trainer_run(trainer, 5, task), INFINI_CANCELLED);
+  CHECK(seen == 2 && number(infini_trainer_info_json, trainer, "steps") == 3);
+  CHECK_OK(infini_task_set_progress(task, NULL, NULL));
+  CHECK_OK(infini_trainer_save(trainer, CHECKPOINT));
+  CHECK_OK(infini_trainer_run(trainer, 3, task));
+  infini_task_free(task);
+
+  /* From the checkpoint the same model comes out, bit for bit. */
+  CHECK_OK(infini_trainer_restore(twin, CHECKPOINT));
+  CHECK(number(infini_trainer_info_json, twin, "steps") == 3);
+  CHECK_OK(infini_trainer_run(twin, 3, NULL));
+  CHECK_OK(infini_trainer_write(trainer, TRAINED, "f32"));
+  CHECK_OK(infini_trainer_write(twin, TRAINED ".twin", "f32"));
+  CHECK(same_files(TRAINED, TRAINED ".twin"));
+  remove(TRAINED ".twin");
+
+  CHECK_OK(infini_trainer_evaluate(trainer, "{\"type\": \"random\", \"seed\": 7}", 2, 3, NULL));
+  CHECK(number(infini_trainer_evaluation, trainer, "predictions") == 2 * (3 * 32 - 1));
+  CHECK(number(infini_trainer_evaluation, trainer, "segments") == 3);
+  infini_model *trained = open_model(TRAINED, "f32");
+  char value[64];
+  CHECK_OK(infini_model_info(trained, "segment", value, sizeof value, NULL));
+  CHECK(strcmp(value, "32") == 0);
+  CHECK_OK(infini_model_info(trained, "trained_memory", value, sizeof value, NULL));
+  CHECK(strcmp(value, "true") == 0);
+
+  infini_trainer *of_trained = new_trainer(trained, DESCRIPTION("all"));
+  CHECK_ERROR(infini_trainer_restore(of_trained, CHECKPOINT), INFINI_MODEL_MISMATCH, CHECKPOINT);
+  infini_model_free(trained);
+  infini_trainer_free(of_trained);
+  CHECK_ERROR(infini_trainer_write_adapter(trainer, TRAINED), INFINI_STATE, "LoRA");
+  CHECK_ERROR(infini_trainer_write(trainer, TRAINED, "q4"), INFINI_INVALID_ARGUMENT, "q4");
+  CHECK_STATUS(infini_trainer_write(trainer, "/nonexistent/model.gguf", "f16"), INFINI_IO);
+  infini_trainer_free(trainer);
+  infini_trainer_free(twin);
+
+  infini_trainer *lora = new_trainer(model, DESCRIPTION("lora"));
+  CHECK_OK(infini_trainer_run(lora, 2, NULL));
+  CHECK_OK(infini_trainer_write_adapter(lora, TRAINED));
+  CHECK_ERROR(infini_trainer_restore(lora, CHECKPOINT), INFINI_MODEL_MISMATCH, "configuration");
+  infini_trainer_free(lora);
+  remove(CHECKPOINT);
+  remove(TRAINED);
+}
+
+static void check_refusals(const infini_model *model) {
+  infini_trainer *trainer = NULL;
+  CHECK_ERROR(infini_trainer_create(model, "{", NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
+  CHECK_ERROR(infini_trainer_create(model, "[]", NULL, &trainer), INFINI_INVALID_ARGUMENT, "trainer");
+  CHECK_ERROR(infini_trainer_create(model, "{}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "data");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"date\": 1}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "date");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\", \"share\": 2}}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "share");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"training\": {\"rate\": \"fast\"}}", NULL, &trainer),
+              INFINI_INVALID_ARGUMENT, "rate");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"text\", \"files\": [\"/nonexistent\"]}}", NULL, &trainer), INFINI_IO, "/nonexistent");
+  CHECK(trainer == NULL);
+}
+
+int main(void) {
+  infini_model *model = open_model(STORIES, "f32");
+  check_training(model);
+  check_refusals(model);
+  infini_model_free(model);
+  return check_failures != 0;
+}

@@ -1,0 +1,240 @@
+// Gradients: the plain twin against central differences, the fast path against the twin, and whole models against
+// golden gradients and against differences of a loss in f64.
+#include "support.h"
+
+#include "base/parallel.h"
+#include "base/random.h"
+#include "train/attention_gradient.h"
+#include "train/equations.h"
+
+using namespace infini;
+using equations::Head;
+using equations::HeadStream;
+using equations::Matrix;
+using equations::Pointed;
+
+namespace {
+
+// A stream through one layer.
+struct Case {
+  const char *name;
+  int heads, kv_heads, key_size, value_size, segment, carry, sinks, tokens;
+  bool delta, first_gated;
+  float epsilon;
+  std::vector<int64_t> closes;
+  std::vector<float> fold;
+  bool pointed = false;
+  int rope_dimensions = 0;  // 0: key_size
+  bool adjacent = true;
+  double magnitude = 1;
+};
+
+const Case kCases[] = {
+    {"linear", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {}},
+    {"delta", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}},
+    {"linear, ungated, odd sizes", 3, 1, 6, 5, 4, 0, 0, 17, false, false, 1e-6f, {}, {}},
+    {"delta, ungated, grouped", 4, 2, 12, 10, 5, 0, 0, 19, true, false, 1e-3f, {}, {}},
+    {"carry and sinks", 2, 2, 8, 8, 5, 7, 3, 31, false, true, 1e-6f, {}, {}},
+    {"delta, carry and sinks, half rotated", 2, 1, 8, 6, 4, 3, 2, 22, true, true, 1e-6f, {}, {}, false, 4, false, 1.3},
+    {"delta closed early", 2, 1, 8, 8, 12, 0, 0, 47, true, true, 1e-6f, {1, 17, 29, 30}, {}},
+    {"linear closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, false, true, 1e-6f, {1, 17, 29, 30}, {}},
+    {"a large epsilon", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 20.0f, {}, {}},
+    {"linear, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}},
+    {"delta, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {1, 1.5f, 0.5f, 1, 1}},
+    {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
+    {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true},
+    {"wide heads, long segments", 2, 1, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
+};
+
+struct Problem {
+  explicit Problem(const Case &c) {
+    rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, NumberType::F32};
+    rules.delta = c.delta;
+    rules.first_gated = c.first_gated;
+    rules.epsilon = c.epsilon;
+    rules.rope.adjacent = c.adjacent;
+    rules.rope.dimensions = c.rope_dimensions ? c.rope_dimensions : c.key_size;
+    rules.rope.magnitude = c.magnitude;
+    for (int i = 0; i < rules.rope.dimensions / 2; ++i) rules.rope.frequency.push_back(std::pow(100.0, -2.0 * i / rules.rope.dimensions));
+    Sequence sequence;
+    sequence.tokens.assign(static_cast<size_t>(c.tokens), 0);
+    sequence.weight.assign(sequence.tokens.size(), 1);
+    sequence.answer.assign(sequence.tokens.size(), 0);
+    sequence.fold = c.fold;
+    if (c.pointed) {
+      sequence.source.assign(sequence.tokens.size(), -1);
+      sequence.source[14] = 3;
+      sequence.source[18] = 14;
+      sequence.source[19] = 8;
+    }
+    layout.add(sequence, c.segment, 1, c.closes);
+    if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
+
+    Random random(7);
+    const int64_t stride = c.heads * c.key_size + c.kv_heads * (c.key_size + c.value_size);
+    qkv.resize(static_cast<size_t>(stride * c.tokens));
+    for (float &x : qkv) x = static_cast<float>(random.normal());
+    da.resize(static_cast<size_t>(c.heads * c.value_size * c.tokens));
+    for (float &x : da) x = static_cast<float>(random.normal());
+    for (int h = 0; h < c.heads; ++h) beta.push_back(h == 3 ? -INFINITY : static_cast<float>(random.normal()));
+    for (const float b : beta) gate.push_back(std::isinf(b) ? 0.0f : 1 / (1 + std::exp(-b)));
+    if (c.pointed)
+      for (int h = 0; h < c.heads; ++h) supervision.push_back(h == 0 ? 0 : 0.5f + static_cast<float>(h));
+  }
+
+  Head<double> head(int kv_head) const {
+    const AttentionShape &s = rules.shape;
+    const size_t stride = qkv.size() / layout.tokens.size();
+    Head<double> in;
+    const auto column = [&](int64_t first, int64_t size) {
+      Matrix<double> m;
+      for (size_t t = 0; t < layout.tokens.size(); ++t)
+        m.emplace_back(qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first, qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first + size);
+      return m;
+    };
+    for (int g = 0; g < s.group(); ++g) {
+      in.q.push_back(column((kv_head * s.group() + g) * s.key_size, s.key_size));
+      in.beta.push_back(beta[static_cast<size_t>(kv_head * s.group() + g)]);
+    }
+    in.k = column((s.heads + kv_head) * s.key_size, s.key_size);
+    in.v = column((s.heads + s.kv_heads) * s.key_size + kv_head * s.value_size, s.value_size);
+    return in;
+  }
+  std::vector<Matrix<double>> gradient_of_output(int kv_head) const {
+    const AttentionShape &s = rules.shape;
+    std::vector<Matrix<double>> out;
+    for (int g = 0; g < s.group(); ++g) {
+      Matrix<double> m;
+      for (size_t t = 0; t < layout.tokens.size(); ++t) {
+        const auto row = da.begin() + static_cast<std::ptrdiff_t>(t * static_cast<size_t>(s.heads * s.value_size)) + (kv_head * s.group() + g) * s.value_size;
+        m.emplace_back(row, row + s.value_size);
+      }
+      out.push_back(m);
+    }
+    return out;
+  }
+  HeadStream<double> twin(int kv_head) const {
+    std::vector<Pointed> pointed;
+    for (const Retrieval &r : layout.retrievals) {
+      std::vector<size_t> sources;
+      for (int64_t i = 0; i < r.sources; ++i) sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
+      for (int g = 0; g < rules.shape.group(); ++g) {
+        const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
+        if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight});
+      }
+    }
+    return {rules, layout.segments, pointed};
+  }
+
+  AttentionRules rules;
+  Layout layout;
+  std::vector<float> qkv, da, beta, gate, supervision;
+};
+
+double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    for (size_t j = 0; j < a[i].size(); ++j) sum += a[i][j] * b[i][j];
+  return sum;
+}
+
+double loss_of(const Problem &problem, int kv_head, const Head<double> &in) {
+  HeadStream<double> twin = problem.twin(kv_head);
+  const auto a = twin.forward(in), da = problem.gradient_of_output(kv_head);
+  double loss = twin.pointed_loss(in);
+  for (size_t g = 0; g < a.size(); ++g) loss += dot_all(a[g], da[g]);
+  return loss;
+}
+
+}  // namespace
+
+TEST_CASE("the twin's gradients are those that central differences give, for every kind of input") {
+  for (const Case &c : kCases) {
+    if (c.tokens > 100) continue;
+    const Problem problem(c);
+    for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
+      Head<double> in = problem.head(kv_head);
+      HeadStream<double> twin = problem.twin(kv_head);
+      twin.forward(in);
+      Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
+      CAPTURE(std::string(c.name));
+      double worst = 0, largest = 0;
+      const auto check = [&](double &x, double gradient) {
+        const double h = 1e-5, before = x;
+        if (std::isinf(before)) {
+          CHECK(gradient == 0);
+          return;
+        }
+        x = before + h;
+        const double above = loss_of(problem, kv_head, in);
+        x = before - h;
+        const double below = loss_of(problem, kv_head, in);
+        x = before;
+        worst = std::max(worst, std::abs((above - below) / (2 * h) - gradient));
+        largest = std::max(largest, std::abs(gradient));
+      };
+      for (size_t g = 0; g < in.beta.size(); ++g) check(in.beta[g], d.beta[g]);
+      for (size_t t = 0; t < in.k.size(); t += 2) {
+        for (size_t g = 0; g < in.q.size(); ++g) check(in.q[g][t][t % in.k[t].size()], d.q[g][t][t % in.k[t].size()]);
+        check(in.k[t][t % in.k[t].size()], d.k[t][t % in.k[t].size()]);
+        check(in.v[t][t % in.v[t].size()], d.v[t][t % in.v[t].size()]);
+      }
+      CHECK(worst < 1e-7 * std::max(1.0, largest));
+    }
+  }
+}
+
+TEST_CASE("the fast path's outputs and gradients are the twin's, on any number of threads") {
+  ThreadPool pool;
+  for (const int threads : {1, 3}) {
+    const ThreadScope scope(pool, threads);
+    for (const Case &c : kCases) {
+      CAPTURE(std::string(c.name));
+      CAPTURE(threads);
+      const Problem problem(c);
+      const size_t stride = problem.qkv.size() / problem.layout.tokens.size();
+      const int64_t out_stride = c.heads * c.value_size;
+      RopeTable rope;
+      AttentionTrace trace;
+      TraceScratch scratch;
+      rope.prepare(problem.rules);
+      trace.reserve(problem.rules, problem.layout);
+      scratch.reserve(problem.rules, threads);
+      const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, problem.gate.data(),
+                               problem.supervision.empty() ? nullptr : problem.supervision.data(), trace, scratch};
+      std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
+      std::vector<double> dbeta(static_cast<size_t>(c.heads));
+      attend_streams(pass, NumberType::F32, out.data(), out_stride);
+      const double loss = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
+
+      double expected_loss = 0;
+      std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
+      for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
+        const Head<double> in = problem.head(kv_head);
+        HeadStream<double> twin = problem.twin(kv_head);
+        const auto a = twin.forward(in);
+        const Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
+        expected_loss += twin.pointed_loss(in);
+        const int group = c.heads / c.kv_heads;
+        for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
+          const auto put = [&](std::vector<float> &to, size_t row, int64_t at, const std::vector<double> &from) {
+            for (size_t i = 0; i < from.size(); ++i) to[t * row + static_cast<size_t>(at) + i] = static_cast<float>(from[i]);
+          };
+          for (int g = 0; g < group; ++g) {
+            put(expected_out, static_cast<size_t>(out_stride), (kv_head * group + g) * c.value_size, a[static_cast<size_t>(g)][t]);
+            put(expected, stride, (kv_head * group + g) * c.key_size, d.q[static_cast<size_t>(g)][t]);
+          }
+          put(expected, stride, (c.heads + kv_head) * c.key_size, d.k[t]);
+          put(expected, stride, (c.heads + c.kv_heads) * c.key_size + kv_head * c.value_size, d.v[t]);
+        }
+        for (const double b : d.beta) expected_beta.push_back(static_cast<float>(b));
+      }
+      for (const double b : dbeta) actual_beta.push_back(static_cast<float>(b));
+      CHECK(test::relative_difference(out, expected_out) < 1e-5);
+      CHECK(test::relative_difference(dqkv, expected) < 1e-4);
+      CHECK(test::largest_difference(actual_beta, expected_beta) < 1e-4);
+      CHECK(loss == doctest::Approx(expected_loss).epsilon(1e-5));
+
+    }
+  }
+}

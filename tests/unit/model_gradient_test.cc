@@ -1,0 +1,174 @@
+// Gradients of whole models: against golden ones, and against differences of a loss in f64 for every parameter.
+#include "support.h"
+
+#include "base/random.h"
+#include "reference_model.h"
+#include "stream/session.h"
+#include "train/backward.h"
+
+using namespace infini;
+
+namespace {
+
+Options f32() {
+  Options options;
+  options.set("compute", std::string("f32"));
+  return options;
+}
+
+Sequence plain(const std::vector<int32_t> &tokens, float weight) {
+  Sequence s;
+  s.tokens = tokens;
+  s.weight.assign(tokens.size(), weight);
+  s.answer.assign(tokens.size(), 0);
+  return s;
+}
+
+constexpr int64_t kKeepAll = int64_t{1} << 40;
+
+// Norm of the difference over the norm of what is expected.
+double relative(const float *actual, const float *expected, int64_t n) {
+  double difference = 0, size = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!std::isfinite(actual[i])) return INFINITY;
+    difference += (static_cast<double>(actual[i]) - expected[i]) * (static_cast<double>(actual[i]) - expected[i]);
+    size += static_cast<double>(expected[i]) * expected[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+struct Run {
+  Tally tally;
+  Buffer<float> gradients;
+};
+
+Run run(const Model &model, const Parameters &parameters, const AttentionRules &rules, const Layout &layout, const std::vector<float> &supervision,
+        NumberType compute, int64_t keep, double scale = 1) {
+  Backward backward(model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
+  backward.set_rules(rules);
+  Run result{{}, Buffer<float>(parameters.size())};
+  Purpose purpose;
+  purpose.gradients = result.gradients.data();
+  purpose.loss_scale = scale;
+  if (!supervision.empty()) purpose.supervision = supervision.data();
+  result.tally = backward.run(layout, purpose);
+  CHECK(backward.recomputes() == (keep == 0));
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("gradients equal the golden ones, kept or computed again, on any number of threads and in bf16 nearly") {
+  ThreadPool pool;
+  for (const char *name : {"linear", "delta", "delta-ungated-mqa"}) {
+    CAPTURE(std::string(name));
+    const std::string stem = test::fixture(std::string("infini/") + name);
+    const auto model = Model::open(stem + ".gguf", f32());
+    const Gguf golden = Gguf::open(stem + ".grad.gguf");
+    const Parameters parameters(*model);
+    const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
+    Layout layout;
+    layout.add(plain(tokens, 1.0f / static_cast<float>(tokens.size() - 1)), model->config().memory.segment, model->config().vocabulary);
+    for (const auto &[compute, keep, threads, tolerance] :
+         {std::tuple{NumberType::F32, kKeepAll, 1, 2e-5}, {NumberType::F32, int64_t{0}, 1, 2e-5}, {NumberType::F32, kKeepAll, 3, 2e-5}, {NumberType::BF16, kKeepAll, 1, 0.05}}) {
+      const ThreadScope scope(pool, threads);
+      const Run result = run(*model, parameters, model->weights().attention, layout, {}, compute, keep);
+      double worst = 0;
+      for (const Parameter &p : parameters.list()) {
+        CAPTURE(p.name);
+        const GgufTensor *expected = golden.find_tensor(p.name);
+        REQUIRE(expected);
+        REQUIRE(expected->elements() == p.size());
+        std::vector<float> values(static_cast<size_t>(p.size()));
+        unpack(expected->type, expected->data.data(), p.size(), values.data());
+        const double difference = relative(result.gradients.data() + p.offset, values.data(), p.size());
+        CHECK(difference < tolerance);
+        worst = std::max(worst, difference);
+      }
+      const double loss = golden.find_tensor("loss") ? [&] {
+        float value;
+        std::memcpy(&value, golden.find_tensor("loss")->data.data(), sizeof value);
+        return static_cast<double>(value);
+      }() : golden.get_double("loss");
+      CHECK(result.tally.loss == doctest::Approx(loss).epsilon(compute == NumberType::F32 ? 1e-6 : 2e-2));
+      MESSAGE("worst relative difference of a gradient: " << worst);
+    }
+  }
+}
+
+TEST_CASE("the gradient along any direction of any parameter is the slope of the loss in f64") {
+  struct Case {
+    const char *model;
+    std::vector<int64_t> closes;
+    std::vector<int32_t> documents;
+    bool fold, supervised;
+  };
+  for (const Case &c : {Case{"linear-carry-sinks", {}, {}, false, false}, {"delta-closed-early", {2, 17, 40, 41}, {}, false, false},
+                        {"linear-closed-early-carry", {2, 17, 40, 41}, {}, false, false}, {"delta-rope-yarn", {}, {}, false, false},
+                        {"linear-rope-factors", {}, {}, false, false}, {"linear-rope-linear", {}, {}, false, false}, {"linear-epsilon", {}, {}, false, false},
+                        {"linear", {}, {0, 19, 40}, true, true}, {"delta-ungated-mqa", {}, {0, 23}, false, true}}) {
+    CAPTURE(std::string(c.model));
+    const std::string stem = test::fixture(std::string("infini/") + c.model);
+    const auto model = Model::open(stem + ".gguf", f32());
+    const Parameters parameters(*model);
+    const AttentionRules &rules = model->weights().attention;
+    Random random(5);
+    Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
+    for (float &w : sequence.weight) w = random.uniform() < 0.4 ? 0.0f : 0.05f * static_cast<float>(random.uniform());
+    sequence.document = c.documents;
+    if (c.supervised) {
+      sequence.source.assign(sequence.tokens.size(), -1);
+      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {60, 41}, {59, 44}}) sequence.source[static_cast<size_t>(t)] = source;
+    }
+    Layout layout;
+    layout.add(sequence, rules.shape.segment, model->config().vocabulary, c.closes);
+    if (c.fold)
+      for (size_t i = 0; i < layout.segments.size(); ++i) layout.segments[i].fold = i % 3 == 1 ? 7.0f : 1.0f;
+    std::vector<float> supervision;
+    if (c.supervised)
+      for (int i = 0; i < model->config().layers * model->config().heads; ++i) supervision.push_back(i % 2 == 0 ? 0.2f : 0.0f);
+    const Run result = run(*model, parameters, rules, layout, supervision, NumberType::F32, 0);
+
+    test::ReferenceModel reference(*model, parameters, rules);
+    CHECK(result.tally.loss + result.tally.supervision == doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
+    for (const Parameter &p : parameters.list()) {
+      CAPTURE(p.name);
+      const std::vector<double> before = reference.values;
+      double along = 0, size = 0, step = 1e-4;
+      std::vector<double> direction(static_cast<size_t>(p.size()));
+      for (double &d : direction) d = random.normal(), size += d * d;
+      for (int64_t i = 0; i < p.size(); ++i) along += direction[static_cast<size_t>(i)] / std::sqrt(size) * result.gradients[p.offset + i];
+      const auto loss_at = [&](double distance) {
+        for (int64_t i = 0; i < p.size(); ++i)
+          reference.values[static_cast<size_t>(p.offset + i)] = before[static_cast<size_t>(p.offset + i)] + distance * direction[static_cast<size_t>(i)] / std::sqrt(size);
+        return reference.loss(layout, supervision);
+      };
+      const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
+      reference.values = before;
+      double norm = 0;
+      for (int64_t i = 0; i < p.size(); ++i) norm += static_cast<double>(result.gradients[p.offset + i]) * result.gradients[p.offset + i];
+      // A random direction sees about 1 / sqrt(size) of the gradient.
+      CHECK(std::abs(along - slope) < 2e-5 * std::sqrt(norm / static_cast<double>(p.size())) + 1e-8);
+    }
+  }
+}
+
+TEST_CASE("logits are the engine's") {
+  for (const char *name : {"linear-carry-sinks", "delta-ungated-mqa", "delta-wide-mha", "delta-rope-yarn"}) {
+    const std::string stem = test::fixture(std::string("infini/") + name);
+    const auto model = Model::open(stem + ".gguf", f32());
+    const Parameters parameters(*model);
+    const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
+    Layout layout;
+    layout.add(plain(tokens, 1), model->config().memory.segment, model->config().vocabulary);
+    Backward backward(*model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32, 0);
+    std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary)), engine(logits.size());
+    Purpose purpose;
+    purpose.logits = logits.data();
+    backward.run(layout, purpose);
+    Session session(model, {});
+    REQUIRE(session.feed_logits(tokens, engine.data()) == tokens.size());
+    CHECK(test::relative_difference(logits, engine) < 1e-5);
+    CHECK(test::relative_difference(logits, test::read_numbers<float>(stem + ".logits.f32")) < 2e-5);
+  }
+}

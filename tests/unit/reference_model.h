@@ -1,0 +1,126 @@
+// A whole model in f64, a token at a time and in plain loops: what differences of the loss are taken of.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "train/equations.h"
+#include "train/parameters.h"
+
+namespace test {
+
+class ReferenceModel {
+ public:
+  ReferenceModel(const infini::Model &model, const infini::Parameters &parameters, const infini::AttentionRules &rules)
+      : values(parameters.values(), parameters.values() + parameters.size()), config_(model.config()), parameters_(parameters), rules_(rules) {}
+
+  // Sum of weight * cross-entropy, plus the supervised retrievals', weighed by supervision [layers][heads] (may be empty).
+  double loss(const infini::Layout &layout, const std::vector<float> &supervision) const {
+    using namespace infini;
+    const size_t rows = layout.tokens.size(), width = static_cast<size_t>(config_.width);
+    double total = 0;
+    Rows x(rows, std::vector<double>(width));
+    for (size_t t = 0; t < rows; ++t)
+      for (size_t i = 0; i < width; ++i) x[t][i] = at(parameters_.embedding(), static_cast<size_t>(layout.tokens[t]), i);
+    for (size_t l = 0; l < parameters_.layers().size(); ++l) {
+      const Parameters::Layer &w = parameters_.layers()[l];
+      const Rows normed = norm(x, w.attention_norm), q = multiply(normed, w.q), k = multiply(normed, w.k), v = multiply(normed, w.v);
+      Rows attended(rows, std::vector<double>(static_cast<size_t>(config_.heads * config_.value_size)));
+      for (const StreamSpan &stream : layout.streams)
+        for (int h = 0; h < config_.kv_heads; ++h) total += attend(layout, stream, l, h, q, k, v, supervision, attended);
+      add(x, multiply(attended, w.attention_output));
+      const Rows again = norm(x, w.feed_forward_norm);
+      Rows gate = multiply(again, w.gate);
+      const Rows up = multiply(again, w.up);
+      for (size_t t = 0; t < rows; ++t)
+        for (size_t i = 0; i < gate[t].size(); ++i) gate[t][i] = gate[t][i] / (1 + std::exp(-gate[t][i])) * up[t][i];
+      add(x, multiply(gate, w.down));
+    }
+    const Rows logits = multiply(norm(x, parameters_.output_norm()), parameters_.output());
+    for (size_t t = 0; t < rows; ++t) {
+      if (layout.weight[t] == 0) continue;
+      double greatest = logits[t][0], sum = 0;
+      for (const double y : logits[t]) greatest = std::max(greatest, y);
+      for (const double y : logits[t]) sum += std::exp(y - greatest);
+      total += static_cast<double>(layout.weight[t]) * (greatest + std::log(sum) - logits[t][static_cast<size_t>(layout.target[t])]);
+    }
+    return total;
+  }
+
+  std::vector<double> values;  // like the parameters
+
+ private:
+  using Rows = std::vector<std::vector<double>>;
+
+  double at(size_t parameter, size_t row, size_t column) const {
+    const infini::Parameter &p = parameters_[parameter];
+    return values[static_cast<size_t>(p.offset) + row * static_cast<size_t>(p.columns) + column];
+  }
+  Rows multiply(const Rows &x, size_t parameter) const {
+    Rows y(x.size(), std::vector<double>(static_cast<size_t>(parameters_[parameter].rows), 0));
+    for (size_t t = 0; t < x.size(); ++t)
+      for (size_t j = 0; j < y[t].size(); ++j)
+        for (size_t i = 0; i < x[t].size(); ++i) y[t][j] += x[t][i] * at(parameter, j, i);
+    return y;
+  }
+  Rows norm(const Rows &x, size_t parameter) const {
+    Rows y = x;
+    for (auto &row : y) {
+      double squares = 0;
+      for (const double v : row) squares += v * v;
+      const double scale = 1 / std::sqrt(squares / static_cast<double>(row.size()) + static_cast<double>(config_.norm_epsilon));
+      for (size_t i = 0; i < row.size(); ++i) row[i] *= scale * at(parameter, 0, i);
+    }
+    return y;
+  }
+  static void add(Rows &x, const Rows &y) {
+    for (size_t t = 0; t < x.size(); ++t)
+      for (size_t i = 0; i < x[t].size(); ++i) x[t][i] += y[t][i];
+  }
+
+  double attend(const infini::Layout &layout, const infini::StreamSpan &stream, size_t layer, int kv_head, const Rows &q, const Rows &k,
+                const Rows &v, const std::vector<float> &supervision, Rows &attended) const {
+    using namespace infini;
+    const int group = config_.group();
+    const auto columns = [&](const Rows &from, int64_t first, int64_t size) {
+      Rows out;
+      for (int64_t t = stream.first; t < stream.first + stream.tokens; ++t) {
+        const auto row = from[static_cast<size_t>(t)].begin() + first;
+        out.emplace_back(row, row + size);
+      }
+      return out;
+    };
+    equations::Head<double> in;
+    for (int g = 0; g < group; ++g) {
+      in.q.push_back(columns(q, (kv_head * group + g) * config_.key_size, config_.key_size));
+      in.beta.push_back(at(parameters_.gates(), layer, static_cast<size_t>(kv_head * group + g)));
+    }
+    in.k = columns(k, kv_head * config_.key_size, config_.key_size);
+    in.v = columns(v, kv_head * config_.value_size, config_.value_size);
+    std::vector<SegmentSpan> segments(layout.segments.begin() + stream.first_segment, layout.segments.begin() + stream.first_segment + stream.segments);
+    for (SegmentSpan &s : segments) s.first -= stream.first;
+    std::vector<equations::Pointed> pointed;
+    for (const Retrieval &r : layout.retrievals) {
+      if (r.row < stream.first || r.row >= stream.first + stream.tokens) continue;
+      std::vector<size_t> sources;
+      for (int64_t i = 0; i < r.sources; ++i) sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)] - stream.first));
+      for (int g = 0; g < group && !supervision.empty(); ++g) {
+        const float weight = supervision[layer * static_cast<size_t>(config_.heads) + static_cast<size_t>(kv_head * group + g)];
+        if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight});
+      }
+    }
+    equations::HeadStream<double> twin(rules_, segments, pointed);
+    const auto a = twin.forward(in);
+    for (size_t g = 0; g < a.size(); ++g)
+      for (size_t t = 0; t < a[g].size(); ++t)
+        std::copy(a[g][t].begin(), a[g][t].end(),
+                  attended[static_cast<size_t>(stream.first) + t].begin() + (kv_head * group + static_cast<int>(g)) * config_.value_size);
+    return twin.pointed_loss(in);
+  }
+
+  const infini::Config &config_;
+  const infini::Parameters &parameters_;
+  const infini::AttentionRules &rules_;
+};
+
+}  // namespace test

@@ -1,0 +1,360 @@
+// Training: it learns what only the memory can hold, goes on after a checkpoint as if nothing had happened, and writes
+// models that the engine reads.
+#include "support.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/random.h"
+#include "stream/session.h"
+#include "temporary_folder.h"
+#include "train/trainer.h"
+
+using namespace infini;
+
+namespace {
+
+constexpr int kKeys = 6, kValues = 6;
+// Tokens: values, then questions, then facts (a key with its value), then filler.
+constexpr int32_t kQuestion = kValues, kFact = kQuestion + kKeys, kFiller = kFact + kKeys * kValues, kVocabulary = kFiller + 4;
+
+// Facts in all segments but the last, which asks for each: the values lie across a border.
+class FactSource : public SequenceSource {
+ public:
+  explicit FactSource(uint64_t seed, int distinct = 0) : random_(seed), distinct_(distinct) {}
+  Sequence next(int segment, int segments) override {
+    if (distinct_ > 0) random_ = Random(static_cast<uint64_t>(1000 + drawn_++ % distinct_));
+    Sequence s;
+    const int total = segment * segments, last = total - segment;
+    for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
+    s.weight.assign(s.tokens.size(), 0);
+    s.answer.assign(s.tokens.size(), 0);
+    s.source.assign(s.tokens.size(), -1);
+    std::vector<int> places(static_cast<size_t>(last));
+    for (int i = 0; i < last; ++i) places[static_cast<size_t>(i)] = i;
+    for (int key = 0; key < kKeys; ++key) {
+      std::swap(places[static_cast<size_t>(key)], places[static_cast<size_t>(key) + random_.next() % static_cast<uint64_t>(last - key)]);
+      const auto value = static_cast<int32_t>(random_.next() % kValues);
+      s.tokens[static_cast<size_t>(places[static_cast<size_t>(key)])] = kFact + key * kValues + value;
+      const size_t at = static_cast<size_t>(last + 2 * key);
+      s.tokens[at] = kQuestion + key;
+      s.tokens[at + 1] = value;
+      s.weight[at + 1] = 1;
+      s.answer[at + 1] = 1;
+      s.source[at + 1] = places[static_cast<size_t>(key)];
+    }
+    return s;
+  }
+  std::string save() const override { return nlohmann::json({random_.state(), drawn_}).dump(); }
+  void restore(const std::string &state) override {
+    const auto json = nlohmann::json::parse(state);
+    random_.set_state(json.at(0).get<std::array<uint64_t, 4>>());
+    drawn_ = json.at(1).get<int>();
+  }
+
+ private:
+  Random random_;
+  int distinct_, drawn_ = 0;
+};
+
+std::shared_ptr<const Model> small_model(const std::string &update, int layers = 1) {
+  CreateConfig c;
+  c.layers = layers;
+  c.width = 32;
+  c.heads = 2;
+  c.kv_heads = 1;
+  c.hidden = 64;
+  c.vocabulary = kVocabulary;
+  c.segment = 12;
+  c.update = update;
+  Options options;
+  options.set("compute", std::string("f32"));
+  return Model::create(c, "", options);
+}
+
+constexpr const char *kQuick = R"({"tokens": 768, "segments": 4, "rate": 0.01, "gate_rate": 0.02, "muon_rate": 0.02, "warmup": 10, "feature_scale": 1.6, "compute": "f32")";
+std::string quick(const std::string &more = "") { return kQuick + more + "}"; }
+
+Trainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0, int threads = 1) {
+  return {model, parse_train_config(config), std::make_unique<FactSource>(1, distinct), nullptr, threads};
+}
+
+std::vector<float> logits_of(const std::string &path, const std::vector<int32_t> &tokens) {
+  Options options;
+  options.set("compute", std::string("f32"));
+  const auto model = Model::open(path, options);
+  Session session(model, {});
+  std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary));
+  REQUIRE(session.feed_logits(tokens, logits.data()) == tokens.size());
+  return logits;
+}
+
+// Quantised as Q8_0: blocks of 32 numbers with a half-precision scale.
+Gguf quantised(const Gguf &from) {
+  Gguf out;
+  for (const auto &[key, value] : from.entries()) out.set(key, value);
+  for (const GgufTensor &tensor : from.tensors()) {
+    if (tensor.shape.size() < 2) {
+      out.add_tensor(tensor.name, tensor.type, tensor.shape, {tensor.data.begin(), tensor.data.end()});
+      continue;
+    }
+    std::vector<float> values(static_cast<size_t>(tensor.elements()));
+    unpack(tensor.type, tensor.data.data(), tensor.elements(), values.data());
+    std::vector<std::byte> blocks;
+    for (size_t i = 0; i < values.size(); i += 32) {
+      float largest = 0;
+      for (size_t j = i; j < i + 32; ++j) largest = std::max(largest, std::abs(values[j]));
+      const uint16_t scale = float_to_half(largest / 127);
+      for (const int shift : {0, 8}) blocks.push_back(static_cast<std::byte>(scale >> shift));
+      for (size_t j = i; j < i + 32; ++j) blocks.push_back(static_cast<std::byte>(static_cast<int8_t>(std::lround(largest > 0 ? values[j] / half_to_float(scale) : 0))));
+    }
+    out.add_tensor(tensor.name, TensorType::Q8_0, tensor.shape, std::move(blocks));
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a small model learns to recall from its memory what no window holds") {
+  for (const char *update : {"linear", "delta"}) {
+    for (const char *optimizer : {"muon", "adamw"}) {
+      CAPTURE(std::string(update));
+      CAPTURE(std::string(optimizer));
+      Trainer t = trainer(small_model(update), quick(std::string(R"(, "optimizer": ")") + optimizer + "\""));
+      FactSource held_out(99);
+      const Tally before = t.evaluate(held_out, 20, 12, 4);
+      CHECK(before.across == 20 * kKeys);
+      CHECK(static_cast<double>(before.across_right) / static_cast<double>(before.across) < 0.4);  // chance is 1 / 6
+      StepReport report;
+      for (int i = 0; i < 250; ++i) report = t.step();
+      CHECK(report.step == 250);
+      CHECK(report.tokens == 768);
+      const Tally after = t.evaluate(held_out, 50, 12, 4);
+      const double recall = static_cast<double>(after.across_right) / static_cast<double>(after.across);
+      MESSAGE(std::string(update) << ", " << std::string(optimizer) << ": recall " << recall << ", loss " << after.loss / after.weight);
+      CHECK(recall > 0.9);
+    }
+  }
+}
+
+TEST_CASE("each part that may be trained learns a few sequences as far as it can, and only that part changes") {
+  struct Case {
+    const char *part;
+    double loss;  // nats, after 150 steps on eight sequences; 1.78 at first, which is chance
+  };
+  test::TemporaryFolder folder;
+  // A model that has its tokens, but little else: random outputs are too small for a part to make up for them.
+  const auto model = [&] {
+    Trainer t = trainer(small_model("linear", 2), quick());
+    for (int i = 0; i < 40; ++i) t.step();
+    t.write(folder.file("base.gguf"), TensorType::F32);
+    Options options;
+    options.set("compute", std::string("f32"));
+    return Model::open(folder.file("base.gguf"), options);
+  }();
+  for (const Case &c : {Case{"all", 0.02}, {"attention", 1.3}, {"lora", 1.4}, {"gates", 1.77}, {"features", 1.6}}) {
+    CAPTURE(std::string(c.part));
+    Trainer t = trainer(model, quick(std::string(R"(, "feature_scale": 1, "train": ")") + c.part + R"(", "lora": {"rank": 8})"), 8);
+    const double first = [&] {
+      const Tally tally = t.step().tally;
+      return tally.loss / tally.weight;
+    }();
+    double loss = 0;
+    for (int i = 0; i < 150; ++i) {
+      const Tally tally = t.step().tally;
+      loss = tally.loss / tally.weight;
+    }
+    MESSAGE(std::string(c.part) << ": loss " << first << " -> " << loss);
+    CHECK(loss < first);
+    CHECK(loss < c.loss);
+    const std::string path = folder.file("out.gguf");
+    t.write(path, TensorType::F32);
+    const Gguf written = Gguf::open(path);
+    for (const GgufTensor &tensor : model->gguf().tensors()) {
+      const GgufTensor *now = written.find_tensor(tensor.name);
+      REQUIRE(now);
+      const bool same = std::equal(tensor.data.begin(), tensor.data.end(), now->data.begin(), now->data.end());
+      const bool attention = tensor.name.find("attn_") != std::string::npos && tensor.name.find("norm") == std::string::npos;
+      const bool feature = tensor.name.find("attn_q") != std::string::npos || tensor.name.find("attn_k") != std::string::npos;
+      const std::string part = c.part;
+      CAPTURE(tensor.name);
+      CHECK(same == !(part == "all" || (part == "attention" && attention) || (part == "lora" && attention) || (part == "features" && feature)));
+    }
+    const bool gates_same = written.get_doubles("infini.memory.gate") == model->gguf().get_doubles("infini.memory.gate");
+    CHECK(gates_same == (std::string(c.part) == "features"));
+  }
+}
+
+TEST_CASE("training goes on from a checkpoint bit for bit") {
+  test::TemporaryFolder folder;
+  for (const std::string more : {R"()", R"(, "train": "lora", "optimizer": "adamw")", R"(, "compute": "bf16", "keep_mb": 0)"}) {
+    CAPTURE(more);
+    const auto model = small_model("delta", 2);
+    const std::string config = quick(more);  // of a field that is given twice the last one counts
+    Trainer whole = trainer(model, config, 0, 2);
+    for (int i = 0; i < 8; ++i) whole.step();
+    {
+      Trainer first = trainer(model, config, 0, 2);
+      for (int i = 0; i < 5; ++i) first.step();
+      first.save(folder.file("c"));
+    }
+    Trainer second = trainer(model, config, 0, 2);
+    second.restore(folder.file("c"));
+    CHECK(second.steps() == 5);
+    CHECK(second.tokens() == 5 * 768);
+    for (int i = 0; i < 3; ++i) second.step();
+    whole.write(folder.file("whole.gguf"), TensorType::F32);
+    second.write(folder.file("second.gguf"), TensorType::F32);
+    CHECK(test::read_text(folder.file("whole.gguf")) == test::read_text(folder.file("second.gguf")));
+    whole.save(folder.file("whole"));
+    second.save(folder.file("second"));
+    CHECK(test::read_text(folder.file("whole")) == test::read_text(folder.file("second")));
+  }
+}
+
+TEST_CASE("checkpoints of other models, other configurations and damaged ones are refused, and change nothing") {
+  test::TemporaryFolder folder;
+  const auto model = small_model("linear");
+  Trainer t = trainer(model, quick());
+  t.step();
+  const std::string path = folder.file("c"), damaged = folder.file("damaged");
+  t.save(path);
+  const auto status_of = [&](Trainer &of, const std::string &file) {
+    try {
+      of.restore(file);
+    } catch (const Error &error) {
+      return error.status();
+    }
+    return Status::OK;
+  };
+  Trainer other_model = trainer(small_model("delta"), quick()), other_config = trainer(model, quick(R"(, "clip": 3)"));
+  CHECK(status_of(other_model, path) == Status::MODEL_MISMATCH);
+  CHECK(status_of(other_config, path) == Status::MODEL_MISMATCH);
+  const std::string bytes = test::read_text(path);
+  for (size_t at = 0; at < bytes.size(); at += 1 + bytes.size() / 97) {
+    std::string broken = bytes;
+    broken[at] = static_cast<char>(broken[at] ^ 0x10);
+    std::ofstream(damaged, std::ios::binary) << broken;
+    if (broken == bytes) continue;
+    const Status status = status_of(t, damaged);
+    CAPTURE(at);
+    // Padding between sections is not checked.
+    CHECK((status == Status::CHECKSUM || status == Status::FORMAT || status == Status::VERSION || status == Status::TRUNCATED || status == Status::OK));
+    std::ofstream(damaged, std::ios::binary) << bytes.substr(0, at);
+    CHECK(status_of(t, damaged) != Status::OK);
+  }
+  t.save(damaged);
+  CHECK(test::read_text(damaged) == bytes);
+}
+
+TEST_CASE("what is written is what was trained: the engine's logits are the trainer's, merged adapters included") {
+  test::TemporaryFolder folder;
+  for (const std::string more : {"", R"(, "train": "lora", "carry": 5, "sinks": 2)"}) {
+    CAPTURE(more);
+    const auto model = small_model("delta", 2);
+    Trainer t = trainer(model, quick(more));
+    for (int i = 0; i < 5; ++i) t.step();
+    const std::string path = folder.file("out.gguf");
+    t.write(path, TensorType::F32);
+    FactSource source(5), again(5);
+    const Sequence s = source.next(12, 4);
+    const Tally tally = t.evaluate(again, 1, 12, 4);
+    const std::vector<float> logits = logits_of(path, s.tokens);
+    double loss = 0;
+    for (size_t i = 1; i < s.tokens.size(); ++i)
+      if (s.weight[i] > 0) loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) - logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
+    CHECK(tally.loss == doctest::Approx(loss).epsilon(1e-5));
+    Options options;
+    options.set("compute", std::string("f32"));
+    const auto reopened = Model::open(path, options);
+    const Config &written = reopened->config();
+    CHECK(written.memory.trained);
+    CHECK(written.memory.carry == (more.empty() ? 0 : 5));
+    CHECK(written.memory.sinks == (more.empty() ? 0 : 2));
+    for (size_t i = 0; i < written.memory.gate.size(); ++i) CHECK(written.memory.gate[i] == t.gates()[i]);
+    if (!more.empty()) {
+      t.write_adapter(path);
+      const Gguf adapter = Gguf::open(path);
+      CHECK(adapter.get_string("general.type") == "adapter");
+      CHECK(adapter.find_tensor("blk.1.attn_q.weight.lora_a")->shape == std::vector<int64_t>{32, 8});
+      CHECK(adapter.find_tensor("blk.1.attn_q.weight.lora_b")->shape == std::vector<int64_t>{8, 32});
+    } else {
+      CHECK_THROWS_AS(t.write_adapter(path), Error);
+      t.write(path, TensorType::F16);
+      CHECK(test::relative_difference(logits_of(path, s.tokens), logits) < 1e-2);
+    }
+  }
+}
+
+TEST_CASE("a quantised model is trained from what its blocks stand for") {
+  Options options;
+  options.set("compute", std::string("f32"));
+  const auto model = Model::build(quantised(small_model("linear")->gguf()), options);
+  REQUIRE(model->gguf().find_tensor("blk.0.attn_q.weight")->type == TensorType::Q8_0);
+  Trainer t = trainer(model, quick(R"(, "feature_scale": 1, "train": "gates")"));
+  FactSource source(5), again(5);
+  const Sequence s = source.next(12, 4);
+  Session session(model, {});
+  std::vector<float> logits(s.tokens.size() * kVocabulary);
+  session.feed_logits(s.tokens, logits.data());
+  double loss = 0;
+  for (size_t i = 1; i < s.tokens.size(); ++i)
+    if (s.weight[i] > 0) loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) - logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
+  CHECK(t.evaluate(again, 1, 12, 4).loss == doctest::Approx(loss).epsilon(1e-5));
+  t.step();
+  test::TemporaryFolder folder;
+  t.write(folder.file("out.gguf"), TensorType::F32);
+  const Gguf written = Gguf::open(folder.file("out.gguf"));
+  CHECK(written.find_tensor("blk.0.attn_q.weight")->type == TensorType::Q8_0);  // not trained: its bytes are kept
+  CHECK(written.get_doubles("infini.memory.gate") != model->gguf().get_doubles("infini.memory.gate"));
+}
+
+TEST_CASE("supervised retrieval raises the share of the memory that falls on the sources") {
+  const auto model = small_model("linear");
+  Trainer t = trainer(model, quick(R"(, "train": "features", "supervision": 1)"));
+  double first = 0, last = 0;
+  for (int i = 0; i < 200; ++i) {
+    last = t.step().tally.supervision;
+    if (i == 0) first = last;
+  }
+  MESSAGE("-log share: " << first << " -> " << last);
+  CHECK(first > 3);  // one of 36 tokens
+  CHECK(last < 1.6);
+}
+
+TEST_CASE("a cancelled step has not happened") {
+  const auto model = small_model("linear");
+  Trainer t = trainer(model, quick(R"(, "rows": 100)")), twin = trainer(model, quick(R"(, "rows": 100)"));
+  t.step();
+  Task task;
+  task.cancel();
+  CHECK_THROWS_AS(t.step(&task), Error);
+  t.step(&task);
+  twin.step();
+  twin.step();
+  test::TemporaryFolder folder;
+  t.save(folder.file("a"));
+  twin.save(folder.file("b"));
+  CHECK(test::read_text(folder.file("a")) == test::read_text(folder.file("b")));
+}
+
+TEST_CASE("configurations that are wrong are refused by name") {
+  const auto refused = [](const std::string &json, const std::string &word) {
+    try {
+      trainer(small_model("linear"), json);
+    } catch (const Error &error) {
+      return error.status() == Status::INVALID_ARGUMENT && std::string(error.what()).find(word) != std::string::npos;
+    }
+    return false;
+  };
+  CHECK(refused("{", "JSON"));
+  CHECK(refused(R"({"trian": "all"})", "trian"));
+  CHECK(refused(R"({"train": "some"})", "features"));
+  CHECK(refused(R"({"rate": -1})", "rate"));
+  CHECK(refused(R"({"layers": [0, 9]})", "layers"));
+  CHECK(refused(R"({"supervised": [[0, 7]]})", "supervised"));
+  CHECK(refused(R"({"gates": [[0, 1]]})", "gates"));
+  CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
+  // What is described is read back the same.
+  const std::string text = describe(parse_train_config(R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1]], "schedule": "cosine"})"));
+  CHECK(describe(parse_train_config(text)) == text);
+}
