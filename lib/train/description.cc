@@ -16,14 +16,12 @@ struct Maker {
   const Tokenizer &tokenizer;
   std::shared_ptr<const Curriculum> curriculum;
 
-  std::unique_ptr<SequenceSource> make(const json &description, const std::string &where, int depth) const {
-    // The parser does not limit how deep a description goes; this does.
-    if (depth > 8) fail(Status::INVALID_ARGUMENT, where, ": mixtures within mixtures, too deep");
+  std::unique_ptr<SequenceSource> make(const json &description, const std::string &where) const {
     Fields fields(description, where);
     const std::string type = fields.text("type", "");
     if (type == "recall" || type == "passkey") return task(fields, type == "recall");
     if (type == "text" || type == "jsonl") return texts(fields, type == "text");
-    if (type == "mixture") return mixture(fields, depth);
+    if (type == "mixture") return mixture(fields);
     if (description.contains("type")) fields.refuse("type", "recall, passkey, text, jsonl or mixture");
     fail(Status::INVALID_ARGUMENT, where, " has no type: recall, passkey, text, jsonl or mixture");
   }
@@ -74,7 +72,7 @@ struct Maker {
     return std::make_unique<PackedSource>(text ? read_texts(tokenizer, s) : read_jsonl(tokenizer, s));
   }
 
-  std::unique_ptr<SequenceSource> mixture(Fields &fields, int depth) const {
+  std::unique_ptr<SequenceSource> mixture(Fields &fields) const {
     const uint64_t drawn = seed(fields);
     const json *sources = fields.find("sources");
     if (!sources || !sources->is_array() || sources->empty())
@@ -86,7 +84,7 @@ struct Maker {
       const json *source = of_part.find("source");
       if (!source) fail(Status::INVALID_ARGUMENT, of_part.path("source"), " is missing");
       of_part.finish();
-      parts.push_back({ratio, make(*source, of_part.path("source"), depth + 1)});
+      parts.push_back({ratio, make(*source, of_part.path("source"))});
     }
     fields.finish();
     return std::make_unique<Mixture>(std::move(parts), drawn);
@@ -97,7 +95,7 @@ struct Maker {
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
                                             std::shared_ptr<const Curriculum> curriculum) {
-  return Maker{tokenizer, std::move(curriculum)}.make(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source", 0);
+  return Maker{tokenizer, std::move(curriculum)}.make(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source");
 }
 
 }  // namespace infini

@@ -190,7 +190,7 @@ TEST_CASE("bad lines are named by file and line") {
       {R"({"text": "abc", "spans": [[0, 1, -1]]})", "span 0 is not"},
       {R"({"text": "abc", "spans": [[0, 1, 1e300]]})", "span 0 is not"},
       {R"({"text": "abc", "spans": [[0, 18446744073709551615, 1]]})", "span 0 is not"},
-      {std::string(100'000, '['), "is not JSON"},
+      {std::string(100'000, '['), "nested deeper"},
       {std::string("\0", 1), "is not JSON"},
   };
   for (const auto &[line, says] : wrong) {
@@ -302,7 +302,7 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
       {R"({"type": "mixture", "sources": [{"ratio": -1, "source": {"type": "recall"}}]})", "source.sources[0].ratio is -1"},
       {R"({"type": "mixture", "sources": [{"ratio": 0, "source": {"type": "recall"}}]})", "whose ratio is not 0"},
       {R"({"type": "mixture", "sources": [{"source": {"type": "recall"}}, {"source": {"type": "x"}}]})", "source.sources[1].source.type is \"x\""},
-      {deep, "too deep"},
+      {deep, "nested deeper"},
   };
   for (const auto &[text, says] : wrong) {
     const std::string error = error_of([&, &description = text] { make_source(description, words(), nullptr); });
