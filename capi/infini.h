@@ -194,7 +194,7 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
 
 /* Opens a GGUF file and packs its weights for this processor (options "compute", "gemm", "threads", "memory",
    "update", "segment", "carry", "sinks"). The file stays mapped while the model lives: replace it, do not
-   overwrite it. `task` (may be NULL) shows progress, stage "open", in layers, and can cancel. The caller frees
+   overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
    the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
