@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/status.h"
 
@@ -27,6 +29,14 @@ Json parse_json(std::string_view text, Status status, const std::string &name) {
     std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     fail(status, name, " is not JSON: ", reason);
   }
+}
+
+// Whether the value can become a T without a number that T cannot hold.
+template <class T>
+bool fits(const nlohmann::json &value) {
+  if constexpr (std::is_same_v<T, uint64_t>) return value.is_number_unsigned();
+  else if constexpr (std::is_same_v<T, int64_t>) return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+  else return true;
 }
 
 // Bytes that are not UTF-8 become U+FFFD.

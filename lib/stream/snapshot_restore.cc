@@ -13,14 +13,6 @@ using nlohmann::json;
 
 // --- the header
 
-// Whether the value can become a T without a number that T cannot hold.
-template <class T>
-bool fits(const json &value) {
-  if constexpr (std::is_same_v<T, uint64_t>) return value.is_number_unsigned();
-  else if constexpr (std::is_same_v<T, int64_t>) return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
-  else return true;
-}
-
 // A member of untrusted JSON, in the type that it must have.
 template <class T>
 T member(const json &object, const char *name, const SnapshotView &file) {
