@@ -57,6 +57,9 @@ Panels PackedMatrix::panels() const {
 
 namespace {
 
+// Our own kernel takes A in f32: so many rows of bf16 at a time are widened on the stack, along pieces of k.
+constexpr int64_t kWidenedRows = 18;
+
 // Our own kernel, one thread: columns [begin, end) of C, multiples of 16.
 void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
                  bool accumulate) {
@@ -65,8 +68,7 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
                   end, c, c_row, accumulate);
     return;
   }
-  // The kernel takes A in f32: a few rows at a time are widened on the stack, along pieces of k.
-  constexpr int64_t kRows = 6, kDepth = 1024;
+  constexpr int64_t kRows = kWidenedRows, kDepth = 1024;
   float wide[kRows * kDepth];
   const auto *panels = static_cast<const uint16_t *>(b.data);
   for (int64_t r = 0; r < rows; r += kRows) {
@@ -126,6 +128,33 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
   }
 }
 
+// bf16 where the processor has no fast products of it: f32 ones of pieces that are widened as they are needed and stay
+// in the cache. One thread, which keeps its pieces, at most 1 MB each as long as 256 rows of k are.
+void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+  const int64_t depth = padded_k(NumberType::BF16, b.k), pairs = round_up(b.k, 2);
+  const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);                      // rows of A
+  const int64_t group = kPanel * std::clamp<int64_t>(100000 / (kPanel * depth), 1, 8);              // columns of B
+  static thread_local Buffer<float> scratch;
+  scratch.reserve((piece + group) * depth + piece * group);
+  float *const wide_b = scratch.data(), *const wide_a = wide_b + group * depth, *const sums = wide_a + piece * depth;
+  if (pairs < depth) std::fill(wide_b, wide_a, 0.0f);
+  for (int64_t row = 0; row < rows; row += piece) {
+    const int64_t count = std::min(piece, rows - row);
+    for (int64_t r = 0; r < count; ++r) widen(a.bf16() + (row + r) * a.stride, b.k, wide_a + r * depth);
+    for (int64_t j = 0; j < b.n; j += group) {
+      const int64_t columns = std::min(group, b.n - j);
+      for (int64_t i = 0; i < columns; i += kPanel)
+        widen_panel(static_cast<const uint16_t *>(b.data) + (j + i) / kPanel * b.stride, pairs, wide_b + i * depth);
+      onednn_product(onednn, {NumberType::F32, wide_a, depth}, count, {NumberType::F32, wide_b, b.k, columns, kPanel * depth}, sums, columns, false);
+      for (int64_t r = 0; r < count; ++r) {
+        float *const to = c + (row + r) * c_row + j;
+        if (accumulate) add_scaled(sums + r * columns, 1, columns, to);
+        else std::copy_n(sums + r * columns, columns, to);
+      }
+    }
+  }
+}
+
 // Columns [begin, end) of B, in panels.
 Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
   return {b.type, static_cast<const char *>(b.data) + begin * b.stride * bytes_of(b.type), b.k, std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
@@ -135,15 +164,15 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
 
 struct Gemm::Primitives : OneDnn {};
 
-Gemm::Gemm(GemmLibrary library) : library_(library), primitives_(std::make_unique<Primitives>()) {}
+Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), primitives_(std::make_unique<Primitives>()) {}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
                     bool exact) const {
   // One token is a question of bytes read, and up to a few rows our kernel reads the weights once too.
-  constexpr int64_t kFewRows = 4;
-  const int64_t operations = rows * b.k * b.n;
-  if (exact || rows <= kFewRows || library_ == GemmLibrary::NATIVE || !primitives_->supports(b.type)) {
+  const bool widens = b.type == NumberType::BF16 && slow_bf16_;
+  const int64_t few_rows = widens ? kWidenedRows : 4, operations = rows * b.k * b.n;
+  if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     native_product(a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {
     if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);
@@ -159,6 +188,10 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
       const Panels part = some_panels(b, panels * column / across, panels * (column + 1) / across);
       const int64_t count = std::min(tile_rows, rows - row);
       float *to = c + row * c_row + panels * column / across * kPanel;
+      if (widens) {
+        widened_product(*primitives_, a.from(row), count, part, to, c_row, accumulate);
+        return;
+      }
       if (part.n == c_row) {
         onednn_product(*primitives_, a.from(row), count, part, to, c_row, accumulate);
         return;

@@ -86,6 +86,7 @@ class Gemm {
  private:
   struct Primitives;
   GemmLibrary library_;
+  bool slow_bf16_;  // oneDNN's products of it are slower than those of f32
   std::unique_ptr<Primitives> primitives_;
 };
 

@@ -193,6 +193,20 @@ void Widen(const uint16_t *x, int64_t n, float *y) {
   }
 }
 
+void WidenPanel(const uint16_t *x, int64_t k, float *y) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const auto high = hn::Set(du, 0xffff0000u);
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < k; i += 2, x += 2 * kPanel, y += 2 * kPanel) {
+    for (int64_t j = 0; j < kPanel; j += lanes) {
+      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(x + 2 * j));  // row i below row i + 1
+      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, y + j);
+      hn::StoreU(hn::BitCast(d, hn::And(pair, high)), d, y + kPanel + j);
+    }
+  }
+}
+
 void Narrow(const float *x, int64_t n, uint16_t *y) {
   Map(x, x, n, y, [](V v, V) { return v; });
 }
@@ -236,6 +250,7 @@ HWY_EXPORT(AddScaled);
 HWY_EXPORT(MixF32);
 HWY_EXPORT(MixBf16);
 HWY_EXPORT(Widen);
+HWY_EXPORT(WidenPanel);
 HWY_EXPORT(Narrow);
 HWY_EXPORT(LogSumExp);
 
@@ -278,6 +293,7 @@ void mix(const float *x, float x_scale, const float *y, float y_scale, int64_t n
   HWY_DYNAMIC_DISPATCH(MixBf16)(x, x_scale, y, y_scale, n, out);
 }
 void widen(const uint16_t *x, int64_t n, float *y) { HWY_DYNAMIC_DISPATCH(Widen)(x, n, y); }
+void widen_panel(const uint16_t *x, int64_t k, float *y) { HWY_DYNAMIC_DISPATCH(WidenPanel)(x, k, y); }
 void narrow(const float *x, int64_t n, uint16_t *y) { HWY_DYNAMIC_DISPATCH(Narrow)(x, n, y); }
 float log_sum_exp(const float *x, int64_t n) { return HWY_DYNAMIC_DISPATCH(LogSumExp)(x, n); }
 

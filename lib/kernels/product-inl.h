@@ -23,23 +23,27 @@ using V = hn::Vec<D>;
 // Rows of A that share one pass over B: their sums must stay in registers (32 with AVX-512, else 16).
 constexpr int kRows = HWY_MAX_BYTES >= 64 ? 6 : 2;
 
-// Few rows wait for the weights: what comes some pages later is asked for now, because the processor's own prefetching
-// stops at the end of a page.
-template <int ROWS, int VECTORS>
-HWY_INLINE void Ahead(const void *b) {
-  constexpr int kBytes = 4096;
-  if constexpr (ROWS <= 2 && VECTORS == 4)
-    for (int line = 0; line < 4; ++line) hwy::Prefetch(static_cast<const char *>(b) + kBytes + 64 * line);
+// Few rows wait for the weights: what comes later is asked for now, because the processor's own prefetching stops at the
+// end of a page. One pass over B asks for all that comes a page later; several, which find the panel in the cache from
+// the second on, share the lines of the next panel.
+struct Ahead {
+  int64_t bytes;
+  int first, last;  // of the four lines that a step along k reads
+};
+template <int VECTORS>
+HWY_INLINE void Ask(const Ahead &ahead, const void *b) {
+  if constexpr (VECTORS == 4)
+    for (int line = ahead.first; line < ahead.last; ++line) hwy::Prefetch(static_cast<const char *>(b) + ahead.bytes + 64 * line);
 }
 
 // ROWS x VECTORS sums over all of k. a is [ROWS rows][k], c [ROWS][VECTORS * lanes].
 template <int ROWS, int VECTORS>
 HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const float *HWY_RESTRICT b,
-                     int64_t k, V (&sum)[ROWS][VECTORS]) {
+                     int64_t k, const Ahead &ahead, V (&sum)[ROWS][VECTORS]) {
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   for (int64_t i = 0; i < k; ++i, b += 64) {
-    Ahead<ROWS, VECTORS>(b);
+    Ask<VECTORS>(ahead, b);
     V column[VECTORS];
     for (int v = 0; v < VECTORS; ++v) column[v] = hn::LoadU(d, b + v * kLanes);
     for (int r = 0; r < ROWS; ++r) {
@@ -52,13 +56,13 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
 // The same with B in bf16, whose 32-bit lanes hold rows 2i (low half) and 2i+1 (high half) of a column.
 template <int ROWS, int VECTORS>
 HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const uint16_t *HWY_RESTRICT b,
-                     int64_t k, V (&sum)[ROWS][VECTORS]) {
+                     int64_t k, const Ahead &ahead, V (&sum)[ROWS][VECTORS]) {
   const D d;
   const hn::RebindToUnsigned<D> du;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const auto high = hn::Set(du, 0xffff0000u);
   for (int64_t i = 0; i < k; i += 2, b += 128) {
-    Ahead<ROWS, VECTORS>(b);
+    Ask<VECTORS>(ahead, b);
     V even[VECTORS], odd[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
       const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
@@ -78,32 +82,37 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
 }
 
 template <int ROWS, int VECTORS, class Number>
-HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, float *c,
+HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Ahead ahead, float *c,
                        int64_t c_row, bool accumulate) {
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   V sum[ROWS][VECTORS];
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECTORS; ++v) sum[r][v] = accumulate ? hn::LoadU(d, c + r * c_row + v * kLanes) : hn::Zero(d);
-  Sums<ROWS, VECTORS>(a, a_row, a_column, b, k, sum);
+  Sums<ROWS, VECTORS>(a, a_row, a_column, b, k, ahead, sum);
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECTORS; ++v) hn::StoreU(sum[r][v], d, c + r * c_row + v * kLanes);
 }
 
 template <int VECTORS, class Number>
-HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t k,
-                         float *c, int64_t c_row, bool accumulate) {
-  int r = 0;
-  for (; r + kRows <= rows; r += kRows)
-    Tile<kRows, VECTORS>(a + r * a_row, a_row, a_column, b, k, c + r * c_row, c_row, accumulate);
+HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
+                         int64_t k, float *c, int64_t c_row, bool accumulate) {
+  const int passes = (rows + kRows - 1) / kRows;
+  const auto ahead = [&](int pass) {
+    if (passes == 1) return Ahead{4096, 0, 4};
+    return Ahead{panel_stride * static_cast<int64_t>(sizeof(Number)), 4 * pass / passes, 4 * (pass + 1) / passes};
+  };
+  int r = 0, pass = 0;
+  for (; r + kRows <= rows; r += kRows, ++pass)
+    Tile<kRows, VECTORS>(a + r * a_row, a_row, a_column, b, k, ahead(pass), c + r * c_row, c_row, accumulate);
   const float *rest_a = a + r * a_row;
   float *rest_c = c + r * c_row;
   switch (rows - r) {
-    case 1: return Tile<1, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
-    case 2: return Tile<2, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
-    case 3: return Tile<3, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
-    case 4: return Tile<4, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
-    case 5: return Tile<5, VECTORS>(rest_a, a_row, a_column, b, k, rest_c, c_row, accumulate);
+    case 1: return Tile<1, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
+    case 2: return Tile<2, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
+    case 3: return Tile<3, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
+    case 4: return Tile<4, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
+    case 5: return Tile<5, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
   }
 }
 
@@ -120,10 +129,10 @@ HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int row
     const Number *column = ColumnOf(b + j / 64 * panel_stride, j % 64);
     const int64_t inside = end - j < 64 - j % 64 ? end - j : 64 - j % 64;  // columns left of this panel
     if (inside >= 4 * kLanes) {
-      TileRows<4>(a, a_row, a_column, rows, column, k, c + j, c_row, accumulate);
+      TileRows<4>(a, a_row, a_column, rows, column, panel_stride, k, c + j, c_row, accumulate);
       j += 4 * kLanes;
     } else {
-      TileRows<1>(a, a_row, a_column, rows, column, k, c + j, c_row, accumulate);
+      TileRows<1>(a, a_row, a_column, rows, column, panel_stride, k, c + j, c_row, accumulate);
       j += kLanes;
     }
   }

@@ -150,6 +150,20 @@ TEST_CASE("element-wise kernels equal their twins") {
   });
 }
 
+TEST_CASE("a panel is widened to the same numbers") {
+  on_every_instruction_set([] {
+    Random random(8);
+    for (const int64_t k : {2, 6, 64}) {
+      std::vector<uint16_t> panel(static_cast<size_t>(k * kPanel));
+      narrow(random_floats(random, k * kPanel).data(), k * kPanel, panel.data());
+      std::vector<float> wide(panel.size());
+      widen_panel(panel.data(), k, wide.data());
+      for (int64_t i = 0; i < k; ++i)
+        for (int64_t j = 0; j < kPanel; ++j) REQUIRE(wide[static_cast<size_t>(i * kPanel + j)] == scalar::panel_element(panel.data(), 0, i, j));
+    }
+  });
+}
+
 TEST_CASE("rotation equals its twin for both kinds of pairs") {
   on_every_instruction_set([] {
     Random random(4);
