@@ -248,7 +248,7 @@ TEST_CASE("stop stops what runs, and the session goes on from there") {
   CHECK(desk.drop_file(NOVEL));  // waits behind it
   REQUIRE(until([&] { return desk.tokens() > 1000 && desk.busy(); }));
   desk.press("stop");
-  REQUIRE(until([&] { return desk.says("Stopped after"); }, 10));
+  REQUIRE(until([&] { return desk.says("Stopped after"); }));
   pause(0.3);
   CHECK_FALSE(desk.busy());
   const std::int64_t tokens = desk.tokens();
@@ -298,7 +298,7 @@ TEST_CASE("a file is dragged from another window") {
   hand("mousedown 1");
   for (int x = 1080; x >= 400; x -= 60) hand("mousemove " + std::to_string(x) + " 300");
   hand("mouseup 1");
-  CHECK(until([&] { return desk.tokens() > 1000; }, 10));
+  CHECK(until([&] { return desk.tokens() > 1000; }));
   g_object_unref(content);
   g_object_unref(file);
 }
