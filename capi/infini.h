@@ -127,7 +127,7 @@ typedef enum infini_status {
   INFINI_NO_SPACE = 201,          /* the disk or the file-size limit is full */
   INFINI_FORMAT = 300,            /* a file is damaged or is not what it claims to be */
   INFINI_TRUNCATED = 301,         /* a file ends before its contents do */
-  INFINI_MODEL_MISMATCH = 400,    /* a snapshot belongs to another model */
+  INFINI_MODEL_MISMATCH = 400,    /* a snapshot or checkpoint belongs to another model */
   INFINI_VERSION = 500,           /* a file was written by a newer version */
   INFINI_CHECKSUM = 600,          /* a checksum does not match: the file was changed or damaged */
   INFINI_OUT_OF_MEMORY = 700,     /* memory could not be allocated */
@@ -380,7 +380,8 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
 
 /* All numbers of a session as a JSON object:
      "position", "segment_position", "memory_tokens" (tokens),
-     "state_bytes" (what a copy costs; bounded, however long the stream),
+     "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
+     boundaries take that are kept; all alike, but for the beginning, which takes nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (both),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason", "options" (an object of those that were set) */
 INFINI_API infini_status infini_session_info_json(const infini_session *session,

@@ -216,6 +216,7 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
         {"segment_position", stream.segment_position()},
         {"memory_tokens", stream.memory_tokens()},
         {"state_bytes", stream.state_bytes()},
+        {"checkpoint_bytes", stream.state().checkpoint_bytes()},
         {"workspace_bytes", stream.workspace_bytes()},
         {"session_bytes", stream.state_bytes() + stream.workspace_bytes()},
         {"rewind_limit", stream.rewind_limit()},

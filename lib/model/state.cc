@@ -78,7 +78,11 @@ void State::rewind(const Checkpoint &to) {
 }
 
 int64_t State::bytes() const {
-  int64_t total = static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view);
+  return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view) + checkpoint_bytes();
+}
+
+int64_t State::checkpoint_bytes() const {
+  int64_t total = 0;
   for (const Checkpoint &checkpoint : checkpoints) total += checkpoint.bytes();
   return total;
 }

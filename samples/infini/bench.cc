@@ -125,14 +125,29 @@ void check_finite(infini_session *session, int64_t vocabulary) {
     if (!std::isfinite(logit)) throw std::runtime_error("the model's logits are not finite");
 }
 
-Json measure(const BenchArguments &arguments, const infini_session *at_depth, const Shape &shape, int64_t depth,
+// Tokens a second of `count` sessions that write together.
+double batch_speed(const infini_model *model, const infini_session *start, int64_t count, int64_t generated) {
+  std::vector<Session> sessions;
+  const Batch batch = make<Batch>(infini_batch_new, model);
+  for (int64_t i = 0; i < count; ++i) {
+    sessions.push_back(make<Session>(infini_session_fork, start));
+    check(infini_batch_add(batch.get(), sessions.back().get()));
+  }
+  std::vector<int32_t> tokens(sessions.size());
+  check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size()));  // makes its buffers
+  const Stopwatch watch;
+  for (int64_t i = 0; i < generated; ++i) check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size()));
+  return static_cast<double>(count * generated) / watch.seconds();
+}
+
+Json measure(const BenchArguments &arguments, const infini_model *model, const infini_session *at_depth, const Shape &shape, int64_t depth,
              Progress &progress) {
   const int64_t blocks = std::max<int64_t>(4, (shape.segment + arguments.block - 1) / arguments.block);
   const int64_t count = blocks * arguments.block;
   FeedCeiling products(shape, depth, count, arguments.block);
   const double bytes = shape.bytes_read(depth, arguments.generated);
   const Bytes buffer(static_cast<size_t>(bytes));
-  Runs feeds, generates, bandwidths;
+  Runs feeds, generates, batches, bandwidths;
   for (int64_t run = 0; run < arguments.runs; ++run) {
     const Session reader = make<Session>(infini_session_fork, at_depth);
     Stopwatch watch;
@@ -142,6 +157,7 @@ Json measure(const BenchArguments &arguments, const infini_session *at_depth, co
 
     const Session writer = make<Session>(infini_session_fork, at_depth);
     feed_random(writer.get(), 1, shape.vocabulary, progress);
+    if (arguments.batch > 0) batches.values.push_back(batch_speed(model, writer.get(), arguments.batch, arguments.generated));
     watch = Stopwatch();
     for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr));
     generates.values.push_back(static_cast<double>(arguments.generated) / watch.seconds());
@@ -150,18 +166,28 @@ Json measure(const BenchArguments &arguments, const infini_session *at_depth, co
     if (interrupted()) throw Cancelled();
   }
   const double tokens = static_cast<double>(count);
-  return {{"compute", shape.bf16 ? "bf16" : "f32"},
-          {"depth", depth},
-          {"feed_tokens_per_second", feeds.greatest()},
-          {"feed_ceiling_ratio", feeds.greatest() * products.least_seconds() / tokens},
-          {"generate_tokens_per_second", generates.greatest()},
-          {"generate_bandwidth_ratio", generates.greatest() * bytes / bandwidths.greatest()},
-          {"feed_tokens_per_second_median", feeds.median()},
-          {"feed_ceiling_ratio_median", feeds.median() * products.median_seconds() / tokens},
-          {"generate_tokens_per_second_median", generates.median()},
-          {"generate_bandwidth_ratio_median", generates.median() * bytes / bandwidths.median()},
-          {"read_bytes_per_token", bytes},
-          {"read_bytes_per_second", bandwidths.greatest()}};
+  Json row = {
+      {"compute", shape.bf16 ? "bf16" : "f32"},
+      {"depth", depth},
+      {"feed_tokens_per_second", feeds.greatest()},
+      {"feed_ceiling_ratio", feeds.greatest() * products.least_seconds() / tokens},
+      {"generate_tokens_per_second", generates.greatest()},
+      {"generate_bandwidth_ratio", generates.greatest() * bytes / bandwidths.greatest()},
+      {"feed_tokens_per_second_median", feeds.median()},
+      {"feed_ceiling_ratio_median", feeds.median() * products.median_seconds() / tokens},
+      {"generate_tokens_per_second_median", generates.median()},
+      {"generate_bandwidth_ratio_median", generates.median() * bytes / bandwidths.median()},
+      {"read_bytes_per_token", bytes},
+      {"read_bytes_per_second", bandwidths.greatest()},
+  };
+  if (arguments.batch > 0) {
+    row["batch"] = arguments.batch;
+    row["batch_tokens_per_second"] = batches.greatest();
+    row["batch_tokens_per_second_median"] = batches.median();
+    row["batch_ratio"] = batches.greatest() / generates.greatest();
+    row["batch_ratio_median"] = batches.median() / generates.median();
+  }
+  return row;
 }
 
 void print_row(const Json &row) {
@@ -173,6 +199,10 @@ void print_row(const Json &row) {
                number("generate_tokens_per_second"), number("generate_tokens_per_second_median"),
                number("generate_bandwidth_ratio"), number("generate_bandwidth_ratio_median"),
                number("read_bytes_per_second") / 1e9));
+  if (row.contains("batch"))
+    print(format("%-7s %3s sessions together write %.1f tok/s (median %.1f): %.2f (%.2f) times one\n", "",
+                 grouped(row["batch"]).c_str(), number("batch_tokens_per_second"), number("batch_tokens_per_second_median"),
+                 number("batch_ratio"), number("batch_ratio_median")));
 }
 
 // Opens the model as a benchmark runs it, in one compute type.
@@ -227,7 +257,7 @@ void bench(BenchArguments arguments, bool memory_given) {
     for (const int64_t depth : depths) {
       feed_random(session.get(), depth - at, shape.vocabulary, progress);
       at = depth;
-      const Json row = measure(arguments, session.get(), shape, depth, progress);
+      const Json row = measure(arguments, model.get(), session.get(), shape, depth, progress);
       progress.clear();
       if (arguments.json) results.push_back(row);
       else print_row(row);
@@ -260,6 +290,8 @@ void add_bench(CLI::App &app) {
   command->add_option("--generate", arguments->generated, "tokens that a run generates")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  command->add_option("--batch", arguments->batch, "also measures so many sessions that write together, beside one")
+      ->check(CLI::Range(1, 1024));
   command->add_flag("--snapshot", arguments->snapshot,
                     "saving and restoring instead, beside a plain write and read of the same bytes");
   command->add_option("--folder", arguments->folder, "where --snapshot writes its files")->capture_default_str();
@@ -291,6 +323,7 @@ void add_bench(CLI::App &app) {
       "  infini bench --train --threads 1\n"
       "  infini bench model.gguf\n"
       "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
+      "  infini bench model.gguf --batch 16      # what serving many users at once gains\n"
       "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n"
       "  infini bench model.gguf --snapshot --folder /mnt/disk\n");
   command->callback([arguments, command, depth] {

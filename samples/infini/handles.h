@@ -29,6 +29,7 @@ using Handle = std::unique_ptr<T, Release<T, release>>;
 
 using Model = Handle<infini_model, infini_model_free>;
 using Session = Handle<infini_session, infini_session_free>;
+using Batch = Handle<infini_batch, infini_batch_free>;
 using Options = Handle<infini_options, infini_options_free>;
 using Trainer = Handle<infini_trainer, infini_trainer_free>;
 using Task = Handle<infini_task, infini_task_free>;

@@ -168,6 +168,13 @@ class Bench(Test):
                         "generate_bandwidth_ratio"):
                 self.assertGreater(row[key], 0, key)
 
+    def test_batch(self):
+        row, = self.json("bench", STORIES, "--batch", 3, "--runs", 1, "--generate", 4, *EXACT)["results"]
+        self.assertEqual(row["batch"], 3)
+        self.assertAlmostEqual(row["batch_ratio"], row["batch_tokens_per_second"] / row["generate_tokens_per_second"])
+        output, _ = self.run_command("bench", STORIES, "--batch", 3, "--runs", 1, "--generate", 4, *EXACT)
+        self.assertIn("3 sessions together", output)
+
     def test_text_has_a_line_a_result(self):
         output, _ = self.run_command("bench", STORIES, "--runs", 1, "--generate", 4, "--memory", "off", *EXACT)
         self.assertEqual(len(output.splitlines()), 2)

@@ -340,6 +340,13 @@ TEST_CASE("rewinding gives what feeding only that far would have given") {
     Session session(model, options);
     session.feed(tokens);
     if (kept == 4) CHECK(session.boundaries() == std::vector<int64_t>{120, 144, 168, 192});
+    Session without(model, Options());
+    without.feed(tokens);
+    const int64_t checkpoints = session.state().checkpoint_bytes();
+    CHECK(checkpoints == session.state_bytes() - without.state_bytes());
+    CHECK((checkpoints > 0) == (kept > 0));
+    session.feed(tokens);  // the same place in a segment
+    CHECK(session.state().checkpoint_bytes() == checkpoints);
   }
 }
 
