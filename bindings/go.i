@@ -16,6 +16,7 @@
 %go_handle(task)
 %go_handle(text_stream)
 %go_handle(batch)
+%go_handle(trainer)
 
 %define %go_array(PATTERN, GO)
 %typemap(gotype) PATTERN GO

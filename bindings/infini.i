@@ -38,9 +38,6 @@
 %ignore INFINI_LOG_WARNING;
 %rename($ignore, %$isenumitem) "";
 
-/* Training has no public layer yet. */
-%rename("$ignore", regextarget=1) "^infini_trainer";
-
 %include "infini.h"
 
 /* The version of the interface that this package was made for, to be compared with infini_abi_version(). */

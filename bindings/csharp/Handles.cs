@@ -54,6 +54,15 @@ internal sealed class TextStreamHandle() : SafeHandleZeroOrMinusOneIsInvalid(tru
     }
 }
 
+internal sealed class TrainerHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
+{
+    protected override bool ReleaseHandle()
+    {
+        Native.infini_trainer_release(handle);
+        return true;
+    }
+}
+
 /// <summary>Holds its sessions' handles too, so that a session may be disposed while a batch has it.</summary>
 internal sealed class BatchHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
 {

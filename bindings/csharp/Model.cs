@@ -96,6 +96,22 @@ public sealed unsafe class Model : IDisposable
         return new Batch(batch);
     }
 
+    /// <summary>Makes a trainer, which changes a copy of this model's weights.</summary>
+    /// <param name="descriptionJson">A JSON object: "training" (what is trained and how), "data" (where sequences come from),
+    /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only
+    /// "data" must be there. The C header lists their fields.</param>
+    /// <param name="options">"threads", and "compute", which goes before that of the description.</param>
+    /// <returns>The trainer, which the caller disposes.</returns>
+    /// <exception cref="InfiniException">InvalidArgument (the message names the field), State (the model has no weights, or no
+    /// tokenizer where the data needs one), Io, Format (of a file of the data), UnknownOption.</exception>
+    public Trainer CreateTrainer(string descriptionJson, Options? options = null)
+    {
+        TrainerHandle? trainer = null;
+        Options.With(options, o =>
+            InfiniException.Check(Native.infini_trainer_create(Handle, descriptionJson, o, out trainer)));
+        return new Trainer(trainer!);
+    }
+
     /// <summary>The tokens of a text.</summary>
     /// <param name="text">The text.</param>
     /// <param name="special">Whether control tokens written in the text are parsed; never for text that is not

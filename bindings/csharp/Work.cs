@@ -1,8 +1,8 @@
 namespace Infini;
 
 /// <summary>How far a call has come.</summary>
-/// <param name="Stage">What it does: "open", "feed", "save", ...</param>
-/// <param name="Done">In layers, tokens or bytes, as the call's description says.</param>
+/// <param name="Stage">What it does: "open", "feed", "train", ...</param>
+/// <param name="Done">In layers, tokens, bytes or steps, as the call's description says.</param>
 /// <param name="Total">The same; 0 where it is not known.</param>
 public readonly record struct Progress(string Stage, long Done, long Total);
 
@@ -11,10 +11,12 @@ internal static unsafe class Work
 {
     private const int Period = 100; // milliseconds between two reports
 
-    internal static void Run(Func<TaskHandle, int> call, IProgress<Progress>? progress, CancellationToken cancellation)
+    // `disposal` cancels as `cancellation` does, but its caller sees the library's own error.
+    internal static void Run(Func<TaskHandle, int> call, IProgress<Progress>? progress, CancellationToken cancellation,
+                             CancellationToken disposal = default)
     {
         cancellation.ThrowIfCancellationRequested();
-        if (progress is null && !cancellation.CanBeCanceled)
+        if (progress is null && !cancellation.CanBeCanceled && !disposal.CanBeCanceled)
         {
             InfiniException.Check(call(TaskHandle.None));
             return;
@@ -25,6 +27,7 @@ internal static unsafe class Work
             try
             {
                 using var registration = cancellation.Register(() => Native.infini_task_cancel(task));
+                using var disposing = disposal.Register(() => Native.infini_task_cancel(task));
                 using var timer = progress is null ? null : new Timer(_ => Report(task, progress), null, Period, Period);
                 InfiniException.Check(call(task));
             }

@@ -158,12 +158,5 @@ func (b *Batch) indexOf(s *Session) (int, error) {
 
 // call runs do when its turn has come.
 func (b *Batch) call(do func(batch uintptr) error) error {
-	return b.handle.call(func(batch uintptr) error {
-		b.turn.Lock()
-		defer b.turn.Unlock()
-		if b.handle.closed.Load() {
-			return b.handle.closedError()
-		}
-		return do(batch)
-	})
+	return b.handle.callInTurn(&b.turn, do)
 }

@@ -10,8 +10,8 @@ import (
 
 // Progress says how far a call has come.
 type Progress struct {
-	Stage string // "open", "feed", "save", ...
-	Done  int64  // layers, tokens or bytes, as the call's description says
+	Stage string // "open", "feed", "train", ...
+	Done  int64  // layers, tokens, bytes or steps, as the call's description says
 	Total int64  // 0: not known
 }
 
@@ -30,11 +30,16 @@ func WithProgress(ctx context.Context, every time.Duration, hear func(Progress))
 
 // withTask runs a long call so that ctx cancels it and hears of its progress.
 func withTask(ctx context.Context, do func(task uintptr) error) error {
+	return withTaskUntil(ctx, nil, do)
+}
+
+// withTaskUntil does that; the end of closing, which may be nil, cancels the call too.
+func withTaskUntil(ctx context.Context, closing <-chan struct{}, do func(task uintptr) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	hook, watched := ctx.Value(progressKey{}).(progressHook)
-	if ctx.Done() == nil && !watched {
+	if ctx.Done() == nil && closing == nil && !watched {
 		return do(0)
 	}
 	var task uintptr
@@ -45,7 +50,7 @@ func withTask(ctx context.Context, do func(task uintptr) error) error {
 	returned, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		watch(ctx, task, hook, returned)
+		watch(ctx, closing, task, hook, returned)
 	}()
 	err := do(task)
 	close(returned)
@@ -56,7 +61,7 @@ func withTask(ctx context.Context, do func(task uintptr) error) error {
 	return err
 }
 
-func watch(ctx context.Context, task uintptr, hook progressHook, returned <-chan struct{}) {
+func watch(ctx context.Context, closing <-chan struct{}, task uintptr, hook progressHook, returned <-chan struct{}) {
 	var tick <-chan time.Time
 	if hook.hear != nil && hook.every > 0 {
 		ticker := time.NewTicker(hook.every)
@@ -71,6 +76,9 @@ func watch(ctx context.Context, task uintptr, hook progressHook, returned <-chan
 		case <-cancelled:
 			_ = native.Infini_task_cancel(task)
 			cancelled = nil
+		case <-closing:
+			_ = native.Infini_task_cancel(task)
+			closing = nil
 		case <-tick:
 			var p Progress
 			_ = native.Infini_task_done(task, &p.Done)

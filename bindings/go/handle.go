@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -66,6 +67,18 @@ func (h *handle) call(do func(pointer uintptr) error) error {
 	}
 	defer h.done()
 	return do(pointer)
+}
+
+// callInTurn does that when its turn has come, if the object is still open then.
+func (h *handle) callInTurn(turn *sync.Mutex, do func(pointer uintptr) error) error {
+	return h.call(func(pointer uintptr) error {
+		turn.Lock()
+		defer turn.Unlock()
+		if h.closed.Load() {
+			return h.closedError()
+		}
+		return do(pointer)
+	})
 }
 
 // bytes gets what a call writes whose size is not known before.

@@ -1,5 +1,5 @@
-// Package infini runs Infini-attention language models on ordinary processors: they read a stream of any length in
-// fixed memory.
+// Package infini runs and trains Infini-attention language models on ordinary processors: they read a stream of any
+// length in fixed memory.
 //
 //	model, err := infini.Open(ctx, "model.gguf", nil)
 //	session, err := model.NewSession(infini.Options{"max_tokens": 100})
@@ -13,8 +13,9 @@
 //	}
 //
 // A Model may be used by any number of goroutines at once. A Session is one stream: it may be called from any
-// goroutine, calls take turns. Close may be called at any time, also while another goroutine is inside a call: that call
-// is cancelled, and what comes after it fails with an error for which errors.Is(err, os.ErrClosed) holds.
+// goroutine, calls take turns, as on a Trainer. Close may be called at any time, also while another goroutine is inside
+// a call: that call is cancelled, and what comes after it fails with an error for which errors.Is(err, os.ErrClosed)
+// holds.
 //
 // Every error of the library is an *Error with a Status and a message; errors.Is(err, infini.Cancelled) and the like
 // tell them apart.

@@ -39,14 +39,7 @@ func (s *Session) Close() error {
 
 // call runs do when its turn has come.
 func (s *Session) call(do func(session uintptr) error) error {
-	return s.handle.call(func(session uintptr) error {
-		s.turn.Lock()
-		defer s.turn.Unlock()
-		if s.handle.closed.Load() {
-			return s.handle.closedError()
-		}
-		return do(session)
-	})
+	return s.handle.callInTurn(&s.turn, do)
 }
 
 // SetOptions changes options of the session: those that are given replace what was. Setting "seed" restarts the random

@@ -7,6 +7,6 @@ use_nuget "$1"
 project=$1/csharp/tests
 rm -rf "$project"
 cp -r "$tests/csharp" "$project"
-export INFINI_SOURCE=$source
+export INFINI_SOURCE=$source INFINI_TRAINING=$1/training.txt
 dotnet test --nologo --logger 'console;verbosity=normal' --blame-hang-timeout 300s --blame-hang-dump-type none \
   -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$project"

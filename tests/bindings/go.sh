@@ -3,6 +3,7 @@
 . "$(dirname "$0")/common.sh"
 need go gcc pkg-config
 use_stage "$1"
+export INFINI_TRAINING=$1/training.txt
 unformatted=$(gofmt -l "$source"/bindings/go/*.go "$source/bindings/go/internal/native/error.go" "$tests/go")
 [ -z "$unformatted" ] || { echo "not as gofmt writes it: $unformatted"; exit 1; }
 cd "$source/bindings/go" && go vet .

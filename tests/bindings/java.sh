@@ -14,7 +14,7 @@ path=$(IFS=:; echo "$1/packages/infini-$2.jar:${junit[*]}")
 classes=$(mktemp -d)
 trap 'rm -rf "$classes"' EXIT
 javac -proc:none -cp "$path" -d "$classes" "$tests"/java/*.java
-java -Xcheck:jni -Dsource="$source" -cp "$classes:$path" org.junit.platform.console.ConsoleLauncher \
+java -Xcheck:jni -Dsource="$source" -Dtraining="$1/training.txt" -cp "$classes:$path" org.junit.platform.console.ConsoleLauncher \
   --scan-classpath "$classes" --details=tree --disable-banner --disable-ansi-colors | tee "$classes/log"
 if grep -q 'WARNING in native' "$classes/log"; then exit 1; fi
 

@@ -34,3 +34,5 @@ for ((i = 1; i <= $(ls ./*.sh | wc -l); i++)); do
 done
 # The ten lines say what the golden transcript begins with.
 grep -q "there was a little girl named Lily" 1.log
+# The training has learnt from the novel.
+grep -ho "loss [0-9.]*" ./*.log | awk 'NR == 1 { before = $2 } NR == 2 { exit !($2 < before - 0.3) } END { if (NR < 2) exit 1 }'

@@ -1,23 +1,23 @@
 using System.Text;
 using Infini;
 using Xunit;
+using static Support;
 
 /// <summary>What batches promise.</summary>
 public sealed class BatchTests
 {
     private static readonly string[] Prompts = ["Once upon a time", "The cat 😀", "Tom and Lily went to"];
 
-    private static Options Greedy(long maxTokens) => new()
+    private static Options Alike(long maxTokens)
     {
-        { "compute", "f32" }, { "threads", 1 }, { "temperature", 0 }, { "deterministic", 1 }, { "max_tokens", maxTokens },
-    };
-
-    private static Model Open() => Model.Open(
-        Path.Combine(Environment.GetEnvironmentVariable("INFINI_SOURCE")!, "samples/models/stories260K.gguf"), Greedy(0));
+        var options = Greedy(maxTokens);
+        options.Add("deterministic", 1);
+        return options;
+    }
 
     private static List<Session> Sessions(Model model, long maxTokens) => Prompts.Select((prompt, i) =>
     {
-        var session = model.CreateSession(Greedy(maxTokens + i));
+        var session = model.CreateSession(Alike(maxTokens + i));
         session.Feed(prompt);
         return session;
     }).ToList();

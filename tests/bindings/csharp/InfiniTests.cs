@@ -2,20 +2,14 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Infini;
 using Xunit;
+using static Support;
 
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
 
-/// <summary>What the C# package promises. INFINI_SOURCE is the folder of the sources.</summary>
+/// <summary>What the C# package promises.</summary>
 public sealed class InfiniTests
 {
-    private static readonly string Source = Environment.GetEnvironmentVariable("INFINI_SOURCE")!;
-    private static readonly string Stories = Path.Combine(Source, "samples/models/stories260K.gguf");
     private static readonly string Golden = File.ReadAllText(Path.Combine(Source, "tests/bindings/golden.txt"));
-
-    private static Options Greedy(long maxTokens = 120) =>
-        new() { { "compute", "f32" }, { "threads", 1 }, { "temperature", 0 }, { "max_tokens", maxTokens } };
-
-    private static Model Open() => Model.Open(Stories, Greedy());
 
     private static string Transcript(Session session)
     {
@@ -27,16 +21,6 @@ public sealed class InfiniTests
         }
         return text.Append($"tokens {session.Position}\n").ToString();
     }
-
-    private static void Fails(Status status, string words, Action call)
-    {
-        var e = Assert.Throws<InfiniException>(call);
-        Assert.Equal(status, e.Status);
-        Assert.Contains(words, e.Message);
-    }
-
-    /// <summary>Memory that the process holds, in bytes.</summary>
-    private static long Resident() => long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]) * 4096;
 
     [Fact]
     public void GoldenTranscript()
@@ -225,12 +209,6 @@ public sealed class InfiniTests
         Assert.Equal("none", session.StopReason);
         session.SetOptions(new Options { { "max_tokens", 2 } });
         Assert.Equal(2, session.Tokens().Count());
-    }
-
-    private sealed class Hearer : IProgress<Progress>
-    {
-        public Progress Last { get; private set; }
-        public void Report(Progress value) => Last = value;
     }
 
     [Fact]

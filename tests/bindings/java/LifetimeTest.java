@@ -9,7 +9,6 @@ import infini.Session;
 import infini.Status;
 import infini.Task;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -23,11 +22,6 @@ import org.junit.jupiter.api.Test;
 
 /** What closing, the garbage collector and many threads may do. */
 class LifetimeTest extends Support {
-  /** Memory that the process holds, in bytes. */
-  private static long resident() throws IOException {
-    return Long.parseLong(Files.readString(Path.of("/proc/self/statm")).split(" ")[1]) * 4096;
-  }
-
   @Test void closingTwiceAndUseAfter() throws IOException {
     Model model = open();
     Session session = model.newSession(greedy());

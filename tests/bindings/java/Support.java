@@ -41,6 +41,11 @@ abstract class Support {
     return out + "tokens " + session.position() + "\n";
   }
 
+  /** Memory that the process holds, in bytes. */
+  static long resident() throws IOException {
+    return Long.parseLong(Files.readString(Path.of("/proc/self/statm")).split(" ")[1]) * 4096;
+  }
+
   static void fails(Status status, String words, Executable call) {
     InfiniException e = assertThrows(InfiniException.class, call);
     assertEquals(status, e.status());

@@ -198,7 +198,7 @@ static int infini_package_abi_version(void) { return INFINI_ABI_VERSION; }
 extern "C" {
 #endif
 
-void _wrap_Swig_free_native_310d0a57088b8c16(void *_swig_go_0) {
+void _wrap_Swig_free_native_e5dc139a2cb8d2bf(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -208,7 +208,7 @@ void _wrap_Swig_free_native_310d0a57088b8c16(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_native_310d0a57088b8c16(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -221,7 +221,7 @@ void *_wrap_Swig_malloc_native_310d0a57088b8c16(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_name_native_310d0a57088b8c16(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_name_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -234,7 +234,7 @@ _gostring_ _wrap_infini_status_name_native_310d0a57088b8c16(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_text_native_310d0a57088b8c16(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_text_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -247,7 +247,7 @@ _gostring_ _wrap_infini_status_text_native_310d0a57088b8c16(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_last_error_native_310d0a57088b8c16() {
+_gostring_ _wrap_infini_last_error_native_e5dc139a2cb8d2bf() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -258,7 +258,7 @@ _gostring_ _wrap_infini_last_error_native_310d0a57088b8c16() {
 }
 
 
-_gostring_ _wrap_infini_version_native_310d0a57088b8c16() {
+_gostring_ _wrap_infini_version_native_e5dc139a2cb8d2bf() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -269,7 +269,7 @@ _gostring_ _wrap_infini_version_native_310d0a57088b8c16() {
 }
 
 
-intgo _wrap_infini_abi_version_native_310d0a57088b8c16() {
+intgo _wrap_infini_abi_version_native_e5dc139a2cb8d2bf() {
   int result;
   intgo _swig_go_result;
   
@@ -280,7 +280,7 @@ intgo _wrap_infini_abi_version_native_310d0a57088b8c16() {
 }
 
 
-_gostring_ _wrap_infini_options_describe_native_310d0a57088b8c16(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_options_describe_native_e5dc139a2cb8d2bf(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -309,7 +309,7 @@ _gostring_ _wrap_infini_options_describe_native_310d0a57088b8c16(_goslice_ _swig
 }
 
 
-_gostring_ _wrap_infini_options_new_native_310d0a57088b8c16(infini_options **_swig_go_0) {
+_gostring_ _wrap_infini_options_new_native_e5dc139a2cb8d2bf(infini_options **_swig_go_0) {
   infini_options **arg1 = (infini_options **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -332,7 +332,7 @@ _gostring_ _wrap_infini_options_new_native_310d0a57088b8c16(infini_options **_sw
 }
 
 
-void _wrap_infini_options_free_native_310d0a57088b8c16(infini_options *_swig_go_0) {
+void _wrap_infini_options_free_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0) {
   infini_options *arg1 = (infini_options *) 0 ;
   
   arg1 = *(infini_options **)&_swig_go_0; 
@@ -342,7 +342,7 @@ void _wrap_infini_options_free_native_310d0a57088b8c16(infini_options *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_set_int_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
+_gostring_ _wrap_infini_options_set_int_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t arg3 ;
@@ -374,7 +374,7 @@ _gostring_ _wrap_infini_options_set_int_native_310d0a57088b8c16(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_set_double_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_options_set_double_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -406,7 +406,7 @@ _gostring_ _wrap_infini_options_set_double_native_310d0a57088b8c16(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_set_string_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_options_set_string_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -443,7 +443,7 @@ _gostring_ _wrap_infini_options_set_string_native_310d0a57088b8c16(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_int_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_int_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t *arg3 = (int64_t *) 0 ;
@@ -475,7 +475,7 @@ _gostring_ _wrap_infini_options_get_int_native_310d0a57088b8c16(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_get_double_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_double_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double *arg3 = (double *) 0 ;
@@ -507,7 +507,7 @@ _gostring_ _wrap_infini_options_get_double_native_310d0a57088b8c16(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_string_native_310d0a57088b8c16(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_options_get_string_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -545,7 +545,7 @@ _gostring_ _wrap_infini_options_get_string_native_310d0a57088b8c16(infini_option
 }
 
 
-_gostring_ _wrap_infini_model_open_native_310d0a57088b8c16(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_open_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -579,7 +579,7 @@ _gostring_ _wrap_infini_model_open_native_310d0a57088b8c16(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_310d0a57088b8c16(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
+_gostring_ _wrap_infini_model_create_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_model **arg3 = (infini_model **) 0 ;
@@ -611,7 +611,7 @@ _gostring_ _wrap_infini_model_create_native_310d0a57088b8c16(_gostring_ _swig_go
 }
 
 
-_gostring_ _wrap_infini_model_save_native_310d0a57088b8c16(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_model_save_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -643,7 +643,7 @@ _gostring_ _wrap_infini_model_save_native_310d0a57088b8c16(infini_model *_swig_g
 }
 
 
-void _wrap_infini_model_free_native_310d0a57088b8c16(infini_model *_swig_go_0) {
+void _wrap_infini_model_free_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
   arg1 = *(infini_model **)&_swig_go_0; 
@@ -653,7 +653,7 @@ void _wrap_infini_model_free_native_310d0a57088b8c16(infini_model *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_session_create_native_310d0a57088b8c16(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
+_gostring_ _wrap_infini_session_create_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_session **arg3 = (infini_session **) 0 ;
@@ -680,7 +680,7 @@ _gostring_ _wrap_infini_session_create_native_310d0a57088b8c16(infini_model *_sw
 }
 
 
-void _wrap_infini_session_free_native_310d0a57088b8c16(infini_session *_swig_go_0) {
+void _wrap_infini_session_free_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   
   arg1 = *(infini_session **)&_swig_go_0; 
@@ -690,7 +690,7 @@ void _wrap_infini_session_free_native_310d0a57088b8c16(infini_session *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_session_set_options_native_310d0a57088b8c16(infini_session *_swig_go_0, infini_options *_swig_go_1) {
+_gostring_ _wrap_infini_session_set_options_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, infini_options *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_status result;
@@ -715,7 +715,7 @@ _gostring_ _wrap_infini_session_set_options_native_310d0a57088b8c16(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_feed_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -746,7 +746,7 @@ _gostring_ _wrap_infini_session_feed_native_310d0a57088b8c16(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_feed_text_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -777,7 +777,7 @@ _gostring_ _wrap_infini_session_feed_text_native_310d0a57088b8c16(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -808,7 +808,7 @@ _gostring_ _wrap_infini_session_next_text_native_310d0a57088b8c16(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_310d0a57088b8c16(infini_session *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_session_next_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, int *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -833,7 +833,7 @@ _gostring_ _wrap_infini_session_next_native_310d0a57088b8c16(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_start_generation_native_310d0a57088b8c16(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_start_generation_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -856,7 +856,7 @@ _gostring_ _wrap_infini_session_start_generation_native_310d0a57088b8c16(infini_
 }
 
 
-_gostring_ _wrap_infini_session_stop_reason_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_stop_reason_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -887,7 +887,7 @@ _gostring_ _wrap_infini_session_stop_reason_native_310d0a57088b8c16(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_cancel_native_310d0a57088b8c16(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_cancel_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -910,7 +910,7 @@ _gostring_ _wrap_infini_session_cancel_native_310d0a57088b8c16(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_model_vocabulary_native_310d0a57088b8c16(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_vocabulary_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -935,7 +935,7 @@ _gostring_ _wrap_infini_model_vocabulary_native_310d0a57088b8c16(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_width_native_310d0a57088b8c16(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_width_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -960,7 +960,7 @@ _gostring_ _wrap_infini_model_width_native_310d0a57088b8c16(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_logits_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -989,7 +989,7 @@ _gostring_ _wrap_infini_session_logits_native_310d0a57088b8c16(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_embedding_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1018,7 +1018,7 @@ _gostring_ _wrap_infini_session_embedding_native_310d0a57088b8c16(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_feed_logits_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1055,7 +1055,7 @@ _gostring_ _wrap_infini_session_feed_logits_native_310d0a57088b8c16(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_score_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1092,7 +1092,7 @@ _gostring_ _wrap_infini_session_score_native_310d0a57088b8c16(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_score_text_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1127,7 +1127,7 @@ _gostring_ _wrap_infini_session_score_text_native_310d0a57088b8c16(infini_sessio
 }
 
 
-_gostring_ _wrap_infini_session_close_segment_native_310d0a57088b8c16(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_close_segment_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1150,7 +1150,7 @@ _gostring_ _wrap_infini_session_close_segment_native_310d0a57088b8c16(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_reset_native_310d0a57088b8c16(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_reset_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1173,7 +1173,7 @@ _gostring_ _wrap_infini_session_reset_native_310d0a57088b8c16(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_fork_native_310d0a57088b8c16(infini_session *_swig_go_0, infini_session **_swig_go_1) {
+_gostring_ _wrap_infini_session_fork_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, infini_session **_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_session **arg2 = (infini_session **) 0 ;
   infini_status result;
@@ -1198,7 +1198,7 @@ _gostring_ _wrap_infini_session_fork_native_310d0a57088b8c16(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_position_native_310d0a57088b8c16(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_position_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1223,7 +1223,7 @@ _gostring_ _wrap_infini_session_position_native_310d0a57088b8c16(infini_session 
 }
 
 
-_gostring_ _wrap_infini_session_segment_position_native_310d0a57088b8c16(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_segment_position_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1248,7 +1248,7 @@ _gostring_ _wrap_infini_session_segment_position_native_310d0a57088b8c16(infini_
 }
 
 
-_gostring_ _wrap_infini_session_memory_tokens_native_310d0a57088b8c16(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_memory_tokens_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1273,7 +1273,7 @@ _gostring_ _wrap_infini_session_memory_tokens_native_310d0a57088b8c16(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_info_json_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_info_json_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1304,7 +1304,7 @@ _gostring_ _wrap_infini_session_info_json_native_310d0a57088b8c16(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_save_native_310d0a57088b8c16(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1352,7 +1352,7 @@ _gostring_ _wrap_infini_session_save_native_310d0a57088b8c16(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_310d0a57088b8c16(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_buffer_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1399,7 +1399,7 @@ _gostring_ _wrap_infini_session_save_buffer_native_310d0a57088b8c16(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_restore_native_310d0a57088b8c16(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1431,7 +1431,7 @@ _gostring_ _wrap_infini_session_restore_native_310d0a57088b8c16(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_310d0a57088b8c16(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_restore_buffer_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1460,7 +1460,7 @@ _gostring_ _wrap_infini_session_restore_buffer_native_310d0a57088b8c16(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_native_310d0a57088b8c16(_gostring_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1498,7 +1498,7 @@ _gostring_ _wrap_infini_snapshot_inspect_native_310d0a57088b8c16(_gostring_ _swi
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_buffer_native_310d0a57088b8c16(_goslice_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_buffer_native_e5dc139a2cb8d2bf(_goslice_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
@@ -1535,7 +1535,7 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_310d0a57088b8c16(_goslice
 }
 
 
-_gostring_ _wrap_infini_session_rewind_native_310d0a57088b8c16(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1560,7 +1560,7 @@ _gostring_ _wrap_infini_session_rewind_native_310d0a57088b8c16(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_rewind_limit_native_310d0a57088b8c16(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_limit_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1585,7 +1585,7 @@ _gostring_ _wrap_infini_session_rewind_limit_native_310d0a57088b8c16(infini_sess
 }
 
 
-_gostring_ _wrap_infini_batch_new_native_310d0a57088b8c16(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
+_gostring_ _wrap_infini_batch_new_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_batch **arg2 = (infini_batch **) 0 ;
   infini_status result;
@@ -1610,7 +1610,7 @@ _gostring_ _wrap_infini_batch_new_native_310d0a57088b8c16(infini_model *_swig_go
 }
 
 
-void _wrap_infini_batch_free_native_310d0a57088b8c16(infini_batch *_swig_go_0) {
+void _wrap_infini_batch_free_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   
   arg1 = *(infini_batch **)&_swig_go_0; 
@@ -1620,7 +1620,7 @@ void _wrap_infini_batch_free_native_310d0a57088b8c16(infini_batch *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_batch_add_native_310d0a57088b8c16(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_add_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1645,7 +1645,7 @@ _gostring_ _wrap_infini_batch_add_native_310d0a57088b8c16(infini_batch *_swig_go
 }
 
 
-_gostring_ _wrap_infini_batch_remove_native_310d0a57088b8c16(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_remove_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1670,7 +1670,7 @@ _gostring_ _wrap_infini_batch_remove_native_310d0a57088b8c16(infini_batch *_swig
 }
 
 
-_gostring_ _wrap_infini_batch_size_native_310d0a57088b8c16(infini_batch *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_batch_size_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, long long *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1695,7 +1695,7 @@ _gostring_ _wrap_infini_batch_size_native_310d0a57088b8c16(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_310d0a57088b8c16(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
+_gostring_ _wrap_infini_batch_next_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1726,7 +1726,7 @@ _gostring_ _wrap_infini_batch_next_native_310d0a57088b8c16(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_text_native_310d0a57088b8c16(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_text_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1759,7 +1759,359 @@ _gostring_ _wrap_infini_batch_text_native_310d0a57088b8c16(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_tokenize_native_310d0a57088b8c16(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_trainer_create_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
+  infini_model *arg1 = (infini_model *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_options *arg3 = (infini_options *) 0 ;
+  infini_trainer **arg4 = (infini_trainer **) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_model **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(infini_options **)&_swig_go_2; 
+  arg4 = *(infini_trainer ***)&_swig_go_3; 
+  
+  result = (infini_status)infini_trainer_create((struct infini_model const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+void _wrap_infini_trainer_free_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  infini_trainer_free(arg1);
+  
+}
+
+
+_gostring_ _wrap_infini_trainer_step_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
+  
+  result = (infini_status)infini_trainer_step(arg1,arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_run_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  int64_t arg2 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = (int64_t)_swig_go_1; 
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_run(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_report_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_report((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_evaluate_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int arg3 ;
+  int arg4 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (int)_swig_go_2; 
+  arg4 = (int)_swig_go_3; 
+  arg5 = *(infini_task **)&_swig_go_4; 
+  
+  result = (infini_status)infini_trainer_evaluate(arg1,(char const *)arg2,arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_evaluation_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_evaluation((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_info_json_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_info_json((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_save_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_save((struct infini_trainer const *)arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_restore_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_restore(arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_write_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_write((struct infini_trainer const *)arg1,(char const *)arg2,(char const *)arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  free(arg3); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_write_adapter_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_write_adapter((struct infini_trainer const *)arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_model_tokenize_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1800,7 +2152,7 @@ _gostring_ _wrap_infini_model_tokenize_native_310d0a57088b8c16(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_model_token_count_native_310d0a57088b8c16(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_token_count_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1835,7 +2187,7 @@ _gostring_ _wrap_infini_model_token_count_native_310d0a57088b8c16(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_detokenize_native_310d0a57088b8c16(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_detokenize_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1876,7 +2228,7 @@ _gostring_ _wrap_infini_model_detokenize_native_310d0a57088b8c16(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_token_is_end_native_310d0a57088b8c16(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_end_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -1903,7 +2255,7 @@ _gostring_ _wrap_infini_model_token_is_end_native_310d0a57088b8c16(infini_model 
 }
 
 
-_gostring_ _wrap_infini_model_token_is_control_native_310d0a57088b8c16(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_control_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -1930,7 +2282,7 @@ _gostring_ _wrap_infini_model_token_is_control_native_310d0a57088b8c16(infini_mo
 }
 
 
-_gostring_ _wrap_infini_model_bos_native_310d0a57088b8c16(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_bos_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -1955,7 +2307,7 @@ _gostring_ _wrap_infini_model_bos_native_310d0a57088b8c16(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_eos_native_310d0a57088b8c16(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_eos_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -1980,7 +2332,7 @@ _gostring_ _wrap_infini_model_eos_native_310d0a57088b8c16(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_apply_chat_native_310d0a57088b8c16(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_apply_chat_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2022,7 +2374,7 @@ _gostring_ _wrap_infini_model_apply_chat_native_310d0a57088b8c16(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_chat_turn_end_native_310d0a57088b8c16(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_chat_turn_end_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2053,7 +2405,7 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_310d0a57088b8c16(infini_model
 }
 
 
-_gostring_ _wrap_infini_text_stream_new_native_310d0a57088b8c16(infini_text_stream **_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_new_native_e5dc139a2cb8d2bf(infini_text_stream **_swig_go_0) {
   infini_text_stream **arg1 = (infini_text_stream **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2076,7 +2428,7 @@ _gostring_ _wrap_infini_text_stream_new_native_310d0a57088b8c16(infini_text_stre
 }
 
 
-void _wrap_infini_text_stream_free_native_310d0a57088b8c16(infini_text_stream *_swig_go_0) {
+void _wrap_infini_text_stream_free_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   
   arg1 = *(infini_text_stream **)&_swig_go_0; 
@@ -2086,7 +2438,7 @@ void _wrap_infini_text_stream_free_native_310d0a57088b8c16(infini_text_stream *_
 }
 
 
-_gostring_ _wrap_infini_text_stream_push_native_310d0a57088b8c16(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_text_stream_push_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2115,7 +2467,7 @@ _gostring_ _wrap_infini_text_stream_push_native_310d0a57088b8c16(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_text_stream_finish_native_310d0a57088b8c16(infini_text_stream *_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_finish_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2138,7 +2490,7 @@ _gostring_ _wrap_infini_text_stream_finish_native_310d0a57088b8c16(infini_text_s
 }
 
 
-_gostring_ _wrap_infini_text_stream_next_native_310d0a57088b8c16(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_text_stream_next_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2169,7 +2521,7 @@ _gostring_ _wrap_infini_text_stream_next_native_310d0a57088b8c16(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_model_info_native_310d0a57088b8c16(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_info_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2207,7 +2559,7 @@ _gostring_ _wrap_infini_model_info_native_310d0a57088b8c16(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_info_json_native_310d0a57088b8c16(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_info_json_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2238,7 +2590,7 @@ _gostring_ _wrap_infini_model_info_json_native_310d0a57088b8c16(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_model_footprint_native_310d0a57088b8c16(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_footprint_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   int64_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2271,7 +2623,7 @@ _gostring_ _wrap_infini_model_footprint_native_310d0a57088b8c16(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_paper_footprint_native_310d0a57088b8c16(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_paper_footprint_native_e5dc139a2cb8d2bf(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int64_t arg1 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2302,7 +2654,7 @@ _gostring_ _wrap_infini_paper_footprint_native_310d0a57088b8c16(long long _swig_
 }
 
 
-_gostring_ _wrap_infini_task_new_native_310d0a57088b8c16(infini_task **_swig_go_0) {
+_gostring_ _wrap_infini_task_new_native_e5dc139a2cb8d2bf(infini_task **_swig_go_0) {
   infini_task **arg1 = (infini_task **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2325,7 +2677,7 @@ _gostring_ _wrap_infini_task_new_native_310d0a57088b8c16(infini_task **_swig_go_
 }
 
 
-void _wrap_infini_task_free_native_310d0a57088b8c16(infini_task *_swig_go_0) {
+void _wrap_infini_task_free_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   
   arg1 = *(infini_task **)&_swig_go_0; 
@@ -2335,7 +2687,7 @@ void _wrap_infini_task_free_native_310d0a57088b8c16(infini_task *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_task_cancel_native_310d0a57088b8c16(infini_task *_swig_go_0) {
+_gostring_ _wrap_infini_task_cancel_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2358,7 +2710,7 @@ _gostring_ _wrap_infini_task_cancel_native_310d0a57088b8c16(infini_task *_swig_g
 }
 
 
-_gostring_ _wrap_infini_task_done_native_310d0a57088b8c16(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_done_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2383,7 +2735,7 @@ _gostring_ _wrap_infini_task_done_native_310d0a57088b8c16(infini_task *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_task_total_native_310d0a57088b8c16(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_total_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2408,7 +2760,7 @@ _gostring_ _wrap_infini_task_total_native_310d0a57088b8c16(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_task_stage_native_310d0a57088b8c16(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_task_stage_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_task *arg1 = (infini_task *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2439,7 +2791,7 @@ _gostring_ _wrap_infini_task_stage_native_310d0a57088b8c16(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_log_next_native_310d0a57088b8c16(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_log_next_native_e5dc139a2cb8d2bf(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int *arg1 = (int *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2470,7 +2822,7 @@ _gostring_ _wrap_infini_log_next_native_310d0a57088b8c16(int *_swig_go_0, _gosli
 }
 
 
-intgo _wrap_infini_package_abi_version_native_310d0a57088b8c16() {
+intgo _wrap_infini_package_abi_version_native_e5dc139a2cb8d2bf() {
   int result;
   intgo _swig_go_result;
   

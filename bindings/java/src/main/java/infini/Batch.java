@@ -132,14 +132,6 @@ public final class Batch implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(batch -> {
-      turn.lock();
-      try {
-        handle.requireOpen();
-        return body.apply(batch);
-      } finally {
-        turn.unlock();
-      }
-    });
+    return handle.call(turn, body);
   }
 }

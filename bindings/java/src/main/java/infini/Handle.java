@@ -3,6 +3,7 @@ package infini;
 import java.lang.ref.Cleaner;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongConsumer;
 import java.util.function.LongFunction;
 
@@ -59,6 +60,19 @@ final class Handle {
     } finally {
       done();
     }
+  }
+
+  /** Does the same when its turn has come, if the object is still open then. */
+  <T> T call(ReentrantLock turn, LongFunction<T> body) {
+    return call(pointer -> {
+      turn.lock();
+      try {
+        requireOpen();
+        return body.apply(pointer);
+      } finally {
+        turn.unlock();
+      }
+    });
   }
 
   /** The native object, for those who use it and are not done. */

@@ -111,6 +111,33 @@ public final class Model implements AutoCloseable {
   }
 
   /**
+   * Makes a trainer with default options.
+   *
+   * @param descriptionJson as {@link #newTrainer(String, Options)}
+   * @return the trainer, which the caller closes
+   * @throws InfiniException as {@link #newTrainer(String, Options)}
+   */
+  public Trainer newTrainer(String descriptionJson) {
+    return newTrainer(descriptionJson, null);
+  }
+
+  /**
+   * Makes a trainer, which changes a copy of this model's weights.
+   *
+   * @param descriptionJson a JSON object: "training" (what is trained and how), "data" (where sequences come from), such as
+   *     {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data"
+   *     must be there. The C header lists their fields
+   * @param options "threads", and "compute", which goes before that of the description; may be null
+   * @return the trainer, which the caller closes
+   * @throws InfiniException INVALID_ARGUMENT (the message names the field); STATE (the model has no weights, or no tokenizer
+   *     where the data needs one); IO, FORMAT (of a file of the data)
+   */
+  public Trainer newTrainer(String descriptionJson, Options options) {
+    return handle.call(model -> new Trainer(made -> Options.with(options, o ->
+        Native.infini_trainer_create(model, descriptionJson, o, made))));
+  }
+
+  /**
    * The tokens of a text.
    *
    * @param text the text

@@ -430,10 +430,7 @@ public final class Session implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(session -> inTurn(() -> {
-      handle.requireOpen();
-      return body.apply(session);
-    }));
+    return handle.call(turn, body);
   }
 
   /** Runs body when its turn has come. */

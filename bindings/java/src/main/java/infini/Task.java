@@ -60,7 +60,7 @@ public final class Task implements AutoCloseable {
   }
 
   /**
-   * How far the call has come, in layers, tokens or bytes.
+   * How far the call has come, in layers, tokens, bytes or steps.
    *
    * @return what is done
    */
@@ -80,7 +80,7 @@ public final class Task implements AutoCloseable {
   /**
    * What the call does.
    *
-   * @return "idle", "open", "feed", "save", ...
+   * @return "idle", "open", "feed", "train", ...
    */
   public String stage() {
     return call(task -> Utf8.text((buffer, size) -> Native.infini_task_stage(task, buffer, size)));

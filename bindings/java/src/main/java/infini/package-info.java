@@ -1,5 +1,5 @@
 /**
- * Runs Infini-attention language models: they read a stream of any length in fixed memory.
+ * Runs and trains Infini-attention language models: they read a stream of any length in fixed memory.
  *
  * <pre>{@code
  * try (Model model = Model.open(Path.of("model.gguf"));
@@ -10,8 +10,8 @@
  * }</pre>
  *
  * <p><b>Threads.</b> A {@link infini.Model} may be used by any number of threads at once. A {@link infini.Session} is one
- * stream; it may be called from any thread, and calls take turns. No lock of this package is a monitor, so virtual
- * threads wait for their turn without holding a carrier.
+ * stream; it may be called from any thread, and calls take turns, as on a {@link infini.Trainer}. No lock of this package
+ * is a monitor, so virtual threads wait for their turn without holding a carrier.
  *
  * <p><b>Lifetime.</b> Everything that holds native memory is {@link java.lang.AutoCloseable}. {@code close} may be called
  * at any time, from any thread and more than once: a call that is running is cancelled, the last one to leave frees the

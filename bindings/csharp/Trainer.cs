@@ -1,0 +1,172 @@
+using System.Text.Json;
+
+namespace Infini;
+
+/// <summary>Changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may be
+/// called from any thread; calls take turns, so to look at a long training while it runs, run it in parts or give it a
+/// progress.</summary>
+/// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: a call that runs is
+/// cancelled, the last one to leave frees the trainer, later ones throw <see cref="ObjectDisposedException"/>. A trainer
+/// that is never disposed is freed by the garbage collector, which does not see how much memory it takes.</remarks>
+public sealed unsafe class Trainer : IDisposable
+{
+    private readonly TrainerHandle handle;
+    private readonly object turn = new();
+    private readonly CancellationTokenSource disposal = new();
+
+    internal Trainer(TrainerHandle handle) => this.handle = handle;
+
+    private TrainerHandle Handle
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(disposal.IsCancellationRequested, this);
+            return handle;
+        }
+    }
+
+    /// <summary>Does one step: reads sequences of "tokens" tokens in all, computes the gradients and changes the
+    /// weights.</summary>
+    /// <param name="cancellation">Cancels between sequences.</param>
+    /// <returns>What the step saw.</returns>
+    /// <exception cref="InfiniException">Io, Format (of a file of the data); the step has not happened.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>; the step has not happened, and the
+    /// next one reads the same sequences.</exception>
+    public TrainingReport Step(CancellationToken cancellation = default)
+    {
+        lock (turn)
+        {
+            Long(Native.infini_trainer_step, null, cancellation);
+            return Report();
+        }
+    }
+
+    /// <summary>Does so many steps.</summary>
+    /// <param name="steps">How many; 0 or more.</param>
+    /// <param name="progress">Hears, on other threads, of stage "train", in steps.</param>
+    /// <param name="cancellation">Cancels between sequences; the steps before are done, as <see cref="Report"/> tells, and
+    /// the trainer may go on.</param>
+    /// <returns>What the last step saw.</returns>
+    /// <exception cref="InfiniException">Io, Format (of a file of the data), InvalidArgument; the steps before are
+    /// done.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public TrainingReport Run(long steps, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
+    {
+        lock (turn)
+        {
+            Long((trainer, task) => Native.infini_trainer_run(trainer, steps, task), progress, cancellation);
+            return Report();
+        }
+    }
+
+    /// <summary>Does so many steps, on a thread of the pool.</summary>
+    /// <param name="steps">As in <see cref="Run"/>.</param>
+    /// <param name="progress">As in <see cref="Run"/>.</param>
+    /// <param name="cancellation">As in <see cref="Run"/>.</param>
+    /// <returns>What the last step saw.</returns>
+    public Task<TrainingReport> RunAsync(long steps, IProgress<Progress>? progress = null,
+                                         CancellationToken cancellation = default) =>
+        Task.Run(() => Run(steps, progress, cancellation), cancellation);
+
+    /// <summary>What the last step saw.</summary>
+    /// <returns>Before the first one, a report of 0 steps.</returns>
+    public TrainingReport Report() => JsonSerializer.Deserialize(ReportJson(), TrainingJson.Default.TrainingReport);
+
+    /// <summary>What the last step saw, as the library wrote it.</summary>
+    /// <returns>A JSON object: "step", "loss", ...; "{}" before the first.</returns>
+    public string ReportJson() => Text(Native.infini_trainer_report);
+
+    /// <summary>Reads sequences and says how well the model predicts them. Changes nothing.</summary>
+    /// <param name="dataJson">Where they come from: as "data" in <see cref="Model.CreateTrainer"/>.</param>
+    /// <param name="sequences">How many.</param>
+    /// <param name="segments">Of each; 0: as many as in training now.</param>
+    /// <param name="progress">Hears, on other threads, of stage "evaluate", in sequences.</param>
+    /// <param name="cancellation">Cancels between sequences; the former evaluation stays.</param>
+    /// <returns>What was found.</returns>
+    /// <exception cref="InfiniException">InvalidArgument, State, Io, Format, as in <see cref="Model.CreateTrainer"/>.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public TrainingEvaluation Evaluate(string dataJson, int sequences, int segments = 0, IProgress<Progress>? progress = null,
+                                       CancellationToken cancellation = default)
+    {
+        lock (turn)
+        {
+            Long((trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
+                 progress, cancellation);
+            return Evaluation();
+        }
+    }
+
+    /// <summary>Does what <see cref="Evaluate"/> does, on a thread of the pool.</summary>
+    /// <param name="dataJson">As in <see cref="Evaluate"/>.</param>
+    /// <param name="sequences">As in <see cref="Evaluate"/>.</param>
+    /// <param name="segments">As in <see cref="Evaluate"/>.</param>
+    /// <param name="progress">As in <see cref="Evaluate"/>.</param>
+    /// <param name="cancellation">As in <see cref="Evaluate"/>.</param>
+    /// <returns>What was found.</returns>
+    public Task<TrainingEvaluation> EvaluateAsync(string dataJson, int sequences, int segments = 0,
+                                                  IProgress<Progress>? progress = null,
+                                                  CancellationToken cancellation = default) =>
+        Task.Run(() => Evaluate(dataJson, sequences, segments, progress, cancellation), cancellation);
+
+    /// <summary>What the last evaluation found.</summary>
+    /// <returns>Before the first one, an evaluation of 0 sequences.</returns>
+    public TrainingEvaluation Evaluation() =>
+        JsonSerializer.Deserialize(EvaluationJson(), TrainingJson.Default.TrainingEvaluation);
+
+    /// <summary>What the last evaluation found, as the library wrote it.</summary>
+    /// <returns>A JSON object: "loss", "sequences", ...; "{}" before the first.</returns>
+    public string EvaluationJson() => Text(Native.infini_trainer_evaluation);
+
+    /// <summary>The trainer's state.</summary>
+    /// <returns>A JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...</returns>
+    public string InfoJson() => Text(Native.infini_trainer_info_json);
+
+    /// <summary>Saves all that is needed to go on, to a file that is replaced whole or not at all.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InfiniException">Io, NoSpace; what was there before is still there.</exception>
+    public void Save(string path) => Call(trainer => Native.infini_trainer_save(trainer, path));
+
+    /// <summary>Goes on from where another trainer of the same model and description was saved: on the same build, processor
+    /// and number of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this
+    /// trainer.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InfiniException">ModelMismatch (another model or description), Io, Format, Truncated, Checksum,
+    /// Version; then nothing has changed.</exception>
+    public void Restore(string path) => Call(trainer => Native.infini_trainer_restore(trainer, path));
+
+    /// <summary>Writes the trained model as a GGUF file, adapters merged, which <see cref="Model.Open"/> opens. What was not
+    /// trained keeps the bytes of the model's file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="type">Of the matrices that were trained: "f32", "f16" or "bf16".</param>
+    /// <exception cref="InfiniException">InvalidArgument (type is none of these), Io, NoSpace.</exception>
+    public void Write(string path, string type) => Call(trainer => Native.infini_trainer_write(trainer, path, type));
+
+    /// <summary>Writes the adapters alone, as a GGUF file to be kept beside the model.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InfiniException">State (no adapters are trained), Io, NoSpace.</exception>
+    public void WriteAdapter(string path) => Call(trainer => Native.infini_trainer_write_adapter(trainer, path));
+
+    /// <summary>Cancels the call that runs, if any, and frees the trainer when it has returned. Disposing again does
+    /// nothing.</summary>
+    public void Dispose()
+    {
+        disposal.Cancel();
+        handle.Dispose();
+    }
+
+    private delegate int Writer(TrainerHandle trainer, byte* buffer, nuint capacity, nuint* size);
+
+    private void Call(Func<TrainerHandle, int> call)
+    {
+        lock (turn) InfiniException.Check(call(Handle));
+    }
+
+    // In turn.
+    private void Long(Func<TrainerHandle, TaskHandle, int> call, IProgress<Progress>? progress, CancellationToken cancellation) =>
+        Work.Run(task => call(Handle, task), progress, cancellation, disposal.Token);
+
+    private string Text(Writer write)
+    {
+        lock (turn) return Utf8.Text((buffer, capacity, size) => write(Handle, buffer, capacity, size));
+    }
+}

@@ -1,0 +1,47 @@
+using System.Text.Json.Serialization;
+
+namespace Infini;
+
+/// <summary>What a step of a <see cref="Trainer"/> saw; before the first one <c>Step</c> is 0 and the rest says
+/// nothing. A share of nothing is null.</summary>
+/// <param name="Step">Steps done so far.</param>
+/// <param name="Tokens">Tokens read so far.</param>
+/// <param name="Loss">Nats a predicted token, by weight; null where none was.</param>
+/// <param name="Predictions">Tokens predicted.</param>
+/// <param name="RecallAcross">Share of digits right, of answers whose value last stood in another segment.</param>
+/// <param name="AnswersAcross">The number of those digits.</param>
+/// <param name="RecallInside">The same of answers whose value last stood in the same segment.</param>
+/// <param name="AnswersInside">The number of those digits.</param>
+/// <param name="Supervision">The loss of telling the memory where to look.</param>
+/// <param name="GradientNorm">Before clipping; null where it was not finite, and nothing was changed.</param>
+/// <param name="RateFactor">Of the schedule.</param>
+/// <param name="Segment">Tokens of a segment.</param>
+/// <param name="Segments">Segments of a sequence.</param>
+/// <param name="Seconds">How long the step took.</param>
+/// <param name="TokensPerSecond">Read by the step.</param>
+[method: JsonConstructor]
+public readonly record struct TrainingReport(
+    long Step, long Tokens, double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? RecallInside,
+    long AnswersInside, double Supervision, double? GradientNorm, double RateFactor, int Segment, int Segments, double Seconds,
+    double TokensPerSecond);
+
+/// <summary>What an evaluation of a <see cref="Trainer"/> found; before the first one <c>Sequences</c> is 0 and the
+/// rest says nothing. A share of nothing is null.</summary>
+/// <param name="Loss">As in <see cref="TrainingReport"/>.</param>
+/// <param name="Predictions">As in <see cref="TrainingReport"/>.</param>
+/// <param name="RecallAcross">As in <see cref="TrainingReport"/>.</param>
+/// <param name="AnswersAcross">As in <see cref="TrainingReport"/>.</param>
+/// <param name="RecallInside">As in <see cref="TrainingReport"/>.</param>
+/// <param name="AnswersInside">As in <see cref="TrainingReport"/>.</param>
+/// <param name="Segment">Tokens of a segment.</param>
+/// <param name="Segments">Segments of a sequence.</param>
+/// <param name="Sequences">How many were read.</param>
+[method: JsonConstructor]
+public readonly record struct TrainingEvaluation(
+    double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? RecallInside, long AnswersInside,
+    int Segment, int Segments, int Sequences);
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
+[JsonSerializable(typeof(TrainingReport))]
+[JsonSerializable(typeof(TrainingEvaluation))]
+internal sealed partial class TrainingJson : JsonSerializerContext;

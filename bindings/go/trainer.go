@@ -1,0 +1,230 @@
+package infini
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+
+	"example.org/infini/internal/native"
+)
+
+// Trainer changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may
+// be used from any goroutine; calls take turns, so to look at a long training while it runs, run it in parts or give it
+// a context of WithProgress.
+type Trainer struct {
+	handle  *handle
+	turn    sync.Mutex
+	closing chan struct{} // ends with Close, so that the call that runs is cancelled
+}
+
+// TrainingReport is what a step saw; before the first one Step is 0 and the rest says nothing. A share of nothing is NaN.
+type TrainingReport struct {
+	Step            int64   `json:"step"`              // steps done so far
+	Tokens          int64   `json:"tokens"`            // tokens read so far
+	Loss            float64 `json:"loss"`              // nats a predicted token, by weight
+	Predictions     int64   `json:"predictions"`       // tokens predicted
+	RecallAcross    float64 `json:"recall_across"`     // share of digits right, of answers whose value last stood in another segment
+	AnswersAcross   int64   `json:"answers_across"`    // the number of those digits
+	RecallInside    float64 `json:"recall_inside"`     // the same of answers whose value last stood in the same segment
+	AnswersInside   int64   `json:"answers_inside"`    // the number of those digits
+	Supervision     float64 `json:"supervision"`       // the loss of telling the memory where to look
+	GradientNorm    float64 `json:"gradient_norm"`     // before clipping; NaN: it was not finite, and nothing was changed
+	RateFactor      float64 `json:"rate_factor"`       // of the schedule
+	Segment         int     `json:"segment"`           // tokens of a segment
+	Segments        int     `json:"segments"`          // segments of a sequence
+	Seconds         float64 `json:"seconds"`           // how long the step took
+	TokensPerSecond float64 `json:"tokens_per_second"` // read by the step
+}
+
+// TrainingEvaluation is what an evaluation found; before the first one Sequences is 0 and the rest says nothing. A share
+// of nothing is NaN.
+type TrainingEvaluation struct {
+	Loss          float64 `json:"loss"`           // these six as in a TrainingReport
+	Predictions   int64   `json:"predictions"`    //
+	RecallAcross  float64 `json:"recall_across"`  //
+	AnswersAcross int64   `json:"answers_across"` //
+	RecallInside  float64 `json:"recall_inside"`  //
+	AnswersInside int64   `json:"answers_inside"` //
+	Segment       int     `json:"segment"`        // tokens of a segment
+	Segments      int     `json:"segments"`       // segments of a sequence
+	Sequences     int     `json:"sequences"`      // how many were read
+}
+
+// NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
+// (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
+// {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. The C header lists their
+// fields. Options: "threads", and "compute", which goes before that of the description.
+//
+// Errors: InvalidArgument (the message names the field), State (the model has no weights, or no tokenizer where the data
+// needs one), IO, Format (of a file of the data), UnknownOption.
+func (m *Model) NewTrainer(descriptionJSON string, options Options) (*Trainer, error) {
+	if err := noZero(descriptionJSON); err != nil {
+		return nil, err
+	}
+	var trainer uintptr
+	err := m.handle.call(func(model uintptr) error {
+		return options.with(func(o uintptr) error {
+			return native.Infini_trainer_create(model, descriptionJSON, o, &trainer)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{handle: newHandle("trainer", trainer, native.Infini_trainer_free), closing: make(chan struct{})}
+	runtime.SetFinalizer(t, func(t *Trainer) { t.handle.close(nil) })
+	return t, nil
+}
+
+// Close cancels the call that runs, if any, and frees the trainer when it has returned. Closing again does nothing.
+// A trainer that is not closed is freed some time after the last use of it.
+func (t *Trainer) Close() error {
+	t.handle.close(func(uintptr) error {
+		close(t.closing)
+		return nil
+	})
+	return nil
+}
+
+// Step does one step: it reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. It
+// returns what it saw.
+//
+// Errors: Cancelled; IO, Format (of a file of the data). The step has not happened, and the next one reads the same
+// sequences.
+func (t *Trainer) Step(ctx context.Context) (TrainingReport, error) {
+	return t.train(ctx, native.Infini_trainer_step)
+}
+
+// Run does so many steps and returns what the last one saw. Progress: stage "train", in steps.
+//
+// Errors: Cancelled, IO, Format, as Step; the steps before are done, as Report tells, and the trainer may go on.
+func (t *Trainer) Run(ctx context.Context, steps int64) (TrainingReport, error) {
+	return t.train(ctx, func(trainer, task uintptr) error { return native.Infini_trainer_run(trainer, steps, task) })
+}
+
+func (t *Trainer) train(ctx context.Context, do func(trainer, task uintptr) error) (TrainingReport, error) {
+	return reportOf(t.long(ctx, do, native.Infini_trainer_report))
+}
+
+// Report returns what the last step saw: before the first one, a report of 0 steps.
+func (t *Trainer) Report() (TrainingReport, error) { return reportOf(t.ReportJSON()) }
+
+// ReportJSON returns what the last step saw as the library wrote it, a JSON object: "step", "loss", ...; {} before the
+// first.
+func (t *Trainer) ReportJSON() (string, error) { return t.text(native.Infini_trainer_report) }
+
+// Evaluate reads sequences of so many segments (0: as many as in training now) and says how well the model predicts
+// them. It changes nothing. dataJSON says where they come from, as "data" in Model.NewTrainer. Progress: stage
+// "evaluate", in sequences.
+//
+// Errors: those of Model.NewTrainer; Cancelled (the former evaluation stays).
+func (t *Trainer) Evaluate(ctx context.Context, dataJSON string, sequences, segments int) (TrainingEvaluation, error) {
+	if err := noZero(dataJSON); err != nil {
+		return evaluationOf("", err)
+	}
+	if int(int32(sequences)) != sequences || int(int32(segments)) != segments { // C would see other numbers
+		return evaluationOf("", &Error{Status: InvalidArgument,
+			Message: fmt.Sprintf("sequences is %d, segments is %d", sequences, segments)})
+	}
+	return evaluationOf(t.long(ctx, func(trainer, task uintptr) error {
+		return native.Infini_trainer_evaluate(trainer, dataJSON, sequences, segments, task)
+	}, native.Infini_trainer_evaluation))
+}
+
+// Evaluation returns what the last evaluation found: before the first one, an evaluation of 0 sequences.
+func (t *Trainer) Evaluation() (TrainingEvaluation, error) { return evaluationOf(t.EvaluationJSON()) }
+
+// EvaluationJSON returns what the last evaluation found as the library wrote it, a JSON object: "loss", "sequences",
+// ...; {} before the first.
+func (t *Trainer) EvaluationJSON() (string, error) { return t.text(native.Infini_trainer_evaluation) }
+
+// InfoJSON returns the trainer's state as a JSON object: "steps", "trained_parameters", "bytes", "gates", "training",
+// ...
+func (t *Trainer) InfoJSON() (string, error) { return t.text(native.Infini_trainer_info_json) }
+
+// Save writes all that is needed to go on to a file, which is replaced whole or not at all.
+//
+// Errors: IO, NoSpace (what was there before is still there).
+func (t *Trainer) Save(path string) error { return t.file(native.Infini_trainer_save, path) }
+
+// Restore goes on from where another trainer of the same model and description was saved: on the same build, processor
+// and number of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this
+// trainer.
+//
+// Errors: ModelMismatch (another model or description), IO, Format, Truncated, Checksum, VersionTooNew; then nothing has
+// changed.
+func (t *Trainer) Restore(path string) error { return t.file(native.Infini_trainer_restore, path) }
+
+// Write writes the trained model as a GGUF file, adapters merged, which Open opens. What was not trained keeps the bytes
+// of the model's file; matrices that were are written as numberType: "f32", "f16" or "bf16".
+//
+// Errors: InvalidArgument (numberType is none of these), IO, NoSpace.
+func (t *Trainer) Write(path, numberType string) error {
+	if err := noZero(numberType); err != nil {
+		return err
+	}
+	return t.file(func(trainer uintptr, path string) error {
+		return native.Infini_trainer_write(trainer, path, numberType)
+	}, path)
+}
+
+// WriteAdapter writes the adapters alone, as a GGUF file to be kept beside the model.
+//
+// Errors: State (no adapters are trained), IO, NoSpace.
+func (t *Trainer) WriteAdapter(path string) error {
+	return t.file(native.Infini_trainer_write_adapter, path)
+}
+
+// call runs do when its turn has come.
+func (t *Trainer) call(do func(trainer uintptr) error) error {
+	return t.handle.callInTurn(&t.turn, do)
+}
+
+// long runs a long call, which Close cancels, and returns in the same turn what it left.
+func (t *Trainer) long(ctx context.Context, do func(trainer, task uintptr) error,
+	result func(trainer uintptr, b []byte, n *uint64) error) (left string, err error) {
+	err = t.call(func(trainer uintptr) error {
+		err := withTaskUntil(ctx, t.closing, func(task uintptr) error { return do(trainer, task) })
+		if err == nil {
+			left, err = text(func(b []byte, n *uint64) error { return result(trainer, b, n) })
+		}
+		return err
+	})
+	return
+}
+
+func (t *Trainer) file(do func(trainer uintptr, path string) error, path string) error {
+	if err := noZero(path); err != nil {
+		return err
+	}
+	return t.call(func(trainer uintptr) error { return do(trainer, path) })
+}
+
+func (t *Trainer) text(fill func(trainer uintptr, b []byte, n *uint64) error) (result string, err error) {
+	err = t.call(func(trainer uintptr) (err error) {
+		result, err = text(func(b []byte, n *uint64) error { return fill(trainer, b, n) })
+		return err
+	})
+	return
+}
+
+// reportOf reads what the library wrote; null stays NaN.
+func reportOf(written string, err error) (TrainingReport, error) {
+	nan := math.NaN()
+	r := TrainingReport{Loss: nan, RecallAcross: nan, RecallInside: nan, GradientNorm: nan}
+	if err == nil {
+		err = json.Unmarshal([]byte(written), &r)
+	}
+	return r, err
+}
+
+func evaluationOf(written string, err error) (TrainingEvaluation, error) {
+	nan := math.NaN()
+	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, RecallInside: nan}
+	if err == nil {
+		err = json.Unmarshal([]byte(written), &e)
+	}
+	return e, err
+}

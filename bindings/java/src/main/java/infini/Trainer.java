@@ -1,0 +1,270 @@
+package infini;
+
+import java.nio.file.Path;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.LongFunction;
+
+/**
+ * Changes a copy of a model's weights until it predicts what it reads; the model itself stays as it is. It may be called
+ * from any thread; calls take turns, so to look at a long training while it runs, run it in parts or poll a {@link Task}.
+ */
+public final class Trainer implements AutoCloseable {
+  private final Handle handle;
+  private final ReentrantLock turn = new ReentrantLock();
+  private final ReentrantLock watch = new ReentrantLock(); // of running, for as short as that takes
+  private long running; // the native task of the call that runs; 0: none does
+
+  Trainer(Handle.Maker maker) {
+    handle = Handle.of("trainer", Native::infini_trainer_free, maker).ownedBy(this);
+  }
+
+  /**
+   * What a step saw; before the first one {@code step} is 0 and the rest says nothing. A share of nothing is NaN.
+   *
+   * @param step steps done so far
+   * @param tokens tokens read so far
+   * @param loss nats a predicted token, by weight
+   * @param predictions tokens predicted
+   * @param recallAcross share of digits right, of answers whose value last stood in another segment
+   * @param answersAcross the number of those digits
+   * @param recallInside the same of answers whose value last stood in the same segment
+   * @param answersInside the number of those digits
+   * @param supervision the loss of telling the memory where to look
+   * @param gradientNorm before clipping; NaN where it was not finite, and nothing was changed
+   * @param rateFactor of the schedule
+   * @param segment tokens of a segment
+   * @param segments segments of a sequence
+   * @param seconds the step took
+   * @param tokensPerSecond read by the step
+   */
+  public record Report(long step, long tokens, double loss, long predictions, double recallAcross, long answersAcross,
+      double recallInside, long answersInside, double supervision, double gradientNorm, double rateFactor, int segment,
+      int segments, double seconds, double tokensPerSecond) {
+    static Report of(String json) {
+      Numbers of = new Numbers(json);
+      return new Report(of.whole("step"), of.whole("tokens"), of.real("loss"), of.whole("predictions"),
+          of.real("recall_across"), of.whole("answers_across"), of.real("recall_inside"), of.whole("answers_inside"),
+          of.real("supervision"), of.real("gradient_norm"), of.real("rate_factor"), of.small("segment"),
+          of.small("segments"), of.real("seconds"), of.real("tokens_per_second"));
+    }
+  }
+
+  /**
+   * What an evaluation found; before the first one {@code sequences} is 0 and the rest says nothing. A share of nothing is
+   * NaN.
+   *
+   * @param loss as in {@link Report}
+   * @param predictions as in {@link Report}
+   * @param recallAcross as in {@link Report}
+   * @param answersAcross as in {@link Report}
+   * @param recallInside as in {@link Report}
+   * @param answersInside as in {@link Report}
+   * @param segment tokens of a segment
+   * @param segments segments of a sequence
+   * @param sequences how many were read
+   */
+  public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double recallInside,
+      long answersInside, int segment, int segments, int sequences) {
+    static Evaluation of(String json) {
+      Numbers of = new Numbers(json);
+      return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
+          of.whole("answers_across"), of.real("recall_inside"), of.whole("answers_inside"), of.small("segment"),
+          of.small("segments"), of.small("sequences"));
+    }
+  }
+
+  /**
+   * Does one step.
+   *
+   * @return what it saw
+   * @throws InfiniException as {@link #step(Task)}
+   */
+  public Report step() {
+    return step(null);
+  }
+
+  /**
+   * Does one step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights.
+   *
+   * @param task can cancel between sequences; may be null
+   * @return what it saw
+   * @throws InfiniException CANCELLED; IO, FORMAT (of a file of the data): the step has not happened, and the next one reads
+   *     the same sequences
+   */
+  public Report step(Task task) {
+    return Report.of(run(task, Native::infini_trainer_step, Native::infini_trainer_report));
+  }
+
+  /**
+   * Does so many steps.
+   *
+   * @param steps how many; 0 or more
+   * @param task stage "train", in steps; can cancel between sequences; may be null
+   * @return what the last one saw
+   * @throws InfiniException CANCELLED, IO, FORMAT: as {@link #step(Task)}; the steps before are done, as {@link #report}
+   *     tells
+   */
+  public Report run(long steps, Task task) {
+    return Report.of(run(task, (trainer, t) -> Native.infini_trainer_run(trainer, steps, t), Native::infini_trainer_report));
+  }
+
+  /**
+   * What the last step saw.
+   *
+   * @return before the first one, a report of 0 steps
+   */
+  public Report report() {
+    return Report.of(reportJson());
+  }
+
+  /**
+   * What the last step saw, as the library wrote it.
+   *
+   * @return a JSON object: "step", "loss", ...; "{}" before the first
+   */
+  public String reportJson() {
+    return text(Native::infini_trainer_report);
+  }
+
+  /**
+   * Reads sequences and says how well the model predicts them. Changes nothing.
+   *
+   * @param dataJson where they come from: as "data" in {@link Model#newTrainer(String, Options)}
+   * @param sequences how many
+   * @param segments of each; 0: as many as in training now
+   * @param task stage "evaluate", in sequences; may be null
+   * @return what was found
+   * @throws InfiniException INVALID_ARGUMENT, STATE, IO, FORMAT (as {@link Model#newTrainer(String, Options)}); CANCELLED
+   */
+  public Evaluation evaluate(String dataJson, int sequences, int segments, Task task) {
+    return Evaluation.of(run(task,
+        (trainer, t) -> Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, t),
+        Native::infini_trainer_evaluation));
+  }
+
+  /**
+   * What the last evaluation found.
+   *
+   * @return before the first one, an evaluation of 0 sequences
+   */
+  public Evaluation evaluation() {
+    return Evaluation.of(evaluationJson());
+  }
+
+  /**
+   * What the last evaluation found, as the library wrote it.
+   *
+   * @return a JSON object: "loss", "sequences", ...; "{}" before the first
+   */
+  public String evaluationJson() {
+    return text(Native::infini_trainer_evaluation);
+  }
+
+  /**
+   * The trainer's state.
+   *
+   * @return a JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...
+   */
+  public String infoJson() {
+    return text(Native::infini_trainer_info_json);
+  }
+
+  /**
+   * Saves all that is needed to go on, to a file that is replaced whole or not at all.
+   *
+   * @param path the file
+   * @throws InfiniException IO, NO_SPACE: what was there before is still there
+   */
+  public void save(Path path) {
+    call(trainer -> Native.infini_trainer_save(trainer, path.toString()));
+  }
+
+  /**
+   * Goes on from where another trainer of the same model and description was saved: on the same build, processor and number
+   * of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this trainer.
+   *
+   * @param path the file
+   * @throws InfiniException MODEL_MISMATCH (another model or description); IO, FORMAT, TRUNCATED, CHECKSUM, VERSION; then
+   *     nothing has changed
+   */
+  public void restore(Path path) {
+    call(trainer -> Native.infini_trainer_restore(trainer, path.toString()));
+  }
+
+  /**
+   * Writes the trained model as a GGUF file, adapters merged, which {@link Model#open(Path)} opens. What was not trained
+   * keeps the bytes of the model's file.
+   *
+   * @param path the file
+   * @param type of the matrices that were trained: "f32", "f16" or "bf16"
+   * @throws InfiniException INVALID_ARGUMENT (type is none of these); IO, NO_SPACE
+   */
+  public void write(Path path, String type) {
+    call(trainer -> Native.infini_trainer_write(trainer, path.toString(), type));
+  }
+
+  /**
+   * Writes the adapters alone, as a GGUF file to be kept beside the model.
+   *
+   * @param path the file
+   * @throws InfiniException STATE (no adapters are trained); IO, NO_SPACE
+   */
+  public void writeAdapter(Path path) {
+    call(trainer -> Native.infini_trainer_write_adapter(trainer, path.toString()));
+  }
+
+  /**
+   * Cancels the call that runs, if any, by its task, and frees the trainer when it has returned. Closing again does nothing.
+   */
+  @Override public void close() {
+    handle.close(trainer -> {
+      watch.lock();
+      try {
+        if (running != 0) Native.infini_task_cancel(running);
+      } finally {
+        watch.unlock();
+      }
+    });
+  }
+
+  private interface LongCall {
+    int run(long trainer, long task);
+  }
+
+  private interface Writer {
+    int write(long trainer, byte[] buffer, long[] size);
+  }
+
+  /** Runs a long call, which close cancels, and gives in the same turn what it left. */
+  private String run(Task task, LongCall body, Writer result) {
+    if (task == null) {
+      try (Task own = new Task()) {
+        return run(own, body, result);
+      }
+    }
+    return call(trainer -> Task.with(task, t -> {
+      setRunning(t);
+      try {
+        handle.requireOpen(); // here and not before: now close sees the task
+        body.run(trainer, t);
+      } finally {
+        setRunning(0);
+      }
+      return Utf8.text((buffer, size) -> result.write(trainer, buffer, size));
+    }));
+  }
+
+  private void setRunning(long task) {
+    watch.lock();
+    running = task;
+    watch.unlock();
+  }
+
+  private String text(Writer writer) {
+    return call(trainer -> Utf8.text((buffer, size) -> writer.write(trainer, buffer, size)));
+  }
+
+  private <T> T call(LongFunction<T> body) {
+    return handle.call(turn, body);
+  }
+}
