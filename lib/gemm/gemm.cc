@@ -57,8 +57,8 @@ Panels PackedMatrix::panels() const {
 
 namespace {
 
-// Our own kernel takes A in f32: so many rows of bf16 at a time are widened on the stack, along pieces of k.
-constexpr int64_t kWidenedRows = 18;
+// So many rows go over the weights once. (Of bf16, they are widened on the stack, along pieces of k.)
+constexpr int64_t kFewRows = 16;
 
 // Our own kernel, one thread: columns [begin, end) of C, multiples of 16.
 void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
@@ -68,7 +68,7 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
                   end, c, c_row, accumulate);
     return;
   }
-  constexpr int64_t kRows = kWidenedRows, kDepth = 1024;
+  constexpr int64_t kRows = kFewRows, kDepth = 1024;
   float wide[kRows * kDepth];
   const auto *panels = static_cast<const uint16_t *>(b.data);
   for (int64_t r = 0; r < rows; r += kRows) {
@@ -169,9 +169,10 @@ Gemm::~Gemm() = default;
 
 void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
                     bool exact) const {
-  // One token is a question of bytes read, and up to a few rows our kernel reads the weights once too.
   const bool widens = b.type == NumberType::BF16 && slow_bf16_;
-  const int64_t few_rows = widens ? kWidenedRows : 4, operations = rows * b.k * b.n;
+  // One token, and a few, are a question of bytes read, which our kernel asks for ahead; with fast bf16 products oneDNN's
+  // are ahead from a few rows on.
+  const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
   if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     native_product(a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {

@@ -30,10 +30,8 @@ struct Ahead {
   int64_t bytes;
   int first, last;  // of the four lines that a step along k reads
 };
-template <int VECTORS>
 HWY_INLINE void Ask(const Ahead &ahead, const void *b) {
-  if constexpr (VECTORS == 4)
-    for (int line = ahead.first; line < ahead.last; ++line) hwy::Prefetch(static_cast<const char *>(b) + ahead.bytes + 64 * line);
+  for (int line = ahead.first; line < ahead.last; ++line) hwy::Prefetch(static_cast<const char *>(b) + ahead.bytes + 64 * line);
 }
 
 // ROWS x VECTORS sums over all of k. a is [ROWS rows][k], c [ROWS][VECTORS * lanes].
@@ -43,7 +41,7 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   for (int64_t i = 0; i < k; ++i, b += 64) {
-    Ask<VECTORS>(ahead, b);
+    Ask(ahead, b);
     V column[VECTORS];
     for (int v = 0; v < VECTORS; ++v) column[v] = hn::LoadU(d, b + v * kLanes);
     for (int r = 0; r < ROWS; ++r) {
@@ -62,7 +60,7 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const auto high = hn::Set(du, 0xffff0000u);
   for (int64_t i = 0; i < k; i += 2, b += 128) {
-    Ask<VECTORS>(ahead, b);
+    Ask(ahead, b);
     V even[VECTORS], odd[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
       const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
@@ -99,6 +97,7 @@ HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int ro
                          int64_t k, float *c, int64_t c_row, bool accumulate) {
   const int passes = (rows + kRows - 1) / kRows;
   const auto ahead = [&](int pass) {
+    if (VECTORS < 4) return Ahead{0, 0, 0};
     if (passes == 1) return Ahead{4096, 0, 4};
     return Ahead{panel_stride * static_cast<int64_t>(sizeof(Number)), 4 * pass / passes, 4 * (pass + 1) / passes};
   };
@@ -120,11 +119,47 @@ HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int ro
 HWY_INLINE const float *ColumnOf(const float *panel, int64_t column) { return panel + column; }
 HWY_INLINE const uint16_t *ColumnOf(const uint16_t *panel, int64_t column) { return panel + 2 * column; }
 
+// Rows that go over B 16 columns at a time, all in one pass: then what comes from memory is asked for evenly, and the
+// processor neither waits for it nor lets it rest. A is turned into [k][16] first, a piece of k at a time.
+constexpr int kMostTogether = 16;
+
+template <int ROWS, class Number>
+HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
+                         int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+  if constexpr (ROWS > kMostTogether) {
+    return;
+  } else {
+    if (rows != ROWS)
+      return Together<ROWS + 1>(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+    constexpr int64_t kPiece = 512, kStep = sizeof(Number) == 4 ? 64 : kPiece, kLanes = hn::MaxLanes(D());
+    float turned[kPiece * kMostTogether];
+    for (int64_t i = 0; i < k; i += kPiece) {
+      const int64_t piece = i + kPiece < k ? kPiece : k - i;
+      for (int r = 0; r < ROWS; ++r)
+        for (int64_t d = 0; d < piece; ++d) turned[d * kMostTogether + r] = a[r * a_row + (i + d) * a_column];
+      for (int64_t first = begin; first < end;) {
+        const int64_t last = first / 64 * 64 + 64 < end ? first / 64 * 64 + 64 : end;
+        const Number *const panel = b + first / 64 * panel_stride + i * 64;
+        for (int64_t d = 0; d < piece; d += kStep) {
+          const bool inside = d + kStep < piece;
+          const int64_t ahead = sizeof(Number) == 2 ? 2048 : inside ? kStep * 64 : panel_stride - d * 64;
+          for (int64_t j = first; j < last; j += kLanes)
+            Tile<ROWS, 1>(turned + d * kMostTogether, 1, kMostTogether, ColumnOf(panel + d * 64, j % 64), inside ? kStep : piece - d,
+                          Ahead{ahead * static_cast<int64_t>(sizeof(Number)), 0, 1}, c + j, c_row, accumulate || i + d > 0);
+        }
+        first = last;
+      }
+    }
+  }
+}
+
 template <class Number>
 HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
                         int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
                         bool accumulate) {
   constexpr int64_t kLanes = hn::MaxLanes(D());
+  if (HWY_MAX_BYTES >= 64 && rows > kRows && rows <= kMostTogether)
+    return Together<kRows + 1>(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
   for (int64_t j = begin; j < end;) {
     const Number *column = ColumnOf(b + j / 64 * panel_stride, j % 64);
     const int64_t inside = end - j < 64 - j % 64 ? end - j : 64 - j % 64;  // columns left of this panel

@@ -47,7 +47,7 @@ double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int6
 TEST_CASE("products of every library, type and size are right") {
   for (const GemmLibrary library : {GemmLibrary::ONEDNN, GemmLibrary::OPENBLAS, GemmLibrary::NATIVE})
     for (const NumberType type : {NumberType::F32, NumberType::BF16})
-      for (const int64_t rows : {1, 4, 5, 9, 19, 31, 300})
+      for (const int64_t rows : {1, 4, 5, 7, 16, 31, 300})
         for (const auto &[k, n] : {std::pair<int64_t, int64_t>{12, 20}, {64, 64}, {100, 130}, {1100, 192}})
           for (const bool accumulate : {false, true}) REQUIRE(check(library, type, rows, k, n, accumulate, false) < 1e-5);
 }
