@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace cli {
@@ -21,6 +22,8 @@ class Ranks {
   int rank() const { return rank_; }
   int count() const { return count_; }
   bool first() const { return rank_ == 0; }  // the one that shows, logs and saves
+  // The value that the first one gives, on all: what it alone can know. Throws where others are lost.
+  int64_t from_first(int64_t value) const;
 
   // infini_trainer_set_ranks(trainer, ranks.rank(), ranks.count(), Ranks::sum, nullptr)
   static int sum(void *user_data, float *values, size_t n_values);

@@ -46,7 +46,7 @@ cli::Trainer make_trainer() {
 void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Trouble trouble) {
   const cli::Trainer trainer = make_trainer();
   const std::string checkpoint = folder + "/checkpoint";
-  if (std::filesystem::exists(checkpoint)) cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
+  if (ranks.from_first(std::filesystem::exists(checkpoint))) cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
   cli::check(infini_trainer_set_ranks(trainer.get(), ranks.rank(), ranks.count(), sum, &trouble));
   const cli::Task task = cli::make<cli::Task>(infini_task_new);
   const auto steps_done = [&] {
