@@ -25,10 +25,11 @@
 %include "go.i"
 #endif
 
-/* Callbacks would need C++ directors; each has a pull twin. */
+/* Callbacks would need C++ directors; each has a pull twin, but for sums over processes. */
 %ignore infini_session_generate;
 %ignore infini_task_set_progress;
 %ignore infini_log_set_callback;
+%ignore infini_trainer_set_ranks;
 
 /* The public layer has its own, documented. */
 %ignore infini_status;

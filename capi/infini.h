@@ -56,7 +56,8 @@
  *   Keep a memory         infini_session_save, infini_session_restore, infini_snapshot_inspect
  *   Go back               option "checkpoints", infini_session_rewind
  *   Serve many            infini_batch_add, infini_batch_next
- *   Train                 infini_trainer_create, infini_trainer_run, infini_trainer_write
+ *   Train                 infini_trainer_create, infini_trainer_run, infini_trainer_write; on several processes also
+ *                         infini_trainer_set_ranks
  *
  *
  * RULES THAT HOLD FOR EVERY FUNCTION
@@ -84,7 +85,7 @@
  *              "Any thread" below means: with this handle and no lock.
  *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
  *              A callback may use other handles, the task and infini_session_cancel, but no other function of the
- *              session or text stream that is calling it. It must return: no longjmp, no C++ exception.
+ *              session, trainer or text stream that is calling it. It must return: no longjmp, no C++ exception.
  *   Manners    The library never prints, exits, aborts, installs a signal handler, or changes the locale or the
  *              caller's OpenMP settings. Outside of a call it uses no processor time.
  */
@@ -514,6 +515,32 @@ INFINI_API infini_status infini_trainer_create(const infini_model *model, const 
                                                const infini_options *options, infini_trainer **trainer);
 INFINI_API void infini_trainer_free(infini_trainer *trainer);
 
+/* Adds up over processes: replaces each of `values` by the sum of what all ranks have in its place, which must be the same
+   bits on every rank. All ranks call it equally often, with equally many values, and wait in it for each other. Returns 0,
+   or anything else if that failed; then it must fail on every other rank too, now or at its next call. */
+typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_values);
+
+/* Trains on `ranks` processes (1 to 65536), of which this one has the number `rank`, from 0. Each makes a trainer of the
+   same model, description and data, and makes the same calls of infini_trainer_step, _run and _evaluate in the same order.
+   It computes its share of the sequences of a step; then gradients are added up, and all change their weights alike, so
+   that they stay equal to the bit. Gradients are those of one process, but for rounding. Reports and evaluations are of all
+   sequences, on every rank. Only whole sequences are shared: "tokens" should hold a multiple of `ranks` of them. Ranks need
+   the same build, the same kind of processor and equally many threads.
+   `callback` is called first with few values, by which ranks tell each other that they have done their part, then with the
+   gradients of what is trained; for 1 rank it is never called, and may be NULL. The calls named above then also return
+   the status of another rank  where that one was cancelled or failed before gradients were added up: the step has not
+                               happened on any rank. So a cancel of one rank's task ends the call on all; one that comes
+                               while it waits for the others holds for the next step
+   IO                          where `callback` failed: the step has not happened here, though it may have elsewhere, so
+                               restore a checkpoint on all
+   STATE                       where ranks differ in model, description, steps, place in the data, weights or call: nothing
+                               has happened
+   Checkpoints know nothing of ranks: any rank may save, all must restore the same file, and there may be more or fewer of
+   them than before. To be called between steps; the trainer keeps `user_data`.
+   INVALID_ARGUMENT  ranks or rank is out of range, or callback is NULL with more than one rank */
+INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int rank, int ranks,
+                                                  infini_sum_callback callback, void *user_data);
+
 /* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
    NULL) can cancel between sequences.
    CANCELLED  the step has not happened: the next one reads the same sequences
@@ -549,8 +576,8 @@ INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer
                                                    char *buffer, size_t capacity, size_t *size);
 
 /* Writes the trainer's state as a JSON object: "steps", "tokens", "parameters" (of the model), "trained_parameters",
-   "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "gates" (their weights,
-   one list a layer), "training" (every field of it).
+   "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks", "gates"
+   (their weights, one list a layer), "training" (every field of it).
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
                                                   char *buffer, size_t capacity, size_t *size);

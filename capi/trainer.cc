@@ -60,6 +60,10 @@ infini_status infini_trainer_create(const infini_model *model, const char *descr
 
 void infini_trainer_free(infini_trainer *trainer) { delete trainer; }
 
+infini_status infini_trainer_set_ranks(infini_trainer *trainer, int rank, int ranks, infini_sum_callback callback, void *user_data) {
+  return guard([&] { trainer_of(trainer).set_ranks(Ranks(rank, ranks, callback, user_data)); });
+}
+
 infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
   return guard([&] {
     Trainer &value = trainer_of(trainer);
@@ -91,9 +95,11 @@ infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_
   return guard([&] {
     Trainer &value = trainer_of(trainer);
     if (sequences < 1 || segments < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", segments);
-    const auto source = make_training_source(&need(data_json, "data_json"), value.model());
+    need(data_json, "data_json");
+    std::unique_ptr<SequenceSource> source;
+    const auto open = [&]() -> SequenceSource & { return *(source = make_training_source(data_json, value.model())); };
     const int segment = value.lessons().segment(), length = segments > 0 ? segments : value.lessons().segments();
-    Json json = tally_json(value.evaluate(*source, sequences, segment, length, of(task)));
+    Json json = tally_json(value.evaluate(open, sequences, segment, length, of(task)));
     json.update({{"segment", segment}, {"segments", length}, {"sequences", sequences}});
     trainer->evaluation = json.dump();
   });
@@ -116,7 +122,7 @@ infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buff
     const Json json = {{"steps", value.steps()}, {"tokens", value.tokens()}, {"parameters", value.model().parameters()},
                        {"trained_parameters", value.trained_parameters()}, {"compute", value.compute() == NumberType::F32 ? "f32" : "bf16"},
                        {"bytes", value.bytes()}, {"segment", value.lessons().segment()}, {"segments", value.lessons().segments()},
-                       {"gates", gates}, {"training", Json::parse(describe(value.config()))}};
+                       {"rank", value.ranks().rank()}, {"ranks", value.ranks().count()}, {"gates", gates}, {"training", Json::parse(describe(value.config()))}};
     give_text(json.dump(), buffer, capacity, size);
   });
 }

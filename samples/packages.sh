@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ declare -A packages=(
   [shelf]="libsqlite3-dev"
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go"
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
+  [mpi]="libopenmpi-dev openmpi-bin"
   [fuzz]="clang libclang-rt-dev"
 )
 

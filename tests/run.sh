@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-labels='^ci$' packages=(build test fuzz shelf bindings desktop)
+labels='^ci$' packages=(build test fuzz shelf bindings desktop mpi)
 case ${1:-} in
   '') ;;
   long) labels='^(ci|long)$' ;;
@@ -17,7 +17,7 @@ bash samples/packages.sh "${packages[@]}"
 cmake --preset release -DINFINI_BINDINGS=ON
 cmake --build --preset release --parallel "$(nproc)"
 left_out() { echo "Skipped: the tests of $1, because there is $2"; }
-for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample"; do
+for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample" mpirun:"training on several processes"; do
   command -v "${language%%:*}" >/dev/null || left_out "${language#*:}" "no \`${language%%:*}\` on the path"
 done
 pkg-config --exists gtkmm-4.0 || left_out "the desktop sample" "no gtkmm-4.0"

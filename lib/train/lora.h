@@ -21,7 +21,7 @@ class Lora {
   std::vector<Variable> variables() const;  // offsets are into values() and gradients()
   float *values() { return values_.data(); }
   const float *values() const { return values_.data(); }
-  const float *gradients() const { return gradients_.data(); }
+  float *gradients() { return gradients_.data(); }
   int64_t size() const { return values_.size(); }
   // The adapters alone, as a GGUF of the kind "adapter".
   Gguf gguf(const Model &model, const Parameters &parameters) const;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/parallel.h"
 
@@ -132,12 +133,10 @@ AttentionRules Trainer::rules_for(int segment) const {
 }
 
 void Trainer::draw() {
-  source_before_ = source_->save();
   drawn_.clear();
   drawn_segment_ = lessons_->segment();
   const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
   total_weight_ = 0;
-  report_ = {};
   int64_t retrievals = 0;
   for (int64_t i = 0; i < count; ++i) {
     drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
@@ -165,26 +164,24 @@ void Trainer::draw() {
     weight *= static_cast<float>(config_.supervision / static_cast<double>(retrievals * std::max<int64_t>(1, chosen)));
 }
 
-double Trainer::drawn_weight() const { return total_weight_; }
-float *Trainer::gradient_data() { return gradients_.data(); }
-int64_t Trainer::gradient_size() const { return gradients_.size(); }
-
-void Trainer::undo_draw() { source_->restore(source_before_); }
-
-void Trainer::gradients(double total_weight, Task *task) {
-  const ThreadScope scope(model_->threads(), threads_);
+void Trainer::add_gradients(Task *task) {
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) std::memset(gradients_.data() + parameters_[i].offset, 0, static_cast<size_t>(parameters_[i].size()) * sizeof(float));
   backward_->set_rules(rules_for(drawn_segment_));
   Purpose purpose;
   purpose.gradients = gradients_.data();
-  purpose.loss_scale = total_weight > 0 ? 1 / total_weight : 0;
+  purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
   purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
   layout_.clear();
-  for (size_t i = 0; i < drawn_.size(); ++i) {
-    layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
-    if (i + 1 < drawn_.size() && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
+  const auto check_cancel = [task] {
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
+  };
+  check_cancel();
+  const auto [first, end] = ranks_.share(static_cast<int64_t>(drawn_.size()));
+  for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+    layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
+    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
+    check_cancel();
     report_.tally.add(backward_->run(layout_, purpose));
     layout_.clear();
   }
@@ -193,16 +190,34 @@ void Trainer::gradients(double total_weight, Task *task) {
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
     if (l < config_.first_layer || l > last) std::fill_n(gates + l * heads, heads, 0.0f);
+  if (lora_) lora_->gradients(parameters_, gradients_.data());
+}
+
+void Trainer::gradients(Task *task) {
+  const ThreadScope scope(model_->threads(), threads_);
+  const std::string before = source_->save(), place = before + lessons_->save();
+  report_ = {};
+  std::exception_ptr failure;
+  try {
+    draw();
+    add_gradients(task);
+  } catch (...) {
+    failure = std::current_exception();  // the other ranks have to hear of it
+  }
+  try {
+    report_.tally = agree(Joint::STEP, checksum(place.data(), place.size()), report_.tally, failure);
+    for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
+  } catch (...) {
+    source_->restore(before);
+    throw;
+  }
 }
 
 StepReport Trainer::apply() {
   const ThreadScope scope(model_->threads(), threads_);
   report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
   double adapters = 0;
-  if (lora_) {
-    lora_->gradients(parameters_, gradients_.data());
-    adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
-  }
+  if (lora_) adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
   const double others = std::isfinite(adapters) ? optimizer_->step(gradients_.data(), parameters_.values()) : 0;
   report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
   if (std::isfinite(report_.gradient_norm)) weights_changed();
@@ -220,32 +235,43 @@ void Trainer::weights_changed() {
 
 StepReport Trainer::step(Task *task) {
   const auto start = std::chrono::steady_clock::now();
-  draw();
-  try {
-    gradients(total_weight_, task);
-  } catch (...) {
-    undo_draw();
-    throw;
-  }
+  gradients(task);
   apply();
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report_;
 }
 
-Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
+Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
-  backward_->set_rules(rules_for(segment));
   Tally tally;
+  uint64_t place = 0;
+  std::exception_ptr failure;
   if (task) task->begin("evaluate", sequences);
-  for (int i = 0; i < sequences; ++i) {
-    if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
-    layout_.clear();
-    layout_.add(source.next(segment, segments), segment, model_->config().vocabulary);
-    tally.add(backward_->run(layout_, {}));
-    if (task) task->advance_to(i + 1);
+  try {
+    SequenceSource &source = open();
+    const std::string before = cat(source.save(), ' ', sequences, ' ', segment, ' ', segments);
+    place = checksum(before.data(), before.size());
+    backward_->set_rules(rules_for(segment));
+    const auto [first, end] = ranks_.share(sequences);
+    for (int i = 0; i < sequences; ++i) {
+      if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
+      const Sequence sequence = source.next(segment, segments);
+      if (i >= first && i < end) {
+        layout_.clear();
+        layout_.add(sequence, segment, model_->config().vocabulary);
+        tally.add(backward_->run(layout_, {}));
+      }
+      if (task) task->advance_to(i + 1);
+    }
+  } catch (...) {
+    failure = std::current_exception();
   }
   layout_.clear();
-  return tally;
+  return agree(Joint::EVALUATION, place, tally, failure);
+}
+
+Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
+  return evaluate([&]() -> SequenceSource & { return source; }, sequences, segment, segments, task);
 }
 
 int64_t Trainer::steps() const { return optimizer_->steps(); }

@@ -2,13 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/task.h"
 #include "train/backward.h"
 #include "train/lora.h"
+#include "train/ranks.h"
 #include "train/sequence.h"
 #include "train/train_config.h"
 
@@ -55,19 +59,21 @@ class Trainer {
           std::unique_ptr<Lessons> lessons, int threads);
   ~Trainer();
 
-  // One step. `task` may be null; cancelling throws CANCELLED, and the step has not happened.
-  StepReport step(Task *task = nullptr);
-  // The parts of a step, for several processes: after draw() the weights of all are added up, after gradients() the
-  // gradients, then each applies the same. total_weight: of all processes' sequences.
-  void draw();
-  double drawn_weight() const;
-  void gradients(double total_weight, Task *task = nullptr);
-  float *gradient_data();
-  int64_t gradient_size() const;
-  StepReport apply();
-  void undo_draw();  // instead of apply(): the step has not happened
+  // Shares steps and evaluations with other processes, which do the same with trainers made alike: see trainer_ranks.cc.
+  void set_ranks(const Ranks &ranks) { ranks_ = ranks; }
+  const Ranks &ranks() const { return ranks_; }
 
-  // Forward passes over sequences of another source.
+  // One step: gradients(), then apply(). `task` may be null; cancelling throws CANCELLED, and the step has not happened.
+  StepReport step(Task *task = nullptr);
+  // Draws sequences and computes their gradients, summed over all ranks. Errors: the step has not happened, on any rank.
+  void gradients(Task *task = nullptr);
+  // Of what is trained: these stretches of memory are what ranks sum.
+  std::vector<std::span<float>> trained_gradients();
+  StepReport apply();
+
+  // Forward passes over sequences of another source. `open` is called once; an error of it ends every rank's evaluation,
+  // as any other error does.
+  Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
   int64_t steps() const;
@@ -96,6 +102,13 @@ class Trainer {
   void check_config() const;
   AttentionRules rules_for(int segment) const;
   void weights_changed();
+  void draw();
+  void add_gradients(Task *task);  // of this rank's share of what was drawn
+
+  // trainer_ranks.cc
+  enum class Joint : uint64_t { STEP, EVALUATION };
+  uint64_t weights_checksum() const;
+  Tally agree(Joint call, uint64_t place, const Tally &own, const std::exception_ptr &failure) const;
 
   const std::shared_ptr<const Model> model_;
   const TrainConfig config_;
@@ -111,12 +124,12 @@ class Trainer {
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;
+  Ranks ranks_;
 
   // The step at hand.
   std::vector<Sequence> drawn_;
   int drawn_segment_ = 0;
   double total_weight_ = 0;
-  std::string source_before_;
   Layout layout_;
   StepReport report_;
 };

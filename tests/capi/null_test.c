@@ -207,6 +207,8 @@ static void check_trainers(void) {
   CHECK_NULL(infini_trainer_create(model, NULL, NULL, &trainer), "description_json");
   CHECK_NULL(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, NULL), "trainer");
   CHECK_OK(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, &trainer));
+  CHECK_NULL(infini_trainer_set_ranks(NULL, 0, 1, NULL, NULL), "trainer");
+  CHECK_NULL(infini_trainer_set_ranks(trainer, 0, 2, NULL, NULL), "callback");
   CHECK_NULL(infini_trainer_step(NULL, NULL), "trainer");
   CHECK_NULL(infini_trainer_run(NULL, 1, NULL), "trainer");
   CHECK_NULL(infini_trainer_report(NULL, NULL, 0, NULL), "trainer");

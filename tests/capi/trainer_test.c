@@ -109,6 +109,31 @@ static void check_training(const infini_model *model) {
   remove(TRAINED);
 }
 
+static int fail_to_sum(void *user_data, float *values, size_t n_values) {
+  ++*(int *)user_data;
+  return values && n_values > 0 ? 3 : 0;
+}
+
+/* One rank of two whose sum fails: what ranks do together is tested by tests/mpi. */
+static void check_ranks(const infini_model *model) {
+  infini_trainer *trainer = new_trainer(model, DESCRIPTION("gates"));
+  int calls = 0;
+  CHECK_ERROR(infini_trainer_set_ranks(trainer, 2, 2, fail_to_sum, &calls), INFINI_INVALID_ARGUMENT, "rank is 2");
+  CHECK_ERROR(infini_trainer_set_ranks(trainer, -1, 2, fail_to_sum, &calls), INFINI_INVALID_ARGUMENT, "rank is -1");
+  CHECK_ERROR(infini_trainer_set_ranks(trainer, 0, 0, fail_to_sum, &calls), INFINI_INVALID_ARGUMENT, "ranks is 0");
+  CHECK(number(infini_trainer_info_json, trainer, "ranks") == 1);
+  CHECK_OK(infini_trainer_set_ranks(trainer, 1, 2, fail_to_sum, &calls));
+  CHECK(number(infini_trainer_info_json, trainer, "rank") == 1 && number(infini_trainer_info_json, trainer, "ranks") == 2);
+  CHECK_ERROR(infini_trainer_run(trainer, 2, NULL), INFINI_IO, "returned 3 on rank 1 of 2");
+  CHECK(calls == 1 && number(infini_trainer_info_json, trainer, "steps") == 0);
+  CHECK_ERROR(infini_trainer_evaluate(trainer, "{\"type\": \"random\"}", 2, 0, NULL), INFINI_IO, "returned 3");
+  CHECK(calls == 2);
+  CHECK_OK(infini_trainer_set_ranks(trainer, 0, 1, NULL, NULL));
+  CHECK_OK(infini_trainer_step(trainer, NULL));
+  CHECK(calls == 2 && number(infini_trainer_info_json, trainer, "steps") == 1);
+  infini_trainer_free(trainer);
+}
+
 static void check_refusals(const infini_model *model) {
   infini_trainer *trainer = NULL;
   CHECK_ERROR(infini_trainer_create(model, "{", NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
@@ -125,6 +150,7 @@ static void check_refusals(const infini_model *model) {
 int main(void) {
   infini_model *model = open_model(STORIES, "f32");
   check_training(model);
+  check_ranks(model);
   check_refusals(model);
   infini_model_free(model);
   return check_failures != 0;

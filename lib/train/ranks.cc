@@ -1,0 +1,50 @@
+#include "train/ranks.h"
+
+#include <algorithm>
+
+#include "base/status.h"
+
+namespace infini {
+namespace {
+
+// A word as floats that hold whole numbers, which float sums keep exactly.
+constexpr int kBits = 22, kDigits = 3;
+constexpr uint64_t kDigit = (uint64_t{1} << kBits) - 1;
+
+}  // namespace
+
+Ranks::Ranks(int rank, int count, SumCallback callback, void *user_data) : rank_(rank), count_(count), callback_(callback), user_data_(user_data) {
+  if (count < 1 || count > kMost) fail(Status::INVALID_ARGUMENT, "ranks is ", count, ", but must be 1 to ", kMost);
+  if (rank < 0 || rank >= count) fail(Status::INVALID_ARGUMENT, "rank is ", rank, ", but of ", count, " ranks must be 0 to ", count - 1);
+  if (count > 1 && !callback) fail(Status::INVALID_ARGUMENT, "callback is NULL, but ", count, " ranks need one");
+}
+
+std::pair<int64_t, int64_t> Ranks::share(int64_t items) const { return {items * rank_ / count_, items * (rank_ + 1) / count_}; }
+
+void Ranks::sum(std::span<float> values) const {
+  if (alone() || values.empty()) return;
+  if (const int failed = callback_(user_data_, values.data(), values.size()); failed != 0)
+    fail(Status::IO, "the callback that adds up over ranks returned ", failed, " on rank ", rank_, " of ", count_,
+         ": other ranks may be lost; go on from a checkpoint");
+}
+
+std::vector<uint64_t> Ranks::gather(std::span<const uint64_t> words) const {
+  if (alone()) return {words.begin(), words.end()};
+  // Each rank fills its own place: what is added to it is zeros.
+  const size_t row = words.size() * kDigits;
+  std::vector<float> digits(row * static_cast<size_t>(count_));
+  float *own = digits.data() + row * static_cast<size_t>(rank_);
+  for (size_t i = 0; i < row; ++i) own[i] = static_cast<float>(words[i / kDigits] >> kBits * (i % kDigits) & kDigit);
+  sum(digits);
+  std::vector<uint64_t> all(digits.size() / kDigits);
+  bool sound = true;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (digits[i] >= 0 && digits[i] <= static_cast<float>(kDigit)) all[i / kDigits] |= static_cast<uint64_t>(digits[i]) << kBits * (i % kDigits);
+    else sound = false;
+  }
+  if (!sound || !std::equal(words.begin(), words.end(), all.begin() + static_cast<std::ptrdiff_t>(words.size()) * rank_))
+    fail(Status::IO, "what rank ", rank_, " of ", count_, " gave to the callback that adds up over ranks came back changed: does each have a number of its own?");
+  return all;
+}
+
+}  // namespace infini

@@ -1,0 +1,41 @@
+// Processes that train together, each of them a rank. All that they have of each other is a sum over all ranks, which
+// the host gives by whatever it has: MPI, threads, sockets.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace infini {
+
+// Adds up `values` in place over all ranks, each of which calls it with as many. Anything but 0: it failed.
+using SumCallback = int (*)(void *user_data, float *values, size_t n_values);
+
+class Ranks {
+ public:
+  static constexpr int kMost = 1 << 16;
+
+  Ranks() = default;  // one process alone, which never sums
+  // INVALID_ARGUMENT for a rank that is none of `count`.
+  Ranks(int rank, int count, SumCallback callback, void *user_data);
+
+  int rank() const { return rank_; }
+  int count() const { return count_; }
+  bool alone() const { return count_ == 1; }
+
+  // Which of `items` things in a row are this rank's: [first, second). No rank has two more than another.
+  std::pair<int64_t, int64_t> share(int64_t items) const;
+  // IO where the callback fails.
+  void sum(std::span<float> values) const;
+  // The words of each rank, one rank behind the other, exactly. IO where the callback fails, or did not add up.
+  std::vector<uint64_t> gather(std::span<const uint64_t> words) const;
+
+ private:
+  int rank_ = 0, count_ = 1;
+  SumCallback callback_ = nullptr;
+  void *user_data_ = nullptr;
+};
+
+}  // namespace infini

@@ -1,0 +1,115 @@
+// Training on several ranks. Each holds the same trainer and draws the same sequences, so that sources and checkpoints
+// are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each tells what it
+// has done and seen, or that it could not, and any that could not stops the step on all. Only then gradients are summed,
+// and each rank changes its weights in the same way. No rank sends weights: that they stay equal is checked.
+#include <array>
+#include <bit>
+#include <new>
+
+#include "base/hash.h"
+#include "train/trainer.h"
+
+namespace infini {
+namespace {
+
+// What a rank tells the others, word by word.
+enum Word : size_t { STATUS, CALL, MADE_OF, STEPS, PLACE, WEIGHTS, TALLY };
+constexpr size_t kTallyWords = 8, kWords = TALLY + kTallyWords;
+
+std::array<uint64_t, kTallyWords> words_of(const Tally &t) {
+  const auto real = [](double value) { return std::bit_cast<uint64_t>(value); };
+  const auto whole = [](int64_t value) { return static_cast<uint64_t>(value); };
+  return {real(t.loss), real(t.weight), real(t.supervision), whole(t.predictions), whole(t.across), whole(t.across_right), whole(t.inside), whole(t.inside_right)};
+}
+
+Tally tally_of(const uint64_t *words) {
+  const auto real = [&](size_t i) { return std::bit_cast<double>(words[i]); };
+  const auto whole = [&](size_t i) { return static_cast<int64_t>(words[i]); };
+  return {real(0), real(1), real(2), whole(3), whole(4), whole(5), whole(6), whole(7)};
+}
+
+Status status_of(const std::exception_ptr &failure) {
+  try {
+    if (failure) std::rethrow_exception(failure);
+    return Status::OK;
+  } catch (const Error &error) {
+    return error.status();
+  } catch (const std::bad_alloc &) {
+    return Status::OUT_OF_MEMORY;
+  } catch (...) {
+    return Status::INTERNAL;
+  }
+}
+
+}  // namespace
+
+std::vector<std::span<float>> Trainer::trained_gradients() {
+  constexpr int64_t kGap = 16;  // floats at most, between parameters that begin on lines of their own
+  std::vector<std::span<float>> pieces;
+  for (const Variable &v : choose_variables()) {
+    float *const data = gradients_.data() + v.offset;
+    const auto size = static_cast<size_t>(v.rows * v.columns);
+    if (!pieces.empty()) {
+      std::span<float> &last = pieces.back();
+      const int64_t gap = data - (last.data() + last.size());
+      if (gap >= 0 && gap < kGap) {
+        last = {last.data(), data + size};
+        continue;
+      }
+    }
+    pieces.emplace_back(data, size);
+  }
+  if (lora_) pieces.emplace_back(lora_->gradients(), static_cast<size_t>(lora_->size()));
+  return pieces;
+}
+
+uint64_t Trainer::weights_checksum() const {
+  StreamChecksum sum;
+  for (size_t i = 0; i < trained_.size(); ++i)
+    if (trained_[i]) sum.add(parameters_.of(i), static_cast<size_t>(parameters_[i].size()) * sizeof(float));
+  return sum.value();
+}
+
+// The tally of all ranks. `place`: of what is read. Throws `failure`, or that another rank has failed, or that the ranks
+// do not do the same.
+Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::exception_ptr &failure) const {
+  if (ranks_.alone()) {
+    if (failure) std::rethrow_exception(failure);
+    return own;
+  }
+  const std::string made_of = model_->fingerprint() + describe(config_);
+  std::array<uint64_t, kWords> words{static_cast<uint64_t>(status_of(failure)), static_cast<uint64_t>(call), checksum(made_of.data(), made_of.size()),
+                                     static_cast<uint64_t>(steps()), place, weights_checksum()};
+  std::ranges::copy(words_of(own), words.begin() + TALLY);
+  std::vector<uint64_t> all;
+  try {
+    all = ranks_.gather(words);
+  } catch (...) {
+    if (failure) std::rethrow_exception(failure);  // what came first
+    throw;
+  }
+  if (failure) std::rethrow_exception(failure);
+
+  const auto word = [&](int rank, Word which) { return all[static_cast<size_t>(rank) * kWords + which]; };
+  const char *const done = call == Joint::STEP ? "; the step has not happened" : "; nothing was evaluated";
+  for (int r = 0; r < ranks_.count(); ++r) {
+    const auto status = static_cast<Status>(word(r, STATUS));
+    if (status == Status::OK) continue;
+    fail(status, "rank ", r, " of ", ranks_.count(), status == Status::CANCELLED ? " was cancelled" : " failed, and says why itself", " (", status_name(status), ")", done);
+  }
+  constexpr std::pair<Word, const char *> kSame[] = {
+      {CALL, "they make different calls"},
+      {MADE_OF, "their trainers were made from different models or descriptions"},
+      {STEPS, "they have done different numbers of steps: restore the same checkpoint on all"},
+      {PLACE, "they read different sequences: restore the same checkpoint on all, and give all the same data"},
+      {WEIGHTS, "their weights differ: they need the same build, the same kind of processor and as many threads, and the same checkpoint"}};
+  for (const auto &[which, what] : kSame)
+    for (int r = 1; r < ranks_.count(); ++r)
+      if (word(r, which) != word(0, which)) fail(Status::STATE, "ranks 0 and ", r, " of ", ranks_.count(), " do not train together: ", what, done);
+
+  Tally sum;
+  for (int r = 0; r < ranks_.count(); ++r) sum.add(tally_of(all.data() + static_cast<size_t>(r) * kWords + TALLY));
+  return sum;
+}
+
+}  // namespace infini
