@@ -63,7 +63,10 @@ void infini_trainer_free(infini_trainer *trainer) { delete trainer; }
 infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
   return guard([&] {
     Trainer &value = trainer_of(trainer);
-    trainer->report = report_json(value, value.step(of(task)));
+    Task *const watched = of(task);
+    if (watched) watched->begin("train", 1);
+    trainer->report = report_json(value, value.step(watched));
+    if (watched) watched->advance_to(1);
   });
 }
 

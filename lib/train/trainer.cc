@@ -184,6 +184,7 @@ void Trainer::gradients(double total_weight, Task *task) {
   for (size_t i = 0; i < drawn_.size(); ++i) {
     layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
     if (i + 1 < drawn_.size() && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
+    if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
     report_.tally.add(backward_->run(layout_, purpose));
     layout_.clear();
