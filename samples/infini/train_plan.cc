@@ -176,7 +176,7 @@ std::vector<Examination> PlanFlags::examinations() const {
     Json source = recall_source(held_out_);
     source["seed"] = 1 << 20;  // not what is trained on
     source["density"] = {6, 12};
-    all.push_back({"recall", std::move(source), 16, {4, 16, 64}});
+    all.push_back({"values", std::move(source), 16, {4, 16, 64}});
   }
   if (evaluate_.empty()) return all;
   Json json = read_object(evaluate_);

@@ -117,6 +117,11 @@ class Train(TrainTest):
         self.assertTrue(adapter.read_bytes().startswith(b"GGUF"))
         self.assertLess(adapter.stat().st_size, self.out.stat().st_size / 4)
 
+    def test_the_recipe_that_ships(self):
+        recipe = SOURCE / "samples/train"
+        summary = self.train("--create", recipe / "model.json", "--description", recipe / "recall.json", "--steps", 1, "--tokens", 128)
+        self.assertEqual((summary["parameters"], summary["segment"], summary["segments"]), (4_786_432, 32, 4))
+
     def test_number_types(self):
         sizes = {}
         for kind in ("f32", "f16", "bf16"):
