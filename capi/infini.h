@@ -542,12 +542,12 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
                                                   infini_sum_callback callback, void *user_data);
 
 /* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
-   NULL) can cancel between sequences.
+   NULL): stage "train", in steps; reports, and can cancel, between sequences.
    CANCELLED  the step has not happened: the next one reads the same sequences
    IO, FORMAT  of a file of the data; the step has not happened */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
-/* As many steps. Progress ("train") counts them.
+/* As many steps. Progress ("train") counts them, and is reported between sequences too.
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the steps before it are done */
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 

@@ -174,6 +174,7 @@ void Trainer::add_gradients(Task *task) {
   purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
   layout_.clear();
   const auto check_cancel = [task] {
+    if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();

@@ -9,6 +9,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -189,6 +190,13 @@ void for_each_piece(const std::string &path, bool repeat, const Take &take) {
   if (give() && !any) take("");
 }
 
+void check_writable(const std::string &flag, const std::string &path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (std::filesystem::is_directory(path)) fail(flag + ": " + path + " is a folder; name a file");
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
+    fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
+}
+
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {
   std::vector<int64_t> numbers;
   std::istringstream stream(list);
@@ -259,6 +267,7 @@ void catch_interrupts() {
   action.sa_handler = [](int) { interrupt_seen = 1; };
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // and no SA_RESTART: a read that waits ends too
   sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
 }
 
 bool interrupted() { return interrupt_seen != 0; }

@@ -56,6 +56,9 @@ struct ModelArguments {
 using Take = std::function<bool(std::string_view piece)>;
 void for_each_piece(const std::string &path, bool repeat, const Take &take);
 
+// Refuses a path that no file can be written to; `flag` names it in the error.
+void check_writable(const std::string &flag, const std::string &path);
+
 // Comma-separated whole numbers; `what` names them in the error.
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what);
 
@@ -92,7 +95,7 @@ Json session_info(const infini_session *session);
 
 // --- progress and interrupts
 
-// After it, an interrupt (Ctrl-C) cancels the call that runs; a second one ends the process.
+// After it, an interrupt (Ctrl-C, SIGTERM) cancels the call that runs; a second one ends the process.
 void catch_interrupts();
 bool interrupted();
 

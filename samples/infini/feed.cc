@@ -63,10 +63,12 @@ class Reader {
 
   // The speed is that of `tokens` in `seconds`; all else is as of now.
   Json row(int64_t tokens, double seconds) const {
+    const Json info = session_info(session_);
     return {{"tokens", tokens_},
             {"tokens_per_second", seconds > 0 ? static_cast<double>(tokens) / seconds : 0},
             {"resident_bytes", resident_bytes()},
-            {"session_bytes", session_info(session_)["session_bytes"]}};
+            {"session_bytes", info["session_bytes"]},
+            {"state_bytes", info["state_bytes"]}};
   }
 
   void report();

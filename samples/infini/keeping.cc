@@ -1,9 +1,5 @@
 #include "keeping.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 
 namespace cli {
@@ -21,12 +17,7 @@ void Keeping::add(CLI::App &command, ModelArguments &arguments) {
 }
 
 void Keeping::check_early() {
-  if (saves()) {
-    const std::filesystem::path folder = std::filesystem::path(save_path_).parent_path();
-    if (std::filesystem::is_directory(save_path_)) throw std::runtime_error("--save: " + save_path_ + " is a folder; name a file");
-    if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
-      throw std::runtime_error("--save: cannot write into the folder of " + save_path_ + ": " + std::strerror(errno));
-  }
+  if (saves()) check_writable("--save", save_path_);
   if (!loads()) return;
   loaded_ = Json::parse(all_of(infini_snapshot_inspect, load_path_.c_str(), 0));
   if (!name_flag_->count()) name_ = loaded_["name"];

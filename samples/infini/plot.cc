@@ -19,6 +19,25 @@ struct Log {
   Series loss, across, inside, speed;
   std::vector<std::vector<std::pair<double, double>>> gates;  // of each head
   size_t heads = 0;                                           // in a layer; 0: gates come in one list
+  std::map<std::string, Series> perplexity;                   // of what was examined, over steps
+  std::map<std::string, Series> held_out;                     // recall over segments of a sequence, in the last examination
+
+  void add_evaluation(double step, const Json &results) {
+    held_out.clear();
+    for (const Json &result : results) {
+      const auto number = [&](const char *key, double &value) {
+        if (!result.is_object() || !result.contains(key) || !result[key].is_number()) return false;
+        value = result[key].get<double>();
+        return true;
+      };
+      const bool has_name = result.is_object() && result.contains("name") && result["name"].is_string();
+      const std::string of = has_name ? result["name"].get<std::string>() : "";
+      double value = 0, segments = 0;
+      if (number("perplexity", value)) perplexity[of].points.emplace_back(step, value);
+      if (number("recall_across", value) && number("segments", segments)) held_out[of].points.emplace_back(segments, value);
+    }
+    for (auto &[of, series] : held_out) std::sort(series.points.begin(), series.points.end());
+  }
 
   void add(const Json &line) {
     const double step = line["step"].get<double>();
@@ -29,6 +48,7 @@ struct Log {
     take("recall_across", across);
     take("recall_inside", inside);
     take("tokens_per_second", speed);
+    if (line.contains("evaluation") && line["evaluation"].is_array()) add_evaluation(step, line["evaluation"]);
     if (!line.contains("gates") || !line["gates"].is_array()) return;
     size_t at = 0;
     const auto add_gate = [&](const Json &gate) {
@@ -62,7 +82,7 @@ Input read(const std::string &path) {
   return input;
 }
 
-// A log if every line is an object with a step.
+// A log if every line is an object with a step; the first may say what is run instead.
 bool read_log(const Input &input, Log &log) {
   log.name = input.name;
   std::istringstream lines(input.text);
@@ -71,6 +91,7 @@ bool read_log(const Input &input, Log &log) {
     ++number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     const Json json = Json::parse(line, nullptr, false);
+    if (known == 0 && json.is_object() && json.contains("run")) continue;
     if (!json.is_object() || !json.contains("step") || !json["step"].is_number()) {
       // A line that a killed training left unfinished ends the log.
       if (known > 0 && json.is_discarded() && lines.eof()) return true;
@@ -96,6 +117,8 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
   Chart recall{.title = "Recall of named values", .x_label = "step", .y_label = "share of digits", .series = {}, .categories = {}, .unit = true};
   Chart speed{.title = "Speed", .x_label = "step", .y_label = "tokens a second", .series = {}, .categories = {}};
   Chart gates{.title = "Gates: the memory's weight, by layer", .x_label = "step", .y_label = "sigmoid(beta)", .series = {}, .categories = {}, .unit = true};
+  Chart perplexity{.title = "Perplexity of texts that were not trained on", .x_label = "step", .y_label = "", .series = {}, .categories = {}};
+  Chart held_out{.title = "Recall across segments, by length", .x_label = "segments of a sequence", .y_label = "share of digits", .series = {}, .categories = {}, .powers_of_two = true, .unit = true};
   for (size_t i = 0; i < logs.size(); ++i) {
     const Log &log = logs[i];
     const bool alone = logs.size() == 1;
@@ -104,6 +127,12 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
     if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "across segments" : log.name, colour));
     if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "inside a segment" : "", alone ? 1 : colour, true));
     if (!log.speed.points.empty()) speed.series.push_back(named(log.speed, alone ? "" : log.name, colour));
+    const auto add_examined = [&](const std::map<std::string, Series> &by_name, Chart &chart) {
+      for (const auto &[of, series] : by_name)
+        chart.series.push_back({.label = (alone ? "" : log.name + ", ") + of, .points = series.points, .colour = static_cast<int>(chart.series.size())});
+    };
+    add_examined(log.perplexity, perplexity);
+    add_examined(log.held_out, held_out);
     for (size_t gate = 0; alone && gate < log.gates.size(); ++gate) {
       const size_t layer = log.heads > 0 ? gate / log.heads : 0;
       gates.series.push_back({.label = log.heads > 0 && gate % log.heads == 0 ? format("layer %zu", layer) : "",
@@ -114,7 +143,7 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
   if (logs.size() > 1 && !recall.series.empty()) recall.title += ": across segments (dashed: inside one)";
   if (!gates.series.empty() && logs[0].heads == 0) gates.title = "Gates: the memory's weight";
   std::vector<Chart> charts;
-  for (Chart *chart : {&loss, &recall, &gates, &speed})
+  for (Chart *chart : {&loss, &perplexity, &recall, &held_out, &gates, &speed})
     if (!chart->series.empty()) charts.push_back(std::move(*chart));
   return charts;
 }

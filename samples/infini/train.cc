@@ -1,22 +1,63 @@
-// infini train: pictures of a training.
-#include "common.h"
+// infini train: teaches a model to use its memory, and draws how that went.
 #include "plot.h"
+#include "train_run.h"
 
 namespace cli {
+namespace {
+
+struct TrainArguments : ModelArguments {
+  PlanFlags plan;
+  TrainFiles files;
+  std::vector<std::string> plot;
+};
+
+void train(const TrainArguments &arguments) {
+  if (!arguments.plot.empty()) return plot({arguments.plot.begin(), arguments.plot.end() - 1}, arguments.plot.back());
+  if (arguments.model.empty() && !arguments.plan.creates()) throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
+  arguments.files.check_early(arguments.model);
+  const TrainPlan plan = arguments.plan.plan();
+  if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
+    throw std::runtime_error("--adapter: only --train lora has adapters");
+  const Options options = arguments.flags.options();
+  const Model model = plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
+  TrainRun(plan, arguments.files, arguments.json).run(model, options);
+}
+
+}  // namespace
 
 void add_train(CLI::App &app) {
-  const auto files = std::make_shared<std::vector<std::string>>();
-  CLI::App *command = app.add_subcommand("train", "Draws logs of training");
-  command->add_option("--plot", *files, "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
-      ->required()
+  const auto arguments = std::make_shared<TrainArguments>();
+  CLI::App *command = app.add_subcommand("train", "Trains a model through its memory, and draws logs of training");
+  arguments->add(*command);
+  command->get_option("MODEL")->required(false);
+  arguments->plan.add(*command);
+  arguments->files.add(*command);
+  arguments->flags.add(*command, {"threads", "compute", "gemm"}, "How it is computed");
+  arguments->flags.add(*command, {"memory", "update"}, "The memory");
+  command->add_option("--plot", arguments->plot, "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
       ->expected(2, 1000)
-      ->type_name("FILE...");
+      ->type_name("FILE...")
+      ->group("Pictures, instead of training");
   command->footer(
+      "A plain model has no gates: --memory open gives it some that can be trained, each at one half. What was not\n"
+      "trained keeps its bytes in the file that is written. --steps below those of the description try a beginning out.\n"
+      "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
+      "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
+      "continues its --log. Fields of a description: section 8 of infini.h; paths in a file are relative to its folder.\n"
+      "\n"
+      "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", ...}\n"
+      "  --description  {\"training\": {\"steps\": 4200, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", ...}}\n"
+      "  --evaluate     {\"books\": {\"data\": {\"type\": \"text\", \"files\": [...]}, \"segments\": [2, 16], \"sequences\": 16}, ...}\n"
+      "\n"
       "Examples:\n"
-      "  infini train --plot log.jsonl log.svg                     # loss, recall, gates and speed over steps\n"
+      "  infini train model.gguf --text novel.txt --steps 500 --out trained.gguf\n"
+      "  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out gated.gguf\n"
+      "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint out.state --log out.jsonl\n"
+      "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl\n"
+      "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
       "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");
-  command->callback([files] { plot({files->begin(), files->end() - 1}, files->back()); });
+  command->callback([arguments] { train(*arguments); });
 }
 
 }  // namespace cli

@@ -35,6 +35,11 @@ static int cancel_at_two(void *user_data, const char *stage, int64_t done, int64
   return strcmp(stage, "train") == 0 && total == 5 && done == 2;
 }
 
+static int cancel_first(void *user_data, const char *stage, int64_t done, int64_t total) {
+  ++*(int64_t *)user_data;
+  return strcmp(stage, "train") == 0 && done == 0 && total == 1;
+}
+
 static int same_files(const char *a, const char *b) {
   FILE *first = fopen(a, "rb"), *second = fopen(b, "rb");
   int x = 0, y = 0;
@@ -66,6 +71,12 @@ static void check_training(const infini_model *model) {
   CHECK_OK(infini_task_set_progress(task, cancel_at_two, &seen));
   CHECK_STATUS(infini_trainer_run(trainer, 5, task), INFINI_CANCELLED);
   CHECK(seen == 2 && number(infini_trainer_info_json, trainer, "steps") == 3);
+
+  /* A step is cancelled before it is over. */
+  seen = 0;
+  CHECK_OK(infini_task_set_progress(task, cancel_first, &seen));
+  CHECK_STATUS(infini_trainer_step(trainer, task), INFINI_CANCELLED);
+  CHECK(seen == 1 && number(infini_trainer_info_json, trainer, "steps") == 3);
   CHECK_OK(infini_task_set_progress(task, NULL, NULL));
   CHECK_OK(infini_trainer_save(trainer, CHECKPOINT));
   CHECK_OK(infini_trainer_run(trainer, 3, task));

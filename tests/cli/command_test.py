@@ -194,7 +194,7 @@ class Bench(Test):
 
 
 class Manners(Test):
-    commands = "info tokenize detokenize generate chat score logits feed snapshot bench footprint passkey".split()
+    commands = "info tokenize detokenize generate chat score logits feed snapshot bench footprint passkey train".split()
 
     def test_help_teaches(self):
         output, _ = self.run_command("--help")
@@ -249,6 +249,8 @@ class Manners(Test):
             self.json("bench", STORIES, "--runs", 1, "--generate", 1, *EXACT),
             self.json("footprint", "--paper"),
             self.json("passkey", STORIES, "--length", 300, "--trials", 1, *EXACT),
+            self.json("train", STORIES, "--text", NOVEL, "--held-out", NOVEL, "--steps", 1, "--tokens", 64, "--segment", 32,
+                      "--segments", 2, "--out", self.folder / "trained.gguf", *EXACT),
         ]
 
         def keys(value):

@@ -48,6 +48,26 @@ class Plot(Test):
         ones = [float(text.get("y")) - 4 for text in picture.iter(SVG + "text") if text.text == "1"]
         self.assertAlmostEqual(lines[4][-1][1], ones[1], delta=0.11)
 
+    def test_what_was_measured_besides(self):
+        def measured(step):
+            results = [{"name": "books", "segments": 16, "perplexity": 50 - step, "recall_across": None}]
+            results += [{"name": "far", "segments": segments, "recall_across": step / 100 / segments} for segments in (4, 1, 2)]
+            return {"step": step, "evaluation": results, "gates": [[0.5], [step / 100]]}
+
+        lines = [{"run": {"steps": 20}}, measured(0), *[{"step": step, "loss": 3} for step in range(1, 21)], measured(20)]
+        picture = self.plot(self.write("log.jsonl", *lines))
+        texts = self.texts(picture)
+        for text in ("Perplexity of texts that were not trained on", "books", "Recall across segments, by length", "far", "layer 1"):
+            self.assertIn(text, texts)
+        loss, perplexity, recall, *gates = self.lines(picture)
+        self.assertEqual((len(loss), len(perplexity), len(recall), list(map(len, gates))), (20, 2, 3, [2, 2]))
+        self.assertLess(perplexity[0][1], perplexity[1][1])  # down
+        self.assertEqual(recall, sorted(recall))  # by segments; the last measurement alone
+        self.assertNotEqual(recall[0][1], recall[2][1])
+        other = self.write("other.jsonl", *lines)
+        self.assertIn("other, books", self.texts(self.plot(self.folder / "log.jsonl", other)))
+        self.fails("train", "--plot", self.write("bare.jsonl", {"run": {}}), self.folder / "none.svg", says="bare.jsonl: is neither")
+
     def test_long_logs_stay_small_and_are_smoothed(self):
         noisy = [dict(log_line(step), loss=2 + (step % 2)) for step in range(1, 20_001)]
         file = self.write("log.jsonl", *noisy)

@@ -1,7 +1,5 @@
 """Streams: any length through a pipe, in fixed memory, and an interrupt at any time."""
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -93,21 +91,6 @@ class Interrupt(Test):
 
 
 class Terminal(Test):
-    def errors_on_a_terminal(self, *arguments):
-        master, terminal = pty.openpty()
-        process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=terminal)
-        os.close(terminal)
-        shown = b""
-        try:
-            while chunk := os.read(master, 4096):
-                shown += chunk
-        except OSError:  # how a terminal ends
-            pass
-        process.communicate(timeout=60)
-        os.close(master)
-        self.assertEqual(process.returncode, 0)
-        return shown
-
     def test_progress_shows_and_goes(self):
         shown = self.errors_on_a_terminal("feed", STORIES, "--file", NOVEL, "--max-tokens", 60_000, *EXACT)
         self.assertIn(b"reading", shown)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import pty
 import struct
 import subprocess
 import tempfile
@@ -49,6 +50,22 @@ class Test(unittest.TestCase):
         output, errors = self.run_command(*arguments, stdin=stdin, code=1)
         self.assertEqual(output, "")
         self.assertIn(says, errors)
+
+    def errors_on_a_terminal(self, *arguments):
+        """What a terminal is shown on stderr."""
+        master, terminal = pty.openpty()
+        process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=terminal)
+        os.close(terminal)
+        shown = b""
+        try:
+            while chunk := os.read(master, 4096):
+                shown += chunk
+        except OSError:  # how a terminal ends
+            pass
+        process.communicate(timeout=600)
+        os.close(master)
+        self.assertEqual(process.returncode, 0)
+        return shown
 
 
 def numbers(path, kind):

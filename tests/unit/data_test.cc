@@ -314,11 +314,11 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
 
 TEST_CASE("the recipe that ships makes sequences, from books that are not held out") {
   const nlohmann::json recipe = nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/recall.json"));
-  nlohmann::json source = recipe["source"];
+  nlohmann::json source = recipe["data"];
   for (nlohmann::json &path : source["prose"]) {
     CHECK(path.get<std::string>().find("lord_jim") == std::string::npos);
     CHECK(path.get<std::string>().find("pride_and_prejudice") == std::string::npos);
-    path = INFINI_SOURCE_DIR "/" + path.get<std::string>();
+    path = INFINI_SOURCE_DIR "/samples/train/" + path.get<std::string>();
   }
   const auto curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
   const auto made = make_source(source.dump(), words(), curriculum);

@@ -1,0 +1,209 @@
+#include "train_plan.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace cli {
+namespace {
+
+[[noreturn]] void fail(const std::string &message) { throw std::runtime_error(message); }
+
+// An object that somebody wrote, not nested deeper than any description is.
+Json read_object(const std::string &path) {
+  constexpr int kDeepest = 32;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail("cannot open " + path + ": " + std::strerror(errno));
+  const auto shallow = [&](int depth, Json::parse_event_t, Json &) {
+    if (depth > kDeepest) fail(path + ": is nested deeper than " + std::to_string(kDeepest));
+    return true;
+  };
+  Json json;
+  try {
+    json = Json::parse(file, shallow);
+  } catch (const Json::exception &error) {
+    fail(path + ": is not JSON: " + error.what());
+  }
+  if (!json.is_object()) fail(path + ": is not a JSON object");
+  return json;
+}
+
+void resolve(Json &path, const std::filesystem::path &folder) {
+  if (path.is_string() && path != "") path = (folder / path.get<std::string>()).lexically_normal().string();
+}
+
+// f(source) for a source of data, and for those in a mixture.
+template <class Function>
+void each_source(Json &source, const Function &f) {
+  if (!source.is_object()) return;
+  f(source);
+  if (!source.contains("sources") || !source["sources"].is_array()) return;
+  for (Json &part : source["sources"])
+    if (part.is_object() && part.contains("source")) each_source(part["source"], f);
+}
+
+void resolve_data(Json &data, const std::string &file) {
+  each_source(data, [&](Json &source) {
+    for (const char *const key : {"files", "prose"})
+      if (source.contains(key) && source[key].is_array())
+        for (Json &path : source[key]) resolve(path, std::filesystem::path(file).parent_path());
+  });
+}
+
+Json text_source(const char *type, const std::vector<std::string> &files) {
+  Json source = {{"type", type}, {"files", files}};
+  if (source["type"] == "text") source["order"] = "excerpts";
+  return source;
+}
+
+Json recall_source(const std::vector<std::string> &prose) {
+  Json source = {{"type", "recall"}};
+  if (!prose.empty()) source["prose"] = prose;
+  return source;
+}
+
+}  // namespace
+
+void PlanFlags::add(CLI::App &command) {
+  const char *const kData = "What it reads", *const kTraining = "How it learns; else what the description says";
+  constexpr int kFiles = 100000;
+  CLI::Option *const create = command.add_option("--create", create_, "JSON of a new model to train, instead of MODEL");
+  create->type_name("FILE")->excludes(command.get_option("MODEL"));
+  command.add_option("--description", description_, "JSON of training, curriculum and data")->type_name("FILE");
+  command.add_option("--steps", steps_, "how many in all; else \"steps\" of the description")->check(CLI::PositiveNumber);
+
+  command.add_option("--text", text_, "plain text, in excerpts drawn at random")->expected(1, kFiles)->type_name("FILE...")->group(kData);
+  command.add_option("--jsonl", jsonl_, "documents {\"text\": ..., \"spans\": [[begin, end, weight]]}, one a line")
+      ->expected(1, kFiles)->type_name("FILE...")->group(kData);
+  CLI::Option *const recall = command.add_flag("--recall", recall_, "values that are told under a name and asked for later, in sequences that grow as recall does");
+  recall->group(kData);
+  command.add_option("--prose", prose_, "with --recall: hide half of them in the prose of these books")
+      ->expected(1, kFiles)->type_name("FILE...")->group(kData)->needs(recall);
+  command.add_option("--held-out", held_out_, "texts that are not trained on, to measure perplexity")
+      ->expected(1, kFiles)->type_name("FILE...")->group(kData);
+  command.add_option("--evaluate", evaluate_, "JSON of what is measured besides")->type_name("FILE")->group(kData);
+
+  const auto keep = [&](const char *field, CLI::Option *flag) { fields_[field] = flag->group(kTraining); };
+  keep("train", command.add_option("--train", texts_["train"], "all, attention, features, gates or lora"));
+  keep("optimizer", command.add_option("--optimizer", texts_["optimizer"], "muon (for hidden matrices; AdamW for the others) or adamw"));
+  keep("rate", command.add_option("--rate", numbers_["rate"], "of AdamW"));
+  keep("muon_rate", command.add_option("--muon-rate", numbers_["muon_rate"], "of Muon"));
+  keep("gate_rate", command.add_option("--gate-rate", numbers_["gate_rate"], "of the gates; else five times --rate"));
+  keep("schedule", command.add_option("--schedule", texts_["schedule"], "constant, or cosine or linear down to the last step"));
+  keep("warmup", command.add_option("--warmup", wholes_["warmup"], "steps in which the rates rise; else 100, or a tenth of --steps if that is less"));
+  keep("tokens", command.add_option("--tokens", wholes_["tokens"], "tokens of a step"));
+  keep("segment", command.add_option("--segment", wholes_["segment"], "tokens of a segment; 0: as the model says"));
+  keep("segments", command.add_option("--segments", wholes_["segments"], "segments of a sequence"));
+  keep("carry", command.add_option("--carry", wholes_["carry"], "tokens before the segment that local attention sees; -1: as the model says"));
+  keep("sinks", command.add_option("--sinks", wholes_["sinks"], "first tokens that local attention always sees; -1: as the model says"));
+  seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")->check(CLI::NonNegativeNumber);
+  seed_flag_->group(kTraining);
+}
+
+TrainPlan PlanFlags::plan() const {
+  TrainPlan plan;
+  if (creates()) {
+    Json config = read_object(create_);
+    if (config.contains("tokenizer")) resolve(config["tokenizer"], std::filesystem::path(create_).parent_path());
+    if (seed_flag_->count()) config["seed"] = seed_;
+    plan.create = config.dump();
+  }
+  plan.description = described();
+  Json &training = plan.description["training"];
+  const Json planned = training.value("steps", Json());
+  plan.steps = steps_ > 0 ? steps_ : planned.is_number_integer() ? planned.get<int64_t>() : 0;
+  if (plan.steps < 1) fail("--steps: say how many steps to train");
+  if (planned.is_null()) {
+    if (training.value("schedule", Json("constant")) != "constant") training["steps"] = plan.steps;
+    if (!training.contains("warmup") && plan.steps < 1000) training["warmup"] = plan.steps / 10;
+  }
+  plan.examinations = examinations();
+  return plan;
+}
+
+Json PlanFlags::described() const {
+  Json json = description_.empty() ? Json::object() : read_object(description_);
+  Json training = json.value("training", Json::object());
+  if (!training.is_object()) fail(description_ + ": \"training\" is not an object");
+  for (const auto &[field, flag] : fields_) {
+    if (flag->count() == 0) continue;
+    if (texts_.count(field)) training[field] = texts_.at(field);
+    else if (numbers_.count(field)) training[field] = numbers_.at(field);
+    else training[field] = wholes_.at(field);
+  }
+  if (json.contains("data")) resolve_data(json["data"], description_);
+  if (!text_.empty() || !jsonl_.empty() || recall_) {
+    json["data"] = data();
+  } else if (!json.contains("data")) {
+    fail("nothing to read: give --text, --jsonl, --recall, or a --description with \"data\"");
+  }
+  const bool shaped = fields_.at("segment")->count() || fields_.at("segments")->count();
+  if (json.contains("curriculum") && shaped)
+    fail("--segment and --segments do not go with the curriculum of " + description_ + ", which says how long sequences are");
+  if (recall_ && !shaped && !json.contains("curriculum")) json["curriculum"] = Json::object();
+  if (seed_flag_->count()) {
+    training["seed"] = seed_;
+    set_seed(json["data"]);
+  }
+  json["training"] = std::move(training);
+  return json;
+}
+
+// Of several kinds of data each is as frequent.
+Json PlanFlags::data() const {
+  std::vector<Json> sources;
+  if (!text_.empty()) sources.push_back(text_source("text", text_));
+  if (!jsonl_.empty()) sources.push_back(text_source("jsonl", jsonl_));
+  if (recall_) sources.push_back(recall_source(prose_));
+  if (sources.size() == 1) return sources[0];
+  Json mixture = {{"type", "mixture"}, {"sources", Json::array()}};
+  for (const Json &source : sources) mixture["sources"].push_back({{"ratio", 1}, {"source", source}});
+  return mixture;
+}
+
+void PlanFlags::set_seed(Json &data) const {
+  each_source(data, [&](Json &source) {
+    const Json type = source.value("type", Json());
+    if (type != "jsonl" && (type != "text" || source.value("order", Json()) == "excerpts")) source["seed"] = seed_;
+  });
+}
+
+std::vector<Examination> PlanFlags::examinations() const {
+  std::vector<Examination> all;
+  if (!held_out_.empty()) all.push_back({"held out", text_source("text", held_out_), 16, {0}});
+  if (recall_ && evaluate_.empty()) {
+    Json source = recall_source(held_out_);
+    source["seed"] = 1 << 20;  // not what is trained on
+    source["density"] = {6, 12};
+    all.push_back({"values", std::move(source), 16, {4, 16, 64}});
+  }
+  if (evaluate_.empty()) return all;
+  Json json = read_object(evaluate_);
+  for (auto &[name, entry] : json.items()) {
+    const std::string where = evaluate_ + ": \"" + name + "\"";
+    if (!entry.is_object() || !entry.contains("data")) fail(where + " has no \"data\"");
+    for (const auto &[key, value] : entry.items())
+      if (key != "data" && key != "segments" && key != "sequences") fail(where + " has \"" + key + "\", but may have data, segments and sequences");
+    const auto number = [&](const Json &value, int least) {
+      if (!value.is_number_integer() || value < least || value > 1 << 20) fail(where + " has " + value.dump() + " where a number from " + std::to_string(least) + " belongs");
+      return value.get<int>();
+    };
+    Examination one{name, entry["data"], number(entry.value("sequences", Json(16)), 1), {}};
+    resolve_data(one.data, evaluate_);
+    const Json segments = entry.value("segments", Json(0));
+    if (!segments.is_array()) one.segments.push_back(number(segments, 0));
+    else for (const Json &value : segments) one.segments.push_back(number(value, 1));
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+Json TrainPlan::json() const {
+  Json json = {{"create", create.empty() ? Json() : Json::parse(create)}, {"description", description}, {"evaluation", Json::object()}, {"steps", steps}};
+  for (const Examination &one : examinations)
+    json["evaluation"][one.name] = {{"data", one.data}, {"segments", one.segments}, {"sequences", one.sequences}};
+  return json;
+}
+
+}  // namespace cli

@@ -1,0 +1,206 @@
+#include "train_run.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+namespace cli {
+namespace {
+
+std::string decimals(const Json &value, int count) { return value.is_number() ? format("%.*f", count, value.get<double>()) : "-"; }
+
+std::string time_text(double seconds) {
+  if (seconds < 90) return format("%.0f s", seconds);
+  return seconds < 90 * 60 ? format("%.0f min", seconds / 60) : format("%.1f h", seconds / 3600);
+}
+
+bool is_text(const Json &data) {
+  const Json type = data.is_object() ? data.value("type", Json()) : Json();
+  return type == "text" || type == "jsonl";
+}
+
+}  // namespace
+
+void TrainFiles::add(CLI::App &command) {
+  const char *const group = "What it writes";
+  command.add_option("--out", out, "the trained model, a GGUF file")->type_name("FILE")->group(group);
+  command.add_option("--type", type, "of matrices that were trained")->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str()->group(group);
+  command.add_option("--adapter", adapter, "with --train lora: the adapters alone, as a second file")->type_name("FILE")->group(group);
+  CLI::Option *const keep = command.add_option("--checkpoint", checkpoint, "the state of the training, to go on from if it is there");
+  keep->type_name("FILE")->group(group);
+  command.add_option("--checkpoint-every", checkpoint_every, "save it after so many steps")
+      ->check(CLI::PositiveNumber)->capture_default_str()->needs(keep)->group(group);
+  CLI::Option *const logged = command.add_option("--log", log, "a line of JSON a step; for --plot");
+  logged->type_name("FILE")->group(group);
+  command.add_option("--log-every", log_every, "only each so many steps")->check(CLI::PositiveNumber)->needs(logged)->group(group);
+  command.add_option("--evaluate-every", evaluate_every, "measure each so many steps; 0: before the first and after the last")
+      ->check(CLI::NonNegativeNumber)->group(group);
+}
+
+void TrainFiles::check_early(const std::string &model) const {
+  if (out.empty()) throw std::runtime_error("--out: name the file that the trained model is written to");
+  std::error_code none;
+  if (!model.empty() && std::filesystem::equivalent(out, model, none))
+    throw std::runtime_error("--out: " + out + " is the model that is trained, which the training needs to go on; name another file");
+  check_writable("--out", out);
+  if (!adapter.empty()) check_writable("--adapter", adapter);
+  if (!checkpoint.empty()) check_writable("--checkpoint", checkpoint);
+  if (!log.empty()) check_writable("--log", log);
+}
+
+LiveLine::LiveLine() : visible_(isatty(STDERR_FILENO)) {}
+
+void LiveLine::show(const std::string &text) {
+  if (!visible_ || (shown_ && since_shown_.seconds() <= 0.1)) return;
+  winsize size = {};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  std::fprintf(stderr, "\r\033[K%s", text.substr(0, known ? size.ws_col - 1u : 79u).c_str());
+  shown_ = true;
+  since_shown_ = Stopwatch();
+}
+
+void LiveLine::clear() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+  shown_ = false;
+}
+
+void TrainRun::run(const Model &model, const Options &options) {
+  trainer_ = make<Trainer>(infini_trainer_create, model.get(), plan_.description.dump().c_str(), options.get());
+  if (!files_.checkpoint.empty() && std::filesystem::exists(files_.checkpoint)) {
+    check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str()));
+    start_ = step_ = saved_ = info()["steps"].get<int64_t>();
+    if (!json_) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
+  }
+  if (!files_.log.empty()) {
+    Json run = plan_.json();
+    run["library"] = infini_version();
+    run["trainer"] = info();
+    log_.emplace(files_.log, step_, run);
+    evaluated_ = log_->evaluated();
+  }
+  line_.emplace();
+  try {
+    loop();
+  } catch (const Cancelled &) {
+    line_.reset();
+    stop();
+  }
+  line_.reset();
+  if (!files_.checkpoint.empty()) save(files_.checkpoint);
+  write();
+  print_summary();
+}
+
+void TrainRun::loop() {
+  for (;;) {
+    if (evaluation_is_due()) evaluate();
+    if (!files_.checkpoint.empty() && step_ > start_ && step_ % files_.checkpoint_every == 0) save(files_.checkpoint);
+    if (step_ >= plan_.steps) return;
+    step();
+  }
+}
+
+bool TrainRun::evaluation_is_due() const {
+  if (evaluated_ == step_) return false;
+  return step_ == 0 || step_ >= plan_.steps || (files_.evaluate_every > 0 && step_ % files_.evaluate_every == 0);
+}
+
+void TrainRun::step() {
+  check(infini_trainer_step(trainer_.get(), progress_.task()));
+  report_ = Json::parse(all_of(infini_trainer_report, trainer_.get()));
+  step_ = report_["step"].get<int64_t>();
+  if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
+  const double seconds = report_["seconds"].get<double>();
+  read_ += std::llround(seconds * report_["tokens_per_second"].get<double>());
+  seconds_ += seconds;
+  pace_ += (seconds - pace_) * (pace_ == 0 ? 1 : 0.1);
+  show(report_);
+}
+
+void TrainRun::show(const Json &report) {
+  std::string text = "step " + grouped(step_) + "/" + grouped(plan_.steps);
+  text += "  loss " + decimals(report["loss"], 3);
+  if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2);
+  text += "  " + grouped(std::llround(report["tokens_per_second"].get<double>())) + " tokens/s";
+  text += "  " + report["segments"].dump() + " x " + report["segment"].dump();
+  text += "  " + time_text(pace_ * static_cast<double>(plan_.steps - step_)) + " left";
+  if (report["gradient_norm"].is_null()) text += "  (gradients are not finite)";
+  line_->show(text);
+}
+
+void TrainRun::evaluate() {
+  Json results = Json::array();
+  for (const Examination &one : plan_.examinations) {
+    for (const int segments : one.segments) {
+      line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
+      check(infini_trainer_evaluate(trainer_.get(), one.data.dump().c_str(), one.sequences, segments, progress_.task()));
+      Json result = {{"name", one.name}};
+      result.update(Json::parse(all_of(infini_trainer_evaluation, trainer_.get())));
+      if (is_text(one.data)) result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
+      results.push_back(std::move(result));
+    }
+  }
+  evaluation_ = std::move(results);
+  evaluated_ = step_;
+  if (log_) log_->write({{"step", step_}, {"evaluation", evaluation_}, {"gates", info()["gates"]}});
+}
+
+void TrainRun::save(const std::string &checkpoint) {
+  if (saved_ == step_) return;
+  check(infini_trainer_save(trainer_.get(), checkpoint.c_str()));
+  saved_ = step_;
+}
+
+void TrainRun::write() {
+  check(infini_trainer_write(trainer_.get(), files_.out.c_str(), files_.type.c_str()));
+  if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
+}
+
+void TrainRun::stop() {
+  if (step_ == 0) throw Cancelled();
+  const std::string checkpoint = files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint;
+  save(checkpoint);
+  write();
+  print_summary();
+  throw std::runtime_error("cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " + files_.out +
+                           ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint : "") + " goes on");
+}
+
+Json TrainRun::summary() const {
+  const Json state = info();
+  Json json = {{"step", step_}, {"steps", plan_.steps}};
+  json.update(report_);  // of the last step
+  for (const char *const key : {"tokens", "parameters", "trained_parameters", "compute", "gates"}) json[key] = state[key];
+  json["tokens_per_second"] = seconds_ > 0 ? Json(static_cast<double>(read_) / seconds_) : Json();
+  json["evaluation"] = evaluation_;
+  json["file"] = files_.out;
+  json["bytes"] = std::filesystem::file_size(files_.out);
+  return json;
+}
+
+void TrainRun::print_summary() const {
+  const Json json = summary();
+  if (json_) return print_json(json);
+  std::string text = format("steps          %s\ntokens         %s\n", grouped(step_).c_str(), grouped(json["tokens"]).c_str());
+  if (report_.contains("loss")) {
+    text += format("loss           %s nats\nrecall         %s across segments, %s inside one\n", decimals(json["loss"], 4).c_str(),
+                   decimals(json["recall_across"], 2).c_str(), decimals(json["recall_inside"], 2).c_str());
+    text += format("speed          %s tokens/s\n", grouped(std::llround(json["tokens_per_second"].get<double>())).c_str());
+  }
+  for (const Json &result : evaluation_) {
+    text += format("%-14s %s segments of %s: ", result["name"].get<std::string>().c_str(), result["segments"].dump().c_str(), result["segment"].dump().c_str());
+    text += result.contains("perplexity") ? "perplexity " + decimals(result["perplexity"], 2) + "\n"
+                                          : "recall " + decimals(result["recall_across"], 2) + " across, " + decimals(result["recall_inside"], 2) + " inside\n";
+  }
+  size_t layer = 0;
+  for (const Json &gates : json["gates"]) {
+    text += format("gates, layer %-2zu", layer++);
+    for (const Json &gate : gates) text += " " + decimals(gate, 2);
+    text += "\n";
+  }
+  print(text + "written        " + files_.out + ", " + size_text(json["bytes"]) + "\n");
+}
+
+}  // namespace cli

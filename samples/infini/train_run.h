@@ -1,0 +1,65 @@
+// A training as it runs: steps, evaluations, checkpoints, the log, what is shown, and the model that comes out.
+#pragma once
+
+#include <optional>
+
+#include "train_log.h"
+#include "train_plan.h"
+
+namespace cli {
+
+struct TrainFiles {
+  std::string out, type = "f32", adapter, checkpoint, log;
+  int64_t checkpoint_every = 100, evaluate_every = 0, log_every = 1;  // steps
+
+  void add(CLI::App &command);
+  // Before anything is read in vain. `model`: what is trained, which must outlive it; may be "".
+  void check_early(const std::string &model) const;
+};
+
+// One line on a terminal's standard error that is written over and over; nothing elsewhere.
+class LiveLine {
+ public:
+  LiveLine();
+  ~LiveLine() { clear(); }
+  void show(const std::string &text);
+  void clear();
+
+ private:
+  bool visible_, shown_ = false;
+  Stopwatch since_shown_;
+};
+
+class TrainRun {
+ public:
+  TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json) : plan_(plan), files_(files), json_(json) {}
+  // Goes on from the checkpoint, if there is one. After an interrupt throws what says how to go on.
+  void run(const Model &model, const Options &options);
+
+ private:
+  void loop();
+  void step();
+  void evaluate();
+  bool evaluation_is_due() const;
+  void show(const Json &report);
+  void save(const std::string &checkpoint);
+  void write();
+  Json summary() const;
+  void print_summary() const;
+  [[noreturn]] void stop();
+  Json info() const { return Json::parse(all_of(infini_trainer_info_json, trainer_.get())); }
+
+  const TrainPlan &plan_;
+  const TrainFiles &files_;
+  const bool json_;
+  Trainer trainer_;
+  std::optional<TrainLog> log_;
+  std::optional<LiveLine> line_;
+  Progress progress_;  // shows nothing: interrupts cancel
+  int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
+  int64_t read_ = 0;             // tokens, by this run
+  double seconds_ = 0, pace_ = 0;  // of its steps; a step, of the last ones
+  Json report_ = Json::object(), evaluation_ = Json::array();
+};
+
+}  // namespace cli
