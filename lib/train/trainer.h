@@ -9,6 +9,7 @@
 #include "base/task.h"
 #include "train/backward.h"
 #include "train/lora.h"
+#include "train/retrieval_heads.h"
 #include "train/sequence.h"
 #include "train/train_config.h"
 
@@ -70,6 +71,9 @@ class Trainer {
   // Forward passes over sequences of another source.
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
+  // Over sequences that are read with full attention, whatever window and gates are.
+  HeadSearch find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
+
   int64_t steps() const;
   int64_t tokens() const;  // read by all steps
   const TrainConfig &config() const { return config_; }
@@ -95,6 +99,11 @@ class Trainer {
   void change_at_start();
   void check_config() const;
   AttentionRules rules_for(int segment) const;
+  bool supervises(int layer, int head) const;
+  std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
+  // trainer_heads.cc
+  AttentionRules full_attention(int64_t tokens) const;
+  Tally run(int segment, const Purpose &purpose);  // over layout_, as the part that is trained needs it
   void weights_changed();
 
   const std::shared_ptr<const Model> model_;
