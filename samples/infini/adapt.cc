@@ -108,7 +108,7 @@ void Adaptation::keep(const char *phase, infini_trainer *trainer) {
 void Adaptation::resume() {
   Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
                 {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
-                {"share", settings_.share}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}};
+                {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}};
   if (!std::filesystem::exists(state_file())) {
     state_ = {{"asked", asked}, {"phase", "find"}, {"seconds", {{"find", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
               {"tokens", {{"find", 0}, {"teach", 0}, {"train", 0}}}};
@@ -136,7 +136,9 @@ void Adaptation::find(const infini_model *model) {
     if (std::string(error.what()).find("token") == std::string::npos) throw;
     state_["no_task"] = error.what();
   }
-  heads_ = found.is_null() ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
+  if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
+    state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
+  heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
   if (!found.is_null()) {
     Json best = Json::array();
     for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
@@ -241,7 +243,7 @@ void Adaptation::finish() {
       if (state_.contains(key)) out[key] = state_[key];
     return print_json(out);
   }
-  if (state_.contains("no_task")) print("no recall task: " + state_["no_task"].get<std::string>() + "\n");
+  if (state_.contains("no_task")) print("text alone: " + state_["no_task"].get<std::string>() + "\n");
   for (const Json &head : state_.value("found", Json::array()))
     print(format("layer %lld head %lld looks at the source with %.2f\n", static_cast<long long>(head["layer"].get<int64_t>()),
                  static_cast<long long>(head["head"].get<int64_t>()), head["weight"].get<double>()));
@@ -263,12 +265,14 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   const auto own = [&](const char *name, auto &value, const char *help) { command.add_option(name, value, help)->capture_default_str()->group(group); };
   command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches their memory, trains them")->group(group);
   own("--heads-share", settings_.share, "heads are taught whose attention on what they look up is above this share of the greatest");
+  own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone");
   own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
   own("--teach-steps", settings_.teach_steps, "steps of attention supervision, at most");
   own("--teach-until", settings_.teach_until, "share of the retrieval on its source that is enough");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
   own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");
+  own("--borders", settings_.borders, "of segments, across which recall is measured");
   own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names");
   own("--held-out-tokens", settings_.held_out_tokens, "of the held-out text that are scored");
   const auto shared = [&](const char *name, const std::string &help, int most = 1) {
@@ -315,6 +319,7 @@ void AdaptFlags::run() const {
   take("--carry", s.carry);
   take("--sinks", s.sinks);
   take("--seed", s.seed);
+  if (s.model.empty()) throw std::runtime_error("MODEL: name the plain model that is adapted");
   if (s.out.empty()) throw std::runtime_error("--out: name the file that the adapted model is written to");
   if (s.texts.empty()) throw std::runtime_error("--text: name books to train on");
   if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");

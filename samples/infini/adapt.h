@@ -15,7 +15,7 @@ struct AdaptSettings {
   std::string held_out;
   std::string part = "attention";
   int64_t segment = 0, segments = 12, carry = -1, sinks = 4;  // 0, -1: from the model's context
-  double share = 0.4;                     // of the greatest weight: heads above it are taught
+  double share = 0.5, least = 0.05;       // of the greatest weight, and weight: heads above both are taught
   std::vector<int64_t> layers;            // first and last that are trained; empty: from the heads
   int64_t find_sequences = 8, teach_steps = 600, steps = 900;
   double teach_rate = 0.03, rate = 0.003, gate_rate = 0.03, text_ratio = 0.25, teach_until = 0.5;
@@ -46,7 +46,7 @@ struct AdaptHeads {
 };
 // Heads above the share of the heaviest, with all that read the same keys. `found`: of infini_trainer_heads.
 AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings &settings);
-// Where no head can be found because the tokenizer has no task: the layers' upper half, and no heads.
+// Where there is none: the layers' upper half, and no heads.
 AdaptHeads no_heads(const Json &info, const AdaptSettings &settings);
 
 Json recall_data(const AdaptSettings &settings, uint64_t seed);

@@ -337,7 +337,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   const double after = share(again);
   MESSAGE("share of the retrieval on the sources: " << before << " -> " << after);
   CHECK(before < 0.05);  // one of 36 tokens
-  CHECK(after > 0.2);
+  CHECK(after > 0.15);
   CHECK(t.find_heads(search_again, 2, 12, 4).weight == fed);
 
   t.write(folder.file("taught.gguf"), TensorType::F32);
