@@ -489,7 +489,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
        "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
-       "tokens" 8192 (of a step), "rows" 1024 (tokens that go through the layers together, at least one sequence)
+       "tokens" 8192 (of a step), "repeat" 1 (steps that read the same sequences: where retrieval is trained, their layers'
+       inputs are computed once), "rows" 1024 (tokens that go through the layers together, at least one sequence)
        "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
        model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every

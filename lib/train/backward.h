@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "train/attention_gradient.h"
@@ -56,8 +57,9 @@ class Backward {
   Tally run(const Layout &layout, const Purpose &purpose);
   // Supervision alone of the layers that are taught, each fed by the model as it was. `whole` has each document as one
   // segment and rules() full attention; `cut` is the same sequences in the memory's segments. No layer's gradient reaches
-  // another.
-  Tally teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose);
+  // another. What they are fed is kept as that of `pass` (unless it is SIZE_MAX), and used when that comes again.
+  Tally teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass);
+  void forget_taught() { taught_inputs_.clear(); }
   int64_t bytes() const;  // of activations
   bool recomputes() const { return recomputes_; }
 
@@ -100,7 +102,7 @@ class Backward {
   void forward(const Layout &layout, size_t layers, const Purpose &purpose);
 
   // backward_teach.cc
-  void teach_layer(const LayerView &view, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally);
+  void teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally);
 
   // backward_loss.cc
   Tally losses(const Layout &layout, const Purpose &purpose);
@@ -146,6 +148,7 @@ class Backward {
   Buffer<char> narrow_, narrow_qkv_;
   Buffer<float> norm_sums_;  // [kNormPieces][width]
   // Of layers that are taught.
+  std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by pass, of each layer: [T][width] of the compute type
   Buffer<float> taught_rows_;  // [T][qkv_stride]
   AttentionTrace taught_trace_;
   TraceScratch taught_scratch_;

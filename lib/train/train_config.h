@@ -35,6 +35,7 @@ struct TrainConfig {
   bool muon = true;            // for hidden matrices; else AdamW for everything
   OptimizerConfig optimizer;
   int64_t tokens = 8192;       // of a step
+  int repeat = 1;              // steps that read the same sequences, one after the other
   int64_t rows = 1024;         // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
   int carry = -1, sinks = -1;  // -1: as the model says
@@ -52,7 +53,7 @@ struct TrainConfig {
 //   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
 //    "optimizer": "muon|adamw", "rate", "muon_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
-//    "tokens", "rows", "segment", "segments", "carry", "sinks",
+//    "tokens", "repeat", "rows", "segment", "segments", "carry", "sinks",
 //    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head], ...],
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
 TrainConfig parse_train_config(std::string_view json);

@@ -156,12 +156,15 @@ AttentionRules Trainer::rules_for(int segment) const {
 }
 
 void Trainer::draw() {
+  if (repeated_ >= config_.repeat) drawn_.clear(), repeated_ = 0;
+  report_ = {};
+  for (const Sequence &sequence : drawn_) report_.tokens += static_cast<int64_t>(sequence.tokens.size());
+  if (!drawn_.empty()) return;
+  backward_->forget_taught();
   source_before_ = source_->save();
-  drawn_.clear();
   drawn_segment_ = lessons_->segment();
   const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
   total_weight_ = 0;
-  report_ = {};
   int64_t retrievals = 0;
   for (int64_t i = 0; i < count; ++i) {
     drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
@@ -183,7 +186,10 @@ double Trainer::drawn_weight() const { return total_weight_; }
 float *Trainer::gradient_data() { return gradients_.data(); }
 int64_t Trainer::gradient_size() const { return gradients_.size(); }
 
-void Trainer::undo_draw() { source_->restore(source_before_); }
+void Trainer::undo_draw() {
+  source_->restore(source_before_);
+  drawn_.clear();
+}
 
 void Trainer::gradients(double total_weight, Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
@@ -194,11 +200,12 @@ void Trainer::gradients(double total_weight, Task *task) {
   purpose.loss_scale = total_weight > 0 ? 1 / total_weight : 0;
   purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
   layout_.clear();
+  size_t pass = 0;
   for (size_t i = 0; i < drawn_.size(); ++i) {
     layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
     if (i + 1 < drawn_.size() && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
-    report_.tally.add(run(drawn_segment_, purpose));
+    report_.tally.add(run(drawn_segment_, purpose, pass++));
     layout_.clear();
   }
   // Gates of layers that are not trained stay as they are.
@@ -221,6 +228,7 @@ StepReport Trainer::apply() {
   if (std::isfinite(report_.gradient_norm)) weights_changed();
   else log(LogLevel::WARNING, cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
+  ++repeated_;
   report_.step = optimizer_->steps();
   if (report_.tally.across > 0) lessons_->observe(static_cast<double>(report_.tally.across_right) / static_cast<double>(report_.tally.across));
   return report_;
@@ -256,7 +264,7 @@ Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int 
     if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
     layout_.clear();
     layout_.add(source.next(segment, segments), segment, model_->config().vocabulary);
-    tally.add(run(segment, purpose));
+    tally.add(run(segment, purpose, kNoPass));
     if (task) task->advance_to(i + 1);
   }
   layout_.clear();

@@ -103,7 +103,9 @@ class Trainer {
   std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
   // trainer_heads.cc
   AttentionRules full_attention(int64_t tokens) const;
-  Tally run(int segment, const Purpose &purpose);  // over layout_, as the part that is trained needs it
+  // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
+  static constexpr size_t kNoPass = SIZE_MAX;
+  Tally run(int segment, const Purpose &purpose, size_t pass);
   void weights_changed();
 
   const std::shared_ptr<const Model> model_;
@@ -123,6 +125,7 @@ class Trainer {
 
   // The step at hand.
   std::vector<Sequence> drawn_;
+  int repeated_ = 0;  // steps that have read drawn_, or, where that is empty, what the source gives next
   int drawn_segment_ = 0;
   double total_weight_ = 0;
   std::string source_before_;

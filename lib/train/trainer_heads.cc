@@ -15,7 +15,7 @@ AttentionRules Trainer::full_attention(int64_t tokens) const {
   return rules;
 }
 
-Tally Trainer::run(int segment, const Purpose &purpose) {
+Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
   const AttentionRules memory = rules_for(segment);
   if (config_.part != TrainedPart::RETRIEVAL) {
     backward_->set_rules(memory);
@@ -26,7 +26,7 @@ Tally Trainer::run(int segment, const Purpose &purpose) {
   int64_t longest = 0;
   for (const StreamSpan &stream : whole.streams) longest = std::max(longest, stream.tokens);
   backward_->set_rules(full_attention(longest));
-  return backward_->teach(whole, layout_, memory, purpose);
+  return backward_->teach(whole, layout_, memory, purpose, config_.repeat > 1 ? pass : kNoPass);
 }
 
 HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task) {

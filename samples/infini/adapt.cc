@@ -269,6 +269,8 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
   own("--teach-steps", settings_.teach_steps, "steps of attention supervision, at most");
+  own("--teach-sequences", settings_.teach_sequences, "sequences of such a step");
+  own("--teach-repeat", settings_.teach_repeat, "steps that read the same sequences, which go through the model only once");
   own("--teach-until", settings_.teach_until, "share of the retrieval on its source that is enough");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
   own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");

@@ -63,7 +63,8 @@ Json finding(const AdaptSettings &settings) {
 Json teaching(const AdaptSettings &settings, const AdaptHeads &heads) {
   Json training = window(settings);
   training.update({{"train", "retrieval"}, {"supervision", 1}, {"supervised", heads.heads}, {"optimizer", "muon"},
-                   {"muon_rate", settings.teach_rate}, {"muon_decay", 0}, {"warmup", 1}, {"tokens", sequence_tokens(settings)},
+                   {"muon_rate", settings.teach_rate}, {"muon_decay", 0}, {"warmup", 1}, {"tokens", settings.teach_sequences * sequence_tokens(settings)},
+                   {"repeat", settings.teach_repeat},
                    {"rows", sequence_tokens(settings)}, {"seed", settings.seed}});
   return {{"training", training}, {"data", recall_data(settings, static_cast<uint64_t>(settings.seed) + 1)}};
 }
