@@ -481,7 +481,9 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
    sequence. `description_json` is an object of
 
      "training"    what is trained and how; each may be left out, the values here are the defaults:
-       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates)
+       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "features": q and k; "gates"; "lora": adapters and gates;
+         "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was with
+         full attention over the sequence)
        "layers" [0, -1] (first and last of those trained; -1: the model's last)
        "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
        "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
@@ -489,9 +491,10 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
        "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
-       "tokens" 8192 (of a step), "rows" 1024 (tokens that go through the layers together, at least one sequence)
+       "tokens" 8192 (of a step), "repeat" 1 (steps that read the same sequences: where retrieval is trained, their layers'
+       inputs are computed once), "rows" 1024 (tokens that go through the layers together, at least one sequence)
        "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
-       model says)
+       model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
        head whose gate is open)
        "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
@@ -554,7 +557,8 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
 /* Writes what the last step saw, as a JSON object ({} before the first):
      "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
-     another segment), "recall_inside", "answers_inside" (in the same one), "supervision" (its loss), "gradient_norm"
+     another segment), "recall_inside", "answers_inside" (in the same one), "source_share" (of the memory's retrieval
+     that falls where the value stood; a mean over supervised retrievals), "supervision" (its loss), "gradient_norm"
      (null: not finite, and nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds",
      "tokens_per_second"
    where a share of nothing is null.
@@ -569,11 +573,27 @@ INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer,
 INFINI_API infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences,
                                                  int segments, infini_task *task);
 
-/* Writes what the last evaluation found, as a JSON object ({} before the first): "loss", "predictions" and answers as
-   in infini_trainer_report, "segment", "segments", "sequences".
+/* Writes what the last evaluation found, as a JSON object ({} before the first): "loss", "predictions", answers
+   and, where "retrieval" is trained, "source_share" as in infini_trainer_report, "segment", "segments", "sequences".
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer,
                                                    char *buffer, size_t capacity, size_t *size);
+
+/* Finds the heads that retrieve: reads sequences as infini_trainer_evaluate does, of a task ("recall", "passkey"), but
+   with full attention, whatever window and gates are, and takes the mean attention weight from the token before an
+   answer's digit to where that digit stood last, over answers whose value last stood in another segment. Changes
+   nothing. Progress ("find heads") counts sequences.
+   INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create; INVALID_ARGUMENT too where there is no such answer
+   CANCELLED                            what was found before stays */
+INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences,
+                                                   int segments, infini_task *task);
+
+/* Writes what was found last, as a JSON object ({} before the first): "heads" ([{"layer", "head", "weight"}, ...], all of
+   them, the heaviest first, layers and heads from 0, weights from 0 to 1), "answers" (digits that were looked up),
+   "recall" (share of them that full attention predicts), "segment", "segments", "sequences", "tokens" (read).
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
+                                              char *buffer, size_t capacity, size_t *size);
 
 /* Writes the trainer's state as a JSON object: "steps", "tokens", "parameters" (of the model), "trained_parameters",
    "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks", "gates"
@@ -739,7 +759,8 @@ INFINI_API infini_status infini_task_cancel(infini_task *task);
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
-/* What that call does, as text: "idle", "open", "feed", "generate", "save", "train", "evaluate". */
+/* What that call does, as text: "idle", "open", "feed", "generate", "save", "train", "evaluate",
+   "find heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 
 /* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */

@@ -1,5 +1,7 @@
 // Trainers.
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -12,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 struct infini_trainer {
   std::unique_ptr<Trainer> value;
-  std::string report = "{}", evaluation = "{}";  // JSON of the last ones
+  std::string report = "{}", evaluation = "{}", heads = "{}";  // JSON of the last ones
 };
 
 namespace {
@@ -26,15 +28,28 @@ Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); 
 Json tally_json(const Tally &tally) {
   return {{"loss", tally.weight > 0 ? number(tally.loss / tally.weight) : Json()}, {"predictions", tally.predictions},
           {"recall_across", share(tally.across_right, tally.across)}, {"answers_across", tally.across},
-          {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside}};
+          {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside},
+          {"source_share", tally.supervision.count > 0 ? Json(tally.supervision.share / static_cast<double>(tally.supervision.count)) : Json()}};
 }
 
 std::string report_json(const Trainer &trainer, const StepReport &report) {
   Json json = {{"step", report.step}, {"tokens", trainer.tokens()}};
   json.update(tally_json(report.tally));
-  json.update({{"supervision", report.tally.supervision}, {"gradient_norm", number(report.gradient_norm)}, {"rate_factor", report.rate_factor},
+  json.update({{"supervision", report.tally.supervision.loss}, {"gradient_norm", number(report.gradient_norm)}, {"rate_factor", report.rate_factor},
                {"segment", trainer.lessons().segment()}, {"segments", trainer.lessons().segments()}, {"seconds", report.seconds},
                {"tokens_per_second", static_cast<double>(report.tokens) / report.seconds}});
+  return json.dump();
+}
+
+std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
+  Json heads = Json::array();
+  std::vector<size_t> order(found.weight.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return found.weight[a] > found.weight[b]; });
+  const auto width = static_cast<size_t>(found.heads);
+  for (const size_t i : order) heads.push_back({{"layer", i / width}, {"head", i % width}, {"weight", found.weight[i]}});
+  const Json json = {{"heads", heads}, {"answers", found.lookups}, {"recall", share(found.right, found.lookups)}, {"segment", segment},
+                     {"segments", segments}, {"sequences", sequences}, {"tokens", found.tokens}};
   return json.dump();
 }
 
@@ -45,6 +60,18 @@ TensorType type_of(const char *type) {
   if (name == "bf16") return TensorType::BF16;
   fail(Status::INVALID_ARGUMENT, "type is '", name, "', but must be one of f32, f16, bf16");
 }
+
+// What a call that only reads is given.
+struct Reading {
+  Reading(infini_trainer *trainer, const char *data_json, int sequences, int given) {
+    const Trainer &value = trainer_of(trainer);
+    if (sequences < 1 || given < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", given);
+    need(data_json, "data_json");
+    segment = value.lessons().segment();
+    segments = given > 0 ? given : value.lessons().segments();
+  }
+  int segment, segments;
+};
 
 }  // namespace
 
@@ -93,20 +120,30 @@ infini_status infini_trainer_report(const infini_trainer *trainer, char *buffer,
 
 infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences, int segments, infini_task *task) {
   return guard([&] {
-    Trainer &value = trainer_of(trainer);
-    if (sequences < 1 || segments < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", segments);
-    need(data_json, "data_json");
+    const Reading reading(trainer, data_json, sequences, segments);
     std::unique_ptr<SequenceSource> source;
-    const auto open = [&]() -> SequenceSource & { return *(source = make_training_source(data_json, value.model())); };
-    const int segment = value.lessons().segment(), length = segments > 0 ? segments : value.lessons().segments();
-    Json json = tally_json(value.evaluate(open, sequences, segment, length, of(task)));
-    json.update({{"segment", segment}, {"segments", length}, {"sequences", sequences}});
+    const auto open = [&]() -> SequenceSource & { return *(source = make_training_source(data_json, trainer->value->model())); };
+    Json json = tally_json(trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task)));
+    json.update({{"segment", reading.segment}, {"segments", reading.segments}, {"sequences", sequences}});
     trainer->evaluation = json.dump();
   });
 }
 
 infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
   return guard([&] { give_text(need(trainer, "trainer").evaluation, buffer, capacity, size); });
+}
+
+infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences, int segments, infini_task *task) {
+  return guard([&] {
+    const Reading reading(trainer, data_json, sequences, segments);
+    const auto source = make_training_source(data_json, trainer->value->model());
+    const HeadSearch found = trainer->value->find_heads(*source, sequences, reading.segment, reading.segments, of(task));
+    trainer->heads = heads_json(found, reading.segment, reading.segments, sequences);
+  });
+}
+
+infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(need(trainer, "trainer").heads, buffer, capacity, size); });
 }
 
 infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {

@@ -46,8 +46,7 @@ class StreamGradient : public StreamAttention {
  public:
   using StreamAttention::StreamAttention;
 
-  // Returns the loss of supervised retrievals.
-  double backward(const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
+  Supervised backward(const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
     dqkv_ = dqkv;
     da_ = da;
     da_stride_ = da_stride;
@@ -68,7 +67,27 @@ class StreamGradient : public StreamAttention {
       });
       store_window_gradient();
     }
-    return loss_;
+    return supervised_;
+  }
+
+  // The memory's part alone, forward and backward, for supervised retrievals.
+  Supervised supervise_alone(float *dqkv) {
+    dqkv_ = dqkv;
+    clear_gradients();
+    for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row)
+      for (int64_t g = 0; g < group_; ++g) std::fill_n(dquery(row, g), keys_, 0.0f);
+    if (!remembers_) return {};
+    const int64_t end = stream_.first_segment + stream_.segments;
+    for (int64_t s = stream_.first_segment; s + 1 < end; ++s) {
+      start(s);
+      fold(memory(s), memory(s + 1));
+    }
+    for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
+      start(s);
+      if (s + 1 < end) fold_backward();
+      if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens); });
+    }
+    return supervised_;
   }
 
  private:
@@ -216,11 +235,29 @@ class StreamGradient : public StreamAttention {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 
+  void supervise_tile(int64_t token, int64_t tokens) {
+    const int64_t first = segment_.first + token, rows = tokens * group_;
+    if (const auto next = first_retrieval(first); next == pass_.layout.retrievals.end() || next->row >= first + tokens) return;
+    const float *z = normaliser(memory(index_));
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
+      denominator_[r] = dot_row(sigma_, r, z, keys_) + pass_.rules.epsilon;
+    });
+    clear_rows(dsigma_, rows, keys_);
+    supervise(token, tokens, z, normaliser(dmemory_.data));
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
+  }
+
+  std::vector<Retrieval>::const_iterator first_retrieval(int64_t row) const {
+    const std::vector<Retrieval> &all = pass_.layout.retrievals;
+    return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
+  }
+
   // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z).
   void supervise(int64_t token, int64_t tokens, const float *z, float *dz) {
     const std::vector<Retrieval> &all = pass_.layout.retrievals;
     const int64_t first = segment_.first + token;
-    auto next = std::lower_bound(all.begin(), all.end(), first, [](const Retrieval &r, int64_t row) { return r.row < row; });
+    auto next = first_retrieval(first);
     std::vector<float> there(static_cast<size_t>(keys_)), sigma(there.size());
     for (; next != all.end() && next->row < first + tokens; ++next) {
       // What the sources added to z.
@@ -238,7 +275,7 @@ class StreamGradient : public StreamAttention {
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
         const float share = dot_row(sigma_, r, there.data(), keys_) + pass_.rules.epsilon, total = denominator_[r];
-        loss_ -= static_cast<double>(weight) * std::log(static_cast<double>(share) / total);
+        supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total), static_cast<double>(share) / total, 1});
         each_panel(keys_, [&](int64_t p, int64_t n) {
           float *dsigma = dsigma_.panel(p) + r * kPanel;
           add_scaled(z + p * kPanel, weight / total, n, dsigma);
@@ -273,10 +310,22 @@ class StreamGradient : public StreamAttention {
   const float *da_ = nullptr;
   int64_t da_stride_ = 0;
   double *dbeta_ = nullptr;
-  double loss_ = 0;
+  Supervised supervised_;
 };
 
+Supervised sum_of(const std::vector<Supervised> &parts) {
+  Supervised sum;
+  for (const Supervised &part : parts) sum.add(part);
+  return sum;
+}
+
 }  // namespace
+
+void Supervised::add(const Supervised &other) {
+  loss += other.loss;
+  share += other.share;
+  count += other.count;
+}
 
 void TraceScratch::reserve(const AttentionRules &rules, int threads) {
   per_thread_ = 0;
@@ -301,20 +350,25 @@ void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64
   parallel_items(items, operations(pass), [&](int64_t item) { StreamAttention(pass, item).forward(type, out, out_stride); });
 }
 
-double attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
+Supervised attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
   const AttentionShape &shape = pass.rules.shape;
   const int64_t items = static_cast<int64_t>(pass.layout.streams.size()) * shape.kv_heads;
   // Each item has its own sums, which are added in order: the same on any number of threads.
-  std::vector<double> gates(static_cast<size_t>(items * shape.heads)), losses(static_cast<size_t>(items));
+  std::vector<double> gates(static_cast<size_t>(items * shape.heads));
+  std::vector<Supervised> supervised(static_cast<size_t>(items));
   parallel_items(items, 2 * operations(pass), [&](int64_t item) {
-    losses[static_cast<size_t>(item)] = StreamGradient(pass, item).backward(da, da_stride, dqkv, gates.data() + item * shape.heads);
+    supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).backward(da, da_stride, dqkv, gates.data() + item * shape.heads);
   });
-  double loss = 0;
-  for (int64_t item = 0; item < items; ++item) {
-    loss += losses[static_cast<size_t>(item)];
+  for (int64_t item = 0; item < items; ++item)
     for (int h = 0; h < shape.heads; ++h) dbeta[h] += gates[static_cast<size_t>(item * shape.heads + h)];
-  }
-  return loss;
+  return sum_of(supervised);
+}
+
+Supervised supervise_streams(const AttentionPass &pass, float *dqkv) {
+  std::vector<Supervised> supervised(pass.layout.streams.size() * static_cast<size_t>(pass.rules.shape.kv_heads));
+  parallel_items(static_cast<int64_t>(supervised.size()), operations(pass),
+                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).supervise_alone(dqkv); });
+  return sum_of(supervised);
 }
 
 }  // namespace infini

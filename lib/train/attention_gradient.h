@@ -68,8 +68,18 @@ struct AttentionPass {
 // A of (10), rows of `type` out_stride apart.
 void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64_t out_stride);
 
-// da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates
-// and returns the loss of supervised retrievals.
-double attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
+// What became of retrievals that are told where to look.
+struct Supervised {
+  double loss = 0;    // -weight * log(share of the sources), summed
+  double share = 0;   // of the retrieval that falls on the sources, summed
+  int64_t count = 0;  // retrievals, for each head that was told
+  void add(const Supervised &other);
+};
+
+// da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates.
+Supervised attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
+
+// Supervision alone, of a pass that has not gone forward: there is no other loss. Writes dqkv, like qkv.
+Supervised supervise_streams(const AttentionPass &pass, float *dqkv);
 
 }  // namespace infini

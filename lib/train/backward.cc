@@ -12,7 +12,7 @@ namespace infini {
 void Tally::add(const Tally &other) {
   loss += other.loss;
   weight += other.weight;
-  supervision += other.supervision;
+  supervision.add(other.supervision);
   predictions += other.predictions;
   across += other.across;
   across_right += other.across_right;
@@ -26,12 +26,7 @@ Backward::Backward(const Model &model, const Parameters &parameters, std::vector
       qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size), kPanel)),
       gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
       attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)), products_(static_cast<size_t>(config_.layers)) {
-  const int64_t attended = int64_t{config_.heads} * config_.value_size, hidden = config_.hidden;
-  const int64_t qkv = int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
-  const auto make = [&](int64_t in, int64_t out) { return Product{{compute, in, out}, {compute, out, in}}; };
-  for (LayerProducts &p : products_) p = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
-  output_ = make(width_, config_.vocabulary);
-  refresh(true);
+  weigh_gates();
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();
   for (size_t l = parameters_.layers().size(); l-- > 0;) {
@@ -41,6 +36,14 @@ Backward::Backward(const Model &model, const Parameters &parameters, std::vector
     if (trains) lowest_ = l;
   }
   if (trained_[parameters_.embedding()]) lowest_ = 0;
+  const int64_t attended = int64_t{config_.heads} * config_.value_size, hidden = config_.hidden;
+  const int64_t qkv = int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
+  for (size_t l = 0; l < products_.size(); ++l) {
+    const auto make = [&](int64_t in, int64_t out) { return Product{{compute, in, out}, l < lowest_ ? PackedMatrix() : PackedMatrix(compute, out, in)}; };
+    products_[l] = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
+  }
+  output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
+  refresh(true);
 }
 
 bool Backward::any_trained(std::initializer_list<size_t> indices) const {
@@ -48,11 +51,13 @@ bool Backward::any_trained(std::initializer_list<size_t> indices) const {
 }
 
 void Backward::refresh(bool all) {
+  for (size_t i = 0; i < taught_.size(); ++i) taught_qkv_[i].pack(parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
+  if (!taught_.empty() && !all) return;
   const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
     if (!all && !any_trained(parts)) return;
     const int64_t columns = parameters_[*parts.begin()].columns;
     product.forward.pack(parameters_.of(*parts.begin()), columns, false);
-    product.backward.pack(parameters_.of(*parts.begin()), columns, true);
+    if (product.backward.n() > 0) product.backward.pack(parameters_.of(*parts.begin()), columns, true);
   };
   for (size_t l = 0; l < products_.size(); ++l) {
     const Parameters::Layer &w = parameters_.layers()[l];
@@ -62,6 +67,10 @@ void Backward::refresh(bool all) {
     pack(products_[l].down, {w.down});
   }
   pack(output_, {parameters_.output()});
+  weigh_gates();
+}
+
+void Backward::weigh_gates() {
   const float *beta = parameters_.of(parameters_.gates());
   gate_weights_.resize(static_cast<size_t>(count(parameters_.gates())));
   for (size_t i = 0; i < gate_weights_.size(); ++i)
@@ -88,9 +97,10 @@ int64_t Backward::bytes() const {
 void Backward::reserve(const Layout &layout, bool backward) {
   rows_ = layout.rows();
   const size_t layers = products_.size();
-  recomputes_ = !backward || static_cast<int64_t>(layers) * trace_bytes(layout, true) > keep_bytes_;
+  const size_t traced = std::max<size_t>(1, layers - lowest_);
+  recomputes_ = !backward || static_cast<int64_t>(traced) * trace_bytes(layout, true) > keep_bytes_;
   input_count_ = backward ? layers + 1 : 2;
-  trace_count_ = recomputes_ ? 1 : layers;
+  trace_count_ = recomputes_ ? 1 : traced;
   inputs_.resize(std::max(inputs_.size(), input_count_));
   traces_.resize(std::max(traces_.size(), trace_count_));
   const int64_t bytes = bytes_of(compute_), attended = int64_t{config_.heads} * config_.value_size;
@@ -123,11 +133,7 @@ Tally Backward::run(const Layout &layout, const Purpose &purpose) {
   const bool backward = purpose.gradients != nullptr;
   reserve(layout, backward);
   const size_t layers = products_.size();
-  embed(layout);
-  for (size_t l = 0; l < layers; ++l) {
-    attend(layout, l, purpose);
-    for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
-  }
+  forward(layout, layers, purpose);
   if (purpose.logits) all_logits(layout, purpose.logits);
   Tally tally = losses(layout, purpose);
   if (!backward) return tally;
@@ -206,7 +212,7 @@ void Backward::attention_backward(const Layout &layout, size_t layer, const Purp
   gemm.multiply(dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(), attended_stride_, false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
-  tally.supervision += attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(), attended_stride_, dqkv_.data(), dbeta.data());
+  tally.supervision.add(attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(), attended_stride_, dqkv_.data(), dbeta.data()));
   if (trained_[parameters_.gates()]) {
     float *gates = purpose.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
     for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);

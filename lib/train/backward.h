@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <vector>
 
 #include "train/attention_gradient.h"
@@ -14,12 +16,20 @@ namespace infini {
 struct Tally {
   double loss = 0;        // weight * cross-entropy in nats
   double weight = 0;
-  double supervision = 0;  // loss of retrievals that are told where to look
+  Supervised supervision;  // of retrievals that are told where to look
   int64_t predictions = 0;                   // rows of any weight
   int64_t across = 0, across_right = 0;      // digits of answers whose value last stood in another segment
   int64_t inside = 0, inside_right = 0;      // in the same one
   void add(const Tally &other);
 };
+
+// What a forward pass shows of a layer whose attention is done.
+struct LayerView {
+  size_t layer;
+  ConstRows normed;           // [rows][width]: what q, k and v are made of
+  const AttentionPass &pass;
+};
+using Watch = std::function<void(const LayerView &)>;
 
 // What `run` is to do besides the forward pass.
 struct Purpose {
@@ -27,6 +37,7 @@ struct Purpose {
   double loss_scale = 1;             // on the gradients of the cross-entropy
   const float *supervision = nullptr;  // [layers][heads]: what a supervised retrieval weighs; nullptr: nothing
   float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
+  const Watch *watch = nullptr;      // sees every layer on the way forward
 };
 
 class Backward {
@@ -40,7 +51,15 @@ class Backward {
 
   // Packs the products' weights anew from the masters: after every change of those that are trained.
   void refresh(bool all = false);
+  // From now on q and k of these layers (ascending) are taught: refresh() leaves the model as it is, so that teach() reads
+  // what its layers are fed from it.
+  void set_taught(std::vector<size_t> layers);
   Tally run(const Layout &layout, const Purpose &purpose);
+  // Supervision alone of the layers that are taught, each fed by the model as it was. `whole` has each document as one
+  // segment and rules() full attention; `cut` is the same sequences in the memory's segments. No layer's gradient reaches
+  // another. What they are fed is kept as that of `pass` (unless it is SIZE_MAX), and used when that comes again.
+  Tally teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass);
+  void forget_taught() { taught_inputs_.clear(); }
   int64_t bytes() const;  // of activations
   bool recomputes() const { return recomputes_; }
 
@@ -70,7 +89,8 @@ class Backward {
   int64_t trace_bytes(const Layout &layout, bool whole) const;
   void reserve(const Layout &layout, bool backward);
   float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
-  Trace &trace(size_t layer) { return traces_[layer % trace_count_]; }
+  Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
+  void weigh_gates();
   AttentionPass attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
 
   // backward_forward.cc
@@ -78,6 +98,11 @@ class Backward {
   void attend(const Layout &layout, size_t layer, const Purpose &purpose);
   void feed_forward(size_t layer, int64_t first, int64_t rows, float *out);
   void norm_rows(const float *x, size_t weight, int64_t rows, char *to);
+
+  void forward(const Layout &layout, size_t layers, const Purpose &purpose);
+
+  // backward_teach.cc
+  void teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally);
 
   // backward_loss.cc
   Tally losses(const Layout &layout, const Purpose &purpose);
@@ -99,13 +124,15 @@ class Backward {
   const int64_t keep_bytes_;
   AttentionRules rules_;
   const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_;
-  size_t lowest_ = 0;  // layers below it need no backward pass
+  size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
 
   std::vector<LayerProducts> products_;
   Product output_;
   std::vector<float> gate_weights_;  // [layers][heads]
+  std::vector<size_t> taught_;       // layers
+  std::vector<PackedMatrix> taught_qkv_;  // of each
 
   int64_t rows_ = 0;
   std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
@@ -120,6 +147,11 @@ class Backward {
   Buffer<char> dgate_up_;    // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   Buffer<float> norm_sums_;  // [kNormPieces][width]
+  // Of layers that are taught.
+  std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by pass, of each layer: [T][width] of the compute type
+  Buffer<float> taught_rows_;  // [T][qkv_stride]
+  AttentionTrace taught_trace_;
+  TraceScratch taught_scratch_;
   // Of the output layer.
   std::vector<int64_t> loss_rows_;
   Buffer<char> loss_normed_, dlogits_;

@@ -70,4 +70,13 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
   gemm.multiply({compute_, activated, hidden}, rows, products_[layer].down.forward.panels(), out + first * x_stride_, x_stride_, true);
 }
 
+void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose) {
+  embed(layout);
+  for (size_t l = 0; l < layers; ++l) {
+    attend(layout, l, purpose);
+    if (purpose.watch) (*purpose.watch)({l, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
+    for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
+  }
+}
+
 }  // namespace infini

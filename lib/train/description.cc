@@ -37,6 +37,7 @@ struct Maker {
     s.prose_share = fields.number("prose_share", s.prose_share, 0, 1);
     s.difficulty.fold = std::log(fields.number("fold", 1, 1, 1e12));
     if (recall) {
+      s.nearest = fields.number("nearest", s.nearest, 1, 1e9);
       s.difficulty.distance = fields.number("distance", 0, 0, 1e9);
       if (const auto density = fields.numbers("density", 2, 1e-6, 1000); !density.empty()) {
         if (density[0] > density[1]) fields.refuse("density", "the least, then the greatest");
@@ -45,7 +46,14 @@ struct Maker {
       }
     } else {
       s.keys = fields.whole("keys", 1, 1, 1000);
+      s.questions = fields.whole("questions", 1, 1, 1000);
+      if (const auto depth = fields.numbers("depth", 2, 0, 1); !depth.empty()) {
+        if (depth[0] > depth[1]) fields.refuse("depth", "the least, then the greatest");
+        s.depth_least = depth[0];
+        s.depth_greatest = depth[1];
+      }
     }
+    s.carry = fields.whole("carry", 0, 0, 1 << 24);
     s.inside = fields.number("inside", s.inside, 0, 1e6);
     s.across = fields.number("across", s.across, 0, 1e6);
     s.other = fields.number("other", s.other, 0, 1e6);

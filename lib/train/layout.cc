@@ -46,6 +46,19 @@ void Layout::clear() {
   source_rows.clear();
 }
 
+Layout Layout::whole() const {
+  Layout out = *this;
+  out.segments.clear();
+  out.retrievals.clear();
+  out.source_rows.clear();
+  for (StreamSpan &stream : out.streams) {
+    stream.first_segment = static_cast<int64_t>(out.segments.size());
+    stream.segments = 1;
+    out.segments.push_back({stream.first, stream.tokens, 0, 1});
+  }
+  return out;
+}
+
 void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
   check(s, vocabulary);
   const int64_t base = rows(), n = static_cast<int64_t>(s.tokens.size());

@@ -38,6 +38,8 @@ struct Layout {
   // sequence whose parts do not fit each other, or a token outside the vocabulary.
   void add(const Sequence &sequence, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes = {});
   void clear();
+  // The same with every stream in one segment, where nothing can be retrieved.
+  Layout whole() const;
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
 
   std::vector<int32_t> tokens;  // [rows]

@@ -119,7 +119,8 @@ class TaskSource::Writer {
       const int32_t at = begin + static_cast<int32_t>(digit);
       const int32_t from = said_[name] < 0 ? -1 : said_[name] + static_cast<int32_t>(digit);
       // A digit is predicted from the token before it: that one's segment decides what is in view.
-      const bool in_view = from >= 0 && static_cast<size_t>(from) / segment_ == static_cast<size_t>(at - 1) / segment_;
+      const int64_t view_begin = static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
+      const bool in_view = from >= 0 && from >= view_begin;
       put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, from);
     }
     said_[name] = begin;
@@ -158,6 +159,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
   if (names_.empty()) fail(Status::INVALID_ARGUMENT, "no common word is one token of the model's vocabulary; give names that are");
   if (settings.keys < 1 || static_cast<size_t>(settings.keys) > names_.size())
     fail(Status::INVALID_ARGUMENT, settings.keys, " keys need as many names, but there are ", names_.size());
+  if (settings.questions < 1 || settings.questions > settings.keys)
+    fail(Status::INVALID_ARGUMENT, settings.questions, " questions cannot be asked about ", settings.keys, " keys");
   sentences_ = encode(tokenizer, kSentences);
   for (const std::string &path : settings.prose) {
     TextFile file(path);
@@ -170,8 +173,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
 }
 
 std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names) {
-  // The least distance at which a question can follow, and the room that a fact and a question take.
-  constexpr double kNearest = 12, kRoom = 30;
+  constexpr double kRoom = 30;  // that a fact and a question take
+  const double nearest = settings_.nearest;
   const double density = draw_log_uniform(random_, difficulty.density_least, difficulty.density_greatest);
   const double expected = density * tokens / 1000 + random_.uniform();
   const auto count = static_cast<size_t>(std::clamp(expected, 1.0, static_cast<double>(names.size())));
@@ -179,14 +182,14 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
   // Few names: the paper's, more often than by chance, with more questions.
   if (count <= 2 && has_pass_ && random_.uniform() < 0.7) std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
   const bool few = count <= 2;
-  const double farthest = std::max(kNearest, difficulty.distance > 0 ? std::min(difficulty.distance, tokens) : tokens);
+  const double farthest = std::max(nearest, difficulty.distance > 0 ? std::min(difficulty.distance, tokens) : tokens);
   std::vector<Event> events;
   for (size_t i = 0; i < count; ++i) {
     const double at = std::floor(random_.uniform() * tokens * 0.85);
     events.push_back({at, false, names[i]});
     for (size_t question = 0; question < (few ? 8 / count : 3); ++question) {
       const bool near = !few || random_.uniform() < 0.5;
-      const double distance = near ? draw_log_uniform(random_, kNearest, farthest) : draw_uniform(random_, kNearest, std::max(kNearest, tokens - at));
+      const double distance = near ? draw_log_uniform(random_, nearest, farthest) : draw_uniform(random_, nearest, std::max(nearest, tokens - at));
       if (at + kRoom + distance < tokens - kRoom) events.push_back({std::floor(at + kRoom + distance), true, names[i]});
     }
   }
@@ -195,14 +198,19 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
 
 std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vector<size_t> &names) {
   if (settings_.keys > 1 || !has_pass_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
-  const double end = tokens - static_cast<double>(names_[names[0]].question.size());
-  double room = end;  // facts that are pushed back by others must not push the question
-  for (int64_t i = 0; i < settings_.keys; ++i) room -= static_cast<double>(names_[names[static_cast<size_t>(i)]].reminder.size());
-  if (room < 0) fail(Status::INVALID_ARGUMENT, "a sequence of ", tokens, " tokens is too short for ", settings_.keys, " keys and a question");
+  const auto size_of = [&](const Phrase Name::*phrase, int64_t count) {
+    double total = 0;
+    for (int64_t i = 0; i < count; ++i) total += static_cast<double>((names_[names[static_cast<size_t>(i)]].*phrase).size());
+    return total;
+  };
+  const double end = tokens - size_of(&Name::question, settings_.questions);
+  // Facts that are pushed back by others must not push the questions.
+  const double room = end - size_of(&Name::reminder, settings_.keys);
+  if (room < 0) fail(Status::INVALID_ARGUMENT, "a sequence of ", tokens, " tokens is too short for ", settings_.keys, " keys and ", settings_.questions, " questions");
   std::vector<Event> events;
   for (int64_t i = 0; i < settings_.keys; ++i)
-    events.push_back({std::floor(random_.uniform() * (room + 1)), false, names[static_cast<size_t>(i)]});
-  events.push_back({end, true, names[0]});
+    events.push_back({std::floor(draw_uniform(random_, settings_.depth_least, settings_.depth_greatest) * (room + 1)), false, names[static_cast<size_t>(i)]});
+  for (int64_t i = 0; i < settings_.questions; ++i) events.push_back({end, true, names[static_cast<size_t>(i)]});
   return events;
 }
 

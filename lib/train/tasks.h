@@ -21,9 +21,12 @@ namespace infini {
 struct TaskSettings {
   uint64_t seed = 1;
   // recall: as many names as the density says, each asked for about three times, at log-uniform distances.
-  // passkey: `keys` facts anywhere, and one question at the end.
+  // passkey: `keys` facts within a stretch of the sequence, and questions at the end, for as many of them.
   enum class Kind { RECALL, PASSKEY } kind = Kind::RECALL;
-  int64_t keys = 1;
+  int64_t keys = 1, questions = 1;
+  double depth_least = 0, depth_greatest = 1;  // the stretch, of the room before the questions
+  double nearest = 12;             // recall: the least distance, in tokens, at which a question follows
+  int64_t carry = 0;               // tokens before a segment that are in view too: as if they stood in the same one
   std::vector<std::string> names;  // empty: some fifty common words, those that are one token
   std::vector<std::string> prose;  // files whose text is filler
   double prose_share = 0.5;        // of the sequences; in the others, and without files, filler is the paper's sentences

@@ -10,7 +10,7 @@
 namespace infini {
 namespace {
 
-constexpr const char *kParts[] = {"all", "attention", "features", "gates", "lora"};
+constexpr const char *kParts[] = {"all", "attention", "features", "gates", "lora", "retrieval"};
 constexpr const char *kShapes[] = {"constant", "cosine", "linear"};
 constexpr const char *kTargets[] = {"q", "k", "v", "o", "gate", "up", "down"};
 
@@ -87,11 +87,14 @@ TrainConfig parse_train_config(std::string_view text) {
   o.schedule.decay_from = fields.number("decay_from", o.schedule.decay_from, 0, 1);
   o.schedule.floor = fields.number("floor", o.schedule.floor, 0, 1);
   c.tokens = fields.whole("tokens", c.tokens, 1, 1 << 28);
+  c.repeat = static_cast<int>(fields.whole("repeat", c.repeat, 1, 1000000));
   c.rows = fields.whole("rows", c.rows, 1, 1 << 26);
   c.segment = static_cast<int>(fields.whole("segment", c.segment, 0, 1 << 24));
   c.segments = static_cast<int>(fields.whole("segments", c.segments, 1, 1 << 24));
   c.carry = static_cast<int>(fields.whole("carry", c.carry, -1, 1 << 24));
   c.sinks = static_cast<int>(fields.whole("sinks", c.sinks, -1, 65536));
+  constexpr const char *kFirst[] = {"model", "gated", "ungated"};
+  c.first_segment = kFirst[choice(fields, "first_segment", kFirst, 0)];
   c.supervision = fields.number("supervision", c.supervision, 0, kMost);
   for (const auto &row : rows(fields, "supervised", 2)) c.supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
   for (const auto &row : rows(fields, "gates", 3)) c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
@@ -100,6 +103,8 @@ TrainConfig parse_train_config(std::string_view text) {
   c.compute = kCompute[choice(fields, "compute", kCompute, 0)];
   c.keep_bytes = fields.whole("keep_mb", c.keep_bytes >> 20, 0, 1 << 30) << 20;
   c.seed = static_cast<uint64_t>(fields.whole("seed", 1, 0, std::numeric_limits<int64_t>::max()));
+  if (c.part == TrainedPart::RETRIEVAL && c.supervision == 0) c.supervision = 1;
+  if (c.part == TrainedPart::RETRIEVAL && c.feature_scale != 1) fields.refuse("feature_scale", "1 where retrieval is trained: the model feeds its layers as it was");
   fields.finish();
   return c;
 }
@@ -114,8 +119,8 @@ std::string describe(const TrainConfig &c) {
       {"optimizer", c.muon ? "muon" : "adamw"}, {"rate", o.rate}, {"muon_rate", o.muon_rate}, {"gate_rate", o.gate_rate}, {"decay", o.decay},
       {"muon_decay", o.muon_decay}, {"momentum", o.momentum}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"clip", o.clip},
       {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
-      {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"rows", c.rows}, {"segment", c.segment},
-      {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"supervision", c.supervision}, {"supervised", c.supervised},
+      {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
+      {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", c.supervised},
       {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};
   return json.dump();
 }

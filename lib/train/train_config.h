@@ -12,8 +12,9 @@
 namespace infini {
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, which make what the memory finds; for supervision alone. LORA:
-// adapters and gates.
-enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA };
+// adapters and gates. RETRIEVAL: q and k of the supervised heads' layers, by supervision alone, each layer fed by the model
+// as it was with full attention over the sequence.
+enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
 struct LoraConfig {
@@ -34,9 +35,11 @@ struct TrainConfig {
   bool muon = true;            // for hidden matrices; else AdamW for everything
   OptimizerConfig optimizer;
   int64_t tokens = 8192;       // of a step
+  int repeat = 1;              // steps that read the same sequences, one after the other
   int64_t rows = 1024;         // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
   int carry = -1, sinks = -1;  // -1: as the model says
+  std::string first_segment = "model";  // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
   double supervision = 0;      // what attention supervision weighs in the loss, a retrieval and head
   std::vector<std::pair<int, int>> supervised;  // layer, head; empty: every head whose gate is open
   std::vector<HeadGate> gates;  // set before training, in order
@@ -47,10 +50,11 @@ struct TrainConfig {
 };
 
 // From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:
-//   {"train": "all|attention|features|gates|lora", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
+//   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
 //    "optimizer": "muon|adamw", "rate", "muon_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
-//    "tokens", "rows", "segment", "segments", "carry", "sinks", "supervision", "supervised": [[layer, head], ...],
+//    "tokens", "repeat", "rows", "segment", "segments", "carry", "sinks",
+//    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head], ...],
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
 TrainConfig parse_train_config(std::string_view json);
 // The text back, every field: equal texts mean equal training.

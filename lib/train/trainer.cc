@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -56,6 +57,13 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
   }
   backward_ = std::make_unique<Backward>(*model_, parameters_, trained_, compute_, config_.keep_bytes);
+  if (config_.part == TrainedPart::RETRIEVAL) {
+    std::vector<size_t> taught;
+    for (size_t l = 0; l < parameters_.layers().size(); ++l)
+      if (trained_[parameters_.layers()[l].q]) taught.push_back(l);
+    if (taught.empty()) fail(Status::INVALID_ARGUMENT, "train.supervised names no head of the layers that are trained, and no gate is open");
+    backward_->set_taught(taught);
+  }
   gradients_ = Buffer<float>(parameters_.size());
 }
 
@@ -97,17 +105,19 @@ std::vector<bool> Trainer::choose_trained() const {
   const std::vector<std::string> &targets = config_.lora.targets;
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
+    bool supervised = false;
+    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h);
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
       trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
-                       (config_.part == TrainedPart::FEATURES && (name == "q" || name == "k")) ||
+                       ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) && (name == "q" || name == "k")) ||
                        (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
     });
     trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
   }
   if (config_.part == TrainedPart::ALL && all_layers)
     for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()}) trained[index] = true;
-  trained[parameters_.gates()] = config_.part != TrainedPart::FEATURES;
+  trained[parameters_.gates()] = config_.part != TrainedPart::FEATURES && config_.part != TrainedPart::RETRIEVAL;
   return trained;
 }
 
@@ -124,16 +134,34 @@ std::vector<Variable> Trainer::choose_variables() const {
   return variables;
 }
 
+bool Trainer::supervises(int layer, int head) const {
+  if (config_.supervised.empty()) return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
+  return std::any_of(config_.supervised.begin(), config_.supervised.end(),
+                     [&](const auto &s) { return (s.first < 0 || s.first == layer) && (s.second < 0 || s.second == head); });
+}
+
+std::vector<float> Trainer::supervised() const {
+  std::vector<float> weights;
+  for (int l = 0; l < model_->config().layers; ++l)
+    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(supervises(l, h) ? 1.0f : 0.0f);
+  return weights;
+}
+
 AttentionRules Trainer::rules_for(int segment) const {
   AttentionRules rules = model_->weights().attention;
   rules.shape.segment = segment;
   if (config_.carry >= 0) rules.shape.carry = config_.carry;
   if (config_.sinks >= 0) rules.shape.sinks = config_.sinks;
+  if (config_.first_segment != "model") rules.first_gated = config_.first_segment == "gated";
   return rules;
 }
 
 void Trainer::draw() {
-  drawn_.clear();
+  if (repeated_ >= config_.repeat) drawn_.clear(), repeated_ = 0;
+  for (const Sequence &sequence : drawn_) report_.tokens += static_cast<int64_t>(sequence.tokens.size());
+  if (!drawn_.empty()) return;
+  backward_->forget_taught();
+  source_before_ = source_->save();
   drawn_segment_ = lessons_->segment();
   const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
   total_weight_ = 0;
@@ -149,25 +177,14 @@ void Trainer::draw() {
   // Attention supervision is a mean over retrievals and heads.
   supervision_.clear();
   if (config_.supervision == 0 || retrievals == 0) return;
-  const int heads = model_->config().heads;
-  supervision_.resize(static_cast<size_t>(model_->config().layers * heads));
-  int64_t chosen = 0;
-  for (int l = 0; l < model_->config().layers; ++l) {
-    for (int h = 0; h < heads; ++h) {
-      const bool named = std::any_of(config_.supervised.begin(), config_.supervised.end(),
-                                     [&](const auto &s) { return (s.first < 0 || s.first == l) && (s.second < 0 || s.second == h); });
-      const bool open = !std::isinf(parameters_.of(parameters_.gates())[l * heads + h]);
-      if (config_.supervised.empty() ? open : named) supervision_[static_cast<size_t>(l * heads + h)] = 1, ++chosen;
-    }
-  }
-  for (float &weight : supervision_)
-    weight *= static_cast<float>(config_.supervision / static_cast<double>(retrievals * std::max<int64_t>(1, chosen)));
+  supervision_ = supervised();
+  const double chosen = std::accumulate(supervision_.begin(), supervision_.end(), 0.0);
+  for (float &weight : supervision_) weight *= static_cast<float>(config_.supervision / (static_cast<double>(retrievals) * std::max(1.0, chosen)));
 }
 
 void Trainer::add_gradients(Task *task) {
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) std::memset(gradients_.data() + parameters_[i].offset, 0, static_cast<size_t>(parameters_[i].size()) * sizeof(float));
-  backward_->set_rules(rules_for(drawn_segment_));
   Purpose purpose;
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
@@ -178,12 +195,13 @@ void Trainer::add_gradients(Task *task) {
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();
+  size_t pass = 0;
   const auto [first, end] = ranks_.share(static_cast<int64_t>(drawn_.size()));
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
     layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
     if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
     check_cancel();
-    report_.tally.add(backward_->run(layout_, purpose));
+    report_.tally.add(run(drawn_segment_, purpose, pass++));
     layout_.clear();
   }
   // Gates of layers that are not trained stay as they are.
@@ -196,7 +214,7 @@ void Trainer::add_gradients(Task *task) {
 
 void Trainer::gradients(Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
-  const std::string before = source_->save(), place = before + lessons_->save();
+  const std::string place = cat(source_->save(), lessons_->save(), repeated_);
   report_ = {};
   std::exception_ptr failure;
   try {
@@ -209,7 +227,8 @@ void Trainer::gradients(Task *task) {
     report_.tally = agree(Joint::STEP, checksum(place.data(), place.size()), report_.tally, failure);
     for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
   } catch (...) {
-    source_->restore(before);
+    source_->restore(source_before_);
+    drawn_.clear();
     throw;
   }
 }
@@ -224,6 +243,7 @@ StepReport Trainer::apply() {
   if (std::isfinite(report_.gradient_norm)) weights_changed();
   else log(LogLevel::WARNING, cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
+  ++repeated_;
   report_.step = optimizer_->steps();
   if (report_.tally.across > 0) lessons_->observe(static_cast<double>(report_.tally.across_right) / static_cast<double>(report_.tally.across));
   return report_;
@@ -244,6 +264,9 @@ StepReport Trainer::step(Task *task) {
 
 Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
+  Purpose purpose;
+  const std::vector<float> weights = supervised();
+  if (config_.part == TrainedPart::RETRIEVAL) purpose.supervision = weights.data();
   Tally tally;
   uint64_t place = 0;
   std::exception_ptr failure;
@@ -252,7 +275,6 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
     SequenceSource &source = open();
     const std::string before = cat(source.save(), ' ', sequences, ' ', segment, ' ', segments);
     place = checksum(before.data(), before.size());
-    backward_->set_rules(rules_for(segment));
     const auto [first, end] = ranks_.share(sequences);
     for (int i = 0; i < sequences; ++i) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
@@ -260,7 +282,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
       if (i >= first && i < end) {
         layout_.clear();
         layout_.add(sequence, segment, model_->config().vocabulary);
-        tally.add(backward_->run(layout_, {}));
+        tally.add(run(segment, purpose, kNoPass));
       }
       if (task) task->advance_to(i + 1);
     }

@@ -13,6 +13,7 @@
 #include "train/backward.h"
 #include "train/lora.h"
 #include "train/ranks.h"
+#include "train/retrieval_heads.h"
 #include "train/sequence.h"
 #include "train/train_config.h"
 
@@ -76,6 +77,9 @@ class Trainer {
   Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
+  // Over sequences that are read with full attention, whatever window and gates are.
+  HeadSearch find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
+
   int64_t steps() const;
   int64_t tokens() const;  // read by all steps
   const TrainConfig &config() const { return config_; }
@@ -101,6 +105,13 @@ class Trainer {
   void change_at_start();
   void check_config() const;
   AttentionRules rules_for(int segment) const;
+  bool supervises(int layer, int head) const;
+  std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
+  // trainer_heads.cc
+  AttentionRules full_attention(int64_t tokens) const;
+  // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
+  static constexpr size_t kNoPass = SIZE_MAX;
+  Tally run(int segment, const Purpose &purpose, size_t pass);
   void weights_changed();
   void draw();
   void add_gradients(Task *task);  // of this rank's share of what was drawn
@@ -128,8 +139,10 @@ class Trainer {
 
   // The step at hand.
   std::vector<Sequence> drawn_;
+  int repeated_ = 0;  // steps that have read drawn_, or, where that is empty, what the source gives next
   int drawn_segment_ = 0;
   double total_weight_ = 0;
+  std::string source_before_;  // before drawn_
   Layout layout_;
   StepReport report_;
 };

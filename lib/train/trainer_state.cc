@@ -28,9 +28,10 @@ std::span<const std::byte> bytes_of(const float *values, int64_t count) { return
 }  // namespace
 
 void Trainer::save(const std::string &path) const {
+  const bool repeats = repeated_ < config_.repeat && !source_before_.empty();  // sequences are read again: they will be drawn again
   const json header = {{"kind", "training"}, {"model", model_->fingerprint()}, {"config", describe(config_)}, {"threads", threads_},
                        {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"}, {"steps", optimizer_->steps()}, {"tokens", tokens_},
-                       {"source", source_->save()}, {"lessons", lessons_->save()}};
+                       {"source", repeats ? source_before_ : source_->save()}, {"repeated", repeats ? repeated_ : 0}, {"lessons", lessons_->save()}};
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
@@ -55,7 +56,8 @@ void Trainer::restore(const std::string &path) {
   if (member<std::string>(header, "config", path) != describe(config_))
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained with another configuration: ", header["config"].get<std::string>());
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
-  if (steps < 0 || tokens < 0) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
+  const auto repeated = member<int64_t>(header, "repeated", path);
+  if (steps < 0 || tokens < 0 || repeated < 0 || repeated >= config_.repeat) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
   const auto source = member<std::string>(header, "source", path), lessons = member<std::string>(header, "lessons", path);
 
   // Everything is read before anything is changed.
@@ -98,6 +100,8 @@ void Trainer::restore(const std::string &path) {
     adapter_optimizer_->set_steps(steps);
   }
   tokens_ = tokens;
+  drawn_.clear();
+  repeated_ = static_cast<int>(repeated);
   const ThreadScope scope(model_->threads(), threads_);
   weights_changed();
 }
@@ -111,6 +115,7 @@ void Trainer::write(const std::string &path, TensorType type) const {
   memory.segment = rules.shape.segment;
   memory.carry = rules.shape.carry;
   memory.sinks = rules.shape.sinks;
+  memory.first_segment_gated = rules.first_gated;
   parameters_.gguf(*model_, changed, type, memory).save(path);
 }
 

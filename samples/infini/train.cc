@@ -1,4 +1,5 @@
-// infini train: teaches a model to use its memory, and draws how that went.
+// infini train: teaches a model to use its memory, adapts a plain one to it, and draws how that went.
+#include "adapt.h"
 #include "plot.h"
 #include "train_run.h"
 
@@ -8,11 +9,13 @@ namespace {
 struct TrainArguments : ModelArguments {
   PlanFlags plan;
   TrainFiles files;
+  AdaptFlags adapt;
   std::vector<std::string> plot;
 };
 
 void train(const TrainArguments &arguments) {
   if (!arguments.plot.empty()) return plot({arguments.plot.begin(), arguments.plot.end() - 1}, arguments.plot.back());
+  if (arguments.adapt.wanted()) return arguments.adapt.run();
   if (arguments.model.empty() && !arguments.plan.creates()) throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
   arguments.files.check_early(arguments.model);
   const TrainPlan plan = arguments.plan.plan();
@@ -34,6 +37,7 @@ void add_train(CLI::App &app) {
   arguments->files.add(*command);
   arguments->flags.add(*command, {"threads", "compute", "gemm"}, "How it is computed");
   arguments->flags.add(*command, {"memory", "update"}, "The memory");
+  arguments->adapt.add(*command, *arguments);  // last: it shares flags of the others
   command->add_option("--plot", arguments->plot, "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
       ->expected(2, 1000)
       ->type_name("FILE...")
@@ -53,6 +57,7 @@ void add_train(CLI::App &app) {
       "  infini train model.gguf --text novel.txt --steps 500 --out trained.gguf\n"
       "  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out gated.gguf\n"
       "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint out.state --log out.jsonl\n"
+      "  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf\n"
       "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl\n"
       "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"

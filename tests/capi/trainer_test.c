@@ -158,8 +158,31 @@ static void check_refusals(const infini_model *model) {
   CHECK(trainer == NULL);
 }
 
+/* A model that has digits and names, and weights at random: no head looks anywhere. */
+static void check_heads(void) {
+  infini_model *model = NULL;
+  char json[4096];
+  const char *recall = "{\"type\": \"recall\", \"density\": [40, 40]}";
+  CHECK_OK(infini_model_create("{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
+                               " \"tokenizer\": \"" INFINI_SOURCE_DIR "/samples/models/words2048.gguf\"}", NULL, &model));
+  infini_trainer *trainer = new_trainer(model, DESCRIPTION("all"));
+  CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
+  CHECK(strcmp(json, "{}") == 0);
+  CHECK_OK(infini_trainer_find_heads(trainer, recall, 2, 8, NULL));
+  CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
+  CHECK(strncmp(json, "{\"heads\":[{\"layer\":", 19) == 0);
+  CHECK(number(infini_trainer_heads, trainer, "weight") > 0.002 && number(infini_trainer_heads, trainer, "weight") < 0.1);
+  CHECK(number(infini_trainer_heads, trainer, "answers") >= 5 && number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
+  CHECK_ERROR(infini_trainer_find_heads(trainer, "{\"type\": \"random\"}", 2, 8, NULL), INFINI_INVALID_ARGUMENT, "answer");
+  CHECK_STATUS(infini_trainer_find_heads(trainer, recall, 0, 8, NULL), INFINI_INVALID_ARGUMENT);
+  CHECK(number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
+  infini_trainer_free(trainer);
+  infini_model_free(model);
+}
+
 int main(void) {
   infini_model *model = open_model(STORIES, "f32");
+  check_heads();
   check_training(model);
   check_ranks(model);
   check_refusals(model);

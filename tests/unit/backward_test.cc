@@ -205,7 +205,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(pass, NumberType::F32, out.data(), out_stride);
-      const double loss = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
+      const double loss = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data()).loss;
 
       double expected_loss = 0;
       std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
@@ -235,6 +235,52 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       CHECK(test::largest_difference(actual_beta, expected_beta) < 1e-4);
       CHECK(loss == doctest::Approx(expected_loss).epsilon(1e-5));
 
+    }
+  }
+}
+
+TEST_CASE("supervision alone gives what supervision gives beside a loss that is nothing") {
+  ThreadPool pool;
+  for (const int threads : {1, 3}) {
+    const ThreadScope scope(pool, threads);
+    for (const Case &c : kCases) {
+      if (!c.pointed) continue;
+      CAPTURE(std::string(c.name));
+      const Problem problem(c);
+      const size_t stride = problem.qkv.size() / problem.layout.tokens.size();
+      RopeTable rope;
+      AttentionTrace trace;
+      TraceScratch scratch;
+      trace.reserve(problem.rules, problem.layout);
+      scratch.reserve(problem.rules, threads);
+      const std::vector<float> shut(problem.gate.size());
+      const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
+                               problem.supervision.data(), trace, scratch};
+      std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected(dqkv.size());
+      const Supervised supervised = supervise_streams(pass, dqkv.data());
+      double loss = 0;
+      for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
+        const Head<double> in = problem.head(kv_head);
+        HeadStream<double> twin = problem.twin(kv_head);
+        twin.forward(in);
+        auto nothing = problem.gradient_of_output(kv_head);
+        for (auto &of_head : nothing)
+          for (auto &row : of_head) std::fill(row.begin(), row.end(), 0.0);
+        const Head<double> d = twin.backward(in, nothing);
+        loss += twin.pointed_loss(in);
+        const int group = c.heads / c.kv_heads;
+        for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
+          for (int g = 0; g < group; ++g)
+            for (int i = 0; i < c.key_size; ++i)
+              expected[t * stride + static_cast<size_t>((kv_head * group + g) * c.key_size + i)] = static_cast<float>(d.q[static_cast<size_t>(g)][t][static_cast<size_t>(i)]);
+          for (int i = 0; i < c.key_size; ++i) expected[t * stride + static_cast<size_t>((c.heads + kv_head) * c.key_size + i)] = static_cast<float>(d.k[t][static_cast<size_t>(i)]);
+        }
+      }
+      CHECK(test::relative_difference(dqkv, expected) < 1e-4);
+      CHECK(supervised.loss == doctest::Approx(loss).epsilon(1e-5));
+      CHECK(supervised.count == 3 * std::count_if(problem.supervision.begin(), problem.supervision.end(), [](float w) { return w != 0; }));
+      CHECK(supervised.share > 0);
+      CHECK(supervised.share < static_cast<double>(supervised.count));
     }
   }
 }

@@ -136,13 +136,13 @@ TEST_CASE("the gradients of several ranks are those of one") {
       CHECK(weights < c.bound);
       MESSAGE(std::string(c.name) << ", " << count << " ranks: gradients " << worst << ", weights " << weights);
       CHECK(tally.loss == doctest::Approx(expected.loss).epsilon(1e-6));
-      CHECK(tally.supervision == doctest::Approx(expected.supervision).epsilon(1e-6));
+      CHECK(tally.supervision.loss == doctest::Approx(expected.supervision.loss).epsilon(1e-6));
       CHECK(tally.weight == doctest::Approx(expected.weight).epsilon(1e-12));
       CHECK(tally.predictions == expected.predictions);
       CHECK(tally.across == expected.across);
       CHECK(tally.inside == expected.inside);
       CHECK(tally.across > 0);
-      CHECK((tally.supervision > 0) == (std::string(c.name) == "supervised features"));
+      CHECK((tally.supervision.loss > 0) == (std::string(c.name) == "supervised features"));
     }
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "train/equations.h"
@@ -48,6 +49,7 @@ class ReferenceModel {
   }
 
   std::vector<double> values;  // like the parameters
+  std::function<void(size_t layer, int kv_head, const infini::equations::Head<double> &)> watch;  // may be empty
 
  private:
   using Rows = std::vector<std::vector<double>>;
@@ -97,6 +99,7 @@ class ReferenceModel {
     }
     in.k = columns(k, kv_head * config_.key_size, config_.key_size);
     in.v = columns(v, kv_head * config_.value_size, config_.value_size);
+    if (watch) watch(layer, kv_head, in);
     std::vector<SegmentSpan> segments(layout.segments.begin() + stream.first_segment, layout.segments.begin() + stream.first_segment + stream.segments);
     for (SegmentSpan &s : segments) s.first -= stream.first;
     std::vector<equations::Pointed> pointed;

@@ -313,12 +313,68 @@ TEST_CASE("supervised retrieval raises the share of the memory that falls on the
   Trainer t = trainer(model, quick(R"(, "train": "features", "supervision": 1)"));
   double first = 0, last = 0;
   for (int i = 0; i < 200; ++i) {
-    last = t.step().tally.supervision;
+    last = t.step().tally.supervision.loss;
     if (i == 0) first = last;
   }
   MESSAGE("-log share: " << first << " -> " << last);
   CHECK(first > 3);  // one of 36 tokens
   CHECK(last < 1.6);
+}
+
+TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
+  test::TemporaryFolder folder;
+  const auto model = small_model("linear", 2);
+  const std::string config = quick(R"(, "feature_scale": 1, "train": "retrieval", "supervised": [[1, -1]], "muon_rate": 0.08, "muon_decay": 0)");
+  Trainer t = trainer(model, config);
+  FactSource held_out(7), again(7), search(8), search_again(8);
+  const auto share = [&](FactSource &source) {
+    const Supervised s = t.evaluate(source, 4, 12, 4).supervision;
+    return s.share / static_cast<double>(s.count);
+  };
+  const std::vector<double> fed = t.find_heads(search, 2, 12, 4).weight;
+  const double before = share(held_out);
+  for (int i = 0; i < 200; ++i) t.step();
+  const double after = share(again);
+  MESSAGE("share of the retrieval on the sources: " << before << " -> " << after);
+  CHECK(before < 0.05);  // one of 36 tokens
+  CHECK(after > 0.15);
+  CHECK(t.find_heads(search_again, 2, 12, 4).weight == fed);
+
+  t.write(folder.file("taught.gguf"), TensorType::F32);
+  const Gguf written = Gguf::open(folder.file("taught.gguf"));
+  for (const GgufTensor &tensor : model->gguf().tensors()) {
+    CAPTURE(tensor.name);
+    const GgufTensor *now = written.find_tensor(tensor.name);
+    const bool same = std::equal(tensor.data.begin(), tensor.data.end(), now->data.begin(), now->data.end());
+    CHECK(same == (tensor.name != "blk.1.attn_q.weight" && tensor.name != "blk.1.attn_k.weight"));
+  }
+  // From a checkpoint the model still feeds the layers as it was.
+  t.save(folder.file("state"));
+  Trainer other = trainer(model, config);
+  other.restore(folder.file("state"));
+  CHECK(other.step().tally.supervision.loss == t.step().tally.supervision.loss);
+}
+
+TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too") {
+  test::TemporaryFolder folder;
+  const auto model = small_model("linear", 2);
+  for (const std::string part : {"all", "retrieval"}) {
+    CAPTURE(part);
+    const std::string config = quick(R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" + part + "\"");
+    const auto loss = [](const StepReport &report) { return report.tally.supervision.loss; };
+    Trainer t = trainer(model, config), twin = trainer(model, config);
+    std::vector<double> losses;
+    for (int i = 0; i < 9; ++i) {
+      losses.push_back(loss(t.step()));
+      if (i == 3) {  // in the middle of the second three
+        t.save(folder.file("state"));
+        twin.restore(folder.file("state"));
+      }
+      if (i > 3) CHECK(loss(twin.step()) == losses.back());
+      if (i % 3 > 0) CHECK(losses[static_cast<size_t>(i)] == losses[static_cast<size_t>(i - 1)]);
+      else if (i > 0) CHECK(losses[static_cast<size_t>(i)] != losses[static_cast<size_t>(i - 1)]);
+    }
+  }
 }
 
 TEST_CASE("a cancelled step has not happened") {
@@ -349,6 +405,8 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused("{", "JSON"));
   CHECK(refused(R"({"trian": "all"})", "trian"));
   CHECK(refused(R"({"train": "some"})", "features"));
+  CHECK(refused(R"({"train": "retrieval", "feature_scale": 1.6})", "feature_scale"));
+  CHECK(refused(R"({"train": "retrieval", "gates": [[-1, -1, null]]})", "supervised"));
   CHECK(refused(R"({"rate": -1})", "rate"));
   CHECK(refused(R"({"layers": [0, 9]})", "layers"));
   CHECK(refused(R"({"supervised": [[0, 7]]})", "supervised"));

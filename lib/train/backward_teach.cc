@@ -1,0 +1,63 @@
+// backward.h's lessons for the memory's features.
+#include <cstring>
+
+#include "base/parallel.h"
+#include "train/backward.h"
+
+namespace infini {
+
+void Backward::set_taught(std::vector<size_t> layers) {
+  taught_ = std::move(layers);
+  taught_qkv_.clear();
+  for (const size_t layer : taught_) {
+    const PackedMatrix &qkv = products_[layer].qkv.forward;
+    taught_qkv_.emplace_back(compute_, qkv.k(), qkv.n());
+  }
+  refresh();
+}
+
+Tally Backward::teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass) {
+  Tally tally;
+  rows_ = whole.rows();
+  if (const auto kept = taught_inputs_.find(pass); kept != taught_inputs_.end()) {
+    for (size_t place = 0; place < taught_.size(); ++place) teach_layer({compute_, kept->second[place].data(), width_}, place, cut, memory, purpose, tally);
+    return tally;
+  }
+  std::vector<Buffer<char>> inputs;
+  const Watch watch = [&](const LayerView &view) {
+    if (inputs.size() == taught_.size() || taught_[inputs.size()] != view.layer) return;
+    inputs.emplace_back();
+    if (pass != SIZE_MAX) {
+      const int64_t bytes = rows_ * width_ * bytes_of(compute_);
+      inputs.back().reserve(bytes);
+      std::memcpy(inputs.back().data(), view.normed.data, static_cast<size_t>(bytes));
+    }
+    teach_layer(view.normed, inputs.size() - 1, cut, memory, purpose, tally);
+  };
+  Purpose only_forward;
+  only_forward.watch = &watch;
+  reserve(whole, false);
+  forward(whole, taught_.back() + 1, only_forward);
+  if (pass != SIZE_MAX) taught_inputs_[pass] = std::move(inputs);
+  return tally;
+}
+
+void Backward::teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally) {
+  const Gemm &gemm = model_.weights().gemm;
+  const int64_t heads = config_.heads, layer = static_cast<int64_t>(taught_[place]);
+  taught_rows_.reserve(rows_ * qkv_stride_);
+  taught_trace_.reserve(memory, cut);
+  taught_scratch_.reserve(memory, thread_count());
+  dqkv_.reserve(rows_ * qkv_stride_);
+  gemm.multiply(normed, rows_, taught_qkv_[place].panels(), taught_rows_.data(), qkv_stride_, false);
+  const std::vector<float> shut(static_cast<size_t>(heads));
+  const AttentionPass pass{memory, cut, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(),
+                           purpose.supervision + layer * heads, taught_trace_, taught_scratch_};
+  tally.supervision.add(supervise_streams(pass, dqkv_.data()));
+  if (!purpose.gradients) return;
+  const int64_t features = (heads + config_.kv_heads) * config_.key_size;  // columns of q and k, which come before v's
+  const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, features, rows_, narrow_qkv_);
+  gemm.multiply_transposed(dqkv, normed, rows_, features, width_, purpose.gradients + parameters_[parameters_.layers()[taught_[place]].q].offset, width_, true);
+}
+
+}  // namespace infini

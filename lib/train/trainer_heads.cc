@@ -1,0 +1,62 @@
+// What the trainer does with full attention: finds the heads that retrieve, and teaches their memory.
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "train/trainer.h"
+
+namespace infini {
+
+// One segment that is the whole sequence, whose empty memory no gate reads: the plain model.
+AttentionRules Trainer::full_attention(int64_t tokens) const {
+  AttentionRules rules = model_->weights().attention;
+  rules.shape.segment = static_cast<int>(tokens);
+  rules.shape.carry = rules.shape.sinks = 0;
+  rules.first_gated = false;
+  return rules;
+}
+
+Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
+  const AttentionRules memory = rules_for(segment);
+  if (config_.part != TrainedPart::RETRIEVAL) {
+    backward_->set_rules(memory);
+    return backward_->run(layout_, purpose);
+  }
+  if (!purpose.supervision) return {};  // nothing is looked up
+  const Layout whole = layout_.whole();
+  int64_t longest = 0;
+  for (const StreamSpan &stream : whole.streams) longest = std::max(longest, stream.tokens);
+  backward_->set_rules(full_attention(longest));
+  return backward_->teach(whole, layout_, memory, purpose, config_.repeat > 1 ? pass : kNoPass);
+}
+
+HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
+  const ThreadScope scope(model_->threads(), threads_);
+  const Config &config = model_->config();
+  HeadSearch found{config.layers, config.heads, std::vector<double>(static_cast<size_t>(config.layers * config.heads))};
+  if (task) task->begin("find heads", sequences);
+  for (int i = 0; i < sequences; ++i) {
+    if (task && task->take_cancel()) fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
+    Sequence sequence = source.next(segment, segments);
+    const std::vector<Lookup> lookups = lookups_of(sequence);
+    for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
+    layout_.clear();
+    layout_.add(sequence, segment, config.vocabulary);
+    const Layout whole = layout_.whole();
+    const Watch watch = [&](const LayerView &view) {
+      add_lookup_weights(view.pass, lookups, found.weight.data() + view.layer * static_cast<size_t>(config.heads));
+    };
+    Purpose purpose;
+    purpose.watch = &watch;
+    backward_->set_rules(full_attention(whole.rows()));
+    found.right += backward_->run(whole, purpose).across_right;
+    found.lookups += static_cast<int64_t>(lookups.size());
+    found.tokens += whole.rows();
+    if (task) task->advance_to(i + 1);
+  }
+  layout_.clear();
+  if (found.lookups == 0) fail(Status::INVALID_ARGUMENT, "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
+  for (double &weight : found.weight) weight /= static_cast<double>(found.lookups);
+  return found;
+}
+
+}  // namespace infini

@@ -1,0 +1,333 @@
+#include "adapt.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace cli {
+namespace {
+
+Json read_json(const std::string &path) {
+  std::ifstream file(path);
+  const Json json = Json::parse(file, nullptr, false);
+  if (!file || !json.is_object()) throw std::runtime_error(path + " is damaged; remove it to begin anew");
+  return json;
+}
+
+// Through a temporary file, so that the path holds the old text or the new.
+void write_json(const std::string &path, const Json &json) {
+  std::ofstream file(path + ".new", std::ios::trunc);
+  file << json.dump(1) << "\n";
+  file.close();
+  if (!file) throw std::runtime_error("cannot write " + path);
+  std::filesystem::rename(path + ".new", path);
+}
+
+std::string decimals(const Json &value, int count = 2) { return value.is_number() ? format("%.*f", count, value.get<double>()) : "-"; }
+
+class Adaptation {
+ public:
+  Adaptation(const AdaptSettings &settings, const OptionFlags &flags, bool json) : settings_(settings), flags_(flags), json_(json) {}
+  void run();
+
+ private:
+  // What the three steps leave behind for each other, and for a run that goes on: one JSON file, the trainer's state, and
+  // the model that was taught.
+  std::string state_file() const { return settings_.state + ".json"; }
+  std::string trainer_file() const { return settings_.state + ".trainer"; }
+  std::string taught_file() const { return settings_.state + ".taught.gguf"; }
+
+  Options options(bool plain) const;
+  Model open(const std::string &path, bool plain) const;
+  void choose_window(const Json &info);
+  void resume();
+  void find(const infini_model *model);
+  void teach(const infini_model *model);
+  void train();
+  // Steps of a trainer up to `steps`, kept on the way; `enough` may end it before.
+  void steps(const char *phase, infini_trainer *trainer, int64_t count, const std::function<bool(const Json &report)> &enough);
+  void keep(const char *phase, infini_trainer *trainer);
+  void show(const std::string &line);
+  void log(Json line);
+  void finish();
+
+  AdaptSettings settings_;
+  const OptionFlags &flags_;
+  const bool json_;
+  Json state_, info_;
+  AdaptHeads heads_;
+  bool shown_ = false;
+};
+
+// The memory of a plain model is opened as the adapted one will have it.
+Options Adaptation::options(bool plain) const {
+  Options options = flags_.options();
+  if (!plain) return options;
+  check(infini_options_set_string(options.get(), "update", "linear"));  // which does not depend on how the past was cut
+  if (settings_.segment == 0) return options;
+  check(infini_options_set_int(options.get(), "segment", settings_.segment));
+  check(infini_options_set_int(options.get(), "carry", settings_.carry));
+  check(infini_options_set_int(options.get(), "sinks", settings_.sinks));
+  return options;
+}
+
+Model Adaptation::open(const std::string &path, bool plain) const {
+  const Progress progress("opening");
+  return make<Model>(infini_model_open, path.c_str(), options(plain).get(), progress.task());
+}
+
+// Segments of 128 tokens behind three that are carried, if the context holds so many.
+void Adaptation::choose_window(const Json &info) {
+  const int64_t context = info["context"];
+  if (settings_.segment == 0) settings_.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - settings_.sinks) / 4));
+  if (settings_.carry < 0) settings_.carry = std::clamp<int64_t>(context - settings_.sinks - settings_.segment, 0, 3 * settings_.segment);
+}
+
+void Adaptation::show(const std::string &line) {
+  if (!isatty(STDERR_FILENO)) return;
+  std::fprintf(stderr, "\r\033[K%s", line.substr(0, 110).c_str());
+  shown_ = !line.empty();
+}
+
+void Adaptation::log(Json line) {
+  if (settings_.log.empty()) return;
+  std::ofstream file(settings_.log, std::ios::app);
+  file << line.dump() << "\n" << std::flush;
+  if (!file) throw std::runtime_error("cannot write " + settings_.log);
+}
+
+void Adaptation::keep(const char *phase, infini_trainer *trainer) {
+  state_["phase"] = phase;
+  if (trainer) check(infini_trainer_save(trainer, trainer_file().c_str()));
+  write_json(state_file(), state_);
+}
+
+void Adaptation::resume() {
+  Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
+                {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
+                {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}};
+  if (!std::filesystem::exists(state_file())) {
+    state_ = {{"asked", asked}, {"phase", "find"}, {"seconds", {{"find", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
+              {"tokens", {{"find", 0}, {"teach", 0}, {"train", 0}}}};
+    return;
+  }
+  state_ = read_json(state_file());
+  if (state_["asked"] != asked)
+    throw std::runtime_error(state_file() + " was begun with another model or other settings: " + state_["asked"].dump() + "; remove it to begin anew");
+  heads_ = {state_.value("heads", Json::array()), state_.value("first", int64_t{0}), state_.value("last", int64_t{-1})};
+}
+
+void Adaptation::find(const infini_model *model) {
+  const Stopwatch watch;
+  Json found;
+  try {
+    const Trainer trainer = make<Trainer>(infini_trainer_create, model, finding(settings_).dump().c_str(), options(true).get());
+    Progress progress("finding heads that retrieve");
+    check(infini_trainer_find_heads(trainer.get(), recall_data(settings_, static_cast<uint64_t>(settings_.seed)).dump().c_str(),
+                                    static_cast<int>(settings_.find_sequences), 0, progress.task()));
+    found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
+  } catch (const Cancelled &) {
+    throw;
+  } catch (const std::runtime_error &error) {
+    // Tokenizers whose digits are not tokens of their own have no task: then there is text alone.
+    if (std::string(error.what()).find("token") == std::string::npos) throw;
+    state_["no_task"] = error.what();
+  }
+  if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
+    state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
+  heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
+  if (!found.is_null()) {
+    Json best = Json::array();
+    for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
+    state_["found"] = best;
+    state_["full_attention_recall"] = found["recall"];
+    state_["tokens"]["find"] = found["tokens"];
+  }
+  state_["heads"] = heads_.heads;
+  state_["first"] = heads_.first;
+  state_["last"] = heads_.last;
+  state_["seconds"]["find"] = watch.seconds();
+  log({{"phase", "find"}, {"found", found.is_null() ? Json() : found["heads"]}, {"taught", heads_.heads}, {"layers", {heads_.first, heads_.last}}});
+}
+
+void Adaptation::steps(const char *phase, infini_trainer *trainer, int64_t count, const std::function<bool(const Json &)> &enough) {
+  if (state_["phase"] == phase && std::filesystem::exists(trainer_file())) check(infini_trainer_restore(trainer, trainer_file().c_str()));
+  int64_t step = Json::parse(all_of(infini_trainer_info_json, trainer))["steps"];
+  double pace = 0;
+  state_["phase"] = phase;
+  for (bool done = false; step < count && !done; ++step) {
+    check(infini_trainer_step(trainer, nullptr));
+    Json report = Json::parse(all_of(infini_trainer_report, trainer));
+    const double seconds = report["seconds"];
+    state_["seconds"][phase] = state_["seconds"][phase].get<double>() + seconds;
+    state_["tokens"][phase] = report["tokens"];
+    pace = pace == 0 ? seconds : 0.9 * pace + 0.1 * seconds;
+    done = enough(report);
+    report["phase"] = phase;
+    log(report);
+    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", phase, static_cast<long long>(step + 1),
+                static_cast<long long>(count), decimals(report["loss"]).c_str(), decimals(report["source_share"], 3).c_str(),
+                decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(), report["tokens_per_second"].get<double>(),
+                pace * static_cast<double>(count - step - 1) / 60));
+    const bool stop = interrupted();
+    if (stop || done || (step + 1) % settings_.checkpoint_every == 0) keep(phase, trainer);
+    if (stop) {
+      show("");
+      throw std::runtime_error(format("interrupted after step %lld of '%s'; the same command goes on from %s", static_cast<long long>(step + 1), phase,
+                                      state_file().c_str()));
+    }
+  }
+  show("");
+}
+
+void Adaptation::teach(const infini_model *model) {
+  const Trainer trainer = make<Trainer>(infini_trainer_create, model, teaching(settings_, heads_).dump().c_str(), options(true).get());
+  double share = state_.value("share", 0.0);
+  steps("teach", trainer.get(), settings_.teach_steps, [&](const Json &report) {
+    if (report["source_share"].is_number()) share = share == 0 ? report["source_share"].get<double>() : 0.95 * share + 0.05 * report["source_share"].get<double>();
+    state_["share"] = share;
+    return share > settings_.teach_until;
+  });
+  check(infini_trainer_write(trainer.get(), taught_file().c_str(), "f32"));
+}
+
+void Adaptation::train() {
+  const bool taught = !heads_.heads.empty();
+  const Model model = open(taught ? taught_file() : settings_.model, true);
+  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), training(settings_, heads_, info_).dump().c_str(), options(true).get());
+  steps("train", trainer.get(), settings_.steps, [&](const Json &) { return false; });
+  check(infini_trainer_write(trainer.get(), settings_.out.c_str(), settings_.type.c_str()));
+  state_["gates"] = Json::parse(all_of(infini_trainer_info_json, trainer.get()))["gates"];
+}
+
+void Adaptation::run() {
+  const Stopwatch watch;
+  info_ = Json::parse(all_of(infini_model_info_json, open(settings_.model, false).get()));
+  choose_window(info_);
+  resume();
+  const bool anew = state_["phase"] == "find";
+  {
+    const Model model = open(settings_.model, true);
+    if (anew) find(model.get());
+    const bool has_task = !state_.contains("no_task");
+    if (!state_.contains("before")) {
+      state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, has_task);
+      log({{"phase", "before"}, {"measured", state_["before"]}});
+      keep(has_task ? "teach" : "train", nullptr);
+    }
+    if (state_["phase"] == "teach") {
+      teach(model.get());
+      std::filesystem::remove(trainer_file());
+      keep("train", nullptr);
+    }
+  }
+  if (state_["phase"] == "train") {
+    train();
+    keep("measure", nullptr);
+  }
+  const Model adapted = open(settings_.out, false);
+  state_["after"] = measure_adapted(adapted.get(), options(false).get(), settings_, !state_.contains("no_task"));
+  log({{"phase", "after"}, {"measured", state_["after"]}});
+  finish();
+  for (const std::string &file : {state_file(), trainer_file(), taught_file()}) std::filesystem::remove(file);
+}
+
+void Adaptation::finish() {
+  const Json &before = state_["before"], &after = state_["after"];
+  if (json_) {
+    Json out = {{"out", settings_.out}, {"borders", settings_.borders}};
+    for (const char *key : {"found", "full_attention_recall", "no_task", "heads", "first", "last", "share", "before", "after", "gates", "seconds", "tokens"})
+      if (state_.contains(key)) out[key] = state_[key];
+    return print_json(out);
+  }
+  if (state_.contains("no_task")) print("text alone: " + state_["no_task"].get<std::string>() + "\n");
+  for (const Json &head : state_.value("found", Json::array()))
+    print(format("layer %lld head %lld looks at the source with %.2f\n", static_cast<long long>(head["layer"].get<int64_t>()),
+                 static_cast<long long>(head["head"].get<int64_t>()), head["weight"].get<double>()));
+  print(format("%-22s %8s %8s\n", "", "before", "after"));
+  print(format("%-22s %8s %8s\n", "held-out NLL, nats", decimals(before["nll"], 4).c_str(), decimals(after["nll"], 4).c_str()));
+  for (size_t i = 0; i < after["recall"].size(); ++i)
+    print(format("%-22s %8s %8s\n", format("recall over %lld border%s", static_cast<long long>(settings_.borders[i]), settings_.borders[i] == 1 ? "" : "s").c_str(),
+                 decimals(before["recall"][i]).c_str(), decimals(after["recall"][i]).c_str()));
+  for (const char *phase : {"find", "teach", "train"})
+    print(format("%-22s %7.1f min %s tokens\n", phase, state_["seconds"][phase].get<double>() / 60, grouped(state_["tokens"][phase].get<int64_t>()).c_str()));
+}
+
+}  // namespace
+
+void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
+  command_ = &command;
+  arguments_ = &arguments;
+  const char *const group = "Adapting a plain model";
+  const auto own = [&](const char *name, auto &value, const char *help) { command.add_option(name, value, help)->capture_default_str()->group(group); };
+  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches their memory, trains them")->group(group);
+  own("--heads-share", settings_.share, "heads are taught whose attention on what they look up is above this share of the greatest");
+  own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone");
+  own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
+  own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
+  own("--teach-steps", settings_.teach_steps, "steps of attention supervision, at most");
+  own("--teach-sequences", settings_.teach_sequences, "sequences of such a step");
+  own("--teach-repeat", settings_.teach_repeat, "steps that read the same sequences, which go through the model only once");
+  own("--teach-until", settings_.teach_until, "share of the retrieval on its source that is enough");
+  own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
+  own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");
+  own("--borders", settings_.borders, "of segments, across which recall is measured");
+  own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names");
+  own("--held-out-tokens", settings_.held_out_tokens, "of the held-out text that are scored");
+  const auto shared = [&](const char *name, const std::string &help, int most = 1) {
+    if (!command.get_option_no_throw(name)) command.add_option(name, help)->expected(1, most)->group(group);
+  };
+  shared("--out", "the adapted model, a GGUF file");
+  shared("--type", "f32, f16 or bf16: of matrices that were trained");
+  shared("--log", "a line of JSON a step");
+  shared("--checkpoint", "beginning of the names of the files to go on from; else OUT.adapt");
+  shared("--checkpoint-every", "steps");
+  shared("--text", "books: filler, and plain text to train on", 1000);
+  shared("--held-out", "a book that is not trained on, to measure perplexity with");
+  shared("--train", "attention, gates, lora or all");
+  shared("--steps", "of training end to end");
+  shared("--muon-rate", "Muon's rate in them");
+  shared("--gate-rate", "of the gates");
+  shared("--segment", "tokens; else 128, or a quarter of the context");
+  shared("--segments", "of a sequence");
+  shared("--carry", "tokens before a segment that stay in view; else three segments");
+  shared("--sinks", "first tokens that stay in view");
+  shared("--seed", "of what is drawn");
+}
+
+void AdaptFlags::run() const {
+  AdaptSettings s = settings_;
+  const auto take = [&](const char *name, auto &value) {
+    const CLI::Option *const option = command_->get_option(name);
+    if (option->count() > 0) value = option->as<std::decay_t<decltype(value)>>();
+  };
+  s.model = arguments_->model;
+  take("--out", s.out);
+  take("--type", s.type);
+  take("--log", s.log);
+  take("--checkpoint", s.state);
+  take("--checkpoint-every", s.checkpoint_every);
+  take("--text", s.texts);
+  take("--held-out", s.held_out);
+  take("--train", s.part);
+  take("--steps", s.steps);
+  take("--muon-rate", s.rate);
+  take("--gate-rate", s.gate_rate);
+  take("--segment", s.segment);
+  take("--segments", s.segments);
+  take("--carry", s.carry);
+  take("--sinks", s.sinks);
+  take("--seed", s.seed);
+  if (s.model.empty()) throw std::runtime_error("MODEL: name the plain model that is adapted");
+  if (s.out.empty()) throw std::runtime_error("--out: name the file that the adapted model is written to");
+  if (s.texts.empty()) throw std::runtime_error("--text: name books to train on");
+  if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
+  if (s.checkpoint_every < 1 || s.steps < 1 || s.teach_steps < 0 || s.segments < 2) throw std::runtime_error("steps and segments are counted from 1, and a sequence has two segments at least");
+  if (s.state.empty()) s.state = s.out + ".adapt";
+  Adaptation(s, arguments_->flags, arguments_->json).run();
+}
+
+}  // namespace cli

@@ -1,0 +1,121 @@
+"""infini train --adapt: a plain model learns to use its memory, from the command line."""
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import time
+import unittest
+
+import support
+from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES
+
+OTHER = SOURCE / "samples/texts/far_from_the_madding_crowd.txt"
+
+
+def write_plain_model(path, layers=4, width=32, heads=4, kv_heads=2, hidden=48, context=512):
+    """A plain model with weights at random, whose tokenizer has the digits and many names."""
+    words = (SOURCE / "samples/models/words2048.gguf").read_bytes()
+    version, _, count = struct.unpack_from("<IQQ", words, 4)
+    text = lambda value: struct.pack("<Q", len(value)) + value.encode()
+    whole = lambda key, value: text("llama." + key) + struct.pack("<II", 4, value)
+    keys = {"block_count": layers, "embedding_length": width, "attention.head_count": heads, "attention.head_count_kv": kv_heads,
+            "feed_forward_length": hidden, "context_length": context}
+    extra = b"".join(whole(key, value) for key, value in keys.items())
+    extra += text("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5)
+    kv = width // heads * kv_heads
+    shapes = {"token_embd.weight": (width, 2048), "output_norm.weight": (width,)}
+    for l in range(layers):
+        for name, shape in {"attn_norm": (width,), "attn_q": (width, width), "attn_k": (width, kv), "attn_v": (width, kv),
+                            "attn_output": (width, width), "ffn_norm": (width,), "ffn_gate": (width, hidden),
+                            "ffn_up": (width, hidden), "ffn_down": (hidden, width)}.items():
+            shapes[f"blk.{l}.{name}.weight"] = shape
+    draw = random.Random(1)
+    infos, data = b"", b""
+    for name, shape in shapes.items():
+        infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
+        size = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        values = [1.0] * size if len(shape) == 1 else [draw.gauss(0, shape[0] ** -0.5) for _ in range(size)]
+        data += struct.pack(f"<{size}f", *values)
+        data += b"\0" * (-len(data) % 32)
+    head = b"GGUF" + struct.pack("<IQQ", version, len(shapes), count + len(keys) + 1) + words[24:] + extra + infos
+    path.write_bytes(head + b"\0" * (-len(head) % 32) + data)
+
+
+class Adapt(support.Test):
+    def arguments(self, model, out, *more):
+        return ["train", model, "--adapt", "--text", NOVEL, "--held-out", OTHER, "--held-out-tokens", "1024", "--evaluate-sequences", "1",
+                "--borders", "1", "4", "--out", out, *EXACT, *more]
+
+    def plain(self):
+        path = self.folder / "plain.gguf"
+        write_plain_model(path)
+        return path
+
+    def test_a_plain_model_is_adapted_in_three_steps(self):
+        plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
+        result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-share", "0.9", "--heads-least", "0", "--find-sequences", "2",
+                                           "--teach-steps", "200", "--teach-rate", "0.1", "--steps", "12", "--log", log))
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        taught = [line for line in lines if line["phase"] == "teach"]
+        trained = [line for line in lines if line["phase"] == "train"]
+        self.assertEqual([line["step"] for line in taught], list(range(1, 201)))
+        self.assertEqual([line["step"] for line in trained], list(range(1, 13)))
+        shares = [line["source_share"] for line in taught if line["source_share"] is not None]
+        self.assertGreater(sum(shares[-30:]), 2 * sum(shares[:30]))
+        # Heads of a group are taught together, and only their layers and those above have gates.
+        self.assertEqual({(layer, head ^ 1) for layer, head in result["heads"]}, {tuple(head) for head in result["heads"]})
+        for layer, gates in enumerate(result["gates"]):
+            for head, gate in enumerate(gates):
+                if [layer, head] in result["heads"]:
+                    self.assertGreater(gate, 0.2)
+                elif not result["first"] <= layer <= result["last"]:
+                    self.assertEqual(gate, 0)
+        for when in ("before", "after"):
+            self.assertEqual(len(result[when]["recall"]), 2)
+            self.assertLess(result[when]["nll"], 12)
+        info = self.json("info", out)
+        self.assertTrue(info["trained_memory"])
+        self.assertEqual((info["segment"], info["carry"], info["sinks"], info["update"], info["first_segment"]), (32, 96, 4, "linear", "ungated"))
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["log.jsonl", "out.gguf", "plain.gguf"])
+
+    def test_an_interrupted_adaptation_goes_on_as_if_it_had_not_been(self):
+        plain, whole, parts, log = self.plain(), self.folder / "whole.gguf", self.folder / "parts.gguf", self.folder / "log.jsonl"
+        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--teach-steps", "8", "--steps", "8"]
+        self.run_command(*self.arguments(plain, whole, *same))
+        for phase in ("teach", "train"):
+            running = subprocess.Popen([COMMAND, *map(str, self.arguments(plain, parts, *same, "--log", log))], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            until = time.monotonic() + 120
+            while time.monotonic() < until and not (log.exists() and f'"phase":"{phase}"' in log.read_text()):
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=120)
+            self.assertEqual(running.returncode, 1)
+            self.assertIn("goes on", errors.decode())
+        self.fails(*self.arguments(plain, parts, *same, "--seed", "2"), says="other settings")
+        self.run_command(*self.arguments(plain, parts, *same))
+        self.assertEqual(whole.read_bytes(), parts.read_bytes())
+
+    def test_a_model_without_heads_that_retrieve_learns_from_text(self):
+        for part in ("gates", "lora", "all", "attention"):
+            with self.subTest(part):
+                out = self.folder / f"{part}.gguf"
+                result = self.json(*self.arguments(STORIES, out, "--train", part, "--steps", "8", "--segments", "4"))
+                self.assertIn("no head", result["no_task"])
+                self.assertLess(result["after"]["nll"], result["before"]["nll"] + 0.02)
+                self.assertTrue(self.json("info", out)["trained_memory"])
+
+    def test_what_cannot_be_is_refused(self):
+        plain, out = self.plain(), self.folder / "out.gguf"
+        self.fails("train", plain, "--adapt", "--text", NOVEL, says="--out")
+        self.fails("train", plain, "--adapt", "--out", out, says="--text")
+        self.fails("train", "--adapt", "--text", NOVEL, "--out", out, says="MODEL")
+        self.fails(*self.arguments(plain, out, "--adapt-layers", "1"), says="--adapt-layers")
+        self.fails(*self.arguments(self.folder / "none.gguf", out), says="none.gguf")
+        self.assertFalse(out.exists())
+
+
+if __name__ == "__main__":
+    os.environ["LC_ALL"] = "C"
+    unittest.main()

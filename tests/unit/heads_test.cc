@@ -1,0 +1,98 @@
+// Heads that retrieve, against the plain twin.
+#include "support.h"
+
+#include "reference_model.h"
+#include "train/trainer.h"
+
+using namespace infini;
+
+namespace {
+
+// The same sequence again and again.
+class OneSequence : public SequenceSource {
+ public:
+  explicit OneSequence(Sequence sequence) : sequence_(std::move(sequence)) {}
+  Sequence next(int, int) override { return sequence_; }
+  std::string save() const override { return ""; }
+  void restore(const std::string &) override {}
+
+ private:
+  const Sequence sequence_;
+};
+
+// Of a golden model's tokens: some answers, whose places were drawn by hand.
+Sequence with_answers(const std::string &stem) {
+  Sequence s;
+  s.tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
+  s.weight.assign(s.tokens.size(), 0.1f);
+  s.answer.assign(s.tokens.size(), 0);
+  s.source.assign(s.tokens.size(), -1);
+  for (const auto &[t, source, answer] : {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {60, 0, 1}, {59, 44, 0}}) {
+    s.source[static_cast<size_t>(t)] = source;
+    s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
+  }
+  return s;
+}
+
+constexpr double kLookups = 5;  // answers whose value last stood in another segment
+
+std::shared_ptr<const Model> golden(const std::string &name) {
+  Options options;
+  options.set("compute", std::string("f32"));
+  return Model::open(test::fixture("infini/" + name + ".gguf"), options);
+}
+
+}  // namespace
+
+TEST_CASE("heads' weights on the sources are those of full attention, whatever window and gates are") {
+  for (const char *name : {"linear", "delta-ungated-mqa", "linear-carry-sinks", "delta-rope-yarn"}) {
+    CAPTURE(std::string(name));
+    const auto model = golden(name);
+    const Config &config = model->config();
+    const Sequence sequence = with_answers(test::fixture(std::string("infini/") + name));
+    const size_t tokens = sequence.tokens.size();
+    OneSequence source(sequence);
+    Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr, 1);
+    const HeadSearch found = trainer.find_heads(source, 2, 8, 8);
+    CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
+    CHECK(found.tokens == 2 * static_cast<int64_t>(tokens));
+
+    AttentionRules rules = model->weights().attention;
+    rules.shape.segment = static_cast<int>(tokens);
+    rules.shape.carry = rules.shape.sinks = 0;
+    rules.first_gated = false;
+    const Parameters parameters(*model);
+    test::ReferenceModel reference(*model, parameters, rules);
+    std::vector<double> expected(found.weight.size());
+    reference.watch = [&](size_t layer, int kv_head, const equations::Head<double> &in) {
+      equations::Head<double> shown = in;  // values that show where attention looks: each token's is its own place
+      shown.v = equations::zeros<double>(tokens, tokens);
+      for (size_t t = 0; t < tokens; ++t) shown.v[t][t] = 1;
+      const auto looks = equations::HeadStream<double>(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
+      for (size_t g = 0; g < looks.size(); ++g)
+        for (size_t t = 1; t < tokens; ++t)
+          if (sequence.answer[t] == 1)
+            expected[layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
+    };
+    Layout layout;
+    layout.add(sequence, static_cast<int64_t>(tokens), config.vocabulary);
+    reference.loss(layout, {});
+    for (size_t i = 0; i < expected.size(); ++i) {
+      CHECK(expected[i] > 0.001);
+      CHECK(found.weight[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+    }
+  }
+}
+
+TEST_CASE("a search for heads without an answer is refused, and a cancelled one ends") {
+  const auto model = golden("linear");
+  Sequence sequence = with_answers(test::fixture("infini/linear"));
+  Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr, 1);
+  OneSequence source(sequence);
+  Task task;
+  task.cancel();
+  CHECK_THROWS_AS(trainer.find_heads(source, 1, 8, 8, &task), Error);
+  sequence.answer.assign(sequence.answer.size(), 2);
+  OneSequence inside(sequence);
+  CHECK_THROWS_AS(trainer.find_heads(inside, 1, 8, 8), Error);
+}
