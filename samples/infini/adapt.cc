@@ -31,6 +31,7 @@ std::string decimals(const Json &value, int count = 2) { return value.is_number(
 class Adaptation {
  public:
   Adaptation(const AdaptSettings &settings, const OptionFlags &flags, bool json) : settings_(settings), flags_(flags), json_(json) {}
+  ~Adaptation() { show(""); }
   void run();
 
  private:
@@ -87,7 +88,7 @@ void Adaptation::choose_window(const Json &info) {
 }
 
 void Adaptation::show(const std::string &line) {
-  if (!isatty(STDERR_FILENO)) return;
+  if (!isatty(STDERR_FILENO) || (line.empty() && !shown_)) return;
   std::fprintf(stderr, "\r\033[K%s", line.substr(0, 110).c_str());
   shown_ = !line.empty();
 }
@@ -174,11 +175,7 @@ void Adaptation::steps(const char *phase, infini_trainer *trainer, int64_t count
                 pace * static_cast<double>(count - step - 1) / 60));
     const bool stop = interrupted();
     if (stop || done || (step + 1) % settings_.checkpoint_every == 0) keep(phase, trainer);
-    if (stop) {
-      show("");
-      throw std::runtime_error(format("interrupted after step %lld of '%s'; the same command goes on from %s", static_cast<long long>(step + 1), phase,
-                                      state_file().c_str()));
-    }
+    if (stop) throw Cancelled();
   }
   show("");
 }
@@ -327,7 +324,13 @@ void AdaptFlags::run() const {
   if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
   if (s.checkpoint_every < 1 || s.steps < 1 || s.teach_steps < 0 || s.segments < 2) throw std::runtime_error("steps and segments are counted from 1, and a sequence has two segments at least");
   if (s.state.empty()) s.state = s.out + ".adapt";
-  Adaptation(s, arguments_->flags, arguments_->json).run();
+  Adaptation adaptation(s, arguments_->flags, arguments_->json);
+  try {
+    adaptation.run();
+  } catch (const Cancelled &) {
+    if (!std::filesystem::exists(s.state + ".json")) throw;
+    throw std::runtime_error("interrupted; the same command goes on from " + s.state + ".json");
+  }
 }
 
 }  // namespace cli

@@ -56,7 +56,8 @@ class Adapt(support.Test):
     def test_a_plain_model_is_adapted_in_three_steps(self):
         plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
         result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-share", "0.9", "--heads-least", "0", "--find-sequences", "2",
-                                           "--teach-steps", "200", "--teach-rate", "0.1", "--steps", "12", "--log", log))
+                                           "--teach-steps", "200", "--teach-rate", "0.1", "--teach-repeat", "2", "--teach-sequences", "4",
+                                           "--steps", "12", "--log", log))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         taught = [line for line in lines if line["phase"] == "teach"]
         trained = [line for line in lines if line["phase"] == "train"]

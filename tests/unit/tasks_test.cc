@@ -223,6 +223,62 @@ TEST_CASE("pass key: facts anywhere, one question at the very end") {
   }
 }
 
+TEST_CASE("pass key: facts within a stretch, and as many questions as are asked for") {
+  TaskSettings settings;
+  settings.kind = TaskSettings::Kind::PASSKEY;
+  settings.keys = 6;
+  settings.questions = 4;
+  settings.depth_least = settings.depth_greatest = 0;
+  TaskSource tasks = source(settings);
+  const Sequence s = tasks.next(64, 16);
+  CHECK(std::count(s.answer.begin(), s.answer.end(), 1) == 4 * 5);
+  for (size_t t = 0; t < s.tokens.size(); ++t) {
+    if (s.answer[t] == 0) continue;
+    CHECK(t > 64 * 14);
+    CHECK(s.source[t] < 6 * 32);
+  }
+  settings.questions = 7;
+  CHECK(error_of([&] { source(settings); }).find("7 questions") != std::string::npos);
+}
+
+TEST_CASE("what is carried is in view, and questions keep their least distance") {
+  TaskSettings settings = dense();
+  settings.carry = 96;
+  settings.nearest = 40;
+  TaskSource tasks = source(settings);
+  int64_t seen = 0, carried = 0;
+  for (int i = 0; i < 20; ++i) {
+    const Sequence s = tasks.next(32, 16);
+    for (size_t t = 0; t < s.tokens.size(); ++t) {
+      if (s.answer[t] == 0) continue;
+      const auto begin = static_cast<int64_t>((t - 1) / 32 * 32);
+      CHECK((s.answer[t] == 2) == (s.source[t] >= begin - 96));
+      ++seen;
+      carried += s.answer[t] == 2 && s.source[t] < begin;
+    }
+  }
+  CHECK(seen > 100);
+  CHECK(carried > 10);
+  // The first question about a name follows its fact by that much; with 12 there are nearer ones.
+  const auto nearest = [](TaskSettings with) {
+    TaskSource some = source(with);
+    int64_t least = 1 << 20;
+    for (int i = 0; i < 20; ++i) {
+      const Sequence s = some.next(64, 16);
+      for (size_t t = 0; t < s.tokens.size(); ++t)
+        if (s.answer[t] != 0 && s.answer[static_cast<size_t>(s.source[t])] == 0) least = std::min(least, static_cast<int64_t>(t) - s.source[t]);
+    }
+    return least;
+  };
+  TaskSettings far = settings;
+  far.nearest = 300;
+  far.difficulty.density_least = far.difficulty.density_greatest = 1;
+  TaskSettings near = far;
+  near.nearest = 12;
+  CHECK(nearest(far) >= 300);
+  CHECK(nearest(near) < 200);
+}
+
 TEST_CASE("what a tokenizer or a caller cannot give is refused by name") {
   TaskSettings settings;
   settings.names = {"river", "perpendicular"};
