@@ -9,7 +9,7 @@ prefix=$work/prefix
 fail() { echo "$1" >&2; exit 1; }
 
 # The program in the README is the one that is compiled here.
-sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$work/readme.c"
+awk '/^```$/ && on { exit } on { print } /^```c$/ { on = 1 }' "$source/README.md" >"$work/readme.c"  # the first program
 diff "$source/samples/quickstart.c" "$work/readme.c" || fail "README.md does not print samples/quickstart.c as it is"
 [ "$(wc -l <"$source/samples/quickstart.c")" -le 20 ] || fail "samples/quickstart.c is longer than 20 lines"
 
