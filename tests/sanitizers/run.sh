@@ -19,4 +19,4 @@ unset INFINI_TEST_DATA  # large models are a matter of the release tree
 export OMP_WAIT_POLICY=passive  # waiting threads take no time from the others
 export INFINI_FUZZ_SECONDS=${INFINI_FUZZ_SECONDS:-60}
 export INFINI_WALKS=${INFINI_WALKS:-5}
-"${run[@]}" ctest --test-dir "$folder" --tests-regex "$regex" --output-on-failure --no-tests=error
+"${run[@]}" ctest --test-dir "$folder" --parallel "$(nproc)" --tests-regex "$regex" --output-on-failure --no-tests=error
