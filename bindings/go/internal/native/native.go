@@ -135,155 +135,161 @@ typedef _gostring_ swig_type_102;
 typedef _gostring_ swig_type_103;
 typedef _goslice_ swig_type_104;
 typedef _gostring_ swig_type_105;
-typedef _goslice_ swig_type_106;
+typedef _gostring_ swig_type_106;
 typedef _gostring_ swig_type_107;
-typedef _gostring_ swig_type_108;
+typedef _goslice_ swig_type_108;
 typedef _gostring_ swig_type_109;
-typedef _gostring_ swig_type_110;
+typedef _goslice_ swig_type_110;
 typedef _gostring_ swig_type_111;
 typedef _gostring_ swig_type_112;
 typedef _gostring_ swig_type_113;
 typedef _gostring_ swig_type_114;
 typedef _gostring_ swig_type_115;
 typedef _gostring_ swig_type_116;
-typedef _goslice_ swig_type_117;
-typedef _goslice_ swig_type_118;
+typedef _gostring_ swig_type_117;
+typedef _gostring_ swig_type_118;
 typedef _gostring_ swig_type_119;
-typedef _goslice_ swig_type_120;
-typedef _gostring_ swig_type_121;
+typedef _gostring_ swig_type_120;
+typedef _goslice_ swig_type_121;
 typedef _goslice_ swig_type_122;
-typedef _goslice_ swig_type_123;
-typedef _gostring_ swig_type_124;
+typedef _gostring_ swig_type_123;
+typedef _goslice_ swig_type_124;
 typedef _gostring_ swig_type_125;
-typedef _gostring_ swig_type_126;
-typedef _gostring_ swig_type_127;
+typedef _goslice_ swig_type_126;
+typedef _goslice_ swig_type_127;
 typedef _gostring_ swig_type_128;
 typedef _gostring_ swig_type_129;
-typedef _goslice_ swig_type_130;
+typedef _gostring_ swig_type_130;
 typedef _gostring_ swig_type_131;
-typedef _goslice_ swig_type_132;
+typedef _gostring_ swig_type_132;
 typedef _gostring_ swig_type_133;
-typedef _gostring_ swig_type_134;
-typedef _goslice_ swig_type_135;
-typedef _gostring_ swig_type_136;
+typedef _goslice_ swig_type_134;
+typedef _gostring_ swig_type_135;
+typedef _goslice_ swig_type_136;
 typedef _gostring_ swig_type_137;
-typedef _goslice_ swig_type_138;
-typedef _gostring_ swig_type_139;
+typedef _gostring_ swig_type_138;
+typedef _goslice_ swig_type_139;
 typedef _gostring_ swig_type_140;
-typedef _goslice_ swig_type_141;
-typedef _gostring_ swig_type_142;
-typedef _goslice_ swig_type_143;
+typedef _gostring_ swig_type_141;
+typedef _goslice_ swig_type_142;
+typedef _gostring_ swig_type_143;
 typedef _gostring_ swig_type_144;
-typedef long long swig_type_145;
-typedef _goslice_ swig_type_146;
-typedef _gostring_ swig_type_147;
-typedef long long swig_type_148;
-typedef _goslice_ swig_type_149;
-typedef _gostring_ swig_type_150;
+typedef _goslice_ swig_type_145;
+typedef _gostring_ swig_type_146;
+typedef _goslice_ swig_type_147;
+typedef _gostring_ swig_type_148;
+typedef long long swig_type_149;
+typedef _goslice_ swig_type_150;
 typedef _gostring_ swig_type_151;
-typedef _gostring_ swig_type_152;
-typedef _gostring_ swig_type_153;
+typedef long long swig_type_152;
+typedef _goslice_ swig_type_153;
 typedef _gostring_ swig_type_154;
-typedef _goslice_ swig_type_155;
+typedef _gostring_ swig_type_155;
 typedef _gostring_ swig_type_156;
-typedef _goslice_ swig_type_157;
-extern void _wrap_Swig_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_native_e5dc139a2cb8d2bf(swig_intgo arg1);
-extern swig_type_1 _wrap_infini_status_name_native_e5dc139a2cb8d2bf(swig_intgo arg1);
-extern swig_type_2 _wrap_infini_status_text_native_e5dc139a2cb8d2bf(swig_intgo arg1);
-extern swig_type_3 _wrap_infini_last_error_native_e5dc139a2cb8d2bf(void);
-extern swig_type_4 _wrap_infini_version_native_e5dc139a2cb8d2bf(void);
-extern swig_intgo _wrap_infini_abi_version_native_e5dc139a2cb8d2bf(void);
-extern swig_type_5 _wrap_infini_options_describe_native_e5dc139a2cb8d2bf(swig_type_6 arg1, swig_voidp arg2);
-extern swig_type_7 _wrap_infini_options_new_native_e5dc139a2cb8d2bf(swig_voidp arg1);
-extern void _wrap_infini_options_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_8 _wrap_infini_options_set_int_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
-extern swig_type_11 _wrap_infini_options_set_double_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_12 arg2, double arg3);
-extern swig_type_13 _wrap_infini_options_set_string_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
-extern swig_type_16 _wrap_infini_options_get_int_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
-extern swig_type_18 _wrap_infini_options_get_double_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
-extern swig_type_20 _wrap_infini_options_get_string_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
-extern swig_type_23 _wrap_infini_model_open_native_e5dc139a2cb8d2bf(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_25 _wrap_infini_model_create_native_e5dc139a2cb8d2bf(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_27 _wrap_infini_model_save_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
-extern void _wrap_infini_model_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_29 _wrap_infini_session_create_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern void _wrap_infini_session_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_30 _wrap_infini_session_set_options_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_31 _wrap_infini_session_feed_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
-extern swig_type_33 _wrap_infini_session_feed_text_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
-extern swig_type_35 _wrap_infini_session_next_text_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_36 arg2, swig_voidp arg3);
-extern swig_type_37 _wrap_infini_session_next_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_38 _wrap_infini_session_start_generation_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_39 _wrap_infini_session_stop_reason_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_40 arg2, swig_voidp arg3);
-extern swig_type_41 _wrap_infini_session_cancel_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_42 _wrap_infini_model_vocabulary_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_43 _wrap_infini_model_width_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_44 _wrap_infini_session_logits_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_45 arg2);
-extern swig_type_46 _wrap_infini_session_embedding_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_47 arg2);
-extern swig_type_48 _wrap_infini_session_feed_logits_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_49 arg2, uintptr_t arg3, swig_type_50 arg4);
-extern swig_type_51 _wrap_infini_session_score_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_52 arg2, uintptr_t arg3, swig_type_53 arg4);
-extern swig_type_54 _wrap_infini_session_score_text_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_55 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_56 _wrap_infini_session_close_segment_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_57 _wrap_infini_session_reset_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_58 _wrap_infini_session_fork_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_59 _wrap_infini_session_position_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_60 _wrap_infini_session_segment_position_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_61 _wrap_infini_session_memory_tokens_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_62 _wrap_infini_session_info_json_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_63 arg2, swig_voidp arg3);
-extern swig_type_64 _wrap_infini_session_save_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_65 arg2, swig_intgo arg3, swig_type_66 arg4, swig_type_67 arg5, uintptr_t arg6);
-extern swig_type_68 _wrap_infini_session_save_buffer_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_intgo arg2, swig_type_69 arg3, swig_type_70 arg4, swig_type_71 arg5, swig_voidp arg6);
-extern swig_type_72 _wrap_infini_session_restore_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_73 arg2, uintptr_t arg3);
-extern swig_type_74 _wrap_infini_session_restore_buffer_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_75 arg2);
-extern swig_type_76 _wrap_infini_snapshot_inspect_native_e5dc139a2cb8d2bf(swig_type_77 arg1, swig_intgo arg2, swig_type_78 arg3, swig_voidp arg4);
-extern swig_type_79 _wrap_infini_snapshot_inspect_buffer_native_e5dc139a2cb8d2bf(swig_type_80 arg1, swig_intgo arg2, swig_type_81 arg3, swig_voidp arg4);
-extern swig_type_82 _wrap_infini_session_rewind_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_83 arg2);
-extern swig_type_84 _wrap_infini_session_rewind_limit_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_85 _wrap_infini_batch_new_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern void _wrap_infini_batch_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_86 _wrap_infini_batch_add_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_87 _wrap_infini_batch_remove_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_88 _wrap_infini_batch_size_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_89 _wrap_infini_batch_next_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2, swig_type_90 arg3);
-extern swig_type_91 _wrap_infini_batch_text_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_92 arg2, swig_type_93 arg3, swig_voidp arg4);
-extern swig_type_94 _wrap_infini_trainer_create_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_95 arg2, uintptr_t arg3, swig_voidp arg4);
-extern void _wrap_infini_trainer_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_96 _wrap_infini_trainer_step_native_e5dc139a2cb8d2bf(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_97 _wrap_infini_trainer_run_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_98 arg2, uintptr_t arg3);
-extern swig_type_99 _wrap_infini_trainer_report_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_100 arg2, swig_voidp arg3);
-extern swig_type_101 _wrap_infini_trainer_evaluate_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_102 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_103 _wrap_infini_trainer_evaluation_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_104 arg2, swig_voidp arg3);
-extern swig_type_105 _wrap_infini_trainer_info_json_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_106 arg2, swig_voidp arg3);
-extern swig_type_107 _wrap_infini_trainer_save_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_108 arg2);
-extern swig_type_109 _wrap_infini_trainer_restore_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_110 arg2);
-extern swig_type_111 _wrap_infini_trainer_write_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_112 arg2, swig_type_113 arg3);
-extern swig_type_114 _wrap_infini_trainer_write_adapter_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_115 arg2);
-extern swig_type_116 _wrap_infini_model_tokenize_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_117 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_118 arg5, swig_voidp arg6);
-extern swig_type_119 _wrap_infini_model_token_count_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_120 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
-extern swig_type_121 _wrap_infini_model_detokenize_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_122 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_123 arg5, swig_voidp arg6);
-extern swig_type_124 _wrap_infini_model_token_is_end_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_125 _wrap_infini_model_token_is_control_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_126 _wrap_infini_model_bos_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_127 _wrap_infini_model_eos_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_128 _wrap_infini_model_apply_chat_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_130 arg5, swig_voidp arg6);
-extern swig_type_131 _wrap_infini_model_chat_turn_end_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_132 arg2, swig_voidp arg3);
-extern swig_type_133 _wrap_infini_text_stream_new_native_e5dc139a2cb8d2bf(swig_voidp arg1);
-extern void _wrap_infini_text_stream_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_134 _wrap_infini_text_stream_push_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_135 arg2);
-extern swig_type_136 _wrap_infini_text_stream_finish_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_137 _wrap_infini_text_stream_next_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_138 arg2, swig_voidp arg3);
-extern swig_type_139 _wrap_infini_model_info_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_140 arg2, swig_type_141 arg3, swig_voidp arg4);
-extern swig_type_142 _wrap_infini_model_info_json_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_143 arg2, swig_voidp arg3);
-extern swig_type_144 _wrap_infini_model_footprint_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_145 arg2, swig_type_146 arg3, swig_voidp arg4);
-extern swig_type_147 _wrap_infini_paper_footprint_native_e5dc139a2cb8d2bf(swig_type_148 arg1, swig_type_149 arg2, swig_voidp arg3);
-extern swig_type_150 _wrap_infini_task_new_native_e5dc139a2cb8d2bf(swig_voidp arg1);
-extern void _wrap_infini_task_free_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_151 _wrap_infini_task_cancel_native_e5dc139a2cb8d2bf(uintptr_t arg1);
-extern swig_type_152 _wrap_infini_task_done_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_153 _wrap_infini_task_total_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_154 _wrap_infini_task_stage_native_e5dc139a2cb8d2bf(uintptr_t arg1, swig_type_155 arg2, swig_voidp arg3);
-extern swig_type_156 _wrap_infini_log_next_native_e5dc139a2cb8d2bf(swig_voidp arg1, swig_type_157 arg2, swig_voidp arg3);
-extern swig_intgo _wrap_infini_package_abi_version_native_e5dc139a2cb8d2bf(void);
+typedef _gostring_ swig_type_157;
+typedef _gostring_ swig_type_158;
+typedef _goslice_ swig_type_159;
+typedef _gostring_ swig_type_160;
+typedef _goslice_ swig_type_161;
+extern void _wrap_Swig_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_native_bf99473ec690d9ae(swig_intgo arg1);
+extern swig_type_1 _wrap_infini_status_name_native_bf99473ec690d9ae(swig_intgo arg1);
+extern swig_type_2 _wrap_infini_status_text_native_bf99473ec690d9ae(swig_intgo arg1);
+extern swig_type_3 _wrap_infini_last_error_native_bf99473ec690d9ae(void);
+extern swig_type_4 _wrap_infini_version_native_bf99473ec690d9ae(void);
+extern swig_intgo _wrap_infini_abi_version_native_bf99473ec690d9ae(void);
+extern swig_type_5 _wrap_infini_options_describe_native_bf99473ec690d9ae(swig_type_6 arg1, swig_voidp arg2);
+extern swig_type_7 _wrap_infini_options_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern void _wrap_infini_options_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_8 _wrap_infini_options_set_int_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
+extern swig_type_11 _wrap_infini_options_set_double_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_12 arg2, double arg3);
+extern swig_type_13 _wrap_infini_options_set_string_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
+extern swig_type_16 _wrap_infini_options_get_int_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
+extern swig_type_18 _wrap_infini_options_get_double_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
+extern swig_type_20 _wrap_infini_options_get_string_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
+extern swig_type_23 _wrap_infini_model_open_native_bf99473ec690d9ae(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_25 _wrap_infini_model_create_native_bf99473ec690d9ae(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_27 _wrap_infini_model_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
+extern void _wrap_infini_model_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_29 _wrap_infini_session_create_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern void _wrap_infini_session_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_30 _wrap_infini_session_set_options_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_31 _wrap_infini_session_feed_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
+extern swig_type_33 _wrap_infini_session_feed_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
+extern swig_type_35 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_36 arg2, swig_voidp arg3);
+extern swig_type_37 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_38 _wrap_infini_session_start_generation_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_39 _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_40 arg2, swig_voidp arg3);
+extern swig_type_41 _wrap_infini_session_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_42 _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_43 _wrap_infini_model_width_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_44 _wrap_infini_session_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_45 arg2);
+extern swig_type_46 _wrap_infini_session_embedding_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_47 arg2);
+extern swig_type_48 _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_49 arg2, uintptr_t arg3, swig_type_50 arg4);
+extern swig_type_51 _wrap_infini_session_score_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_52 arg2, uintptr_t arg3, swig_type_53 arg4);
+extern swig_type_54 _wrap_infini_session_score_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_55 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_56 _wrap_infini_session_close_segment_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_57 _wrap_infini_session_reset_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_58 _wrap_infini_session_fork_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_59 _wrap_infini_session_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_60 _wrap_infini_session_segment_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_61 _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_62 _wrap_infini_session_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_63 arg2, swig_voidp arg3);
+extern swig_type_64 _wrap_infini_session_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_65 arg2, swig_intgo arg3, swig_type_66 arg4, swig_type_67 arg5, uintptr_t arg6);
+extern swig_type_68 _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_type_69 arg3, swig_type_70 arg4, swig_type_71 arg5, swig_voidp arg6);
+extern swig_type_72 _wrap_infini_session_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_73 arg2, uintptr_t arg3);
+extern swig_type_74 _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_75 arg2);
+extern swig_type_76 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_77 arg1, swig_intgo arg2, swig_type_78 arg3, swig_voidp arg4);
+extern swig_type_79 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_80 arg1, swig_intgo arg2, swig_type_81 arg3, swig_voidp arg4);
+extern swig_type_82 _wrap_infini_session_rewind_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_83 arg2);
+extern swig_type_84 _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_85 _wrap_infini_batch_new_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern void _wrap_infini_batch_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_86 _wrap_infini_batch_add_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_87 _wrap_infini_batch_remove_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_88 _wrap_infini_batch_size_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_89 _wrap_infini_batch_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_90 arg3);
+extern swig_type_91 _wrap_infini_batch_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_92 arg2, swig_type_93 arg3, swig_voidp arg4);
+extern swig_type_94 _wrap_infini_trainer_create_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_95 arg2, uintptr_t arg3, swig_voidp arg4);
+extern void _wrap_infini_trainer_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_96 _wrap_infini_trainer_step_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_97 _wrap_infini_trainer_run_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_98 arg2, uintptr_t arg3);
+extern swig_type_99 _wrap_infini_trainer_report_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_100 arg2, swig_voidp arg3);
+extern swig_type_101 _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_102 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_103 _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_104 arg2, swig_voidp arg3);
+extern swig_type_105 _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_106 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_107 _wrap_infini_trainer_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_108 arg2, swig_voidp arg3);
+extern swig_type_109 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
+extern swig_type_111 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_112 arg2);
+extern swig_type_113 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_114 arg2);
+extern swig_type_115 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_116 arg2, swig_type_117 arg3);
+extern swig_type_118 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_119 arg2);
+extern swig_type_120 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_121 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_122 arg5, swig_voidp arg6);
+extern swig_type_123 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
+extern swig_type_125 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_126 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_127 arg5, swig_voidp arg6);
+extern swig_type_128 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_129 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_130 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_131 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_132 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_133 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_134 arg5, swig_voidp arg6);
+extern swig_type_135 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_136 arg2, swig_voidp arg3);
+extern swig_type_137 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_138 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_139 arg2);
+extern swig_type_140 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_141 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
+extern swig_type_143 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_144 arg2, swig_type_145 arg3, swig_voidp arg4);
+extern swig_type_146 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_147 arg2, swig_voidp arg3);
+extern swig_type_148 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_149 arg2, swig_type_150 arg3, swig_voidp arg4);
+extern swig_type_151 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_152 arg1, swig_type_153 arg2, swig_voidp arg3);
+extern swig_type_154 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern void _wrap_infini_task_free_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_155 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_156 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_157 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_158 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_159 arg2, swig_voidp arg3);
+extern swig_type_160 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_161 arg2, swig_voidp arg3);
+extern swig_intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae(void);
 #undef intgo
 */
 import "C"
@@ -326,20 +332,20 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_native_e5dc139a2cb8d2bf(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
 func Infini_status_name(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_name_native_e5dc139a2cb8d2bf(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_name_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -349,7 +355,7 @@ func Infini_status_name(arg1 int) (_swig_ret string) {
 func Infini_status_text(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_text_native_e5dc139a2cb8d2bf(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_text_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -358,7 +364,7 @@ func Infini_status_text(arg1 int) (_swig_ret string) {
 
 func Infini_last_error() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_last_error_native_e5dc139a2cb8d2bf()
+	swig_r_p := C._wrap_infini_last_error_native_bf99473ec690d9ae()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -367,7 +373,7 @@ func Infini_last_error() (_swig_ret string) {
 
 func Infini_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_version_native_e5dc139a2cb8d2bf()
+	swig_r_p := C._wrap_infini_version_native_bf99473ec690d9ae()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -376,7 +382,7 @@ func Infini_version() (_swig_ret string) {
 
 func Infini_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_abi_version_native_e5dc139a2cb8d2bf())
+	swig_r = (int)(C._wrap_infini_abi_version_native_bf99473ec690d9ae())
 	return swig_r
 }
 
@@ -384,7 +390,7 @@ func Infini_options_describe(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_options_describe_native_e5dc139a2cb8d2bf(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_options_describe_native_bf99473ec690d9ae(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -401,7 +407,7 @@ func Infini_options_describe(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 func Infini_options_new(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_options_new_native_e5dc139a2cb8d2bf(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_options_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -414,7 +420,7 @@ func Infini_options_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_options_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_options_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_options_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret error) {
@@ -422,7 +428,7 @@ func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_int_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_int_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -441,7 +447,7 @@ func Infini_options_set_double(arg1 uintptr, arg2 string, arg3 float64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_double_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_double_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -460,7 +466,7 @@ func Infini_options_set_string(arg1 uintptr, arg2 string, arg3 string) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_string_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_options_set_string_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -482,7 +488,7 @@ func Infini_options_get_int(arg1 uintptr, arg2 string, arg3 *int64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_int_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_int_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -501,7 +507,7 @@ func Infini_options_get_double(arg1 uintptr, arg2 string, arg3 *float64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_double_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_double_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -521,7 +527,7 @@ func Infini_options_get_string(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_options_get_string_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_options_get_string_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -544,7 +550,7 @@ func Infini_model_open(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_open_native_e5dc139a2cb8d2bf(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_open_native_bf99473ec690d9ae(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -563,7 +569,7 @@ func Infini_model_create(arg1 string, arg2 uintptr, arg3 *uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_create_native_e5dc139a2cb8d2bf(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_create_native_bf99473ec690d9ae(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -582,7 +588,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_save_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -598,7 +604,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 
 func Infini_model_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_model_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_model_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret error) {
@@ -606,7 +612,7 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_create_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -619,14 +625,14 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 
 func Infini_session_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_session_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_session_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_set_options(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_set_options_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_set_options_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -642,7 +648,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -661,7 +667,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -680,7 +686,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_next_text_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -698,7 +704,7 @@ func Infini_session_next(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_next_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -712,7 +718,7 @@ func Infini_session_next(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 func Infini_session_start_generation(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_start_generation_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_start_generation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -728,7 +734,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_40)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_40)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -745,7 +751,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_session_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_cancel_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_cancel_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -760,7 +766,7 @@ func Infini_model_vocabulary(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_vocabulary_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_vocabulary_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -775,7 +781,7 @@ func Infini_model_width(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_width_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_width_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -790,7 +796,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -808,7 +814,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -828,7 +834,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -851,7 +857,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -875,7 +881,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -892,7 +898,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_close_segment_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_close_segment_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -906,7 +912,7 @@ func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 func Infini_session_reset(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_reset_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_reset_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -921,7 +927,7 @@ func Infini_session_fork(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_fork_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_fork_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -936,7 +942,7 @@ func Infini_session_position(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_position_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_position_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -951,7 +957,7 @@ func Infini_session_segment_position(arg1 uintptr, arg2 *int64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_segment_position_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_segment_position_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -966,7 +972,7 @@ func Infini_session_memory_tokens(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_memory_tokens_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -982,7 +988,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_63)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_63)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1004,7 +1010,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1032,7 +1038,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1057,7 +1063,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1075,7 +1081,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1095,7 +1101,7 @@ func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 []byte, arg4 *uint64) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_native_e5dc139a2cb8d2bf(*(*C.swig_type_77)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_77)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1118,7 +1124,7 @@ func Infini_snapshot_inspect_buffer(arg1 []byte, arg2 int, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_e5dc139a2cb8d2bf(*(*C.swig_type_80)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_80)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1139,7 +1145,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_type_83(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_83(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1154,7 +1160,7 @@ func Infini_session_rewind_limit(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_limit_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1169,7 +1175,7 @@ func Infini_batch_new(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_new_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_new_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1182,14 +1188,14 @@ func Infini_batch_new(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 
 func Infini_batch_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_batch_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_batch_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_batch_add(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_add_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_add_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1204,7 +1210,7 @@ func Infini_batch_remove(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_remove_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_remove_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1219,7 +1225,7 @@ func Infini_batch_size(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_size_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_size_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1235,7 +1241,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1255,7 +1261,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_type_92(_swig_i_1), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_92(_swig_i_1), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1275,7 +1281,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1291,14 +1297,14 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 
 func Infini_trainer_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_trainer_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_trainer_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_trainer_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_step_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_step_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1314,7 +1320,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_type_98(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_98(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1330,7 +1336,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_100)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_100)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1351,7 +1357,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1370,7 +1376,47 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1389,7 +1435,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1407,7 +1453,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1425,7 +1471,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_114)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1444,7 +1490,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_116)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1465,7 +1511,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1487,7 +1533,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 [
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_tokenize_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1511,7 +1557,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_token_count_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1533,7 +1579,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 int, arg
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_detokenize_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1555,7 +1601,7 @@ func Infini_model_token_is_end(arg1 uintptr, arg2 int, arg3 *int32) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_end_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1571,7 +1617,7 @@ func Infini_model_token_is_control(arg1 uintptr, arg2 int, arg3 *int32) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_control_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_control_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1586,7 +1632,7 @@ func Infini_model_bos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_bos_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_bos_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1601,7 +1647,7 @@ func Infini_model_eos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_eos_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_eos_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1620,7 +1666,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_apply_chat_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1642,7 +1688,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1659,7 +1705,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_text_stream_new(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_new_native_e5dc139a2cb8d2bf(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1672,14 +1718,14 @@ func Infini_text_stream_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_text_stream_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_text_stream_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_text_stream_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1696,7 +1742,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 func Infini_text_stream_finish(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_finish_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_finish_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1712,7 +1758,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1732,7 +1778,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1754,7 +1800,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_143)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1774,7 +1820,7 @@ func Infini_model_footprint(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_type_145(_swig_i_1), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_149(_swig_i_1), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1793,7 +1839,7 @@ func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_native_e5dc139a2cb8d2bf(C.swig_type_148(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_152(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1810,7 +1856,7 @@ func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret er
 func Infini_task_new(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_new_native_e5dc139a2cb8d2bf(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1823,13 +1869,13 @@ func Infini_task_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_task_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_task_free_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_task_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_task_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_cancel_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_cancel_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1844,7 +1890,7 @@ func Infini_task_done(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_done_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_done_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1859,7 +1905,7 @@ func Infini_task_total(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_total_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_total_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1875,7 +1921,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_e5dc139a2cb8d2bf(C.uintptr_t(_swig_i_0), *(*C.swig_type_155)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1894,7 +1940,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_e5dc139a2cb8d2bf(C.swig_voidp(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_161)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1910,7 +1956,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 
 func Infini_package_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_package_abi_version_native_e5dc139a2cb8d2bf())
+	swig_r = (int)(C._wrap_infini_package_abi_version_native_bf99473ec690d9ae())
 	return swig_r
 }
 

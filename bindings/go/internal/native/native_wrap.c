@@ -198,7 +198,7 @@ static int infini_package_abi_version(void) { return INFINI_ABI_VERSION; }
 extern "C" {
 #endif
 
-void _wrap_Swig_free_native_e5dc139a2cb8d2bf(void *_swig_go_0) {
+void _wrap_Swig_free_native_bf99473ec690d9ae(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -208,7 +208,7 @@ void _wrap_Swig_free_native_e5dc139a2cb8d2bf(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_native_bf99473ec690d9ae(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -221,7 +221,7 @@ void *_wrap_Swig_malloc_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_name_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_name_native_bf99473ec690d9ae(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -234,7 +234,7 @@ _gostring_ _wrap_infini_status_name_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_text_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_text_native_bf99473ec690d9ae(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -247,7 +247,7 @@ _gostring_ _wrap_infini_status_text_native_e5dc139a2cb8d2bf(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_last_error_native_e5dc139a2cb8d2bf() {
+_gostring_ _wrap_infini_last_error_native_bf99473ec690d9ae() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -258,7 +258,7 @@ _gostring_ _wrap_infini_last_error_native_e5dc139a2cb8d2bf() {
 }
 
 
-_gostring_ _wrap_infini_version_native_e5dc139a2cb8d2bf() {
+_gostring_ _wrap_infini_version_native_bf99473ec690d9ae() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -269,7 +269,7 @@ _gostring_ _wrap_infini_version_native_e5dc139a2cb8d2bf() {
 }
 
 
-intgo _wrap_infini_abi_version_native_e5dc139a2cb8d2bf() {
+intgo _wrap_infini_abi_version_native_bf99473ec690d9ae() {
   int result;
   intgo _swig_go_result;
   
@@ -280,7 +280,7 @@ intgo _wrap_infini_abi_version_native_e5dc139a2cb8d2bf() {
 }
 
 
-_gostring_ _wrap_infini_options_describe_native_e5dc139a2cb8d2bf(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_options_describe_native_bf99473ec690d9ae(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -309,7 +309,7 @@ _gostring_ _wrap_infini_options_describe_native_e5dc139a2cb8d2bf(_goslice_ _swig
 }
 
 
-_gostring_ _wrap_infini_options_new_native_e5dc139a2cb8d2bf(infini_options **_swig_go_0) {
+_gostring_ _wrap_infini_options_new_native_bf99473ec690d9ae(infini_options **_swig_go_0) {
   infini_options **arg1 = (infini_options **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -332,7 +332,7 @@ _gostring_ _wrap_infini_options_new_native_e5dc139a2cb8d2bf(infini_options **_sw
 }
 
 
-void _wrap_infini_options_free_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0) {
+void _wrap_infini_options_free_native_bf99473ec690d9ae(infini_options *_swig_go_0) {
   infini_options *arg1 = (infini_options *) 0 ;
   
   arg1 = *(infini_options **)&_swig_go_0; 
@@ -342,7 +342,7 @@ void _wrap_infini_options_free_native_e5dc139a2cb8d2bf(infini_options *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_set_int_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
+_gostring_ _wrap_infini_options_set_int_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t arg3 ;
@@ -374,7 +374,7 @@ _gostring_ _wrap_infini_options_set_int_native_e5dc139a2cb8d2bf(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_set_double_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_options_set_double_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -406,7 +406,7 @@ _gostring_ _wrap_infini_options_set_double_native_e5dc139a2cb8d2bf(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_set_string_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_options_set_string_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -443,7 +443,7 @@ _gostring_ _wrap_infini_options_set_string_native_e5dc139a2cb8d2bf(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_int_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_int_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t *arg3 = (int64_t *) 0 ;
@@ -475,7 +475,7 @@ _gostring_ _wrap_infini_options_get_int_native_e5dc139a2cb8d2bf(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_get_double_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_double_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double *arg3 = (double *) 0 ;
@@ -507,7 +507,7 @@ _gostring_ _wrap_infini_options_get_double_native_e5dc139a2cb8d2bf(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_string_native_e5dc139a2cb8d2bf(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_options_get_string_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -545,7 +545,7 @@ _gostring_ _wrap_infini_options_get_string_native_e5dc139a2cb8d2bf(infini_option
 }
 
 
-_gostring_ _wrap_infini_model_open_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_open_native_bf99473ec690d9ae(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -579,7 +579,7 @@ _gostring_ _wrap_infini_model_open_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
+_gostring_ _wrap_infini_model_create_native_bf99473ec690d9ae(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_model **arg3 = (infini_model **) 0 ;
@@ -611,7 +611,7 @@ _gostring_ _wrap_infini_model_create_native_e5dc139a2cb8d2bf(_gostring_ _swig_go
 }
 
 
-_gostring_ _wrap_infini_model_save_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_model_save_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -643,7 +643,7 @@ _gostring_ _wrap_infini_model_save_native_e5dc139a2cb8d2bf(infini_model *_swig_g
 }
 
 
-void _wrap_infini_model_free_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0) {
+void _wrap_infini_model_free_native_bf99473ec690d9ae(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
   arg1 = *(infini_model **)&_swig_go_0; 
@@ -653,7 +653,7 @@ void _wrap_infini_model_free_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_session_create_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
+_gostring_ _wrap_infini_session_create_native_bf99473ec690d9ae(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_session **arg3 = (infini_session **) 0 ;
@@ -680,7 +680,7 @@ _gostring_ _wrap_infini_session_create_native_e5dc139a2cb8d2bf(infini_model *_sw
 }
 
 
-void _wrap_infini_session_free_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
+void _wrap_infini_session_free_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   
   arg1 = *(infini_session **)&_swig_go_0; 
@@ -690,7 +690,7 @@ void _wrap_infini_session_free_native_e5dc139a2cb8d2bf(infini_session *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_session_set_options_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, infini_options *_swig_go_1) {
+_gostring_ _wrap_infini_session_set_options_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_options *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_status result;
@@ -715,7 +715,7 @@ _gostring_ _wrap_infini_session_set_options_native_e5dc139a2cb8d2bf(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_feed_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -746,7 +746,7 @@ _gostring_ _wrap_infini_session_feed_native_e5dc139a2cb8d2bf(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_feed_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -777,7 +777,7 @@ _gostring_ _wrap_infini_session_feed_text_native_e5dc139a2cb8d2bf(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -808,7 +808,7 @@ _gostring_ _wrap_infini_session_next_text_native_e5dc139a2cb8d2bf(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_swig_go_0, int *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -833,7 +833,7 @@ _gostring_ _wrap_infini_session_next_native_e5dc139a2cb8d2bf(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_start_generation_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_start_generation_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -856,7 +856,7 @@ _gostring_ _wrap_infini_session_start_generation_native_e5dc139a2cb8d2bf(infini_
 }
 
 
-_gostring_ _wrap_infini_session_stop_reason_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -887,7 +887,7 @@ _gostring_ _wrap_infini_session_stop_reason_native_e5dc139a2cb8d2bf(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_cancel_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_cancel_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -910,7 +910,7 @@ _gostring_ _wrap_infini_session_cancel_native_e5dc139a2cb8d2bf(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_model_vocabulary_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -935,7 +935,7 @@ _gostring_ _wrap_infini_model_vocabulary_native_e5dc139a2cb8d2bf(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_width_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_width_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -960,7 +960,7 @@ _gostring_ _wrap_infini_model_width_native_e5dc139a2cb8d2bf(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_logits_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -989,7 +989,7 @@ _gostring_ _wrap_infini_session_logits_native_e5dc139a2cb8d2bf(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_embedding_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1018,7 +1018,7 @@ _gostring_ _wrap_infini_session_embedding_native_e5dc139a2cb8d2bf(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1055,7 +1055,7 @@ _gostring_ _wrap_infini_session_feed_logits_native_e5dc139a2cb8d2bf(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_score_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1092,7 +1092,7 @@ _gostring_ _wrap_infini_session_score_native_e5dc139a2cb8d2bf(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_score_text_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1127,7 +1127,7 @@ _gostring_ _wrap_infini_session_score_text_native_e5dc139a2cb8d2bf(infini_sessio
 }
 
 
-_gostring_ _wrap_infini_session_close_segment_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_close_segment_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1150,7 +1150,7 @@ _gostring_ _wrap_infini_session_close_segment_native_e5dc139a2cb8d2bf(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_reset_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_reset_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1173,7 +1173,7 @@ _gostring_ _wrap_infini_session_reset_native_e5dc139a2cb8d2bf(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_fork_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, infini_session **_swig_go_1) {
+_gostring_ _wrap_infini_session_fork_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_session **_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_session **arg2 = (infini_session **) 0 ;
   infini_status result;
@@ -1198,7 +1198,7 @@ _gostring_ _wrap_infini_session_fork_native_e5dc139a2cb8d2bf(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_position_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_position_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1223,7 +1223,7 @@ _gostring_ _wrap_infini_session_position_native_e5dc139a2cb8d2bf(infini_session 
 }
 
 
-_gostring_ _wrap_infini_session_segment_position_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_segment_position_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1248,7 +1248,7 @@ _gostring_ _wrap_infini_session_segment_position_native_e5dc139a2cb8d2bf(infini_
 }
 
 
-_gostring_ _wrap_infini_session_memory_tokens_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1273,7 +1273,7 @@ _gostring_ _wrap_infini_session_memory_tokens_native_e5dc139a2cb8d2bf(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_info_json_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_info_json_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1304,7 +1304,7 @@ _gostring_ _wrap_infini_session_info_json_native_e5dc139a2cb8d2bf(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_save_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1352,7 +1352,7 @@ _gostring_ _wrap_infini_session_save_native_e5dc139a2cb8d2bf(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1399,7 +1399,7 @@ _gostring_ _wrap_infini_session_save_buffer_native_e5dc139a2cb8d2bf(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_restore_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1431,7 +1431,7 @@ _gostring_ _wrap_infini_session_restore_native_e5dc139a2cb8d2bf(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1460,7 +1460,7 @@ _gostring_ _wrap_infini_session_restore_buffer_native_e5dc139a2cb8d2bf(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_native_e5dc139a2cb8d2bf(_gostring_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1498,7 +1498,7 @@ _gostring_ _wrap_infini_snapshot_inspect_native_e5dc139a2cb8d2bf(_gostring_ _swi
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_buffer_native_e5dc139a2cb8d2bf(_goslice_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
@@ -1535,7 +1535,7 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_e5dc139a2cb8d2bf(_goslice
 }
 
 
-_gostring_ _wrap_infini_session_rewind_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1560,7 +1560,7 @@ _gostring_ _wrap_infini_session_rewind_native_e5dc139a2cb8d2bf(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_rewind_limit_native_e5dc139a2cb8d2bf(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1585,7 +1585,7 @@ _gostring_ _wrap_infini_session_rewind_limit_native_e5dc139a2cb8d2bf(infini_sess
 }
 
 
-_gostring_ _wrap_infini_batch_new_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
+_gostring_ _wrap_infini_batch_new_native_bf99473ec690d9ae(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_batch **arg2 = (infini_batch **) 0 ;
   infini_status result;
@@ -1610,7 +1610,7 @@ _gostring_ _wrap_infini_batch_new_native_e5dc139a2cb8d2bf(infini_model *_swig_go
 }
 
 
-void _wrap_infini_batch_free_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0) {
+void _wrap_infini_batch_free_native_bf99473ec690d9ae(infini_batch *_swig_go_0) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   
   arg1 = *(infini_batch **)&_swig_go_0; 
@@ -1620,7 +1620,7 @@ void _wrap_infini_batch_free_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_batch_add_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_add_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1645,7 +1645,7 @@ _gostring_ _wrap_infini_batch_add_native_e5dc139a2cb8d2bf(infini_batch *_swig_go
 }
 
 
-_gostring_ _wrap_infini_batch_remove_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_remove_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1670,7 +1670,7 @@ _gostring_ _wrap_infini_batch_remove_native_e5dc139a2cb8d2bf(infini_batch *_swig
 }
 
 
-_gostring_ _wrap_infini_batch_size_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_batch_size_native_bf99473ec690d9ae(infini_batch *_swig_go_0, long long *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1695,7 +1695,7 @@ _gostring_ _wrap_infini_batch_size_native_e5dc139a2cb8d2bf(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
+_gostring_ _wrap_infini_batch_next_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1726,7 +1726,7 @@ _gostring_ _wrap_infini_batch_next_native_e5dc139a2cb8d2bf(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_text_native_e5dc139a2cb8d2bf(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_text_native_bf99473ec690d9ae(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1759,7 +1759,7 @@ _gostring_ _wrap_infini_batch_text_native_e5dc139a2cb8d2bf(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_trainer_create_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
+_gostring_ _wrap_infini_trainer_create_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_options *arg3 = (infini_options *) 0 ;
@@ -1793,7 +1793,7 @@ _gostring_ _wrap_infini_trainer_create_native_e5dc139a2cb8d2bf(infini_model *_sw
 }
 
 
-void _wrap_infini_trainer_free_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0) {
+void _wrap_infini_trainer_free_native_bf99473ec690d9ae(infini_trainer *_swig_go_0) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   
   arg1 = *(infini_trainer **)&_swig_go_0; 
@@ -1803,7 +1803,7 @@ void _wrap_infini_trainer_free_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_trainer_step_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
+_gostring_ _wrap_infini_trainer_step_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
@@ -1828,7 +1828,7 @@ _gostring_ _wrap_infini_trainer_step_native_e5dc139a2cb8d2bf(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_run_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_run_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   int64_t arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1855,7 +1855,7 @@ _gostring_ _wrap_infini_trainer_run_native_e5dc139a2cb8d2bf(infini_trainer *_swi
 }
 
 
-_gostring_ _wrap_infini_trainer_report_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_report_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1886,7 +1886,7 @@ _gostring_ _wrap_infini_trainer_report_native_e5dc139a2cb8d2bf(infini_trainer *_
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluate_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1922,7 +1922,7 @@ _gostring_ _wrap_infini_trainer_evaluate_native_e5dc139a2cb8d2bf(infini_trainer 
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluation_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1953,7 +1953,74 @@ _gostring_ _wrap_infini_trainer_evaluation_native_e5dc139a2cb8d2bf(infini_traine
 }
 
 
-_gostring_ _wrap_infini_trainer_info_json_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int arg3 ;
+  int arg4 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (int)_swig_go_2; 
+  arg4 = (int)_swig_go_3; 
+  arg5 = *(infini_task **)&_swig_go_4; 
+  
+  result = (infini_status)infini_trainer_find_heads(arg1,(char const *)arg2,arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_heads((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1984,7 +2051,7 @@ _gostring_ _wrap_infini_trainer_info_json_native_e5dc139a2cb8d2bf(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_save_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_save_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2014,7 +2081,7 @@ _gostring_ _wrap_infini_trainer_save_native_e5dc139a2cb8d2bf(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_restore_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_restore_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2044,7 +2111,7 @@ _gostring_ _wrap_infini_trainer_restore_native_e5dc139a2cb8d2bf(infini_trainer *
 }
 
 
-_gostring_ _wrap_infini_trainer_write_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_trainer_write_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2081,7 +2148,7 @@ _gostring_ _wrap_infini_trainer_write_native_e5dc139a2cb8d2bf(infini_trainer *_s
 }
 
 
-_gostring_ _wrap_infini_trainer_write_adapter_native_e5dc139a2cb8d2bf(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2111,7 +2178,7 @@ _gostring_ _wrap_infini_trainer_write_adapter_native_e5dc139a2cb8d2bf(infini_tra
 }
 
 
-_gostring_ _wrap_infini_model_tokenize_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_tokenize_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2152,7 +2219,7 @@ _gostring_ _wrap_infini_model_tokenize_native_e5dc139a2cb8d2bf(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_model_token_count_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_token_count_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2187,7 +2254,7 @@ _gostring_ _wrap_infini_model_token_count_native_e5dc139a2cb8d2bf(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_detokenize_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_detokenize_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -2228,7 +2295,7 @@ _gostring_ _wrap_infini_model_detokenize_native_e5dc139a2cb8d2bf(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_token_is_end_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2255,7 +2322,7 @@ _gostring_ _wrap_infini_model_token_is_end_native_e5dc139a2cb8d2bf(infini_model 
 }
 
 
-_gostring_ _wrap_infini_model_token_is_control_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2282,7 +2349,7 @@ _gostring_ _wrap_infini_model_token_is_control_native_e5dc139a2cb8d2bf(infini_mo
 }
 
 
-_gostring_ _wrap_infini_model_bos_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_bos_native_bf99473ec690d9ae(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2307,7 +2374,7 @@ _gostring_ _wrap_infini_model_bos_native_e5dc139a2cb8d2bf(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_eos_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_eos_native_bf99473ec690d9ae(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2332,7 +2399,7 @@ _gostring_ _wrap_infini_model_eos_native_e5dc139a2cb8d2bf(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_apply_chat_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2374,7 +2441,7 @@ _gostring_ _wrap_infini_model_apply_chat_native_e5dc139a2cb8d2bf(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_chat_turn_end_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2405,7 +2472,7 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_e5dc139a2cb8d2bf(infini_model
 }
 
 
-_gostring_ _wrap_infini_text_stream_new_native_e5dc139a2cb8d2bf(infini_text_stream **_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_new_native_bf99473ec690d9ae(infini_text_stream **_swig_go_0) {
   infini_text_stream **arg1 = (infini_text_stream **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2428,7 +2495,7 @@ _gostring_ _wrap_infini_text_stream_new_native_e5dc139a2cb8d2bf(infini_text_stre
 }
 
 
-void _wrap_infini_text_stream_free_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0) {
+void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   
   arg1 = *(infini_text_stream **)&_swig_go_0; 
@@ -2438,7 +2505,7 @@ void _wrap_infini_text_stream_free_native_e5dc139a2cb8d2bf(infini_text_stream *_
 }
 
 
-_gostring_ _wrap_infini_text_stream_push_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_text_stream_push_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2467,7 +2534,7 @@ _gostring_ _wrap_infini_text_stream_push_native_e5dc139a2cb8d2bf(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_text_stream_finish_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2490,7 +2557,7 @@ _gostring_ _wrap_infini_text_stream_finish_native_e5dc139a2cb8d2bf(infini_text_s
 }
 
 
-_gostring_ _wrap_infini_text_stream_next_native_e5dc139a2cb8d2bf(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_text_stream_next_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2521,7 +2588,7 @@ _gostring_ _wrap_infini_text_stream_next_native_e5dc139a2cb8d2bf(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_model_info_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_info_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2559,7 +2626,7 @@ _gostring_ _wrap_infini_model_info_native_e5dc139a2cb8d2bf(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_info_json_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_info_json_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2590,7 +2657,7 @@ _gostring_ _wrap_infini_model_info_json_native_e5dc139a2cb8d2bf(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_model_footprint_native_e5dc139a2cb8d2bf(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_footprint_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   int64_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2623,7 +2690,7 @@ _gostring_ _wrap_infini_model_footprint_native_e5dc139a2cb8d2bf(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_paper_footprint_native_e5dc139a2cb8d2bf(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_paper_footprint_native_bf99473ec690d9ae(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int64_t arg1 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2654,7 +2721,7 @@ _gostring_ _wrap_infini_paper_footprint_native_e5dc139a2cb8d2bf(long long _swig_
 }
 
 
-_gostring_ _wrap_infini_task_new_native_e5dc139a2cb8d2bf(infini_task **_swig_go_0) {
+_gostring_ _wrap_infini_task_new_native_bf99473ec690d9ae(infini_task **_swig_go_0) {
   infini_task **arg1 = (infini_task **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2677,7 +2744,7 @@ _gostring_ _wrap_infini_task_new_native_e5dc139a2cb8d2bf(infini_task **_swig_go_
 }
 
 
-void _wrap_infini_task_free_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0) {
+void _wrap_infini_task_free_native_bf99473ec690d9ae(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   
   arg1 = *(infini_task **)&_swig_go_0; 
@@ -2687,7 +2754,7 @@ void _wrap_infini_task_free_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_task_cancel_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0) {
+_gostring_ _wrap_infini_task_cancel_native_bf99473ec690d9ae(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2710,7 +2777,7 @@ _gostring_ _wrap_infini_task_cancel_native_e5dc139a2cb8d2bf(infini_task *_swig_g
 }
 
 
-_gostring_ _wrap_infini_task_done_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_done_native_bf99473ec690d9ae(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2735,7 +2802,7 @@ _gostring_ _wrap_infini_task_done_native_e5dc139a2cb8d2bf(infini_task *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_task_total_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_total_native_bf99473ec690d9ae(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2760,7 +2827,7 @@ _gostring_ _wrap_infini_task_total_native_e5dc139a2cb8d2bf(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_task_stage_native_e5dc139a2cb8d2bf(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_task_stage_native_bf99473ec690d9ae(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_task *arg1 = (infini_task *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2791,7 +2858,7 @@ _gostring_ _wrap_infini_task_stage_native_e5dc139a2cb8d2bf(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_log_next_native_e5dc139a2cb8d2bf(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_log_next_native_bf99473ec690d9ae(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int *arg1 = (int *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2822,7 +2889,7 @@ _gostring_ _wrap_infini_log_next_native_e5dc139a2cb8d2bf(int *_swig_go_0, _gosli
 }
 
 
-intgo _wrap_infini_package_abi_version_native_e5dc139a2cb8d2bf() {
+intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae() {
   int result;
   intgo _swig_go_result;
   
