@@ -13,17 +13,16 @@ struct TrainArguments : ModelArguments {
   std::vector<std::string> plot;
 };
 
-void train(const TrainArguments &arguments) {
-  if (!arguments.plot.empty()) return plot({arguments.plot.begin(), arguments.plot.end() - 1}, arguments.plot.back());
-  if (arguments.adapt.wanted()) return arguments.adapt.run();
+// Returns what an interrupt left to say, or "".
+std::string train(const TrainArguments &arguments, const Ranks &ranks) {
   if (arguments.model.empty() && !arguments.plan.creates()) throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
-  arguments.files.check_early(arguments.model);
+  if (ranks.first()) arguments.files.check_early(arguments.model);
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
     throw std::runtime_error("--adapter: only --train lora has adapters");
   const Options options = arguments.flags.options();
   const Model model = plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
-  TrainRun(plan, arguments.files, arguments.json).run(model, options);
+  return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, options);
 }
 
 }  // namespace
@@ -48,6 +47,7 @@ void add_train(CLI::App &app) {
       "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
       "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
       "continues its --log. Fields of a description: section 8 of infini.h; paths in a file are relative to its folder.\n"
+      "Started by mpirun, several processes share each step and come to the same model; the first one shows and writes.\n"
       "\n"
       "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", ...}\n"
       "  --description  {\"training\": {\"steps\": 4200, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", ...}}\n"
@@ -59,10 +59,21 @@ void add_train(CLI::App &app) {
       "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint out.state --log out.jsonl\n"
       "  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf\n"
       "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl\n"
+      "  mpirun -n 4 infini train model.gguf --text novel.txt --steps 500 --out trained.gguf --checkpoint state --threads 1\n"
       "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
       "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");
-  command->callback([arguments] { train(*arguments); });
+  command->callback([arguments] {
+    if (!arguments->plot.empty()) return plot({arguments->plot.begin(), arguments->plot.end() - 1}, arguments->plot.back());
+    if (arguments->adapt.wanted())
+      return on_ranks([&](const Ranks &ranks) {
+        if (ranks.count() > 1) throw std::runtime_error("--adapt runs in one process; start it without mpirun");
+        arguments->adapt.run();
+      });
+    std::string stopped;
+    on_ranks([&](const Ranks &ranks) { stopped = train(*arguments, ranks); });
+    if (!stopped.empty()) throw std::runtime_error(stopped);
+  });
 }
 
 }  // namespace cli

@@ -50,7 +50,7 @@ void TrainFiles::check_early(const std::string &model) const {
   if (!log.empty()) check_writable("--log", log);
 }
 
-LiveLine::LiveLine() : visible_(isatty(STDERR_FILENO)) {}
+LiveLine::LiveLine(bool wanted) : visible_(wanted && isatty(STDERR_FILENO)) {}
 
 void LiveLine::show(const std::string &text) {
   if (!visible_ || (shown_ && since_shown_.seconds() <= 0.1)) return;
@@ -66,31 +66,34 @@ void LiveLine::clear() {
   shown_ = false;
 }
 
-void TrainRun::run(const Model &model, const Options &options) {
+std::string TrainRun::run(const Model &model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), plan_.description.dump().c_str(), options.get());
-  if (!files_.checkpoint.empty() && std::filesystem::exists(files_.checkpoint)) {
+  check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
+  if (!files_.checkpoint.empty() && ranks_.from_first(std::filesystem::exists(files_.checkpoint))) {
     check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str()));
     start_ = step_ = saved_ = info()["steps"].get<int64_t>();
-    if (!json_) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
+    if (!json_ && ranks_.first()) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
   }
-  if (!files_.log.empty()) {
+  if (!files_.log.empty() && ranks_.first()) {
     Json run = plan_.json();
     run["library"] = infini_version();
     run["trainer"] = info();
     log_.emplace(files_.log, step_, run);
     evaluated_ = log_->evaluated();
   }
-  line_.emplace();
+  evaluated_ = ranks_.from_first(evaluated_);  // the log says it
+  line_.emplace(ranks_.first());
   try {
     loop();
   } catch (const Cancelled &) {
     line_.reset();
-    stop();
+    return ranks_.first() ? stop() : "";
   }
   line_.reset();
   if (!files_.checkpoint.empty()) save(files_.checkpoint);
   write();
   print_summary();
+  return "";
 }
 
 void TrainRun::loop() {
@@ -148,24 +151,25 @@ void TrainRun::evaluate() {
 }
 
 void TrainRun::save(const std::string &checkpoint) {
-  if (saved_ == step_) return;
+  if (saved_ == step_ || !ranks_.first()) return;
   check(infini_trainer_save(trainer_.get(), checkpoint.c_str()));
   saved_ = step_;
 }
 
 void TrainRun::write() {
+  if (!ranks_.first()) return;
   check(infini_trainer_write(trainer_.get(), files_.out.c_str(), files_.type.c_str()));
   if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
 }
 
-void TrainRun::stop() {
-  if (step_ == 0) throw Cancelled();
+std::string TrainRun::stop() {
+  if (step_ == 0) return Cancelled().what();
   const std::string checkpoint = files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint;
   save(checkpoint);
   write();
   print_summary();
-  throw std::runtime_error("cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " + files_.out +
-                           ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint : "") + " goes on");
+  return "cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " + files_.out +
+         ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint : "") + " goes on";
 }
 
 Json TrainRun::summary() const {
@@ -181,6 +185,7 @@ Json TrainRun::summary() const {
 }
 
 void TrainRun::print_summary() const {
+  if (!ranks_.first()) return;
   const Json json = summary();
   if (json_) return print_json(json);
   std::string text = format("steps          %s\ntokens         %s\n", grouped(step_).c_str(), grouped(json["tokens"]).c_str());

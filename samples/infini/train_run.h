@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "ranks.h"
 #include "train_log.h"
 #include "train_plan.h"
 
@@ -20,7 +21,7 @@ struct TrainFiles {
 // One line on a terminal's standard error that is written over and over; nothing elsewhere.
 class LiveLine {
  public:
-  LiveLine();
+  explicit LiveLine(bool wanted);
   ~LiveLine() { clear(); }
   void show(const std::string &text);
   void clear();
@@ -30,11 +31,12 @@ class LiveLine {
   Stopwatch since_shown_;
 };
 
+// On several ranks only the first one shows, logs and writes.
 class TrainRun {
  public:
-  TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json) : plan_(plan), files_(files), json_(json) {}
-  // Goes on from the checkpoint, if there is one. After an interrupt throws what says how to go on.
-  void run(const Model &model, const Options &options);
+  TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json, const Ranks &ranks) : plan_(plan), files_(files), json_(json), ranks_(ranks) {}
+  // Goes on from the checkpoint, if there is one. After an interrupt of any rank, returns what says how to go on; else "".
+  std::string run(const Model &model, const Options &options);
 
  private:
   void loop();
@@ -46,12 +48,13 @@ class TrainRun {
   void write();
   Json summary() const;
   void print_summary() const;
-  [[noreturn]] void stop();
+  std::string stop();
   Json info() const { return Json::parse(all_of(infini_trainer_info_json, trainer_.get())); }
 
   const TrainPlan &plan_;
   const TrainFiles &files_;
   const bool json_;
+  const Ranks &ranks_;
   Trainer trainer_;
   std::optional<TrainLog> log_;
   std::optional<LiveLine> line_;

@@ -3,22 +3,28 @@ import array
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 MPIRUN = os.environ["INFINI_MPIRUN"]
 TRAIN = os.environ["INFINI_MPI_TRAIN"]
+COMMAND = os.environ.get("INFINI_COMMAND", "")
+WORDS = os.path.join(os.environ["INFINI_SOURCE_DIR"], "samples/models/words2048.gguf")
 STEPS = 6
 TENSORS = 2 * 2048 * 32 + 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32 + 2 * 32)  # numbers of the model, gates aside
 
 
-class Train(unittest.TestCase):
+class Test(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
+
+class Train(Test):
     def train(self, ranks, name, *trouble, steps=STEPS, code=0):
         """Runs the training to its end, be it good or bad; alone without mpirun. A rank that waits for ever is a failure."""
         folder = self.folder / name
@@ -92,6 +98,60 @@ class Train(unittest.TestCase):
         self.assert_same_states(folder, 4)
         self.assertEqual((folder / "state.0").read_bytes(), (folder / "checkpoint").read_bytes())
         self.assert_checkpoint_goes_on(folder, 2)
+
+
+@unittest.skipUnless(COMMAND, "the command is not built")
+class Command(Test):
+    """infini train, started by mpirun."""
+
+    def command(self, ranks, name, steps, every):
+        config, evaluation = self.folder / "model.json", self.folder / "evaluate.json"
+        config.write_text(json.dumps({"layers": 1, "width": 32, "heads": 2, "kv_heads": 1, "hidden": 64, "segment": 32, "tokenizer": WORDS}))
+        evaluation.write_text(json.dumps({"values": {"data": {"type": "recall", "seed": 7}, "segments": 8, "sequences": 3}}))
+        self.out, self.log, self.state = (self.folder / f"{name}.{kind}" for kind in ("gguf", "jsonl", "state"))
+        return [*([MPIRUN, "-n", str(ranks)] if ranks > 1 else []), COMMAND, "train", "--create", config, "--recall", "--evaluate", evaluation,
+                "--tokens", "1024", "--steps", str(steps), "--evaluate-every", str(every), "--threads", "1", "--compute", "f32", "--json",
+                "--out", self.out, "--log", self.log, "--checkpoint", self.state, "--checkpoint-every", "1"]
+
+    def train(self, ranks, name, steps, every):
+        done = subprocess.run(self.command(ranks, name, steps, every), capture_output=True, text=True, timeout=100)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout.count("\n"), 1)  # of the first rank alone
+        return json.loads(done.stdout)
+
+    def children(self, pid):
+        return list(map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def steps_logged(self):
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line["step"] for line in lines if "loss" in line], [line["step"] for line in lines if "evaluation" in line]
+
+    def test_several_train_as_one_does(self):
+        alone, several = self.train(1, "one", 6, 2), self.train(2, "two", 6, 2)
+        self.assertEqual(self.steps_logged(), ([1, 2, 3, 4, 5, 6], [0, 2, 4, 6]))
+        self.assertGreater(several["predictions"], 0)
+        self.assertEqual((several["predictions"], several["tokens"]), (alone["predictions"], alone["tokens"]))
+        self.assertAlmostEqual(several["loss"], alone["loss"], delta=1e-4)
+        for found, expected in zip(several["evaluation"], alone["evaluation"], strict=True):
+            self.assertEqual(found["answers_across"], expected["answers_across"])
+            self.assertAlmostEqual(found["loss"], expected["loss"], delta=1e-4)
+
+    def test_an_interrupt_saves_and_another_number_of_processes_goes_on(self):
+        steps, every = 40, 10
+        process = subprocess.Popen(self.command(2, "stopped", steps, every), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        while process.poll() is None and not (self.log.exists() and self.log.read_text().count("\n") > 4):
+            time.sleep(0.01)
+        os.kill(max(self.children(process.pid)), signal.SIGINT)  # any rank will do
+        output, errors = process.communicate(timeout=100)
+        self.assertNotEqual(process.returncode, 0)
+        self.assertIn("infini: cancelled after ", errors)
+        self.assertIn("the same command goes on", errors)
+        self.assertLess(json.loads(output)["step"], steps)
+        self.assertTrue(self.out.exists())
+        # With 3, from a log that only the first of them reads.
+        self.assertEqual(self.train(3, "stopped", steps, every)["step"], steps)
+        self.assertEqual(self.steps_logged(), (list(range(1, steps + 1)), list(range(0, steps + 1, every))))
 
 
 if __name__ == "__main__":
