@@ -16,6 +16,13 @@ std::string time_text(double seconds) {
   return seconds < 90 * 60 ? format("%.0f min", seconds / 60) : format("%.1f h", seconds / 3600);
 }
 
+bool all_shut(const Json &gates) {
+  for (const Json &layer : gates)
+    for (const Json &gate : layer)
+      if (gate != 0) return false;
+  return true;
+}
+
 bool is_text(const Json &data) {
   const Json type = data.is_object() ? data.value("type", Json()) : Json();
   return type == "text" || type == "jsonl";
@@ -69,6 +76,8 @@ void LiveLine::clear() {
 std::string TrainRun::run(const Model &model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), plan_.description.dump().c_str(), options.get());
   check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
+  if (const Json state = info(); state["training"]["train"] == "gates" && all_shut(state["gates"]))
+    throw std::runtime_error("--train gates: every gate of the model is shut, and a shut gate learns nothing; open them with --memory open");
   if (!files_.checkpoint.empty() && ranks_.from_first(std::filesystem::exists(files_.checkpoint))) {
     check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str()));
     start_ = step_ = saved_ = info()["steps"].get<int64_t>();
@@ -127,7 +136,7 @@ void TrainRun::show(const Json &report) {
   text += "  loss " + decimals(report["loss"], 3);
   if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2);
   text += "  " + grouped(std::llround(report["tokens_per_second"].get<double>())) + " tokens/s";
-  text += "  " + report["segments"].dump() + " x " + report["segment"].dump();
+  text += "  " + report["segment"].dump() + " x " + report["segments"].dump();
   text += "  " + time_text(pace_ * static_cast<double>(plan_.steps - step_)) + " left";
   if (report["gradient_norm"].is_null()) text += "  (gradients are not finite)";
   line_->show(text);

@@ -157,6 +157,7 @@ class Train(TrainTest):
                 ((STORIES, *book, *one, "--rate", -1), "train.rate"),
                 ((STORIES, *book, *one, "--train", "some"), "train.train"),
                 ((STORIES, *book, *one, "--prose", NOVEL), "--recall"),
+                ((STORIES, *book, *one, "--train", "gates"), "--memory open"),
                 ((STORIES, "--text", self.folder / "none.txt", *one), "none.txt"),
                 ((STORIES, *book, *one, "--adapter", self.folder / "a.gguf"), "--train lora"),
                 ((STORIES, "--create", description, *book, *one), "--create"),
@@ -184,7 +185,7 @@ class Train(TrainTest):
     def test_a_terminal_sees_one_line(self):
         arguments = ["train", STORIES, "--memory", "open", "--recall", "--steps", 20, "--tokens", 256, "--out", self.out, *EXACT]
         shown = self.errors_on_a_terminal(*arguments).decode()
-        self.assertRegex(shown, r"step \d+/20  loss \d+\.\d{3}  recall \d\.\d\d  [\d,]+ tokens/s  4 x 32  \d+ s left")
+        self.assertRegex(shown, r"step \d+/20  loss \d+\.\d{3}  recall \d\.\d\d  [\d,]+ tokens/s  32 x 4  \d+ s left")
         self.assertNotIn("\n", shown)
         self.assertTrue(shown.endswith("\r\x1b[K"))
 
