@@ -606,7 +606,7 @@ INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
    Restored into a trainer of the same model and description, on the same build, processor and number of threads, the
    next steps are the same bit for bit.
    IO, NO_SPACE    the file cannot be written
-   MODEL_MISMATCH  (restore) it belongs to another model or another description
+   MODEL_MISMATCH  (restore) it belongs to another model or another "training"
    IO, FORMAT, TRUNCATED, CHECKSUM, VERSION  (restore) the file cannot be read, is damaged or too new; nothing changed */
 INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, const char *path);
 INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path);

@@ -199,8 +199,9 @@ void TrainRun::print_summary() const {
   if (json_) return print_json(json);
   std::string text = format("steps          %s\ntokens         %s\n", grouped(step_).c_str(), grouped(json["tokens"]).c_str());
   if (report_.contains("loss")) {
-    text += format("loss           %s nats\nrecall         %s across segments, %s inside one\n", decimals(json["loss"], 4).c_str(),
-                   decimals(json["recall_across"], 2).c_str(), decimals(json["recall_inside"], 2).c_str());
+    text += "loss           " + decimals(json["loss"], 4) + " nats\n";
+    if (json["recall_across"].is_number() || json["recall_inside"].is_number())
+      text += format("recall         %s across segments, %s inside one\n", decimals(json["recall_across"], 2).c_str(), decimals(json["recall_inside"], 2).c_str());
     text += format("speed          %s tokens/s\n", grouped(std::llround(json["tokens_per_second"].get<double>())).c_str());
   }
   for (const Json &result : evaluation_) {

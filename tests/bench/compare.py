@@ -110,6 +110,8 @@ class Comparison:
     def run(self):
         results = []
         for name, shape in variants(self.a.window).items():
+            if self.a.variants and name not in self.a.variants:
+                continue
             model, trained = self.train(name, shape)
             results.append({"variant": name, "keeps": shape["keeps"], **trained, **self.measure(model, shape)})
             print(f"{name}: trained on {trained['tokens']:,} tokens in {trained['seconds']:.0f} s", file=sys.stderr)
@@ -166,12 +168,15 @@ def main():
     parser.add_argument("--trials", type=int, default=20, help="keys at each distance")
     parser.add_argument("--names", type=int, default=1, help="keys in a text, one of which is asked for")
     parser.add_argument("--held-out-bytes", type=int, default=0, help="of each book that is held out; 0: all")
+    parser.add_argument("--variants", type=lambda text: text.split(","), default=[], help="some of the five, by name")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compute", default="")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.window < 16 or arguments.window % 8 or arguments.steps < 2:
         parser.error("--window must be a multiple of 8 from 16 on, and --steps at least 2")
+    if unknown := set(arguments.variants) - set(variants(arguments.window)):
+        parser.error(f"--variants: {', '.join(sorted(unknown))} is none of {', '.join(variants(arguments.window))}")
     Comparison(arguments).run()
     print((pathlib.Path(arguments.folder) / "table.md").read_text(encoding="utf-8"), end="")
 
