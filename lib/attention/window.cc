@@ -29,6 +29,9 @@ void as_numbers(NumberType type, char *data, const Function &f) {
 float *element(float *panel, int64_t i, int64_t j) { return panel + i * kPanel + j; }
 uint16_t *element(uint16_t *panel, int64_t i, int64_t j) { return panel + i / 2 * (2 * kPanel) + 2 * j + i % 2; }
 
+float load(const float *number) { return *number; }
+float load(const uint16_t *number) { return scalar::bf16_to_float(*number); }
+
 }  // namespace
 
 Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
@@ -37,19 +40,33 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
       key_padded_(padded_k(shape.type, shape.key_size)),
       heads_(static_cast<size_t>(shape.kv_heads)) {
   const int bytes = bytes_of(shape.type);
-  for (size_t h = 0; h < heads_.size(); ++h) {
-    heads_[h].keys = Buffer<char>(capacity_ * key_padded_ * bytes);
-    heads_[h].values = Buffer<char>(round_up(shape.value_size, kPanel) * capacity_ * bytes);
-    if (keeps_keys[h]) heads_[h].raw = Buffer<char>(int64_t{shape.segment} * shape.key_size * bytes);
-    heads_[h].sink_keys = Buffer<float>(int64_t{shape.sinks} * shape.key_size);
-    heads_[h].sink_values = Buffer<float>(int64_t{shape.sinks} * shape.value_size);
-  }
+  // Places of all that a head has, from `at` on; the first time only to learn how much it is.
+  const auto lay_out = [&](char *at) {
+    int64_t used = 0;
+    const auto take = [&](int64_t size) {
+      char *place = at ? at + used : nullptr;
+      used += round_up(size, 64);
+      return place;
+    };
+    for (size_t h = 0; h < heads_.size(); ++h) {
+      Head &head = heads_[h];
+      head.keys = take(capacity_ * key_padded_ * bytes);
+      head.values = take(round_up(shape.value_size, kPanel) * capacity_ * bytes);
+      head.raw = keeps_keys[h] ? take(int64_t{shape.segment} * shape.key_size * bytes) : nullptr;
+      head.sink_keys = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.key_size * 4));
+      head.sink_values = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.value_size * 4));
+    }
+    return used;
+  };
+  storage_ = Buffer<char>(lay_out(nullptr), Pages::SMALL);
+  lay_out(storage_.data());
 }
 
 Window Window::copy(const View &view) const {
   std::vector<bool> keeps_keys;
-  for (const Head &head : heads_) keeps_keys.push_back(head.raw.size() > 0);
+  for (const Head &head : heads_) keeps_keys.push_back(head.raw != nullptr);
   Window twin(shape_, keeps_keys);
+  twin.settle(view);
   std::vector<char *> to;
   twin.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
   size_t next = 0;
@@ -60,6 +77,10 @@ Window Window::copy(const View &view) const {
   return twin;
 }
 
+void Window::settle(const View &view) {
+  if (!large_pages_ && view.keys() > capacity_ / 2) storage_.use_large_pages(), large_pages_ = true;
+}
+
 void Window::clear(const View &view) {
   visit(view, [](char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memset(data, 0, static_cast<size_t>(bytes));
@@ -68,9 +89,9 @@ void Window::clear(const View &view) {
 
 void Window::convert_from(const Window &other, const View &view) {
   const int64_t keys = view.keys();
-  const auto read = [&](const Buffer<char> &buffer, int64_t at) {
-    return other.shape_.type == NumberType::F32 ? reinterpret_cast<const float *>(buffer.data())[at]
-                                                : scalar::bf16_to_float(reinterpret_cast<const uint16_t *>(buffer.data())[at]);
+  const auto read = [&](const char *numbers, int64_t at) {
+    return other.shape_.type == NumberType::F32 ? reinterpret_cast<const float *>(numbers)[at]
+                                                : scalar::bf16_to_float(reinterpret_cast<const uint16_t *>(numbers)[at]);
   };
   // Where element (row, column) of a panel stands, in numbers.
   const auto place = [](NumberType type, int64_t row, int64_t column) {
@@ -87,13 +108,13 @@ void Window::convert_from(const Window &other, const View &view) {
       put_key(heads_[h], t, key.data());
       put_value(heads_[h], t, value.data());
     }
-    if (from.raw.size()) {
-      as_numbers(shape_.type, heads_[h].raw.data(), [&](auto *raw) {
+    if (from.raw) {
+      as_numbers(shape_.type, heads_[h].raw, [&](auto *raw) {
         for (int64_t i = 0; i < view.open() * shape_.key_size; ++i) scalar::store(read(from.raw, i), raw + i);
       });
     }
-    std::memcpy(heads_[h].sink_keys.data(), from.sink_keys.data(), from.sink_keys.bytes());
-    std::memcpy(heads_[h].sink_values.data(), from.sink_values.data(), from.sink_values.bytes());
+    std::copy_n(from.sink_keys, int64_t{shape_.sinks} * shape_.key_size, heads_[h].sink_keys);
+    std::copy_n(from.sink_values, int64_t{shape_.sinks} * shape_.value_size, heads_[h].sink_values);
   }
 }
 
@@ -120,27 +141,29 @@ int64_t Window::bytes_in_use(const View &view) const {
 }
 
 void Window::put_key(Head &head, int64_t index, const float *key) {
-  as_numbers(shape_.type, head.keys.data(), [&](auto *keys) {
+  as_numbers(shape_.type, head.keys, [&](auto *keys) {
     auto *panel = keys + index / kPanel * kPanel * key_padded_;
     for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], element(panel, i, index % kPanel));
   });
 }
 
 void Window::put_value(Head &head, int64_t index, const float *value) {
-  as_numbers(shape_.type, head.values.data(), [&](auto *values) {
-    for (int64_t j = 0; j < shape_.value_size; ++j)
-      scalar::store(value[j], element(values + j / kPanel * kPanel * capacity_, index, j % kPanel));
+  as_numbers(shape_.type, head.values, [&](auto *values) {
+    for (int64_t first = 0; first < shape_.value_size; first += kPanel) {
+      const int64_t count = std::min<int64_t>(kPanel, shape_.value_size - first);
+      for (int64_t j = 0; j < count; ++j) scalar::store(value[first + j], element(values + first * capacity_, index, j));
+    }
   });
 }
 
 void Window::move(Head &head, int64_t from, int64_t to) {
-  as_numbers(shape_.type, head.keys.data(), [&](auto *keys) {
+  as_numbers(shape_.type, head.keys, [&](auto *keys) {
     const auto *source = keys + from / kPanel * kPanel * key_padded_;
     auto *target = keys + to / kPanel * kPanel * key_padded_;
     for (int64_t i = 0; i < shape_.key_size; ++i)
       *element(target, i, to % kPanel) = *element(const_cast<decltype(target)>(source), i, from % kPanel);
   });
-  as_numbers(shape_.type, head.values.data(), [&](auto *values) {
+  as_numbers(shape_.type, head.values, [&](auto *values) {
     for (int64_t j = 0; j < shape_.value_size; ++j) {
       auto *panel = values + j / kPanel * kPanel * capacity_;
       *element(panel, to, j % kPanel) = *element(panel, from, j % kPanel);
@@ -156,15 +179,15 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
   rope.apply(key, shape_.key_size, cosine, sine, 1, turned);
   put_key(head, view.index_of(position), turned);
   put_value(head, view.index_of(position), value);
-  if (head.raw.size()) {
-    as_numbers(shape_.type, head.raw.data(), [&](auto *raw) {
+  if (head.raw) {
+    as_numbers(shape_.type, head.raw, [&](auto *raw) {
       auto *to = raw + (position - view.segment_begin) * shape_.key_size;
       for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], to + i);
     });
   }
   if (const int64_t sink = position - view.origin; sink < shape_.sinks) {
-    std::copy_n(key, shape_.key_size, head.sink_keys.data() + sink * shape_.key_size);
-    std::copy_n(value, shape_.value_size, head.sink_values.data() + sink * shape_.value_size);
+    std::copy_n(key, shape_.key_size, head.sink_keys + sink * shape_.key_size);
+    std::copy_n(value, shape_.value_size, head.sink_values + sink * shape_.value_size);
   }
 }
 
@@ -181,41 +204,38 @@ void Window::close(const View &before, const View &after, int kv_head, const Rop
   float cosine[kLargest / 2], sine[kLargest / 2], turned[kLargest];
   for (int64_t sink = 0; sink < after.sinks; ++sink) {
     rope.angles(after.window_begin - after.sinks + sink, cosine, sine);
-    rope.apply(head.sink_keys.data() + sink * shape_.key_size, shape_.key_size, cosine, sine, 1, turned);
+    rope.apply(head.sink_keys + sink * shape_.key_size, shape_.key_size, cosine, sine, 1, turned);
     put_key(head, sink, turned);
-    put_value(head, sink, head.sink_values.data() + sink * shape_.value_size);
+    put_value(head, sink, head.sink_values + sink * shape_.value_size);
   }
 }
 
 Panels Window::keys(int kv_head, int64_t begin, int64_t count) const {
   const int64_t stride = kPanel * key_padded_;
-  return {shape_.type, heads_[static_cast<size_t>(kv_head)].keys.data() + begin / kPanel * stride * bytes_of(shape_.type),
+  return {shape_.type, heads_[static_cast<size_t>(kv_head)].keys + begin / kPanel * stride * bytes_of(shape_.type),
           shape_.key_size, count, stride};
 }
 
 Panels Window::values(int kv_head, int64_t begin, int64_t count) const {
-  return {shape_.type, heads_[static_cast<size_t>(kv_head)].values.data() + begin * kPanel * bytes_of(shape_.type), count,
+  return {shape_.type, heads_[static_cast<size_t>(kv_head)].values + begin * kPanel * bytes_of(shape_.type), count,
           shape_.value_size, kPanel * capacity_};
 }
 
 void Window::raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const {
-  const char *raw = heads_[static_cast<size_t>(kv_head)].raw.data() + begin * shape_.key_size * bytes_of(shape_.type);
+  const char *raw = heads_[static_cast<size_t>(kv_head)].raw + begin * shape_.key_size * bytes_of(shape_.type);
   if (shape_.type == NumberType::F32) std::memcpy(keys, raw, static_cast<size_t>(count * shape_.key_size) * 4);
   else widen(reinterpret_cast<const uint16_t *>(raw), count * shape_.key_size, keys);
 }
 
 void Window::raw_values(int kv_head, int64_t index, int64_t count, float *values) const {
-  const Panels panels = this->values(kv_head, 0, capacity_);
-  for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel) {
-    for (int64_t t = 0; t < count; ++t) {
-      float *row = values + (panel * count + t) * kPanel;
-      for (int64_t j = 0; j < kPanel; ++j) {
-        row[j] = shape_.type == NumberType::F32
-                     ? scalar::panel_element(static_cast<const float *>(panels.data), panels.stride, index + t, panel * kPanel + j)
-                     : scalar::panel_element(static_cast<const uint16_t *>(panels.data), panels.stride, index + t, panel * kPanel + j);
+  as_numbers(shape_.type, heads_[static_cast<size_t>(kv_head)].values, [&](auto *numbers) {
+    for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel) {
+      for (int64_t t = 0; t < count; ++t) {
+        float *row = values + (panel * count + t) * kPanel;
+        for (int64_t j = 0; j < kPanel; ++j) row[j] = load(element(numbers + panel * kPanel * capacity_, index + t, j));
       }
     }
-  }
+  });
 }
 
 }  // namespace infini

@@ -52,6 +52,8 @@ class Window {
               const float *cosine, const float *sine);
   // Moves the carry to where it stands after the segment was closed, and turns the sinks.
   void close(const View &before, const View &after, int kv_head, const Rope &rope);
+  // Large pages from now on, if `view` fills more than half of the window.
+  void settle(const View &view);
 
   // Keys [key_size, count] and values [count, value_size] of the list, from index `begin` (a multiple of 64) on.
   Panels keys(int kv_head, int64_t begin, int64_t count) const;
@@ -82,8 +84,8 @@ class Window {
 
  private:
   struct Head {
-    Buffer<char> keys, values, raw;          // panels, panels, [segment][key_size], of shape.type
-    Buffer<float> sink_keys, sink_values;    // [sinks][key_size] before rotation, [sinks][value_size]
+    char *keys, *values, *raw;      // panels, panels, [segment][key_size] or null, of shape.type
+    float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
   };
   void put_key(Head &head, int64_t index, const float *key);
   void put_value(Head &head, int64_t index, const float *value);
@@ -92,6 +94,8 @@ class Window {
   AttentionShape shape_;
   int64_t capacity_;     // keys, a multiple of 64
   int64_t key_padded_;   // rows of a panel of keys
+  Buffer<char> storage_;  // of all heads
+  bool large_pages_ = false;
   std::vector<Head> heads_;
 };
 
@@ -100,12 +104,12 @@ void Window::visit(const View &view, const Visit &f) {
   const int64_t bytes = bytes_of(shape_.type), tokens = round_up(view.keys(), kPanel);
   const int64_t sinks = std::min<int64_t>(shape_.sinks, view.position - view.origin);
   for (Head &head : heads_) {
-    f(head.keys.data(), tokens * key_padded_ * bytes, shape_.type);
+    f(head.keys, tokens * key_padded_ * bytes, shape_.type);
     for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel)
-      f(head.values.data() + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes, shape_.type);
-    if (head.raw.size()) f(head.raw.data(), view.open() * shape_.key_size * bytes, shape_.type);
-    f(reinterpret_cast<char *>(head.sink_keys.data()), sinks * shape_.key_size * 4, NumberType::F32);
-    f(reinterpret_cast<char *>(head.sink_values.data()), sinks * shape_.value_size * 4, NumberType::F32);
+      f(head.values + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes, shape_.type);
+    if (head.raw) f(head.raw, view.open() * shape_.key_size * bytes, shape_.type);
+    f(reinterpret_cast<char *>(head.sink_keys), sinks * shape_.key_size * 4, NumberType::F32);
+    f(reinterpret_cast<char *>(head.sink_values), sinks * shape_.value_size * 4, NumberType::F32);
   }
 }
 

@@ -13,20 +13,23 @@ namespace infini {
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+// What is read from end to end wants large pages, which save most of the address translation; what fills slowly, or never
+// does, wants small ones, so that it takes about as much memory as it holds.
+enum class Pages { LARGE, SMALL };
+
 // Owns `size` elements of a plain number type. Large buffers come from the system, whose zero pages
 // cost nothing until they are written.
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(int64_t size) : size_(size) {
+  explicit Buffer(int64_t size, Pages pages = Pages::LARGE) : size_(size) {
     if (size < 0 || static_cast<uint64_t>(size) > (SIZE_MAX >> 1) / sizeof(T)) throw std::bad_alloc();
     if (size == 0) return;
     if (bytes() >= kMapped) {
       void *map = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (map == MAP_FAILED) throw std::bad_alloc();
-      // Weights and windows are read from end to end: large pages save most of the address translation.
-      madvise(map, bytes(), MADV_HUGEPAGE);
+      madvise(map, bytes(), pages == Pages::LARGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
       data_ = static_cast<T *>(map);
     } else {
       // calloc knows which pages come from the system, and leaves those alone.
@@ -55,6 +58,14 @@ class Buffer {
   const T &operator[](int64_t i) const { return data_[i]; }
   int64_t size() const { return size_; }
   size_t bytes() const { return static_cast<size_t>(size_) * sizeof(T); }
+
+  // Gathers a buffer of small pages, which has become full, into large ones; older systems do so later, by themselves.
+  void use_large_pages() {
+    if (bytes() < kMapped) return;
+    constexpr int kCollapse = 25;  // MADV_COLLAPSE of Linux 6.1, which older headers lack
+    madvise(data_, bytes(), MADV_HUGEPAGE);
+    madvise(data_, bytes(), kCollapse);
+  }
 
   // At least `size` elements; what was there is lost if it has to grow.
   void reserve(int64_t size) {

@@ -39,6 +39,17 @@ bool fits(const nlohmann::json &value) {
   else return true;
 }
 
+// A member of a file's JSON, in the type that it must have.
+template <class T>
+T member(const nlohmann::json &object, const char *name, const std::string &file) {
+  try {
+    const nlohmann::json &value = object.at(name);
+    if (fits<T>(value)) return value.get<T>();
+  } catch (const nlohmann::json::exception &) {
+  }
+  fail(Status::FORMAT, file, ": the header lacks '", name, "', or it has another type than it should");
+}
+
 // Bytes that are not UTF-8 become U+FFFD.
 template <class Json>
 std::string text_of(const Json &value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }

@@ -123,6 +123,7 @@ class Block {
              workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
       view.position += span;
       row += span;
+      layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
       close_segment(rules, layer_state, view, workspace_.attention);
       view = view.closed(rules.shape);

@@ -13,20 +13,9 @@ using nlohmann::json;
 
 // --- the header
 
-// A member of untrusted JSON, in the type that it must have.
-template <class T>
-T member(const json &object, const char *name, const SnapshotView &file) {
-  try {
-    const json &value = object.at(name);
-    if (fits<T>(value)) return value.get<T>();
-  } catch (const json::exception &) {
-  }
-  fail(Status::FORMAT, file.name(), ": the header lacks '", name, "', or it has another type than it should");
-}
-
 // The four numbers of a random generator.
 std::array<uint64_t, 4> random_member(const json &header, const char *name, const SnapshotView &file) {
-  const auto values = member<std::vector<json>>(header, name, file);
+  const auto values = member<std::vector<json>>(header, name, file.name());
   std::array<uint64_t, 4> state{};
   if (values.size() != state.size() || !std::all_of(values.begin(), values.end(), fits<uint64_t>))
     fail(Status::FORMAT, file.name(), ": '", name, "' is no state of a random generator");
@@ -36,7 +25,7 @@ std::array<uint64_t, 4> random_member(const json &header, const char *name, cons
 
 View read_view(const json &object, const SnapshotView &file, const AttentionShape &shape) {
   View view;
-  const auto number = [&](const char *name) { return member<int64_t>(object, name, file); };
+  const auto number = [&](const char *name) { return member<int64_t>(object, name, file.name()); };
   view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
   view.segment_begin = number("segment_begin"), view.sinks = number("sinks"), view.memory_tokens = number("memory_tokens");
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin && view.window_begin <= view.segment_begin &&
@@ -48,12 +37,12 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
 }
 
 void check_model(const json &header, const SnapshotView &file, const Model &model, bool with_window) {
-  const json stored = member<json>(header, "model", file);
-  const auto fingerprint = member<std::string>(stored, "fingerprint", file);
+  const json stored = member<json>(header, "model", file.name());
+  const auto fingerprint = member<std::string>(stored, "fingerprint", file.name());
   if (fingerprint != model.fingerprint())
-    fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '", member<std::string>(stored, "name", file), "' (fingerprint ", fingerprint,
+    fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '", member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint,
          "), this session's is '", model.config().name, "' (", model.fingerprint(), ")");
-  const json shape = member<json>(header, "shape", file), expected = snapshot_shape(model, with_window);
+  const json shape = member<json>(header, "shape", file.name()), expected = snapshot_shape(model, with_window);
   for (const auto &[name, value] : expected.items())
     if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
       fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ", text_of(value),
@@ -100,6 +89,7 @@ void read_layers(const SnapshotView &file, const std::string &prefix, const Mode
   const bool same = stored == model.weights().compute;
   std::vector<LayerState> other;
   if (!same) other = empty_layers(model, stored);
+  for (LayerState &layer : layers) layer.window.settle(view);
   file.read(prefix + "window", window_bytes<RestoredBytes>(same ? layers : other, view));
   for (size_t l = 0; l < layers.size(); ++l) {
     if (!same) layers[l].window.convert_from(other[l].window, view);
@@ -131,10 +121,10 @@ std::string read_text(const SnapshotView &file, const std::string &section, uint
 
 // The memory alone: the position stays, the local view starts empty.
 void read_memory_alone(const SnapshotView &file, const json &header, State &state) {
-  const json stored = member<json>(header, "view", file);
+  const json stored = member<json>(header, "view", file.name());
   View &view = state.view;
-  view.position = member<int64_t>(stored, "position", file);
-  view.memory_tokens = member<int64_t>(stored, "memory_tokens", file);
+  view.position = member<int64_t>(stored, "position", file.name());
+  view.memory_tokens = member<int64_t>(stored, "memory_tokens", file.name());
   if (view.position < 0 || view.position > (int64_t{1} << 60) || view.memory_tokens < 0 || view.memory_tokens > view.position)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
   view.origin = view.window_begin = view.segment_begin = view.position;
@@ -145,17 +135,17 @@ void read_memory_alone(const SnapshotView &file, const json &header, State &stat
 // The newest checkpoints, as many as the session keeps.
 void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored, State &state) {
   state.checkpoints.clear();
-  const json checkpoints = member<json>(header, "checkpoints", file);
+  const json checkpoints = member<json>(header, "checkpoints", file.name());
   if (!checkpoints.is_array()) fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list");
   const size_t kept = static_cast<size_t>(state.kept);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
     Checkpoint checkpoint;
-    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file), file, model.weights().attention.shape);
-    checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file);
+    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file.name()), file, model.weights().attention.shape);
+    checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file.name());
     const int64_t before = state.checkpoints.empty() ? -1 : state.checkpoints.back().view.position;
     if (checkpoint.view.open() != 0 || checkpoint.view.position <= before || checkpoint.view.position > state.view.segment_begin)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " stands at an impossible position");
-    const bool begins = member<bool>(checkpoints[k], "begins", file);
+    const bool begins = member<bool>(checkpoints[k], "begins", file.name());
     if (begins && checkpoint.view.position != 0) fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
     if (!begins) {
       checkpoint.layers = empty_layers(model, model.weights().compute);
@@ -169,7 +159,7 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
 constexpr uint64_t kMostRecent = 65536, kMostText = 1u << 20;
 
 void read_history(const SnapshotView &file, const json &header, int vocabulary, const State &state, History &history) {
-  history.begin = member<int64_t>(header, "history_begin", file);
+  history.begin = member<int64_t>(header, "history_begin", file.name());
   if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
   const int64_t needed = state.view.position - history.begin;
   history.tokens = read_tokens(file, "tokens", vocabulary, static_cast<uint64_t>(needed));
@@ -185,13 +175,13 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
 }
 
 void read_generation(const SnapshotView &file, const json &header, int vocabulary, Generation &generation) {
-  const json run = member<json>(header, "generation", file);
-  generation.generated = member<int64_t>(run, "generated", file);
-  const auto reason = std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file));
+  const json run = member<json>(header, "generation", file.name());
+  generation.generated = member<int64_t>(run, "generated", file.name());
+  const auto reason = std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file.name()));
   if (reason == std::end(kStopReasons) || generation.generated < 0) fail(Status::FORMAT, file.name(), ": impossible state of generation: ", text_of(run));
   generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
-  generation.end_reported = member<bool>(run, "end_reported", file);
-  generation.text_started = member<bool>(run, "text_started", file);
+  generation.end_reported = member<bool>(run, "end_reported", file.name());
+  generation.text_started = member<bool>(run, "text_started", file.name());
   generation.random.set_state(random_member(header, "random", file));
   for (const int32_t token : read_tokens(file, "recent", vocabulary, kMostRecent)) generation.recent.push(token);
   generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText), read_text(file, "pending", 3));
@@ -214,7 +204,7 @@ void Session::restore(const std::string &path, Task *task) {
 void Session::restore(std::span<const std::byte> bytes, const std::string &name) {
   const SnapshotView file(bytes, name);
   const json header = parse_snapshot_header(file);
-  const auto kind = member<std::string>(header, "kind", file);
+  const auto kind = member<std::string>(header, "kind", file.name());
   if (kind != "session" && kind != "memory") fail(Status::FORMAT, file.name(), ": kind '", kind, "' is not known");
   const bool whole = kind == "session";
   check_model(header, file, *model_, whole);
@@ -232,14 +222,14 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     impl_ = std::move(fresh);
     return;
   }
-  const auto compute = member<std::string>(header, "compute", file);
+  const auto compute = member<std::string>(header, "compute", file.name());
   if (compute != "f32" && compute != "bf16") fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
   const NumberType stored = compute == "f32" ? NumberType::F32 : NumberType::BF16;
   const int vocabulary = model_->config().vocabulary;
-  fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file), file));
-  state.view = read_view(member<json>(header, "view", file), file, model_->weights().attention.shape);
+  fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file.name()), file));
+  state.view = read_view(member<json>(header, "view", file.name()), file, model_->weights().attention.shape);
   read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
-  state.has_hidden = member<bool>(header, "has_hidden", file);
+  state.has_hidden = member<bool>(header, "has_hidden", file.name());
   read_checkpoints(file, header, *model_, stored, state);
   read_history(file, header, vocabulary, state, fresh->history);
   read_generation(file, header, vocabulary, fresh->generation);

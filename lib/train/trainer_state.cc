@@ -13,16 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-template <class T>
-T member(const json &object, const char *name, const std::string &file) {
-  try {
-    const json &value = object.at(name);
-    if (fits<T>(value)) return value.get<T>();
-  } catch (const json::exception &) {
-  }
-  fail(Status::FORMAT, file, ": '", name, "' is missing or is not what it should be");
-}
-
 std::span<const std::byte> bytes_of(const float *values, int64_t count) { return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4}; }
 
 }  // namespace
