@@ -38,6 +38,7 @@ struct Maker {
     s.difficulty.fold = std::log(fields.number("fold", 1, 1, 1e12));
     if (recall) {
       s.nearest = fields.number("nearest", s.nearest, 1, 1e9);
+      s.far = fields.number("far", s.far, 0, 1);
       s.difficulty.distance = fields.number("distance", 0, 0, 1e9);
       if (const auto density = fields.numbers("density", 2, 1e-6, 1000); !density.empty()) {
         if (density[0] > density[1]) fields.refuse("density", "the least, then the greatest");

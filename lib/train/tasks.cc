@@ -188,7 +188,8 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
     const double at = std::floor(random_.uniform() * tokens * 0.85);
     events.push_back({at, false, names[i]});
     for (size_t question = 0; question < (few ? 8 / count : 3); ++question) {
-      const bool near = !few || random_.uniform() < 0.5;
+      const double far = few ? 0.5 : settings_.far;
+      const bool near = far == 0 || random_.uniform() < 1 - far;
       const double distance = near ? draw_log_uniform(random_, nearest, farthest) : draw_uniform(random_, nearest, std::max(nearest, tokens - at));
       if (at + kRoom + distance < tokens - kRoom) events.push_back({std::floor(at + kRoom + distance), true, names[i]});
     }

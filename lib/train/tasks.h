@@ -26,6 +26,7 @@ struct TaskSettings {
   int64_t keys = 1, questions = 1;
   double depth_least = 0, depth_greatest = 1;  // the stretch, of the room before the questions
   double nearest = 12;             // recall: the least distance, in tokens, at which a question follows
+  double far = 0;                  // recall: share of the questions that follow at any distance alike; half with one or two names
   int64_t carry = 0;               // tokens before a segment that are in view too: as if they stood in the same one
   std::vector<std::string> names;  // empty: some fifty common words, those that are one token
   std::vector<std::string> prose;  // files whose text is filler

@@ -123,9 +123,8 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
   CHECK(drawn < 0.12 * static_cast<double>(others));
 }
 
-TEST_CASE("questions lie within the distance, and at all scales of it") {
-  TaskSettings settings;
-  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+// Between facts and their questions, in rising order.
+std::vector<double> distances_of(const TaskSettings &settings) {
   TaskSource tasks = source(settings);
   std::vector<double> distances;
   for (int round = 0; round < 60; ++round) {
@@ -138,12 +137,29 @@ TEST_CASE("questions lie within the distance, and at all scales of it") {
       }
   }
   std::sort(distances.begin(), distances.end());
+  return distances;
+}
+
+TEST_CASE("questions lie within the distance, and at all scales of it") {
+  TaskSettings settings;
+  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+  const std::vector<double> distances = distances_of(settings);
   REQUIRE(distances.size() > 300);
   CHECK(distances.front() > 12);
   CHECK(distances.back() < 400 + 400);  // facts and questions that were in the way come first
   const double median = distances[distances.size() / 2];
   CHECK(median > 60);   // log-uniform from 12 to 400 has 69; the phrases' own length comes on top
   CHECK(median < 170);
+}
+
+TEST_CASE("far questions follow anywhere") {
+  TaskSettings settings;
+  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+  settings.far = 1;
+  const std::vector<double> distances = distances_of(settings);
+  REQUIRE(distances.size() > 300);
+  CHECK(distances[distances.size() / 2] > 400);
+  CHECK(distances.back() > 1500);
 }
 
 TEST_CASE("density is facts a thousand tokens") {
