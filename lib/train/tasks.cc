@@ -95,10 +95,8 @@ class TaskSource::Writer {
     const TaskSettings &settings = source_.settings_;
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
-      out_.weight.push_back(static_cast<float>(out_.answer[t] == 1   ? settings.across
-                                               : out_.answer[t] == 2 ? settings.inside
-                                               : drawn               ? settings.other
-                                                                     : 0));
+      const double digit = (out_.answer[t] == 1 ? settings.across : settings.inside) * (t == 0 || !out_.answer[t - 1] ? settings.first : 1);
+      out_.weight.push_back(static_cast<float>(out_.answer[t] ? digit : drawn ? settings.other : 0));
     }
     if (fold > 0)
       for (const bool marked : marked_)

@@ -34,7 +34,9 @@ struct TaskSettings {
   Difficulty difficulty;           // unless a curriculum says otherwise
   // What predictions are worth: an answer's digits, where the value last stood in the same or in another segment than
   // the token before the digit; and a random share of all other tokens.
-  double inside = 1, across = 3, other = 0.15, other_share = 0.1;
+  // Given the digits before it, a digit is known by them too, whatever the name: the first one, which has none, counts
+  // `first` times as much.
+  double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
 };
 
 // Text in which values have places, as tokens.

@@ -74,6 +74,7 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
   TaskSettings settings = dense();
   settings.prose = {test::novel_path};
   settings.across = 5;
+  settings.first = 2;
   TaskSource tasks = source(settings);
   size_t inside = 0, across = 0, others = 0, drawn = 0, questions = 0;
   for (int round = 0; round < 40; ++round) {
@@ -99,7 +100,7 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
       REQUIRE(s.source[t] >= 0);
       const bool other_segment = static_cast<size_t>(s.source[t]) / segment != (t - 1) / segment;
       CHECK(s.answer[t] == (other_segment ? 1 : 2));
-      CHECK(s.weight[t] == (other_segment ? 5.0f : 1.0f));
+      CHECK(s.weight[t] == (other_segment ? 5.0f : 1.0f) * (s.answer[t - 1] ? 1.0f : 2.0f));
       ++(other_segment ? across : inside);
     }
     // The text itself: whoever reads it from the start knows every answer.
