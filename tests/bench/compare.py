@@ -80,7 +80,7 @@ class Comparison:
         config.update({key: value for key, value in shape.items() if key != "keeps"})
         source = ["--create", self.write(f"{name}.config.json", config)]
         first = max(1, self.a.steps // 3)
-        phases = ((first, 4, [12, 24], {"schedule": "constant"}), (self.a.steps - first, 16, [2, 12], {"feature_scale": 1}))
+        phases = ((first, 4, [12, 24], {"schedule": "constant"}), (self.a.steps - first, 16, [2, 12], {"schedule": "linear", "decay_from": 0.5, "feature_scale": 1}))
         tokens = seconds = 0
         for number, (steps, windows, density, more) in enumerate(phases, 1):
             text = self.write(f"{name}.{number}.json", description(self.a, steps, shape["segment"], windows, density, self.a.seed + number, **more))

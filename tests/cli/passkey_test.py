@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from support import COMMAND, EXACT, NOVEL, STORIES, Test, unittest
+from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, unittest
 
 DATA = os.environ.get("INFINI_TEST_DATA")
 SHORT = ["--length", 600, "--trials", 3, *EXACT]
@@ -92,6 +92,15 @@ class Passkey(Test):
         empty = self.folder / "empty.txt"
         empty.touch()
         self.fails("passkey", STORIES, "--filler", empty, says="empty")
+
+
+class Shipped(Test):
+    def test_finds_the_key(self):
+        """Eight times as far back as the longest sequence of its training."""
+        model = SOURCE / "samples/models/recall.gguf"
+        passkey = self.json("passkey", model, "--length", "16K", "--depth", "0,0.95", "--trials", 2, *EXACT)
+        for row in passkey["results"]:
+            self.assertEqual(row["answers"], row["keys"])
 
 
 @unittest.skipUnless(DATA, "set INFINI_TEST_DATA to the folder of test data, for models/prototype")
