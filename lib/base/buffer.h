@@ -26,7 +26,7 @@ class Buffer {
   explicit Buffer(int64_t size, Pages pages = Pages::LARGE) : size_(size) {
     if (size < 0 || static_cast<uint64_t>(size) > (SIZE_MAX >> 1) / sizeof(T)) throw std::bad_alloc();
     if (size == 0) return;
-    if (bytes() >= kMapped) {
+    if (bytes() >= (pages == Pages::LARGE ? kLargeFrom : kSmallFrom)) {
       void *map = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (map == MAP_FAILED) throw std::bad_alloc();
       madvise(map, bytes(), pages == Pages::LARGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -39,9 +39,8 @@ class Buffer {
     }
   }
   ~Buffer() {
-    if (!data_) return;
-    if (bytes() >= kMapped) munmap(data_, bytes());
-    else std::free(memory_);
+    if (memory_) std::free(memory_);
+    else if (data_) munmap(data_, bytes());
   }
   Buffer(Buffer &&other) noexcept
       : data_(std::exchange(other.data_, nullptr)), memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -61,7 +60,7 @@ class Buffer {
 
   // Gathers a buffer of small pages, which has become full, into large ones; older systems do so later, by themselves.
   void use_large_pages() {
-    if (bytes() < kMapped) return;
+    if (memory_) return;
     constexpr int kCollapse = 25;  // MADV_COLLAPSE of Linux 6.1, which older headers lack
     madvise(data_, bytes(), MADV_HUGEPAGE);
     madvise(data_, bytes(), kCollapse);
@@ -73,7 +72,8 @@ class Buffer {
   }
 
  private:
-  static constexpr size_t kMapped = size_t{1} << 18, kAlignment = 64;
+  // Bytes from which a buffer is mapped. A new mapping pays for each of its pages; what the heap has, it often has again.
+  static constexpr size_t kLargeFrom = size_t{1} << 18, kSmallFrom = size_t{1} << 20, kAlignment = 64;
   T *data_ = nullptr;
   void *memory_ = nullptr;  // that `data_` lies in, unless it was mapped
   int64_t size_ = 0;
