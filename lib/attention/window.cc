@@ -90,8 +90,8 @@ void Window::clear(const View &view) {
 void Window::convert_from(const Window &other, const View &view) {
   const int64_t keys = view.keys();
   const auto read = [&](const char *numbers, int64_t at) {
-    return other.shape_.type == NumberType::F32 ? reinterpret_cast<const float *>(numbers)[at]
-                                                : scalar::bf16_to_float(reinterpret_cast<const uint16_t *>(numbers)[at]);
+    return other.shape_.type == NumberType::F32 ? load(reinterpret_cast<const float *>(numbers) + at)
+                                                : load(reinterpret_cast<const uint16_t *>(numbers) + at);
   };
   // Where element (row, column) of a panel stands, in numbers.
   const auto place = [](NumberType type, int64_t row, int64_t column) {

@@ -155,7 +155,6 @@ HWY_INLINE void Turn(const float *a, int64_t a_row, int64_t a_column, int rows, 
 // processor neither waits for it nor lets it rest. B is read in blocks of 16 KB; the four passes over one ask for the
 // next, each for a quarter of its lines in the order of memory, which is what the processor's own prefetching takes up.
 // A is turned first, a piece of k at a time.
-
 template <int ROWS, class Number>
 HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
                          int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {

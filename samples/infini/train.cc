@@ -50,7 +50,7 @@ void add_train(CLI::App &app) {
       "Started by mpirun, several processes share each step and come to the same model; the first one shows and writes.\n"
       "\n"
       "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", ...}\n"
-      "  --description  {\"training\": {\"steps\": 4200, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", ...}}\n"
+      "  --description  {\"training\": {\"steps\": 1650, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", ...}}\n"
       "  --evaluate     {\"books\": {\"data\": {\"type\": \"text\", \"files\": [...]}, \"segments\": [2, 16], \"sequences\": 16}, ...}\n"
       "\n"
       "Examples:\n"

@@ -82,10 +82,11 @@ class Adapt(support.Test):
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["log.jsonl", "out.gguf", "plain.gguf"])
 
     def test_an_interrupted_adaptation_goes_on_as_if_it_had_not_been(self):
-        plain, whole, parts, log = self.plain(), self.folder / "whole.gguf", self.folder / "parts.gguf", self.folder / "log.jsonl"
-        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--teach-steps", "8", "--steps", "8"]
+        plain, whole, parts = self.plain(), self.folder / "whole.gguf", self.folder / "parts.gguf"
+        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--teach-steps", "40", "--steps", "40"]
         self.run_command(*self.arguments(plain, whole, *same))
         for phase in ("teach", "train"):
+            log = self.folder / f"{phase}.jsonl"  # of this run alone: it says that the command is there to be interrupted
             running = subprocess.Popen([COMMAND, *map(str, self.arguments(plain, parts, *same, "--log", log))], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             until = time.monotonic() + 120
             while time.monotonic() < until and not (log.exists() and f'"phase":"{phase}"' in log.read_text()):

@@ -94,24 +94,25 @@ class Passkey(Test):
         self.fails("passkey", STORIES, "--filler", empty, says="empty")
 
 
-class Shipped(Test):
-    def test_finds_the_key(self):
-        """Eight times as far back as the longest sequence of its training."""
-        model = SOURCE / "samples/models/recall.gguf"
-        passkey = self.json("passkey", model, "--length", "16K", "--depth", "0,0.95", "--trials", 2, *EXACT)
+class Finds(Test):
+    def assert_finds(self, model, lengths, depths, *options):
+        passkey = self.json("passkey", model, "--length", lengths, "--depth", depths, "--trials", 2, *options)
         for row in passkey["results"]:
             self.assertEqual(row["answers"], row["keys"])
+
+
+class Shipped(Finds):
+    def test_finds_the_key(self):
+        """Eight times as far back as the longest sequence of its training."""
+        self.assert_finds(SOURCE / "samples/models/recall.gguf", "16K", "0,0.95", *EXACT)
 
 
 @unittest.skipUnless(DATA, "set INFINI_TEST_DATA to the folder of test data, for models/prototype")
-class Trained(Test):
+class Trained(Finds):
     """A model that was trained on sequences of 1,024 tokens."""
 
     def test_finds_the_key(self):
-        model = f"{DATA}/models/prototype/prototype-linear.gguf"
-        passkey = self.json("passkey", model, "--length", "4096,32K", "--depth", "0.02,0.95", "--trials", 2, "--threads", 1)
-        for row in passkey["results"]:
-            self.assertEqual(row["answers"], row["keys"])
+        self.assert_finds(f"{DATA}/models/prototype/prototype-linear.gguf", "4096,32K", "0.02,0.95", "--threads", 1)
 
 
 if __name__ == "__main__":

@@ -124,43 +124,41 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
   CHECK(drawn < 0.12 * static_cast<double>(others));
 }
 
-// Between facts and their questions, in rising order.
-std::vector<double> distances_of(const TaskSettings &settings) {
+// Between facts and their questions, in rising order, where near ones are up to 400 tokens away.
+std::vector<double> distances(double far) {
+  TaskSettings settings;
+  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+  settings.far = far;
   TaskSource tasks = source(settings);
-  std::vector<double> distances;
+  std::vector<double> all;
   for (int round = 0; round < 60; ++round) {
     const Sequence s = tasks.next(64, 32);
     for (size_t t = 0; t < s.tokens.size(); ++t)
       if (s.answer[t] && (t == 0 || !s.answer[t - 1])) {
         auto origin = static_cast<size_t>(s.source[t]);
         while (s.source[origin] >= 0) origin = static_cast<size_t>(s.source[origin]);
-        distances.push_back(static_cast<double>(t - origin));
+        all.push_back(static_cast<double>(t - origin));
       }
   }
-  std::sort(distances.begin(), distances.end());
-  return distances;
+  std::sort(all.begin(), all.end());
+  return all;
 }
 
 TEST_CASE("questions lie within the distance, and at all scales of it") {
-  TaskSettings settings;
-  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
-  const std::vector<double> distances = distances_of(settings);
-  REQUIRE(distances.size() > 300);
-  CHECK(distances.front() > 12);
-  CHECK(distances.back() < 400 + 400);  // facts and questions that were in the way come first
-  const double median = distances[distances.size() / 2];
+  const std::vector<double> near = distances(0);
+  REQUIRE(near.size() > 300);
+  CHECK(near.front() > 12);
+  CHECK(near.back() < 400 + 400);  // facts and questions that were in the way come first
+  const double median = near[near.size() / 2];
   CHECK(median > 60);   // log-uniform from 12 to 400 has 69; the phrases' own length comes on top
   CHECK(median < 170);
 }
 
 TEST_CASE("far questions follow anywhere") {
-  TaskSettings settings;
-  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
-  settings.far = 1;
-  const std::vector<double> distances = distances_of(settings);
-  REQUIRE(distances.size() > 300);
-  CHECK(distances[distances.size() / 2] > 400);
-  CHECK(distances.back() > 1500);
+  const std::vector<double> far = distances(1);
+  REQUIRE(far.size() > 300);
+  CHECK(far[far.size() / 2] > 400);
+  CHECK(far.back() > 1500);
 }
 
 TEST_CASE("density is facts a thousand tokens") {
