@@ -557,10 +557,10 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
 /* Writes what the last step saw, as a JSON object ({} before the first):
      "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
-     another segment), "recall_inside", "answers_inside" (in the same one), "source_share" (of the memory's retrieval
-     that falls where the value stood; a mean over supervised retrievals), "supervision" (its loss), "gradient_norm"
-     (null: not finite, and nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds",
-     "tokens_per_second"
+     another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
+     "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
+     value stood; a mean over supervised retrievals), "supervision" (its loss), "gradient_norm" (null: not finite, and
+     nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer,

@@ -27,8 +27,8 @@ Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); 
 
 Json tally_json(const Tally &tally) {
   return {{"loss", tally.weight > 0 ? number(tally.loss / tally.weight) : Json()}, {"predictions", tally.predictions},
-          {"recall_across", share(tally.across_right, tally.across)}, {"answers_across", tally.across},
-          {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside},
+          {"recall_across", share(tally.across_right, tally.across)}, {"answers_across", tally.across}, {"exact_across", share(tally.exact_across, tally.answers_across)},
+          {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside}, {"exact_inside", share(tally.exact_inside, tally.answers_inside)},
           {"source_share", tally.supervision.count > 0 ? Json(tally.supervision.share / static_cast<double>(tally.supervision.count)) : Json()}};
 }
 

@@ -10,8 +10,10 @@ namespace Infini;
 /// <param name="Predictions">Tokens predicted.</param>
 /// <param name="RecallAcross">Share of digits right, of answers whose value last stood in another segment.</param>
 /// <param name="AnswersAcross">The number of those digits.</param>
+/// <param name="ExactAcross">Share of those answers whose digits are all right.</param>
 /// <param name="RecallInside">The same of answers whose value last stood in the same segment.</param>
 /// <param name="AnswersInside">The number of those digits.</param>
+/// <param name="ExactInside">Share of those answers whose digits are all right.</param>
 /// <param name="Supervision">The loss of telling the memory where to look.</param>
 /// <param name="GradientNorm">Before clipping; null where it was not finite, and nothing was changed.</param>
 /// <param name="RateFactor">Of the schedule.</param>
@@ -21,9 +23,9 @@ namespace Infini;
 /// <param name="TokensPerSecond">Read by the step.</param>
 [method: JsonConstructor]
 public readonly record struct TrainingReport(
-    long Step, long Tokens, double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? RecallInside,
-    long AnswersInside, double Supervision, double? GradientNorm, double RateFactor, int Segment, int Segments, double Seconds,
-    double TokensPerSecond);
+    long Step, long Tokens, double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross,
+    double? RecallInside, long AnswersInside, double? ExactInside, double Supervision, double? GradientNorm, double RateFactor,
+    int Segment, int Segments, double Seconds, double TokensPerSecond);
 
 /// <summary>What an evaluation of a <see cref="Trainer"/> found; before the first one <c>Sequences</c> is 0 and the
 /// rest says nothing. A share of nothing is null.</summary>
@@ -31,15 +33,17 @@ public readonly record struct TrainingReport(
 /// <param name="Predictions">As in <see cref="TrainingReport"/>.</param>
 /// <param name="RecallAcross">As in <see cref="TrainingReport"/>.</param>
 /// <param name="AnswersAcross">As in <see cref="TrainingReport"/>.</param>
+/// <param name="ExactAcross">As in <see cref="TrainingReport"/>.</param>
 /// <param name="RecallInside">As in <see cref="TrainingReport"/>.</param>
 /// <param name="AnswersInside">As in <see cref="TrainingReport"/>.</param>
+/// <param name="ExactInside">As in <see cref="TrainingReport"/>.</param>
 /// <param name="Segment">Tokens of a segment.</param>
 /// <param name="Segments">Segments of a sequence.</param>
 /// <param name="Sequences">How many were read.</param>
 [method: JsonConstructor]
 public readonly record struct TrainingEvaluation(
-    double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? RecallInside, long AnswersInside,
-    int Segment, int Segments, int Sequences);
+    double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross, double? RecallInside,
+    long AnswersInside, double? ExactInside, int Segment, int Segments, int Sequences);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(TrainingReport))]

@@ -28,8 +28,10 @@ type TrainingReport struct {
 	Predictions     int64   `json:"predictions"`       // tokens predicted
 	RecallAcross    float64 `json:"recall_across"`     // share of digits right, of answers whose value last stood in another segment
 	AnswersAcross   int64   `json:"answers_across"`    // the number of those digits
+	ExactAcross     float64 `json:"exact_across"`      // share of those answers whose digits are all right
 	RecallInside    float64 `json:"recall_inside"`     // the same of answers whose value last stood in the same segment
 	AnswersInside   int64   `json:"answers_inside"`    // the number of those digits
+	ExactInside     float64 `json:"exact_inside"`      // share of those answers whose digits are all right
 	Supervision     float64 `json:"supervision"`       // the loss of telling the memory where to look
 	GradientNorm    float64 `json:"gradient_norm"`     // before clipping; NaN: it was not finite, and nothing was changed
 	RateFactor      float64 `json:"rate_factor"`       // of the schedule
@@ -42,12 +44,14 @@ type TrainingReport struct {
 // TrainingEvaluation is what an evaluation found; before the first one Sequences is 0 and the rest says nothing. A share
 // of nothing is NaN.
 type TrainingEvaluation struct {
-	Loss          float64 `json:"loss"`           // these six as in a TrainingReport
+	Loss          float64 `json:"loss"`           // these eight as in a TrainingReport
 	Predictions   int64   `json:"predictions"`    //
 	RecallAcross  float64 `json:"recall_across"`  //
 	AnswersAcross int64   `json:"answers_across"` //
+	ExactAcross   float64 `json:"exact_across"`   //
 	RecallInside  float64 `json:"recall_inside"`  //
 	AnswersInside int64   `json:"answers_inside"` //
+	ExactInside   float64 `json:"exact_inside"`   //
 	Segment       int     `json:"segment"`        // tokens of a segment
 	Segments      int     `json:"segments"`       // segments of a sequence
 	Sequences     int     `json:"sequences"`      // how many were read
@@ -213,7 +217,7 @@ func (t *Trainer) text(fill func(trainer uintptr, b []byte, n *uint64) error) (r
 // reportOf reads what the library wrote; null stays NaN.
 func reportOf(written string, err error) (TrainingReport, error) {
 	nan := math.NaN()
-	r := TrainingReport{Loss: nan, RecallAcross: nan, RecallInside: nan, GradientNorm: nan}
+	r := TrainingReport{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan, GradientNorm: nan}
 	if err == nil {
 		err = json.Unmarshal([]byte(written), &r)
 	}
@@ -222,7 +226,7 @@ func reportOf(written string, err error) (TrainingReport, error) {
 
 func evaluationOf(written string, err error) (TrainingEvaluation, error) {
 	nan := math.NaN()
-	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, RecallInside: nan}
+	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan}
 	if err == nil {
 		err = json.Unmarshal([]byte(written), &e)
 	}

@@ -18,6 +18,10 @@ void Tally::add(const Tally &other) {
   across_right += other.across_right;
   inside += other.inside;
   inside_right += other.inside_right;
+  answers_across += other.answers_across;
+  exact_across += other.exact_across;
+  answers_inside += other.answers_inside;
+  exact_inside += other.exact_inside;
 }
 
 Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes)

@@ -20,6 +20,9 @@ struct Tally {
   int64_t predictions = 0;                   // rows of any weight
   int64_t across = 0, across_right = 0;      // digits of answers whose value last stood in another segment
   int64_t inside = 0, inside_right = 0;      // in the same one
+  // Whole answers, told apart by their first digits. One is exact if all its digits are right, each after the right ones:
+  // then decoding finds it too.
+  int64_t answers_across = 0, exact_across = 0, answers_inside = 0, exact_inside = 0;
   void add(const Tally &other);
 };
 
@@ -106,6 +109,7 @@ class Backward {
 
   // backward_loss.cc
   Tally losses(const Layout &layout, const Purpose &purpose);
+  void count_answers(const Layout &layout, Tally &tally) const;
   void chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally);
   void all_logits(const Layout &layout, float *logits);
 
@@ -157,7 +161,7 @@ class Backward {
   Buffer<char> loss_normed_, dlogits_;
   Buffer<float> logits_;
   std::vector<float> row_losses_;
-  std::vector<uint8_t> row_right_;
+  std::vector<uint8_t> row_right_;  // of every row with a loss
 };
 
 }  // namespace infini

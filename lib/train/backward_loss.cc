@@ -20,10 +20,25 @@ Tally Backward::losses(const Layout &layout, const Purpose &purpose) {
   for (int64_t t = 0; t < rows_; ++t)
     if (layout.weight[static_cast<size_t>(t)] > 0) loss_rows_.push_back(t);
   if (purpose.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
+  row_right_.resize(loss_rows_.size());
   Tally tally;
   const int64_t count = static_cast<int64_t>(loss_rows_.size()), chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
   for (int64_t first = 0; first < count; first += chunk) chunk_losses(layout, purpose, first, std::min(chunk, count - first), tally);
+  count_answers(layout, tally);
   return tally;
+}
+
+// An answer is what stands together of rows that predict its digits.
+void Backward::count_answers(const Layout &layout, Tally &tally) const {
+  const auto kind = [&](size_t r) { return layout.answer[static_cast<size_t>(loss_rows_[r])]; };
+  for (size_t r = 0; r < loss_rows_.size();) {
+    const size_t first = r++;
+    if (kind(first) == 0) continue;
+    while (r < loss_rows_.size() && kind(r) != 0 && loss_rows_[r] == loss_rows_[r - 1] + 1) ++r;
+    const bool exact = std::all_of(row_right_.begin() + static_cast<ptrdiff_t>(first), row_right_.begin() + static_cast<ptrdiff_t>(r), [](uint8_t right) { return right != 0; });
+    if (kind(first) == 1) ++tally.answers_across, tally.exact_across += exact;
+    else ++tally.answers_inside, tally.exact_inside += exact;
+  }
 }
 
 void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally) {
@@ -34,7 +49,6 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   logits_.reserve(rows * stride);
   dlogits_.reserve(rows * stride * bytes);
   row_losses_.resize(static_cast<size_t>(rows));
-  row_right_.resize(static_cast<size_t>(rows));
   const auto row_of = [&](int64_t r) { return loss_rows_[static_cast<size_t>(first + r)]; };
   parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -51,7 +65,7 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
       const float *logits = logits_.data() + r * stride;
       const int32_t target = layout.target[row];
       const auto scale = static_cast<float>(purpose.loss_scale * static_cast<double>(layout.weight[row]));
-      if (layout.answer[row]) row_right_[static_cast<size_t>(r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
+      if (layout.answer[row]) row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
       float &loss = row_losses_[static_cast<size_t>(r)];
       if (compute_ == NumberType::F32) loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<float *>(dlogits_.data()) + r * vocabulary);
       else loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<uint16_t *>(dlogits_.data()) + r * vocabulary);
@@ -59,7 +73,7 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   });
   for (int64_t r = 0; r < rows; ++r) {
     const size_t row = static_cast<size_t>(row_of(r));
-    const bool right = row_right_[static_cast<size_t>(r)] != 0;
+    const bool right = row_right_[static_cast<size_t>(first + r)] != 0;
     tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[static_cast<size_t>(r)];
     tally.weight += layout.weight[row];
     ++tally.predictions;

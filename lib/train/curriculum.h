@@ -23,7 +23,7 @@ class Curriculum {
   };
   struct Settings {
     std::vector<Stage> stages = {{32, 4, 12, 24}, {32, 8, 12, 24}, {64, 16, 0.7, 12}};
-    double threshold = 0.8;   // recall across segments from which the next step is taken
+    double threshold = 0.8;   // recall from which the next step is taken
     double distance = 48;     // at first
     double stretch = 1.35;    // its growth a step, until it is the whole sequence
     double fold = 3000;       // the greatest virtual length of a segment, reached in the last stage
@@ -34,8 +34,9 @@ class Curriculum {
   // greatest]}]}, where what is absent is as above. INVALID_ARGUMENT names a field that is wrong.
   static Curriculum parse(const nlohmann::json &description, const std::string &where);
 
-  // Says, after every training step, which share of the answers across segments was right. Not a number, or outside of
-  // [0, 1]: INVALID_ARGUMENT.
+  // Says, after every training step, which share of the answers across segments was exact. (Digits alone would deceive:
+  // but for the first, most are given away by those before them, whatever name was asked for.) Not a number, or outside
+  // of [0, 1]: INVALID_ARGUMENT.
   void observe(double recall);
 
   int segment() const { return settings_.stages[stage_].segment; }

@@ -245,7 +245,8 @@ StepReport Trainer::apply() {
   tokens_ += report_.tokens;
   ++repeated_;
   report_.step = optimizer_->steps();
-  if (report_.tally.across > 0) lessons_->observe(static_cast<double>(report_.tally.across_right) / static_cast<double>(report_.tally.across));
+  if (const Tally &seen = report_.tally; seen.answers_across > 0)
+    lessons_->observe(static_cast<double>(seen.exact_across) / static_cast<double>(seen.answers_across));
   return report_;
 }
 

@@ -25,7 +25,7 @@ class Lessons {
   virtual ~Lessons() = default;
   virtual int segment() const = 0;   // tokens
   virtual int segments() const = 0;  // of a sequence
-  virtual void observe(double recall) = 0;  // of answers across segments, after every step that had any
+  virtual void observe(double recall) = 0;  // share of exact answers across segments, after every step that had any
   virtual std::string save() const = 0;
   virtual void restore(const std::string &state) = 0;
 };

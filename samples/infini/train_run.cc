@@ -23,6 +23,11 @@ bool all_shut(const Json &gates) {
   return true;
 }
 
+std::string recall_text(const Json &seen) {
+  const auto share = [&](const char *of) { return decimals(seen[std::string("recall_") + of], 2) + " of digits, " + decimals(seen[std::string("exact_") + of], 2) + " of answers "; };
+  return share("across") + "across segments; " + share("inside") + "inside one";
+}
+
 bool is_text(const Json &data) {
   const Json type = data.is_object() ? data.value("type", Json()) : Json();
   return type == "text" || type == "jsonl";
@@ -134,7 +139,7 @@ void TrainRun::step() {
 void TrainRun::show(const Json &report) {
   std::string text = "step " + grouped(step_) + "/" + grouped(plan_.steps);
   text += "  loss " + decimals(report["loss"], 3);
-  if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2);
+  if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2) + ", exact " + decimals(report["exact_across"], 2);
   text += "  " + grouped(std::llround(report["tokens_per_second"].get<double>())) + " tokens/s";
   text += "  " + report["segment"].dump() + " x " + report["segments"].dump();
   text += "  " + time_text(pace_ * static_cast<double>(plan_.steps - step_)) + " left";
@@ -201,13 +206,13 @@ void TrainRun::print_summary() const {
   if (report_.contains("loss")) {
     text += "loss           " + decimals(json["loss"], 4) + " nats\n";
     if (json["recall_across"].is_number() || json["recall_inside"].is_number())
-      text += format("recall         %s across segments, %s inside one\n", decimals(json["recall_across"], 2).c_str(), decimals(json["recall_inside"], 2).c_str());
+      text += "recall         " + recall_text(json) + "\n";
     text += format("speed          %s tokens/s\n", grouped(std::llround(json["tokens_per_second"].get<double>())).c_str());
   }
   for (const Json &result : evaluation_) {
     text += format("%-14s %s segments of %s: ", result["name"].get<std::string>().c_str(), result["segments"].dump().c_str(), result["segment"].dump().c_str());
     text += result.contains("perplexity") ? "perplexity " + decimals(result["perplexity"], 2) + "\n"
-                                          : "recall " + decimals(result["recall_across"], 2) + " across, " + decimals(result["recall_inside"], 2) + " inside\n";
+                                          : "recall " + recall_text(result) + "\n";
   }
   size_t layer = 0;
   for (const Json &gates : json["gates"]) {

@@ -141,6 +141,8 @@ TEST_CASE("the gradients of several ranks are those of one") {
       CHECK(tally.predictions == expected.predictions);
       CHECK(tally.across == expected.across);
       CHECK(tally.inside == expected.inside);
+      CHECK(tally.answers_across == expected.answers_across);
+      CHECK(tally.answers_inside == expected.answers_inside);
       CHECK(tally.across > 0);
       CHECK((tally.supervision.loss > 0) == (std::string(c.name) == "supervised features"));
     }
@@ -170,6 +172,8 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
       CHECK(states[r] == states[0]);
       CHECK(tallies[r].loss == doctest::Approx(expected.loss).epsilon(1e-12));
       CHECK(tallies[r].across_right == expected.across_right);
+      CHECK(tallies[r].exact_across == expected.exact_across);
+      CHECK(tallies[r].exact_inside == expected.exact_inside);
       CHECK(tallies[r].predictions == expected.predictions);
     }
   }

@@ -132,8 +132,74 @@ TEST_CASE("a small model learns to recall from its memory what no window holds")
       const double recall = static_cast<double>(after.across_right) / static_cast<double>(after.across);
       MESSAGE(std::string(update) << ", " << std::string(optimizer) << ": recall " << recall << ", loss " << after.loss / after.weight);
       CHECK(recall > 0.9);
+      // Answers of one token: a right one is exact.
+      CHECK(after.answers_across == after.across);
+      CHECK(after.exact_across == after.across_right);
+      CHECK(after.answers_inside == 0);
     }
   }
+}
+
+// Answers of 1 to 3 tokens, some of which stand in two segments or end the sequence. Their kind is their first token's.
+class SpanSource : public SequenceSource {
+ public:
+  Sequence next(int segment, int segments) override {
+    Sequence s;
+    const size_t total = static_cast<size_t>(segment * segments);
+    for (size_t t = 0; t < total; ++t) s.tokens.push_back(static_cast<int32_t>((t * t + 3 * t) % kValues));
+    s.weight.assign(total, 1);
+    s.answer.assign(total, 0);
+    const auto answer = [&](size_t begin, std::initializer_list<uint8_t> kinds) { std::copy(kinds.begin(), kinds.end(), s.answer.begin() + static_cast<ptrdiff_t>(begin)); };
+    answer(3, {1});
+    answer(6, {2, 2});
+    answer(11, {1, 2, 2});
+    answer(20, {2, 1});
+    answer(total - 2, {1, 1});
+    answers_ = s;
+    return s;
+  }
+  std::string save() const override { return "{}"; }
+  void restore(const std::string &) override {}
+  const Sequence &last() const { return answers_; }
+
+ private:
+  Sequence answers_;
+};
+
+TEST_CASE("an answer is exact where the model's best token is right all along it") {
+  const test::TemporaryFolder folder;
+  int64_t exact_seen = 0, answers_seen = 0;
+  for (int steps : {0, 20, 60}) {
+    Trainer t(small_model("linear"), parse_train_config(quick()), std::make_unique<SpanSource>(), nullptr, 1);
+    for (int i = 0; i < steps; ++i) t.step();
+    const std::string path = folder.file("model.gguf");
+    t.write(path, TensorType::F32);
+    SpanSource source;
+    const Tally tally = t.evaluate(source, 1, 12, 4);
+    const Sequence &s = source.last();
+    const std::vector<float> logits = logits_of(path, s.tokens);
+    Tally expected;
+    for (size_t at = 1; at < s.tokens.size(); ++at) {
+      if (!s.answer[at] || s.answer[at - 1]) continue;
+      bool exact = true;
+      for (size_t i = at; i < s.tokens.size() && s.answer[i]; ++i) {
+        const float *row = logits.data() + (i - 1) * kVocabulary;
+        exact &= std::max_element(row, row + kVocabulary) - row == s.tokens[i];
+      }
+      ++(s.answer[at] == 1 ? expected.answers_across : expected.answers_inside);
+      (s.answer[at] == 1 ? expected.exact_across : expected.exact_inside) += exact;
+    }
+    CHECK(tally.answers_across == 3);
+    CHECK(tally.answers_inside == 2);
+    CHECK(tally.answers_across == expected.answers_across);
+    CHECK(tally.answers_inside == expected.answers_inside);
+    CHECK(tally.exact_across == expected.exact_across);
+    CHECK(tally.exact_inside == expected.exact_inside);
+    exact_seen += tally.exact_across + tally.exact_inside;
+    answers_seen += 5;
+  }
+  CHECK(exact_seen > 0);
+  CHECK(exact_seen < answers_seen);
 }
 
 TEST_CASE("each part that may be trained learns a few sequences as far as it can, and only that part changes") {

@@ -27,8 +27,10 @@ public final class Trainer implements AutoCloseable {
    * @param predictions tokens predicted
    * @param recallAcross share of digits right, of answers whose value last stood in another segment
    * @param answersAcross the number of those digits
+   * @param exactAcross share of those answers whose digits are all right
    * @param recallInside the same of answers whose value last stood in the same segment
    * @param answersInside the number of those digits
+   * @param exactInside share of those answers whose digits are all right
    * @param supervision the loss of telling the memory where to look
    * @param gradientNorm before clipping; NaN where it was not finite, and nothing was changed
    * @param rateFactor of the schedule
@@ -38,14 +40,15 @@ public final class Trainer implements AutoCloseable {
    * @param tokensPerSecond read by the step
    */
   public record Report(long step, long tokens, double loss, long predictions, double recallAcross, long answersAcross,
-      double recallInside, long answersInside, double supervision, double gradientNorm, double rateFactor, int segment,
-      int segments, double seconds, double tokensPerSecond) {
+      double exactAcross, double recallInside, long answersInside, double exactInside, double supervision,
+      double gradientNorm, double rateFactor, int segment, int segments, double seconds, double tokensPerSecond) {
     static Report of(String json) {
       Numbers of = new Numbers(json);
       return new Report(of.whole("step"), of.whole("tokens"), of.real("loss"), of.whole("predictions"),
-          of.real("recall_across"), of.whole("answers_across"), of.real("recall_inside"), of.whole("answers_inside"),
-          of.real("supervision"), of.real("gradient_norm"), of.real("rate_factor"), of.small("segment"),
-          of.small("segments"), of.real("seconds"), of.real("tokens_per_second"));
+          of.real("recall_across"), of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"),
+          of.whole("answers_inside"), of.real("exact_inside"), of.real("supervision"), of.real("gradient_norm"),
+          of.real("rate_factor"), of.small("segment"), of.small("segments"), of.real("seconds"),
+          of.real("tokens_per_second"));
     }
   }
 
@@ -57,19 +60,21 @@ public final class Trainer implements AutoCloseable {
    * @param predictions as in {@link Report}
    * @param recallAcross as in {@link Report}
    * @param answersAcross as in {@link Report}
+   * @param exactAcross as in {@link Report}
    * @param recallInside as in {@link Report}
    * @param answersInside as in {@link Report}
+   * @param exactInside as in {@link Report}
    * @param segment tokens of a segment
    * @param segments segments of a sequence
    * @param sequences how many were read
    */
-  public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double recallInside,
-      long answersInside, int segment, int segments, int sequences) {
+  public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double exactAcross,
+      double recallInside, long answersInside, double exactInside, int segment, int segments, int sequences) {
     static Evaluation of(String json) {
       Numbers of = new Numbers(json);
       return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
-          of.whole("answers_across"), of.real("recall_inside"), of.whole("answers_inside"), of.small("segment"),
-          of.small("segments"), of.small("sequences"));
+          of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"), of.whole("answers_inside"),
+          of.real("exact_inside"), of.small("segment"), of.small("segments"), of.small("sequences"));
     }
   }
 
