@@ -208,6 +208,7 @@ INFINI_API infini_status infini_model_open(const char *path, const infini_option
 
 /* Makes a model with random weights. `config_json` (NULL: all defaults) is a JSON object of
 
+     "name" "created" (which the model is known by),
      "layers" 4, "width" 256, "heads" 4, "kv_heads" 4, "head_size" 0 (0: width / heads), "hidden" 704,
      "vocabulary" 256, "context" 2048, "tied" false (true: the output layer is the embedding),
      "rope_base" 10000, "norm_epsilon" 1e-5,

@@ -72,8 +72,8 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
     return [&field](const auto &key, const Json &value) { read(key, value, field); };
   };
   const std::vector<std::pair<std::string, Reader>> readers = {
-      {"layers", into(c.layers)}, {"width", into(c.width)}, {"heads", into(c.heads)}, {"kv_heads", into(c.kv_heads)},
-      {"head_size", into(c.head_size)}, {"hidden", into(c.hidden)}, {"vocabulary", into(c.vocabulary)},
+      {"name", into(c.name)}, {"layers", into(c.layers)}, {"width", into(c.width)}, {"heads", into(c.heads)},
+      {"kv_heads", into(c.kv_heads)}, {"head_size", into(c.head_size)}, {"hidden", into(c.hidden)}, {"vocabulary", into(c.vocabulary)},
       {"context", into(c.context)}, {"tied", into(c.tied)}, {"rope_base", into(c.rope_base)},
       {"norm_epsilon", into(c.norm_epsilon)}, {"segment", into(c.segment)}, {"carry", into(c.carry)},
       {"sinks", into(c.sinks)}, {"update", into(c.update)}, {"first_segment", into(c.first_segment)},

@@ -32,7 +32,7 @@ void add_random(Gguf &gguf, const std::string &name, std::vector<int64_t> shape,
 void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   const auto number = [&](const char *key, int64_t value) { gguf.set(key, static_cast<uint32_t>(value)); };
   gguf.set("general.architecture", std::string("llama"));
-  gguf.set("general.name", std::string("created"));
+  gguf.set("general.name", c.name);
   number("llama.block_count", c.layers);
   number("llama.embedding_length", c.width);
   number("llama.feed_forward_length", c.hidden);

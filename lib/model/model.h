@@ -16,6 +16,7 @@ namespace infini {
 
 // What `create` needs; the rest of a Config follows from it.
 struct CreateConfig {
+  std::string name = "created";
   int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0 /* 0: width / heads */, hidden = 704;
   int vocabulary = 256, context = 2048;
   bool tied = false;

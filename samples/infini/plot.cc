@@ -16,7 +16,7 @@ namespace {
 // A log of training, column by column; what a line does not have is left out.
 struct Log {
   std::string name;
-  Series loss, across, inside, speed;
+  Series loss, across, exact, inside, source, speed;
   std::vector<std::vector<std::pair<double, double>>> gates;  // of each head
   size_t heads = 0;                                           // in a layer; 0: gates come in one list
   std::map<std::string, Series> perplexity;                   // of what was examined, over steps
@@ -46,7 +46,9 @@ struct Log {
     };
     take("loss", loss);
     take("recall_across", across);
+    take("exact_across", exact);
     take("recall_inside", inside);
+    take("source_share", source);
     take("tokens_per_second", speed);
     if (line.contains("evaluation") && line["evaluation"].is_array()) add_evaluation(step, line["evaluation"]);
     if (!line.contains("gates") || !line["gates"].is_array()) return;
@@ -114,7 +116,7 @@ Series named(Series series, const std::string &label, int colour, bool dashed = 
 
 std::vector<Chart> charts_of(const std::vector<Log> &logs) {
   Chart loss{.title = "Loss", .x_label = "step", .y_label = "nats a token", .series = {}, .categories = {}};
-  Chart recall{.title = "Recall of named values", .x_label = "step", .y_label = "share of digits", .series = {}, .categories = {}, .unit = true};
+  Chart recall{.title = "Recall of named values", .x_label = "step", .y_label = "share", .series = {}, .categories = {}, .unit = true};
   Chart speed{.title = "Speed", .x_label = "step", .y_label = "tokens a second", .series = {}, .categories = {}};
   Chart gates{.title = "Gates: the memory's weight, by layer", .x_label = "step", .y_label = "sigmoid(beta)", .series = {}, .categories = {}, .unit = true};
   Chart perplexity{.title = "Perplexity of texts that were not trained on", .x_label = "step", .y_label = "", .series = {}, .categories = {}};
@@ -124,8 +126,10 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
     const bool alone = logs.size() == 1;
     const int colour = static_cast<int>(i);
     if (!log.loss.points.empty()) loss.series.push_back(named(log.loss, alone ? "" : log.name, colour));
-    if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "across segments" : log.name, colour));
-    if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "inside a segment" : "", alone ? 1 : colour, true));
+    if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "digits across segments" : log.name, colour));
+    if (alone && !log.exact.points.empty()) recall.series.push_back(named(log.exact, "whole answers across segments", 2));
+    if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "digits inside a segment" : "", alone ? 1 : colour, true));
+    if (alone && !log.source.points.empty()) recall.series.push_back(named(log.source, "retrieval on its source", 3, true));
     if (!log.speed.points.empty()) speed.series.push_back(named(log.speed, alone ? "" : log.name, colour));
     const auto add_examined = [&](const std::map<std::string, Series> &by_name, Chart &chart) {
       for (const auto &[of, series] : by_name)

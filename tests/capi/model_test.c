@@ -76,7 +76,7 @@ static void check_facts(void) {
 
 static void check_create(void) {
   static const char *const config =
-      "{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 48, \"segment\": 16,"
+      "{\"name\": \"small\", \"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 48, \"segment\": 16,"
       " \"vocabulary\": 40, \"tied\": true, \"gate\": 0.5, \"seed\": 3, \"update\": \"linear\"}";
   infini_model *model = NULL, *twin = NULL;
   infini_session *session = NULL;
@@ -87,7 +87,7 @@ static void check_create(void) {
   char fingerprint[33];
   CHECK_OK(infini_model_info(model, "fingerprint", fingerprint, sizeof fingerprint, NULL));
   CHECK(has(twin, "fingerprint", fingerprint) && has(model, "update", "linear") && has(model, "memory_heads", "4"));
-  CHECK(has(model, "tokenizer", "null") && has(model, "vocabulary", "40") && has(model, "segment", "16"));
+  CHECK(has(model, "name", "small") && has(model, "tokenizer", "null") && has(model, "vocabulary", "40") && has(model, "segment", "16"));
   infini_model_free(twin);
 
   /* Tokens only: text is refused, tokens work. */
@@ -115,7 +115,7 @@ static void check_create(void) {
 
   /* With the tokenizer of another model. */
   CHECK_OK(infini_model_create("{\"layers\": 1, \"gate\": \"-inf\", \"tokenizer\": \"" STORIES "\"}", NULL, &model));
-  CHECK(has(model, "vocabulary", "512") && has(model, "tokenizer", "llama") && has(model, "memory_heads", "0"));
+  CHECK(has(model, "name", "created") && has(model, "vocabulary", "512") && has(model, "tokenizer", "llama") && has(model, "memory_heads", "0"));
   infini_model_free(model);
 
   static const struct {
