@@ -2,6 +2,7 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -70,9 +71,12 @@ std::vector<std::byte> compress(const SnapshotSection &section, int level) {
 // A Zstandard frame, decompressed piece by piece.
 class Inflater {
  public:
-  Inflater(std::span<const std::byte> frame, const std::string &section, const std::string &file)
+  // `size`: of what comes out.
+  Inflater(std::span<const std::byte> frame, uint64_t size, const std::string &section, const std::string &file)
       : context_(ZSTD_createDCtx()), in_{frame.data(), frame.size(), 0}, section_(section), file_(file) {
     if (!context_) throw std::bad_alloc();
+    // A frame must not make zstd look back, and so hold, farther than its contents are long.
+    check_zstd(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, std::clamp(static_cast<int>(std::bit_width(size)), 10, 27)), "decompression", section_);
   }
   // Decompresses exactly as many bytes as `part` holds.
   void fill(std::span<std::byte> part) {
@@ -201,7 +205,7 @@ uint64_t SnapshotView::verify(const Entry &entry) const {
   const uint64_t stored = checksum(bytes_.data() + entry.offset, entry.stored_size);
   check_sum(entry, stored);
   if (entry.encoding == kPlain) return stored;
-  Inflater inflater(bytes_.subspan(entry.offset, entry.stored_size), entry.name, name_);
+  Inflater inflater(bytes_.subspan(entry.offset, entry.stored_size), entry.size, entry.name, name_);
   StreamChecksum contents;
   std::vector<std::byte> piece(kPiece);
   for (uint64_t left = entry.size; left > 0;) {
@@ -222,7 +226,7 @@ void SnapshotView::read(const std::string &section, const std::vector<std::span<
   const std::span<const std::byte> stored = bytes_.subspan(entry.offset, entry.stored_size);
   if (entry.encoding == kZstd) {
     check_sum(entry, checksum(stored.data(), stored.size()));
-    Inflater inflater(stored, section, name_);
+    Inflater inflater(stored, entry.size, section, name_);
     for (const auto part : parts) inflater.fill(part);
     return inflater.finish();
   }

@@ -40,6 +40,7 @@ void Session::Impl::apply(const Model &model, const Options &all) {
   generation.recent.set_window(window);
   history.recent_before.set_window(window);
   generation.output.set_stops(parse_stops(all.get_string("stop")));
+  forget();
 }
 
 void Session::Impl::check_whole() const {
@@ -55,6 +56,10 @@ void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens
     generation.text_before = generation.text_started;
     generation.text_started |= model.has_tokenizer() && token < model.tokenizer().size() && !model.tokenizer().is_control(token);
   }
+  forget();
+}
+
+void Session::Impl::forget() {
   history.drop_before(state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position);
 }
 
@@ -194,7 +199,7 @@ std::span<const float> Session::embedding() const {
 int64_t Session::position() const { return impl_->state.view.position; }
 int64_t Session::segment_position() const { return impl_->state.view.open(); }
 int64_t Session::memory_tokens() const { return impl_->state.view.memory_tokens; }
-int64_t Session::state_bytes() const { return impl_->state.bytes(); }
+int64_t Session::state_bytes() const { return impl_->state.bytes() + impl_->history.bytes(); }
 int64_t Session::workspace_bytes() const { return impl_->workspace.bytes(); }
 const State &Session::state() const { return impl_->state; }
 

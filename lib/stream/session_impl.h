@@ -35,6 +35,7 @@ struct History {
 
   void drop_before(int64_t position);
   void drop_after(int64_t position);
+  int64_t bytes() const { return static_cast<int64_t>(tokens.size() * (sizeof tokens[0] + sizeof randoms[0])); }
 };
 
 // Of the options, looked up once.
@@ -54,6 +55,8 @@ struct Session::Impl {
   void check_whole() const;
   // Keeps the history of tokens that were just fed.
   void remember(const Model &model, std::span<const int32_t> tokens);
+  // Drops what lies before the oldest place to which the session can be rewound.
+  void forget();
 
   Options given;    // set by the caller
   Options options;  // and those that a snapshot completed

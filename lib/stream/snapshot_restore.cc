@@ -56,9 +56,13 @@ Options complete_options(const Options &given, const json &values, const Snapsho
   for (const char *name : kSavedOptions) {
     if (given.is_set(name) || !values.contains(name)) continue;
     const json &value = values[name];
-    if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
-    else if (value.is_number()) options.set(name, value.get<double>());
-    else if (value.is_string()) options.set(name, value.get<std::string>());
+    try {
+      if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
+      else if (value.is_number()) options.set(name, value.get<double>());
+      else if (value.is_string()) options.set(name, value.get<std::string>());
+    } catch (const Error &error) {
+      fail(Status::FORMAT, file.name(), ": ", error.what());
+    }
   }
   return options;
 }
@@ -132,11 +136,14 @@ void read_memory_alone(const SnapshotView &file, const json &header, State &stat
   state.checkpoints.clear();
 }
 
+constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
+
 // The newest checkpoints, as many as the session keeps.
 void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored, State &state) {
   state.checkpoints.clear();
   const json checkpoints = member<json>(header, "checkpoints", file.name());
-  if (!checkpoints.is_array()) fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list");
+  if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
+    fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list of at most ", kMostCheckpoints);
   const size_t kept = static_cast<size_t>(state.kept);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
     Checkpoint checkpoint;
@@ -158,10 +165,12 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
 
 constexpr uint64_t kMostRecent = 65536, kMostText = 1u << 20;
 
-void read_history(const SnapshotView &file, const json &header, int vocabulary, const State &state, History &history) {
+void read_history(const SnapshotView &file, const json &header, int vocabulary, int64_t segment, const State &state, History &history) {
   history.begin = member<int64_t>(header, "history_begin", file.name());
   if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
-  const int64_t needed = state.view.position - history.begin;
+  // The oldest place to go back to is the file's first checkpoint, or the open segment's beginning.
+  const int64_t needed = state.view.position - history.begin, segments = static_cast<int64_t>(member<json>(header, "checkpoints", file.name()).size()) + 1;
+  if (needed > segments * segment) fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments, " segments of ", segment);
   history.tokens = read_tokens(file, "tokens", vocabulary, static_cast<uint64_t>(needed));
   if (static_cast<int64_t>(history.tokens.size()) != needed)
     fail(Status::FORMAT, file.name(), ": section 'tokens' holds ", history.tokens.size(), " tokens, but ", needed, " are needed");
@@ -231,7 +240,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
   read_checkpoints(file, header, *model_, stored, state);
-  read_history(file, header, vocabulary, state, fresh->history);
+  read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);
   read_generation(file, header, vocabulary, fresh->generation);
   impl_ = std::move(fresh);
 }

@@ -1,8 +1,5 @@
 // Every check of the GGUF reader, fed with the file that it is for.
-#include <algorithm>
-#include <cstdlib>
-#include <new>
-
+#include "allocations.h"
 #include "format/gguf.h"
 #include "gguf_bytes.h"
 #include "support.h"
@@ -12,8 +9,6 @@ using test::every_value_type;
 using test::GgufBytes;
 
 namespace {
-
-size_t g_largest_allocation = 0;
 
 // Parses a copy that ends where its memory ends, so that a sanitizer sees any byte read past it.
 Error error_of(const std::string &bytes) {
@@ -52,15 +47,6 @@ constexpr uint64_t kExtremes[] = {1000000, uint64_t{1} << 32, (uint64_t{1} << 61
                                   uint64_t{1} << 63, ~uint64_t{0} - 7, ~uint64_t{0}};
 
 }  // namespace
-
-// Not inlined: a compiler that sees through one of a pair takes it for a mismatch.
-[[gnu::noinline]] void *operator new(size_t size) {
-  g_largest_allocation = std::max(g_largest_allocation, size);
-  if (void *memory = std::malloc(size ? size : 1)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void *memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void *memory, size_t) noexcept { std::free(memory); }
 
 TEST_CASE("a wrong magic is refused and shown") {
   check_refused(GgufBytes{"ggml\3\0\0\0"}, Status::FORMAT, {"'ggml'", "GGUF"});
@@ -102,9 +88,9 @@ TEST_CASE("lengths that the file cannot hold are refused, naming the key") {
 
 TEST_CASE("no allocation is larger than the file justifies") {
   const auto check_bounded = [](const GgufBytes &file) {
-    g_largest_allocation = 0;
+    test::largest_allocation = 0;
     error_of(file.bytes);
-    CHECK(g_largest_allocation <= 8 * file.bytes.size() + 4096);
+    CHECK(test::largest_allocation <= 8 * file.bytes.size() + 4096);
   };
   for (const uint64_t count : {uint64_t{100}, uint64_t{124}, uint64_t{125}, uint64_t{1000}, uint64_t{1} << 40}) {
     check_bounded(GgufBytes().header(count, count).fill(1000));
