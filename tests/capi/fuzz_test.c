@@ -14,6 +14,11 @@ static infini_task *tasks[SLOTS];
 static infini_model *models[SLOTS];
 static infini_session *sessions[SLOTS];
 static infini_text_stream *streams[SLOTS];
+static infini_batch *batches[SLOTS];
+static struct {
+  void *bytes;
+  size_t size;
+} snapshots[SLOTS]; /* those that were saved last, some of them damaged */
 static long statuses[2000];
 
 static uint32_t draw(uint32_t below) {
@@ -35,7 +40,7 @@ static infini_status got(infini_status status) {
 
 static const char *const names[] = {"compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks",
                                     "block", "deterministic", "max_tokens", "temperature", "top_k", "top_p", "min_p",
-                                    "repetition_penalty", "presence_penalty", "frequency_penalty", "penalty_window",
+                                    "repetition_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "checkpoints", "compress", "rewind_sampler",
                                     "logit_bias", "seed", "stop", "ignore_end", "special", "nothing", ""};
 static const char *const texts[] = {"auto", "f32", "bf16", "onednn", "openblas", "native", "file", "open", "off",
                                     "delta", "linear", "", "e", "ab\n\\n", "\\", "3:1.5,4:-inf", "3:", "x", "-1:0",
@@ -257,6 +262,80 @@ static void call_session(void) {
   free(tokens);
 }
 
+/* Snapshots in buffers of exactly their size, and on disk; and going back. */
+static void call_keeping(void) {
+  static const char path[] = "capi_fuzz_test.snap";
+  infini_session *const session = PICK(sessions);
+  const uint32_t at = draw(SLOTS);
+  const int memory_only = once_in(4);
+  size_t needed = 0;
+  int64_t position = 0;
+  switch (draw(7)) {
+    case 0: {
+      if (got(infini_session_save_buffer(session, memory_only, "name", NULL, NULL, 0, &needed)) != INFINI_OK) break;
+      free(snapshots[at].bytes);
+      snapshots[at].bytes = malloc(needed);
+      snapshots[at].size = needed;
+      CHECK_OK(infini_session_save_buffer(session, memory_only, "name", NULL, snapshots[at].bytes, needed, &needed));
+      if (once_in(4)) ((unsigned char *)snapshots[at].bytes)[draw((uint32_t)needed)] ^= (unsigned char)(1u << draw(8));
+      if (once_in(8)) snapshots[at].size = draw((uint32_t)needed);
+      break;
+    }
+    case 1:
+    case 2: {
+      /* Past its end there is nothing to read. */
+      void *const exact = malloc(snapshots[at].size + (snapshots[at].size == 0));
+      if (snapshots[at].size > 0) memcpy(exact, snapshots[at].bytes, snapshots[at].size);
+      if (once_in(3)) {
+        BUFFER_CALLS(char, infini_snapshot_inspect_buffer(exact, snapshots[at].size, memory_only, b, n, &size));
+      } else {
+        int64_t before = -1, after = -1;
+        const int known = session && infini_session_position(session, &before) == INFINI_OK;
+        const infini_status result = got(infini_session_restore_buffer(session, exact, snapshots[at].size));
+        if (known && result != INFINI_OK) CHECK(infini_session_position(session, &after) == INFINI_OK && after == before);
+      }
+      free(exact);
+      break;
+    }
+    case 3: if (once_in(10)) got(infini_session_save(session, path, memory_only, NULL, "note", PICK(tasks))); break;
+    case 4: if (once_in(4)) got(infini_session_restore(session, path, PICK(tasks))); break;
+    case 5:
+      if (got(infini_session_rewind_limit(session, &position)) != INFINI_OK) break;
+      got(infini_session_rewind(session, position + (int64_t)draw(40) - 5));
+      break;
+    case 6: BUFFER_CALLS(char, infini_snapshot_inspect(path, memory_only, b, n, &size)); break;
+  }
+}
+
+static void call_batch(void) {
+  infini_batch **slot = &PICK(batches);
+  infini_session *const session = PICK(sessions);
+  size_t count = 0;
+  switch (draw(7)) {
+    case 0:
+      if (!once_in(3)) break;
+      infini_batch_free(*slot);
+      *slot = NULL;
+      if (!once_in(8)) got(infini_batch_new(PICK(models), slot));
+      break;
+    case 1:
+    case 2: got(infini_batch_add(*slot, session)); break;
+    case 3: if (once_in(3)) got(infini_batch_remove(*slot, session)); break;
+    case 4: {
+      const uint32_t index = draw(6);
+      BUFFER_CALLS(char, infini_batch_text(*slot, index, b, n, &size));
+      break;
+    }
+    default:
+      if (got(infini_batch_size(*slot, &count)) == INFINI_OK) {
+        const size_t room = once_in(5) ? draw(6) : count;
+        int32_t *const tokens = malloc(room * sizeof *tokens + 1);
+        got(infini_batch_next(*slot, PICK(tasks), tokens, room));
+        free(tokens);
+      }
+  }
+}
+
 int main(void) {
   const char *const limit = getenv("INFINI_FUZZ_SECONDS"), *const seed = getenv("INFINI_FUZZ_SEED");
   const time_t end = time(NULL) + (limit ? atoi(limit) : 10);
@@ -268,11 +347,13 @@ int main(void) {
   state = seed ? strtoull(seed, NULL, 10) : 1;
   for (int i = 0; i < SLOTS; ++i) replace_model(&models[i]);
   while (time(NULL) < end && check_failures == 0) {
-    switch (draw(8)) {
+    switch (draw(10)) {
       case 0: call_options(); break;
       case 1: call_task_and_log(); break;
       case 2: call_stream(); break;
       case 3: call_model(); break;
+      case 4: call_keeping(); break;
+      case 5: call_batch(); break;
       default: call_session();
     }
     ++calls;
@@ -283,8 +364,11 @@ int main(void) {
     infini_model_free(models[i]);
     infini_session_free(sessions[i]);
     infini_text_stream_free(streams[i]);
+    infini_batch_free(batches[i]);
+    free(snapshots[i].bytes);
   }
   remove("capi_fuzz_test.gguf");
+  remove("capi_fuzz_test.snap");
   printf("%ld calls:", calls);
   for (int i = 0; i < 2000; ++i)
     if (statuses[i] > 0) printf(" %s %ld", infini_status_name(i), statuses[i]);

@@ -1,5 +1,8 @@
 // Damaged snapshots with the right checksums: each must be refused with a proper error that leaves the session as it
 // was, or give a session that goes on. `--corpus FOLDER` writes the undamaged ones, as seeds of the fuzzer.
+#include <filesystem>
+#include <fstream>
+
 #include "mutations.h"
 #include "snapshot_touch.h"
 
@@ -20,5 +23,14 @@ int main(int argc, char **argv) {
     }
   }
   if (argc == 3) return 0;
+  // Seeds that were refused would lead the fuzzer nowhere.
+  size_t seeds = 0;
+  for (const auto &file : std::filesystem::directory_iterator(INFINI_SOURCE_DIR "/tests/fuzz/corpus/snapshot")) {
+    std::ifstream in(file.path(), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+    if (!fuzz::touch_snapshot(test::as_bytes(bytes))) return std::fprintf(stderr, "the seed %s is refused: write the seeds anew\n", file.path().c_str()), 1;
+    ++seeds;
+  }
+  if (seeds != originals.size()) return std::fprintf(stderr, "%zu seeds, but %zu kinds of snapshots: write the seeds anew\n", seeds, originals.size()), 1;
   return fuzz::run_mutations(argc, argv, originals, fuzz::touch_snapshot);
 }

@@ -1,6 +1,8 @@
 // What a session promises: cuts, forks, cancelling, and text that comes out.
 #include "support.h"
 
+#include <malloc.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -105,6 +107,24 @@ TEST_CASE("a fork goes on exactly as its parent, and they share nothing") {
   disturber->feed(other);
   CHECK(all_logits(*child, after, {13}) == all_logits(parent, after, {13}));
   for (int i = 0; i < 60; ++i) REQUIRE(child->next() == parent.next());
+}
+
+TEST_CASE("a fork costs a copy of the state only") {
+  CreateConfig config;  // heads that fill their panels, and windows from the heap
+  config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64, config.vocabulary = 200;
+  config.segment = 96, config.carry = 32;
+  const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}}));
+  Session parent(model, {});
+  parent.feed(random_tokens(96 * 5 + 95, 200, 4));
+  REQUIRE(parent.workspace_bytes() > parent.state_bytes() / 2);  // which a fork makes only when it is fed
+  const auto heap = [] { return static_cast<int64_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
+  const int64_t before = heap();
+  const auto child = parent.fork();
+  const int64_t cost = heap() - before;
+  CHECK(child->state_bytes() == parent.state_bytes());
+  CHECK(child->workspace_bytes() == 0);
+  MESSAGE("state " << parent.state_bytes() << ", a fork takes " << cost << " bytes");
+  CHECK(cost < parent.state_bytes() + parent.state_bytes() / 4 + 65536);
 }
 
 TEST_CASE("a reset session is a new one") {
