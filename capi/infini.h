@@ -398,8 +398,9 @@ INFINI_API infini_status infini_session_info_json(const infini_session *session,
    in the snapshot and shown by infini_snapshot_inspect; they are the caller's. Option "compress" of the session is
    Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile. `task` (may be NULL): stage
    "save", in bytes.
-   IO, NO_SPACE  the file cannot be written; what was there before is still there
-   CANCELLED     as IO
+   IO, NO_SPACE  the file cannot be written; what was there before is still there (or, where the disk failed at the very
+                 last, when the folder is flushed, the new file, whole)
+   CANCELLED     what was there before is still there
    STATE         as in infini_session_feed */
 INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int memory_only,
                                              const char *name, const char *note, infini_task *task);
