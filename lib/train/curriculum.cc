@@ -22,6 +22,9 @@ Curriculum Curriculum::parse(const nlohmann::json &description, const std::strin
   Fields fields(description, where);
   Settings s;
   s.threshold = fields.number("threshold", s.threshold, 0, 1);
+  const std::string recall = fields.text("recall", "digits");
+  if (recall != "digits" && recall != "answers") fields.refuse("recall", "digits or answers");
+  s.whole_answers = recall == "answers";
   s.distance = fields.number("distance", s.distance, 1, 1e9);
   s.stretch = fields.number("stretch", s.stretch, 1.001, 1e9);
   s.fold = fields.number("fold", s.fold, 1, 1e12);

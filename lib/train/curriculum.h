@@ -23,21 +23,24 @@ class Curriculum {
   };
   struct Settings {
     std::vector<Stage> stages = {{32, 4, 12, 24}, {32, 8, 12, 24}, {64, 16, 0.7, 12}};
-    double threshold = 0.8;   // recall from which the next step is taken
+    // Recall across segments from which the next step is taken: of digits, or of whole answers. Digits are learned sooner,
+    // but deceive where values have names: most are given away by those before them, whatever name was asked for.
+    double threshold = 0.8;
+    bool whole_answers = false;
     double distance = 48;     // at first
     double stretch = 1.35;    // its growth a step, until it is the whole sequence
     double fold = 3000;       // the greatest virtual length of a segment, reached in the last stage
     double fold_step = 0.5;   // of its logarithm
   };
   explicit Curriculum(const Settings &settings);
-  // From {"threshold", "distance", "stretch", "fold", "fold_step", "stages": [{"segment", "segments", "density": [least,
-  // greatest]}]}, where what is absent is as above. INVALID_ARGUMENT names a field that is wrong.
+  // From {"threshold", "recall": "digits|answers", "distance", "stretch", "fold", "fold_step", "stages": [{"segment",
+  // "segments", "density": [least, greatest]}]}, where what is absent is as above. INVALID_ARGUMENT names a field that is wrong.
   static Curriculum parse(const nlohmann::json &description, const std::string &where);
 
-  // Says, after every training step, which share of the answers across segments was exact. (Digits alone would deceive:
-  // but for the first, most are given away by those before them, whatever name was asked for.) Not a number, or outside
-  // of [0, 1]: INVALID_ARGUMENT.
+  // Says, after every training step, which share of the answers across segments was right. Not a number, or outside of
+  // [0, 1]: INVALID_ARGUMENT.
   void observe(double recall);
+  bool whole_answers() const { return settings_.whole_answers; }  // what the share is of
 
   int segment() const { return settings_.stages[stage_].segment; }
   int segments() const { return settings_.stages[stage_].segments; }

@@ -245,8 +245,7 @@ StepReport Trainer::apply() {
   tokens_ += report_.tokens;
   ++repeated_;
   report_.step = optimizer_->steps();
-  if (const Tally &seen = report_.tally; seen.answers_across > 0)
-    lessons_->observe(static_cast<double>(seen.exact_across) / static_cast<double>(seen.answers_across));
+  lessons_->observe(report_.tally);
   return report_;
 }
 

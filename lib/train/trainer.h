@@ -25,7 +25,7 @@ class Lessons {
   virtual ~Lessons() = default;
   virtual int segment() const = 0;   // tokens
   virtual int segments() const = 0;  // of a sequence
-  virtual void observe(double recall) = 0;  // share of exact answers across segments, after every step that had any
+  virtual void observe(const Tally &seen) = 0;  // after every step
   virtual std::string save() const = 0;
   virtual void restore(const std::string &state) = 0;
 };
@@ -35,7 +35,7 @@ class FixedLessons : public Lessons {
   FixedLessons(int segment, int segments) : segment_(segment), segments_(segments) {}
   int segment() const override { return segment_; }
   int segments() const override { return segments_; }
-  void observe(double) override {}
+  void observe(const Tally &) override {}
   std::string save() const override { return ""; }
   void restore(const std::string &) override {}
 

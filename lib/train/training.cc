@@ -14,7 +14,11 @@ class CurriculumLessons : public Lessons {
   explicit CurriculumLessons(std::shared_ptr<Curriculum> curriculum) : curriculum_(std::move(curriculum)) {}
   int segment() const override { return curriculum_->segment(); }
   int segments() const override { return curriculum_->segments(); }
-  void observe(double recall) override { curriculum_->observe(recall); }
+  void observe(const Tally &seen) override {
+    const bool whole = curriculum_->whole_answers();
+    const int64_t right = whole ? seen.exact_across : seen.across_right, all = whole ? seen.answers_across : seen.across;
+    if (all > 0) curriculum_->observe(static_cast<double>(right) / static_cast<double>(all));
+  }
   std::string save() const override { return curriculum_->save(); }
   void restore(const std::string &state) override { curriculum_->restore(state); }
 

@@ -402,10 +402,13 @@ TEST_CASE("a curriculum is described in JSON") {
   CHECK(given.segments() == 8);
   CHECK(given.difficulty().distance == 20);
   CHECK(given.difficulty().density_least == 3);
+  CHECK(!given.whole_answers());
+  CHECK(parse(R"({"recall": "answers"})").whole_answers());
   CHECK(parse("{}").save() == Curriculum(Curriculum::Settings{}).save());
   const std::pair<const char *, const char *> wrong[] = {
       {"[]", "curriculum is not a JSON object"},
       {R"({"treshold": 0.5})", "'\"treshold\"', which is none of: threshold"},
+      {R"({"recall": "names"})", "curriculum.recall"},
       {R"({"threshold": 2})", "curriculum.threshold is 2, but must be a number from 0 to 1"},
       {R"({"stages": []})", "curriculum.stages is []"},
       {R"({"stages": [{"segment": 0}]})", "curriculum.stages[0].segment is 0"},
