@@ -116,7 +116,7 @@ Series named(Series series, const std::string &label, int colour, bool dashed = 
 
 std::vector<Chart> charts_of(const std::vector<Log> &logs) {
   Chart loss{.title = "Loss", .x_label = "step", .y_label = "nats a token", .series = {}, .categories = {}};
-  Chart recall{.title = "Recall of named values", .x_label = "step", .y_label = "share", .series = {}, .categories = {}, .unit = true};
+  Chart recall{.title = "Recall of named values, across segments and inside", .x_label = "step", .y_label = "share", .series = {}, .categories = {}, .unit = true};
   Chart speed{.title = "Speed", .x_label = "step", .y_label = "tokens a second", .series = {}, .categories = {}};
   Chart gates{.title = "Gates: the memory's weight, by layer", .x_label = "step", .y_label = "sigmoid(beta)", .series = {}, .categories = {}, .unit = true};
   Chart perplexity{.title = "Perplexity of texts that were not trained on", .x_label = "step", .y_label = "", .series = {}, .categories = {}};
@@ -126,10 +126,10 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
     const bool alone = logs.size() == 1;
     const int colour = static_cast<int>(i);
     if (!log.loss.points.empty()) loss.series.push_back(named(log.loss, alone ? "" : log.name, colour));
-    if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "digits across segments" : log.name, colour));
-    if (alone && !log.exact.points.empty()) recall.series.push_back(named(log.exact, "whole answers across segments", 2));
-    if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "digits inside a segment" : "", alone ? 1 : colour, true));
-    if (alone && !log.source.points.empty()) recall.series.push_back(named(log.source, "retrieval on its source", 3, true));
+    if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "digits across" : log.name, colour));
+    if (alone && !log.exact.points.empty()) recall.series.push_back(named(log.exact, "answers across", 2));
+    if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "digits inside" : "", alone ? 1 : colour, true));
+    if (alone && !log.source.points.empty()) recall.series.push_back(named(log.source, "retrieval on source", 3, true));
     if (!log.speed.points.empty()) speed.series.push_back(named(log.speed, alone ? "" : log.name, colour));
     const auto add_examined = [&](const std::map<std::string, Series> &by_name, Chart &chart) {
       for (const auto &[of, series] : by_name)
@@ -144,7 +144,7 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
                               .colour = static_cast<int>(layer)});
     }
   }
-  if (logs.size() > 1 && !recall.series.empty()) recall.title += ": across segments (dashed: inside one)";
+  if (logs.size() > 1 && !recall.series.empty()) recall.title = "Recall of named values across segments (dashed: inside one)";
   if (!gates.series.empty() && logs[0].heads == 0) gates.title = "Gates: the memory's weight";
   std::vector<Chart> charts;
   for (Chart *chart : {&loss, &perplexity, &recall, &held_out, &gates, &speed})

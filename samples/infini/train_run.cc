@@ -139,7 +139,7 @@ void TrainRun::step() {
 void TrainRun::show(const Json &report) {
   std::string text = "step " + grouped(step_) + "/" + grouped(plan_.steps);
   text += "  loss " + decimals(report["loss"], 3);
-  if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2) + ", exact " + decimals(report["exact_across"], 2);
+  if (report["recall_across"].is_number()) text += "  recall " + decimals(report["recall_across"], 2);
   text += "  " + grouped(std::llround(report["tokens_per_second"].get<double>())) + " tokens/s";
   text += "  " + report["segment"].dump() + " x " + report["segments"].dump();
   text += "  " + time_text(pace_ * static_cast<double>(plan_.steps - step_)) + " left";

@@ -33,10 +33,20 @@ class Plot(Test):
         return [[tuple(map(float, point.split(","))) for point in line.get("points").split()]
                 for line in picture.iter(SVG + "polyline") if line.get("class") == "mean"]
 
+    def test_a_log_of_named_values_shows_whole_answers_and_where_they_were_looked_for(self):
+        lines = [{**log_line(step), "exact_across": step / 200, "source_share": 1 - step / 200} for step in range(1, 101)]
+        picture = self.plot(self.write("log.jsonl", *lines))
+        for text in ("answers across", "retrieval on source"):
+            self.assertIn(text, self.texts(picture))
+        _, across, exact, inside, source = self.lines(picture)[:5]
+        self.assertEqual((len(across), len(exact), len(inside), len(source)), (100, 100, 99, 100))
+        self.assertTrue(all(a[1] > b[1] for a, b in zip(exact, exact[1:])))
+        self.assertTrue(all(a[1] < b[1] for a, b in zip(source, source[1:])))
+
     def test_a_log_shows_loss_recall_gates_and_speed(self):
         picture = self.plot(self.write("log.jsonl", *map(log_line, range(1, 101))))
         texts = self.texts(picture)
-        for text in ("Loss", "Recall of named values", "across segments", "inside a segment", "layer 0", "layer 1", "Speed", "step"):
+        for text in ("Loss", "Recall of named values, across segments and inside", "digits across", "digits inside", "layer 0", "layer 1", "Speed", "step"):
             self.assertIn(text, texts)
         lines = self.lines(picture)
         self.assertEqual(len(lines), 1 + 2 + 4 + 1)
