@@ -483,7 +483,7 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
    sequence. `description_json` is an object of
 
      "training"    what is trained and how; each may be left out, the values here are the defaults:
-       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "features": q and k; "gates"; "lora": adapters and gates;
+       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates;
          "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was with
          full attention over the sequence)
        "layers" [0, -1] (first and last of those trained; -1: the model's last)

@@ -11,7 +11,7 @@ namespace Infini;
 /// <param name="RecallAcross">Share of digits right, of answers whose value last stood in another segment.</param>
 /// <param name="AnswersAcross">The number of those digits.</param>
 /// <param name="ExactAcross">Share of those answers whose digits are all right.</param>
-/// <param name="RecallInside">The same of answers whose value last stood in the same segment.</param>
+/// <param name="RecallInside">Share of digits right, of answers whose value last stood in the same segment.</param>
 /// <param name="AnswersInside">The number of those digits.</param>
 /// <param name="ExactInside">Share of those answers whose digits are all right.</param>
 /// <param name="Supervision">The loss of telling the memory where to look.</param>

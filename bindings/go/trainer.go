@@ -29,7 +29,7 @@ type TrainingReport struct {
 	RecallAcross    float64 `json:"recall_across"`     // share of digits right, of answers whose value last stood in another segment
 	AnswersAcross   int64   `json:"answers_across"`    // the number of those digits
 	ExactAcross     float64 `json:"exact_across"`      // share of those answers whose digits are all right
-	RecallInside    float64 `json:"recall_inside"`     // the same of answers whose value last stood in the same segment
+	RecallInside    float64 `json:"recall_inside"`     // share of digits right, of answers whose value last stood in the same segment
 	AnswersInside   int64   `json:"answers_inside"`    // the number of those digits
 	ExactInside     float64 `json:"exact_inside"`      // share of those answers whose digits are all right
 	Supervision     float64 `json:"supervision"`       // the loss of telling the memory where to look

@@ -76,7 +76,9 @@ class Inflater {
       : context_(ZSTD_createDCtx()), in_{frame.data(), frame.size(), 0}, section_(section), file_(file) {
     if (!context_) throw std::bad_alloc();
     // A frame must not make zstd look back, and so hold, farther than its contents are long.
-    check_zstd(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, std::clamp(static_cast<int>(std::bit_width(size)), 10, 27)), "decompression", section_);
+    constexpr int kLeast = 10, kMost = 27;  // powers of two: the smallest window of the format, the largest that zstd takes unasked
+    const int window = std::clamp(static_cast<int>(std::bit_width(size)), kLeast, kMost);
+    check_zstd(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, window), "decompression", section_);
   }
   // Decompresses exactly as many bytes as `part` holds.
   void fill(std::span<std::byte> part) {

@@ -60,6 +60,7 @@ void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens
 }
 
 void Session::Impl::forget() {
+  if (state.broken) return;  // its checkpoints may lie beyond the tokens that were kept
   history.drop_before(state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position);
 }
 

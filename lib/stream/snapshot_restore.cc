@@ -56,13 +56,9 @@ Options complete_options(const Options &given, const json &values, const Snapsho
   for (const char *name : kSavedOptions) {
     if (given.is_set(name) || !values.contains(name)) continue;
     const json &value = values[name];
-    try {
-      if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
-      else if (value.is_number()) options.set(name, value.get<double>());
-      else if (value.is_string()) options.set(name, value.get<std::string>());
-    } catch (const Error &error) {
-      fail(Status::FORMAT, file.name(), ": ", error.what());
-    }
+    if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
+    else if (value.is_number()) options.set(name, value.get<double>());
+    else if (value.is_string()) options.set(name, value.get<std::string>());
   }
   return options;
 }
@@ -169,8 +165,10 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
   history.begin = member<int64_t>(header, "history_begin", file.name());
   if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
   // The oldest place to go back to is the file's first checkpoint, or the open segment's beginning.
-  const int64_t needed = state.view.position - history.begin, segments = static_cast<int64_t>(member<json>(header, "checkpoints", file.name()).size()) + 1;
-  if (needed > segments * segment) fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments, " segments of ", segment);
+  const auto segments = static_cast<int64_t>(member<json>(header, "checkpoints", file.name()).size()) + 1;
+  const int64_t needed = state.view.position - history.begin;
+  if (needed > segments * segment)
+    fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments, " segments of ", segment);
   history.tokens = read_tokens(file, "tokens", vocabulary, static_cast<uint64_t>(needed));
   if (static_cast<int64_t>(history.tokens.size()) != needed)
     fail(Status::FORMAT, file.name(), ": section 'tokens' holds ", history.tokens.size(), " tokens, but ", needed, " are needed");
@@ -235,7 +233,12 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   if (compute != "f32" && compute != "bf16") fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
   const NumberType stored = compute == "f32" ? NumberType::F32 : NumberType::BF16;
   const int vocabulary = model_->config().vocabulary;
-  fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file.name()), file));
+  try {
+    fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file.name()), file));
+  } catch (const Error &error) {
+    if (error.status() != Status::INVALID_ARGUMENT) throw;
+    fail(Status::FORMAT, file.name(), ": ", error.what());
+  }
   state.view = read_view(member<json>(header, "view", file.name()), file, model_->weights().attention.shape);
   read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());

@@ -37,8 +37,8 @@ class Curriculum {
   // "segments", "density": [least, greatest]}]}, where what is absent is as above. INVALID_ARGUMENT names a field that is wrong.
   static Curriculum parse(const nlohmann::json &description, const std::string &where);
 
-  // Says, after every training step, which share of the answers across segments was right. Not a number, or outside of
-  // [0, 1]: INVALID_ARGUMENT.
+  // Says, after a training step with answers across segments, which share of their digits, or of them whole, was right.
+  // Not a number, or outside of [0, 1]: INVALID_ARGUMENT.
   void observe(double recall);
   bool whole_answers() const { return settings_.whole_answers; }  // what the share is of
 

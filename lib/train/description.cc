@@ -57,9 +57,9 @@ struct Maker {
     s.carry = fields.whole("carry", 0, 0, 1 << 24);
     s.inside = fields.number("inside", s.inside, 0, 1e6);
     s.across = fields.number("across", s.across, 0, 1e6);
-    const std::string sources = fields.text("sources", "all");
-    if (sources != "all" && sources != "first") fields.refuse("sources", "all or first");
-    s.first_sources = sources == "first";
+    const std::string lookups = fields.text("lookups", "all");
+    if (lookups != "all" && lookups != "first") fields.refuse("lookups", "all or first");
+    s.first_lookups = lookups == "first";
     s.first = fields.number("first", s.first, 0, 1e6);
     s.other = fields.number("other", s.other, 0, 1e6);
     s.other_share = fields.number("other_share", s.other_share, 0, 1);

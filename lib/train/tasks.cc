@@ -119,7 +119,7 @@ class TaskSource::Writer {
       // A digit is predicted from the token before it: that one's segment decides what is in view.
       const int64_t view_begin = static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
       const bool in_view = from >= 0 && from >= view_begin;
-      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, digit > 0 && source_.settings_.first_sources ? -1 : from);
+      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, digit > 0 && source_.settings_.first_lookups ? -1 : from);
     }
     said_[name] = begin;
   }

@@ -37,7 +37,7 @@ struct TaskSettings {
   // Given the digits before it, a digit is known by them too, whatever the name: the first one, which has none, counts
   // `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  bool first_sources = false;  // attention supervision is told where first digits stand alone: those that the name alone finds
+  bool first_lookups = false;  // attention supervision is told where first digits stood, and no others: those that only the name finds
 };
 
 // Text in which values have places, as tokens.

@@ -89,7 +89,7 @@ class Adapt(support.Test):
             log = self.folder / f"{phase}.jsonl"  # of this run alone: it says that the command is there to be interrupted
             running = subprocess.Popen([COMMAND, *map(str, self.arguments(plain, parts, *same, "--log", log))], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             until = time.monotonic() + 120
-            while time.monotonic() < until and not (log.exists() and f'"phase":"{phase}"' in log.read_text()):
+            while time.monotonic() < until and running.poll() is None and not (log.exists() and f'"phase":"{phase}"' in log.read_text()):
                 time.sleep(0.01)
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=120)

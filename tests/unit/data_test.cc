@@ -289,6 +289,7 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
       {R"({"type": "recall", "names": [3]})", "source.names is [3]"},
       {R"({"type": "recall", "density": [3]})", "source.density is [3]"},
       {R"({"type": "recall", "density": [9, 3]})", "source.density is [9,3]"},
+      {R"({"type": "recall", "lookups": "last"})", "source.lookups is \"last\""},
       {R"({"type": "recall", "other_share": 2})", "source.other_share is 2, but must be a number from 0 to 1"},
       {R"({"type": "recall", "fold": 0})", "source.fold is 0"},
       {R"({"type": "passkey", "keys": 0})", "source.keys is 0"},

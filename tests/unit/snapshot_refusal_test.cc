@@ -2,6 +2,8 @@
 // as it was to the bit, and takes no more memory than its size justifies.
 #include "support.h"
 
+#include <zstd.h>
+
 #include <cstring>
 #include <functional>
 #include <map>
@@ -213,6 +215,8 @@ TEST_CASE("a header that does not make sense is refused by what is wrong in it")
       {[](json &h) { h["options"] = 7; }, {"options"}},
       {[](json &h) { h["options"]["temperature"] = "hot"; }, {"temperature"}},
       {[](json &h) { h["options"]["top_k"] = -3; }, {"top_k"}},
+      {[](json &h) { h["options"]["logit_bias"] = "x"; }, {"logit_bias"}},
+      {[](json &h) { h["options"]["logit_bias"] = "12345:1"; }, {"12345"}},
   };
   for (const Case &c : cases) victim.check(forge_header(victim.plain, c.change), Status::FORMAT, c.parts);
 }
@@ -251,6 +255,22 @@ TEST_CASE("a small file cannot ask for much memory") {
         victim.check(patched(source, entry_of(source, name) + 40, size), Status::FORMAT, {name});
     }
   }
+  // A frame that would have zstd keep 128 MB, of contents that are small.
+  const Bytes small(1 << 16, std::byte{7});
+  Bytes frame(1 << 20);
+  ZSTD_CCtx *const context = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, 27);
+  ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 0);
+  ZSTD_outBuffer out{frame.data(), frame.size(), 0};
+  ZSTD_inBuffer in{small.data(), small.size(), 0};
+  while (in.pos < in.size) ZSTD_compressStream2(context, &out, &in, ZSTD_e_continue);  // before the size is known
+  while (ZSTD_compressStream2(context, &out, &in, ZSTD_e_end) != 0) {}
+  ZSTD_freeCCtx(context);
+  frame.resize(out.pos);
+  Bytes wide = bytes_of({"{}", {{"ready", {frame}}}, 0});
+  wide = patched(patched<uint32_t>(wide, 64 + 56, 1), 64 + 40, uint64_t{small.size()});
+  const SnapshotView view(wide, "wide");
+  CHECK_THROWS_WITH_AS(view.verify(view.entry("ready")), doctest::Contains("too much memory"), Error);
   // Tokens since long ago: a history as long as the stream, in a frame that pretends to hold it.
   const Bytes old = forge(
       victim.plain,

@@ -154,11 +154,7 @@ TEST_CASE("where nothing is carried, a memory alone goes on as the stream whose 
   CHECK(elsewhere.segment_position() == 0);
   for (Session *session : {&closed, &restored, &elsewhere, &fed}) session->feed(random_tokens(37, 3));
   CHECK(std::equal(restored.logits().begin(), restored.logits().end(), closed.logits().begin()));
-  CHECK(test::relative_difference(elsewhere.logits(), fed.logits()) > 1e-3);  // cut elsewhere, Delta keeps something else,
-  Session begun(longer, kSampling);
-  begun.restore(bytes);
-  begun.feed(random_tokens(37, 3));
-  CHECK(std::equal(elsewhere.logits().begin(), elsewhere.logits().end(), begun.logits().begin()));  // but it goes on from it
+  CHECK(test::relative_difference(elsewhere.logits(), fed.logits()) > 1e-3);  // cut elsewhere, Delta keeps something else
   Session empty(longer, kSampling);
   empty.feed(random_tokens(37, 3));
   CHECK(test::relative_difference(elsewhere.logits(), empty.logits()) > 1e-3);
@@ -182,7 +178,7 @@ TEST_CASE("a snapshot in the middle of a stop string, or of a character, goes on
     restored.restore(bytes);
     const auto fork = session.fork();
     for (int step = 0; step < 4; ++step) REQUIRE(restored.next_text() == fork->next_text());
-    // Token by token, text stays where it is.
+    // What next() does not give out as text stays back all the same.
     if (i % 5 == 0) session.next_text();
     else session.next();
   }

@@ -124,6 +124,26 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
   CHECK(drawn < 0.12 * static_cast<double>(others));
 }
 
+TEST_CASE("where first digits alone are looked up, no other has a source, and the text is the same") {
+  TaskSettings settings = dense();
+  TaskSource every = source(settings);
+  settings.first_lookups = true;
+  TaskSource first = source(settings);
+  size_t kept = 0;
+  for (int round = 0; round < 10; ++round) {
+    const Sequence a = every.next(32, 16), b = first.next(32, 16);
+    CHECK(a.tokens == b.tokens);
+    CHECK(a.answer == b.answer);
+    CHECK(a.weight == b.weight);
+    for (size_t t = 0; t < a.tokens.size(); ++t) {
+      const bool is_first = a.source[t] >= 0 && (t == 0 || a.source[t - 1] < 0);
+      CHECK(b.source[t] == (is_first ? a.source[t] : -1));
+      kept += is_first;
+    }
+  }
+  CHECK(kept > 100);
+}
+
 // Between facts and their questions, in rising order, where near ones are up to 400 tokens away.
 std::vector<double> distances(double far) {
   TaskSettings settings;

@@ -28,7 +28,7 @@ public final class Trainer implements AutoCloseable {
    * @param recallAcross share of digits right, of answers whose value last stood in another segment
    * @param answersAcross the number of those digits
    * @param exactAcross share of those answers whose digits are all right
-   * @param recallInside the same of answers whose value last stood in the same segment
+   * @param recallInside share of digits right, of answers whose value last stood in the same segment
    * @param answersInside the number of those digits
    * @param exactInside share of those answers whose digits are all right
    * @param supervision the loss of telling the memory where to look
