@@ -165,7 +165,7 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
   history.begin = member<int64_t>(header, "history_begin", file.name());
   if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
   // The oldest place to go back to is the file's first checkpoint, or the open segment's beginning.
-  const auto segments = static_cast<int64_t>(member<json>(header, "checkpoints", file.name()).size()) + 1;
+  const auto segments = static_cast<int64_t>(header.at("checkpoints").size()) + 1;
   const int64_t needed = state.view.position - history.begin;
   if (needed > segments * segment)
     fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments, " segments of ", segment);
