@@ -211,6 +211,7 @@ INFINI_API infini_status infini_model_open(const char *path, const infini_option
      "name" "created" (which the model is known by),
      "layers" 4, "width" 256, "heads" 4, "kv_heads" 4, "head_size" 0 (0: width / heads), "hidden" 704,
      "vocabulary" 256, "context" 2048, "tied" false (true: the output layer is the embedding),
+     "embedding_deviation" 0.02 (of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)),
      "rope_base" 10000, "norm_epsilon" 1e-5,
      "segment" 64, "carry" 0, "sinks" 0 (tokens), "update" "delta" ("linear"), "first_segment" "gated" ("ungated"),
      "epsilon" 1e-6, "gate" 0 (beta of every head, its weight is sigmoid(beta); "-inf": shut),
@@ -489,7 +490,7 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "layers" [0, -1] (first and last of those trained; -1: the model's last)
        "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
        "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
-       "muon_rate" 0.01, "gate_rate" 0.01 (five times "rate"), "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95,
+       "muon_rate" 0.01, "feature_rate" 0.01 (Muon's for q and k; as "muon_rate"), "gate_rate" 0.01 (five times "rate"), "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95,
        "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
        "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
@@ -499,6 +500,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
        head whose gate is open)
+       "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
+       "local_supervised" [] ([[layer, head], ...]; -1: all)
        "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
        "feature_scale" 1 (on the weights of q and k before training)
        "compute" "auto" ("f32", "bf16": of matrix products; weights, sums and the memory are float32 in any case)
@@ -561,7 +564,8 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
      another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
      "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
-     value stood; a mean over supervised retrievals), "supervision" (its loss), "gradient_norm" (null: not finite, and
+     value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean over
+     supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and
      nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers above */

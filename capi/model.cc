@@ -74,7 +74,7 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   const std::vector<std::pair<std::string, Reader>> readers = {
       {"name", into(c.name)}, {"layers", into(c.layers)}, {"width", into(c.width)}, {"heads", into(c.heads)},
       {"kv_heads", into(c.kv_heads)}, {"head_size", into(c.head_size)}, {"hidden", into(c.hidden)}, {"vocabulary", into(c.vocabulary)},
-      {"context", into(c.context)}, {"tied", into(c.tied)}, {"rope_base", into(c.rope_base)},
+      {"context", into(c.context)}, {"tied", into(c.tied)}, {"embedding_deviation", into(c.embedding_deviation)}, {"rope_base", into(c.rope_base)},
       {"norm_epsilon", into(c.norm_epsilon)}, {"segment", into(c.segment)}, {"carry", into(c.carry)},
       {"sinks", into(c.sinks)}, {"update", into(c.update)}, {"first_segment", into(c.first_segment)},
       {"epsilon", into(c.epsilon)}, {"gate", into(c.gate)}, {"seed", into(c.seed)}, {"tokenizer", into(tokenizer)},

@@ -25,17 +25,19 @@ const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer,
 Json share(int64_t right, int64_t all) { return all > 0 ? Json(static_cast<double>(right) / static_cast<double>(all)) : Json(); }
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
+Json mean(const Supervised &s) { return s.count > 0 ? Json(s.share / static_cast<double>(s.count)) : Json(); }
+
 Json tally_json(const Tally &tally) {
   return {{"loss", tally.weight > 0 ? number(tally.loss / tally.weight) : Json()}, {"predictions", tally.predictions},
           {"recall_across", share(tally.across_right, tally.across)}, {"answers_across", tally.across}, {"exact_across", share(tally.exact_across, tally.answers_across)},
           {"recall_inside", share(tally.inside_right, tally.inside)}, {"answers_inside", tally.inside}, {"exact_inside", share(tally.exact_inside, tally.answers_inside)},
-          {"source_share", tally.supervision.count > 0 ? Json(tally.supervision.share / static_cast<double>(tally.supervision.count)) : Json()}};
+          {"source_share", mean(tally.supervision.retrieval)}, {"subject_share", mean(tally.supervision.local)}};
 }
 
 std::string report_json(const Trainer &trainer, const StepReport &report) {
   Json json = {{"step", report.step}, {"tokens", trainer.tokens()}};
   json.update(tally_json(report.tally));
-  json.update({{"supervision", report.tally.supervision.loss}, {"gradient_norm", number(report.gradient_norm)}, {"rate_factor", report.rate_factor},
+  json.update({{"supervision", report.tally.supervision.retrieval.loss + report.tally.supervision.local.loss}, {"gradient_norm", number(report.gradient_norm)}, {"rate_factor", report.rate_factor},
                {"segment", trainer.lessons().segment()}, {"segments", trainer.lessons().segments()}, {"seconds", report.seconds},
                {"tokens_per_second", static_cast<double>(report.tokens) / report.seconds}});
   return json.dump();

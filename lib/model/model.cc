@@ -61,7 +61,7 @@ void add_tensors(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   const int64_t q = c.heads * head_size, kv = c.kv_heads * head_size;
   const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
   const double shallow = 1 / std::sqrt(2.0 * c.layers);
-  add_random(gguf, "token_embd.weight", {c.width, c.vocabulary}, 0.02, random);
+  add_random(gguf, "token_embd.weight", {c.width, c.vocabulary}, c.embedding_deviation, random);
   for (int l = 0; l < c.layers; ++l) {
     const auto add = [&](const char *name, std::vector<int64_t> shape, double deviation) {
       add_random(gguf, cat("blk.", l, ".", name, ".weight"), std::move(shape), deviation, random);

@@ -20,6 +20,7 @@ struct CreateConfig {
   int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0 /* 0: width / heads */, hidden = 704;
   int vocabulary = 256, context = 2048;
   bool tied = false;
+  double embedding_deviation = 0.02;  // of its random numbers
   double rope_base = 10000, norm_epsilon = 1e-5;
   int segment = 64, carry = 0, sinks = 0;
   std::string update = "delta", first_segment = "gated";

@@ -46,7 +46,7 @@ class StreamGradient : public StreamAttention {
  public:
   using StreamAttention::StreamAttention;
 
-  Supervised backward(const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
+  Supervision backward(const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
     dqkv_ = dqkv;
     da_ = da;
     da_stride_ = da_stride;
@@ -67,7 +67,7 @@ class StreamGradient : public StreamAttention {
       });
       store_window_gradient();
     }
-    return supervised_;
+    return {supervised_, locally_supervised_};
   }
 
   // The memory's part alone, forward and backward, for supervised retrievals.
@@ -198,6 +198,7 @@ class StreamGradient : public StreamAttention {
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       softmax_gradient(scores_ + r * count, pass_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along, seen(token, r), count,
                        dscores_ + r * count);
+      if (pass_.local_supervision) supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
     product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);
@@ -207,6 +208,18 @@ class StreamGradient : public StreamAttention {
       const int64_t at = own_ + row - segment_.first;
       pass_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
     });
+  }
+
+  // Supervision of local attention: the loss gains -weight * log(p of the row that is looked for), where it is in view.
+  void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
+    const float weight = pass_.local_supervision[h];
+    const int64_t subject = pass_.layout.subject[static_cast<size_t>(row)];
+    const int64_t at = own_ + subject - segment_.first;
+    if (weight == 0 || subject < 0 || at < view_.sinks) return;
+    add_scaled(p, weight, seen, dscores);
+    dscores[at] -= weight;
+    const double share = std::max(static_cast<double>(p[at]), 1e-30);  // which a score far below others rounds to 0
+    locally_supervised_.add({-static_cast<double>(weight) * std::log(share), share, 1});
   }
 
   void retrieve_backward(int64_t token, int64_t tokens) {
@@ -310,12 +323,13 @@ class StreamGradient : public StreamAttention {
   const float *da_ = nullptr;
   int64_t da_stride_ = 0;
   double *dbeta_ = nullptr;
-  Supervised supervised_;
+  Supervised supervised_, locally_supervised_;
 };
 
-Supervised sum_of(const std::vector<Supervised> &parts) {
-  Supervised sum;
-  for (const Supervised &part : parts) sum.add(part);
+template <class Part>
+Part sum_of(const std::vector<Part> &parts) {
+  Part sum;
+  for (const Part &part : parts) sum.add(part);
   return sum;
 }
 
@@ -325,6 +339,11 @@ void Supervised::add(const Supervised &other) {
   loss += other.loss;
   share += other.share;
   count += other.count;
+}
+
+void Supervision::add(const Supervision &other) {
+  retrieval.add(other.retrieval);
+  local.add(other.local);
 }
 
 void TraceScratch::reserve(const AttentionRules &rules, int threads) {
@@ -350,12 +369,12 @@ void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64
   parallel_items(items, operations(pass), [&](int64_t item) { StreamAttention(pass, item).forward(type, out, out_stride); });
 }
 
-Supervised attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
+Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
   const AttentionShape &shape = pass.rules.shape;
   const int64_t items = static_cast<int64_t>(pass.layout.streams.size()) * shape.kv_heads;
   // Each item has its own sums, which are added in order: the same on any number of threads.
   std::vector<double> gates(static_cast<size_t>(items * shape.heads));
-  std::vector<Supervised> supervised(static_cast<size_t>(items));
+  std::vector<Supervision> supervised(static_cast<size_t>(items));
   parallel_items(items, 2 * operations(pass), [&](int64_t item) {
     supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).backward(da, da_stride, dqkv, gates.data() + item * shape.heads);
   });

@@ -61,6 +61,7 @@ struct AttentionPass {
   QkvRows qkv;
   const float *gate_weight;   // [heads], sigmoid(beta)
   const float *supervision;   // [heads]: what a retrieval that is told where to look weighs in the loss; nullptr: nothing
+  const float *local_supervision;  // [heads]: the same of local attention that is told which row to look at
   AttentionTrace &trace;
   TraceScratch &scratch;
 };
@@ -68,16 +69,20 @@ struct AttentionPass {
 // A of (10), rows of `type` out_stride apart.
 void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64_t out_stride);
 
-// What became of retrievals that are told where to look.
+// What became of attention that is told where to look.
 struct Supervised {
-  double loss = 0;    // -weight * log(share of the sources), summed
-  double share = 0;   // of the retrieval that falls on the sources, summed
-  int64_t count = 0;  // retrievals, for each head that was told
+  double loss = 0;    // -weight * log(share of what it is told), summed
+  double share = 0;   // of the attention that falls there, summed
+  int64_t count = 0;  // queries, for each head that was told
   void add(const Supervised &other);
+};
+struct Supervision {
+  Supervised retrieval, local;
+  void add(const Supervision &other);
 };
 
 // da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates.
-Supervised attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
+Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
 
 // Supervision alone, of a pass that has not gone forward: there is no other loss. Writes dqkv, like qkv.
 Supervised supervise_streams(const AttentionPass &pass, float *dqkv);

@@ -16,7 +16,7 @@ namespace infini {
 struct Tally {
   double loss = 0;        // weight * cross-entropy in nats
   double weight = 0;
-  Supervised supervision;  // of retrievals that are told where to look
+  Supervision supervision;  // of attention that is told where to look
   int64_t predictions = 0;                   // rows of any weight
   int64_t across = 0, across_right = 0;      // digits of answers whose value last stood in another segment
   int64_t inside = 0, inside_right = 0;      // in the same one
@@ -39,6 +39,7 @@ struct Purpose {
   float *gradients = nullptr;        // like the parameters; added to. nullptr: a forward pass only
   double loss_scale = 1;             // on the gradients of the cross-entropy
   const float *supervision = nullptr;  // [layers][heads]: what a supervised retrieval weighs; nullptr: nothing
+  const float *local_supervision = nullptr;  // the same of local attention
   float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
   const Watch *watch = nullptr;      // sees every layer on the way forward
 };

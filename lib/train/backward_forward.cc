@@ -32,7 +32,8 @@ void Backward::embed(const Layout &layout) {
 AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
   const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
   return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + first,
-          purpose.supervision ? purpose.supervision + first : nullptr, trace.attention, scratch_};
+          purpose.supervision ? purpose.supervision + first : nullptr,
+          purpose.local_supervision ? purpose.local_supervision + first : nullptr, trace.attention, scratch_};
 }
 
 // From the layer's input to the residual stream after attention, and its norm.

@@ -52,8 +52,8 @@ void Backward::teach_layer(ConstRows normed, size_t place, const Layout &cut, co
   gemm.multiply(normed, rows_, taught_qkv_[place].panels(), taught_rows_.data(), qkv_stride_, false);
   const std::vector<float> shut(static_cast<size_t>(heads));
   const AttentionPass pass{memory, cut, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(),
-                           purpose.supervision + layer * heads, taught_trace_, taught_scratch_};
-  tally.supervision.add(supervise_streams(pass, dqkv_.data()));
+                           purpose.supervision + layer * heads, nullptr, taught_trace_, taught_scratch_};
+  tally.supervision.retrieval.add(supervise_streams(pass, dqkv_.data()));
   if (!purpose.gradients) return;
   const int64_t features = (heads + config_.kv_heads) * config_.key_size;  // columns of q and k, which come before v's
   const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, features, rows_, narrow_qkv_);

@@ -23,21 +23,31 @@ Real sigma_slope(Real x) {
   return x > 0 ? 1 : std::exp(x);
 }
 
+// softmax(q K^T / sqrt(d_key)) over the first `seen` keys.
+template <class Real>
+std::vector<Real> local_weights(const std::vector<Real> &q, const Matrix<Real> &k, size_t seen) {
+  const Real scale = 1 / std::sqrt(static_cast<Real>(q.size()));
+  std::vector<Real> p(seen, 0);
+  Real greatest = -INFINITY, sum = 0;
+  for (size_t s = 0; s < seen; ++s) {
+    for (size_t i = 0; i < q.size(); ++i) p[s] += q[i] * k[s][i] * scale;
+    greatest = std::fmax(greatest, p[s]);
+  }
+  for (Real &x : p) sum += x = std::exp(x - greatest);
+  for (Real &x : p) x /= sum;
+  return p;
+}
+
 // Of (6).
 template <class Real>
 void local_attention_gradient(const Matrix<Real> &q, const Matrix<Real> &k, const Matrix<Real> &v, size_t first_visible,
                               const Matrix<Real> &da, Matrix<Real> &dq, Matrix<Real> &dk, Matrix<Real> &dv) {
   const Real scale = 1 / std::sqrt(static_cast<Real>(k[0].size()));
   for (size_t t = 0; t < q.size(); ++t) {
-    std::vector<Real> p(first_visible + t + 1, 0), dp(p.size(), 0);
-    Real greatest = -INFINITY, sum = 0, mean = 0;
+    const std::vector<Real> p = local_weights(q[t], k, first_visible + t + 1);
+    std::vector<Real> dp(p.size(), 0);
+    Real mean = 0;
     for (size_t s = 0; s < p.size(); ++s) {
-      for (size_t i = 0; i < q[t].size(); ++i) p[s] += q[t][i] * k[s][i] * scale;
-      greatest = std::fmax(greatest, p[s]);
-    }
-    for (Real &x : p) sum += x = std::exp(x - greatest);
-    for (size_t s = 0; s < p.size(); ++s) {
-      p[s] /= sum;
       for (size_t j = 0; j < v[s].size(); ++j) {
         dp[s] += da[t][j] * v[s][j];
         dv[s][j] += p[s] * da[t][j];
@@ -140,11 +150,18 @@ struct Pointed {
   double weight;
 };
 
+// Local attention that is told where to look, of group head `head`: the loss gains -weight * log(p of `subject`), if
+// that token is in view and no sink.
+struct Looking {
+  size_t head, token, subject;
+  double weight;
+};
+
 template <class Real>
 class HeadStream {
  public:
-  HeadStream(const AttentionRules &rules, std::vector<SegmentSpan> segments, std::vector<Pointed> pointed)
-      : rules_(rules), segments_(std::move(segments)), pointed_(std::move(pointed)) {}
+  HeadStream(const AttentionRules &rules, std::vector<SegmentSpan> segments, std::vector<Pointed> pointed, std::vector<Looking> looking = {})
+      : rules_(rules), segments_(std::move(segments)), pointed_(std::move(pointed)), looking_(std::move(looking)) {}
 
   // A of (10) [group][tokens][d_value].
   std::vector<Matrix<Real>> forward(const Head<Real> &in) {
@@ -186,7 +203,21 @@ class HeadStream {
     return loss;
   }
 
-  // After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss().
+  // The loss of `looking`.
+  Real looking_loss(const Head<Real> &in) const {
+    Real loss = 0;
+    for (size_t s = 0; s < segments_.size(); ++s) {
+      const Window window = window_of(in, s);
+      for (size_t h = 0; h < in.q.size(); ++h)
+        each_look(s, h, window, [&](size_t t, size_t at, Real weight) {
+          const Matrix<Real> turned = turned_all(part(in.q[h], s), window.own);
+          loss -= weight * std::log(local_weights(turned[t], window.k, window.own + t + 1)[at]);
+        });
+    }
+    return loss;
+  }
+
+  // After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss() and looking_loss().
   Head<Real> backward(const Head<Real> &in, const std::vector<Matrix<Real>> &da) {
     const size_t keys = in.k[0].size(), values = in.v[0].size();
     Head<Real> d{{}, zeros<Real>(in.k.size(), keys), zeros<Real>(in.v.size(), values), std::vector<Real>(in.beta.size(), 0)};
@@ -212,6 +243,16 @@ class HeadStream {
         Matrix<Real> dq = zeros<Real>(q.size(), keys), dturned = dq;
         retrieve_gradient(q, M_[s], z_[s], epsilon(), da_mem, dq, dM, dz);
         local_attention_gradient(turned, window.k, window.v, window.own, da_dot, dturned, dwindow.k, dwindow.v);
+        each_look(s, h, window, [&](size_t t, size_t at, Real weight) {
+          const std::vector<Real> p = local_weights(turned[t], window.k, window.own + t + 1);
+          for (size_t i = 0; i < p.size(); ++i) {
+            const Real dscore = weight * (p[i] - (i == at ? 1 : 0)) / std::sqrt(static_cast<Real>(keys));
+            for (size_t c = 0; c < keys; ++c) {
+              dturned[t][c] += dscore * window.k[i][c];
+              dwindow.k[i][c] += dscore * turned[t][c];
+            }
+          }
+        });
         for (size_t t = 0; t < q.size(); ++t) {
           const std::vector<Real> back = turned_by(dturned[t], static_cast<double>(window.own + t), -1);
           for (size_t i = 0; i < keys; ++i) d.q[h][static_cast<size_t>(segments_[s].first) + t][i] += dq[t][i] + back[i];
@@ -323,6 +364,16 @@ class HeadStream {
     }
   }
 
+  // f(token of the segment, index in the window's list, weight)
+  template <class Function>
+  void each_look(size_t s, size_t h, const Window &window, const Function &f) const {
+    for (const Looking &look : looking_) {
+      if (look.head != h || segment_of(look.token) != s) continue;
+      for (size_t i = static_cast<size_t>(StreamSpan::view(rules_.shape, 0, segments_[s]).sinks); i < window.token.size(); ++i)
+        if (window.token[i] == look.subject) f(look.token - static_cast<size_t>(segments_[s].first), i, static_cast<Real>(look.weight));
+    }
+  }
+
   void pointed_backward(const Head<Real> &in, size_t s, std::vector<Real> &dz, Head<Real> &d) const {
     for (const Pointed &p : pointed_) {
       if (segment_of(p.token) != s) continue;
@@ -347,6 +398,7 @@ class HeadStream {
   const AttentionRules &rules_;
   std::vector<SegmentSpan> segments_;
   std::vector<Pointed> pointed_;
+  std::vector<Looking> looking_;
   std::vector<Matrix<Real>> M_;          // before each segment, and after the last
   std::vector<std::vector<Real>> z_;
 };

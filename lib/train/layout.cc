@@ -12,12 +12,13 @@ void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
   const auto refuse = [](const auto &...what) { fail(Status::INVALID_ARGUMENT, "training sequence: ", what...); };
   if (n == 0) refuse("it has no tokens");
-  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n))
-    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks and ", s.source.size(), " sources");
+  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n) || (!s.subject.empty() && s.subject.size() != n))
+    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks, ", s.source.size(), " sources and ", s.subject.size(), " subjects");
   for (size_t t = 0; t < n; ++t) {
     if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary) refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
     if (!(s.weight[t] >= 0) || !std::isfinite(s.weight[t])) refuse("the weight at ", t, " is ", s.weight[t]);
     if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t)) refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
+    if (!s.subject.empty() && s.subject[t] >= static_cast<int32_t>(t)) refuse("the subject of ", t, " is ", s.subject[t], ", which does not lie before it");
   }
   for (const float fold : s.fold)
     if (!(fold >= 0) || !std::isfinite(fold)) refuse("a segment is to be folded ", fold, " times");
@@ -44,6 +45,8 @@ void Layout::clear() {
   segments.clear();
   retrievals.clear();
   source_rows.clear();
+  subject.clear();
+  subjects = 0;
 }
 
 Layout Layout::whole() const {
@@ -91,6 +94,9 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     target.push_back(predicts ? s.tokens[next] : -1);
     weight.push_back(predicts ? s.weight[next] : 0);
     answer.push_back(predicts ? s.answer[next] : uint8_t{0});
+    const int32_t looks_at = s.subject.empty() ? -1 : s.subject[t];
+    subject.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
+    subjects += subject.back() >= 0;
     if (!predicts || s.source.empty()) continue;
     // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0};

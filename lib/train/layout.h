@@ -50,6 +50,8 @@ struct Layout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // by row
   std::vector<int64_t> source_rows;
+  std::vector<int64_t> subject;       // [rows] or empty: the row that local attention is told to look at, -1 where none
+  int64_t subjects = 0;               // rows that are told
 };
 
 }  // namespace infini

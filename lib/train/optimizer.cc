@@ -29,12 +29,18 @@ double Schedule::at(int64_t step) const {
   return rising * (floor + (1 - floor) * left);
 }
 
+namespace {
+
+bool by_muon(Variable::Rule rule) { return rule == Variable::Rule::MUON || rule == Variable::Rule::FEATURES; }
+
+}  // namespace
+
 Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute)
     : variables_(std::move(variables)), config_(config), gemm_(gemm), compute_(compute) {
   int64_t size = 0;
   for (const Variable &v : variables_) {
     state_of_.push_back(size);
-    size += (v.rule == Variable::Rule::MUON ? 1 : 2) * round_up(v.rows * v.columns, 16);
+    size += (by_muon(v.rule) ? 1 : 2) * round_up(v.rows * v.columns, 16);
   }
   state_ = Buffer<float>(size);
 }
@@ -54,7 +60,7 @@ double Optimizer::step(const float *gradients, float *values) {
   for (size_t i = 0; i < variables_.size(); ++i) {
     const Variable &v = variables_[i];
     const float *gradient = gradients + v.offset;
-    if (v.rule == Variable::Rule::MUON) muon(v, state_of_[i], gradient, scale, factor * config_.muon_rate, values + v.offset);
+    if (by_muon(v.rule)) muon(v, state_of_[i], gradient, scale, factor * (v.rule == Variable::Rule::FEATURES ? config_.feature_rate : config_.muon_rate), values + v.offset);
     else adam(v, state_of_[i], gradient, scale, factor * (v.rule == Variable::Rule::GATE ? config_.gate_rate : config_.rate), values + v.offset);
   }
   return norm;

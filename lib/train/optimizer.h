@@ -25,7 +25,8 @@ struct Schedule {
 
 // A stretch of values that one rule updates.
 struct Variable {
-  enum class Rule { ADAM, MUON, GATE };  // GATE: Adam with a rate of its own and no decay
+  // FEATURES: Muon with a rate of its own, for q and k. GATE: Adam with a rate of its own and no decay.
+  enum class Rule { ADAM, MUON, FEATURES, GATE };
   int64_t offset, rows, columns;
   Rule rule;
   bool decays;
@@ -33,7 +34,7 @@ struct Variable {
 
 struct OptimizerConfig {
   double rate = 2e-3;       // AdamW's
-  double muon_rate = 0.01;
+  double muon_rate = 0.01, feature_rate = 0.01;
   double gate_rate = 0.01;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double decay = 0.05, muon_decay = 0.01;

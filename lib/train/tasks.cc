@@ -80,9 +80,13 @@ class TaskSource::Writer {
   // What does not fit any more is cut off.
   void say(const Phrase &phrase, size_t name, bool answers) {
     const size_t begin = out_.tokens.size();
+    subject_ = -1;
     for (size_t part = 0; part < phrase.parts().size(); ++part) {
       if (part > 0) say_value(name, answers);
-      for (const int32_t token : phrase.parts()[part]) put(token);
+      for (const int32_t token : phrase.parts()[part]) {
+        if (token == source_.names_[name].token) subject_ = static_cast<int32_t>(out_.tokens.size());
+        put(token);
+      }
     }
     for (size_t at = begin; at < std::min(out_.tokens.size(), total_); ++at) marked_[at / segment_] = true;
   }
@@ -92,6 +96,7 @@ class TaskSource::Writer {
     out_.tokens.resize(total_);
     out_.answer.resize(total_);
     out_.source.resize(total_);
+    out_.subject.resize(total_);
     const TaskSettings &settings = source_.settings_;
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
@@ -109,6 +114,7 @@ class TaskSource::Writer {
     out_.tokens.push_back(token);
     out_.answer.push_back(answer);
     out_.source.push_back(source);
+    out_.subject.push_back(-1);
   }
 
   void say_value(size_t name, bool answers) {
@@ -120,12 +126,15 @@ class TaskSource::Writer {
       const int64_t view_begin = static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
       const bool in_view = from >= 0 && from >= view_begin;
       put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, digit > 0 && source_.settings_.first_lookups ? -1 : from);
+      out_.subject.back() = subject_;
     }
+    out_.subject[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
     said_[name] = begin;
   }
 
   TaskSource &source_;
   size_t segment_, total_;
+  int32_t subject_ = -1;        // where the name of what is being said last stood in it
   std::vector<int32_t> said_;   // where each name's value last stood, -1: nowhere
   std::vector<Value> value_;
   std::vector<bool> marked_;    // segments that hold a part of a fact or a question
@@ -150,7 +159,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
     }
     const std::string fact = " The " + name + " key is " + kZeros + ".";
     has_pass_ |= names_.empty() && name == kNames[0];
-    names_.push_back({Phrase(tokenizer, fact, digits_[0]),
+    names_.push_back({single_token(tokenizer, " " + name),
+                      Phrase(tokenizer, fact, digits_[0]),
                       Phrase(tokenizer, fact + " Remember it. " + kZeros + " is the " + name + " key.", digits_[0]),
                       Phrase(tokenizer, " What is the " + name + " key?" + fact, digits_[0])});
   }

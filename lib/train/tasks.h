@@ -71,6 +71,7 @@ class TaskSource : public SequenceSource {
  private:
   using Value = std::array<int32_t, kDigits>;
   struct Name {
+    int32_t token;
     Phrase fact, reminder, question;
   };
   struct Event {

@@ -74,6 +74,7 @@ TrainConfig parse_train_config(std::string_view text) {
   OptimizerConfig &o = c.optimizer;
   o.rate = fields.number("rate", o.rate, 0, 10);
   o.muon_rate = fields.number("muon_rate", o.muon_rate, 0, 10);
+  o.feature_rate = fields.number("feature_rate", o.muon_rate, 0, 10);
   o.gate_rate = fields.number("gate_rate", 5 * o.rate, 0, 100);
   o.decay = fields.number("decay", o.decay, 0, 10);
   o.muon_decay = fields.number("muon_decay", o.muon_decay, 0, 10);
@@ -97,6 +98,9 @@ TrainConfig parse_train_config(std::string_view text) {
   c.first_segment = kFirst[choice(fields, "first_segment", kFirst, 0)];
   c.supervision = fields.number("supervision", c.supervision, 0, kMost);
   for (const auto &row : rows(fields, "supervised", 2)) c.supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  c.local_supervision = fields.number("local_supervision", c.local_supervision, 0, kMost);
+  for (const auto &row : rows(fields, "local_supervised", 2)) c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  if (c.local_supervision > 0 && c.local_supervised.empty()) fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
   for (const auto &row : rows(fields, "gates", 3)) c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
   c.feature_scale = fields.number("feature_scale", c.feature_scale, 1e-3, 1e3);
   constexpr const char *kCompute[] = {"auto", "f32", "bf16"};
@@ -116,11 +120,12 @@ std::string describe(const TrainConfig &c) {
   const nlohmann::ordered_json json = {
       {"train", kParts[static_cast<size_t>(c.part)]}, {"layers", {c.first_layer, c.last_layer}},
       {"lora", {{"rank", c.lora.rank}, {"alpha", c.lora.alpha}, {"targets", c.lora.targets}}},
-      {"optimizer", c.muon ? "muon" : "adamw"}, {"rate", o.rate}, {"muon_rate", o.muon_rate}, {"gate_rate", o.gate_rate}, {"decay", o.decay},
+      {"optimizer", c.muon ? "muon" : "adamw"}, {"rate", o.rate}, {"muon_rate", o.muon_rate}, {"feature_rate", o.feature_rate}, {"gate_rate", o.gate_rate}, {"decay", o.decay},
       {"muon_decay", o.muon_decay}, {"momentum", o.momentum}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"clip", o.clip},
       {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
       {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
       {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", c.supervised},
+      {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised},
       {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};
   return json.dump();
 }

@@ -42,6 +42,8 @@ struct TrainConfig {
   std::string first_segment = "model";  // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
   double supervision = 0;      // what attention supervision weighs in the loss, a retrieval and head
   std::vector<std::pair<int, int>> supervised;  // layer, head; empty: every head whose gate is open
+  double local_supervision = 0;  // the same of local attention that is told to look at the name whose value is read or asked for
+  std::vector<std::pair<int, int>> local_supervised;  // layer, head
   std::vector<HeadGate> gates;  // set before training, in order
   double feature_scale = 1;    // on q's and k's weights before training
   std::string compute = "auto";  // auto: bf16 where the processor is faster at it; f32; bf16
@@ -51,10 +53,11 @@ struct TrainConfig {
 
 // From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:
 //   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
-//    "optimizer": "muon|adamw", "rate", "muon_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
+//    "optimizer": "muon|adamw", "rate", "muon_rate", "feature_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
 //    "tokens", "repeat", "rows", "segment", "segments", "carry", "sinks",
 //    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head], ...],
+//    "local_supervision", "local_supervised": [[layer, head], ...],
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
 TrainConfig parse_train_config(std::string_view json);
 // The text back, every field: equal texts mean equal training.

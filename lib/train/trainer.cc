@@ -79,6 +79,7 @@ void Trainer::check_config() const {
       fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ", c.layers, " layers of ", c.heads, " heads");
   };
   for (const auto &[layer, head] : config_.supervised) check_head("supervised", layer, head);
+  for (const auto &[layer, head] : config_.local_supervised) check_head("local_supervised", layer, head);
   for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
 }
 
@@ -123,27 +124,49 @@ std::vector<bool> Trainer::choose_trained() const {
 
 std::vector<Variable> Trainer::choose_variables() const {
   std::vector<Variable> variables;
+  std::vector<bool> features(trained_.size());
+  for (const Parameters::Layer &w : parameters_.layers()) features[w.q] = features[w.k] = true;
   for (size_t i = 0; i < trained_.size(); ++i) {
     const Parameter &p = parameters_[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
     if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden)) continue;
-    const Variable::Rule rule = p.role == Role::GATE ? Variable::Rule::GATE : config_.muon && hidden ? Variable::Rule::MUON : Variable::Rule::ADAM;
+    const Variable::Rule rule = p.role == Role::GATE ? Variable::Rule::GATE : !config_.muon || !hidden ? Variable::Rule::ADAM : features[i] ? Variable::Rule::FEATURES : Variable::Rule::MUON;
     // Beside Muon only hidden matrices decay, as in the recipe that was measured.
     variables.push_back({p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
   }
   return variables;
 }
 
+namespace {
+
+bool names(const std::vector<std::pair<int, int>> &heads, int layer, int head) {
+  return std::any_of(heads.begin(), heads.end(), [&](const auto &s) { return (s.first < 0 || s.first == layer) && (s.second < 0 || s.second == head); });
+}
+
+// A loss that is a mean over `count` queries and the chosen heads.
+void scale_to_mean(std::vector<float> &chosen, double weight, int64_t count) {
+  const double heads = std::accumulate(chosen.begin(), chosen.end(), 0.0);
+  for (float &w : chosen) w *= static_cast<float>(weight / (static_cast<double>(count) * std::max(1.0, heads)));
+}
+
+}  // namespace
+
 bool Trainer::supervises(int layer, int head) const {
   if (config_.supervised.empty()) return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
-  return std::any_of(config_.supervised.begin(), config_.supervised.end(),
-                     [&](const auto &s) { return (s.first < 0 || s.first == layer) && (s.second < 0 || s.second == head); });
+  return names(config_.supervised, layer, head);
 }
 
 std::vector<float> Trainer::supervised() const {
   std::vector<float> weights;
   for (int l = 0; l < model_->config().layers; ++l)
     for (int h = 0; h < model_->config().heads; ++h) weights.push_back(supervises(l, h) ? 1.0f : 0.0f);
+  return weights;
+}
+
+std::vector<float> Trainer::locally_supervised() const {
+  std::vector<float> weights;
+  for (int l = 0; l < model_->config().layers; ++l)
+    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(names(config_.local_supervised, l, h) ? 1.0f : 0.0f);
   return weights;
 }
 
@@ -165,21 +188,20 @@ void Trainer::draw() {
   drawn_segment_ = lessons_->segment();
   const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
   total_weight_ = 0;
-  int64_t retrievals = 0;
+  int64_t retrievals = 0, subjects = 0;
   for (int64_t i = 0; i < count; ++i) {
     drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
     layout_.clear();
     layout_.add(drawn_.back(), drawn_segment_, model_->config().vocabulary);
     for (const float w : layout_.weight) total_weight_ += w;
     retrievals += static_cast<int64_t>(layout_.retrievals.size());
+    subjects += layout_.subjects;
     report_.tokens += layout_.rows();
   }
-  // Attention supervision is a mean over retrievals and heads.
   supervision_.clear();
-  if (config_.supervision == 0 || retrievals == 0) return;
-  supervision_ = supervised();
-  const double chosen = std::accumulate(supervision_.begin(), supervision_.end(), 0.0);
-  for (float &weight : supervision_) weight *= static_cast<float>(config_.supervision / (static_cast<double>(retrievals) * std::max(1.0, chosen)));
+  if (config_.supervision > 0 && retrievals > 0) scale_to_mean(supervision_ = supervised(), config_.supervision, retrievals);
+  local_supervision_.clear();
+  if (config_.local_supervision > 0 && subjects > 0) scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
 }
 
 void Trainer::add_gradients(Task *task) {
@@ -189,6 +211,7 @@ void Trainer::add_gradients(Task *task) {
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
   purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
+  purpose.local_supervision = local_supervision_.empty() ? nullptr : local_supervision_.data();
   layout_.clear();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel

@@ -107,6 +107,7 @@ class Trainer {
   AttentionRules rules_for(int segment) const;
   bool supervises(int layer, int head) const;
   std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
+  std::vector<float> locally_supervised() const;
   // trainer_heads.cc
   AttentionRules full_attention(int64_t tokens) const;
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
@@ -131,7 +132,7 @@ class Trainer {
   std::unique_ptr<Backward> backward_;
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;          // like parameters_
-  std::vector<float> supervision_;   // [layers][heads], scaled for this step
+  std::vector<float> supervision_, local_supervision_;  // [layers][heads], scaled for this step; empty: none
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;

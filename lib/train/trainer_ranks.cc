@@ -14,19 +14,20 @@ namespace {
 
 // What a rank tells the others, word by word.
 enum Word : size_t { STATUS, CALL, MADE_OF, STEPS, PLACE, WEIGHTS, TALLY };
-constexpr size_t kTallyWords = 14, kWords = TALLY + kTallyWords;
+constexpr size_t kTallyWords = 17, kWords = TALLY + kTallyWords;
 
 std::array<uint64_t, kTallyWords> words_of(const Tally &t) {
   const auto real = [](double value) { return std::bit_cast<uint64_t>(value); };
   const auto whole = [](int64_t value) { return static_cast<uint64_t>(value); };
-  return {real(t.loss), real(t.weight), real(t.supervision.loss), real(t.supervision.share), whole(t.supervision.count), whole(t.predictions), whole(t.across), whole(t.across_right), whole(t.inside), whole(t.inside_right),
+  return {real(t.loss), real(t.weight), real(t.supervision.retrieval.loss), real(t.supervision.retrieval.share), whole(t.supervision.retrieval.count),
+          real(t.supervision.local.loss), real(t.supervision.local.share), whole(t.supervision.local.count), whole(t.predictions), whole(t.across), whole(t.across_right), whole(t.inside), whole(t.inside_right),
           whole(t.answers_across), whole(t.exact_across), whole(t.answers_inside), whole(t.exact_inside)};
 }
 
 Tally tally_of(const uint64_t *words) {
   const auto real = [&](size_t i) { return std::bit_cast<double>(words[i]); };
   const auto whole = [&](size_t i) { return static_cast<int64_t>(words[i]); };
-  return {real(0), real(1), {real(2), real(3), whole(4)}, whole(5), whole(6), whole(7), whole(8), whole(9), whole(10), whole(11), whole(12), whole(13)};
+  return {real(0), real(1), {{real(2), real(3), whole(4)}, {real(5), real(6), whole(7)}}, whole(8), whole(9), whole(10), whole(11), whole(12), whole(13), whole(14), whole(15), whole(16)};
 }
 
 Status status_of(const std::exception_ptr &failure) {

@@ -16,7 +16,7 @@ namespace {
 // A log of training, column by column; what a line does not have is left out.
 struct Log {
   std::string name;
-  Series loss, across, exact, inside, source, speed;
+  Series loss, across, exact, inside, source, subject, speed;
   std::vector<std::vector<std::pair<double, double>>> gates;  // of each head
   size_t heads = 0;                                           // in a layer; 0: gates come in one list
   std::map<std::string, Series> perplexity;                   // of what was examined, over steps
@@ -49,6 +49,7 @@ struct Log {
     take("exact_across", exact);
     take("recall_inside", inside);
     take("source_share", source);
+    take("subject_share", subject);
     take("tokens_per_second", speed);
     if (line.contains("evaluation") && line["evaluation"].is_array()) add_evaluation(step, line["evaluation"]);
     if (!line.contains("gates") || !line["gates"].is_array()) return;
@@ -130,6 +131,7 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
     if (alone && !log.exact.points.empty()) recall.series.push_back(named(log.exact, "answers across", 2));
     if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "digits inside" : "", alone ? 1 : colour, true));
     if (alone && !log.source.points.empty()) recall.series.push_back(named(log.source, "retrieval on source", 3, true));
+    if (alone && !log.subject.points.empty()) recall.series.push_back(named(log.subject, "local attention on name", 4, true));
     if (!log.speed.points.empty()) speed.series.push_back(named(log.speed, alone ? "" : log.name, colour));
     const auto add_examined = [&](const std::map<std::string, Series> &by_name, Chart &chart) {
       for (const auto &[of, series] : by_name)

@@ -10,6 +10,7 @@
 using namespace infini;
 using equations::Head;
 using equations::HeadStream;
+using equations::Looking;
 using equations::Matrix;
 using equations::Pointed;
 
@@ -43,6 +44,7 @@ const Case kCases[] = {
     {"delta, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {1, 1.5f, 0.5f, 1, 1}},
     {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
     {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true},
+    {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, false, true, 1e-6f, {}, {}, true},
     {"wide heads, long segments", 2, 1, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
 };
 
@@ -66,6 +68,9 @@ struct Problem {
       sequence.source[14] = 3;
       sequence.source[18] = 14;
       sequence.source[19] = 8;
+      // In its own segment, in the one before, far before, at the stream's beginning.
+      sequence.subject.assign(sequence.tokens.size(), -1);
+      for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}}) sequence.subject[static_cast<size_t>(t)] = subject;
     }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
@@ -79,7 +84,7 @@ struct Problem {
     for (int h = 0; h < c.heads; ++h) beta.push_back(h == 3 ? -INFINITY : static_cast<float>(random.normal()));
     for (const float b : beta) gate.push_back(std::isinf(b) ? 0.0f : 1 / (1 + std::exp(-b)));
     if (c.pointed)
-      for (int h = 0; h < c.heads; ++h) supervision.push_back(h == 0 ? 0 : 0.5f + static_cast<float>(h));
+      for (int h = 0; h < c.heads; ++h) supervision.push_back(h == 0 ? 0 : 0.5f + static_cast<float>(h)), local_supervision.push_back(h == 1 ? 0 : 0.7f + static_cast<float>(h));
   }
 
   Head<double> head(int kv_head) const {
@@ -123,12 +128,17 @@ struct Problem {
         if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight});
       }
     }
-    return {rules, layout.segments, pointed};
+    std::vector<Looking> looking;
+    for (size_t t = 0; t < layout.subject.size() && !local_supervision.empty(); ++t)
+      for (int g = 0; g < rules.shape.group() && layout.subject[t] >= 0; ++g)
+        looking.push_back({static_cast<size_t>(g), t, static_cast<size_t>(layout.subject[t]),
+                           static_cast<double>(local_supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
+    return {rules, layout.segments, pointed, looking};
   }
 
   AttentionRules rules;
   Layout layout;
-  std::vector<float> qkv, da, beta, gate, supervision;
+  std::vector<float> qkv, da, beta, gate, supervision, local_supervision;
 };
 
 double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
@@ -141,7 +151,7 @@ double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
 double loss_of(const Problem &problem, int kv_head, const Head<double> &in) {
   HeadStream<double> twin = problem.twin(kv_head);
   const auto a = twin.forward(in), da = problem.gradient_of_output(kv_head);
-  double loss = twin.pointed_loss(in);
+  double loss = twin.pointed_loss(in) + twin.looking_loss(in);
   for (size_t g = 0; g < a.size(); ++g) loss += dot_all(a[g], da[g]);
   return loss;
 }
@@ -201,13 +211,14 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, problem.gate.data(),
-                               problem.supervision.empty() ? nullptr : problem.supervision.data(), trace, scratch};
+                               problem.supervision.empty() ? nullptr : problem.supervision.data(),
+                               problem.local_supervision.empty() ? nullptr : problem.local_supervision.data(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(pass, NumberType::F32, out.data(), out_stride);
-      const double loss = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data()).loss;
+      const Supervision told = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
 
-      double expected_loss = 0;
+      double expected_loss = 0, expected_local_loss = 0;
       std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
@@ -215,6 +226,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
         const auto a = twin.forward(in);
         const Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
         expected_loss += twin.pointed_loss(in);
+        expected_local_loss += twin.looking_loss(in);
         const int group = c.heads / c.kv_heads;
         for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
           const auto put = [&](std::vector<float> &to, size_t row, int64_t at, const std::vector<double> &from) {
@@ -233,8 +245,9 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       CHECK(test::relative_difference(out, expected_out) < 1e-5);
       CHECK(test::relative_difference(dqkv, expected) < 1e-4);
       CHECK(test::largest_difference(actual_beta, expected_beta) < 1e-4);
-      CHECK(loss == doctest::Approx(expected_loss).epsilon(1e-5));
-
+      CHECK(told.retrieval.loss == doctest::Approx(expected_loss).epsilon(1e-5));
+      CHECK(told.local.loss == doctest::Approx(expected_local_loss).epsilon(1e-5));
+      CHECK((told.local.count > 0) == c.pointed);
     }
   }
 }
@@ -254,14 +267,16 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
       const std::vector<float> shut(problem.gate.size());
+      Problem alone = problem;
+      alone.local_supervision.clear();
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
-                               problem.supervision.data(), trace, scratch};
+                               problem.supervision.data(), nullptr, trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected(dqkv.size());
       const Supervised supervised = supervise_streams(pass, dqkv.data());
       double loss = 0;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
-        HeadStream<double> twin = problem.twin(kv_head);
+        HeadStream<double> twin = alone.twin(kv_head);
         twin.forward(in);
         auto nothing = problem.gradient_of_output(kv_head);
         for (auto &of_head : nothing)

@@ -130,7 +130,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     const Run result = run(*model, parameters, rules, layout, supervision, NumberType::F32, 0);
 
     test::ReferenceModel reference(*model, parameters, rules);
-    CHECK(result.tally.loss + result.tally.supervision.loss == doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
+    CHECK(result.tally.loss + result.tally.supervision.retrieval.loss == doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
     for (const Parameter &p : parameters.list()) {
       CAPTURE(p.name);
       const std::vector<double> before = reference.values;

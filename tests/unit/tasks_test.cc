@@ -30,6 +30,7 @@ void check_same(const Sequence &a, const Sequence &b) {
   CHECK(a.weight == b.weight);
   CHECK(a.answer == b.answer);
   CHECK(a.source == b.source);
+  CHECK(a.subject == b.subject);
   CHECK(a.fold == b.fold);
   CHECK(a.document == b.document);
 }
@@ -142,6 +143,27 @@ TEST_CASE("where first digits alone are looked up, no other has a source, and th
     }
   }
   CHECK(kept > 100);
+}
+
+TEST_CASE("digits, and what their first one is predicted from, are told of the name they belong to, where it was last said") {
+  TaskSource tasks = source(dense());
+  size_t told = 0;
+  for (int round = 0; round < 10; ++round) {
+    const Sequence s = tasks.next(32, 16);
+    REQUIRE(s.subject.size() == s.tokens.size());
+    const auto text = [&](size_t t) { return words().decode(std::vector<int32_t>{s.tokens[t]}); };
+    const auto digit = [&](size_t t) { return t < s.tokens.size() && text(t).size() == 1 && text(t)[0] >= '0' && text(t)[0] <= '9'; };
+    for (size_t t = 0; t + 1 < s.tokens.size(); ++t) {
+      CHECK((s.subject[t] >= 0) == (digit(t) || digit(t + 1)));
+      if (s.subject[t] < 0) continue;
+      ++told;
+      const auto name = static_cast<size_t>(s.subject[t]);
+      REQUIRE(name < t);
+      CHECK(text(name + 1) == " key");
+      for (size_t at = name + 2; at < t; ++at) CHECK(text(at) != " key");
+    }
+  }
+  CHECK(told > 1000);
 }
 
 // Between facts and their questions, in rising order, where near ones are up to 400 tokens away.

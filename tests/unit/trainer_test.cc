@@ -379,7 +379,7 @@ TEST_CASE("supervised retrieval raises the share of the memory that falls on the
   Trainer t = trainer(model, quick(R"(, "train": "features", "supervision": 1)"));
   double first = 0, last = 0;
   for (int i = 0; i < 200; ++i) {
-    last = t.step().tally.supervision.loss;
+    last = t.step().tally.supervision.retrieval.loss;
     if (i == 0) first = last;
   }
   MESSAGE("-log share: " << first << " -> " << last);
@@ -394,7 +394,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   Trainer t = trainer(model, config);
   FactSource held_out(7), again(7), search(8), search_again(8);
   const auto share = [&](FactSource &source) {
-    const Supervised s = t.evaluate(source, 4, 12, 4).supervision;
+    const Supervised s = t.evaluate(source, 4, 12, 4).supervision.retrieval;
     return s.share / static_cast<double>(s.count);
   };
   const std::vector<double> fed = t.find_heads(search, 2, 12, 4).weight;
@@ -418,7 +418,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   t.save(folder.file("state"));
   Trainer other = trainer(model, config);
   other.restore(folder.file("state"));
-  CHECK(other.step().tally.supervision.loss == t.step().tally.supervision.loss);
+  CHECK(other.step().tally.supervision.retrieval.loss == t.step().tally.supervision.retrieval.loss);
 }
 
 TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too") {
@@ -427,7 +427,7 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
   for (const std::string part : {"all", "retrieval"}) {
     CAPTURE(part);
     const std::string config = quick(R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" + part + "\"");
-    const auto loss = [](const StepReport &report) { return report.tally.supervision.loss; };
+    const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
     Trainer t = trainer(model, config), twin = trainer(model, config);
     std::vector<double> losses;
     for (int i = 0; i < 9; ++i) {
