@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "gemm/onednn.h"
+#include "kernels/bf16_dot.h"
 #include "kernels/gradients.h"
 #include "kernels/scalar.h"
 
@@ -82,13 +83,24 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
   }
 }
 
-void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+// f(begin, end) for columns of B, which the threads share.
+template <class Function>
+void each_columns(int64_t rows, const Panels &b, const Function &f) {
   // Units of 16 columns, so that few panels still divide evenly; below some 128 KB of weights a thread, the loop
   // stays serial.
   const int64_t units = round_up(b.n, kPanel) / 16;
   const int64_t grain = std::max<int64_t>(1, 131072 / (16 * b.k * bytes_of(b.type) * std::max<int64_t>(1, rows / 4)));
-  parallel_for(units, grain, [&](int64_t begin, int64_t end) {
-    native_part(a, rows, b, begin * 16, end * 16, c, c_row, accumulate);
+  parallel_for(units, grain, [&](int64_t begin, int64_t end) { f(begin * 16, end * 16); });
+}
+
+void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+  each_columns(rows, b, [&](int64_t begin, int64_t end) { native_part(a, rows, b, begin, end, c, c_row, accumulate); });
+}
+
+// Few bf16 rows, where the processor has dot products of them.
+void dot_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+  each_columns(rows, b, [&](int64_t begin, int64_t end) {
+    panel_dot(a.bf16(), a.stride, static_cast<int>(rows), static_cast<const uint16_t *>(b.data), b.stride, b.k, begin, end, c, c_row, accumulate);
   });
 }
 
@@ -164,7 +176,7 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
 
 struct Gemm::Primitives : OneDnn {};
 
-Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), primitives_(std::make_unique<Primitives>()) {}
+Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), dots_(has_bf16_dot() && !has_amx_bf16()), primitives_(std::make_unique<Primitives>()) {}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
@@ -173,7 +185,9 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   // One token, and a few, are a question of bytes read, which our kernel asks for ahead; with fast bf16 products oneDNN's
   // are ahead from a few rows on.
   const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
-  if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
+  if (!exact && !widens && b.type == NumberType::BF16 && rows > 1 && rows <= kDotRows && b.k % 2 == 0 && dots_ && library_ != GemmLibrary::NATIVE) {
+    dot_product(a, rows, b, c, c_row, accumulate);
+  } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     native_product(a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {
     if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);

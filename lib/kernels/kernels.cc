@@ -307,12 +307,11 @@ int64_t best_target() {
 const char *instruction_set() { return hwy::TargetName(best_target()); }
 bool has_avx512() { return best_target() <= HWY_AVX3; }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-bool has_fast_bf16() {
-  if (!has_avx512_bf16()) return false;
+bool has_amx_bf16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  const bool amx_bf16 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
-  return amx_bf16 || __builtin_cpu_is("amd");
+  return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
 }
+bool has_fast_bf16() { return has_amx_bf16() || (has_avx512_bf16() && __builtin_cpu_is("amd")); }
 
 void limit_instruction_set(const char *name) {
   const int64_t below_avx512 = HWY_AVX2 - 1, below_plain_avx512 = HWY_AVX3 - 1;

@@ -57,6 +57,7 @@ float log_sum_exp(const float *x, int64_t n);
 const char *instruction_set();
 bool has_avx512();
 bool has_avx512_bf16();
+bool has_amx_bf16();
 // Whether bf16 products are faster than f32 ones: with AMX, or AMD's AVX512_BF16 (Intel's takes the time of f32).
 bool has_fast_bf16();
 // Tests only: from now on at most this: "avx2", "avx512" or "best".

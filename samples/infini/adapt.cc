@@ -270,6 +270,7 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   own("--teach-repeat", settings_.teach_repeat, "steps that read the same sequences, which go through the model only once");
   own("--teach-until", settings_.teach_until, "share of the retrieval on its source that is enough");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
+  own("--supervision", settings_.supervision, "what telling the memory where to look weighs while all is trained end to end");
   own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");
   own("--borders", settings_.borders, "of segments, across which recall is measured");
   own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names");

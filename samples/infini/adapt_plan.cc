@@ -88,6 +88,8 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
   Json recall = recall_data(settings, seed + 3);
   recall.update({{"carry", settings.carry}, {"nearest", std::max<int64_t>(12, view * 3 / 4)}, {"across", 0.8}, {"inside", 0.2},
                  {"other", 0.1}, {"other_share", 0.04}});
+  // The memory goes on being told where to look, so that what it was taught is not undone by what changes below it.
+  training.update({{"supervision", settings.supervision}, {"supervised", heads.heads}});
   Json description = {{"training", training}, {"data", recall}};
   description["curriculum"] = {{"stages", {{{"segment", settings.segment}, {"segments", settings.segments}, {"density", {0.7, 9}}}}},
                                {"distance", std::min(tokens, view + 2 * settings.segment)}, {"threshold", 0.6}};

@@ -3,11 +3,15 @@
 // Each run does all four in turn, in one folder. Both writes make a new file, flush it and its folder. Both reads find
 // the file in the system's cache and end with its contents in memory that was not used before.
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <new>
 #include <system_error>
 
 #include "bench.h"
@@ -76,9 +80,12 @@ void plain_write(const Folder &folder, const std::string &path, const std::strin
   Descriptor(folder.path(), O_RDONLY | O_DIRECTORY).flush();
 }
 
+// Memory from the system, not from the heap, which would give the same again and again.
 void plain_read(const std::string &path, size_t size) {
-  const std::unique_ptr<char[]> bytes(new char[size]);  // not zeroed
-  Descriptor(path, O_RDONLY).read(bytes.get(), size);
+  void *const bytes = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) throw std::bad_alloc();
+  const std::unique_ptr<char, std::function<void(char *)>> kept(static_cast<char *>(bytes), [size](char *at) { munmap(at, size); });
+  Descriptor(path, O_RDONLY).read(kept.get(), size);
 }
 
 struct Measures {

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/random.h"
+#include "kernels/bf16_dot.h"
 #include "kernels/scalar.h"
 
 using namespace infini;
@@ -81,6 +82,33 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
       }
     }
   });
+}
+
+TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part of the columns") {
+  if (!has_bf16_dot()) {
+    MESSAGE("this processor has none");
+    return;
+  }
+  Random random(3);
+  for (const int rows : {1, 2, 3, 7, 8, 15, 16})
+    for (const int64_t k : {2, 30, 128, 130, 512, 576, 1102}) {
+      const int64_t stride = (k + 31) / 32 * 32 * kPanel, a_row = k + 6, row = 3 * kPanel;
+      std::vector<uint16_t> a(static_cast<size_t>(rows * a_row)), b(static_cast<size_t>(3 * stride));
+      std::vector<float> wide;
+      for (uint16_t &x : a) x = scalar::float_to_bf16(static_cast<float>(random.normal())), wide.push_back(scalar::bf16_to_float(x));
+      for (uint16_t &x : b) x = scalar::float_to_bf16(static_cast<float>(random.normal()));
+      const std::vector<float> before = random_floats(random, rows * row);
+      for (const auto &[begin, end] : {std::pair<int64_t, int64_t>{0, 192}, {16, 32}, {48, 144}, {128, 192}})
+        for (const bool accumulate : {false, true}) {
+          std::vector<float> actual = before, expected = before, one = before;
+          panel_dot(a.data(), a_row, rows, b.data(), stride, k, begin, end, actual.data(), row, accumulate);
+          scalar::panel_product(wide.data(), a_row, 1, rows, b.data(), stride, k, begin, end, expected.data(), row, accumulate);
+          REQUIRE(relative_to_largest(actual, expected) < kF32);
+          for (int r = 0; r < rows; ++r)
+            panel_dot(a.data() + r * a_row, a_row, 1, b.data(), stride, k, begin, end, one.data() + r * row, row, accumulate);
+          REQUIRE(one == actual);
+        }
+    }
 }
 
 TEST_CASE("a row of a product depends neither on its neighbours nor on the part of the columns") {
