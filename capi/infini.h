@@ -490,8 +490,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "layers" [0, -1] (first and last of those trained; -1: the model's last)
        "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
        "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
-       "muon_rate" 0.01, "feature_rate" 0.01 (Muon's for q and k; as "muon_rate"), "gate_rate" 0.01 (five times "rate"), "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95,
-       "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
+       "muon_rate" 0.01, "feature_rate" 0.01 (Muon's for q and k; as "muon_rate"), "gate_rate" 0.01 (five times "rate"),
+       "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95, "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
        "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
        "tokens" 8192 (of a step), "repeat" 1 (steps that read the same sequences: where retrieval is trained, their layers'
@@ -565,8 +565,8 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
      another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
      "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
      value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean over
-     supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and
-     nothing was changed), "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
+     supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was changed),
+     "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer,

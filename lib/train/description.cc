@@ -58,8 +58,8 @@ struct Maker {
     s.inside = fields.number("inside", s.inside, 0, 1e6);
     s.across = fields.number("across", s.across, 0, 1e6);
     const std::string lookups = fields.text("lookups", "all");
-    if (lookups != "all" && lookups != "first") fields.refuse("lookups", "all or first");
-    s.first_lookups = lookups == "first";
+    if (lookups != "all" && lookups != "first" && lookups != "value") fields.refuse("lookups", "all, first or value");
+    s.lookups = lookups == "all" ? TaskSettings::Lookups::ALL : lookups == "first" ? TaskSettings::Lookups::FIRST : TaskSettings::Lookups::VALUE;
     s.first = fields.number("first", s.first, 0, 1e6);
     s.other = fields.number("other", s.other, 0, 1e6);
     s.other_share = fields.number("other_share", s.other_share, 0, 1);

@@ -9,8 +9,8 @@
 //   {"type": "jsonl", "files": ["documents.jsonl", ...], "field": "text", "weight": 1}
 //   {"type": "mixture", "seed": 1, "sources": [{"ratio": 9, "source": {...}}, ...]}
 //
-// The values shown are the defaults of what may be left out: all but "type", "files" and "sources". "lookups" is all or
-// first. "fold" is the greatest virtual length of a segment of filler. What fields mean is said in tasks.h and data.h.
+// The values shown are the defaults of what may be left out: all but "type", "files" and "sources". "lookups" is all,
+// first or value. "fold" is the greatest virtual length of a segment of filler. What fields mean is said in tasks.h and data.h.
 #pragma once
 
 #include <memory>

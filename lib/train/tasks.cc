@@ -59,7 +59,7 @@ class TaskSource::Writer {
  public:
   Writer(TaskSource &source, int segment, int segments)
       : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
-        said_(source.names_.size(), -1), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
+        said_(source.names_.size(), -1), last_digit_(said_), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
       for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
     const bool prose = !source.prose_.empty() && source.random_.uniform() < source.settings_.prose_share;
@@ -125,7 +125,10 @@ class TaskSource::Writer {
       // A digit is predicted from the token before it: that one's segment decides what is in view.
       const int64_t view_begin = static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
       const bool in_view = from >= 0 && from >= view_begin;
-      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, digit > 0 && source_.settings_.first_lookups ? -1 : from);
+      const TaskSettings::Lookups lookups = source_.settings_.lookups;
+      const int32_t told = lookups == TaskSettings::Lookups::VALUE ? last_digit_[name] : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1 : from;
+      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, told);
+      last_digit_[name] = at;
       out_.subject.back() = subject_;
     }
     out_.subject[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
@@ -136,6 +139,7 @@ class TaskSource::Writer {
   size_t segment_, total_;
   int32_t subject_ = -1;        // where the name of what is being said last stood in it
   std::vector<int32_t> said_;   // where each name's value last stood, -1: nowhere
+  std::vector<int32_t> last_digit_;  // and its last digit so far
   std::vector<Value> value_;
   std::vector<bool> marked_;    // segments that hold a part of a fact or a question
   const std::vector<int32_t> *filler_;

@@ -37,7 +37,10 @@ struct TaskSettings {
   // Given the digits before it, a digit is known by them too, whatever the name: the first one, which has none, counts
   // `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  bool first_lookups = false;  // attention supervision is told where first digits stood, and no others: those that only the name finds
+  // Where attention supervision is told to look. ALL: where the same digit stood. FIRST: the same for first digits alone,
+  // those that only the name finds. VALUE: wherever digits of the same name stood, so that the name alone finds them: a
+  // feature that has learned places finds names no more, nor the other way round, because what ELU + 1 adds up are sums.
+  enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 };
 
 // Text in which values have places, as tokens.

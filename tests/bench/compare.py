@@ -49,7 +49,7 @@ def description(a, steps, segment, windows, density, seed, **training):
     books = [str(TEXTS / name) for name in TRAINED]
     recall = {"type": "recall", "seed": seed, "density": density, "prose": books, "inside": 3, "across": 3}
     text = {"type": "text", "files": books, "order": "excerpts", "seed": seed}
-    recipe = json.loads((ROOT / "samples/train/recall.json").read_text(encoding="utf-8"))["training"]
+    recipe = {"train": "all", "optimizer": "muon", "rate": 0.002, "muon_rate": 0.01, "feature_scale": 1.6}  # no variant is told where to look
     recipe.update({"steps": steps, "warmup": min(100, steps // 10), "tokens": a.tokens, "segments": windows * a.window // segment, "seed": a.seed, **training})
     parts = [{"ratio": 1, "source": source} for source in (recall, text)]
     return {"training": recipe, "data": {"type": "mixture", "seed": seed, "sources": parts}}

@@ -120,7 +120,7 @@ class Train(TrainTest):
     def test_the_recipe_that_ships(self):
         recipe = SOURCE / "samples/train"
         summary = self.train("--create", recipe / "model.json", "--description", recipe / "recall.json", "--steps", 1, "--tokens", 128)
-        self.assertEqual((summary["parameters"], summary["segment"], summary["segments"]), (4_786_432, 32, 4))
+        self.assertEqual((summary["parameters"], summary["segment"], summary["segments"]), (5_310_720, 64, 16))
 
     def test_number_types(self):
         sizes = {}

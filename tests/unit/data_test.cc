@@ -314,16 +314,23 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
 }
 
 TEST_CASE("the recipe that ships makes sequences, from books that are not held out") {
-  const nlohmann::json recipe = nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/recall.json"));
-  nlohmann::json source = recipe["data"];
-  for (nlohmann::json &path : source["prose"]) {
-    CHECK(path.get<std::string>().find("lord_jim") == std::string::npos);
-    CHECK(path.get<std::string>().find("pride_and_prejudice") == std::string::npos);
-    path = INFINI_SOURCE_DIR "/samples/train/" + path.get<std::string>();
+  for (const std::string phase : {"names", "digits", "recall"}) {
+    CAPTURE(phase);
+    const nlohmann::json recipe = nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/" + phase + ".json"));
+    nlohmann::json source = recipe["data"];
+    CHECK(source["prose"].size() == 4);
+    for (nlohmann::json &path : source["prose"]) {
+      CHECK(path.get<std::string>().find("lord_jim") == std::string::npos);
+      CHECK(path.get<std::string>().find("pride_and_prejudice") == std::string::npos);
+      path = INFINI_SOURCE_DIR "/samples/train/" + path.get<std::string>();
+    }
+    std::shared_ptr<Curriculum> curriculum;
+    if (recipe.contains("curriculum")) curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
+    CHECK((curriculum != nullptr) == (phase == "recall"));
+    const auto made = make_source(source.dump(), words(), curriculum);
+    const Sequence s = made->next(recipe["training"]["segment"], recipe["training"]["segments"]);
+    CHECK(s.tokens.size() == (curriculum ? 1024 : 512));
+    CHECK(std::any_of(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark == 1; }));
+    CHECK(std::any_of(s.source.begin(), s.source.end(), [](int32_t at) { return at >= 0; }));
   }
-  const auto curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
-  const auto made = make_source(source.dump(), words(), curriculum);
-  const Sequence s = made->next(curriculum->segment(), curriculum->segments());
-  CHECK(s.tokens.size() == 128);
-  CHECK(std::any_of(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark == 1; }));
 }

@@ -128,7 +128,7 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
 TEST_CASE("where first digits alone are looked up, no other has a source, and the text is the same") {
   TaskSettings settings = dense();
   TaskSource every = source(settings);
-  settings.first_lookups = true;
+  settings.lookups = TaskSettings::Lookups::FIRST;
   TaskSource first = source(settings);
   size_t kept = 0;
   for (int round = 0; round < 10; ++round) {
@@ -164,6 +164,33 @@ TEST_CASE("digits, and what their first one is predicted from, are told of the n
     }
   }
   CHECK(told > 1000);
+}
+
+TEST_CASE("where values are looked up, every digit of a name leads to all before it, and the text is the same") {
+  TaskSettings settings = dense();
+  TaskSource every = source(settings);
+  settings.lookups = TaskSettings::Lookups::VALUE;
+  TaskSource value = source(settings);
+  size_t chains = 0;
+  for (int round = 0; round < 10; ++round) {
+    const Sequence a = every.next(32, 16), b = value.next(32, 16);
+    CHECK(a.tokens == b.tokens);
+    CHECK(a.answer == b.answer);
+    CHECK(a.weight == b.weight);
+    // Digits with a subject, by the name that stands there.
+    std::map<int32_t, std::vector<int32_t>> digits;
+    for (size_t t = 0; t < b.tokens.size(); ++t) {
+      const std::string text = words().decode(std::vector<int32_t>{b.tokens[t]});
+      if (b.subject[t] < 0 || text.size() != 1 || text[0] < '0' || text[0] > '9') continue;
+      std::vector<int32_t> &before = digits[b.tokens[static_cast<size_t>(b.subject[t])]];
+      std::vector<int32_t> chain;
+      for (int32_t at = b.source[t]; at >= 0; at = b.source[static_cast<size_t>(at)]) chain.insert(chain.begin(), at);
+      CHECK(chain == before);
+      chains += chain.size() > 5;
+      before.push_back(static_cast<int32_t>(t));
+    }
+  }
+  CHECK(chains > 200);
 }
 
 // Between facts and their questions, in rising order, where near ones are up to 400 tokens away.
