@@ -15,9 +15,9 @@ struct AdaptSettings {
   std::string held_out;
   std::string part = "attention";
   int64_t segment = 0, segments = 12, carry = -1, sinks = 4;  // 0, -1: from the model's context
-  double share = 0.5, least = 0.05;       // of the greatest weight, and weight: heads above both are taught
+  double share = 0.25, least = 0.05;      // of the greatest weight, and weight: heads above both are taught
   std::vector<int64_t> layers;            // first and last that are trained; empty: from the heads
-  int64_t find_sequences = 8, teach_steps = 2500, steps = 900;
+  int64_t find_sequences = 8, teach_steps = 1900, steps = 900;
   int64_t teach_sequences = 2, teach_repeat = 8;  // of a step; steps that read the same ones
   double teach_rate = 0.03, rate = 0.003, gate_rate = 0.03, text_ratio = 0.25, teach_until = 0.8, supervision = 0.3;
   int64_t seed = 1, checkpoint_every = 25, evaluate_sequences = 2, held_out_tokens = 8192;
