@@ -100,6 +100,8 @@ void check_create(const CreateConfig &c) {
   if (head_size < 2 || head_size % 2 != 0 || head_size > 1024)
     fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size, ", but must be even and between 2 and 1024");
   if (!std::isfinite(c.gate) && !(c.gate < 0)) fail(Status::INVALID_ARGUMENT, "configuration: 'gate' is ", c.gate, ", but must be a number or minus infinity");
+  if (!(c.embedding_deviation > 0) || !(c.embedding_deviation <= 1000))
+    fail(Status::INVALID_ARGUMENT, "configuration: 'embedding_deviation' is ", c.embedding_deviation, ", but must be above 0 and at most 1000");
   // Each weight is a float in memory; an absurd product must not reach the allocator.
   const double weights = 4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;
   if (weights > 0x1p40) fail(Status::INVALID_ARGUMENT, "configuration: the model would take ", weights / 0x1p30, " GiB");

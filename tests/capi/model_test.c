@@ -143,6 +143,8 @@ static void check_create(void) {
   CHECK_ERROR(infini_model_create(deep, NULL, &model), INFINI_INVALID_ARGUMENT, "nested");
   free(deep);
   CHECK_STATUS(infini_model_create("{\"tokenizer\": \"/nonexistent\"}", NULL, &model), INFINI_IO);
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": 0}", NULL, &model), INFINI_INVALID_ARGUMENT, "embedding_deviation");
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": -1}", NULL, &model), INFINI_INVALID_ARGUMENT, "embedding_deviation");
 }
 
 static void check_text(void) {
