@@ -15,51 +15,59 @@
 namespace infini {
 namespace {
 
-constexpr int64_t kPieceRows = 512, kBlockRows = 128, kLine = 64;  // rows of B; bytes
+constexpr int64_t kBlockRows = 192, kLine = 64;  // rows of B that are in the first-level cache together; bytes
+constexpr int kTileRows = 8;                     // and two vectors of columns: ten loads for sixteen products
 
-// The rows' pairs along k, one below the other: turned [pairs][kDotRows].
-void turn(const uint16_t *a, int64_t a_row, int rows, int64_t pairs, uint32_t *turned) {
-  for (int r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < pairs; ++i) std::memcpy(turned + i * kDotRows + r, a + r * a_row + 2 * i, sizeof(uint32_t));
-}
-
-// ROWS x 16 sums along `pairs` pairs of rows of B. Meanwhile a line of what comes next is asked for at every other pair.
-template <int ROWS>
-INFINI_BF16_DOT void tile(const uint32_t *turned, const uint16_t *b, int64_t pairs, const char *next, float *c, int64_t c_row, bool accumulate) {
-  __m512 sum[ROWS];
-  for (int r = 0; r < ROWS; ++r) sum[r] = accumulate ? _mm512_loadu_ps(c + r * c_row) : _mm512_setzero_ps();
-  for (int64_t i = 0; i < pairs; ++i, b += 2 * kPanel, turned += kDotRows, next += kLine) {
-    _mm_prefetch(next, _MM_HINT_T0);
-    const auto column = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b));
-    for (int r = 0; r < ROWS; ++r)
-      sum[r] = _mm512_dpbf16_ps(sum[r], reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(turned[r]))), column);
+// ROWS x 16 COLUMNS sums along `pairs` pairs of rows of B. Meanwhile LINES of what comes next are asked for at every pair.
+template <int ROWS, int COLUMNS, int LINES>
+INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t pairs, const char *next, float *c, int64_t c_row, bool accumulate) {
+  __m512 sum[ROWS][COLUMNS];
+  for (int r = 0; r < ROWS; ++r)
+    for (int j = 0; j < COLUMNS; ++j) sum[r][j] = accumulate ? _mm512_loadu_ps(c + r * c_row + 16 * j) : _mm512_setzero_ps();
+  for (int64_t i = 0; i < pairs; ++i, a += 2, b += 2 * kPanel, next += LINES * kLine) {
+    for (int line = 0; line < LINES; ++line) _mm_prefetch(next + line * kLine, _MM_HINT_T0);
+    __m512bh column[COLUMNS];
+    for (int j = 0; j < COLUMNS; ++j) column[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + 32 * j));
+    for (int r = 0; r < ROWS; ++r) {
+      int32_t pair;
+      std::memcpy(&pair, a + r * a_row, sizeof pair);
+      const auto row = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+      for (int j = 0; j < COLUMNS; ++j) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], row, column[j]);
+    }
   }
-  for (int r = 0; r < ROWS; ++r) _mm512_storeu_ps(c + r * c_row, sum[r]);
+  for (int r = 0; r < ROWS; ++r)
+    for (int j = 0; j < COLUMNS; ++j) _mm512_storeu_ps(c + r * c_row + 16 * j, sum[r][j]);
 }
 
-// B is read in blocks of 16 KB, four times 16 columns each; each of the four passes asks for a quarter of the next block.
+// Block by block down a panel of B; together the tiles of a block ask for the next block.
 template <int ROWS>
 void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c,
              int64_t c_row, bool accumulate) {
   if constexpr (ROWS > 1) {
     if (rows < ROWS) return product<ROWS - 1>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
   }
-  uint32_t turned[kPieceRows / 2 * kDotRows];
-  for (int64_t i = 0; i < k; i += kPieceRows) {
-    const int64_t piece = std::min(kPieceRows, k - i);
-    turn(a + i, a_row, ROWS, piece / 2, turned);
-    for (int64_t first = begin; first < end;) {
-      const int64_t last = std::min(first / kPanel * kPanel + kPanel, end);
-      const uint16_t *const panel = b + first / kPanel * panel_stride + i * kPanel;
-      for (int64_t d = 0; d < piece; d += kBlockRows) {
-        const bool inside = d + kBlockRows < piece;
-        const int64_t depth = std::min(kBlockRows, piece - d);
-        const char *next = reinterpret_cast<const char *>(panel + (inside ? (d + kBlockRows) * kPanel : panel_stride));
-        for (int64_t j = first; j < last; j += 16, next += kLine * kBlockRows / 2)
-          tile<ROWS>(turned + d / 2 * kDotRows, panel + d * kPanel + 2 * (j % kPanel), depth / 2, next, c + j, c_row, accumulate || i + d > 0);
-      }
-      first = last;
+  constexpr int kUpper = std::min(ROWS, kTileRows), kLower = ROWS - kUpper, kLines = kLower > 0 ? 1 : 2;
+  for (int64_t first = begin; first < end;) {
+    const int64_t last = std::min(first / kPanel * kPanel + kPanel, end);
+    const uint16_t *const panel = b + first / kPanel * panel_stride;
+    for (int64_t i = 0; i < k; i += kBlockRows) {
+      const int64_t depth = std::min(kBlockRows, k - i);
+      const char *next = reinterpret_cast<const char *>(panel + (i + depth < k ? (i + depth) * kPanel : panel_stride));
+      const auto tiles = [&]<int COLUMNS>(int64_t j) {
+        const uint16_t *const block = panel + i * kPanel + 2 * (j % kPanel);
+        const bool sums = accumulate || i > 0;
+        tile<kUpper, COLUMNS, kLines>(a + i, a_row, block, depth / 2, next, c + j, c_row, sums);
+        next += kLines * kLine * depth / 2;
+        if constexpr (kLower > 0) {
+          tile<kLower, COLUMNS, kLines>(a + kUpper * a_row + i, a_row, block, depth / 2, next, c + kUpper * c_row + j, c_row, sums);
+          next += kLines * kLine * depth / 2;
+        }
+      };
+      int64_t j = first;
+      for (; j + 32 <= last; j += 32) tiles.template operator()<2>(j);
+      if (j < last) tiles.template operator()<1>(j);
     }
+    first = last;
   }
 }
 
