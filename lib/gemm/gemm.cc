@@ -97,10 +97,12 @@ void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   each_columns(rows, b, [&](int64_t begin, int64_t end) { native_part(a, rows, b, begin, end, c, c_row, accumulate); });
 }
 
-// Few bf16 rows, where the processor has dot products of them.
+// The same for bf16, where the processor has dot products of it.
 void dot_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
   each_columns(rows, b, [&](int64_t begin, int64_t end) {
-    panel_dot(a.bf16(), a.stride, static_cast<int>(rows), static_cast<const uint16_t *>(b.data), b.stride, b.k, begin, end, c, c_row, accumulate);
+    for (int64_t r = 0; r < rows; r += kDotRows)
+      panel_dot(a.bf16() + r * a.stride, a.stride, static_cast<int>(std::min<int64_t>(kDotRows, rows - r)), static_cast<const uint16_t *>(b.data), b.stride,
+                b.k, begin, end, c + r * c_row, c_row, accumulate);
   });
 }
 
@@ -176,7 +178,7 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
 
 struct Gemm::Primitives : OneDnn {};
 
-Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), dots_(has_bf16_dot() && !has_amx_bf16()), primitives_(std::make_unique<Primitives>()) {}
+Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), dots_(has_bf16_dot() && has_fast_bf16() && !has_amx_bf16() && library != GemmLibrary::NATIVE), primitives_(std::make_unique<Primitives>()) {}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
@@ -185,7 +187,7 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   // One token, and a few, are a question of bytes read, which our kernel asks for ahead; with fast bf16 products oneDNN's
   // are ahead from a few rows on.
   const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
-  if (!exact && !widens && b.type == NumberType::BF16 && rows > 1 && rows <= kDotRows && b.k % 2 == 0 && dots_ && library_ != GemmLibrary::NATIVE) {
+  if (dots_ && b.type == NumberType::BF16 && b.k % 2 == 0 && (exact || rows <= kDotRows)) {
     dot_product(a, rows, b, c, c_row, accumulate);
   } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     native_product(a, rows, b, c, c_row, accumulate);

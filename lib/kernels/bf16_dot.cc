@@ -46,7 +46,8 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
   if constexpr (ROWS > 1) {
     if (rows < ROWS) return product<ROWS - 1>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
   }
-  constexpr int kUpper = std::min(ROWS, kTileRows), kLower = ROWS - kUpper, kLines = kLower > 0 ? 1 : 2;
+  constexpr int kUpper = std::min(ROWS, kTileRows), kLower = ROWS - kUpper;
+  constexpr int kColumns = ROWS > 4 ? 2 : 4, kLines = kLower > 0 ? 1 : kColumns;
   for (int64_t first = begin; first < end;) {
     const int64_t last = std::min(first / kPanel * kPanel + kPanel, end);
     const uint16_t *const panel = b + first / kPanel * panel_stride;
@@ -64,8 +65,8 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
         }
       };
       int64_t j = first;
-      for (; j + 32 <= last; j += 32) tiles.template operator()<2>(j);
-      if (j < last) tiles.template operator()<1>(j);
+      for (; j + 16 * kColumns <= last; j += 16 * kColumns) tiles.template operator()<kColumns>(j);
+      for (; j < last; j += 16) tiles.template operator()<1>(j);
     }
     first = last;
   }

@@ -125,36 +125,12 @@ HWY_INLINE const float *ColumnOf(const float *panel, int64_t column) { return pa
 HWY_INLINE const uint16_t *ColumnOf(const uint16_t *panel, int64_t column) { return panel + 2 * column; }
 
 #if HWY_MAX_BYTES >= 64
-// The rows of A as columns of `turned` [k][16]; what stands there beyond the rows is of no use.
-constexpr int kMostTogether = 16;
+constexpr int kMostTogether = 16, kTogetherRows = 8;
 
-HWY_INLINE void Turn(const float *a, int64_t a_row, int64_t a_column, int rows, int64_t k, float *HWY_RESTRICT turned) {
-  int64_t whole = 0;
-  if (a_column == 1) {  // four by four: whole lines are written, each once
-    const hn::FixedTag<float, 4> d;
-    const hn::Repartition<double, decltype(d)> pairs;
-    for (; whole + 4 <= k; whole += 4) {
-      for (int r = 0; r < rows; r += 4) {
-        const auto row = [&](int i) { return hn::LoadU(d, a + (r + i < rows ? r + i : rows - 1) * a_row + whole); };
-        const auto row0 = row(0), row1 = row(1), row2 = row(2), row3 = row(3);
-        const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)), low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
-        const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)), high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
-        float *to = turned + whole * kMostTogether + r;
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, to);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, to + kMostTogether);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, to + 2 * kMostTogether);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, to + 3 * kMostTogether);
-      }
-    }
-  }
-  for (; whole < k; ++whole)
-    for (int r = 0; r < rows; ++r) turned[whole * kMostTogether + r] = a[r * a_row + whole * a_column];
-}
-
-// Rows that go over B 16 columns at a time, all in one pass: then what comes from memory is asked for evenly, and the
-// processor neither waits for it nor lets it rest. B is read in blocks of 16 KB; the four passes over one ask for the
-// next, each for a quarter of its lines in the order of memory, which is what the processor's own prefetching takes up.
-// A is turned first, a piece of k at a time.
+// Up to 16 rows go over B two vectors of columns at a time: ten loads for sixteen products, where few rows and many columns
+// would wait for the loads. B is read in blocks of 16 KB; the passes over one ask for the next, each for a part of its
+// lines in the order of memory, which is what the processor's own prefetching takes up: so that what comes from memory is
+// asked for evenly, and the processor neither waits for it nor lets it rest.
 template <int ROWS, class Number>
 HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
                          int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
@@ -163,23 +139,31 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
   } else {
     if (rows != ROWS)
       return Together<ROWS + 1>(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
-    constexpr int64_t kPiece = 512, kBlock = 256 / sizeof(Number), kLanes = hn::MaxLanes(D());
-    float turned[kPiece * kMostTogether];
-    for (int64_t i = 0; i < k; i += kPiece) {
-      const int64_t piece = i + kPiece < k ? kPiece : k - i;
-      Turn(a + i * a_column, a_row, a_column, ROWS, piece, turned);
-      for (int64_t first = begin; first < end;) {
-        const int64_t last = first / 64 * 64 + 64 < end ? first / 64 * 64 + 64 : end;
-        const Number *const panel = b + first / 64 * panel_stride + i * 64;
-        for (int64_t d = 0; d < piece; d += kBlock) {
-          const bool inside = d + kBlock < piece;
-          const char *next = reinterpret_cast<const char *>(panel + (inside ? (d + kBlock) * 64 : panel_stride));
-          for (int64_t j = first; j < last; j += kLanes, next += 4096)
-            Tile<ROWS, 1>(turned + d * kMostTogether, 1, kMostTogether, ColumnOf(panel + d * 64, j % 64), inside ? kBlock : piece - d,
-                          Ahead{next, 64, 1}, c + j, c_row, accumulate || i + d > 0);
-        }
-        first = last;
+    constexpr int kUpper = ROWS < kTogetherRows ? ROWS : kTogetherRows, kLower = ROWS - kUpper, kLines = kLower > 0 ? 1 : 2;
+    constexpr int64_t kBlock = 256 / sizeof(Number), kLanes = hn::MaxLanes(D()), kLine = 64;
+    for (int64_t first = begin; first < end;) {
+      const int64_t last = first / 64 * 64 + 64 < end ? first / 64 * 64 + 64 : end;
+      const Number *const panel = b + first / 64 * panel_stride;
+      for (int64_t i = 0; i < k; i += kBlock) {
+        const int64_t depth = i + kBlock < k ? kBlock : k - i;
+        const char *next = reinterpret_cast<const char *>(panel + (i + depth < k ? (i + depth) * 64 : panel_stride));
+        const auto tiles = [&]<int VECTORS>(int64_t j) HWY_ATTR {
+          const Number *const block = ColumnOf(panel + i * 64, j % 64);
+          const float *const left = a + i * a_column;
+          const bool sums = accumulate || i > 0;
+          const Ahead ahead{next, kLines * kLine, kLines};
+          Tile<kUpper, VECTORS>(left, a_row, a_column, block, depth, ahead, c + j, c_row, sums);
+          next += 4096 * kLines;
+          if constexpr (kLower > 0) {
+            Tile<kLower, VECTORS>(left + kUpper * a_row, a_row, a_column, block, depth, Ahead{next, kLine, 1}, c + kUpper * c_row + j, c_row, sums);
+            next += 4096;
+          }
+        };
+        int64_t j = first;
+        for (; j + 2 * kLanes <= last; j += 2 * kLanes) tiles.template operator()<2>(j);
+        if (j < last) tiles.template operator()<1>(j);
       }
+      first = last;
     }
   }
 }
