@@ -95,6 +95,7 @@ class Team {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     wanted_ = threads;
+    shares_ = std::vector<Share>(static_cast<size_t>(size()));
   }
   ~Team() {
     gate_.store(kStop, std::memory_order_release);
@@ -112,16 +113,20 @@ class Team {
   static constexpr uint64_t kStop = 1, kOpen = 2, kWorker = 4, kWorkers = 0xffff * kWorker, kLoop = uint64_t{1} << 32;
 
   void work(int index);
-  void take_items();
+  void take_items(int index);
 
   int wanted_ = 1;
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> gate_{0};
   // The loop; read only by those whom the gate let in.
-  int64_t count_ = 0;
   void (*body_)(void *, int64_t) = nullptr;
   void *context_ = nullptr;
-  std::atomic<int64_t> next_{0};
+  // Each thread's share of the items, one after the other; who has done his own takes from the others'.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  std::vector<Share> shares_;
   std::atomic<bool> failed_{false};
   std::exception_ptr exception_;
 };
@@ -136,12 +141,17 @@ thread_local int scopes = 0;
 int thread_count() { return team && !in_loop ? team->size() : 1; }
 int thread_index() { return index_in_team; }
 
-void Team::take_items() {
-  for (int64_t item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
-    try {
-      body_(context_, item);
-    } catch (...) {
-      if (!failed_.exchange(true)) exception_ = std::current_exception();
+void Team::take_items(int index) {
+  for (size_t i = 0; i < shares_.size(); ++i) {
+    Share &share = shares_[(static_cast<size_t>(index) + i) % shares_.size()];
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int64_t item = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (item >= share.end) break;
+      try {
+        body_(context_, item);
+      } catch (...) {
+        if (!failed_.exchange(true)) exception_ = std::current_exception();
+      }
     }
   }
 }
@@ -159,23 +169,26 @@ void Team::work(int index) {
     while (!in && gate & kOpen && gate / kLoop == last)
       in = gate_.compare_exchange_weak(gate, gate + kWorker, std::memory_order_acq_rel);
     if (!in) continue;
-    take_items();
+    take_items(index);
     if ((gate_.fetch_sub(kWorker, std::memory_order_acq_rel) & kWorkers) == kWorker) gate_.notify_all();
   }
 }
 
 void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
-  count_ = n;
+  const int64_t threads = size();
+  for (int64_t t = 0; t < threads; ++t) {
+    shares_[static_cast<size_t>(t)].next.store(n * t / threads, std::memory_order_relaxed);
+    shares_[static_cast<size_t>(t)].end = n * (t + 1) / threads;
+  }
   body_ = body;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
   failed_.store(false, std::memory_order_relaxed);
   exception_ = nullptr;
   const uint64_t loop = gate_.load(std::memory_order_relaxed) / kLoop + 1;
   gate_.store((loop & 0xffffffffu) * kLoop | kOpen, std::memory_order_release);
   gate_.notify_all();
   in_loop = true;
-  take_items();
+  take_items(0);
   in_loop = false;
   // Every item is taken. Whoever is not in yet stays out; whoever is in finishes its item.
   gate_.fetch_and(~kOpen, std::memory_order_acq_rel);

@@ -56,8 +56,9 @@ class ThreadScope {
 // A loop of fewer operations than this is done before other threads have woken.
 constexpr int64_t kWorthThreads = 400000;
 
-// run(context, item) for each item of [0, n), on the threads of the scope: a free thread takes the next item. The first
-// exception is thrown again when all have ended.
+// run(context, item) for each item of [0, n), on the threads of the scope. Each begins with a share of its own, neighbours
+// one after the other, so that what one item asks for ahead the next one finds; then it takes what others have left. The
+// first exception is thrown again when all have ended.
 void run_items(int64_t n, void (*run)(void *context, int64_t item), void *context);
 
 // body(item) for items of unequal cost, `operations` in all.
