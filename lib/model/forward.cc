@@ -276,11 +276,11 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
   for (int64_t first = 0; first < count; first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, count - first);
     multiply(first, rows, workspace.logits.data());
-    for (int64_t row = 0; row < rows; ++row) {
+    parallel_items(rows, rows * stride, [&](int64_t row) {
       State &state = *states[static_cast<size_t>(first + row)];
       std::memcpy(state.logits.data(), workspace.logits.data() + row * stride, static_cast<size_t>(stride) * sizeof(float));
       state.has_logits = true;
-    }
+    });
   }
 }
 

@@ -2,9 +2,15 @@
 
 #include <algorithm>
 
+#include "base/parallel.h"
 #include "stream/session_impl.h"
 
 namespace infini {
+namespace {
+
+constexpr int64_t kChoosing = 4;  // operations that a token of the vocabulary takes when one is chosen
+
+}  // namespace
 
 void Batch::add(std::shared_ptr<Session> session) {
   if (&session->model() != model_.get()) fail(Status::INVALID_ARGUMENT, "the session belongs to another model than the batch");
@@ -39,15 +45,19 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
     }
     if (!without_logits.empty()) compute_logits(*model_, without_logits, workspace_, exact);
 
+    const auto count = static_cast<int64_t>(sessions_.size());
+    parallel_items(count, count * kChoosing * model_->config().vocabulary, [&](int64_t item) {
+      const auto i = static_cast<size_t>(item);
+      Session &session = *sessions_[i];
+      if (session.impl_->settings.exact != exact) return;
+      tokens[i] = session.choose().value_or(-1);
+      session.impl_->generation.end_reported = tokens[i] < 0;
+    });
     std::vector<Part> parts;
     std::vector<size_t> indices;
     for (size_t i = 0; i < sessions_.size(); ++i) {
-      Session &session = *sessions_[i];
-      if (session.impl_->settings.exact != exact) continue;
-      tokens[i] = session.choose().value_or(-1);
-      session.impl_->generation.end_reported = tokens[i] < 0;
-      if (tokens[i] < 0) continue;
-      parts.push_back({&session.impl_->state, {&tokens[i], 1}});
+      if (sessions_[i]->impl_->settings.exact != exact || tokens[i] < 0) continue;
+      parts.push_back({&sessions_[i]->impl_->state, {&tokens[i], 1}});
       indices.push_back(i);
     }
     if (parts.empty()) continue;
