@@ -156,18 +156,20 @@ bool Trainer::supervises(int layer, int head) const {
   return names(config_.supervised, layer, head);
 }
 
-std::vector<float> Trainer::supervised() const {
+template <class Told>
+std::vector<float> Trainer::each_head(const Told &told) const {
   std::vector<float> weights;
   for (int l = 0; l < model_->config().layers; ++l)
-    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(supervises(l, h) ? 1.0f : 0.0f);
+    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(told(l, h) ? 1.0f : 0.0f);
   return weights;
 }
 
+std::vector<float> Trainer::supervised() const {
+  return each_head([&](int l, int h) { return supervises(l, h); });
+}
+
 std::vector<float> Trainer::locally_supervised() const {
-  std::vector<float> weights;
-  for (int l = 0; l < model_->config().layers; ++l)
-    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(names(config_.local_supervised, l, h) ? 1.0f : 0.0f);
-  return weights;
+  return each_head([&](int l, int h) { return names(config_.local_supervised, l, h); });
 }
 
 AttentionRules Trainer::rules_for(int segment) const {

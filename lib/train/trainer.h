@@ -106,6 +106,8 @@ class Trainer {
   void check_config() const;
   AttentionRules rules_for(int segment) const;
   bool supervises(int layer, int head) const;
+  template <class Told>
+  std::vector<float> each_head(const Told &told) const;  // [layers][heads]: 1 where told(layer, head)
   std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
   std::vector<float> locally_supervised() const;
   // trainer_heads.cc

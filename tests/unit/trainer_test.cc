@@ -387,6 +387,48 @@ TEST_CASE("supervised retrieval raises the share of the memory that falls on the
   CHECK(last < 1.6);
 }
 
+// In each segment a name somewhere, and later something that is said of it.
+class NameSource : public SequenceSource {
+ public:
+  Sequence next(int segment, int segments) override {
+    Sequence s;
+    const auto half = static_cast<uint64_t>(segment / 2);
+    for (int t = 0; t < segment * segments; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
+    s.weight.assign(s.tokens.size(), 0);
+    s.answer.assign(s.tokens.size(), 0);
+    s.source.assign(s.tokens.size(), -1);
+    s.subject.assign(s.tokens.size(), -1);
+    for (int begin = 0; begin < segment * segments; begin += segment) {
+      const auto name = static_cast<size_t>(begin) + random_.next() % half, said = static_cast<size_t>(begin) + half + random_.next() % half;
+      s.tokens[name] = kQuestion + static_cast<int32_t>(random_.next() % kKeys);
+      s.tokens[said] = kFact;
+      s.subject[said] = static_cast<int32_t>(name);
+    }
+    return s;
+  }
+  std::string save() const override { return nlohmann::json(random_.state()).dump(); }
+  void restore(const std::string &state) override { random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>()); }
+
+ private:
+  Random random_{1};
+};
+
+TEST_CASE("local attention learns to look where it is told") {
+  const std::string config = quick(R"(, "local_supervision": 1, "local_supervised": [[0, 1]])");
+  Trainer t(small_model("linear"), parse_train_config(config), std::make_unique<NameSource>(), nullptr, 1);
+  const auto share = [](const StepReport &report) {
+    const Supervised s = report.tally.supervision.local;
+    return s.share / static_cast<double>(s.count);
+  };
+  StepReport report = t.step();
+  CHECK(report.tally.supervision.local.count == 768 / 12);
+  const double first = share(report);
+  for (int i = 0; i < 100; ++i) report = t.step();
+  MESSAGE("share of local attention on the names: " << first << " -> " << share(report));
+  CHECK(first < 0.3);  // one of up to 12 tokens
+  CHECK(share(report) > 0.9);
+}
+
 TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   test::TemporaryFolder folder;
   const auto model = small_model("linear", 2);
