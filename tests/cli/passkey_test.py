@@ -106,6 +106,9 @@ class Shipped(Finds):
         """Eight times as far back as the longest sequence of its training."""
         self.assert_finds(SOURCE / "samples/models/recall.gguf", "16K", "0,0.95", *EXACT)
 
+    def test_keeps_thirty_two_names_apart(self):
+        self.assert_finds(SOURCE / "samples/models/recall.gguf", "8K", "0,0.5,0.95", "--names", 32, *EXACT)
+
 
 @unittest.skipUnless(DATA, "set INFINI_TEST_DATA to the folder of test data, for models/prototype")
 class Trained(Finds):
