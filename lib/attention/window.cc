@@ -18,6 +18,8 @@ View View::closed(const AttentionShape &shape) const {
 
 namespace {
 
+constexpr int kLargest = 1024;  // head sizes are checked when the model is opened
+
 // Calls f with the buffer as numbers of its type.
 template <class Function>
 void as_numbers(NumberType type, char *data, const Function &f) {
@@ -140,50 +142,80 @@ int64_t Window::bytes_in_use(const View &view) const {
   return total;
 }
 
+// A cell of a panel holds one number of f32, or two of bf16, which stand one below the other. Each 64 make a row.
+constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;  // bytes
+
 void Window::put_key(Head &head, int64_t index, const float *key) {
-  as_numbers(shape_.type, head.keys, [&](auto *keys) {
-    auto *panel = keys + index / kPanel * kPanel * key_padded_;
-    for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], element(panel, i, index % kPanel));
-  });
+  uint16_t numbers[kLargest];
+  const bool f32 = shape_.type == NumberType::F32;
+  if (!f32) {
+    narrow(key, shape_.key_size, numbers);
+    if (shape_.key_size % 2 != 0) numbers[shape_.key_size] = 0;
+  }
+  const char *const from = f32 ? reinterpret_cast<const char *>(key) : reinterpret_cast<const char *>(numbers);
+  char *const to = key_cell(head, index);
+  for (int64_t i = 0; i < key_cells(); ++i) std::memcpy(to + i * kCellRow, from + i * kCell, kCell);
 }
 
 void Window::put_value(Head &head, int64_t index, const float *value) {
-  as_numbers(shape_.type, head.values, [&](auto *values) {
-    for (int64_t first = 0; first < shape_.value_size; first += kPanel) {
-      const int64_t count = std::min<int64_t>(kPanel, shape_.value_size - first);
-      for (int64_t j = 0; j < count; ++j) scalar::store(value[first + j], element(values + first * capacity_, index, j));
+  for (int64_t first = 0; first < shape_.value_size; first += kPanel) {
+    const auto count = std::min<int64_t>(kPanel, shape_.value_size - first);
+    if (shape_.type == NumberType::F32) {
+      std::copy_n(value + first, count, element(reinterpret_cast<float *>(head.values) + first * capacity_, index, 0));
+      continue;
     }
-  });
+    uint16_t numbers[kPanel];
+    narrow(value + first, count, numbers);
+    uint16_t *const to = element(reinterpret_cast<uint16_t *>(head.values) + first * capacity_, index, 0);
+    for (int64_t j = 0; j < count; ++j) to[2 * j] = numbers[j];
+  }
 }
 
-void Window::move(Head &head, int64_t from, int64_t to) {
-  as_numbers(shape_.type, head.keys, [&](auto *keys) {
-    const auto *source = keys + from / kPanel * kPanel * key_padded_;
-    auto *target = keys + to / kPanel * kPanel * key_padded_;
-    for (int64_t i = 0; i < shape_.key_size; ++i)
-      *element(target, i, to % kPanel) = *element(const_cast<decltype(target)>(source), i, from % kPanel);
-  });
-  as_numbers(shape_.type, head.values, [&](auto *values) {
-    for (int64_t j = 0; j < shape_.value_size; ++j) {
-      auto *panel = values + j / kPanel * kPanel * capacity_;
-      *element(panel, to, j % kPanel) = *element(panel, from, j % kPanel);
+char *Window::key_cell(const Head &head, int64_t index) const {
+  return head.keys + index / kPanel * kPanel * key_padded_ * bytes_of(shape_.type) + index % kPanel * kCell;
+}
+int64_t Window::key_cells() const { return (shape_.key_size * bytes_of(shape_.type) + kCell - 1) / kCell; }
+
+// Tokens [from, from + count) of the list, towards the front.
+void Window::move(Head &head, int64_t from, int64_t to, int64_t count) {
+  for (int64_t done = 0; done < count;) {
+    const int64_t run = std::min({count - done, kPanel - (from + done) % kPanel, kPanel - (to + done) % kPanel});
+    const char *const source = key_cell(head, from + done);
+    char *const target = key_cell(head, to + done);
+    for (int64_t i = 0; i < key_cells(); ++i) std::memmove(target + i * kCellRow, source + i * kCellRow, static_cast<size_t>(run * kCell));
+    done += run;
+  }
+  const bool f32 = shape_.type == NumberType::F32;
+  for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel) {
+    char *const values = head.values + panel * kPanel * capacity_ * bytes_of(shape_.type);
+    auto *const numbers = reinterpret_cast<uint16_t *>(values);
+    // Tokens of bf16 that are pairs here and there go together.
+    const int64_t together = f32 ? 1 : 2;
+    for (int64_t done = 0; done < count;) {
+      const bool whole = (from + done) % together == 0 && (to + done) % together == 0;
+      if (const int64_t run = whole ? (count - done) / together * together : 0; run > 0) {
+        const int64_t row = kPanel * bytes_of(shape_.type);
+        std::memmove(values + (to + done) * row, values + (from + done) * row, static_cast<size_t>(run * row));
+        done += run;
+      } else {
+        for (int64_t j = 0; j < kPanel; ++j) *element(numbers, to + done, j) = *element(numbers, from + done, j);
+        ++done;
+      }
     }
-  });
+  }
 }
 
 void Window::append(const View &view, int64_t position, int kv_head, const float *key, const float *value,
                     const Rope &rope, const float *cosine, const float *sine) {
   Head &head = heads_[static_cast<size_t>(kv_head)];
-  constexpr int kLargest = 1024;  // head sizes are checked when the model is opened
   float turned[kLargest];
   rope.apply(key, shape_.key_size, cosine, sine, 1, turned);
   put_key(head, view.index_of(position), turned);
   put_value(head, view.index_of(position), value);
   if (head.raw) {
-    as_numbers(shape_.type, head.raw, [&](auto *raw) {
-      auto *to = raw + (position - view.segment_begin) * shape_.key_size;
-      for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(key[i], to + i);
-    });
+    const int64_t at = (position - view.segment_begin) * shape_.key_size;
+    if (shape_.type == NumberType::F32) std::copy_n(key, shape_.key_size, reinterpret_cast<float *>(head.raw) + at);
+    else narrow(key, shape_.key_size, reinterpret_cast<uint16_t *>(head.raw) + at);
   }
   if (const int64_t sink = position - view.origin; sink < shape_.sinks) {
     std::copy_n(key, shape_.key_size, head.sink_keys + sink * shape_.key_size);
@@ -194,13 +226,9 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
 void Window::close(const View &before, const View &after, int kv_head, const Rope &rope) {
   Head &head = heads_[static_cast<size_t>(kv_head)];
   // Sinks grow by no more than the window moves, so tokens only ever move towards the front.
-  for (int64_t token = after.window_begin; token < after.position; ++token) {
-    const int64_t from = before.index_of(token), to = after.index_of(token);
-    if (from == to) break;  // the same distance for all
-    move(head, from, to);
-  }
+  const int64_t from = before.index_of(after.window_begin), to = after.index_of(after.window_begin);
+  if (from != to) move(head, from, to, after.position - after.window_begin);
   if (after.sinks == before.sinks && after.window_begin == before.window_begin) return;
-  constexpr int kLargest = 1024;
   float cosine[kLargest / 2], sine[kLargest / 2], turned[kLargest];
   for (int64_t sink = 0; sink < after.sinks; ++sink) {
     rope.angles(after.window_begin - after.sinks + sink, cosine, sine);

@@ -87,9 +87,11 @@ class Window {
     char *keys, *values, *raw;      // panels, panels, [segment][key_size] or null, of shape.type
     float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
   };
+  char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
+  int64_t key_cells() const;
   void put_key(Head &head, int64_t index, const float *key);
   void put_value(Head &head, int64_t index, const float *value);
-  void move(Head &head, int64_t from, int64_t to);
+  void move(Head &head, int64_t from, int64_t to, int64_t count);
 
   AttentionShape shape_;
   int64_t capacity_;     // keys, a multiple of 64
