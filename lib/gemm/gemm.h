@@ -87,7 +87,7 @@ class Gemm {
   struct Primitives;
   GemmLibrary library_;
   bool slow_bf16_;  // oneDNN's products of it are slower than those of f32
-  bool dots_;       // few rows of it go by the processor's dot products
+  bool dots_;       // few rows of it, and any that must be exact, go by the processor's dot products
   std::unique_ptr<Primitives> primitives_;
 };
 
