@@ -41,6 +41,8 @@ void AttentionTrace::reserve(const AttentionRules &rules, const Layout &layout) 
 
 namespace {
 
+constexpr float kLeastShare = 1e-30f;  // of sigma(q) z, whose logarithm is taken
+
 // The same stream on its way back. Gradients of what has a name begin with d.
 class StreamGradient : public StreamAttention {
  public:
@@ -266,7 +268,8 @@ class StreamGradient : public StreamAttention {
     return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
   }
 
-  // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z).
+  // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z + epsilon). The share has no
+  // epsilon of its own: features that vanish would have all of nothing.
   void supervise(int64_t token, int64_t tokens, const float *z, float *dz) {
     const std::vector<Retrieval> &all = pass_.layout.retrievals;
     const int64_t first = segment_.first + token;
@@ -287,7 +290,7 @@ class StreamGradient : public StreamAttention {
         const float weight = pass_.supervision[head(g)];
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
-        const float share = dot_row(sigma_, r, there.data(), keys_) + pass_.rules.epsilon, total = denominator_[r];
+        const float share = std::max(dot_row(sigma_, r, there.data(), keys_), kLeastShare), total = denominator_[r];
         supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total), static_cast<double>(share) / total, 1});
         each_panel(keys_, [&](int64_t p, int64_t n) {
           float *dsigma = dsigma_.panel(p) + r * kPanel;

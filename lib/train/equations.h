@@ -143,7 +143,8 @@ struct Head {
   std::vector<Real> beta;       // [group]; -inf: shut
 };
 
-// A retrieval that is told where to look, of group head `head`: the loss gains -weight * log(share of `sources`).
+// A retrieval that is told where to look, of group head `head`: the loss gains -weight * log(share of `sources`). Epsilon is
+// of the whole alone: a retrieval that finds nothing has no share in what it looks for.
 struct Pointed {
   size_t head, token;
   std::vector<size_t> sources;
@@ -193,7 +194,7 @@ class HeadStream {
     Real loss = 0;
     for (const Pointed &p : pointed_) {
       const std::vector<Real> &q = in.q[p.head][p.token];
-      Real there = epsilon(), all = epsilon();
+      Real there = 0, all = epsilon();
       for (size_t i = 0; i < q.size(); ++i) {
         all += sigma(q[i]) * z_[segment_of(p.token)][i];
         for (const size_t source : p.sources) there += fold(segment_of(source)) * sigma(q[i]) * sigma(in.k[source][i]);
@@ -379,7 +380,7 @@ class HeadStream {
       if (segment_of(p.token) != s) continue;
       const std::vector<Real> &q = in.q[p.head][p.token];
       std::vector<Real> there(q.size(), 0);
-      Real share = epsilon(), all = epsilon();
+      Real share = 0, all = epsilon();
       for (size_t i = 0; i < q.size(); ++i) {
         for (const size_t source : p.sources) there[i] += fold(segment_of(source)) * sigma(in.k[source][i]);
         share += sigma(q[i]) * there[i];
