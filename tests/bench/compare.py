@@ -13,8 +13,10 @@ same sequences in the same order, as many tokens, and no token sees more than --
     infini_delta    the same, Delta rule
 
 So what the memory is worth is the difference between the last two and transformer_xl. Half of the sequences are books,
-half recall of named values; first short and dense ones, in a third of the steps, then longer and sparser ones, with the
-optimizer begun anew. Nothing depends on what a variant has learned. All values count the same, in view or not.
+half recall of values under four names; first short and dense ones, in a third of the steps, then longer and sparser ones,
+with the optimizer begun anew. Nothing depends on what a variant has learned. Attention supervision tells each what it can
+be told: two heads of the first layer to look at a value's name, and the memory of the last layer, where there is one, to
+find the value. All values count the same, in view or not.
 
 Measured: perplexity of books that are held out, read as one stream each; the share of a pass key's digits found, key at
 the start, question at the end, over the tokens between; bytes of a session's state after a whole book. FOLDER receives
@@ -30,6 +32,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "samples/texts"
 TRAINED = ["wuthering_heights.txt", "a_tale_of_two_cities.txt", "far_from_the_madding_crowd.txt", "life_on_the_mississippi.txt"]
+NAMES = ["pass", "red", "river", "house"]  # few, so that minutes of training tell them apart
 HELD_OUT = ["lord_jim.txt", "pride_and_prejudice.txt"]
 
 
@@ -45,12 +48,14 @@ def variants(window):
     }
 
 
-def description(a, steps, segment, windows, density, seed, **training):
+def description(a, steps, segment, remembers, windows, task, seed, **training):
     books = [str(TEXTS / name) for name in TRAINED]
-    recall = {"type": "recall", "seed": seed, "density": density, "prose": books, "inside": 3, "across": 3}
+    recall = {"type": "recall", "seed": seed, "names": NAMES, "prose": books, "inside": 3, "across": 3, **task}
     text = {"type": "text", "files": books, "order": "excerpts", "seed": seed}
-    recipe = {"train": "all", "optimizer": "muon", "rate": 0.002, "muon_rate": 0.01, "feature_scale": 1.6}  # no variant is told where to look
-    recipe.update({"steps": steps, "warmup": min(100, steps // 10), "tokens": a.tokens, "segments": windows * a.window // segment, "seed": a.seed, **training})
+    recipe = {"train": "all", "optimizer": "muon", "rate": 0.004, "muon_rate": 0.02, "local_supervision": 0.3, "local_supervised": [[0, 0], [0, 1]]}
+    if remembers:
+        recipe.update({"supervision": 1, "supervised": [[1, head] for head in range(8)]})
+    recipe.update({"steps": steps, "warmup": min(20, steps // 10), "tokens": a.tokens, "segments": windows * a.window // segment, "seed": a.seed, **training})
     parts = [{"ratio": 1, "source": source} for source in (recall, text)]
     return {"training": recipe, "data": {"type": "mixture", "seed": seed, "sources": parts}}
 
@@ -80,10 +85,12 @@ class Comparison:
         config.update({key: value for key, value in shape.items() if key != "keeps"})
         source = ["--create", self.write(f"{name}.config.json", config)]
         first = max(1, self.a.steps // 3)
-        phases = ((first, 4, [12, 24], {"schedule": "constant"}), (self.a.steps - first, 16, [2, 12], {"schedule": "linear", "decay_from": 0.5, "feature_scale": 1}))
+        near = {"density": [24, 24], "distance": 48}
+        far = {"density": [1, 12], "far": 0.5, "fold": 1000}
+        phases = ((first, 2, near, {"schedule": "constant", "feature_scale": 1.6}), (self.a.steps - first, 16, far, {"schedule": "linear", "decay_from": 0.3}))
         tokens = seconds = 0
-        for number, (steps, windows, density, more) in enumerate(phases, 1):
-            text = self.write(f"{name}.{number}.json", description(self.a, steps, shape["segment"], windows, density, self.a.seed + number, **more))
+        for number, (steps, windows, task, more) in enumerate(phases, 1):
+            text = self.write(f"{name}.{number}.json", description(self.a, steps, shape["segment"], "update" in shape, windows, task, self.a.seed + number, **more))
             out, log = (self.folder / f"{name}.{number}.{ending}" for ending in ("gguf", "jsonl"))
             summary = self.infini("train", *source, "--description", text, "--out", out, "--log", log,
                                   "--checkpoint", self.folder / f"{name}.{number}.state", "--json", *self.how)
@@ -159,7 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--infini", default=ROOT / "build/release/samples/infini", help="the command")
-    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "samples/train/model.json", help="shape of the model, as infini train --create takes it")
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "samples/train/quick_model.json", help="shape of the model, as infini train --create takes it")
     parser.add_argument("--window", type=int, default=64, help="tokens of local attention, a multiple of 8")
     parser.add_argument("--steps", type=int, default=900, help="of each variant, both phases together")
     parser.add_argument("--tokens", type=int, default=8192, help="of a step")

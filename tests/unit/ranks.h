@@ -53,6 +53,7 @@ constexpr RanksCase kRanksCases[] = {{"all", ""},
                                      {"attention of a layer", R"(, "train": "attention", "layers": [1, 1])"},
                                      {"lora", R"(, "train": "lora", "optimizer": "adamw")"},
                                      {"supervised features", R"(, "train": "features", "supervision": 1)"},
+                                     {"all, told where to look", R"(, "supervision": 0.5, "local_supervision": 0.5, "local_supervised": [[0, 0], [1, 1]])"},
                                      {"gates", R"(, "train": "gates")"},
                                      {"one sequence", R"(, "tokens": 128)"}};
 

@@ -137,6 +137,7 @@ TEST_CASE("the gradients of several ranks are those of one") {
       MESSAGE(std::string(c.name) << ", " << count << " ranks: gradients " << worst << ", weights " << weights);
       CHECK(tally.loss == doctest::Approx(expected.loss).epsilon(1e-6));
       CHECK(tally.supervision.retrieval.loss == doctest::Approx(expected.supervision.retrieval.loss).epsilon(1e-6));
+      CHECK(tally.supervision.local.loss == doctest::Approx(expected.supervision.local.loss).epsilon(1e-6));
       CHECK(tally.weight == doctest::Approx(expected.weight).epsilon(1e-12));
       CHECK(tally.predictions == expected.predictions);
       CHECK(tally.across == expected.across);
@@ -144,7 +145,9 @@ TEST_CASE("the gradients of several ranks are those of one") {
       CHECK(tally.answers_across == expected.answers_across);
       CHECK(tally.answers_inside == expected.answers_inside);
       CHECK(tally.across > 0);
-      CHECK((tally.supervision.retrieval.loss > 0) == (std::string(c.name) == "supervised features"));
+      const auto asks = [&](const char *what) { return std::string(c.more).find(what) != std::string::npos; };
+      CHECK((tally.supervision.retrieval.loss > 0) == asks("\"supervision\""));
+      CHECK((tally.supervision.local.loss > 0) == asks("\"local_supervision\""));
     }
   }
 }

@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "allocations.h"
-#include "base/hash.h"
 #include "format/snapshot.h"
+#include "seal.h"
 #include "stream/session.h"
 
 using namespace infini;
@@ -75,18 +75,10 @@ Bytes forge_header(const Bytes &bytes, const std::function<void(json &)> &change
   return forge(bytes, [&](json &header, Sections &) { change(header); });
 }
 
-void seal(Bytes &bytes) {  // makes the header's checksum right again
-  uint64_t header = 0, zero = 0;
-  std::memcpy(&header, bytes.data() + 16, 8);
-  std::memcpy(bytes.data() + 24, &zero, 8);
-  const uint64_t sum = checksum(bytes.data(), header);
-  std::memcpy(bytes.data() + 24, &sum, 8);
-}
-
 template <class Number>
 Bytes patched(Bytes bytes, size_t at, Number value) {
   std::memcpy(bytes.data() + at, &value, sizeof value);
-  seal(bytes);
+  test::seal(bytes);
   return bytes;
 }
 

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/random.h"
 #include "format/snapshot.h"
+#include "seal.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
 
@@ -66,14 +66,6 @@ Status status_of(const std::function<void()> &call, std::string *message = nullp
     return error.status();
   }
   return Status::OK;
-}
-
-void seal(std::vector<std::byte> &bytes) {  // makes the header's checksum right again
-  uint64_t header = 0, zero = 0;
-  std::memcpy(&header, bytes.data() + 16, 8);
-  std::memcpy(bytes.data() + 24, &zero, 8);
-  const uint64_t sum = checksum(bytes.data(), header);
-  std::memcpy(bytes.data() + 24, &sum, 8);
 }
 
 }  // namespace
@@ -259,7 +251,7 @@ TEST_CASE("each kind of bad snapshot has its own error") {
   auto newer = bytes;
   newer[8] = std::byte{2};
   CHECK(restore(newer) == Status::CHECKSUM);
-  seal(newer);
+  test::seal(newer);
   CHECK(restore(newer, &message) == Status::VERSION);
   CHECK(message.find("version 2") != std::string::npos);
   auto magic = bytes;
@@ -270,11 +262,11 @@ TEST_CASE("each kind of bad snapshot has its own error") {
   CHECK(restore(section, &message) == Status::CHECKSUM);
   auto absurd = bytes;
   std::memset(absurd.data() + 64 + 40, 0xff, 8);  // the first section's size
-  seal(absurd);
+  test::seal(absurd);
   CHECK(restore(absurd) == Status::FORMAT);
   auto many = bytes;
   std::memset(many.data() + 40, 0xff, 4);  // the number of sections
-  seal(many);
+  test::seal(many);
   CHECK(restore(many) == Status::FORMAT);
 
   Session stranger(small_model("f32", 6), {});
@@ -322,7 +314,7 @@ TEST_CASE("contents have one checksum, however they were compressed") {
   uint64_t size = packed["sections"][0]["size"].get<uint64_t>() + 1;
   REQUIRE(packed["sections"][0]["encoding"] == "zstd");
   std::memcpy(bytes.data() + 64 + 40, &size, 8);
-  seal(bytes);
+  test::seal(bytes);
   CHECK(status_of([&] { inspect_snapshot(bytes, "x", true); }) == Status::FORMAT);
 }
 
