@@ -2,6 +2,7 @@
 // are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each tells what it
 // has done and seen, or that it could not, and any that could not stops the step on all. Only then gradients are summed,
 // and each rank changes its weights in the same way. No rank sends weights: that they stay equal is checked.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <new>
@@ -14,20 +15,14 @@ namespace {
 
 // What a rank tells the others, word by word.
 enum Word : size_t { STATUS, CALL, MADE_OF, STEPS, PLACE, WEIGHTS, TALLY };
-constexpr size_t kTallyWords = 17, kWords = TALLY + kTallyWords;
-
-std::array<uint64_t, kTallyWords> words_of(const Tally &t) {
-  const auto real = [](double value) { return std::bit_cast<uint64_t>(value); };
-  const auto whole = [](int64_t value) { return static_cast<uint64_t>(value); };
-  return {real(t.loss), real(t.weight), real(t.supervision.retrieval.loss), real(t.supervision.retrieval.share), whole(t.supervision.retrieval.count),
-          real(t.supervision.local.loss), real(t.supervision.local.share), whole(t.supervision.local.count), whole(t.predictions), whole(t.across), whole(t.across_right), whole(t.inside), whole(t.inside_right),
-          whole(t.answers_across), whole(t.exact_across), whole(t.answers_inside), whole(t.exact_inside)};
-}
+// A tally goes as it lies in memory: doubles and whole numbers of eight bytes, nothing between them.
+using TallyWords = std::array<uint64_t, sizeof(Tally) / sizeof(uint64_t)>;
+constexpr size_t kWords = TALLY + std::tuple_size_v<TallyWords>;
 
 Tally tally_of(const uint64_t *words) {
-  const auto real = [&](size_t i) { return std::bit_cast<double>(words[i]); };
-  const auto whole = [&](size_t i) { return static_cast<int64_t>(words[i]); };
-  return {real(0), real(1), {{real(2), real(3), whole(4)}, {real(5), real(6), whole(7)}}, whole(8), whole(9), whole(10), whole(11), whole(12), whole(13), whole(14), whole(15), whole(16)};
+  TallyWords tally;
+  std::copy_n(words, tally.size(), tally.begin());
+  return std::bit_cast<Tally>(tally);
 }
 
 Status status_of(const std::exception_ptr &failure) {
@@ -82,7 +77,7 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
   const std::string made_of = model_->fingerprint() + describe(config_);
   std::array<uint64_t, kWords> words{static_cast<uint64_t>(status_of(failure)), static_cast<uint64_t>(call), checksum(made_of.data(), made_of.size()),
                                      static_cast<uint64_t>(steps()), place, weights_checksum()};
-  std::ranges::copy(words_of(own), words.begin() + TALLY);
+  std::ranges::copy(std::bit_cast<TallyWords>(own), words.begin() + TALLY);
   std::vector<uint64_t> all;
   try {
     all = ranks_.gather(words);
