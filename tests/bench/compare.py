@@ -48,13 +48,14 @@ def variants(window):
     }
 
 
-def description(a, steps, segment, remembers, windows, task, seed, **training):
+def description(a, steps, segment, memory, windows, task, seed, **training):
+    """`memory`: the layer whose memory is told what to find, or None."""
     books = [str(TEXTS / name) for name in TRAINED]
     recall = {"type": "recall", "seed": seed, "names": NAMES, "prose": books, "inside": 3, "across": 3, **task}
     text = {"type": "text", "files": books, "order": "excerpts", "seed": seed}
     recipe = {"train": "all", "optimizer": "muon", "rate": 0.004, "muon_rate": 0.02, "local_supervision": 0.3, "local_supervised": [[0, 0], [0, 1]]}
-    if remembers:
-        recipe.update({"supervision": 1, "supervised": [[1, head] for head in range(8)]})
+    if memory is not None:
+        recipe.update({"supervision": 1, "supervised": [[memory, -1]]})
     recipe.update({"steps": steps, "warmup": min(20, steps // 10), "tokens": a.tokens, "segments": windows * a.window // segment, "seed": a.seed, **training})
     parts = [{"ratio": 1, "source": source} for source in (recall, text)]
     return {"training": recipe, "data": {"type": "mixture", "seed": seed, "sources": parts}}
@@ -84,13 +85,14 @@ class Comparison:
         config["tokenizer"] = str((self.a.model.parent / config["tokenizer"]).resolve())
         config.update({key: value for key, value in shape.items() if key != "keeps"})
         source = ["--create", self.write(f"{name}.config.json", config)]
+        memory = config["layers"] - 1 if "update" in shape else None
         first = max(1, self.a.steps // 3)
         near = {"density": [24, 24], "distance": 48}
         far = {"density": [1, 12], "far": 0.5, "fold": 1000}
         phases = ((first, 2, near, {"schedule": "constant", "feature_scale": 1.6}), (self.a.steps - first, 16, far, {"schedule": "linear", "decay_from": 0.3}))
         tokens = seconds = 0
         for number, (steps, windows, task, more) in enumerate(phases, 1):
-            text = self.write(f"{name}.{number}.json", description(self.a, steps, shape["segment"], "update" in shape, windows, task, self.a.seed + number, **more))
+            text = self.write(f"{name}.{number}.json", description(self.a, steps, shape["segment"], memory, windows, task, self.a.seed + number, **more))
             out, log = (self.folder / f"{name}.{number}.{ending}" for ending in ("gguf", "jsonl"))
             summary = self.infini("train", *source, "--description", text, "--out", out, "--log", log,
                                   "--checkpoint", self.folder / f"{name}.{number}.state", "--json", *self.how)
