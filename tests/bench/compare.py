@@ -32,8 +32,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "samples/texts"
 TRAINED = ["wuthering_heights.txt", "a_tale_of_two_cities.txt", "far_from_the_madding_crowd.txt", "life_on_the_mississippi.txt"]
-NAMES = ["pass", "red", "river", "house"]  # few, so that minutes of training tell them apart
 HELD_OUT = ["lord_jim.txt", "pride_and_prejudice.txt"]
+NAMES = ["pass", "red", "river", "house"]  # few, so that minutes of training tell them apart
 
 
 def variants(window):
