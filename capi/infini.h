@@ -494,8 +494,11 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95, "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
        "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
-       "tokens" 8192 (of a step), "repeat" 1 (steps that read the same sequences: where retrieval is trained, their layers'
-       inputs are computed once), "rows" 1024 (tokens that go through the layers together, at least one sequence)
+       "tokens" 8192 (of a step), "drawn" 0 (tokens that are drawn together and read by one step after another; 0: those of
+       a step), "repeat" 1 (times that what was drawn is read: layers below those that are trained are then computed once,
+       and what comes out of them is kept, 4 bytes times the model's width a token), "rows" 1024 (tokens that go through
+       the layers together, at least one sequence). Where nothing is predicted, layers end at the highest that is told
+       where to look
        "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
        model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
@@ -587,16 +590,17 @@ INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer
 
 /* Finds the heads that retrieve: reads sequences as infini_trainer_evaluate does, of a task ("recall", "passkey"), but
    with full attention, whatever window and gates are, and takes the mean attention weight from the token before an
-   answer's digit to where that digit stood last, over answers whose value last stood in another segment. Changes
-   nothing. Progress ("find heads") counts sequences.
+   answer's digit to where that digit stood last, over answers whose value last stood in another segment; and from a
+   value, wherever it stands, to the name that it belongs to. Changes nothing. Progress ("find heads") counts sequences.
    INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create; INVALID_ARGUMENT too where there is no such answer
    CANCELLED                            what was found before stays */
 INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences,
                                                    int segments, infini_task *task);
 
-/* Writes what was found last, as a JSON object ({} before the first): "heads" ([{"layer", "head", "weight"}, ...], all of
-   them, the heaviest first, layers and heads from 0, weights from 0 to 1), "answers" (digits that were looked up),
-   "recall" (share of them that full attention predicts), "segment", "segments", "sequences", "tokens" (read).
+/* Writes what was found last, as a JSON object ({} before the first): "heads" ([{"layer", "head", "weight",
+   "name_weight"}, ...], all of them, those of the greatest "weight" first, layers and heads from 0, weights from 0 to 1),
+   "answers" (digits that were looked up), "recall" (share of them that full attention predicts), "segment", "segments",
+   "sequences", "tokens" (read).
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
                                               char *buffer, size_t capacity, size_t *size);

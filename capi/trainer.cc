@@ -45,11 +45,11 @@ std::string report_json(const Trainer &trainer, const StepReport &report) {
 
 std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
   Json heads = Json::array();
-  std::vector<size_t> order(found.weight.size());
+  std::vector<size_t> order(found.value_weight.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return found.weight[a] > found.weight[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return found.value_weight[a] > found.value_weight[b]; });
   const auto width = static_cast<size_t>(found.heads);
-  for (const size_t i : order) heads.push_back({{"layer", i / width}, {"head", i % width}, {"weight", found.weight[i]}});
+  for (const size_t i : order) heads.push_back({{"layer", i / width}, {"head", i % width}, {"weight", found.value_weight[i]}, {"name_weight", found.name_weight[i]}});
   const Json json = {{"heads", heads}, {"answers", found.lookups}, {"recall", share(found.right, found.lookups)}, {"segment", segment},
                      {"segments", segments}, {"sequences", sequences}, {"tokens", found.tokens}};
   return json.dump();

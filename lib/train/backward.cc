@@ -92,6 +92,7 @@ int64_t Backward::trace_bytes(const Layout &layout, bool whole) const {
 int64_t Backward::bytes() const {
   int64_t total = scratch_.bytes();
   for (const auto &x : inputs_) total += static_cast<int64_t>(x.bytes());
+  for (const auto &[pass, x] : lowest_inputs_) total += static_cast<int64_t>(x.bytes());
   for (const Trace &t : traces_) total += t.bytes();
   for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_}) total += static_cast<int64_t>(b->bytes());
   for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_}) total += static_cast<int64_t>(b->bytes());
@@ -133,17 +134,29 @@ void Backward::reserve(const Layout &layout, bool backward) {
   norm_sums_.reserve(kNormPieces * x_stride_);
 }
 
-Tally Backward::run(const Layout &layout, const Purpose &purpose) {
+// All of them, or, where nothing is predicted, those up to the highest that is told where to look.
+size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose) const {
+  const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
+  if (purpose.logits || purpose.watch || std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; })) return layers;
+  const auto told = [&](const float *weights, size_t layer) {
+    return weights && std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
+  };
+  size_t count = layers;
+  while (count > 0 && !told(purpose.supervision, count - 1) && !told(purpose.local_supervision, count - 1)) --count;
+  return count;
+}
+
+Tally Backward::run(const Layout &layout, const Purpose &purpose, size_t pass) {
   const bool backward = purpose.gradients != nullptr;
+  const size_t layers = layers_that_count(layout, purpose);
   reserve(layout, backward);
-  const size_t layers = products_.size();
-  forward(layout, layers, purpose);
+  forward(layout, layers, purpose, pass);
   if (purpose.logits) all_logits(layout, purpose.logits);
   Tally tally = losses(layout, purpose);
   if (!backward) return tally;
   for (size_t l = layers; l-- > lowest_;) {
     if (recomputes_ && l + 1 < layers) attend(layout, l, purpose);
-    feed_forward_backward(l, purpose.gradients);
+    if (l + 1 < layers || layers == products_.size()) feed_forward_backward(l, purpose.gradients);
     attention_backward(layout, l, purpose, tally);
   }
   if (trained_[parameters_.embedding()]) embed_backward(layout, purpose.gradients);

@@ -58,12 +58,15 @@ class Backward {
   // From now on q and k of these layers (ascending) are taught: refresh() leaves the model as it is, so that teach() reads
   // what its layers are fed from it.
   void set_taught(std::vector<size_t> layers);
-  Tally run(const Layout &layout, const Purpose &purpose);
+  // `pass`: a number for this layout, by which what the lowest trained layer is fed is kept for the next run of it; none:
+  // nothing is kept. What lies below that layer must not have changed since.
+  static constexpr size_t kNoPass = SIZE_MAX;
+  Tally run(const Layout &layout, const Purpose &purpose, size_t pass = kNoPass);
   // Supervision alone of the layers that are taught, each fed by the model as it was. `whole` has each document as one
   // segment and rules() full attention; `cut` is the same sequences in the memory's segments. No layer's gradient reaches
-  // another. What they are fed is kept as that of `pass` (unless it is SIZE_MAX), and used when that comes again.
+  // another. What they are fed is kept as that of `pass`, if it is one, and used when that comes again.
   Tally teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass);
-  void forget_taught() { taught_inputs_.clear(); }
+  void forget_passes() { taught_inputs_.clear(), lowest_inputs_.clear(); }
   int64_t bytes() const;  // of activations
   bool recomputes() const { return recomputes_; }
 
@@ -95,6 +98,7 @@ class Backward {
   float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
+  size_t layers_that_count(const Layout &layout, const Purpose &purpose) const;
   AttentionPass attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
 
   // backward_forward.cc
@@ -103,7 +107,7 @@ class Backward {
   void feed_forward(size_t layer, int64_t first, int64_t rows, float *out);
   void norm_rows(const float *x, size_t weight, int64_t rows, char *to);
 
-  void forward(const Layout &layout, size_t layers, const Purpose &purpose);
+  void forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass);
 
   // backward_teach.cc
   void teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally);
@@ -142,6 +146,7 @@ class Backward {
   int64_t rows_ = 0;
   std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
   std::vector<Trace> traces_;
+  std::map<size_t, Buffer<float>> lowest_inputs_;  // by pass: of layer lowest_, like inputs_
   RopeTable rope_;
   TraceScratch scratch_;
   Buffer<float> dx_;         // [T][x_stride]

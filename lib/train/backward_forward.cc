@@ -71,11 +71,20 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
   gemm.multiply({compute_, activated, hidden}, rows, products_[layer].down.forward.panels(), out + first * x_stride_, x_stride_, true);
 }
 
-void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose) {
-  embed(layout);
-  for (size_t l = 0; l < layers; ++l) {
+void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass) {
+  const auto bytes = static_cast<size_t>(rows_ * x_stride_) * sizeof(float);
+  const bool keeps = pass != kNoPass && lowest_ > 0 && lowest_ < layers;
+  const auto kept = keeps ? lowest_inputs_.find(pass) : lowest_inputs_.end();
+  if (kept != lowest_inputs_.end()) std::memcpy(input(lowest_), kept->second.data(), bytes);
+  else embed(layout);
+  for (size_t l = kept != lowest_inputs_.end() ? lowest_ : 0; l < layers; ++l) {
+    if (keeps && l == lowest_ && kept == lowest_inputs_.end()) {
+      lowest_inputs_[pass] = Buffer<float>(rows_ * x_stride_);
+      std::memcpy(lowest_inputs_[pass].data(), input(l), bytes);
+    }
     attend(layout, l, purpose);
     if (purpose.watch) (*purpose.watch)({l, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
+    if (l + 1 == layers && layers < products_.size()) break;  // nobody reads what comes out of it
     for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
   }
 }

@@ -27,7 +27,7 @@ Tally Backward::teach(const Layout &whole, const Layout &cut, const AttentionRul
   const Watch watch = [&](const LayerView &view) {
     if (inputs.size() == taught_.size() || taught_[inputs.size()] != view.layer) return;
     inputs.emplace_back();
-    if (pass != SIZE_MAX) {
+    if (pass != kNoPass) {
       const int64_t bytes = rows_ * width_ * bytes_of(compute_);
       inputs.back().reserve(bytes);
       std::memcpy(inputs.back().data(), view.normed.data, static_cast<size_t>(bytes));
@@ -37,8 +37,8 @@ Tally Backward::teach(const Layout &whole, const Layout &cut, const AttentionRul
   Purpose only_forward;
   only_forward.watch = &watch;
   reserve(whole, false);
-  forward(whole, taught_.back() + 1, only_forward);
-  if (pass != SIZE_MAX) taught_inputs_[pass] = std::move(inputs);
+  forward(whole, taught_.back() + 1, only_forward, kNoPass);
+  if (pass != kNoPass) taught_inputs_[pass] = std::move(inputs);
   return tally;
 }
 

@@ -6,10 +6,17 @@
 
 namespace infini {
 
-std::vector<Lookup> lookups_of(const Sequence &sequence) {
+std::vector<Lookup> value_lookups(const Sequence &sequence) {
   std::vector<Lookup> lookups;
   for (size_t t = 1; t < sequence.source.size(); ++t)
     if (sequence.answer[t] == 1 && sequence.source[t] >= 0) lookups.push_back({static_cast<int64_t>(t) - 1, sequence.source[t]});
+  return lookups;
+}
+
+std::vector<Lookup> name_lookups(const Sequence &sequence) {
+  std::vector<Lookup> lookups;
+  for (size_t t = 0; t < sequence.subject.size(); ++t)
+    if (sequence.subject[t] >= 0) lookups.push_back({static_cast<int64_t>(t), sequence.subject[t]});
   return lookups;
 }
 

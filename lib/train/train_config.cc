@@ -88,6 +88,7 @@ TrainConfig parse_train_config(std::string_view text) {
   o.schedule.decay_from = fields.number("decay_from", o.schedule.decay_from, 0, 1);
   o.schedule.floor = fields.number("floor", o.schedule.floor, 0, 1);
   c.tokens = fields.whole("tokens", c.tokens, 1, 1 << 28);
+  c.drawn = fields.whole("drawn", c.drawn, 0, 1 << 28);
   c.repeat = static_cast<int>(fields.whole("repeat", c.repeat, 1, 1000000));
   c.rows = fields.whole("rows", c.rows, 1, 1 << 26);
   c.segment = static_cast<int>(fields.whole("segment", c.segment, 0, 1 << 24));
@@ -123,7 +124,7 @@ std::string describe(const TrainConfig &c) {
       {"optimizer", c.muon ? "muon" : "adamw"}, {"rate", o.rate}, {"muon_rate", o.muon_rate}, {"feature_rate", o.feature_rate}, {"gate_rate", o.gate_rate}, {"decay", o.decay},
       {"muon_decay", o.muon_decay}, {"momentum", o.momentum}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"clip", o.clip},
       {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
-      {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
+      {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"drawn", c.drawn}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
       {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", c.supervised},
       {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised},
       {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};

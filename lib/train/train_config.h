@@ -1,6 +1,7 @@
 // How a model is trained: what of it, by which optimizer, on how much at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -35,7 +36,8 @@ struct TrainConfig {
   bool muon = true;            // for hidden matrices; else AdamW for everything
   OptimizerConfig optimizer;
   int64_t tokens = 8192;       // of a step
-  int repeat = 1;              // steps that read the same sequences, one after the other
+  int64_t drawn = 0;           // tokens that are drawn together and read by one step after another; 0: those of a step
+  int repeat = 1;              // times that what was drawn is read
   int64_t rows = 1024;         // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
   int carry = -1, sinks = -1;  // -1: as the model says
@@ -49,13 +51,15 @@ struct TrainConfig {
   std::string compute = "auto";  // auto: bf16 where the processor is faster at it; f32; bf16
   int64_t keep_bytes = int64_t{1} << 30;  // of activations; where they would take more, they are computed again
   uint64_t seed = 1;           // of LoRA's beginnings
+
+  int64_t parts() const { return std::max<int64_t>(1, drawn / tokens); }  // steps that read all that was drawn
 };
 
 // From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:
 //   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
 //    "optimizer": "muon|adamw", "rate", "muon_rate", "feature_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
-//    "tokens", "repeat", "rows", "segment", "segments", "carry", "sinks",
+//    "tokens", "drawn", "repeat", "rows", "segment", "segments", "carry", "sinks",
 //    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head], ...],
 //    "local_supervision", "local_supervised": [[layer, head], ...],
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}

@@ -182,19 +182,22 @@ AttentionRules Trainer::rules_for(int segment) const {
 }
 
 void Trainer::draw() {
-  if (repeated_ >= config_.repeat) drawn_.clear(), repeated_ = 0;
-  for (const Sequence &sequence : drawn_) report_.tokens += static_cast<int64_t>(sequence.tokens.size());
-  if (!drawn_.empty()) return;
-  backward_->forget_taught();
-  source_before_ = source_->save();
-  drawn_segment_ = lessons_->segment();
-  const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
+  const int64_t parts = config_.parts();
+  if (repeated_ >= config_.repeat * parts) drawn_.clear(), repeated_ = 0;
+  if (drawn_.empty()) {
+    backward_->forget_passes();
+    source_before_ = source_->save();
+    drawn_segment_ = lessons_->segment();
+    const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
+    for (int64_t i = 0; i < count * parts; ++i) drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+  }
+  const size_t count = drawn_.size() / static_cast<size_t>(parts);
+  read_ = static_cast<size_t>(repeated_ % parts) * count;
   total_weight_ = 0;
   int64_t retrievals = 0, subjects = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+  for (const Sequence &sequence : sequences()) {
     layout_.clear();
-    layout_.add(drawn_.back(), drawn_segment_, model_->config().vocabulary);
+    layout_.add(sequence, drawn_segment_, model_->config().vocabulary);
     for (const float w : layout_.weight) total_weight_ += w;
     retrievals += static_cast<int64_t>(layout_.retrievals.size());
     subjects += layout_.subjects;
@@ -220,13 +223,13 @@ void Trainer::add_gradients(Task *task) {
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();
-  size_t pass = 0;
-  const auto [first, end] = ranks_.share(static_cast<int64_t>(drawn_.size()));
+  const std::span<const Sequence> read = sequences();
+  const auto [first, end] = ranks_.share(static_cast<int64_t>(read.size()));
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
-    layout_.add(drawn_[i], drawn_segment_, model_->config().vocabulary);
-    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(drawn_[i + 1].tokens.size()) <= config_.rows) continue;
+    layout_.add(read[i], drawn_segment_, model_->config().vocabulary);
+    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows) continue;
     check_cancel();
-    report_.tally.add(run(drawn_segment_, purpose, pass++));
+    report_.tally.add(run(drawn_segment_, purpose, read_ + i));
     layout_.clear();
   }
   // Gates of layers that are not trained stay as they are.

@@ -112,8 +112,10 @@ class Trainer {
   std::vector<float> locally_supervised() const;
   // trainer_heads.cc
   AttentionRules full_attention(int64_t tokens) const;
+  // What this step reads of drawn_.
+  std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(config_.parts())); }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
-  static constexpr size_t kNoPass = SIZE_MAX;
+  static constexpr size_t kNoPass = Backward::kNoPass;
   Tally run(int segment, const Purpose &purpose, size_t pass);
   void weights_changed();
   void draw();
@@ -142,7 +144,8 @@ class Trainer {
 
   // The step at hand.
   std::vector<Sequence> drawn_;
-  int repeated_ = 0;  // steps that have read drawn_, or, where that is empty, what the source gives next
+  size_t read_ = 0;   // the first of them that this step reads
+  int64_t repeated_ = 0;  // steps that have read drawn_, or, where that is empty, what the source gives next
   int drawn_segment_ = 0;
   double total_weight_ = 0;
   std::string source_before_;  // before drawn_

@@ -19,7 +19,7 @@ Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
   const AttentionRules memory = rules_for(segment);
   if (config_.part != TrainedPart::RETRIEVAL) {
     backward_->set_rules(memory);
-    return backward_->run(layout_, purpose);
+    return backward_->run(layout_, purpose, config_.repeat > 1 ? pass : kNoPass);
   }
   if (!purpose.supervision) return {};  // nothing is looked up
   const Layout whole = layout_.whole();
@@ -32,30 +32,36 @@ Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
 HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
   const Config &config = model_->config();
-  HeadSearch found{config.layers, config.heads, std::vector<double>(static_cast<size_t>(config.layers * config.heads))};
+  const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));
+  HeadSearch found{config.layers, config.heads, none, none};
+  size_t names = 0;
   if (task) task->begin("find heads", sequences);
   for (int i = 0; i < sequences; ++i) {
     if (task && task->take_cancel()) fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
     Sequence sequence = source.next(segment, segments);
-    const std::vector<Lookup> lookups = lookups_of(sequence);
+    const std::vector<Lookup> values = value_lookups(sequence), subjects = name_lookups(sequence);
     for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
     layout_.clear();
     layout_.add(sequence, segment, config.vocabulary);
     const Layout whole = layout_.whole();
     const Watch watch = [&](const LayerView &view) {
-      add_lookup_weights(view.pass, lookups, found.weight.data() + view.layer * static_cast<size_t>(config.heads));
+      const size_t first = view.layer * static_cast<size_t>(config.heads);
+      add_lookup_weights(view.pass, values, found.value_weight.data() + first);
+      add_lookup_weights(view.pass, subjects, found.name_weight.data() + first);
     };
     Purpose purpose;
     purpose.watch = &watch;
     backward_->set_rules(full_attention(whole.rows()));
     found.right += backward_->run(whole, purpose).across_right;
-    found.lookups += static_cast<int64_t>(lookups.size());
+    found.lookups += static_cast<int64_t>(values.size());
+    names += subjects.size();
     found.tokens += whole.rows();
     if (task) task->advance_to(i + 1);
   }
   layout_.clear();
   if (found.lookups == 0) fail(Status::INVALID_ARGUMENT, "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
-  for (double &weight : found.weight) weight /= static_cast<double>(found.lookups);
+  for (double &weight : found.value_weight) weight /= static_cast<double>(found.lookups);
+  for (double &weight : found.name_weight) weight /= static_cast<double>(std::max<size_t>(1, names));
   return found;
 }
 

@@ -18,7 +18,7 @@ std::span<const std::byte> bytes_of(const float *values, int64_t count) { return
 }  // namespace
 
 void Trainer::save(const std::string &path) const {
-  const bool repeats = repeated_ < config_.repeat && !source_before_.empty();  // sequences are read again: they will be drawn again
+  const bool repeats = repeated_ < config_.repeat * config_.parts() && !source_before_.empty();  // sequences are read again: they will be drawn again
   const json header = {{"kind", "training"}, {"model", model_->fingerprint()}, {"config", describe(config_)}, {"threads", threads_},
                        {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"}, {"steps", optimizer_->steps()}, {"tokens", tokens_},
                        {"source", repeats ? source_before_ : source_->save()}, {"repeated", repeats ? repeated_ : 0}, {"lessons", lessons_->save()}};
@@ -47,7 +47,7 @@ void Trainer::restore(const std::string &path) {
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained with another configuration: ", header["config"].get<std::string>());
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
-  if (steps < 0 || tokens < 0 || repeated < 0 || repeated >= config_.repeat) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
+  if (steps < 0 || tokens < 0 || repeated < 0 || repeated >= config_.repeat * config_.parts()) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
   const auto source = member<std::string>(header, "source", path), lessons = member<std::string>(header, "lessons", path);
 
   // Everything is read before anything is changed.
@@ -91,7 +91,7 @@ void Trainer::restore(const std::string &path) {
   }
   tokens_ = tokens;
   drawn_.clear();
-  repeated_ = static_cast<int>(repeated);
+  repeated_ = repeated;
   const ThreadScope scope(model_->threads(), threads_);
   weights_changed();
 }

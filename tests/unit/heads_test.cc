@@ -31,10 +31,13 @@ Sequence with_answers(const std::string &stem) {
     s.source[static_cast<size_t>(t)] = source;
     s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
   }
+  s.subject.assign(s.tokens.size(), -1);
+  for (const auto &[t, subject] : {std::pair{5, 4}, {21, 2}, {58, 40}}) s.subject[static_cast<size_t>(t)] = subject;
   return s;
 }
 
 constexpr double kLookups = 5;  // answers whose value last stood in another segment
+constexpr double kNames = 3;
 
 std::shared_ptr<const Model> golden(const std::string &name) {
   Options options;
@@ -63,23 +66,27 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     rules.first_gated = false;
     const Parameters parameters(*model);
     test::ReferenceModel reference(*model, parameters, rules);
-    std::vector<double> expected(found.weight.size());
+    std::vector<double> expected(found.value_weight.size()), expected_names(expected.size());
     reference.watch = [&](size_t layer, int kv_head, const equations::Head<double> &in) {
       equations::Head<double> shown = in;  // values that show where attention looks: each token's is its own place
       shown.v = equations::zeros<double>(tokens, tokens);
       for (size_t t = 0; t < tokens; ++t) shown.v[t][t] = 1;
       const auto looks = equations::HeadStream<double>(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
-      for (size_t g = 0; g < looks.size(); ++g)
-        for (size_t t = 1; t < tokens; ++t)
-          if (sequence.answer[t] == 1)
-            expected[layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
+      for (size_t g = 0; g < looks.size(); ++g) {
+        const size_t head = layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g;
+        for (size_t t = 1; t < tokens; ++t) {
+          if (sequence.answer[t] == 1) expected[head] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
+          if (sequence.subject[t] >= 0) expected_names[head] += looks[g][t][static_cast<size_t>(sequence.subject[t])] / kNames;
+        }
+      }
     };
     Layout layout;
     layout.add(sequence, static_cast<int64_t>(tokens), config.vocabulary);
     reference.loss(layout, {});
     for (size_t i = 0; i < expected.size(); ++i) {
       CHECK(expected[i] > 0.001);
-      CHECK(found.weight[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+      CHECK(found.value_weight[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+      CHECK(found.name_weight[i] == doctest::Approx(expected_names[i]).epsilon(1e-4));
     }
   }
 }

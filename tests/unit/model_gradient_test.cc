@@ -153,6 +153,69 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
   }
 }
 
+TEST_CASE("where nothing is predicted, layers above those that are told where to look change nothing and are left out") {
+  const std::string stem = test::fixture("infini/linear");
+  const auto model = Model::open(stem + ".gguf", f32());
+  const Parameters parameters(*model);
+  const Config &config = model->config();
+  REQUIRE(config.layers > 1);
+  Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
+  sequence.source.assign(sequence.tokens.size(), -1);
+  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) sequence.source[static_cast<size_t>(t)] = source;
+  Layout layout;
+  layout.add(sequence, config.memory.segment, config.vocabulary);
+  std::vector<float> told(static_cast<size_t>(config.layers * config.heads));
+  for (int h = 0; h < config.heads; ++h) told[static_cast<size_t>(h)] = 0.2f;  // the first layer
+  for (const int64_t keep : {int64_t{0}, kKeepAll}) {
+    Backward backward(*model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32, keep);
+    const auto gradients = [&](bool all_layers) {
+      Buffer<float> out(parameters.size());
+      std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
+      Purpose purpose;
+      purpose.gradients = out.data();
+      purpose.supervision = told.data();
+      purpose.logits = all_layers ? logits.data() : nullptr;  // which need every layer
+      const Tally tally = backward.run(layout, purpose);
+      CHECK(tally.supervision.retrieval.count == 3 * config.heads);
+      CHECK(tally.supervision.retrieval.loss > 0);
+      return std::vector<float>(out.data(), out.data() + parameters.size());
+    };
+    const std::vector<float> all = gradients(true);
+    CHECK(gradients(false) == all);
+    CHECK(std::any_of(all.begin(), all.end(), [](float g) { return g != 0; }));
+  }
+}
+
+TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes again") {
+  const std::string stem = test::fixture("infini/delta");
+  const auto model = Model::open(stem + ".gguf", f32());
+  Parameters parameters(*model);
+  const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
+  std::vector<bool> trained(parameters.list().size());
+  const Parameters::Layer &last = parameters.layers().back();
+  trained[last.q] = trained[last.down] = true;
+  Backward backward(*model, parameters, trained, NumberType::F32, kKeepAll);
+  const auto loss = [&](size_t from, size_t pass) {
+    Layout layout;
+    layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment, model->config().vocabulary);
+    return backward.run(layout, {}, pass).loss;
+  };
+  const int64_t before = backward.bytes();
+  const double first = loss(0, 0), second = loss(20, 1);
+  CHECK(backward.bytes() > before);
+  CHECK(first != second);
+  CHECK(loss(0, 0) == first);
+  CHECK(loss(20, 1) == second);
+  CHECK(loss(0, Backward::kNoPass) == first);
+  // It is what was kept that is read: lower layers that changed are not seen before it is forgotten.
+  parameters.of(parameters.layers().front().v)[0] += 1;
+  backward.refresh(true);
+  CHECK(loss(0, 0) == first);
+  backward.forget_passes();
+  CHECK(loss(0, 0) != first);
+  CHECK(loss(0, 0) == loss(0, Backward::kNoPass));
+}
+
 TEST_CASE("logits are the engine's") {
   for (const char *name : {"linear-carry-sinks", "delta-ungated-mqa", "delta-wide-mha", "delta-rope-yarn"}) {
     const std::string stem = test::fixture(std::string("infini/") + name);

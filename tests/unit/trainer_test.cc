@@ -439,14 +439,14 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
     const Supervised s = t.evaluate(source, 4, 12, 4).supervision.retrieval;
     return s.share / static_cast<double>(s.count);
   };
-  const std::vector<double> fed = t.find_heads(search, 2, 12, 4).weight;
+  const std::vector<double> fed = t.find_heads(search, 2, 12, 4).value_weight;
   const double before = share(held_out);
   for (int i = 0; i < 200; ++i) t.step();
   const double after = share(again);
   MESSAGE("share of the retrieval on the sources: " << before << " -> " << after);
   CHECK(before < 0.05);  // one of 36 tokens
   CHECK(after > 0.15);
-  CHECK(t.find_heads(search_again, 2, 12, 4).weight == fed);
+  CHECK(t.find_heads(search_again, 2, 12, 4).value_weight == fed);
 
   t.write(folder.file("taught.gguf"), TensorType::F32);
   const Gguf written = Gguf::open(folder.file("taught.gguf"));
@@ -485,6 +485,30 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
   }
 }
 
+TEST_CASE("what was drawn together is read by one step after another, and again, from a checkpoint too") {
+  test::TemporaryFolder folder;
+  const auto model = small_model("linear", 2);
+  for (const std::string &part : {std::string("\"all\""), std::string("\"attention\", \"layers\": [1, 1]")}) {  // of which the second keeps what its layer is fed
+    CAPTURE(part);
+    const std::string config = quick(R"(, "feature_scale": 1, "drawn": 1600, "repeat": 2, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": )" + part);
+    const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
+    for (int saved = 0; saved < 5; ++saved) {
+      Trainer t = trainer(model, config), twin = trainer(model, config);
+      std::vector<double> losses;
+      for (int i = 0; i < 8; ++i) {
+        losses.push_back(loss(t.step()));
+        if (i == saved) {
+          t.save(folder.file("state"));
+          twin.restore(folder.file("state"));
+        }
+        if (i > saved) CHECK(loss(twin.step()) == losses.back());
+      }
+      for (size_t i = 0; i < 8; ++i) CHECK(losses[i] == losses[i / 4 * 4 + i % 2]);  // two steps read all, twice
+      for (const size_t i : {1u, 4u, 5u}) CHECK(losses[i] != losses[i - 1]);
+    }
+  }
+}
+
 TEST_CASE("a cancelled step has not happened") {
   const auto model = small_model("linear");
   Trainer t = trainer(model, quick(R"(, "rows": 100)")), twin = trainer(model, quick(R"(, "rows": 100)"));
@@ -515,6 +539,7 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused(R"({"train": "some"})", "features"));
   CHECK(refused(R"({"train": "retrieval", "feature_scale": 1.6})", "feature_scale"));
   CHECK(refused(R"({"train": "retrieval", "gates": [[-1, -1, null]]})", "supervised"));
+  CHECK(refused(R"({"drawn": -1})", "drawn"));
   CHECK(refused(R"({"rate": -1})", "rate"));
   CHECK(refused(R"({"layers": [0, 9]})", "layers"));
   CHECK(refused(R"({"supervised": [[0, 7]]})", "supervised"));
