@@ -73,14 +73,14 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
 
 void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass) {
   const auto bytes = static_cast<size_t>(rows_ * x_stride_) * sizeof(float);
-  const bool keeps = pass != kNoPass && lowest_ > 0 && lowest_ < layers;
-  const auto kept = keeps ? lowest_inputs_.find(pass) : lowest_inputs_.end();
-  if (kept != lowest_inputs_.end()) std::memcpy(input(lowest_), kept->second.data(), bytes);
+  Buffer<float> *const kept = pass != kNoPass && lowest_ > 0 && lowest_ < layers ? &lowest_inputs_[pass] : nullptr;
+  const bool again = kept && kept->size() > 0;
+  if (again) std::memcpy(input(lowest_), kept->data(), bytes);
   else embed(layout);
-  for (size_t l = kept != lowest_inputs_.end() ? lowest_ : 0; l < layers; ++l) {
-    if (keeps && l == lowest_ && kept == lowest_inputs_.end()) {
-      lowest_inputs_[pass] = Buffer<float>(rows_ * x_stride_);
-      std::memcpy(lowest_inputs_[pass].data(), input(l), bytes);
+  for (size_t l = again ? lowest_ : 0; l < layers; ++l) {
+    if (kept && !again && l == lowest_) {
+      kept->reserve(rows_ * x_stride_);
+      std::memcpy(kept->data(), input(l), bytes);
     }
     attend(layout, l, purpose);
     if (purpose.watch) (*purpose.watch)({l, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
