@@ -485,8 +485,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
 
      "training"    what is trained and how; each may be left out, the values here are the defaults:
        "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates;
-         "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was with
-         full attention over the sequence)
+         "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was; and
+         v and o of heads that infini_trainer_fit_heads makes)
        "layers" [0, -1] (first and last of those trained; -1: the model's last)
        "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
        "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
@@ -500,9 +500,12 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        the layers together, at least one sequence). Where nothing is predicted, layers end at the highest that is told
        where to look
        "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
-       model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty)
+       model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty),
+       "epsilon" -1 (added to what the memory finds before it is divided by that: with 1, a head that finds little says
+       little; -1: as the model says)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
-       head whose gate is open)
+       head whose gate is open; [layer, head, place]: a head that looks for one digit of a value, 0 the first), "silence" 0
+       (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for)
        "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
        "local_supervised" [] ([[layer, head], ...]; -1: all)
        "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
@@ -604,6 +607,16 @@ INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, cons
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
                                               char *buffer, size_t capacity, size_t *size);
+
+/* Makes heads of the memory anew, before the first step of a trainer of "retrieval" whose "supervised" heads have places:
+   reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
+   asked of, v the digit, and o to say it: together the heads of one group add about `nats` to the digit's logit. What
+   the layer is fed must hold the names already: heads below carry them there, see "local_supervision". The task must be
+   one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all.
+   INVALID_ARGUMENT  no head has a place, heads of one group have different ones, or what is drawn asks for no digit there
+   STATE             there was a step already
+   CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */
+INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task);
 
 /* Writes the trainer's state as a JSON object: "steps", "tokens", "parameters" (of the model), "trained_parameters",
    "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks", "gates"

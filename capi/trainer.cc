@@ -144,6 +144,14 @@ infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *dat
   });
 }
 
+infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task) {
+  return guard([&] {
+    Trainer &value = trainer_of(trainer);
+    if (!(nats > 0 && nats <= 1e6)) fail(Status::INVALID_ARGUMENT, "nats is ", nats, ", but must be above 0 and at most 1,000,000");
+    value.fit_heads(nats, of(task));
+  });
+}
+
 infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
   return guard([&] { give_text(need(trainer, "trainer").heads, buffer, capacity, size); });
 }

@@ -1,5 +1,7 @@
 #include "train/attention_gradient.h"
 
+#include <span>
+
 #include "train/stream_attention.h"
 
 namespace infini {
@@ -252,7 +254,7 @@ class StreamGradient : public StreamAttention {
 
   void supervise_tile(int64_t token, int64_t tokens) {
     const int64_t first = segment_.first + token, rows = tokens * group_;
-    if (const auto next = first_retrieval(first); next == pass_.layout.retrievals.end() || next->row >= first + tokens) return;
+    if (const auto next = first_retrieval(first); (next == pass_.layout.retrievals.end() || next->row >= first + tokens) && quiet_rows(first, tokens).empty()) return;
     const float *z = normaliser(memory(index_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
@@ -266,6 +268,25 @@ class StreamGradient : public StreamAttention {
   std::vector<Retrieval>::const_iterator first_retrieval(int64_t row) const {
     const std::vector<Retrieval> &all = pass_.layout.retrievals;
     return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
+  }
+
+  std::span<const int64_t> quiet_rows(int64_t first, int64_t tokens) const {
+    const std::vector<int64_t> &all = pass_.layout.quiet;
+    if (!pass_.silence) return {};
+    const auto begin = std::lower_bound(all.begin(), all.end(), first);
+    return {begin, std::lower_bound(begin, all.end(), first + tokens)};
+  }
+  int32_t place_of(int h) const { return pass_.places ? pass_.places[h] : -1; }
+
+  // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds nothing.
+  void silence(int64_t r, int h, const float *z, float *dz) {
+    const float weight = pass_.silence ? pass_.silence[h] : 0, total = denominator_[r];
+    if (weight == 0 || pass_.rules.epsilon == 0) return;
+    supervised_.loss += static_cast<double>(weight) * std::log(static_cast<double>(total) / pass_.rules.epsilon);
+    each_panel(keys_, [&](int64_t p, int64_t n) {
+      add_scaled(z + p * kPanel, weight / total, n, dsigma_.panel(p) + r * kPanel);
+      add_scaled(sigma_.panel(p) + r * kPanel, weight / total, n, dz + p * kPanel);
+    });
   }
 
   // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z + epsilon). The share has no
@@ -290,6 +311,10 @@ class StreamGradient : public StreamAttention {
         const float weight = pass_.supervision[head(g)];
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
+        if (const int32_t place = place_of(head(g)); place >= 0 && place != next->place) {
+          silence(r, head(g), z, dz);
+          continue;
+        }
         const float share = std::max(dot_row(sigma_, r, there.data(), keys_), kLeastShare), total = denominator_[r];
         supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total), static_cast<double>(share) / total, 1});
         each_panel(keys_, [&](int64_t p, int64_t n) {
@@ -305,6 +330,9 @@ class StreamGradient : public StreamAttention {
         });
       }
     }
+    for (const int64_t row : quiet_rows(first, tokens))
+      for (int64_t g = 0; g < group_; ++g)
+        if (place_of(head(g)) >= 0 && pass_.supervision[head(g)] != 0) silence((row - first) * group_ + g, head(g), z, dz);
   }
   float factor_of(int64_t row) const {
     const auto begin = pass_.layout.segments.begin() + stream_.first_segment;

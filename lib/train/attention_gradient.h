@@ -64,6 +64,9 @@ struct AttentionPass {
   const float *local_supervision;  // [heads]: the same of local attention that is told which row to look at
   AttentionTrace &trace;
   TraceScratch &scratch;
+  const int32_t *places = nullptr;   // [heads]: the digit of a value that a head looks for, -1: all; nullptr: all
+  const float *silence = nullptr;    // [heads]: what log(1 + all / epsilon), all that a retrieval finds, weighs of heads with a place
+                                     // where another digit, or none, is asked for
 };
 
 // A of (10), rows of `type` out_stride apart.

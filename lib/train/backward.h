@@ -29,6 +29,8 @@ struct Tally {
 // What a forward pass shows of a layer whose attention is done.
 struct LayerView {
   size_t layer;
+  const float *x;             // [rows][x_stride]: what the layer is fed
+  int64_t x_stride;
   ConstRows normed;           // [rows][width]: what q, k and v are made of
   const AttentionPass &pass;
 };
@@ -40,6 +42,8 @@ struct Purpose {
   double loss_scale = 1;             // on the gradients of the cross-entropy
   const float *supervision = nullptr;  // [layers][heads]: what a supervised retrieval weighs; nullptr: nothing
   const float *local_supervision = nullptr;  // the same of local attention
+  const int32_t *places = nullptr;   // [layers][heads], as of AttentionPass
+  const float *silence = nullptr;    // the same
   float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
   const Watch *watch = nullptr;      // sees every layer on the way forward
 };
@@ -62,10 +66,12 @@ class Backward {
   // nothing is kept. What lies below that layer must not have changed since.
   static constexpr size_t kNoPass = SIZE_MAX;
   Tally run(const Layout &layout, const Purpose &purpose, size_t pass = kNoPass);
-  // Supervision alone of the layers that are taught, each fed by the model as it was. `whole` has each document as one
-  // segment and rules() full attention; `cut` is the same sequences in the memory's segments. No layer's gradient reaches
-  // another. What they are fed is kept as that of `pass`, if it is one, and used when that comes again.
-  Tally teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass);
+  // Supervision alone of the layers that are taught, each fed by the model as it was: no layer's gradient reaches another.
+  Tally teach(const Layout &layout, const Purpose &purpose, size_t pass);
+  // f(layer that is taught, what it is fed, normed [rows][width]). Kept as that of `pass`, if it is one, and used when
+  // that comes again.
+  using Fed = std::function<void(size_t layer, ConstRows normed)>;
+  void feed_taught(const Layout &layout, size_t pass, const Fed &f);
   void forget_passes() { taught_inputs_.clear(), lowest_inputs_.clear(); }
   int64_t bytes() const;  // of activations
   bool recomputes() const { return recomputes_; }
@@ -110,7 +116,7 @@ class Backward {
   void forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass);
 
   // backward_teach.cc
-  void teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally);
+  void teach_layer(size_t layer, ConstRows normed, const Layout &layout, const Purpose &purpose, Tally &tally);
 
   // backward_loss.cc
   Tally losses(const Layout &layout, const Purpose &purpose);

@@ -33,7 +33,8 @@ AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purp
   const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
   return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + first,
           purpose.supervision ? purpose.supervision + first : nullptr,
-          purpose.local_supervision ? purpose.local_supervision + first : nullptr, trace.attention, scratch_};
+          purpose.local_supervision ? purpose.local_supervision + first : nullptr, trace.attention, scratch_,
+          purpose.places ? purpose.places + first : nullptr, purpose.silence ? purpose.silence + first : nullptr};
 }
 
 // From the layer's input to the residual stream after attention, and its norm.
@@ -83,7 +84,7 @@ void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpo
       std::memcpy(kept->data(), input(l), bytes);
     }
     attend(layout, l, purpose);
-    if (purpose.watch) (*purpose.watch)({l, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
+    if (purpose.watch) (*purpose.watch)({l, input(l), x_stride_, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
     if (l + 1 == layers && layers < products_.size()) break;  // nobody reads what comes out of it
     for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
   }

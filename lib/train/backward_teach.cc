@@ -1,4 +1,5 @@
 // backward.h's lessons for the memory's features.
+#include <algorithm>
 #include <cstring>
 
 #include "base/parallel.h"
@@ -16,12 +17,17 @@ void Backward::set_taught(std::vector<size_t> layers) {
   refresh();
 }
 
-Tally Backward::teach(const Layout &whole, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, size_t pass) {
+Tally Backward::teach(const Layout &layout, const Purpose &purpose, size_t pass) {
   Tally tally;
-  rows_ = whole.rows();
+  feed_taught(layout, pass, [&](size_t layer, ConstRows normed) { teach_layer(layer, normed, layout, purpose, tally); });
+  return tally;
+}
+
+void Backward::feed_taught(const Layout &layout, size_t pass, const Fed &f) {
+  rows_ = layout.rows();
   if (const auto kept = taught_inputs_.find(pass); kept != taught_inputs_.end()) {
-    for (size_t place = 0; place < taught_.size(); ++place) teach_layer({compute_, kept->second[place].data(), width_}, place, cut, memory, purpose, tally);
-    return tally;
+    for (size_t i = 0; i < taught_.size(); ++i) f(taught_[i], {compute_, kept->second[i].data(), width_});
+    return;
   }
   std::vector<Buffer<char>> inputs;
   const Watch watch = [&](const LayerView &view) {
@@ -32,32 +38,32 @@ Tally Backward::teach(const Layout &whole, const Layout &cut, const AttentionRul
       inputs.back().reserve(bytes);
       std::memcpy(inputs.back().data(), view.normed.data, static_cast<size_t>(bytes));
     }
-    teach_layer(view.normed, inputs.size() - 1, cut, memory, purpose, tally);
+    f(view.layer, view.normed);
   };
   Purpose only_forward;
   only_forward.watch = &watch;
-  reserve(whole, false);
-  forward(whole, taught_.back() + 1, only_forward, kNoPass);
+  reserve(layout, false);
+  forward(layout, taught_.back() + 1, only_forward, kNoPass);
   if (pass != kNoPass) taught_inputs_[pass] = std::move(inputs);
-  return tally;
 }
 
-void Backward::teach_layer(ConstRows normed, size_t place, const Layout &cut, const AttentionRules &memory, const Purpose &purpose, Tally &tally) {
+void Backward::teach_layer(size_t layer, ConstRows normed, const Layout &layout, const Purpose &purpose, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;
-  const int64_t heads = config_.heads, layer = static_cast<int64_t>(taught_[place]);
+  const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
+  const auto place = static_cast<size_t>(std::lower_bound(taught_.begin(), taught_.end(), layer) - taught_.begin());
   taught_rows_.reserve(rows_ * qkv_stride_);
-  taught_trace_.reserve(memory, cut);
-  taught_scratch_.reserve(memory, thread_count());
+  taught_trace_.reserve(rules_, layout);
+  taught_scratch_.reserve(rules_, thread_count());
   dqkv_.reserve(rows_ * qkv_stride_);
   gemm.multiply(normed, rows_, taught_qkv_[place].panels(), taught_rows_.data(), qkv_stride_, false);
   const std::vector<float> shut(static_cast<size_t>(heads));
-  const AttentionPass pass{memory, cut, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(),
-                           purpose.supervision + layer * heads, nullptr, taught_trace_, taught_scratch_};
+  const AttentionPass pass{rules_, layout, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(), purpose.supervision + first, nullptr,
+                           taught_trace_, taught_scratch_, purpose.places ? purpose.places + first : nullptr, purpose.silence ? purpose.silence + first : nullptr};
   tally.supervision.retrieval.add(supervise_streams(pass, dqkv_.data()));
   if (!purpose.gradients) return;
   const int64_t features = (heads + config_.kv_heads) * config_.key_size;  // columns of q and k, which come before v's
   const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, features, rows_, narrow_qkv_);
-  gemm.multiply_transposed(dqkv, normed, rows_, features, width_, purpose.gradients + parameters_[parameters_.layers()[taught_[place]].q].offset, width_, true);
+  gemm.multiply_transposed(dqkv, normed, rows_, features, width_, purpose.gradients + parameters_[parameters_.layers()[layer].q].offset, width_, true);
 }
 
 }  // namespace infini

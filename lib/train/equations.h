@@ -144,7 +144,8 @@ struct Head {
 };
 
 // A retrieval that is told where to look, of group head `head`: the loss gains -weight * log(share of `sources`). Epsilon is
-// of the whole alone: a retrieval that finds nothing has no share in what it looks for.
+// of the whole alone: a retrieval that finds nothing has no share in what it looks for. One without sources is to find
+// nothing: the loss gains weight * log(all / epsilon).
 struct Pointed {
   size_t head, token;
   std::vector<size_t> sources;
@@ -199,7 +200,7 @@ class HeadStream {
         all += sigma(q[i]) * z_[segment_of(p.token)][i];
         for (const size_t source : p.sources) there += fold(segment_of(source)) * sigma(q[i]) * sigma(in.k[source][i]);
       }
-      loss -= static_cast<Real>(p.weight) * std::log(there / all);
+      loss -= static_cast<Real>(p.weight) * std::log((p.sources.empty() ? epsilon() : there) / all);
     }
     return loss;
   }
@@ -388,7 +389,7 @@ class HeadStream {
       }
       const Real weight = static_cast<Real>(p.weight);
       for (size_t i = 0; i < q.size(); ++i) {
-        d.q[p.head][p.token][i] += weight * (z_[s][i] / all - there[i] / share) * sigma_slope(q[i]);
+        d.q[p.head][p.token][i] += weight * (z_[s][i] / all - (p.sources.empty() ? 0 : there[i] / share)) * sigma_slope(q[i]);
         dz[i] += weight * sigma(q[i]) / all;
         for (const size_t source : p.sources)
           d.k[source][i] -= weight * fold(segment_of(source)) * sigma(q[i]) / share * sigma_slope(in.k[source][i]);

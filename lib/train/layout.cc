@@ -8,10 +8,14 @@
 namespace infini {
 namespace {
 
+constexpr size_t kQuiet = 101;  // of so many rows one is quiet; no divisor of a usual segment, so that they stand everywhere in it
+
 void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
   const auto refuse = [](const auto &...what) { fail(Status::INVALID_ARGUMENT, "training sequence: ", what...); };
   if (n == 0) refuse("it has no tokens");
+  if (s.name.size() != s.place.size() || (!s.place.empty() && s.place.size() != n))
+    refuse("it has ", n, " tokens, but ", s.name.size(), " names and ", s.place.size(), " places");
   if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n) || (!s.subject.empty() && s.subject.size() != n))
     refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks, ", s.source.size(), " sources and ", s.subject.size(), " subjects");
   for (size_t t = 0; t < n; ++t) {
@@ -20,6 +24,8 @@ void check(const Sequence &s, int64_t vocabulary) {
     if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t)) refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
     if (!s.subject.empty() && s.subject[t] >= static_cast<int32_t>(t)) refuse("the subject of ", t, " is ", s.subject[t], ", which does not lie before it");
   }
+  for (size_t t = 0; t < s.place.size(); ++t)
+    if (s.place[t] < -1 || s.name[t] < -1 || (s.name[t] < 0) != (s.place[t] < 0)) refuse("the digit at ", t, " has place ", s.place[t], " of name ", s.name[t]);
   for (const float fold : s.fold)
     if (!(fold >= 0) || !std::isfinite(fold)) refuse("a segment is to be folded ", fold, " times");
   for (size_t d = 0; d < s.document.size(); ++d) {
@@ -45,6 +51,9 @@ void Layout::clear() {
   segments.clear();
   retrievals.clear();
   source_rows.clear();
+  quiet.clear();
+  name.clear();
+  place.clear();
   subject.clear();
   subjects = 0;
 }
@@ -54,6 +63,7 @@ Layout Layout::whole() const {
   out.segments.clear();
   out.retrievals.clear();
   out.source_rows.clear();
+  out.quiet.clear();
   for (StreamSpan &stream : out.streams) {
     stream.first_segment = static_cast<int64_t>(out.segments.size());
     stream.segments = 1;
@@ -97,9 +107,12 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     const int32_t looks_at = s.subject.empty() ? -1 : s.subject[t];
     subject.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
     subjects += subject.back() >= 0;
+    name.push_back(s.name.empty() ? -1 : s.name[t]);
+    place.push_back(s.place.empty() ? -1 : s.place[t]);
+    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0) quiet.push_back(base + static_cast<int64_t>(t));
     if (!predicts || s.source.empty()) continue;
     // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
-    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0};
+    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0, s.place.empty() ? -1 : s.place[next]};
     for (int32_t at = s.source[next]; at >= start_of_document[t]; at = s.source[static_cast<size_t>(at)])
       if (at < start_of_segment[t]) source_rows.push_back(base + at), ++retrieval.sources;
     if (retrieval.sources > 0) retrievals.push_back(retrieval);

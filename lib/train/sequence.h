@@ -16,6 +16,8 @@ struct Sequence {
   std::vector<int32_t> subject;      // T or empty: for supervision of local attention, the earlier position of the name that tokens[t], or the token after it, is the value of; -1 where none
   std::vector<float> fold;           // segments or empty (all 1): virtual length, the factor on a segment's contribution to M and z
   std::vector<int32_t> document;     // starts of documents, ascending, the first 0: memory is reset at each
+  std::vector<int32_t> name;         // T or empty: the number of the name whose value tokens[t] is a digit of, -1 elsewhere
+  std::vector<int32_t> place;        // T or empty: which digit of that value it is, from 0; -1 elsewhere
 };
 
 // Makes sequences for ever; same seed and same calls, same sequences. Its position can be saved and put back.

@@ -97,6 +97,8 @@ class TaskSource::Writer {
     out_.answer.resize(total_);
     out_.source.resize(total_);
     out_.subject.resize(total_);
+    out_.name.resize(total_);
+    out_.place.resize(total_);
     const TaskSettings &settings = source_.settings_;
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
@@ -115,6 +117,8 @@ class TaskSource::Writer {
     out_.answer.push_back(answer);
     out_.source.push_back(source);
     out_.subject.push_back(-1);
+    out_.name.push_back(-1);
+    out_.place.push_back(-1);
   }
 
   void say_value(size_t name, bool answers) {
@@ -130,6 +134,8 @@ class TaskSource::Writer {
       put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, told);
       last_digit_[name] = at;
       out_.subject.back() = subject_;
+      out_.name.back() = static_cast<int32_t>(name);
+      out_.place.back() = static_cast<int32_t>(digit);
     }
     out_.subject[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
     said_[name] = begin;

@@ -25,17 +25,17 @@ size_t choice(Fields &fields, const char *name, const char *const (&choices)[N],
   fields.refuse(name, all);
 }
 
-// A list of lists of `count` numbers each; null stands for minus infinity in the last place.
-std::vector<std::vector<double>> rows(Fields &fields, const char *name, size_t count) {
+// A list of lists of `least` to `count` numbers each; null stands for minus infinity in the last place.
+std::vector<std::vector<double>> rows(Fields &fields, const char *name, size_t least, size_t count) {
   std::vector<std::vector<double>> out;
   const nlohmann::json *list = fields.find(name);
   if (!list) return out;
-  const std::string expected = cat("a list of lists of ", count, " numbers");
+  const std::string expected = least == count ? cat("a list of lists of ", count, " numbers") : cat("a list of lists of ", least, " or ", count, " numbers");
   if (!list->is_array()) fields.refuse(name, expected);
   for (const nlohmann::json &row : *list) {
-    if (!row.is_array() || row.size() != count) fields.refuse(name, expected);
+    if (!row.is_array() || row.size() < least || row.size() > count) fields.refuse(name, expected);
     out.emplace_back();
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < row.size(); ++i) {
       const bool shut = i == 2 && row[i].is_null();
       if (!shut && !row[i].is_number()) fields.refuse(name, expected);
       const double value = shut ? -std::numeric_limits<double>::infinity() : row[i].get<double>();
@@ -95,14 +95,21 @@ TrainConfig parse_train_config(std::string_view text) {
   c.segments = static_cast<int>(fields.whole("segments", c.segments, 1, 1 << 24));
   c.carry = static_cast<int>(fields.whole("carry", c.carry, -1, 1 << 24));
   c.sinks = static_cast<int>(fields.whole("sinks", c.sinks, -1, 65536));
+  c.epsilon = fields.number("epsilon", c.epsilon, -1, kMost);
+  if (c.epsilon < 0 && c.epsilon != -1) fields.refuse("epsilon", "0 or more, or -1: as the model says");
   constexpr const char *kFirst[] = {"model", "gated", "ungated"};
   c.first_segment = kFirst[choice(fields, "first_segment", kFirst, 0)];
   c.supervision = fields.number("supervision", c.supervision, 0, kMost);
-  for (const auto &row : rows(fields, "supervised", 2)) c.supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  for (const auto &row : rows(fields, "supervised", 2, 3)) {
+    const double place = row.size() > 2 ? row[2] : -1;
+    if (!(place >= -1 && place <= 1e6 && place == static_cast<int>(place))) fields.refuse("supervised", "[layer, head] or [layer, head, place]");
+    c.supervised.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(place)});
+  }
+  c.silence = fields.number("silence", c.silence, 0, kMost);
   c.local_supervision = fields.number("local_supervision", c.local_supervision, 0, kMost);
-  for (const auto &row : rows(fields, "local_supervised", 2)) c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  for (const auto &row : rows(fields, "local_supervised", 2, 2)) c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
   if (c.local_supervision > 0 && c.local_supervised.empty()) fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
-  for (const auto &row : rows(fields, "gates", 3)) c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
+  for (const auto &row : rows(fields, "gates", 3, 3)) c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
   c.feature_scale = fields.number("feature_scale", c.feature_scale, 1e-3, 1e3);
   constexpr const char *kCompute[] = {"auto", "f32", "bf16"};
   c.compute = kCompute[choice(fields, "compute", kCompute, 0)];
@@ -116,7 +123,8 @@ TrainConfig parse_train_config(std::string_view text) {
 
 std::string describe(const TrainConfig &c) {
   const OptimizerConfig &o = c.optimizer;
-  nlohmann::ordered_json gates = nlohmann::ordered_json::array();
+  nlohmann::ordered_json gates = nlohmann::ordered_json::array(), supervised = gates;
+  for (const SupervisedHead &s : c.supervised) supervised.push_back({s.layer, s.head, s.place});
   for (const HeadGate &g : c.gates) gates.push_back({g.layer, g.head, g.beta});  // an infinite number is written as null
   const nlohmann::ordered_json json = {
       {"train", kParts[static_cast<size_t>(c.part)]}, {"layers", {c.first_layer, c.last_layer}},
@@ -125,7 +133,7 @@ std::string describe(const TrainConfig &c) {
       {"muon_decay", o.muon_decay}, {"momentum", o.momentum}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"clip", o.clip},
       {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
       {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"drawn", c.drawn}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
-      {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", c.supervised},
+      {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"epsilon", c.epsilon}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", supervised}, {"silence", c.silence},
       {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised},
       {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};
   return json.dump();

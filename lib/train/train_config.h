@@ -14,7 +14,7 @@ namespace infini {
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, which make what the memory finds; for supervision alone. LORA:
 // adapters and gates. RETRIEVAL: q and k of the supervised heads' layers, by supervision alone, each layer fed by the model
-// as it was with full attention over the sequence.
+// as it was; and v and o of heads that fit_heads() makes.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
@@ -22,6 +22,11 @@ struct LoraConfig {
   int rank = 8;
   double alpha = 16;
   std::vector<std::string> targets = {"q", "k", "v", "o"};  // and "gate", "up", "down"
+};
+
+struct SupervisedHead {
+  int layer, head;  // -1: all
+  int place = -1;   // the digit of a value that it looks for, from 0; -1: all
 };
 
 struct HeadGate {
@@ -41,9 +46,11 @@ struct TrainConfig {
   int64_t rows = 1024;         // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
   int carry = -1, sinks = -1;  // -1: as the model says
+  double epsilon = -1;         // in the denominator of what the memory says; -1: as the model says
   std::string first_segment = "model";  // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
   double supervision = 0;      // what attention supervision weighs in the loss, a retrieval and head
-  std::vector<std::pair<int, int>> supervised;  // layer, head; empty: every head whose gate is open
+  std::vector<SupervisedHead> supervised;  // empty: every head whose gate is open
+  double silence = 0;          // what finding nothing weighs, beside supervision, of heads that have a place where it is not asked for
   double local_supervision = 0;  // the same of local attention that is told to look at the name whose value is read or asked for
   std::vector<std::pair<int, int>> local_supervised;  // layer, head
   std::vector<HeadGate> gates;  // set before training, in order
@@ -59,8 +66,8 @@ struct TrainConfig {
 //   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
 //    "optimizer": "muon|adamw", "rate", "muon_rate", "feature_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
-//    "tokens", "drawn", "repeat", "rows", "segment", "segments", "carry", "sinks",
-//    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head], ...],
+//    "tokens", "drawn", "repeat", "rows", "segment", "segments", "carry", "sinks", "epsilon",
+//    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head] or [layer, head, place], ...], "silence",
 //    "local_supervision", "local_supervised": [[layer, head], ...],
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
 TrainConfig parse_train_config(std::string_view json);

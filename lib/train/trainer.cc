@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "base/hash.h"
@@ -46,6 +47,8 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
   if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
   change_at_start();
+  for (int l = 0; l < model_->config().layers; ++l)
+    for (int h = 0; h < model_->config().heads; ++h) places_.push_back(place_of(l, h));
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
@@ -78,7 +81,7 @@ void Trainer::check_config() const {
     if (layer >= c.layers || head >= c.heads)
       fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ", c.layers, " layers of ", c.heads, " heads");
   };
-  for (const auto &[layer, head] : config_.supervised) check_head("supervised", layer, head);
+  for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
   for (const auto &[layer, head] : config_.local_supervised) check_head("local_supervised", layer, head);
   for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
 }
@@ -106,12 +109,13 @@ std::vector<bool> Trainer::choose_trained() const {
   const std::vector<std::string> &targets = config_.lora.targets;
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
-    bool supervised = false;
-    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h);
+    bool supervised = false, fitted = false;
+    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h), fitted |= place_of(l, h) >= 0;
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
       trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
                        ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) && (name == "q" || name == "k")) ||
+                       (config_.part == TrainedPart::RETRIEVAL && fitted && attention) ||
                        (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
     });
     trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
@@ -126,10 +130,11 @@ std::vector<Variable> Trainer::choose_variables() const {
   std::vector<Variable> variables;
   std::vector<bool> features(trained_.size());
   for (const Parameters::Layer &w : parameters_.layers()) features[w.q] = features[w.k] = true;
+  const bool features_alone = config_.part == TrainedPart::RETRIEVAL;
   for (size_t i = 0; i < trained_.size(); ++i) {
     const Parameter &p = parameters_[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
-    if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden)) continue;
+    if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden) || (features_alone && !features[i])) continue;
     const Variable::Rule rule = p.role == Role::GATE ? Variable::Rule::GATE : !config_.muon || !hidden ? Variable::Rule::ADAM : features[i] ? Variable::Rule::FEATURES : Variable::Rule::MUON;
     // Beside Muon only hidden matrices decay, as in the recipe that was measured.
     variables.push_back({p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
@@ -139,8 +144,8 @@ std::vector<Variable> Trainer::choose_variables() const {
 
 namespace {
 
-bool names(const std::vector<std::pair<int, int>> &heads, int layer, int head) {
-  return std::any_of(heads.begin(), heads.end(), [&](const auto &s) { return (s.first < 0 || s.first == layer) && (s.second < 0 || s.second == head); });
+bool is(int layer_asked, int head_asked, int layer, int head) {
+  return (layer_asked < 0 || layer_asked == layer) && (head_asked < 0 || head_asked == head);
 }
 
 // A loss that is a mean over `count` queries and the chosen heads.
@@ -151,9 +156,20 @@ void scale_to_mean(std::vector<float> &chosen, double weight, int64_t count) {
 
 }  // namespace
 
+const SupervisedHead *Trainer::supervised_as(int layer, int head) const {
+  for (const SupervisedHead &s : config_.supervised)
+    if (is(s.layer, s.head, layer, head)) return &s;
+  return nullptr;
+}
+
 bool Trainer::supervises(int layer, int head) const {
   if (config_.supervised.empty()) return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
-  return names(config_.supervised, layer, head);
+  return supervised_as(layer, head) != nullptr;
+}
+
+int Trainer::place_of(int layer, int head) const {
+  const SupervisedHead *const supervised = supervised_as(layer, head);
+  return supervised ? supervised->place : -1;
 }
 
 template <class Told>
@@ -169,7 +185,9 @@ std::vector<float> Trainer::supervised() const {
 }
 
 std::vector<float> Trainer::locally_supervised() const {
-  return each_head([&](int l, int h) { return names(config_.local_supervised, l, h); });
+  return each_head([&](int l, int h) {
+    return std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(), [&](const auto &s) { return is(s.first, s.second, l, h); });
+  });
 }
 
 AttentionRules Trainer::rules_for(int segment) const {
@@ -177,6 +195,7 @@ AttentionRules Trainer::rules_for(int segment) const {
   rules.shape.segment = segment;
   if (config_.carry >= 0) rules.shape.carry = config_.carry;
   if (config_.sinks >= 0) rules.shape.sinks = config_.sinks;
+  if (config_.epsilon >= 0) rules.epsilon = static_cast<float>(config_.epsilon);
   if (config_.first_segment != "model") rules.first_gated = config_.first_segment == "gated";
   return rules;
 }
@@ -194,19 +213,50 @@ void Trainer::draw() {
   const size_t count = drawn_.size() / static_cast<size_t>(parts);
   read_ = static_cast<size_t>(repeated_ % parts) * count;
   total_weight_ = 0;
-  int64_t retrievals = 0, subjects = 0;
+  int64_t retrievals = 0, subjects = 0, quiet = 0;
+  std::map<int, int64_t> asked;  // retrievals by place
   for (const Sequence &sequence : sequences()) {
     layout_.clear();
     layout_.add(sequence, drawn_segment_, model_->config().vocabulary);
     for (const float w : layout_.weight) total_weight_ += w;
     retrievals += static_cast<int64_t>(layout_.retrievals.size());
+    quiet += static_cast<int64_t>(layout_.quiet.size());
+    for (const Retrieval &r : layout_.retrievals) ++asked[r.place];
     subjects += layout_.subjects;
     report_.tokens += layout_.rows();
   }
   supervision_.clear();
-  if (config_.supervision > 0 && retrievals > 0) scale_to_mean(supervision_ = supervised(), config_.supervision, retrievals);
+  silence_.clear();
+  if (config_.supervision > 0 && retrievals > 0) {
+    scale_to_mean(supervision_ = supervised(), config_.supervision, retrievals);
+    silence_ = supervision_;
+    for (size_t i = 0; i < silence_.size(); ++i) {  // each a mean over the retrievals that it is of
+      const auto all = static_cast<double>(retrievals), own = static_cast<double>(asked[places_[i]]);
+      silence_[i] *= places_[i] < 0 ? 0.0f : static_cast<float>(config_.silence * all / std::max(1.0, all + static_cast<double>(quiet) - own));
+      if (places_[i] >= 0) supervision_[i] *= static_cast<float>(all / std::max(1.0, own));
+    }
+  }
   local_supervision_.clear();
   if (config_.local_supervision > 0 && subjects > 0) scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
+}
+
+void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f) {
+  const std::span<const Sequence> read = sequences();
+  layout_.clear();
+  for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+    layout_.add(read[i], drawn_segment_, model_->config().vocabulary);
+    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows) continue;
+    f(read_ + i);
+    layout_.clear();
+  }
+}
+
+// Over layout_, as the part that is trained needs it.
+Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
+  backward_->set_rules(rules_for(segment));
+  if (config_.repeat == 1) pass = kNoPass;
+  if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(layout_, purpose, pass);
+  return purpose.supervision ? backward_->teach(layout_, purpose, pass) : Tally();  // where nothing is looked up, nothing is taught
 }
 
 void Trainer::add_gradients(Task *task) {
@@ -217,21 +267,19 @@ void Trainer::add_gradients(Task *task) {
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
   purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
   purpose.local_supervision = local_supervision_.empty() ? nullptr : local_supervision_.data();
-  layout_.clear();
+  purpose.silence = silence_.empty() ? nullptr : silence_.data();
+  purpose.places = places_.data();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();
-  const std::span<const Sequence> read = sequences();
-  const auto [first, end] = ranks_.share(static_cast<int64_t>(read.size()));
-  for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
-    layout_.add(read[i], drawn_segment_, model_->config().vocabulary);
-    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows) continue;
+  const auto [first, end] = ranks_.share(static_cast<int64_t>(sequences().size()));
+  each_pass(first, end, [&](size_t pass) {
     check_cancel();
-    report_.tally.add(run(drawn_segment_, purpose, read_ + i));
-    layout_.clear();
-  }
+    report_.tally.add(run(drawn_segment_, purpose, pass));
+  });
+  layout_.clear();
   // Gates of layers that are not trained stay as they are.
   const int heads = model_->config().heads, last = config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer;
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
@@ -295,6 +343,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
   Purpose purpose;
   const std::vector<float> weights = supervised();
   if (config_.part == TrainedPart::RETRIEVAL) purpose.supervision = weights.data();
+  purpose.places = places_.data();
   Tally tally;
   uint64_t place = 0;
   std::exception_ptr failure;

@@ -80,6 +80,11 @@ class Trainer {
   // Over sequences that are read with full attention, whatever window and gates are.
   HeadSearch find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
+  // Heads that are supervised with a place begin anew, by ridge regression over all that is drawn: see trainer_fit.cc.
+  // `nats`: what the memory of such heads is to say for the digit that it finds. INVALID_ARGUMENT where none has a place;
+  // CANCELLED, and errors of the source: nothing has changed.
+  void fit_heads(double nats, Task *task = nullptr);
+
   int64_t steps() const;
   int64_t tokens() const;  // read by all steps
   const TrainConfig &config() const { return config_; }
@@ -105,13 +110,17 @@ class Trainer {
   void change_at_start();
   void check_config() const;
   AttentionRules rules_for(int segment) const;
+  const SupervisedHead *supervised_as(int layer, int head) const;  // null: it is not
   bool supervises(int layer, int head) const;
+  int place_of(int layer, int head) const;
   template <class Told>
   std::vector<float> each_head(const Told &told) const;  // [layers][heads]: 1 where told(layer, head)
   std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
   std::vector<float> locally_supervised() const;
-  // trainer_heads.cc
-  AttentionRules full_attention(int64_t tokens) const;
+  AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
+  // trainer_fit.cc
+  double size_before_output();
+  std::vector<float> what_digits_say(double amount) const;
   // What this step reads of drawn_.
   std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(config_.parts())); }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
@@ -120,6 +129,8 @@ class Trainer {
   void weights_changed();
   void draw();
   void add_gradients(Task *task);  // of this rank's share of what was drawn
+  // f(pass), with layout_ holding sequences `first` .. `end` of what this step reads, as many at once as `rows` allows.
+  void each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f);
 
   // trainer_ranks.cc
   enum class Joint : uint64_t { STEP, EVALUATION };
@@ -136,7 +147,8 @@ class Trainer {
   std::unique_ptr<Backward> backward_;
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;          // like parameters_
-  std::vector<float> supervision_, local_supervision_;  // [layers][heads], scaled for this step; empty: none
+  std::vector<float> supervision_, local_supervision_, silence_;  // [layers][heads], scaled for this step; empty: none
+  std::vector<int32_t> places_;      // [layers][heads]: of supervised heads, -1: all
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;

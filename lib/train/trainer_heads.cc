@@ -1,4 +1,4 @@
-// What the trainer does with full attention: finds the heads that retrieve, and teaches their memory.
+// What the trainer does with full attention: finds the heads that retrieve.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -13,20 +13,6 @@ AttentionRules Trainer::full_attention(int64_t tokens) const {
   rules.shape.carry = rules.shape.sinks = 0;
   rules.first_gated = false;
   return rules;
-}
-
-Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
-  const AttentionRules memory = rules_for(segment);
-  if (config_.part != TrainedPart::RETRIEVAL) {
-    backward_->set_rules(memory);
-    return backward_->run(layout_, purpose, config_.repeat > 1 ? pass : kNoPass);
-  }
-  if (!purpose.supervision) return {};  // nothing is looked up
-  const Layout whole = layout_.whole();
-  int64_t longest = 0;
-  for (const StreamSpan &stream : whole.streams) longest = std::max(longest, stream.tokens);
-  backward_->set_rules(full_attention(longest));
-  return backward_->teach(whole, layout_, memory, purpose, config_.repeat > 1 ? pass : kNoPass);
 }
 
 HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task) {

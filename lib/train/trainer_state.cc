@@ -105,6 +105,7 @@ void Trainer::write(const std::string &path, TensorType type) const {
   memory.segment = rules.shape.segment;
   memory.carry = rules.shape.carry;
   memory.sinks = rules.shape.sinks;
+  memory.epsilon = rules.epsilon;
   memory.first_segment_gated = rules.first_gated;
   parameters_.gguf(*model_, changed, type, memory).save(path);
 }

@@ -35,22 +35,22 @@ class Adaptation {
   void run();
 
  private:
-  // What the three steps leave behind for each other, and for a run that goes on: one JSON file, the trainer's state, and
-  // the model that was taught.
+  // What the stages leave behind for each other, and for a run that goes on: one JSON file, and of each stage the
+  // trainer's state and the model that came out.
   std::string state_file() const { return settings_.state + ".json"; }
-  std::string trainer_file() const { return settings_.state + ".trainer"; }
-  std::string taught_file() const { return settings_.state + ".taught.gguf"; }
+  std::string stage_file(const std::string &stage, const char *kind) const { return settings_.state + "." + stage + kind; }
+  std::vector<std::string> stages() const;  // after "find", in order
+  size_t done() const { return state_["done"].get<size_t>(); }
 
   Options options(bool plain) const;
   Model open(const std::string &path, bool plain) const;
   void choose_window(const Json &info);
   void resume();
   void find(const infini_model *model);
-  void teach(const infini_model *model);
-  void train();
-  // Steps of a trainer up to `steps`, kept on the way; `enough` may end it before.
-  void steps(const char *phase, infini_trainer *trainer, int64_t count, const std::function<bool(const Json &report)> &enough);
-  void keep(const char *phase, infini_trainer *trainer);
+  void run_stage(const std::string &stage);
+  // Steps of a trainer up to `count`, kept on the way.
+  void steps(const std::string &stage, infini_trainer *trainer, int64_t count);
+  void keep(const std::string &stage, infini_trainer *trainer);
   void show(const std::string &line);
   void log(Json line);
   void finish();
@@ -100,10 +100,19 @@ void Adaptation::log(Json line) {
   if (!file) throw std::runtime_error("cannot write " + settings_.log);
 }
 
-void Adaptation::keep(const char *phase, infini_trainer *trainer) {
-  state_["phase"] = phase;
-  if (trainer) check(infini_trainer_save(trainer, trainer_file().c_str()));
+void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
+  check(infini_trainer_save(trainer, stage_file(stage, ".trainer").c_str()));
   write_json(state_file(), state_);
+}
+
+// One name of a file each: what is taught is taught layer by layer.
+std::vector<std::string> Adaptation::stages() const {
+  std::vector<std::string> out;
+  if (!heads_.carriers.empty()) out.push_back("carry");
+  for (const Json &head : heads_.memory)
+    if (const std::string stage = "teach" + std::to_string(head[0].get<int64_t>()); out.back() != stage) out.push_back(stage);
+  out.push_back("train");
+  return out;
 }
 
 void Adaptation::resume() {
@@ -111,14 +120,27 @@ void Adaptation::resume() {
                 {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
                 {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}};
   if (!std::filesystem::exists(state_file())) {
-    state_ = {{"asked", asked}, {"phase", "find"}, {"seconds", {{"find", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
-              {"tokens", {{"find", 0}, {"teach", 0}, {"train", 0}}}};
+    state_ = {{"asked", asked}, {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
+              {"tokens", {{"find", 0}, {"carry", 0}, {"teach", 0}, {"train", 0}}}};
     return;
   }
   state_ = read_json(state_file());
   if (state_["asked"] != asked)
     throw std::runtime_error(state_file() + " was begun with another model or other settings: " + state_["asked"].dump() + "; remove it to begin anew");
-  heads_ = {state_.value("heads", Json::array()), state_.value("first", int64_t{0}), state_.value("last", int64_t{-1})};
+  heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]};
+  settings_.names = state_["names"];
+}
+
+// The greatest number of names, up to that of the settings, for which a trainer can be made.
+int64_t names_of(const infini_model *model, const infini_options *options, int64_t most) {
+  for (int64_t names = most; names > 1; names = names * 3 / 4) {
+    const Json description = {{"training", Json::object()}, {"data", {{"type", "passkey"}, {"keys", names}}}};
+    infini_trainer *trainer = nullptr;
+    if (infini_trainer_create(model, description.dump().c_str(), options, &trainer) != INFINI_OK) continue;
+    infini_trainer_free(trainer);
+    return names;
+  }
+  return 1;
 }
 
 void Adaptation::find(const infini_model *model) {
@@ -127,8 +149,7 @@ void Adaptation::find(const infini_model *model) {
   try {
     const Trainer trainer = make<Trainer>(infini_trainer_create, model, finding(settings_).dump().c_str(), options(true).get());
     Progress progress("finding heads that retrieve");
-    check(infini_trainer_find_heads(trainer.get(), recall_data(settings_, static_cast<uint64_t>(settings_.seed)).dump().c_str(),
-                                    static_cast<int>(settings_.find_sequences), 0, progress.task()));
+    check(infini_trainer_find_heads(trainer.get(), finding(settings_)["data"].dump().c_str(), static_cast<int>(settings_.find_sequences), 0, progress.task()));
     found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
   } catch (const Cancelled &) {
     throw;
@@ -140,6 +161,7 @@ void Adaptation::find(const infini_model *model) {
   if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
     state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
   heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
+  if (!state_.contains("no_task")) settings_.names = names_of(model, options(true).get(), settings_.names);
   if (!found.is_null()) {
     Json best = Json::array();
     for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
@@ -147,96 +169,89 @@ void Adaptation::find(const infini_model *model) {
     state_["full_attention_recall"] = found["recall"];
     state_["tokens"]["find"] = found["tokens"];
   }
-  state_["heads"] = heads_.heads;
-  state_["first"] = heads_.first;
-  state_["last"] = heads_.last;
+  state_.update({{"carriers", heads_.carriers}, {"heads", heads_.memory}, {"first", heads_.first}, {"last", heads_.last}, {"names", settings_.names}, {"done", 0}});
   state_["seconds"]["find"] = watch.seconds();
-  log({{"phase", "find"}, {"found", found.is_null() ? Json() : found["heads"]}, {"taught", heads_.heads}, {"layers", {heads_.first, heads_.last}}});
+  log({{"phase", "find"}, {"found", found.is_null() ? Json() : found["heads"]}, {"carriers", heads_.carriers}, {"heads", heads_.memory}, {"layers", {heads_.first, heads_.last}}});
 }
 
-void Adaptation::steps(const char *phase, infini_trainer *trainer, int64_t count, const std::function<bool(const Json &)> &enough) {
-  if (state_["phase"] == phase && std::filesystem::exists(trainer_file())) check(infini_trainer_restore(trainer, trainer_file().c_str()));
+void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_t count) {
+  const std::string phase = stage.substr(0, 5);
+  const int64_t before = state_["tokens"][phase].get<int64_t>() - Json::parse(all_of(infini_trainer_info_json, trainer))["tokens"].get<int64_t>();
   int64_t step = Json::parse(all_of(infini_trainer_info_json, trainer))["steps"];
   double pace = 0;
-  state_["phase"] = phase;
-  for (bool done = false; step < count && !done; ++step) {
+  for (; step < count; ++step) {
     check(infini_trainer_step(trainer, nullptr));
     Json report = Json::parse(all_of(infini_trainer_report, trainer));
     const double seconds = report["seconds"];
     state_["seconds"][phase] = state_["seconds"][phase].get<double>() + seconds;
-    state_["tokens"][phase] = report["tokens"];
+    state_["tokens"][phase] = before + report["tokens"].get<int64_t>();
+    if (report["source_share"].is_number()) state_["share"] = report["source_share"];
     pace = pace == 0 ? seconds : 0.9 * pace + 0.1 * seconds;
-    done = enough(report);
-    report["phase"] = phase;
+    report["phase"] = stage;
     log(report);
-    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", phase, static_cast<long long>(step + 1),
-                static_cast<long long>(count), decimals(report["loss"]).c_str(), decimals(report["source_share"], 3).c_str(),
+    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(), static_cast<long long>(step + 1),
+                static_cast<long long>(count), decimals(report["loss"]).c_str(), decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
                 decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(), report["tokens_per_second"].get<double>(),
                 pace * static_cast<double>(count - step - 1) / 60));
     const bool stop = interrupted();
-    if (stop || done || (step + 1) % settings_.checkpoint_every == 0) keep(phase, trainer);
+    if (stop || (step + 1) % settings_.checkpoint_every == 0) keep(stage, trainer);
     if (stop) throw Cancelled();
   }
   show("");
 }
 
-void Adaptation::teach(const infini_model *model) {
-  const Trainer trainer = make<Trainer>(infini_trainer_create, model, teaching(settings_, heads_).dump().c_str(), options(true).get());
-  double share = state_.value("share", 0.0);
-  steps("teach", trainer.get(), settings_.teach_steps, [&](const Json &report) {
-    if (report["source_share"].is_number()) share = share == 0 ? report["source_share"].get<double>() : 0.95 * share + 0.05 * report["source_share"].get<double>();
-    state_["share"] = share;
-    return share > settings_.teach_until;
-  });
-  check(infini_trainer_write(trainer.get(), taught_file().c_str(), "f32"));
-}
-
-void Adaptation::train() {
-  const bool taught = !heads_.heads.empty();
-  const Model model = open(taught ? taught_file() : settings_.model, true);
-  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), training(settings_, heads_, info_).dump().c_str(), options(true).get());
-  steps("train", trainer.get(), settings_.steps, [&](const Json &) { return false; });
-  check(infini_trainer_write(trainer.get(), settings_.out.c_str(), settings_.type.c_str()));
-  state_["gates"] = Json::parse(all_of(infini_trainer_info_json, trainer.get()))["gates"];
+// From the model that the stage before made.
+void Adaptation::run_stage(const std::string &stage) {
+  const std::vector<std::string> all = stages();
+  const Model model = open(done() == 0 ? settings_.model : stage_file(all[done() - 1], ".gguf"), true);
+  const bool carries = stage == "carry", trains = stage == "train";
+  const int64_t layer = carries || trains ? -1 : std::stoll(stage.substr(5));
+  const Json description = carries ? carrying(settings_, heads_) : trains ? training(settings_, heads_, info_) : teaching(settings_, heads_, layer);
+  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
+  if (std::filesystem::exists(stage_file(stage, ".trainer"))) {
+    check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
+  } else if (layer >= 0) {
+    const Stopwatch watch;
+    Progress progress(format("fitting heads of layer %lld", static_cast<long long>(layer)));
+    check(infini_trainer_fit_heads(trainer.get(), settings_.nats, progress.task()));
+    state_["seconds"]["teach"] = state_["seconds"]["teach"].get<double>() + watch.seconds();
+    keep(stage, trainer.get());
+  }
+  steps(stage, trainer.get(), carries ? settings_.carry_steps : trains ? settings_.steps : settings_.teach_steps);
+  if (trains) check(infini_trainer_write(trainer.get(), settings_.out.c_str(), settings_.type.c_str()));
+  else check(infini_trainer_write(trainer.get(), stage_file(stage, ".gguf").c_str(), "f32"));
+  if (trains) state_["gates"] = Json::parse(all_of(infini_trainer_info_json, trainer.get()))["gates"];
+  state_["done"] = done() + 1;
+  write_json(state_file(), state_);
 }
 
 void Adaptation::run() {
-  const Stopwatch watch;
   info_ = Json::parse(all_of(infini_model_info_json, open(settings_.model, false).get()));
   choose_window(info_);
   resume();
-  const bool anew = state_["phase"] == "find";
-  {
+  if (!state_.contains("before")) {
     const Model model = open(settings_.model, true);
-    if (anew) find(model.get());
-    const bool has_task = !state_.contains("no_task");
-    if (!state_.contains("before")) {
-      state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, has_task);
-      log({{"phase", "before"}, {"measured", state_["before"]}});
-      keep(has_task ? "teach" : "train", nullptr);
-    }
-    if (state_["phase"] == "teach") {
-      teach(model.get());
-      std::filesystem::remove(trainer_file());
-      keep("train", nullptr);
-    }
+    find(model.get());
+    state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, !state_.contains("no_task"));
+    log({{"phase", "before"}, {"measured", state_["before"]}});
+    write_json(state_file(), state_);
   }
-  if (state_["phase"] == "train") {
-    train();
-    keep("measure", nullptr);
-  }
+  const std::vector<std::string> all = stages();
+  while (done() < all.size()) run_stage(all[done()]);
   const Model adapted = open(settings_.out, false);
   state_["after"] = measure_adapted(adapted.get(), options(false).get(), settings_, !state_.contains("no_task"));
   log({{"phase", "after"}, {"measured", state_["after"]}});
   finish();
-  for (const std::string &file : {state_file(), trainer_file(), taught_file()}) std::filesystem::remove(file);
+  std::filesystem::remove(state_file());
+  for (const std::string &stage : all)
+    for (const char *kind : {".trainer", ".gguf"}) std::filesystem::remove(stage_file(stage, kind));
 }
 
 void Adaptation::finish() {
   const Json &before = state_["before"], &after = state_["after"];
   if (json_) {
     Json out = {{"out", settings_.out}, {"borders", settings_.borders}};
-    for (const char *key : {"found", "full_attention_recall", "no_task", "heads", "first", "last", "share", "before", "after", "gates", "seconds", "tokens"})
+    for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share", "before", "after", "gates", "seconds", "tokens"})
       if (state_.contains(key)) out[key] = state_[key];
     return print_json(out);
   }
@@ -249,7 +264,7 @@ void Adaptation::finish() {
   for (size_t i = 0; i < after["recall"].size(); ++i)
     print(format("%-22s %8s %8s\n", format("recall over %lld border%s", static_cast<long long>(settings_.borders[i]), settings_.borders[i] == 1 ? "" : "s").c_str(),
                  decimals(before["recall"][i]).c_str(), decimals(after["recall"][i]).c_str()));
-  for (const char *phase : {"find", "teach", "train"})
+  for (const char *phase : {"find", "carry", "teach", "train"})
     print(format("%-22s %7.1f min %s tokens\n", phase, state_["seconds"][phase].get<double>() / 60, grouped(state_["tokens"][phase].get<int64_t>()).c_str()));
 }
 
@@ -260,17 +275,18 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   arguments_ = &arguments;
   const char *const group = "Adapting a plain model";
   const auto own = [&](const char *name, auto &value, const char *help) { command.add_option(name, value, help)->capture_default_str()->group(group); };
-  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches their memory, trains them")->group(group);
-  own("--heads-share", settings_.share, "heads are taught whose attention on what they look up is above this share of the greatest");
+  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names to values and to find them, trains all")->group(group);
+  own("--heads-share", settings_.share, "heads retrieve whose attention on what they look up is above this share of the greatest");
   own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone");
   own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
-  own("--teach-steps", settings_.teach_steps, "steps of attention supervision, at most");
-  own("--teach-sequences", settings_.teach_sequences, "sequences of such a step");
-  own("--teach-repeat", settings_.teach_repeat, "steps that read the same sequences, which go through the model only once");
-  own("--teach-until", settings_.teach_until, "share of the retrieval on its source that is enough");
+  own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to");
+  own("--carry-rate", settings_.carry_rate, "Muon's rate in them");
+  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token");
+  own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
-  own("--supervision", settings_.supervision, "what telling the memory where to look weighs while all is trained end to end");
+  own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained");
+  own("--fold", settings_.fold, "virtual length: filler counts as up to so many times as long");
   own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");
   own("--borders", settings_.borders, "of segments, across which recall is measured");
   own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names");
@@ -323,7 +339,8 @@ void AdaptFlags::run() const {
   if (s.out.empty()) throw std::runtime_error("--out: name the file that the adapted model is written to");
   if (s.texts.empty()) throw std::runtime_error("--text: name books to train on");
   if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
-  if (s.checkpoint_every < 1 || s.steps < 1 || s.teach_steps < 0 || s.segments < 2) throw std::runtime_error("steps and segments are counted from 1, and a sequence has two segments at least");
+  if (s.checkpoint_every < 1 || s.steps < 1 || s.carry_steps < 1 || s.teach_steps < 1 || s.teach_sequences < 1 || s.segments < 2)
+    throw std::runtime_error("steps and sequences are counted from 1, and a sequence has two segments at least");
   if (s.state.empty()) s.state = s.out + ".adapt";
   Adaptation adaptation(s, arguments_->flags, arguments_->json);
   try {

@@ -1,5 +1,7 @@
-// infini train MODEL --adapt: a plain model learns to use its memory, in three steps: the heads that retrieve are found,
-// their memory features are taught by attention supervision, and then gates and projections are trained end to end.
+// infini train MODEL --adapt: a plain model learns to use its memory. Heads that retrieve are found. Heads of the layer
+// below them learn to carry a value's name to its digits; then, layer by layer, groups of heads are made anew, each to find
+// one digit of a value by its name and to say it, by regression and attention supervision; last, gates and projections are
+// trained end to end.
 #pragma once
 
 #include <string>
@@ -15,11 +17,11 @@ struct AdaptSettings {
   std::string held_out;
   std::string part = "attention";
   int64_t segment = 0, segments = 12, carry = -1, sinks = 4;  // 0, -1: from the model's context
-  double share = 0.25, least = 0.05;      // of the greatest weight, and weight: heads above both are taught
+  double share = 0.5, least = 0.05;       // of the greatest weight, and weight: heads above both retrieve
   std::vector<int64_t> layers;            // first and last that are trained; empty: from the heads
-  int64_t find_sequences = 8, teach_steps = 1900, steps = 900;
-  int64_t teach_sequences = 2, teach_repeat = 8;  // of a step; steps that read the same ones
-  double teach_rate = 0.03, rate = 0.003, gate_rate = 0.03, text_ratio = 0.25, teach_until = 0.8, supervision = 0.3;
+  int64_t find_sequences = 8, carry_steps = 60, teach_sequences = 900, teach_steps = 1200, steps = 500;
+  int64_t names = 16;  // of the task, at most; fewer where the vocabulary has fewer
+  double carry_rate = 0.03, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01, text_ratio = 0.25, fold = 300;
   int64_t seed = 1, checkpoint_every = 25, evaluate_sequences = 2, held_out_tokens = 8192;
   std::vector<int64_t> borders = {1, 2, 4, 8, 16, 32, 64};
 };
@@ -40,19 +42,21 @@ class AdaptFlags {
 
 // --- adapt_plan.cc: what the trainer is told
 
-// A model's heads that are taught, [layer, head], and the layers that are trained.
+// Which heads learn what.
 struct AdaptHeads {
-  Json heads = Json::array();
-  int64_t first = 0, last = -1;
+  Json carriers = Json::array();  // [layer, head]: heads of one layer that look from a digit to its name
+  Json memory = Json::array();    // [layer, head, place]: heads above it, by layer, that find the digit of that place
+  int64_t first = 0, last = -1;   // layers that are trained end to end
 };
-// Heads above the share of the heaviest, with all that read the same keys. `found`: of infini_trainer_heads.
+// Carriers stand below the heads above the share of the heaviest. `found`: of infini_trainer_heads. Throws where the model
+// has too few heads.
 AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings &settings);
 // Where there is none: the layers' upper half, and no heads.
 AdaptHeads no_heads(const Json &info, const AdaptSettings &settings);
 
-Json recall_data(const AdaptSettings &settings, uint64_t seed);
 Json finding(const AdaptSettings &settings);
-Json teaching(const AdaptSettings &settings, const AdaptHeads &heads);
+Json carrying(const AdaptSettings &settings, const AdaptHeads &heads);
+Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t layer);
 Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json &info);
 
 // --- adapt_measure.cc: what a model can do

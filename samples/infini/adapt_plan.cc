@@ -1,14 +1,16 @@
 #include <algorithm>
-#include <set>
+#include <map>
+#include <stdexcept>
 
 #include "adapt.h"
 
 namespace cli {
 namespace {
 
-constexpr double kAlmostShut = -6;  // beta of heads that may learn to remember, but need not
+constexpr double kOpen = 2;   // beta of heads that were taught
+constexpr int64_t kDigits = 5;  // of a value
 
-// Layers from the lowest head on: as many as a quarter of the model, or up to the highest head.
+// First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at least.
 void choose_layers(AdaptHeads &chosen, int64_t lowest, int64_t highest, int64_t layers, const AdaptSettings &settings) {
   chosen.first = lowest;
   chosen.last = std::min(layers - 1, std::max(highest, lowest + (layers + 3) / 4 - 1));
@@ -20,27 +22,76 @@ void choose_layers(AdaptHeads &chosen, int64_t lowest, int64_t highest, int64_t 
                                     static_cast<long long>(highest), static_cast<long long>(layers)));
 }
 
-Json window(const AdaptSettings &settings) {
-  return {{"segment", settings.segment}, {"segments", settings.segments}, {"carry", settings.carry}, {"sinks", settings.sinks}};
+Json window(const AdaptSettings &settings, int64_t segments) {
+  return {{"segment", settings.segment}, {"segments", segments}, {"carry", settings.carry}, {"sinks", settings.sinks}};
 }
 
-int64_t sequence_tokens(const AdaptSettings &settings) { return settings.segment * settings.segments; }
+// What every trainer has in common: sequences of so many segments, so many a step, through the layers one by one.
+Json trainer(const AdaptSettings &settings, int64_t segments, int64_t sequences) {
+  Json out = window(settings, segments);
+  const int64_t tokens = settings.segment * segments;
+  out.update({{"tokens", sequences * tokens}, {"rows", tokens}, {"seed", settings.seed}, {"first_segment", "ungated"}, {"epsilon", 1}, {"muon_decay", 0}, {"decay", 0}});
+  return out;
+}
+
+Json seeded(Json data, const AdaptSettings &settings, int64_t number) {
+  data["seed"] = settings.seed + number;
+  return data;
+}
+
+// Many facts and few, half of them in prose.
+Json recall(const AdaptSettings &settings, double least, double greatest) { return {{"type", "recall"}, {"prose", settings.texts}, {"density", {least, greatest}}}; }
+
+// Facts within a stretch of the sequence, from its start on, and questions at its end.
+Json asked(const AdaptSettings &settings, int64_t names, int64_t questions, double deepest) {
+  return {{"type", "passkey"}, {"prose", settings.texts}, {"keys", names}, {"questions", questions}, {"depth", {0, deepest}}};
+}
+
+Json mixture(const AdaptSettings &settings, const std::vector<std::pair<double, Json>> &parts, int64_t number) {
+  Json sources = Json::array();
+  for (const auto &[ratio, source] : parts) sources.push_back({{"ratio", ratio}, {"source", source}});
+  return seeded({{"type", "mixture"}, {"sources", sources}}, settings, number);
+}
+
+// Heads of a group share their keys: [layer, kv head] and the sum of what was found of its heads.
+std::map<std::pair<int64_t, int64_t>, double> group_weights(const Json &found, int64_t group, const char *weight) {
+  std::map<std::pair<int64_t, int64_t>, double> sums;
+  for (const Json &head : found["heads"]) sums[{head["layer"].get<int64_t>(), head["head"].get<int64_t>() / group}] += head[weight].get<double>();
+  return sums;
+}
 
 }  // namespace
 
 AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings &settings) {
-  const int64_t group = info["heads"].get<int64_t>() / info["kv_heads"].get<int64_t>();
+  const int64_t layers = info["layers"], kv_heads = info["kv_heads"], group = info["heads"].get<int64_t>() / kv_heads;
+  const int64_t needed = (kDigits + kv_heads - 1) / kv_heads;  // layers with a group for every digit
+  if (needed >= layers) throw std::runtime_error(format("--adapt: %lld layers of %lld groups of heads are too few", static_cast<long long>(layers), static_cast<long long>(kv_heads)));
   const Json &all = found["heads"];
-  std::set<std::pair<int64_t, int64_t>> heads;
-  for (const Json &head : all) {
-    if (head["weight"].get<double>() < settings.share * all[0]["weight"].get<double>()) break;
-    // Heads of a group share their keys: what is taught to one changes the others.
-    const int64_t first = head["head"].get<int64_t>() / group * group;
-    for (int64_t h = first; h < first + group; ++h) heads.emplace(head["layer"].get<int64_t>(), h);
-  }
+  int64_t lowest = layers;
+  for (const Json &head : all)
+    if (head["weight"].get<double>() >= settings.share * all[0]["weight"].get<double>()) lowest = std::min(lowest, head["layer"].get<int64_t>());
+  const int64_t carrier = std::clamp<int64_t>(lowest - 1, 0, layers - 1 - needed);
+
   AdaptHeads chosen;
-  for (const auto &[layer, head] : heads) chosen.heads.push_back({layer, head});
-  choose_layers(chosen, heads.begin()->first, heads.rbegin()->first, info["layers"], settings);
+  const auto names = group_weights(found, group, "name_weight"), values = group_weights(found, group, "weight");
+  int64_t carries = 0;
+  for (int64_t g = 1; g < kv_heads; ++g)
+    if (names.at({carrier, g}) > names.at({carrier, carries})) carries = g;
+  for (int64_t h = 0; h < group; ++h) chosen.carriers.push_back({carrier, carries * group + h});
+
+  // In each layer first the groups that retrieve most: they have least else to do.
+  int64_t place = 0;
+  for (int64_t layer = carrier + 1; place < kDigits; ++layer) {
+    std::vector<int64_t> groups;
+    for (int64_t g = 0; g < kv_heads; ++g) groups.push_back(g);
+    std::stable_sort(groups.begin(), groups.end(), [&](int64_t a, int64_t b) { return values.at({layer, a}) > values.at({layer, b}); });
+    for (const int64_t g : groups) {
+      if (place == kDigits) break;
+      for (int64_t h = 0; h < group; ++h) chosen.memory.push_back({layer, g * group + h, place});
+      ++place;
+    }
+  }
+  choose_layers(chosen, carrier + 1, carrier + needed, layers, settings);
   return chosen;
 }
 
@@ -51,52 +102,73 @@ AdaptHeads no_heads(const Json &info, const AdaptSettings &settings) {
   return chosen;
 }
 
-// Many facts and few, half of them in prose.
-Json recall_data(const AdaptSettings &settings, uint64_t seed) {
-  return {{"type", "recall"}, {"seed", seed}, {"prose", settings.texts}, {"density", {0.7, 9}}};
-}
-
 Json finding(const AdaptSettings &settings) {
-  return {{"training", window(settings)}, {"data", recall_data(settings, static_cast<uint64_t>(settings.seed))}};
+  return {{"training", window(settings, settings.segments)}, {"data", seeded(recall(settings, 0.7, 9), settings, 0)}};
 }
 
-Json teaching(const AdaptSettings &settings, const AdaptHeads &heads) {
-  Json training = window(settings);
-  training.update({{"train", "retrieval"}, {"supervision", 1}, {"supervised", heads.heads}, {"optimizer", "muon"},
-                   {"muon_rate", settings.teach_rate}, {"muon_decay", 0}, {"warmup", 1}, {"tokens", settings.teach_sequences * sequence_tokens(settings)},
-                   {"repeat", settings.teach_repeat},
-                   {"rows", sequence_tokens(settings)}, {"seed", settings.seed}});
-  return {{"training", training}, {"data", recall_data(settings, static_cast<uint64_t>(settings.seed) + 1)}};
+// Nothing is predicted: local attention alone is told where to look.
+Json carrying(const AdaptSettings &settings, const AdaptHeads &heads) {
+  const int64_t layer = heads.carriers[0][0], sequences = 4;
+  Json training = trainer(settings, settings.segments, sequences);
+  training.update({{"train", "features"}, {"layers", {layer, layer}}, {"gates", {{-1, -1, nullptr}}}, {"gate_rate", 0}, {"optimizer", "muon"},
+                   {"feature_rate", settings.carry_rate}, {"schedule", "linear"}, {"warmup", 5}, {"steps", settings.carry_steps}, {"decay_from", 0.3},
+                   {"drawn", 5 * training["tokens"].get<int64_t>()}, {"repeat", 5}, {"local_supervision", 1}, {"local_supervised", heads.carriers}});
+  Json data = recall(settings, 1, 24);
+  data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}});
+  return {{"training", training}, {"data", seeded(data, settings, 1)}};
+}
+
+// Dense sequences: as many names as there is room for, told anywhere or at the very start, and few names.
+Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t layer) {
+  constexpr int64_t kSequences = 8, kFact = 32, kAsked = 20;  // of a step; tokens, at most
+  const int64_t segments = std::max<int64_t>(2, settings.segments * 7 / 12), tokens = settings.segment * segments;
+  const int64_t many = std::clamp<int64_t>(tokens * 14 / 16 / (kFact + kAsked * 3 / 4), 1, settings.names);
+  Json supervised = Json::array(), gates = {{-1, -1, nullptr}};
+  for (const Json &head : heads.memory) {
+    if (head[0] == layer) supervised.push_back(head);
+    if (head[0] < layer) gates.push_back({head[0], head[1], kOpen});
+  }
+  Json training = trainer(settings, segments, kSequences);
+  const int64_t steps = std::max<int64_t>(1, settings.teach_sequences / kSequences);  // that read all of them
+  training.update({{"train", "retrieval"}, {"supervision", 1}, {"supervised", supervised}, {"silence", 0.3}, {"gates", gates}, {"optimizer", "muon"},
+                   {"feature_rate", settings.teach_rate}, {"clip", 0}, {"schedule", "linear"}, {"warmup", 10}, {"steps", settings.teach_steps}, {"decay_from", 0.5},
+                   {"rows", 2 * tokens}, {"drawn", steps * training["tokens"].get<int64_t>()}, {"repeat", settings.teach_steps / steps + 1}});
+  const auto part = [&](int64_t names, int64_t questions, double deepest, int64_t number) {
+    Json data = asked(settings, std::max<int64_t>(1, names), std::max<int64_t>(1, questions), deepest);
+    data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}, {"fold", settings.fold}});
+    return seeded(data, settings, number);
+  };
+  const Json data = mixture(settings, {{0.4, part(many, many * 3 / 4, 1, 2)}, {0.3, part(many * 3 / 4, many * 5 / 8, 0, 3)},
+                                       {0.2, part(many / 4, many / 4, 1, 4)}, {0.1, part(1, 1, 0, 5)}}, 6);
+  return {{"training", training}, {"data", data}};
 }
 
 Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json &info) {
-  const int64_t tokens = sequence_tokens(settings), view = settings.segment + settings.carry;
+  const bool remembers = !heads.memory.empty();
   Json gates = {{-1, -1, nullptr}};
-  for (int64_t l = heads.first; l <= heads.last; ++l) gates.push_back({l, -1, heads.heads.empty() ? -2 : kAlmostShut});
-  for (const Json &head : heads.heads) gates.push_back({head[0], head[1], 0});
-  Json training = window(settings);
-  training.update({{"train", settings.part}, {"layers", {heads.first, heads.last}}, {"gates", gates}, {"first_segment", "ungated"},
-                   {"optimizer", settings.part == "lora" ? "adamw" : "muon"}, {"muon_rate", settings.rate}, {"muon_decay", 0},
-                   {"rate", settings.rate / 3}, {"gate_rate", settings.gate_rate}, {"decay", 0}, {"schedule", "linear"}, {"warmup", 20},
-                   {"steps", settings.steps}, {"decay_from", 0.6}, {"tokens", tokens}, {"rows", tokens}, {"seed", settings.seed}});
+  if (remembers) for (const Json &head : heads.memory) gates.push_back({head[0], head[1], kOpen});
+  else for (int64_t l = heads.first; l <= heads.last; ++l) gates.push_back({l, -1, -kOpen});
+  Json training = trainer(settings, settings.segments, 1);
+  training.update({{"train", settings.part}, {"layers", {heads.first, heads.last}}, {"gates", gates}, {"optimizer", settings.part == "lora" ? "adamw" : "muon"},
+                   {"muon_rate", settings.rate}, {"rate", settings.rate / 3}, {"gate_rate", settings.gate_rate}, {"schedule", "linear"}, {"warmup", 20},
+                   {"steps", settings.steps}, {"decay_from", 0.4}});
   if (settings.part == "lora") training["lora"] = {{"rank", 16}};
   if (settings.part == "all" && (heads.first > 0 || heads.last + 1 < info["layers"].get<int64_t>())) training["muon_rate"] = settings.rate / 2;
-  const auto seed = static_cast<uint64_t>(settings.seed);
-  const Json text = {{"type", "text"}, {"files", settings.texts}, {"order", "excerpts"}, {"seed", seed + 2}, {"weight", 0.05}};
-  if (heads.heads.empty()) return {{"training", training}, {"data", text}};
+  const Json text = seeded({{"type", "text"}, {"files", settings.texts}, {"order", "excerpts"}, {"weight", 0.05}}, settings, 7);
+  if (!remembers) return {{"training", training}, {"data", text}};
   // What the window shows teaches the memory nothing: most questions come from beyond it.
-  Json recall = recall_data(settings, seed + 3);
-  recall.update({{"carry", settings.carry}, {"nearest", std::max<int64_t>(12, view * 3 / 4)}, {"across", 0.8}, {"inside", 0.2},
-                 {"other", 0.1}, {"other_share", 0.04}});
-  // The memory goes on being told where to look, so that what it was taught is not undone by what changes below it.
-  training.update({{"supervision", settings.supervision}, {"supervised", heads.heads}});
-  Json description = {{"training", training}, {"data", recall}};
-  description["curriculum"] = {{"stages", {{{"segment", settings.segment}, {"segments", settings.segments}, {"density", {0.7, 9}}}}},
-                               {"distance", std::min(tokens, view + 2 * settings.segment)}, {"threshold", 0.6}};
-  if (settings.text_ratio > 0)
-    description["data"] = {{"type", "mixture"}, {"seed", seed + 4},
-                           {"sources", {{{"ratio", 1 - settings.text_ratio}, {"source", recall}}, {{"ratio", settings.text_ratio}, {"source", text}}}}};
-  return description;
+  const auto part = [&](Json data, int64_t number) {
+    data.update({{"carry", settings.carry}, {"across", 0.8}, {"inside", 0.2}, {"other", 0.1}, {"other_share", 0.04}, {"fold", settings.fold}});
+    return seeded(data, settings, number);
+  };
+  Json anywhere = recall(settings, 1, 20);
+  anywhere["nearest"] = std::max<int64_t>(12, (settings.segment + settings.carry) * 3 / 4);
+  const int64_t many = std::min<int64_t>(std::min<int64_t>(12, settings.names), settings.segment * settings.segments / 64), few = std::max<int64_t>(1, many / 3);
+  const double task = (1 - settings.text_ratio) / 15;
+  return {{"training", training},
+          {"data", mixture(settings, {{7 * task, part(anywhere, 8)}, {2 * task, part(asked(settings, 1, 1, 0), 9)},
+                                      {2.4 * task, part(asked(settings, few, few, 0.3), 10)}, {3.6 * task, part(asked(settings, std::max<int64_t>(1, many), std::max<int64_t>(1, many / 2), 0.1), 11)},
+                                      {settings.text_ratio, text}}, 12)}};
 }
 
 }  // namespace cli

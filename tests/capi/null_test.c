@@ -219,6 +219,7 @@ static void check_trainers(void) {
   CHECK_NULL(infini_trainer_evaluation(trainer, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_trainer_find_heads(NULL, "{}", 1, 1, NULL), "trainer");
   CHECK_NULL(infini_trainer_find_heads(trainer, NULL, 1, 1, NULL), "data_json");
+  CHECK_NULL(infini_trainer_fit_heads(NULL, 8, NULL), "trainer");
   CHECK_NULL(infini_trainer_heads(NULL, NULL, 0, NULL), "trainer");
   CHECK_NULL(infini_trainer_heads(trainer, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_trainer_info_json(NULL, NULL, 0, NULL), "trainer");

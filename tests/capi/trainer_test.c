@@ -175,6 +175,8 @@ static void check_heads(void) {
   CHECK(number(infini_trainer_heads, trainer, "answers") >= 5 && number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
   CHECK_ERROR(infini_trainer_find_heads(trainer, "{\"type\": \"random\"}", 2, 8, NULL), INFINI_INVALID_ARGUMENT, "answer");
   CHECK_STATUS(infini_trainer_find_heads(trainer, recall, 0, 8, NULL), INFINI_INVALID_ARGUMENT);
+  CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "place");
+  CHECK_ERROR(infini_trainer_fit_heads(trainer, 0, NULL), INFINI_INVALID_ARGUMENT, "nats");
   CHECK(number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
   infini_trainer_free(trainer);
   infini_model_free(model);

@@ -53,26 +53,29 @@ class Adapt(support.Test):
         write_plain_model(path)
         return path
 
-    def test_a_plain_model_is_adapted_in_three_steps(self):
+    def test_a_plain_model_is_adapted_stage_by_stage(self):
         plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
-        result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-share", "0.9", "--heads-least", "0", "--find-sequences", "2",
-                                           "--teach-steps", "200", "--teach-rate", "0.1", "--teach-repeat", "2", "--teach-sequences", "4",
-                                           "--steps", "12", "--log", log))
+        result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "2",
+                                           "--carry-steps", "40", "--carry-rate", "0.1", "--teach-sequences", "96", "--teach-steps", "60", "--steps", "12", "--log", log))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-        taught = [line for line in lines if line["phase"] == "teach"]
-        trained = [line for line in lines if line["phase"] == "train"]
-        self.assertEqual([line["step"] for line in taught], list(range(1, 201)))
-        self.assertEqual([line["step"] for line in trained], list(range(1, 13)))
-        shares = [line["source_share"] for line in taught if line["source_share"] is not None]
-        self.assertGreater(sum(shares[-30:]), 2 * sum(shares[:30]))
-        # Heads of a group are taught together, and only their layers and those above have gates.
-        self.assertEqual({(layer, head ^ 1) for layer, head in result["heads"]}, {tuple(head) for head in result["heads"]})
-        for layer, gates in enumerate(result["gates"]):
+        steps = lambda phase: [line for line in lines if line["phase"] == phase]
+        self.assertEqual([line["step"] for line in steps("carry")], list(range(1, 41)))
+        self.assertEqual([line["step"] for line in steps("train")], list(range(1, 13)))
+        mean = lambda reports, share: sum(report[share] or 0 for report in reports) / len(reports)
+        self.assertGreater(mean(steps("carry")[-5:], "subject_share"), 2 * mean(steps("carry")[:5], "subject_share"))
+        # One layer carries names to digits; above it each digit of a value has a group of heads, layer by layer.
+        layer = result["carriers"][0][0]
+        self.assertEqual([head for _, head in result["carriers"]], [result["carriers"][0][1], result["carriers"][0][1] + 1])
+        self.assertEqual([place for _, _, place in result["heads"]], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+        self.assertEqual([memory for memory, _, _ in result["heads"]], [layer + 1] * 4 + [layer + 2] * 4 + [layer + 3] * 2)
+        for taught in range(layer + 1, layer + 4):
+            self.assertEqual([line["step"] for line in steps(f"teach{taught}")], list(range(1, 61)))
+            shares = steps(f"teach{taught}")
+            self.assertGreater(mean(shares[-10:], "source_share"), 1.5 * mean(shares[:10], "source_share"))
+        remember = {(memory, head) for memory, head, _ in result["heads"]}
+        for memory, gates in enumerate(result["gates"]):
             for head, gate in enumerate(gates):
-                if [layer, head] in result["heads"]:
-                    self.assertGreater(gate, 0.2)
-                elif not result["first"] <= layer <= result["last"]:
-                    self.assertEqual(gate, 0)
+                self.assertGreater(gate, 0.5) if (memory, head) in remember else self.assertEqual(gate, 0)
         for when in ("before", "after"):
             self.assertEqual(len(result[when]["recall"]), 2)
             self.assertLess(result[when]["nll"], 12)
@@ -83,9 +86,10 @@ class Adapt(support.Test):
 
     def test_an_interrupted_adaptation_goes_on_as_if_it_had_not_been(self):
         plain, whole, parts = self.plain(), self.folder / "whole.gguf", self.folder / "parts.gguf"
-        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--teach-steps", "40", "--steps", "40"]
+        same = ["--heads-least", "0", "--segment", "32", "--segments", "4", "--find-sequences", "1", "--carry-steps", "40",
+                "--teach-sequences", "16", "--teach-steps", "40", "--steps", "40"]
         self.run_command(*self.arguments(plain, whole, *same))
-        for phase in ("teach", "train"):
+        for phase in ("carry", "teach2", "train"):
             log = self.folder / f"{phase}.jsonl"  # of this run alone: it says that the command is there to be interrupted
             running = subprocess.Popen([COMMAND, *map(str, self.arguments(plain, parts, *same, "--log", log))], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             until = time.monotonic() + 120

@@ -24,7 +24,7 @@ struct Case {
   float epsilon;
   std::vector<int64_t> closes;
   std::vector<float> fold;
-  bool pointed = false;
+  bool pointed = false, placed = false;
   int rope_dimensions = 0;  // 0: key_size
   bool adjacent = true;
   double magnitude = 1;
@@ -36,7 +36,7 @@ const Case kCases[] = {
     {"linear, ungated, odd sizes", 3, 1, 6, 5, 4, 0, 0, 17, false, false, 1e-6f, {}, {}},
     {"delta, ungated, grouped", 4, 2, 12, 10, 5, 0, 0, 19, true, false, 1e-3f, {}, {}},
     {"carry and sinks", 2, 2, 8, 8, 5, 7, 3, 31, false, true, 1e-6f, {}, {}},
-    {"delta, carry and sinks, half rotated", 2, 1, 8, 6, 4, 3, 2, 22, true, true, 1e-6f, {}, {}, false, 4, false, 1.3},
+    {"delta, carry and sinks, half rotated", 2, 1, 8, 6, 4, 3, 2, 22, true, true, 1e-6f, {}, {}, false, false, 4, false, 1.3},
     {"delta closed early", 2, 1, 8, 8, 12, 0, 0, 47, true, true, 1e-6f, {1, 17, 29, 30}, {}},
     {"linear closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, false, true, 1e-6f, {1, 17, 29, 30}, {}},
     {"a large epsilon", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 20.0f, {}, {}},
@@ -45,6 +45,8 @@ const Case kCases[] = {
     {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
     {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true},
     {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, false, true, 1e-6f, {}, {}, true},
+    {"linear, heads with places", 4, 2, 8, 8, 5, 0, 0, 23, false, true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
+    {"delta, heads with places, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true, true},
     {"wide heads, long segments", 2, 1, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
 };
 
@@ -72,8 +74,17 @@ struct Problem {
       sequence.subject.assign(sequence.tokens.size(), -1);
       for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}}) sequence.subject[static_cast<size_t>(t)] = subject;
     }
+    if (c.placed) {
+      sequence.name.assign(sequence.tokens.size(), -1);
+      sequence.place = sequence.name;
+      for (const auto &[t, place] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}}) sequence.name[static_cast<size_t>(t)] = 0, sequence.place[static_cast<size_t>(t)] = place;
+    }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
+    if (c.placed) {
+      layout.quiet = {2, 16, 21};
+      for (int h = 0; h < c.heads; ++h) places.push_back(h - 1), silence.push_back(h == 3 ? 0 : 0.2f + static_cast<float>(h));
+    }
 
     Random random(7);
     const int64_t stride = c.heads * c.key_size + c.kv_heads * (c.key_size + c.value_size);
@@ -125,9 +136,13 @@ struct Problem {
       for (int64_t i = 0; i < r.sources; ++i) sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
       for (int g = 0; g < rules.shape.group(); ++g) {
         const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
-        if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight});
+        if (weight != 0 && place(kv_head, g) != -1 && place(kv_head, g) != r.place) hush(pointed, kv_head, g, r.row);
+        else if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight});
       }
     }
+    for (const int64_t row : layout.quiet)
+      for (int g = 0; g < rules.shape.group(); ++g)
+        if (place(kv_head, g) != -1) hush(pointed, kv_head, g, row);
     std::vector<Looking> looking;
     for (size_t t = 0; t < layout.subject.size() && !local_supervision.empty(); ++t)
       for (int g = 0; g < rules.shape.group() && layout.subject[t] >= 0; ++g)
@@ -136,9 +151,18 @@ struct Problem {
     return {rules, layout.segments, pointed, looking};
   }
 
+  int32_t place(int kv_head, int g) const { return places.empty() ? -1 : places[static_cast<size_t>(kv_head * rules.shape.group() + g)]; }
+  // A retrieval that is to find nothing.
+  void hush(std::vector<Pointed> &pointed, int kv_head, int g, int64_t row) const {
+    pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(row), {}, static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
+  }
+  const int32_t *place_data() const { return places.empty() ? nullptr : places.data(); }
+  const float *silence_data() const { return silence.empty() ? nullptr : silence.data(); }
+
   AttentionRules rules;
   Layout layout;
-  std::vector<float> qkv, da, beta, gate, supervision, local_supervision;
+  std::vector<float> qkv, da, beta, gate, supervision, local_supervision, silence;
+  std::vector<int32_t> places;
 };
 
 double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
@@ -212,7 +236,8 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       scratch.reserve(problem.rules, threads);
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, problem.gate.data(),
                                problem.supervision.empty() ? nullptr : problem.supervision.data(),
-                               problem.local_supervision.empty() ? nullptr : problem.local_supervision.data(), trace, scratch};
+                               problem.local_supervision.empty() ? nullptr : problem.local_supervision.data(), trace, scratch,
+                               problem.place_data(), problem.silence_data()};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(pass, NumberType::F32, out.data(), out_stride);
@@ -273,7 +298,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       Problem alone = problem;
       alone.local_supervision.clear();
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
-                               problem.supervision.data(), nullptr, trace, scratch};
+                               problem.supervision.data(), nullptr, trace, scratch, problem.place_data(), problem.silence_data()};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected(dqkv.size());
       const Supervised supervised = supervise_streams(pass, dqkv.data());
       double loss = 0;
@@ -296,7 +321,10 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       }
       CHECK(test::relative_difference(dqkv, expected) < 1e-4);
       CHECK(supervised.loss == doctest::Approx(loss).epsilon(1e-5));
-      CHECK(supervised.count == 3 * std::count_if(problem.supervision.begin(), problem.supervision.end(), [](float w) { return w != 0; }));
+      int64_t told = 0;
+      for (size_t h = 0; h < problem.supervision.size(); ++h)
+        for (const Retrieval &r : problem.layout.retrievals) told += problem.supervision[h] != 0 && (problem.places.empty() || problem.places[h] < 0 || problem.places[h] == r.place);
+      CHECK(supervised.count == told);
       CHECK(supervised.share > 0);
       CHECK(supervised.share < static_cast<double>(supervised.count) * (vanishing > 0 ? 1e-6 : 1));
     }

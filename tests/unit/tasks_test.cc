@@ -162,6 +162,16 @@ TEST_CASE("digits, and what their first one is predicted from, are told of the n
       CHECK(text(name + 1) == " key");
       for (size_t at = name + 2; at < t; ++at) CHECK(text(at) != " key");
     }
+    // Digits have a place each, and one number for one name.
+    std::map<int32_t, int32_t> names;
+    for (size_t t = 0; t < s.tokens.size(); ++t) {
+      CHECK((s.place[t] >= 0) == digit(t));
+      CHECK((s.name[t] >= 0) == digit(t));
+      if (!digit(t)) continue;
+      CHECK(s.place[t] == (t > 0 && digit(t - 1) && s.place[t - 1] < 4 ? s.place[t - 1] + 1 : 0));
+      const int32_t name = s.tokens[static_cast<size_t>(s.subject[t])];
+      CHECK(names.try_emplace(s.name[t], name).first->second == name);
+    }
   }
   CHECK(told > 1000);
 }

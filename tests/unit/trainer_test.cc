@@ -445,7 +445,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   const double after = share(again);
   MESSAGE("share of the retrieval on the sources: " << before << " -> " << after);
   CHECK(before < 0.05);  // one of 36 tokens
-  CHECK(after > 0.15);
+  CHECK(after > 0.1);
   CHECK(t.find_heads(search_again, 2, 12, 4).value_weight == fed);
 
   t.write(folder.file("taught.gguf"), TensorType::F32);
@@ -461,6 +461,117 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   Trainer other = trainer(model, config);
   other.restore(folder.file("state"));
   CHECK(other.step().tally.supervision.retrieval.loss == t.step().tally.supervision.retrieval.loss);
+}
+
+// A name and, right behind it, its value: six pairs somewhere in all segments but the last, and in the last one again.
+class PairSource : public SequenceSource {
+ public:
+  explicit PairSource(uint64_t seed) : random_(seed) {}
+  Sequence next(int segment, int segments) override {
+    Sequence s;
+    const int total = segment * segments, last = total - segment;
+    for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
+    s.weight.assign(s.tokens.size(), 0);
+    s.answer.assign(s.tokens.size(), 0);
+    s.source.assign(s.tokens.size(), -1);
+    s.subject = s.name = s.place = s.source;
+    std::vector<int> rooms(static_cast<size_t>(last / 2));
+    for (size_t i = 0; i < rooms.size(); ++i) rooms[i] = 2 * static_cast<int>(i);
+    for (int name = 0; name < kKeys; ++name) {
+      std::swap(rooms[static_cast<size_t>(name)], rooms[static_cast<size_t>(name) + random_.next() % (rooms.size() - static_cast<size_t>(name))]);
+      const auto value = static_cast<int32_t>(random_.next() % kValues);
+      for (const int at : {rooms[static_cast<size_t>(name)], last + 2 * name}) {
+        const auto t = static_cast<size_t>(at);
+        s.tokens[t] = kQuestion + name;
+        s.tokens[t + 1] = value;
+        s.subject[t + 1] = at;
+        s.name[t + 1] = name;
+        s.place[t + 1] = 0;
+        if (at < last) continue;
+        s.weight[t + 1] = 1;
+        s.answer[t + 1] = 1;
+        s.source[t + 1] = rooms[static_cast<size_t>(name)] + 1;
+      }
+    }
+    return s;
+  }
+  std::string save() const override { return nlohmann::json(random_.state()).dump(); }
+  void restore(const std::string &state) override { random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>()); }
+
+ private:
+  Random random_;
+};
+
+TEST_CASE("heads that begin as a regression find names and say digits, where names were carried to them, without a step") {
+  test::TemporaryFolder folder;
+  CreateConfig c;
+  c.layers = 2;
+  c.width = 64;
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.hidden = 64;
+  c.vocabulary = kVocabulary;
+  c.segment = 12;
+  c.epsilon = 1;
+  Options exact;
+  exact.set("compute", std::string("f32"));
+  const auto made = [&](const std::shared_ptr<const Model> &model, const std::string &more) {
+    const std::string config = quick(R"(, "feature_scale": 1, "muon_decay": 0, "gate_rate": 0, "first_segment": "ungated")" + more);
+    return std::make_unique<Trainer>(model, parse_train_config(config), std::make_unique<PairSource>(1), nullptr, 1);
+  };
+  // Heads of layer 0 carry the name to the value.
+  auto carriers = made(Model::create(c, "", exact), R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "local_supervised": [[0, -1]], "feature_rate": 0.1)");
+  Supervised carrying;
+  for (int i = 0; i < 150; ++i) carrying = carriers->step().tally.supervision.local;
+  const double carries = carrying.share / static_cast<double>(carrying.count);
+  MESSAGE("share of local attention on the names: " << carries);
+  CHECK(carries > 0.9);
+  carriers->write(folder.file("carried.gguf"), TensorType::F32);
+  const auto carried = Model::open(folder.file("carried.gguf"), exact);
+
+  const std::string taught = R"(, "train": "retrieval", "gates": [[-1, -1, null], [1, 0, 3], [1, 1, 3]], "supervised": [[1, 0, 0], [1, 1, 0]], "silence": 0.3, "drawn": 7680, "repeat": 50, "muon_rate": 0.1, "feature_rate": 0.1)";
+  auto t = made(carried, taught);
+  const auto recall = [&] {
+    t->write(folder.file("fitted.gguf"), TensorType::F32);
+    auto reader = made(Model::open(folder.file("fitted.gguf"), exact), R"(, "train": "gates")");
+    PairSource held_out(99);
+    const Tally tally = reader->evaluate(held_out, 40, 12, 4);
+    return static_cast<double>(tally.across_right) / static_cast<double>(tally.across);
+  };
+  const auto share = [&] {
+    PairSource held_out(98);
+    const Supervised s = t->evaluate(held_out, 20, 12, 4).supervision.retrieval;
+    return s.share / static_cast<double>(s.count);
+  };
+  Task cancelled;
+  cancelled.cancel();
+  CHECK_THROWS_AS(t->fit_heads(10, &cancelled), Error);
+  const double share_before = share(), recall_before = recall();
+  CHECK(share_before < 0.1);
+  CHECK(recall_before < 0.4);
+  t->fit_heads(10);
+  const double share_fitted = share(), recall_fitted = recall();
+  CHECK(share_fitted > 0.5);
+  CHECK(recall_fitted > 0.5);  // chance is 1 / 6
+  // Fitted or read from a checkpoint, it goes on the same.
+  t->save(folder.file("state"));
+  auto twin = made(carried, taught);
+  twin->restore(folder.file("state"));
+  for (int i = 0; i < 100; ++i) {
+    const double loss = t->step().tally.supervision.retrieval.loss;
+    if (i < 12) CHECK(twin->step().tally.supervision.retrieval.loss == loss);
+  }
+  const double share_taught = share(), recall_taught = recall();
+  MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
+  CHECK(share_taught > 0.75);
+  CHECK(recall_taught > 0.7);
+  CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
+
+  for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])", R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
+                                  R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])", R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(made(carried, wrong)->fit_heads(10), Error);
+  }
 }
 
 TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too") {
@@ -543,9 +654,12 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused(R"({"rate": -1})", "rate"));
   CHECK(refused(R"({"layers": [0, 9]})", "layers"));
   CHECK(refused(R"({"supervised": [[0, 7]]})", "supervised"));
+  CHECK(refused(R"({"supervised": [[0, 0, 0, 0]]})", "supervised"));
+  CHECK(refused(R"({"supervised": [[0, 0, 0.5]]})", "supervised"));
+  CHECK(refused(R"({"epsilon": -2})", "epsilon"));
   CHECK(refused(R"({"gates": [[0, 1]]})", "gates"));
   CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
   // What is described is read back the same.
-  const std::string text = describe(parse_train_config(R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1]], "schedule": "cosine"})"));
+  const std::string text = describe(parse_train_config(R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "silence": 0.5, "epsilon": 1, "schedule": "cosine"})"));
   CHECK(describe(parse_train_config(text)) == text);
 }

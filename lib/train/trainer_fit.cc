@@ -1,0 +1,227 @@
+// Heads of the memory that begin as a regression instead of at random. A group of heads with a place looks for one digit
+// of a value. Its keys are silent but where that digit stands, and say there whose it is; its queries are silent but where
+// that digit is asked for, and say there of whom. What a layer is fed holds both, linearly, once heads below have carried
+// the name to the digits (see local_supervision): ridge regression finds them, where gradients from random weights do not.
+//
+//   W = argmin sum over rows r of w_r |W x_r - y_r|^2 + lambda |W|^2
+//   sigma(q) = sigma(kNamed * (W x of the name) - kOthers * (W x of one))
+//
+// y has a column for every name, which is 1 in rows of the place and of that name, one for every digit, and one that is 1
+// in all rows. v is the digit, and o says it: the rows of the output layer that belong to digits, apart from their mean.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "base/parallel.h"
+#include "kernels/gradients.h"
+#include "train/trainer.h"
+
+extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_stride, double *b, const int *b_stride, int *info);  // OpenBLAS
+
+namespace infini {
+namespace {
+
+constexpr double kPlaceWeight = 100;  // of a row of the place, where others weigh 1
+constexpr double kRidge = 1e-4;       // lambda, of the mean of the diagonal
+constexpr double kNamed = 60, kOthers = 20;
+
+// Of rows x: the sum of x x^T, and for each column of y that of y x.
+struct Sums {
+  Sums(int64_t width, int64_t columns) : squares(width * width), products(columns * width) {}
+  Buffer<float> squares;   // [width][width]
+  Buffer<float> products;  // [columns][width]
+};
+
+// What one layer is fed.
+class Regression {
+ public:
+  Regression(const Gemm &gemm, NumberType compute, const Config &config)
+      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), all_(width_, columns()) {}
+
+  // Columns of y: more names than features share them.
+  int64_t digit(int32_t token) const { return keys_ + token % values_; }
+  int64_t one() const { return keys_ + values_; }
+
+  void add(const Layout &layout, ConstRows x) {
+    std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by place
+    std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
+    for (int64_t row = 0; row < layout.rows(); ++row) {
+      rows[static_cast<size_t>(row)] = row;
+      if (const int32_t place = layout.place[static_cast<size_t>(row)]; place >= 0) held[place].push_back(row);
+      if (const int32_t place = layout.asked(row); place >= 0) asked[place].push_back(row);
+    }
+    const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
+    add(rows, x, all_, [&](int64_t, auto &) {});
+    for (const auto &[place, of_place] : held)
+      add(of_place, x, sums(keys_of_, place), [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
+    for (const auto &[place, of_place] : asked) add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
+  }
+
+  // W [columns][width] of keys, or of queries.
+  std::vector<double> solve(int32_t place, bool queries) const {
+    const auto &of = queries ? queries_of_ : keys_of_;
+    const auto found = of.find(place);
+    if (found == of.end()) fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
+    const Sums &own = found->second;
+    const int width = static_cast<int>(width_), right = static_cast<int>(columns());
+    std::vector<double> a(static_cast<size_t>(width_ * width_)), w(static_cast<size_t>(columns() * width_));
+    double trace = 0;
+    for (int64_t i = 0; i < width_ * width_; ++i) a[static_cast<size_t>(i)] = static_cast<double>(all_.squares[i]) + (kPlaceWeight - 1) * static_cast<double>(own.squares[i]);
+    for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
+    for (int64_t i = 0; i < width_; ++i) a[static_cast<size_t>(i * (width_ + 1))] += kRidge * trace / static_cast<double>(width_);
+    for (int64_t i = 0; i < columns() * width_; ++i) w[static_cast<size_t>(i)] = static_cast<double>(all_.products[i]) + (i < one() * width_ ? kPlaceWeight : kPlaceWeight - 1) * static_cast<double>(own.products[i]);
+    int info = 0;
+    dposv_("L", &width, &right, a.data(), &width, w.data(), &width, &info);
+    if (info != 0) fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0");
+    return w;
+  }
+
+ private:
+  int64_t columns() const { return keys_ + values_ + 1; }
+  Sums &sums(std::map<int32_t, Sums> &of, int32_t place) { return of.try_emplace(place, width_, columns()).first->second; }
+
+  // mark(row, y) sets columns of y.
+  template <class Mark>
+  void add(const std::vector<int64_t> &rows, ConstRows x, Sums &to, const Mark &mark) {
+    const auto count = static_cast<int64_t>(rows.size()), bytes = static_cast<int64_t>(bytes_of(compute_));
+    x_.reserve(count * width_ * bytes);
+    y_.reserve(count * columns() * bytes);
+    std::memset(y_.data(), 0, static_cast<size_t>(count * columns() * bytes));
+    std::vector<bool> y(static_cast<size_t>(columns()));
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t row = rows[static_cast<size_t>(r)];
+      std::memcpy(x_.data() + r * width_ * bytes, x.from(row).data, static_cast<size_t>(width_ * bytes));
+      y.assign(y.size(), false);
+      y[static_cast<size_t>(one())] = true;
+      mark(row, y);
+      for (size_t c = 0; c < y.size(); ++c) {
+        const int64_t at = r * columns() + static_cast<int64_t>(c);
+        if (y[c] && compute_ == NumberType::F32) reinterpret_cast<float *>(y_.data())[at] = 1;
+        if (y[c] && compute_ == NumberType::BF16) reinterpret_cast<uint16_t *>(y_.data())[at] = 0x3f80;
+      }
+    }
+    const ConstRows gathered{compute_, x_.data(), width_};
+    gemm_.multiply_transposed(gathered, gathered, count, width_, width_, to.squares.data(), width_, true);
+    gemm_.multiply_transposed({compute_, y_.data(), columns()}, gathered, count, columns(), width_, to.products.data(), width_, true);
+  }
+
+  const Gemm &gemm_;
+  const NumberType compute_;
+  const int64_t width_, keys_, values_;
+  Sums all_;
+  std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
+  Buffer<char> x_, y_;
+};
+
+}  // namespace
+
+// Root of the mean square of what the last layer is fed, in rows that ask for a digit.
+double Trainer::size_before_output() {
+  double squares = 0;
+  int64_t rows = 0;
+  const int64_t width = model_->config().width;
+  const Watch watch = [&](const LayerView &view) {
+    if (view.layer + 1 < parameters_.layers().size()) return;
+    for (int64_t row = 0; row < layout_.rows(); ++row)
+      if (layout_.asked(row) >= 0) squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
+  };
+  Purpose purpose;
+  purpose.watch = &watch;
+  backward_->set_rules(rules_for(drawn_segment_));
+  backward_->run(layout_, purpose);
+  return rows > 0 ? std::sqrt(squares / static_cast<double>(rows * width)) : 0;
+}
+
+void Trainer::fit_heads(double nats, Task *task) {
+  const ThreadScope scope(model_->threads(), threads_);
+  const Config &config = model_->config();
+  const int heads = config.heads, group = heads / config.kv_heads;
+  if (config_.part != TrainedPart::RETRIEVAL || std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; }))
+    fail(Status::INVALID_ARGUMENT, "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, head, place]");
+  if (steps() > 0) fail(Status::STATE, "heads begin anew before the first step, but there were ", steps());
+  for (size_t i = 0; i < places_.size(); ++i)
+    if (const size_t first = i - i % static_cast<size_t>(group); places_[i] != places_[first])
+      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % static_cast<size_t>(heads), " and ", i % static_cast<size_t>(heads), " of layer ", i / static_cast<size_t>(heads),
+           " read the same keys, and need the same place");
+
+  draw();
+  const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
+  std::map<size_t, Regression> regressions;  // by layer
+  double size = 0;
+  if (task) task->begin("fit heads", parts);
+  for (int64_t part = 0; part < parts; ++part) {
+    read_ = static_cast<size_t>(part * each);
+    each_pass(0, each, [&](size_t pass) {
+      if (task && task->take_cancel()) fail(Status::CANCELLED, "fitting heads was cancelled; they are as they were");
+      if (size == 0) size = size_before_output();
+      backward_->set_rules(rules_for(drawn_segment_));
+      backward_->feed_taught(layout_, config_.repeat > 1 ? pass : kNoPass, [&](size_t layer, ConstRows normed) {
+        regressions.try_emplace(layer, model_->weights().gemm, compute_, config).first->second.add(layout_, normed);
+      });
+    });
+    if (task) task->advance_to(part + 1);
+  }
+  if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
+
+  struct Fitted {
+    int layer, kv_head;
+    std::vector<double> keys, queries;
+  };
+  std::vector<Fitted> fitted;
+  for (const auto &[layer, regression] : regressions)
+    for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
+      if (const int32_t place = places_[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)]; place >= 0)
+        fitted.push_back({static_cast<int>(layer), kv_head, regression.solve(place, false), regression.solve(place, true)});
+  const std::vector<float> said = what_digits_say(nats * size);
+  for (const Fitted &f : fitted) {
+    const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(f.layer)];
+    const int64_t width = config.width, keys = config.key_size, values = config.value_size, attended = heads * values;
+    const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
+      float *to = parameters_.of(index) + head * keys * width;
+      const double *one = from.data() + (keys + values) * width;
+      for (int64_t i = 0; i < keys * width; ++i) to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] - kOthers * one[i % width]);
+    };
+    features(w.k, f.kv_head, f.keys);
+    for (int64_t i = 0; i < values * width; ++i) parameters_.of(w.v)[f.kv_head * values * width + i] = static_cast<float>(f.keys[static_cast<size_t>(keys * width + i)]);
+    for (int64_t h = f.kv_head * group; h < (f.kv_head + 1) * group; ++h) {
+      features(w.q, h, f.queries);
+      for (int64_t i = 0; i < width; ++i)
+        for (int64_t j = 0; j < values; ++j) parameters_.of(w.attention_output)[i * attended + h * values + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
+    }
+  }
+  weights_changed();
+}
+
+// [value_size][width]: what a head's output is to add to the residual stream for the digit of each of its columns, so that
+// the digit's logit rises by `amount` over the size of the stream against the mean of the digits.
+std::vector<float> Trainer::what_digits_say(double amount) const {
+  const int64_t width = model_->config().width, values = model_->config().value_size;
+  const float *norm = parameters_.of(parameters_.output_norm()), *output = parameters_.of(parameters_.output());
+  std::set<int32_t> digits;
+  for (const Sequence &sequence : drawn_)
+    for (size_t t = 0; t < sequence.place.size(); ++t)
+      if (sequence.place[t] >= 0) digits.insert(sequence.tokens[t]);
+  std::vector<std::vector<double>> rows;
+  std::vector<double> mean(static_cast<size_t>(width));
+  for (const int32_t digit : digits) {
+    rows.emplace_back();
+    for (int64_t i = 0; i < width; ++i) {
+      rows.back().push_back(static_cast<double>(norm[i]) * static_cast<double>(output[digit * width + i]));
+      mean[static_cast<size_t>(i)] += rows.back().back() / static_cast<double>(digits.size());
+    }
+  }
+  double squares = 0;  // of a row's length
+  for (std::vector<double> &row : rows)
+    for (size_t i = 0; i < row.size(); ++i) row[i] -= mean[i], squares += row[i] * row[i] / static_cast<double>(rows.size());
+  std::vector<float> said(static_cast<size_t>(values * width));
+  size_t r = 0;
+  for (const int32_t digit : digits) {
+    for (size_t i = 0; i < rows[r].size(); ++i) said[static_cast<size_t>(digit % values * width) + i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
+    ++r;
+  }
+  return said;
+}
+
+}  // namespace infini
