@@ -496,7 +496,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
        "tokens" 8192 (of a step), "drawn" 0 (tokens that are drawn together and read by one step after another; 0: those of
        a step), "repeat" 1 (times that what was drawn is read: layers below those that are trained are then computed once,
-       and what comes out of them is kept, 4 bytes times the model's width a token), "rows" 1024 (tokens that go through
+       and what comes out of them is kept, 4 bytes times the model's width a token; of "retrieval" what each taught layer is
+       fed, 4 or, in bf16, 2 bytes times the width), "rows" 1024 (tokens that go through
        the layers together, at least one sequence). Where nothing is predicted, layers end at the highest that is told
        where to look
        "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
@@ -612,7 +613,8 @@ INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
    reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
    asked of, v the digit, and o to say it: together the heads of one group add about `nats` to the digit's logit. What
    the layer is fed must hold the names already: heads below carry them there, see "local_supervision". The task must be
-   one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all.
+   one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On several ranks each
+   reads all, and fits the same.
    INVALID_ARGUMENT  no head has a place, heads of one group have different ones, or what is drawn asks for no digit there
    STATE             there was a step already
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */

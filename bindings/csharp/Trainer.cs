@@ -117,6 +117,49 @@ public sealed unsafe class Trainer : IDisposable
     /// <returns>A JSON object: "loss", "sequences", ...; "{}" before the first.</returns>
     public string EvaluationJson() => Text(Native.infini_trainer_evaluation);
 
+    /// <summary>Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.</summary>
+    /// <param name="dataJson">Where they come from: a task that has answers, "recall" or "passkey".</param>
+    /// <param name="sequences">How many.</param>
+    /// <param name="segments">Of each; 0: as many as in training now.</param>
+    /// <param name="progress">Hears, on other threads, of stage "find heads", in sequences.</param>
+    /// <param name="cancellation">Cancels between sequences; what was found before stays.</param>
+    /// <returns>A JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is
+    /// asked for first; "recall", "answers", ...</returns>
+    /// <exception cref="InfiniException">InvalidArgument (no answer's value stands in an earlier segment, too), State, Io,
+    /// Format, as in <see cref="Model.CreateTrainer"/>.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public string FindHeads(string dataJson, int sequences, int segments = 0, IProgress<Progress>? progress = null,
+                            CancellationToken cancellation = default)
+    {
+        lock (turn)
+        {
+            Long((trainer, task) => Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, task),
+                 progress, cancellation);
+            return HeadsJson();
+        }
+    }
+
+    /// <summary>The heads that were found last, as the library wrote them.</summary>
+    /// <returns>A JSON object: "heads", ...; "{}" before the first search.</returns>
+    public string HeadsJson() => Text(Native.infini_trainer_heads);
+
+    /// <summary>Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
+    /// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
+    /// digit.</summary>
+    /// <param name="nats">What the heads of one group together add to the logit of the digit that they find.</param>
+    /// <param name="progress">Hears, on other threads, of stage "fit heads", in the steps that read all.</param>
+    /// <param name="cancellation">Cancels between sequences; the heads are as they were.</param>
+    /// <exception cref="InfiniException">InvalidArgument (no head has a place, ...); State (there was a step); Io,
+    /// Format.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void FitHeads(double nats, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
+    {
+        lock (turn)
+        {
+            Long((trainer, task) => Native.infini_trainer_fit_heads(trainer, nats, task), progress, cancellation);
+        }
+    }
+
     /// <summary>The trainer's state.</summary>
     /// <returns>A JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...</returns>
     public string InfoJson() => Text(Native.infini_trainer_info_json);

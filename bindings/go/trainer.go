@@ -125,12 +125,8 @@ func (t *Trainer) ReportJSON() (string, error) { return t.text(native.Infini_tra
 //
 // Errors: those of Model.NewTrainer; Cancelled (the former evaluation stays).
 func (t *Trainer) Evaluate(ctx context.Context, dataJSON string, sequences, segments int) (TrainingEvaluation, error) {
-	if err := noZero(dataJSON); err != nil {
+	if err := readable(dataJSON, sequences, segments); err != nil {
 		return evaluationOf("", err)
-	}
-	if int(int32(sequences)) != sequences || int(int32(segments)) != segments { // C would see other numbers
-		return evaluationOf("", &Error{Status: InvalidArgument,
-			Message: fmt.Sprintf("sequences is %d, segments is %d", sequences, segments)})
 	}
 	return evaluationOf(t.long(ctx, func(trainer, task uintptr) error {
 		return native.Infini_trainer_evaluate(trainer, dataJSON, sequences, segments, task)
@@ -143,6 +139,37 @@ func (t *Trainer) Evaluation() (TrainingEvaluation, error) { return evaluationOf
 // EvaluationJSON returns what the last evaluation found as the library wrote it, a JSON object: "loss", "sequences",
 // ...; {} before the first.
 func (t *Trainer) EvaluationJSON() (string, error) { return t.text(native.Infini_trainer_evaluation) }
+
+// FindHeads finds the heads that retrieve: it reads sequences of a task that has answers ("recall", "passkey") with full
+// attention, and returns a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most
+// at what is asked for first; "recall", "answers", ... It changes nothing. Progress: stage "find heads", in sequences.
+//
+// Errors: those of Model.NewTrainer, InvalidArgument too where no answer's value stands in an earlier segment; Cancelled.
+func (t *Trainer) FindHeads(ctx context.Context, dataJSON string, sequences, segments int) (string, error) {
+	if err := readable(dataJSON, sequences, segments); err != nil {
+		return "", err
+	}
+	return t.long(ctx, func(trainer, task uintptr) error {
+		return native.Infini_trainer_find_heads(trainer, dataJSON, sequences, segments, task)
+	}, native.Infini_trainer_heads)
+}
+
+// HeadsJSON returns the heads that were found last as the library wrote them: {} before the first search.
+func (t *Trainer) HeadsJSON() (string, error) { return t.text(native.Infini_trainer_heads) }
+
+// FitHeads makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
+// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
+// digit; the heads of one group together add so many nats to its logit. Progress: stage "fit heads", in the steps that
+// read all.
+//
+// Errors: InvalidArgument (no head has a place, ...), State (there was a step), Cancelled, IO, Format; the heads are as
+// they were.
+func (t *Trainer) FitHeads(ctx context.Context, nats float64) error {
+	_, err := t.long(ctx, func(trainer, task uintptr) error {
+		return native.Infini_trainer_fit_heads(trainer, nats, task)
+	}, native.Infini_trainer_info_json)
+	return err
+}
 
 // InfoJSON returns the trainer's state as a JSON object: "steps", "trained_parameters", "bytes", "gates", "training",
 // ...
@@ -179,6 +206,14 @@ func (t *Trainer) Write(path, numberType string) error {
 // Errors: State (no adapters are trained), IO, NoSpace.
 func (t *Trainer) WriteAdapter(path string) error {
 	return t.file(native.Infini_trainer_write_adapter, path)
+}
+
+// readable refuses what C would see as something else.
+func readable(dataJSON string, sequences, segments int) error {
+	if int(int32(sequences)) != sequences || int(int32(segments)) != segments {
+		return &Error{Status: InvalidArgument, Message: fmt.Sprintf("sequences is %d, segments is %d", sequences, segments)}
+	}
+	return noZero(dataJSON)
 }
 
 // call runs do when its turn has come.

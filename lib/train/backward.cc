@@ -93,6 +93,8 @@ int64_t Backward::bytes() const {
   int64_t total = scratch_.bytes();
   for (const auto &x : inputs_) total += static_cast<int64_t>(x.bytes());
   for (const auto &[pass, x] : lowest_inputs_) total += static_cast<int64_t>(x.bytes());
+  for (const auto &[pass, inputs] : taught_inputs_)
+    for (const auto &x : inputs) total += static_cast<int64_t>(x.bytes());
   for (const Trace &t : traces_) total += t.bytes();
   for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_}) total += static_cast<int64_t>(b->bytes());
   for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_}) total += static_cast<int64_t>(b->bytes());

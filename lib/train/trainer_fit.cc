@@ -147,6 +147,7 @@ void Trainer::fit_heads(double nats, Task *task) {
            " read the same keys, and need the same place");
 
   draw();
+  const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
   const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
   std::map<size_t, Regression> regressions;  // by layer
   double size = 0;
@@ -157,7 +158,7 @@ void Trainer::fit_heads(double nats, Task *task) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "fitting heads was cancelled; they are as they were");
       if (size == 0) size = size_before_output();
       backward_->set_rules(rules_for(drawn_segment_));
-      backward_->feed_taught(layout_, config_.repeat > 1 ? pass : kNoPass, [&](size_t layer, ConstRows normed) {
+      backward_->feed_taught(layout_, keeps ? pass : kNoPass, [&](size_t layer, ConstRows normed) {
         regressions.try_emplace(layer, model_->weights().gemm, compute_, config).first->second.add(layout_, normed);
       });
     });

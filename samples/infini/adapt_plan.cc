@@ -44,7 +44,7 @@ Json recall(const AdaptSettings &settings, double least, double greatest) { retu
 
 // Facts within a stretch of the sequence, from its start on, and questions at its end.
 Json asked(const AdaptSettings &settings, int64_t names, int64_t questions, double deepest) {
-  return {{"type", "passkey"}, {"prose", settings.texts}, {"keys", names}, {"questions", questions}, {"depth", {0, deepest}}};
+  return {{"type", "passkey"}, {"prose", settings.texts}, {"keys", std::max<int64_t>(1, names)}, {"questions", std::max<int64_t>(1, questions)}, {"depth", {0, deepest}}};
 }
 
 Json mixture(const AdaptSettings &settings, const std::vector<std::pair<double, Json>> &parts, int64_t number) {
@@ -133,14 +133,14 @@ Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t la
   training.update({{"train", "retrieval"}, {"supervision", 1}, {"supervised", supervised}, {"silence", 0.3}, {"gates", gates}, {"optimizer", "muon"},
                    {"feature_rate", settings.teach_rate}, {"clip", 0}, {"schedule", "linear"}, {"warmup", 10}, {"steps", settings.teach_steps}, {"decay_from", 0.5},
                    {"rows", 2 * tokens}, {"drawn", steps * training["tokens"].get<int64_t>()}, {"repeat", settings.teach_steps / steps + 1}});
-  const auto part = [&](int64_t names, int64_t questions, double deepest, int64_t number) {
-    Json data = asked(settings, std::max<int64_t>(1, names), std::max<int64_t>(1, questions), deepest);
+  const auto part = [&](Json data, int64_t number) {
     data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}, {"fold", settings.fold}});
     return seeded(data, settings, number);
   };
-  const Json data = mixture(settings, {{0.4, part(many, many * 3 / 4, 1, 2)}, {0.3, part(many * 3 / 4, many * 5 / 8, 0, 3)},
-                                       {0.2, part(many / 4, many / 4, 1, 4)}, {0.1, part(1, 1, 0, 5)}}, 6);
-  return {{"training", training}, {"data", data}};
+  return {{"training", training},
+          {"data", mixture(settings, {{0.35, part(asked(settings, many, many * 3 / 4, 1), 2)}, {0.2, part(asked(settings, many * 3 / 4, many * 5 / 8, 0), 3)},
+                                      {0.15, part(asked(settings, many / 4, many / 4, 1), 4)}, {0.2, part(recall(settings, 0.7, 3), 5)},
+                                      {0.1, part(asked(settings, 1, 1, 0), 6)}}, 7)}};
 }
 
 Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json &info) {
@@ -154,21 +154,24 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
                    {"steps", settings.steps}, {"decay_from", 0.4}});
   if (settings.part == "lora") training["lora"] = {{"rank", 16}};
   if (settings.part == "all" && (heads.first > 0 || heads.last + 1 < info["layers"].get<int64_t>())) training["muon_rate"] = settings.rate / 2;
-  const Json text = seeded({{"type", "text"}, {"files", settings.texts}, {"order", "excerpts"}, {"weight", 0.05}}, settings, 7);
+  const Json text = seeded({{"type", "text"}, {"files", settings.texts}, {"order", "excerpts"}, {"weight", 0.05}}, settings, 8);
   if (!remembers) return {{"training", training}, {"data", text}};
   // What the window shows teaches the memory nothing: most questions come from beyond it.
   const auto part = [&](Json data, int64_t number) {
     data.update({{"carry", settings.carry}, {"across", 0.8}, {"inside", 0.2}, {"other", 0.1}, {"other_share", 0.04}, {"fold", settings.fold}});
     return seeded(data, settings, number);
   };
-  Json anywhere = recall(settings, 1, 20);
-  anywhere["nearest"] = std::max<int64_t>(12, (settings.segment + settings.carry) * 3 / 4);
-  const int64_t many = std::min<int64_t>(std::min<int64_t>(12, settings.names), settings.segment * settings.segments / 64), few = std::max<int64_t>(1, many / 3);
-  const double task = (1 - settings.text_ratio) / 15;
+  const auto anywhere = [&](double least, double greatest) {
+    Json data = recall(settings, least, greatest);
+    data["nearest"] = std::max<int64_t>(12, (settings.segment + settings.carry) * 3 / 4);
+    return data;
+  };
+  const int64_t many = std::min({int64_t{12}, settings.names, settings.segment * settings.segments / 64});
+  const double task = 1 - settings.text_ratio;
   return {{"training", training},
-          {"data", mixture(settings, {{7 * task, part(anywhere, 8)}, {2 * task, part(asked(settings, 1, 1, 0), 9)},
-                                      {2.4 * task, part(asked(settings, few, few, 0.3), 10)}, {3.6 * task, part(asked(settings, std::max<int64_t>(1, many), std::max<int64_t>(1, many / 2), 0.1), 11)},
-                                      {settings.text_ratio, text}}, 12)}};
+          {"data", mixture(settings, {{0.35 * task, part(anywhere(1, 20), 9)}, {0.2 * task, part(anywhere(0.7, 2), 10)}, {0.1 * task, part(asked(settings, 1, 1, 0), 11)},
+                                      {0.15 * task, part(asked(settings, many / 3, many / 3, 0.3), 12)}, {0.2 * task, part(asked(settings, many, many / 2, 0.1), 13)},
+                                      {settings.text_ratio, text}}, 14)}};
 }
 
 }  // namespace cli

@@ -164,6 +164,32 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void FindsHeadsAndFitsOthers()
+    {
+        const string recall = """{"type": "recall", "density": [40, 40]}""";
+        using var model = Model.Create($$"""
+            {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
+             "tokenizer": "{{Source}}/samples/models/words2048.gguf"}
+            """, Greedy());
+        using Trainer trainer = model.CreateTrainer(
+            """{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512, "segments": 8}, "data": """
+            + recall + "}", Greedy()), all = Trainer(model);
+        Assert.Equal("{}", trainer.HeadsJson());
+        var heard = new Hearer();
+        string found = trainer.FindHeads(recall, 2, progress: heard);
+        Assert.StartsWith("{\"heads\":[{\"layer\":", found);
+        Assert.Equal(new Progress("find heads", 2, 2), heard.Last);
+        trainer.FitHeads(8, heard);
+        Assert.Equal("fit heads", heard.Last.Stage);
+        trainer.Step();
+        Fails(Status.State, "step", () => trainer.FitHeads(8));
+        Fails(Status.InvalidArgument, "nats", () => trainer.FitHeads(0));
+        Fails(Status.InvalidArgument, "place", () => all.FitHeads(8));
+        Fails(Status.InvalidArgument, "answer", () => trainer.FindHeads(Random, 1, 8));
+        Assert.Equal(found, trainer.HeadsJson());
+    }
+
+    [Fact]
     public void ErrorsNameWhatIsWrong()
     {
         using var model = Tiny();

@@ -205,6 +205,33 @@ func TestAdapters(t *testing.T) {
 	fails(t, trainer(t, model, "all").WriteAdapter(path), infini.State, "LoRA")
 }
 
+func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
+	const recall = `{"type": "recall", "density": [40, 40]}`
+	model := must(infini.Create(fmt.Sprintf(`{"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
+		"tokenizer": "%ssamples/models/words2048.gguf"}`, source), greedy))(t)
+	defer model.Close()
+	taught := must(model.NewTrainer(`{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512,
+		"segments": 8}, "data": `+recall+`}`, greedy))(t)
+	defer taught.Close()
+	if found := must(taught.HeadsJSON())(t); found != "{}" {
+		t.Error(found)
+	}
+	found := must(taught.FindHeads(background, recall, 2, 0))(t)
+	if !strings.HasPrefix(found, `{"heads":[{"layer":`) {
+		t.Error(found)
+	}
+	check(t, taught.FitHeads(background, 8))
+	must(taught.Step(background))(t)
+	fails(t, taught.FitHeads(background, 8), infini.State, "step")
+	fails(t, taught.FitHeads(background, 0), infini.InvalidArgument, "nats")
+	fails(t, trainer(t, model, "all").FitHeads(background, 8), infini.InvalidArgument, "place")
+	_, err := taught.FindHeads(background, random, 1, 8)
+	fails(t, err, infini.InvalidArgument, "answer")
+	if again := must(taught.HeadsJSON())(t); again != found {
+		t.Error(again)
+	}
+}
+
 func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 	model := tiny(t, 2)
 	noTokenizer := must(infini.Create(`{"layers": 1}`, nil))(t)

@@ -186,6 +186,29 @@ class TrainerTest extends Support {
     }
   }
 
+  @Test void findsHeadsAndFitsOthers() {
+    String recall = "{\"type\": \"recall\", \"density\": [40, 40]}";
+    String taught = "{\"training\": {\"train\": \"retrieval\", \"supervised\": [[1, 0, 0], [1, 1, 0]], \"tokens\": 512, \"segments\": 8},"
+        + " \"data\": " + recall + "}";
+    try (Model model = Model.create("{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
+            + " \"tokenizer\": \"" + SOURCE.resolve("samples/models/words2048.gguf") + "\"}", greedy());
+        Trainer trainer = model.newTrainer(taught, greedy()); Trainer all = trainer(model, "all"); Task task = new Task()) {
+      assertEquals("{}", trainer.headsJson());
+      String found = trainer.findHeads(recall, 2, 0, task);
+      assertTrue(found.startsWith("{\"heads\":[{\"layer\":"), found);
+      assertEquals(found, trainer.headsJson());
+      assertEquals("find heads", task.stage());
+      trainer.fitHeads(8, task);
+      assertEquals("fit heads", task.stage());
+      trainer.step();
+      fails(Status.STATE, "step", () -> trainer.fitHeads(8, null));
+      fails(Status.INVALID_ARGUMENT, "nats", () -> trainer.fitHeads(0, null));
+      fails(Status.INVALID_ARGUMENT, "place", () -> all.fitHeads(8, null));
+      fails(Status.INVALID_ARGUMENT, "answer", () -> trainer.findHeads(RANDOM, 1, 8, null));
+      assertEquals(found, trainer.headsJson());
+    }
+  }
+
   @Test void errorsNameWhatIsWrong() {
     try (Model model = tiny(2); Model noTokenizer = Model.create("{\"layers\": 1}", null)) {
       fails(Status.INVALID_ARGUMENT, "JSON", () -> model.newTrainer("{"));

@@ -139,8 +139,8 @@ typedef _gostring_ swig_type_106;
 typedef _gostring_ swig_type_107;
 typedef _goslice_ swig_type_108;
 typedef _gostring_ swig_type_109;
-typedef _goslice_ swig_type_110;
-typedef _gostring_ swig_type_111;
+typedef _gostring_ swig_type_110;
+typedef _goslice_ swig_type_111;
 typedef _gostring_ swig_type_112;
 typedef _gostring_ swig_type_113;
 typedef _gostring_ swig_type_114;
@@ -150,47 +150,48 @@ typedef _gostring_ swig_type_117;
 typedef _gostring_ swig_type_118;
 typedef _gostring_ swig_type_119;
 typedef _gostring_ swig_type_120;
-typedef _goslice_ swig_type_121;
+typedef _gostring_ swig_type_121;
 typedef _goslice_ swig_type_122;
-typedef _gostring_ swig_type_123;
-typedef _goslice_ swig_type_124;
-typedef _gostring_ swig_type_125;
-typedef _goslice_ swig_type_126;
+typedef _goslice_ swig_type_123;
+typedef _gostring_ swig_type_124;
+typedef _goslice_ swig_type_125;
+typedef _gostring_ swig_type_126;
 typedef _goslice_ swig_type_127;
-typedef _gostring_ swig_type_128;
+typedef _goslice_ swig_type_128;
 typedef _gostring_ swig_type_129;
 typedef _gostring_ swig_type_130;
 typedef _gostring_ swig_type_131;
 typedef _gostring_ swig_type_132;
 typedef _gostring_ swig_type_133;
-typedef _goslice_ swig_type_134;
-typedef _gostring_ swig_type_135;
-typedef _goslice_ swig_type_136;
-typedef _gostring_ swig_type_137;
+typedef _gostring_ swig_type_134;
+typedef _goslice_ swig_type_135;
+typedef _gostring_ swig_type_136;
+typedef _goslice_ swig_type_137;
 typedef _gostring_ swig_type_138;
-typedef _goslice_ swig_type_139;
-typedef _gostring_ swig_type_140;
+typedef _gostring_ swig_type_139;
+typedef _goslice_ swig_type_140;
 typedef _gostring_ swig_type_141;
-typedef _goslice_ swig_type_142;
-typedef _gostring_ swig_type_143;
+typedef _gostring_ swig_type_142;
+typedef _goslice_ swig_type_143;
 typedef _gostring_ swig_type_144;
-typedef _goslice_ swig_type_145;
-typedef _gostring_ swig_type_146;
-typedef _goslice_ swig_type_147;
-typedef _gostring_ swig_type_148;
-typedef long long swig_type_149;
-typedef _goslice_ swig_type_150;
-typedef _gostring_ swig_type_151;
-typedef long long swig_type_152;
-typedef _goslice_ swig_type_153;
-typedef _gostring_ swig_type_154;
+typedef _gostring_ swig_type_145;
+typedef _goslice_ swig_type_146;
+typedef _gostring_ swig_type_147;
+typedef _goslice_ swig_type_148;
+typedef _gostring_ swig_type_149;
+typedef long long swig_type_150;
+typedef _goslice_ swig_type_151;
+typedef _gostring_ swig_type_152;
+typedef long long swig_type_153;
+typedef _goslice_ swig_type_154;
 typedef _gostring_ swig_type_155;
 typedef _gostring_ swig_type_156;
 typedef _gostring_ swig_type_157;
 typedef _gostring_ swig_type_158;
-typedef _goslice_ swig_type_159;
-typedef _gostring_ swig_type_160;
-typedef _goslice_ swig_type_161;
+typedef _gostring_ swig_type_159;
+typedef _goslice_ swig_type_160;
+typedef _gostring_ swig_type_161;
+typedef _goslice_ swig_type_162;
 extern void _wrap_Swig_free_native_bf99473ec690d9ae(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_bf99473ec690d9ae(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_bf99473ec690d9ae(swig_intgo arg1);
@@ -259,36 +260,37 @@ extern swig_type_101 _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(uintp
 extern swig_type_103 _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_104 arg2, swig_voidp arg3);
 extern swig_type_105 _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_106 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
 extern swig_type_107 _wrap_infini_trainer_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_108 arg2, swig_voidp arg3);
-extern swig_type_109 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
-extern swig_type_111 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_112 arg2);
-extern swig_type_113 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_114 arg2);
-extern swig_type_115 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_116 arg2, swig_type_117 arg3);
-extern swig_type_118 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_119 arg2);
-extern swig_type_120 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_121 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_122 arg5, swig_voidp arg6);
-extern swig_type_123 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
-extern swig_type_125 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_126 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_127 arg5, swig_voidp arg6);
-extern swig_type_128 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_129 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_130 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_131 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_132 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_133 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_134 arg5, swig_voidp arg6);
-extern swig_type_135 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_136 arg2, swig_voidp arg3);
-extern swig_type_137 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern swig_type_109 _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_110 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_111 arg2, swig_voidp arg3);
+extern swig_type_112 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_113 arg2);
+extern swig_type_114 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_115 arg2);
+extern swig_type_116 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_117 arg2, swig_type_118 arg3);
+extern swig_type_119 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_120 arg2);
+extern swig_type_121 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_122 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_123 arg5, swig_voidp arg6);
+extern swig_type_124 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
+extern swig_type_126 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_128 arg5, swig_voidp arg6);
+extern swig_type_129 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_130 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_131 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_132 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_133 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_134 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_135 arg5, swig_voidp arg6);
+extern swig_type_136 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_137 arg2, swig_voidp arg3);
+extern swig_type_138 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
 extern void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_138 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_139 arg2);
-extern swig_type_140 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_141 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
-extern swig_type_143 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_144 arg2, swig_type_145 arg3, swig_voidp arg4);
-extern swig_type_146 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_147 arg2, swig_voidp arg3);
-extern swig_type_148 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_149 arg2, swig_type_150 arg3, swig_voidp arg4);
-extern swig_type_151 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_152 arg1, swig_type_153 arg2, swig_voidp arg3);
-extern swig_type_154 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern swig_type_139 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_140 arg2);
+extern swig_type_141 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_142 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_143 arg2, swig_voidp arg3);
+extern swig_type_144 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_145 arg2, swig_type_146 arg3, swig_voidp arg4);
+extern swig_type_147 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
+extern swig_type_149 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
+extern swig_type_152 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_153 arg1, swig_type_154 arg2, swig_voidp arg3);
+extern swig_type_155 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
 extern void _wrap_infini_task_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_155 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_156 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_157 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_158 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_159 arg2, swig_voidp arg3);
-extern swig_type_160 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_161 arg2, swig_voidp arg3);
+extern swig_type_156 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_157 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_158 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_159 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_160 arg2, swig_voidp arg3);
+extern swig_type_161 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_162 arg2, swig_voidp arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae(void);
 #undef intgo
 */
@@ -1430,12 +1432,28 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	return swig_r_1
 }
 
+func Infini_trainer_fit_heads(arg1 uintptr, arg2 float64, arg3 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1453,7 +1471,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1471,7 +1489,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_114)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1490,7 +1508,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_116)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1511,7 +1529,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1533,7 +1551,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 [
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1557,7 +1575,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1579,7 +1597,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 int, arg
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_128)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1666,7 +1684,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1688,7 +1706,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1725,7 +1743,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1758,7 +1776,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_143)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1778,7 +1796,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_144)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1800,7 +1818,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1820,7 +1838,7 @@ func Infini_model_footprint(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_149(_swig_i_1), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_150(_swig_i_1), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1839,7 +1857,7 @@ func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_152(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_153(_swig_i_0), *(*C.swig_type_154)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1921,7 +1939,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1940,7 +1958,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_161)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

@@ -2020,6 +2020,33 @@ _gostring_ _wrap_infini_trainer_heads_native_bf99473ec690d9ae(infini_trainer *_s
 }
 
 
+_gostring_ _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  double arg2 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = (double)_swig_go_1; 
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_fit_heads(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 16;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;

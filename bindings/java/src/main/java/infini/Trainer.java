@@ -166,6 +166,45 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
+   * Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.
+   *
+   * @param dataJson where they come from: a task that has answers, "recall" or "passkey"
+   * @param sequences how many
+   * @param segments of each; 0: as many as in training now
+   * @param task stage "find heads", in sequences; may be null
+   * @return a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is asked
+   *     for first; "recall", "answers", ...
+   * @throws InfiniException INVALID_ARGUMENT (no answer's value stands in an earlier segment, too), STATE, IO, FORMAT, as
+   *     {@link Model#newTrainer(String, Options)}; CANCELLED
+   */
+  public String findHeads(String dataJson, int sequences, int segments, Task task) {
+    return run(task, (trainer, t) -> Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, t),
+        Native::infini_trainer_heads);
+  }
+
+  /**
+   * The heads that were found last, as the library wrote them.
+   *
+   * @return a JSON object: "heads", ...; "{}" before the first search
+   */
+  public String headsJson() {
+    return text(Native::infini_trainer_heads);
+  }
+
+  /**
+   * Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of "retrieval"
+   * whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the digit.
+   *
+   * @param nats what the heads of one group together add to the logit of the digit that they find
+   * @param task stage "fit heads", in the steps that read all; may be null
+   * @throws InfiniException INVALID_ARGUMENT (no head has a place, ...); STATE (there was a step); CANCELLED, IO, FORMAT: the
+   *     heads are as they were
+   */
+  public void fitHeads(double nats, Task task) {
+    run(task, (trainer, t) -> Native.infini_trainer_fit_heads(trainer, nats, t), Native::infini_trainer_info_json);
+  }
+
+  /**
    * The trainer's state.
    *
    * @return a JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...
