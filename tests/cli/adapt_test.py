@@ -56,7 +56,7 @@ class Adapt(support.Test):
     def test_a_plain_model_is_adapted_stage_by_stage(self):
         plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
         result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "2",
-                                           "--carry-steps", "40", "--carry-rate", "0.1", "--teach-sequences", "96", "--teach-steps", "60", "--steps", "12", "--log", log))
+                                           "--carry-steps", "40", "--carry-rate", "0.1", "--teach-sequences", "96", "--teach-steps", "160", "--steps", "12", "--log", log))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         steps = lambda phase: [line for line in lines if line["phase"] == phase]
         self.assertEqual([line["step"] for line in steps("carry")], list(range(1, 41)))
@@ -69,7 +69,7 @@ class Adapt(support.Test):
         self.assertEqual([place for _, _, place in result["heads"]], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
         self.assertEqual([memory for memory, _, _ in result["heads"]], [layer + 1] * 4 + [layer + 2] * 4 + [layer + 3] * 2)
         for taught in range(layer + 1, layer + 4):
-            self.assertEqual([line["step"] for line in steps(f"teach{taught}")], list(range(1, 61)))
+            self.assertEqual([line["step"] for line in steps(f"teach{taught}")], list(range(1, 161)))
             shares = steps(f"teach{taught}")
             self.assertGreater(mean(shares[-10:], "source_share"), 1.5 * mean(shares[:10], "source_share"))
         remember = {(memory, head) for memory, head, _ in result["heads"]}
