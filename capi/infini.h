@@ -506,7 +506,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        little; -1: as the model says)
        "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
        head whose gate is open; [layer, head, place]: a head that looks for one digit of a value, 0 the first), "silence" 0
-       (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for)
+       (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for;
+       nothing is told where epsilon is 0). Of entries that name the same head the first counts
        "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
        "local_supervised" [] ([[layer, head], ...]; -1: all)
        "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
@@ -611,10 +612,11 @@ INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
 
 /* Makes heads of the memory anew, before the first step of a trainer of "retrieval" whose "supervised" heads have places:
    reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
-   asked of, v the digit, and o to say it: together the heads of one group add about `nats` to the digit's logit. What
-   the layer is fed must hold the names already: heads below carry them there, see "local_supervision". The task must be
-   one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On several ranks each
-   reads all, and fits the same.
+   asked of, v the digit, and o to say it: together the heads of one group add about `nats` (above 0, at most 1,000,000)
+   to the digit's logit. More names than features of a key, or digits than values, share them. What the layer is fed must
+   hold the names already: heads below carry them there, see "local_supervision". The task must be one that has names
+   ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On several ranks each reads all, and
+   fits the same; infini_trainer_set_ranks comes first.
    INVALID_ARGUMENT  no head has a place, heads of one group have different ones, or what is drawn asks for no digit there
    STATE             there was a step already
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */
@@ -785,7 +787,7 @@ INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
 /* What that call does, as text: "idle", "open", "feed", "generate", "save", "train", "evaluate",
-   "find heads". */
+   "find heads", "fit heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 
 /* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */

@@ -12,6 +12,9 @@
 #include "kernels/gradients.h"
 #include "kernels/scalar.h"
 
+// LAPACK's, which OpenBLAS holds: a x = b by Cholesky's factors.
+extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_row, double *b, const int *b_row, int *info);
+
 namespace infini {
 
 PackedMatrix::PackedMatrix(NumberType type, int64_t k, int64_t n)
@@ -109,9 +112,9 @@ void dot_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, in
 // Panel by panel, one product of the process at a time: a build of OpenBLAS without threads (Debian's serial package)
 // hands out its work space without a lock, and two calls at once spoil each other's sums. One with threads divides the
 // product itself.
+std::mutex openblas;
 void openblas_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  static std::mutex one_at_a_time;
-  const std::lock_guard lock(one_at_a_time);
+  const std::lock_guard lock(openblas);
   const auto *data = static_cast<const float *>(b.data);
   for (int64_t j = 0; j < b.n; j += kPanel) {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows), static_cast<int>(std::min<int64_t>(kPanel, b.n - j)),
@@ -274,6 +277,7 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
     const ConstRows part{a.type, static_cast<const char *>(a.data) + first * bytes_of(a.type), a.stride};
     float *to = c + first * c_row;
     if (blas) {
+      const std::lock_guard lock(openblas);
       cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns), static_cast<int>(rows),
                   1.0f, part.f32(), static_cast<int>(a.stride), b.f32(), static_cast<int>(b.stride), accumulate ? 1.0f : 0.0f, to,
                   static_cast<int>(c_row));
@@ -289,6 +293,13 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
     }
     if (row < rows) native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
   });
+}
+
+bool solve_positive(int n, int columns, double *a, double *b) {
+  const std::lock_guard lock(openblas);
+  int info = 0;
+  dposv_("L", &n, &columns, a, &n, b, &n, &info);
+  return info == 0;
 }
 
 }  // namespace infini

@@ -91,4 +91,8 @@ class Gemm {
   std::unique_ptr<Primitives> primitives_;
 };
 
+// Solves a x = b for symmetric a [n][n] that is positive definite; b [columns][n] becomes x, a is spoilt. False where a is
+// not, nor finite. OpenBLAS, on the calling thread.
+bool solve_positive(int n, int columns, double *a, double *b);
+
 }  // namespace infini

@@ -74,7 +74,7 @@ void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64
 
 // What became of attention that is told where to look.
 struct Supervised {
-  double loss = 0;    // -weight * log(share of what it is told), summed
+  double loss = 0;    // -weight * log(share of what it is told), summed; and what silence weighs
   double share = 0;   // of the attention that falls there, summed
   int64_t count = 0;  // queries, for each head that was told
   void add(const Supervised &other);

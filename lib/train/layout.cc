@@ -109,7 +109,8 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     subjects += subject.back() >= 0;
     name.push_back(s.name.empty() ? -1 : s.name[t]);
     place.push_back(s.place.empty() ? -1 : s.place[t]);
-    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0) quiet.push_back(base + static_cast<int64_t>(t));
+    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 && (!predicts || s.source.empty() || s.source[next] < 0))
+      quiet.push_back(base + static_cast<int64_t>(t));
     if (!predicts || s.source.empty()) continue;
     // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0, s.place.empty() ? -1 : s.place[next]};

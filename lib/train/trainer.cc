@@ -48,7 +48,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
   change_at_start();
   for (int l = 0; l < model_->config().layers; ++l)
-    for (int h = 0; h < model_->config().heads; ++h) places_.push_back(place_of(l, h));
+    for (int h = 0; h < model_->config().heads; ++h) places_.push_back(trains(l) ? place_of(l, h) : -1);
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
@@ -74,7 +74,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::check_config() const {
   const Config &c = model_->config();
-  const int last = config_.last_layer < 0 ? c.layers - 1 : config_.last_layer;
+  const int last = last_layer();
   if (config_.first_layer > last || last >= c.layers)
     fail(Status::INVALID_ARGUMENT, "train.layers is [", config_.first_layer, ", ", last, "], but the model has layers 0 to ", c.layers - 1);
   const auto check_head = [&](const char *field, int layer, int head) {
@@ -104,13 +104,13 @@ void Trainer::change_at_start() {
 
 std::vector<bool> Trainer::choose_trained() const {
   std::vector<bool> trained(parameters_.list().size(), false);
-  const int last = config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer;
+  const int last = last_layer();
   const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
   const std::vector<std::string> &targets = config_.lora.targets;
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
     bool supervised = false, fitted = false;
-    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h), fitted |= place_of(l, h) >= 0;
+    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h), fitted |= places_[static_cast<size_t>(l * model_->config().heads + h)] >= 0;
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
       trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
@@ -208,7 +208,13 @@ void Trainer::draw() {
     source_before_ = source_->save();
     drawn_segment_ = lessons_->segment();
     const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
-    for (int64_t i = 0; i < count * parts; ++i) drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+    try {
+      for (int64_t i = 0; i < count * parts; ++i) drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+    } catch (...) {
+      source_->restore(source_before_);
+      drawn_.clear();
+      throw;
+    }
   }
   const size_t count = drawn_.size() / static_cast<size_t>(parts);
   read_ = static_cast<size_t>(repeated_ % parts) * count;
@@ -281,10 +287,10 @@ void Trainer::add_gradients(Task *task) {
   });
   layout_.clear();
   // Gates of layers that are not trained stay as they are.
-  const int heads = model_->config().heads, last = config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer;
+  const int heads = model_->config().heads;
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
-    if (l < config_.first_layer || l > last) std::fill_n(gates + l * heads, heads, 0.0f);
+    if (!trains(l)) std::fill_n(gates + l * heads, heads, 0.0f);
   if (lora_) lora_->gradients(parameters_, gradients_.data());
 }
 

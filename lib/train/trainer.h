@@ -61,7 +61,10 @@ class Trainer {
   ~Trainer();
 
   // Shares steps and evaluations with other processes, which do the same with trainers made alike: see trainer_ranks.cc.
-  void set_ranks(const Ranks &ranks) { ranks_ = ranks; }
+  void set_ranks(const Ranks &ranks) {
+    ranks_ = ranks;
+    backward_->forget_passes();  // which are of other shares
+  }
   const Ranks &ranks() const { return ranks_; }
 
   // One step: gradients(), then apply(). `task` may be null; cancelling throws CANCELLED, and the step has not happened.
@@ -113,6 +116,8 @@ class Trainer {
   const SupervisedHead *supervised_as(int layer, int head) const;  // null: it is not
   bool supervises(int layer, int head) const;
   int place_of(int layer, int head) const;
+  int last_layer() const { return config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer; }
+  bool trains(int layer) const { return config_.first_layer <= layer && layer <= last_layer(); }
   template <class Told>
   std::vector<float> each_head(const Told &told) const;  // [layers][heads]: 1 where told(layer, head)
   std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
@@ -120,7 +125,9 @@ class Trainer {
   AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
   // trainer_fit.cc
   double size_before_output();
-  std::vector<float> what_digits_say(double amount) const;
+  std::vector<int32_t> digits_drawn() const;
+  std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;
+  void make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries, const std::vector<float> &said);
   // What this step reads of drawn_.
   std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(config_.parts())); }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
@@ -148,7 +155,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;          // like parameters_
   std::vector<float> supervision_, local_supervision_, silence_;  // [layers][heads], scaled for this step; empty: none
-  std::vector<int32_t> places_;      // [layers][heads]: of supervised heads, -1: all
+  std::vector<int32_t> places_;      // [layers][heads]: of supervised heads of layers that are trained, -1: all
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;

@@ -13,12 +13,11 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "base/parallel.h"
 #include "kernels/gradients.h"
 #include "train/trainer.h"
-
-extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_stride, double *b, const int *b_stride, int *info);  // OpenBLAS
 
 namespace infini {
 namespace {
@@ -37,11 +36,12 @@ struct Sums {
 // What one layer is fed.
 class Regression {
  public:
-  Regression(const Gemm &gemm, NumberType compute, const Config &config)
-      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), all_(width_, columns()) {}
+  // `digits`: their tokens, ascending.
+  Regression(const Gemm &gemm, NumberType compute, const Config &config, const std::vector<int32_t> &digits)
+      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()) {}
 
-  // Columns of y: more names than features share them.
-  int64_t digit(int32_t token) const { return keys_ + token % values_; }
+  // Columns of y. More names than features of a key share them, and so do digits and values.
+  int64_t digit(int32_t token) const { return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_; }
   int64_t one() const { return keys_ + values_; }
 
   void add(const Layout &layout, ConstRows x) {
@@ -72,9 +72,7 @@ class Regression {
     for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
     for (int64_t i = 0; i < width_; ++i) a[static_cast<size_t>(i * (width_ + 1))] += kRidge * trace / static_cast<double>(width_);
     for (int64_t i = 0; i < columns() * width_; ++i) w[static_cast<size_t>(i)] = static_cast<double>(all_.products[i]) + (i < one() * width_ ? kPlaceWeight : kPlaceWeight - 1) * static_cast<double>(own.products[i]);
-    int info = 0;
-    dposv_("L", &width, &right, a.data(), &width, w.data(), &width, &info);
-    if (info != 0) fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0");
+    if (!solve_positive(width, right, a.data(), w.data())) fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
     return w;
   }
 
@@ -110,6 +108,7 @@ class Regression {
   const Gemm &gemm_;
   const NumberType compute_;
   const int64_t width_, keys_, values_;
+  const std::vector<int32_t> &digits_;
   Sums all_;
   std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
   Buffer<char> x_, y_;
@@ -150,6 +149,7 @@ void Trainer::fit_heads(double nats, Task *task) {
   const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
   const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
   std::map<size_t, Regression> regressions;  // by layer
+  const std::vector<int32_t> digits = digits_drawn();
   double size = 0;
   if (task) task->begin("fit heads", parts);
   for (int64_t part = 0; part < parts; ++part) {
@@ -159,51 +159,59 @@ void Trainer::fit_heads(double nats, Task *task) {
       if (size == 0) size = size_before_output();
       backward_->set_rules(rules_for(drawn_segment_));
       backward_->feed_taught(layout_, keeps ? pass : kNoPass, [&](size_t layer, ConstRows normed) {
-        regressions.try_emplace(layer, model_->weights().gemm, compute_, config).first->second.add(layout_, normed);
+        regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits).first->second.add(layout_, normed);
       });
     });
     if (task) task->advance_to(part + 1);
   }
   if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
 
-  struct Fitted {
-    int layer, kv_head;
-    std::vector<double> keys, queries;
-  };
+  using Fitted = std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
   std::vector<Fitted> fitted;
   for (const auto &[layer, regression] : regressions)
     for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
       if (const int32_t place = places_[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)]; place >= 0)
-        fitted.push_back({static_cast<int>(layer), kv_head, regression.solve(place, false), regression.solve(place, true)});
-  const std::vector<float> said = what_digits_say(nats * size);
-  for (const Fitted &f : fitted) {
-    const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(f.layer)];
-    const int64_t width = config.width, keys = config.key_size, values = config.value_size, attended = heads * values;
-    const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
-      float *to = parameters_.of(index) + head * keys * width;
-      const double *one = from.data() + (keys + values) * width;
-      for (int64_t i = 0; i < keys * width; ++i) to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] - kOthers * one[i % width]);
-    };
-    features(w.k, f.kv_head, f.keys);
-    for (int64_t i = 0; i < values * width; ++i) parameters_.of(w.v)[f.kv_head * values * width + i] = static_cast<float>(f.keys[static_cast<size_t>(keys * width + i)]);
-    for (int64_t h = f.kv_head * group; h < (f.kv_head + 1) * group; ++h) {
-      features(w.q, h, f.queries);
-      for (int64_t i = 0; i < width; ++i)
-        for (int64_t j = 0; j < values; ++j) parameters_.of(w.attention_output)[i * attended + h * values + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
-    }
-  }
+        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false), regression.solve(place, true));
+  const std::vector<float> said = what_digits_say(digits, nats * size);
+  for (const auto &[layer, kv_head, keys, queries] : fitted) make_heads(layer, kv_head, keys, queries, said);
   weights_changed();
 }
 
-// [value_size][width]: what a head's output is to add to the residual stream for the digit of each of its columns, so that
-// the digit's logit rises by `amount` over the size of the stream against the mean of the digits.
-std::vector<float> Trainer::what_digits_say(double amount) const {
-  const int64_t width = model_->config().width, values = model_->config().value_size;
-  const float *norm = parameters_.of(parameters_.output_norm()), *output = parameters_.of(parameters_.output());
+// One group: q and k from W of queries and keys, v from that of keys; of `said` each head adds its share.
+void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries, const std::vector<float> &said) {
+  const Config &config = model_->config();
+  const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(layer)];
+  const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size, group = config.heads / config.kv_heads;
+  const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
+    float *to = parameters_.of(index) + head * key_size * width;
+    const double *one = from.data() + (key_size + value_size) * width;
+    for (int64_t i = 0; i < key_size * width; ++i) to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] - kOthers * one[i % width]);
+  };
+  features(w.k, kv_head, keys);
+  std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width, parameters_.of(w.v) + kv_head * value_size * width,
+                 [](double value) { return static_cast<float>(value); });
+  for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+    features(w.q, h, queries);
+    float *o = parameters_.of(w.attention_output) + h * value_size;
+    for (int64_t i = 0; i < width; ++i)
+      for (int64_t j = 0; j < value_size; ++j) o[i * config.heads * value_size + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
+  }
+}
+
+// Tokens of digits, ascending.
+std::vector<int32_t> Trainer::digits_drawn() const {
   std::set<int32_t> digits;
   for (const Sequence &sequence : drawn_)
     for (size_t t = 0; t < sequence.place.size(); ++t)
       if (sequence.place[t] >= 0) digits.insert(sequence.tokens[t]);
+  return {digits.begin(), digits.end()};
+}
+
+// [value_size][width]: what a head's output is to add to the residual stream for the digit of each of its columns, so that
+// the digit's logit rises by `amount` over the size of the stream against the mean of the digits.
+std::vector<float> Trainer::what_digits_say(const std::vector<int32_t> &digits, double amount) const {
+  const int64_t width = model_->config().width, values = model_->config().value_size;
+  const float *norm = parameters_.of(parameters_.output_norm()), *output = parameters_.of(parameters_.output());
   std::vector<std::vector<double>> rows;
   std::vector<double> mean(static_cast<size_t>(width));
   for (const int32_t digit : digits) {
@@ -217,10 +225,9 @@ std::vector<float> Trainer::what_digits_say(double amount) const {
   for (std::vector<double> &row : rows)
     for (size_t i = 0; i < row.size(); ++i) row[i] -= mean[i], squares += row[i] * row[i] / static_cast<double>(rows.size());
   std::vector<float> said(static_cast<size_t>(values * width));
-  size_t r = 0;
-  for (const int32_t digit : digits) {
-    for (size_t i = 0; i < rows[r].size(); ++i) said[static_cast<size_t>(digit % values * width) + i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
-    ++r;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    float *of_column = said.data() + static_cast<int64_t>(r) % values * width;
+    for (size_t i = 0; i < rows[r].size(); ++i) of_column[i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
   }
   return said;
 }

@@ -91,6 +91,7 @@ void Trainer::restore(const std::string &path) {
   }
   tokens_ = tokens;
   drawn_.clear();
+  source_before_ = source;
   repeated_ = repeated;
   const ThreadScope scope(model_->threads(), threads_);
   weights_changed();

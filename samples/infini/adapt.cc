@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -102,6 +101,7 @@ void Adaptation::log(Json line) {
 
 void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
   check(infini_trainer_save(trainer, stage_file(stage, ".trainer").c_str()));
+  state_["stage"] = stage;  // of which there is a state: a file that is left of other runs is none
   write_json(state_file(), state_);
 }
 
@@ -118,7 +118,8 @@ std::vector<std::string> Adaptation::stages() const {
 void Adaptation::resume() {
   Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
                 {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
-                {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}};
+                {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}, {"nats", settings_.nats},
+                {"fold", settings_.fold}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out}};
   if (!std::filesystem::exists(state_file())) {
     state_ = {{"asked", asked}, {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
               {"tokens", {{"find", 0}, {"carry", 0}, {"teach", 0}, {"train", 0}}}};
@@ -134,9 +135,11 @@ void Adaptation::resume() {
 // The greatest number of names, up to that of the settings, for which a trainer can be made.
 int64_t names_of(const infini_model *model, const infini_options *options, int64_t most) {
   for (int64_t names = most; names > 1; names = names * 3 / 4) {
-    const Json description = {{"training", Json::object()}, {"data", {{"type", "passkey"}, {"keys", names}}}};
+    const Json description = {{"training", {{"train", "gates"}}}, {"data", {{"type", "passkey"}, {"keys", names}}}};
     infini_trainer *trainer = nullptr;
-    if (infini_trainer_create(model, description.dump().c_str(), options, &trainer) != INFINI_OK) continue;
+    const infini_status status = infini_trainer_create(model, description.dump().c_str(), options, &trainer);
+    if (status == INFINI_INVALID_ARGUMENT) continue;
+    check(status);
     infini_trainer_free(trainer);
     return names;
   }
@@ -161,7 +164,10 @@ void Adaptation::find(const infini_model *model) {
   if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
     state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
   heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
-  if (!state_.contains("no_task")) settings_.names = names_of(model, options(true).get(), settings_.names);
+  if (!state_.contains("no_task")) {
+    check_room(settings_);
+    settings_.names = names_of(model, options(true).get(), settings_.names);
+  }
   if (!found.is_null()) {
     Json best = Json::array();
     for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
@@ -208,7 +214,7 @@ void Adaptation::run_stage(const std::string &stage) {
   const int64_t layer = carries || trains ? -1 : std::stoll(stage.substr(5));
   const Json description = carries ? carrying(settings_, heads_) : trains ? training(settings_, heads_, info_) : teaching(settings_, heads_, layer);
   const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
-  if (std::filesystem::exists(stage_file(stage, ".trainer"))) {
+  if (state_.value("stage", "") == stage && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
   } else if (layer >= 0) {
     const Stopwatch watch;

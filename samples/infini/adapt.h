@@ -54,6 +54,9 @@ AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings
 // Where there is none: the layers' upper half, and no heads.
 AdaptHeads no_heads(const Json &info, const AdaptSettings &settings);
 
+// Throws where sequences have no room for a fact and a question.
+void check_room(const AdaptSettings &settings);
+
 Json finding(const AdaptSettings &settings);
 Json carrying(const AdaptSettings &settings, const AdaptHeads &heads);
 Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t layer);

@@ -9,6 +9,9 @@ namespace {
 
 constexpr double kOpen = 2;   // beta of heads that were taught
 constexpr int64_t kDigits = 5;  // of a value
+constexpr int64_t kFact = 32, kQuestion = 20;  // tokens, at most
+
+int64_t teaching_segments(const AdaptSettings &settings) { return std::max<int64_t>(2, settings.segments * 7 / 12); }
 
 // First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at least.
 void choose_layers(AdaptHeads &chosen, int64_t lowest, int64_t highest, int64_t layers, const AdaptSettings &settings) {
@@ -102,6 +105,12 @@ AdaptHeads no_heads(const Json &info, const AdaptSettings &settings) {
   return chosen;
 }
 
+void check_room(const AdaptSettings &settings) {
+  if (const int64_t tokens = teaching_segments(settings) * settings.segment; tokens < kFact + kQuestion)
+    throw std::runtime_error(format("--segment, --segments: heads are taught with sequences of %lld tokens, but a fact and a question take %lld",
+                                    static_cast<long long>(tokens), static_cast<long long>(kFact + kQuestion)));
+}
+
 Json finding(const AdaptSettings &settings) {
   return {{"training", window(settings, settings.segments)}, {"data", seeded(recall(settings, 0.7, 9), settings, 0)}};
 }
@@ -120,9 +129,9 @@ Json carrying(const AdaptSettings &settings, const AdaptHeads &heads) {
 
 // Dense sequences: as many names as there is room for, told anywhere or at the very start, and few names.
 Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t layer) {
-  constexpr int64_t kSequences = 8, kFact = 32, kAsked = 20;  // of a step; tokens, at most
-  const int64_t segments = std::max<int64_t>(2, settings.segments * 7 / 12), tokens = settings.segment * segments;
-  const int64_t many = std::clamp<int64_t>(tokens * 14 / 16 / (kFact + kAsked * 3 / 4), 1, settings.names);
+  constexpr int64_t kSequences = 8;  // of a step
+  const int64_t segments = teaching_segments(settings), tokens = settings.segment * segments;
+  const int64_t many = std::clamp<int64_t>(tokens * 7 / 8 / (kFact + kQuestion * 3 / 4), 1, settings.names);
   Json supervised = Json::array(), gates = {{-1, -1, nullptr}};
   for (const Json &head : heads.memory) {
     if (head[0] == layer) supervised.push_back(head);

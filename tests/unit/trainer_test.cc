@@ -466,8 +466,10 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
 // A name and, right behind it, its value: six pairs somewhere in all segments but the last, and in the last one again.
 class PairSource : public SequenceSource {
  public:
-  explicit PairSource(uint64_t seed) : random_(seed) {}
+  // After `good` sequences there is an error.
+  explicit PairSource(uint64_t seed, int good = 1 << 30) : random_(seed), good_(good) {}
   Sequence next(int segment, int segments) override {
+    if (good_-- == 0) good_ = 0, fail(Status::IO, "no more sequences");
     Sequence s;
     const int total = segment * segments, last = total - segment;
     for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
@@ -500,6 +502,7 @@ class PairSource : public SequenceSource {
 
  private:
   Random random_;
+  int good_;
 };
 
 TEST_CASE("heads that begin as a regression find names and say digits, where names were carried to them, without a step") {
@@ -530,7 +533,7 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   const auto carried = Model::open(folder.file("carried.gguf"), exact);
 
   const std::string taught = R"(, "train": "retrieval", "gates": [[-1, -1, null], [1, 0, 3], [1, 1, 3]], "supervised": [[1, 0, 0], [1, 1, 0]], "silence": 0.3, "drawn": 7680, "repeat": 50, "muon_rate": 0.1, "feature_rate": 0.1)";
-  auto t = made(carried, taught);
+  auto t = made(carried, taught), spare = std::unique_ptr<Trainer>();
   const auto recall = [&] {
     t->write(folder.file("fitted.gguf"), TensorType::F32);
     auto reader = made(Model::open(folder.file("fitted.gguf"), exact), R"(, "train": "gates")");
@@ -543,9 +546,16 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
     const Supervised s = t->evaluate(held_out, 20, 12, 4).supervision.retrieval;
     return s.share / static_cast<double>(s.count);
   };
-  Task cancelled;
-  cancelled.cancel();
-  CHECK_THROWS_AS(t->fit_heads(10, &cancelled), Error);
+  // Neither a cancel, before or in the middle, nor an error of the source changes anything.
+  Task before, between;
+  before.cancel();
+  CHECK_THROWS_AS(t->fit_heads(10, &before), Error);
+  between.set_progress([](void *, const char *, int64_t done, int64_t) { return done == 3 ? 1 : 0; }, nullptr);
+  CHECK_THROWS_AS(t->fit_heads(10, &between), Error);
+  CHECK(between.done() == 3);
+  Trainer failing(carried, parse_train_config(quick(R"(, "feature_scale": 1)" + taught)), std::make_unique<PairSource>(1, 100), nullptr, 1);
+  CHECK_THROWS_AS(failing.fit_heads(10), Error);
+  CHECK_THROWS_AS(failing.step(), Error);  // what had been drawn is drawn anew
   const double share_before = share(), recall_before = recall();
   CHECK(share_before < 0.1);
   CHECK(recall_before < 0.4);
@@ -553,6 +563,11 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   const double share_fitted = share(), recall_fitted = recall();
   CHECK(share_fitted > 0.5);
   CHECK(recall_fitted > 0.5);  // chance is 1 / 6
+  // In bf16 too.
+  t.swap(spare = made(carried, taught + R"(, "compute": "bf16")"));
+  t->fit_heads(10);
+  CHECK(share() == doctest::Approx(share_fitted).epsilon(0.05));
+  t.swap(spare);
   // Fitted or read from a checkpoint, it goes on the same.
   t->save(folder.file("state"));
   auto twin = made(carried, taught);
