@@ -164,6 +164,7 @@ void Adaptation::find(const infini_model *model) {
   if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
     state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
   heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
+  if (heads_.memory.empty() && !state_.contains("no_task")) state_["no_task"] = "the model has too few layers for heads that find each digit of a value";
   if (!state_.contains("no_task")) {
     check_room(settings_);
     settings_.names = names_of(model, options(true).get(), settings_.names);

@@ -48,8 +48,8 @@ struct AdaptHeads {
   Json memory = Json::array();    // [layer, head, place]: heads above it, by layer, that find the digit of that place
   int64_t first = 0, last = -1;   // layers that are trained end to end
 };
-// Carriers stand below the heads above the share of the heaviest. `found`: of infini_trainer_heads. Throws where the model
-// has too few heads.
+// Carriers stand below the heads above the share of the heaviest. `found`: of infini_trainer_heads. As no_heads() where the
+// model has too few for every digit of a value.
 AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings &settings);
 // Where there is none: the layers' upper half, and no heads.
 AdaptHeads no_heads(const Json &info, const AdaptSettings &settings);

@@ -68,7 +68,7 @@ std::map<std::pair<int64_t, int64_t>, double> group_weights(const Json &found, i
 AdaptHeads choose_heads(const Json &found, const Json &info, const AdaptSettings &settings) {
   const int64_t layers = info["layers"], kv_heads = info["kv_heads"], group = info["heads"].get<int64_t>() / kv_heads;
   const int64_t needed = (kDigits + kv_heads - 1) / kv_heads;  // layers with a group for every digit
-  if (needed >= layers) throw std::runtime_error(format("--adapt: %lld layers of %lld groups of heads are too few", static_cast<long long>(layers), static_cast<long long>(kv_heads)));
+  if (needed >= layers) return no_heads(info, settings);
   const Json &all = found["heads"];
   int64_t lowest = layers;
   for (const Json &head : all)

@@ -112,6 +112,13 @@ class Adapt(support.Test):
                 self.assertLess(result["after"]["nll"], result["before"]["nll"] + 0.02)
                 self.assertTrue(self.json("info", out)["trained_memory"])
 
+    def test_a_model_with_too_few_layers_learns_from_text(self):
+        plain, out = self.folder / "plain.gguf", self.folder / "out.gguf"
+        write_plain_model(plain, layers=2)
+        result = self.json(*self.arguments(plain, out, "--heads-least", "0", "--find-sequences", "1", "--steps", "2", "--segments", "4"))
+        self.assertIn("too few layers", result["no_task"])
+        self.assertEqual((result["carriers"], result["heads"]), ([], []))
+
     def test_what_cannot_be_is_refused(self):
         plain, out = self.plain(), self.folder / "out.gguf"
         self.fails("train", plain, "--adapt", "--text", NOVEL, says="--out")
@@ -119,6 +126,7 @@ class Adapt(support.Test):
         self.fails("train", "--adapt", "--text", NOVEL, "--out", out, says="MODEL")
         self.fails(*self.arguments(plain, out, "--adapt-layers", "1"), says="--adapt-layers")
         self.fails(*self.arguments(self.folder / "none.gguf", out), says="none.gguf")
+        self.fails(*self.arguments(plain, out, "--heads-least", "0", "--find-sequences", "40", "--segment", "25", "--segments", "4"), says="--segment")
         self.assertFalse(out.exists())
 
 
