@@ -150,9 +150,10 @@ void Adaptation::find(const infini_model *model) {
   const Stopwatch watch;
   Json found;
   try {
-    const Trainer trainer = make<Trainer>(infini_trainer_create, model, finding(settings_).dump().c_str(), options(true).get());
+    const Json description = finding(settings_);
+    const Trainer trainer = make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options(true).get());
     Progress progress("finding heads that retrieve");
-    check(infini_trainer_find_heads(trainer.get(), finding(settings_)["data"].dump().c_str(), static_cast<int>(settings_.find_sequences), 0, progress.task()));
+    check(infini_trainer_find_heads(trainer.get(), description["data"].dump().c_str(), static_cast<int>(settings_.find_sequences), 0, progress.task()));
     found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
   } catch (const Cancelled &) {
     throw;
@@ -183,8 +184,9 @@ void Adaptation::find(const infini_model *model) {
 
 void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_t count) {
   const std::string phase = stage.substr(0, 5);
-  const int64_t before = state_["tokens"][phase].get<int64_t>() - Json::parse(all_of(infini_trainer_info_json, trainer))["tokens"].get<int64_t>();
-  int64_t step = Json::parse(all_of(infini_trainer_info_json, trainer))["steps"];
+  const Json now = Json::parse(all_of(infini_trainer_info_json, trainer));
+  const int64_t before = state_["tokens"][phase].get<int64_t>() - now["tokens"].get<int64_t>();  // of the stages before
+  int64_t step = now["steps"];
   double pace = 0;
   for (; step < count; ++step) {
     check(infini_trainer_step(trainer, nullptr));

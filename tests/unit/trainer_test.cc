@@ -17,18 +17,24 @@ constexpr int kKeys = 6, kValues = 6;
 // Tokens: values, then questions, then facts (a key with its value), then filler.
 constexpr int32_t kQuestion = kValues, kFact = kQuestion + kKeys, kFiller = kFact + kKeys * kValues, kVocabulary = kFiller + 4;
 
+// So many tokens of which none is predicted.
+Sequence filler(Random &random, int total) {
+  Sequence s;
+  for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random.next() % 4));
+  s.weight.assign(s.tokens.size(), 0);
+  s.answer.assign(s.tokens.size(), 0);
+  s.source.assign(s.tokens.size(), -1);
+  return s;
+}
+
 // Facts in all segments but the last, which asks for each: the values lie across a border.
 class FactSource : public SequenceSource {
  public:
   explicit FactSource(uint64_t seed, int distinct = 0) : random_(seed), distinct_(distinct) {}
   Sequence next(int segment, int segments) override {
     if (distinct_ > 0) random_ = Random(static_cast<uint64_t>(1000 + drawn_++ % distinct_));
-    Sequence s;
     const int total = segment * segments, last = total - segment;
-    for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
-    s.weight.assign(s.tokens.size(), 0);
-    s.answer.assign(s.tokens.size(), 0);
-    s.source.assign(s.tokens.size(), -1);
+    Sequence s = filler(random_, total);
     std::vector<int> places(static_cast<size_t>(last));
     for (int i = 0; i < last; ++i) places[static_cast<size_t>(i)] = i;
     for (int key = 0; key < kKeys; ++key) {
@@ -391,12 +397,8 @@ TEST_CASE("supervised retrieval raises the share of the memory that falls on the
 class NameSource : public SequenceSource {
  public:
   Sequence next(int segment, int segments) override {
-    Sequence s;
     const auto half = static_cast<uint64_t>(segment / 2);
-    for (int t = 0; t < segment * segments; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
-    s.weight.assign(s.tokens.size(), 0);
-    s.answer.assign(s.tokens.size(), 0);
-    s.source.assign(s.tokens.size(), -1);
+    Sequence s = filler(random_, segment * segments);
     s.subject.assign(s.tokens.size(), -1);
     for (int begin = 0; begin < segment * segments; begin += segment) {
       const auto name = static_cast<size_t>(begin) + random_.next() % half, said = static_cast<size_t>(begin) + half + random_.next() % half;
@@ -470,12 +472,8 @@ class PairSource : public SequenceSource {
   explicit PairSource(uint64_t seed, int good = 1 << 30) : random_(seed), good_(good) {}
   Sequence next(int segment, int segments) override {
     if (good_-- == 0) good_ = 0, fail(Status::IO, "no more sequences");
-    Sequence s;
     const int total = segment * segments, last = total - segment;
-    for (int t = 0; t < total; ++t) s.tokens.push_back(kFiller + static_cast<int32_t>(random_.next() % 4));
-    s.weight.assign(s.tokens.size(), 0);
-    s.answer.assign(s.tokens.size(), 0);
-    s.source.assign(s.tokens.size(), -1);
+    Sequence s = filler(random_, total);
     s.subject = s.name = s.place = s.source;
     std::vector<int> rooms(static_cast<size_t>(last / 2));
     for (size_t i = 0; i < rooms.size(); ++i) rooms[i] = 2 * static_cast<int>(i);
