@@ -202,7 +202,7 @@ class StreamGradient : public StreamAttention {
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       softmax_gradient(scores_ + r * count, pass_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along, seen(token, r), count,
                        dscores_ + r * count);
-      if (pass_.local_supervision) supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
+      if (pass_.targets.local) supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
     product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);
@@ -216,7 +216,7 @@ class StreamGradient : public StreamAttention {
 
   // Supervision of local attention: the loss gains -weight * log(p of the row that is looked for), where it is in view.
   void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
-    const float weight = pass_.local_supervision[h];
+    const float weight = pass_.targets.local[h];
     const int64_t subject = pass_.layout.subject[static_cast<size_t>(row)];
     const int64_t at = own_ + subject - segment_.first;
     if (weight == 0 || subject < 0 || at < view_.sinks) return;
@@ -248,7 +248,7 @@ class StreamGradient : public StreamAttention {
     });
     product(dretrieved_, rows, values_, turned_memory_, keys_, dsigma_, true);
     product_transposed(sigma_, rows, keys_, dretrieved_, values_, dmemory_, true);
-    if (pass_.supervision) supervise(token, tokens, z, dz);
+    if (pass_.targets.retrieval) supervise(token, tokens, z, dz);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 
@@ -272,15 +272,15 @@ class StreamGradient : public StreamAttention {
 
   std::span<const int64_t> quiet_rows(int64_t first, int64_t tokens) const {
     const std::vector<int64_t> &all = pass_.layout.quiet;
-    if (!pass_.silence) return {};
+    if (!pass_.targets.silence) return {};
     const auto begin = std::lower_bound(all.begin(), all.end(), first);
     return {begin, std::lower_bound(begin, all.end(), first + tokens)};
   }
-  int32_t place_of(int h) const { return pass_.places ? pass_.places[h] : -1; }
+  int32_t place_of(int h) const { return pass_.targets.places ? pass_.targets.places[h] : -1; }
 
   // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds nothing.
   void silence(int64_t r, int h, const float *z, float *dz) {
-    const float weight = pass_.silence ? pass_.silence[h] : 0, total = denominator_[r];
+    const float weight = pass_.targets.silence ? pass_.targets.silence[h] : 0, total = denominator_[r];
     if (weight == 0 || pass_.rules.epsilon == 0) return;
     supervised_.loss += static_cast<double>(weight) * std::log(static_cast<double>(total) / pass_.rules.epsilon);
     each_panel(keys_, [&](int64_t p, int64_t n) {
@@ -308,7 +308,7 @@ class StreamGradient : public StreamAttention {
       std::fill(there.begin(), there.end(), 0.0f);
       each_source([&](int64_t, float factor) { add_scaled(sigma.data(), factor, keys_, there.data()); });
       for (int64_t g = 0; g < group_; ++g) {
-        const float weight = pass_.supervision[head(g)];
+        const float weight = pass_.targets.retrieval[head(g)];
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
         if (const int32_t place = place_of(head(g)); place >= 0 && place != next->place) {
@@ -332,7 +332,7 @@ class StreamGradient : public StreamAttention {
     }
     for (const int64_t row : quiet_rows(first, tokens))
       for (int64_t g = 0; g < group_; ++g)
-        if (place_of(head(g)) >= 0 && pass_.supervision[head(g)] != 0) silence((row - first) * group_ + g, head(g), z, dz);
+        if (place_of(head(g)) >= 0 && pass_.targets.retrieval[head(g)] != 0) silence((row - first) * group_ + g, head(g), z, dz);
   }
   float factor_of(int64_t row) const {
     const auto begin = pass_.layout.segments.begin() + stream_.first_segment;

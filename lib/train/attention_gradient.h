@@ -53,6 +53,20 @@ class TraceScratch {
   int64_t per_thread_ = 0;
 };
 
+// What heads are told, [heads] of one layer or [layers][heads] of all. nullptr: nothing.
+struct HeadTargets {
+  const float *retrieval = nullptr;  // what a retrieval that is told where to look weighs in the loss
+  const float *silence = nullptr;    // of heads with a place, where another digit, or none, is asked for: what
+                                     // log(1 + all / epsilon) weighs, all that a retrieval finds
+  const float *local = nullptr;      // what local attention that is told which row to look at weighs
+  const int32_t *places = nullptr;   // the digit of a value that a head looks for, -1: all; nullptr: all
+  HeadTargets of_layer(size_t layer, int heads) const {
+    const size_t first = layer * static_cast<size_t>(heads);
+    const auto from = [first](auto *all) { return all ? all + first : nullptr; };
+    return {from(retrieval), from(silence), from(local), from(places)};
+  }
+};
+
 // One layer of one batch. qkv rows are as QkvRows says.
 struct AttentionPass {
   const AttentionRules &rules;
@@ -60,13 +74,9 @@ struct AttentionPass {
   const RopeTable &rope;
   QkvRows qkv;
   const float *gate_weight;   // [heads], sigmoid(beta)
-  const float *supervision;   // [heads]: what a retrieval that is told where to look weighs in the loss; nullptr: nothing
-  const float *local_supervision;  // [heads]: the same of local attention that is told which row to look at
+  HeadTargets targets;
   AttentionTrace &trace;
   TraceScratch &scratch;
-  const int32_t *places = nullptr;   // [heads]: the digit of a value that a head looks for, -1: all; nullptr: all
-  const float *silence = nullptr;    // [heads]: what log(1 + all / epsilon), all that a retrieval finds, weighs of heads with a place
-                                     // where another digit, or none, is asked for
 };
 
 // A of (10), rows of `type` out_stride apart.

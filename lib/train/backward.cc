@@ -144,7 +144,7 @@ size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose)
     return weights && std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
   };
   size_t count = layers;
-  while (count > 0 && !told(purpose.supervision, count - 1) && !told(purpose.local_supervision, count - 1)) --count;
+  while (count > 0 && !told(purpose.targets.retrieval, count - 1) && !told(purpose.targets.local, count - 1)) --count;
   return count;
 }
 
@@ -158,7 +158,7 @@ Tally Backward::run(const Layout &layout, const Purpose &purpose, size_t pass) {
   if (!backward) return tally;
   for (size_t l = layers; l-- > lowest_;) {
     if (recomputes_ && l + 1 < layers) attend(layout, l, purpose);
-    if (l + 1 < layers || layers == products_.size()) feed_forward_backward(l, purpose.gradients);
+    if (feeds_forward(l, layers)) feed_forward_backward(l, purpose.gradients);
     attention_backward(layout, l, purpose, tally);
   }
   if (trained_[parameters_.embedding()]) embed_backward(layout, purpose.gradients);

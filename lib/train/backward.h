@@ -40,10 +40,7 @@ using Watch = std::function<void(const LayerView &)>;
 struct Purpose {
   float *gradients = nullptr;        // like the parameters; added to. nullptr: a forward pass only
   double loss_scale = 1;             // on the gradients of the cross-entropy
-  const float *supervision = nullptr;  // [layers][heads]: what a supervised retrieval weighs; nullptr: nothing
-  const float *local_supervision = nullptr;  // the same of local attention
-  const int32_t *places = nullptr;   // [layers][heads], as of AttentionPass
-  const float *silence = nullptr;    // the same
+  HeadTargets targets;               // of all layers
   float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
   const Watch *watch = nullptr;      // sees every layer on the way forward
 };
@@ -55,7 +52,6 @@ class Backward {
   // layers' inputs are kept and the rest is computed again, layer by layer.
   Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
   void set_rules(const AttentionRules &rules) { rules_ = rules; }
-  const AttentionRules &rules() const { return rules_; }
 
   // Packs the products' weights anew from the masters: after every change of those that are trained.
   void refresh(bool all = false);
@@ -105,6 +101,8 @@ class Backward {
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
   size_t layers_that_count(const Layout &layout, const Purpose &purpose) const;
+  // Of the highest of `layers` that count nobody reads what comes out of it, unless it is the model's.
+  bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
   AttentionPass attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
 
   // backward_forward.cc

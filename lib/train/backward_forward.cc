@@ -30,11 +30,8 @@ void Backward::embed(const Layout &layout) {
 }
 
 AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
-  const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
-  return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + first,
-          purpose.supervision ? purpose.supervision + first : nullptr,
-          purpose.local_supervision ? purpose.local_supervision + first : nullptr, trace.attention, scratch_,
-          purpose.places ? purpose.places + first : nullptr, purpose.silence ? purpose.silence + first : nullptr};
+  return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
+          purpose.targets.of_layer(layer, config_.heads), trace.attention, scratch_};
 }
 
 // From the layer's input to the residual stream after attention, and its norm.
@@ -85,7 +82,7 @@ void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpo
     }
     attend(layout, l, purpose);
     if (purpose.watch) (*purpose.watch)({l, input(l), x_stride_, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
-    if (l + 1 == layers && layers < products_.size()) break;  // nobody reads what comes out of it
+    if (!feeds_forward(l, layers)) break;
     for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
   }
 }

@@ -49,19 +49,18 @@ void Backward::feed_taught(const Layout &layout, size_t pass, const Fed &f) {
 
 void Backward::teach_layer(size_t layer, ConstRows normed, const Layout &layout, const Purpose &purpose, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;
-  const int64_t heads = config_.heads, first = static_cast<int64_t>(layer) * heads;
   const auto place = static_cast<size_t>(std::lower_bound(taught_.begin(), taught_.end(), layer) - taught_.begin());
   taught_rows_.reserve(rows_ * qkv_stride_);
   taught_trace_.reserve(rules_, layout);
   taught_scratch_.reserve(rules_, thread_count());
   dqkv_.reserve(rows_ * qkv_stride_);
   gemm.multiply(normed, rows_, taught_qkv_[place].panels(), taught_rows_.data(), qkv_stride_, false);
-  const std::vector<float> shut(static_cast<size_t>(heads));
-  const AttentionPass pass{rules_, layout, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(), purpose.supervision + first, nullptr,
-                           taught_trace_, taught_scratch_, purpose.places ? purpose.places + first : nullptr, purpose.silence ? purpose.silence + first : nullptr};
+  const std::vector<float> shut(static_cast<size_t>(config_.heads));
+  const AttentionPass pass{rules_, layout, rope_, {taught_rows_.data(), qkv_stride_}, shut.data(), purpose.targets.of_layer(layer, config_.heads),
+                           taught_trace_, taught_scratch_};
   tally.supervision.retrieval.add(supervise_streams(pass, dqkv_.data()));
   if (!purpose.gradients) return;
-  const int64_t features = (heads + config_.kv_heads) * config_.key_size;  // columns of q and k, which come before v's
+  const int64_t features = (int64_t{config_.heads} + config_.kv_heads) * config_.key_size;  // columns of q and k, which come before v's
   const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, features, rows_, narrow_qkv_);
   gemm.multiply_transposed(dqkv, normed, rows_, features, width_, purpose.gradients + parameters_[parameters_.layers()[layer].q].offset, width_, true);
 }

@@ -65,7 +65,7 @@ class StreamAttention : protected StreamTiles {
       : pass_(pass), shape_(pass.rules.shape), stream_(pass.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
         kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size), values_(shape_.value_size), group_(shape_.group()) {
     for (int64_t g = 0; g < group_; ++g)
-      remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.supervision && pass.supervision[head(g)] != 0);
+      remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.targets.retrieval && pass.targets.retrieval[head(g)] != 0);
     float *next = pass.scratch.numbers_.data() + thread_index() * pass.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
   }

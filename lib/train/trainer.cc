@@ -262,7 +262,7 @@ Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
   backward_->set_rules(rules_for(segment));
   if (config_.repeat == 1) pass = kNoPass;
   if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(layout_, purpose, pass);
-  return purpose.supervision ? backward_->teach(layout_, purpose, pass) : Tally();  // where nothing is looked up, nothing is taught
+  return purpose.targets.retrieval ? backward_->teach(layout_, purpose, pass) : Tally();  // where nothing is looked up, nothing is taught
 }
 
 void Trainer::add_gradients(Task *task) {
@@ -271,10 +271,8 @@ void Trainer::add_gradients(Task *task) {
   Purpose purpose;
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
-  purpose.supervision = supervision_.empty() ? nullptr : supervision_.data();
-  purpose.local_supervision = local_supervision_.empty() ? nullptr : local_supervision_.data();
-  purpose.silence = silence_.empty() ? nullptr : silence_.data();
-  purpose.places = places_.data();
+  const auto weights = [](const std::vector<float> &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
+  purpose.targets = {weights(supervision_), weights(silence_), weights(local_supervision_), places_.data()};
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
@@ -348,8 +346,8 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
   const ThreadScope scope(model_->threads(), threads_);
   Purpose purpose;
   const std::vector<float> weights = supervised();
-  if (config_.part == TrainedPart::RETRIEVAL) purpose.supervision = weights.data();
-  purpose.places = places_.data();
+  if (config_.part == TrainedPart::RETRIEVAL) purpose.targets.retrieval = weights.data();
+  purpose.targets.places = places_.data();
   Tally tally;
   uint64_t place = 0;
   std::exception_ptr failure;

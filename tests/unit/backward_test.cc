@@ -156,8 +156,10 @@ struct Problem {
   void hush(std::vector<Pointed> &pointed, int kv_head, int g, int64_t row) const {
     pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(row), {}, static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
   }
-  const int32_t *place_data() const { return places.empty() ? nullptr : places.data(); }
-  const float *silence_data() const { return silence.empty() ? nullptr : silence.data(); }
+  HeadTargets targets() const {
+    const auto given = [](const auto &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
+    return {given(supervision), given(silence), given(local_supervision), given(places)};
+  }
 
   AttentionRules rules;
   Layout layout;
@@ -235,9 +237,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, problem.gate.data(),
-                               problem.supervision.empty() ? nullptr : problem.supervision.data(),
-                               problem.local_supervision.empty() ? nullptr : problem.local_supervision.data(), trace, scratch,
-                               problem.place_data(), problem.silence_data()};
+                               problem.targets(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(pass, NumberType::F32, out.data(), out_stride);
@@ -298,7 +298,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       Problem alone = problem;
       alone.local_supervision.clear();
       const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
-                               problem.supervision.data(), nullptr, trace, scratch, problem.place_data(), problem.silence_data()};
+                               alone.targets(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected(dqkv.size());
       const Supervised supervised = supervise_streams(pass, dqkv.data());
       double loss = 0;

@@ -50,7 +50,7 @@ Run run(const Model &model, const Parameters &parameters, const AttentionRules &
   Purpose purpose;
   purpose.gradients = result.gradients.data();
   purpose.loss_scale = scale;
-  if (!supervision.empty()) purpose.supervision = supervision.data();
+  if (!supervision.empty()) purpose.targets.retrieval = supervision.data();
   result.tally = backward.run(layout, purpose);
   CHECK(backward.recomputes() == (keep == 0));
   return result;
@@ -173,7 +173,7 @@ TEST_CASE("where nothing is predicted, layers above those that are told where to
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
       Purpose purpose;
       purpose.gradients = out.data();
-      purpose.supervision = told.data();
+      purpose.targets.retrieval = told.data();
       purpose.logits = all_layers ? logits.data() : nullptr;  // which need every layer
       const Tally tally = backward.run(layout, purpose);
       CHECK(tally.supervision.retrieval.count == 3 * config.heads);

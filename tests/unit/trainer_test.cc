@@ -2,6 +2,8 @@
 // models that the engine reads.
 #include "support.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
@@ -577,7 +579,7 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   const double share_taught = share(), recall_taught = recall();
   MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
   CHECK(share_taught > 0.75);
-  CHECK(recall_taught > 0.7);
+  CHECK(recall_taught > std::max(0.6, recall_fitted));
   CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
 
   for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])", R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
