@@ -72,15 +72,16 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
                   end, c, c_row, accumulate);
     return;
   }
-  constexpr int64_t kRows = kFewRows, kDepth = 1024;
-  float wide[kRows * kDepth];
+  constexpr int64_t kRows = 96;
+  float wide[kFewRows * 1024];
+  const int64_t most = kFewRows * 1024 / std::min(rows, kRows) / 2 * 2;
   const auto *panels = static_cast<const uint16_t *>(b.data);
   for (int64_t r = 0; r < rows; r += kRows) {
     const int64_t count = std::min(kRows, rows - r);
-    for (int64_t i = 0; i < b.k; i += kDepth) {
-      const int64_t depth = std::min(kDepth, b.k - i);
-      for (int64_t row = 0; row < count; ++row) widen(a.bf16() + (r + row) * a.stride + i, depth, wide + row * kDepth);
-      panel_product(wide, kDepth, 1, static_cast<int>(count), panels + i * kPanel, b.stride, depth, begin, end,
+    for (int64_t i = 0; i < b.k; i += most) {
+      const int64_t depth = std::min(most, b.k - i);
+      for (int64_t row = 0; row < count; ++row) widen(a.bf16() + (r + row) * a.stride + i, depth, wide + row * depth);
+      panel_product(wide, depth, 1, static_cast<int>(count), panels + i * kPanel, b.stride, depth, begin, end,
                     c + r * c_row, c_row, accumulate || i > 0);
     }
   }

@@ -34,14 +34,16 @@ HWY_INLINE void Ask(Ahead &ahead) {
   for (int line = 0; line < ahead.lines; ++line) hwy::Prefetch(ahead.next + 64 * line);
   ahead.next += ahead.step;
 }
+struct Nothing {};
+HWY_INLINE void Ask(Nothing) {}
 
-// ROWS x VECTORS sums over all of k. a is [ROWS rows][k], c [ROWS][VECTORS * lanes].
-template <int ROWS, int VECTORS>
+// ROWS x VECTORS sums over all of k. a is [ROWS rows][k], b [k][STRIDE], c [ROWS][VECTORS * lanes].
+template <int STRIDE, int ROWS, int VECTORS, class Later>
 HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const float *HWY_RESTRICT b,
-                     int64_t k, Ahead ahead, V (&sum)[ROWS][VECTORS]) {
+                     int64_t k, Later ahead, V (&sum)[ROWS][VECTORS]) {
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
-  for (int64_t i = 0; i < k; ++i, b += 64) {
+  for (int64_t i = 0; i < k; ++i, b += STRIDE) {
     Ask(ahead);
     V column[VECTORS];
     for (int v = 0; v < VECTORS; ++v) column[v] = hn::LoadU(d, b + v * kLanes);
@@ -53,14 +55,14 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
 }
 
 // The same with B in bf16, whose 32-bit lanes hold rows 2i (low half) and 2i+1 (high half) of a column.
-template <int ROWS, int VECTORS>
+template <int STRIDE, int ROWS, int VECTORS, class Later>
 HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_column, const uint16_t *HWY_RESTRICT b,
-                     int64_t k, Ahead ahead, V (&sum)[ROWS][VECTORS]) {
+                     int64_t k, Later ahead, V (&sum)[ROWS][VECTORS]) {
   const D d;
   const hn::RebindToUnsigned<D> du;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const auto high = hn::Set(du, 0xffff0000u);
-  for (int64_t i = 0; i < k; i += 2, b += 128) {
+  for (int64_t i = 0; i < k; i += 2, b += 2 * STRIDE) {
     Ask(ahead);
     V even[VECTORS], odd[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
@@ -80,15 +82,15 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   }
 }
 
-template <int ROWS, int VECTORS, class Number>
-HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Ahead ahead, float *c,
+template <int ROWS, int VECTORS, int STRIDE = 64, class Number, class Later>
+HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Later ahead, float *c,
                        int64_t c_row, bool accumulate) {
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   V sum[ROWS][VECTORS];
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECTORS; ++v) sum[r][v] = accumulate ? hn::LoadU(d, c + r * c_row + v * kLanes) : hn::Zero(d);
-  Sums<ROWS, VECTORS>(a, a_row, a_column, b, k, ahead, sum);
+  Sums<STRIDE>(a, a_row, a_column, b, k, ahead, sum);
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < VECTORS; ++v) hn::StoreU(sum[r][v], d, c + r * c_row + v * kLanes);
 }
@@ -169,6 +171,65 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
 }
 #endif
 
+#if HWY_MAX_BYTES < 64
+constexpr int kSliceRows = 6, kSliceVectors = 2, kSliceDepth = 256, kSlicedRows = 96, kWorthSlicing = 8;
+
+// Many rows, with sixteen registers: six of them and two vectors of columns at a time, eight loads for twelve products. What
+// they read of B is copied first, for 96 rows: its lines, four apart in a panel, would share a quarter of the nearest cache.
+// The first rows ask for what is copied next. Sums go on from what C holds, so that they are those of one pass over k.
+HWY_INLINE void CopySlice(const float *b, int64_t depth, float *to) {
+  constexpr int64_t kLanes = hn::MaxLanes(D());
+  const D d;
+  for (int64_t i = 0; i < depth; ++i, b += 64, to += kSliceVectors * kLanes)
+    for (int v = 0; v < kSliceVectors; ++v) hn::StoreU(hn::LoadU(d, b + v * kLanes), d, to + v * kLanes);
+}
+HWY_INLINE void CopySlice(const uint16_t *b, int64_t depth, float *to) {
+  constexpr int64_t kLanes = hn::MaxLanes(D()), kRow = kSliceVectors * kLanes;
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const auto high = hn::Set(du, 0xffff0000u);
+  for (int64_t i = 0; i < depth; i += 2, b += 128, to += 2 * kRow)
+    for (int v = 0; v < kSliceVectors; ++v) {
+      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
+      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, to + v * kLanes);
+      hn::StoreU(hn::BitCast(d, hn::And(pair, high)), d, to + kRow + v * kLanes);
+    }
+}
+
+template <class Number>
+HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
+                       int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+  constexpr int kRow = kSliceVectors * static_cast<int>(hn::MaxLanes(D()));
+  static_assert(16 % kRow == 0);  // columns come in units of 16
+  HWY_ALIGN float slice[kSliceDepth * kRow];
+  for (int first = 0; first < rows; first += kSlicedRows) {
+    const int last = first + kSlicedRows < rows ? first + kSlicedRows : rows;
+    for (int64_t i = 0; i < k; i += kSliceDepth) {
+      const int64_t depth = i + kSliceDepth < k ? kSliceDepth : k - i;
+      for (int64_t j = begin; j < end; j += kRow) {
+        CopySlice(ColumnOf(b + j / 64 * panel_stride + i * 64, j % 64), depth, slice);
+        const auto tile = [&]<int ROWS>(int r, auto ahead) HWY_ATTR {
+          Tile<ROWS, kSliceVectors, kRow>(a + r * a_row + i * a_column, a_row, a_column, slice, depth, ahead, c + r * c_row + j, c_row, accumulate || i > 0);
+        };
+        const Number *const next = ColumnOf(b + (j + kRow) / 64 * panel_stride + i * 64, (j + kRow) % 64);
+        int r = first;
+        for (; r + kSliceRows <= last; r += kSliceRows) {
+          if (r == first) tile.template operator()<kSliceRows>(r, Ahead{reinterpret_cast<const char *>(next), 64 * sizeof(Number), 1});
+          else tile.template operator()<kSliceRows>(r, Nothing());
+        }
+        switch (last - r) {
+          case 1: tile.template operator()<1>(r, Nothing()); break;
+          case 2: tile.template operator()<2>(r, Nothing()); break;
+          case 3: tile.template operator()<3>(r, Nothing()); break;
+          case 4: tile.template operator()<4>(r, Nothing()); break;
+          case 5: tile.template operator()<5>(r, Nothing()); break;
+        }
+      }
+    }
+  }
+}
+#endif
+
 template <class Number>
 HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
                         int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
@@ -177,6 +238,9 @@ HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int row
 #if HWY_MAX_BYTES >= 64
   if (rows > kRows && rows <= kMostTogether)
     return Together<kRows + 1>(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+#else
+  if (rows >= kWorthSlicing)
+    return Sliced(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
 #endif
   for (int64_t j = begin; j < end;) {
     const Number *column = ColumnOf(b + j / 64 * panel_stride, j % 64);

@@ -36,6 +36,15 @@ dnnl::matmul::primitive_desc describe(const dnnl::engine &engine, const ProductS
 #endif
 }
 
+bool has_bf16(const dnnl::engine &engine) {
+  try {
+    describe(engine, {1, 16, 64, 64}, true);
+    return true;
+  } catch (const dnnl::error &) {
+    return false;
+  }
+}
+
 // The sum of `count` groups of 64 bytes. Its value is of no interest, but the compiler must not know that.
 using Lanes [[gnu::vector_size(64)]] = uint64_t;
 #define SUM_LANES(NAME, TARGET)                                                                \
@@ -98,6 +107,7 @@ struct Products::Data {
 };
 
 Products::Products(const std::vector<ProductShape> &shapes, bool bf16, int copies) : data_(new Data) {
+  bf16 = bf16 && has_bf16(data_->engine);
   for (const ProductShape &shape : shapes) {
     const dnnl::matmul::primitive_desc description = describe(data_->engine, shape, bf16);
     Data::Product product{dnnl::matmul(description), {}};
