@@ -1,11 +1,11 @@
 // Models: opening, creating, text and tokens, facts.
 #include <charconv>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <map>
 #include <vector>
 
+#include "base/fields.h"
 #include "base/json.h"
 #include "footprint.h"
 #include "guard.h"
@@ -20,8 +20,6 @@ namespace {
 const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
 const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
 
-Json parse(const char *json, const char *name) { return parse_json<Json>(json, Status::INVALID_ARGUMENT, name); }
-
 // The shortest decimal number that is this float: 1e-6 rather than 9.99999997475242708e-07.
 double tidy(float value) {
   char digits[32];
@@ -33,62 +31,42 @@ double tidy(float value) {
 
 // --- configuration of infini_model_create
 
-[[noreturn]] void refuse(const std::string &key, const Json &value, const char *expected) {
-  fail(Status::INVALID_ARGUMENT, "config_json: '", key, "' is ", text_of(value), ", but must be ", expected);
-}
-
-void read(const std::string &key, const Json &value, int64_t &out) {
-  if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX))
-    refuse(key, value, "an integer");
-  out = value.get<int64_t>();
-}
-void read(const std::string &key, const Json &value, int &out) {
-  int64_t wide = 0;
-  read(key, value, wide);
-  if (wide < INT32_MIN || wide > INT32_MAX) refuse(key, value, "an integer of 32 bits");
-  out = static_cast<int>(wide);
-}
-void read(const std::string &key, const Json &value, double &out) {
-  if (key == "gate" && value == "-inf") return void(out = -std::numeric_limits<double>::infinity());
-  if (!value.is_number()) refuse(key, value, "a number");
-  out = value.get<double>();
-}
-void read(const std::string &key, const Json &value, bool &out) {
-  if (!value.is_boolean()) refuse(key, value, "true or false");
-  out = value.get<bool>();
-}
-void read(const std::string &key, const Json &value, std::string &out) {
-  if (!value.is_string()) refuse(key, value, "a text");
-  out = value.get<std::string>();
-}
-
 CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   CreateConfig c;
   if (!text) return c;
-  const Json json = parse(text, "config_json");
-  if (!json.is_object()) fail(Status::INVALID_ARGUMENT, "config_json is not a JSON object");
-  using Reader = std::function<void(const std::string &, const Json &)>;
-  const auto into = [](auto &field) -> Reader {
-    return [&field](const auto &key, const Json &value) { read(key, value, field); };
-  };
-  const std::vector<std::pair<std::string, Reader>> readers = {
-      {"name", into(c.name)}, {"layers", into(c.layers)}, {"width", into(c.width)}, {"heads", into(c.heads)},
-      {"kv_heads", into(c.kv_heads)}, {"head_size", into(c.head_size)}, {"hidden", into(c.hidden)}, {"vocabulary", into(c.vocabulary)},
-      {"context", into(c.context)}, {"tied", into(c.tied)}, {"embedding_deviation", into(c.embedding_deviation)}, {"rope_base", into(c.rope_base)},
-      {"norm_epsilon", into(c.norm_epsilon)}, {"segment", into(c.segment)}, {"carry", into(c.carry)},
-      {"sinks", into(c.sinks)}, {"update", into(c.update)}, {"first_segment", into(c.first_segment)},
-      {"epsilon", into(c.epsilon)}, {"gate", into(c.gate)}, {"seed", into(c.seed)}, {"tokenizer", into(tokenizer)},
-  };
-  for (const auto &[key, value] : json.items()) {
-    const auto is_key = [&name = key](const auto &reader) { return reader.first == name; };
-    const auto found = std::find_if(readers.begin(), readers.end(), is_key);
-    if (found == readers.end()) {
-      std::string names;
-      for (const auto &[name, reader] : readers) names += (names.empty() ? "" : ", ") + name;
-      fail(Status::INVALID_ARGUMENT, "config_json: no key is named '", key, "'; the keys are: ", names);
-    }
-    found->second(key, value);
+  const auto json = parse_json(text, Status::INVALID_ARGUMENT, "config_json");
+  Fields fields(json, "config_json");
+  const auto whole = [&](const char *name, int &to) { to = static_cast<int>(fields.whole(name, to, 0, INT32_MAX)); };
+  const auto number = [&](const char *name, double &to) { to = fields.number(name, to); };
+  const auto string = [&](const char *name, std::string &to) { to = fields.text(name, to); };
+  string("name", c.name);
+  whole("layers", c.layers);
+  whole("width", c.width);
+  whole("heads", c.heads);
+  whole("kv_heads", c.kv_heads);
+  whole("head_size", c.head_size);
+  whole("hidden", c.hidden);
+  whole("vocabulary", c.vocabulary);
+  whole("context", c.context);
+  c.tied = fields.flag("tied", c.tied);
+  number("embedding_deviation", c.embedding_deviation);
+  number("rope_base", c.rope_base);
+  number("norm_epsilon", c.norm_epsilon);
+  whole("segment", c.segment);
+  whole("carry", c.carry);
+  whole("sinks", c.sinks);
+  string("update", c.update);
+  string("first_segment", c.first_segment);
+  number("epsilon", c.epsilon);
+  if (const auto gate = json.find("gate"); gate != json.end() && *gate == "-inf") {
+    fields.find("gate");
+    c.gate = -std::numeric_limits<double>::infinity();
+  } else {
+    number("gate", c.gate);
   }
+  c.seed = fields.whole("seed", c.seed, INT64_MIN, INT64_MAX);
+  string("tokenizer", tokenizer);
+  fields.finish();
   return c;
 }
 
@@ -206,7 +184,7 @@ const std::string &chat_template_of(const Tokenizer &tokenizer) {
 }
 
 std::vector<ChatMessage> read_messages(const char *text) {
-  const Json json = parse(&need(text, "messages_json"), "messages_json");
+  const auto json = parse_json<Json>(&need(text, "messages_json"), Status::INVALID_ARGUMENT, "messages_json");
   if (!json.is_array()) fail(Status::INVALID_ARGUMENT, "messages_json is not a JSON list");
   std::vector<ChatMessage> messages;
   for (const Json &message : json) {

@@ -41,6 +41,20 @@ double Fields::number(const char *name, double standard, double least, double gr
   return value->get<double>();
 }
 
+double Fields::number(const char *name, double standard) {
+  const json *value = find(name);
+  if (!value) return standard;
+  if (!value->is_number()) refuse(name, "a number");
+  return value->get<double>();
+}
+
+bool Fields::flag(const char *name, bool standard) {
+  const json *value = find(name);
+  if (!value) return standard;
+  if (!value->is_boolean()) refuse(name, "true or false");
+  return value->get<bool>();
+}
+
 std::string Fields::text(const char *name, const std::string &standard) {
   const json *value = find(name);
   if (!value) return standard;
