@@ -36,7 +36,7 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   if (!text) return c;
   const auto json = parse_json(text, Status::INVALID_ARGUMENT, "config_json");
   Fields fields(json, "config_json");
-  const auto whole = [&](const char *name, int &to) { to = static_cast<int>(fields.whole(name, to, 0, INT32_MAX)); };
+  const auto whole = [&](const char *name, int &to) { to = static_cast<int>(fields.whole(name, to, INT32_MIN, INT32_MAX)); };
   const auto number = [&](const char *name, double &to) { to = fields.number(name, to); };
   const auto string = [&](const char *name, std::string &to) { to = fields.text(name, to); };
   string("name", c.name);
@@ -58,11 +58,9 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   string("update", c.update);
   string("first_segment", c.first_segment);
   number("epsilon", c.epsilon);
-  if (const auto gate = json.find("gate"); gate != json.end() && *gate == "-inf") {
-    fields.find("gate");
-    c.gate = -std::numeric_limits<double>::infinity();
-  } else {
-    number("gate", c.gate);
+  if (const auto *gate = fields.find("gate")) {
+    if (!gate->is_number() && *gate != "-inf") fields.refuse("gate", "a number or \"-inf\"");
+    c.gate = gate->is_number() ? gate->get<double>() : -std::numeric_limits<double>::infinity();
   }
   c.seed = fields.whole("seed", c.seed, INT64_MIN, INT64_MAX);
   string("tokenizer", tokenizer);

@@ -61,7 +61,6 @@ Panels PackedMatrix::panels() const {
 
 namespace {
 
-// So many rows go over the weights once. (Of bf16, they are widened on the stack, along pieces of k.)
 constexpr int64_t kFewRows = 16;
 
 // Our own kernel, one thread: columns [begin, end) of C, multiples of 16.
@@ -72,12 +71,13 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
                   end, c, c_row, accumulate);
     return;
   }
-  constexpr int64_t kRows = 96;
-  float wide[kFewRows * 1024];
-  const int64_t most = kFewRows * 1024 / std::min(rows, kRows) / 2 * 2;
+  // Rows are widened on the stack, as many as share what is read of B, along pieces of k.
+  constexpr int64_t kWide = 16384;
+  float wide[kWide];
+  const int64_t together = product_rows();
   const auto *panels = static_cast<const uint16_t *>(b.data);
-  for (int64_t r = 0; r < rows; r += kRows) {
-    const int64_t count = std::min(kRows, rows - r);
+  for (int64_t r = 0; r < rows; r += together) {
+    const int64_t count = std::min(together, rows - r), most = kWide / count / 2 * 2;
     for (int64_t i = 0; i < b.k; i += most) {
       const int64_t depth = std::min(most, b.k - i);
       for (int64_t row = 0; row < count; ++row) widen(a.bf16() + (r + row) * a.stride + i, depth, wide + row * depth);

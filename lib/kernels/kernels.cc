@@ -236,6 +236,7 @@ HWY_AFTER_NAMESPACE();
 namespace infini {
 
 HWY_EXPORT(PanelProductF32);
+HWY_EXPORT(ProductRows);
 HWY_EXPORT(PanelProductBf16);
 HWY_EXPORT(RmsNormF32);
 HWY_EXPORT(RmsNormBf16);
@@ -254,6 +255,7 @@ HWY_EXPORT(WidenPanel);
 HWY_EXPORT(Narrow);
 HWY_EXPORT(LogSumExp);
 
+int product_rows() { return HWY_DYNAMIC_DISPATCH(ProductRows)(); }
 void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, const float *b, int64_t panel_stride,
                    int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   HWY_DYNAMIC_DISPATCH(PanelProductF32)(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);

@@ -62,7 +62,8 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
   const hn::RebindToUnsigned<D> du;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const auto high = hn::Set(du, 0xffff0000u);
-  for (int64_t i = 0; i < k; i += 2, b += 2 * STRIDE) {
+  int64_t i = 0;
+  for (; i + 1 < k; i += 2, b += 2 * STRIDE) {
     Ask(ahead);
     V even[VECTORS], odd[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
@@ -70,15 +71,18 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
       even[v] = hn::BitCast(d, hn::ShiftLeft<16>(pair));
       odd[v] = hn::BitCast(d, hn::And(pair, high));
     }
-    const bool whole = i + 1 < k;  // an odd k ends in a row of zeros, for which A has no element
     for (int r = 0; r < ROWS; ++r) {
-      const V value0 = hn::Set(d, a[r * a_row + i * a_column]);
-      const V value1 = whole ? hn::Set(d, a[r * a_row + (i + 1) * a_column]) : hn::Zero(d);
+      const V value0 = hn::Set(d, a[r * a_row + i * a_column]), value1 = hn::Set(d, a[r * a_row + (i + 1) * a_column]);
       for (int v = 0; v < VECTORS; ++v) {
         sum[r][v] = hn::MulAdd(value0, even[v], sum[r][v]);
         sum[r][v] = hn::MulAdd(value1, odd[v], sum[r][v]);
       }
     }
+  }
+  if (i == k) return;
+  for (int v = 0; v < VECTORS; ++v) {  // of an odd k, whose last row is alone
+    const V even = hn::BitCast(d, hn::ShiftLeft<16>(hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes)));
+    for (int r = 0; r < ROWS; ++r) sum[r][v] = hn::MulAdd(hn::Set(d, a[r * a_row + i * a_column]), even, sum[r][v]);
   }
 }
 
@@ -175,8 +179,9 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
 constexpr int kSliceRows = 6, kSliceVectors = 2, kSliceDepth = 256, kSlicedRows = 96, kWorthSlicing = 8;
 
 // Many rows, with sixteen registers: six of them and two vectors of columns at a time, eight loads for twelve products. What
-// they read of B is copied first, for 96 rows: its lines, four apart in a panel, would share a quarter of the nearest cache.
-// The first rows ask for what is copied next. Sums go on from what C holds, so that they are those of one pass over k.
+// they read of B is copied first, for up to 96 rows: its lines, four apart in a panel, would share a quarter of the nearest
+// cache. The first six rows ask for what is copied next (in bf16 as often for what comes two slices later). Sums go on from
+// what C holds, so that they are those of one pass over k.
 HWY_INLINE void CopySlice(const float *b, int64_t depth, float *to) {
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const D d;
@@ -202,8 +207,10 @@ HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows
   constexpr int kRow = kSliceVectors * static_cast<int>(hn::MaxLanes(D()));
   static_assert(16 % kRow == 0);  // columns come in units of 16
   HWY_ALIGN float slice[kSliceDepth * kRow];
-  for (int first = 0; first < rows; first += kSlicedRows) {
-    const int last = first + kSlicedRows < rows ? first + kSlicedRows : rows;
+  const int blocks = (rows + kSlicedRows - 1) / kSlicedRows;  // of much the same size
+  const int block = ((rows + blocks - 1) / blocks + kSliceRows - 1) / kSliceRows * kSliceRows;
+  for (int first = 0; first < rows; first += block) {
+    const int last = first + block < rows ? first + block : rows;
     for (int64_t i = 0; i < k; i += kSliceDepth) {
       const int64_t depth = i + kSliceDepth < k ? kSliceDepth : k - i;
       for (int64_t j = begin; j < end; j += kRow) {
@@ -211,7 +218,9 @@ HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows
         const auto tile = [&]<int ROWS>(int r, auto ahead) HWY_ATTR {
           Tile<ROWS, kSliceVectors, kRow>(a + r * a_row + i * a_column, a_row, a_column, slice, depth, ahead, c + r * c_row + j, c_row, accumulate || i > 0);
         };
-        const Number *const next = ColumnOf(b + (j + kRow) / 64 * panel_stride + i * 64, (j + kRow) % 64);
+        const bool ends = j + kRow >= end;
+        const int64_t next_j = ends ? begin : j + kRow, next_i = ends ? i + depth : i;
+        const Number *const next = ColumnOf(b + next_j / 64 * panel_stride + next_i * 64, next_j % 64);
         int r = first;
         for (; r + kSliceRows <= last; r += kSliceRows) {
           if (r == first) tile.template operator()<kSliceRows>(r, Ahead{reinterpret_cast<const char *>(next), 64 * sizeof(Number), 1});
@@ -257,6 +266,11 @@ HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int row
 
 }  // namespace product
 
+#if HWY_MAX_BYTES >= 64
+int ProductRows() { return product::kMostTogether; }
+#else
+int ProductRows() { return product::kSlicedRows; }
+#endif
 void PanelProductF32(const float *a, int64_t a_row, int64_t a_column, int rows, const float *b, int64_t panel_stride,
                      int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   product::Product(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);

@@ -272,7 +272,7 @@ void Trainer::add_gradients(Task *task) {
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
   const auto weights = [](const std::vector<float> &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-  purpose.targets = {weights(supervision_), weights(silence_), weights(local_supervision_), places_.data()};
+  purpose.targets = {.retrieval = weights(supervision_), .silence = weights(silence_), .local = weights(local_supervision_), .places = places_.data()};
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");

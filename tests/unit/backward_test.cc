@@ -158,7 +158,7 @@ struct Problem {
   }
   HeadTargets targets() const {
     const auto given = [](const auto &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-    return {given(supervision), given(silence), given(local_supervision), given(places)};
+    return {.retrieval = given(supervision), .silence = given(silence), .local = given(local_supervision), .places = given(places)};
   }
 
   AttentionRules rules;

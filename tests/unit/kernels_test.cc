@@ -1,6 +1,7 @@
 // Every kernel against its plain twin, over all remainders and misalignments, on every instruction set here.
 #include "support.h"
 
+#include <cstring>
 #include <functional>
 
 #include "base/random.h"
@@ -114,14 +115,24 @@ TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part 
 TEST_CASE("a row of a product depends neither on its neighbours nor on the part of the columns") {
   on_every_instruction_set([] {
     Random random(2);
-    const int64_t k = 100, stride = 112 * kPanel;
-    const std::vector<float> a = random_floats(random, 9 * k), b = random_floats(random, 2 * stride);
-    std::vector<float> all(9 * 128), one(9 * 128);
-    panel_product(a.data(), k, 1, 9, b.data(), stride, k, 0, 128, all.data(), 128, false);
-    for (int r = 0; r < 9; ++r)
-      for (int64_t j = 0; j < 128; j += 16)
-        panel_product(a.data() + r * k, k, 1, 1, b.data(), stride, k, j, j + 16, one.data() + r * 128, 128, false);
-    CHECK(all == one);
+    const int64_t k = 577, stride = 608 * kPanel, row = 2 * kPanel;
+    const std::vector<float> b32 = random_floats(random, 2 * stride);
+    std::vector<uint16_t> b16;
+    for (const float value : b32) b16.push_back(scalar::float_to_bf16(value));
+    const auto same = [&](const std::vector<float> &a, int rows, const auto &b) {
+      std::vector<float> all(static_cast<size_t>(rows * row)), one(all.size());
+      for (const auto &[begin, end] : {std::pair{0, 16}, {16, 48}, {48, 128}})
+        panel_product(a.data(), k, 1, rows, b.data(), stride, k, begin, end, all.data(), row, false);
+      for (int r = 0; r < rows; ++r)
+        for (int64_t j = 0; j < row; j += 16)
+          panel_product(a.data() + r * k, k, 1, 1, b.data(), stride, k, j, j + 16, one.data() + r * row, row, false);
+      return std::memcmp(all.data(), one.data(), all.size() * sizeof(float)) == 0;
+    };
+    for (const int rows : {9, 99, 105}) {
+      const std::vector<float> a = random_floats(random, rows * k);
+      CHECK(same(a, rows, b32));
+      CHECK(same(a, rows, b16));
+    }
   });
 }
 
