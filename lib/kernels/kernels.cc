@@ -194,17 +194,7 @@ void Widen(const uint16_t *x, int64_t n, float *y) {
 }
 
 void WidenPanel(const uint16_t *x, int64_t k, float *y) {
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  const auto high = hn::Set(du, 0xffff0000u);
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t i = 0; i < k; i += 2, x += 2 * kPanel, y += 2 * kPanel) {
-    for (int64_t j = 0; j < kPanel; j += lanes) {
-      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(x + 2 * j));  // row i below row i + 1
-      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, y + j);
-      hn::StoreU(hn::BitCast(d, hn::And(pair, high)), d, y + kPanel + j);
-    }
-  }
+  product::WidenColumns<kPanel / static_cast<int>(hn::MaxLanes(product::D()))>(x, k, y);
 }
 
 void Narrow(const float *x, int64_t n, uint16_t *y) {

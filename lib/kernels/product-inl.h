@@ -99,6 +99,18 @@ HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Nu
     for (int v = 0; v < VECTORS; ++v) hn::StoreU(sum[r][v], d, c + r * c_row + v * kLanes);
 }
 
+// f<rows>() for the one to five rows that are left over; nothing for none.
+template <class Function>
+HWY_INLINE void ForRest(int rows, const Function &f) {
+  switch (rows) {
+    case 1: return f.template operator()<1>();
+    case 2: return f.template operator()<2>();
+    case 3: return f.template operator()<3>();
+    case 4: return f.template operator()<4>();
+    case 5: return f.template operator()<5>();
+  }
+}
+
 template <int VECTORS, class Number>
 HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
                          int64_t k, float *c, int64_t c_row, bool accumulate) {
@@ -115,15 +127,9 @@ HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int ro
   int r = 0, pass = 0;
   for (; r + kRows <= rows; r += kRows, ++pass)
     Tile<kRows, VECTORS>(a + r * a_row, a_row, a_column, b, k, ahead(pass), c + r * c_row, c_row, accumulate);
-  const float *rest_a = a + r * a_row;
-  float *rest_c = c + r * c_row;
-  switch (rows - r) {
-    case 1: return Tile<1, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
-    case 2: return Tile<2, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
-    case 3: return Tile<3, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
-    case 4: return Tile<4, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
-    case 5: return Tile<5, VECTORS>(rest_a, a_row, a_column, b, k, ahead(pass), rest_c, c_row, accumulate);
-  }
+  ForRest(rows - r, [&]<int ROWS>() HWY_ATTR {
+    Tile<ROWS, VECTORS>(a + r * a_row, a_row, a_column, b, k, ahead(pass), c + r * c_row, c_row, accumulate);
+  });
 }
 
 // A column of B is one element wide in f32 and one pair wide in bf16.
@@ -175,6 +181,21 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
 }
 #endif
 
+// So many vectors of columns of a panel in bf16, as f32 [k, or one more where that is odd][VECTORS * lanes].
+template <int VECTORS>
+HWY_INLINE void WidenColumns(const uint16_t *b, int64_t k, float *to) {
+  constexpr int64_t kLanes = hn::MaxLanes(D()), kRow = VECTORS * kLanes;
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const auto high = hn::Set(du, 0xffff0000u);
+  for (int64_t i = 0; i < k; i += 2, b += 128, to += 2 * kRow)
+    for (int v = 0; v < VECTORS; ++v) {
+      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);  // row i below row i + 1
+      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, to + v * kLanes);
+      hn::StoreU(hn::BitCast(d, hn::And(pair, high)), d, to + kRow + v * kLanes);
+    }
+}
+
 #if HWY_MAX_BYTES < 64
 constexpr int kSliceRows = 6, kSliceVectors = 2, kSliceDepth = 256, kSlicedRows = 96, kWorthSlicing = 8;
 
@@ -188,18 +209,7 @@ HWY_INLINE void CopySlice(const float *b, int64_t depth, float *to) {
   for (int64_t i = 0; i < depth; ++i, b += 64, to += kSliceVectors * kLanes)
     for (int v = 0; v < kSliceVectors; ++v) hn::StoreU(hn::LoadU(d, b + v * kLanes), d, to + v * kLanes);
 }
-HWY_INLINE void CopySlice(const uint16_t *b, int64_t depth, float *to) {
-  constexpr int64_t kLanes = hn::MaxLanes(D()), kRow = kSliceVectors * kLanes;
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  const auto high = hn::Set(du, 0xffff0000u);
-  for (int64_t i = 0; i < depth; i += 2, b += 128, to += 2 * kRow)
-    for (int v = 0; v < kSliceVectors; ++v) {
-      const auto pair = hn::LoadU(du, reinterpret_cast<const uint32_t *>(b) + v * kLanes);
-      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pair)), d, to + v * kLanes);
-      hn::StoreU(hn::BitCast(d, hn::And(pair, high)), d, to + kRow + v * kLanes);
-    }
-}
+HWY_INLINE void CopySlice(const uint16_t *b, int64_t depth, float *to) { WidenColumns<kSliceVectors>(b, depth, to); }
 
 template <class Number>
 HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
@@ -226,13 +236,7 @@ HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows
           if (r == first) tile.template operator()<kSliceRows>(r, Ahead{reinterpret_cast<const char *>(next), 64 * sizeof(Number), 1});
           else tile.template operator()<kSliceRows>(r, Nothing());
         }
-        switch (last - r) {
-          case 1: tile.template operator()<1>(r, Nothing()); break;
-          case 2: tile.template operator()<2>(r, Nothing()); break;
-          case 3: tile.template operator()<3>(r, Nothing()); break;
-          case 4: tile.template operator()<4>(r, Nothing()); break;
-          case 5: tile.template operator()<5>(r, Nothing()); break;
-        }
+        ForRest(last - r, [&]<int ROWS>() HWY_ATTR { tile.template operator()<ROWS>(r, Nothing()); });
       }
     }
   }

@@ -2,8 +2,6 @@
 // models that the engine reads.
 #include "support.h"
 
-#include <algorithm>
-
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
@@ -572,14 +570,14 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   t->save(folder.file("state"));
   auto twin = made(carried, taught);
   twin->restore(folder.file("state"));
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 300; ++i) {
     const double loss = t->step().tally.supervision.retrieval.loss;
     if (i < 12) CHECK(twin->step().tally.supervision.retrieval.loss == loss);
   }
   const double share_taught = share(), recall_taught = recall();
   MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
   CHECK(share_taught > 0.75);
-  CHECK(recall_taught > std::max(0.6, recall_fitted));
+  CHECK(recall_taught > 0.7);
   CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
 
   for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])", R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
