@@ -76,8 +76,9 @@ void Database::use_wal() {
 
 void Database::migrate(const std::string &path) {
   const auto is_current = [&] {
-    const int64_t application = pragma(*this, "PRAGMA application_id"), version = pragma(*this, "PRAGMA user_version");
+    // In this order: another process may make the shelf meanwhile, and tables that are seen have their mark by then.
     const bool empty = pragma(*this, "SELECT count(*) FROM sqlite_master") == 0;
+    const int64_t application = pragma(*this, "PRAGMA application_id"), version = pragma(*this, "PRAGMA user_version");
     if (application != kApplication && !empty)
       throw std::runtime_error(path + " is a database of another program; name another file with --shelf");
     if (version > kVersion)
