@@ -23,4 +23,5 @@ done
 pkg-config --exists gtkmm-4.0 || left_out "the desktop sample" "no gtkmm-4.0"
 compgen -G "build/release/bindings/packages/Infini.*.nupkg" >/dev/null || ! command -v dotnet >/dev/null ||
   left_out C# "no package of it; see \`dotnet restore\` in what cmake wrote"
-exec ctest --test-dir build/release --label-regex "$labels" --output-on-failure --no-tests=error
+# Tests that measure time, or take all cores themselves, run alone.
+exec ctest --test-dir build/release --parallel "$(nproc)" --label-regex "$labels" --output-on-failure --no-tests=error
