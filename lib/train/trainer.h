@@ -124,6 +124,7 @@ class Trainer {
   std::vector<float> locally_supervised() const;
   AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
   // trainer_fit.cc
+  void check_fitting() const;
   double size_before_output();
   std::vector<int32_t> digits_drawn() const;
   std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;

@@ -133,10 +133,9 @@ double Trainer::size_before_output() {
   return rows > 0 ? std::sqrt(squares / static_cast<double>(rows * width)) : 0;
 }
 
-void Trainer::fit_heads(double nats, Task *task) {
-  const ThreadScope scope(model_->threads(), threads_);
-  const Config &config = model_->config();
-  const int heads = config.heads, group = heads / config.kv_heads;
+// Throws where heads cannot begin anew: none has a place, there were steps, or heads that share keys have different places.
+void Trainer::check_fitting() const {
+  const int heads = model_->config().heads, group = heads / model_->config().kv_heads;
   if (config_.part != TrainedPart::RETRIEVAL || std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; }))
     fail(Status::INVALID_ARGUMENT, "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, head, place]");
   if (steps() > 0) fail(Status::STATE, "heads begin anew before the first step, but there were ", steps());
@@ -144,7 +143,13 @@ void Trainer::fit_heads(double nats, Task *task) {
     if (const size_t first = i - i % static_cast<size_t>(group); places_[i] != places_[first])
       fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % static_cast<size_t>(heads), " and ", i % static_cast<size_t>(heads), " of layer ", i / static_cast<size_t>(heads),
            " read the same keys, and need the same place");
+}
 
+void Trainer::fit_heads(double nats, Task *task) {
+  check_fitting();
+  const ThreadScope scope(model_->threads(), threads_);
+  const Config &config = model_->config();
+  const int heads = config.heads, group = heads / config.kv_heads;
   draw();
   const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
   const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
