@@ -35,6 +35,7 @@ struct Maker {
     s.names = fields.texts("names");
     s.prose = fields.texts("prose");
     s.prose_share = fields.number("prose_share", s.prose_share, 0, 1);
+    s.numbers = fields.number("numbers", s.numbers, 0, 1000);
     s.difficulty.fold = std::log(fields.number("fold", 1, 1, 1e12));
     if (recall) {
       s.nearest = fields.number("nearest", s.nearest, 1, 1e9);

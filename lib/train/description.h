@@ -1,6 +1,6 @@
 // Sources of sequences from a description in JSON:
 //
-//   {"type": "recall", "seed": 1, "names": ["pass", ...], "prose": ["book.txt", ...], "prose_share": 0.5,
+//   {"type": "recall", "seed": 1, "names": ["pass", ...], "prose": ["book.txt", ...], "prose_share": 0.5, "numbers": 0,
 //    "density": [0.7, 12], "nearest": 12, "far": 0, "distance": 0, "fold": 1,
 //    "carry": 0, "inside": 1, "across": 3, "first": 1, "other": 0.15, "other_share": 0.1, "lookups": "all"}
 //   {"type": "passkey", "keys": 1, "questions": 1, "depth": [0, 1], ... as for recall, but no density and no distances}

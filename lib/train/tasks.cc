@@ -74,6 +74,7 @@ class TaskSource::Writer {
     while (out_.tokens.size() < until) {
       put((*filler_)[filler_at_]);
       if (++filler_at_ == filler_->size()) filler_at_ = 0;
+      if (source_.settings_.numbers > 0 && 1000 * source_.random_.uniform() < source_.settings_.numbers) put_number(until - out_.tokens.size());
     }
   }
 
@@ -121,6 +122,19 @@ class TaskSource::Writer {
     out_.place.push_back(-1);
   }
 
+  // One of 1 to 6 digits, long ones sometimes as 71,432; none where there is no room for it.
+  void put_number(size_t room) {
+    std::string text = " ";
+    const uint64_t digits = 1 + draw_below(source_.random_, 6), comma = digits > 3 && draw_below(source_.random_, 2) ? digits - 3 : 0;
+    for (uint64_t digit = 0; digit < digits; ++digit) {
+      if (digit > 0 && digit == comma) text += ',';
+      text += static_cast<char>('0' + draw_below(source_.random_, 10));
+    }
+    const std::vector<int32_t> ids = encode(source_.tokenizer_, text);
+    if (ids.size() > room) return;
+    for (const int32_t id : ids) put(id);
+  }
+
   void say_value(size_t name, bool answers) {
     const auto begin = static_cast<int32_t>(out_.tokens.size());
     for (size_t digit = 0; digit < kDigits; ++digit) {
@@ -156,7 +170,7 @@ class TaskSource::Writer {
 // --- the source
 
 TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum)
-    : settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
+    : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
       fail(Status::INVALID_ARGUMENT, "the tokenizer makes more than one token of the digit ", digit, ", which the tasks cannot use");

@@ -31,6 +31,7 @@ struct TaskSettings {
   std::vector<std::string> names;  // empty: some fifty common words, those that are one token
   std::vector<std::string> prose;  // files whose text is filler
   double prose_share = 0.5;        // of the sequences; in the others, and without files, filler is the paper's sentences
+  double numbers = 0;              // of 1 to 6 digits, among 1,000 tokens of filler: what is no value, but looks like one
   Difficulty difficulty;           // unless a curriculum says otherwise
   // What predictions are worth: an answer's digits, where the value last stood in the same or in another segment than
   // the token before the digit; and a random share of all other tokens.
@@ -62,7 +63,8 @@ class TaskSource : public SequenceSource {
 
   // INVALID_ARGUMENT: a digit, or a name that was asked for, is not one token; there are too few names; ...
   // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
-  // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile.
+  // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile. The tokenizer must
+  // outlive the source.
   TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum);
 
   Sequence next(int segment, int segments) override;
@@ -87,6 +89,7 @@ class TaskSource : public SequenceSource {
   std::vector<Event> plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names);
   std::vector<Event> plan_passkey(double tokens, std::vector<size_t> &names);
 
+  const Tokenizer &tokenizer_;
   TaskSettings settings_;
   std::shared_ptr<const Curriculum> curriculum_;
   std::array<int32_t, 10> digits_;

@@ -268,6 +268,32 @@ TEST_CASE("filler is prose in the share of sequences that is asked for") {
   CHECK(sentences < 170);
 }
 
+TEST_CASE("numbers stand among the filler, as many as asked for, and push no question out") {
+  TaskSettings settings;
+  settings.kind = TaskSettings::Kind::PASSKEY;
+  settings.numbers = 20;
+  TaskSource tasks = source(settings);
+  const std::regex number(" (\\d{1,6}|\\d{1,3},\\d{3})(?![\\d,])"), question("What is the pass key\\? The pass key is (\\d{5})\\.$");
+  std::map<size_t, int> sizes;
+  int count = 0, commas = 0;
+  for (int round = 0; round < 60; ++round) {
+    const Sequence s = tasks.next(64, 16);
+    const std::string text = text_of(s);
+    std::smatch asked;
+    REQUIRE(std::regex_search(text, asked, question));
+    for (std::sregex_iterator match(text.begin(), text.end(), number), end; match != end; ++match)
+      if ((*match)[1] != asked[1]) ++count, ++sizes[static_cast<size_t>((*match)[1].length())], commas += (*match)[1].str().find(',') != std::string::npos;
+    CHECK(std::count_if(s.place.begin(), s.place.end(), [](int32_t place) { return place >= 0; }) % 5 == 0);  // a number has none
+  }
+  const double expected = 20.0 / 1000 * (1024 - 45) / (1 + 20.0 / 1000 * 5) * 60;  // a number takes five tokens
+  CHECK(count > 0.85 * expected);
+  CHECK(count < 1.15 * expected);
+  CHECK(sizes[1] > count / 12);
+  CHECK(sizes[3] > count / 12);
+  CHECK(commas > count / 6);
+  CHECK(commas < count / 3);
+}
+
 TEST_CASE("virtual length: only segments without facts and questions are folded more than once") {
   TaskSettings settings;
   settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .fold = std::log(100)};
