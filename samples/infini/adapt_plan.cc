@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kOpen = 2;   // beta of heads that were taught
 constexpr int64_t kDigits = 5;  // of a value
+constexpr double kNumbers = 4;  // among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values
 constexpr int64_t kFact = 32, kQuestion = 20;  // tokens, at most
 
 int64_t teaching_segments(const AdaptSettings &settings) { return std::max<int64_t>(2, settings.segments * 7 / 12); }
@@ -48,6 +49,13 @@ Json recall(const AdaptSettings &settings, double least, double greatest) { retu
 // Facts within a stretch of the sequence, from its start on, and questions at its end.
 Json asked(const AdaptSettings &settings, int64_t names, int64_t questions, double deepest) {
   return {{"type", "passkey"}, {"prose", settings.texts}, {"keys", std::max<int64_t>(1, names)}, {"questions", std::max<int64_t>(1, questions)}, {"depth", {0, deepest}}};
+}
+
+// One fact at the very start: what follows is filler, and prose has more to tell apart from it than the paper's sentences.
+Json one_asked(const AdaptSettings &settings) {
+  Json data = asked(settings, 1, 1, 0);
+  data["prose_share"] = 0.8;
+  return data;
 }
 
 Json mixture(const AdaptSettings &settings, const std::vector<std::pair<double, Json>> &parts, int64_t number) {
@@ -143,13 +151,13 @@ Json teaching(const AdaptSettings &settings, const AdaptHeads &heads, int64_t la
                    {"feature_rate", settings.teach_rate}, {"clip", 0}, {"schedule", "linear"}, {"warmup", 10}, {"steps", settings.teach_steps}, {"decay_from", 0.5},
                    {"rows", 2 * tokens}, {"drawn", steps * training["tokens"].get<int64_t>()}, {"repeat", settings.teach_steps / steps + 1}});
   const auto part = [&](Json data, int64_t number) {
-    data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}, {"fold", settings.fold}});
+    data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}, {"fold", settings.fold}, {"numbers", kNumbers}});
     return seeded(data, settings, number);
   };
   return {{"training", training},
-          {"data", mixture(settings, {{0.35, part(asked(settings, many, many * 3 / 4, 1), 2)}, {0.2, part(asked(settings, many * 3 / 4, many * 5 / 8, 0), 3)},
-                                      {0.15, part(asked(settings, many / 4, many / 4, 1), 4)}, {0.2, part(recall(settings, 0.7, 3), 5)},
-                                      {0.1, part(asked(settings, 1, 1, 0), 6)}}, 7)}};
+          {"data", mixture(settings, {{0.3, part(asked(settings, many, many * 3 / 4, 1), 2)}, {0.15, part(asked(settings, many * 3 / 4, many * 5 / 8, 0), 3)},
+                                      {0.15, part(asked(settings, many / 4, many / 4, 1), 4)}, {0.15, part(recall(settings, 0.7, 3), 5)},
+                                      {0.25, part(one_asked(settings), 6)}}, 7)}};
 }
 
 Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json &info) {
@@ -167,7 +175,7 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
   if (!remembers) return {{"training", training}, {"data", text}};
   // What the window shows teaches the memory nothing: most questions come from beyond it.
   const auto part = [&](Json data, int64_t number) {
-    data.update({{"carry", settings.carry}, {"across", 0.8}, {"inside", 0.2}, {"other", 0.1}, {"other_share", 0.04}, {"fold", settings.fold}});
+    data.update({{"carry", settings.carry}, {"across", 0.8}, {"inside", 0.2}, {"other", 0.1}, {"other_share", 0.04}, {"fold", settings.fold}, {"numbers", kNumbers}});
     return seeded(data, settings, number);
   };
   const auto anywhere = [&](double least, double greatest) {
@@ -178,7 +186,7 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
   const int64_t many = std::min({int64_t{12}, settings.names, settings.segment * settings.segments / 64});
   const double task = 1 - settings.text_ratio;
   return {{"training", training},
-          {"data", mixture(settings, {{0.35 * task, part(anywhere(1, 20), 9)}, {0.2 * task, part(anywhere(0.7, 2), 10)}, {0.1 * task, part(asked(settings, 1, 1, 0), 11)},
+          {"data", mixture(settings, {{0.35 * task, part(anywhere(1, 20), 9)}, {0.2 * task, part(anywhere(0.7, 2), 10)}, {0.1 * task, part(one_asked(settings), 11)},
                                       {0.15 * task, part(asked(settings, many / 3, many / 3, 0.3), 12)}, {0.2 * task, part(asked(settings, many, many / 2, 0.1), 13)},
                                       {settings.text_ratio, text}}, 14)}};
 }
