@@ -514,14 +514,31 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "feature_scale" 1 (on the weights of q and k before training)
        "compute" "auto" ("f32", "bf16": of matrix products; weights, sums and the memory are float32 in any case)
        "keep_mb" 1024 (activations that would take more MiB are computed a second time instead of kept), "seed" 1
-     "data"        where sequences come from (must be there), one of
-       {"type": "recall"} or {"type": "passkey"}  values that are told under a name and asked for later
-       {"type": "text", "files": [...]}           plain text; {"type": "jsonl", "files": [...]}  with weighted spans
-       {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}
-       {"type": "random", "share": 1}             tokens at random, of which a share is predicted: to measure speed
-       All but the last need the model's tokenizer; train/description.h in the sources lists their further fields.
-     "curriculum"  {"stages": [{"segment", "segments", "density": [least, greatest]}, ...], "threshold", ...}: sequences
-                   grow longer and sparser as recall allows; absent: they are as "training" says
+     "data"        where sequences come from (must be there), one of these types; all but "random" need the model's tokenizer:
+       {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
+         later: " The river key is 71432.", " What is the river key? The river key is 71432."
+         "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
+         filler), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
+         1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to so many times)
+         of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
+         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike)
+         of "passkey": "keys" 1, "questions" 1 (at the end), "depth" [0, 1] (where the keys stand)
+         weights: "inside" 1 and "across" 3 of digits of answers, the value told in the same or another segment, "first" 1
+         (times as much: the first digit), "other" 0.15 of a share "other_share" 0.1 of the other tokens; "carry" 0 (tokens
+         before a segment that count as the same one)
+         "lookups" "all" (supervision tells to look where the same digit stood; "first": of first digits alone; "value":
+         wherever the value's digits stood)
+       {"type": "text", "files": [...]}  plain text, UTF-8: "order" "stream" ("excerpts": pieces at random, of "seed" 1),
+         "weight" 1 (of a token)
+       {"type": "jsonl", "files": [...]}  a document a line: "field" "text" (that holds it), "weight" 1 of a token, but where
+         the line has "spans": [[begin, end, weight], ...] (bytes of the text)
+       {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}  "seed" 1, "ratio" 1
+       {"type": "random", "share": 1}  "seed" 1; tokens at random, of which a share is predicted: to measure speed
+     "curriculum"  sequences of tasks grow longer and sparser as recall allows; absent: they are as "training" and "data" say
+       "stages" [{"segment", "segments", "density": [least, greatest]}, ...] (three, up to 16 segments of 64)
+       "threshold" 0.8 (recall across segments from which the next step is taken), "recall" "digits" ("answers": whole ones)
+       "distance" 48 (at first), "stretch" 1.35 (its growth a step), "fold" 3000 (the greatest), "fold_step" 0.5 (of its
+       logarithm)
 
    Options: "threads", and "compute", which goes before that of the description. The caller frees the trainer.
    INVALID_ARGUMENT  the JSON has an error, or a field is unknown or not what it should be; the message names it

@@ -1,16 +1,5 @@
-// Sources of sequences from a description in JSON:
-//
-//   {"type": "recall", "seed": 1, "names": ["pass", ...], "prose": ["book.txt", ...], "prose_share": 0.5, "numbers": 0,
-//    "density": [0.7, 12], "nearest": 12, "far": 0, "distance": 0, "fold": 1,
-//    "carry": 0, "inside": 1, "across": 3, "first": 1, "other": 0.15, "other_share": 0.1, "lookups": "all"}
-//   {"type": "passkey", "keys": 1, "questions": 1, "depth": [0, 1], ... as for recall, but no density and no distances}
-//   {"type": "text", "files": ["book.txt", ...], "order": "stream", "weight": 1}
-//   {"type": "text", "files": [...], "order": "excerpts", "seed": 1, "weight": 1}
-//   {"type": "jsonl", "files": ["documents.jsonl", ...], "field": "text", "weight": 1}
-//   {"type": "mixture", "seed": 1, "sources": [{"ratio": 9, "source": {...}}, ...]}
-//
-// The values shown are the defaults of what may be left out: all but "type", "files" and "sources". "lookups" is all,
-// first or value. "fold" is the greatest virtual length of a segment of filler. What fields mean is said in tasks.h and data.h.
+// Sources of sequences from a description in JSON. Its fields are listed in infini.h, at infini_trainer_create ("data"); what
+// they mean is said in tasks.h and data.h too.
 #pragma once
 
 #include <memory>
