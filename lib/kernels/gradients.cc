@@ -1,8 +1,8 @@
 // gradients.h for every instruction set: this file includes itself once for each (Highway's foreach_target).
 #include "kernels/gradients.h"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gradients.cc"
@@ -90,45 +90,64 @@ void PackRows16(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint
   }
 }
 
-// Column i of the sixteen (or fewer) rows of `from` that are lanes.
-HWY_INLINE V Gather(D d, const float *from, hn::Vec<hn::RebindToSigned<D>> at, int64_t i, int64_t stride, int64_t left) {
-  if (left >= static_cast<int64_t>(hn::Lanes(d))) return hn::GatherIndex(d, from + i, at);
-  Rest<float> rest;
-  for (int64_t lane = 0; lane < left; ++lane) rest.lanes[lane] = from[lane * stride + i];
-  return hn::Load(d, rest.lanes);
+#if HWY_TARGET != HWY_SCALAR
+// Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row a block of four lanes.
+template <class Tag>
+HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const float *from, int64_t stride) {
+  constexpr int64_t kHalf = static_cast<int64_t>(hn::MaxLanes(Tag())) / 2;
+  if constexpr (kHalf <= 2) {
+    return hn::LoadU(d, from);
+  } else {
+    const hn::Half<Tag> half;
+    return hn::Combine(d, LoadBlocks(half, from + kHalf * stride, stride), LoadBlocks(half, from, stride));
+  }
+}
+#endif
+
+// body(i, column i, column i + 1) for the k columns of `left` rows, as many as there are lanes at most; behind the last one
+// and the last row there are zeros. Columns are made of rows four by four: to gather them takes five times as long (Zen 4).
+template <class Body>
+HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k, int64_t left, const Body &body) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if (left >= lanes) {
+    const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> pairs;
+    for (; i + 4 <= k; i += 4) {
+      const V a = LoadBlocks(d, from + i, stride), b = LoadBlocks(d, from + i + stride, stride);
+      const V c = LoadBlocks(d, from + i + 2 * stride, stride), e = LoadBlocks(d, from + i + 3 * stride, stride);
+      const auto ab01 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)), ab23 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+      const auto ce01 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)), ce23 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
+      body(i, hn::BitCast(d, hn::InterleaveLower(pairs, ab01, ce01)), hn::BitCast(d, hn::InterleaveUpper(pairs, ab01, ce01)));
+      body(i + 2, hn::BitCast(d, hn::InterleaveLower(pairs, ab23, ce23)), hn::BitCast(d, hn::InterleaveUpper(pairs, ab23, ce23)));
+    }
+  }
+#endif
+  const auto column = [&](int64_t at) {
+    Rest<float> rest;
+    for (int64_t lane = 0; at < k && lane < std::min(left, lanes); ++lane) rest.lanes[lane] = from[lane * stride + at];
+    return hn::Load(d, rest.lanes);
+  };
+  for (; i < k; i += 2) body(i, column(i), column(i + 1));
 }
 
 void PackColumnsF32(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
   const D d;
-  const hn::RebindToSigned<D> di;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto at = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(stride)));
-  for (int64_t j = 0; j < n; j += kPanel) {
-    float *to = panels + j / kPanel * panel_stride;
-    for (int64_t c = 0; c < kPanel; c += lanes) {
-      const float *rows = from + (j + c) * stride;
-      for (int64_t i = 0; i < k; ++i) hn::StoreU(n > j + c ? Gather(d, rows, at, i, stride, n - j - c) : hn::Zero(d), d, to + i * kPanel + c);
-    }
+  for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
+    float *to = panels + j / kPanel * panel_stride + j % kPanel;
+    EachTwoColumns(d, from + j * stride, stride, k, n - j, [&](int64_t i, V even, V odd) {
+      hn::StoreU(even, d, to + i * kPanel);
+      if (i + 1 < k) hn::StoreU(odd, d, to + (i + 1) * kPanel);
+    });
   }
 }
 
 void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
   const D d;
   const hn::RebindToUnsigned<D> du;
-  const hn::RebindToSigned<D> di;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto at = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(stride)));
-  for (int64_t j = 0; j < n; j += kPanel) {
-    auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride);
-    for (int64_t c = 0; c < kPanel; c += lanes) {
-      const float *rows = from + (j + c) * stride;
-      const int64_t left = n - j - c;
-      for (int64_t i = 0; i < k; i += 2) {
-        const V even = left > 0 ? Gather(d, rows, at, i, stride, left) : hn::Zero(d);
-        const V odd = left > 0 && i + 1 < k ? Gather(d, rows, at, i + 1, stride, left) : hn::Zero(d);
-        hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel + c);
-      }
-    }
+  for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
+    auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride) + j % kPanel;
+    EachTwoColumns(d, from + j * stride, stride, k, n - j, [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
   }
 }
 
