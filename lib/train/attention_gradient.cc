@@ -74,22 +74,24 @@ class StreamGradient : public StreamAttention {
     return {supervised_, locally_supervised_};
   }
 
-  // The memory's part alone, forward and backward, for supervised retrievals.
-  Supervised supervise_alone(float *dqkv) {
+  // Supervised retrievals alone, forward and backward. Their shares need z, not M: values are not read, nor queries of other
+  // rows than `told`, whose gradients alone are written.
+  Supervised supervise_alone(std::span<const int64_t> told, float *dqkv) {
     dqkv_ = dqkv;
-    clear_gradients();
-    for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row)
+    for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) std::fill_n(dkey(row), keys_, 0.0f);
+    for (const int64_t row : within(told, stream_.first, stream_.tokens))
       for (int64_t g = 0; g < group_; ++g) std::fill_n(dquery(row, g), keys_, 0.0f);
+    std::fill_n(normaliser(dmemory_.data), keys_, 0.0f);
     if (!remembers_) return {};
     const int64_t end = stream_.first_segment + stream_.segments;
     for (int64_t s = stream_.first_segment; s + 1 < end; ++s) {
       start(s);
-      fold(memory(s), memory(s + 1));
+      fold_features();
     }
     for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
       start(s);
-      if (s + 1 < end) fold_backward();
-      if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens); });
+      if (s + 1 < end) fold_features_backward();
+      if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens, within(told, segment_.first + token, tokens)); });
     }
     return supervised_;
   }
@@ -168,6 +170,27 @@ class StreamGradient : public StreamAttention {
     product(fold_gradient_, count, values_, turned_memory_, keys_, dsigma_, true);
     product_transposed(sigma_, count, keys_, fold_gradient_, values_, {sums_, keys_}, true);
     for (int64_t t = 0; t < count; ++t) add_sigma_gradient(t, dkey(row + t));
+  }
+
+  // (8) and (9) without M: z of the next segment, and on the way back what it gives the keys.
+  void fold_features() {
+    float *z = normaliser(memory(index_ + 1));
+    if (segment_.held == 0) std::fill_n(z, keys_, 0.0f);
+    else std::copy_n(normaliser(memory(index_)), keys_, z);
+    std::fill_n(sums_, keys_, 0.0f);
+    for (int64_t row = segment_.first; row < segment_.first + segment_.tokens; ++row) {
+      elu_plus_one(key(row), keys_, row_);
+      add_scaled(row_, 1, keys_, sums_);
+    }
+    add_scaled(sums_, segment_.fold, keys_, z);
+  }
+  void fold_features_backward() {
+    const float *dz = normaliser(dmemory_.data);
+    mix(dz, segment_.fold, dz, 0, keys_, turned_);
+    for (int64_t row = segment_.first; row < segment_.first + segment_.tokens; ++row) {
+      elu_plus_one(key(row), keys_, row_);
+      add_elu_gradient(row_, turned_, keys_, dkey(row));
+    }
   }
 
   // Through sigma: adds row t of dsigma_ to the gradient of a query or key.
@@ -252,17 +275,20 @@ class StreamGradient : public StreamAttention {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 
-  void supervise_tile(int64_t token, int64_t tokens) {
-    const int64_t first = segment_.first + token, rows = tokens * group_;
-    if (const auto next = first_retrieval(first); (next == pass_.layout.retrievals.end() || next->row >= first + tokens) && quiet_rows(first, tokens).empty()) return;
+  void supervise_tile(int64_t token, int64_t tokens, std::span<const int64_t> told) {
+    if (told.empty()) return;
     const float *z = normaliser(memory(index_));
-    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+    const auto each_told = [&](const auto &f) {
+      for (const int64_t row : told)
+        for (int64_t g = 0; g < group_; ++g) f((row - segment_.first - token) * group_ + g, row, g);
+    };
+    each_told([&](int64_t r, int64_t row, int64_t g) {
       into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
       denominator_[r] = dot_row(sigma_, r, z, keys_) + pass_.rules.epsilon;
+      each_panel(keys_, [&](int64_t p, int64_t n) { std::fill_n(dsigma_.panel(p) + r * kPanel, n, 0.0f); });
     });
-    clear_rows(dsigma_, rows, keys_);
     supervise(token, tokens, z, normaliser(dmemory_.data));
-    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
+    each_told([&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 
   std::vector<Retrieval>::const_iterator first_retrieval(int64_t row) const {
@@ -270,11 +296,14 @@ class StreamGradient : public StreamAttention {
     return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
   }
 
+  // Those of `rows`, which ascend, from `first` on.
+  static std::span<const int64_t> within(std::span<const int64_t> rows, int64_t first, int64_t count) {
+    const auto begin = std::lower_bound(rows.begin(), rows.end(), first);
+    return {begin, std::lower_bound(begin, rows.end(), first + count)};
+  }
   std::span<const int64_t> quiet_rows(int64_t first, int64_t tokens) const {
-    const std::vector<int64_t> &all = pass_.layout.quiet;
     if (!pass_.targets.silence) return {};
-    const auto begin = std::lower_bound(all.begin(), all.end(), first);
-    return {begin, std::lower_bound(begin, all.end(), first + tokens)};
+    return within(pass_.layout.quiet, first, tokens);
   }
   int32_t place_of(int h) const { return pass_.targets.places ? pass_.targets.places[h] : -1; }
 
@@ -414,10 +443,10 @@ Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, 
   return sum_of(supervised);
 }
 
-Supervised supervise_streams(const AttentionPass &pass, float *dqkv) {
+Supervised supervise_streams(const AttentionPass &pass, std::span<const int64_t> told, float *dqkv) {
   std::vector<Supervised> supervised(pass.layout.streams.size() * static_cast<size_t>(pass.rules.shape.kv_heads));
   parallel_items(static_cast<int64_t>(supervised.size()), operations(pass),
-                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).supervise_alone(dqkv); });
+                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).supervise_alone(told, dqkv); });
   return sum_of(supervised);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "attention/attention.h"
@@ -97,7 +98,8 @@ struct Supervision {
 // da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates.
 Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
 
-// Supervision alone, of a pass that has not gone forward: there is no other loss. Writes dqkv, like qkv.
-Supervised supervise_streams(const AttentionPass &pass, float *dqkv);
+// Supervision alone, of a pass that has not gone forward: there is no other loss. Of qkv it reads k, and q of the rows `told`
+// (Layout::told); it writes dqkv, like qkv, for the same.
+Supervised supervise_streams(const AttentionPass &pass, std::span<const int64_t> told, float *dqkv);
 
 }  // namespace infini

@@ -29,7 +29,8 @@ Backward::Backward(const Model &model, const Parameters &parameters, std::vector
       keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width), x_stride_(round_up(width_, kPanel)),
       qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size), kPanel)),
       gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
-      attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)), products_(static_cast<size_t>(config_.layers)) {
+      attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)),
+      taught_stride_(round_up(int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel), 16)), products_(static_cast<size_t>(config_.layers)) {
   weigh_gates();
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();
@@ -55,7 +56,10 @@ bool Backward::any_trained(std::initializer_list<size_t> indices) const {
 }
 
 void Backward::refresh(bool all) {
-  for (size_t i = 0; i < taught_.size(); ++i) taught_qkv_[i].pack(parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
+  for (size_t i = 0; i < taught_.size(); ++i) {
+    taught_features_[i].q.pack(parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
+    taught_features_[i].k.pack(parameters_.of(parameters_.layers()[taught_[i]].k), width_, false);
+  }
   if (!taught_.empty() && !all) return;
   const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
     if (!all && !any_trained(parts)) return;
@@ -96,8 +100,8 @@ int64_t Backward::bytes() const {
   for (const auto &[pass, inputs] : taught_inputs_)
     for (const auto &x : inputs) total += static_cast<int64_t>(x.bytes());
   for (const Trace &t : traces_) total += t.bytes();
-  for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_}) total += static_cast<int64_t>(b->bytes());
-  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_}) total += static_cast<int64_t>(b->bytes());
+  for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_, &taught_rows_, &told_queries_}) total += static_cast<int64_t>(b->bytes());
+  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_, &told_normed_}) total += static_cast<int64_t>(b->bytes());
   return total;
 }
 

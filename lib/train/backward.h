@@ -136,7 +136,7 @@ class Backward {
   const NumberType compute_;
   const int64_t keep_bytes_;
   AttentionRules rules_;
-  const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_;
+  const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_, taught_stride_;
   size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
@@ -145,7 +145,10 @@ class Backward {
   Product output_;
   std::vector<float> gate_weights_;  // [layers][heads]
   std::vector<size_t> taught_;       // layers
-  std::vector<PackedMatrix> taught_qkv_;  // of each
+  struct Features {
+    PackedMatrix q, k;
+  };
+  std::vector<Features> taught_features_;  // of each
 
   int64_t rows_ = 0;
   std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
@@ -163,7 +166,9 @@ class Backward {
   Buffer<float> norm_sums_;  // [kNormPieces][width]
   // Of layers that are taught.
   std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by pass, of each layer: [T][width] of the compute type
-  Buffer<float> taught_rows_;  // [T][qkv_stride]
+  Buffer<float> taught_rows_;    // [T][taught_stride_]: q of rows that are told something, and k
+  Buffer<float> told_queries_;   // [told][q columns rounded up to 64]: those rows alone, and then their gradients
+  Buffer<char> told_normed_;     // [told][width] of the compute type
   AttentionTrace taught_trace_;
   TraceScratch taught_scratch_;
   // Of the output layer.

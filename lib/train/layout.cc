@@ -72,6 +72,14 @@ Layout Layout::whole() const {
   return out;
 }
 
+std::vector<int64_t> Layout::told() const {
+  std::vector<int64_t> rows = quiet;
+  for (const Retrieval &retrieval : retrievals) rows.push_back(retrieval.row);
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  return rows;
+}
+
 void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
   check(s, vocabulary);
   const int64_t base = rows(), n = static_cast<int64_t>(s.tokens.size());

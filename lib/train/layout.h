@@ -42,6 +42,8 @@ struct Layout {
   // The same with every stream in one segment, where nothing can be retrieved.
   Layout whole() const;
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  // Ascending: rows of retrievals, and quiet ones.
+  std::vector<int64_t> told() const;
 
   std::vector<int32_t> tokens;  // [rows]
   std::vector<int32_t> target;  // [rows]: the token after it, -1 at a document's end

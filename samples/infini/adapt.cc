@@ -291,7 +291,7 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
   own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to");
   own("--carry-rate", settings_.carry_rate, "Muon's rate in them");
-  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token");
+  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token, and made again by a run that goes on");
   own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
   own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained");

@@ -295,12 +295,20 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
       const std::vector<float> shut(problem.gate.size());
+      // Values, and queries that are told nothing, are neither read nor given a gradient.
+      const std::vector<int64_t> told_rows = problem.layout.told();
+      const auto is_told = [&](size_t row) { return std::binary_search(told_rows.begin(), told_rows.end(), static_cast<int64_t>(row)); };
+      std::vector<float> qkv = problem.qkv;
+      for (size_t t = 0; t < problem.layout.tokens.size(); ++t)
+        for (size_t i = 0; i < stride; ++i)
+          if (const int column = static_cast<int>(i); column >= (c.heads + c.kv_heads) * c.key_size || (column < c.heads * c.key_size && !is_told(t)))
+            qkv[t * stride + i] = std::numeric_limits<float>::quiet_NaN();
       Problem alone = problem;
       alone.local_supervision.clear();
-      const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
+      const AttentionPass pass{problem.rules, problem.layout, rope, {qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
                                alone.targets(), trace, scratch};
-      std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected(dqkv.size());
-      const Supervised supervised = supervise_streams(pass, dqkv.data());
+      std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
+      const Supervised supervised = supervise_streams(pass, told_rows, dqkv.data());
       double loss = 0;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
@@ -314,8 +322,11 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
         const int group = c.heads / c.kv_heads;
         for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
           for (int g = 0; g < group; ++g)
-            for (int i = 0; i < c.key_size; ++i)
-              expected[t * stride + static_cast<size_t>((kv_head * group + g) * c.key_size + i)] = static_cast<float>(d.q[static_cast<size_t>(g)][t][static_cast<size_t>(i)]);
+            for (int i = 0; i < c.key_size; ++i) {
+              const double dq = d.q[static_cast<size_t>(g)][t][static_cast<size_t>(i)];
+              if (is_told(t)) expected[t * stride + static_cast<size_t>((kv_head * group + g) * c.key_size + i)] = static_cast<float>(dq);
+              else CHECK(dq == 0);
+            }
           for (int i = 0; i < c.key_size; ++i) expected[t * stride + static_cast<size_t>((c.heads + kv_head) * c.key_size + i)] = static_cast<float>(d.k[t][static_cast<size_t>(i)]);
         }
       }
