@@ -509,7 +509,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for;
        nothing is told where epsilon is 0). Of entries that name the same head the first counts
        "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
-       "local_supervised" [] ([[layer, head], ...]; -1: all)
+       "local_supervised" [] ([[layer, head], ...]; -1: all), "hand_on" 0 (of "features": length of what these heads write
+       for the name that they look at, of that of the residual stream, once infini_trainer_fit_heads has made their v and o)
        "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
        "feature_scale" 1 (on the weights of q and k before training)
        "compute" "auto" ("f32", "bf16": of matrix products; weights, sums and the memory are float32 in any case)
@@ -631,10 +632,13 @@ INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
    reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
    asked of, v the digit, and o to say it: together the heads of one group add about `nats` (above 0, at most 1,000,000)
    to the digit's logit. More names than features of a key, or digits than values, share them. What the layer is fed must
-   hold the names already: heads below carry them there, see "local_supervision". The task must be one that has names
-   ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On several ranks each reads all, and
-   fits the same; infini_trainer_set_ranks comes first.
-   INVALID_ARGUMENT  no head has a place, heads of one group have different ones, or what is drawn asks for no digit there
+   hold the names already: heads below carry them there, see "local_supervision".
+   Where "hand_on" is above 0 it makes v and o of those heads below, before their first step, whatever `nats` is: by ridge
+   regression v knows the name that stands at a token, and o writes for each name a direction of its own, drawn at random.
+   The task must be one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On
+   several ranks each reads all, and fits the same; infini_trainer_set_ranks comes first.
+   INVALID_ARGUMENT  no head has a place, heads of one group have different ones or are not all told where to look, or what
+                     is drawn asks for no digit there, or holds no name
    STATE             there was a step already
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */
 INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task);

@@ -145,7 +145,7 @@ public sealed unsafe class Trainer : IDisposable
 
     /// <summary>Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
     /// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
-    /// digit.</summary>
+    /// digit. Where "hand_on" is above 0 it makes heads that carry names hand on a direction for each instead.</summary>
     /// <param name="nats">What the heads of one group together add to the logit of the digit that they find.</param>
     /// <param name="progress">Hears, on other threads, of stage "fit heads", in the steps that read all.</param>
     /// <param name="cancellation">Cancels between sequences; the heads are as they were.</param>

@@ -159,8 +159,8 @@ func (t *Trainer) HeadsJSON() (string, error) { return t.text(native.Infini_trai
 
 // FitHeads makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
 // "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
-// digit; the heads of one group together add so many nats to its logit. Progress: stage "fit heads", in the steps that
-// read all.
+// digit; the heads of one group together add so many nats to its logit. Where "hand_on" is above 0 it makes heads that
+// carry names hand on a direction for each instead. Progress: stage "fit heads", in the steps that read all.
 //
 // Errors: InvalidArgument (no head has a place, ...), State (there was a step), Cancelled, IO, Format; the heads are as
 // they were.

@@ -90,7 +90,7 @@ void PackRows16(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint
   }
 }
 
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
 // Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row a block of four lanes.
 template <class Tag>
 HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const float *from, int64_t stride) {
@@ -110,7 +110,7 @@ template <class Body>
 HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k, int64_t left, const Body &body) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
   if (left >= lanes) {
     const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> pairs;
     for (; i + 4 <= k; i += 4) {

@@ -108,6 +108,8 @@ TrainConfig parse_train_config(std::string_view text) {
   c.silence = fields.number("silence", c.silence, 0, kMost);
   c.local_supervision = fields.number("local_supervision", c.local_supervision, 0, kMost);
   for (const auto &row : rows(fields, "local_supervised", 2, 2)) c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  c.hand_on = fields.number("hand_on", c.hand_on, 0, kMost);
+  if (c.hand_on > 0 && (c.part != TrainedPart::FEATURES || c.local_supervised.empty())) fields.refuse("hand_on", "0 unless \"features\" are trained and local_supervised names heads");
   if (c.local_supervision > 0 && c.local_supervised.empty()) fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
   for (const auto &row : rows(fields, "gates", 3, 3)) c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
   c.feature_scale = fields.number("feature_scale", c.feature_scale, 1e-3, 1e3);
@@ -134,7 +136,7 @@ std::string describe(const TrainConfig &c) {
       {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
       {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"drawn", c.drawn}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
       {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"epsilon", c.epsilon}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", supervised}, {"silence", c.silence},
-      {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised},
+      {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised}, {"hand_on", c.hand_on},
       {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};
   return json.dump();
 }

@@ -53,6 +53,7 @@ struct TrainConfig {
   double silence = 0;          // what finding nothing weighs, beside supervision, of heads that have a place where it is not asked for
   double local_supervision = 0;  // the same of local attention that is told to look at the name whose value is read or asked for
   std::vector<std::pair<int, int>> local_supervised;  // layer, head
+  double hand_on = 0;  // "features": length of what these write for the name that they look at, of that of the stream, once Trainer::fit_heads has made their v and o
   std::vector<HeadGate> gates;  // set before training, in order
   double feature_scale = 1;    // on q's and k's weights before training
   std::string compute = "auto";  // auto: bf16 where the processor is faster at it; f32; bf16
@@ -68,7 +69,7 @@ struct TrainConfig {
 //    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
 //    "tokens", "drawn", "repeat", "rows", "segment", "segments", "carry", "sinks", "epsilon",
 //    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head] or [layer, head, place], ...], "silence",
-//    "local_supervision", "local_supervised": [[layer, head], ...],
+//    "local_supervision", "local_supervised": [[layer, head], ...], "hand_on",
 //    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
 TrainConfig parse_train_config(std::string_view json);
 // The text back, every field: equal texts mean equal training.

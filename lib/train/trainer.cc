@@ -107,15 +107,20 @@ std::vector<bool> Trainer::choose_trained() const {
   const int last = last_layer();
   const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
   const std::vector<std::string> &targets = config_.lora.targets;
+  const std::vector<float> carriers = locally_supervised();
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
-    bool supervised = false, fitted = false;
-    for (int h = 0; h < model_->config().heads; ++h) supervised |= supervises(l, h), fitted |= places_[static_cast<size_t>(l * model_->config().heads + h)] >= 0;
+    bool supervised = false, fitted = false;  // fitted: v and o too
+    for (int h = 0; h < model_->config().heads; ++h) {
+      const auto at = static_cast<size_t>(l * model_->config().heads + h);
+      supervised |= supervises(l, h);
+      fitted |= config_.part == TrainedPart::RETRIEVAL ? places_[at] >= 0 : config_.hand_on > 0 && carriers[at] > 0;
+    }
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
       trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
                        ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) && (name == "q" || name == "k")) ||
-                       (config_.part == TrainedPart::RETRIEVAL && fitted && attention) ||
+                       (fitted && attention) ||
                        (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
     });
     trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
@@ -130,7 +135,7 @@ std::vector<Variable> Trainer::choose_variables() const {
   std::vector<Variable> variables;
   std::vector<bool> features(trained_.size());
   for (const Parameters::Layer &w : parameters_.layers()) features[w.q] = features[w.k] = true;
-  const bool features_alone = config_.part == TrainedPart::RETRIEVAL;
+  const bool features_alone = config_.part == TrainedPart::RETRIEVAL || config_.part == TrainedPart::FEATURES;
   for (size_t i = 0; i < trained_.size(); ++i) {
     const Parameter &p = parameters_[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;

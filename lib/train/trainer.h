@@ -84,8 +84,9 @@ class Trainer {
   HeadSearch find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
   // Heads that are supervised with a place begin anew, by ridge regression over all that is drawn: see trainer_fit.cc.
-  // `nats`: what the memory of such heads is to say for the digit that it finds. INVALID_ARGUMENT where none has a place;
-  // CANCELLED, and errors of the source: nothing has changed.
+  // `nats`: what the memory of such heads is to say for the digit that it finds. With config.hand_on, instead: v and o of
+  // heads whose local attention is supervised. INVALID_ARGUMENT where there is neither; CANCELLED, and errors of the
+  // source: nothing has changed.
   void fit_heads(double nats, Task *task = nullptr);
 
   int64_t steps() const;
@@ -125,6 +126,10 @@ class Trainer {
   AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
   // trainer_fit.cc
   void check_fitting() const;
+  void fit_carriers(Task *task);
+  void fit_retrieval(double nats, Task *task);
+  // f(pass) for all that is drawn, of every rank.
+  void each_drawn(Task *task, const std::function<void(size_t pass)> &f);
   double size_before_output();
   std::vector<int32_t> digits_drawn() const;
   std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;

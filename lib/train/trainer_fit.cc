@@ -8,14 +8,20 @@
 //
 // y has a column for every name, which is 1 in rows of the place and of that name, one for every digit, and one that is 1
 // in all rows. v is the digit, and o says it: the rows of the output layer that belong to digits, apart from their mean.
+//
+// Heads below that carry the name hand on what the model happens to know at the name's own token, of which little is left
+// for a layer above to tell one name from others. So their v and o are made anew too: v knows the name, W as above of rows
+// that hold one, and o writes a direction of its own for each.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
+#include <span>
 #include <tuple>
 
 #include "base/parallel.h"
+#include "base/random.h"
 #include "kernels/gradients.h"
 #include "train/trainer.h"
 
@@ -38,7 +44,7 @@ class Regression {
  public:
   // `digits`: their tokens, ascending.
   Regression(const Gemm &gemm, NumberType compute, const Config &config, const std::vector<int32_t> &digits)
-      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()) {}
+      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()), names_(width_, columns()) {}
 
   // Columns of y. More names than features of a key share them, and so do digits and values.
   int64_t digit(int32_t token) const { return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_; }
@@ -59,12 +65,36 @@ class Regression {
     for (const auto &[place, of_place] : asked) add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
 
+  // Rows of names that local attention is to look at. More names than a value has numbers share them.
+  void add_names(const Layout &layout, ConstRows x) {
+    std::map<int64_t, int64_t> named;  // row, number of the name
+    std::vector<int64_t> rows(static_cast<size_t>(layout.rows())), names;
+    for (int64_t row = 0; row < layout.rows(); ++row) {
+      const auto at = static_cast<size_t>(row);
+      rows[at] = row;
+      if (layout.subject[at] >= 0 && layout.name[at] >= 0) named[layout.subject[at]] = layout.name[at];
+    }
+    for (const auto &[row, name] : named) names.push_back(row);
+    add(rows, x, all_, [&](int64_t, auto &) {});
+    add(names, x, names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
+    has_names_ |= !names.empty();
+  }
+
   // W [columns][width] of keys, or of queries.
   std::vector<double> solve(int32_t place, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
     const auto found = of.find(place);
     if (found == of.end()) fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
-    const Sums &own = found->second;
+    return solve(found->second);
+  }
+  // Of names, by number.
+  std::vector<double> solve_names() const {
+    if (!has_names_) fail(Status::INVALID_ARGUMENT, "what was drawn tells local attention to look at no name");
+    return solve(names_);
+  }
+
+ private:
+  std::vector<double> solve(const Sums &own) const {
     const int width = static_cast<int>(width_), right = static_cast<int>(columns());
     std::vector<double> a(static_cast<size_t>(width_ * width_)), w(static_cast<size_t>(columns() * width_));
     double trace = 0;
@@ -76,7 +106,6 @@ class Regression {
     return w;
   }
 
- private:
   int64_t columns() const { return keys_ + values_ + 1; }
   Sums &sums(std::map<int32_t, Sums> &of, int32_t place) { return of.try_emplace(place, width_, columns()).first->second; }
 
@@ -109,7 +138,8 @@ class Regression {
   const NumberType compute_;
   const int64_t width_, keys_, values_;
   const std::vector<int32_t> &digits_;
-  Sums all_;
+  Sums all_, names_;
+  bool has_names_ = false;
   std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
   Buffer<char> x_, y_;
 };
@@ -133,42 +163,104 @@ double Trainer::size_before_output() {
   return rows > 0 ? std::sqrt(squares / static_cast<double>(rows * width)) : 0;
 }
 
-// Throws where heads cannot begin anew: none has a place, there were steps, or heads that share keys have different places.
+// Throws where heads cannot begin anew: none has a place, there were steps, or heads that share keys or values differ.
 void Trainer::check_fitting() const {
-  const int heads = model_->config().heads, group = heads / model_->config().kv_heads;
-  if (config_.part != TrainedPart::RETRIEVAL || std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; }))
-    fail(Status::INVALID_ARGUMENT, "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, head, place]");
+  const auto heads = static_cast<size_t>(model_->config().heads), group = heads / static_cast<size_t>(model_->config().kv_heads);
+  const bool carriers = config_.hand_on > 0;
+  if (!carriers && (config_.part != TrainedPart::RETRIEVAL || std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; })))
+    fail(Status::INVALID_ARGUMENT, "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, head, place]; or where train.hand_on is above 0");
   if (steps() > 0) fail(Status::STATE, "heads begin anew before the first step, but there were ", steps());
-  for (size_t i = 0; i < places_.size(); ++i)
-    if (const size_t first = i - i % static_cast<size_t>(group); places_[i] != places_[first])
-      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % static_cast<size_t>(heads), " and ", i % static_cast<size_t>(heads), " of layer ", i / static_cast<size_t>(heads),
-           " read the same keys, and need the same place");
+  const std::vector<float> local = locally_supervised();
+  for (size_t i = 0; i < places_.size(); ++i) {
+    const size_t first = i - i % group;
+    if (!carriers && places_[i] != places_[first])
+      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % heads, " and ", i % heads, " of layer ", i / heads, " read the same keys, and need the same place");
+    if (carriers && local[i] != local[first])
+      fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first % heads, " and ", i % heads, " of layer ", i / heads, " read the same values: with hand_on both or none");
+  }
 }
 
-void Trainer::fit_heads(double nats, Task *task) {
-  check_fitting();
-  const ThreadScope scope(model_->threads(), threads_);
-  const Config &config = model_->config();
-  const int heads = config.heads, group = heads / config.kv_heads;
+void Trainer::each_drawn(Task *task, const std::function<void(size_t pass)> &f) {
   draw();
   const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
   const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
-  std::map<size_t, Regression> regressions;  // by layer
-  const std::vector<int32_t> digits = digits_drawn();
-  double size = 0;
   if (task) task->begin("fit heads", parts);
   for (int64_t part = 0; part < parts; ++part) {
     read_ = static_cast<size_t>(part * each);
     each_pass(0, each, [&](size_t pass) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "fitting heads was cancelled; they are as they were");
-      if (size == 0) size = size_before_output();
       backward_->set_rules(rules_for(drawn_segment_));
-      backward_->feed_taught(layout_, keeps ? pass : kNoPass, [&](size_t layer, ConstRows normed) {
-        regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits).first->second.add(layout_, normed);
-      });
+      f(keeps ? pass : kNoPass);
     });
     if (task) task->advance_to(part + 1);
   }
+}
+
+void Trainer::fit_heads(double nats, Task *task) {
+  check_fitting();
+  const ThreadScope scope(model_->threads(), threads_);
+  if (config_.hand_on > 0) fit_carriers(task);
+  else fit_retrieval(nats, task);
+  weights_changed();
+}
+
+void Trainer::fit_carriers(Task *task) {
+  const Config &config = model_->config();
+  const std::vector<float> carriers = locally_supervised();
+  const int64_t width = config.width, values = config.value_size, heads = config.heads, group = heads / config.kv_heads;
+  std::map<size_t, Regression> regressions;  // by layer
+  const std::vector<int32_t> no_digits;
+  std::map<size_t, std::pair<double, int64_t>> lengths;  // of the stream in rows of digits, summed, and how many
+  const Watch watch = [&](const LayerView &view) {
+    const auto first = carriers.begin() + static_cast<int64_t>(view.layer) * heads;
+    if (std::none_of(first, first + heads, [](float told) { return told > 0; })) return;
+    regressions.try_emplace(view.layer, model_->weights().gemm, compute_, config, no_digits).first->second.add_names(layout_, view.normed);
+    auto &[length, rows] = lengths[view.layer];
+    for (int64_t row = 0; row < layout_.rows(); ++row)
+      if (const float *x = view.x + row * view.x_stride; layout_.name[static_cast<size_t>(row)] >= 0) length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
+  };
+  each_drawn(task, [&](size_t) {
+    Purpose purpose;
+    purpose.watch = &watch;
+    backward_->run(layout_, purpose);
+  });
+  std::map<size_t, std::vector<double>> fitted;
+  for (const auto &[layer, regression] : regressions) fitted[layer] = regression.solve_names();
+
+  Random random(config_.seed);
+  for (const auto &[layer, w] : fitted) {
+    // [values][width]: directions that no other name has.
+    const double size = config_.hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) / static_cast<double>(group);
+    std::vector<double> directions(static_cast<size_t>(values * width));
+    for (int64_t j = 0; j < values; ++j) {
+      double squares = 0;
+      const auto direction = std::span(directions).subspan(static_cast<size_t>(j * width), static_cast<size_t>(width));
+      for (double &x : direction) x = random.normal(), squares += x * x;
+      for (double &x : direction) x *= size / std::sqrt(squares);
+    }
+    const Parameters::Layer &of = parameters_.layers()[layer];
+    for (int64_t h = 0; h < heads; ++h) {
+      if (carriers[layer * static_cast<size_t>(heads) + static_cast<size_t>(h)] == 0) continue;
+      std::transform(w.begin(), w.begin() + values * width, parameters_.of(of.v) + h / group * values * width, [](double x) { return static_cast<float>(x); });
+      for (int64_t i = 0; i < width; ++i)
+        for (int64_t j = 0; j < values; ++j) parameters_.of(of.attention_output)[(i * heads + h) * values + j] = static_cast<float>(directions[static_cast<size_t>(j * width + i)]);
+    }
+  }
+}
+
+void Trainer::fit_retrieval(double nats, Task *task) {
+  const Config &config = model_->config();
+  const int heads = config.heads, group = heads / config.kv_heads;
+  std::map<size_t, Regression> regressions;  // by layer
+  draw();
+  const std::vector<int32_t> digits = digits_drawn();
+  double size = 0;
+  each_drawn(task, [&](size_t pass) {
+    if (size == 0) size = size_before_output();
+    backward_->feed_taught(layout_, pass, [&](size_t layer, ConstRows normed) {
+      regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits).first->second.add(layout_, normed);
+    });
+  });
   if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
 
   using Fitted = std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
@@ -179,7 +271,6 @@ void Trainer::fit_heads(double nats, Task *task) {
         fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false), regression.solve(place, true));
   const std::vector<float> said = what_digits_say(digits, nats * size);
   for (const auto &[layer, kv_head, keys, queries] : fitted) make_heads(layer, kv_head, keys, queries, said);
-  weights_changed();
 }
 
 // One group: q and k from W of queries and keys, v from that of keys; of `said` each head adds its share.

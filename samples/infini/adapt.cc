@@ -119,7 +119,7 @@ void Adaptation::resume() {
   Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
                 {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
                 {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}, {"nats", settings_.nats},
-                {"fold", settings_.fold}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out}};
+                {"fold", settings_.fold}, {"carry_size", settings_.carry_size}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out}};
   if (!std::filesystem::exists(state_file())) {
     state_ = {{"asked", asked}, {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
               {"tokens", {{"find", 0}, {"carry", 0}, {"teach", 0}, {"train", 0}}}};
@@ -219,11 +219,12 @@ void Adaptation::run_stage(const std::string &stage) {
   const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
   if (state_.value("stage", "") == stage && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
-  } else if (layer >= 0) {
+  } else if (layer >= 0 || (carries && settings_.carry_size > 0)) {
     const Stopwatch watch;
-    Progress progress(format("fitting heads of layer %lld", static_cast<long long>(layer)));
+    const std::string phase = stage.substr(0, 5);
+    Progress progress("fitting heads of layer " + std::to_string(carries ? heads_.carriers[0][0].get<int64_t>() : layer));
     check(infini_trainer_fit_heads(trainer.get(), settings_.nats, progress.task()));
-    state_["seconds"]["teach"] = state_["seconds"]["teach"].get<double>() + watch.seconds();
+    state_["seconds"][phase] = state_["seconds"][phase].get<double>() + watch.seconds();
     keep(stage, trainer.get());
   }
   steps(stage, trainer.get(), carries ? settings_.carry_steps : trains ? settings_.steps : settings_.teach_steps);
@@ -291,6 +292,7 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
   own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to");
   own("--carry-rate", settings_.carry_rate, "Muon's rate in them");
+  own("--carry-size", settings_.carry_size, "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of it");
   own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token, and made again by a run that goes on");
   own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer");
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them");

@@ -129,7 +129,7 @@ Json carrying(const AdaptSettings &settings, const AdaptHeads &heads) {
   Json training = trainer(settings, settings.segments, sequences);
   training.update({{"train", "features"}, {"layers", {layer, layer}}, {"gates", {{-1, -1, nullptr}}}, {"gate_rate", 0}, {"optimizer", "muon"},
                    {"feature_rate", settings.carry_rate}, {"schedule", "linear"}, {"warmup", 5}, {"steps", settings.carry_steps}, {"decay_from", 0.3},
-                   {"drawn", 5 * training["tokens"].get<int64_t>()}, {"repeat", 5}, {"local_supervision", 1}, {"local_supervised", heads.carriers}});
+                   {"drawn", 5 * training["tokens"].get<int64_t>()}, {"repeat", 5}, {"local_supervision", 1}, {"local_supervised", heads.carriers}, {"hand_on", settings.carry_size}});
   Json data = recall(settings, 1, 24);
   data.update({{"across", 0}, {"inside", 0}, {"other_share", 0}});
   return {{"training", training}, {"data", seeded(data, settings, 1)}};

@@ -521,7 +521,8 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
     return std::make_unique<Trainer>(model, parse_train_config(config), std::make_unique<PairSource>(1), nullptr, 1);
   };
   // Heads of layer 0 carry the name to the value.
-  auto carriers = made(Model::create(c, "", exact), R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "local_supervised": [[0, -1]], "feature_rate": 0.1)");
+  const std::string carry = R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "feature_rate": 0.1)", all_heads = R"(, "local_supervised": [[0, -1]])";
+  auto carriers = made(Model::create(c, "", exact), carry + all_heads);
   Supervised carrying;
   for (int i = 0; i < 150; ++i) carrying = carriers->step().tally.supervision.local;
   const double carries = carrying.share / static_cast<double>(carrying.count);
@@ -579,6 +580,21 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   CHECK(share_taught > 0.75);
   CHECK(recall_taught > 0.7);
   CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
+
+  // Where carriers hand on a direction of its own for each name, heads above tell names apart at once.
+  auto handing = made(Model::create(c, "", exact), carry + all_heads + R"(, "hand_on": 0.5)");
+  Task cancelled;
+  cancelled.cancel();
+  CHECK_THROWS_AS(handing->fit_heads(10, &cancelled), Error);
+  handing->fit_heads(10);
+  for (int i = 0; i < 150; ++i) handing->step();
+  handing->write(folder.file("handed.gguf"), TensorType::F32);
+  t = made(Model::open(folder.file("handed.gguf"), exact), taught);
+  t->fit_heads(10);
+  MESSAGE("handed on, share of the source fitted " << share() << "; digits " << recall());
+  CHECK(share() > share_fitted + 0.1);
+  CHECK(recall() > recall_fitted);
+  CHECK_THROWS_AS(made(carried, carry + R"(, "local_supervised": [[0, 0]], "hand_on": 0.5)")->fit_heads(10), Error);  // one head of a group
 
   for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])", R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
                                   R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])", R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])"}) {
@@ -670,6 +686,7 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused(R"({"supervised": [[0, 0, 0, 0]]})", "supervised"));
   CHECK(refused(R"({"supervised": [[0, 0, 0.5]]})", "supervised"));
   CHECK(refused(R"({"epsilon": -2})", "epsilon"));
+  CHECK(refused(R"({"hand_on": 0.5, "local_supervised": [[0, 0]]})", "hand_on"));
   CHECK(refused(R"({"gates": [[0, 1]]})", "gates"));
   CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
   // What is described is read back the same.

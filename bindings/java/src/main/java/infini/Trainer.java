@@ -193,7 +193,8 @@ public final class Trainer implements AutoCloseable {
 
   /**
    * Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of "retrieval"
-   * whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the digit.
+   * whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the digit. Where
+   * "hand_on" is above 0 it makes heads that carry names hand on a direction for each instead.
    *
    * @param nats what the heads of one group together add to the logit of the digit that they find
    * @param task stage "fit heads", in the steps that read all; may be null
