@@ -4,10 +4,12 @@
 // the name to the digits (see local_supervision): ridge regression finds them, where gradients from random weights do not.
 //
 //   W = argmin sum over rows r of w_r |W x_r - y_r|^2 + lambda |W|^2
-//   sigma(q) = sigma(kNamed * (W x of the name) - kOthers * (W x of one))
+//   sigma(q) = sigma(kNamed * (W x of the name) + kPlaced * (W x of the place) - kOthers * (W x of one))
 //
-// y has a column for every name, which is 1 in rows of the place and of that name, one for every digit, and one that is 1
-// in all rows. v is the digit, and o says it: the rows of the output layer that belong to digits, apart from their mean.
+// y has a column for every name, which is 1 in rows of that name, one for every digit, one for the place, and one that is 1
+// in all rows. Names are told apart among rows of the place alone (w is 0 elsewhere): that other rows hold no such digit is
+// for the place's column to know. Each part is nearly 1 or 0, and a key is silent unless both are 1. v is the digit, and o
+// says it: the rows of the output layer that belong to digits, apart from their mean.
 //
 // Heads below that carry the name hand on what the model happens to know at the name's own token, of which little is left
 // for a layer above to tell one name from others. So their v and o are made anew too: v knows the name, W as above of rows
@@ -29,8 +31,8 @@ namespace infini {
 namespace {
 
 constexpr double kPlaceWeight = 100;  // of a row of the place, where others weigh 1
-constexpr double kRidge = 1e-4;       // lambda, of the mean of the diagonal
-constexpr double kNamed = 60, kOthers = 20;
+constexpr double kRidge = 1e-4, kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows of the place
+constexpr double kNamed = 20, kPlaced = 20, kOthers = 30;
 
 // Of rows x: the sum of x x^T, and for each column of y that of y x.
 struct Sums {
@@ -80,30 +82,46 @@ class Regression {
     has_names_ |= !names.empty();
   }
 
-  // W [columns][width] of keys, or of queries.
+  // W [columns + 1][width] of keys, or of queries; the last is the place's.
   std::vector<double> solve(int32_t place, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
     const auto found = of.find(place);
     if (found == of.end()) fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
-    return solve(found->second);
+    return solve(found->second, keys_);
   }
   // Of names, by number.
   std::vector<double> solve_names() const {
     if (!has_names_) fail(Status::INVALID_ARGUMENT, "what was drawn tells local attention to look at no name");
-    return solve(names_);
+    return solve(names_, 0);
   }
 
  private:
-  std::vector<double> solve(const Sums &own) const {
-    const int width = static_cast<int>(width_), right = static_cast<int>(columns());
-    std::vector<double> a(static_cast<size_t>(width_ * width_)), w(static_cast<size_t>(columns() * width_));
+  // W of names (whose number is `named`), then of digits and of one, and of the place.
+  std::vector<double> solve(const Sums &own, int64_t named) const {
+    const auto product = [&](const Sums &of, int64_t column, int64_t i) { return static_cast<double>(of.products[column * width_ + i]); };
+    std::vector<double> names(static_cast<size_t>(named * width_)), w(static_cast<size_t>((columns() + 1 - named) * width_));
+    for (int64_t column = 0; column < named; ++column)
+      for (int64_t i = 0; i < width_; ++i) names[static_cast<size_t>(column * width_ + i)] = product(own, column, i);
+    for (int64_t column = named; column <= columns(); ++column)
+      for (int64_t i = 0; i < width_; ++i) {
+        const bool place = column == columns();
+        w[static_cast<size_t>((column - named) * width_ + i)] =
+            column == one() ? product(all_, one(), i) + (kPlaceWeight - 1) * product(own, one(), i) : kPlaceWeight * product(own, place ? one() : column, i);
+      }
+    if (named > 0) solve(0, 1, own, kNameRidge, names);
+    solve(1, kPlaceWeight - 1, own, kRidge, w);
+    names.insert(names.end(), w.begin(), w.end());
+    return names;
+  }
+  // w becomes W, where it was the sum of y x^T over rows that weigh `all`, and `more` of them `own` in addition.
+  void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
+    std::vector<double> a(static_cast<size_t>(width_ * width_));
     double trace = 0;
-    for (int64_t i = 0; i < width_ * width_; ++i) a[static_cast<size_t>(i)] = static_cast<double>(all_.squares[i]) + (kPlaceWeight - 1) * static_cast<double>(own.squares[i]);
+    for (size_t i = 0; i < a.size(); ++i) a[i] = all * static_cast<double>(all_.squares[static_cast<int64_t>(i)]) + more * static_cast<double>(own.squares[static_cast<int64_t>(i)]);
     for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
-    for (int64_t i = 0; i < width_; ++i) a[static_cast<size_t>(i * (width_ + 1))] += kRidge * trace / static_cast<double>(width_);
-    for (int64_t i = 0; i < columns() * width_; ++i) w[static_cast<size_t>(i)] = static_cast<double>(all_.products[i]) + (i < one() * width_ ? kPlaceWeight : kPlaceWeight - 1) * static_cast<double>(own.products[i]);
-    if (!solve_positive(width, right, a.data(), w.data())) fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
-    return w;
+    for (int64_t i = 0; i < width_; ++i) a[static_cast<size_t>(i * (width_ + 1))] += ridge * trace / static_cast<double>(width_);
+    if (!solve_positive(static_cast<int>(width_), static_cast<int>(static_cast<int64_t>(w.size()) / width_), a.data(), w.data()))
+      fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
   }
 
   int64_t columns() const { return keys_ + values_ + 1; }
@@ -280,8 +298,9 @@ void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys
   const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size, group = config.heads / config.kv_heads;
   const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
     float *to = parameters_.of(index) + head * key_size * width;
-    const double *one = from.data() + (key_size + value_size) * width;
-    for (int64_t i = 0; i < key_size * width; ++i) to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] - kOthers * one[i % width]);
+    const double *one = from.data() + (key_size + value_size) * width, *place = one + width;
+    for (int64_t i = 0; i < key_size * width; ++i)
+      to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] + kPlaced * place[i % width] - kOthers * one[i % width]);
   };
   features(w.k, kv_head, keys);
   std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width, parameters_.of(w.v) + kv_head * value_size * width,
