@@ -8,7 +8,6 @@
 #define HWY_TARGET_INCLUDE "kernels/gradients.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/lanes-inl.h"
 
@@ -188,7 +187,7 @@ HWY_INLINE void SiluGradient(const float *gate, const float *up, const float *dy
   const V one = hn::Set(d, 1.0f);
   Each(n, [&](int64_t i, int64_t count) {
     const V g = Load(d, gate + i, count), y = Load(d, dy + i, count);
-    const V sigmoid = hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(g))));
+    const V sigmoid = Sigmoid(d, g);
     // silu'(g) = sigmoid (1 + g (1 - sigmoid))
     const V slope = hn::Mul(sigmoid, hn::MulAdd(g, hn::Sub(one, sigmoid), one));
     Store(d, hn::Mul(hn::Mul(y, Load(d, up + i, count)), slope), count, dgate + i);
@@ -206,7 +205,7 @@ void SoftmaxGradient(float *scores, float log_sum, float mean, int64_t valid, in
   const D d;
   const V l = hn::Set(d, log_sum), m = hn::Set(d, mean);
   Each(valid, [&](int64_t i, int64_t count) {
-    const V p = hn::Exp(d, hn::Sub(Load(d, scores + i, count), l));
+    const V p = Exp(d, hn::Sub(Load(d, scores + i, count), l));
     Store(d, hn::Mul(p, hn::Sub(Load(d, dp + i, count), m)), count, dp + i);
     Store(d, p, count, scores + i);
   });
@@ -229,7 +228,7 @@ HWY_INLINE float CrossEntropy(const float *logits, int64_t n, int64_t target, fl
   const float log_sum = log_sum_exp(logits, n);
   const V l = hn::Set(d, log_sum), s = hn::Set(d, scale);
   Each(n, [&](int64_t i, int64_t count) {
-    Store(d, hn::Mul(s, hn::Exp(d, hn::Sub(Load(d, logits + i, count), l))), count, y + i);
+    Store(d, hn::Mul(s, Exp(d, hn::Sub(Load(d, logits + i, count), l))), count, y + i);
   });
   const V own = hn::Set(d, scale * (std::exp(logits[target] - log_sum) - 1));
   StoreRest(d, own, 1, y + target);

@@ -11,7 +11,6 @@
 #define HWY_TARGET_INCLUDE "kernels/kernels.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/lanes-inl.h"
 #include "kernels/product-inl.h"
@@ -59,11 +58,7 @@ void RmsNormBf16(const float *x, const float *weight, int64_t n, float epsilon, 
 template <class Number>
 HWY_INLINE void SiluMultiply(const float *gate, const float *up, int64_t n, Number *y) {
   const D d;
-  const V one = hn::Set(d, 1.0f);
-  Map(gate, up, n, y, [&](V g, V u) {
-    // exp(-g) is infinite below -88; g / inf is the 0 that it should be.
-    return hn::Mul(hn::Div(g, hn::Add(one, hn::Exp(d, hn::Neg(g)))), u);
-  });
+  Map(gate, up, n, y, [&](V g, V u) { return hn::Mul(hn::Mul(g, Sigmoid(d, g)), u); });
 }
 void SiluMultiplyF32(const float *gate, const float *up, int64_t n, float *y) { SiluMultiply(gate, up, n, y); }
 void SiluMultiplyBf16(const float *gate, const float *up, int64_t n, uint16_t *y) { SiluMultiply(gate, up, n, y); }
@@ -104,7 +99,7 @@ void EluPlusOne(const float *x, int64_t n, float *y) {
   const D d;
   const V zero = hn::Zero(d), one = hn::Set(d, 1.0f);
   Map(x, x, n, y, [&](V v, V) {
-    return hn::IfThenElse(hn::Gt(v, zero), hn::Add(v, one), hn::Exp(d, hn::Min(v, zero)));
+    return hn::IfThenElse(hn::Gt(v, zero), hn::Add(v, one), Exp(d, v));
   });
 }
 
@@ -129,13 +124,13 @@ HWY_INLINE SoftmaxPart PartOfSoftmax(const float *scores, int64_t valid, int64_t
   V sum = hn::Zero(d);
   int64_t i = 0;
   for (; i + lanes <= valid; i += lanes) {
-    const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
+    const V e = Exp(d, hn::Sub(hn::LoadU(d, scores + i), maximum));
     sum = hn::Add(sum, e);
     StoreLanes(d, e, p + i);
   }
   if (i < valid) {
     const auto inside = hn::FirstN(d, static_cast<size_t>(valid - i));
-    const V e = hn::IfThenElseZero(inside, hn::Exp(d, hn::Sub(LoadRest(d, scores + i, valid - i), maximum)));
+    const V e = hn::IfThenElseZero(inside, Exp(d, hn::Sub(LoadRest(d, scores + i, valid - i), maximum)));
     sum = hn::Add(sum, e);
     StoreRest(d, e, valid - i, p + i);
   }
@@ -211,7 +206,7 @@ float LogSumExp(const float *x, int64_t n) {
     const int64_t end = begin + 4096 < n ? begin + 4096 : n;
     V sum = hn::Zero(d);
     int64_t i = begin;
-    for (; i + lanes <= end; i += lanes) sum = hn::Add(sum, hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), m)));
+    for (; i + lanes <= end; i += lanes) sum = hn::Add(sum, Exp(d, hn::Sub(hn::LoadU(d, x + i), m)));
     total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
     for (; i < end; ++i) total += std::exp(static_cast<double>(x[i]) - static_cast<double>(maximum));
   }

@@ -30,6 +30,24 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> RoundedBits([[maybe_unused]] D d, V 
   return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
 }
 
+// e^x, within 1.2 units of the last place; 0 below -87.3, and NaN of NaN. x is at most 88. With x / log(2) = n + f, where n
+// is the nearest whole number, it is 2^n times 2^f, and that a polynomial for f from -0.5 to 0.5.
+HWY_INLINE V Exp(D d, V x) {
+  const V whole = hn::Set(d, 1.44269502f), rest = hn::Set(d, 1.92596299e-8f);  // 1 / log(2)
+  const V shift = hn::Set(d, 12582912.0f + 127);  // 1.5 * 2^23: sums are whole, and their last bits are n + 127, the exponent of 2^n
+  const V shifted = hn::MulAdd(x, whole, shift);
+  const V f = hn::MulAdd(x, rest, hn::MulSub(x, whole, hn::Sub(shifted, shift)));
+  V power = hn::Set(d, 1.54614449e-4f);
+  for (const float c : {1.34004280e-3f, 9.61805694e-3f, 5.55032715e-2f, 0.240226507f, 0.693147182f, 1.0f}) power = hn::MulAdd(power, f, hn::Set(d, c));
+  const V size = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(hn::RebindToUnsigned<D>(), shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), hn::Mul(power, size));
+}
+// 1 / (1 + e^-x), and 0 below -88.
+HWY_INLINE V Sigmoid(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -88.0f)), hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x)))));
+}
+
 // f32 lanes to where the caller wants them: as they are, or rounded to bf16.
 HWY_INLINE void StoreLanes(D d, V v, float *to) { hn::StoreU(v, d, to); }
 HWY_INLINE void StoreLanes(D d, V v, uint16_t *to) {

@@ -57,7 +57,7 @@ class StreamGradient : public StreamAttention {
     dbeta_ = dbeta;
     clear_gradients();
     for (int64_t s = stream_.first_segment + stream_.segments - 1; s >= stream_.first_segment; --s) {
-      start(s);
+      start(s, s - 1);
       if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold_backward();
       load_window(true);
       clear_rows(dwindow_keys_, window_count_, keys_);
@@ -85,11 +85,11 @@ class StreamGradient : public StreamAttention {
     if (!remembers_) return {};
     const int64_t end = stream_.first_segment + stream_.segments;
     for (int64_t s = stream_.first_segment; s + 1 < end; ++s) {
-      start(s);
+      start(s, s + 1);
       fold_features();
     }
     for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
-      start(s);
+      start(s, s - 1);
       if (s + 1 < end) fold_features_backward();
       if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens, within(told, segment_.first + token, tokens)); });
     }
@@ -212,6 +212,7 @@ class StreamGradient : public StreamAttention {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const float *da = da_ + row * da_stride_ + head(g) * values_;
       each_panel(values_, [&](int64_t p, int64_t n) { mix(da + p * kPanel, 1 - gate(g), da + p * kPanel, 0, n, dlocal_.panel(p) + r * kPanel); });
+      ask(da, da_stride_, values_);
     });
   }
 
@@ -222,6 +223,7 @@ class StreamGradient : public StreamAttention {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const float *a_dot = pass_.trace.a_dot.data() + trace_at(row, g), *da = da_ + row * da_stride_ + head(g) * values_;
       const float along = dot(da, a_dot, values_), weight = gate(g);
+      ask(a_dot, shape_.heads * values_, values_);
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       softmax_gradient(scores_ + r * count, pass_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along, seen(token, r), count,
                        dscores_ + r * count);
@@ -234,6 +236,7 @@ class StreamGradient : public StreamAttention {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
       pass_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
+      ask(dquery(row, g), pass_.qkv.stride, keys_);
     });
   }
 
@@ -375,6 +378,9 @@ class StreamGradient : public StreamAttention {
       pass_.rope.turn_gradient(as_row(dwindow_keys_, i), keys_, i, 1, turned_);
       add_scaled(turned_, 1, keys_, dkey(row));
       add_row(dwindow_values_, i, 1, values_, dvalue(row));
+      if (i < own_) continue;
+      ask(dkey(row), pass_.qkv.stride, keys_);
+      ask(dvalue(row), pass_.qkv.stride, values_);
     }
   }
 

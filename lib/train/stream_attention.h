@@ -72,7 +72,7 @@ class StreamAttention : protected StreamTiles {
 
   void forward(NumberType type, void *out, int64_t out_stride) {
     for (int64_t s = stream_.first_segment; s < stream_.first_segment + stream_.segments; ++s) {
-      start(s);
+      start(s, s + 1);
       load_window(false);
       each_tile([&](int64_t token, int64_t tokens) {
         load_queries(token, tokens);
@@ -97,12 +97,20 @@ class StreamAttention : protected StreamTiles {
   float *normaliser(float *M) const { return M + round_up(values_, kPanel) * keys_; }
   int64_t trace_at(int64_t row, int64_t g) const { return (row * shape_.heads + head(g)) * values_; }
 
-  void start(int64_t s) {
+  // The segment at hand, and the one that comes after it (or none).
+  void start(int64_t s, int64_t later) {
+    const bool more = later >= stream_.first_segment && later < stream_.first_segment + stream_.segments;
+    later_ = more ? pass_.layout.segments[static_cast<size_t>(later)].first - pass_.layout.segments[static_cast<size_t>(s)].first : 0;
     segment_ = pass_.layout.segments[static_cast<size_t>(s)];
     index_ = s;
     view_ = StreamSpan::view(shape_, stream_.first, segment_);
     own_ = view_.index_of(view_.position);
     window_count_ = own_ + segment_.tokens;
+  }
+  // The same row of the segment that comes after this one is asked for: what one head reads of rows stands far apart, which
+  // the processor's own prefetching does not follow. Where segments differ in length some rows are missed.
+  void ask(const float *row, int64_t stride, int64_t n) const {
+    for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + later_ * stride + i, 0, 2);
   }
   bool reads() const { return remembers_ && segment_.held > 0; }
   float gate(int64_t g) const { return segment_.held > 0 || pass_.rules.first_gated ? pass_.gate_weight[head(g)] : 0; }
@@ -141,6 +149,9 @@ class StreamAttention : protected StreamTiles {
       const int64_t row = row_at(i);
       into_row(window_keys_, i, [&](float *to) { pass_.rope.turn(key(row), keys_, i, 1, to); });
       put_row(window_values_, i, value(row), values_);
+      if (i < own_) continue;
+      ask(key(row), pass_.qkv.stride, keys_);
+      ask(value(row), pass_.qkv.stride, values_);
     }
     transpose(window_keys_, window_count_, keys_, turned_keys_);
     if (for_gradient) transpose(window_values_, window_count_, values_, turned_values_);
@@ -152,6 +163,7 @@ class StreamAttention : protected StreamTiles {
       const int64_t at = own_ + row - segment_.first;
       into_row(queries_, r, [&](float *to) { pass_.rope.turn(query(row, g), keys_, at, scale, to); });
       if (reads()) into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
+      ask(query(row, g), pass_.qkv.stride, keys_);
     });
   }
 
@@ -172,6 +184,7 @@ class StreamAttention : protected StreamTiles {
       float *to = pass_.trace.a_dot.data() + trace_at(row, g);
       std::memset(to, 0, static_cast<size_t>(values_) * sizeof(float));
       add_row(a_dot_, r, 1 / denominator_[r], values_, to);
+      ask(to, shape_.heads * values_, values_);
     });
   }
 
@@ -260,6 +273,7 @@ class StreamAttention : protected StreamTiles {
   // The segment at hand.
   SegmentSpan segment_{};
   int64_t index_ = 0, own_ = 0, window_count_ = 0;
+  int64_t later_ = 0;  // rows from it to the segment that comes after it
   View view_;
 };
 

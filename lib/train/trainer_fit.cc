@@ -18,6 +18,8 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <set>
 #include <span>
 #include <tuple>
@@ -46,7 +48,7 @@ class Regression {
  public:
   // `digits`: their tokens, ascending.
   Regression(const Gemm &gemm, NumberType compute, const Config &config, const std::vector<int32_t> &digits)
-      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()), names_(width_, columns()) {}
+      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()) {}
 
   // Columns of y. More names than features of a key share them, and so do digits and values.
   int64_t digit(int32_t token) const { return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_; }
@@ -54,14 +56,12 @@ class Regression {
 
   void add(const Layout &layout, ConstRows x) {
     std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by place
-    std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
     for (int64_t row = 0; row < layout.rows(); ++row) {
-      rows[static_cast<size_t>(row)] = row;
       if (const int32_t place = layout.place[static_cast<size_t>(row)]; place >= 0) held[place].push_back(row);
       if (const int32_t place = layout.asked(row); place >= 0) asked[place].push_back(row);
     }
     const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
-    add(rows, x, all_, [&](int64_t, auto &) {});
+    add_all(layout, x);
     for (const auto &[place, of_place] : held)
       add(of_place, x, sums(keys_of_, place), [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
     for (const auto &[place, of_place] : asked) add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
@@ -70,16 +70,14 @@ class Regression {
   // Rows of names that local attention is to look at. More names than a value has numbers share them.
   void add_names(const Layout &layout, ConstRows x) {
     std::map<int64_t, int64_t> named;  // row, number of the name
-    std::vector<int64_t> rows(static_cast<size_t>(layout.rows())), names;
-    for (int64_t row = 0; row < layout.rows(); ++row) {
-      const auto at = static_cast<size_t>(row);
-      rows[at] = row;
-      if (layout.subject[at] >= 0 && layout.name[at] >= 0) named[layout.subject[at]] = layout.name[at];
-    }
-    for (const auto &[row, name] : named) names.push_back(row);
-    add(rows, x, all_, [&](int64_t, auto &) {});
-    add(names, x, names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
-    has_names_ |= !names.empty();
+    for (size_t row = 0; row < layout.subject.size(); ++row)
+      if (layout.subject[row] >= 0 && layout.name[row] >= 0) named[layout.subject[row]] = layout.name[row];
+    add_all(layout, x);
+    if (named.empty()) return;
+    std::vector<int64_t> rows;
+    for (const auto &[row, name] : named) rows.push_back(row);
+    if (!names_) names_.emplace(width_, columns());
+    add(rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
   }
 
   // W [columns + 1][width] of keys, or of queries; the last is the place's.
@@ -91,8 +89,8 @@ class Regression {
   }
   // Of names, by number.
   std::vector<double> solve_names() const {
-    if (!has_names_) fail(Status::INVALID_ARGUMENT, "what was drawn tells local attention to look at no name");
-    return solve(names_, 0);
+    if (!names_) fail(Status::INVALID_ARGUMENT, "what was drawn tells local attention to look at no name");
+    return solve(*names_, 0);
   }
 
  private:
@@ -127,6 +125,11 @@ class Regression {
   int64_t columns() const { return keys_ + values_ + 1; }
   Sums &sums(std::map<int32_t, Sums> &of, int32_t place) { return of.try_emplace(place, width_, columns()).first->second; }
 
+  void add_all(const Layout &layout, ConstRows x) {
+    std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
+    std::iota(rows.begin(), rows.end(), 0);
+    add(rows, x, all_, [&](int64_t, auto &) {});
+  }
   // mark(row, y) sets columns of y.
   template <class Mark>
   void add(const std::vector<int64_t> &rows, ConstRows x, Sums &to, const Mark &mark) {
@@ -156,8 +159,8 @@ class Regression {
   const NumberType compute_;
   const int64_t width_, keys_, values_;
   const std::vector<int32_t> &digits_;
-  Sums all_, names_;
-  bool has_names_ = false;
+  Sums all_;
+  std::optional<Sums> names_;  // of rows of names that carriers look at
   std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
   Buffer<char> x_, y_;
 };

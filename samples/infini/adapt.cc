@@ -105,6 +105,9 @@ void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
   write_json(state_file(), state_);
 }
 
+// Of which seconds and tokens are counted: teaching of all layers together.
+std::string phase_of(const std::string &stage) { return stage.starts_with("teach") ? "teach" : stage; }
+
 // One name of a file each: what is taught is taught layer by layer.
 std::vector<std::string> Adaptation::stages() const {
   std::vector<std::string> out;
@@ -183,7 +186,7 @@ void Adaptation::find(const infini_model *model) {
 }
 
 void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_t count) {
-  const std::string phase = stage.substr(0, 5);
+  const std::string phase = phase_of(stage);
   const Json now = Json::parse(all_of(infini_trainer_info_json, trainer));
   const int64_t before = state_["tokens"][phase].get<int64_t>() - now["tokens"].get<int64_t>();  // of the stages before
   int64_t step = now["steps"];
@@ -221,7 +224,7 @@ void Adaptation::run_stage(const std::string &stage) {
     check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
   } else if (layer >= 0 || (carries && settings_.carry_size > 0)) {
     const Stopwatch watch;
-    const std::string phase = stage.substr(0, 5);
+    const std::string phase = phase_of(stage);
     Progress progress("fitting heads of layer " + std::to_string(carries ? heads_.carriers[0][0].get<int64_t>() : layer));
     check(infini_trainer_fit_heads(trainer.get(), settings_.nats, progress.task()));
     state_["seconds"][phase] = state_["seconds"][phase].get<double>() + watch.seconds();

@@ -241,6 +241,27 @@ TEST_CASE("a part of a softmax equals its twin for every number of visible keys"
   });
 }
 
+TEST_CASE("exp is right to 1.2 units of the last place, and 1 at 0") {
+  on_every_instruction_set([] {
+    std::vector<float> x(1 << 16), y(x.size());
+    double worst = 0;
+    for (int begin = 0; begin < 64; ++begin) {
+      for (size_t i = 0; i < x.size(); ++i) x[i] = -87.3f * (static_cast<float>(begin) + static_cast<float>(i) / static_cast<float>(x.size())) / 64;
+      elu_plus_one(x.data(), static_cast<int64_t>(x.size()), y.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double exact = std::exp(static_cast<double>(x[i]));
+        const auto near = static_cast<float>(exact);
+        worst = std::max(worst, std::abs(y[i] - exact) / static_cast<double>(std::nextafter(near, 2.0f) - near));
+      }
+    }
+    CHECK(worst < 1.2);
+    elu_plus_one(std::vector<float>(16, 0.0f).data(), 16, y.data());
+    for (int i = 0; i < 16; ++i) CHECK(y[static_cast<size_t>(i)] == 1.0f);
+    elu_plus_one(std::vector<float>(16, std::numeric_limits<float>::quiet_NaN()).data(), 16, y.data());
+    for (int i = 0; i < 16; ++i) CHECK(y[static_cast<size_t>(i)] != y[static_cast<size_t>(i)]);
+  });
+}
+
 TEST_CASE("extreme values stay what they should be") {
   on_every_instruction_set([] {
     const float inf = std::numeric_limits<float>::infinity();
