@@ -57,7 +57,8 @@ class StreamGradient : public StreamAttention {
     dbeta_ = dbeta;
     clear_gradients();
     for (int64_t s = stream_.first_segment + stream_.segments - 1; s >= stream_.first_segment; --s) {
-      start(s, s - 1);
+      start(s);
+      announce(s - 1);
       if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold_backward();
       load_window(true);
       clear_rows(dwindow_keys_, window_count_, keys_);
@@ -85,11 +86,11 @@ class StreamGradient : public StreamAttention {
     if (!remembers_) return {};
     const int64_t end = stream_.first_segment + stream_.segments;
     for (int64_t s = stream_.first_segment; s + 1 < end; ++s) {
-      start(s, s + 1);
+      start(s);
       fold_features();
     }
     for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
-      start(s, s - 1);
+      start(s);
       if (s + 1 < end) fold_features_backward();
       if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens, within(told, segment_.first + token, tokens)); });
     }

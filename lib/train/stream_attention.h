@@ -72,7 +72,8 @@ class StreamAttention : protected StreamTiles {
 
   void forward(NumberType type, void *out, int64_t out_stride) {
     for (int64_t s = stream_.first_segment; s < stream_.first_segment + stream_.segments; ++s) {
-      start(s, s + 1);
+      start(s);
+      announce(s + 1);
       load_window(false);
       each_tile([&](int64_t token, int64_t tokens) {
         load_queries(token, tokens);
@@ -97,15 +98,17 @@ class StreamAttention : protected StreamTiles {
   float *normaliser(float *M) const { return M + round_up(values_, kPanel) * keys_; }
   int64_t trace_at(int64_t row, int64_t g) const { return (row * shape_.heads + head(g)) * values_; }
 
-  // The segment at hand, and the one that comes after it (or none).
-  void start(int64_t s, int64_t later) {
-    const bool more = later >= stream_.first_segment && later < stream_.first_segment + stream_.segments;
-    later_ = more ? pass_.layout.segments[static_cast<size_t>(later)].first - pass_.layout.segments[static_cast<size_t>(s)].first : 0;
+  void start(int64_t s) {
     segment_ = pass_.layout.segments[static_cast<size_t>(s)];
     index_ = s;
     view_ = StreamSpan::view(shape_, stream_.first, segment_);
     own_ = view_.index_of(view_.position);
     window_count_ = own_ + segment_.tokens;
+  }
+  // The segment that comes after the one at hand, if the stream has it.
+  void announce(int64_t s) {
+    const bool there = s >= stream_.first_segment && s < stream_.first_segment + stream_.segments;
+    later_ = there ? pass_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
   }
   // The same row of the segment that comes after this one is asked for: what one head reads of rows stands far apart, which
   // the processor's own prefetching does not follow. Where segments differ in length some rows are missed.
