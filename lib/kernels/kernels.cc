@@ -110,9 +110,8 @@ HWY_INLINE float Maximum(const float *x, int64_t n) {
   V v = hn::Set(d, least);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) v = hn::Max(v, hn::LoadU(d, x + i));
-  float maximum = hn::GetLane(hn::MaxOfLanes(d, v));
-  for (; i < n; ++i) maximum = x[i] > maximum ? x[i] : maximum;
-  return maximum;
+  if (i < n) v = hn::Max(v, hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(n - i)), LoadRest(d, x + i, n - i), hn::Set(d, least)));
+  return hn::GetLane(hn::MaxOfLanes(d, v));
 }
 
 template <class Number>

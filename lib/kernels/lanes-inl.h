@@ -50,16 +50,17 @@ HWY_INLINE V Sigmoid(D d, V x) {
 
 // f32 lanes to where the caller wants them: as they are, or rounded to bf16.
 HWY_INLINE void StoreLanes(D d, V v, float *to) { hn::StoreU(v, d, to); }
-HWY_INLINE void StoreLanes(D d, V v, uint16_t *to) {
-  const hn::Rebind<uint16_t, D> d16;
-  hn::StoreU(hn::TruncateTo(d16, hn::ShiftRight<16>(RoundedBits(d, v))), d16, to);
+HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> Bf16(D d, V v) {
+  return hn::TruncateTo(hn::Rebind<uint16_t, D>(), hn::ShiftRight<16>(RoundedBits(d, v)));
 }
+HWY_INLINE void StoreLanes(D d, V v, uint16_t *to) { hn::StoreU(Bf16(d, v), hn::Rebind<uint16_t, D>(), to); }
 
 // Lanes past `count` are 0 when they are loaded and not written when they are stored.
 template <class Number>
 struct Rest {
   HWY_ALIGN Number lanes[hn::MaxLanes(D())] = {};
 };
+#if HWY_MEM_OPS_MIGHT_FAULT  // where masks are not the processor's own, whole vectors may be touched
 HWY_INLINE V LoadRest(D d, const float *from, int64_t count) {
   Rest<float> rest;
   std::memcpy(rest.lanes, from, static_cast<size_t>(count) * sizeof(float));
@@ -71,6 +72,14 @@ HWY_INLINE void StoreRest(D d, V v, int64_t count, Number *to) {
   StoreLanes(d, v, rest.lanes);
   std::memcpy(to, rest.lanes, static_cast<size_t>(count) * sizeof(Number));
 }
+#else
+HWY_INLINE V LoadRest(D d, const float *from, int64_t count) { return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from); }
+HWY_INLINE void StoreRest(D d, V v, int64_t count, float *to) { hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(count)), d, to); }
+HWY_INLINE void StoreRest(D d, V v, int64_t count, uint16_t *to) {
+  const hn::Rebind<uint16_t, D> d16;
+  hn::BlendedStore(Bf16(d, v), hn::FirstN(d16, static_cast<size_t>(count)), d16, to);
+}
+#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace infini

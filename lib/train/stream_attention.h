@@ -12,7 +12,7 @@
 
 namespace infini {
 
-constexpr int64_t kStreamRows = 64;  // queries (token and head of a group) that go through the products together
+constexpr int64_t kStreamRows = 32;  // queries (token and head of a group) that go through the products together
 constexpr int64_t kFoldRows = 128;   // tokens of a segment that are folded together
 
 inline int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kStreamRows / shape.group()); }
@@ -185,8 +185,10 @@ class StreamAttention : protected StreamTiles {
     product(scores_, count, 1, rows, seen(token, rows - 1), window_values_, values_, a_dot_, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       float *to = pass_.trace.a_dot.data() + trace_at(row, g);
-      std::memset(to, 0, static_cast<size_t>(values_) * sizeof(float));
-      add_row(a_dot_, r, 1 / denominator_[r], values_, to);
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        const float *sum = a_dot_.panel(p) + r * kPanel;
+        mix(sum, 1 / denominator_[r], sum, 0, n, to + p * kPanel);
+      });
       ask(to, shape_.heads * values_, values_);
     });
   }

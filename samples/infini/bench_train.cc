@@ -47,8 +47,9 @@ void bench_train(const TrainBench &bench, const Options &options) {
   const Json state = Json::parse(all_of(infini_trainer_info_json, trainer.get()));
   const bool bf16 = state["compute"] == "bf16";
 
-  // As many rows as the trainer takes together.
-  const int64_t length = info["segment"].get<int64_t>() * bench.segments, rows = std::max(length, std::min<int64_t>(1024, bench.tokens) / length * length);
+  // As many rows as the trainer takes together; a row costs no less where there are more than 4,096.
+  const int64_t length = info["segment"].get<int64_t>() * bench.segments;
+  const int64_t rows = std::min<int64_t>(4096, std::max(length, std::min<int64_t>(1024, bench.tokens) / length * length));
   const std::vector<ProductShape> shapes = step_products(info, rows, bench.share);
   omp_set_num_threads(bench.threads);
   const Products products(shapes, bf16, 1);
