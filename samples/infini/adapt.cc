@@ -129,8 +129,10 @@ void Adaptation::resume() {
     return;
   }
   state_ = read_json(state_file());
-  if (state_["asked"] != asked)
-    throw std::runtime_error(state_file() + " was begun with another model or other settings: " + state_["asked"].dump() + "; remove it to begin anew");
+  std::string other;
+  for (const auto &[setting, value] : asked.items())
+    if (const Json was = state_["asked"].value(setting, Json()); was != value) other += " \"" + setting + "\" was " + was.dump() + " and is " + value.dump() + ";";
+  if (!other.empty()) throw std::runtime_error(state_file() + " was begun otherwise:" + other + " give what was given then, or remove the file to begin anew");
   heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]};
   settings_.names = state_["names"];
 }

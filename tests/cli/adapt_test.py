@@ -99,7 +99,7 @@ class Adapt(support.Test):
             _, errors = running.communicate(timeout=120)
             self.assertEqual(running.returncode, 1)
             self.assertIn("goes on", errors.decode())
-        self.fails(*self.arguments(plain, parts, *same, "--seed", "2"), says="other settings")
+        self.fails(*self.arguments(plain, parts, *same, "--seed", "2"), says='"seed" was 1 and is 2')
         self.run_command(*self.arguments(plain, parts, *same))
         self.assertEqual(whole.read_bytes(), parts.read_bytes())
 
