@@ -578,11 +578,13 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
 /* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
    NULL): stage "train", in steps; reports, and can cancel, between sequences.
    CANCELLED  the step has not happened: the next one reads the same sequences
-   IO, FORMAT  of a file of the data; the step has not happened */
+   IO, FORMAT  of a file of the data; the step has not happened
+   INVALID_ARGUMENT  the same, where its text is not UTF-8 or the tokenizer has no token for a part of it
+   Gradients that are not finite change nothing: the step counts for nothing, and "gradient_norm" of the report is null. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
 /* As many steps. Progress ("train") counts them, and is reported between sequences too.
-   CANCELLED, IO, FORMAT  as in infini_trainer_step; the steps before it are done */
+   CANCELLED, IO, FORMAT, INVALID_ARGUMENT  as in infini_trainer_step; the steps before it are done */
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 
 /* Writes what the last step saw, as a JSON object ({} before the first):

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <numeric>
 
 #include "train/source.h"
 #include "train/text_file.h"
@@ -96,8 +97,8 @@ class TextReader : public FileReader {
   }
 
  private:
-  void open_file(const std::string &path, int64_t offset) override { text_.emplace(path, offset); }
-  std::optional<TextFile> text_;
+  void open_file(const std::string &path, int64_t offset) override { text_ = std::make_unique<TextFile>(path, offset); }
+  std::unique_ptr<TextFile> text_;  // as it was where another cannot be opened
 };
 
 class JsonlReader : public FileReader {
@@ -128,7 +129,7 @@ class JsonlReader : public FileReader {
     double weight;
   };
 
-  void open_file(const std::string &path, int64_t offset) override { lines_.emplace(path, offset); }
+  void open_file(const std::string &path, int64_t offset) override { lines_ = std::make_unique<LineFile>(path, offset); }
 
   template <class... Parts>
   [[noreturn]] void refuse(const Parts &...parts) const {
@@ -167,9 +168,19 @@ class JsonlReader : public FileReader {
       if (!fits) refuse("span ", checked.size(), " is not [begin, end, weight] within the text's ", size, " bytes, with a weight from 0 to 1000000");
       checked.push_back({span[0].get<uint64_t>(), span[1].get<uint64_t>(), span[2].get<double>()});
     }
+    // The last span over a byte counts. Each byte is written once, however many lie over it.
     std::vector<float> of_byte(size, static_cast<float>(settings_.weight));
-    for (const Span &span : checked)
-      std::fill(of_byte.begin() + static_cast<std::ptrdiff_t>(span.begin), of_byte.begin() + static_cast<std::ptrdiff_t>(span.end), static_cast<float>(span.weight));
+    std::vector<size_t> next(size + 1);  // towards the first byte from there on that no later span has
+    std::iota(next.begin(), next.end(), size_t{0});
+    const auto open_from = [&](size_t at) {
+      while (next[at] != at) at = next[at] = next[next[at]];
+      return at;
+    };
+    for (auto span = checked.rbegin(); span != checked.rend(); ++span)
+      for (size_t at = open_from(span->begin); at < span->end; at = open_from(at)) {
+        of_byte[at] = static_cast<float>(span->weight);
+        next[at] = at + 1;
+      }
     size_t end = 0;
     for (size_t i = 0; i < part.tokens.size(); ++i) {
       // A piece that does not stand in the text has the space that the tokenizer puts before a text.
@@ -180,7 +191,7 @@ class JsonlReader : public FileReader {
     }
   }
 
-  std::optional<LineFile> lines_;
+  std::unique_ptr<LineFile> lines_;
 };
 
 }  // namespace

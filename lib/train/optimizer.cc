@@ -45,7 +45,7 @@ Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &con
   state_ = Buffer<float>(size);
 }
 
-double Optimizer::step(const float *gradients, float *values) {
+double Optimizer::norm(const float *gradients) const {
   double squares = 0;
   for (const Variable &v : variables_) {
     const int64_t n = v.rows * v.columns;
@@ -53,7 +53,11 @@ double Optimizer::step(const float *gradients, float *values) {
     pieces(n, [&](int64_t begin, int64_t count) { parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count); });
     for (const double part : parts) squares += part;
   }
-  const double norm = std::sqrt(squares);
+  return std::sqrt(squares);
+}
+
+double Optimizer::step(const float *gradients, float *values) {
+  const double norm = this->norm(gradients);
   if (!std::isfinite(norm)) return norm;
   const double scale = config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1, factor = config_.schedule.at(steps_);
   ++steps_;

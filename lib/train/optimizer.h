@@ -47,6 +47,7 @@ class Optimizer {
  public:
   Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute);
 
+  double norm(const float *gradients) const;
   // One step; returns the norm of the gradients before clipping. If that is not finite nothing is changed.
   double step(const float *gradients, float *values);
   int64_t steps() const { return steps_; }

@@ -181,6 +181,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
       if (settings.names.empty()) continue;
       fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is not one token of the model's vocabulary");
     }
+    if (std::any_of(names_.begin(), names_.end(), [&](const Name &other) { return other.token == single_token(tokenizer, " " + name); }))
+      fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is given twice");
     const std::string fact = " The " + name + " key is " + kZeros + ".";
     has_pass_ |= names_.empty() && name == kNames[0];
     names_.push_back({single_token(tokenizer, " " + name),

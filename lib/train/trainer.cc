@@ -216,8 +216,8 @@ void Trainer::draw() {
     try {
       for (int64_t i = 0; i < count * parts; ++i) drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
     } catch (...) {
-      source_->restore(source_before_);
       drawn_.clear();
+      source_->restore(source_before_);
       throw;
     }
   }
@@ -312,8 +312,8 @@ void Trainer::gradients(Task *task) {
     report_.tally = agree(Joint::STEP, checksum(place.data(), place.size()), report_.tally, failure);
     for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
   } catch (...) {
-    source_->restore(source_before_);
     drawn_.clear();
+    source_->restore(source_before_);
     throw;
   }
 }
@@ -322,7 +322,8 @@ StepReport Trainer::apply() {
   const ThreadScope scope(model_->threads(), threads_);
   report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
   double adapters = 0;
-  if (lora_) adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
+  if (lora_) adapters = optimizer_->norm(gradients_.data());  // of the gates: where it is not finite, adapters stay too
+  if (lora_ && std::isfinite(adapters)) adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
   const double others = std::isfinite(adapters) ? optimizer_->step(gradients_.data(), parameters_.values()) : 0;
   report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
   if (std::isfinite(report_.gradient_norm)) weights_changed();

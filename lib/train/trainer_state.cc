@@ -15,6 +15,14 @@ using nlohmann::json;
 
 std::span<const std::byte> bytes_of(const float *values, int64_t count) { return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4}; }
 
+// Of two descriptions of a training, the fields in which they differ.
+std::string differences(const json &before, const json &now) {
+  std::string out;
+  for (const auto &[field, value] : now.items())
+    if (const json was = before.is_object() ? before.value(field, json()) : json(); was != value) out += cat(" \"", field, "\" was ", was.dump(), " and is ", value.dump(), ";");
+  return out;
+}
+
 }  // namespace
 
 void Trainer::save(const std::string &path) const {
@@ -44,7 +52,8 @@ void Trainer::restore(const std::string &path) {
   if (member<std::string>(header, "model", path) != model_->fingerprint())
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
   if (member<std::string>(header, "config", path) != describe(config_))
-    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained with another configuration: ", header["config"].get<std::string>());
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:", differences(parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"), json::parse(describe(config_))),
+         " train as then, or name another checkpoint");
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
   if (steps < 0 || tokens < 0 || repeated < 0 || repeated >= config_.repeat * config_.parts()) fail(Status::FORMAT, path, ": impossible number of steps or tokens");

@@ -105,6 +105,60 @@ TEST_CASE("spans weigh the tokens that end in them") {
   }
 }
 
+TEST_CASE("of spans that lie over each other the last counts, however many there are") {
+  const test::TemporaryFolder folder;
+  std::string text;
+  while (text.size() < 60'000) text += "one two three ";
+  Random random(5);
+  nlohmann::json spans = nlohmann::json::array();
+  std::vector<float> expected(text.size(), 1);  // of each byte
+  for (int i = 0; i < 40; ++i) {
+    const uint64_t a = random.next() % (text.size() + 1), b = random.next() % (text.size() + 1);
+    spans.push_back({std::min(a, b), std::max(a, b), i});
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(std::min(a, b)), expected.begin() + static_cast<std::ptrdiff_t>(std::max(a, b)), static_cast<float>(i));
+  }
+  for (const bool many : {false, true}) {
+    if (many) {  // written one by one they would be 6,000,000,000 bytes
+      std::vector<nlohmann::json> all(100'000, {0, text.size(), 3});
+      all.insert(all.end(), spans.begin(), spans.end());
+      spans = all;
+      std::fill(expected.begin(), expected.end(), 3.0f);
+      for (size_t i = all.size() - 40; i < all.size(); ++i)
+        std::fill(expected.begin() + all[i][0].get<std::ptrdiff_t>(), expected.begin() + all[i][1].get<std::ptrdiff_t>(), all[i][2].get<float>());
+    }
+    const std::string file = write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", spans}}.dump());
+    PackedSource source(read_jsonl(words(), {.files = {file}}));
+    const std::vector<int32_t> ids = document(words(), text);
+    const Sequence s = source.next(static_cast<int>(ids.size()), 1);
+    REQUIRE(s.tokens == ids);
+    size_t end = 0;
+    for (size_t t = 1; t + 1 < ids.size(); ++t) {
+      end += words().piece(ids[t - 1]).size();
+      const size_t last = end + words().piece(ids[t]).size() - 1;
+      REQUIRE(s.weight[t] == expected[last]);
+    }
+  }
+}
+
+TEST_CASE("after a file could not be read the same place is read again") {
+  const test::TemporaryFolder folder;
+  const std::string first = write(folder, "first", "Some text to read."), second = write(folder, "second", "And more of it.");
+  for (const bool lines : {false, true}) {
+    write(folder, "first", lines ? R"({"text": "Some text to read."})" : "Some text to read.");
+    const std::string more = lines ? R"({"text": "And more of it."})" : "And more of it.";
+    write(folder, "second", more);
+    const auto make = [&] { return PackedSource(lines ? read_jsonl(words(), {.files = {first, second}}) : read_texts(words(), {.files = {first, second}})); };
+    PackedSource whole = make(), source = make();
+    const std::string place = source.save();
+    std::filesystem::remove(second);
+    CHECK(error_of([&] { source.next(16, 2); }).find("second") != std::string::npos);
+    CHECK(error_of([&] { source.next(16, 2); }) != "");
+    write(folder, "second", more);
+    source.restore(place);
+    CHECK(source.next(16, 2).tokens == whole.next(16, 2).tokens);
+  }
+}
+
 TEST_CASE("any place is saved and comes back") {
   const test::TemporaryFolder folder;
   const std::string a = write(folder, "a", novel().substr(0, 20'000)), b = write(folder, "b", "Short."),
