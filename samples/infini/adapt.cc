@@ -5,24 +5,18 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <set>
+
+#include "train_run.h"
 
 namespace cli {
 namespace {
 
 Json read_json(const std::string &path) {
-  std::ifstream file(path);
-  const Json json = Json::parse(file, nullptr, false);
+  std::ifstream file(path, std::ios::binary);
+  const Json json = parse_json(std::string(std::istreambuf_iterator<char>(file), {}));
   if (!file || !json.is_object()) throw std::runtime_error(path + " is damaged; remove it to begin anew");
   return json;
-}
-
-// Through a temporary file, so that the path holds the old text or the new.
-void write_json(const std::string &path, const Json &json) {
-  std::ofstream file(path + ".new", std::ios::trunc);
-  file << json.dump(1) << "\n";
-  file.close();
-  if (!file) throw std::runtime_error("cannot write " + path);
-  std::filesystem::rename(path + ".new", path);
 }
 
 std::string decimals(const Json &value, int count = 2) { return value.is_number() ? format("%.*f", count, value.get<double>()) : "-"; }
@@ -102,7 +96,7 @@ void Adaptation::log(Json line) {
 void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
   check(infini_trainer_save(trainer, stage_file(stage, ".trainer").c_str()));
   state_["stage"] = stage;  // of which there is a state: a file that is left of other runs is none
-  write_json(state_file(), state_);
+  write_file(state_file(), state_.dump(1) + "\n");
 }
 
 // Of which seconds and tokens are counted: teaching of all layers together.
@@ -122,7 +116,8 @@ void Adaptation::resume() {
   Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
                 {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
                 {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}, {"nats", settings_.nats},
-                {"fold", settings_.fold}, {"carry_size", settings_.carry_size}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out}};
+                {"fold", settings_.fold}, {"carry_size", settings_.carry_size}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out},
+                {"held_out_tokens", settings_.held_out_tokens}, {"borders", settings_.borders}, {"evaluate_sequences", settings_.evaluate_sequences}};
   if (!std::filesystem::exists(state_file())) {
     state_ = {{"asked", asked}, {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
               {"tokens", {{"find", 0}, {"carry", 0}, {"teach", 0}, {"train", 0}}}};
@@ -130,51 +125,53 @@ void Adaptation::resume() {
   }
   state_ = read_json(state_file());
   std::string other;
-  for (const auto &[setting, value] : asked.items())
-    if (const Json was = state_["asked"].value(setting, Json()); was != value) other += " \"" + setting + "\" was " + was.dump() + " and is " + value.dump() + ";";
+  try {
+    for (const auto &[setting, value] : asked.items())
+      if (const Json was = state_["asked"].value(setting, Json()); was != value) other += " \"" + setting + "\" was " + was.dump() + " and is " + value.dump() + ";";
+    if (other.empty()) heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]}, settings_.names = state_["names"];
+  } catch (const Json::exception &) {
+    throw std::runtime_error(state_file() + " is damaged; remove it to begin anew");
+  }
   if (!other.empty()) throw std::runtime_error(state_file() + " was begun otherwise:" + other + " give what was given then, or remove the file to begin anew");
-  heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]};
-  settings_.names = state_["names"];
 }
 
-// The greatest number of names, up to that of the settings, for which a trainer can be made.
-int64_t names_of(const infini_model *model, const infini_options *options, int64_t most) {
-  for (int64_t names = most; names > 1; names = names * 3 / 4) {
+// The greatest number of names, up to that of the settings, for which there is a task; 0, and why, where there is none.
+int64_t names_of(const infini_model *model, const infini_options *options, int64_t most, std::string &why) {
+  for (int64_t names = most; names > 0; names = names * 3 / 4) {
     const Json description = {{"training", {{"train", "gates"}}}, {"data", {{"type", "passkey"}, {"keys", names}}}};
     infini_trainer *trainer = nullptr;
     const infini_status status = infini_trainer_create(model, description.dump().c_str(), options, &trainer);
-    if (status == INFINI_INVALID_ARGUMENT) continue;
+    if (status == INFINI_INVALID_ARGUMENT) {
+      why = infini_last_error();
+      continue;
+    }
     check(status);
     infini_trainer_free(trainer);
     return names;
   }
-  return 1;
+  return 0;
 }
 
 void Adaptation::find(const infini_model *model) {
   const Stopwatch watch;
   Json found;
-  try {
+  std::string why;
+  // Tokenizers whose digits are not tokens of their own have no task: then there is text alone.
+  if (const int64_t names = names_of(model, options(true).get(), settings_.names, why); names == 0) {
+    state_["no_task"] = why;
+  } else {
+    settings_.names = names;
+    check_room(settings_);
     const Json description = finding(settings_);
     const Trainer trainer = make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options(true).get());
     Progress progress("finding heads that retrieve");
     check(infini_trainer_find_heads(trainer.get(), description["data"].dump().c_str(), static_cast<int>(settings_.find_sequences), 0, progress.task()));
     found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
-  } catch (const Cancelled &) {
-    throw;
-  } catch (const std::runtime_error &error) {
-    // Tokenizers whose digits are not tokens of their own have no task: then there is text alone.
-    if (std::string(error.what()).find("token") == std::string::npos) throw;
-    state_["no_task"] = error.what();
   }
   if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
     state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
   heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
   if (heads_.memory.empty() && !state_.contains("no_task")) state_["no_task"] = "the model has too few layers for heads that find each digit of a value";
-  if (!state_.contains("no_task")) {
-    check_room(settings_);
-    settings_.names = names_of(model, options(true).get(), settings_.names);
-  }
   if (!found.is_null()) {
     Json best = Json::array();
     for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
@@ -237,7 +234,7 @@ void Adaptation::run_stage(const std::string &stage) {
   else check(infini_trainer_write(trainer.get(), stage_file(stage, ".gguf").c_str(), "f32"));
   if (trains) state_["gates"] = Json::parse(all_of(infini_trainer_info_json, trainer.get()))["gates"];
   state_["done"] = done() + 1;
-  write_json(state_file(), state_);
+  write_file(state_file(), state_.dump(1) + "\n");
 }
 
 void Adaptation::run() {
@@ -249,7 +246,7 @@ void Adaptation::run() {
     find(model.get());
     state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, !state_.contains("no_task"));
     log({{"phase", "before"}, {"measured", state_["before"]}});
-    write_json(state_file(), state_);
+    write_file(state_file(), state_.dump(1) + "\n");
   }
   const std::vector<std::string> all = stages();
   while (done() < all.size()) run_stage(all[done()]);
@@ -265,9 +262,11 @@ void Adaptation::run() {
 void Adaptation::finish() {
   const Json &before = state_["before"], &after = state_["after"];
   if (json_) {
-    Json out = {{"out", settings_.out}, {"borders", settings_.borders}};
-    for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share", "before", "after", "gates", "seconds", "tokens"})
+    Json out = {{"file", settings_.out}, {"borders", settings_.borders}};
+    for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share", "before", "after", "gates"})
       if (state_.contains(key)) out[key] = state_[key];
+    out["phase_seconds"] = state_["seconds"];
+    out["phase_tokens"] = state_["tokens"];
     return print_json(out);
   }
   if (state_.contains("no_task")) print("text alone: " + state_["no_task"].get<std::string>() + "\n");
@@ -289,43 +288,26 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   command_ = &command;
   arguments_ = &arguments;
   const char *const group = "Adapting a plain model";
-  const auto own = [&](const char *name, auto &value, const char *help) { command.add_option(name, value, help)->capture_default_str()->group(group); };
-  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names to values and to find them, trains all")->group(group);
-  own("--heads-share", settings_.share, "heads retrieve whose attention on what they look up is above this share of the greatest");
-  own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone");
-  own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
-  own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for");
-  own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to");
-  own("--carry-rate", settings_.carry_rate, "Muon's rate in them");
-  own("--carry-size", settings_.carry_size, "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of it");
-  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token, and made again by a run that goes on");
-  own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer");
-  own("--teach-rate", settings_.teach_rate, "Muon's rate in them");
-  own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained");
-  own("--fold", settings_.fold, "virtual length: filler counts as up to so many times as long");
-  own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity");
-  own("--borders", settings_.borders, "of segments, across which recall is measured");
-  own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names");
-  own("--held-out-tokens", settings_.held_out_tokens, "of the held-out text that are scored");
-  const auto shared = [&](const char *name, const std::string &help, int most = 1) {
-    if (!command.get_option_no_throw(name)) command.add_option(name, help)->expected(1, most)->group(group);
+  const auto own = [&](const char *name, auto &value, const char *help, double least = 0, double greatest = 1e9) {
+    command.add_option(name, value, help)->check(CLI::Range(least, greatest).description(""))->capture_default_str()->group(group);
   };
-  shared("--out", "the adapted model, a GGUF file");
-  shared("--type", "f32, f16 or bf16: of matrices that were trained");
-  shared("--log", "a line of JSON a step");
-  shared("--checkpoint", "beginning of the names of the files to go on from; else OUT.adapt");
-  shared("--checkpoint-every", "steps");
-  shared("--text", "books: filler, and plain text to train on", 1000);
-  shared("--held-out", "a book that is not trained on, to measure perplexity with");
-  shared("--train", "attention, gates, lora or all");
-  shared("--steps", "of training end to end");
-  shared("--muon-rate", "Muon's rate in them");
-  shared("--gate-rate", "of the gates");
-  shared("--segment", "tokens; else 128, or a quarter of the context");
-  shared("--segments", "of a sequence");
-  shared("--carry", "tokens before a segment that stay in view; else three segments");
-  shared("--sinks", "first tokens that stay in view");
-  shared("--seed", "of what is drawn");
+  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names to values and to find them, trains all")->group(group);
+  own("--heads-share", settings_.share, "heads retrieve whose attention on what they look up is above this share of the greatest", 0, 1);
+  own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone", 0, 1);
+  own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
+  own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for", 1);
+  own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to", 1);
+  own("--carry-rate", settings_.carry_rate, "Muon's rate in them", 0, 10);
+  own("--carry-size", settings_.carry_size, "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of it");
+  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token, and made again by a run that goes on", 1);
+  own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer", 1);
+  own("--teach-rate", settings_.teach_rate, "Muon's rate in them", 0, 10);
+  own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained", 1e-6, 1e6);
+  own("--fold", settings_.fold, "virtual length: filler counts as up to so many times as long", 1);
+  own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity", 0, 1);
+  own("--borders", settings_.borders, "of segments, across which recall is measured", 1);
+  own("--evaluate-sequences", settings_.evaluate_sequences, "sequences for each distance and number of names", 1);
+  own("--held-out-tokens", settings_.held_out_tokens, "of the held-out text that are scored", 1);
 }
 
 void AdaptFlags::run() const {
@@ -351,12 +333,22 @@ void AdaptFlags::run() const {
   take("--carry", s.carry);
   take("--sinks", s.sinks);
   take("--seed", s.seed);
+  // What its stages are asked is decided before the first: the last begins after all others have done their work.
+  for (const char *const name : {"--create", "--description", "--jsonl", "--recall", "--prose", "--evaluate", "--optimizer", "--rate", "--schedule", "--warmup", "--tokens",
+                                 "--adapter", "--log-every", "--evaluate-every"})
+    if (command_->get_option(name)->count() > 0) throw std::runtime_error(std::string(name) + " does not go with --adapt, which decides that itself");
   if (s.model.empty()) throw std::runtime_error("MODEL: name the plain model that is adapted");
-  if (s.out.empty()) throw std::runtime_error("--out: name the file that the adapted model is written to");
+  TrainFiles files;
+  files.out = s.out;
+  files.log = s.log;
+  files.checkpoint = s.state;
+  files.check_early(s.model);
+  if (const std::set<std::string> parts = {"attention", "gates", "lora", "all"}; !parts.contains(s.part)) throw std::runtime_error("--train: with --adapt attention, gates, lora or all, not " + s.part);
+  if (!(s.rate > 0 && s.rate <= 10 && s.gate_rate >= 0 && s.gate_rate <= 10)) throw std::runtime_error("--muon-rate and --gate-rate are from 0 to 10");
+  if (command_->get_option("--held-out")->count() > 1) throw std::runtime_error("--held-out: with --adapt one book");
   if (s.texts.empty()) throw std::runtime_error("--text: name books to train on");
   if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
-  if (s.checkpoint_every < 1 || s.steps < 1 || s.carry_steps < 1 || s.teach_steps < 1 || s.teach_sequences < 1 || s.segments < 2)
-    throw std::runtime_error("steps and sequences are counted from 1, and a sequence has two segments at least");
+  if (s.steps < 1 || s.segments < 2) throw std::runtime_error("--steps is 1 at least, and --segments 2");
   if (s.state.empty()) s.state = s.out + ".adapt";
   Adaptation adaptation(s, arguments_->flags, arguments_->json);
   try {

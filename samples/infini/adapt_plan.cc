@@ -21,7 +21,9 @@ void choose_layers(AdaptHeads &chosen, int64_t lowest, int64_t highest, int64_t 
   if (settings.layers.empty()) return;
   chosen.first = settings.layers[0];
   chosen.last = settings.layers[1];
-  if (chosen.first > lowest || chosen.last < highest || chosen.last >= layers)
+  if (chosen.first < 0 || chosen.first > chosen.last || chosen.last >= layers)
+    throw std::runtime_error(format("--adapt-layers: the first and the last, of layers 0 to %lld", static_cast<long long>(layers - 1)));
+  if (!chosen.memory.empty() && (chosen.first > lowest || chosen.last < highest))
     throw std::runtime_error(format("--adapt-layers: heads of layers %lld to %lld are taught, of %lld layers", static_cast<long long>(lowest),
                                     static_cast<long long>(highest), static_cast<long long>(layers)));
 }

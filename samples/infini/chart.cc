@@ -59,7 +59,8 @@ struct Axis {
     for (const double factor : {2.0, 5.0, 10.0})
       if (step < raw * 0.999) step = factor * power;
     std::vector<double> out;
-    for (double at = std::ceil(least / step - 1e-9); at * step <= greatest + step * 1e-9; ++at) out.push_back(at * step + 0.0);  // -0 becomes 0
+    const double first = std::ceil(least / step - 1e-9), last = std::min(std::floor(greatest / step + 1e-9), first + 4 * count);
+    for (int i = 0; first + i <= last && i <= 4 * count; ++i) out.push_back((first + i) * step + 0.0);  // -0 becomes 0
     return out;
   }
 };
@@ -127,15 +128,17 @@ class Drawing {
     if (chart_.percent) y_least = 0, y_greatest = 100;
     if (chart_.unit) y_least = 0, y_greatest = 1;
     if (!chart_.categories.empty()) y_least = std::min(0.0, y_least), y_greatest = std::max(0.0, y_greatest);
-    if (y_least == y_greatest) y_least -= 0.5 + std::abs(y_least) * 0.01, y_greatest += 0.5 + std::abs(y_greatest) * 0.01;
+    // Numbers that differ in their last digits alone are one.
+    const auto same = [](double a, double b) { return b - a <= 1e-12 * std::max(std::abs(a), std::abs(b)); };
+    if (same(y_least, y_greatest)) y_least -= 0.5 + std::abs(y_least) * 0.01, y_greatest += 0.5 + std::abs(y_greatest) * 0.01;
     if (!chart_.percent && !chart_.unit) {
       const double room = (y_greatest - y_least) * 0.06;
       if (y_least != 0) y_least -= room;
       y_greatest += room;
     }
-    if (x_least == x_greatest) {
+    if (same(x_least, x_greatest)) {
       if (chart_.powers_of_two) x_least /= 2, x_greatest *= 2;
-      else x_least -= 0.5, x_greatest += 0.5;
+      else x_least -= 0.5 + std::abs(x_least) * 0.01, x_greatest += 0.5 + std::abs(x_greatest) * 0.01;
     }
     x_ = {x_least, x_greatest, kLeft + (chart_.powers_of_two ? 16 : 0), kWidth - kRight - (chart_.powers_of_two ? 16 : 0), chart_.powers_of_two};
     y_ = {y_least, y_greatest, bottom(), top_ + kTop, false};

@@ -197,6 +197,11 @@ void check_writable(const std::string &flag, const std::string &path) {
     fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
 }
 
+Json parse_json(std::string_view text) {
+  constexpr int kDeepest = 32;
+  return Json::parse(text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepest; }, false);
+}
+
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {
   std::vector<int64_t> numbers;
   std::istringstream stream(list);
@@ -209,6 +214,17 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 }
 
 // --- output
+
+void write_file(const std::string &path, std::string_view text) {
+  const std::string fresh = path + ".new";
+  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
+  std::error_code error;
+  std::filesystem::rename(fresh, path, error);
+  if (error) fail("cannot write " + path + ": " + error.message());
+}
 
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)

@@ -59,6 +59,10 @@ void for_each_piece(const std::string &path, bool repeat, const Take &take);
 // Refuses a path that no file can be written to; `flag` names it in the error.
 void check_writable(const std::string &flag, const std::string &path);
 
+// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper than any file of ours is left out, since
+// copying it would take as much stack.
+Json parse_json(std::string_view text);
+
 // Comma-separated whole numbers; `what` names them in the error.
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what);
 
@@ -66,6 +70,8 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 
 // Writes to standard output; throws where that fails.
 void print(std::string_view text);
+// A file's new text, through a temporary file: the path holds the old text or the new.
+void write_file(const std::string &path, std::string_view text);
 // One line of JSON. What is not UTF-8 shows as U+FFFD.
 void print_json(const Json &json);
 // 1234567 as "1,234,567".

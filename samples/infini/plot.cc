@@ -93,7 +93,7 @@ bool read_log(const Input &input, Log &log) {
   for (std::string line; std::getline(lines, line);) {
     ++number;
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
-    const Json json = Json::parse(line, nullptr, false);
+    const Json json = parse_json(line);
     if (known == 0 && json.is_object() && json.contains("run")) continue;
     if (!json.is_object() || !json.contains("step") || !json["step"].is_number()) {
       // A line that a killed training left unfinished ends the log.
@@ -198,6 +198,7 @@ Chart described(const Input &input, const Json &json) {
 }  // namespace
 
 void plot(const std::vector<std::string> &files, const std::string &out) {
+  if (!out.ends_with(".svg")) throw std::runtime_error("--plot: the last file is the picture that is written, and " + out + " does not end in .svg");
   std::vector<Log> logs;
   std::vector<Chart> charts;
   Chart passkey{.title = "Pass keys found", .x_label = "tokens", .y_label = "", .series = {}, .categories = {}, .powers_of_two = true, .percent = true};
@@ -208,7 +209,7 @@ void plot(const std::vector<std::string> &files, const std::string &out) {
       logs.push_back(std::move(log));
       continue;
     }
-    const Json json = Json::parse(input.text, nullptr, false);
+    const Json json = parse_json(input.text);
     if (json.is_object() && json.contains("results") && json["results"].is_array()) add_passkey(input, json, files.size() == 1, passkey);
     else if (json.is_object() && json.contains("charts") && json["charts"].is_array())
       for (const Json &chart : json["charts"]) charts.push_back(described(input, chart));
@@ -220,10 +221,7 @@ void plot(const std::vector<std::string> &files, const std::string &out) {
   }
   if (!passkey.series.empty()) charts.push_back(std::move(passkey));
   if (charts.empty()) throw std::runtime_error(files[0] + ": holds nothing that can be drawn");
-  std::ofstream file(out, std::ios::binary);
-  file << svg(charts);
-  file.close();
-  if (!file) throw std::runtime_error("cannot write " + out + ": " + std::strerror(errno));
+  write_file(out, svg(charts));
 }
 
 }  // namespace cli

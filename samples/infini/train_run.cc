@@ -88,6 +88,11 @@ std::string TrainRun::run(const Model &model, const Options &options) {
     start_ = step_ = saved_ = info()["steps"].get<int64_t>();
     if (!json_ && ranks_.first()) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
   }
+  const Json told = info();
+  const int64_t length = told["segment"].get<int64_t>() * told["segments"].get<int64_t>(), together = std::max<int64_t>(1, told["training"]["tokens"].get<int64_t>() / length);
+  if (together < ranks_.count() && ranks_.first())
+    std::fprintf(stderr, "a step reads %s sequences of %s tokens, which keeps as many of the %d processes busy: give more --tokens, or a smaller --segment or --segments\n",
+                 grouped(together).c_str(), grouped(length).c_str(), ranks_.count());
   if (!files_.log.empty() && ranks_.first()) {
     Json run = plan_.json();
     run["library"] = infini_version();
@@ -102,6 +107,9 @@ std::string TrainRun::run(const Model &model, const Options &options) {
   } catch (const Cancelled &) {
     line_.reset();
     return ranks_.first() ? stop() : "";
+  } catch (const std::exception &error) {
+    line_.reset();
+    throw std::runtime_error(error.what() + kept());
   }
   line_.reset();
   if (!files_.checkpoint.empty()) save(files_.checkpoint);
@@ -128,6 +136,9 @@ void TrainRun::step() {
   check(infini_trainer_step(trainer_.get(), progress_.task()));
   report_ = Json::parse(all_of(infini_trainer_report, trainer_.get()));
   step_ = report_["step"].get<int64_t>();
+  refused_ = report_["gradient_norm"].is_null() ? refused_ + 1 : 0;
+  if (refused_ == kMostRefused)
+    throw std::runtime_error(format("the gradients of %d batches in a row were not finite, and none changed the weights: lower --rate and --muon-rate", kMostRefused));
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
   const double seconds = report_["seconds"].get<double>();
   read_ += std::llround(seconds * report_["tokens_per_second"].get<double>());
@@ -176,14 +187,26 @@ void TrainRun::write() {
   if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
 }
 
+std::string TrainRun::checkpoint() const { return files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint; }
+
+// What an error leaves behind, for its message.
+std::string TrainRun::kept() {
+  if (step_ == start_ || !ranks_.first()) return "";
+  try {
+    save(checkpoint());
+  } catch (const std::exception &) {
+    return "";  // the first error says more
+  }
+  return "; the state after step " + grouped(step_) + " is in " + checkpoint() + ", from which --checkpoint goes on";
+}
+
 std::string TrainRun::stop() {
   if (step_ == 0) return Cancelled().what();
-  const std::string checkpoint = files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint;
-  save(checkpoint);
+  save(checkpoint());
   write();
   print_summary();
   return "cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " + files_.out +
-         ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint : "") + " goes on";
+         ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint() : "") + " goes on";
 }
 
 Json TrainRun::summary() const {

@@ -45,11 +45,15 @@ class TrainRun {
   bool evaluation_is_due() const;
   void show(const Json &report);
   void save(const std::string &checkpoint);
+  std::string checkpoint() const;  // where what an interrupt or an error leaves is saved
+  std::string kept();
   void write();
   Json summary() const;
   void print_summary() const;
   std::string stop();
   Json info() const { return Json::parse(all_of(infini_trainer_info_json, trainer_.get())); }
+
+  static constexpr int kMostRefused = 20;  // steps in a row whose gradients are not finite
 
   const TrainPlan &plan_;
   const TrainFiles &files_;
@@ -61,6 +65,7 @@ class TrainRun {
   Progress progress_;  // shows nothing: interrupts cancel
   int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
   int64_t read_ = 0;             // tokens, by this run
+  int refused_ = 0;              // steps that changed nothing, the last ones
   double seconds_ = 0, pace_ = 0;  // of its steps; a step, of the last ones
   Json report_ = Json::object(), evaluation_ = Json::array();
 };

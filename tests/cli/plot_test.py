@@ -126,6 +126,14 @@ class Plot(Test):
         rows = [dict(log_line(step), loss=loss) for step, loss in ((1, 1e308), (2, -1e308), (3, 1), (3, 1))]
         self.plot(self.write("log.jsonl", *rows))
         self.plot(self.write("charts.json", {"charts": [{"series": [], "categories": []}, {"series": [{"x": [5], "y": [7]}]}]}))
+        # Numbers that differ less than a tick apart can be told, and values so deep that to copy them would take all the stack.
+        near = {"charts": [{"series": [{"x": [9e15, 9e15 + 1], "y": [1e16, 1e16 + 2]}]}, {"series": [{"x": [-1e99, 1e99], "y": [1e-300, 2e-300]}]}]}
+        self.plot(self.write("near.json", near))
+        deep = self.folder / "deep.json"
+        deep.write_text('{"charts": [{"series": [{"x": [1, 2], "y": [1, 2], "z": ' + "[" * 200_000 + "]" * 200_000 + "}]}]}")
+        self.plot(deep)
+        deep.write_text('{"results": [{"length": 1, "accuracy": 1, "depth": ' + "[" * 200_000 + "]" * 200_000 + "}]}")
+        self.plot(deep)
         file = self.folder / "infinite.jsonl"
         file.write_text('{"step": 1, "loss": 1e999}\n{"step": 2, "loss": 3}\n')
         self.fails("train", "--plot", file, self.folder / "out.svg", says="infinite.jsonl: is neither")
@@ -143,6 +151,9 @@ class Plot(Test):
         self.fails("train", "--plot", self.write("row", {"results": [{"length": 3}]}), out, says="row: a result")
         self.fails("train", "--plot", self.write("chart", {"charts": [{"series": [{"x": [1], "y": [1, 2]}]}]}), out, says="chart: a series")
         self.assertFalse(out.exists())
+        whole = good.read_text()
+        self.fails("train", "--plot", good, good, says=".svg")
+        self.assertEqual(good.read_text(), whole)
         self.fails("train", "--plot", good, self.folder / "no" / "out.svg", says="cannot write")
 
 

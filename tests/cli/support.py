@@ -50,6 +50,7 @@ class Test(unittest.TestCase):
         output, errors = self.run_command(*arguments, stdin=stdin, code=1)
         self.assertEqual(output, "")
         self.assertIn(says, errors)
+        return errors
 
     def errors_on_a_terminal(self, *arguments):
         """What a terminal is shown on stderr."""
