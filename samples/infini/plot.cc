@@ -85,9 +85,11 @@ Input read(const std::string &path) {
   return input;
 }
 
-// A log if every line is an object with a step; the first may say what is run instead.
-bool read_log(const Input &input, Log &log) {
-  log.name = input.name;
+// A log if every line is an object with a step; the first may say what is run instead. That of --adapt has a phase in every
+// line, each with steps of its own, and is one log a phase; what it says between them has no step.
+bool read_log(const Input &input, std::vector<Log> &logs) {
+  std::vector<Log> phases;
+  std::string phase;
   std::istringstream lines(input.text);
   size_t number = 0, known = 0;
   for (std::string line; std::getline(lines, line);) {
@@ -95,15 +97,22 @@ bool read_log(const Input &input, Log &log) {
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     const Json json = parse_json(line);
     if (known == 0 && json.is_object() && json.contains("run")) continue;
+    const bool has_phase = json.is_object() && json.contains("phase") && json["phase"].is_string();
+    if (has_phase && !json.contains("step")) continue;
     if (!json.is_object() || !json.contains("step") || !json["step"].is_number()) {
       // A line that a killed training left unfinished ends the log.
-      if (known > 0 && json.is_discarded() && lines.eof()) return true;
+      if (known > 0 && json.is_discarded() && lines.eof()) break;
       if (known > 0) input.refuse("line " + std::to_string(number) + " is not an object with a \"step\"");
       return false;
     }
     ++known;
-    log.add(json);
+    if (phases.empty() || (has_phase && json["phase"] != phase)) {
+      if (has_phase) phase = json["phase"].get<std::string>();
+      phases.emplace_back().name = has_phase ? input.name + " " + phase : input.name;
+    }
+    phases.back().add(json);
   }
+  std::move(phases.begin(), phases.end(), std::back_inserter(logs));
   return known > 0;
 }
 
@@ -130,8 +139,9 @@ std::vector<Chart> charts_of(const std::vector<Log> &logs) {
     if (!log.across.points.empty()) recall.series.push_back(named(log.across, alone ? "digits across" : log.name, colour));
     if (alone && !log.exact.points.empty()) recall.series.push_back(named(log.exact, "answers across", 2));
     if (!log.inside.points.empty()) recall.series.push_back(named(log.inside, alone ? "digits inside" : "", alone ? 1 : colour, true));
-    if (alone && !log.source.points.empty()) recall.series.push_back(named(log.source, "retrieval on source", 3, true));
-    if (alone && !log.subject.points.empty()) recall.series.push_back(named(log.subject, "local attention on name", 4, true));
+    const bool attends = alone || log.across.points.empty();  // of several, where there is nothing else to see
+    if (attends && !log.source.points.empty()) recall.series.push_back(named(log.source, alone ? "retrieval on source" : log.name, alone ? 3 : colour, true));
+    if (attends && !log.subject.points.empty()) recall.series.push_back(named(log.subject, alone ? "local attention on name" : log.name, alone ? 4 : colour, true));
     if (!log.speed.points.empty()) speed.series.push_back(named(log.speed, alone ? "" : log.name, colour));
     const auto add_examined = [&](const std::map<std::string, Series> &by_name, Chart &chart) {
       for (const auto &[of, series] : by_name)
@@ -204,11 +214,7 @@ void plot(const std::vector<std::string> &files, const std::string &out) {
   Chart passkey{.title = "Pass keys found", .x_label = "tokens", .y_label = "", .series = {}, .categories = {}, .powers_of_two = true, .percent = true};
   for (const std::string &path : files) {
     const Input input = read(path);
-    Log log;
-    if (read_log(input, log)) {
-      logs.push_back(std::move(log));
-      continue;
-    }
+    if (read_log(input, logs)) continue;
     const Json json = parse_json(input.text);
     if (json.is_object() && json.contains("results") && json["results"].is_array()) add_passkey(input, json, files.size() == 1, passkey);
     else if (json.is_object() && json.contains("charts") && json["charts"].is_array())

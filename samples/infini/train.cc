@@ -64,7 +64,7 @@ void add_train(CLI::App &app) {
       "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint out.state --log out.jsonl\n"
       "  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf\n"
       "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl\n"
-      "  mpirun -n 4 infini train model.gguf --text novel.txt --steps 500 --out trained.gguf --checkpoint state --threads 1\n"
+      "  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out trained.gguf --checkpoint state --threads 1\n"
       "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
       "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");

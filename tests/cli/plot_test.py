@@ -94,6 +94,13 @@ class Plot(Test):
         self.assertIn("<delta>", texts)
         self.assertNotIn("layer 0", texts)
 
+    def test_an_adaptation_is_a_log_of_each_phase(self):
+        lines = [{"phase": "find", "heads": []}, *({"phase": "teach1", "step": step, "source_share": step / 10, "tokens_per_second": 9} for step in range(1, 6)),
+                 *(dict(log_line(step), phase="train") for step in range(1, 11)), {"phase": "after", "measured": {}}]
+        picture = self.plot(self.write("adapt.jsonl", *lines))
+        self.assertIn("adapt teach1", self.texts(picture))
+        self.assertEqual(sorted(map(len, self.lines(picture))), [5, 5, 9, 10, 10, 10])
+
     def test_a_log_that_is_being_written(self):
         file = self.write("log.jsonl", *map(log_line, range(1, 11)))
         with file.open("a") as log:
