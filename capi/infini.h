@@ -519,7 +519,7 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
          later: " The river key is 71432.", " What is the river key? The river key is 71432."
          "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
-         filler), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
+         filler, held as tokens), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
          1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to so many times)
          of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
          least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike)

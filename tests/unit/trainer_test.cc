@@ -649,6 +649,23 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
   }
 }
 
+TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time") {
+  const auto model = small_model("linear", 6);
+  const auto step = [&](int megabytes) {
+    Trainer t = trainer(model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "keep_mb": )" + std::to_string(megabytes)));
+    const int64_t before = t.bytes();
+    const StepReport report = t.step();
+    CHECK(report.tokens == 65536);
+    CHECK(report.tally.across == kKeys);  // told up to 65,472 tokens before
+    return std::pair(t.bytes() - before, report.gradient_norm);
+  };
+  const auto [kept, norm] = step(1 << 20);
+  const auto [again, same] = step(0);
+  CHECK(again < 0.45 * static_cast<double>(kept));
+  CHECK(same == doctest::Approx(norm).epsilon(1e-5));
+  MESSAGE("bytes a token: ", static_cast<double>(again) / 65536, ", kept ", static_cast<double>(kept) / 65536);
+}
+
 TEST_CASE("a cancelled step has not happened") {
   const auto model = small_model("linear");
   Trainer t = trainer(model, quick(R"(, "rows": 100)")), twin = trainer(model, quick(R"(, "rows": 100)"));
