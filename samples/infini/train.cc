@@ -50,7 +50,7 @@ void add_train(CLI::App &app) {
       "Started by mpirun, several processes share each step and come to the same model; the first one shows and writes.\n"
       "\n"
       "--adapt takes --text, --held-out, --out, --train (attention, gates, lora or all), --type (else f16), --steps (of\n"
-      "its last part; else 500), --segment (else 128, or a quarter of the context), --carry (else three segments), --sinks\n"
+      "its last part; else 250), --segment (else 128, or a quarter of the context), --carry (else three segments), --sinks\n"
       "(else 4), --segments (else 12), --muon-rate, --gate-rate, --seed and --log. It always keeps what it goes on from,\n"
       "every --checkpoint-every steps (else 25), in files whose names begin with --checkpoint (else OUT.adapt).\n"
       "\n"
