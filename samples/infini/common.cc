@@ -198,8 +198,7 @@ void check_writable(const std::string &flag, const std::string &path) {
 }
 
 Json parse_json(std::string_view text) {
-  constexpr int kDeepest = 32;
-  return Json::parse(text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepest; }, false);
+  return Json::parse(text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepestJson; }, false);
 }
 
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {

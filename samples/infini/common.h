@@ -59,8 +59,10 @@ void for_each_piece(const std::string &path, bool repeat, const Take &take);
 // Refuses a path that no file can be written to; `flag` names it in the error.
 void check_writable(const std::string &flag, const std::string &path);
 
-// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper than any file of ours is left out, since
-// copying it would take as much stack.
+constexpr int kDeepestJson = 32;  // no file of ours is nested deeper
+
+// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper is left out, since copying it would take
+// as much stack.
 Json parse_json(std::string_view text);
 
 // Comma-separated whole numbers; `what` names them in the error.

@@ -12,11 +12,10 @@ namespace {
 
 // An object that somebody wrote, not nested deeper than any description is.
 Json read_object(const std::string &path) {
-  constexpr int kDeepest = 32;
   std::ifstream file(path, std::ios::binary);
   if (!file) fail("cannot open " + path + ": " + std::strerror(errno));
   const auto shallow = [&](int depth, Json::parse_event_t, Json &) {
-    if (depth > kDeepest) fail(path + ": is nested deeper than " + std::to_string(kDeepest));
+    if (depth > kDeepestJson) fail(path + ": is nested deeper than " + std::to_string(kDeepestJson));
     return true;
   };
   Json json;
