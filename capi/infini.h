@@ -254,8 +254,8 @@ INFINI_API infini_status infini_session_set_options(infini_session *session, con
 /* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
    not matter. `task` (may be NULL): stage "feed", in tokens.
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
-   CANCELLED         the tokens before were read, as infini_session_position and infini_task_done tell; the session
-                     may go on from there
+   CANCELLED         the tokens before were read (all, where the last block ran), as infini_session_position and
+                     infini_task_done tell; the session may go on from there
    STATE             an earlier OUT_OF_MEMORY or INTERNAL error struck in the middle of a block; reset the session */
 INFINI_API infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens,
                                              infini_task *task);

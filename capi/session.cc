@@ -14,11 +14,6 @@ namespace {
 Session &session_of(infini_session *session) { return *need(session, "session").value; }
 const Session &session_of(const infini_session *session) { return *need(session, "session").value; }
 
-void check_all_read(size_t read, size_t total) {
-  if (read < total)
-    fail(Status::CANCELLED, "cancelled after ", read, " of ", total, " tokens; the session may go on from there");
-}
-
 std::vector<int32_t> encode(const infini_session &session, std::string_view text) {
   const bool special = session.options.get_int("special") != 0;
   return session.value->model().tokenizer().encode(text, {special, session.value->position() == 0});
@@ -75,14 +70,14 @@ infini_status infini_session_set_options(infini_session *session, const infini_o
 infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task) {
   return guard([&] {
     const auto ids = need_array(tokens, n_tokens, "tokens");
-    check_all_read(session_of(session).feed(ids, of(task)), ids.size());
+    session_of(session).feed(ids, of(task));
   });
 }
 
 infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size, infini_task *task) {
   return guard([&] {
     const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
-    check_all_read(session->value->feed(ids, of(task)), ids.size());
+    session->value->feed(ids, of(task));
   });
 }
 
@@ -150,7 +145,7 @@ infini_status infini_session_feed_logits(infini_session *session, const int32_t 
     Session &stream = session_of(session);
     const auto ids = need_array(tokens, n_tokens, "tokens");
     check_room("n_logits", n_logits, n_tokens, static_cast<size_t>(stream.model().config().vocabulary));
-    check_all_read(stream.feed_logits(ids, need_array(logits, n_logits, "logits").data(), of(task)), ids.size());
+    stream.feed_logits(ids, need_array(logits, n_logits, "logits").data(), of(task));
   });
 }
 
@@ -160,7 +155,7 @@ infini_status infini_session_score(infini_session *session, const int32_t *token
     Session &stream = session_of(session);
     const auto ids = need_array(tokens, n_tokens, "tokens");
     check_room("n_nll", n_nll, n_tokens, 1);
-    check_all_read(stream.score(ids, need_array(nll, n_nll, "nll").data(), of(task)), ids.size());
+    stream.score(ids, need_array(nll, n_nll, "nll").data(), of(task));
   });
 }
 
@@ -169,14 +164,22 @@ infini_status infini_session_score_text(infini_session *session, const char *tex
   return guard([&] {
     const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
     std::vector<float> losses(ids.size());
-    const bool first_unknown = session->value->position() == 0;
-    const size_t read = session->value->score(ids, losses.data(), of(task));
-    const size_t begin = std::min<size_t>(first_unknown, read);
-    double sum = 0;
-    for (size_t i = begin; i < read; ++i) sum += losses[i];
-    if (nll) *nll = sum;
-    if (n_scored) *n_scored = static_cast<int64_t>(read - begin);
-    check_all_read(read, ids.size());
+    const int64_t before = session->value->position();
+    const auto sum_up = [&] {
+      const auto read = static_cast<size_t>(session->value->position() - before);
+      const size_t begin = std::min<size_t>(before == 0, read);
+      double sum = 0;
+      for (size_t i = begin; i < read; ++i) sum += losses[i];
+      if (nll) *nll = sum;
+      if (n_scored) *n_scored = static_cast<int64_t>(read - begin);
+    };
+    try {
+      session->value->score(ids, losses.data(), of(task));
+    } catch (const Error &) {  // cancelled: of what was read
+      sum_up();
+      throw;
+    }
+    sum_up();
   });
 }
 

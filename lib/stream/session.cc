@@ -91,7 +91,7 @@ std::unique_ptr<Session> Session::fork() const { return std::unique_ptr<Session>
 
 // The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
 // tokens [first, first + rows) of the whole call.
-size_t Session::ingest(std::span<const int32_t> tokens, Task *task, const Progress &progress, const LogitsSink &sink) {
+void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink) {
   impl_->check_whole();
   const int vocabulary = model_->config().vocabulary;
   for (size_t i = 0; i < tokens.size(); ++i)
@@ -100,8 +100,12 @@ size_t Session::ingest(std::span<const int32_t> tokens, Task *task, const Progre
   if (task) task->begin("feed", static_cast<int64_t>(tokens.size()));
   const ThreadScope scope(model_->threads(), impl_->settings.threads);
   size_t done = 0;
+  const auto check_cancel = [&] {
+    if (cancelled(task))
+      fail(Status::CANCELLED, "cancelled after ", done, " of ", tokens.size(), " tokens; the session may go on from there");
+  };
   while (done < tokens.size()) {
-    if (cancelled(task)) break;
+    check_cancel();
     const auto block = tokens.subspan(done, std::min(static_cast<size_t>(impl_->settings.block), tokens.size() - done));
     const LogitsSink shifted = !sink ? LogitsSink() : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
       sink(static_cast<int64_t>(done) + first, rows, logits, stride);
@@ -111,10 +115,8 @@ size_t Session::ingest(std::span<const int32_t> tokens, Task *task, const Progre
     impl_->remember(*model_, block);
     done += block.size();
     if (task) task->advance_to(static_cast<int64_t>(done));
-    if (progress && !progress(static_cast<int64_t>(done), static_cast<int64_t>(tokens.size()))) break;
   }
-  if (done == tokens.size() && done > 0) cancelled(task);  // one that came too late is used up
-  return done;
+  if (done > 0) check_cancel();  // whoever cancels in the last block of one of many calls means to stop them all
 }
 
 bool Session::cancelled(Task *task) {
@@ -122,41 +124,34 @@ bool Session::cancelled(Task *task) {
   return by_task || by_session;
 }
 
-size_t Session::feed(std::span<const int32_t> tokens, Task *task, const Progress &progress) {
-  return ingest(tokens, task, progress, {});
-}
+void Session::feed(std::span<const int32_t> tokens, Task *task) { ingest(tokens, task, {}); }
 
-size_t Session::feed_text(std::string_view text, Task *task, const Progress &progress) {
-  const std::vector<int32_t> tokens = encode(text);
-  return ingest(tokens, task, progress, {});
-}
+void Session::feed_text(std::string_view text, Task *task) { ingest(encode(text), task, {}); }
 
 std::vector<int32_t> Session::encode(std::string_view text) const {
   return model_->tokenizer().encode(text, {impl_->settings.special, position() == 0});
 }
 
-size_t Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
+void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary;
-  return ingest(tokens, task, {}, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
+  ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
     for (int64_t row = 0; row < rows; ++row) std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
   });
 }
 
-size_t Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
-  if (tokens.empty()) return 0;
+void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
+  if (tokens.empty()) return;
   const int64_t vocabulary = model_->config().vocabulary, count = static_cast<int64_t>(tokens.size());
   // -ln p of a token: log_sum_exp of the logits before it, less its own.
   const auto loss = [&](const float *before, int64_t token) { return log_sum_exp(before, vocabulary) - before[token]; };
-  float first_loss = std::numeric_limits<float>::quiet_NaN();
-  if (impl_->state.has_hidden && tokens[0] >= 0 && tokens[0] < vocabulary) first_loss = loss(logits().data(), tokens[0]);
-  const size_t done = ingest(tokens, task, {}, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
+  nll[0] = std::numeric_limits<float>::quiet_NaN();
+  if (impl_->state.has_hidden && tokens[0] >= 0 && tokens[0] < vocabulary) nll[0] = loss(logits().data(), tokens[0]);
+  ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         if (const int64_t next = first + row + 1; next < count) nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
     });
   });
-  if (done > 0) nll[0] = first_loss;
-  return done;
 }
 
 void Session::close_segment() {

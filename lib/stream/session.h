@@ -29,18 +29,16 @@ class Session {
   const Model &model() const { return *model_; }
 
   // --- reading
-  // Returns how many tokens were consumed: all of them, or, when `task` or cancel() cancelled the call,
-  // those of the blocks before. An id outside the vocabulary is an INVALID_ARGUMENT error before any is fed.
-  // `progress` (may be empty) is called after each block with the tokens done so far; false cancels.
-  using Progress = std::function<bool(int64_t done, int64_t total)>;
-  size_t feed(std::span<const int32_t> tokens, Task *task = nullptr, const Progress &progress = {});
+  // Each reads all its tokens, or throws CANCELLED when `task` or cancel() cancelled the call: those of the blocks before
+  // are read then, which may be all. An id outside the vocabulary is an INVALID_ARGUMENT error before any is fed.
+  void feed(std::span<const int32_t> tokens, Task *task = nullptr);
   // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
-  size_t feed_text(std::string_view text, Task *task = nullptr, const Progress &progress = {});
+  void feed_text(std::string_view text, Task *task = nullptr);
   // Feeds and gives the logits after each token: logits is [tokens, vocabulary].
-  size_t feed_logits(std::span<const int32_t> tokens, float *logits, Task *task = nullptr);
+  void feed_logits(std::span<const int32_t> tokens, float *logits, Task *task = nullptr);
   // Feeds and gives, for each token, -ln p(token | everything before), in nats. nll is [tokens].
   // The first is NaN where the session has no last logits (nothing came before).
-  size_t score(std::span<const int32_t> tokens, float *nll, Task *task = nullptr);
+  void score(std::span<const int32_t> tokens, float *nll, Task *task = nullptr);
   // Folds the open segment into the memory; nothing happens if it is empty.
   void close_segment();
   // Back to an empty session: memory, window, logits and text; options and random generator stay.
@@ -105,7 +103,7 @@ class Session {
   friend class Batch;
   Session(const Session &other);
   std::vector<int32_t> encode(std::string_view text) const;
-  size_t ingest(std::span<const int32_t> tokens, Task *task, const Progress &progress, const LogitsSink &sink);
+  void ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink);
   bool cancelled(Task *task);
   std::optional<int32_t> step(Task *task);
   std::optional<int32_t> choose();

@@ -67,6 +67,7 @@ void Reader::run(const std::string &what, const std::function<std::string()> &jo
     {
       const std::lock_guard lock(mutex_);
       task_ = std::move(task);  // a job's own, so that a late cancel does not hit the next job
+      if (stop_) throw cli::Cancelled();
     }
     post(Event::STARTED, what);
     std::string words = job();

@@ -230,7 +230,7 @@ TEST_CASE("logits are the engine's") {
     purpose.logits = logits.data();
     backward.run(layout, purpose);
     Session session(model, {});
-    REQUIRE(session.feed_logits(tokens, engine.data()) == tokens.size());
+    session.feed_logits(tokens, engine.data());
     CHECK(test::relative_difference(logits, engine) < 1e-5);
     CHECK(test::relative_difference(logits, test::read_numbers<float>(stem + ".logits.f32")) < 2e-5);
   }

@@ -48,7 +48,7 @@ std::vector<float> run(Session &session, const Golden &golden, size_t cut) {
     size_t count = cut ? std::min(cut, golden.tokens.size() - done) : golden.tokens.size() - done;
     const auto next = golden.closes.upper_bound(done);
     if (next != golden.closes.end()) count = std::min(count, *next - done);
-    REQUIRE(session.feed_logits({golden.tokens.data() + done, count}, logits.data() + done * vocabulary) == count);
+    session.feed_logits({golden.tokens.data() + done, count}, logits.data() + done * vocabulary);
     done += count;
     if (golden.closes.count(done)) session.close_segment(), last_close = done;
   }

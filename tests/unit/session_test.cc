@@ -38,7 +38,7 @@ std::vector<float> all_logits(Session &session, const std::vector<int32_t> &toke
   size_t done = 0;
   for (size_t i = 0; done < tokens.size(); ++i) {
     const size_t count = std::min(cuts[i % cuts.size()], tokens.size() - done);
-    REQUIRE(session.feed_logits({tokens.data() + done, count}, logits.data() + done * vocabulary) == count);
+    session.feed_logits({tokens.data() + done, count}, logits.data() + done * vocabulary);
     done += count;
   }
   return logits;
@@ -146,19 +146,25 @@ TEST_CASE("a cancelled feed says what it consumed, and the session goes on corre
   const auto tokens = random_tokens(200, 200, 9);
   const Options options = options_of({{"block", int64_t{32}}});
   Session cut(model, options), whole(model, options);
-  size_t done = cut.feed(tokens, nullptr, [](int64_t so_far, int64_t) { return so_far < 64; });
-  CHECK(done == 64);
+  Task task;
+  task.set_progress([](void *, const char *, int64_t done, int64_t) { return int{done == 64}; }, nullptr);
+  CHECK_THROWS_WITH_AS(cut.feed(tokens, &task), doctest::Contains("cancelled after 64 of 200"), Error);
   CHECK(cut.position() == 64);
+  CHECK(task.done() == 64);
   cut.cancel();
-  CHECK(cut.feed(std::span(tokens).subspan(done)) == 0);  // a cancel is consumed once
-  CHECK(cut.feed(std::span(tokens).subspan(done)) == tokens.size() - done);
+  CHECK_THROWS_WITH_AS(cut.feed(std::span(tokens).subspan(64)), doctest::Contains("cancelled after 0 of 136"), Error);
+  CHECK(cut.position() == 64);
+  // In the last block: all was read, and yet the call says that it was cancelled, else a loop of calls would go on.
+  task.set_progress([](void *session, const char *, int64_t done, int64_t total) {
+    if (done == total) static_cast<Session *>(session)->cancel();
+    return 0;
+  }, &cut);
+  CHECK_THROWS_WITH_AS(cut.feed(std::span(tokens).subspan(64), &task), doctest::Contains("cancelled after 136 of 136"), Error);
+  CHECK(cut.position() == 200);
   whole.feed(tokens);
   CHECK(std::equal(cut.logits().begin(), cut.logits().end(), whole.logits().begin()));
-  Task task;
-  task.cancel();
-  CHECK(whole.feed(tokens, &task) == 0);
-  CHECK(whole.feed(tokens, &task) == tokens.size());
-  CHECK(task.done() == 200);
+  cut.feed(std::span(tokens).first(10));  // a cancel is consumed once
+  CHECK(cut.position() == 210);
 }
 
 TEST_CASE("a bad token is refused before any is read") {

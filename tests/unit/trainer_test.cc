@@ -90,7 +90,7 @@ std::vector<float> logits_of(const std::string &path, const std::vector<int32_t>
   const auto model = Model::open(path, options);
   Session session(model, {});
   std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary));
-  REQUIRE(session.feed_logits(tokens, logits.data()) == tokens.size());
+  session.feed_logits(tokens, logits.data());
   return logits;
 }
 

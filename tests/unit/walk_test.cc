@@ -192,15 +192,17 @@ class Walk {
   }
 
   // Calls that fail change nothing.
+  template <class Call>
+  static bool fails(const Call &call, Status status) {
+    try {
+      call();
+    } catch (const Error &error) {
+      return error.status() == status;
+    }
+    return false;
+  }
+
   void refused(int n) {
-    const auto fails = [](const auto &call, Status status) {
-      try {
-        call();
-      } catch (const Error &error) {
-        return error.status() == status;
-      }
-      return false;
-    };
     expect(fails([&] { session_->rewind(session_->rewind_limit() - 1); }, Status::STATE), "too far back is refused");
     expect(fails([&] { session_->rewind(session_->position() + 1); }, Status::STATE), "forward is refused");
     const int32_t bad[] = {1, kVocabulary};
@@ -219,14 +221,13 @@ class Walk {
   void cancel(int n) {
     const auto tokens = tokens_of(n);
     twin_.feed(tokens);
-    size_t done = 0;
-    if (n % 2) {  // in the middle
-      done = session_->feed(tokens, nullptr, [](int64_t, int64_t) { return false; });
-      expect(done == std::min<size_t>(tokens.size(), 20), "the call ends behind a block");
-    } else {
-      session_->cancel();
-      expect(session_->feed(tokens) == 0, "a cancelled call feeds nothing");
-    }
+    const int64_t before = session_->position();
+    Task task;
+    if (n % 2) task.set_progress([](void *session, const char *, int64_t, int64_t) { return static_cast<Session *>(session)->cancel(), 0; }, session_.get());
+    else task.cancel();
+    expect(fails([&] { session_->feed(tokens, &task); }, Status::CANCELLED), "a cancelled call says so");
+    const auto done = static_cast<size_t>(session_->position() - before);
+    expect(done == (n % 2 ? std::min<size_t>(tokens.size(), 20) : 0), "the call ends behind a block");
     session_->feed(std::span(tokens).subspan(done));
   }
 
