@@ -182,6 +182,34 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
   }
 }
 
+TEST_CASE("heads that begin as a regression are the same on every rank, and are taught together") {
+  const auto model = test::ranks_model("linear");
+  for (const std::string more : {R"(, "repeat": 3, "train": "retrieval", "feature_scale": 1, "gates": [[1, -1, 2]], "supervised": [[1, 0, 0], [1, 1, 0]])",
+                                 R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, -20]], "local_supervision": 1, "local_supervised": [[0, -1]], "hand_on": 0.5)"}) {
+    CAPTURE(more);
+    const auto alone = test::ranks_trainer(model, more);
+    const std::string untouched = test::state_of(*alone);
+    alone->fit_heads(10);
+    const std::string fitted = test::state_of(*alone);
+    CHECK(fitted != untouched);
+    for (int i = 0; i < 4; ++i) alone->step();
+    std::vector<std::unique_ptr<Trainer>> trainers;
+    for (int r = 0; r < 3; ++r) trainers.push_back(test::ranks_trainer(model, more));
+    Threads threads(3);
+    CHECK(threads.run([&](int rank, const Ranks &ranks) {
+      Trainer &trainer = *trainers[static_cast<size_t>(rank)];
+      trainer.set_ranks(ranks);
+      trainer.fit_heads(10);
+      if (test::state_of(trainer) != fitted) fail(Status::INTERNAL, "rank ", rank, " has fitted other heads");
+      for (int i = 0; i < 4; ++i) trainer.step();
+    }) == none(3));
+    for (const auto &trainer : trainers) {
+      CHECK(test::state_of(*trainer) == test::state_of(*trainers[0]));
+      CHECK(test::weight_difference(*trainer, *alone) < 1e-4);
+    }
+  }
+}
+
 TEST_CASE("a cancel, or a failure, of one rank ends the step of all, and it has not happened") {
   const auto model = test::ranks_model();
   const auto untouched = test::ranks_trainer(model);
