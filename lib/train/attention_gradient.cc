@@ -48,37 +48,37 @@ constexpr float kLeastShare = 1e-30f;  // of sigma(q) z, whose logarithm is take
 // The same stream on its way back. Gradients of what has a name begin with d.
 class StreamGradient : public StreamAttention {
  public:
-  using StreamAttention::StreamAttention;
+  StreamGradient(const AttentionPass &pass, int64_t item, float *dqkv) : StreamAttention(pass, item), dqkv_(dqkv) {}
 
-  Supervision backward(const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
-    dqkv_ = dqkv;
+  // What `backward` reads and adds to; dqkv becomes that of no loss.
+  void begin(const float *da, int64_t da_stride, double *dbeta) {
     da_ = da;
     da_stride_ = da_stride;
     dbeta_ = dbeta;
     clear_gradients();
-    for (int64_t s = stream_.first_segment + stream_.segments - 1; s >= stream_.first_segment; --s) {
-      start(s);
-      announce(s - 1);
-      if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold_backward();
-      load_window(true);
-      clear_rows(dwindow_keys_, window_count_, keys_);
-      clear_rows(dwindow_values_, window_count_, values_);
-      if (reads()) transpose({memory(s), keys_}, keys_, values_, turned_memory_);
-      each_tile([&](int64_t token, int64_t tokens) {
-        load_queries(token, tokens);
-        load_output_gradient(token, tokens);
-        local_backward(token, tokens);
-        if (reads()) retrieve_backward(token, tokens);
-      });
-      store_window_gradient();
-    }
-    return {supervised_, locally_supervised_};
   }
+  // Segment s of the stream; those behind it have been.
+  void backward(int64_t s) {
+    start(s);
+    announce(s - 1);
+    if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold_backward();
+    load_window(true);
+    clear_rows(dwindow_keys_, window_count_, keys_);
+    clear_rows(dwindow_values_, window_count_, values_);
+    if (reads()) transpose({memory(s), keys_}, keys_, values_, turned_memory_);
+    each_tile([&](int64_t token, int64_t tokens) {
+      load_queries(token, tokens);
+      load_output_gradient(token, tokens);
+      local_backward(token, tokens);
+      if (reads()) retrieve_backward(token, tokens);
+    });
+    store_window_gradient();
+  }
+  Supervision supervision() const { return {supervised_, locally_supervised_}; }
 
   // Supervised retrievals alone, forward and backward. Their shares need z, not M: values are not read, nor queries of other
   // rows than `told`, whose gradients alone are written.
-  Supervised supervise_alone(std::span<const int64_t> told, float *dqkv) {
-    dqkv_ = dqkv;
+  Supervised supervise_alone(std::span<const int64_t> told) {
     for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) std::fill_n(dkey(row), keys_, 0.0f);
     for (const int64_t row : within(told, stream_.first, stream_.tokens))
       for (int64_t g = 0; g < group_; ++g) std::fill_n(dquery(row, g), keys_, 0.0f);
@@ -385,8 +385,7 @@ class StreamGradient : public StreamAttention {
     }
   }
 
-  // Of a backward pass.
-  float *dqkv_ = nullptr;
+  float *const dqkv_;
   const float *da_ = nullptr;
   int64_t da_stride_ = 0;
   double *dbeta_ = nullptr;
@@ -431,19 +430,40 @@ int64_t operations(const AttentionPass &pass) {
 
 }  // namespace
 
+// f(first item, items, stream) for shares of all (stream, KV head), each of heads of one stream. A thread takes the heads of
+// its share through a segment one by one, then through the next: what they read of a token lies side by side, and the
+// second head finds in the cache what the first one fetched.
+template <class Function>
+void each_share(const AttentionPass &pass, int64_t operations, const Function &f) {
+  const int64_t streams = static_cast<int64_t>(pass.layout.streams.size()), heads = pass.rules.shape.kv_heads;
+  const int64_t shares = thread_count() == 1 ? 1 : std::min<int64_t>(heads, 3 * thread_count() / streams + 1);
+  parallel_items(streams * shares, operations, [&](int64_t item) {
+    const int64_t stream = item / shares, first = heads * (item % shares) / shares, end = heads * (item % shares + 1) / shares;
+    f(stream * heads + first, end - first, pass.layout.streams[static_cast<size_t>(stream)]);
+  });
+}
+
 void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64_t out_stride) {
-  const int64_t items = static_cast<int64_t>(pass.layout.streams.size()) * pass.rules.shape.kv_heads;
-  parallel_items(items, operations(pass), [&](int64_t item) { StreamAttention(pass, item).forward(type, out, out_stride); });
+  each_share(pass, operations(pass), [&](int64_t first, int64_t items, const StreamSpan &stream) {
+    std::vector<StreamAttention> heads;
+    for (int64_t item = first; item < first + items; ++item) heads.emplace_back(pass, item);
+    for (int64_t s = stream.first_segment; s < stream.first_segment + stream.segments; ++s)
+      for (StreamAttention &head : heads) head.forward(s, type, out, out_stride);
+  });
 }
 
 Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
   const AttentionShape &shape = pass.rules.shape;
   const int64_t items = static_cast<int64_t>(pass.layout.streams.size()) * shape.kv_heads;
-  // Each item has its own sums, which are added in order: the same on any number of threads.
+  // Each head of a stream has its own sums, which are added in order: the same on any number of threads.
   std::vector<double> gates(static_cast<size_t>(items * shape.heads));
   std::vector<Supervision> supervised(static_cast<size_t>(items));
-  parallel_items(items, 2 * operations(pass), [&](int64_t item) {
-    supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).backward(da, da_stride, dqkv, gates.data() + item * shape.heads);
+  each_share(pass, 2 * operations(pass), [&](int64_t first, int64_t count, const StreamSpan &stream) {
+    std::vector<StreamGradient> heads;
+    for (int64_t item = first; item < first + count; ++item) heads.emplace_back(pass, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
+    for (int64_t s = stream.first_segment + stream.segments - 1; s >= stream.first_segment; --s)
+      for (StreamGradient &head : heads) head.backward(s);
+    for (int64_t i = 0; i < count; ++i) supervised[static_cast<size_t>(first + i)] = heads[static_cast<size_t>(i)].supervision();
   });
   for (int64_t item = 0; item < items; ++item)
     for (int h = 0; h < shape.heads; ++h) dbeta[h] += gates[static_cast<size_t>(item * shape.heads + h)];
@@ -453,7 +473,7 @@ Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, 
 Supervised supervise_streams(const AttentionPass &pass, std::span<const int64_t> told, float *dqkv) {
   std::vector<Supervised> supervised(pass.layout.streams.size() * static_cast<size_t>(pass.rules.shape.kv_heads));
   parallel_items(static_cast<int64_t>(supervised.size()), operations(pass),
-                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item).supervise_alone(told, dqkv); });
+                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item, dqkv).supervise_alone(told); });
   return sum_of(supervised);
 }
 

@@ -115,7 +115,7 @@ void Backward::reserve(const Layout &layout, bool backward) {
   inputs_.resize(std::max(inputs_.size(), input_count_));
   traces_.resize(std::max(traces_.size(), trace_count_));
   const int64_t bytes = bytes_of(compute_), attended = int64_t{config_.heads} * config_.value_size;
-  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk);
+  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk), piece = std::min(rows_, kPiece);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
   for (size_t i = 0; i < trace_count_; ++i) {
     Trace &t = traces_[i];
@@ -135,7 +135,7 @@ void Backward::reserve(const Layout &layout, bool backward) {
   dnormed_.reserve(rows_ * x_stride_);
   dattended_.reserve(rows_ * attended_stride_);
   dqkv_.reserve(rows_ * qkv_stride_);
-  dactivated_.reserve(chunk * hidden_stride_);
+  dactivated_.reserve(piece * hidden_stride_);
   dgate_up_.reserve(chunk * 2 * config_.hidden * bytes);
   norm_sums_.reserve(kNormPieces * x_stride_);
 }
@@ -206,21 +206,23 @@ void Backward::feed_forward_backward(size_t layer, float *gradients) {
     const ConstRows dx = narrowed(dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
     if (trained_[w.down])
       gemm.multiply_transposed(dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows, width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
-    gemm.multiply(dx, rows, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_, false);
-    parallel_for(rows, row_grain(2 * hidden), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const float *gate = gate_up + r * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
-        const auto into = [&](auto *to) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, to, to + hidden); };
-        if (compute_ == NumberType::F32) into(reinterpret_cast<float *>(dgate_up_.data()) + r * 2 * hidden);
-        else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + r * 2 * hidden);
-      }
-    });
     const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
+    each_piece(rows, [&](int64_t begin, int64_t count) {
+      gemm.multiply(dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_, false);
+      parallel_for(count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
+        for (int64_t r = from; r < to; ++r) {
+          const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
+          const auto into = [&](auto *out) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden); };
+          if (compute_ == NumberType::F32) into(reinterpret_cast<float *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
+          else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
+        }
+      });
+      gemm.multiply(dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_, false);
+      norm_backward(t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first + begin, count, gradients);
+    });
     if (any_trained({w.gate, w.up}))
       gemm.multiply_transposed(dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows, 2 * hidden, width_,
                                gradients + parameters_[w.gate].offset, width_, true);
-    gemm.multiply(dgate_up, rows, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_, false);
-    norm_backward(t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first, rows, gradients);
   }
 }
 

@@ -160,7 +160,7 @@ class Backward {
   Buffer<float> dnormed_;    // [T][x_stride]
   Buffer<float> dattended_;  // [T][attended_stride]
   Buffer<float> dqkv_;       // [T][qkv_stride]
-  Buffer<float> dactivated_; // [kChunk or T][hidden_stride]
+  Buffer<float> dactivated_; // [kPiece or T][hidden_stride]
   Buffer<char> dgate_up_;    // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   Buffer<float> norm_sums_;  // [kNormPieces][width]

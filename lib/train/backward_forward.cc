@@ -53,20 +53,23 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
   Trace &t = trace(layer);
   const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
-  float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
-  char *activated = t.activated.data() + kept * hidden * bytes;
-  gemm.multiply({compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows, products_[layer].gate_up.forward.panels(), gate_up,
-                gate_up_stride_, false);
-  parallel_for(rows, row_grain(hidden), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const float *gate = gate_up + r * gate_up_stride_;
-      if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
-      else silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<uint16_t *>(activated) + r * hidden);
-    }
+  each_piece(rows, [&](int64_t begin, int64_t count) {
+    float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
+    char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
+    gemm.multiply({compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count, products_[layer].gate_up.forward.panels(), gate_up,
+                  gate_up_stride_, false);
+    parallel_for(count, row_grain(hidden), [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; ++r) {
+        const float *gate = gate_up + r * gate_up_stride_;
+        if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
+        else silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<uint16_t *>(activated) + r * hidden);
+      }
+    });
+    if (!out) return;
+    float *x = out + (first + begin) * x_stride_;
+    std::memcpy(x, t.middle.data() + (first + begin) * x_stride_, static_cast<size_t>(count * x_stride_) * sizeof(float));
+    gemm.multiply({compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_, true);
   });
-  if (!out) return;
-  std::memcpy(out + first * x_stride_, t.middle.data() + first * x_stride_, static_cast<size_t>(rows * x_stride_) * sizeof(float));
-  gemm.multiply({compute_, activated, hidden}, rows, products_[layer].down.forward.panels(), out + first * x_stride_, x_stride_, true);
 }
 
 void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass) {

@@ -1,6 +1,7 @@
 // What the files of backward.h share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/parallel.h"
@@ -8,10 +9,17 @@
 
 namespace infini {
 
-constexpr int64_t kChunk = 1024;    // rows that go through the feed-forward together
+constexpr int64_t kChunk = 1024;     // rows that go through the feed-forward together
+constexpr int64_t kPiece = 256;      // of those, rows that go from one product to the next while they are in the cache
 constexpr int64_t kNormPieces = 16;  // sums of a norm's gradient, added in order on any number of threads
 
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
 inline int64_t row_grain(int64_t columns) { return kWorthThreads / (10 * columns) + 1; }
+
+// f(begin, count) for every kPiece of `rows` rows.
+template <class F>
+void each_piece(int64_t rows, const F &f) {
+  for (int64_t begin = 0; begin < rows; begin += kPiece) f(begin, std::min(kPiece, rows - begin));
+}
 
 }  // namespace infini

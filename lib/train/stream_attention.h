@@ -1,4 +1,4 @@
-// One (stream, KV head) on its way forward: what attention_gradient.cc computes with, for itself alone.
+// One (stream, KV head) on its way forward: what attention_gradient.cc computes with.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline int64_t window_rows(const AttentionShape &shape) {
   return round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel);
 }
 
-// What one thread computes in. Rows are (token, head of the group) of a tile, or tokens of a window or fold.
+// What one thread computes in, a segment of one head at a time. Rows are (token, head of the group) of a tile, or tokens of a window or fold.
 struct StreamTiles {
   Tile queries_, sigma_, dqueries_, dsigma_;      // [rows][key_size]; queries turned and scaled
   Tile a_dot_, a_mem_, dlocal_, dretrieved_;      // [rows][value_size]
@@ -29,7 +29,7 @@ struct StreamTiles {
   Tile dwindow_keys_, dwindow_values_;
   Tile fold_values_, fold_known_, fold_gradient_;  // [kFoldRows][value_size]
   Tile turned_memory_, turned_gradient_;          // M and dM with rows and columns exchanged
-  Tile dmemory_;                                  // gradient of M, then of z
+  Tile dmemory_;                                  // gradient of M, then of z: of each KV head
   float *piece_memory_, *sums_;                   // M, then z
   float *scores_, *dscores_;                      // [rows][window]
   float *denominator_;                            // [rows]
@@ -50,7 +50,7 @@ struct StreamTiles {
     turned_values_ = tile(values, window);
     for (Tile *t : {&fold_values_, &fold_known_, &fold_gradient_}) *t = tile(kFoldRows, values);
     for (Tile *t : {&turned_memory_, &turned_gradient_}) *t = tile(values, keys);
-    dmemory_ = {take(memory), keys};
+    dmemory_ = {take(shape.kv_heads * memory), keys};
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
     denominator_ = take(both);
@@ -68,21 +68,21 @@ class StreamAttention : protected StreamTiles {
       remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.targets.retrieval && pass.targets.retrieval[head(g)] != 0);
     float *next = pass.scratch.numbers_.data() + thread_index() * pass.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
+    dmemory_.data += kv_head_ * AttentionTrace::memory_size(shape_);
   }
 
-  void forward(NumberType type, void *out, int64_t out_stride) {
-    for (int64_t s = stream_.first_segment; s < stream_.first_segment + stream_.segments; ++s) {
-      start(s);
-      announce(s + 1);
-      load_window(false);
-      each_tile([&](int64_t token, int64_t tokens) {
-        load_queries(token, tokens);
-        attend_locally(token, tokens);
-        if (reads()) retrieve(tokens);
-        store(token, tokens, type, out, out_stride);
-      });
-      if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold(memory(s), memory(s + 1));
-    }
+  // Segment s of the stream; those before have been.
+  void forward(int64_t s, NumberType type, void *out, int64_t out_stride) {
+    start(s);
+    announce(s + 1);
+    load_window(false);
+    each_tile([&](int64_t token, int64_t tokens) {
+      load_queries(token, tokens);
+      attend_locally(token, tokens);
+      if (reads()) retrieve(tokens);
+      store(token, tokens, type, out, out_stride);
+    });
+    if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold(memory(s), memory(s + 1));
   }
 
  protected:
