@@ -175,8 +175,8 @@ infini_status infini_session_score_text(infini_session *session, const char *tex
     };
     try {
       session->value->score(ids, losses.data(), of(task));
-    } catch (const Error &) {  // cancelled: of what was read
-      sum_up();
+    } catch (const Error &error) {
+      if (error.status() == Status::CANCELLED) sum_up();  // of what was read
       throw;
     }
     sum_up();
