@@ -165,6 +165,12 @@ TEST_CASE("a cancelled feed says what it consumed, and the session goes on corre
   CHECK(std::equal(cut.logits().begin(), cut.logits().end(), whole.logits().begin()));
   cut.feed(std::span(tokens).first(10));  // a cancel is consumed once
   CHECK(cut.position() == 210);
+  task.set_progress(nullptr, nullptr);
+  task.cancel();
+  CHECK_THROWS_WITH_AS(whole.feed(tokens, &task), doctest::Contains("cancelled after 0 of 200"), Error);
+  whole.feed(tokens, &task);
+  CHECK(task.done() == 200);
+  CHECK(whole.position() == 400);
 }
 
 TEST_CASE("a bad token is refused before any is read") {

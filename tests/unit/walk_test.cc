@@ -191,7 +191,6 @@ class Walk {
     twin_.rewind(position);
   }
 
-  // Calls that fail change nothing.
   template <class Call>
   static bool fails(const Call &call, Status status) {
     try {
@@ -202,6 +201,7 @@ class Walk {
     return false;
   }
 
+  // Calls that fail change nothing.
   void refused(int n) {
     expect(fails([&] { session_->rewind(session_->rewind_limit() - 1); }, Status::STATE), "too far back is refused");
     expect(fails([&] { session_->rewind(session_->position() + 1); }, Status::STATE), "forward is refused");
