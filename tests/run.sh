@@ -14,7 +14,7 @@ case ${1:-} in
 esac
 
 bash samples/packages.sh "${packages[@]}"
-cmake --preset release -DINFINI_BINDINGS=ON
+cmake --preset release -DINFINI_TESTS=ON -DINFINI_BINDINGS=ON
 cmake --build --preset release --parallel "$(nproc)"
 left_out() { echo "Skipped: the tests of $1, because there is $2"; }
 for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample" mpirun:"training on several processes"; do
