@@ -152,7 +152,8 @@ INFINI_API const char *infini_last_error(void);
 /* The library's version, "MAJOR.MINOR.PATCH". The text lives for ever. Any thread. */
 INFINI_API const char *infini_version(void);
 
-/* The version of the binary interface that this header describes: the N of libinfini.so.N. A program may compare
+/* The version of the binary interface that this header describes: the N of libinfini.so.N. It grows whenever a program
+   must be compiled anew, also between versions that begin with 0. A program may compare
    it with infini_abi_version(), the library's own, and should refuse to go on where they differ. */
 #define INFINI_ABI_VERSION 0
 INFINI_API int infini_abi_version(void);
@@ -238,8 +239,9 @@ INFINI_API void infini_model_free(infini_model *model);
  * 4. Sessions: reading and writing. One thread at a time
  */
 
-/* Starts an empty stream through the model. Options of a session: "threads", "block", "deterministic", those of
-   generation ("max_tokens", "temperature", "seed", "stop", ...) and "special". The caller frees the session.
+/* Starts an empty stream through the model. Options of a session: "threads", "block", "deterministic",
+   "checkpoints", "rewind_sampler", "compress", those of generation ("max_tokens", "temperature", "seed", "stop", ...)
+   and "special". The caller frees the session.
    STATE             the model is a tokenizer alone
    INVALID_ARGUMENT  "logit_bias" names a token that is not in the vocabulary */
 INFINI_API infini_status infini_session_create(const infini_model *model, const infini_options *options,
@@ -343,14 +345,15 @@ INFINI_API infini_status infini_session_feed_logits(infini_session *session, con
                                                     infini_task *task, float *logits, size_t n_logits);
 
 /* Reads tokens, as infini_session_feed does, and gives for each its negative log-likelihood, -ln p(token | everything
-   before it), in nats: float32 [n_tokens]. The first is NaN where nothing was fed before.
+   before it), in nats: float32 [n_tokens]. The first is NaN where nothing was fed before,
+   or nothing since a memory alone was restored.
    BUFFER_TOO_SMALL  n_nll is less than n_tokens; nothing was read
    CANCELLED         values of the tokens that were read are valid; else as infini_session_feed */
 INFINI_API infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens,
                                               infini_task *task, float *nll, size_t n_nll);
 
 /* Reads a text, as infini_session_feed_text does, and gives the sum of the negative log-likelihoods of its tokens, in
-   nats, and how many tokens were scored (all but a first one with nothing before it). Perplexity is
+   nats, and how many tokens were scored (all but a first one with nothing before it, or with a memory alone that was restored). Perplexity is
    exp(nll / n_scored). Each out-parameter may be NULL.
    CANCELLED  both cover the tokens that were read; else as infini_session_feed_text */
 INFINI_API infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size,
@@ -440,7 +443,7 @@ INFINI_API infini_status infini_snapshot_inspect_buffer(const void *data, size_t
    the tokens after it again. Option "checkpoints" says how many boundaries are kept ("boundaries" of
    infini_session_info_json; the beginning of the stream is one), each at the cost of a copy of the memory and of carry
    and sinks. The random generator and the penalties go back only with option "rewind_sampler". A new run of generation
-   begins.
+   begins, unless the position is the present one.
    STATE  the position is out of reach; the message says what is possible; nothing has changed */
 INFINI_API infini_status infini_session_rewind(infini_session *session, int64_t position);
 INFINI_API infini_status infini_session_rewind_limit(const infini_session *session, int64_t *position);
@@ -461,6 +464,7 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
    they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
    the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they come
    from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins.
+   INVALID_ARGUMENT  a session has no token that is possible; the message gives its number; all are as they were
    OK                at least one session got a token
    END               none did
    BUFFER_TOO_SMALL  capacity is less than the size of the batch; nothing was done
@@ -469,7 +473,7 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
 INFINI_API infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity);
 
 /* The text of a session's tokens since it was last asked for: whole characters, stop strings withheld, as from
-   infini_session_next_text; may be empty.
+   infini_session_next_text; may be empty. Where nobody asks, the newest MiB is kept.
    INVALID_ARGUMENT  index is not below the size of the batch
    BUFFER_TOO_SMALL  see Buffers above; the text stays */
 INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, char *buffer, size_t capacity,
@@ -487,7 +491,8 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates;
          "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was; and
          v and o of heads that infini_trainer_fit_heads makes)
-       "layers" [0, -1] (first and last of those trained; -1: the model's last)
+       "layers" [0, -1] (first and last of those trained; -1: the model's last; embedding, output and last norm are
+         trained with all layers alone)
        "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
        "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
        "muon_rate" 0.01, "feature_rate" 0.01 (Muon's for q and k; as "muon_rate"), "gate_rate" 0.01 (five times "rate"),
@@ -504,7 +509,7 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty),
        "epsilon" -1 (added to what the memory finds before it is divided by that: with 1, a head that finds little says
        little; -1: as the model says)
-       "supervision" 0 (weight of telling the memory where to look), "supervised" [] ([[layer, head], ...]; none: every
+       "supervision" 0 (weight of telling the memory where to look; 0 is 1 where "retrieval" is trained), "supervised" [] ([[layer, head], ...]; none: every
        head whose gate is open; [layer, head, place]: a head that looks for one digit of a value, 0 the first), "silence" 0
        (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for;
        nothing is told where epsilon is 0). Of entries that name the same head the first counts
@@ -519,10 +524,10 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
          later: " The river key is 71432.", " What is the river key? The river key is 71432."
          "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
-         filler, held as tokens), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
+         filler, held as tokens, once a trainer), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
          1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to so many times)
          of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
-         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike)
+         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike; half where a sequence has one or two names)
          of "passkey": "keys" 1, "questions" 1 (at the end), "depth" [0, 1] (where the keys stand)
          weights: "inside" 1 and "across" 3 of digits of answers, the value told in the same or another segment, "first" 1
          (times as much: the first digit), "other" 0.15 of a share "other_share" 0.1 of the other tokens; "carry" 0 (tokens
@@ -804,8 +809,8 @@ INFINI_API void infini_task_free(infini_task *task);
    cancel up. Calls look for it between blocks, layers or tokens. */
 INFINI_API infini_status infini_task_cancel(infini_task *task);
 
-/* How far the call that runs, or the last one that ran, has come: in layers, tokens or bytes, see its comment.
-   A total of 0 is not known. */
+/* How far the call that runs, or the last one that ran, has come: in matrices, tokens, bytes, sequences or steps, see its
+   comment. A total of 0 is not known. */
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 

@@ -165,9 +165,10 @@ infini_status infini_session_score_text(infini_session *session, const char *tex
     const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
     std::vector<float> losses(ids.size());
     const int64_t before = session->value->position();
+    const bool follows = session->value->state().has_hidden;
     const auto sum_up = [&] {
       const auto read = static_cast<size_t>(session->value->position() - before);
-      const size_t begin = std::min<size_t>(before == 0, read);
+      const size_t begin = std::min<size_t>(!follows, read);
       double sum = 0;
       for (size_t i = begin; i < read; ++i) sum += losses[i];
       if (nll) *nll = sum;

@@ -84,7 +84,13 @@ void Window::settle(const View &view) {
 }
 
 void Window::clear(const View &view) {
-  visit(view, [](char *data, int64_t bytes, NumberType) {
+  // Also what stood there before: beside a weight of 0, a number that is not finite would still count.
+  View all = view;
+  const int64_t ever = view.position - view.origin;
+  all.sinks = 0;
+  all.window_begin = view.position - std::min(ever, capacity_);
+  all.segment_begin = view.position - std::min<int64_t>(ever, shape_.segment);
+  visit(all, [](char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memset(data, 0, static_cast<size_t>(bytes));
   });
 }

@@ -44,7 +44,7 @@ class Window {
   // keeps_keys [kv_heads]: whether the head has a memory, which wants its open segment's keys.
   Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys);
   Window copy(const View &view) const;
-  void clear(const View &view);  // forgets what `view` holds
+  void clear(const View &view);  // forgets the stream that led to `view`
 
   // Writes the token at `position`, the next one of `view` or a later one of the same segment.
   // key [key_size] before rotation, value [value_size].

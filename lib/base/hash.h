@@ -27,6 +27,14 @@ class Hash {
   std::unique_ptr<State> state_;
 };
 
+// A number of this process, which no file can know: for tables whose keys come from files.
+uint64_t table_secret();
+
+// Of such a table's texts.
+struct TextHash {
+  size_t operator()(std::string_view text) const;
+};
+
 // XXH3 with 64 bits of bytes that come in pieces.
 class StreamChecksum {
  public:

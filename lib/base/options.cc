@@ -50,10 +50,10 @@ const T &value_of(const std::map<std::string, OptionValue> &values, const std::s
 }  // namespace
 
 const std::vector<OptionSpec> &option_table() {
-  static const std::vector<OptionSpec> table = {
+  static const auto &table = *new std::vector<OptionSpec>{  // never destroyed: a thread may be at work when the process ends
       // Opening and creating a model.
       {"compute", text("auto"), 0, 0, "auto|f32|bf16", "number type of weights and products; auto: bf16 where the processor has it"},
-      {"gemm", text("auto"), 0, 0, "auto|onednn|openblas|native", "library for matrix products; auto: oneDNN"},
+      {"gemm", text("auto"), 0, 0, "auto|onednn|openblas|native", "library for matrix products; auto: oneDNN, or native below AVX-512"},
       {"threads", integer(0), 0, 1024, "", "threads of a call; 0: one a physical core"},
       {"memory", text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
       {"update", text("file"), 0, 0, "file|linear|delta", "update rule of the memory; file: as the model says"},

@@ -85,17 +85,18 @@ class Team {
  public:
   explicit Team(int threads) {
     // Signals are the host's business: none is delivered to a thread of ours.
+    shares_ = std::vector<Share>(static_cast<size_t>(threads));
+    workers_.reserve(static_cast<size_t>(threads - 1));
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
       for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
-    } catch (const std::system_error &) {
-      // The machine has no more threads: a smaller team does the same work.
+    } catch (const std::exception &) {
+      // The machine has no more threads, or no memory for one: a smaller team does the same work.
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     wanted_ = threads;
-    shares_ = std::vector<Share>(static_cast<size_t>(size()));
   }
   ~Team() {
     gate_.store(kStop, std::memory_order_release);
@@ -209,9 +210,9 @@ ThreadScope::ThreadScope(ThreadPool &pool, int threads) : pool_(pool), outermost
       if (fits != pool.idle_.end()) {
         team_ = std::move(*fits);
         pool.idle_.erase(fits);
-      } else {
-        pool.idle_.reserve(pool.idle_.size() + 16);  // giving back must not fail
       }
+      pool.idle_.reserve(pool.idle_.size() + pool.out_ + 1);  // giving back must not fail
+      ++pool.out_;
     }
     if (!team_) team_ = std::make_unique<Team>(threads);
     team = team_.get();
@@ -230,6 +231,7 @@ ThreadScope::~ThreadScope() {
   if (!team_) return;
   team = nullptr;
   const std::lock_guard lock(pool_.mutex_);
+  --pool_.out_;
   pool_.idle_.push_back(std::move(team_));
 }
 

@@ -34,6 +34,7 @@ class ThreadPool {
   friend class ThreadScope;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Team>> idle_;
+  size_t out_ = 0;  // teams at work, which come back
 };
 
 // A call of the library: its loops may use this many threads. Within another scope of the same thread it does nothing.

@@ -14,7 +14,7 @@ namespace infini {
 // X(name, value, one-line meaning). Values are part of the ABI: families have gaps, none is reused.
 #define INFINI_STATUS_TABLE(X)                                                              \
   X(OK, 0, "success")                                                                       \
-  X(END, 1, "generation ended: end token, stop string or maximum")                          \
+  X(END, 1, "nothing more comes: generation ended, or a queue is empty")                    \
   X(INVALID_ARGUMENT, 100, "an argument is NULL, out of range or not what it should be")    \
   X(UNKNOWN_OPTION, 101, "no option has that name")                                         \
   X(BUFFER_TOO_SMALL, 102, "the caller's buffer is smaller than the size that was returned") \
@@ -22,7 +22,7 @@ namespace infini {
   X(NO_SPACE, 201, "the disk or the file-size limit is full")                               \
   X(FORMAT, 300, "a file is damaged or is not what it claims to be")                        \
   X(TRUNCATED, 301, "a file ends before its contents do")                                   \
-  X(MODEL_MISMATCH, 400, "a snapshot belongs to another model")                             \
+  X(MODEL_MISMATCH, 400, "a snapshot or checkpoint belongs to another model")               \
   X(VERSION, 500, "a file was written by a newer version")                                  \
   X(CHECKSUM, 600, "a checksum does not match: the file was changed or damaged")            \
   X(OUT_OF_MEMORY, 700, "memory could not be allocated")                                    \

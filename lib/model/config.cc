@@ -13,7 +13,7 @@ constexpr Architecture kArchitectures[] = {
     {"llama", true},
 };
 
-constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
+constexpr int64_t kLargest = std::numeric_limits<int32_t>::max(), kLargestWindow = 1 << 24;
 
 int in_range(const std::string &what, int64_t value, int64_t least, int64_t greatest) {
   if (value < least || value > greatest)
@@ -78,7 +78,7 @@ std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std:
   if (values.size() != count)
     fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers, " layers of ", config.heads, " heads");
   for (size_t i = 0; i < count; ++i) {
-    if (std::isnan(values[i]) || values[i] == std::numeric_limits<double>::infinity())
+    if (!(values[i] <= 1e30) || (values[i] < -1e30 && !std::isinf(values[i])))
       fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i, "; a gate is a number or minus infinity");
     gates[i] = static_cast<float>(values[i]);
   }
@@ -112,9 +112,11 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.gate = read_gates(gguf, config, options.get_string("memory"));
 
   const int64_t window = int64_t{memory.sinks} + memory.carry + memory.segment;
-  in_range("the window (sinks + carry + segment)", window, 1, 1 << 24);
+  const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
+  if (window > kLargestWindow)
+    fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "the window (sinks + carry + segment) is ", window,
+         " tokens, but can be at most ", kLargestWindow);
   if (window > config.context) {
-    const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
     const std::string what = cat("the window of ", window, " tokens (sinks ", memory.sinks, " + carry ", memory.carry, " + segment ",
                                  memory.segment, ") is longer than the context of ", config.context, " that the model was trained for");
     if (by_option) fail(Status::INVALID_ARGUMENT, what);

@@ -225,14 +225,12 @@ void forward(const Model &model, std::span<const Part> parts, Workspace &workspa
   for (const Part &part : parts) part.state->broken = true;  // until the block is whole
   Block block(model, parts, workspace, exact);
   block.run();
-  for (const Part &part : parts) part.state->broken = false;
-
-  if (!sink) return;
-  for (int64_t first = 0; first < block.count(); first += kLogitsRows) {
+  for (int64_t first = 0; sink && first < block.count(); first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, block.count() - first);
     output_rows(model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
     sink(first, rows, workspace.logits.data(), stride);
   }
+  for (const Part &part : parts) part.state->broken = false;
 }
 
 void close_segment(const Model &model, State &state, Workspace &workspace) {

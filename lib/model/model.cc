@@ -126,7 +126,8 @@ void hash_value(Hash &hash, const GgufValue &value) {
 
 }  // namespace
 
-std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task) {
+// `impossible`: the status where no model can be as the file says.
+std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Status impossible) {
   std::shared_ptr<Model> model(new Model);
   const ThreadScope scope(model->threads_, threads_of(options));
   model->gguf_ = std::move(gguf);
@@ -135,7 +136,11 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
     if (!model->tokenizer_) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
     return model;
   }
-  model->config_ = std::make_unique<const Config>(read_config(model->gguf_, options));
+  try {
+    model->config_ = std::make_unique<const Config>(read_config(model->gguf_, options));
+  } catch (const Error &error) {
+    throw Error(error.status() == Status::FORMAT ? impossible : error.status(), error.what());
+  }
   if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
     fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ", model->config_->vocabulary);
   model->weights_ = std::make_unique<const Weights>(model->gguf_, *model->config_, options, task);
@@ -169,7 +174,7 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std:
   for (const auto &[key, value] : tokenizer.entries())
     if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
   add_tensors(gguf, config, head_size);
-  return build(std::move(gguf), options);
+  return build(std::move(gguf), options, nullptr, Status::INVALID_ARGUMENT);
 }
 
 const Tokenizer &Model::tokenizer() const {

@@ -33,7 +33,7 @@ class Model {
   // Reads, checks and packs the file's weights. `task` may be null; cancelling throws CANCELLED.
   static std::shared_ptr<const Model> open(const std::string &path, const Options &options, Task *task = nullptr);
   // From keys and tensors in memory; `gguf` is kept for save().
-  static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr);
+  static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr, Status impossible = Status::FORMAT);
   // Random weights. `tokenizer_path` (may be empty): a GGUF whose tokenizer the model takes over, which
   // then fixes the vocabulary; without one the model has tokens only, no text.
   static std::shared_ptr<const Model> create(const CreateConfig &config, const std::string &tokenizer_path,

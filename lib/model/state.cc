@@ -65,8 +65,10 @@ void State::clear() {
 void State::rewind(const Checkpoint &to) {
   const View target = to.view;
   if (to.layers.empty()) {
-    for (LayerState &layer : layers)
+    for (LayerState &layer : layers) {
+      layer.window.clear(view);
       for (Memory &memory : layer.memory) memory.clear();
+    }
   } else {
     layers = copy_layers(to.layers, target);
   }

@@ -112,6 +112,13 @@ void pack(const Packing &packing) {
   });
 }
 
+void check_finite(const GgufTensor &tensor) {
+  parallel_for(tensor.rows(), 64, [&](int64_t begin, int64_t end) {
+    std::vector<float> values(static_cast<size_t>(tensor.shape[0]));
+    for (int64_t j = begin; j < end; ++j) unpack_row(tensor, j, values.data());
+  });
+}
+
 // Radians a position of each pair; YaRN (Peng et al., arXiv 2309.00071) blends scaled and plain frequencies.
 Rope make_rope(Tensors &tensors, const Config &config) {
   const RopeConfig &c = config.rope;
@@ -139,7 +146,9 @@ Rope make_rope(Tensors &tensors, const Config &config) {
     const double plain = std::pow(c.base, -2.0 * static_cast<double>(i) / c.dimensions) / by;
     const double ramp = c.yarn ? std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0) : 1;
     rope.frequency.push_back(plain / c.factor * ramp + plain * (1 - ramp));
+    if (!std::isfinite(rope.frequency.back())) fail(Status::FORMAT, "the rotation of pair ", i, " is ", rope.frequency.back(), " radians a token");
   }
+  if (!std::isfinite(rope.magnitude)) fail(Status::FORMAT, "the rotation scales by ", rope.magnitude);
   return rope;
 }
 
@@ -196,6 +205,7 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
   output_norm = unpack_vector(tensors.get("output_norm.weight", {width}));
   const GgufTensor *head = tensors.find("output.weight", {width, vocabulary});
   lay_out(output, {head ? head : embedding});
+  if (head) check_finite(*embedding);  // else it is when it is packed
   tensors.refuse_others(config.architecture->name);
 
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));

@@ -1,6 +1,7 @@
 #include "stream/batch.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/parallel.h"
 #include "stream/session_impl.h"
@@ -9,6 +10,25 @@ namespace infini {
 namespace {
 
 constexpr int64_t kChoosing = 4;  // operations that a token of the vocabulary takes when one is chosen
+
+// What choosing a token changes of a session, to be put back where the token is not fed.
+struct Before {
+  explicit Before(const Generation &g) : random(g.random), generated(g.generated), reason(g.reason), end_reported(g.end_reported) {
+    if (end_reported) output = g.output;  // the next run begins without it
+  }
+  void put_back(Generation &g) {
+    g.random = random;
+    g.generated = generated;
+    g.reason = reason;
+    g.end_reported = end_reported;
+    if (output) g.output = std::move(*output);
+  }
+  Random random;
+  int64_t generated;
+  StopReason reason;
+  bool end_reported;
+  std::optional<TextOutput> output;
+};
 
 }  // namespace
 
@@ -35,8 +55,30 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
   if (task && task->take_cancel()) fail(Status::CANCELLED, "generation was cancelled; it may go on");
   const ThreadScope scope(model_->threads(), threads);
 
-  size_t advanced = 0;
-  // Sessions with option `deterministic` have products of their own, whose rows depend on nothing but themselves.
+  std::vector<Before> before;
+  for (const auto &session : sessions_) before.emplace_back(session->impl_->generation);
+  std::vector<char> fed(sessions_.size());
+  // A session whose token was not fed is as it was; logits of many rows are not to the bit what it would compute alone.
+  const auto leave = [&](size_t i) {
+    Session::Impl &impl = *sessions_[i]->impl_;
+    if (!fed[i] && !impl.settings.exact) impl.state.has_logits = false;
+  };
+  try {
+    choose(tokens);
+    // Sessions with option `deterministic` have products of their own, whose rows depend on nothing but themselves.
+    for (const bool exact : {false, true}) feed(exact, tokens, fed);
+  } catch (...) {
+    for (size_t i = 0; i < sessions_.size(); ++i) {
+      if (!fed[i]) before[i].put_back(sessions_[i]->impl_->generation);
+      leave(i);
+    }
+    throw;
+  }
+  for (size_t i = 0; i < sessions_.size(); ++i) leave(i);
+  return static_cast<size_t>(std::count(fed.begin(), fed.end(), 1));
+}
+
+void Batch::choose(std::span<int32_t> tokens) {
   for (const bool exact : {false, true}) {
     std::vector<State *> without_logits;
     for (const auto &session : sessions_) {
@@ -44,31 +86,37 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
       if (session->impl_->settings.exact == exact && !state.has_logits) without_logits.push_back(&state);
     }
     if (!without_logits.empty()) compute_logits(*model_, without_logits, workspace_, exact);
-
-    const auto count = static_cast<int64_t>(sessions_.size());
-    parallel_items(count, count * kChoosing * model_->config().vocabulary, [&](int64_t item) {
-      const auto i = static_cast<size_t>(item);
-      Session &session = *sessions_[i];
-      if (session.impl_->settings.exact != exact) return;
-      tokens[i] = session.choose().value_or(-1);
-      session.impl_->generation.end_reported = tokens[i] < 0;
-    });
-    std::vector<Part> parts;
-    std::vector<size_t> indices;
-    for (size_t i = 0; i < sessions_.size(); ++i) {
-      if (sessions_[i]->impl_->settings.exact != exact || tokens[i] < 0) continue;
-      parts.push_back({&sessions_[i]->impl_->state, {&tokens[i], 1}});
-      indices.push_back(i);
-    }
-    if (parts.empty()) continue;
-    forward(*model_, parts, workspace_, exact, {});
-    for (const size_t i : indices) {
-      sessions_[i]->impl_->remember(*model_, {&tokens[i], 1});
-      sessions_[i]->accept(tokens[i]);
-    }
-    advanced += parts.size();
   }
-  return advanced;
+  const auto count = static_cast<int64_t>(sessions_.size());
+  parallel_items(count, count * kChoosing * model_->config().vocabulary, [&](int64_t item) {
+    const auto i = static_cast<size_t>(item);
+    Session &session = *sessions_[i];
+    try {
+      tokens[i] = session.choose().value_or(-1);
+    } catch (const Error &error) {
+      throw Error(error.status(), cat("session ", i, " of the batch: ", error.what()));
+    }
+    session.impl_->generation.end_reported = tokens[i] < 0;
+  });
+}
+
+// Of the sessions with or without option `deterministic`, those that have a token.
+void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> &fed) {
+  std::vector<Part> parts;
+  std::vector<size_t> indices;
+  for (size_t i = 0; i < sessions_.size(); ++i) {
+    if (sessions_[i]->impl_->settings.exact != exact || tokens[i] < 0) continue;
+    parts.push_back({&sessions_[i]->impl_->state, tokens.subspan(i, 1)});
+    indices.push_back(i);
+  }
+  if (parts.empty()) return;
+  forward(*model_, parts, workspace_, exact, {});
+  for (const size_t i : indices) fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
+  for (const size_t i : indices) {
+    sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
+    sessions_[i]->accept(tokens[i]);
+    sessions_[i]->impl_->generation.output.keep_newest();
+  }
 }
 
 const std::string &Batch::ready_text(size_t index) {

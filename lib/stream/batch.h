@@ -24,13 +24,18 @@ class Batch {
 
   // One token for every session, each from its own logits by its own sampler, as Session::next() would choose it;
   // -1 for one whose run has ended (its stop_reason() says why). Returns how many got a token; 0: all have ended.
-  // Before anything is done, STATE names a session that has no logits. tokens is [size()].
+  // Before anything is done, STATE names a session that has no logits. Where a session has no token that is possible,
+  // INVALID_ARGUMENT names it, and all are as they were. tokens is [size()].
   size_t next(std::span<int32_t> tokens, Task *task = nullptr);
-  // The text that became ready in session `index`: whole characters, as from next_text(). It stays until dropped.
+  // The text that became ready in session `index`: whole characters, as from next_text(). It stays until
+  // dropped, the newest TextOutput::kMostReady bytes of it.
   const std::string &ready_text(size_t index);
   void drop_text(size_t index) { sessions_[index]->drop_text(); }
 
  private:
+  void choose(std::span<int32_t> tokens);
+  void feed(bool exact, std::span<const int32_t> tokens, std::vector<char> &fed);
+
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Session>> sessions_;
   Workspace workspace_;

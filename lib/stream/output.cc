@@ -40,6 +40,13 @@ void TextOutput::finish() {
   held_.clear();
 }
 
+void TextOutput::keep_newest() {
+  if (ready_.size() <= kMostReady) return;
+  size_t from = ready_.size() - kMostReady;
+  while (from < ready_.size() && (ready_[from] & 0xc0) == 0x80) ++from;
+  ready_.erase(0, from);
+}
+
 void TextOutput::restore(std::string ready, std::string held, std::string pending) {
   start();
   ready_ = std::move(ready);

@@ -19,6 +19,8 @@ class TextOutput {
   // Nothing more comes: what was held back is ready.
   void finish();
   // Text that may be shown, each part given once.
+  static constexpr size_t kMostReady = size_t{1} << 20;  // bytes, where nobody takes them
+  void keep_newest();                                    // as many as that, and whole characters
   std::string take() { return std::exchange(ready_, {}); }
   const std::string &ready() const { return ready_; }
 

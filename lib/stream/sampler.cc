@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "base/status.h"
 
@@ -35,7 +36,7 @@ std::vector<int32_t> RecentTokens::in_order() const {
 }
 
 std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text, int vocabulary) {
-  std::vector<std::pair<int32_t, float>> out;
+  std::map<int32_t, float> sums;
   const char *at = text.data(), *const end = at + text.size();
   while (at < end) {
     int32_t id = 0;
@@ -49,10 +50,12 @@ std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text,
       fail(Status::INVALID_ARGUMENT, "option 'logit_bias' names token ", id, ", but the vocabulary has ", vocabulary);
     if (std::isnan(bias) || bias == std::numeric_limits<float>::infinity())
       fail(Status::INVALID_ARGUMENT, "option 'logit_bias' gives token ", id, " the bias ", bias);
-    out.emplace_back(id, bias);
+    float &sum = sums.try_emplace(id, 0.0f).first->second;
+    sum += bias;
+    if (!(sum < std::numeric_limits<float>::infinity())) fail(Status::INVALID_ARGUMENT, "option 'logit_bias' gives token ", id, " a sum of ", sum);
     at = parsed.ptr < end ? parsed.ptr + 1 : end;
   }
-  return out;
+  return {sums.begin(), sums.end()};
 }
 
 Sampler::Sampler(const Options &options, int vocabulary)

@@ -50,7 +50,7 @@ class Sampler {
   std::vector<std::pair<int32_t, float>> bias_;
   std::vector<float> logits_;          // [vocabulary]
   std::vector<Candidate> candidates_;  // [vocabulary]
-  std::vector<uint16_t> occurrences_;  // [vocabulary], zero between calls
+  std::vector<uint32_t> occurrences_;  // [vocabulary], zero between calls
 };
 
 // "12:-1.5,7:-inf" as pairs of id and bias.

@@ -49,13 +49,15 @@ void Session::Impl::check_whole() const {
 }
 
 void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens) {
+  state.broken = true;  // until the history holds what the state does
   for (const int32_t token : tokens) {
     generation.recent.push(token);
     history.tokens.push_back(token);
     history.randoms.push_back(generation.random.state());
     generation.text_before = generation.text_started;
-    generation.text_started |= model.has_tokenizer() && token < model.tokenizer().size() && !model.tokenizer().is_control(token);
+    generation.text_started |= starts_text(model, token);
   }
+  state.broken = false;
   forget();
 }
 
@@ -89,14 +91,18 @@ Session::~Session() = default;
 
 std::unique_ptr<Session> Session::fork() const { return std::unique_ptr<Session>(new Session(*this)); }
 
-// The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
-// tokens [first, first + rows) of the whole call.
-void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink) {
+void Session::check_tokens(std::span<const int32_t> tokens) const {
   impl_->check_whole();
   const int vocabulary = model_->config().vocabulary;
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= vocabulary)
       fail(Status::INVALID_ARGUMENT, "token ", i, " is ", tokens[i], ", but the vocabulary has ", vocabulary, " tokens");
+}
+
+// The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
+// tokens [first, first + rows) of the whole call.
+void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink) {
+  check_tokens(tokens);
   if (task) task->begin("feed", static_cast<int64_t>(tokens.size()));
   const ThreadScope scope(model_->threads(), impl_->settings.threads);
   size_t done = 0;
@@ -144,8 +150,8 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary, count = static_cast<int64_t>(tokens.size());
   // -ln p of a token: log_sum_exp of the logits before it, less its own.
   const auto loss = [&](const float *before, int64_t token) { return log_sum_exp(before, vocabulary) - before[token]; };
-  nll[0] = std::numeric_limits<float>::quiet_NaN();
-  if (impl_->state.has_hidden && tokens[0] >= 0 && tokens[0] < vocabulary) nll[0] = loss(logits().data(), tokens[0]);
+  check_tokens(tokens);
+  nll[0] = impl_->state.has_hidden ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
   ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)

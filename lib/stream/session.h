@@ -103,6 +103,7 @@ class Session {
   friend class Batch;
   Session(const Session &other);
   std::vector<int32_t> encode(std::string_view text) const;
+  void check_tokens(std::span<const int32_t> tokens) const;
   void ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink);
   bool cancelled(Task *task);
   std::optional<int32_t> step(Task *task);

@@ -30,7 +30,7 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
   view.segment_begin = number("segment_begin"), view.sinks = number("sinks"), view.memory_tokens = number("memory_tokens");
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin && view.window_begin <= view.segment_begin &&
                        view.segment_begin <= view.position && view.position < (int64_t{1} << 60);
-  if (!ordered || view.open() >= shape.segment || view.segment_begin - view.window_begin > shape.carry ||
+  if (!ordered || view.open() >= shape.segment || view.window_begin != std::max(view.origin, view.segment_begin - shape.carry) ||
       view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 || view.memory_tokens > view.position)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
@@ -159,7 +159,7 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
   }
 }
 
-constexpr uint64_t kMostRecent = 65536, kMostText = 1u << 20;
+constexpr uint64_t kMostRecent = 65536, kMostText = TextOutput::kMostReady;
 
 void read_history(const SnapshotView &file, const json &header, int vocabulary, int64_t segment, const State &state, History &history) {
   history.begin = member<int64_t>(header, "history_begin", file.name());

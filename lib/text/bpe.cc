@@ -91,7 +91,7 @@ int32_t Bpe::id_of(std::string_view bytes) const {
 
 size_t Bpe::place_of(int32_t left, int32_t right) const {
   uint64_t hash = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-  hash = (hash ^ hash >> 31) * 0x9e3779b97f4a7c15u;
+  hash = (hash ^ hash >> 31) * factor_;
   const size_t mask = merges_.size() - 1;
   size_t at = (hash ^ hash >> 32) & mask;
   while (merges_[at].left >= 0 && (merges_[at].left != left || merges_[at].right != right)) at = (at + 1) & mask;
@@ -115,7 +115,7 @@ void Bpe::encode(std::string_view text, std::vector<int32_t> &ids) const {
       symbols.push_back(vocabulary_.bytes[byte]);
       // SmolLM2's, for one, has none for six control characters and for what begins characters from U+40000 on.
       if (symbols.back() < 0)
-        fail(Status::FORMAT, "the vocabulary has no token for byte 0x", std::hex, int{byte}, " of the text");
+        fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for byte 0x", std::hex, int{byte}, " of the text");
     }
     merger.run(symbols, [this](int32_t left, int32_t right) { return find(left, right); });
     ids.insert(ids.end(), symbols.begin(), symbols.end());

@@ -4,6 +4,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "base/hash.h"
 #include "text/merge.h"
 #include "text/pretokenizer.h"
 #include "text/vocabulary.h"
@@ -18,7 +19,7 @@ class Bpe : public TextModel {
   bool begins_with_bos() const { return pretokenizer_.begins_with_bos(); }
 
  private:
-  // Merges by the ids of both sides, in an open hash table with linear probing.
+  // Merges by the ids of both sides, in an open hash table with linear probing. No file knows where its merges will lie.
   struct Merge {
     int32_t left = -1, right = -1;  // -1: an empty place
     Join<int32_t> join;
@@ -30,8 +31,9 @@ class Bpe : public TextModel {
 
   const Vocabulary &vocabulary_;
   Pretokenizer pretokenizer_;
-  std::unordered_map<std::string_view, int32_t> ids_;  // ordinary tokens by their bytes
-  std::vector<Merge> merges_;                          // a power of two of places, at most half of them taken
+  std::unordered_map<std::string_view, int32_t, TextHash> ids_;  // ordinary tokens by their bytes
+  uint64_t factor_ = table_secret() | 1;
+  std::vector<Merge> merges_;  // a power of two of places, at most half of them taken
 };
 
 }  // namespace infini

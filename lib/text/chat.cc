@@ -25,9 +25,11 @@ struct Format {
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
-std::string replace_all(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) text.replace(at, from.size(), to);
-  return text;
+std::string replace_all(const std::string &text, std::string_view from, std::string_view to) {
+  std::string out;
+  size_t begin = 0;
+  for (size_t at; (at = text.find(from, begin)) != text.npos; begin = at + from.size()) out.append(text, begin, at - begin).append(to);
+  return out.append(text, begin);
 }
 
 // What stands between two marks, the second one the nearest; "" where they are not there.
@@ -47,7 +49,9 @@ std::string trim(std::string_view text) {
 // The literal text that a ChatML template has as a system turn of its own.
 std::string default_system_message(std::string_view jinja) {
   constexpr std::string_view open = "<|im_start|>system\n";
-  for (size_t at = 0; (at = jinja.find(open, at)) != jinja.npos; at += open.size()) {
+  constexpr int kMostTurns = 16;  // templates have one or two; each costs a look at the rest
+  size_t at = 0;
+  for (int turn = 0; turn < kMostTurns && (at = jinja.find(open, at)) != jinja.npos; ++turn, at += open.size()) {
     const std::string message = between(jinja.substr(at), open, "<|im_end|>");
     if (!message.empty() && message.find_first_of("{}+") == message.npos && message[0] != '\'' && message[0] != '"')
       return replace_all(message, "\\'", "'");

@@ -13,8 +13,13 @@ namespace {
 // stands, and a U+2581 of the text itself comes back as what it was.
 void restore_spaces(std::string &piece) {
   constexpr std::string_view mark = "\u2581";
-  for (size_t at = piece.find(mark); at != piece.npos; at = piece.find(mark, at + 1))
-    piece.replace(at, mark.size(), " ");
+  size_t size = 0;
+  for (size_t at = 0; at < piece.size(); ++size) {
+    const bool space = piece.compare(at, mark.size(), mark) == 0;
+    piece[size] = space ? ' ' : piece[at];
+    at += space ? mark.size() : 1;
+  }
+  piece.resize(size);
 }
 
 // The byte that "<0x0A>" names.
@@ -106,7 +111,7 @@ void SentencePiece::append(std::string_view symbol, std::vector<int32_t> &ids, b
       unknown = false;
       ids.push_back(id);
     } else if (unknown_ < 0) {
-      fail(Status::FORMAT, "the vocabulary has no token for '", symbol, "', for its bytes or for the unknown");
+      fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for '", symbol, "', for its bytes or for the unknown");
     } else if (!unknown) {
       unknown = true;
       ids.push_back(unknown_);

@@ -3,6 +3,7 @@
 
 #include <unordered_map>
 
+#include "base/hash.h"
 #include "text/merge.h"
 #include "text/vocabulary.h"
 
@@ -22,7 +23,7 @@ class SentencePiece : public TextModel {
   void append(std::string_view symbol, std::vector<int32_t> &ids, bool &unknown) const;
 
   const Vocabulary &vocabulary_;
-  std::unordered_map<std::string_view, Token> tokens_;  // ordinary tokens by their bytes
+  std::unordered_map<std::string_view, Token, TextHash> tokens_;  // ordinary tokens by their bytes
   size_t longest_ = 0;                                  // bytes of the longest of them
   bool splits_at_spaces_ = true;                        // no token has a space after anything else
   int32_t unknown_ = -1;

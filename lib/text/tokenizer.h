@@ -27,7 +27,7 @@ class Tokenizer {
   // Ids of a whole text of up to 2 GiB; EOS is never added. Special tokens are found before all else, the longest
   // one at each place, and the text after one is tokenized as a text of its own, with the space prefix where the
   // model has it. Invalid UTF-8 is an INVALID_ARGUMENT error with its byte offset; a byte that the vocabulary
-  // cannot express is a FORMAT error.
+  // cannot express is one too.
   std::vector<int32_t> encode(std::string_view text, Encode how) const;
 
   // The bytes that one token stands for; may end inside a UTF-8 character. Control tokens and the unknown one

@@ -37,6 +37,8 @@ static void check_bad_files(void) {
   CHECK_OK(infini_options_new(&options));
   CHECK_OK(infini_options_set_int(options, "segment", 100000));
   CHECK_ERROR(infini_model_open(STORIES, options, NULL, &model), INFINI_INVALID_ARGUMENT, "window");
+  CHECK_OK(infini_options_set_int(options, "segment", 20000000));
+  CHECK_ERROR(infini_model_open(STORIES, options, NULL, &model), INFINI_INVALID_ARGUMENT, "window");
   infini_options_free(options);
 }
 
@@ -131,6 +133,11 @@ static void check_create(void) {
              {"{\"epsilon\": \"-inf\"}", "a number"},
              {"{\"update\": 1}", "a text"},
              {"{\"heads\": 3, \"kv_heads\": 2}", "head"},
+             {"{\"update\": \"x\"}", "update"},
+             {"{\"epsilon\": -1}", "epsilon"},
+             {"{\"rope_base\": 0}", "rope"},
+             {"{\"gate\": 1e300}", "gate"},
+             {"{\"segment\": 100000000}", "window"},
              {"{\"width\": 1048576, \"head_size\": 64, \"hidden\": 4194304, \"layers\": 4096}", "GiB"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
     CHECK_ERROR(infini_model_create(bad[i].json, NULL, &model), INFINI_INVALID_ARGUMENT, bad[i].message);

@@ -56,6 +56,11 @@ static void check_snapshots(const infini_model *model) {
   CHECK_OK(infini_session_position(other, &position));
   CHECK(position == there);
   CHECK_STATUS(infini_session_next(other, actual), INFINI_STATE);
+  double total = 0;
+  int64_t scored = 0; /* so that a first token has nothing that predicts it */
+  CHECK_OK(infini_session_score_text(other, "Once upon a time", 16, NULL, &total, &scored));
+  CHECK_OK(infini_session_position(other, &position));
+  CHECK(scored == position - there - 1 && total > 0);
 
   remove(PATH);
   free(bytes);

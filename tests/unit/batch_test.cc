@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "stream/batch.h"
+#include "stream/output.h"
 
 using namespace infini;
 
@@ -94,4 +95,66 @@ TEST_CASE("a batch refuses strangers and twins, and names a session that has no 
   CHECK_THROWS_WITH_AS(batch.next(tokens), doctest::Contains("session 2"), Error);
   batch.remove(twin.get());
   CHECK(batch.size() == 2);
+}
+
+TEST_CASE("a session without a possible token is named, and no other notices") {
+  const auto model = Model::create(small_config(), "", {});
+  std::string nothing;
+  for (int token = 0; token < 150; ++token) nothing += (token > 0 ? "," : "") + std::to_string(token) + ":-inf";
+  Batch batch(model);
+  std::vector<std::shared_ptr<Session>> together, alone;
+  for (int i = 0; i < 6; ++i) {
+    together.push_back(make_session(model, i, i % 2 == 0));
+    alone.push_back(make_session(model, i, i % 2 == 0));
+    batch.add(together.back());
+  }
+  Options impossible;
+  impossible.set("logit_bias", nothing);
+  const auto broken = std::make_shared<Session>(model, impossible);
+  broken->feed(random_tokens(4, 1));
+  std::vector<int32_t> tokens(7);
+  for (int step = 0; step < 30; ++step) {  // one of them ends after 10, and begins anew
+    batch.add(broken);
+    const std::vector<std::byte> before = together[1]->save(Session::SnapshotKind::SESSION, {});
+    CHECK_THROWS_WITH_AS(batch.next(tokens), doctest::Contains("session 6 of the batch: no token is possible"), Error);
+    CHECK(together[1]->save(Session::SnapshotKind::SESSION, {}) == before);
+    batch.remove(broken.get());
+    batch.next(std::span(tokens).first(6));
+    for (size_t i = 0; i < 6; ++i) {
+      CAPTURE(i);
+      REQUIRE(tokens[i] == alone[i]->next().value_or(-1));
+    }
+  }
+}
+
+TEST_CASE("a session whose run ended in a batch goes on from its snapshot bit for bit") {
+  Options f32;
+  f32.set("compute", std::string("f32"));
+  const auto model = Model::create(small_config(), "", f32);
+  Batch batch(model);
+  std::vector<std::shared_ptr<Session>> sessions;
+  for (int i = 0; i < 20; ++i) {
+    sessions.push_back(make_session(model, i, false));
+    batch.add(sessions.back());
+  }
+  std::vector<int32_t> tokens(20);
+  for (int step = 0; step < 11; ++step) batch.next(tokens);
+  REQUIRE(tokens[4] == -1);
+  Session restored(model, {});
+  restored.restore(sessions[4]->save(Session::SnapshotKind::SESSION, {}), "buffer");
+  const auto a = sessions[4]->logits(), b = restored.logits();
+  CHECK(std::equal(a.begin(), a.end(), b.begin(), b.end()));
+}
+
+TEST_CASE("text that nobody takes is kept up to a bound, in whole characters") {
+  TextOutput output;
+  const std::string piece(1000, 'x'), end = "\u20ac\u20ac";
+  for (int i = 0; i < 1100; ++i) output.push(piece), output.keep_newest();
+  CHECK(output.ready().size() == TextOutput::kMostReady);
+  output.push(end);
+  output.keep_newest();
+  CHECK(output.ready().size() == TextOutput::kMostReady);
+  for (int i = 0; i < 349526; ++i) output.push("\u20ac"), output.keep_newest();  // 3 bytes do not divide the bound
+  CHECK(output.ready().size() == TextOutput::kMostReady - 1);
+  CHECK(output.ready().starts_with("\u20ac"));
 }

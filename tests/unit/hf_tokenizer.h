@@ -16,7 +16,7 @@
 
 namespace test {
 
-constexpr uint32_t GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8;
+constexpr uint32_t GGUF_I32 = 5, GGUF_F32 = 6, GGUF_STRING = 8, GGUF_F64 = 12;
 
 template <class T>
 infini::GgufArray array(uint32_t type, const std::vector<T> &values) {

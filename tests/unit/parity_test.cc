@@ -1,10 +1,13 @@
 // The engine against golden values from a float64 reference that goes token by token.
 #include "support.h"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "hf_tokenizer.h"
 #include "stream/session.h"
+#include "temporary_folder.h"
 
 using namespace infini;
 
@@ -97,4 +100,34 @@ TEST_CASE("logits and memories equal the golden ones for every cut of the input 
       }
     }
   }
+}
+
+TEST_CASE("numbers that are not finite are refused where they stand, whether or not a product reads them") {
+  CreateConfig config;
+  config.layers = 1, config.width = 32, config.heads = 2, config.kv_heads = 1, config.hidden = 48, config.vocabulary = 70, config.tied = false;
+  const test::TemporaryFolder folder;
+  Model::create(config, "", {})->save(folder.file("model.gguf"));
+  const Gguf whole = Gguf::open(folder.file("model.gguf"));
+  const auto refused = [&](const std::string &tensor, const std::string &key, GgufValue value) {
+    Gguf gguf;
+    for (const auto &[name, entry] : whole.entries()) gguf.set(name, entry);
+    if (!key.empty()) gguf.set(key, std::move(value));
+    for (const GgufTensor &t : whole.tensors()) {
+      std::vector<std::byte> data(t.data.begin(), t.data.end());
+      const float bad = std::numeric_limits<float>::quiet_NaN();
+      if (t.name == tensor) std::memcpy(data.data() + data.size() - sizeof bad, &bad, sizeof bad);
+      gguf.add_tensor(t.name, t.type, t.shape, std::move(data));
+    }
+    try {
+      Model::build(std::move(gguf), {});
+    } catch (const Error &error) {
+      CHECK(error.status() == Status::FORMAT);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(refused("", "", {}) == "");
+  for (const char *name : {"token_embd.weight", "output.weight", "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"}) CHECK(refused(name, "", {}).find(name) != std::string::npos);
+  CHECK(refused("", "llama.rope.scale_linear", 1e-320).find("rotation") != std::string::npos);
+  CHECK(refused("", "infini.memory.gate", test::array(test::GGUF_F64, std::vector<double>{0.5, 1e39})).find("gate") != std::string::npos);
 }

@@ -292,6 +292,21 @@ TEST_CASE("sampling follows the probabilities") {
   CHECK(counts[3] == 0);
 }
 
+TEST_CASE("penalties count tokens of the longest window") {
+  RecentTokens recent;
+  recent.set_window(65536);
+  for (int i = 0; i < 65536; ++i) recent.push(0);
+  Sampler sampler(options_of({{"presence_penalty", 5.0}}), 2);
+  Random random(1);
+  CHECK(sampler.sample(std::vector<float>{3, 0}, {}, random) == 0);
+  CHECK(sampler.sample(std::vector<float>{3, 0}, recent, random) == 1);
+}
+
+TEST_CASE("biases of one token add up, to a number") {
+  CHECK(parse_logit_bias("3:1,1:2,3:0.5", 4) == std::vector<std::pair<int32_t, float>>{{1, 2.0f}, {3, 1.5f}});
+  CHECK_THROWS_WITH_AS(parse_logit_bias("3:3e38,3:3e38", 4), doctest::Contains("a sum of inf"), Error);
+}
+
 TEST_CASE("memory of a session does not grow once its window is full") {
   const auto model = Model::create(small_config("delta"), "", {});
   Session session(model, {});

@@ -195,6 +195,9 @@ TEST_CASE("a header that does not make sense is refused by what is wrong in it")
       {[](json &h) { h["view"]["position"] = int64_t{1} << 62; }, {"positions"}},
       {[](json &h) { h["view"]["position"] = 200; }, {"positions"}},  // an open segment of more than a segment
       {[](json &h) { h["view"]["sinks"] = 2; }, {"positions"}},
+      // Less than the carry: what is moved when the segment closes would begin before the buffer.
+      {[](json &h) { h["view"]["window_begin"] = h["view"]["segment_begin"]; }, {"positions"}},
+      {[](json &h) { h["checkpoints"][1]["view"]["window_begin"] = h["checkpoints"][1]["view"]["segment_begin"]; }, {"positions"}},
       {[](json &h) { h["view"]["memory_tokens"] = 1000; }, {"positions"}},
       {[](json &h) { h["history_begin"] = -5; }, {"history_begin"}},
       {[](json &h) { h["history_begin"] = 1000; }, {"history_begin"}},

@@ -424,3 +424,22 @@ TEST_CASE("checkpoints survive a snapshot") {
   session.rewind(150);
   CHECK(future_of(restored) == future_of(session));
 }
+
+TEST_CASE("text after a rewind begins as it did") {
+  const auto model = Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf", {});
+  Session session(model, {});
+  session.feed(std::vector<int32_t>{model->tokenizer().bos()});
+  const auto text = [&] {
+    std::string pieces;
+    for (int i = 0; i < 10; ++i) pieces += session.next_text().value_or("");
+    return pieces;
+  };
+  const std::string first = text();
+  CHECK(first.starts_with("Once"));
+  session.rewind(1);
+  CHECK(text() == first);
+  const int64_t position = session.position();
+  const std::string second = text();
+  session.rewind(position);
+  CHECK(text() == second);
+}

@@ -1,0 +1,147 @@
+// Memory that ends anywhere, but where JSON is taken apart (nlohmann/json 3.11 asks for some to destroy an object): each call either has not happened, or says that the session must be reset or restored; what it
+// left behind never leads astray.
+#include "allocations.h"
+#include "support.h"
+
+#include "stream/batch.h"
+#include "stream/session.h"
+
+using namespace infini;
+
+namespace {
+
+std::shared_ptr<const Model> small_model() {
+  CreateConfig config;
+  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48, config.vocabulary = 96;
+  config.segment = 16, config.carry = 5, config.sinks = 2, config.seed = 3;
+  Options options;
+  options.set("compute", std::string("f32"));
+  return Model::create(config, "", options);
+}
+
+Options session_options(int64_t threads) {
+  Options options;
+  options.set("checkpoints", int64_t{2});
+  options.set("max_tokens", int64_t{-1});
+  options.set("deterministic", int64_t{1});
+  options.set("threads", threads);
+  options.set("block", int64_t{24});
+  return options;
+}
+
+std::vector<int32_t> stream_of(int32_t count) {
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < count; ++i) tokens.push_back((i * 37 + i * i) % 96);
+  return tokens;
+}
+
+// Runs `call` where the n-th allocation fails. False: it needed fewer.
+bool fails_at(long n, const std::function<void()> &call) {
+  test::allocations_left = n;
+  bool failed = false;
+  try {
+    call();
+  } catch (const std::bad_alloc &) {
+    failed = true;
+  }
+  const bool reached = test::allocations_left < 0;
+  test::allocations_left = -1;
+  CHECK_MESSAGE(failed <= reached, "bad_alloc without a reason");
+  return reached;
+}
+
+constexpr int32_t kBefore = 40, kMore = 60;
+
+// What a session that has read the first tokens of the stream must now do, if it does anything.
+void check_goes_on(Session &session, const std::vector<int32_t> &tokens, const std::shared_ptr<const Model> &model) {
+  const auto position = static_cast<size_t>(session.position());
+  Session straight(model, session_options(1));
+  straight.feed(std::span(tokens).first(position));
+  try {
+    session.feed(std::span(tokens).subspan(position, 10));
+  } catch (const Error &error) {
+    CHECK(error.status() == Status::STATE);
+    session.reset();
+    session.feed(std::span(tokens).first(position + 10));
+  }
+  straight.feed(std::span(tokens).subspan(position, 10));
+  CHECK(std::equal(session.logits().begin(), session.logits().end(), straight.logits().begin()));
+  const int64_t back = std::max(session.rewind_limit(), static_cast<int64_t>(position));
+  session.rewind(back);
+  straight.rewind(back);
+  CHECK(std::equal(session.logits().begin(), session.logits().end(), straight.logits().begin()));
+  Session restored(model, session_options(1));
+  restored.restore(session.save(Session::SnapshotKind::SESSION, {}), "buffer");
+  CHECK(restored.next() == session.next());
+}
+
+}  // namespace
+
+TEST_CASE("memory may end in any allocation of a call") {
+  const auto model = small_model();
+  const std::vector<int32_t> tokens = stream_of(kBefore + kMore + 20);
+  for (const int64_t threads : {1, 2}) {
+    Session base(model, session_options(threads));
+    base.feed(std::span(tokens).first(kBefore));
+    std::vector<float> logits(kMore * 96);
+    bool same = true;  // doctest itself needs memory
+    const std::pair<const char *, std::function<void(Session &)>> calls[] = {
+        {"feed", [&](Session &s) { s.feed(std::span(tokens).subspan(kBefore, kMore)); }},
+        {"feed_logits", [&](Session &s) { s.feed_logits(std::span(tokens).subspan(kBefore, kMore), logits.data()); }},
+        {"score", [&](Session &s) { s.score(std::span(tokens).subspan(kBefore, kMore), logits.data()); }},
+        {"rewind", [&](Session &s) { s.rewind(s.rewind_limit()); }},
+        {"fork", [&](Session &s) { same = s.fork()->position() == kBefore; }},
+    };
+    for (const auto &[name, call] : calls) {
+      long n = 0;
+      for (bool more = true; more; ++n) {
+        CAPTURE(std::string(name));
+        CAPTURE(n);
+        const auto session = base.fork();
+        more = fails_at(n, [&, &f = call] { f(*session); });
+        CHECK(same);
+        check_goes_on(*session, tokens, model);
+        REQUIRE(n < 10000);
+      }
+      MESSAGE(std::string(name) << ", " << threads << " threads: " << (n - 1) << " allocations");
+    }
+  }
+}
+
+TEST_CASE("memory may end in any allocation of a batch") {
+  const auto model = small_model();
+  const std::vector<int32_t> tokens = stream_of(kBefore);
+  long n = 0;
+  for (bool more = true; more; ++n) {
+    CAPTURE(n);
+    Batch batch(model);
+    std::vector<std::shared_ptr<Session>> sessions;
+    for (int i = 0; i < 3; ++i) {
+      sessions.push_back(std::make_shared<Session>(model, session_options(1)));
+      if (i == 2) {
+        Options inexact;
+        inexact.set("deterministic", int64_t{0});
+        sessions.back()->set_options(inexact);
+      }
+      sessions.back()->feed(tokens);
+      batch.add(sessions.back());
+    }
+    const auto expected = sessions[0]->fork();
+    const int32_t next = expected->next().value();
+    std::vector<int32_t> out(3);
+    more = fails_at(n, [&] { batch.next(out); });
+    for (const auto &session : sessions) {
+      try {
+        if (session->position() == kBefore) CHECK(session->next().value() == next);
+        else session->next();
+      } catch (const Error &error) {
+        CHECK(error.status() == Status::STATE);
+        session->reset();
+        session->feed(tokens);
+        CHECK(session->next().value() == next);
+      }
+    }
+    REQUIRE(n < 10000);
+  }
+  MESSAGE((n - 1) << " allocations");
+}
