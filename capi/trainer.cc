@@ -14,6 +14,7 @@ using Json = nlohmann::ordered_json;
 
 struct infini_trainer {
   std::unique_ptr<Trainer> value;
+  ProseShelf prose;
   std::string report = "{}", evaluation = "{}", heads = "{}";  // JSON of the last ones
 };
 
@@ -83,7 +84,9 @@ infini_status infini_trainer_create(const infini_model *model, const char *descr
                                     infini_trainer **trainer) {
   return give_handle(trainer, "trainer", [&] {
     const auto &value = need(model, "model").value;
-    return infini_trainer{make_trainer(value, &need(description_json, "description_json"), of(options))};
+    infini_trainer made;
+    made.value = make_trainer(value, &need(description_json, "description_json"), of(options), &made.prose);
+    return made;
   });
 }
 
@@ -124,7 +127,7 @@ infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
     std::unique_ptr<SequenceSource> source;
-    const auto open = [&]() -> SequenceSource & { return *(source = make_training_source(data_json, trainer->value->model())); };
+    const auto open = [&]() -> SequenceSource & { return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose)); };
     Json json = tally_json(trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task)));
     json.update({{"segment", reading.segment}, {"segments", reading.segments}, {"sequences", sequences}});
     trainer->evaluation = json.dump();
@@ -138,7 +141,7 @@ infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buf
 infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences, int segments, infini_task *task) {
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
-    const auto source = make_training_source(data_json, trainer->value->model());
+    const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose);
     const HeadSearch found = trainer->value->find_heads(*source, sequences, reading.segment, reading.segments, of(task));
     trainer->heads = heads_json(found, reading.segment, reading.segments, sequences);
   });

@@ -38,6 +38,7 @@ Curriculum Curriculum::parse(const nlohmann::json &description, const std::strin
       std::vector<double> density = stage.numbers("density", 2, 1e-6, 1000);
       if (density.empty()) density = {0.7, 12};
       if (density[0] > density[1]) stage.refuse("density", "the least, then the greatest");
+      if (segment * segments > 1 << 26) stage.refuse("segments", "fewer: a sequence holds up to 67108864 tokens");
       stage.finish();
       s.stages.push_back({static_cast<int>(segment), static_cast<int>(segments), density[0], density[1]});
     }
@@ -82,7 +83,7 @@ void Curriculum::restore(const std::string &state) try {
   const double distance = fields.number("distance", -1, 1, 1e300);
   const double fold = fields.number("fold", -1, 0, std::log(settings_.fold));
   const double recall = fields.number("recall", -2, -1, 1);
-  const int64_t observed = fields.whole("observed", -1, 0, INT64_MAX);
+  const int64_t observed = fields.whole("observed", -1, 0, int64_t{1} << 50);
   fields.finish();
   if (stage < 0 || distance < 0 || fold < 0 || recall < -1 || observed < 0) fail(Status::FORMAT, "a field is missing");
   stage_ = static_cast<size_t>(stage);

@@ -182,12 +182,17 @@ class JsonlReader : public FileReader {
         next[at] = at + 1;
       }
     size_t end = 0;
+    bool lost = false;  // behind a token that does not say its bytes: one for what the vocabulary does not know
     for (size_t i = 0; i < part.tokens.size(); ++i) {
       // A piece that does not stand in the text has the space that the tokenizer puts before a text.
       std::string piece = tokenizer_.piece(part.tokens[i]);
+      if (lost && !piece.empty())
+        if (const size_t found = bytes.find(piece, end); found != bytes.npos) end = found;
       if (bytes.compare(end, piece.size(), piece) != 0) piece = tokenizer_.piece(part.tokens[i], false, true);
+      lost = piece.empty() && end < bytes.size() && !tokenizer_.is_control(part.tokens[i]);
       end = std::min(end + piece.size(), bytes.size());
-      if (end > 0) part.weight[i] = of_byte[end - 1];
+      if (lost) part.weight[i] = of_byte[end];
+      else if (end > 0) part.weight[i] = of_byte[end - 1];
     }
   }
 

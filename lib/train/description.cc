@@ -5,7 +5,6 @@
 #include "base/fields.h"
 #include "base/status.h"
 #include "train/data.h"
-#include "train/tasks.h"
 
 namespace infini {
 namespace {
@@ -15,6 +14,7 @@ using nlohmann::json;
 struct Maker {
   const Tokenizer &tokenizer;
   std::shared_ptr<const Curriculum> curriculum;
+  ProseShelf *shelf;
 
   std::unique_ptr<SequenceSource> make(const json &description, const std::string &where) const {
     Fields fields(description, where);
@@ -65,7 +65,7 @@ struct Maker {
     s.other = fields.number("other", s.other, 0, 1e6);
     s.other_share = fields.number("other_share", s.other_share, 0, 1);
     fields.finish();
-    return std::make_unique<TaskSource>(tokenizer, s, curriculum);
+    return std::make_unique<TaskSource>(tokenizer, s, curriculum, shelf);
   }
 
   std::unique_ptr<SequenceSource> texts(Fields &fields, bool text) const {
@@ -108,8 +108,8 @@ struct Maker {
 }  // namespace
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum) {
-  return Maker{tokenizer, std::move(curriculum)}.make(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source");
+                                            std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
+  return Maker{tokenizer, std::move(curriculum), shelf}.make(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source");
 }
 
 }  // namespace infini

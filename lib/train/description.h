@@ -8,12 +8,14 @@
 #include "text/tokenizer.h"
 #include "train/curriculum.h"
 #include "train/sequence.h"
+#include "train/tasks.h"
 
 namespace infini {
 
 // INVALID_ARGUMENT names the field that is wrong; otherwise the errors are those of the sources. The tokenizer must outlive
-// the source. Tasks are as hard as the curriculum says; without one (NULL), as their description does.
+// the source. Tasks are as hard as the curriculum says; without one (NULL), as their description does. Their prose is on the
+// shelf; without one, each has its own.
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum);
+                                            std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
 
 }  // namespace infini

@@ -62,8 +62,8 @@ class TaskSource::Writer {
         said_(source.names_.size(), -1), last_digit_(said_), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
       for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
-    const bool prose = !source.prose_.empty() && source.random_.uniform() < source.settings_.prose_share;
-    filler_ = prose ? &source.prose_ : &source.sentences_;
+    const bool prose = !source.prose_->empty() && source.random_.uniform() < source.settings_.prose_share;
+    filler_ = prose ? source.prose_.get() : &source.sentences_;
     filler_at_ = prose ? draw_below(source.random_, filler_->size()) : 0;
     out_.source.reserve(total_);
     out_.document = {0};
@@ -169,7 +169,22 @@ class TaskSource::Writer {
 
 // --- the source
 
-TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum)
+ProseShelf::Tokens ProseShelf::of(const Tokenizer &tokenizer, const std::vector<std::string> &files) {
+  Tokens &there = read_[files];
+  if (there) return there;
+  const auto tokens = std::make_shared<std::vector<int32_t>>();
+  for (const std::string &path : files) {
+    TextFile file(path);
+    for (std::string piece; !(piece = file.next()).empty();) {
+      const std::vector<int32_t> ids = encode(tokenizer, piece);
+      tokens->insert(tokens->end(), ids.begin(), ids.end());
+    }
+  }
+  if (!files.empty() && tokens->empty()) fail(Status::INVALID_ARGUMENT, "the prose files hold no text");
+  return there = tokens;
+}
+
+TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf)
     : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
@@ -196,14 +211,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
   if (settings.questions < 1 || settings.questions > settings.keys)
     fail(Status::INVALID_ARGUMENT, settings.questions, " questions cannot be asked about ", settings.keys, " keys");
   sentences_ = encode(tokenizer, kSentences);
-  for (const std::string &path : settings.prose) {
-    TextFile file(path);
-    for (std::string piece; !(piece = file.next()).empty();) {
-      const std::vector<int32_t> ids = encode(tokenizer, piece);
-      prose_.insert(prose_.end(), ids.begin(), ids.end());
-    }
-  }
-  if (!settings.prose.empty() && prose_.empty()) fail(Status::INVALID_ARGUMENT, "the prose files hold no text");
+  ProseShelf own;
+  prose_ = (shelf ? *shelf : own).of(tokenizer, settings.prose);
 }
 
 std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names) {

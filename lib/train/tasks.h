@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,17 @@ struct TaskSettings {
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 };
 
+// Prose as tokens, read once and shared by all sources that have the same files.
+class ProseShelf {
+ public:
+  using Tokens = std::shared_ptr<const std::vector<int32_t>>;
+  // Errors: as of TextFile; INVALID_ARGUMENT where there are files, but no text.
+  Tokens of(const Tokenizer &tokenizer, const std::vector<std::string> &files);
+
+ private:
+  std::map<std::vector<std::string>, Tokens> read_;
+};
+
 // Text in which values have places, as tokens.
 class Phrase {
  public:
@@ -64,8 +76,8 @@ class TaskSource : public SequenceSource {
   // INVALID_ARGUMENT: a digit, or a name that was asked for, is not one token; there are too few names; ...
   // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
   // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile. The tokenizer must
-  // outlive the source.
-  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum);
+  // outlive the source. `shelf`: where the prose is; NULL: the source has its own.
+  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
 
   Sequence next(int segment, int segments) override;
   std::string save() const override;
@@ -95,7 +107,8 @@ class TaskSource : public SequenceSource {
   std::array<int32_t, 10> digits_;
   std::vector<Name> names_;  // "pass" first, if it is one of them
   bool has_pass_ = false;
-  std::vector<int32_t> sentences_, prose_;
+  std::vector<int32_t> sentences_;
+  ProseShelf::Tokens prose_;
   Random random_;
 };
 

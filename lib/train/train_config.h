@@ -59,8 +59,6 @@ struct TrainConfig {
   std::string compute = "auto";  // auto: bf16 where the processor is faster at it; f32; bf16
   int64_t keep_bytes = int64_t{1} << 30;  // of activations; where they would take more, they are computed again
   uint64_t seed = 1;           // of LoRA's beginnings
-
-  int64_t parts() const { return std::max<int64_t>(1, drawn / tokens); }  // steps that read all that was drawn
 };
 
 // From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:

@@ -35,6 +35,20 @@ void each_matrix(const Parameters::Layer &w, const Function &f) {
   f("down", w.down);
 }
 
+// What ranks must have read alike.
+void add_to(StreamChecksum &sum, const Sequence &sequence) {
+  const auto add = [&](const auto &values) {
+    const uint64_t count = values.size();
+    sum.add(&count, sizeof(count));
+    sum.add(values.data(), values.size() * sizeof(values[0]));
+  };
+  add(sequence.tokens);
+  add(sequence.weight);
+  add(sequence.answer);
+  for (const std::vector<int32_t> *const numbers : {&sequence.source, &sequence.subject, &sequence.document, &sequence.name, &sequence.place}) add(*numbers);
+  add(sequence.fold);
+}
+
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
@@ -82,7 +96,11 @@ void Trainer::check_config() const {
       fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ", c.layers, " layers of ", c.heads, " heads");
   };
   for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
-  for (const auto &[layer, head] : config_.local_supervised) check_head("local_supervised", layer, head);
+  for (const auto &[layer, head] : config_.local_supervised) {
+    check_head("local_supervised", layer, head);
+    if (config_.hand_on > 0 && layer >= 0 && !trains(layer))
+      fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer, ", which is not trained: with hand_on its v and o change");
+  }
   for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
 }
 
@@ -191,7 +209,8 @@ std::vector<float> Trainer::supervised() const {
 
 std::vector<float> Trainer::locally_supervised() const {
   return each_head([&](int l, int h) {
-    return std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(), [&](const auto &s) { return is(s.first, s.second, l, h); });
+    const bool told = config_.hand_on == 0 || trains(l);  // of layers that are not, v and o stay
+    return told && std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(), [&](const auto &s) { return is(s.first, s.second, l, h); });
   });
 }
 
@@ -205,24 +224,45 @@ AttentionRules Trainer::rules_for(int segment) const {
   return rules;
 }
 
-void Trainer::draw() {
-  const int64_t parts = config_.parts();
-  if (repeated_ >= config_.repeat * parts) drawn_.clear(), repeated_ = 0;
-  if (drawn_.empty()) {
-    backward_->forget_passes();
-    source_before_ = source_->save();
+// The same sequences again, where some of their steps are done, however lessons have gone on since.
+void Trainer::draw_sequences(Task *task) {
+  backward_->forget_passes();
+  const std::string lessons = lessons_->save();
+  if (again_) {
+    source_->restore(before_.source);
+  } else {
+    before_ = {source_->save(), lessons};
+    repeated_ = 0;
+    again_ = true;  // until all are there
+  }
+  lessons_->restore(before_.lessons);
+  try {
     drawn_segment_ = lessons_->segment();
     const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
-    try {
-      for (int64_t i = 0; i < count * parts; ++i) drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
-    } catch (...) {
-      drawn_.clear();
-      source_->restore(source_before_);
-      throw;
+    parts_ = std::max<int64_t>(1, config_.drawn / (count * length));
+    for (int64_t i = 0; i < count * parts_; ++i) {
+      if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
+      drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
     }
+  } catch (...) {
+    drawn_.clear();
+    lessons_->restore(lessons);
+    throw;
   }
-  const size_t count = drawn_.size() / static_cast<size_t>(parts);
-  read_ = static_cast<size_t>(repeated_ % parts) * count;
+  lessons_->restore(lessons);
+  again_ = false;
+}
+
+void Trainer::draw_again() {
+  drawn_.clear();
+  again_ = !before_.source.empty();
+}
+
+void Trainer::draw(Task *task) {
+  if (!again_ && repeated_ >= config_.repeat * parts_) drawn_.clear();
+  if (drawn_.empty()) draw_sequences(task);
+  const size_t count = drawn_.size() / static_cast<size_t>(parts_);
+  read_ = static_cast<size_t>(repeated_ % parts_) * count;
   total_weight_ = 0;
   int64_t retrievals = 0, subjects = 0, quiet = 0;
   std::map<int, int64_t> asked;  // retrievals by place
@@ -249,6 +289,12 @@ void Trainer::draw() {
   }
   local_supervision_.clear();
   if (config_.local_supervision > 0 && subjects > 0) scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
+}
+
+uint64_t Trainer::checksum_of_read() const {
+  StreamChecksum sum;
+  for (const Sequence &sequence : sequences()) add_to(sum, sequence);
+  return sum.value();
 }
 
 void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f) {
@@ -299,21 +345,21 @@ void Trainer::add_gradients(Task *task) {
 
 void Trainer::gradients(Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
-  const std::string place = cat(source_->save(), lessons_->save(), repeated_);
   report_ = {};
+  uint64_t read = 0;
   std::exception_ptr failure;
   try {
-    draw();
+    draw(task);
+    if (!ranks_.alone()) read = checksum_of_read();
     add_gradients(task);
   } catch (...) {
     failure = std::current_exception();  // the other ranks have to hear of it
   }
   try {
-    report_.tally = agree(Joint::STEP, checksum(place.data(), place.size()), report_.tally, failure);
+    report_.tally = agree(Joint::STEP, read, report_.tally, failure);
     for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
   } catch (...) {
-    drawn_.clear();
-    source_->restore(source_before_);
+    draw_again();
     throw;
   }
 }
@@ -360,12 +406,12 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
   if (task) task->begin("evaluate", sequences);
   try {
     SequenceSource &source = open();
-    const std::string before = cat(source.save(), ' ', sequences, ' ', segment, ' ', segments);
-    place = checksum(before.data(), before.size());
+    StreamChecksum read;
     const auto [first, end] = ranks_.share(sequences);
     for (int i = 0; i < sequences; ++i) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
       const Sequence sequence = source.next(segment, segments);
+      if (!ranks_.alone()) add_to(read, sequence);
       if (i >= first && i < end) {
         layout_.clear();
         layout_.add(sequence, segment, model_->config().vocabulary);
@@ -373,6 +419,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
       }
       if (task) task->advance_to(i + 1);
     }
+    place = read.value();
   } catch (...) {
     failure = std::current_exception();
   }

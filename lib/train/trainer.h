@@ -135,12 +135,15 @@ class Trainer {
   std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;
   void make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries, const std::vector<float> &said);
   // What this step reads of drawn_.
-  std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(config_.parts())); }
+  std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_)); }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
   static constexpr size_t kNoPass = Backward::kNoPass;
   Tally run(int segment, const Purpose &purpose, size_t pass);
   void weights_changed();
-  void draw();
+  void draw(Task *task);
+  void draw_sequences(Task *task);
+  void draw_again();  // before the next step, in place of what is drawn now
+  uint64_t checksum_of_read() const;
   void add_gradients(Task *task);  // of this rank's share of what was drawn
   // f(pass), with layout_ holding sequences `first` .. `end` of what this step reads, as many at once as `rows` allows.
   void each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f);
@@ -169,11 +172,15 @@ class Trainer {
 
   // The step at hand.
   std::vector<Sequence> drawn_;
-  size_t read_ = 0;   // the first of them that this step reads
-  int64_t repeated_ = 0;  // steps that have read drawn_, or, where that is empty, what the source gives next
+  struct Place {
+    std::string source, lessons;
+  } before_;              // where drawn_ came from
+  bool again_ = false;    // drawn_ is empty, and will be what came from there
+  int64_t parts_ = 1;     // steps that read all that is drawn once
+  int64_t repeated_ = 0;  // steps that have read it
+  size_t read_ = 0;       // the first of drawn_ that this step reads
   int drawn_segment_ = 0;
   double total_weight_ = 0;
-  std::string source_before_;  // before drawn_
   Layout layout_;
   StepReport report_;
 };

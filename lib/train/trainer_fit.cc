@@ -202,11 +202,11 @@ void Trainer::check_fitting() const {
 }
 
 void Trainer::each_drawn(Task *task, const std::function<void(size_t pass)> &f) {
-  draw();
+  draw(task);
   const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
-  const auto parts = config_.parts(), each = static_cast<int64_t>(sequences().size());
-  if (task) task->begin("fit heads", parts);
-  for (int64_t part = 0; part < parts; ++part) {
+  const auto each = static_cast<int64_t>(sequences().size());
+  if (task) task->begin("fit heads", parts_);
+  for (int64_t part = 0; part < parts_; ++part) {
     read_ = static_cast<size_t>(part * each);
     each_pass(0, each, [&](size_t pass) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "fitting heads was cancelled; they are as they were");
@@ -273,7 +273,7 @@ void Trainer::fit_retrieval(double nats, Task *task) {
   const Config &config = model_->config();
   const int heads = config.heads, group = heads / config.kv_heads;
   std::map<size_t, Regression> regressions;  // by layer
-  draw();
+  draw(task);
   const std::vector<int32_t> digits = digits_drawn();
   double size = 0;
   each_drawn(task, [&](size_t pass) {

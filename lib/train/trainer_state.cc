@@ -26,10 +26,11 @@ std::string differences(const json &before, const json &now) {
 }  // namespace
 
 void Trainer::save(const std::string &path) const {
-  const bool repeats = repeated_ < config_.repeat * config_.parts() && !source_before_.empty();  // sequences are read again: they will be drawn again
+  const bool again = again_ || (!drawn_.empty() && repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
   const json header = {{"kind", "training"}, {"model", model_->fingerprint()}, {"config", describe(config_)}, {"threads", threads_},
                        {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"}, {"steps", optimizer_->steps()}, {"tokens", tokens_},
-                       {"source", repeats ? source_before_ : source_->save()}, {"repeated", repeats ? repeated_ : 0}, {"lessons", lessons_->save()}};
+                       {"source", again ? before_.source : source_->save()}, {"lessons_before", again ? before_.lessons : lessons_->save()},
+                       {"repeated", again ? repeated_ : 0}, {"lessons", lessons_->save()}};
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
@@ -56,8 +57,11 @@ void Trainer::restore(const std::string &path) {
          " train as then, or name another checkpoint");
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
-  if (steps < 0 || tokens < 0 || repeated < 0 || repeated >= config_.repeat * config_.parts()) fail(Status::FORMAT, path, ": impossible number of steps or tokens");
-  const auto source = member<std::string>(header, "source", path), lessons = member<std::string>(header, "lessons", path);
+  constexpr int64_t kMost = int64_t{1} << 50;
+  if (steps < 0 || steps > kMost || tokens < 0 || tokens > kMost || repeated < 0 || repeated >= config_.repeat * std::max<int64_t>(1, config_.drawn))
+    fail(Status::FORMAT, path, ": impossible number of steps or tokens");
+  const Place before{member<std::string>(header, "source", path), member<std::string>(header, "lessons_before", path)};
+  const auto lessons = member<std::string>(header, "lessons", path);
 
   // Everything is read before anything is changed.
   const auto read = [&](const char *section, int64_t floats) {
@@ -77,7 +81,8 @@ void Trainer::restore(const std::string &path) {
   }
   const std::string source_now = source_->save(), lessons_now = lessons_->save();
   try {
-    source_->restore(source);
+    source_->restore(before.source);
+    lessons_->restore(before.lessons);
     lessons_->restore(lessons);
   } catch (...) {
     source_->restore(source_now);
@@ -99,9 +104,9 @@ void Trainer::restore(const std::string &path) {
     adapter_optimizer_->set_steps(steps);
   }
   tokens_ = tokens;
-  drawn_.clear();
-  source_before_ = source;
+  before_ = before;
   repeated_ = repeated;
+  draw_again();
   const ThreadScope scope(model_->threads(), threads_);
   weights_changed();
 }

@@ -49,7 +49,7 @@ class RandomSource : public SequenceSource {
   const int vocabulary_;
 };
 
-std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model, std::shared_ptr<const Curriculum> curriculum) {
+std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
   if (data.is_object() && data.value("type", nlohmann::json()) == "random") {
     Fields fields(data, "data");
     fields.text("type", "");
@@ -58,16 +58,16 @@ std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &mo
     fields.finish();
     return std::make_unique<RandomSource>(seed, share, model.config().vocabulary);
   }
-  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(), std::move(curriculum));
+  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(), std::move(curriculum), shelf);
 }
 
 }  // namespace
 
-std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model) {
-  return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr);
+std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, ProseShelf *shelf) {
+  return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
 }
 
-std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description, const Options &options) {
+std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description, const Options &options, ProseShelf *shelf) {
   const nlohmann::json json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(json, "trainer");
   const nlohmann::json *training = fields.find("training"), *data = fields.find("data"), *curriculum = fields.find("curriculum");
@@ -82,7 +82,7 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
     lessons = std::make_unique<CurriculumLessons>(course);
   }
   model->config();  // STATE where there is nothing to train
-  std::unique_ptr<SequenceSource> source = make(*data, *model, course);
+  std::unique_ptr<SequenceSource> source = make(*data, *model, course, shelf);
   return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lessons), static_cast<int>(options.get_int("threads")));
 }
 

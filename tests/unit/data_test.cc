@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
+#include "hf_tokenizer.h"
 #include "temporary_folder.h"
 #include "train/description.h"
 #include "training.h"
@@ -103,6 +104,20 @@ TEST_CASE("spans weigh the tokens that end in them") {
       CHECK_MESSAGE(s.weight[t] == static_cast<float>(expected), "token ", t, " of ", ids.size());
     }
   }
+}
+
+TEST_CASE("spans are found behind characters that the vocabulary does not know") {
+  const test::TemporaryFolder folder;
+  const Tokenizer tokenizer(test::small_spm({{"a", -1}, {"b", -1}, {"\u2581", -1}, {"\u2581b", -2}}, false));
+  const std::string text = "a \u00e9\u00e9 b b\u00e9b";
+  const std::string file = write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", {{8, 10, 3}, {12, 13, 5}}}}.dump());
+  const std::vector<int32_t> ids = document(tokenizer, text);
+  const Sequence s = PackedSource(read_jsonl(tokenizer, {.files = {file}, .weight = 0.5})).next(static_cast<int>(ids.size()), 1);
+  REQUIRE(s.tokens == ids);
+  std::vector<float> weights;  // of each b
+  for (size_t t = 0; t < ids.size(); ++t)
+    if (tokenizer.piece(ids[t]).ends_with('b')) weights.push_back(s.weight[t]);
+  CHECK(weights == std::vector<float>{0.5f, 3, 5});
 }
 
 TEST_CASE("of spans that lie over each other the last counts, however many there are") {

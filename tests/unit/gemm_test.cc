@@ -36,7 +36,7 @@ double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int6
     for (int64_t j = 0; j < n; ++j) {
       double sum = accumulate ? 0.5 : 0;
       for (int64_t i = 0; i < k; ++i) sum += static_cast<double>(a32[r * k + i]) * b.at(i, j);
-      worst = std::max(worst, std::abs(c[r * c_row + j] - sum) / std::sqrt(static_cast<double>(k)));
+      worst = test::larger(worst, std::abs(c[r * c_row + j] - sum) / std::sqrt(static_cast<double>(k)));
     }
   }
   return worst;

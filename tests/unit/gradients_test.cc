@@ -34,7 +34,7 @@ double difference(const Actual *actual, const Expected *expected, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     if (!std::isfinite(static_cast<double>(actual[i]))) return std::numeric_limits<double>::infinity();
     largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
-    worst = std::max(worst, std::abs(static_cast<double>(actual[i]) - static_cast<double>(expected[i])));
+    worst = test::larger(worst, std::abs(static_cast<double>(actual[i]) - static_cast<double>(expected[i])));
   }
   return worst / largest;
 }

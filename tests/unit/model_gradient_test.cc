@@ -83,7 +83,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
         unpack(expected->type, expected->data.data(), p.size(), values.data());
         const double difference = relative(result.gradients.data() + p.offset, values.data(), p.size());
         CHECK(difference < tolerance);
-        worst = std::max(worst, difference);
+        worst = test::larger(worst, difference);
       }
       const double loss = golden.find_tensor("loss") ? [&] {
         float value;

@@ -279,13 +279,13 @@ TEST_CASE("a step whose sum fails has not happened") {
 
 TEST_CASE("ranks that do not train together are told what differs") {
   const auto model = test::ranks_model();
-  // Says that it reads what others read, and does not.
+  // Gives so many sequences that are not its source's.
   class Liar : public SequenceSource {
    public:
-    Liar(std::unique_ptr<SequenceSource> source, bool lies) : source_(std::move(source)), lies_(lies) {}
+    Liar(std::unique_ptr<SequenceSource> source, int lies) : source_(std::move(source)), lies_(lies) {}
     Sequence next(int segment, int segments) override {
       Sequence s = source_->next(segment, segments);
-      if (lies_) std::reverse(s.tokens.begin(), s.tokens.end());
+      if (lies_-- > 0) std::reverse(s.tokens.begin(), s.tokens.end());
       return s;
     }
     std::string save() const override { return source_->save(); }
@@ -293,7 +293,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
 
    private:
     std::unique_ptr<SequenceSource> source_;
-    const bool lies_;
+    int lies_;
   };
   const auto told = [&](const std::string &part, const std::function<void(int, const Ranks &)> &body) {
     Threads threads(2);
@@ -309,6 +309,12 @@ TEST_CASE("ranks that do not train together are told what differs") {
     trainer->set_ranks(ranks);
     trainer->step();
   });
+  told("different sequences", [&](int rank, const Ranks &ranks) {  // from sources that say that they are alike
+    auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
+    Trainer trainer(model, parse_train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
+    trainer.set_ranks(ranks);
+    trainer.step();
+  });
   told("different calls", [&](int rank, const Ranks &ranks) {
     const auto trainer = test::ranks_trainer(model);
     trainer->set_ranks(ranks);
@@ -322,9 +328,9 @@ TEST_CASE("ranks that do not train together are told what differs") {
     trainer->step();
   });
   told("weights differ", [&](int rank, const Ranks &ranks) {
-    auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank == 1);
+    auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
     Trainer trainer(model, parse_train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
-    trainer.step();
+    trainer.step();  // before they train together
     trainer.set_ranks(ranks);
     trainer.step();
   });

@@ -651,6 +651,75 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
   }
 }
 
+TEST_CASE("sequences that are read again stay as they are, however the lessons go on, after a checkpoint and a cancel too") {
+  // Grows with every step.
+  class Growing : public Lessons {
+   public:
+    int segment() const override { return 12; }
+    int segments() const override { return segments_; }
+    void observe(const Tally &) override { ++segments_; }
+    std::string save() const override { return std::to_string(segments_); }
+    void restore(const std::string &state) override { segments_ = std::stoi(state); }
+
+   private:
+    int segments_ = 4;
+  };
+  test::TemporaryFolder folder;
+  const auto model = small_model("linear");
+  const auto made = [&] {
+    return Trainer(model, parse_train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")), std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
+  };
+  for (int saved = 0; saved < 6; ++saved) {
+    CAPTURE(saved);
+    Trainer t = made(), twin = made();
+    for (int i = 0; i < 8; ++i) {
+      Task task;
+      task.cancel();
+      if (i == 2) CHECK_THROWS_AS(t.step(&task), Error);
+      const StepReport report = t.step();
+      if (i == saved) {
+        t.save(folder.file("state"));
+        twin.restore(folder.file("state"));
+      }
+      if (i <= saved) continue;
+      const StepReport again = twin.step();
+      CHECK(again.tally.loss == report.tally.loss);
+      CHECK(again.tokens == report.tokens);
+    }
+    t.save(folder.file("a"));
+    twin.save(folder.file("b"));
+    CHECK(test::read_text(folder.file("a")) == test::read_text(folder.file("b")));
+  }
+}
+
+TEST_CASE("a source that fails, and cannot be put back, is put back before the next step") {
+  class Failing : public FactSource {
+   public:
+    Failing(uint64_t seed, const int &trouble) : FactSource(seed), trouble_(trouble) {}
+    Sequence next(int segment, int segments) override {
+      Sequence sequence = FactSource::next(segment, segments);
+      if (trouble_ > 0) fail(Status::IO, "gone");
+      return sequence;
+    }
+    void restore(const std::string &state) override {
+      if (trouble_ > 0) fail(Status::IO, "gone");
+      FactSource::restore(state);
+    }
+
+   private:
+    const int &trouble_;
+  };
+  const auto model = small_model("linear");
+  int trouble = 0, none = 0;
+  const auto made = [&](const int &when) { return Trainer(model, parse_train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1); };
+  Trainer t = made(trouble), twin = made(none);
+  t.step(), twin.step();
+  trouble = 1;
+  for (int i = 0; i < 2; ++i) CHECK_THROWS_WITH_AS(t.step(), doctest::Contains("gone"), Error);
+  trouble = 0;
+  for (int i = 0; i < 2; ++i) CHECK(t.step().tally.loss == twin.step().tally.loss);
+}
+
 TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time") {
   const auto model = small_model("linear", 6);
   const auto step = [&](int megabytes) {
@@ -707,6 +776,10 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused(R"({"epsilon": -2})", "epsilon"));
   CHECK(refused(R"({"hand_on": 0.5, "local_supervised": [[0, 0]]})", "hand_on"));
   CHECK(refused(R"({"gates": [[0, 1]]})", "gates"));
+  CHECK(refused(R"({"gates": [[0, 1, 1e39]]})", "gates"));
+  CHECK(refused(R"({"gates": [[0, 1, -1e39]]})", "gates"));
+  CHECK_THROWS_WITH_AS(trainer(small_model("linear", 2), R"({"train": "features", "layers": [1, 1], "hand_on": 0.5, "local_supervised": [[0, 0], [0, 1]]})"),
+                       doctest::Contains("layer 0, which is not trained"), Error);
   CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
   // What is described is read back the same.
   const std::string text = describe(parse_train_config(R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "silence": 0.5, "epsilon": 1, "schedule": "cosine"})"));
