@@ -32,6 +32,7 @@ class Adaptation {
   // trainer's state and the model that came out.
   std::string state_file() const { return settings_.state + ".json"; }
   std::string stage_file(const std::string &stage, const char *kind) const { return settings_.state + "." + stage + kind; }
+  std::vector<std::string> files_of(const std::string &stage) const;
   std::vector<std::string> stages() const;  // after "find", in order
   size_t done() const { return state_["done"].get<size_t>(); }
 
@@ -101,6 +102,13 @@ void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
 
 // Of which seconds and tokens are counted: teaching of all layers together.
 std::string phase_of(const std::string &stage) { return stage.starts_with("teach") ? "teach" : stage; }
+
+// The model that comes out of the last one is the result, and stands elsewhere.
+std::vector<std::string> Adaptation::files_of(const std::string &stage) const {
+  std::vector<std::string> files{stage_file(stage, ".trainer")};
+  if (stage != "train") files.push_back(stage_file(stage, ".gguf"));
+  return files;
+}
 
 // One name of a file each: what is taught is taught layer by layer.
 std::vector<std::string> Adaptation::stages() const {
@@ -188,11 +196,14 @@ void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_
   const std::string phase = phase_of(stage);
   const Json now = Json::parse(all_of(infini_trainer_info_json, trainer));
   const int64_t before = state_["tokens"][phase].get<int64_t>() - now["tokens"].get<int64_t>();  // of the stages before
-  int64_t step = now["steps"];
   double pace = 0;
-  for (; step < count; ++step) {
+  Refusals refused;
+  for (int64_t step = now["steps"]; step < count;) {
     check(infini_trainer_step(trainer, nullptr));
     Json report = Json::parse(all_of(infini_trainer_report, trainer));
+    const bool changed = report["step"] != step;
+    step = report["step"];
+    refused.hear(report);
     const double seconds = report["seconds"];
     state_["seconds"][phase] = state_["seconds"][phase].get<double>() + seconds;
     state_["tokens"][phase] = before + report["tokens"].get<int64_t>();
@@ -200,12 +211,12 @@ void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_
     pace = pace == 0 ? seconds : 0.9 * pace + 0.1 * seconds;
     report["phase"] = stage;
     log(report);
-    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(), static_cast<long long>(step + 1),
+    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(), static_cast<long long>(step),
                 static_cast<long long>(count), decimals(report["loss"]).c_str(), decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
                 decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(), report["tokens_per_second"].get<double>(),
-                pace * static_cast<double>(count - step - 1) / 60));
+                pace * static_cast<double>(count - step) / 60));
     const bool stop = interrupted();
-    if (stop || (step + 1) % settings_.checkpoint_every == 0) keep(stage, trainer);
+    if (stop || (changed && step % settings_.checkpoint_every == 0)) keep(stage, trainer);
     if (stop) throw Cancelled();
   }
   show("");
@@ -256,7 +267,7 @@ void Adaptation::run() {
   finish();
   std::filesystem::remove(state_file());
   for (const std::string &stage : all)
-    for (const char *kind : {".trainer", ".gguf"}) std::filesystem::remove(stage_file(stage, kind));
+    for (const std::string &file : files_of(stage)) std::filesystem::remove(file);
 }
 
 void Adaptation::finish() {
@@ -350,6 +361,9 @@ void AdaptFlags::run() const {
   if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
   if (s.steps < 1 || s.segments < 2) throw std::runtime_error("--steps is 1 at least, and --segments 2");
   if (s.state.empty()) s.state = s.out + ".adapt";
+  for (const std::string &path : {s.model, s.out, s.log})
+    for (const char *const part : {".json", ".carry.", ".teach", ".train."})
+      if (path.starts_with(s.state + part)) throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path + "; give another name");
   Adaptation adaptation(s, arguments_->flags, arguments_->json);
   try {
     adaptation.run();

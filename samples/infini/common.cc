@@ -1,5 +1,6 @@
 #include "common.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -216,13 +217,18 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 
 void write_file(const std::string &path, std::string_view text) {
   const std::string fresh = path + ".new";
-  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
-  file << text;
-  file.close();
+  std::FILE *const file = std::fopen(fresh.c_str(), "wb");
   if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
-  std::error_code error;
-  std::filesystem::rename(fresh, path, error);
-  if (error) fail("cannot write " + path + ": " + error.message());
+  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+  const int error = errno;
+  done = std::fclose(file) == 0 && done;
+  if (!done) fail("cannot write " + fresh + ": " + std::strerror(error));
+  if (std::rename(fresh.c_str(), path.c_str()) != 0) fail("cannot write " + path + ": " + std::strerror(errno));
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (const int held = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY); held >= 0) {
+    fsync(held);  // where the folder's file system can: the new name lasts too
+    close(held);
+  }
 }
 
 void print(std::string_view text) {

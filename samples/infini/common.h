@@ -72,7 +72,7 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 
 // Writes to standard output; throws where that fails.
 void print(std::string_view text);
-// A file's new text, through a temporary file: the path holds the old text or the new.
+// A file's new text, through a temporary file: the path holds the old text or the new, also after a loss of power.
 void write_file(const std::string &path, std::string_view text);
 // One line of JSON. What is not UTF-8 shows as U+FFFD.
 void print_json(const Json &json);

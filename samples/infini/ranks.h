@@ -25,6 +25,10 @@ class Ranks {
   // The value that the first one gives, on all: what it alone can know. Throws where others are lost.
   int64_t from_first(int64_t value) const;
 
+  // Where all have failed at once, and each is about to leave: gives the first one, which ends all when it leaves, time to
+  // save. Others wait in vain only where it is itself waiting for them.
+  void linger() const;
+
   // infini_trainer_set_ranks(trainer, ranks.rank(), ranks.count(), Ranks::sum, nullptr)
   static int sum(void *user_data, float *values, size_t n_values);
 

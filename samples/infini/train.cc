@@ -68,13 +68,15 @@ void add_train(CLI::App &app) {
       "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
       "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");
-  command->callback([arguments] {
+  const CLI::Option *const every = command->get_option("--checkpoint-every");
+  command->callback([arguments, every] {
     if (!arguments->plot.empty()) return plot({arguments->plot.begin(), arguments->plot.end() - 1}, arguments->plot.back());
     if (arguments->adapt.wanted())
       return on_ranks([&](const Ranks &ranks) {
         if (ranks.count() > 1) throw std::runtime_error("--adapt runs in one process; start it without mpirun");
         arguments->adapt.run();
       });
+    if (every->count() > 0 && arguments->files.checkpoint.empty()) throw std::runtime_error("--checkpoint-every: name the file, --checkpoint");
     std::string stopped;
     on_ranks([&](const Ranks &ranks) { stopped = train(*arguments, ranks); });
     if (!stopped.empty()) throw std::runtime_error(stopped);

@@ -33,6 +33,12 @@ bool is_text(const Json &data) {
   return type == "text" || type == "jsonl";
 }
 
+// Whether both paths, of files that may not be there yet, are of one file.
+bool same_file(const std::string &a, const std::string &b) {
+  std::error_code none;
+  return !b.empty() && (std::filesystem::equivalent(a, b, none) || std::filesystem::weakly_canonical(a, none) == std::filesystem::weakly_canonical(b, none));
+}
+
 }  // namespace
 
 void TrainFiles::add(CLI::App &command) {
@@ -40,10 +46,9 @@ void TrainFiles::add(CLI::App &command) {
   command.add_option("--out", out, "the trained model, a GGUF file")->type_name("FILE")->group(group);
   command.add_option("--type", type, "of matrices that were trained")->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str()->group(group);
   command.add_option("--adapter", adapter, "with --train lora: the adapters alone, as a second file")->type_name("FILE")->group(group);
-  CLI::Option *const keep = command.add_option("--checkpoint", checkpoint, "the state of the training, to go on from if it is there");
-  keep->type_name("FILE")->group(group);
+  command.add_option("--checkpoint", checkpoint, "the state of the training, to go on from if it is there")->type_name("FILE")->group(group);
   command.add_option("--checkpoint-every", checkpoint_every, "save it after so many steps")
-      ->check(CLI::PositiveNumber)->capture_default_str()->needs(keep)->group(group);
+      ->check(CLI::PositiveNumber)->capture_default_str()->group(group);
   CLI::Option *const logged = command.add_option("--log", log, "a line of JSON a step; for --plot");
   logged->type_name("FILE")->group(group);
   command.add_option("--log-every", log_every, "only each so many steps")->check(CLI::PositiveNumber)->needs(logged)->group(group);
@@ -53,13 +58,26 @@ void TrainFiles::add(CLI::App &command) {
 
 void TrainFiles::check_early(const std::string &model) const {
   if (out.empty()) throw std::runtime_error("--out: name the file that the trained model is written to");
-  std::error_code none;
-  if (!model.empty() && std::filesystem::equivalent(out, model, none))
-    throw std::runtime_error("--out: " + out + " is the model that is trained, which the training needs to go on; name another file");
+  const std::pair<const char *, const std::string &> named[] = {{"MODEL", model}, {"--out", out}, {"--adapter", adapter}, {"--checkpoint", checkpoint}, {"--log", log}};
+  for (const auto &[flag, path] : named) {
+    for (const auto &[other, before] : named) {
+      if (other == flag) break;
+      if (path.empty() || !same_file(path, before)) continue;
+      throw std::runtime_error(std::string(flag) + ": " + path + (&before == &model ? " is the model that is trained, which the training needs to go on" : std::string(" is what ") + other + " names") + "; name another file");
+    }
+  }
   check_writable("--out", out);
   if (!adapter.empty()) check_writable("--adapter", adapter);
   if (!checkpoint.empty()) check_writable("--checkpoint", checkpoint);
   if (!log.empty()) check_writable("--log", log);
+}
+
+void Refusals::hear(const Json &report) {
+  constexpr int kMost = 20;
+  count_ = report["gradient_norm"].is_null() ? count_ + 1 : 0;
+  if (count_ == kMost)
+    throw Diverged(format("the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as they were. "
+                          "Begin again, with lower --rate and --muon-rate and without that checkpoint", kMost));
 }
 
 LiveLine::LiveLine(bool wanted) : visible_(wanted && isatty(STDERR_FILENO)) {}
@@ -103,17 +121,23 @@ std::string TrainRun::run(const Model &model, const Options &options) {
   evaluated_ = ranks_.from_first(evaluated_);  // the log says it
   line_.emplace(ranks_.first());
   try {
-    loop();
-  } catch (const Cancelled &) {
+    try {
+      loop();
+    } catch (const Cancelled &) {
+      line_.reset();
+      return ranks_.first() ? stop() : "";
+    }
     line_.reset();
-    return ranks_.first() ? stop() : "";
+    if (!files_.checkpoint.empty()) save(files_.checkpoint);
+    write();
+  } catch (const Diverged &) {
+    throw;
   } catch (const std::exception &error) {
     line_.reset();
-    throw std::runtime_error(error.what() + kept());
+    const std::string said = error.what() + kept();
+    ranks_.linger();
+    throw std::runtime_error(said);
   }
-  line_.reset();
-  if (!files_.checkpoint.empty()) save(files_.checkpoint);
-  write();
   print_summary();
   return "";
 }
@@ -136,9 +160,7 @@ void TrainRun::step() {
   check(infini_trainer_step(trainer_.get(), progress_.task()));
   report_ = Json::parse(all_of(infini_trainer_report, trainer_.get()));
   step_ = report_["step"].get<int64_t>();
-  refused_ = report_["gradient_norm"].is_null() ? refused_ + 1 : 0;
-  if (refused_ == kMostRefused)
-    throw std::runtime_error(format("the gradients of %d batches in a row were not finite, and none changed the weights: lower --rate and --muon-rate", kMostRefused));
+  refused_.hear(report_);
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
   const double seconds = report_["seconds"].get<double>();
   read_ += std::llround(seconds * report_["tokens_per_second"].get<double>());
@@ -189,15 +211,21 @@ void TrainRun::write() {
 
 std::string TrainRun::checkpoint() const { return files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint; }
 
-// What an error leaves behind, for its message.
+// What an error leaves behind, for its message: the state, or, where that cannot be saved, the model. What they say
+// themselves is nothing beside the first error.
 std::string TrainRun::kept() {
   if (step_ == start_ || !ranks_.first()) return "";
   try {
     save(checkpoint());
+    return "; the state after step " + grouped(step_) + " is in " + checkpoint() + ", from which --checkpoint goes on";
   } catch (const std::exception &) {
-    return "";  // the first error says more
   }
-  return "; the state after step " + grouped(step_) + " is in " + checkpoint() + ", from which --checkpoint goes on";
+  try {
+    write();
+    return "; the model after step " + grouped(step_) + " is in " + files_.out;
+  } catch (const std::exception &) {
+    return "";
+  }
 }
 
 std::string TrainRun::stop() {

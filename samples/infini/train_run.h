@@ -18,6 +18,20 @@ struct TrainFiles {
   void check_early(const std::string &model) const;
 };
 
+// The weights have grown beyond what can be trained: their state is not worth keeping.
+struct Diverged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Counts steps in a row whose gradients are not finite, and so changed nothing. Throws Diverged where there are too many.
+class Refusals {
+ public:
+  void hear(const Json &report);
+
+ private:
+  int count_ = 0;
+};
+
 // One line on a terminal's standard error that is written over and over; nothing elsewhere.
 class LiveLine {
  public:
@@ -53,8 +67,6 @@ class TrainRun {
   std::string stop();
   Json info() const { return Json::parse(all_of(infini_trainer_info_json, trainer_.get())); }
 
-  static constexpr int kMostRefused = 20;  // steps in a row whose gradients are not finite
-
   const TrainPlan &plan_;
   const TrainFiles &files_;
   const bool json_;
@@ -65,7 +77,7 @@ class TrainRun {
   Progress progress_;  // shows nothing: interrupts cancel
   int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
   int64_t read_ = 0;             // tokens, by this run
-  int refused_ = 0;              // steps that changed nothing, the last ones
+  Refusals refused_;
   double seconds_ = 0, pace_ = 0;  // of its steps; a step, of the last ones
   Json report_ = Json::object(), evaluation_ = Json::array();
 };

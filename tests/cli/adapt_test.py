@@ -53,6 +53,11 @@ class Adapt(support.Test):
         write_plain_model(path)
         return path
 
+    def test_files_of_the_stages_are_no_others(self):
+        plain = self.plain()
+        for out in ("m.train.gguf", "m.teach3.gguf", "m.json"):
+            self.fails(*self.arguments(plain, self.folder / out, "--checkpoint", self.folder / "m"), says="--checkpoint")
+
     def test_a_plain_model_is_adapted_stage_by_stage(self):
         plain, out, log = self.plain(), self.folder / "out.gguf", self.folder / "log.jsonl"
         result = self.json(*self.arguments(plain, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "2",

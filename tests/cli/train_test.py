@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -155,6 +156,10 @@ class Train(TrainTest):
                 ((STORIES, *book, "--steps", 1, "--out", self.folder), "folder"),
                 ((STORIES, *book, "--steps", 1, "--out", self.folder / "no" / "out.gguf"), "--out"),
                 ((STORIES, *book, *one, "--checkpoint", self.folder / "no" / "state"), "--checkpoint"),
+                ((STORIES, *book, *one, "--checkpoint", f"{self.out.parent}/./{self.out.name}"), "--out names"),
+                ((STORIES, *book, *one, "--log", STORIES), "the model that is trained"),
+                ((STORIES, *book, *one, "--train", "lora", "--adapter", self.out), "--out names"),
+                ((STORIES, *book, *one, "--checkpoint-every", 3), "--checkpoint"),
                 ((STORIES, *book, *one, "--type", "q4"), "--type"),
                 ((STORIES, *book, *one, "--rate", -1), "train.rate"),
                 ((STORIES, *book, *one, "--train", "some"), "train.train"),
@@ -198,6 +203,25 @@ class Train(TrainTest):
         self.assertGreater(done, 1)
         lines.write_text(text * 20)
         self.assertIn(f"goes on after step {done}", self.run_command(*arguments, "--checkpoint", f"{self.out}.checkpoint")[0])
+
+    def test_what_cannot_be_saved_does_not_cost_the_rest(self):
+        """A folder that goes while the training runs: the model is written without the state, and the state without the model."""
+        gone = self.folder / "gone"
+        for lost, kept, says in (("--checkpoint", "--out", "the model after step"), ("--out", "--checkpoint", "the state after step")):
+            with self.subTest(lost=lost):
+                gone.mkdir()
+                paths = {lost: gone / "a", kept: self.folder / f"kept{kept}"}
+                process = subprocess.Popen([COMMAND, *map(str, ["train", STORIES, "--memory", "open", "--text", NOVEL, "--steps", 30, "--log", self.log, *SMALL, *EXACT]),
+                                            *(str(part) for pair in paths.items() for part in pair)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                while process.poll() is None and not (self.log.exists() and self.log.read_bytes().count(b"\n") > 2):
+                    time.sleep(0.001)
+                shutil.rmtree(gone)
+                _, errors = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, 1)
+                self.assertIn(str(gone), errors)
+                self.assertIn(f"; {says} 30 is in {paths[kept]}", errors)
+                self.assertGreater(paths[kept].stat().st_size, 100_000)
+                self.log.unlink()
 
     def test_a_file_that_is_no_log_stays(self):
         self.log.write_text("my notes\n")
@@ -304,6 +328,7 @@ class Continue(TrainTest):
         command = self.command("loose")
         place = command.index("--checkpoint")
         del command[place : place + 2]
+        self.assertIn("name the file, --checkpoint", self.run_command(*command, code=1)[1])
         place = command.index("--checkpoint-every")
         del command[place : place + 2]
         process = subprocess.Popen([COMMAND, *command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

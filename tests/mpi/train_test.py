@@ -136,6 +136,24 @@ class Command(Test):
             self.assertEqual(found["answers_across"], expected["answers_across"])
             self.assertAlmostEqual(found["loss"], expected["loss"], delta=1e-4)
 
+    def test_an_error_of_all_leaves_the_first_one_time_to_save(self):
+        lines = self.folder / "lines.jsonl"
+        text = json.dumps({"text": "Once upon a time there was a little girl. " * 40}) + "\n"
+        lines.write_text(text * 40 + "no JSON\n")
+        command = [part for part in self.command(2, "bad", 200, 0) if part != "--recall"]
+        place = command.index("--checkpoint-every")
+        del command[place : place + 2]
+        place = command.index("--checkpoint")
+        del command[place : place + 2]
+        begin = time.monotonic()
+        done = subprocess.run([*command, "--jsonl", lines, "--segment", "32", "--segments", "8"], capture_output=True, text=True, timeout=50)
+        self.assertLess(time.monotonic() - begin, 40)  # the others do not linger longer than the first one
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("lines.jsonl:41", done.stderr)
+        self.assertIn(f"is in {self.out}.checkpoint", done.stderr)
+        self.assertGreater(pathlib.Path(f"{self.out}.checkpoint").stat().st_size, 100_000)
+        self.assertEqual(list(self.folder.glob(".infini-*")), [])
+
     def test_an_interrupt_saves_and_another_number_of_processes_goes_on(self):
         steps, every = 40, 10
         process = subprocess.Popen(self.command(2, "stopped", steps, every), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
