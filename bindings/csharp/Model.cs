@@ -25,7 +25,7 @@ public sealed unsafe class Model : IDisposable
     /// replace it, do not overwrite it. A file without tensors opens as a tokenizer alone.</summary>
     /// <param name="path">The file.</param>
     /// <param name="options">"compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks".</param>
-    /// <param name="progress">Hears, on other threads, of stage "open", in layers.</param>
+    /// <param name="progress">Hears, on other threads, of stage "open", in matrices.</param>
     /// <param name="cancellation">Cancels between layers.</param>
     /// <returns>The model, which the caller disposes.</returns>
     /// <exception cref="InfiniException">Io, Format, Truncated, Version, Unsupported, UnknownOption, InvalidArgument.</exception>
@@ -76,8 +76,8 @@ public sealed unsafe class Model : IDisposable
         Work.Run(task => Native.infini_model_save(Handle, path, task), progress, cancellation);
 
     /// <summary>Starts an empty stream through the model.</summary>
-    /// <param name="options">"threads", "block", "deterministic", "special" and those of generation ("max_tokens",
-    /// "temperature", "seed", "stop", ...).</param>
+    /// <param name="options">"threads", "block", "deterministic", "checkpoints", "rewind_sampler", "compress", "special"
+    /// and those of generation ("max_tokens", "temperature", "seed", "stop", ...).</param>
     /// <returns>The session, which the caller disposes.</returns>
     /// <exception cref="InfiniException">State (the model is a tokenizer alone), UnknownOption, InvalidArgument.</exception>
     public Session CreateSession(Options? options = null)

@@ -2,7 +2,7 @@ namespace Infini;
 
 /// <summary>How far a call has come.</summary>
 /// <param name="Stage">What it does: "open", "feed", "train", ...</param>
-/// <param name="Done">In layers, tokens, bytes or steps, as the call's description says.</param>
+/// <param name="Done">In matrices, tokens, bytes, sequences or steps, as the call's description says.</param>
 /// <param name="Total">The same; 0 where it is not known.</param>
 public readonly record struct Progress(string Stage, long Done, long Total);
 

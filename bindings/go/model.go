@@ -13,7 +13,7 @@ type Model struct{ handle *handle }
 
 // Open opens a GGUF file and packs its weights for this processor. Options: "compute", "gemm", "threads", "memory",
 // "update", "segment", "carry", "sinks". The file stays mapped while the model lives: replace it, do not overwrite it.
-// Progress: stage "open", in layers. A file without tensors opens as a tokenizer alone.
+// Progress: stage "open", in matrices. A file without tensors opens as a tokenizer alone.
 //
 // Errors: IO, Format, Truncated, VersionTooNew, Unsupported, UnknownOption, InvalidArgument, Cancelled.
 func Open(ctx context.Context, path string, options Options) (*Model, error) {
@@ -66,19 +66,19 @@ func (m *Model) Save(ctx context.Context, path string) error {
 	if err := noZero(path); err != nil {
 		return err
 	}
-	return m.handle.call(func(model uintptr) error {
+	return m.call(func(model uintptr) error {
 		return withTask(ctx, func(task uintptr) error { return native.Infini_model_save(model, path, task) })
 	})
 }
 
-// NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "special" and
-// those of generation ("max_tokens", "temperature", "seed", "stop", ...).
+// NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "checkpoints",
+// "rewind_sampler", "compress", "special" and those of generation ("max_tokens", "temperature", "seed", "stop", ...).
 //
 // Errors: State (the model is a tokenizer alone), UnknownOption, InvalidArgument.
 func (m *Model) NewSession(options Options) (*Session, error) {
 	var session uintptr
 	var vocabulary, width uint64
-	err := m.handle.call(func(model uintptr) error {
+	err := m.call(func(model uintptr) error {
 		err := options.with(func(o uintptr) error { return native.Infini_session_create(model, o, &session) })
 		if err == nil {
 			_ = native.Infini_model_vocabulary(model, &vocabulary) // a model that has sessions has both
@@ -100,7 +100,7 @@ func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
 	data := []byte(text)
 	tokens := make([]int32, len(data)+16) // hardly a text has more tokens than bytes
 	var size uint64
-	err := m.handle.call(func(model uintptr) error {
+	err := m.call(func(model uintptr) error {
 		err := native.Infini_model_tokenize(model, data, flag(special), flag(start), tokens, &size)
 		if int(size) > len(tokens) {
 			tokens = make([]int32, size)
@@ -117,7 +117,7 @@ func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
 // TokenCount returns how many tokens Tokenize would give.
 func (m *Model) TokenCount(text string, special, start bool) (int, error) {
 	var size uint64
-	err := m.handle.call(func(model uintptr) error {
+	err := m.call(func(model uintptr) error {
 		return native.Infini_model_token_count(model, []byte(text), flag(special), flag(start), &size)
 	})
 	return int(size), err
@@ -145,13 +145,13 @@ func (m *Model) TokenIsControl(token int32) (bool, error) {
 
 // BOS returns the token that begins a text, -1 where the model has none. Errors: State.
 func (m *Model) BOS() (token int32, err error) {
-	err = m.handle.call(func(model uintptr) error { return native.Infini_model_bos(model, &token) })
+	err = m.call(func(model uintptr) error { return native.Infini_model_bos(model, &token) })
 	return
 }
 
 // EOS returns the token that ends a text, -1 where the model has none. Errors: State.
 func (m *Model) EOS() (token int32, err error) {
-	err = m.handle.call(func(model uintptr) error { return native.Infini_model_eos(model, &token) })
+	err = m.call(func(model uintptr) error { return native.Infini_model_eos(model, &token) })
 	return
 }
 
@@ -203,8 +203,14 @@ func (m *Model) Footprint(tokens int64) (string, error) {
 	})
 }
 
+// call runs do with the model, which is not finalized before it has begun.
+func (m *Model) call(do func(model uintptr) error) error {
+	defer runtime.KeepAlive(m)
+	return m.handle.call(do)
+}
+
 func (m *Model) text(fill func(model uintptr, b []byte, n *uint64) error) (result string, err error) {
-	err = m.handle.call(func(model uintptr) (err error) {
+	err = m.call(func(model uintptr) (err error) {
 		result, err = text(func(b []byte, n *uint64) error { return fill(model, b, n) })
 		return err
 	})
@@ -213,12 +219,12 @@ func (m *Model) text(fill func(model uintptr, b []byte, n *uint64) error) (resul
 
 func (m *Model) number(get func(model uintptr, n *uint64) error) (int, error) {
 	var n uint64
-	err := m.handle.call(func(model uintptr) error { return get(model, &n) })
+	err := m.call(func(model uintptr) error { return get(model, &n) })
 	return int(n), err
 }
 
 func (m *Model) answer(token int32, ask func(model uintptr, token int, answer *int32) error) (bool, error) {
 	var answer int32
-	err := m.handle.call(func(model uintptr) error { return ask(model, int(token), &answer) })
+	err := m.call(func(model uintptr) error { return ask(model, int(token), &answer) })
 	return answer != 0, err
 }

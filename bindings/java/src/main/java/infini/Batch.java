@@ -1,5 +1,6 @@
 package infini;
 
+import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -132,6 +133,10 @@ public final class Batch implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(turn, body);
+    try {
+      return handle.call(turn, body);
+    } finally {
+      Reference.reachabilityFence(this); // or it might be closed before its turn
+    }
   }
 }

@@ -1,7 +1,9 @@
 package infini;
 
+import java.lang.ref.Reference;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.function.LongFunction;
 
 /**
  * A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and sessions
@@ -43,7 +45,7 @@ public final class Model implements AutoCloseable {
    *
    * @param path the file
    * @param options "compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks"; may be null
-   * @param task shows progress, stage "open", in layers, and can cancel; may be null
+   * @param task shows progress, stage "open", in matrices, and can cancel; may be null
    * @return the model
    * @throws InfiniException IO, FORMAT, TRUNCATED, VERSION, UNSUPPORTED; INVALID_ARGUMENT (an option does not fit the
    *     model); CANCELLED
@@ -74,7 +76,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException IO, NO_SPACE, CANCELLED
    */
   public void save(Path path, Task task) {
-    handle.call(model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
+    call(model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
   }
 
   /**
@@ -90,13 +92,13 @@ public final class Model implements AutoCloseable {
   /**
    * Starts an empty stream through the model.
    *
-   * @param options "threads", "block", "deterministic", "special" and those of generation ("max_tokens", "temperature",
-   *     "seed", "stop", ...); may be null
+   * @param options "threads", "block", "deterministic", "checkpoints", "rewind_sampler", "compress", "special" and those
+   *     of generation ("max_tokens", "temperature", "seed", "stop", ...); may be null
    * @return the session, which the caller closes
    * @throws InfiniException STATE (the model is a tokenizer alone); INVALID_ARGUMENT
    */
   public Session newSession(Options options) {
-    return handle.call(model -> new Session(
+    return call(model -> new Session(
         made -> Options.with(options, o -> Native.infini_session_create(model, o, made)), vocabulary(), width()));
   }
 
@@ -107,7 +109,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException STATE: the model is a tokenizer alone
    */
   public Batch newBatch() {
-    return handle.call(model -> new Batch(made -> Native.infini_batch_new(model, made)));
+    return call(model -> new Batch(made -> Native.infini_batch_new(model, made)));
   }
 
   /**
@@ -133,7 +135,7 @@ public final class Model implements AutoCloseable {
    *     where the data needs one); IO, FORMAT (of a file of the data)
    */
   public Trainer newTrainer(String descriptionJson, Options options) {
-    return handle.call(model -> new Trainer(made -> Options.with(options, o ->
+    return call(model -> new Trainer(made -> Options.with(options, o ->
         Native.infini_trainer_create(model, descriptionJson, o, made))));
   }
 
@@ -149,7 +151,7 @@ public final class Model implements AutoCloseable {
   public int[] tokenize(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
     long[] size = {0};
-    return handle.call(model -> {
+    return call(model -> {
       int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
       try {
         Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
@@ -199,7 +201,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException as {@link #detokenize}
    */
   public byte[] detokenizeBytes(int[] tokens, boolean special, boolean start) {
-    return handle.call(model -> Utf8.bytes((buffer, size) ->
+    return call(model -> Utf8.bytes((buffer, size) ->
         Native.infini_model_detokenize(model, tokens, flag(special), flag(start), buffer, size)));
   }
 
@@ -338,19 +340,27 @@ public final class Model implements AutoCloseable {
     int get(long model, int[] value);
   }
 
+  private <T> T call(LongFunction<T> body) {
+    try {
+      return handle.call(body);
+    } finally {
+      Reference.reachabilityFence(this); // or it might be freed before the call has begun
+    }
+  }
+
   private String text(Writer writer) {
-    return handle.call(model -> Utf8.text((buffer, size) -> writer.write(model, buffer, size)));
+    return call(model -> Utf8.text((buffer, size) -> writer.write(model, buffer, size)));
   }
 
   private int number(LongGetter getter) {
     long[] value = {0};
-    handle.call(model -> getter.get(model, value));
+    call(model -> getter.get(model, value));
     return Math.toIntExact(value[0]);
   }
 
   private int token(IntGetter getter) {
     int[] value = {0};
-    handle.call(model -> getter.get(model, value));
+    call(model -> getter.get(model, value));
     return value[0];
   }
 

@@ -2,6 +2,7 @@ package infini;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.ref.Reference;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Iterator;
@@ -188,7 +189,11 @@ public final class Session implements AutoCloseable {
    * waiting for a turn.
    */
   public void cancel() {
-    handle.call(Native::infini_session_cancel);
+    try {
+      handle.call(Native::infini_session_cancel);
+    } finally {
+      Reference.reachabilityFence(this);
+    }
   }
 
   /**
@@ -430,7 +435,11 @@ public final class Session implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(turn, body);
+    try {
+      return handle.call(turn, body);
+    } finally {
+      Reference.reachabilityFence(this); // or it might be closed before its turn
+    }
   }
 
   /** Runs body when its turn has come. */

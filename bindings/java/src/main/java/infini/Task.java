@@ -1,5 +1,6 @@
 package infini;
 
+import java.lang.ref.Reference;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.function.Function;
@@ -60,7 +61,7 @@ public final class Task implements AutoCloseable {
   }
 
   /**
-   * How far the call has come, in layers, tokens, bytes or steps.
+   * How far the call has come, in matrices, tokens, bytes, sequences or steps.
    *
    * @return what is done
    */
@@ -107,6 +108,10 @@ public final class Task implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(body);
+    try {
+      return handle.call(body);
+    } finally {
+      Reference.reachabilityFence(this); // or it might be closed before its turn
+    }
   }
 }

@@ -1,5 +1,6 @@
 package infini;
 
+import java.lang.ref.Reference;
 import java.nio.file.Path;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
@@ -310,6 +311,10 @@ public final class Trainer implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(turn, body);
+    try {
+      return handle.call(turn, body);
+    } finally {
+      Reference.reachabilityFence(this); // or it might be closed before its turn
+    }
   }
 }
