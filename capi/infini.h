@@ -153,8 +153,8 @@ INFINI_API const char *infini_last_error(void);
 INFINI_API const char *infini_version(void);
 
 /* The version of the binary interface that this header describes: the N of libinfini.so.N. It grows whenever a program
-   must be compiled anew, also between versions that begin with 0. A program may compare
-   it with infini_abi_version(), the library's own, and should refuse to go on where they differ. */
+   must be compiled anew, also between versions that begin with 0. A program may compare it with
+   infini_abi_version(), the library's own, and should refuse to go on where they differ. */
 #define INFINI_ABI_VERSION 0
 INFINI_API int infini_abi_version(void);
 
@@ -265,7 +265,8 @@ INFINI_API infini_status infini_session_feed(infini_session *session, const int3
 /* Tokenizes a text by itself and reads its tokens. Only at position 0 does it get what begins a text (BOS token,
    space prefix) where the model wants that. Control tokens are parsed from it only with option "special"; never
    set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream.
-   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset of the byte; nothing was read
+   INVALID_ARGUMENT  the text is not UTF-8 (the message gives the offset of the byte), or the vocabulary has no
+                     token for a part of it; nothing was read
    STATE             the model has no tokenizer; or as in infini_session_feed
    CANCELLED         as in infini_session_feed */
 INFINI_API infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size,
@@ -353,8 +354,8 @@ INFINI_API infini_status infini_session_score(infini_session *session, const int
                                               infini_task *task, float *nll, size_t n_nll);
 
 /* Reads a text, as infini_session_feed_text does, and gives the sum of the negative log-likelihoods of its tokens, in
-   nats, and how many tokens were scored (all but a first one with nothing before it, or with a memory alone that was restored). Perplexity is
-   exp(nll / n_scored). Each out-parameter may be NULL.
+   nats, and how many tokens were scored: all but a first one that has nothing before it, or only a memory that was
+   restored alone. Perplexity is exp(nll / n_scored). Each out-parameter may be NULL.
    CANCELLED  both cover the tokens that were read; else as infini_session_feed_text */
 INFINI_API infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size,
                                                    infini_task *task, double *nll, int64_t *n_scored);
@@ -473,7 +474,7 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
 INFINI_API infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity);
 
 /* The text of a session's tokens since it was last asked for: whole characters, stop strings withheld, as from
-   infini_session_next_text; may be empty. Where nobody asks, the newest MiB is kept.
+   infini_session_next_text; may be empty. Where nobody asks, the newest half MiB is kept.
    INVALID_ARGUMENT  index is not below the size of the batch
    BUFFER_TOO_SMALL  see Buffers above; the text stays */
 INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, char *buffer, size_t capacity,
@@ -509,8 +510,9 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty),
        "epsilon" -1 (added to what the memory finds before it is divided by that: with 1, a head that finds little says
        little; -1: as the model says)
-       "supervision" 0 (weight of telling the memory where to look; 0 is 1 where "retrieval" is trained), "supervised" [] ([[layer, head], ...]; none: every
-       head whose gate is open; [layer, head, place]: a head that looks for one digit of a value, 0 the first), "silence" 0
+       "supervision" 0 (weight of telling the memory where to look; where "retrieval" is trained 1), "supervised" []
+       ([[layer, head], ...]; none: every head whose gate is open; [layer, head, place]: a head that looks for one digit of a
+       value, 0 the first), "silence" 0
        (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for;
        nothing is told where epsilon is 0). Of entries that name the same head the first counts
        "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
@@ -524,10 +526,12 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
          later: " The river key is 71432.", " What is the river key? The river key is 71432."
          "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
-         filler, held as tokens, once a trainer), "prose_share" 0.5 (of the sequences; in the others filler is the paper's sentences), "numbers" 0 (among
-         1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to so many times)
+         filler, held as tokens, once a trainer), "prose_share" 0.5 (of the sequences; in the others filler is the paper's
+         sentences), "numbers" 0 (among 1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to
+         so many times)
          of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
-         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike; half where a sequence has one or two names)
+         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike; half where
+         a sequence has one or two names)
          of "passkey": "keys" 1, "questions" 1 (at the end), "depth" [0, 1] (where the keys stand)
          weights: "inside" 1 and "across" 3 of digits of answers, the value told in the same or another segment, "first" 1
          (times as much: the first digit), "other" 0.15 of a share "other_share" 0.1 of the other tokens; "carry" 0 (tokens
@@ -686,7 +690,8 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
 /* Writes the tokens of a text. special 1: control tokens written in the text are parsed (user-defined ones always are);
    start 1: the text begins a stream, so BOS and the space prefix are added where the model wants them. Neither *size
    nor the tokens depend on anything but the arguments.
-   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset of the byte
+   INVALID_ARGUMENT  the text is not UTF-8 (the message gives the offset of the byte), or the vocabulary has no
+                     token for a part of it
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
 INFINI_API infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size,
                                                int special, int start, int32_t *buffer, size_t capacity, size_t *size);

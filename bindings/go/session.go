@@ -143,7 +143,10 @@ func (s *Session) StopReason() (string, error) { return s.text(native.Infini_ses
 
 // Cancel cancels the running call of this session or, if none runs, its next one: it fails with Cancelled. Any
 // goroutine at any time, without waiting for its turn.
-func (s *Session) Cancel() error { return s.handle.call(native.Infini_session_cancel) }
+func (s *Session) Cancel() error {
+	defer runtime.KeepAlive(s)
+	return s.handle.call(native.Infini_session_cancel)
+}
 
 // Logits returns the logits after the last token, before any option of the sampler: Model.Vocabulary numbers.
 //

@@ -69,7 +69,7 @@ func (m *Model) NewTrainer(descriptionJSON string, options Options) (*Trainer, e
 		return nil, err
 	}
 	var trainer uintptr
-	err := m.handle.call(func(model uintptr) error {
+	err := m.call(func(model uintptr) error {
 		return options.with(func(o uintptr) error {
 			return native.Infini_trainer_create(model, descriptionJSON, o, &trainer)
 		})

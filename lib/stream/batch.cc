@@ -122,7 +122,7 @@ void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> 
 const std::string &Batch::ready_text(size_t index) {
   if (index >= sessions_.size()) fail(Status::INVALID_ARGUMENT, "the batch has ", sessions_.size(), " sessions, not ", index + 1);
   Generation &generation = sessions_[index]->impl_->generation;
-  if (generation.reason != StopReason::NONE && generation.reason != StopReason::STOP_STRING) generation.output.finish();
+  if (generation.reason != StopReason::NONE && generation.reason != StopReason::STOP_STRING) generation.output.finish(), generation.output.keep_newest();
   return generation.output.ready();
 }
 

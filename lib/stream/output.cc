@@ -42,7 +42,7 @@ void TextOutput::finish() {
 
 void TextOutput::keep_newest() {
   if (ready_.size() <= kMostReady) return;
-  size_t from = ready_.size() - kMostReady;
+  size_t from = ready_.size() - kMostReady / 2;
   while (from < ready_.size() && (ready_[from] & 0xc0) == 0x80) ++from;
   ready_.erase(0, from);
 }

@@ -20,7 +20,7 @@ class TextOutput {
   void finish();
   // Text that may be shown, each part given once.
   static constexpr size_t kMostReady = size_t{1} << 20;  // bytes, where nobody takes them
-  void keep_newest();                                    // as many as that, and whole characters
+  void keep_newest();  // where there are more, half as many, in whole characters
   std::string take() { return std::exchange(ready_, {}); }
   const std::string &ready() const { return ready_; }
 

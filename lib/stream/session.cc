@@ -28,7 +28,11 @@ Session::Impl::Impl(const Model &model, const Options &all)
 
 Session::Impl::Impl(const Impl &other)
     : given(other.given), options(other.options), settings(other.settings), state(other.state.copy()), sampler(other.sampler),
-      generation(other.generation), history(other.history) {}
+      generation(other.generation), history(other.history) {
+  const auto window = static_cast<size_t>(options.get_int("penalty_window"));
+  generation.recent.set_window(window);  // a copy has no room of its own: then a token that is fed could fail to be noted
+  history.recent_before.set_window(window);
+}
 
 void Session::Impl::apply(const Model &model, const Options &all) {
   sampler = Sampler(all, model.config().vocabulary);  // throws before anything changes

@@ -186,10 +186,11 @@ class JsonlReader : public FileReader {
     for (size_t i = 0; i < part.tokens.size(); ++i) {
       // A piece that does not stand in the text has the space that the tokenizer puts before a text.
       std::string piece = tokenizer_.piece(part.tokens[i]);
+      const bool silent = piece.empty() && !tokenizer_.is_control(part.tokens[i]);
       if (lost && !piece.empty())
         if (const size_t found = bytes.find(piece, end); found != bytes.npos) end = found;
       if (bytes.compare(end, piece.size(), piece) != 0) piece = tokenizer_.piece(part.tokens[i], false, true);
-      lost = piece.empty() && end < bytes.size() && !tokenizer_.is_control(part.tokens[i]);
+      lost = silent && end < bytes.size();
       end = std::min(end + piece.size(), bytes.size());
       if (lost) part.weight[i] = of_byte[end];
       else if (end > 0) part.weight[i] = of_byte[end - 1];

@@ -259,7 +259,7 @@ void Trainer::draw_again() {
 }
 
 void Trainer::draw(Task *task) {
-  if (!again_ && repeated_ >= config_.repeat * parts_) drawn_.clear();
+  if (!again_ && repeated_ >= config_.repeat * parts_) drawn_.clear(), before_ = {};
   if (drawn_.empty()) draw_sequences(task);
   const size_t count = drawn_.size() / static_cast<size_t>(parts_);
   read_ = static_cast<size_t>(repeated_ % parts_) * count;
@@ -293,6 +293,7 @@ void Trainer::draw(Task *task) {
 
 uint64_t Trainer::checksum_of_read() const {
   StreamChecksum sum;
+  sum.add(&drawn_segment_, sizeof drawn_segment_);
   for (const Sequence &sequence : sequences()) add_to(sum, sequence);
   return sum.value();
 }
@@ -407,6 +408,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
   try {
     SequenceSource &source = open();
     StreamChecksum read;
+    read.add(&segment, sizeof segment);
     const auto [first, end] = ranks_.share(sequences);
     for (int i = 0; i < sequences; ++i) {
       if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");

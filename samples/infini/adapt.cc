@@ -352,7 +352,7 @@ void AdaptFlags::run() const {
   TrainFiles files;
   files.out = s.out;
   files.log = s.log;
-  files.checkpoint = s.state;
+  if (!s.state.empty()) files.checkpoint = s.state + ".json";
   files.check_early(s.model);
   if (const std::set<std::string> parts = {"attention", "gates", "lora", "all"}; !parts.contains(s.part)) throw std::runtime_error("--train: with --adapt attention, gates, lora or all, not " + s.part);
   if (!(s.rate > 0 && s.rate <= 10 && s.gate_rate >= 0 && s.gate_rate <= 10)) throw std::runtime_error("--muon-rate and --gate-rate are from 0 to 10");

@@ -46,7 +46,7 @@ int64_t Ranks::from_first(int64_t value) const {
 }
 
 void Ranks::linger() const {
-  if (!first()) std::this_thread::sleep_for(std::chrono::seconds(60));
+  if (!first()) std::this_thread::sleep_for(std::chrono::minutes(10));
 }
 
 int Ranks::sum(void *, float *values, size_t n_values) {

@@ -35,8 +35,13 @@ bool is_text(const Json &data) {
 
 // Whether both paths, of files that may not be there yet, are of one file.
 bool same_file(const std::string &a, const std::string &b) {
-  std::error_code none;
-  return !b.empty() && (std::filesystem::equivalent(a, b, none) || std::filesystem::weakly_canonical(a, none) == std::filesystem::weakly_canonical(b, none));
+  std::error_code error;
+  if (b.empty()) return false;
+  if (std::filesystem::equivalent(a, b, error)) return true;
+  const auto one = std::filesystem::weakly_canonical(std::filesystem::absolute(a), error);
+  if (error) return false;
+  const auto other = std::filesystem::weakly_canonical(std::filesystem::absolute(b), error);
+  return !error && one == other;
 }
 
 }  // namespace

@@ -211,15 +211,17 @@ class Train(TrainTest):
             with self.subTest(lost=lost):
                 gone.mkdir()
                 paths = {lost: gone / "a", kept: self.folder / f"kept{kept}"}
-                process = subprocess.Popen([COMMAND, *map(str, ["train", STORIES, "--memory", "open", "--text", NOVEL, "--steps", 30, "--log", self.log, *SMALL, *EXACT]),
+                process = subprocess.Popen([COMMAND, *map(str, ["train", STORIES, "--memory", "open", "--text", NOVEL, "--steps", 100, "--log", self.log, *SMALL, *EXACT]),
                                             *(str(part) for pair in paths.items() for part in pair)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 while process.poll() is None and not (self.log.exists() and self.log.read_bytes().count(b"\n") > 2):
                     time.sleep(0.001)
+                process.send_signal(signal.SIGSTOP)
                 shutil.rmtree(gone)
+                process.send_signal(signal.SIGCONT)
                 _, errors = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, 1)
                 self.assertIn(str(gone), errors)
-                self.assertIn(f"; {says} 30 is in {paths[kept]}", errors)
+                self.assertIn(f"; {says} 100 is in {paths[kept]}", errors)
                 self.assertGreater(paths[kept].stat().st_size, 100_000)
                 self.log.unlink()
 
