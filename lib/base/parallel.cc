@@ -84,9 +84,9 @@ int default_threads() {
 class Team {
  public:
   explicit Team(int threads) {
-    // Signals are the host's business: none is delivered to a thread of ours.
     shares_ = std::vector<Share>(static_cast<size_t>(threads));
     workers_.reserve(static_cast<size_t>(threads - 1));
+    // Signals are the host's business: none is delivered to a thread of ours.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -116,9 +116,9 @@ uint64_t checksum_of(const SnapshotSection &section) {
 }  // namespace
 
 SnapshotImage::SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level) : sections_(std::move(sections)) {
-  // The JSON has room to grow by the digits of a position, so that the size of a snapshot does not tell its age.
   if (json.size() > kLargestHeader / 2)
     fail(Status::INVALID_ARGUMENT, "the snapshot's name, note and options take ", json.size(), " bytes, but can be at most ", kLargestHeader / 2);
+  // The JSON has room to grow by the digits of a position, so that the size of a snapshot does not tell its age.
   const size_t table = kFixed + sections_.size() * kEntry, header = (table + json.size() + 1023) / 1024 * 1024;
   header_.resize(header);
   std::memcpy(header_.data(), kMagic, sizeof kMagic);

@@ -78,7 +78,8 @@ std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std:
   if (values.size() != count)
     fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers, " layers of ", config.heads, " heads");
   for (size_t i = 0; i < count; ++i) {
-    if (!(values[i] <= 1e30) || (values[i] < -1e30 && !std::isinf(values[i])))
+    const bool shut = values[i] == -std::numeric_limits<double>::infinity();
+    if (!shut && !(std::abs(values[i]) <= 1e30))
       fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i, "; a gate is a number or minus infinity");
     gates[i] = static_cast<float>(values[i]);
   }

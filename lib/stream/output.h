@@ -18,9 +18,9 @@ class TextOutput {
   bool push(std::string_view bytes);
   // Nothing more comes: what was held back is ready.
   void finish();
-  // Text that may be shown, each part given once.
   static constexpr size_t kMostReady = size_t{1} << 20;  // bytes, where nobody takes them
   void keep_newest();  // where there are more, half as many, in whole characters
+  // Text that may be shown, each part given once.
   std::string take() { return std::exchange(ready_, {}); }
   const std::string &ready() const { return ready_; }
 

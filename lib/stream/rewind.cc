@@ -36,9 +36,10 @@ void Session::rewind(int64_t position) {
     state.rewind(*place);
   }
   const int64_t from = state.view.position - history.begin, count = position - state.view.position;
+  history.drop_after(position);
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
   for (size_t done = 0; done < again.size(); done += static_cast<size_t>(impl_->settings.block)) {
-    state.broken = true;  // the history does not fit yet
+    state.broken = true;  // the state is behind the history
     const Part part{&state, again.subspan(done, std::min(again.size() - done, static_cast<size_t>(impl_->settings.block)))};
     forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
   }
@@ -48,8 +49,6 @@ void Session::rewind(int64_t position) {
     impl_->generation.recent = history.recent_before;
     for (size_t i = 0; i < left; ++i) impl_->generation.recent.push(history.tokens[i]);
   }
-  history.drop_after(position);
-  state.broken = false;
   const auto starts = [&](int32_t token) { return starts_text(*model_, token); };
   impl_->generation.text_started = history.begin > 0 || std::any_of(history.tokens.begin(), history.tokens.end(), starts);
   start_generation();

@@ -234,7 +234,7 @@ std::optional<int32_t> Session::choose() {
     generation.reason = StopReason::MAX_TOKENS;
   if (generation.reason != StopReason::NONE) return std::nullopt;
   const int32_t token = impl_->sampler.sample(logits(), generation.recent, generation.random);
-  if (has_text(token) && !settings.ignore_end && model_->tokenizer().is_end(token)) {
+  if (has_text(*model_, token) && !settings.ignore_end && model_->tokenizer().is_end(token)) {
     generation.reason = StopReason::END_TOKEN;
     return std::nullopt;
   }
@@ -244,13 +244,9 @@ std::optional<int32_t> Session::choose() {
 // Adds the text of a token that was chosen and fed.
 void Session::accept(int32_t token) {
   Generation &generation = impl_->generation;
-  const std::string piece = has_text(token) ? model_->tokenizer().piece(token, false, !generation.text_before) : "";
+  const std::string piece = has_text(*model_, token) ? model_->tokenizer().piece(token, false, !generation.text_before) : "";
   ++generation.generated;
   if (generation.output.push(piece)) generation.reason = StopReason::STOP_STRING;
-}
-
-bool Session::has_text(int32_t token) const {
-  return model_->has_tokenizer() && token < model_->tokenizer().size();  // a vocabulary may be padded
 }
 
 // One token of the run, fed and its text added to the output; nullopt: the run has ended.

@@ -109,7 +109,6 @@ class Session {
   std::optional<int32_t> step(Task *task);
   std::optional<int32_t> choose();
   void accept(int32_t token);
-  bool has_text(int32_t token) const;
   void with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const;
 
   std::shared_ptr<const Model> model_;

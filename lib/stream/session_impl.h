@@ -38,10 +38,11 @@ struct History {
   int64_t bytes() const { return static_cast<int64_t>(tokens.size() * (sizeof tokens[0] + sizeof randoms[0])); }
 };
 
-// Whether no space prefix comes off behind this token.
-inline bool starts_text(const Model &model, int32_t token) {
-  return model.has_tokenizer() && token < model.tokenizer().size() && !model.tokenizer().is_control(token);
+inline bool has_text(const Model &model, int32_t token) {
+  return model.has_tokenizer() && token < model.tokenizer().size();  // a vocabulary may be padded
 }
+// Whether no space prefix comes off behind this token.
+inline bool starts_text(const Model &model, int32_t token) { return has_text(model, token) && !model.tokenizer().is_control(token); }
 
 // Of the options, looked up once.
 struct Settings {

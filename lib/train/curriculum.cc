@@ -5,6 +5,7 @@
 
 #include "base/fields.h"
 #include "base/status.h"
+#include "train/source.h"
 
 namespace infini {
 namespace {
@@ -38,7 +39,7 @@ Curriculum Curriculum::parse(const nlohmann::json &description, const std::strin
       std::vector<double> density = stage.numbers("density", 2, 1e-6, 1000);
       if (density.empty()) density = {0.7, 12};
       if (density[0] > density[1]) stage.refuse("density", "the least, then the greatest");
-      if (segment * segments > 1 << 26) stage.refuse("segments", "fewer: a sequence holds up to 67108864 tokens");
+      if (segment * segments > kLongestSequence) stage.refuse("segments", cat("fewer: a sequence holds up to ", kLongestSequence, " tokens"));
       stage.finish();
       s.stages.push_back({static_cast<int>(segment), static_cast<int>(segments), density[0], density[1]});
     }

@@ -186,14 +186,17 @@ class JsonlReader : public FileReader {
     for (size_t i = 0; i < part.tokens.size(); ++i) {
       // A piece that does not stand in the text has the space that the tokenizer puts before a text.
       std::string piece = tokenizer_.piece(part.tokens[i]);
-      const bool silent = piece.empty() && !tokenizer_.is_control(part.tokens[i]);
+      if (piece.empty() && !tokenizer_.is_control(part.tokens[i]) && end < size) {
+        part.weight[i] = of_byte[end];
+        lost = true;
+        continue;
+      }
       if (lost && !piece.empty())
         if (const size_t found = bytes.find(piece, end); found != bytes.npos) end = found;
+      lost = false;
       if (bytes.compare(end, piece.size(), piece) != 0) piece = tokenizer_.piece(part.tokens[i], false, true);
-      lost = silent && end < bytes.size();
-      end = std::min(end + piece.size(), bytes.size());
-      if (lost) part.weight[i] = of_byte[end];
-      else if (end > 0) part.weight[i] = of_byte[end - 1];
+      end = std::min(end + piece.size(), size);
+      if (end > 0) part.weight[i] = of_byte[end - 1];
     }
   }
 

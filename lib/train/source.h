@@ -28,10 +28,11 @@ void draw_to_front(Random &random, std::vector<T> &items, size_t count) {
   for (size_t i = 0; i < count; ++i) std::swap(items[i], items[i + draw_below(random, items.size() - i)]);
 }
 
+constexpr int kLongestSequence = 1 << 26;  // tokens
+
 // Tokens of a sequence. INVALID_ARGUMENT where there would be none, or too many to number.
 inline int sequence_size(int segment, int segments) {
-  constexpr int kMost = 1 << 26;
-  if (segment < 1 || segments < 1 || segment > kMost / segments)
+  if (segment < 1 || segments < 1 || segment > kLongestSequence / segments)
     fail(Status::INVALID_ARGUMENT, segments, " segments of ", segment, " tokens are no sequence");
   return segment * segments;
 }

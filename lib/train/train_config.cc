@@ -113,7 +113,8 @@ TrainConfig parse_train_config(std::string_view text) {
   if (c.hand_on > 0 && (c.part != TrainedPart::FEATURES || c.local_supervised.empty())) fields.refuse("hand_on", "0 unless \"features\" are trained and local_supervised names heads");
   if (c.local_supervision > 0 && c.local_supervised.empty()) fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
   for (const auto &row : rows(fields, "gates", 3, 3)) {
-    if (!(row[2] <= 1e4) || (row[2] < -1e4 && !std::isinf(row[2]))) fields.refuse("gates", "[[layer, head, beta], ...], each beta between -10,000 and 10,000, or null");
+    const bool shut = row[2] == -std::numeric_limits<double>::infinity();
+    if (!shut && !(std::abs(row[2]) <= 1e4)) fields.refuse("gates", "[[layer, head, beta], ...], each beta between -10,000 and 10,000, or null");
     c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
   }
   c.feature_scale = fields.number("feature_scale", c.feature_scale, 1e-3, 1e3);

@@ -126,13 +126,9 @@ std::string TrainRun::run(const Model &model, const Options &options) {
   evaluated_ = ranks_.from_first(evaluated_);  // the log says it
   line_.emplace(ranks_.first());
   try {
-    try {
-      loop();
-    } catch (const Cancelled &) {
-      line_.reset();
-      return ranks_.first() ? stop() : "";
-    }
+    const bool done = loop();
     line_.reset();
+    if (!done) return ranks_.first() ? stop() : "";
     if (!files_.checkpoint.empty()) save(files_.checkpoint);
     write();
   } catch (const Diverged &) {
@@ -147,13 +143,15 @@ std::string TrainRun::run(const Model &model, const Options &options) {
   return "";
 }
 
-void TrainRun::loop() {
+bool TrainRun::loop() try {
   for (;;) {
     if (evaluation_is_due()) evaluate();
     if (!files_.checkpoint.empty() && step_ > start_ && step_ % files_.checkpoint_every == 0) save(files_.checkpoint);
-    if (step_ >= plan_.steps) return;
+    if (step_ >= plan_.steps) return true;
     step();
   }
+} catch (const Cancelled &) {
+  return false;
 }
 
 bool TrainRun::evaluation_is_due() const {

@@ -53,7 +53,7 @@ class TrainRun {
   std::string run(const Model &model, const Options &options);
 
  private:
-  void loop();
+  bool loop();  // false: it was cancelled
   void step();
   void evaluate();
   bool evaluation_is_due() const;

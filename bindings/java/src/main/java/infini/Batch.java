@@ -1,6 +1,5 @@
 package infini;
 
-import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -133,10 +132,6 @@ public final class Batch implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    try {
-      return handle.call(turn, body);
-    } finally {
-      Reference.reachabilityFence(this); // or it might be closed before its turn
-    }
+    return handle.call(this, turn, body);
   }
 }

@@ -1,6 +1,7 @@
 package infini;
 
 import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
@@ -53,18 +54,20 @@ final class Handle {
     }
   }
 
-  <T> T call(LongFunction<T> body) {
+  /** Runs body with the native object, whose owner is not let go of before: else it might be closed while body waits. */
+  <T> T call(Object owner, LongFunction<T> body) {
     use();
     try {
       return body.apply(pointer);
     } finally {
       done();
+      Reference.reachabilityFence(owner);
     }
   }
 
   /** Does the same when its turn has come, if the object is still open then. */
-  <T> T call(ReentrantLock turn, LongFunction<T> body) {
-    return call(pointer -> {
+  <T> T call(Object owner, ReentrantLock turn, LongFunction<T> body) {
+    return call(owner, pointer -> {
       turn.lock();
       try {
         requireOpen();

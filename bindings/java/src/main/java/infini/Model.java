@@ -1,9 +1,7 @@
 package infini;
 
-import java.lang.ref.Reference;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.function.LongFunction;
 
 /**
  * A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and sessions
@@ -76,7 +74,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException IO, NO_SPACE, CANCELLED
    */
   public void save(Path path, Task task) {
-    call(model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
+    handle.call(this, model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
   }
 
   /**
@@ -98,7 +96,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException STATE (the model is a tokenizer alone); INVALID_ARGUMENT
    */
   public Session newSession(Options options) {
-    return call(model -> new Session(
+    return handle.call(this, model -> new Session(
         made -> Options.with(options, o -> Native.infini_session_create(model, o, made)), vocabulary(), width()));
   }
 
@@ -109,7 +107,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException STATE: the model is a tokenizer alone
    */
   public Batch newBatch() {
-    return call(model -> new Batch(made -> Native.infini_batch_new(model, made)));
+    return handle.call(this, model -> new Batch(made -> Native.infini_batch_new(model, made)));
   }
 
   /**
@@ -135,7 +133,7 @@ public final class Model implements AutoCloseable {
    *     where the data needs one); IO, FORMAT (of a file of the data)
    */
   public Trainer newTrainer(String descriptionJson, Options options) {
-    return call(model -> new Trainer(made -> Options.with(options, o ->
+    return handle.call(this, model -> new Trainer(made -> Options.with(options, o ->
         Native.infini_trainer_create(model, descriptionJson, o, made))));
   }
 
@@ -151,7 +149,7 @@ public final class Model implements AutoCloseable {
   public int[] tokenize(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
     long[] size = {0};
-    return call(model -> {
+    return handle.call(this, model -> {
       int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
       try {
         Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
@@ -201,7 +199,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException as {@link #detokenize}
    */
   public byte[] detokenizeBytes(int[] tokens, boolean special, boolean start) {
-    return call(model -> Utf8.bytes((buffer, size) ->
+    return handle.call(this, model -> Utf8.bytes((buffer, size) ->
         Native.infini_model_detokenize(model, tokens, flag(special), flag(start), buffer, size)));
   }
 
@@ -340,27 +338,19 @@ public final class Model implements AutoCloseable {
     int get(long model, int[] value);
   }
 
-  private <T> T call(LongFunction<T> body) {
-    try {
-      return handle.call(body);
-    } finally {
-      Reference.reachabilityFence(this); // or it might be freed before the call has begun
-    }
-  }
-
   private String text(Writer writer) {
-    return call(model -> Utf8.text((buffer, size) -> writer.write(model, buffer, size)));
+    return handle.call(this, model -> Utf8.text((buffer, size) -> writer.write(model, buffer, size)));
   }
 
   private int number(LongGetter getter) {
     long[] value = {0};
-    call(model -> getter.get(model, value));
+    handle.call(this, model -> getter.get(model, value));
     return Math.toIntExact(value[0]);
   }
 
   private int token(IntGetter getter) {
     int[] value = {0};
-    call(model -> getter.get(model, value));
+    handle.call(this, model -> getter.get(model, value));
     return value[0];
   }
 

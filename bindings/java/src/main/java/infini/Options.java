@@ -102,7 +102,7 @@ public final class Options implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(options -> {
+    return handle.call(this, options -> {
       turn.lock();
       try {
         return body.apply(options);

@@ -17,10 +17,10 @@ final class Pieces {
       byte[] data = new byte[LARGEST];
       for (int n; (n = text.read(data)) >= 0;) {
         byte[] arrived = Arrays.copyOf(data, n);
-        pieces.call(stream -> Native.infini_text_stream_push(stream, arrived));
+        pieces.call(pieces, stream -> Native.infini_text_stream_push(stream, arrived));
         hand(pieces, data, feed);
       }
-      pieces.call(Native::infini_text_stream_finish);
+      pieces.call(pieces, Native::infini_text_stream_finish);
       hand(pieces, data, feed);
     } finally {
       pieces.close(stream -> {});
@@ -29,7 +29,7 @@ final class Pieces {
 
   private static void hand(Handle pieces, byte[] buffer, Consumer<byte[]> feed) {
     long[] size = {0};
-    while (pieces.call(stream -> Native.infini_text_stream_next(stream, buffer, size)) != Status.END) {
+    while (pieces.call(pieces, stream -> Native.infini_text_stream_next(stream, buffer, size)) != Status.END) {
       feed.accept(Arrays.copyOf(buffer, (int) size[0]));
     }
   }

@@ -2,7 +2,6 @@ package infini;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.lang.ref.Reference;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Iterator;
@@ -189,11 +188,7 @@ public final class Session implements AutoCloseable {
    * waiting for a turn.
    */
   public void cancel() {
-    try {
-      handle.call(Native::infini_session_cancel);
-    } finally {
-      Reference.reachabilityFence(this);
-    }
+    handle.call(this, Native::infini_session_cancel);
   }
 
   /**
@@ -435,11 +430,7 @@ public final class Session implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    try {
-      return handle.call(turn, body);
-    } finally {
-      Reference.reachabilityFence(this); // or it might be closed before its turn
-    }
+    return handle.call(this, turn, body);
   }
 
   /** Runs body when its turn has come. */

@@ -1,6 +1,5 @@
 package infini;
 
-import java.lang.ref.Reference;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.function.Function;
@@ -108,10 +107,6 @@ public final class Task implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    try {
-      return handle.call(body);
-    } finally {
-      Reference.reachabilityFence(this); // or it might be closed before its turn
-    }
+    return handle.call(this, body);
   }
 }

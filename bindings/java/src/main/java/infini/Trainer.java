@@ -1,6 +1,5 @@
 package infini;
 
-import java.lang.ref.Reference;
 import java.nio.file.Path;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
@@ -311,10 +310,6 @@ public final class Trainer implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    try {
-      return handle.call(turn, body);
-    } finally {
-      Reference.reachabilityFence(this); // or it might be closed before its turn
-    }
+    return handle.call(this, turn, body);
   }
 }
