@@ -68,9 +68,7 @@ infini_status guard(const Body &body) noexcept {
     } else {
       return body();
     }
-  } catch (...) {
-    return translate_exception();
-  }
+  } catch (...) { return translate_exception(); }
 }
 
 // The object behind a pointer that must not be NULL.

@@ -34,9 +34,7 @@ void set_last_error(const char *message) noexcept {
 infini_status failed(Status status, const char *message) noexcept {
   try {
     set_last_error(printable(message, sizeof last_error - 8).c_str());  // names and paths in it may be anything
-  } catch (...) {
-    set_last_error(status_text(status));
-  }
+  } catch (...) { set_last_error(status_text(status)); }
   return static_cast<infini_status>(status);
 }
 
@@ -79,17 +77,13 @@ LogReader &log_reader() {
 infini_status capi::translate_exception() noexcept {
   try {
     throw;
-  } catch (const Error &error) {
-    return failed(error.status(), error.what());
-  } catch (const std::bad_alloc &) {
+  } catch (const Error &error) { return failed(error.status(), error.what()); } catch (const std::bad_alloc &) {
     set_last_error("memory could not be allocated");
     return INFINI_OUT_OF_MEMORY;
   } catch (const std::length_error &) {
     set_last_error("more memory was asked for than there can be");
     return INFINI_OUT_OF_MEMORY;
-  } catch (const std::exception &error) {
-    return failed(Status::INTERNAL, error.what());
-  } catch (...) {
+  } catch (const std::exception &error) { return failed(Status::INTERNAL, error.what()); } catch (...) {
     set_last_error("an exception of unknown type");
     return INFINI_INTERNAL;
   }
@@ -139,9 +133,8 @@ infini_status infini_options_get_double(const infini_options *options, const cha
 
 infini_status infini_options_get_string(const infini_options *options, const char *name, char *buffer, size_t capacity,
                                         size_t *size) {
-  return guard([&] {
-    give_text(need(options, "options").value.get_string(&need(name, "name")), buffer, capacity, size);
-  });
+  return guard(
+      [&] { give_text(need(options, "options").value.get_string(&need(name, "name")), buffer, capacity, size); });
 }
 
 infini_status infini_task_new(infini_task **task) {

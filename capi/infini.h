@@ -119,23 +119,23 @@ typedef struct infini_trainer infini_trainer;
 
 /* What a call came to. The values are fixed for ever; new ones may appear, so treat an unknown one as an error. */
 typedef enum infini_status {
-  INFINI_OK = 0,                  /* success */
-  INFINI_END = 1,                 /* nothing more comes: generation ended, a queue is empty; not an error */
-  INFINI_INVALID_ARGUMENT = 100,  /* an argument is NULL, out of range or not what it should be */
-  INFINI_UNKNOWN_OPTION = 101,    /* no option has that name */
-  INFINI_BUFFER_TOO_SMALL = 102,  /* the caller's buffer is smaller than the size that was returned */
-  INFINI_IO = 200,                /* a file could not be opened, read, written or replaced */
-  INFINI_NO_SPACE = 201,          /* the disk or the file-size limit is full */
-  INFINI_FORMAT = 300,            /* a file is damaged or is not what it claims to be */
-  INFINI_TRUNCATED = 301,         /* a file ends before its contents do */
-  INFINI_MODEL_MISMATCH = 400,    /* a snapshot or checkpoint belongs to another model */
-  INFINI_VERSION = 500,           /* a file was written by a newer version */
-  INFINI_CHECKSUM = 600,          /* a checksum does not match: the file was changed or damaged */
-  INFINI_OUT_OF_MEMORY = 700,     /* memory could not be allocated */
-  INFINI_CANCELLED = 800,         /* the call was cancelled; what was done so far is kept */
-  INFINI_STATE = 900,             /* the call does not fit the state of the object */
-  INFINI_UNSUPPORTED = 1000,      /* valid, but not something this version can do */
-  INFINI_INTERNAL = 1100          /* a fault of the library itself; please report it */
+  INFINI_OK = 0,                 /* success */
+  INFINI_END = 1,                /* nothing more comes: generation ended, a queue is empty; not an error */
+  INFINI_INVALID_ARGUMENT = 100, /* an argument is NULL, out of range or not what it should be */
+  INFINI_UNKNOWN_OPTION = 101,   /* no option has that name */
+  INFINI_BUFFER_TOO_SMALL = 102, /* the caller's buffer is smaller than the size that was returned */
+  INFINI_IO = 200,               /* a file could not be opened, read, written or replaced */
+  INFINI_NO_SPACE = 201,         /* the disk or the file-size limit is full */
+  INFINI_FORMAT = 300,           /* a file is damaged or is not what it claims to be */
+  INFINI_TRUNCATED = 301,        /* a file ends before its contents do */
+  INFINI_MODEL_MISMATCH = 400,   /* a snapshot or checkpoint belongs to another model */
+  INFINI_VERSION = 500,          /* a file was written by a newer version */
+  INFINI_CHECKSUM = 600,         /* a checksum does not match: the file was changed or damaged */
+  INFINI_OUT_OF_MEMORY = 700,    /* memory could not be allocated */
+  INFINI_CANCELLED = 800,        /* the call was cancelled; what was done so far is kept */
+  INFINI_STATE = 900,            /* the call does not fit the state of the object */
+  INFINI_UNSUPPORTED = 1000,     /* valid, but not something this version can do */
+  INFINI_INTERNAL = 1100         /* a fault of the library itself; please report it */
 } infini_status;
 
 /* "OK", "INVALID_ARGUMENT", ...; "UNKNOWN" for a number that is no status. The text lives for ever. Any thread. */
@@ -187,8 +187,8 @@ INFINI_API infini_status infini_options_set_string(infini_options *options, cons
    BUFFER_TOO_SMALL  get_string: see Buffers above */
 INFINI_API infini_status infini_options_get_int(const infini_options *options, const char *name, int64_t *value);
 INFINI_API infini_status infini_options_get_double(const infini_options *options, const char *name, double *value);
-INFINI_API infini_status infini_options_get_string(const infini_options *options, const char *name,
-                                                   char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_options_get_string(const infini_options *options, const char *name, char *buffer,
+                                                   size_t capacity, size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 3. Models: opening and creating
@@ -293,8 +293,7 @@ INFINI_API infini_status infini_session_generate(infini_session *session, infini
    BUFFER_TOO_SMALL  see Buffers above
    CANCELLED         by infini_session_cancel; another call goes on
    STATE             as in infini_session_generate */
-INFINI_API infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity,
-                                                  size_t *size);
+INFINI_API infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity, size_t *size);
 
 /* Samples a token from the last logits, feeds it at once, and gives it, so that the session always holds what was
    returned. An end token ends the run and is not fed; a stop string ends it too, and its tokens stay. Nothing is
@@ -310,8 +309,8 @@ INFINI_API infini_status infini_session_next(infini_session *session, int32_t *t
 INFINI_API infini_status infini_session_start_generation(infini_session *session);
 
 /* Why the run has ended, as text: "none" (it has not), "end_token", "stop_string" or "max_tokens". */
-INFINI_API infini_status infini_session_stop_reason(const infini_session *session,
-                                                    char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity,
+                                                    size_t *size);
 
 /* Cancels the running call of this session, or, if none runs, its next one. That call returns CANCELLED and uses
    the cancel up. Any thread at any time. */
@@ -391,8 +390,8 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (both),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason", "options" (an object of those that were set) */
-INFINI_API infini_status infini_session_info_json(const infini_session *session,
-                                                  char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity,
+                                                  size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 7. Snapshots, going back, batches. One thread at a time
@@ -606,8 +605,8 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
      "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer,
-                                               char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer, char *buffer, size_t capacity,
+                                               size_t *size);
 
 /* Reads `sequences` sequences of `segments` segments (0: as many as in training now) from data that is described as in
    infini_trainer_create, and changes nothing. Progress ("evaluate") counts sequences.
@@ -619,8 +618,8 @@ INFINI_API infini_status infini_trainer_evaluate(infini_trainer *trainer, const 
 /* Writes what the last evaluation found, as a JSON object ({} before the first): "loss", "predictions", answers
    and, where "retrieval" is trained, "source_share" as in infini_trainer_report, "segment", "segments", "sequences".
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer,
-                                                   char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity,
+                                                   size_t *size);
 
 /* Finds the heads that retrieve: reads sequences as infini_trainer_evaluate does, of a task ("recall", "passkey"), but
    with full attention, whatever window and gates are, and takes the mean attention weight from the token before an
@@ -636,8 +635,8 @@ INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, cons
    "answers" (digits that were looked up), "recall" (share of them that full attention predicts), "segment", "segments",
    "sequences", "tokens" (read).
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer,
-                                              char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity,
+                                              size_t *size);
 
 /* Makes heads of the memory anew, before the first step of a trainer of "retrieval" whose "supervised" heads have places:
    reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
@@ -658,8 +657,8 @@ INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, doubl
    "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks", "gates"
    (their weights, one list a layer), "training" (every field of it).
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
-                                                  char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity,
+                                                  size_t *size);
 
 /* Saves all that is needed to go on, through a temporary file, so that `path` holds the old checkpoint or the new.
    Restored into a trainer of the same model and description, on the same build, processor and number of threads, the
@@ -729,8 +728,8 @@ INFINI_API infini_status infini_model_apply_chat(const infini_model *model, cons
 
 /* Writes what closes the assistant's turn: to be read after a generated reply, whose end token was not fed.
    UNSUPPORTED, BUFFER_TOO_SMALL  as in infini_model_apply_chat */
-INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model,
-                                                    char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer, size_t capacity,
+                                                    size_t *size);
 
 /* A text stream cuts a long text, which may arrive in any pieces, into pieces that can be tokenized one by one: the
    tokens are those of the whole, up to a token that spans two words. Pieces are 4 KiB to 64 KiB, the last one
@@ -760,8 +759,8 @@ INFINI_API infini_status infini_text_stream_finish(infini_text_stream *stream);
 /* Gives the next piece. One that did not fit the buffer, or was only asked for its size, comes with the next call.
    END               more bytes are needed or, after infini_text_stream_finish, everything was given; *size is 0
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_text_stream_next(infini_text_stream *stream,
-                                                 char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_text_stream_next(infini_text_stream *stream, char *buffer, size_t capacity,
+                                                 size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 10. What a model is. Any thread
@@ -772,8 +771,8 @@ INFINI_API infini_status infini_text_stream_next(infini_text_stream *stream,
    key of the model's file that holds a single value, such as "general.license".
    INVALID_ARGUMENT  nothing has that name; the message lists the names
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_model_info(const infini_model *model, const char *name,
-                                           char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_info(const infini_model *model, const char *name, char *buffer, size_t capacity,
+                                           size_t *size);
 
 /* Writes the facts as a JSON object:
      "name", "tokenizer" ("llama", "gpt2"; null: none), "tokens" (of the tokenizer), "bos", "eos" (-1: none),
@@ -783,8 +782,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
      "segment", "carry", "sinks", "window" (tokens), "update", "first_segment", "epsilon" */
-INFINI_API infini_status infini_model_info_json(const infini_model *model,
-                                                char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size);
 
 /* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:
      {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
@@ -793,8 +791,8 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model,
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
-INFINI_API infini_status infini_model_footprint(const infini_model *model, int64_t tokens,
-                                                char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer,
+                                                size_t capacity, size_t *size);
 
 /* The same for the set-up of the paper's comparison (12 layers, 8 heads of 128, segments of 2048), at 4 bytes a value.
    From 65,000 tokens on, Memorizing Transformers hold 115.7 times the values of Infini-attention.

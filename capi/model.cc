@@ -36,7 +36,9 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   if (!text) return c;
   const auto json = parse_json(text, Status::INVALID_ARGUMENT, "config_json");
   Fields fields(json, "config_json");
-  const auto whole = [&](const char *name, int &to) { to = static_cast<int>(fields.whole(name, to, INT32_MIN, INT32_MAX)); };
+  const auto whole = [&](const char *name, int &to) {
+    to = static_cast<int>(fields.whole(name, to, INT32_MIN, INT32_MAX));
+  };
   const auto number = [&](const char *name, double &to) { to = fields.number(name, to); };
   const auto string = [&](const char *name, std::string &to) { to = fields.text(name, to); };
   string("name", c.name);
@@ -76,8 +78,13 @@ const char *name_of(GemmLibrary library) {
 }
 
 Json tokenizer_facts(const Model &model) {
-  Json json = {{"name", model.gguf().get_string("general.name", "")}, {"tokenizer", nullptr}, {"tokens", 0},
-               {"bos", -1}, {"eos", -1}, {"chat_template", nullptr}, {"vocabulary", 0}};
+  Json json = {{"name", model.gguf().get_string("general.name", "")},
+               {"tokenizer", nullptr},
+               {"tokens", 0},
+               {"bos", -1},
+               {"eos", -1},
+               {"chat_template", nullptr},
+               {"vocabulary", 0}};
   if (!model.has_tokenizer()) return json;
   const Tokenizer &tokenizer = model.tokenizer();
   json["tokenizer"] = tokenizer.model();
@@ -128,15 +135,15 @@ Json facts(const Model &model) {
 }
 
 Json json_of(const GgufValue &value) {
-  return std::visit([](const auto &v) -> Json {
-    using T = std::decay_t<decltype(v)>;
-    if constexpr (std::is_same_v<T, GgufArray>)
-      fail(Status::INVALID_ARGUMENT, "the key holds an array of ", v.count, " values, not a single one");
-    else if constexpr (std::is_same_v<T, float>)
-      return tidy(v);
-    else
-      return v;
-  }, value);
+  return std::visit(
+      [](const auto &v) -> Json {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, GgufArray>)
+          fail(Status::INVALID_ARGUMENT, "the key holds an array of ", v.count, " values, not a single one");
+        else if constexpr (std::is_same_v<T, float>) return tidy(v);
+        else return v;
+      },
+      value);
 }
 
 std::string fact(const Model &model, const std::string &name) {
@@ -211,9 +218,8 @@ extern "C" {
 
 infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
                                 infini_model **model) {
-  return give_handle(model, "model", [&] {
-    return infini_model{Model::open(&need(path, "path"), of(options), of(task))};
-  });
+  return give_handle(model, "model",
+                     [&] { return infini_model{Model::open(&need(path, "path"), of(options), of(task))}; });
 }
 
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
@@ -319,8 +325,8 @@ infini_status infini_model_footprint(const infini_model *model, int64_t tokens, 
                                      size_t *size) {
   return guard([&] {
     const Config &c = model_of(model).config();
-    const FootprintShape shape = {c.layers, c.heads, c.kv_heads, c.key_size, c.value_size, c.width, c.memory.segment,
-                                  bytes_of(model->value->weights().compute)};
+    const FootprintShape shape = {c.layers,     c.heads, c.kv_heads,       c.key_size,
+                                  c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute)};
     give_text(text_of(footprint_json(shape, tokens)), buffer, capacity, size);
   });
 }

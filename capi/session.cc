@@ -118,9 +118,7 @@ infini_status infini_session_next(infini_session *session, int32_t *token) {
 }
 
 infini_status infini_session_start_generation(infini_session *session) {
-  return guard([&] {
-    session_of(session).start_generation();
-  });
+  return guard([&] { session_of(session).start_generation(); });
 }
 
 infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
@@ -189,15 +187,11 @@ infini_status infini_session_close_segment(infini_session *session) {
 }
 
 infini_status infini_session_reset(infini_session *session) {
-  return guard([&] {
-    session_of(session).reset();
-  });
+  return guard([&] { session_of(session).reset(); });
 }
 
 infini_status infini_session_fork(const infini_session *session, infini_session **fork) {
-  return give_handle(fork, "fork", [&] {
-    return infini_session{session_of(session).fork(), session->options};
-  });
+  return give_handle(fork, "fork", [&] { return infini_session{session_of(session).fork(), session->options}; });
 }
 
 infini_status infini_session_position(const infini_session *session, int64_t *position) {

@@ -29,7 +29,8 @@ infini_status infini_session_save(const infini_session *session, const char *pat
 infini_status infini_session_save_buffer(const infini_session *session, int memory_only, const char *name,
                                          const char *note, void *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    const std::vector<std::byte> bytes = need(session, "session").value->save(kind_of(memory_only), labels_of(name, note));
+    const std::vector<std::byte> bytes =
+        need(session, "session").value->save(kind_of(memory_only), labels_of(name, note));
     give(std::span(bytes), static_cast<std::byte *>(buffer), capacity, size);
   });
 }
@@ -48,7 +49,9 @@ infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer
 
 infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, char *buffer,
                                              size_t capacity, size_t *size) {
-  return guard([&] { give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0), buffer, capacity, size); });
+  return guard([&] {
+    give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0), buffer, capacity, size);
+  });
 }
 
 infini_status infini_session_rewind(infini_session *session, int64_t position) {
@@ -85,7 +88,8 @@ infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t 
     Batch &sessions = need(batch, "batch").value;
     const auto tokens = need_array(buffer, capacity, "buffer");
     if (capacity < sessions.size())
-      fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " tokens, but the batch has ", sessions.size(), " sessions");
+      fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " tokens, but the batch has ", sessions.size(),
+           " sessions");
     return sessions.next(tokens, of(task)) > 0 ? INFINI_OK : INFINI_END;
   });
 }

@@ -11,8 +11,8 @@
 namespace infini {
 namespace {
 
-constexpr int64_t kTileRows = 192;  // queries (token and head of a group) that go through the products together
-constexpr int64_t kTileKeys = 256;  // keys: scores of a tile stay in the second-level cache
+constexpr int64_t kTileRows = 192;    // queries (token and head of a group) that go through the products together
+constexpr int64_t kTileKeys = 256;    // keys: scores of a tile stay in the second-level cache
 constexpr int64_t kFoldTokens = 256;  // of a closing segment, widened to f32 together
 
 int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kTileRows / shape.group()); }
@@ -184,8 +184,10 @@ class AttentionSpan {
       const float gate = gated ? gate_weight_[head_of(tile, row)] : 0;
       const float *a_mem = tile.a_mem + row * value_stride_, *a_dot = tile.a_dot + row * value_stride_;
       const float mem_scale = gate / tile.denominator[row], dot_scale = (1 - gate) / tile.sums[row].sum;
-      const int64_t at = (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
-      if (shape_.type == NumberType::F32) mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<float *>(out_) + at);
+      const int64_t at =
+          (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
+      if (shape_.type == NumberType::F32)
+        mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<float *>(out_) + at);
       else mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<uint16_t *>(out_) + at);
     }
   }
@@ -194,7 +196,9 @@ class AttentionSpan {
   // as one thread would.
   void divide_keys(int64_t key_tiles, int64_t operations) {
     const int64_t rows = tokens_ * shape_.group(), part = rows * (value_stride_ + 2);
-    const auto part_of = [&](int64_t kv_head, int64_t tile) { return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part; };
+    const auto part_of = [&](int64_t kv_head, int64_t tile) {
+      return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part;
+    };
     scratch_.partial_.reserve(shape_.kv_heads * key_tiles * part);
     parallel_items(shape_.kv_heads * key_tiles, operations, [&](int64_t item) {
       const int64_t kv_head = item / key_tiles, key_tile = item % key_tiles;
@@ -249,17 +253,20 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
             AttentionScratch &scratch, void *out, int64_t out_stride) {
   const AttentionShape &shape = rules.shape;
   const int64_t half = rules.rope.dimensions / 2;
-  parallel_for(shape.kv_heads * tokens, kWorthThreads / (20 * (shape.key_size + shape.value_size)), [&](int64_t begin, int64_t end) {
+  parallel_for(shape.kv_heads * tokens, kWorthThreads / (20 * (shape.key_size + shape.value_size)),
+               [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t token = item % tokens;
       const int kv_head = static_cast<int>(item / tokens);
       const float *row = qkv.data + token * qkv.stride + shape.heads * shape.key_size;
       const float *key = row + kv_head * shape.key_size;
       const float *value = row + shape.kv_heads * shape.key_size + kv_head * shape.value_size;
-      layer.window.append(view, view.position + token, kv_head, key, value, rules.rope, cosine + token * half, sine + token * half);
+      layer.window.append(view, view.position + token, kv_head, key, value, rules.rope, cosine + token * half,
+                          sine + token * half);
     }
   });
-  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, exact, scratch, out, out_stride).run();
+  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, exact, scratch, out, out_stride)
+      .run();
 }
 
 namespace {
@@ -267,7 +274,8 @@ namespace {
 // (8) or (9). A Delta segment longer than all that the memory holds would overshoot: its fold goes in pieces,
 // each no longer than what is held by then; an empty memory takes the whole segment as one linear piece.
 // scratch: kFoldTokens rows of a key and a value.
-void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head, float *scratch) {
+void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head,
+          float *scratch) {
   float *const keys = scratch, *const values = scratch + round_up(kFoldTokens * memory.key_size(), 16);
   const int64_t tokens = view.open();
   int64_t held = view.memory_tokens;

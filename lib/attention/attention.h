@@ -16,8 +16,8 @@ namespace infini {
 struct AttentionRules {
   AttentionShape shape;
   Rope rope;
-  bool delta = true;           // (9), else (8)
-  bool first_gated = true;     // an empty memory counts as A_mem = 0; else the gate is skipped
+  bool delta = true;        // (9), else (8)
+  bool first_gated = true;  // an empty memory counts as A_mem = 0; else the gate is skipped
   float epsilon = 1e-6f;
 };
 

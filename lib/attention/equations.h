@@ -21,7 +21,8 @@ Real sigma(Real x) {
 
 // (6)  A_dot = softmax(Q K^T / sqrt(d_key)) V, where query t sees the keys 0 .. first_visible + t.
 template <class Real>
-Matrix<Real> local_attention(const Matrix<Real> &q, const Matrix<Real> &k, const Matrix<Real> &v, size_t first_visible) {
+Matrix<Real> local_attention(const Matrix<Real> &q, const Matrix<Real> &k, const Matrix<Real> &v,
+                             size_t first_visible) {
   Matrix<Real> a(q.size(), std::vector<Real>(v[0].size(), 0));
   for (size_t t = 0; t < q.size(); ++t) {
     const size_t seen = first_visible + t + 1;

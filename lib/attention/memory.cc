@@ -22,12 +22,8 @@ void add_keeping_rest(Buffer<float> &rest, Buffer<float> &sum) {
 }  // namespace
 
 Memory::Memory(int key_size, int value_size)
-    : key_size_(key_size),
-      value_size_(value_size),
-      matrix_(key_size * value_stride()),
-      normaliser_(key_size),
-      matrix_rest_(key_size * value_stride()),
-      normaliser_rest_(key_size) {}
+    : key_size_(key_size), value_size_(value_size), matrix_(key_size * value_stride()), normaliser_(key_size),
+      matrix_rest_(key_size * value_stride()), normaliser_rest_(key_size) {}
 
 void Memory::clear() {
   if (!*this) return;

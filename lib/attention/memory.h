@@ -42,7 +42,8 @@ class Memory {
   void visit(const Visit &f);
   template <class Visit>
   void visit(const Visit &f) const {
-    const_cast<Memory *>(this)->visit([&](float *values, int64_t count) { f(static_cast<const float *>(values), count); });
+    const_cast<Memory *>(this)->visit(
+        [&](float *values, int64_t count) { f(static_cast<const float *>(values), count); });
   }
   int64_t bytes() const { return 2 * static_cast<int64_t>(matrix_.bytes() + normaliser_.bytes()); }
 
@@ -50,8 +51,8 @@ class Memory {
   int64_t index(int64_t i, int64_t j) const { return (j / kPanel * key_size_ + i) * kPanel + j % kPanel; }
 
   int key_size_ = 0, value_size_ = 0;
-  Buffer<float> matrix_;       // M, panels [value_stride() / 64][key_size][64]
-  Buffer<float> normaliser_;   // z [key_size]
+  Buffer<float> matrix_;                         // M, panels [value_stride() / 64][key_size][64]
+  Buffer<float> normaliser_;                     // z [key_size]
   Buffer<float> matrix_rest_, normaliser_rest_;  // what rounding left of the sums, and the segment that is being added
 };
 
@@ -63,7 +64,8 @@ void Memory::visit(const Visit &f) {
       f(matrix.data(), key_size_ * kPanel);
     } else {
       for (int64_t i = 0; i < key_size_; ++i)
-        for (int64_t j = 0; j < value_size_; j += kPanel) f(&matrix[index(i, j)], std::min<int64_t>(kPanel, value_size_ - j));
+        for (int64_t j = 0; j < value_size_; j += kPanel)
+          f(&matrix[index(i, j)], std::min<int64_t>(kPanel, value_size_ - j));
     }
     f(normaliser.data(), key_size_);
   };

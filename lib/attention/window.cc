@@ -37,10 +37,8 @@ float load(const uint16_t *number) { return scalar::bf16_to_float(*number); }
 }  // namespace
 
 Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
-    : shape_(shape),
-      capacity_(round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel)),
-      key_padded_(padded_k(shape.type, shape.key_size)),
-      heads_(static_cast<size_t>(shape.kv_heads)) {
+    : shape_(shape), capacity_(round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel)),
+      key_padded_(padded_k(shape.type, shape.key_size)), heads_(static_cast<size_t>(shape.kv_heads)) {
   const int bytes = bytes_of(shape.type);
   // Places of all that a head has, from `at` on; the first time only to learn how much it is.
   const auto lay_out = [&](char *at) {
@@ -110,9 +108,11 @@ void Window::convert_from(const Window &other, const View &view) {
     std::vector<float> key(static_cast<size_t>(shape_.key_size)), value(static_cast<size_t>(shape_.value_size));
     for (int64_t t = 0; t < keys; ++t) {
       for (int64_t i = 0; i < shape_.key_size; ++i)
-        key[static_cast<size_t>(i)] = read(from.keys, t / kPanel * kPanel * other.key_padded_ + place(other.shape_.type, i, t % kPanel));
+        key[static_cast<size_t>(i)] =
+            read(from.keys, t / kPanel * kPanel * other.key_padded_ + place(other.shape_.type, i, t % kPanel));
       for (int64_t j = 0; j < shape_.value_size; ++j)
-        value[static_cast<size_t>(j)] = read(from.values, j / kPanel * kPanel * other.capacity_ + place(other.shape_.type, t, j % kPanel));
+        value[static_cast<size_t>(j)] =
+            read(from.values, j / kPanel * kPanel * other.capacity_ + place(other.shape_.type, t, j % kPanel));
       put_key(heads_[h], t, key.data());
       put_value(heads_[h], t, value.data());
     }
@@ -137,7 +137,8 @@ bool Window::is_finite(const View &view) const {
   };
   bool finite = true;
   visit(view, [&](const char *data, int64_t bytes, NumberType type) {
-    finite &= type == NumberType::F32 ? !exponent_full(data, bytes, uint32_t{0x7f800000}) : !exponent_full(data, bytes, uint16_t{0x7f80});
+    finite &= type == NumberType::F32 ? !exponent_full(data, bytes, uint32_t{0x7f800000})
+                                      : !exponent_full(data, bytes, uint16_t{0x7f80});
   });
   return finite;
 }
@@ -188,7 +189,8 @@ void Window::move(Head &head, int64_t from, int64_t to, int64_t count) {
     const int64_t run = std::min({count - done, kPanel - (from + done) % kPanel, kPanel - (to + done) % kPanel});
     const char *const source = key_cell(head, from + done);
     char *const target = key_cell(head, to + done);
-    for (int64_t i = 0; i < key_cells(); ++i) std::memmove(target + i * kCellRow, source + i * kCellRow, static_cast<size_t>(run * kCell));
+    for (int64_t i = 0; i < key_cells(); ++i)
+      std::memmove(target + i * kCellRow, source + i * kCellRow, static_cast<size_t>(run * kCell));
     done += run;
   }
   const bool f32 = shape_.type == NumberType::F32;

@@ -77,14 +77,13 @@ class Window {
   void visit(const View &view, const Visit &f);
   template <class Visit>
   void visit(const View &view, const Visit &f) const {
-    const_cast<Window *>(this)->visit(view, [&](char *data, int64_t bytes, NumberType type) {
-      f(static_cast<const char *>(data), bytes, type);
-    });
+    const_cast<Window *>(this)->visit(
+        view, [&](char *data, int64_t bytes, NumberType type) { f(static_cast<const char *>(data), bytes, type); });
   }
 
  private:
   struct Head {
-    char *keys, *values, *raw;      // panels, panels, [segment][key_size] or null, of shape.type
+    char *keys, *values, *raw;       // panels, panels, [segment][key_size] or null, of shape.type
     float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
   };
   char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
@@ -94,8 +93,8 @@ class Window {
   void move(Head &head, int64_t from, int64_t to, int64_t count);
 
   AttentionShape shape_;
-  int64_t capacity_;     // keys, a multiple of 64
-  int64_t key_padded_;   // rows of a panel of keys
+  int64_t capacity_;      // keys, a multiple of 64
+  int64_t key_padded_;    // rows of a panel of keys
   Buffer<char> storage_;  // of all heads
   bool large_pages_ = false;
   std::vector<Head> heads_;

@@ -43,7 +43,8 @@ class Buffer {
     else if (data_) munmap(data_, bytes());
   }
   Buffer(Buffer &&other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)), memory_(std::exchange(other.memory_, nullptr)),
+        size_(std::exchange(other.size_, 0)) {}
   Buffer &operator=(Buffer &&other) noexcept {
     std::swap(data_, other.data_);
     std::swap(memory_, other.memory_);

@@ -27,7 +27,8 @@ void Fields::refuse(const char *name, const std::string &expected) const {
 int64_t Fields::whole(const char *name, int64_t standard, int64_t least, int64_t greatest) {
   const json *value = find(name);
   if (!value) return standard;
-  const bool fits = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX) : value->is_number_integer();
+  const bool fits = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX)
+                                                : value->is_number_integer();
   if (!fits || value->get<int64_t>() < least || value->get<int64_t>() > greatest)
     refuse(name, cat("a whole number from ", least, " to ", greatest));
   return value->get<int64_t>();
@@ -65,7 +66,8 @@ std::string Fields::text(const char *name, const std::string &standard) {
 std::vector<std::string> Fields::texts(const char *name) {
   const json *value = find(name);
   if (!value) return {};
-  if (!value->is_array() || !std::all_of(value->begin(), value->end(), [](const json &item) { return item.is_string(); }))
+  if (!value->is_array() ||
+      !std::all_of(value->begin(), value->end(), [](const json &item) { return item.is_string(); }))
     refuse(name, "a list of texts");
   return value->get<std::vector<std::string>>();
 }
@@ -73,7 +75,9 @@ std::vector<std::string> Fields::texts(const char *name) {
 std::vector<double> Fields::numbers(const char *name, size_t count, double least, double greatest) {
   const json *value = find(name);
   if (!value) return {};
-  const auto fits = [&](const json &item) { return item.is_number() && item.get<double>() >= least && item.get<double>() <= greatest; };
+  const auto fits = [&](const json &item) {
+    return item.is_number() && item.get<double>() >= least && item.get<double>() <= greatest;
+  };
   if (!value->is_array() || value->size() != count || !std::all_of(value->begin(), value->end(), fits))
     refuse(name, cat("a list of ", count, " numbers from ", least, " to ", greatest));
   return value->get<std::vector<double>>();
@@ -84,7 +88,8 @@ void Fields::finish() const {
     if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
     std::string names;
     for (const std::string &known : known_) names += (names.empty() ? "" : ", ") + known;
-    fail(Status::INVALID_ARGUMENT, where_, " has a field '", json(name).dump(-1, ' ', true, json::error_handler_t::replace), "', which is none of: ", names);
+    fail(Status::INVALID_ARGUMENT, where_, " has a field '",
+         json(name).dump(-1, ' ', true, json::error_handler_t::replace), "', which is none of: ", names);
   }
 }
 

@@ -84,7 +84,8 @@ MappedFile::MappedFile(const std::string &path, Use use) {
     fail(Status::IO, "cannot open '", path, "': it is ", kind_of(info.st_mode), ", not a regular file");
   if (info.st_size == 0) return;  // nothing can be mapped
   const size_t size = static_cast<size_t>(info.st_size);
-  void *const address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | (use == Use::ALL ? MAP_POPULATE : 0), file.value, 0);
+  void *const address =
+      mmap(nullptr, size, PROT_READ, MAP_PRIVATE | (use == Use::ALL ? MAP_POPULATE : 0), file.value, 0);
   if (address == MAP_FAILED) fail_io("cannot map", path, errno);
   bytes_ = {static_cast<const std::byte *>(address), size};
 }

@@ -56,13 +56,16 @@ uint64_t table_secret() {
   static const uint64_t secret = [] {
     uint64_t number = 0;
     if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
-      number = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^ reinterpret_cast<uintptr_t>(&number);
+      number = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
+               reinterpret_cast<uintptr_t>(&number);
     return number;
   }();
   return secret;
 }
 
-size_t TextHash::operator()(std::string_view text) const { return XXH3_64bits_withSeed(text.data(), text.size(), table_secret()); }
+size_t TextHash::operator()(std::string_view text) const {
+  return XXH3_64bits_withSeed(text.data(), text.size(), table_secret());
+}
 
 uint64_t checksum(const void *data, size_t size) { return XXH3_64bits(data, size); }
 

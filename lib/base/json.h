@@ -26,7 +26,8 @@ Json parse_json(std::string_view text, Status status, const std::string &name) {
   } catch (const typename Json::exception &error) {
     // The parser quotes what it read, which may be anything.
     std::string reason = error.what();
-    std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    std::replace_if(
+        reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     fail(status, name, " is not JSON: ", reason);
   }
 }
@@ -35,7 +36,8 @@ Json parse_json(std::string_view text, Status status, const std::string &name) {
 template <class T>
 bool fits(const nlohmann::json &value) {
   if constexpr (std::is_same_v<T, uint64_t>) return value.is_number_unsigned();
-  else if constexpr (std::is_same_v<T, int64_t>) return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
   else return true;
 }
 
@@ -45,13 +47,14 @@ T member(const nlohmann::json &object, const char *name, const std::string &file
   try {
     const nlohmann::json &value = object.at(name);
     if (fits<T>(value)) return value.get<T>();
-  } catch (const nlohmann::json::exception &) {
-  }
+  } catch (const nlohmann::json::exception &) {}
   fail(Status::FORMAT, file, ": the header lacks '", name, "', or it has another type than it should");
 }
 
 // Bytes that are not UTF-8 become U+FFFD.
 template <class Json>
-std::string text_of(const Json &value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string text_of(const Json &value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace infini

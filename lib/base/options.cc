@@ -30,8 +30,8 @@ const char *type_name(const OptionSpec &spec) {
 
 void check_range(const OptionSpec &spec, double value) {
   if (value >= spec.least && value <= spec.greatest) return;  // false for NaN
-  fail(Status::INVALID_ARGUMENT, "option '", spec.name, "' is ", value, ", but must lie between ", spec.least,
-       " and ", spec.greatest, " (", spec.help, ")");
+  fail(Status::INVALID_ARGUMENT, "option '", spec.name, "' is ", value, ", but must lie between ", spec.least, " and ",
+       spec.greatest, " (", spec.help, ")");
 }
 
 bool is_choice(const std::string &choices, const std::string &value) {
@@ -50,19 +50,25 @@ const T &value_of(const std::map<std::string, OptionValue> &values, const std::s
 }  // namespace
 
 const std::vector<OptionSpec> &option_table() {
-  static const auto &table = *new std::vector<OptionSpec>{  // never destroyed: a thread may be at work when the process ends
+  static const auto &table = *new std::vector<OptionSpec>{
+      // never destroyed: a thread may be at work when the process ends
       // Opening and creating a model.
-      {"compute", text("auto"), 0, 0, "auto|f32|bf16", "number type of weights and products; auto: bf16 where the processor has it"},
-      {"gemm", text("auto"), 0, 0, "auto|onednn|openblas|native", "library for matrix products; auto: oneDNN, or native below AVX-512"},
+      {"compute", text("auto"), 0, 0, "auto|f32|bf16",
+       "number type of weights and products; auto: bf16 where the processor has it"},
+      {"gemm", text("auto"), 0, 0, "auto|onednn|openblas|native",
+       "library for matrix products; auto: oneDNN, or native below AVX-512"},
       {"threads", integer(0), 0, 1024, "", "threads of a call; 0: one a physical core"},
       {"memory", text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
       {"update", text("file"), 0, 0, "file|linear|delta", "update rule of the memory; file: as the model says"},
       {"segment", integer(0), 0, kInt, "", "tokens per segment; 0: as the model says"},
-      {"carry", integer(-1), -1, kInt, "", "tokens before the segment that local attention sees; -1: as the model says"},
-      {"sinks", integer(-1), -1, 65536, "", "first tokens of the stream that local attention always sees; -1: as the model says"},
+      {"carry", integer(-1), -1, kInt, "",
+       "tokens before the segment that local attention sees; -1: as the model says"},
+      {"sinks", integer(-1), -1, 65536, "",
+       "first tokens of the stream that local attention always sees; -1: as the model says"},
       // Sessions.
       {"block", integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
-      {"deterministic", integer(0), 0, 1, "", "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
+      {"deterministic", integer(0), 0, 1, "",
+       "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
       {"checkpoints", integer(0), 0, 4096, "", "segment boundaries kept for rewinding"},
       {"rewind_sampler", integer(0), 0, 1, "", "1: rewinding takes the sampler and the penalties back too"},
       {"compress", integer(0), 0, 22, "", "Zstandard level of snapshots; 0: not compressed"},
@@ -72,9 +78,11 @@ const std::vector<OptionSpec> &option_table() {
       {"top_k", integer(0), 0, kInt, "", "sample among the k likeliest tokens; 0: all"},
       {"top_p", real(1), 0, 1, "", "sample among the likeliest tokens that together reach p"},
       {"min_p", real(0), 0, 1, "", "sample among tokens at least min_p times as likely as the likeliest"},
-      {"repetition_penalty", real(1), 0.01, 100, "", "divides positive logits of recent tokens, multiplies negative ones; 1: none"},
+      {"repetition_penalty", real(1), 0.01, 100, "",
+       "divides positive logits of recent tokens, multiplies negative ones; 1: none"},
       {"presence_penalty", real(0), -100, 100, "", "subtracted from the logits of recent tokens"},
-      {"frequency_penalty", real(0), -100, 100, "", "subtracted from the logit of a recent token once for each time it occurs"},
+      {"frequency_penalty", real(0), -100, 100, "",
+       "subtracted from the logit of a recent token once for each time it occurs"},
       {"penalty_window", integer(64), 0, 65536, "", "how many of the last tokens count as recent"},
       {"logit_bias", text(""), 0, 0, "", "ID:BIAS,... added to the logits; -inf forbids a token"},
       {"seed", integer(0), 0, kAny, "", "setting it restarts the random generator"},

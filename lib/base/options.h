@@ -13,10 +13,10 @@ using OptionValue = std::variant<int64_t, double, std::string>;
 
 struct OptionSpec {
   const char *name;
-  OptionValue standard;      // its alternative is the option's type
-  double least, greatest;    // numbers: the closed range that is allowed
-  const char *choices;       // strings: "a|b|c", or "" for any text
-  const char *help;          // one line: meaning and unit
+  OptionValue standard;    // its alternative is the option's type
+  double least, greatest;  // numbers: the closed range that is allowed
+  const char *choices;     // strings: "a|b|c", or "" for any text
+  const char *help;        // one line: meaning and unit
 };
 
 // Every option there is, in the order in which they are documented.

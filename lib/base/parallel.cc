@@ -206,7 +206,8 @@ ThreadScope::ThreadScope(ThreadPool &pool, int threads) : pool_(pool), outermost
   if (outermost_ && threads > 1) {
     {
       const std::lock_guard lock(pool.mutex_);
-      const auto fits = std::find_if(pool.idle_.begin(), pool.idle_.end(), [&](const auto &t) { return t->wanted() == threads; });
+      const auto fits =
+          std::find_if(pool.idle_.begin(), pool.idle_.end(), [&](const auto &t) { return t->wanted() == threads; });
       if (fits != pool.idle_.end()) {
         team_ = std::move(*fits);
         pool.idle_.erase(fits);

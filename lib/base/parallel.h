@@ -69,7 +69,8 @@ void parallel_items(int64_t n, int64_t operations, const Body &body) {
     for (int64_t i = 0; i < n; ++i) body(i);
     return;
   }
-  run_items(n, [](void *context, int64_t item) { (*static_cast<const Body *>(context))(item); }, const_cast<Body *>(&body));
+  run_items(
+      n, [](void *context, int64_t item) { (*static_cast<const Body *>(context))(item); }, const_cast<Body *>(&body));
 }
 
 // body(begin, end) over [0, n) in contiguous pieces of at least `grain`; serial where n < 2 * grain. Where the pieces lie

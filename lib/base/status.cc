@@ -4,7 +4,8 @@ namespace infini {
 
 const char *status_name(Status status) {
   switch (status) {
-#define X(name, value, text) case Status::name: return #name;
+#define X(name, value, text) \
+  case Status::name: return #name;
     INFINI_STATUS_TABLE(X)
 #undef X
   }
@@ -13,7 +14,8 @@ const char *status_name(Status status) {
 
 const char *status_text(Status status) {
   switch (status) {
-#define X(name, value, text) case Status::name: return text;
+#define X(name, value, text) \
+  case Status::name: return text;
     INFINI_STATUS_TABLE(X)
 #undef X
   }

@@ -12,23 +12,23 @@
 namespace infini {
 
 // X(name, value, one-line meaning). Values are part of the ABI: families have gaps, none is reused.
-#define INFINI_STATUS_TABLE(X)                                                              \
-  X(OK, 0, "success")                                                                       \
-  X(END, 1, "nothing more comes: generation ended, or a queue is empty")                    \
-  X(INVALID_ARGUMENT, 100, "an argument is NULL, out of range or not what it should be")    \
-  X(UNKNOWN_OPTION, 101, "no option has that name")                                         \
+#define INFINI_STATUS_TABLE(X)                                                               \
+  X(OK, 0, "success")                                                                        \
+  X(END, 1, "nothing more comes: generation ended, or a queue is empty")                     \
+  X(INVALID_ARGUMENT, 100, "an argument is NULL, out of range or not what it should be")     \
+  X(UNKNOWN_OPTION, 101, "no option has that name")                                          \
   X(BUFFER_TOO_SMALL, 102, "the caller's buffer is smaller than the size that was returned") \
-  X(IO, 200, "a file could not be opened, read, written or replaced")                       \
-  X(NO_SPACE, 201, "the disk or the file-size limit is full")                               \
-  X(FORMAT, 300, "a file is damaged or is not what it claims to be")                        \
-  X(TRUNCATED, 301, "a file ends before its contents do")                                   \
-  X(MODEL_MISMATCH, 400, "a snapshot or checkpoint belongs to another model")               \
-  X(VERSION, 500, "a file was written by a newer version")                                  \
-  X(CHECKSUM, 600, "a checksum does not match: the file was changed or damaged")            \
-  X(OUT_OF_MEMORY, 700, "memory could not be allocated")                                    \
-  X(CANCELLED, 800, "the call was cancelled; what was done so far is kept")                 \
-  X(STATE, 900, "the call does not fit the state of the object")                            \
-  X(UNSUPPORTED, 1000, "valid, but not something this version can do")                      \
+  X(IO, 200, "a file could not be opened, read, written or replaced")                        \
+  X(NO_SPACE, 201, "the disk or the file-size limit is full")                                \
+  X(FORMAT, 300, "a file is damaged or is not what it claims to be")                         \
+  X(TRUNCATED, 301, "a file ends before its contents do")                                    \
+  X(MODEL_MISMATCH, 400, "a snapshot or checkpoint belongs to another model")                \
+  X(VERSION, 500, "a file was written by a newer version")                                   \
+  X(CHECKSUM, 600, "a checksum does not match: the file was changed or damaged")             \
+  X(OUT_OF_MEMORY, 700, "memory could not be allocated")                                     \
+  X(CANCELLED, 800, "the call was cancelled; what was done so far is kept")                  \
+  X(STATE, 900, "the call does not fit the state of the object")                             \
+  X(UNSUPPORTED, 1000, "valid, but not something this version can do")                       \
   X(INTERNAL, 1100, "a fault of the library itself; please report it")
 
 enum class Status : int {

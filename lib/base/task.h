@@ -32,7 +32,7 @@ class Task {
 
   const char *stage() const { return stage_.load(std::memory_order_relaxed); }  // a literal, for ever valid
   int64_t done() const { return done_.load(std::memory_order_relaxed); }
-  int64_t total() const { return total_.load(std::memory_order_relaxed); }      // 0: not known
+  int64_t total() const { return total_.load(std::memory_order_relaxed); }  // 0: not known
 
  private:
   std::atomic<bool> cancelled_{false};

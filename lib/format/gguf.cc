@@ -31,12 +31,14 @@ template <class T>
 constexpr bool is_integer = std::is_integral_v<T> && !std::is_same_v<T, bool>;
 
 std::optional<int64_t> as_integer(const GgufValue &value) {
-  return std::visit([](const auto &number) -> std::optional<int64_t> {
-    if constexpr (is_integer<std::decay_t<decltype(number)>>) {
-      if (std::in_range<int64_t>(number)) return static_cast<int64_t>(number);
-    }
-    return std::nullopt;
-  }, value);
+  return std::visit(
+      [](const auto &number) -> std::optional<int64_t> {
+        if constexpr (is_integer<std::decay_t<decltype(number)>>) {
+          if (std::in_range<int64_t>(number)) return static_cast<int64_t>(number);
+        }
+        return std::nullopt;
+      },
+      value);
 }
 
 // An array's numbers as Out; nothing where one of them cannot be, or where they are no numbers.
@@ -203,14 +205,16 @@ std::string quoted(std::string_view name) {
 
 std::string describe(const GgufValue &value) {
   const std::string type = kValueTypes[value.index()].name;
-  return std::visit([&](const auto &content) -> std::string {
-    using T = std::decay_t<decltype(content)>;
-    if constexpr (std::is_same_v<T, GgufArray>)
-      return cat("an array of ", content.count, " ", kValueTypes[content.type].name);
-    else if constexpr (std::is_same_v<T, std::string>) return cat(type, " ", quoted(content));
-    else if constexpr (std::is_same_v<T, bool>) return cat(type, content ? " true" : " false");
-    else return cat(type, " ", +content);  // a sum, so that a byte prints as a number
-  }, value);
+  return std::visit(
+      [&](const auto &content) -> std::string {
+        using T = std::decay_t<decltype(content)>;
+        if constexpr (std::is_same_v<T, GgufArray>)
+          return cat("an array of ", content.count, " ", kValueTypes[content.type].name);
+        else if constexpr (std::is_same_v<T, std::string>) return cat(type, " ", quoted(content));
+        else if constexpr (std::is_same_v<T, bool>) return cat(type, content ? " true" : " false");
+        else return cat(type, " ", +content);  // a sum, so that a byte prints as a number
+      },
+      value);
 }
 
 uint64_t alignment(const Gguf &gguf, const std::string &name) {

@@ -19,7 +19,7 @@ namespace infini {
 
 // An array value. Numbers are kept as their little-endian bytes, strings as strings.
 struct GgufArray {
-  uint32_t type = 0;                 // GGUF value type of an element (see GgufValue)
+  uint32_t type = 0;  // GGUF value type of an element (see GgufValue)
   uint64_t count = 0;
   std::vector<std::byte> numbers;    // count * size of the type; empty for strings
   std::vector<std::string> strings;  // count; empty for numbers
@@ -35,7 +35,7 @@ using GgufValue = std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int
 struct GgufTensor {
   std::string name;
   TensorType type;
-  std::vector<int64_t> shape;  // 1 to 4 extents, fastest first: shape[0] is the length of a row
+  std::vector<int64_t> shape;       // 1 to 4 extents, fastest first: shape[0] is the length of a row
   std::span<const std::byte> data;  // may be unaligned
 
   int64_t rows() const;      // product of shape[1..]
@@ -62,8 +62,8 @@ class Gguf {
   double get_double(std::string_view key) const;
   const std::string &get_string(std::string_view key) const;
   const std::vector<std::string> &get_strings(std::string_view key) const;
-  std::vector<double> get_doubles(std::string_view key) const;    // an array of any number type
-  std::vector<int64_t> get_ints(std::string_view key) const;      // an array of any integer type
+  std::vector<double> get_doubles(std::string_view key) const;  // an array of any number type
+  std::vector<int64_t> get_ints(std::string_view key) const;    // an array of any integer type
   // The same with a value for an absent key.
   int64_t get_int(std::string_view key, int64_t absent) const;
   double get_double(std::string_view key, double absent) const;

@@ -199,8 +199,7 @@ Gguf Gguf::parse(std::span<const std::byte> bytes, const std::string &name) {
     const uint64_t size = tensor_bytes(Status::FORMAT, where, tensor.type, tensor.shape), offset = offsets[i];
     if (offset % unit != 0)
       fail(Status::FORMAT, where, " is at offset ", offset, ", which is no multiple of the alignment ", unit);
-    if (offset < end)
-      fail(Status::FORMAT, where, " is at offset ", offset, ", but the tensor before it ends at ", end);
+    if (offset < end) fail(Status::FORMAT, where, " is at offset ", offset, ", but the tensor before it ends at ", end);
     const uint64_t available = bytes.size() - std::min<uint64_t>(bytes.size(), start);
     if (offset > available || size > available - offset)
       fail(Status::TRUNCATED, where, " takes ", size, " bytes at offset ", offset, ", but the file has ", available,

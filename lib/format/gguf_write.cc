@@ -29,12 +29,14 @@ void append_array(std::string &out, const GgufArray &array) {
 
 void append_value(std::string &out, const GgufValue &value) {
   append_number(out, static_cast<uint32_t>(value.index()));
-  std::visit([&](const auto &content) {
+  std::visit(
+      [&](const auto &content) {
     using T = std::decay_t<decltype(content)>;
     if constexpr (std::is_same_v<T, std::string>) append_string(out, content);
     else if constexpr (std::is_same_v<T, GgufArray>) append_array(out, content);
     else append_number(out, content);
-  }, value);
+      },
+      value);
 }
 
 }  // namespace

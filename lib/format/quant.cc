@@ -201,18 +201,12 @@ constexpr Format blocks(TensorType type, const char *name) {
 }
 
 constexpr Format kFormats[] = {
-    {TensorType::F32, {"F32", 1, 4}, unpack_f32},
-    {TensorType::F16, {"F16", 1, 2}, unpack_f16},
-    {TensorType::BF16, {"BF16", 1, 2}, unpack_bf16},
-    blocks<32, 34, block_q8_0>(TensorType::Q8_0, "Q8_0"),
-    blocks<32, 18, block_q4_0>(TensorType::Q4_0, "Q4_0"),
-    blocks<32, 20, block_q4_1>(TensorType::Q4_1, "Q4_1"),
-    blocks<32, 22, block_q5_0>(TensorType::Q5_0, "Q5_0"),
-    blocks<32, 24, block_q5_1>(TensorType::Q5_1, "Q5_1"),
-    blocks<256, 84, block_q2_k>(TensorType::Q2_K, "Q2_K"),
-    blocks<256, 110, block_q3_k>(TensorType::Q3_K, "Q3_K"),
-    blocks<256, 144, block_q4_k>(TensorType::Q4_K, "Q4_K"),
-    blocks<256, 176, block_q5_k>(TensorType::Q5_K, "Q5_K"),
+    {TensorType::F32, {"F32", 1, 4}, unpack_f32},           {TensorType::F16, {"F16", 1, 2}, unpack_f16},
+    {TensorType::BF16, {"BF16", 1, 2}, unpack_bf16},        blocks<32, 34, block_q8_0>(TensorType::Q8_0, "Q8_0"),
+    blocks<32, 18, block_q4_0>(TensorType::Q4_0, "Q4_0"),   blocks<32, 20, block_q4_1>(TensorType::Q4_1, "Q4_1"),
+    blocks<32, 22, block_q5_0>(TensorType::Q5_0, "Q5_0"),   blocks<32, 24, block_q5_1>(TensorType::Q5_1, "Q5_1"),
+    blocks<256, 84, block_q2_k>(TensorType::Q2_K, "Q2_K"),  blocks<256, 110, block_q3_k>(TensorType::Q3_K, "Q3_K"),
+    blocks<256, 144, block_q4_k>(TensorType::Q4_K, "Q4_K"), blocks<256, 176, block_q5_k>(TensorType::Q5_K, "Q5_K"),
     blocks<256, 210, block_q6_k>(TensorType::Q6_K, "Q6_K"),
 };
 

@@ -76,7 +76,8 @@ class Inflater {
       : context_(ZSTD_createDCtx()), in_{frame.data(), frame.size(), 0}, section_(section), file_(file) {
     if (!context_) throw std::bad_alloc();
     // A frame must not make zstd look back, and so hold, farther than its contents are long.
-    constexpr int kLeast = 10, kMost = 27;  // powers of two: the smallest window of the format, the largest that zstd takes unasked
+    constexpr int kLeast = 10,
+                  kMost = 27;  // powers of two: the smallest window of the format, the largest that zstd takes unasked
     const int window = std::clamp(static_cast<int>(std::bit_width(size)), kLeast, kMost);
     check_zstd(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, window), "decompression", section_);
   }
@@ -90,7 +91,8 @@ class Inflater {
     std::byte none;
     ZSTD_outBuffer out{&none, 0, 0};
     while (hint_ != 0 && step(out)) {}
-    if (hint_ != 0 || in_.pos != in_.size) fail(Status::FORMAT, file_, ": section '", section_, "' decompresses to more than it should");
+    if (hint_ != 0 || in_.pos != in_.size)
+      fail(Status::FORMAT, file_, ": section '", section_, "' decompresses to more than it should");
   }
 
  private:
@@ -115,9 +117,11 @@ uint64_t checksum_of(const SnapshotSection &section) {
 
 }  // namespace
 
-SnapshotImage::SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level) : sections_(std::move(sections)) {
+SnapshotImage::SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level)
+    : sections_(std::move(sections)) {
   if (json.size() > kLargestHeader / 2)
-    fail(Status::INVALID_ARGUMENT, "the snapshot's name, note and options take ", json.size(), " bytes, but can be at most ", kLargestHeader / 2);
+    fail(Status::INVALID_ARGUMENT, "the snapshot's name, note and options take ", json.size(),
+         " bytes, but can be at most ", kLargestHeader / 2);
   // The JSON has room to grow by the digits of a position, so that the size of a snapshot does not tell its age.
   const size_t table = kFixed + sections_.size() * kEntry, header = (table + json.size() + 1023) / 1024 * 1024;
   header_.resize(header);
@@ -168,28 +172,39 @@ SnapshotView::SnapshotView(std::span<const std::byte> bytes, std::string name) :
   const auto header = get<uint64_t>(bytes, 16);
   if (header < kFixed || header > kLargestHeader || header % 64 != 0)
     fail(Status::CHECKSUM, name_, ": the header was changed: its size says ", header);
-  if (header > bytes.size()) fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " bytes, inside the header of ", header);
+  if (header > bytes.size())
+    fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " bytes, inside the header of ", header);
   std::vector<std::byte> copy(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(header));
   put<uint64_t>(copy, 24, 0);
-  if (checksum(copy.data(), copy.size()) != get<uint64_t>(bytes, 24)) fail(Status::CHECKSUM, name_, ": the header was changed: its checksum does not match");
+  if (checksum(copy.data(), copy.size()) != get<uint64_t>(bytes, 24))
+    fail(Status::CHECKSUM, name_, ": the header was changed: its checksum does not match");
   version_ = get<uint32_t>(bytes, 8);
-  if (version_ > kSnapshotVersion) fail(Status::VERSION, name_, ": format version ", version_, " is newer than ", kSnapshotVersion, ", which this library knows; update the library");
-  if (version_ == 0 || get<uint32_t>(bytes, 12) != kByteOrder) fail(Status::FORMAT, name_, ": version ", version_, " with byte order ", get<uint32_t>(bytes, 12), " was never written");
+  if (version_ > kSnapshotVersion)
+    fail(Status::VERSION, name_, ": format version ", version_, " is newer than ", kSnapshotVersion,
+         ", which this library knows; update the library");
+  if (version_ == 0 || get<uint32_t>(bytes, 12) != kByteOrder)
+    fail(Status::FORMAT, name_, ": version ", version_, " with byte order ", get<uint32_t>(bytes, 12),
+         " was never written");
 
   const auto count = get<uint32_t>(bytes, 40), json_size = get<uint32_t>(bytes, 44);
-  if (uint64_t{count} * kEntry + json_size > header - kFixed) fail(Status::FORMAT, name_, ": ", count, " sections and ", json_size, " bytes of JSON do not fit the header of ", header);
+  if (uint64_t{count} * kEntry + json_size > header - kFixed)
+    fail(Status::FORMAT, name_, ": ", count, " sections and ", json_size, " bytes of JSON do not fit the header of ",
+         header);
   uint64_t next = header;
   for (uint32_t i = 0; i < count; ++i) {
     const size_t at = kFixed + i * kEntry;
     const char *text = reinterpret_cast<const char *>(bytes.data() + at);
     Entry entry{std::string(text, strnlen(text, kName)), get<uint64_t>(bytes, at + 24), get<uint64_t>(bytes, at + 32),
-                get<uint64_t>(bytes, at + 40), get<uint64_t>(bytes, at + 48), get<uint32_t>(bytes, at + 56)};
-    if (entry.offset != next || entry.encoding > kZstd || entry.stored_size > UINT64_MAX - next || (entry.encoding == kPlain && entry.stored_size != entry.size))
-      fail(Status::FORMAT, name_, ": section '", entry.name, "' has impossible numbers (offset ", entry.offset, ", size ", entry.stored_size, ")");
+                get<uint64_t>(bytes, at + 40),           get<uint64_t>(bytes, at + 48), get<uint32_t>(bytes, at + 56)};
+    if (entry.offset != next || entry.encoding > kZstd || entry.stored_size > UINT64_MAX - next ||
+        (entry.encoding == kPlain && entry.stored_size != entry.size))
+      fail(Status::FORMAT, name_, ": section '", entry.name, "' has impossible numbers (offset ", entry.offset,
+           ", size ", entry.stored_size, ")");
     next += entry.stored_size;
     entries_.push_back(std::move(entry));
   }
-  if (get<uint64_t>(bytes, 32) != next) fail(Status::FORMAT, name_, ": the sections end at ", next, ", the header says ", get<uint64_t>(bytes, 32));
+  if (get<uint64_t>(bytes, 32) != next)
+    fail(Status::FORMAT, name_, ": the sections end at ", next, ", the header says ", get<uint64_t>(bytes, 32));
   if (bytes.size() < next) fail(Status::TRUNCATED, name_, ": ends after ", bytes.size(), " of ", next, " bytes");
   if (bytes.size() > next) fail(Status::FORMAT, name_, ": ", bytes.size() - next, " bytes follow the last section");
   json_.assign(reinterpret_cast<const char *>(bytes.data() + kFixed + count * kEntry), json_size);
@@ -202,7 +217,8 @@ const SnapshotView::Entry &SnapshotView::entry(const std::string &section) const
 }
 
 void SnapshotView::check_sum(const Entry &entry, uint64_t sum) const {
-  if (sum != entry.checksum) fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
+  if (sum != entry.checksum)
+    fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
 }
 
 uint64_t SnapshotView::verify(const Entry &entry) const {
@@ -226,7 +242,9 @@ void SnapshotView::read(const std::string &section, const std::vector<std::span<
   const Entry &entry = this->entry(section);
   uint64_t expected = 0;
   for (const auto part : parts) expected += part.size();
-  if (entry.size != expected) fail(Status::FORMAT, name_, ": section '", section, "' holds ", entry.size, " bytes, but the session needs ", expected);
+  if (entry.size != expected)
+    fail(Status::FORMAT, name_, ": section '", section, "' holds ", entry.size, " bytes, but the session needs ",
+         expected);
   const std::span<const std::byte> stored = bytes_.subspan(entry.offset, entry.stored_size);
   if (entry.encoding == kZstd) {
     check_sum(entry, checksum(stored.data(), stored.size()));

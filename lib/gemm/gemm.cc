@@ -13,7 +13,8 @@
 #include "kernels/scalar.h"
 
 // LAPACK's, which OpenBLAS holds: a x = b by Cholesky's factors.
-extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_row, double *b, const int *b_row, int *info);
+extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_row, double *b,
+                       const int *b_row, int *info);
 
 namespace infini {
 
@@ -67,8 +68,8 @@ constexpr int64_t kFewRows = 16;
 void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
                  bool accumulate) {
   if (b.type == NumberType::F32) {
-    panel_product(a.f32(), a.stride, 1, static_cast<int>(rows), static_cast<const float *>(b.data), b.stride, b.k, begin,
-                  end, c, c_row, accumulate);
+    panel_product(a.f32(), a.stride, 1, static_cast<int>(rows), static_cast<const float *>(b.data), b.stride, b.k,
+                  begin, end, c, c_row, accumulate);
     return;
   }
   // Rows are widened on the stack, as many as share what is read of B, along pieces of k.
@@ -105,8 +106,8 @@ void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c,
 void dot_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
   each_columns(rows, b, [&](int64_t begin, int64_t end) {
     for (int64_t r = 0; r < rows; r += kDotRows)
-      panel_dot(a.bf16() + r * a.stride, a.stride, static_cast<int>(std::min<int64_t>(kDotRows, rows - r)), static_cast<const uint16_t *>(b.data), b.stride,
-                b.k, begin, end, c + r * c_row, c_row, accumulate);
+      panel_dot(a.bf16() + r * a.stride, a.stride, static_cast<int>(std::min<int64_t>(kDotRows, rows - r)),
+                static_cast<const uint16_t *>(b.data), b.stride, b.k, begin, end, c + r * c_row, c_row, accumulate);
   });
 }
 
@@ -118,15 +119,18 @@ void openblas_product(const ConstRows &a, int64_t rows, const Panels &b, float *
   const std::lock_guard lock(openblas);
   const auto *data = static_cast<const float *>(b.data);
   for (int64_t j = 0; j < b.n; j += kPanel) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows), static_cast<int>(std::min<int64_t>(kPanel, b.n - j)),
-                static_cast<int>(b.k), 1.0f, a.f32(), static_cast<int>(a.stride), data + j / kPanel * b.stride, kPanel,
-                accumulate ? 1.0f : 0.0f, c + j, static_cast<int>(c_row));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows),
+                static_cast<int>(std::min<int64_t>(kPanel, b.n - j)), static_cast<int>(b.k), 1.0f, a.f32(),
+                static_cast<int>(a.stride), data + j / kPanel * b.stride, kPanel, accumulate ? 1.0f : 0.0f, c + j,
+                static_cast<int>(c_row));
   }
 }
 
 // oneDNN on the calling thread, in pieces of a few sizes for which it has kernels; the last few rows by our own.
-void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  constexpr int64_t kSizes[] = {512, 384, 256, 192, 128, 96, 64, 32, 16, 8};  // any number of rows is a sum of these and a few
+void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                    bool accumulate) {
+  constexpr int64_t kSizes[] = {512, 384, 256, 192, 128,
+                                96,  64,  32,  16,  8};  // any number of rows is a sum of these and a few
   int64_t row = 0;
   for (const int64_t size : kSizes) {
     while (rows - row >= size && onednn.multiply(a.from(row), size, b, c + row * c_row, c_row, accumulate)) row += size;
@@ -148,10 +152,11 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
 
 // bf16 where the processor has no fast products of it: f32 ones of pieces that are widened as they are needed and stay
 // in the cache. One thread, which keeps its pieces, at most 1 MB each as long as 256 rows of k are.
-void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
+void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                     bool accumulate) {
   const int64_t depth = padded_k(NumberType::BF16, b.k), pairs = round_up(b.k, 2);
-  const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);                      // rows of A
-  const int64_t group = kPanel * std::clamp<int64_t>(100000 / (kPanel * depth), 1, 8);              // columns of B
+  const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);         // rows of A
+  const int64_t group = kPanel * std::clamp<int64_t>(100000 / (kPanel * depth), 1, 8);  // columns of B
   static thread_local Buffer<float> scratch;
   scratch.reserve((piece + group) * depth + piece * group);
   float *const wide_b = scratch.data(), *const wide_a = wide_b + group * depth, *const sums = wide_a + piece * depth;
@@ -163,7 +168,8 @@ void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, con
       const int64_t columns = std::min(group, b.n - j);
       for (int64_t i = 0; i < columns; i += kPanel)
         widen_panel(static_cast<const uint16_t *>(b.data) + (j + i) / kPanel * b.stride, pairs, wide_b + i * depth);
-      onednn_product(onednn, {NumberType::F32, wide_a, depth}, count, {NumberType::F32, wide_b, b.k, columns, kPanel * depth}, sums, columns, false);
+      onednn_product(onednn, {NumberType::F32, wide_a, depth}, count,
+                     {NumberType::F32, wide_b, b.k, columns, kPanel * depth}, sums, columns, false);
       for (int64_t r = 0; r < count; ++r) {
         float *const to = c + (row + r) * c_row + j;
         if (accumulate) add_scaled(sums + r * columns, 1, columns, to);
@@ -175,14 +181,18 @@ void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, con
 
 // Columns [begin, end) of B, in panels.
 Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
-  return {b.type, static_cast<const char *>(b.data) + begin * b.stride * bytes_of(b.type), b.k, std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
+  return {b.type, static_cast<const char *>(b.data) + begin * b.stride * bytes_of(b.type), b.k,
+          std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
 }
 
 }  // namespace
 
 struct Gemm::Primitives : OneDnn {};
 
-Gemm::Gemm(GemmLibrary library) : library_(library), slow_bf16_(!has_fast_bf16()), dots_(has_bf16_dot() && has_fast_bf16() && !has_amx_bf16() && library != GemmLibrary::NATIVE), primitives_(std::make_unique<Primitives>()) {}
+Gemm::Gemm(GemmLibrary library)
+    : library_(library), slow_bf16_(!has_fast_bf16()),
+      dots_(has_bf16_dot() && has_fast_bf16() && !has_amx_bf16() && library != GemmLibrary::NATIVE),
+      primitives_(std::make_unique<Primitives>()) {}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
@@ -193,15 +203,18 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
   if (dots_ && b.type == NumberType::BF16 && b.k % 2 == 0 && (exact || rows <= kDotRows)) {
     dot_product(a, rows, b, c, c_row, accumulate);
-  } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE || !primitives_->supports(widens ? NumberType::F32 : b.type)) {
+  } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE ||
+             !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     native_product(a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {
     if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);
     else native_product(a, rows, b, c, c_row, accumulate);
   } else {
     // Tiles of at least 64 rows, then of columns, some more than there are threads.
-    const int64_t panels = round_up(b.n, kPanel) / kPanel, wanted = thread_count() == 1 || operations < kWorthThreads ? 1 : 2 * thread_count();
-    const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted), across = std::clamp<int64_t>(wanted / down, 1, panels);
+    const int64_t panels = round_up(b.n, kPanel) / kPanel,
+                  wanted = thread_count() == 1 || operations < kWorthThreads ? 1 : 2 * thread_count();
+    const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
+                  across = std::clamp<int64_t>(wanted / down, 1, panels);
     const int64_t tile_rows = round_up((rows + down - 1) / down, 16);
     parallel_items(down * across, operations, [&](int64_t tile) {
       const int64_t row = tile / across * tile_rows, column = tile % across;
@@ -232,8 +245,8 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
 namespace {
 
 // Our own kernel, one thread. B's rows are packed a few at a time, so that they stay in the cache.
-void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns, float *c,
-                       int64_t c_row, bool accumulate) {
+void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
+                       float *c, int64_t c_row, bool accumulate) {
   constexpr int64_t kDepth = 128;
   const int64_t padded = round_up(b_columns, kPanel);
   Buffer<float> panels(kDepth * padded), wide(a.type == NumberType::BF16 ? kDepth * (a_columns + b_columns) : 0);
@@ -253,8 +266,8 @@ void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int
       right = wide.data() + kDepth * a_columns, right_stride = b_columns;
     }
     pack_rows(right, right_stride, depth, b_columns, panels.data(), depth * kPanel);
-    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels.data(), depth * kPanel, depth, 0, padded, to, to_row,
-                  row > 0 || (accumulate && !sums.size()));
+    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels.data(), depth * kPanel, depth, 0, padded,
+                  to, to_row, row > 0 || (accumulate && !sums.size()));
   }
   if (!sums.size()) return;
   for (int64_t i = 0; i < a_columns; ++i) {
@@ -265,11 +278,12 @@ void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int
 
 }  // namespace
 
-void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
-                               float *c, int64_t c_row, bool accumulate) const {
+void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns,
+                               int64_t b_columns, float *c, int64_t c_row, bool accumulate) const {
   const int64_t operations = rows * a_columns * b_columns;
   const bool blas = library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
-  const bool shared = thread_count() > 1 && operations >= kWorthThreads && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
+  const bool shared =
+      thread_count() > 1 && operations >= kWorthThreads && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
   const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * thread_count() : 1);
   const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
   parallel_items(tiles, operations, [&](int64_t tile) {
@@ -279,20 +293,22 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
     float *to = c + first * c_row;
     if (blas) {
       const std::lock_guard lock(openblas);
-      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns), static_cast<int>(rows),
-                  1.0f, part.f32(), static_cast<int>(a.stride), b.f32(), static_cast<int>(b.stride), accumulate ? 1.0f : 0.0f, to,
-                  static_cast<int>(c_row));
+      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns),
+                  static_cast<int>(rows), 1.0f, part.f32(), static_cast<int>(a.stride), b.f32(),
+                  static_cast<int>(b.stride), accumulate ? 1.0f : 0.0f, to, static_cast<int>(c_row));
       return;
     }
     // oneDNN in pieces of a few sizes, so that it makes few kernels; the last rows by our own.
     int64_t row = 0;
     if (library_ == GemmLibrary::ONEDNN && c_row == b_columns && primitives_->supports(a.type)) {
       for (const int64_t size : {4096, 2048, 1024, 512, 256, 128, 64, 32}) {
-        while (rows - row >= size && primitives_->multiply_transposed(part.from(row), b.from(row), size, count, b_columns, to, accumulate || row > 0))
+        while (rows - row >= size && primitives_->multiply_transposed(part.from(row), b.from(row), size, count,
+                                                                      b_columns, to, accumulate || row > 0))
           row += size;
       }
     }
-    if (row < rows) native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
+    if (row < rows)
+      native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
   });
 }
 

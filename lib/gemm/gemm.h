@@ -51,7 +51,9 @@ class PackedMatrix {
   Panels panels() const;
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
-  int64_t bytes() const { return type_ == NumberType::F32 ? static_cast<int64_t>(f32_.bytes()) : static_cast<int64_t>(bf16_.bytes()); }
+  int64_t bytes() const {
+    return type_ == NumberType::F32 ? static_cast<int64_t>(f32_.bytes()) : static_cast<int64_t>(bf16_.bytes());
+  }
 
  private:
   NumberType type_ = NumberType::F32;

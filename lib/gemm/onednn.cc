@@ -37,7 +37,8 @@ Kernel make_kernel(const dnnl::engine &engine, Kernel kernel, bool accumulate) {
 #if DNNL_VERSION_MAJOR >= 3
     const dnnl::matmul::primitive_desc description(engine, kernel.a, kernel.b, kernel.c, attributes);
 #else
-    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(kernel.a, kernel.b, kernel.c), attributes, engine);
+    const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(kernel.a, kernel.b, kernel.c), attributes,
+                                                   engine);
 #endif
     // Whatever is not a brgemm kernel is a reference loop or repacks the weights at each call.
     if (std::string(description.impl_info_str()).rfind("brg", 0) != 0) return kernel;
@@ -63,8 +64,9 @@ Kernel make_kernel(const dnnl::engine &engine, const Key &key) {
   Kernel kernel;
   kernel.a = memory::desc({rows, k}, type_of(type), transposed ? memory::dims{1, a_row} : memory::dims{a_row, 1});
   kernel.b = transposed ? memory::desc({k, n}, type_of(type), memory::dims{b_row, 1})
-                        : memory::desc({k, n}, type_of(type),
-                                       type == NumberType::F32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
+                        : memory::desc(
+                              {k, n}, type_of(type),
+                              type == NumberType::F32 ? memory::format_tag::BA16a64b : memory::format_tag::BA16a64b2a);
   kernel.c = memory::desc({rows, n}, memory::data_type::f32, memory::dims{c_row, 1});
   return make_kernel(engine, kernel, accumulate != 0);
 }
@@ -81,8 +83,10 @@ Buffer<char> &scratch_of_thread(size_t bytes) {
 
 struct OneDnn::Cache {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  bool has_f32 = static_cast<bool>(make_kernel(engine, packed_key(NumberType::F32, 16, 64, 64, 64, 64, false)).primitive);
-  bool has_bf16 = static_cast<bool>(make_kernel(engine, packed_key(NumberType::BF16, 16, 64, 64, 64, 64, false)).primitive);
+  bool has_f32 =
+      static_cast<bool>(make_kernel(engine, packed_key(NumberType::F32, 16, 64, 64, 64, 64, false)).primitive);
+  bool has_bf16 =
+      static_cast<bool>(make_kernel(engine, packed_key(NumberType::BF16, 16, 64, 64, 64, 64, false)).primitive);
   std::map<Key, Kernel> kernels;
   std::shared_mutex mutex;
 
@@ -100,7 +104,9 @@ struct OneDnn::Cache {
   void execute(const Kernel &kernel, const void *a, const void *b, float *c, char *scratch) const {
     try {
       // oneDNN takes pointers to data that it does not change.
-      const auto at = [&](const memory::desc &desc, const void *data) { return memory(desc, engine, const_cast<void *>(data)); };
+      const auto at = [&](const memory::desc &desc, const void *data) {
+        return memory(desc, engine, const_cast<void *>(data));
+      };
       dnnl::stream stream(engine);
       kernel.primitive.execute(stream, {{DNNL_ARG_SRC, at(kernel.a, a)},
                                         {DNNL_ARG_WEIGHTS, at(kernel.b, b)},
@@ -118,7 +124,8 @@ OneDnn::~OneDnn() = default;
 
 bool OneDnn::supports(NumberType type) const { return type == NumberType::F32 ? cache_->has_f32 : cache_->has_bf16; }
 
-bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const {
+bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                      bool accumulate) const {
   // Panels that are further apart than their own rows need, as a window's are, go one by one.
   if (b.n > kPanel && b.stride != kPanel * padded_k(b.type, b.k)) {
     for (int64_t j = 0; j < b.n; j += kPanel) {
@@ -135,9 +142,10 @@ bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *
   return true;
 }
 
-bool OneDnn::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
-                                 float *c, bool accumulate) const {
-  const Kernel &kernel = cache_->find({static_cast<int64_t>(a.type), true, a_columns, rows, b_columns, a.stride, b.stride, b_columns, accumulate});
+bool OneDnn::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns,
+                                 int64_t b_columns, float *c, bool accumulate) const {
+  const Kernel &kernel = cache_->find(
+      {static_cast<int64_t>(a.type), true, a_columns, rows, b_columns, a.stride, b.stride, b_columns, accumulate});
   if (!kernel.primitive) return false;
   cache_->execute(kernel, a.data, b.data, c, scratch_of_thread(kernel.scratch.get_size()).data());
   return true;

@@ -20,10 +20,12 @@ constexpr int kTileRows = 8;                     // and two vectors of columns: 
 
 // ROWS x 16 COLUMNS sums along `pairs` pairs of rows of B. Meanwhile LINES of what comes next are asked for at every pair.
 template <int ROWS, int COLUMNS, int LINES>
-INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t pairs, const char *next, float *c, int64_t c_row, bool accumulate) {
+INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t pairs, const char *next,
+                          float *c, int64_t c_row, bool accumulate) {
   __m512 sum[ROWS][COLUMNS];
   for (int r = 0; r < ROWS; ++r)
-    for (int j = 0; j < COLUMNS; ++j) sum[r][j] = accumulate ? _mm512_loadu_ps(c + r * c_row + 16 * j) : _mm512_setzero_ps();
+    for (int j = 0; j < COLUMNS; ++j)
+      sum[r][j] = accumulate ? _mm512_loadu_ps(c + r * c_row + 16 * j) : _mm512_setzero_ps();
   for (int64_t i = 0; i < pairs; ++i, a += 2, b += 2 * kPanel, next += LINES * kLine) {
     for (int line = 0; line < LINES; ++line) _mm_prefetch(next + line * kLine, _MM_HINT_T0);
     __m512bh column[COLUMNS];
@@ -41,8 +43,8 @@ INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, i
 
 // Block by block down a panel of B; together the tiles of a block ask for the next block.
 template <int ROWS>
-void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c,
-             int64_t c_row, bool accumulate) {
+void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k,
+             int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   if constexpr (ROWS > 1) {
     if (rows < ROWS) return product<ROWS - 1>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
   }
@@ -60,7 +62,8 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
         tile<kUpper, COLUMNS, kLines>(a + i, a_row, block, depth / 2, next, c + j, c_row, sums);
         next += kLines * kLine * depth / 2;
         if constexpr (kLower > 0) {
-          tile<kLower, COLUMNS, kLines>(a + kUpper * a_row + i, a_row, block, depth / 2, next, c + kUpper * c_row + j, c_row, sums);
+          tile<kLower, COLUMNS, kLines>(a + kUpper * a_row + i, a_row, block, depth / 2, next, c + kUpper * c_row + j,
+                                        c_row, sums);
           next += kLines * kLine * depth / 2;
         }
       };
@@ -76,8 +79,8 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
 
 bool has_bf16_dot() { return has_avx512_bf16(); }
 
-void panel_dot(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c,
-               int64_t c_row, bool accumulate) {
+void panel_dot(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k,
+               int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   product<kDotRows>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
 }
 
@@ -88,7 +91,8 @@ void panel_dot(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, in
 namespace infini {
 
 bool has_bf16_dot() { return false; }
-void panel_dot(const uint16_t *, int64_t, int, const uint16_t *, int64_t, int64_t, int64_t, int64_t, float *, int64_t, bool) {}
+void panel_dot(const uint16_t *, int64_t, int, const uint16_t *, int64_t, int64_t, int64_t, int64_t, float *, int64_t,
+               bool) {}
 
 }  // namespace infini
 

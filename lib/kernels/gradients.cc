@@ -115,10 +115,14 @@ HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k
     for (; i + 4 <= k; i += 4) {
       const V a = LoadBlocks(d, from + i, stride), b = LoadBlocks(d, from + i + stride, stride);
       const V c = LoadBlocks(d, from + i + 2 * stride, stride), e = LoadBlocks(d, from + i + 3 * stride, stride);
-      const auto ab01 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)), ab23 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
-      const auto ce01 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)), ce23 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
-      body(i, hn::BitCast(d, hn::InterleaveLower(pairs, ab01, ce01)), hn::BitCast(d, hn::InterleaveUpper(pairs, ab01, ce01)));
-      body(i + 2, hn::BitCast(d, hn::InterleaveLower(pairs, ab23, ce23)), hn::BitCast(d, hn::InterleaveUpper(pairs, ab23, ce23)));
+      const auto ab01 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)),
+                 ab23 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
+      const auto ce01 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)),
+                 ce23 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
+      body(i, hn::BitCast(d, hn::InterleaveLower(pairs, ab01, ce01)),
+           hn::BitCast(d, hn::InterleaveUpper(pairs, ab01, ce01)));
+      body(i + 2, hn::BitCast(d, hn::InterleaveLower(pairs, ab23, ce23)),
+           hn::BitCast(d, hn::InterleaveUpper(pairs, ab23, ce23)));
     }
   }
 #endif
@@ -146,7 +150,8 @@ void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, ui
   const hn::RebindToUnsigned<D> du;
   for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
     auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride) + j % kPanel;
-    EachTwoColumns(d, from + j * stride, stride, k, n - j, [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
+    EachTwoColumns(d, from + j * stride, stride, k, n - j,
+                   [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
   }
 }
 
@@ -161,7 +166,8 @@ void RotatePairs(const float *x, const float *cosine, const float *sine, int64_t
 }
 
 // With s = 1 / sqrt(mean(x^2) + epsilon), y = x s w:  dx = s w dy - x s^3 / n sum(w dy x),  dw = dy x s.
-void RmsNormGradient(const float *x, const float *weight, const float *dy, int64_t n, float epsilon, float *dx, float *dweight) {
+void RmsNormGradient(const float *x, const float *weight, const float *dy, int64_t n, float epsilon, float *dx,
+                     float *dweight) {
   const D d;
   V squares = hn::Zero(d), products = hn::Zero(d);
   Each(n, [&](int64_t i, int64_t count) {
@@ -182,7 +188,8 @@ void RmsNormGradient(const float *x, const float *weight, const float *dy, int64
 }
 
 template <class Number>
-HWY_INLINE void SiluGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate, Number *dup) {
+HWY_INLINE void SiluGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate,
+                             Number *dup) {
   const D d;
   const V one = hn::Set(d, 1.0f);
   Each(n, [&](int64_t i, int64_t count) {
@@ -319,7 +326,8 @@ void rms_norm_gradient(const float *x, const float *weight, const float *dy, int
 void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup) {
   HWY_DYNAMIC_DISPATCH(SiluGradientF32)(gate, up, dy, n, dgate, dup);
 }
-void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate, uint16_t *dup) {
+void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
+                            uint16_t *dup) {
   HWY_DYNAMIC_DISPATCH(SiluGradientBf16)(gate, up, dy, n, dgate, dup);
 }
 void softmax_gradient(float *scores, float log_sum, float mean, int64_t valid, int64_t n, float *dp) {

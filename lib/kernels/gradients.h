@@ -28,7 +28,8 @@ void rms_norm_gradient(const float *x, const float *weight, const float *dy, int
 
 // y = silu(gate) * up: dgate and dup from dy.
 void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup);
-void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate, uint16_t *dup);
+void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
+                            uint16_t *dup);
 
 // Softmax weights once more from their scores: scores becomes p = exp(scores - log_sum) for the first `valid` of n,
 // 0 for the rest; dp becomes the gradient of the scores, p * (dp - mean), where mean is sum(p * dp).

@@ -9,7 +9,8 @@
 
 namespace infini::scalar {
 
-inline void rms_norm_gradient(const float *x, const float *weight, const float *dy, int64_t n, double epsilon, double *dx, double *dweight) {
+inline void rms_norm_gradient(const float *x, const float *weight, const float *dy, int64_t n, double epsilon,
+                              double *dx, double *dweight) {
   double squares = 0, along = 0;
   for (int64_t i = 0; i < n; ++i) {
     squares += static_cast<double>(x[i]) * x[i];

@@ -98,9 +98,7 @@ void Rotate(const float *x, const float *cosine, const float *sine, int64_t n, b
 void EluPlusOne(const float *x, int64_t n, float *y) {
   const D d;
   const V zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-  Map(x, x, n, y, [&](V v, V) {
-    return hn::IfThenElse(hn::Gt(v, zero), hn::Add(v, one), Exp(d, v));
-  });
+  Map(x, x, n, y, [&](V v, V) { return hn::IfThenElse(hn::Gt(v, zero), hn::Add(v, one), Exp(d, v)); });
 }
 
 HWY_INLINE float Maximum(const float *x, int64_t n) {
@@ -110,7 +108,9 @@ HWY_INLINE float Maximum(const float *x, int64_t n) {
   V v = hn::Set(d, least);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) v = hn::Max(v, hn::LoadU(d, x + i));
-  if (i < n) v = hn::Max(v, hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(n - i)), LoadRest(d, x + i, n - i), hn::Set(d, least)));
+  if (i < n)
+    v = hn::Max(
+        v, hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(n - i)), LoadRest(d, x + i, n - i), hn::Set(d, least)));
   return hn::GetLane(hn::MaxOfLanes(d, v));
 }
 
@@ -246,7 +246,8 @@ void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, co
 }
 void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, const uint16_t *b, int64_t panel_stride,
                    int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
-  HWY_DYNAMIC_DISPATCH(PanelProductBf16)(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
+  HWY_DYNAMIC_DISPATCH(PanelProductBf16)
+  (a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
 }
 void rms_norm(const float *x, const float *weight, int64_t n, float epsilon, float *y) {
   HWY_DYNAMIC_DISPATCH(RmsNormF32)(x, weight, n, epsilon, y);

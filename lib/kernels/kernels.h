@@ -46,12 +46,12 @@ SoftmaxPart softmax_part(const float *scores, int64_t valid, int64_t n, float *p
 SoftmaxPart softmax_part(const float *scores, int64_t valid, int64_t n, uint16_t *p);
 
 float dot(const float *x, const float *y, int64_t n);
-void add_scaled(const float *x, float scale, int64_t n, float *y);                  // y += scale * x
+void add_scaled(const float *x, float scale, int64_t n, float *y);                              // y += scale * x
 void mix(const float *x, float x_scale, const float *y, float y_scale, int64_t n, float *out);  // x_scale x + y_scale y
 void mix(const float *x, float x_scale, const float *y, float y_scale, int64_t n, uint16_t *out);
-void widen(const uint16_t *x, int64_t n, float *y);                                 // bf16 to f32
-void widen_panel(const uint16_t *x, int64_t k, float *y);                           // [k / 2][64][2] to [k][64], k even
-void narrow(const float *x, int64_t n, uint16_t *y);                                // f32 to bf16, ties to even
+void widen(const uint16_t *x, int64_t n, float *y);        // bf16 to f32
+void widen_panel(const uint16_t *x, int64_t k, float *y);  // [k / 2][64][2] to [k][64], k even
+void narrow(const float *x, int64_t n, uint16_t *y);       // f32 to bf16, ties to even
 // log(sum(exp(x))), without overflow.
 float log_sum_exp(const float *x, int64_t n);
 

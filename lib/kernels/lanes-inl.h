@@ -34,11 +34,13 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> RoundedBits([[maybe_unused]] D d, V 
 // is the nearest whole number, it is 2^n times 2^f, and that a polynomial for f from -0.5 to 0.5.
 HWY_INLINE V Exp(D d, V x) {
   const V whole = hn::Set(d, 1.44269502f), rest = hn::Set(d, 1.92596299e-8f);  // 1 / log(2)
-  const V shift = hn::Set(d, 12582912.0f + 127);  // 1.5 * 2^23: sums are whole, and their last bits are n + 127, the exponent of 2^n
+  const V shift = hn::Set(
+      d, 12582912.0f + 127);  // 1.5 * 2^23: sums are whole, and their last bits are n + 127, the exponent of 2^n
   const V shifted = hn::MulAdd(x, whole, shift);
   const V f = hn::MulAdd(x, rest, hn::MulSub(x, whole, hn::Sub(shifted, shift)));
   V power = hn::Set(d, 1.54614449e-4f);
-  for (const float c : {1.34004280e-3f, 9.61805694e-3f, 5.55032715e-2f, 0.240226507f, 0.693147182f, 1.0f}) power = hn::MulAdd(power, f, hn::Set(d, c));
+  for (const float c : {1.34004280e-3f, 9.61805694e-3f, 5.55032715e-2f, 0.240226507f, 0.693147182f, 1.0f})
+    power = hn::MulAdd(power, f, hn::Set(d, c));
   const V size = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(hn::RebindToUnsigned<D>(), shifted)));
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3f)), hn::Mul(power, size));
 }
@@ -73,8 +75,12 @@ HWY_INLINE void StoreRest(D d, V v, int64_t count, Number *to) {
   std::memcpy(to, rest.lanes, static_cast<size_t>(count) * sizeof(Number));
 }
 #else
-HWY_INLINE V LoadRest(D d, const float *from, int64_t count) { return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from); }
-HWY_INLINE void StoreRest(D d, V v, int64_t count, float *to) { hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(count)), d, to); }
+HWY_INLINE V LoadRest(D d, const float *from, int64_t count) {
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from);
+}
+HWY_INLINE void StoreRest(D d, V v, int64_t count, float *to) {
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(count)), d, to);
+}
 HWY_INLINE void StoreRest(D d, V v, int64_t count, uint16_t *to) {
   const hn::Rebind<uint16_t, D> d16;
   hn::BlendedStore(Bf16(d, v), hn::FirstN(d16, static_cast<size_t>(count)), d16, to);

@@ -87,8 +87,8 @@ HWY_INLINE void Sums(const float *HWY_RESTRICT a, int64_t a_row, int64_t a_colum
 }
 
 template <int ROWS, int VECTORS, int STRIDE = 64, class Number, class Later>
-HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Later ahead, float *c,
-                       int64_t c_row, bool accumulate) {
+HWY_NOINLINE void Tile(const float *a, int64_t a_row, int64_t a_column, const Number *b, int64_t k, Later ahead,
+                       float *c, int64_t c_row, bool accumulate) {
   const D d;
   constexpr int64_t kLanes = hn::MaxLanes(D());
   V sum[ROWS][VECTORS];
@@ -112,8 +112,8 @@ HWY_INLINE void ForRest(int rows, const Function &f) {
 }
 
 template <int VECTORS, class Number>
-HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
-                         int64_t k, float *c, int64_t c_row, bool accumulate) {
+HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
+                         int64_t panel_stride, int64_t k, float *c, int64_t c_row, bool accumulate) {
   const int passes = (rows + kRows - 1) / kRows;
   // One pass over B asks for all that comes a page later; several, which find the panel in the cache from the second on,
   // share the lines of the next panel.
@@ -144,14 +144,16 @@ constexpr int kMostTogether = 16, kTogetherRows = 8;
 // lines in the order of memory, which is what the processor's own prefetching takes up: so that what comes from memory is
 // asked for evenly, and the processor neither waits for it nor lets it rest.
 template <int ROWS, class Number>
-HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b, int64_t panel_stride,
-                         int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
+                         int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
+                         bool accumulate) {
   if constexpr (ROWS > kMostTogether) {
     return;
   } else {
     if (rows != ROWS)
       return Together<ROWS + 1>(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
-    constexpr int kUpper = ROWS < kTogetherRows ? ROWS : kTogetherRows, kLower = ROWS - kUpper, kLines = kLower > 0 ? 1 : 2;
+    constexpr int kUpper = ROWS < kTogetherRows ? ROWS : kTogetherRows, kLower = ROWS - kUpper,
+                  kLines = kLower > 0 ? 1 : 2;
     constexpr int64_t kBlock = 256 / sizeof(Number), kLanes = hn::MaxLanes(D()), kLine = 64;
     for (int64_t first = begin; first < end;) {
       const int64_t last = first / 64 * 64 + 64 < end ? first / 64 * 64 + 64 : end;
@@ -167,7 +169,8 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
           Tile<kUpper, VECTORS>(left, a_row, a_column, block, depth, ahead, c + j, c_row, sums);
           next += 4096 * kLines;
           if constexpr (kLower > 0) {
-            Tile<kLower, VECTORS>(left + kUpper * a_row, a_row, a_column, block, depth, Ahead{next, kLine, 1}, c + kUpper * c_row + j, c_row, sums);
+            Tile<kLower, VECTORS>(left + kUpper * a_row, a_row, a_column, block, depth, Ahead{next, kLine, 1},
+                                  c + kUpper * c_row + j, c_row, sums);
             next += 4096;
           }
         };
@@ -226,14 +229,17 @@ HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows
       for (int64_t j = begin; j < end; j += kRow) {
         CopySlice(ColumnOf(b + j / 64 * panel_stride + i * 64, j % 64), depth, slice);
         const auto tile = [&]<int ROWS>(int r, auto ahead) HWY_ATTR {
-          Tile<ROWS, kSliceVectors, kRow>(a + r * a_row + i * a_column, a_row, a_column, slice, depth, ahead, c + r * c_row + j, c_row, accumulate || i > 0);
+          Tile<ROWS, kSliceVectors, kRow>(a + r * a_row + i * a_column, a_row, a_column, slice, depth, ahead,
+                                          c + r * c_row + j, c_row, accumulate || i > 0);
         };
         const bool ends = j + kRow >= end;
         const int64_t next_j = ends ? begin : j + kRow, next_i = ends ? i + depth : i;
         const Number *const next = ColumnOf(b + next_j / 64 * panel_stride + next_i * 64, next_j % 64);
         int r = first;
         for (; r + kSliceRows <= last; r += kSliceRows) {
-          if (r == first) tile.template operator()<kSliceRows>(r, Ahead{reinterpret_cast<const char *>(next), 64 * sizeof(Number), 1});
+          if (r == first)
+            tile.template operator()<kSliceRows>(r,
+                                                 Ahead{reinterpret_cast<const char *>(next), 64 * sizeof(Number), 1});
           else tile.template operator()<kSliceRows>(r, Nothing());
         }
         ForRest(last - r, [&]<int ROWS>() HWY_ATTR { tile.template operator()<ROWS>(r, Nothing()); });

@@ -22,7 +22,8 @@ int in_range(const std::string &what, int64_t value, int64_t least, int64_t grea
 }
 
 double positive(const std::string &what, double value) {
-  if (!(value > 0) || !std::isfinite(value)) fail(Status::FORMAT, what, " is ", value, ", but must be positive and finite");
+  if (!(value > 0) || !std::isfinite(value))
+    fail(Status::FORMAT, what, " is ", value, ", but must be positive and finite");
   return value;
 }
 
@@ -34,7 +35,8 @@ struct Keys {
     return in_range("key '" + prefix + name + "'", gguf.get_int(prefix + name), least, kLargest);
   }
   int get_or(const std::string &name, int64_t absent, int64_t least = 1) const {
-    return gguf.find(prefix + name) ? get(name, least) : in_range("'" + prefix + name + "' (absent)", absent, least, kLargest);
+    return gguf.find(prefix + name) ? get(name, least)
+                                    : in_range("'" + prefix + name + "' (absent)", absent, least, kLargest);
   }
   double real(const std::string &name, double absent) const {
     return positive("key '" + prefix + name + "'", gguf.get_double(prefix + name, absent));
@@ -45,13 +47,15 @@ RopeConfig read_rope(const Keys &keys, const Config &config) {
   RopeConfig rope;
   rope.dimensions = keys.get_or("rope.dimension_count", config.key_size);
   if (rope.dimensions % 2 != 0 || rope.dimensions > config.key_size)
-    fail(Status::FORMAT, "key '", keys.prefix, "rope.dimension_count' is ", rope.dimensions, ", but must be even and at most the head size ", config.key_size);
+    fail(Status::FORMAT, "key '", keys.prefix, "rope.dimension_count' is ", rope.dimensions,
+         ", but must be even and at most the head size ", config.key_size);
   rope.base = keys.real("rope.freq_base", 10000);
   const std::string type = keys.gguf.get_string(keys.prefix + "rope.scaling.type", "none");
   if (type == "linear" || type == "yarn") {
     rope.factor = keys.real("rope.scaling.factor", 1);
   } else if (type != "none" && type != "longrope") {
-    fail(Status::UNSUPPORTED, "key '", keys.prefix, "rope.scaling.type' is '", type, "'; known are none, linear, yarn, longrope");
+    fail(Status::UNSUPPORTED, "key '", keys.prefix, "rope.scaling.type' is '", type,
+         "'; known are none, linear, yarn, longrope");
   } else if (type == "none") {
     rope.factor = keys.real("rope.scale_linear", 1);  // how old files write linear scaling
   }
@@ -76,11 +80,13 @@ std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std:
   if (asked != "file" || !gguf.find("infini.memory.gate")) return gates;
   const std::vector<double> values = gguf.get_doubles("infini.memory.gate");
   if (values.size() != count)
-    fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers, " layers of ", config.heads, " heads");
+    fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers,
+         " layers of ", config.heads, " heads");
   for (size_t i = 0; i < count; ++i) {
     const bool shut = values[i] == -std::numeric_limits<double>::infinity();
     if (!shut && !(std::abs(values[i]) <= 1e30))
-      fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i, "; a gate is a number or minus infinity");
+      fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i,
+           "; a gate is a number or minus infinity");
     gates[i] = static_cast<float>(values[i]);
   }
   return gates;
@@ -113,13 +119,15 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.gate = read_gates(gguf, config, options.get_string("memory"));
 
   const int64_t window = int64_t{memory.sinks} + memory.carry + memory.segment;
-  const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
+  const bool by_option =
+      options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
   if (window > kLargestWindow)
     fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "the window (sinks + carry + segment) is ", window,
          " tokens, but can be at most ", kLargestWindow);
   if (window > config.context) {
-    const std::string what = cat("the window of ", window, " tokens (sinks ", memory.sinks, " + carry ", memory.carry, " + segment ",
-                                 memory.segment, ") is longer than the context of ", config.context, " that the model was trained for");
+    const std::string what =
+        cat("the window of ", window, " tokens (sinks ", memory.sinks, " + carry ", memory.carry, " + segment ",
+            memory.segment, ") is longer than the context of ", config.context, " that the model was trained for");
     if (by_option) fail(Status::INVALID_ARGUMENT, what);
     log(LogLevel::WARNING, what);
   }
@@ -167,11 +175,13 @@ Config read_config(const Gguf &gguf, const Options &options) {
   config.context = keys.get("context_length");
   config.norm_epsilon = static_cast<float>(gguf.get_double(keys.prefix + "attention.layer_norm_rms_epsilon", 1e-5));
   if (!(config.norm_epsilon >= 0) || !std::isfinite(config.norm_epsilon))
-    fail(Status::FORMAT, "key '", keys.prefix, "attention.layer_norm_rms_epsilon' is ", config.norm_epsilon, ", but must be finite and not negative");
+    fail(Status::FORMAT, "key '", keys.prefix, "attention.layer_norm_rms_epsilon' is ", config.norm_epsilon,
+         ", but must be finite and not negative");
   const GgufTensor *embedding = gguf.find_tensor("token_embd.weight");
-  const int64_t tokens = gguf.find("tokenizer.ggml.tokens") ? static_cast<int64_t>(gguf.get_strings("tokenizer.ggml.tokens").size())
-                         : embedding                        ? embedding->rows()
-                                                            : 0;
+  const int64_t tokens = gguf.find("tokenizer.ggml.tokens")
+                             ? static_cast<int64_t>(gguf.get_strings("tokenizer.ggml.tokens").size())
+                         : embedding ? embedding->rows()
+                                     : 0;
   config.vocabulary = keys.get_or("vocab_size", tokens);
   config.rope = read_rope(keys, config);
   // The number of gates follows from the keys: they must not promise more heads than the tensors have.
@@ -179,7 +189,8 @@ Config read_config(const Gguf &gguf, const Options &options) {
   const GgufTensor *q = gguf.find_tensor(last);
   if (!q) fail(Status::FORMAT, "tensor '", last, "' is missing");
   if (q->rows() != int64_t{config.heads} * config.key_size)
-    fail(Status::FORMAT, "tensor '", last, "' has ", q->rows(), " rows, but the model's keys ask for ", config.heads, " heads of ", config.key_size);
+    fail(Status::FORMAT, "tensor '", last, "' has ", q->rows(), " rows, but the model's keys ask for ", config.heads,
+         " heads of ", config.key_size);
   config.memory = read_memory(gguf, config, options);
   return config;
 }

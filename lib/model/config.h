@@ -18,9 +18,9 @@ struct Architecture {
 const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
 
 struct RopeConfig {
-  int dimensions = 0;      // of a head that are rotated, even
+  int dimensions = 0;  // of a head that are rotated, even
   double base = 10000;
-  double factor = 1;       // positions are divided by it (linear, yarn)
+  double factor = 1;  // positions are divided by it (linear, yarn)
   bool yarn = false;
   int original_context = 0;
   double attention_factor = 1;
@@ -30,26 +30,26 @@ struct RopeConfig {
 enum class UpdateRule { LINEAR, DELTA };
 
 struct MemoryConfig {
-  int segment = 2048;                    // N, tokens
+  int segment = 2048;  // N, tokens
   UpdateRule update = UpdateRule::DELTA;
-  bool first_segment_gated = true;       // an empty memory counts as A_mem = 0, else the gate is skipped
-  float epsilon = 1e-6f;                 // added to the denominator of (7)
-  int carry = 0;                         // tokens before the segment that local attention sees
-  int sinks = 0;                         // first tokens of the stream that local attention always sees
-  bool trained = false;                  // the file carries infini.version
-  std::vector<float> gate;               // beta [layer][query head]; -inf: shut
+  bool first_segment_gated = true;  // an empty memory counts as A_mem = 0, else the gate is skipped
+  float epsilon = 1e-6f;            // added to the denominator of (7)
+  int carry = 0;                    // tokens before the segment that local attention sees
+  int sinks = 0;                    // first tokens of the stream that local attention always sees
+  bool trained = false;             // the file carries infini.version
+  std::vector<float> gate;          // beta [layer][query head]; -inf: shut
 };
 
 struct Config {
   const Architecture *architecture = nullptr;
-  std::string name;        // general.name, may be empty
+  std::string name;  // general.name, may be empty
   int layers = 0;
-  int width = 0;           // d_model
+  int width = 0;  // d_model
   int heads = 0, kv_heads = 0;
   int key_size = 0, value_size = 0;  // d_key, d_value of one head
-  int hidden = 0;          // of the feed-forward
+  int hidden = 0;                    // of the feed-forward
   int vocabulary = 0;
-  int context = 0;         // the longest window that the model was trained for
+  int context = 0;  // the longest window that the model was trained for
   float norm_epsilon = 1e-5f;
   RopeConfig rope;
   MemoryConfig memory;

@@ -31,10 +31,9 @@ class Block {
  public:
   Block(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
       : config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
-        count_(count_tokens(parts)), exact_(exact), compute_(weights_.compute),
-        width_(config_.width), x_stride_(round_up(width_, kPanel)),
-        row_grain_(kWorthThreads / (10 * width_) + 1),
-        normed_{compute_, workspace.normed.data(), width_},
+        count_(count_tokens(parts)), exact_(exact), compute_(weights_.compute), width_(config_.width),
+        x_stride_(round_up(width_, kPanel)),
+        row_grain_(kWorthThreads / (10 * width_) + 1), normed_{compute_, workspace.normed.data(), width_},
         attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
         activated_{compute_, workspace.activated.data(), config_.hidden} {}
 
@@ -78,7 +77,8 @@ class Block {
       parallel_for(static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
-          rope.angles(part.state->view.position + t, workspace_.cosine.data() + (row + t) * half, workspace_.sine.data() + (row + t) * half);
+          rope.angles(part.state->view.position + t, workspace_.cosine.data() + (row + t) * half,
+                      workspace_.sine.data() + (row + t) * half);
         }
       });
     });
@@ -104,7 +104,9 @@ class Block {
       workspace_.first_rows.push_back(row);
       row += static_cast<int64_t>(part.tokens.size());
     }
-    const auto one = [&](int64_t i) { attend_part(layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]); };
+    const auto one = [&](int64_t i) {
+      attend_part(layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]);
+    };
     if (parts_.size() == 1) one(0);
     else parallel_items(static_cast<int64_t>(parts_.size()), count_ * width_ * width_, one);
   }
@@ -119,8 +121,9 @@ class Block {
     while (row < end) {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
       attend(rules, weights_.gemm, layer_state, view, {workspace_.qkv.data() + row * stride, stride}, span,
-             workspace_.cosine.data() + row * half, workspace_.sine.data() + row * half, layer.gate_weight.data(), exact_,
-             workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
+             workspace_.cosine.data() + row * half, workspace_.sine.data() + row * half, layer.gate_weight.data(),
+             exact_, workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_),
+             attended_.stride);
       view.position += span;
       row += span;
       layer_state.window.settle(view);
@@ -137,7 +140,8 @@ class Block {
       State &state = *part.state;
       const auto output = [&](int64_t position, std::vector<float> &hidden) {
         hidden.resize(static_cast<size_t>(width_));
-        rms_norm(x(row + position - 1 - state.view.position), weights_.output_norm.data(), width_, config_.norm_epsilon, hidden.data());
+        rms_norm(x(row + position - 1 - state.view.position), weights_.output_norm.data(), width_, config_.norm_epsilon,
+                 hidden.data());
       };
       View view = state.view;
       const int64_t end = view.position + static_cast<int64_t>(part.tokens.size());
@@ -183,8 +187,8 @@ class Block {
 };
 
 // Logits of `rows` rows of x, after the last norm.
-void output_rows(const Model &model, Workspace &workspace, const float *x, int64_t x_stride, int64_t rows, float *logits,
-                 int64_t stride, bool exact) {
+void output_rows(const Model &model, Workspace &workspace, const float *x, int64_t x_stride, int64_t rows,
+                 float *logits, int64_t stride, bool exact) {
   const Weights &weights = model.weights();
   const Rows normed{weights.compute, workspace.normed.data(), model.config().width};
   for (int64_t row = 0; row < rows; ++row)
@@ -212,11 +216,13 @@ void Workspace::reserve(const Model &model, int64_t longest, int threads) {
 }
 
 int64_t Workspace::bytes() const {
-  return static_cast<int64_t>(x.bytes() + normed.bytes() + qkv.bytes() + attended.bytes() + gate_up.bytes() + activated.bytes() +
-                              cosine.bytes() + sine.bytes() + logits.bytes()) + attention.bytes();
+  return static_cast<int64_t>(x.bytes() + normed.bytes() + qkv.bytes() + attended.bytes() + gate_up.bytes() +
+                              activated.bytes() + cosine.bytes() + sine.bytes() + logits.bytes()) +
+         attention.bytes();
 }
 
-void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink) {
+void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
+             const LogitsSink &sink) {
   workspace.reserve(model, Block::count_tokens(parts), thread_count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
   if (sink) workspace.logits.reserve(kLogitsRows * stride);
@@ -259,7 +265,8 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
   const Rows normed{weights.compute, workspace.normed.data(), width};
   for (int64_t row = 0; row < count; ++row) {
     const float *hidden = states[static_cast<size_t>(row)]->hidden.data();
-    if (weights.compute == NumberType::F32) std::memcpy(normed.f32(row), hidden, static_cast<size_t>(width) * sizeof(float));
+    if (weights.compute == NumberType::F32)
+      std::memcpy(normed.f32(row), hidden, static_cast<size_t>(width) * sizeof(float));
     else narrow(hidden, width, normed.bf16(row));
   }
   const auto multiply = [&](int64_t row, int64_t rows, float *logits) {
@@ -276,7 +283,8 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
     multiply(first, rows, workspace.logits.data());
     parallel_items(rows, rows * stride, [&](int64_t row) {
       State &state = *states[static_cast<size_t>(first + row)];
-      std::memcpy(state.logits.data(), workspace.logits.data() + row * stride, static_cast<size_t>(stride) * sizeof(float));
+      std::memcpy(state.logits.data(), workspace.logits.data() + row * stride,
+                  static_cast<size_t>(stride) * sizeof(float));
       state.has_logits = true;
     });
   }

@@ -17,14 +17,14 @@ struct Workspace {
   void reserve(const Model &model, int64_t tokens, int threads);
   int64_t bytes() const;
 
-  Buffer<float> x;           // [T][width rounded up to 64]: the residual stream
-  Buffer<char> normed;       // [T][width] of the compute type
-  Buffer<float> qkv;         // [T][columns of qkv rounded up to 64]
-  Buffer<char> attended;     // [T][heads * value_size] of the compute type
-  Buffer<float> gate_up;     // [T][2 * hidden rounded up to 64]
-  Buffer<char> activated;    // [T][hidden] of the compute type
+  Buffer<float> x;             // [T][width rounded up to 64]: the residual stream
+  Buffer<char> normed;         // [T][width] of the compute type
+  Buffer<float> qkv;           // [T][columns of qkv rounded up to 64]
+  Buffer<char> attended;       // [T][heads * value_size] of the compute type
+  Buffer<float> gate_up;       // [T][2 * hidden rounded up to 64]
+  Buffer<char> activated;      // [T][hidden] of the compute type
   Buffer<float> cosine, sine;  // [T][rope.dimensions / 2]
-  Buffer<float> logits;      // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
+  Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
   AttentionScratch attention;
   std::vector<int64_t> first_rows;  // of the block's parts
   int64_t tokens = 0;

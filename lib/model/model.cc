@@ -50,7 +50,9 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   gguf.set("infini.memory.update", c.update);
   gguf.set("infini.memory.first_segment", c.first_segment);
   gguf.set("infini.memory.epsilon", static_cast<float>(c.epsilon));
-  gguf.set_doubles("infini.memory.gate", std::vector<float>(static_cast<size_t>(c.layers) * static_cast<size_t>(c.heads), static_cast<float>(c.gate)));
+  gguf.set_doubles(
+      "infini.memory.gate",
+      std::vector<float>(static_cast<size_t>(c.layers) * static_cast<size_t>(c.heads), static_cast<float>(c.gate)));
   number("infini.local.carry", c.carry);
   number("infini.local.sinks", c.sinks);
 }
@@ -83,7 +85,8 @@ void add_tensors(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
 void check_create(const CreateConfig &c) {
   const auto at_least = [](const char *name, int64_t value, int64_t least, int64_t greatest) {
     if (value < least || value > greatest)
-      fail(Status::INVALID_ARGUMENT, "configuration: '", name, "' is ", value, ", but must lie between ", least, " and ", greatest);
+      fail(Status::INVALID_ARGUMENT, "configuration: '", name, "' is ", value, ", but must lie between ", least,
+           " and ", greatest);
   };
   at_least("layers", c.layers, 1, 4096);
   at_least("width", c.width, 1, 1 << 20);
@@ -98,18 +101,24 @@ void check_create(const CreateConfig &c) {
   at_least("sinks", c.sinks, 0, 65536);
   const int head_size = c.head_size ? c.head_size : c.width / c.heads;
   if (head_size < 2 || head_size % 2 != 0 || head_size > 1024)
-    fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size, ", but must be even and between 2 and 1024");
-  if (!std::isfinite(c.gate) && !(c.gate < 0)) fail(Status::INVALID_ARGUMENT, "configuration: 'gate' is ", c.gate, ", but must be a number or minus infinity");
+    fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size,
+         ", but must be even and between 2 and 1024");
+  if (!std::isfinite(c.gate) && !(c.gate < 0))
+    fail(Status::INVALID_ARGUMENT, "configuration: 'gate' is ", c.gate, ", but must be a number or minus infinity");
   if (!(c.embedding_deviation > 0) || !(c.embedding_deviation <= 1000))
-    fail(Status::INVALID_ARGUMENT, "configuration: 'embedding_deviation' is ", c.embedding_deviation, ", but must be above 0 and at most 1000");
+    fail(Status::INVALID_ARGUMENT, "configuration: 'embedding_deviation' is ", c.embedding_deviation,
+         ", but must be above 0 and at most 1000");
   // Each weight is a float in memory; an absurd product must not reach the allocator.
-  const double weights = 4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;
-  if (weights > 0x1p40) fail(Status::INVALID_ARGUMENT, "configuration: the model would take ", weights / 0x1p30, " GiB");
+  const double weights =
+      4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;
+  if (weights > 0x1p40)
+    fail(Status::INVALID_ARGUMENT, "configuration: the model would take ", weights / 0x1p30, " GiB");
 }
 
 void hash_value(Hash &hash, const GgufValue &value) {
   hash.add_number<uint64_t>(value.index());
-  std::visit([&](const auto &v) {
+  std::visit(
+      [&](const auto &v) {
     using T = std::decay_t<decltype(v)>;
     if constexpr (std::is_same_v<T, std::string>) {
       hash.add(v);
@@ -121,7 +130,8 @@ void hash_value(Hash &hash, const GgufValue &value) {
     } else {
       hash.add_number(v);
     }
-  }, value);
+      },
+      value);
 }
 
 }  // namespace
@@ -142,10 +152,12 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
     throw Error(error.status() == Status::FORMAT ? impossible : error.status(), error.what());
   }
   if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
-    fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ", model->config_->vocabulary);
+    fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ",
+         model->config_->vocabulary);
   model->weights_ = std::make_unique<const Weights>(model->gguf_, *model->config_, options, task);
   if (!model->config_->memory.trained)
-    log(LogLevel::WARNING, "the file has no trained memory (key infini.version): the model runs as a sliding window with sinks");
+    log(LogLevel::WARNING,
+        "the file has no trained memory (key infini.version): the model runs as a sliding window with sinks");
   return model;
 }
 
@@ -160,7 +172,8 @@ std::shared_ptr<const Model> Model::open(const std::string &path, const Options 
   }
 }
 
-std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std::string &tokenizer_path, const Options &options) {
+std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std::string &tokenizer_path,
+                                           const Options &options) {
   CreateConfig config = asked;
   Gguf gguf;
   Gguf tokenizer;

@@ -33,7 +33,8 @@ class Model {
   // Reads, checks and packs the file's weights. `task` may be null; cancelling throws CANCELLED.
   static std::shared_ptr<const Model> open(const std::string &path, const Options &options, Task *task = nullptr);
   // From keys and tensors in memory; `gguf` is kept for save().
-  static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr, Status impossible = Status::FORMAT);
+  static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr,
+                                            Status impossible = Status::FORMAT);
   // Random weights. `tokenizer_path` (may be empty): a GGUF whose tokenizer the model takes over, which
   // then fixes the vocabulary; without one the model has tokens only, no text.
   static std::shared_ptr<const Model> create(const CreateConfig &config, const std::string &tokenizer_path,
@@ -42,14 +43,14 @@ class Model {
   void save(const std::string &path) const { gguf_.save(path); }
 
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
-  const Tokenizer &tokenizer() const;       // STATE error where there is none
+  const Tokenizer &tokenizer() const;                       // STATE error where there is none
   bool has_weights() const { return weights_ != nullptr; }  // false: the file was a tokenizer alone
-  const Config &config() const;             // STATE error where there are no weights
+  const Config &config() const;                             // STATE error where there are no weights
   const Weights &weights() const;
   const Gguf &gguf() const { return gguf_; }
   // A hash over configuration, tokenizer and weights: 32 hexadecimal digits. Computed at the first call.
   const std::string &fingerprint() const;
-  int64_t parameters() const;               // number of weights
+  int64_t parameters() const;  // number of weights
   ThreadPool &threads() const { return threads_; }
 
  private:

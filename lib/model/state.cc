@@ -80,7 +80,8 @@ void State::rewind(const Checkpoint &to) {
 }
 
 int64_t State::bytes() const {
-  return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view) + checkpoint_bytes();
+  return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view) +
+         checkpoint_bytes();
 }
 
 int64_t State::checkpoint_bytes() const {
@@ -95,7 +96,8 @@ void State::boundary_layer(const View &after, const LayerState &layer, size_t in
     checkpoints.back().view = after;
     if (checkpoints.size() > static_cast<size_t>(kept)) checkpoints.pop_front();
   }
-  const auto place = std::find_if(checkpoints.begin(), checkpoints.end(), [&](const Checkpoint &c) { return c.view.position == after.position; });
+  const auto place = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                  [&](const Checkpoint &c) { return c.view.position == after.position; });
   if (place != checkpoints.end()) place->layers.push_back(layer.copy(after));  // else it was dropped within the block
 }
 

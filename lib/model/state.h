@@ -35,9 +35,9 @@ struct State {
   std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_hidden = false, has_logits = false;
-  bool broken = false;        // an error struck in the middle of a block: only reset or restore help
-  int kept = 0;                         // checkpoints to keep
-  std::deque<Checkpoint> checkpoints;   // oldest first; the newest is the beginning of the open segment
+  bool broken = false;                 // an error struck in the middle of a block: only reset or restore help
+  int kept = 0;                        // checkpoints to keep
+  std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment
 
  private:
   State() = default;

@@ -29,7 +29,8 @@ NumberType choose_compute(const Options &options, GemmLibrary library) {
   if (asked == "f32") return NumberType::F32;
   const char *reason = nullptr;
   if (library == GemmLibrary::OPENBLAS) reason = "OpenBLAS multiplies f32 only";
-  else if (library != GemmLibrary::NATIVE && !has_avx512_bf16()) reason = "the processor has no bf16 products (AVX512_BF16)";
+  else if (library != GemmLibrary::NATIVE && !has_avx512_bf16())
+    reason = "the processor has no bf16 products (AVX512_BF16)";
   else if (asked == "auto" && !has_avx512_bf16()) return NumberType::F32;
   if (!reason) return NumberType::BF16;
   if (asked == "bf16") log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", reason));
@@ -47,7 +48,9 @@ class Tensors {
     used_.insert(name);
     std::vector<int64_t> actual = tensor->shape;
     while (actual.size() > shape.size() && actual.back() == 1) actual.pop_back();
-    if (actual != shape) fail(Status::FORMAT, "tensor '", name, "' has shape ", text(tensor->shape), ", but the model's keys ask for ", text(shape));
+    if (actual != shape)
+      fail(Status::FORMAT, "tensor '", name, "' has shape ", text(tensor->shape), ", but the model's keys ask for ",
+           text(shape));
     return tensor;
   }
   const GgufTensor &get(const std::string &name, const std::vector<int64_t> &shape) {
@@ -58,7 +61,8 @@ class Tensors {
   void refuse_others(const char *architecture) const {
     for (const GgufTensor &tensor : gguf_.tensors())
       if (!used_.count(tensor.name))
-        fail(Status::UNSUPPORTED, "tensor '", tensor.name, "' is not part of architecture '", architecture, "' as this version knows it");
+        fail(Status::UNSUPPORTED, "tensor '", tensor.name, "' is not part of architecture '", architecture,
+             "' as this version knows it");
   }
 
  private:
@@ -146,7 +150,8 @@ Rope make_rope(Tensors &tensors, const Config &config) {
     const double plain = std::pow(c.base, -2.0 * static_cast<double>(i) / c.dimensions) / by;
     const double ramp = c.yarn ? std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0) : 1;
     rope.frequency.push_back(plain / c.factor * ramp + plain * (1 - ramp));
-    if (!std::isfinite(rope.frequency.back())) fail(Status::FORMAT, "the rotation of pair ", i, " is ", rope.frequency.back(), " radians a token");
+    if (!std::isfinite(rope.frequency.back()))
+      fail(Status::FORMAT, "the rotation of pair ", i, " is ", rope.frequency.back(), " radians a token");
   }
   if (!std::isfinite(rope.magnitude)) fail(Status::FORMAT, "the rotation scales by ", rope.magnitude);
   return rope;
@@ -155,7 +160,8 @@ Rope make_rope(Tensors &tensors, const Config &config) {
 AttentionRules make_rules(Tensors &tensors, const Config &config, NumberType compute) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
-  rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment, memory.carry, memory.sinks, compute};
+  rules.shape = {config.heads,   config.kv_heads, config.key_size, config.value_size,
+                 memory.segment, memory.carry,    memory.sinks,    compute};
   rules.rope = make_rope(tensors, config);
   rules.delta = memory.update == UpdateRule::DELTA;
   rules.first_gated = memory.first_segment_gated;

@@ -13,13 +13,13 @@
 namespace infini {
 
 struct LayerWeights {
-  std::vector<float> attention_norm;  // [width]
-  PackedMatrix qkv;                   // [width, heads * key_size + kv_heads * (key_size + value_size)]
-  PackedMatrix attention_output;      // [heads * value_size, width]
+  std::vector<float> attention_norm;     // [width]
+  PackedMatrix qkv;                      // [width, heads * key_size + kv_heads * (key_size + value_size)]
+  PackedMatrix attention_output;         // [heads * value_size, width]
   std::vector<float> feed_forward_norm;  // [width]
-  PackedMatrix gate_up;               // [width, 2 * hidden]
-  PackedMatrix down;                  // [hidden, width]
-  std::vector<float> gate_weight;     // [heads], sigmoid(beta)
+  PackedMatrix gate_up;                  // [width, 2 * hidden]
+  PackedMatrix down;                     // [hidden, width]
+  std::vector<float> gate_weight;        // [heads], sigmoid(beta)
 };
 
 struct Weights {
@@ -30,13 +30,13 @@ struct Weights {
   void embed(int32_t token, float *x) const;
   int64_t bytes() const;
 
-  NumberType compute;            // of the matrices and of what is multiplied with them
+  NumberType compute;  // of the matrices and of what is multiplied with them
   Gemm gemm;
   AttentionRules attention;
-  const GgufTensor *embedding;   // [width, vocabulary], in the file
+  const GgufTensor *embedding;  // [width, vocabulary], in the file
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [width]
-  PackedMatrix output;           // [width, vocabulary]
+  PackedMatrix output;             // [width, vocabulary]
 };
 
 }  // namespace infini

@@ -13,7 +13,8 @@ constexpr int64_t kChoosing = 4;  // operations that a token of the vocabulary t
 
 // What choosing a token changes of a session, to be put back where the token is not fed.
 struct Before {
-  explicit Before(const Generation &g) : random(g.random), generated(g.generated), reason(g.reason), end_reported(g.end_reported) {
+  explicit Before(const Generation &g)
+      : random(g.random), generated(g.generated), reason(g.reason), end_reported(g.end_reported) {
     if (end_reported) output = g.output;  // the next run begins without it
   }
   void put_back(Generation &g) {
@@ -33,13 +34,16 @@ struct Before {
 }  // namespace
 
 void Batch::add(std::shared_ptr<Session> session) {
-  if (&session->model() != model_.get()) fail(Status::INVALID_ARGUMENT, "the session belongs to another model than the batch");
-  if (std::find(sessions_.begin(), sessions_.end(), session) != sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is in the batch already");
+  if (&session->model() != model_.get())
+    fail(Status::INVALID_ARGUMENT, "the session belongs to another model than the batch");
+  if (std::find(sessions_.begin(), sessions_.end(), session) != sessions_.end())
+    fail(Status::INVALID_ARGUMENT, "the session is in the batch already");
   sessions_.push_back(std::move(session));
 }
 
 void Batch::remove(const Session *session) {
-  const auto place = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto &s) { return s.get() == session; });
+  const auto place =
+      std::find_if(sessions_.begin(), sessions_.end(), [&](const auto &s) { return s.get() == session; });
   if (place == sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is not in the batch");
   sessions_.erase(place);
 }
@@ -49,7 +53,8 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
   for (size_t i = 0; i < sessions_.size(); ++i) {
     const Session::Impl &impl = *sessions_[i]->impl_;
     impl.check_whole();
-    if (!impl.state.has_hidden) fail(Status::STATE, "session ", i, " of the batch has no logits yet: feed at least one token");
+    if (!impl.state.has_hidden)
+      fail(Status::STATE, "session ", i, " of the batch has no logits yet: feed at least one token");
     threads = std::max(threads, impl.settings.threads);
   }
   if (task && task->take_cancel()) fail(Status::CANCELLED, "generation was cancelled; it may go on");
@@ -93,9 +98,7 @@ void Batch::choose(std::span<int32_t> tokens) {
     Session &session = *sessions_[i];
     try {
       tokens[i] = session.choose().value_or(-1);
-    } catch (const Error &error) {
-      throw Error(error.status(), cat("session ", i, " of the batch: ", error.what()));
-    }
+    } catch (const Error &error) { throw Error(error.status(), cat("session ", i, " of the batch: ", error.what())); }
     session.impl_->generation.end_reported = tokens[i] < 0;
   });
 }
@@ -111,7 +114,8 @@ void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> 
   }
   if (parts.empty()) return;
   forward(*model_, parts, workspace_, exact, {});
-  for (const size_t i : indices) fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
+  for (const size_t i : indices)
+    fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
   for (const size_t i : indices) {
     sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
     sessions_[i]->accept(tokens[i]);
@@ -120,9 +124,11 @@ void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> 
 }
 
 const std::string &Batch::ready_text(size_t index) {
-  if (index >= sessions_.size()) fail(Status::INVALID_ARGUMENT, "the batch has ", sessions_.size(), " sessions, not ", index + 1);
+  if (index >= sessions_.size())
+    fail(Status::INVALID_ARGUMENT, "the batch has ", sessions_.size(), " sessions, not ", index + 1);
   Generation &generation = sessions_[index]->impl_->generation;
-  if (generation.reason != StopReason::NONE && generation.reason != StopReason::STOP_STRING) generation.output.finish(), generation.output.keep_newest();
+  if (generation.reason != StopReason::NONE && generation.reason != StopReason::STOP_STRING)
+    generation.output.finish(), generation.output.keep_newest();
   return generation.output.ready();
 }
 

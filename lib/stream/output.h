@@ -19,7 +19,7 @@ class TextOutput {
   // Nothing more comes: what was held back is ready.
   void finish();
   static constexpr size_t kMostReady = size_t{1} << 20;  // bytes, where nobody takes them
-  void keep_newest();  // where there are more, half as many, in whole characters
+  void keep_newest();                                    // where there are more, half as many, in whole characters
   // Text that may be shown, each part given once.
   std::string take() { return std::exchange(ready_, {}); }
   const std::string &ready() const { return ready_; }
@@ -32,7 +32,7 @@ class TextOutput {
  private:
   std::vector<std::string> stops_;
   Utf8Stream characters_;
-  std::string held_;   // may begin a stop string
+  std::string held_;  // may begin a stop string
   std::string ready_;
 };
 

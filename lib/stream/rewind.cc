@@ -22,7 +22,8 @@ void Session::rewind(int64_t position) {
   impl_->check_whole();
   State &state = impl_->state;
   if (position < rewind_limit() || position > this->position())
-    fail(Status::STATE, "cannot rewind to ", position, ": possible are positions ", rewind_limit(), " to ", this->position(),
+    fail(Status::STATE, "cannot rewind to ", position, ": possible are positions ", rewind_limit(), " to ",
+         this->position(),
          impl_->state.kept == 0 ? "; option 'checkpoints' keeps segment boundaries to go back further" : "");
   if (position == this->position()) return;
 
@@ -40,7 +41,8 @@ void Session::rewind(int64_t position) {
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
   for (size_t done = 0; done < again.size(); done += static_cast<size_t>(impl_->settings.block)) {
     state.broken = true;  // the state is behind the history
-    const Part part{&state, again.subspan(done, std::min(again.size() - done, static_cast<size_t>(impl_->settings.block)))};
+    const Part part{&state,
+                    again.subspan(done, std::min(again.size() - done, static_cast<size_t>(impl_->settings.block)))};
     forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
   }
   if (impl_->settings.rewind_sampler) {
@@ -50,7 +52,8 @@ void Session::rewind(int64_t position) {
     for (size_t i = 0; i < left; ++i) impl_->generation.recent.push(history.tokens[i]);
   }
   const auto starts = [&](int32_t token) { return starts_text(*model_, token); };
-  impl_->generation.text_started = history.begin > 0 || std::any_of(history.tokens.begin(), history.tokens.end(), starts);
+  impl_->generation.text_started =
+      history.begin > 0 || std::any_of(history.tokens.begin(), history.tokens.end(), starts);
   start_generation();
 }
 

@@ -52,22 +52,20 @@ std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text,
       fail(Status::INVALID_ARGUMENT, "option 'logit_bias' gives token ", id, " the bias ", bias);
     float &sum = sums.try_emplace(id, 0.0f).first->second;
     sum += bias;
-    if (!(sum < std::numeric_limits<float>::infinity())) fail(Status::INVALID_ARGUMENT, "option 'logit_bias' gives token ", id, " a sum of ", sum);
+    if (!(sum < std::numeric_limits<float>::infinity()))
+      fail(Status::INVALID_ARGUMENT, "option 'logit_bias' gives token ", id, " a sum of ", sum);
     at = parsed.ptr < end ? parsed.ptr + 1 : end;
   }
   return {sums.begin(), sums.end()};
 }
 
 Sampler::Sampler(const Options &options, int vocabulary)
-    : temperature_(options.get_double("temperature")),
-      top_p_(options.get_double("top_p")),
-      min_p_(options.get_double("min_p")),
-      repetition_(static_cast<float>(options.get_double("repetition_penalty"))),
+    : temperature_(options.get_double("temperature")), top_p_(options.get_double("top_p")),
+      min_p_(options.get_double("min_p")), repetition_(static_cast<float>(options.get_double("repetition_penalty"))),
       presence_(static_cast<float>(options.get_double("presence_penalty"))),
       frequency_(static_cast<float>(options.get_double("frequency_penalty"))),
       top_k_(static_cast<size_t>(options.get_int("top_k"))),
-      bias_(parse_logit_bias(options.get_string("logit_bias"), vocabulary)),
-      logits_(static_cast<size_t>(vocabulary)),
+      bias_(parse_logit_bias(options.get_string("logit_bias"), vocabulary)), logits_(static_cast<size_t>(vocabulary)),
       occurrences_(static_cast<size_t>(vocabulary)) {
   candidates_.reserve(static_cast<size_t>(vocabulary));
 }
@@ -88,7 +86,9 @@ void Sampler::penalize(const RecentTokens &recent) {
 void Sampler::truncate(size_t count) {
   if (count >= candidates_.size()) return;
   std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(count), candidates_.end(),
-                   [](const Candidate &a, const Candidate &b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; });
+                   [](const Candidate &a, const Candidate &b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  });
   candidates_.resize(count);
 }
 
@@ -97,7 +97,9 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
   penalize(recent);
   for (const auto &[token, bias] : bias_) logits_[static_cast<size_t>(token)] += bias;
   const auto likeliest = std::max_element(logits_.begin(), logits_.end());
-  if (!std::isfinite(*likeliest)) fail(Status::INVALID_ARGUMENT, "no token is possible: the largest logit, after penalties and bias, is ", *likeliest);
+  if (!std::isfinite(*likeliest))
+    fail(Status::INVALID_ARGUMENT, "no token is possible: the largest logit, after penalties and bias, is ",
+         *likeliest);
   if (temperature_ == 0) return static_cast<int32_t>(likeliest - logits_.begin());
 
   const float maximum = *likeliest;
@@ -113,7 +115,9 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
 
   if (top_p_ < 1) {
     // A heap gives the likeliest first; usually few of them make up p.
-    const auto less = [](const Candidate &a, const Candidate &b) { return a.logit != b.logit ? a.logit < b.logit : a.token > b.token; };
+    const auto less = [](const Candidate &a, const Candidate &b) {
+      return a.logit != b.logit ? a.logit < b.logit : a.token > b.token;
+    };
     std::make_heap(candidates_.begin(), candidates_.end(), less);
     double kept = 0;
     auto end = candidates_.end();

@@ -11,26 +11,25 @@ namespace infini {
 
 Settings::Settings(const Options &options)
     : threads(options.get_int("threads") > 0 ? static_cast<int>(options.get_int("threads")) : default_threads()),
-      block(options.get_int("block")),
-      exact(options.get_int("deterministic") != 0),
-      special(options.get_int("special") != 0),
-      ignore_end(options.get_int("ignore_end") != 0),
-      rewind_sampler(options.get_int("rewind_sampler") != 0),
-      max_tokens(options.get_int("max_tokens")),
+      block(options.get_int("block")), exact(options.get_int("deterministic") != 0),
+      special(options.get_int("special") != 0), ignore_end(options.get_int("ignore_end") != 0),
+      rewind_sampler(options.get_int("rewind_sampler") != 0), max_tokens(options.get_int("max_tokens")),
       compress(static_cast<int>(options.get_int("compress"))) {}
 
 Session::Impl::Impl(const Model &model, const Options &all)
-    : given(all), options(all), settings(all), state(model, static_cast<int>(all.get_int("checkpoints"))), sampler(all, model.config().vocabulary) {
+    : given(all), options(all), settings(all), state(model, static_cast<int>(all.get_int("checkpoints"))),
+      sampler(all, model.config().vocabulary) {
   generation.random = Random(static_cast<uint64_t>(all.get_int("seed")));
   history.random_before = generation.random.state();
   apply(model, all);
 }
 
 Session::Impl::Impl(const Impl &other)
-    : given(other.given), options(other.options), settings(other.settings), state(other.state.copy()), sampler(other.sampler),
-      generation(other.generation), history(other.history) {
+    : given(other.given), options(other.options), settings(other.settings), state(other.state.copy()),
+      sampler(other.sampler), generation(other.generation), history(other.history) {
   const auto window = static_cast<size_t>(options.get_int("penalty_window"));
-  generation.recent.set_window(window);  // a copy has no room of its own: then a token that is fed could fail to be noted
+  generation.recent.set_window(
+      window);  // a copy has no room of its own: then a token that is fed could fail to be noted
   history.recent_before.set_window(window);
 }
 
@@ -100,7 +99,8 @@ void Session::check_tokens(std::span<const int32_t> tokens) const {
   const int vocabulary = model_->config().vocabulary;
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= vocabulary)
-      fail(Status::INVALID_ARGUMENT, "token ", i, " is ", tokens[i], ", but the vocabulary has ", vocabulary, " tokens");
+      fail(Status::INVALID_ARGUMENT, "token ", i, " is ", tokens[i], ", but the vocabulary has ", vocabulary,
+           " tokens");
 }
 
 // The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
@@ -112,12 +112,14 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
   size_t done = 0;
   const auto check_cancel = [&] {
     if (cancelled(task))
-      fail(Status::CANCELLED, "cancelled after ", done, " of ", tokens.size(), " tokens; the session may go on from there");
+      fail(Status::CANCELLED, "cancelled after ", done, " of ", tokens.size(),
+           " tokens; the session may go on from there");
   };
   while (done < tokens.size()) {
     check_cancel();
     const auto block = tokens.subspan(done, std::min(static_cast<size_t>(impl_->settings.block), tokens.size() - done));
-    const LogitsSink shifted = !sink ? LogitsSink() : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
+    const LogitsSink shifted = !sink ? LogitsSink()
+                                     : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
       sink(static_cast<int64_t>(done) + first, rows, logits, stride);
     };
     const Part part{&impl_->state, block};
@@ -145,7 +147,8 @@ std::vector<int32_t> Session::encode(std::string_view text) const {
 void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary;
   ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
-    for (int64_t row = 0; row < rows; ++row) std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
+    for (int64_t row = 0; row < rows; ++row)
+      std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
   });
 }
 
@@ -159,7 +162,8 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
-        if (const int64_t next = first + row + 1; next < count) nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
+        if (const int64_t next = first + row + 1; next < count)
+          nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
     });
   });
 }
@@ -187,7 +191,8 @@ std::span<const float> Session::logits() const {
   impl_->check_whole();
   State &state = impl_->state;
   if (!state.has_hidden)
-    fail(Status::STATE, "there are no logits yet: feed at least one token after creating, resetting or restoring a memory alone");
+    fail(Status::STATE,
+         "there are no logits yet: feed at least one token after creating, resetting or restoring a memory alone");
   if (!state.has_logits) {
     const ThreadScope scope(model_->threads(), impl_->settings.threads);
     State *const states[] = {&state};
@@ -244,14 +249,16 @@ std::optional<int32_t> Session::choose() {
 // Adds the text of a token that was chosen and fed.
 void Session::accept(int32_t token) {
   Generation &generation = impl_->generation;
-  const std::string piece = has_text(*model_, token) ? model_->tokenizer().piece(token, false, !generation.text_before) : "";
+  const std::string piece =
+      has_text(*model_, token) ? model_->tokenizer().piece(token, false, !generation.text_before) : "";
   ++generation.generated;
   if (generation.output.push(piece)) generation.reason = StopReason::STOP_STRING;
 }
 
 // One token of the run, fed and its text added to the output; nullopt: the run has ended.
 std::optional<int32_t> Session::step(Task *task) {
-  if (cancelled(task)) fail(Status::CANCELLED, "generation was cancelled after ", impl_->generation.generated, " tokens; it may go on");
+  if (cancelled(task))
+    fail(Status::CANCELLED, "generation was cancelled after ", impl_->generation.generated, " tokens; it may go on");
   const ThreadScope scope(model_->threads(), impl_->settings.threads);
   const std::optional<int32_t> token = choose();
   if (!token) return std::nullopt;

@@ -70,13 +70,14 @@ class Session {
   void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
 
   // --- what it holds
-  std::span<const float> logits() const;     // after the last token, [vocabulary]; STATE error where there are none
-  std::span<const float> embedding() const;  // last layer's normed output for the last token, [width]; STATE error likewise
-  int64_t position() const;                  // tokens fed since the stream began
-  int64_t segment_position() const;          // tokens in the open segment
-  int64_t memory_tokens() const;             // tokens folded into the memory
-  int64_t state_bytes() const;               // what a copy of the session costs
-  int64_t workspace_bytes() const;           // buffers of the last block, reused
+  std::span<const float> logits() const;  // after the last token, [vocabulary]; STATE error where there are none
+  std::span<const float> embedding()
+      const;                         // last layer's normed output for the last token, [width]; STATE error likewise
+  int64_t position() const;          // tokens fed since the stream began
+  int64_t segment_position() const;  // tokens in the open segment
+  int64_t memory_tokens() const;     // tokens folded into the memory
+  int64_t state_bytes() const;       // what a copy of the session costs
+  int64_t workspace_bytes() const;   // buffers of the last block, reused
   const State &state() const;
 
   // --- generation
@@ -94,7 +95,7 @@ class Session {
   // The same text, which stays until it is dropped; nullptr: the run has ended.
   const std::string *ready_text(Task *task = nullptr);
   void drop_text();
-  const char *stop_reason() const;           // "none", "end_token", "stop_string" or "max_tokens"
+  const char *stop_reason() const;  // "none", "end_token", "stop_string" or "max_tokens"
 
   void cancel() { cancel_.cancel(); }
 

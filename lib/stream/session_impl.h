@@ -27,7 +27,7 @@ struct Generation {
 
 // Tokens since the oldest place to which the session can be rewound, for feeding them again.
 struct History {
-  int64_t begin = 0;                             // position of the first
+  int64_t begin = 0;  // position of the first
   std::vector<int32_t> tokens;
   std::vector<std::array<uint64_t, 4>> randoms;  // the random generator after each
   std::array<uint64_t, 4> random_before{};       // and at `begin`
@@ -42,7 +42,9 @@ inline bool has_text(const Model &model, int32_t token) {
   return model.has_tokenizer() && token < model.tokenizer().size();  // a vocabulary may be padded
 }
 // Whether no space prefix comes off behind this token.
-inline bool starts_text(const Model &model, int32_t token) { return has_text(model, token) && !model.tokenizer().is_control(token); }
+inline bool starts_text(const Model &model, int32_t token) {
+  return has_text(model, token) && !model.tokenizer().is_control(token);
+}
 
 // Of the options, looked up once.
 struct Settings {

@@ -24,14 +24,16 @@ namespace {
 using nlohmann::json;
 
 json view_json(const View &view) {
-  return {{"position", view.position}, {"origin", view.origin}, {"window_begin", view.window_begin},
-          {"segment_begin", view.segment_begin}, {"sinks", view.sinks}, {"memory_tokens", view.memory_tokens}};
+  return {{"position", view.position},           {"origin", view.origin}, {"window_begin", view.window_begin},
+          {"segment_begin", view.segment_begin}, {"sinks", view.sinks},   {"memory_tokens", view.memory_tokens}};
 }
 
 json option_values(const Options &options) {
   json values = json::object();
   for (const OptionSpec &spec : option_table()) {
-    if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions), [&](std::string_view name) { return name == spec.name; })) continue;
+    if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions),
+                     [&](std::string_view name) { return name == spec.name; }))
+      continue;
     if (std::holds_alternative<int64_t>(spec.standard)) values[spec.name] = options.get_int(spec.name);
     else if (std::holds_alternative<double>(spec.standard)) values[spec.name] = options.get_double(spec.name);
     else values[spec.name] = options.get_string(spec.name);
@@ -48,14 +50,13 @@ struct Parts {
   std::vector<int32_t> recent, recent_before;
 
   void add(const std::string &name, const auto &values) { sections.push_back({name, {as_section(values)}}); }
-  void add_layers(const std::string &prefix, const std::vector<LayerState> &layers, const View &view, const std::vector<float> &hidden) {
+  void add_layers(const std::string &prefix, const std::vector<LayerState> &layers, const View &view,
+                  const std::vector<float> &hidden) {
     sections.push_back({prefix + "memory", memory_bytes<SavedBytes>(layers)});
     sections.push_back({prefix + "window", window_bytes<SavedBytes>(layers, view)});
     add(prefix + "hidden", hidden);
   }
-  SnapshotImage image(int compress) {
-    return {text_of(header), std::move(sections), compress};
-  }
+  SnapshotImage image(int compress) { return {text_of(header), std::move(sections), compress}; }
 };
 
 }  // namespace
@@ -65,8 +66,12 @@ nlohmann::json snapshot_shape(const Model &model, bool with_window) {
   std::string memory_heads;  // a digit a KV head: whether it has a memory
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < config.kv_heads; ++h) memory_heads += config.has_memory(l, h) ? '1' : '0';
-  json shape = {{"layers", config.layers}, {"kv_heads", config.kv_heads}, {"key_size", config.key_size},
-                {"value_size", config.value_size}, {"memory_heads", memory_heads}, {"memory_type", "f32"},
+  json shape = {{"layers", config.layers},
+                {"kv_heads", config.kv_heads},
+                {"key_size", config.key_size},
+                {"value_size", config.value_size},
+                {"memory_heads", memory_heads},
+                {"memory_type", "f32"},
                 {"update", config.memory.update == UpdateRule::DELTA ? "delta" : "linear"}};
   if (with_window) {
     shape["width"] = config.width;
@@ -78,13 +83,18 @@ nlohmann::json snapshot_shape(const Model &model, bool with_window) {
 }
 
 // f(image) with everything that it points into alive.
-void Session::with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const {
+void Session::with_image(SnapshotKind kind, const Labels &labels,
+                         const std::function<void(const SnapshotImage &)> &f) const {
   impl_->check_whole();
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
   Parts parts;
-  parts.header = {{"library", INFINI_VERSION_TEXT}, {"kind", whole ? "session" : "memory"}, {"name", labels.name}, {"note", labels.note},
-                  {"model", {{"name", model_->config().name}, {"fingerprint", model_->fingerprint()}}}, {"shape", snapshot_shape(*model_, whole)}};
+  parts.header = {{"library", INFINI_VERSION_TEXT},
+                  {"kind", whole ? "session" : "memory"},
+                  {"name", labels.name},
+                  {"note", labels.note},
+                  {"model", {{"name", model_->config().name}, {"fingerprint", model_->fingerprint()}}},
+                  {"shape", snapshot_shape(*model_, whole)}};
   if (!whole) {
     State closed = state.copy();
     Workspace workspace;
@@ -103,8 +113,10 @@ void Session::with_image(SnapshotKind kind, const Labels &labels, const std::fun
   parts.header["history_begin"] = history.begin;
   parts.header["random"] = random_json(generation.random.state());
   parts.header["random_before"] = random_json(history.random_before);
-  parts.header["generation"] = {{"generated", generation.generated}, {"stop_reason", kStopReasons[static_cast<int>(generation.reason)]},
-                                {"end_reported", generation.end_reported}, {"text_started", generation.text_started}};
+  parts.header["generation"] = {{"generated", generation.generated},
+                                {"stop_reason", kStopReasons[static_cast<int>(generation.reason)]},
+                                {"end_reported", generation.end_reported},
+                                {"text_started", generation.text_started}};
   parts.header["options"] = option_values(impl_->options);
   parts.add_layers("", state.layers, state.view, state.hidden);
   parts.recent = generation.recent.in_order();
@@ -119,8 +131,11 @@ void Session::with_image(SnapshotKind kind, const Labels &labels, const std::fun
   parts.header["checkpoints"] = json::array();
   for (size_t k = 0; k < state.checkpoints.size(); ++k) {
     const Checkpoint &checkpoint = state.checkpoints[k];
-    parts.header["checkpoints"].push_back({{"view", view_json(checkpoint.view)}, {"has_hidden", checkpoint.has_hidden}, {"begins", checkpoint.layers.empty()}});
-    if (!checkpoint.layers.empty()) parts.add_layers(cat("c", k, "."), checkpoint.layers, checkpoint.view, checkpoint.hidden);
+    parts.header["checkpoints"].push_back({{"view", view_json(checkpoint.view)},
+                                           {"has_hidden", checkpoint.has_hidden},
+                                           {"begins", checkpoint.layers.empty()}});
+    if (!checkpoint.layers.empty())
+      parts.add_layers(cat("c", k, "."), checkpoint.layers, checkpoint.view, checkpoint.hidden);
   }
   f(parts.image(impl_->settings.compress));
 }
@@ -167,8 +182,12 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
     return std::string(text);
   };
   for (const SnapshotView::Entry &entry : file.entries()) {
-    json section = {{"name", entry.name}, {"offset", entry.offset}, {"stored_size", entry.stored_size}, {"size", entry.size},
-                    {"encoding", entry.encoding == 0 ? "plain" : "zstd"}, {"checksum", digits(entry.checksum)}};
+    json section = {{"name", entry.name},
+                    {"offset", entry.offset},
+                    {"stored_size", entry.stored_size},
+                    {"size", entry.size},
+                    {"encoding", entry.encoding == 0 ? "plain" : "zstd"},
+                    {"checksum", digits(entry.checksum)}};
     if (verify) section["content_checksum"] = digits(file.verify(entry));
     header["sections"].push_back(std::move(section));
   }

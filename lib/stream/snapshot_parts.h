@@ -12,8 +12,8 @@ namespace infini {
 
 // Options that go with a session; the others belong to the machine or to the caller.
 inline constexpr const char *kSavedOptions[] = {
-    "max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-    "penalty_window", "logit_bias", "stop", "ignore_end"};
+    "max_tokens",       "temperature",       "top_k",          "top_p",      "min_p", "repetition_penalty",
+    "presence_penalty", "frequency_penalty", "penalty_window", "logit_bias", "stop",  "ignore_end"};
 
 // By the numbers of StopReason.
 inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
@@ -41,7 +41,8 @@ Bytes memory_bytes(auto &layers) {
   Bytes parts;
   for (auto &layer : layers)
     for (auto &memory : layer.memory)
-      memory.visit([&](auto *values, int64_t count) { parts.push_back(as_section(values, static_cast<size_t>(count))); });
+      memory.visit(
+          [&](auto *values, int64_t count) { parts.push_back(as_section(values, static_cast<size_t>(count))); });
   return parts;
 }
 template <class Bytes>

@@ -27,11 +27,15 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
   View view;
   const auto number = [&](const char *name) { return member<int64_t>(object, name, file.name()); };
   view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
-  view.segment_begin = number("segment_begin"), view.sinks = number("sinks"), view.memory_tokens = number("memory_tokens");
-  const bool ordered = 0 <= view.origin && view.origin <= view.window_begin && view.window_begin <= view.segment_begin &&
-                       view.segment_begin <= view.position && view.position < (int64_t{1} << 60);
-  if (!ordered || view.open() >= shape.segment || view.window_begin != std::max(view.origin, view.segment_begin - shape.carry) ||
-      view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 || view.memory_tokens > view.position)
+  view.segment_begin = number("segment_begin"), view.sinks = number("sinks"),
+  view.memory_tokens = number("memory_tokens");
+  const bool ordered = 0 <= view.origin && view.origin <= view.window_begin &&
+                       view.window_begin <= view.segment_begin && view.segment_begin <= view.position &&
+                       view.position < (int64_t{1} << 60);
+  if (!ordered || view.open() >= shape.segment ||
+      view.window_begin != std::max(view.origin, view.segment_begin - shape.carry) ||
+      view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 ||
+      view.memory_tokens > view.position)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
 }
@@ -40,13 +44,14 @@ void check_model(const json &header, const SnapshotView &file, const Model &mode
   const json stored = member<json>(header, "model", file.name());
   const auto fingerprint = member<std::string>(stored, "fingerprint", file.name());
   if (fingerprint != model.fingerprint())
-    fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '", member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint,
-         "), this session's is '", model.config().name, "' (", model.fingerprint(), ")");
+    fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '",
+         member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint, "), this session's is '",
+         model.config().name, "' (", model.fingerprint(), ")");
   const json shape = member<json>(header, "shape", file.name()), expected = snapshot_shape(model, with_window);
   for (const auto &[name, value] : expected.items())
     if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
-      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ", text_of(value),
-           "; open the model with the options that it was opened with then");
+      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ",
+           text_of(value), "; open the model with the options that it was opened with then");
 }
 
 // The options of the session, completed from the snapshot's.
@@ -83,8 +88,8 @@ std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
 }
 
 // Reads memories, windows (also those of a session that computed in the other number type) and the last output.
-void read_layers(const SnapshotView &file, const std::string &prefix, const Model &model, NumberType stored, const View &view,
-                 std::vector<LayerState> &layers, std::vector<float> &hidden) {
+void read_layers(const SnapshotView &file, const std::string &prefix, const Model &model, NumberType stored,
+                 const View &view, std::vector<LayerState> &layers, std::vector<float> &hidden) {
   read_floats(file, prefix + "memory", memory_bytes<RestoredBytes>(layers));
   const bool same = stored == model.weights().compute;
   std::vector<LayerState> other;
@@ -93,7 +98,8 @@ void read_layers(const SnapshotView &file, const std::string &prefix, const Mode
   file.read(prefix + "window", window_bytes<RestoredBytes>(same ? layers : other, view));
   for (size_t l = 0; l < layers.size(); ++l) {
     if (!same) layers[l].window.convert_from(other[l].window, view);
-    if (!layers[l].window.is_finite(view)) fail(Status::FORMAT, file.name(), ": section '", prefix, "window' holds numbers that are not finite");
+    if (!layers[l].window.is_finite(view))
+      fail(Status::FORMAT, file.name(), ": section '", prefix, "window' holds numbers that are not finite");
   }
   read_floats(file, prefix + "hidden", {as_section(hidden)});
 }
@@ -105,7 +111,8 @@ std::vector<int32_t> read_tokens(const SnapshotView &file, const std::string &se
   std::vector<int32_t> tokens(size / sizeof(int32_t));
   file.read(section, {as_section(tokens)});
   for (const int32_t token : tokens)
-    if (token < 0 || token >= vocabulary) fail(Status::FORMAT, file.name(), ": section '", section, "' holds token ", token);
+    if (token < 0 || token >= vocabulary)
+      fail(Status::FORMAT, file.name(), ": section '", section, "' holds token ", token);
   return tokens;
 }
 
@@ -125,7 +132,8 @@ void read_memory_alone(const SnapshotView &file, const json &header, State &stat
   View &view = state.view;
   view.position = member<int64_t>(stored, "position", file.name());
   view.memory_tokens = member<int64_t>(stored, "memory_tokens", file.name());
-  if (view.position < 0 || view.position > (int64_t{1} << 60) || view.memory_tokens < 0 || view.memory_tokens > view.position)
+  if (view.position < 0 || view.position > (int64_t{1} << 60) || view.memory_tokens < 0 ||
+      view.memory_tokens > view.position)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
   view.origin = view.window_begin = view.segment_begin = view.position;
   read_floats(file, "memory", memory_bytes<RestoredBytes>(state.layers));
@@ -135,7 +143,8 @@ void read_memory_alone(const SnapshotView &file, const json &header, State &stat
 constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
 
 // The newest checkpoints, as many as the session keeps.
-void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored, State &state) {
+void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored,
+                      State &state) {
   state.checkpoints.clear();
   const json checkpoints = member<json>(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
@@ -143,13 +152,16 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
   const size_t kept = static_cast<size_t>(state.kept);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
     Checkpoint checkpoint;
-    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file.name()), file, model.weights().attention.shape);
+    checkpoint.view =
+        read_view(member<json>(checkpoints[k], "view", file.name()), file, model.weights().attention.shape);
     checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file.name());
     const int64_t before = state.checkpoints.empty() ? -1 : state.checkpoints.back().view.position;
-    if (checkpoint.view.open() != 0 || checkpoint.view.position <= before || checkpoint.view.position > state.view.segment_begin)
+    if (checkpoint.view.open() != 0 || checkpoint.view.position <= before ||
+        checkpoint.view.position > state.view.segment_begin)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " stands at an impossible position");
     const bool begins = member<bool>(checkpoints[k], "begins", file.name());
-    if (begins && checkpoint.view.position != 0) fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
+    if (begins && checkpoint.view.position != 0)
+      fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
     if (!begins) {
       checkpoint.layers = empty_layers(model, model.weights().compute);
       checkpoint.hidden.resize(state.hidden.size());
@@ -161,21 +173,26 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
 
 constexpr uint64_t kMostRecent = 65536, kMostText = TextOutput::kMostReady;
 
-void read_history(const SnapshotView &file, const json &header, int vocabulary, int64_t segment, const State &state, History &history) {
+void read_history(const SnapshotView &file, const json &header, int vocabulary, int64_t segment, const State &state,
+                  History &history) {
   history.begin = member<int64_t>(header, "history_begin", file.name());
-  if (history.begin < 0 || history.begin > state.view.position) fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
+  if (history.begin < 0 || history.begin > state.view.position)
+    fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
   // The oldest place to go back to is the file's first checkpoint, or the open segment's beginning.
   const auto segments = static_cast<int64_t>(header.at("checkpoints").size()) + 1;
   const int64_t needed = state.view.position - history.begin;
   if (needed > segments * segment)
-    fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments, " segments of ", segment);
+    fail(Status::FORMAT, file.name(), ": ", needed, " tokens since the oldest checkpoint do not fit ", segments,
+         " segments of ", segment);
   history.tokens = read_tokens(file, "tokens", vocabulary, static_cast<uint64_t>(needed));
   if (static_cast<int64_t>(history.tokens.size()) != needed)
-    fail(Status::FORMAT, file.name(), ": section 'tokens' holds ", history.tokens.size(), " tokens, but ", needed, " are needed");
+    fail(Status::FORMAT, file.name(), ": section 'tokens' holds ", history.tokens.size(), " tokens, but ", needed,
+         " are needed");
   history.randoms.resize(history.tokens.size());
   file.read("randoms", {as_section(history.randoms)});
   history.random_before = random_member(header, "random_before", file);
-  for (const int32_t token : read_tokens(file, "recent_before", vocabulary, kMostRecent)) history.recent_before.push(token);
+  for (const int32_t token : read_tokens(file, "recent_before", vocabulary, kMostRecent))
+    history.recent_before.push(token);
   const int64_t oldest = state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position;
   if (oldest < history.begin) fail(Status::FORMAT, file.name(), ": the tokens since ", oldest, " are missing");
   history.drop_before(oldest);
@@ -184,14 +201,17 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
 void read_generation(const SnapshotView &file, const json &header, int vocabulary, Generation &generation) {
   const json run = member<json>(header, "generation", file.name());
   generation.generated = member<int64_t>(run, "generated", file.name());
-  const auto reason = std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file.name()));
-  if (reason == std::end(kStopReasons) || generation.generated < 0) fail(Status::FORMAT, file.name(), ": impossible state of generation: ", text_of(run));
+  const auto reason =
+      std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file.name()));
+  if (reason == std::end(kStopReasons) || generation.generated < 0)
+    fail(Status::FORMAT, file.name(), ": impossible state of generation: ", text_of(run));
   generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
   generation.end_reported = member<bool>(run, "end_reported", file.name());
   generation.text_started = member<bool>(run, "text_started", file.name());
   generation.random.set_state(random_member(header, "random", file));
   for (const int32_t token : read_tokens(file, "recent", vocabulary, kMostRecent)) generation.recent.push(token);
-  generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText), read_text(file, "pending", 3));
+  generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText),
+                            read_text(file, "pending", 3));
 }
 
 }  // namespace
@@ -230,7 +250,8 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     return;
   }
   const auto compute = member<std::string>(header, "compute", file.name());
-  if (compute != "f32" && compute != "bf16") fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
+  if (compute != "f32" && compute != "bf16")
+    fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
   const NumberType stored = compute == "f32" ? NumberType::F32 : NumberType::BF16;
   const int vocabulary = model_->config().vocabulary;
   try {

@@ -28,7 +28,8 @@ bool contains(std::string_view text, std::string_view part) { return text.find(p
 std::string replace_all(const std::string &text, std::string_view from, std::string_view to) {
   std::string out;
   size_t begin = 0;
-  for (size_t at; (at = text.find(from, begin)) != text.npos; begin = at + from.size()) out.append(text, begin, at - begin).append(to);
+  for (size_t at; (at = text.find(from, begin)) != text.npos; begin = at + from.size())
+    out.append(text, begin, at - begin).append(to);
   return out.append(text, begin);
 }
 

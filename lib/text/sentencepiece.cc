@@ -111,7 +111,8 @@ void SentencePiece::append(std::string_view symbol, std::vector<int32_t> &ids, b
       unknown = false;
       ids.push_back(id);
     } else if (unknown_ < 0) {
-      fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for '", symbol, "', for its bytes or for the unknown");
+      fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for '", symbol,
+           "', for its bytes or for the unknown");
     } else if (!unknown) {
       unknown = true;
       ids.push_back(unknown_);

@@ -24,8 +24,8 @@ class SentencePiece : public TextModel {
 
   const Vocabulary &vocabulary_;
   std::unordered_map<std::string_view, Token, TextHash> tokens_;  // ordinary tokens by their bytes
-  size_t longest_ = 0;                                  // bytes of the longest of them
-  bool splits_at_spaces_ = true;                        // no token has a space after anything else
+  size_t longest_ = 0;                                            // bytes of the longest of them
+  bool splits_at_spaces_ = true;                                  // no token has a space after anything else
   int32_t unknown_ = -1;
 };
 

@@ -14,7 +14,8 @@ uint32_t SpecialTokens::step(uint32_t node, char byte) const {
 void SpecialTokens::add(std::string_view text, int32_t id, bool control) {
   constexpr size_t kLongest = 4096;  // bytes: at every place of a text as many may be looked at
   if (text.empty()) return;
-  if (text.size() > kLongest) fail(Status::FORMAT, "special token ", id, " has ", text.size(), " bytes; the longest possible is ", kLongest);
+  if (text.size() > kLongest)
+    fail(Status::FORMAT, "special token ", id, " has ", text.size(), " bytes; the longest possible is ", kLongest);
   uint32_t node = 0;
   for (const char byte : text) {
     uint32_t child = step(node, byte);

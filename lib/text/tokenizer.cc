@@ -30,10 +30,8 @@ struct Tokenizer::Data {
 };
 
 Tokenizer::Data::Data(const Gguf &gguf)
-    : vocabulary(gguf),
-      name(gguf.get_string("tokenizer.ggml.model")),
-      chat_template(gguf.get_string("tokenizer.chat_template", "")),
-      ends(vocabulary.pieces.size()),
+    : vocabulary(gguf), name(gguf.get_string("tokenizer.ggml.model")),
+      chat_template(gguf.get_string("tokenizer.chat_template", "")), ends(vocabulary.pieces.size()),
       bos(vocabulary.id_of_key(gguf, "tokenizer.ggml.bos_token_id")),
       eos(vocabulary.id_of_key(gguf, "tokenizer.ggml.eos_token_id")) {
   if (name == "gpt2") {

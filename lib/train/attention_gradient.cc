@@ -8,8 +8,10 @@ namespace infini {
 
 void RopeTable::prepare(const AttentionRules &rules) {
   const Rope &rope = rules.rope;
-  const int64_t indices = window_rows(rules.shape), half = rope.dimensions / 2, stride = rope.adjacent ? 2 * half : half;
-  const bool same = rope.adjacent == rope_.adjacent && rope.dimensions == rope_.dimensions && rope.frequency == rope_.frequency && rope.magnitude == rope_.magnitude;
+  const int64_t indices = window_rows(rules.shape), half = rope.dimensions / 2,
+                stride = rope.adjacent ? 2 * half : half;
+  const bool same = rope.adjacent == rope_.adjacent && rope.dimensions == rope_.dimensions &&
+                    rope.frequency == rope_.frequency && rope.magnitude == rope_.magnitude;
   if (same && cosine_.size() >= indices * stride) return;
   rope_ = rope;
   stride_ = stride;
@@ -27,7 +29,8 @@ void RopeTable::prepare(const AttentionRules &rules) {
   }
 }
 
-void RopeTable::turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const {
+void RopeTable::turn(const float *x, int64_t size, int64_t index, float scale, float *y,
+                     const Buffer<float> &sine) const {
   const float *c = cosine_.data() + index * stride_, *s = sine.data() + index * stride_;
   if (rope_.adjacent) rotate_pairs(x, c, s, rope_.dimensions, scale, y);
   else rotate(x, c, s, rope_.dimensions, false, scale, y);
@@ -92,7 +95,10 @@ class StreamGradient : public StreamAttention {
     for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
       start(s);
       if (s + 1 < end) fold_features_backward();
-      if (reads()) each_tile([&](int64_t token, int64_t tokens) { supervise_tile(token, tokens, within(told, segment_.first + token, tokens)); });
+      if (reads())
+        each_tile([&](int64_t token, int64_t tokens) {
+          supervise_tile(token, tokens, within(told, segment_.first + token, tokens));
+        });
     }
     return supervised_;
   }
@@ -116,7 +122,8 @@ class StreamGradient : public StreamAttention {
       float *M = memory(index_);
       if (last.delta && !pieces.empty()) {  // the memory as it was before this piece
         M = piece_memory_;
-        if (segment_.held == 0) std::memset(M, 0, static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float));
+        if (segment_.held == 0)
+          std::memset(M, 0, static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float));
         else std::memcpy(M, memory(index_), static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float));
         for (const Piece &p : pieces) fold_piece(M, p.row, p.count, p.delta);
       }
@@ -196,7 +203,9 @@ class StreamGradient : public StreamAttention {
 
   // Through sigma: adds row t of dsigma_ to the gradient of a query or key.
   void add_sigma_gradient(int64_t t, float *to) {
-    each_panel(keys_, [&](int64_t p, int64_t n) { add_elu_gradient(sigma_.panel(p) + t * kPanel, dsigma_.panel(p) + t * kPanel, n, to + p * kPanel); });
+    each_panel(keys_, [&](int64_t p, int64_t n) {
+      add_elu_gradient(sigma_.panel(p) + t * kPanel, dsigma_.panel(p) + t * kPanel, n, to + p * kPanel);
+    });
   }
 
   // Queries' are written by the local attention; all others are added up.
@@ -212,7 +221,9 @@ class StreamGradient : public StreamAttention {
   void load_output_gradient(int64_t token, int64_t tokens) {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const float *da = da_ + row * da_stride_ + head(g) * values_;
-      each_panel(values_, [&](int64_t p, int64_t n) { mix(da + p * kPanel, 1 - gate(g), da + p * kPanel, 0, n, dlocal_.panel(p) + r * kPanel); });
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        mix(da + p * kPanel, 1 - gate(g), da + p * kPanel, 0, n, dlocal_.panel(p) + r * kPanel);
+      });
       ask(da, da_stride_, values_);
     });
   }
@@ -222,13 +233,15 @@ class StreamGradient : public StreamAttention {
     product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
     product_to_rows(dlocal_, rows, values_, turned_values_, count, dscores_, count, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
-      const float *a_dot = pass_.trace.a_dot.data() + trace_at(row, g), *da = da_ + row * da_stride_ + head(g) * values_;
+      const float *a_dot = pass_.trace.a_dot.data() + trace_at(row, g),
+                  *da = da_ + row * da_stride_ + head(g) * values_;
       const float along = dot(da, a_dot, values_), weight = gate(g);
       ask(a_dot, shape_.heads * values_, values_);
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
-      softmax_gradient(scores_ + r * count, pass_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along, seen(token, r), count,
-                       dscores_ + r * count);
-      if (pass_.targets.local) supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
+      softmax_gradient(scores_ + r * count, pass_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
+                       seen(token, r), count, dscores_ + r * count);
+      if (pass_.targets.local)
+        supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
     product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);
@@ -349,7 +362,8 @@ class StreamGradient : public StreamAttention {
           continue;
         }
         const float share = std::max(dot_row(sigma_, r, there.data(), keys_), kLeastShare), total = denominator_[r];
-        supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total), static_cast<double>(share) / total, 1});
+        supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total),
+                         static_cast<double>(share) / total, 1});
         each_panel(keys_, [&](int64_t p, int64_t n) {
           float *dsigma = dsigma_.panel(p) + r * kPanel;
           add_scaled(z + p * kPanel, weight / total, n, dsigma);
@@ -359,17 +373,20 @@ class StreamGradient : public StreamAttention {
         std::fill_n(row_, keys_, 0.0f);
         add_row(sigma_, r, -weight / share, keys_, row_);
         each_source([&](int64_t row, float factor) {
-          for (int64_t i = 0; i < keys_; ++i) dkey(row)[i] += factor * row_[i] * std::min(sigma[static_cast<size_t>(i)], 1.0f);
+          for (int64_t i = 0; i < keys_; ++i)
+            dkey(row)[i] += factor * row_[i] * std::min(sigma[static_cast<size_t>(i)], 1.0f);
         });
       }
     }
     for (const int64_t row : quiet_rows(first, tokens))
       for (int64_t g = 0; g < group_; ++g)
-        if (place_of(head(g)) >= 0 && pass_.targets.retrieval[head(g)] != 0) silence((row - first) * group_ + g, head(g), z, dz);
+        if (place_of(head(g)) >= 0 && pass_.targets.retrieval[head(g)] != 0)
+          silence((row - first) * group_ + g, head(g), z, dz);
   }
   float factor_of(int64_t row) const {
     const auto begin = pass_.layout.segments.begin() + stream_.first_segment;
-    const auto after = std::upper_bound(begin, begin + stream_.segments, row, [](int64_t at, const SegmentSpan &s) { return at < s.first; });
+    const auto after = std::upper_bound(begin, begin + stream_.segments, row,
+                                        [](int64_t at, const SegmentSpan &s) { return at < s.first; });
     return (after - 1)->fold;
   }
 
@@ -438,7 +455,8 @@ void each_share(const AttentionPass &pass, int64_t operations, const Function &f
   const int64_t streams = static_cast<int64_t>(pass.layout.streams.size()), heads = pass.rules.shape.kv_heads;
   const int64_t shares = thread_count() == 1 ? 1 : std::min<int64_t>(heads, 3 * thread_count() / streams + 1);
   parallel_items(streams * shares, operations, [&](int64_t item) {
-    const int64_t stream = item / shares, first = heads * (item % shares) / shares, end = heads * (item % shares + 1) / shares;
+    const int64_t stream = item / shares, first = heads * (item % shares) / shares,
+                  end = heads * (item % shares + 1) / shares;
     f(stream * heads + first, end - first, pass.layout.streams[static_cast<size_t>(stream)]);
   });
 }
@@ -452,7 +470,8 @@ void attend_streams(const AttentionPass &pass, NumberType type, void *out, int64
   });
 }
 
-Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta) {
+Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv,
+                                    double *dbeta) {
   const AttentionShape &shape = pass.rules.shape;
   const int64_t items = static_cast<int64_t>(pass.layout.streams.size()) * shape.kv_heads;
   // Each head of a stream has its own sums, which are added in order: the same on any number of threads.
@@ -460,10 +479,12 @@ Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, 
   std::vector<Supervision> supervised(static_cast<size_t>(items));
   each_share(pass, 2 * operations(pass), [&](int64_t first, int64_t count, const StreamSpan &stream) {
     std::vector<StreamGradient> heads;
-    for (int64_t item = first; item < first + count; ++item) heads.emplace_back(pass, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
+    for (int64_t item = first; item < first + count; ++item)
+      heads.emplace_back(pass, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
     for (int64_t s = stream.first_segment + stream.segments - 1; s >= stream.first_segment; --s)
       for (StreamGradient &head : heads) head.backward(s);
-    for (int64_t i = 0; i < count; ++i) supervised[static_cast<size_t>(first + i)] = heads[static_cast<size_t>(i)].supervision();
+    for (int64_t i = 0; i < count; ++i)
+      supervised[static_cast<size_t>(first + i)] = heads[static_cast<size_t>(i)].supervision();
   });
   for (int64_t item = 0; item < items; ++item)
     for (int h = 0; h < shape.heads; ++h) dbeta[h] += gates[static_cast<size_t>(item * shape.heads + h)];
@@ -472,8 +493,9 @@ Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, 
 
 Supervised supervise_streams(const AttentionPass &pass, std::span<const int64_t> told, float *dqkv) {
   std::vector<Supervised> supervised(pass.layout.streams.size() * static_cast<size_t>(pass.rules.shape.kv_heads));
-  parallel_items(static_cast<int64_t>(supervised.size()), operations(pass),
-                 [&](int64_t item) { supervised[static_cast<size_t>(item)] = StreamGradient(pass, item, dqkv).supervise_alone(told); });
+  parallel_items(static_cast<int64_t>(supervised.size()), operations(pass), [&](int64_t item) {
+    supervised[static_cast<size_t>(item)] = StreamGradient(pass, item, dqkv).supervise_alone(told);
+  });
   return sum_of(supervised);
 }
 

@@ -17,16 +17,21 @@ class RopeTable {
  public:
   void prepare(const AttentionRules &rules);
   // A head of `size` turned by `index`, times `scale`; y is not x.
-  void turn(const float *x, int64_t size, int64_t index, float scale, float *y) const { turn(x, size, index, scale, y, sine_); }
+  void turn(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    turn(x, size, index, scale, y, sine_);
+  }
   // The transpose of that, which gradients take.
-  void turn_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const { turn(x, size, index, scale, y, minus_); }
+  void turn_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    turn(x, size, index, scale, y, minus_);
+  }
 
  private:
   void turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const;
 
   Rope rope_;
   int64_t stride_ = 0;
-  Buffer<float> cosine_, sine_, minus_;  // [indices][stride]: of pairs, or, where they are adjacent, as rotate_pairs() has them
+  Buffer<float> cosine_, sine_,
+      minus_;  // [indices][stride]: of pairs, or, where they are adjacent, as rotate_pairs() has them
 };
 
 // What a forward pass keeps of one layer's attention for the backward pass.
@@ -74,7 +79,7 @@ struct AttentionPass {
   const Layout &layout;
   const RopeTable &rope;
   QkvRows qkv;
-  const float *gate_weight;   // [heads], sigmoid(beta)
+  const float *gate_weight;  // [heads], sigmoid(beta)
   HeadTargets targets;
   AttentionTrace &trace;
   TraceScratch &scratch;
@@ -96,7 +101,8 @@ struct Supervision {
 };
 
 // da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates.
-Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv, double *dbeta);
+Supervision attend_streams_gradient(const AttentionPass &pass, const float *da, int64_t da_stride, float *dqkv,
+                                    double *dbeta);
 
 // Supervision alone, of a pass that has not gone forward: there is no other loss. Of qkv it reads k, and q of the rows `told`
 // (Layout::told); it writes dqkv, like qkv, for the same.

@@ -24,27 +24,40 @@ void Tally::add(const Tally &other) {
   exact_inside += other.exact_inside;
 }
 
-Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
+Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute,
+                   int64_t keep_bytes)
     : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
-      keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width), x_stride_(round_up(width_, kPanel)),
-      qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size), kPanel)),
+      keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width),
+      x_stride_(round_up(width_, kPanel)),
+      qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size +
+                               int64_t{config_.kv_heads} * (config_.key_size + config_.value_size),
+                           kPanel)),
       gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
       attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)),
-      taught_stride_(round_up(int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel), 16)), products_(static_cast<size_t>(config_.layers)) {
+      taught_stride_(round_up(
+          int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel),
+          16)),
+      products_(static_cast<size_t>(config_.layers)) {
   weigh_gates();
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();
   for (size_t l = parameters_.layers().size(); l-- > 0;) {
     const Parameters::Layer &w = parameters_.layers()[l];
-    bool trains = any_trained({w.attention_norm, w.q, w.k, w.v, w.attention_output, w.feed_forward_norm, w.gate, w.up, w.down});
-    for (int h = 0; h < config_.heads; ++h) trains |= trained_[parameters_.gates()] && gate_weights_[l * static_cast<size_t>(config_.heads) + static_cast<size_t>(h)] != 0;
+    bool trains =
+        any_trained({w.attention_norm, w.q, w.k, w.v, w.attention_output, w.feed_forward_norm, w.gate, w.up, w.down});
+    for (int h = 0; h < config_.heads; ++h)
+      trains |= trained_[parameters_.gates()] &&
+                gate_weights_[l * static_cast<size_t>(config_.heads) + static_cast<size_t>(h)] != 0;
     if (trains) lowest_ = l;
   }
   if (trained_[parameters_.embedding()]) lowest_ = 0;
   const int64_t attended = int64_t{config_.heads} * config_.value_size, hidden = config_.hidden;
-  const int64_t qkv = int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
+  const int64_t qkv =
+      int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
   for (size_t l = 0; l < products_.size(); ++l) {
-    const auto make = [&](int64_t in, int64_t out) { return Product{{compute, in, out}, l < lowest_ ? PackedMatrix() : PackedMatrix(compute, out, in)}; };
+    const auto make = [&](int64_t in, int64_t out) {
+      return Product{{compute, in, out}, l < lowest_ ? PackedMatrix() : PackedMatrix(compute, out, in)};
+    };
     products_[l] = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
   }
   output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
@@ -82,15 +95,18 @@ void Backward::weigh_gates() {
   const float *beta = parameters_.of(parameters_.gates());
   gate_weights_.resize(static_cast<size_t>(count(parameters_.gates())));
   for (size_t i = 0; i < gate_weights_.size(); ++i)
-    gate_weights_[i] = std::isinf(beta[i]) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-static_cast<double>(beta[i]))));
+    gate_weights_[i] =
+        std::isinf(beta[i]) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-static_cast<double>(beta[i]))));
 }
 
 int64_t Backward::trace_bytes(const Layout &layout, bool whole) const {
   const int64_t rows = layout.rows(), bytes = bytes_of(compute_), heads = config_.heads;
-  const int64_t a_row = 2 * width_ * bytes + 4 * qkv_stride_ + 4 * heads * (config_.value_size + 1) + heads * config_.value_size * bytes + 4 * x_stride_;
+  const int64_t a_row = 2 * width_ * bytes + 4 * qkv_stride_ + 4 * heads * (config_.value_size + 1) +
+                        heads * config_.value_size * bytes + 4 * x_stride_;
   const int64_t fed = 4 * gate_up_stride_ + config_.hidden * bytes;
   return rows * a_row + (whole ? rows : std::min(rows, kChunk)) * fed +
-         4 * static_cast<int64_t>(layout.segments.size()) * config_.kv_heads * AttentionTrace::memory_size(rules_.shape);
+         4 * static_cast<int64_t>(layout.segments.size()) * config_.kv_heads *
+             AttentionTrace::memory_size(rules_.shape);
 }
 
 int64_t Backward::bytes() const {
@@ -100,8 +116,11 @@ int64_t Backward::bytes() const {
   for (const auto &[pass, inputs] : taught_inputs_)
     for (const auto &x : inputs) total += static_cast<int64_t>(x.bytes());
   for (const Trace &t : traces_) total += t.bytes();
-  for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_, &taught_rows_, &told_queries_}) total += static_cast<int64_t>(b->bytes());
-  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_, &told_normed_}) total += static_cast<int64_t>(b->bytes());
+  for (const Buffer<float> *b :
+       {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_, &taught_rows_, &told_queries_})
+    total += static_cast<int64_t>(b->bytes());
+  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_, &told_normed_})
+    total += static_cast<int64_t>(b->bytes());
   return total;
 }
 
@@ -115,7 +134,8 @@ void Backward::reserve(const Layout &layout, bool backward) {
   inputs_.resize(std::max(inputs_.size(), input_count_));
   traces_.resize(std::max(traces_.size(), trace_count_));
   const int64_t bytes = bytes_of(compute_), attended = int64_t{config_.heads} * config_.value_size;
-  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk), piece = std::min(rows_, kPiece);
+  const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk),
+                piece = std::min(rows_, kPiece);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
   for (size_t i = 0; i < trace_count_; ++i) {
     Trace &t = traces_[i];
@@ -143,9 +163,12 @@ void Backward::reserve(const Layout &layout, bool backward) {
 // All of them, or, where nothing is predicted, those up to the highest that is told where to look.
 size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose) const {
   const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
-  if (purpose.logits || purpose.watch || std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; })) return layers;
+  if (purpose.logits || purpose.watch ||
+      std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; }))
+    return layers;
   const auto told = [&](const float *weights, size_t layer) {
-    return weights && std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
+    return weights &&
+           std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
   };
   size_t count = layers;
   while (count > 0 && !told(purpose.targets.retrieval, count - 1) && !told(purpose.targets.local, count - 1)) --count;
@@ -181,13 +204,14 @@ ConstRows Backward::narrowed(const float *values, int64_t stride, int64_t column
 }
 
 // dx += and the weight's gradient += what dy, of y = norm(x), gives them; rows from `first` on, dy from its own first.
-void Backward::norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows, float *gradients) {
+void Backward::norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first,
+                             int64_t rows, float *gradients) {
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   const float *w = parameters_.of(weight);
   parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
     for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
-      rms_norm_gradient(x + (first + r) * x_stride_, w, dy + r * dy_stride, width_, config_.norm_epsilon, dx_.data() + (first + r) * x_stride_,
-                        norm_sums_.data() + piece * x_stride_);
+      rms_norm_gradient(x + (first + r) * x_stride_, w, dy + r * dy_stride, width_, config_.norm_epsilon,
+                        dx_.data() + (first + r) * x_stride_, norm_sums_.data() + piece * x_stride_);
   });
   if (!trained_[weight]) return;
   for (int64_t piece = 0; piece < kNormPieces; ++piece)
@@ -205,24 +229,29 @@ void Backward::feed_forward_backward(size_t layer, float *gradients) {
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
     const ConstRows dx = narrowed(dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
     if (trained_[w.down])
-      gemm.multiply_transposed(dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows, width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
+      gemm.multiply_transposed(dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows, width_, hidden,
+                               gradients + parameters_[w.down].offset, hidden, true);
     const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
     each_piece(rows, [&](int64_t begin, int64_t count) {
-      gemm.multiply(dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_, false);
+      gemm.multiply(dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_,
+                    false);
       parallel_for(count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
-          const auto into = [&](auto *out) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden); };
+          const auto into = [&](auto *out) {
+            silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden);
+          };
           if (compute_ == NumberType::F32) into(reinterpret_cast<float *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
           else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
         }
       });
-      gemm.multiply(dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_, false);
+      gemm.multiply(dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_,
+                    false);
       norm_backward(t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first + begin, count, gradients);
     });
     if (any_trained({w.gate, w.up}))
-      gemm.multiply_transposed(dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows, 2 * hidden, width_,
-                               gradients + parameters_[w.gate].offset, width_, true);
+      gemm.multiply_transposed(dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows,
+                               2 * hidden, width_, gradients + parameters_[w.gate].offset, width_, true);
   }
 }
 
@@ -233,19 +262,24 @@ void Backward::attention_backward(const Layout &layout, size_t layer, const Purp
   const int64_t attended = int64_t{config_.heads} * config_.value_size, qkv = products_[layer].qkv.forward.n();
   const ConstRows dx = narrowed(dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
-    gemm.multiply_transposed(dx, {compute_, t.attended.data(), attended}, rows_, width_, attended, purpose.gradients + parameters_[w.attention_output].offset, attended, true);
-  gemm.multiply(dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(), attended_stride_, false);
+    gemm.multiply_transposed(dx, {compute_, t.attended.data(), attended}, rows_, width_, attended,
+                             purpose.gradients + parameters_[w.attention_output].offset, attended, true);
+  gemm.multiply(dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(), attended_stride_,
+                false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
-  tally.supervision.add(attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(), attended_stride_, dqkv_.data(), dbeta.data()));
+  tally.supervision.add(attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(),
+                                                attended_stride_, dqkv_.data(), dbeta.data()));
   if (trained_[parameters_.gates()]) {
-    float *gates = purpose.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
+    float *gates =
+        purpose.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
     for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);
   }
 
   const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
-    gemm.multiply_transposed(dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_, purpose.gradients + parameters_[w.q].offset, width_, true);
+    gemm.multiply_transposed(dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_,
+                             purpose.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
   gemm.multiply(dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
   norm_backward(input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, purpose.gradients);
@@ -253,7 +287,8 @@ void Backward::attention_backward(const Layout &layout, size_t layer, const Purp
 
 void Backward::embed_backward(const Layout &layout, float *gradients) {
   float *table = gradients + parameters_[parameters_.embedding()].offset;
-  for (int64_t t = 0; t < rows_; ++t) add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[static_cast<size_t>(t)] * width_);
+  for (int64_t t = 0; t < rows_; ++t)
+    add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[static_cast<size_t>(t)] * width_);
 }
 
 }  // namespace infini

@@ -14,12 +14,12 @@ namespace infini {
 
 // What a pass saw. Sums over rows, so that passes add up.
 struct Tally {
-  double loss = 0;        // weight * cross-entropy in nats
+  double loss = 0;  // weight * cross-entropy in nats
   double weight = 0;
-  Supervision supervision;  // of attention that is told where to look
-  int64_t predictions = 0;                   // rows of any weight
-  int64_t across = 0, across_right = 0;      // digits of answers whose value last stood in another segment
-  int64_t inside = 0, inside_right = 0;      // in the same one
+  Supervision supervision;               // of attention that is told where to look
+  int64_t predictions = 0;               // rows of any weight
+  int64_t across = 0, across_right = 0;  // digits of answers whose value last stood in another segment
+  int64_t inside = 0, inside_right = 0;  // in the same one
   // Whole answers, told apart by their first digits. One is exact if all its digits are right, each after the right ones:
   // then decoding finds it too.
   int64_t answers_across = 0, exact_across = 0, answers_inside = 0, exact_inside = 0;
@@ -29,20 +29,20 @@ struct Tally {
 // What a forward pass shows of a layer whose attention is done.
 struct LayerView {
   size_t layer;
-  const float *x;             // [rows][x_stride]: what the layer is fed
+  const float *x;  // [rows][x_stride]: what the layer is fed
   int64_t x_stride;
-  ConstRows normed;           // [rows][width]: what q, k and v are made of
+  ConstRows normed;  // [rows][width]: what q, k and v are made of
   const AttentionPass &pass;
 };
 using Watch = std::function<void(const LayerView &)>;
 
 // What `run` is to do besides the forward pass.
 struct Purpose {
-  float *gradients = nullptr;        // like the parameters; added to. nullptr: a forward pass only
-  double loss_scale = 1;             // on the gradients of the cross-entropy
-  HeadTargets targets;               // of all layers
-  float *logits = nullptr;           // [rows][vocabulary], for tests: of every row
-  const Watch *watch = nullptr;      // sees every layer on the way forward
+  float *gradients = nullptr;    // like the parameters; added to. nullptr: a forward pass only
+  double loss_scale = 1;         // on the gradients of the cross-entropy
+  HeadTargets targets;           // of all layers
+  float *logits = nullptr;       // [rows][vocabulary], for tests: of every row
+  const Watch *watch = nullptr;  // sees every layer on the way forward
 };
 
 class Backward {
@@ -50,7 +50,8 @@ class Backward {
   // Which parameters are trained decides how far down the backward pass goes and which products it makes. `rules` gives
   // segment, carry, sinks and update rule. `keep_bytes`: where the activations of all layers would take more, only the
   // layers' inputs are kept and the rest is computed again, layer by layer.
-  Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
+  Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute,
+           int64_t keep_bytes);
   void set_rules(const AttentionRules &rules) { rules_ = rules; }
 
   // Packs the products' weights anew from the masters: after every change of those that are trained.
@@ -82,14 +83,14 @@ class Backward {
   };
   // What the forward pass keeps of one layer. T: rows.
   struct Trace {
-    Buffer<char> normed;       // [T][width] of the compute type
-    Buffer<float> qkv;         // [T][qkv columns rounded up to 64]
+    Buffer<char> normed;  // [T][width] of the compute type
+    Buffer<float> qkv;    // [T][qkv columns rounded up to 64]
     AttentionTrace attention;
-    Buffer<char> attended;     // [T][heads * value_size] of the compute type
-    Buffer<float> middle;      // [T][width rounded up to 64]: the residual stream after attention
-    Buffer<char> normed_again; // [T][width] of the compute type
-    Buffer<float> gate_up;     // [T or kChunk][2 * hidden rounded up to 64]
-    Buffer<char> activated;    // [T or kChunk][hidden] of the compute type
+    Buffer<char> attended;      // [T][heads * value_size] of the compute type
+    Buffer<float> middle;       // [T][width rounded up to 64]: the residual stream after attention
+    Buffer<char> normed_again;  // [T][width] of the compute type
+    Buffer<float> gate_up;      // [T or kChunk][2 * hidden rounded up to 64]
+    Buffer<char> activated;     // [T or kChunk][hidden] of the compute type
     int64_t bytes() const;
   };
 
@@ -125,7 +126,8 @@ class Backward {
   // backward.cc
   void feed_forward_backward(size_t layer, float *gradients);
   void attention_backward(const Layout &layout, size_t layer, const Purpose &purpose, Tally &tally);
-  void norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows, float *gradients);
+  void norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows,
+                     float *gradients);
   ConstRows narrowed(const float *values, int64_t stride, int64_t columns, int64_t rows, Buffer<char> &to);
   void embed_backward(const Layout &layout, float *gradients);
 
@@ -156,19 +158,19 @@ class Backward {
   std::map<size_t, Buffer<float>> lowest_inputs_;  // by pass: of layer lowest_, like inputs_
   RopeTable rope_;
   TraceScratch scratch_;
-  Buffer<float> dx_;         // [T][x_stride]
-  Buffer<float> dnormed_;    // [T][x_stride]
-  Buffer<float> dattended_;  // [T][attended_stride]
-  Buffer<float> dqkv_;       // [T][qkv_stride]
-  Buffer<float> dactivated_; // [kPiece or T][hidden_stride]
-  Buffer<char> dgate_up_;    // [kChunk or T][2 * hidden] of the compute type
+  Buffer<float> dx_;          // [T][x_stride]
+  Buffer<float> dnormed_;     // [T][x_stride]
+  Buffer<float> dattended_;   // [T][attended_stride]
+  Buffer<float> dqkv_;        // [T][qkv_stride]
+  Buffer<float> dactivated_;  // [kPiece or T][hidden_stride]
+  Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   Buffer<float> norm_sums_;  // [kNormPieces][width]
   // Of layers that are taught.
   std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by pass, of each layer: [T][width] of the compute type
-  Buffer<float> taught_rows_;    // [T][taught_stride_]: q of rows that are told something, and k
-  Buffer<float> told_queries_;   // [told][q columns rounded up to 64]: those rows alone, and then their gradients
-  Buffer<char> told_normed_;     // [told][width] of the compute type
+  Buffer<float> taught_rows_;   // [T][taught_stride_]: q of rows that are told something, and k
+  Buffer<float> told_queries_;  // [told][q columns rounded up to 64]: those rows alone, and then their gradients
+  Buffer<char> told_normed_;    // [told][width] of the compute type
   AttentionTrace taught_trace_;
   TraceScratch taught_scratch_;
   // Of the output layer.

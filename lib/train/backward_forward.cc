@@ -9,8 +9,9 @@
 namespace infini {
 
 int64_t Backward::Trace::bytes() const {
-  return static_cast<int64_t>(normed.bytes() + qkv.bytes() + attended.bytes() + middle.bytes() + normed_again.bytes() + gate_up.bytes() +
-                              activated.bytes()) + attention.bytes();
+  return static_cast<int64_t>(normed.bytes() + qkv.bytes() + attended.bytes() + middle.bytes() + normed_again.bytes() +
+                              gate_up.bytes() + activated.bytes()) +
+         attention.bytes();
 }
 
 void Backward::norm_rows(const float *x, size_t weight, int64_t rows, char *to) {
@@ -18,7 +19,8 @@ void Backward::norm_rows(const float *x, size_t weight, int64_t rows, char *to) 
   parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float *from = x + t * x_stride_;
-      if (compute_ == NumberType::F32) rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(to) + t * width_);
+      if (compute_ == NumberType::F32)
+        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(to) + t * width_);
       else rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(to) + t * width_);
     }
   });
@@ -26,12 +28,19 @@ void Backward::norm_rows(const float *x, size_t weight, int64_t rows, char *to) 
 
 void Backward::embed(const Layout &layout) {
   const float *table = parameters_.of(parameters_.embedding());
-  for (int64_t t = 0; t < rows_; ++t) std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
+  for (int64_t t = 0; t < rows_; ++t)
+    std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
 }
 
 AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
-  return {rules_, layout, rope_, {trace.qkv.data(), qkv_stride_}, gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
-          purpose.targets.of_layer(layer, config_.heads), trace.attention, scratch_};
+  return {rules_,
+          layout,
+          rope_,
+          {trace.qkv.data(), qkv_stride_},
+          gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
+          purpose.targets.of_layer(layer, config_.heads),
+          trace.attention,
+          scratch_};
 }
 
 // From the layer's input to the residual stream after attention, and its norm.
@@ -40,11 +49,13 @@ void Backward::attend(const Layout &layout, size_t layer, const Purpose &purpose
   const Parameters::Layer &weights = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
   norm_rows(input(layer), weights.attention_norm, rows_, t.normed.data());
-  gemm.multiply({compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(), t.qkv.data(), qkv_stride_, false);
+  gemm.multiply({compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(), t.qkv.data(),
+                qkv_stride_, false);
   const int64_t attended = int64_t{config_.heads} * config_.value_size;
   attend_streams(attention(layout, layer, purpose, t), compute_, t.attended.data(), attended);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
-  gemm.multiply({compute_, t.attended.data(), attended}, rows_, products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
+  gemm.multiply({compute_, t.attended.data(), attended}, rows_, products_[layer].attention_output.forward.panels(),
+                t.middle.data(), x_stride_, true);
   norm_rows(t.middle.data(), weights.feed_forward_norm, rows_, t.normed_again.data());
 }
 
@@ -56,18 +67,20 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
   each_piece(rows, [&](int64_t begin, int64_t count) {
     float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
     char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
-    gemm.multiply({compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count, products_[layer].gate_up.forward.panels(), gate_up,
-                  gate_up_stride_, false);
+    gemm.multiply({compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
+                  products_[layer].gate_up.forward.panels(), gate_up, gate_up_stride_, false);
     parallel_for(count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
-        if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
+        if (compute_ == NumberType::F32)
+          silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
         else silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<uint16_t *>(activated) + r * hidden);
       }
     });
     if (!out) return;
     float *x = out + (first + begin) * x_stride_;
-    std::memcpy(x, t.middle.data() + (first + begin) * x_stride_, static_cast<size_t>(count * x_stride_) * sizeof(float));
+    std::memcpy(x, t.middle.data() + (first + begin) * x_stride_,
+                static_cast<size_t>(count * x_stride_) * sizeof(float));
     gemm.multiply({compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_, true);
   });
 }
@@ -84,9 +97,15 @@ void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpo
       std::memcpy(kept->data(), input(l), bytes);
     }
     attend(layout, l, purpose);
-    if (purpose.watch) (*purpose.watch)({l, input(l), x_stride_, {compute_, trace(l).normed.data(), width_}, attention(layout, l, purpose, trace(l))});
+    if (purpose.watch)
+      (*purpose.watch)({l,
+                        input(l),
+                        x_stride_,
+                        {compute_, trace(l).normed.data(), width_},
+                        attention(layout, l, purpose, trace(l))});
     if (!feeds_forward(l, layers)) break;
-    for (int64_t first = 0; first < rows_; first += kChunk) feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
+    for (int64_t first = 0; first < rows_; first += kChunk)
+      feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
   }
 }
 

@@ -22,8 +22,10 @@ Tally Backward::losses(const Layout &layout, const Purpose &purpose) {
   if (purpose.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   row_right_.resize(loss_rows_.size());
   Tally tally;
-  const int64_t count = static_cast<int64_t>(loss_rows_.size()), chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
-  for (int64_t first = 0; first < count; first += chunk) chunk_losses(layout, purpose, first, std::min(chunk, count - first), tally);
+  const int64_t count = static_cast<int64_t>(loss_rows_.size()),
+                chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
+  for (int64_t first = 0; first < count; first += chunk)
+    chunk_losses(layout, purpose, first, std::min(chunk, count - first), tally);
   count_answers(layout, tally);
   return tally;
 }
@@ -35,7 +37,9 @@ void Backward::count_answers(const Layout &layout, Tally &tally) const {
     const size_t first = r++;
     if (kind(first) == 0) continue;
     while (r < loss_rows_.size() && kind(r) != 0 && loss_rows_[r] == loss_rows_[r - 1] + 1) ++r;
-    const bool exact = std::all_of(row_right_.begin() + static_cast<ptrdiff_t>(first), row_right_.begin() + static_cast<ptrdiff_t>(r), [](uint8_t right) { return right != 0; });
+    const bool exact =
+        std::all_of(row_right_.begin() + static_cast<ptrdiff_t>(first), row_right_.begin() + static_cast<ptrdiff_t>(r),
+                    [](uint8_t right) { return right != 0; });
     if (kind(first) == 1) ++tally.answers_across, tally.exact_across += exact;
     else ++tally.answers_inside, tally.exact_inside += exact;
   }
@@ -53,8 +57,10 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float *from = x + row_of(r) * x_stride_;
-      if (compute_ == NumberType::F32) rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(loss_normed_.data()) + r * width_);
-      else rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(loss_normed_.data()) + r * width_);
+      if (compute_ == NumberType::F32)
+        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(loss_normed_.data()) + r * width_);
+      else
+        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(loss_normed_.data()) + r * width_);
     }
   });
   const ConstRows normed{compute_, loss_normed_.data(), width_};
@@ -65,10 +71,15 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
       const float *logits = logits_.data() + r * stride;
       const int32_t target = layout.target[row];
       const auto scale = static_cast<float>(purpose.loss_scale * static_cast<double>(layout.weight[row]));
-      if (layout.answer[row]) row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
+      if (layout.answer[row])
+        row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
       float &loss = row_losses_[static_cast<size_t>(r)];
-      if (compute_ == NumberType::F32) loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<float *>(dlogits_.data()) + r * vocabulary);
-      else loss = cross_entropy_gradient(logits, vocabulary, target, scale, reinterpret_cast<uint16_t *>(dlogits_.data()) + r * vocabulary);
+      if (compute_ == NumberType::F32)
+        loss = cross_entropy_gradient(logits, vocabulary, target, scale,
+                                      reinterpret_cast<float *>(dlogits_.data()) + r * vocabulary);
+      else
+        loss = cross_entropy_gradient(logits, vocabulary, target, scale,
+                                      reinterpret_cast<uint16_t *>(dlogits_.data()) + r * vocabulary);
     }
   });
   for (int64_t r = 0; r < rows; ++r) {
@@ -84,7 +95,8 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
   const size_t output = parameters_.output(), norm = parameters_.output_norm();
   if (trained_[output])
-    gemm.multiply_transposed(dlogits, normed, rows, vocabulary, width_, purpose.gradients + parameters_[output].offset, width_, true);
+    gemm.multiply_transposed(dlogits, normed, rows, vocabulary, width_, purpose.gradients + parameters_[output].offset,
+                             width_, true);
   gemm.multiply(dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
@@ -105,8 +117,10 @@ void Backward::all_logits(const Layout &, float *logits) {
     loss_normed_.reserve(rows * width_ * bytes_of(compute_));
     logits_.reserve(rows * stride);
     norm_rows(input(products_.size()) + first * x_stride_, norm, rows, loss_normed_.data());
-    model_.weights().gemm.multiply({compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(), logits_.data(), stride, false);
-    for (int64_t r = 0; r < rows; ++r) std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);
+    model_.weights().gemm.multiply({compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(),
+                                   logits_.data(), stride, false);
+    for (int64_t r = 0; r < rows; ++r)
+      std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);
   }
 }
 

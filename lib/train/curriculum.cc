@@ -35,11 +35,13 @@ Curriculum Curriculum::parse(const nlohmann::json &description, const std::strin
     s.stages.clear();
     for (const nlohmann::json &description_of_stage : *stages) {
       Fields stage(description_of_stage, cat(fields.path("stages"), "[", s.stages.size(), "]"));
-      const int64_t segment = stage.whole("segment", 64, 1, 1 << 20), segments = stage.whole("segments", 16, 1, 1 << 20);
+      const int64_t segment = stage.whole("segment", 64, 1, 1 << 20),
+                    segments = stage.whole("segments", 16, 1, 1 << 20);
       std::vector<double> density = stage.numbers("density", 2, 1e-6, 1000);
       if (density.empty()) density = {0.7, 12};
       if (density[0] > density[1]) stage.refuse("density", "the least, then the greatest");
-      if (segment * segments > kLongestSequence) stage.refuse("segments", cat("fewer: a sequence holds up to ", kLongestSequence, " tokens"));
+      if (segment * segments > kLongestSequence)
+        stage.refuse("segments", cat("fewer: a sequence holds up to ", kLongestSequence, " tokens"));
       stage.finish();
       s.stages.push_back({static_cast<int>(segment), static_cast<int>(segments), density[0], density[1]});
     }
@@ -74,7 +76,9 @@ void Curriculum::observe(double recall) {
 }
 
 std::string Curriculum::save() const {
-  return nlohmann::json{{"stage", stage_}, {"distance", distance_}, {"fold", fold_}, {"recall", recall_}, {"observed", observed_}}.dump();
+  return nlohmann::json{
+      {"stage", stage_}, {"distance", distance_}, {"fold", fold_}, {"recall", recall_}, {"observed", observed_}}
+      .dump();
 }
 
 void Curriculum::restore(const std::string &state) try {
@@ -92,8 +96,6 @@ void Curriculum::restore(const std::string &state) try {
   fold_ = fold;
   recall_ = recall;
   observed_ = observed;
-} catch (const Error &error) {
-  fail(Status::FORMAT, "the curriculum's ", error.what());
-}
+} catch (const Error &error) { fail(Status::FORMAT, "the curriculum's ", error.what()); }
 
 }  // namespace infini

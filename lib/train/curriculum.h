@@ -10,9 +10,9 @@ namespace infini {
 
 // What a task looks at when it makes a sequence.
 struct Difficulty {
-  double distance = 0;                               // tokens from a value to the question, at most; 0: the whole sequence
+  double distance = 0;  // tokens from a value to the question, at most; 0: the whole sequence
   double density_least = 0.7, density_greatest = 12;  // facts a thousand tokens, drawn log-uniformly for each sequence
-  double fold = 0;                                   // a segment of filler counts exp(U(0, fold)) times
+  double fold = 0;                                    // a segment of filler counts exp(U(0, fold)) times
 };
 
 class Curriculum {
@@ -27,10 +27,10 @@ class Curriculum {
     // but deceive where values have names: most are given away by those before them, whatever name was asked for.
     double threshold = 0.8;
     bool whole_answers = false;
-    double distance = 48;     // at first
-    double stretch = 1.35;    // its growth a step, until it is the whole sequence
-    double fold = 3000;       // the greatest virtual length of a segment, reached in the last stage
-    double fold_step = 0.5;   // of its logarithm
+    double distance = 48;    // at first
+    double stretch = 1.35;   // its growth a step, until it is the whole sequence
+    double fold = 3000;      // the greatest virtual length of a segment, reached in the last stage
+    double fold_step = 0.5;  // of its logarithm
   };
   explicit Curriculum(const Settings &settings);
   // From {"threshold", "recall": "digits|answers", "distance", "stretch", "fold", "fold_step", "stages": [{"segment",

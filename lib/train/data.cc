@@ -40,7 +40,8 @@ class FileReader : public DocumentReader {
       return found->get<int64_t>();
     };
     const int64_t file = number("file"), offset = number("offset"), line = number("line");
-    if (file >= static_cast<int64_t>(settings_.files.size())) fail(Status::FORMAT, "the place in the texts is in file ", file, ", but there are ", settings_.files.size());
+    if (file >= static_cast<int64_t>(settings_.files.size()))
+      fail(Status::FORMAT, "the place in the texts is in file ", file, ", but there are ", settings_.files.size());
     open(static_cast<size_t>(file), offset);
     line_ = line;
     any_ = true;
@@ -58,7 +59,9 @@ class FileReader : public DocumentReader {
   // The next file. That none of them holds text is an error, or the search would never end.
   void open_next() {
     if (file_ + 1 == settings_.files.size()) {
-      if (!any_) fail(Status::FORMAT, settings_.files[0], settings_.files.size() > 1 ? " and the other files hold" : " holds", " no text");
+      if (!any_)
+        fail(Status::FORMAT, settings_.files[0], settings_.files.size() > 1 ? " and the other files hold" : " holds",
+             " no text");
       any_ = false;
     }
     open((file_ + 1) % settings_.files.size(), 0);
@@ -73,9 +76,7 @@ class FileReader : public DocumentReader {
 
 class TextReader : public FileReader {
  public:
-  TextReader(const Tokenizer &tokenizer, const TextSettings &settings) : FileReader(tokenizer, settings) {
-    open(0, 0);
-  }
+  TextReader(const Tokenizer &tokenizer, const TextSettings &settings) : FileReader(tokenizer, settings) { open(0, 0); }
 
   DocumentPart next() override {
     for (;;) {
@@ -129,7 +130,9 @@ class JsonlReader : public FileReader {
     double weight;
   };
 
-  void open_file(const std::string &path, int64_t offset) override { lines_ = std::make_unique<LineFile>(path, offset); }
+  void open_file(const std::string &path, int64_t offset) override {
+    lines_ = std::make_unique<LineFile>(path, offset);
+  }
 
   template <class... Parts>
   [[noreturn]] void refuse(const Parts &...parts) const {
@@ -140,9 +143,7 @@ class JsonlReader : public FileReader {
     json object;
     try {
       object = parse_json(line, Status::INVALID_ARGUMENT, "the line");
-    } catch (const Error &error) {
-      refuse(error.what());
-    }
+    } catch (const Error &error) { refuse(error.what()); }
     if (!object.is_object()) refuse("not a JSON object");
     const auto text = object.find(settings_.field);
     if (text == object.end() || !text->is_string()) refuse("has no text '", settings_.field, "'");
@@ -162,10 +163,13 @@ class JsonlReader : public FileReader {
     if (!spans.is_array()) refuse("'spans' is not a list");
     std::vector<Span> checked;
     for (const json &span : spans) {
-      const bool fits = span.is_array() && span.size() == 3 && span[0].is_number_unsigned() && span[1].is_number_unsigned() &&
-                        span[0].get<uint64_t>() <= span[1].get<uint64_t>() && span[1].get<uint64_t>() <= size &&
-                        span[2].is_number() && span[2].get<double>() >= 0 && span[2].get<double>() <= 1e6;
-      if (!fits) refuse("span ", checked.size(), " is not [begin, end, weight] within the text's ", size, " bytes, with a weight from 0 to 1000000");
+      const bool fits = span.is_array() && span.size() == 3 && span[0].is_number_unsigned() &&
+                        span[1].is_number_unsigned() && span[0].get<uint64_t>() <= span[1].get<uint64_t>() &&
+                        span[1].get<uint64_t>() <= size && span[2].is_number() && span[2].get<double>() >= 0 &&
+                        span[2].get<double>() <= 1e6;
+      if (!fits)
+        refuse("span ", checked.size(), " is not [begin, end, weight] within the text's ", size,
+               " bytes, with a weight from 0 to 1000000");
       checked.push_back({span[0].get<uint64_t>(), span[1].get<uint64_t>(), span[2].get<double>()});
     }
     // The last span over a byte counts. Each byte is written once, however many lie over it.
@@ -282,13 +286,16 @@ Sequence ExcerptSource::next(int segment, int segments) {
     std::string bytes;
     ByteFile(settings_.files[file], offset).read(bytes, 4096);
     size_t skip = bytes.find_first_of(" \n");
-    if (skip == bytes.npos) skip = static_cast<size_t>(std::find_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xc0) != 0x80; }) - bytes.begin());
+    if (skip == bytes.npos)
+      skip = static_cast<size_t>(std::find_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xc0) != 0x80; }) -
+                                 bytes.begin());
     TextFile text(settings_.files[file], offset + static_cast<int64_t>(std::min(skip, bytes.size())));
     const size_t begin = out.tokens.size();
     while (out.tokens.size() < total) {
       const std::string piece = text.next();
       if (piece.empty()) break;
-      const std::vector<int32_t> ids = tokenizer_.encode(piece, {.special = false, .start = out.tokens.size() == begin});
+      const std::vector<int32_t> ids =
+          tokenizer_.encode(piece, {.special = false, .start = out.tokens.size() == begin});
       out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
     }
     if (out.tokens.size() > begin) out.document.push_back(static_cast<int32_t>(begin));
@@ -312,7 +319,8 @@ void ExcerptSource::restore(const std::string &state) {
 Mixture::Mixture(std::vector<Part> parts, uint64_t seed) : parts_(std::move(parts)), random_(seed) {
   double total = 0;
   for (const Part &part : parts_) {
-    if (!(part.ratio >= 0) || !std::isfinite(part.ratio)) fail(Status::INVALID_ARGUMENT, "a ratio of ", part.ratio, " in a mixture");
+    if (!(part.ratio >= 0) || !std::isfinite(part.ratio))
+      fail(Status::INVALID_ARGUMENT, "a ratio of ", part.ratio, " in a mixture");
     total += part.ratio;
   }
   if (total <= 0) fail(Status::INVALID_ARGUMENT, "a mixture needs a source whose ratio is not 0");
@@ -341,7 +349,8 @@ void Mixture::restore(const std::string &state) {
   const json fields = parse_state(state);
   const auto sources = fields.find("sources");
   const auto is_text = [](const json &item) { return item.is_string(); };
-  if (sources == fields.end() || !sources->is_array() || sources->size() != parts_.size() || !std::all_of(sources->begin(), sources->end(), is_text))
+  if (sources == fields.end() || !sources->is_array() || sources->size() != parts_.size() ||
+      !std::all_of(sources->begin(), sources->end(), is_text))
     fail(Status::FORMAT, "the state of a mixture does not have one for each of its ", parts_.size(), " sources");
   restore_random(fields.value("random", json()), random_);
   for (size_t i = 0; i < parts_.size(); ++i) parts_[i].source->restore((*sources)[i].get<std::string>());

@@ -27,7 +27,7 @@ class DocumentReader {
  public:
   virtual ~DocumentReader() = default;
   virtual DocumentPart next() = 0;
-  virtual std::string save() const = 0;             // where next() goes on
+  virtual std::string save() const = 0;                // where next() goes on
   virtual void restore(const std::string &state) = 0;  // FORMAT
 };
 
@@ -49,7 +49,8 @@ std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const Tex
 // Documents packed into sequences.
 class PackedSource : public SequenceSource {
  public:
-  explicit PackedSource(std::unique_ptr<DocumentReader> reader) : reader_(std::move(reader)), before_(reader_->save()) {}
+  explicit PackedSource(std::unique_ptr<DocumentReader> reader)
+      : reader_(std::move(reader)), before_(reader_->save()) {}
   Sequence next(int segment, int segments) override;
   std::string save() const override;
   void restore(const std::string &state) override;
@@ -58,7 +59,7 @@ class PackedSource : public SequenceSource {
   std::unique_ptr<DocumentReader> reader_;
   std::string before_;  // the reader's place before part_
   DocumentPart part_;
-  size_t at_ = 0;       // of part_, what is given next
+  size_t at_ = 0;  // of part_, what is given next
 };
 
 // Excerpts of text files, each a document, from places drawn anew for every sequence; a longer file is drawn more often.

@@ -60,7 +60,9 @@ struct Maker {
     s.across = fields.number("across", s.across, 0, 1e6);
     const std::string lookups = fields.text("lookups", "all");
     if (lookups != "all" && lookups != "first" && lookups != "value") fields.refuse("lookups", "all, first or value");
-    s.lookups = lookups == "all" ? TaskSettings::Lookups::ALL : lookups == "first" ? TaskSettings::Lookups::FIRST : TaskSettings::Lookups::VALUE;
+    s.lookups = lookups == "all"     ? TaskSettings::Lookups::ALL
+                : lookups == "first" ? TaskSettings::Lookups::FIRST
+                                     : TaskSettings::Lookups::VALUE;
     s.first = fields.number("first", s.first, 0, 1e6);
     s.other = fields.number("other", s.other, 0, 1e6);
     s.other_share = fields.number("other_share", s.other_share, 0, 1);
@@ -109,7 +111,8 @@ struct Maker {
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
                                             std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
-  return Maker{tokenizer, std::move(curriculum), shelf}.make(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source");
+  return Maker{tokenizer, std::move(curriculum), shelf}.make(
+      parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), "source");
 }
 
 }  // namespace infini

@@ -113,7 +113,8 @@ void fold_linear_gradient(const Matrix<Real> &k, const Matrix<Real> &v, Real fol
 
 // (9) times `fold`: (8) with what is new of V. M and z are those before it.
 template <class Real>
-Matrix<Real> novel(const Matrix<Real> &k, const Matrix<Real> &v, const Matrix<Real> &M, const std::vector<Real> &z, Real epsilon) {
+Matrix<Real> novel(const Matrix<Real> &k, const Matrix<Real> &v, const Matrix<Real> &M, const std::vector<Real> &z,
+                   Real epsilon) {
   Matrix<Real> out = v;
   const Matrix<Real> known = retrieve(k, M, z, epsilon);
   for (size_t t = 0; t < v.size(); ++t)
@@ -122,8 +123,8 @@ Matrix<Real> novel(const Matrix<Real> &k, const Matrix<Real> &v, const Matrix<Re
 }
 template <class Real>
 void fold_delta_gradient(const Matrix<Real> &k, const Matrix<Real> &v, Real fold, const Matrix<Real> &M,
-                         const std::vector<Real> &z, Real epsilon, Matrix<Real> &dM, std::vector<Real> &dz, Matrix<Real> &dk,
-                         Matrix<Real> &dv) {
+                         const std::vector<Real> &z, Real epsilon, Matrix<Real> &dM, std::vector<Real> &dz,
+                         Matrix<Real> &dk, Matrix<Real> &dv) {
   Matrix<Real> dnovel = zeros<Real>(v.size(), v[0].size());
   fold_linear_gradient(k, novel(k, v, M, z, epsilon), fold, dM, dz, dk, dnovel);
   for (size_t t = 0; t < v.size(); ++t) {
@@ -162,7 +163,8 @@ struct Looking {
 template <class Real>
 class HeadStream {
  public:
-  HeadStream(const AttentionRules &rules, std::vector<SegmentSpan> segments, std::vector<Pointed> pointed, std::vector<Looking> looking = {})
+  HeadStream(const AttentionRules &rules, std::vector<SegmentSpan> segments, std::vector<Pointed> pointed,
+             std::vector<Looking> looking = {})
       : rules_(rules), segments_(std::move(segments)), pointed_(std::move(pointed)), looking_(std::move(looking)) {}
 
   // A of (10) [group][tokens][d_value].
@@ -222,7 +224,8 @@ class HeadStream {
   // After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss() and looking_loss().
   Head<Real> backward(const Head<Real> &in, const std::vector<Matrix<Real>> &da) {
     const size_t keys = in.k[0].size(), values = in.v[0].size();
-    Head<Real> d{{}, zeros<Real>(in.k.size(), keys), zeros<Real>(in.v.size(), values), std::vector<Real>(in.beta.size(), 0)};
+    Head<Real> d{
+        {}, zeros<Real>(in.k.size(), keys), zeros<Real>(in.v.size(), values), std::vector<Real>(in.beta.size(), 0)};
     for (const auto &q : in.q) d.q.push_back(zeros<Real>(q.size(), keys));
     Matrix<Real> dM = zeros<Real>(keys, values);
     std::vector<Real> dz(keys, 0);
@@ -232,7 +235,8 @@ class HeadStream {
       Window dwindow{zeros<Real>(window.k.size(), keys), zeros<Real>(window.v.size(), values), {}, window.own};
       for (size_t h = 0; h < in.q.size(); ++h) {
         const Matrix<Real> q = part(in.q[h], s), turned = turned_all(q, window.own), da_part = part(da[h], s);
-        const Matrix<Real> a_dot = local_attention(turned, window.k, window.v, window.own), a_mem = retrieve(q, M_[s], z_[s], epsilon());
+        const Matrix<Real> a_dot = local_attention(turned, window.k, window.v, window.own),
+                           a_mem = retrieve(q, M_[s], z_[s], epsilon());
         const Real gate = gated(in.beta[h], s) ? 1 / (1 + std::exp(-in.beta[h])) : 0;
         Matrix<Real> da_mem = da_part, da_dot = da_part;
         for (size_t t = 0; t < q.size(); ++t) {
@@ -257,7 +261,8 @@ class HeadStream {
         });
         for (size_t t = 0; t < q.size(); ++t) {
           const std::vector<Real> back = turned_by(dturned[t], static_cast<double>(window.own + t), -1);
-          for (size_t i = 0; i < keys; ++i) d.q[h][static_cast<size_t>(segments_[s].first) + t][i] += dq[t][i] + back[i];
+          for (size_t i = 0; i < keys; ++i)
+            d.q[h][static_cast<size_t>(segments_[s].first) + t][i] += dq[t][i] + back[i];
         }
       }
       pointed_backward(in, s, dz, d);
@@ -294,7 +299,8 @@ class HeadStream {
     return {m.begin() + static_cast<std::ptrdiff_t>(begin), m.begin() + static_cast<std::ptrdiff_t>(end)};
   }
   Matrix<Real> part(const Matrix<Real> &m, size_t s) const {
-    return slice(m, static_cast<size_t>(segments_[s].first), static_cast<size_t>(segments_[s].first + segments_[s].tokens));
+    return slice(m, static_cast<size_t>(segments_[s].first),
+                 static_cast<size_t>(segments_[s].first + segments_[s].tokens));
   }
 
   // x rotated by a position; direction -1 is the transpose, which gradients take.
@@ -321,7 +327,8 @@ class HeadStream {
     const View view = StreamSpan::view(rules_.shape, 0, segments_[s]);
     Window window{{}, {}, {}, static_cast<size_t>(view.index_of(view.position))};
     for (int64_t i = 0; i < view.sinks; ++i) window.token.push_back(static_cast<size_t>(i));
-    for (int64_t t = view.window_begin; t < segments_[s].first + segments_[s].tokens; ++t) window.token.push_back(static_cast<size_t>(t));
+    for (int64_t t = view.window_begin; t < segments_[s].first + segments_[s].tokens; ++t)
+      window.token.push_back(static_cast<size_t>(t));
     for (const size_t token : window.token) {
       window.k.push_back(turned_by(in.k[token], static_cast<double>(window.k.size())));
       window.v.push_back(in.v[token]);
@@ -352,7 +359,8 @@ class HeadStream {
     for (const Piece &p : all) {
       M.push_back(M.back());
       z.push_back(z.back());
-      fold_linear(keys(p), p.delta ? novel(keys(p), values(p), M.back(), z.back(), epsilon()) : values(p), fold(s), M.back(), z.back());
+      fold_linear(keys(p), p.delta ? novel(keys(p), values(p), M.back(), z.back(), epsilon()) : values(p), fold(s),
+                  M.back(), z.back());
     }
     for (size_t i = all.size(); i-- > 0;) {
       const Piece &p = all[i];
@@ -371,8 +379,10 @@ class HeadStream {
   void each_look(size_t s, size_t h, const Window &window, const Function &f) const {
     for (const Looking &look : looking_) {
       if (look.head != h || segment_of(look.token) != s) continue;
-      for (size_t i = static_cast<size_t>(StreamSpan::view(rules_.shape, 0, segments_[s]).sinks); i < window.token.size(); ++i)
-        if (window.token[i] == look.subject) f(look.token - static_cast<size_t>(segments_[s].first), i, static_cast<Real>(look.weight));
+      for (size_t i = static_cast<size_t>(StreamSpan::view(rules_.shape, 0, segments_[s]).sinks);
+           i < window.token.size(); ++i)
+        if (window.token[i] == look.subject)
+          f(look.token - static_cast<size_t>(segments_[s].first), i, static_cast<Real>(look.weight));
     }
   }
 
@@ -389,7 +399,8 @@ class HeadStream {
       }
       const Real weight = static_cast<Real>(p.weight);
       for (size_t i = 0; i < q.size(); ++i) {
-        d.q[p.head][p.token][i] += weight * (z_[s][i] / all - (p.sources.empty() ? 0 : there[i] / share)) * sigma_slope(q[i]);
+        d.q[p.head][p.token][i] +=
+            weight * (z_[s][i] / all - (p.sources.empty() ? 0 : there[i] / share)) * sigma_slope(q[i]);
         dz[i] += weight * sigma(q[i]) / all;
         for (const size_t source : p.sources)
           d.k[source][i] -= weight * fold(segment_of(source)) * sigma(q[i]) / share * sigma_slope(in.k[source][i]);
@@ -401,7 +412,7 @@ class HeadStream {
   std::vector<SegmentSpan> segments_;
   std::vector<Pointed> pointed_;
   std::vector<Looking> looking_;
-  std::vector<Matrix<Real>> M_;          // before each segment, and after the last
+  std::vector<Matrix<Real>> M_;  // before each segment, and after the last
   std::vector<std::vector<Real>> z_;
 };
 

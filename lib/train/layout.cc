@@ -8,7 +8,8 @@
 namespace infini {
 namespace {
 
-constexpr size_t kQuiet = 101;  // of so many rows one is quiet; no divisor of a usual segment, so that they stand everywhere in it
+constexpr size_t kQuiet =
+    101;  // of so many rows one is quiet; no divisor of a usual segment, so that they stand everywhere in it
 
 void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
@@ -16,21 +17,28 @@ void check(const Sequence &s, int64_t vocabulary) {
   if (n == 0) refuse("it has no tokens");
   if (s.name.size() != s.place.size() || (!s.place.empty() && s.place.size() != n))
     refuse("it has ", n, " tokens, but ", s.name.size(), " names and ", s.place.size(), " places");
-  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n) || (!s.subject.empty() && s.subject.size() != n))
-    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks, ", s.source.size(), " sources and ", s.subject.size(), " subjects");
+  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n) ||
+      (!s.subject.empty() && s.subject.size() != n))
+    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks, ",
+           s.source.size(), " sources and ", s.subject.size(), " subjects");
   for (size_t t = 0; t < n; ++t) {
-    if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary) refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
+    if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary)
+      refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
     if (!(s.weight[t] >= 0) || !std::isfinite(s.weight[t])) refuse("the weight at ", t, " is ", s.weight[t]);
-    if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t)) refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
-    if (!s.subject.empty() && s.subject[t] >= static_cast<int32_t>(t)) refuse("the subject of ", t, " is ", s.subject[t], ", which does not lie before it");
+    if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t))
+      refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
+    if (!s.subject.empty() && s.subject[t] >= static_cast<int32_t>(t))
+      refuse("the subject of ", t, " is ", s.subject[t], ", which does not lie before it");
   }
   for (size_t t = 0; t < s.place.size(); ++t)
-    if (s.place[t] < -1 || s.name[t] < -1 || (s.name[t] < 0) != (s.place[t] < 0)) refuse("the digit at ", t, " has place ", s.place[t], " of name ", s.name[t]);
+    if (s.place[t] < -1 || s.name[t] < -1 || (s.name[t] < 0) != (s.place[t] < 0))
+      refuse("the digit at ", t, " has place ", s.place[t], " of name ", s.name[t]);
   for (const float fold : s.fold)
     if (!(fold >= 0) || !std::isfinite(fold)) refuse("a segment is to be folded ", fold, " times");
   for (size_t d = 0; d < s.document.size(); ++d) {
     const int32_t start = s.document[d];
-    if (d == 0 ? start != 0 : start <= s.document[d - 1] || start >= static_cast<int32_t>(n)) refuse("document ", d, " starts at ", start);
+    if (d == 0 ? start != 0 : start <= s.document[d - 1] || start >= static_cast<int32_t>(n))
+      refuse("document ", d, " starts at ", start);
   }
 }
 
@@ -87,11 +95,13 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
   const size_t documents = std::max<size_t>(1, s.document.size());
   std::vector<int64_t> start_of_segment(static_cast<size_t>(n)), start_of_document(static_cast<size_t>(n));
   for (size_t d = 0; d < documents; ++d) {
-    const int64_t begin = s.document.empty() ? 0 : s.document[d], end = d + 1 < s.document.size() ? s.document[d + 1] : n;
+    const int64_t begin = s.document.empty() ? 0 : s.document[d],
+                  end = d + 1 < s.document.size() ? s.document[d + 1] : n;
     StreamSpan stream{base + begin, end - begin, static_cast<int64_t>(segments.size()), 0};
     for (int64_t at = begin; at < end;) {
       int64_t stop = std::min(end, at + segment);
-      if (const auto close = std::upper_bound(closes.begin(), closes.end(), at); close != closes.end()) stop = std::min(stop, *close);
+      if (const auto close = std::upper_bound(closes.begin(), closes.end(), at); close != closes.end())
+        stop = std::min(stop, *close);
       segments.push_back({base + at, stop - at, at - begin, 1});
       for (; at < stop; ++at) {
         start_of_segment[static_cast<size_t>(at)] = segments.back().first - base;
@@ -102,7 +112,8 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     streams.push_back(stream);
   }
   if (!s.fold.empty() && s.fold.size() != segments.size() - first_segment)
-    fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ", s.fold.size(), " of them are said how often to fold");
+    fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ",
+         s.fold.size(), " of them are said how often to fold");
   for (size_t i = 0; i < s.fold.size(); ++i) segments[first_segment + i].fold = s.fold[i];
 
   for (size_t t = 0; t < s.tokens.size(); ++t) {
@@ -117,11 +128,13 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     subjects += subject.back() >= 0;
     name.push_back(s.name.empty() ? -1 : s.name[t]);
     place.push_back(s.place.empty() ? -1 : s.place[t]);
-    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 && (!predicts || s.source.empty() || s.source[next] < 0))
+    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 &&
+        (!predicts || s.source.empty() || s.source[next] < 0))
       quiet.push_back(base + static_cast<int64_t>(t));
     if (!predicts || s.source.empty()) continue;
     // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
-    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0, s.place.empty() ? -1 : s.place[next]};
+    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,
+                        s.place.empty() ? -1 : s.place[next]};
     for (int32_t at = s.source[next]; at >= start_of_document[t]; at = s.source[static_cast<size_t>(at)])
       if (at < start_of_segment[t]) source_rows.push_back(base + at), ++retrieval.sources;
     if (retrieval.sources > 0) retrievals.push_back(retrieval);

@@ -19,7 +19,7 @@ struct SegmentSpan {
 
 // One document, which is one stream: its memory begins empty.
 struct StreamSpan {
-  int64_t first, tokens;           // rows
+  int64_t first, tokens;  // rows
   int64_t first_segment, segments;
 
   // What row `row` of the segment sees, as a session would. The segment's end is not reached.
@@ -53,12 +53,14 @@ struct Layout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // by row
   std::vector<int64_t> source_rows;
-  std::vector<int64_t> quiet;         // ascending: some rows that ask for nothing, of sequences that have places
-  std::vector<int32_t> name, place;   // [rows]: of the row's token, as in Sequence; -1 elsewhere
+  std::vector<int64_t> quiet;        // ascending: some rows that ask for nothing, of sequences that have places
+  std::vector<int32_t> name, place;  // [rows]: of the row's token, as in Sequence; -1 elsewhere
   // The place of the digit that is asked for after a row, -1 where none is.
-  int32_t asked(int64_t row) const { return answer[static_cast<size_t>(row)] > 0 ? place[static_cast<size_t>(row) + 1] : -1; }
-  std::vector<int64_t> subject;       // [rows] or empty: the row that local attention is told to look at, -1 where none
-  int64_t subjects = 0;               // rows that are told
+  int32_t asked(int64_t row) const {
+    return answer[static_cast<size_t>(row)] > 0 ? place[static_cast<size_t>(row) + 1] : -1;
+  }
+  std::vector<int64_t> subject;  // [rows] or empty: the row that local attention is told to look at, -1 where none
+  int64_t subjects = 0;          // rows that are told
 };
 
 }  // namespace infini

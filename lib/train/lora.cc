@@ -9,7 +9,8 @@
 
 namespace infini {
 
-Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed) : config_(config) {
+Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed)
+    : config_(config) {
   int64_t size = 0;
   for (const size_t index : targets) {
     const Parameter &p = parameters[index];
@@ -24,7 +25,8 @@ Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const Lora
   for (const Target &t : targets_) {
     const int64_t columns = parameters[t.parameter].columns;
     const double deviation = 1 / std::sqrt(static_cast<double>(columns));
-    for (int64_t i = 0; i < config.rank * columns; ++i) values_[t.a + i] = static_cast<float>(deviation * random.normal());
+    for (int64_t i = 0; i < config.rank * columns; ++i)
+      values_[t.a + i] = static_cast<float>(deviation * random.normal());
   }
 }
 
@@ -35,9 +37,11 @@ void Lora::apply(Parameters &parameters) const {
     float *weights = parameters.of(t.parameter);
     parallel_for(p.rows, 1 + kWorthThreads / (p.columns * config_.rank), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        std::memcpy(weights + i * p.columns, t.base.data() + i * p.columns, static_cast<size_t>(p.columns) * sizeof(float));
+        std::memcpy(weights + i * p.columns, t.base.data() + i * p.columns,
+                    static_cast<size_t>(p.columns) * sizeof(float));
         for (int64_t r = 0; r < config_.rank; ++r)
-          add_scaled(values_.data() + t.a + r * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, weights + i * p.columns);
+          add_scaled(values_.data() + t.a + r * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns,
+                     weights + i * p.columns);
       }
     });
   }
@@ -52,13 +56,15 @@ void Lora::gradients(const Parameters &parameters, const float *of_weights) {
     parallel_for(p.rows, 1 + kWorthThreads / (p.columns * config_.rank), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         for (int64_t r = 0; r < config_.rank; ++r)
-          gradients_[t.b + i * config_.rank + r] = scale * dot(d + i * p.columns, values_.data() + t.a + r * p.columns, p.columns);
+          gradients_[t.b + i * config_.rank + r] =
+              scale * dot(d + i * p.columns, values_.data() + t.a + r * p.columns, p.columns);
     });
     parallel_for(config_.rank, 1 + kWorthThreads / p.size(), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         float *to = gradients_.data() + t.a + r * p.columns;
         std::memset(to, 0, static_cast<size_t>(p.columns) * sizeof(float));
-        for (int64_t i = 0; i < p.rows; ++i) add_scaled(d + i * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, to);
+        for (int64_t i = 0; i < p.rows; ++i)
+          add_scaled(d + i * p.columns, scale * values_[t.b + i * config_.rank + r], p.columns, to);
       }
     });
   }
@@ -80,7 +86,8 @@ Gguf Lora::gguf(const Model &model, const Parameters &parameters) const {
   out.set("general.architecture", std::string(model.config().architecture->name));
   out.set("adapter.type", std::string("lora"));
   out.set("adapter.lora.alpha", static_cast<float>(config_.alpha));
-  out.set_doubles("infini.memory.gate", {parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())});
+  out.set_doubles("infini.memory.gate",
+                  {parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())});
   for (const Target &t : targets_) {
     const Parameter &p = parameters[t.parameter];
     const auto add = [&](const char *suffix, int64_t offset, int64_t columns, int64_t rows) {

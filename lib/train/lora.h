@@ -29,8 +29,8 @@ class Lora {
  private:
   struct Target {
     size_t parameter;
-    int64_t a, b;         // offsets of A and B
-    Buffer<float> base;   // [outputs][inputs]
+    int64_t a, b;        // offsets of A and B
+    Buffer<float> base;  // [outputs][inputs]
   };
   const LoraConfig config_;
   std::vector<Target> targets_;

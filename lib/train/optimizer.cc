@@ -15,7 +15,8 @@ constexpr int64_t kPiece = 1 << 16;  // numbers that one thread takes at a time
 
 template <class Body>
 void pieces(int64_t n, const Body &body) {
-  parallel_items((n + kPiece - 1) / kPiece, 4 * n, [&](int64_t i) { body(i * kPiece, std::min(kPiece, n - i * kPiece)); });
+  parallel_items((n + kPiece - 1) / kPiece, 4 * n,
+                 [&](int64_t i) { body(i * kPiece, std::min(kPiece, n - i * kPiece)); });
 }
 
 }  // namespace
@@ -35,7 +36,8 @@ bool by_muon(Variable::Rule rule) { return rule == Variable::Rule::MUON || rule 
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute)
+Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm,
+                     NumberType compute)
     : variables_(std::move(variables)), config_(config), gemm_(gemm), compute_(compute) {
   int64_t size = 0;
   for (const Variable &v : variables_) {
@@ -50,7 +52,9 @@ double Optimizer::norm(const float *gradients) const {
   for (const Variable &v : variables_) {
     const int64_t n = v.rows * v.columns;
     std::vector<double> parts(static_cast<size_t>((n + kPiece - 1) / kPiece));
-    pieces(n, [&](int64_t begin, int64_t count) { parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count); });
+    pieces(n, [&](int64_t begin, int64_t count) {
+      parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count);
+    });
     for (const double part : parts) squares += part;
   }
   return std::sqrt(squares);
@@ -59,18 +63,24 @@ double Optimizer::norm(const float *gradients) const {
 double Optimizer::step(const float *gradients, float *values) {
   const double norm = this->norm(gradients);
   if (!std::isfinite(norm)) return norm;
-  const double scale = config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1, factor = config_.schedule.at(steps_);
+  const double scale = config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1,
+               factor = config_.schedule.at(steps_);
   ++steps_;
   for (size_t i = 0; i < variables_.size(); ++i) {
     const Variable &v = variables_[i];
     const float *gradient = gradients + v.offset;
-    if (by_muon(v.rule)) muon(v, state_of_[i], gradient, scale, factor * (v.rule == Variable::Rule::FEATURES ? config_.feature_rate : config_.muon_rate), values + v.offset);
-    else adam(v, state_of_[i], gradient, scale, factor * (v.rule == Variable::Rule::GATE ? config_.gate_rate : config_.rate), values + v.offset);
+    if (by_muon(v.rule))
+      muon(v, state_of_[i], gradient, scale,
+           factor * (v.rule == Variable::Rule::FEATURES ? config_.feature_rate : config_.muon_rate), values + v.offset);
+    else
+      adam(v, state_of_[i], gradient, scale,
+           factor * (v.rule == Variable::Rule::GATE ? config_.gate_rate : config_.rate), values + v.offset);
   }
   return norm;
 }
 
-void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values) {
+void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate,
+                     float *values) {
   const int64_t n = variable.rows * variable.columns;
   const auto t = static_cast<double>(steps_);
   AdamStep step{};
@@ -82,10 +92,13 @@ void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient,
   step.epsilon = static_cast<float>(config_.epsilon);
   step.decay = static_cast<float>(variable.decays ? rate * config_.decay : 0);
   float *first = state_.data() + m, *second = first + round_up(n, 16);
-  pieces(n, [&](int64_t begin, int64_t count) { adam_update(step, gradient + begin, count, first + begin, second + begin, values + begin); });
+  pieces(n, [&](int64_t begin, int64_t count) {
+    adam_update(step, gradient + begin, count, first + begin, second + begin, values + begin);
+  });
 }
 
-void Optimizer::muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values) {
+void Optimizer::muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate,
+                     float *values) {
   const int64_t n = variable.rows * variable.columns;
   const auto momentum = static_cast<float>(config_.momentum), by = static_cast<float>(scale);
   update_.reserve(n);
@@ -96,9 +109,12 @@ void Optimizer::muon(const Variable &variable, int64_t m, const float *gradient,
   });
   orthogonalise(update, variable.rows, variable.columns);
   // A tall matrix moves its outputs as much as a square one.
-  const double size = std::sqrt(std::max(1.0, static_cast<double>(variable.rows) / static_cast<double>(variable.columns)));
+  const double size =
+      std::sqrt(std::max(1.0, static_cast<double>(variable.rows) / static_cast<double>(variable.columns)));
   const auto keep = static_cast<float>(1 - (variable.decays ? rate * config_.muon_decay : 0));
-  pieces(n, [&](int64_t begin, int64_t count) { mix(values + begin, keep, update + begin, static_cast<float>(-rate * size), count, values + begin); });
+  pieces(n, [&](int64_t begin, int64_t count) {
+    mix(values + begin, keep, update + begin, static_cast<float>(-rate * size), count, values + begin);
+  });
 }
 
 PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
@@ -120,7 +136,8 @@ ConstRows Optimizer::as_rows(const float *values, int64_t stride, int64_t rows, 
 void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
   constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
   const bool tall = rows > columns;
-  const int64_t r = std::min(rows, columns), n = std::max(rows, columns), stride = round_up(n, kPanel), gram = round_up(r, kPanel);
+  const int64_t r = std::min(rows, columns), n = std::max(rows, columns), stride = round_up(n, kPanel),
+                gram = round_up(r, kPanel);
   const auto scale = static_cast<float>(1 / (std::sqrt(sum_of_squares(u, rows * columns)) + 1e-7));
   x_.reserve(r * stride);
   next_.reserve(r * stride);
@@ -129,7 +146,8 @@ void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
   for (int64_t i = 0; i < r; ++i) {
     float *row = x_.data() + i * stride;
     if (!tall) mix(u + i * n, scale, u + i * n, 0, n, row);
-    else for (int64_t j = 0; j < n; ++j) row[j] = u[j * columns + i] * scale;
+    else
+      for (int64_t j = 0; j < n; ++j) row[j] = u[j * columns + i] * scale;
   }
   for (int step = 0; step < 5; ++step) {
     PackedMatrix &columns_of_x = packed(n, r);
@@ -152,7 +170,8 @@ void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
   for (int64_t i = 0; i < r; ++i) {
     const float *row = x_.data() + i * stride;
     if (!tall) std::copy_n(row, n, u + i * n);
-    else for (int64_t j = 0; j < n; ++j) u[j * columns + i] = row[j];
+    else
+      for (int64_t j = 0; j < n; ++j) u[j * columns + i] = row[j];
   }
 }
 

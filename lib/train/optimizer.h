@@ -20,7 +20,7 @@ struct Schedule {
   ScheduleShape shape = ScheduleShape::CONSTANT;
   int64_t warmup = 100, total = 0;  // total 0: never falls
   double decay_from = 0, floor = 0.02;
-  double at(int64_t step) const;    // of the step that comes after `step` others
+  double at(int64_t step) const;  // of the step that comes after `step` others
 };
 
 // A stretch of values that one rule updates.
@@ -33,13 +33,13 @@ struct Variable {
 };
 
 struct OptimizerConfig {
-  double rate = 2e-3;       // AdamW's
+  double rate = 2e-3;  // AdamW's
   double muon_rate = 0.01, feature_rate = 0.01;
   double gate_rate = 0.01;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double decay = 0.05, muon_decay = 0.01;
-  double momentum = 0.95;   // Muon's, Nesterov's way
-  double clip = 1;          // norm of all gradients together; 0: never
+  double momentum = 0.95;  // Muon's, Nesterov's way
+  double clip = 1;         // norm of all gradients together; 0: never
   Schedule schedule;
 };
 
@@ -72,8 +72,8 @@ class Optimizer {
   const Gemm &gemm_;
   const NumberType compute_;
   int64_t steps_ = 0;
-  Buffer<float> state_;             // of each variable m, then, for Adam, v
-  std::vector<int64_t> state_of_;   // where a variable's begins
+  Buffer<float> state_;            // of each variable m, then, for Adam, v
+  std::vector<int64_t> state_of_;  // where a variable's begins
   // Muon's scratch.
   std::map<std::pair<int64_t, int64_t>, PackedMatrix> packed_;
   Buffer<float> update_, x_, next_, gram_, square_;

@@ -61,7 +61,8 @@ Parameters::Parameters(const Model &model) {
     const TensorLayout *layout = tensor_layout(tensor->type);
     const int64_t row_bytes = p.columns / layout->block_elements * layout->block_bytes;
     parallel_for(p.rows, 64, [&](int64_t begin, int64_t end) {
-      unpack(tensor->type, tensor->data.data() + begin * row_bytes, (end - begin) * p.columns, values_.data() + p.offset + begin * p.columns);
+      unpack(tensor->type, tensor->data.data() + begin * row_bytes, (end - begin) * p.columns,
+             values_.data() + p.offset + begin * p.columns);
     });
   }
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
@@ -73,7 +74,8 @@ int64_t Parameters::count() const {
   return total;
 }
 
-Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const {
+Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, TensorType type,
+                      const MemoryConfig &memory) const {
   Gguf out;
   for (const auto &[key, value] : model.gguf().entries()) out.set(key, value);
   out.set("infini.version", uint32_t{1});

@@ -16,8 +16,8 @@ enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, GATE };
 struct Parameter {
   std::string name;  // of the GGUF tensor; the gates' is their key
   Role role;
-  int layer;               // -1: of no layer
-  int64_t rows, columns;   // outputs and inputs; a norm has one row; gates are [layers][heads]
+  int layer;              // -1: of no layer
+  int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
   int64_t offset;
   int64_t size() const { return rows * columns; }
 };

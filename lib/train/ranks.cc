@@ -13,13 +13,17 @@ constexpr uint64_t kDigit = (uint64_t{1} << kBits) - 1;
 
 }  // namespace
 
-Ranks::Ranks(int rank, int count, SumCallback callback, void *user_data) : rank_(rank), count_(count), callback_(callback), user_data_(user_data) {
+Ranks::Ranks(int rank, int count, SumCallback callback, void *user_data)
+    : rank_(rank), count_(count), callback_(callback), user_data_(user_data) {
   if (count < 1 || count > kMost) fail(Status::INVALID_ARGUMENT, "ranks is ", count, ", but must be 1 to ", kMost);
-  if (rank < 0 || rank >= count) fail(Status::INVALID_ARGUMENT, "rank is ", rank, ", but of ", count, " ranks must be 0 to ", count - 1);
+  if (rank < 0 || rank >= count)
+    fail(Status::INVALID_ARGUMENT, "rank is ", rank, ", but of ", count, " ranks must be 0 to ", count - 1);
   if (count > 1 && !callback) fail(Status::INVALID_ARGUMENT, "callback is NULL, but ", count, " ranks need one");
 }
 
-std::pair<int64_t, int64_t> Ranks::share(int64_t items) const { return {items * rank_ / count_, items * (rank_ + 1) / count_}; }
+std::pair<int64_t, int64_t> Ranks::share(int64_t items) const {
+  return {items * rank_ / count_, items * (rank_ + 1) / count_};
+}
 
 void Ranks::sum(std::span<float> values) const {
   if (alone() || values.empty()) return;
@@ -39,11 +43,14 @@ std::vector<uint64_t> Ranks::gather(std::span<const uint64_t> words) const {
   std::vector<uint64_t> all(digits.size() / kDigits);
   bool sound = true;
   for (size_t i = 0; i < digits.size(); ++i) {
-    if (digits[i] >= 0 && digits[i] <= static_cast<float>(kDigit)) all[i / kDigits] |= static_cast<uint64_t>(digits[i]) << kBits * (i % kDigits);
+    if (digits[i] >= 0 && digits[i] <= static_cast<float>(kDigit))
+      all[i / kDigits] |= static_cast<uint64_t>(digits[i]) << kBits * (i % kDigits);
     else sound = false;
   }
-  if (!sound || !std::equal(words.begin(), words.end(), all.begin() + static_cast<std::ptrdiff_t>(words.size()) * rank_))
-    fail(Status::IO, "what rank ", rank_, " of ", count_, " gave to the callback that adds up over ranks came back changed: does each have a number of its own?");
+  if (!sound ||
+      !std::equal(words.begin(), words.end(), all.begin() + static_cast<std::ptrdiff_t>(words.size()) * rank_))
+    fail(Status::IO, "what rank ", rank_, " of ", count_,
+         " gave to the callback that adds up over ranks came back changed: does each have a number of its own?");
   return all;
 }
 

@@ -9,7 +9,8 @@ namespace infini {
 std::vector<Lookup> value_lookups(const Sequence &sequence) {
   std::vector<Lookup> lookups;
   for (size_t t = 1; t < sequence.source.size(); ++t)
-    if (sequence.answer[t] == 1 && sequence.source[t] >= 0) lookups.push_back({static_cast<int64_t>(t) - 1, sequence.source[t]});
+    if (sequence.answer[t] == 1 && sequence.source[t] >= 0)
+      lookups.push_back({static_cast<int64_t>(t) - 1, sequence.source[t]});
   return lookups;
 }
 
@@ -26,11 +27,13 @@ void add_lookup_weights(const AttentionPass &pass, std::span<const Lookup> looku
   const float scale = 1 / std::sqrt(static_cast<float>(size));
   std::vector<float> query(static_cast<size_t>(size)), key(query.size());
   for (const Lookup &lookup : lookups) {
-    const float *q = pass.qkv.data + lookup.row * pass.qkv.stride, *k = pass.qkv.data + lookup.source * pass.qkv.stride + shape.heads * size;
+    const float *q = pass.qkv.data + lookup.row * pass.qkv.stride,
+                *k = pass.qkv.data + lookup.source * pass.qkv.stride + shape.heads * size;
     for (int64_t h = 0; h < shape.heads; ++h) {
       if (h % group == 0) pass.rope.turn(k + h / group * size, size, lookup.source, 1, key.data());
       pass.rope.turn(q + h * size, size, lookup.row, scale, query.data());
-      sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) - pass.trace.log_sum[lookup.row * shape.heads + h]);
+      sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
+                          pass.trace.log_sum[lookup.row * shape.heads + h]);
     }
   }
 }

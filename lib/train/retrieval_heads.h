@@ -28,7 +28,7 @@ void add_lookup_weights(const AttentionPass &pass, std::span<const Lookup> looku
 struct HeadSearch {
   int layers = 0, heads = 0;
   std::vector<double> value_weight, name_weight;  // [layers][heads]: means over all lookups
-  int64_t lookups = 0, right = 0;  // of values; digits that full attention predicts
+  int64_t lookups = 0, right = 0;                 // of values; digits that full attention predicts
   int64_t tokens = 0;
 };
 

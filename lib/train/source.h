@@ -16,8 +16,12 @@
 namespace infini {
 
 // One of 0, ..., count - 1.
-inline size_t draw_below(Random &random, size_t count) { return static_cast<size_t>(random.uniform() * static_cast<double>(count)); }
-inline double draw_uniform(Random &random, double least, double greatest) { return least + (greatest - least) * random.uniform(); }
+inline size_t draw_below(Random &random, size_t count) {
+  return static_cast<size_t>(random.uniform() * static_cast<double>(count));
+}
+inline double draw_uniform(Random &random, double least, double greatest) {
+  return least + (greatest - least) * random.uniform();
+}
 inline double draw_log_uniform(Random &random, double least, double greatest) {
   return std::exp(draw_uniform(random, std::log(least), std::log(greatest)));
 }
@@ -42,8 +46,7 @@ inline nlohmann::json parse_state(const std::string &state) {
   try {
     nlohmann::json json = parse_json(state, Status::FORMAT, "the state");
     if (json.is_object()) return json;
-  } catch (const Error &) {
-  }
+  } catch (const Error &) {}
   fail(Status::FORMAT, "the state of a source of sequences is damaged");
 }
 

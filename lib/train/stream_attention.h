@@ -22,23 +22,24 @@ inline int64_t window_rows(const AttentionShape &shape) {
 
 // What one thread computes in, a segment of one head at a time. Rows are (token, head of the group) of a tile, or tokens of a window or fold.
 struct StreamTiles {
-  Tile queries_, sigma_, dqueries_, dsigma_;      // [rows][key_size]; queries turned and scaled
-  Tile a_dot_, a_mem_, dlocal_, dretrieved_;      // [rows][value_size]
-  Tile window_keys_, window_values_;              // [window][...]; keys turned
-  Tile turned_keys_, turned_values_;              // the same with rows and columns exchanged
+  Tile queries_, sigma_, dqueries_, dsigma_;  // [rows][key_size]; queries turned and scaled
+  Tile a_dot_, a_mem_, dlocal_, dretrieved_;  // [rows][value_size]
+  Tile window_keys_, window_values_;          // [window][...]; keys turned
+  Tile turned_keys_, turned_values_;          // the same with rows and columns exchanged
   Tile dwindow_keys_, dwindow_values_;
   Tile fold_values_, fold_known_, fold_gradient_;  // [kFoldRows][value_size]
-  Tile turned_memory_, turned_gradient_;          // M and dM with rows and columns exchanged
-  Tile dmemory_;                                  // gradient of M, then of z: of each KV head
-  float *piece_memory_, *sums_;                   // M, then z
-  float *scores_, *dscores_;                      // [rows][window]
-  float *denominator_;                            // [rows]
-  float *row_, *turned_;                          // one key, query or value
+  Tile turned_memory_, turned_gradient_;           // M and dM with rows and columns exchanged
+  Tile dmemory_;                                   // gradient of M, then of z: of each KV head
+  float *piece_memory_, *sums_;                    // M, then z
+  float *scores_, *dscores_;                       // [rows][window]
+  float *denominator_;                             // [rows]
+  float *row_, *turned_;                           // one key, query or value
 
   // take(floats) gives the numbers of each in turn.
   template <class Take>
   void arrange(const AttentionShape &shape, const Take &take) {
-    const int64_t rows = tile_tokens(shape) * shape.group(), window = window_rows(shape), both = std::max(rows, kFoldRows);
+    const int64_t rows = tile_tokens(shape) * shape.group(), window = window_rows(shape),
+                  both = std::max(rows, kFoldRows);
     const int64_t keys = shape.key_size, values = shape.value_size, memory = AttentionTrace::memory_size(shape);
     const auto tile = [&](int64_t r, int64_t columns) { return Tile{take(Tile::size(r, columns)), r}; };
     for (Tile *t : {&queries_, &dqueries_}) *t = tile(rows, keys);
@@ -62,8 +63,10 @@ struct StreamTiles {
 class StreamAttention : protected StreamTiles {
  public:
   StreamAttention(const AttentionPass &pass, int64_t item)
-      : pass_(pass), shape_(pass.rules.shape), stream_(pass.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
-        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size), values_(shape_.value_size), group_(shape_.group()) {
+      : pass_(pass), shape_(pass.rules.shape),
+        stream_(pass.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
+        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size), values_(shape_.value_size),
+        group_(shape_.group()) {
     for (int64_t g = 0; g < group_; ++g)
       remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.targets.retrieval && pass.targets.retrieval[head(g)] != 0);
     float *next = pass.scratch.numbers_.data() + thread_index() * pass.scratch.per_thread_;
@@ -197,7 +200,8 @@ class StreamAttention : protected StreamTiles {
   void retrieve(int64_t tokens) {
     float *M = memory(index_);
     product(sigma_, tokens * group_, keys_, {M, keys_}, values_, a_mem_, false);
-    for (int64_t r = 0; r < tokens * group_; ++r) denominator_[r] = dot_row(sigma_, r, normaliser(M), keys_) + pass_.rules.epsilon;
+    for (int64_t r = 0; r < tokens * group_; ++r)
+      denominator_[r] = dot_row(sigma_, r, normaliser(M), keys_) + pass_.rules.epsilon;
   }
 
   // (10)
@@ -208,7 +212,8 @@ class StreamAttention : protected StreamTiles {
       const float weight = gate(g), mem_scale = reads() ? weight / denominator_[r] : 0;
       each_panel(values_, [&](int64_t p, int64_t n) {
         const float *x = reads() ? a_mem_.panel(p) + r * kPanel : a_dot + p * kPanel;
-        if (type == NumberType::F32) mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<float *>(out) + at + p * kPanel);
+        if (type == NumberType::F32)
+          mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<float *>(out) + at + p * kPanel);
         else mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<uint16_t *>(out) + at + p * kPanel);
       });
     });

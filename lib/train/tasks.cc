@@ -11,17 +11,17 @@
 namespace infini {
 namespace {
 
-const char *const kSentences = " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+const char *const kSentences =
+    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 const char *const kZeros = "00000";
 
 // Common words. The command's pass key test asks for them too.
 const char *const kNames[] = {
-    "pass",  "red",     "blue",   "green",  "black",  "white",  "golden", "silver", "old",    "new",
-    "little", "great",  "young",  "dark",   "house",  "door",   "garden", "church", "road",   "river",
-    "sea",   "city",    "street", "room",   "table",  "chair",  "window", "horse",  "dog",    "ship",
-    "boat",  "stone",   "fire",   "water",  "night",  "morning", "summer", "winter", "spring", "king",
-    "queen", "captain", "doctor", "master", "lady",   "lord",   "brother", "sister", "mother", "father",
-    "son",   "daughter"};
+    "pass",   "red",   "blue",    "green",  "black",  "white",  "golden", "silver",  "old",     "new",    "little",
+    "great",  "young", "dark",    "house",  "door",   "garden", "church", "road",    "river",   "sea",    "city",
+    "street", "room",  "table",   "chair",  "window", "horse",  "dog",    "ship",    "boat",    "stone",  "fire",
+    "water",  "night", "morning", "summer", "winter", "spring", "king",   "queen",   "captain", "doctor", "master",
+    "lady",   "lord",  "brother", "sister", "mother", "father", "son",    "daughter"};
 
 std::vector<int32_t> encode(const Tokenizer &tokenizer, std::string_view text) {
   return tokenizer.encode(text, {.special = false, .start = false});
@@ -50,7 +50,8 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
   size_t places = 0;
   for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + TaskSource::kDigits)) ++places;
   if (parts_.size() != places + 1)
-    fail(Status::INVALID_ARGUMENT, "the tokenizer does not make each digit of '", text, "' a token of its own, which the tasks need");
+    fail(Status::INVALID_ARGUMENT, "the tokenizer does not make each digit of '", text,
+         "' a token of its own, which the tasks need");
 }
 
 // --- writing a sequence
@@ -59,7 +60,8 @@ class TaskSource::Writer {
  public:
   Writer(TaskSource &source, int segment, int segments)
       : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
-        said_(source.names_.size(), -1), last_digit_(said_), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
+        said_(source.names_.size(), -1), last_digit_(said_), value_(source.names_.size()),
+        marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
       for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
     const bool prose = !source.prose_->empty() && source.random_.uniform() < source.settings_.prose_share;
@@ -74,7 +76,8 @@ class TaskSource::Writer {
     while (out_.tokens.size() < until) {
       put((*filler_)[filler_at_]);
       if (++filler_at_ == filler_->size()) filler_at_ = 0;
-      if (source_.settings_.numbers > 0 && 1000 * source_.random_.uniform() < source_.settings_.numbers) put_number(until - out_.tokens.size());
+      if (source_.settings_.numbers > 0 && 1000 * source_.random_.uniform() < source_.settings_.numbers)
+        put_number(until - out_.tokens.size());
     }
   }
 
@@ -103,7 +106,8 @@ class TaskSource::Writer {
     const TaskSettings &settings = source_.settings_;
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
-      const double digit = (out_.answer[t] == 1 ? settings.across : settings.inside) * (t == 0 || !out_.answer[t - 1] ? settings.first : 1);
+      const double digit = (out_.answer[t] == 1 ? settings.across : settings.inside) *
+                           (t == 0 || !out_.answer[t - 1] ? settings.first : 1);
       out_.weight.push_back(static_cast<float>(out_.answer[t] ? digit : drawn ? settings.other : 0));
     }
     if (fold > 0)
@@ -125,7 +129,8 @@ class TaskSource::Writer {
   // One of 1 to 6 digits, long ones sometimes as 71,432; none where there is no room for it.
   void put_number(size_t room) {
     std::string text = " ";
-    const uint64_t digits = 1 + draw_below(source_.random_, 6), comma = digits > 3 && draw_below(source_.random_, 2) ? digits - 3 : 0;
+    const uint64_t digits = 1 + draw_below(source_.random_, 6),
+                   comma = digits > 3 && draw_below(source_.random_, 2) ? digits - 3 : 0;
     for (uint64_t digit = 0; digit < digits; ++digit) {
       if (digit > 0 && digit == comma) text += ',';
       text += static_cast<char>('0' + draw_below(source_.random_, 10));
@@ -141,10 +146,13 @@ class TaskSource::Writer {
       const int32_t at = begin + static_cast<int32_t>(digit);
       const int32_t from = said_[name] < 0 ? -1 : said_[name] + static_cast<int32_t>(digit);
       // A digit is predicted from the token before it: that one's segment decides what is in view.
-      const int64_t view_begin = static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
+      const int64_t view_begin =
+          static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
       const bool in_view = from >= 0 && from >= view_begin;
       const TaskSettings::Lookups lookups = source_.settings_.lookups;
-      const int32_t told = lookups == TaskSettings::Lookups::VALUE ? last_digit_[name] : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1 : from;
+      const int32_t told = lookups == TaskSettings::Lookups::VALUE                ? last_digit_[name]
+                           : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1
+                                                                                  : from;
       put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, told);
       last_digit_[name] = at;
       out_.subject.back() = subject_;
@@ -157,11 +165,11 @@ class TaskSource::Writer {
 
   TaskSource &source_;
   size_t segment_, total_;
-  int32_t subject_ = -1;        // where the name of what is being said last stood in it
-  std::vector<int32_t> said_;   // where each name's value last stood, -1: nowhere
+  int32_t subject_ = -1;             // where the name of what is being said last stood in it
+  std::vector<int32_t> said_;        // where each name's value last stood, -1: nowhere
   std::vector<int32_t> last_digit_;  // and its last digit so far
   std::vector<Value> value_;
-  std::vector<bool> marked_;    // segments that hold a part of a fact or a question
+  std::vector<bool> marked_;  // segments that hold a part of a fact or a question
   const std::vector<int32_t> *filler_;
   size_t filler_at_;
   Sequence out_;
@@ -184,11 +192,13 @@ ProseShelf::Tokens ProseShelf::of(const Tokenizer &tokenizer, const std::vector<
   return there = tokens;
 }
 
-TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf)
+TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
+                       std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf)
     : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
-      fail(Status::INVALID_ARGUMENT, "the tokenizer makes more than one token of the digit ", digit, ", which the tasks cannot use");
+      fail(Status::INVALID_ARGUMENT, "the tokenizer makes more than one token of the digit ", digit,
+           ", which the tasks cannot use");
   std::vector<std::string> names = settings.names;
   if (names.empty()) names.assign(std::begin(kNames), std::end(kNames));
   for (const std::string &name : names) {
@@ -196,16 +206,17 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
       if (settings.names.empty()) continue;
       fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is not one token of the model's vocabulary");
     }
-    if (std::any_of(names_.begin(), names_.end(), [&](const Name &other) { return other.token == single_token(tokenizer, " " + name); }))
+    if (std::any_of(names_.begin(), names_.end(),
+                    [&](const Name &other) { return other.token == single_token(tokenizer, " " + name); }))
       fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is given twice");
     const std::string fact = " The " + name + " key is " + kZeros + ".";
     has_pass_ |= names_.empty() && name == kNames[0];
-    names_.push_back({single_token(tokenizer, " " + name),
-                      Phrase(tokenizer, fact, digits_[0]),
+    names_.push_back({single_token(tokenizer, " " + name), Phrase(tokenizer, fact, digits_[0]),
                       Phrase(tokenizer, fact + " Remember it. " + kZeros + " is the " + name + " key.", digits_[0]),
                       Phrase(tokenizer, " What is the " + name + " key?" + fact, digits_[0])});
   }
-  if (names_.empty()) fail(Status::INVALID_ARGUMENT, "no common word is one token of the model's vocabulary; give names that are");
+  if (names_.empty())
+    fail(Status::INVALID_ARGUMENT, "no common word is one token of the model's vocabulary; give names that are");
   if (settings.keys < 1 || static_cast<size_t>(settings.keys) > names_.size())
     fail(Status::INVALID_ARGUMENT, settings.keys, " keys need as many names, but there are ", names_.size());
   if (settings.questions < 1 || settings.questions > settings.keys)
@@ -215,7 +226,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
   prose_ = (shelf ? *shelf : own).of(tokenizer, settings.prose);
 }
 
-std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty, std::vector<size_t> &names) {
+std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty,
+                                                       std::vector<size_t> &names) {
   constexpr double kRoom = 30;  // that a fact and a question take
   const double nearest = settings_.nearest;
   const double density = draw_log_uniform(random_, difficulty.density_least, difficulty.density_greatest);
@@ -223,7 +235,8 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
   const auto count = static_cast<size_t>(std::clamp(expected, 1.0, static_cast<double>(names.size())));
   draw_to_front(random_, names, count);
   // Few names: the paper's, more often than by chance, with more questions.
-  if (count <= 2 && has_pass_ && random_.uniform() < 0.7) std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
+  if (count <= 2 && has_pass_ && random_.uniform() < 0.7)
+    std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
   const bool few = count <= 2;
   const double farthest = std::max(nearest, difficulty.distance > 0 ? std::min(difficulty.distance, tokens) : tokens);
   std::vector<Event> events;
@@ -233,7 +246,8 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
     for (size_t question = 0; question < (few ? 8 / count : 3); ++question) {
       const double far = few ? 0.5 : settings_.far;
       const bool near = far == 0 || random_.uniform() < 1 - far;
-      const double distance = near ? draw_log_uniform(random_, nearest, farthest) : draw_uniform(random_, nearest, std::max(nearest, tokens - at));
+      const double distance = near ? draw_log_uniform(random_, nearest, farthest)
+                                   : draw_uniform(random_, nearest, std::max(nearest, tokens - at));
       if (at + kRoom + distance < tokens - kRoom) events.push_back({std::floor(at + kRoom + distance), true, names[i]});
     }
   }
@@ -244,16 +258,20 @@ std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vect
   if (settings_.keys > 1 || !has_pass_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
   const auto size_of = [&](const Phrase Name::*phrase, int64_t count) {
     double total = 0;
-    for (int64_t i = 0; i < count; ++i) total += static_cast<double>((names_[names[static_cast<size_t>(i)]].*phrase).size());
+    for (int64_t i = 0; i < count; ++i)
+      total += static_cast<double>((names_[names[static_cast<size_t>(i)]].*phrase).size());
     return total;
   };
   const double end = tokens - size_of(&Name::question, settings_.questions);
   // Facts that are pushed back by others must not push the questions.
   const double room = end - size_of(&Name::reminder, settings_.keys);
-  if (room < 0) fail(Status::INVALID_ARGUMENT, "a sequence of ", tokens, " tokens is too short for ", settings_.keys, " keys and ", settings_.questions, " questions");
+  if (room < 0)
+    fail(Status::INVALID_ARGUMENT, "a sequence of ", tokens, " tokens is too short for ", settings_.keys, " keys and ",
+         settings_.questions, " questions");
   std::vector<Event> events;
   for (int64_t i = 0; i < settings_.keys; ++i)
-    events.push_back({std::floor(draw_uniform(random_, settings_.depth_least, settings_.depth_greatest) * (room + 1)), false, names[static_cast<size_t>(i)]});
+    events.push_back({std::floor(draw_uniform(random_, settings_.depth_least, settings_.depth_greatest) * (room + 1)),
+                      false, names[static_cast<size_t>(i)]});
   for (int64_t i = 0; i < settings_.questions; ++i) events.push_back({end, true, names[static_cast<size_t>(i)]});
   return events;
 }
@@ -264,14 +282,18 @@ Sequence TaskSource::next(int segment, int segments) {
   std::vector<size_t> names(names_.size());
   for (size_t i = 0; i < names.size(); ++i) names[i] = i;
   std::vector<Event> events = settings_.kind == TaskSettings::Kind::RECALL ? plan_recall(tokens, difficulty, names)
-                                                                          : plan_passkey(tokens, names);
+                                                                           : plan_passkey(tokens, names);
   // A question never comes before its fact: at the same place, facts first.
-  std::stable_sort(events.begin(), events.end(), [](const Event &a, const Event &b) { return std::pair(a.at, a.asks) < std::pair(b.at, b.asks); });
+  std::stable_sort(events.begin(), events.end(),
+                   [](const Event &a, const Event &b) { return std::pair(a.at, a.asks) < std::pair(b.at, b.asks); });
   Writer writer(*this, segment, segments);
   for (const Event &event : events) {
     writer.fill(static_cast<size_t>(event.at));
     const Name &name = names_[event.name];
-    writer.say(event.asks ? name.question : random_.uniform() < 0.5 ? name.reminder : name.fact, event.name, event.asks);
+    writer.say(event.asks                ? name.question
+               : random_.uniform() < 0.5 ? name.reminder
+                                         : name.fact,
+               event.name, event.asks);
   }
   return writer.finish(difficulty.fold);
 }

@@ -26,14 +26,14 @@ struct TaskSettings {
   enum class Kind { RECALL, PASSKEY } kind = Kind::RECALL;
   int64_t keys = 1, questions = 1;
   double depth_least = 0, depth_greatest = 1;  // the stretch, of the room before the questions
-  double nearest = 12;             // recall: the least distance, in tokens, at which a question follows
-  double far = 0;                  // recall: share of the questions that follow at any distance alike; half with one or two names
-  int64_t carry = 0;               // tokens before a segment that are in view too: as if they stood in the same one
+  double nearest = 12;                         // recall: the least distance, in tokens, at which a question follows
+  double far = 0;     // recall: share of the questions that follow at any distance alike; half with one or two names
+  int64_t carry = 0;  // tokens before a segment that are in view too: as if they stood in the same one
   std::vector<std::string> names;  // empty: some fifty common words, those that are one token
   std::vector<std::string> prose;  // files whose text is filler
-  double prose_share = 0.5;        // of the sequences; in the others, and without files, filler is the paper's sentences
-  double numbers = 0;              // of 1 to 6 digits, among 1,000 tokens of filler: what is no value, but looks like one
-  Difficulty difficulty;           // unless a curriculum says otherwise
+  double prose_share = 0.5;  // of the sequences; in the others, and without files, filler is the paper's sentences
+  double numbers = 0;        // of 1 to 6 digits, among 1,000 tokens of filler: what is no value, but looks like one
+  Difficulty difficulty;     // unless a curriculum says otherwise
   // What predictions are worth: an answer's digits, where the value last stood in the same or in another segment than
   // the token before the digit; and a random share of all other tokens.
   // Given the digits before it, a digit is known by them too, whatever the name: the first one, which has none, counts
@@ -77,7 +77,8 @@ class TaskSource : public SequenceSource {
   // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
   // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile. The tokenizer must
   // outlive the source. `shelf`: where the prose is; NULL: the source has its own.
-  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
+  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum,
+             ProseShelf *shelf = nullptr);
 
   Sequence next(int segment, int segments) override;
   std::string save() const override;
@@ -92,7 +93,7 @@ class TaskSource : public SequenceSource {
     Phrase fact, reminder, question;
   };
   struct Event {
-    double at;       // tokens before it, if nothing else is in the way
+    double at;  // tokens before it, if nothing else is in the way
     bool asks;
     size_t name;
   };

@@ -52,7 +52,8 @@ std::string TextFile::next() try {
   return piece;
 } catch (const Error &error) {
   if (error.status() == Status::IO) throw;
-  throw Error(error.status(), cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
+  throw Error(error.status(),
+              cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
 }
 
 LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {}
@@ -69,7 +70,8 @@ bool LineFile::next(std::string &line) {
     buffer_.erase(0, begin_);
     begin_ = 0;
     searched = buffer_.size();
-    if (buffer_.size() > kLongestLine) fail(Status::FORMAT, path(), ": the line at byte ", offset_, " is longer than 64 MiB");
+    if (buffer_.size() > kLongestLine)
+      fail(Status::FORMAT, path(), ": the line at byte ", offset_, " is longer than 64 MiB");
     if (!file_.read(more_, kRead)) break;
     buffer_ += more_;
   }

@@ -31,7 +31,8 @@ std::vector<std::vector<double>> rows(Fields &fields, const char *name, size_t l
   std::vector<std::vector<double>> out;
   const nlohmann::json *list = fields.find(name);
   if (!list) return out;
-  const std::string expected = least == count ? cat("a list of lists of ", count, " numbers") : cat("a list of lists of ", least, " or ", count, " numbers");
+  const std::string expected = least == count ? cat("a list of lists of ", count, " numbers")
+                                              : cat("a list of lists of ", least, " or ", count, " numbers");
   if (!list->is_array()) fields.refuse(name, expected);
   for (const nlohmann::json &row : *list) {
     if (!row.is_array() || row.size() < least || row.size() > count) fields.refuse(name, expected);
@@ -40,7 +41,8 @@ std::vector<std::vector<double>> rows(Fields &fields, const char *name, size_t l
       const bool shut = i == 2 && row[i].is_null();
       if (!shut && !row[i].is_number()) fields.refuse(name, expected);
       const double value = shut ? -std::numeric_limits<double>::infinity() : row[i].get<double>();
-      if (i < 2 && !(value >= -1 && value <= 1e6 && value == static_cast<int>(value))) fields.refuse(name, "layers and heads, or -1 for all");
+      if (i < 2 && !(value >= -1 && value <= 1e6 && value == static_cast<int>(value)))
+        fields.refuse(name, "layers and heads, or -1 for all");
       out.back().push_back(value);
     }
   }
@@ -66,7 +68,8 @@ TrainConfig parse_train_config(std::string_view text) {
     c.lora.alpha = of.number("alpha", c.lora.alpha, 1e-6, 1e6);
     if (of.find("targets")) c.lora.targets = of.texts("targets");
     for (const std::string &target : c.lora.targets)
-      if (std::find(std::begin(kTargets), std::end(kTargets), target) == std::end(kTargets)) of.refuse("targets", "some of q, k, v, o, gate, up, down");
+      if (std::find(std::begin(kTargets), std::end(kTargets), target) == std::end(kTargets))
+        of.refuse("targets", "some of q, k, v, o, gate, up, down");
     if (c.lora.targets.empty()) of.refuse("targets", "some of q, k, v, o, gate, up, down");
     of.finish();
   }
@@ -103,18 +106,23 @@ TrainConfig parse_train_config(std::string_view text) {
   c.supervision = fields.number("supervision", c.supervision, 0, kMost);
   for (const auto &row : rows(fields, "supervised", 2, 3)) {
     const double place = row.size() > 2 ? row[2] : -1;
-    if (!(place >= -1 && place <= 1e6 && place == static_cast<int>(place))) fields.refuse("supervised", "[layer, head] or [layer, head, place]");
+    if (!(place >= -1 && place <= 1e6 && place == static_cast<int>(place)))
+      fields.refuse("supervised", "[layer, head] or [layer, head, place]");
     c.supervised.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(place)});
   }
   c.silence = fields.number("silence", c.silence, 0, kMost);
   c.local_supervision = fields.number("local_supervision", c.local_supervision, 0, kMost);
-  for (const auto &row : rows(fields, "local_supervised", 2, 2)) c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
+  for (const auto &row : rows(fields, "local_supervised", 2, 2))
+    c.local_supervised.emplace_back(static_cast<int>(row[0]), static_cast<int>(row[1]));
   c.hand_on = fields.number("hand_on", c.hand_on, 0, kMost);
-  if (c.hand_on > 0 && (c.part != TrainedPart::FEATURES || c.local_supervised.empty())) fields.refuse("hand_on", "0 unless \"features\" are trained and local_supervised names heads");
-  if (c.local_supervision > 0 && c.local_supervised.empty()) fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
+  if (c.hand_on > 0 && (c.part != TrainedPart::FEATURES || c.local_supervised.empty()))
+    fields.refuse("hand_on", "0 unless \"features\" are trained and local_supervised names heads");
+  if (c.local_supervision > 0 && c.local_supervised.empty())
+    fields.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
   for (const auto &row : rows(fields, "gates", 3, 3)) {
     const bool shut = row[2] == -std::numeric_limits<double>::infinity();
-    if (!shut && !(std::abs(row[2]) <= 1e4)) fields.refuse("gates", "[[layer, head, beta], ...], each beta between -10,000 and 10,000, or null");
+    if (!shut && !(std::abs(row[2]) <= 1e4))
+      fields.refuse("gates", "[[layer, head, beta], ...], each beta between -10,000 and 10,000, or null");
     c.gates.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), row[2]});
   }
   c.feature_scale = fields.number("feature_scale", c.feature_scale, 1e-3, 1e3);
@@ -123,7 +131,8 @@ TrainConfig parse_train_config(std::string_view text) {
   c.keep_bytes = fields.whole("keep_mb", c.keep_bytes >> 20, 0, 1 << 30) << 20;
   c.seed = static_cast<uint64_t>(fields.whole("seed", 1, 0, std::numeric_limits<int64_t>::max()));
   if (c.part == TrainedPart::RETRIEVAL && c.supervision == 0) c.supervision = 1;
-  if (c.part == TrainedPart::RETRIEVAL && c.feature_scale != 1) fields.refuse("feature_scale", "1 where retrieval is trained: the model feeds its layers as it was");
+  if (c.part == TrainedPart::RETRIEVAL && c.feature_scale != 1)
+    fields.refuse("feature_scale", "1 where retrieval is trained: the model feeds its layers as it was");
   fields.finish();
   return c;
 }
@@ -132,17 +141,49 @@ std::string describe(const TrainConfig &c) {
   const OptimizerConfig &o = c.optimizer;
   nlohmann::ordered_json gates = nlohmann::ordered_json::array(), supervised = gates;
   for (const SupervisedHead &s : c.supervised) supervised.push_back({s.layer, s.head, s.place});
-  for (const HeadGate &g : c.gates) gates.push_back({g.layer, g.head, g.beta});  // an infinite number is written as null
+  for (const HeadGate &g : c.gates)
+    gates.push_back({g.layer, g.head, g.beta});  // an infinite number is written as null
   const nlohmann::ordered_json json = {
-      {"train", kParts[static_cast<size_t>(c.part)]}, {"layers", {c.first_layer, c.last_layer}},
+      {"train", kParts[static_cast<size_t>(c.part)]},
+      {"layers", {c.first_layer, c.last_layer}},
       {"lora", {{"rank", c.lora.rank}, {"alpha", c.lora.alpha}, {"targets", c.lora.targets}}},
-      {"optimizer", c.muon ? "muon" : "adamw"}, {"rate", o.rate}, {"muon_rate", o.muon_rate}, {"feature_rate", o.feature_rate}, {"gate_rate", o.gate_rate}, {"decay", o.decay},
-      {"muon_decay", o.muon_decay}, {"momentum", o.momentum}, {"beta1", o.beta1}, {"beta2", o.beta2}, {"clip", o.clip},
-      {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]}, {"warmup", o.schedule.warmup}, {"steps", o.schedule.total},
-      {"decay_from", o.schedule.decay_from}, {"floor", o.schedule.floor}, {"tokens", c.tokens}, {"drawn", c.drawn}, {"repeat", c.repeat}, {"rows", c.rows}, {"segment", c.segment},
-      {"segments", c.segments}, {"carry", c.carry}, {"sinks", c.sinks}, {"epsilon", c.epsilon}, {"first_segment", c.first_segment}, {"supervision", c.supervision}, {"supervised", supervised}, {"silence", c.silence},
-      {"local_supervision", c.local_supervision}, {"local_supervised", c.local_supervised}, {"hand_on", c.hand_on},
-      {"gates", gates}, {"feature_scale", c.feature_scale}, {"compute", c.compute}, {"keep_mb", c.keep_bytes >> 20}, {"seed", c.seed}};
+      {"optimizer", c.muon ? "muon" : "adamw"},
+      {"rate", o.rate},
+      {"muon_rate", o.muon_rate},
+      {"feature_rate", o.feature_rate},
+      {"gate_rate", o.gate_rate},
+      {"decay", o.decay},
+      {"muon_decay", o.muon_decay},
+      {"momentum", o.momentum},
+      {"beta1", o.beta1},
+      {"beta2", o.beta2},
+      {"clip", o.clip},
+      {"schedule", kShapes[static_cast<size_t>(o.schedule.shape)]},
+      {"warmup", o.schedule.warmup},
+      {"steps", o.schedule.total},
+      {"decay_from", o.schedule.decay_from},
+      {"floor", o.schedule.floor},
+      {"tokens", c.tokens},
+      {"drawn", c.drawn},
+      {"repeat", c.repeat},
+      {"rows", c.rows},
+      {"segment", c.segment},
+      {"segments", c.segments},
+      {"carry", c.carry},
+      {"sinks", c.sinks},
+      {"epsilon", c.epsilon},
+      {"first_segment", c.first_segment},
+      {"supervision", c.supervision},
+      {"supervised", supervised},
+      {"silence", c.silence},
+      {"local_supervision", c.local_supervision},
+      {"local_supervised", c.local_supervised},
+      {"hand_on", c.hand_on},
+      {"gates", gates},
+      {"feature_scale", c.feature_scale},
+      {"compute", c.compute},
+      {"keep_mb", c.keep_bytes >> 20},
+      {"seed", c.seed}};
   return json.dump();
 }
 

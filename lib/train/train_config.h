@@ -38,27 +38,31 @@ struct TrainConfig {
   TrainedPart part = TrainedPart::ALL;
   int first_layer = 0, last_layer = -1;  // of those trained; -1: the model's last
   LoraConfig lora;
-  bool muon = true;            // for hidden matrices; else AdamW for everything
+  bool muon = true;  // for hidden matrices; else AdamW for everything
   OptimizerConfig optimizer;
-  int64_t tokens = 8192;       // of a step
-  int64_t drawn = 0;           // tokens that are drawn together and read by one step after another; 0: those of a step
-  int repeat = 1;              // times that what was drawn is read
-  int64_t rows = 1024;         // that go through the layers together, at least one sequence
+  int64_t tokens = 8192;  // of a step
+  int64_t drawn = 0;      // tokens that are drawn together and read by one step after another; 0: those of a step
+  int repeat = 1;         // times that what was drawn is read
+  int64_t rows = 1024;    // that go through the layers together, at least one sequence
   int segment = 0, segments = 16;  // of a sequence; 0: as the model says
-  int carry = -1, sinks = -1;  // -1: as the model says
-  double epsilon = -1;         // in the denominator of what the memory says; -1: as the model says
-  std::string first_segment = "model";  // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
-  double supervision = 0;      // what attention supervision weighs in the loss, a retrieval and head
+  int carry = -1, sinks = -1;      // -1: as the model says
+  double epsilon = -1;             // in the denominator of what the memory says; -1: as the model says
+  std::string first_segment =
+      "model";             // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
+  double supervision = 0;  // what attention supervision weighs in the loss, a retrieval and head
   std::vector<SupervisedHead> supervised;  // empty: every head whose gate is open
-  double silence = 0;          // what finding nothing weighs, beside supervision, of heads that have a place where it is not asked for
-  double local_supervision = 0;  // the same of local attention that is told to look at the name whose value is read or asked for
+  double silence =
+      0;  // what finding nothing weighs, beside supervision, of heads that have a place where it is not asked for
+  double local_supervision =
+      0;  // the same of local attention that is told to look at the name whose value is read or asked for
   std::vector<std::pair<int, int>> local_supervised;  // layer, head
-  double hand_on = 0;  // "features": length of what these write for the name that they look at, of that of the stream, once Trainer::fit_heads has made their v and o
-  std::vector<HeadGate> gates;  // set before training, in order
-  double feature_scale = 1;    // on q's and k's weights before training
-  std::string compute = "auto";  // auto: bf16 where the processor is faster at it; f32; bf16
+  double hand_on =
+      0;  // "features": length of what these write for the name that they look at, of that of the stream, once Trainer::fit_heads has made their v and o
+  std::vector<HeadGate> gates;            // set before training, in order
+  double feature_scale = 1;               // on q's and k's weights before training
+  std::string compute = "auto";           // auto: bf16 where the processor is faster at it; f32; bf16
   int64_t keep_bytes = int64_t{1} << 30;  // of activations; where they would take more, they are computed again
-  uint64_t seed = 1;           // of LoRA's beginnings
+  uint64_t seed = 1;                      // of LoRA's beginnings
 };
 
 // From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:

@@ -45,7 +45,9 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
   add(sequence.tokens);
   add(sequence.weight);
   add(sequence.answer);
-  for (const std::vector<int32_t> *const numbers : {&sequence.source, &sequence.subject, &sequence.document, &sequence.name, &sequence.place}) add(*numbers);
+  for (const std::vector<int32_t> *const numbers :
+       {&sequence.source, &sequence.subject, &sequence.document, &sequence.name, &sequence.place})
+    add(*numbers);
   add(sequence.fold);
 }
 
@@ -54,8 +56,8 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
                  std::unique_ptr<Lessons> lessons, int threads)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
-      compute_(choose_training_compute(config.compute, model_->weights().gemm)), parameters_(*model_), source_(std::move(source)),
-      lessons_(std::move(lessons)) {
+      compute_(choose_training_compute(config.compute, model_->weights().gemm)), parameters_(*model_),
+      source_(std::move(source)), lessons_(std::move(lessons)) {
   const ThreadScope scope(model_->threads(), threads_);
   check_config();
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
@@ -78,7 +80,9 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     std::vector<size_t> taught;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
       if (trained_[parameters_.layers()[l].q]) taught.push_back(l);
-    if (taught.empty()) fail(Status::INVALID_ARGUMENT, "train.supervised names no head of the layers that are trained, and no gate is open");
+    if (taught.empty())
+      fail(Status::INVALID_ARGUMENT,
+           "train.supervised names no head of the layers that are trained, and no gate is open");
     backward_->set_taught(taught);
   }
   gradients_ = Buffer<float>(parameters_.size());
@@ -90,16 +94,19 @@ void Trainer::check_config() const {
   const Config &c = model_->config();
   const int last = last_layer();
   if (config_.first_layer > last || last >= c.layers)
-    fail(Status::INVALID_ARGUMENT, "train.layers is [", config_.first_layer, ", ", last, "], but the model has layers 0 to ", c.layers - 1);
+    fail(Status::INVALID_ARGUMENT, "train.layers is [", config_.first_layer, ", ", last,
+         "], but the model has layers 0 to ", c.layers - 1);
   const auto check_head = [&](const char *field, int layer, int head) {
     if (layer >= c.layers || head >= c.heads)
-      fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ", c.layers, " layers of ", c.heads, " heads");
+      fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ",
+           c.layers, " layers of ", c.heads, " heads");
   };
   for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
   for (const auto &[layer, head] : config_.local_supervised) {
     check_head("local_supervised", layer, head);
     if (config_.hand_on > 0 && layer >= 0 && !trains(layer))
-      fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer, ", which is not trained: with hand_on its v and o change");
+      fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer,
+           ", which is not trained: with hand_on its v and o change");
   }
   for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
 }
@@ -110,7 +117,8 @@ void Trainer::change_at_start() {
   for (const HeadGate &g : config_.gates)
     for (int l = 0; l < model_->config().layers; ++l)
       for (int h = 0; h < heads; ++h)
-        if ((g.layer < 0 || g.layer == l) && (g.head < 0 || g.head == h)) parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
+        if ((g.layer < 0 || g.layer == l) && (g.head < 0 || g.head == h))
+          parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
   if (config_.feature_scale == 1) return;
   for (const Parameters::Layer &w : parameters_.layers()) {
     for (const size_t index : {w.q, w.k}) {
@@ -136,15 +144,18 @@ std::vector<bool> Trainer::choose_trained() const {
     }
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
-      trained[index] = config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
-                       ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) && (name == "q" || name == "k")) ||
-                       (fitted && attention) ||
-                       (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
+      trained[index] =
+          config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
+          ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
+           (name == "q" || name == "k")) ||
+          (fitted && attention) ||
+          (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
     });
     trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
   }
   if (config_.part == TrainedPart::ALL && all_layers)
-    for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()}) trained[index] = true;
+    for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()})
+      trained[index] = true;
   trained[parameters_.gates()] = config_.part != TrainedPart::FEATURES && config_.part != TrainedPart::RETRIEVAL;
   return trained;
 }
@@ -158,9 +169,13 @@ std::vector<Variable> Trainer::choose_variables() const {
     const Parameter &p = parameters_[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
     if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden) || (features_alone && !features[i])) continue;
-    const Variable::Rule rule = p.role == Role::GATE ? Variable::Rule::GATE : !config_.muon || !hidden ? Variable::Rule::ADAM : features[i] ? Variable::Rule::FEATURES : Variable::Rule::MUON;
+    const Variable::Rule rule = p.role == Role::GATE       ? Variable::Rule::GATE
+                                : !config_.muon || !hidden ? Variable::Rule::ADAM
+                                : features[i]              ? Variable::Rule::FEATURES
+                                                           : Variable::Rule::MUON;
     // Beside Muon only hidden matrices decay, as in the recipe that was measured.
-    variables.push_back({p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
+    variables.push_back(
+        {p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
   }
   return variables;
 }
@@ -186,7 +201,8 @@ const SupervisedHead *Trainer::supervised_as(int layer, int head) const {
 }
 
 bool Trainer::supervises(int layer, int head) const {
-  if (config_.supervised.empty()) return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
+  if (config_.supervised.empty())
+    return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
   return supervised_as(layer, head) != nullptr;
 }
 
@@ -210,7 +226,8 @@ std::vector<float> Trainer::supervised() const {
 std::vector<float> Trainer::locally_supervised() const {
   return each_head([&](int l, int h) {
     const bool told = config_.hand_on == 0 || trains(l);  // of layers that are not, v and o stay
-    return told && std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(), [&](const auto &s) { return is(s.first, s.second, l, h); });
+    return told && std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(),
+                               [&](const auto &s) { return is(s.first, s.second, l, h); });
   });
 }
 
@@ -238,10 +255,12 @@ void Trainer::draw_sequences(Task *task) {
   lessons_->restore(before_.lessons);
   try {
     drawn_segment_ = lessons_->segment();
-    const int64_t length = int64_t{drawn_segment_} * lessons_->segments(), count = std::max<int64_t>(1, config_.tokens / length);
+    const int64_t length = int64_t{drawn_segment_} * lessons_->segments(),
+                  count = std::max<int64_t>(1, config_.tokens / length);
     parts_ = std::max<int64_t>(1, config_.drawn / (count * length));
     for (int64_t i = 0; i < count * parts_; ++i) {
-      if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
+      if (task && task->take_cancel())
+        fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
       drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
     }
   } catch (...) {
@@ -283,12 +302,16 @@ void Trainer::draw(Task *task) {
     silence_ = supervision_;
     for (size_t i = 0; i < silence_.size(); ++i) {  // each a mean over the retrievals that it is of
       const auto all = static_cast<double>(retrievals), own = static_cast<double>(asked[places_[i]]);
-      silence_[i] *= places_[i] < 0 ? 0.0f : static_cast<float>(config_.silence * all / std::max(1.0, all + static_cast<double>(quiet) - own));
+      silence_[i] *=
+          places_[i] < 0
+              ? 0.0f
+              : static_cast<float>(config_.silence * all / std::max(1.0, all + static_cast<double>(quiet) - own));
       if (places_[i] >= 0) supervision_[i] *= static_cast<float>(all / std::max(1.0, own));
     }
   }
   local_supervision_.clear();
-  if (config_.local_supervision > 0 && subjects > 0) scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
+  if (config_.local_supervision > 0 && subjects > 0)
+    scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
 }
 
 uint64_t Trainer::checksum_of_read() const {
@@ -303,7 +326,9 @@ void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(siz
   layout_.clear();
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
     layout_.add(read[i], drawn_segment_, model_->config().vocabulary);
-    if (i + 1 < static_cast<size_t>(end) && layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows) continue;
+    if (i + 1 < static_cast<size_t>(end) &&
+        layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows)
+      continue;
     f(read_ + i);
     layout_.clear();
   }
@@ -314,17 +339,23 @@ Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
   backward_->set_rules(rules_for(segment));
   if (config_.repeat == 1) pass = kNoPass;
   if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(layout_, purpose, pass);
-  return purpose.targets.retrieval ? backward_->teach(layout_, purpose, pass) : Tally();  // where nothing is looked up, nothing is taught
+  return purpose.targets.retrieval ? backward_->teach(layout_, purpose, pass)
+                                   : Tally();  // where nothing is looked up, nothing is taught
 }
 
 void Trainer::add_gradients(Task *task) {
   for (size_t i = 0; i < trained_.size(); ++i)
-    if (trained_[i]) std::memset(gradients_.data() + parameters_[i].offset, 0, static_cast<size_t>(parameters_[i].size()) * sizeof(float));
+    if (trained_[i])
+      std::memset(gradients_.data() + parameters_[i].offset, 0,
+                  static_cast<size_t>(parameters_[i].size()) * sizeof(float));
   Purpose purpose;
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
   const auto weights = [](const std::vector<float> &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-  purpose.targets = {.retrieval = weights(supervision_), .silence = weights(silence_), .local = weights(local_supervision_), .places = places_.data()};
+  purpose.targets = {.retrieval = weights(supervision_),
+                     .silence = weights(silence_),
+                     .local = weights(local_supervision_),
+                     .places = places_.data()};
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
@@ -374,7 +405,9 @@ StepReport Trainer::apply() {
   const double others = std::isfinite(adapters) ? optimizer_->step(gradients_.data(), parameters_.values()) : 0;
   report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
   if (std::isfinite(report_.gradient_norm)) weights_changed();
-  else log(LogLevel::WARNING, cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
+  else
+    log(LogLevel::WARNING,
+        cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
   ++repeated_;
   report_.step = optimizer_->steps();
@@ -395,7 +428,8 @@ StepReport Trainer::step(Task *task) {
   return report_;
 }
 
-Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task) {
+Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
+                        Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
   Purpose purpose;
   const std::vector<float> weights = supervised();
@@ -411,7 +445,8 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
     read.add(&segment, sizeof segment);
     const auto [first, end] = ranks_.share(sequences);
     for (int i = 0; i < sequences; ++i) {
-      if (task && task->take_cancel()) fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
+      if (task && task->take_cancel())
+        fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
       const Sequence sequence = source.next(segment, segments);
       if (!ranks_.alone()) add_to(read, sequence);
       if (i >= first && i < end) {
@@ -422,9 +457,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
       if (task) task->advance_to(i + 1);
     }
     place = read.value();
-  } catch (...) {
-    failure = std::current_exception();
-  }
+  } catch (...) { failure = std::current_exception(); }
   layout_.clear();
   return agree(Joint::EVALUATION, place, tally, failure);
 }

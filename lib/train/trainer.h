@@ -23,8 +23,8 @@ namespace infini {
 class Lessons {
  public:
   virtual ~Lessons() = default;
-  virtual int segment() const = 0;   // tokens
-  virtual int segments() const = 0;  // of a sequence
+  virtual int segment() const = 0;              // tokens
+  virtual int segments() const = 0;             // of a sequence
   virtual void observe(const Tally &seen) = 0;  // after every step
   virtual std::string save() const = 0;
   virtual void restore(const std::string &state) = 0;
@@ -44,12 +44,12 @@ class FixedLessons : public Lessons {
 };
 
 struct StepReport {
-  int64_t step = 0;          // done so far, this one included
-  int64_t tokens = 0;        // of this step
+  int64_t step = 0;    // done so far, this one included
+  int64_t tokens = 0;  // of this step
   Tally tally;
   double gradient_norm = 0;  // before clipping; not finite: nothing was changed
   double seconds = 0;
-  double rate_factor = 0;    // of the schedule
+  double rate_factor = 0;  // of the schedule
 };
 
 class Trainer {
@@ -77,7 +77,8 @@ class Trainer {
 
   // Forward passes over sequences of another source. `open` is called once; an error of it ends every rank's evaluation,
   // as any other error does.
-  Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments, Task *task = nullptr);
+  Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
+                 Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
   // Over sequences that are read with full attention, whatever window and gates are.
@@ -95,7 +96,7 @@ class Trainer {
   const Lessons &lessons() const { return *lessons_; }
   std::vector<float> gates() const;  // beta [layers][heads]
   int64_t trained_parameters() const;
-  int64_t bytes() const;             // of weights, gradients, optimizer and activations
+  int64_t bytes() const;  // of weights, gradients, optimizer and activations
   NumberType compute() const { return compute_; }
   const Model &model() const { return *model_; }
 
@@ -121,7 +122,7 @@ class Trainer {
   bool trains(int layer) const { return config_.first_layer <= layer && layer <= last_layer(); }
   template <class Told>
   std::vector<float> each_head(const Told &told) const;  // [layers][heads]: 1 where told(layer, head)
-  std::vector<float> supervised() const;  // [layers][heads]: 1 where it does, else 0
+  std::vector<float> supervised() const;                 // [layers][heads]: 1 where it does, else 0
   std::vector<float> locally_supervised() const;
   AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
   // trainer_fit.cc
@@ -133,9 +134,12 @@ class Trainer {
   double size_before_output();
   std::vector<int32_t> digits_drawn() const;
   std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;
-  void make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries, const std::vector<float> &said);
+  void make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries,
+                  const std::vector<float> &said);
   // What this step reads of drawn_.
-  std::span<const Sequence> sequences() const { return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_)); }
+  std::span<const Sequence> sequences() const {
+    return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_));
+  }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
   static constexpr size_t kNoPass = Backward::kNoPass;
   Tally run(int segment, const Purpose &purpose, size_t pass);
@@ -158,13 +162,13 @@ class Trainer {
   const int threads_;
   const NumberType compute_;
   Parameters parameters_;
-  std::vector<bool> trained_;        // by parameter: gets gradients
+  std::vector<bool> trained_;  // by parameter: gets gradients
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<Backward> backward_;
-  std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
-  Buffer<float> gradients_;          // like parameters_
+  std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;      // of parameters_ and of lora_
+  Buffer<float> gradients_;                                       // like parameters_
   std::vector<float> supervision_, local_supervision_, silence_;  // [layers][heads], scaled for this step; empty: none
-  std::vector<int32_t> places_;      // [layers][heads]: of supervised heads of layers that are trained, -1: all
+  std::vector<int32_t> places_;  // [layers][heads]: of supervised heads of layers that are trained, -1: all
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;

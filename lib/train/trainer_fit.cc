@@ -33,7 +33,8 @@ namespace infini {
 namespace {
 
 constexpr double kPlaceWeight = 100;  // of a row of the place, where others weigh 1
-constexpr double kRidge = 1e-4, kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows of the place
+constexpr double kRidge = 1e-4,
+                 kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows of the place
 constexpr double kNamed = 20, kPlaced = 20, kOthers = 30;
 
 // Of rows x: the sum of x x^T, and for each column of y that of y x.
@@ -48,10 +49,13 @@ class Regression {
  public:
   // `digits`: their tokens, ascending.
   Regression(const Gemm &gemm, NumberType compute, const Config &config, const std::vector<int32_t> &digits)
-      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size), digits_(digits), all_(width_, columns()) {}
+      : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size),
+        digits_(digits), all_(width_, columns()) {}
 
   // Columns of y. More names than features of a key share them, and so do digits and values.
-  int64_t digit(int32_t token) const { return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_; }
+  int64_t digit(int32_t token) const {
+    return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_;
+  }
   int64_t one() const { return keys_ + values_; }
 
   void add(const Layout &layout, ConstRows x) {
@@ -63,8 +67,10 @@ class Regression {
     const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
     add_all(layout, x);
     for (const auto &[place, of_place] : held)
-      add(of_place, x, sums(keys_of_, place), [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
-    for (const auto &[place, of_place] : asked) add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
+      add(of_place, x, sums(keys_of_, place),
+          [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
+    for (const auto &[place, of_place] : asked)
+      add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
 
   // Rows of names that local attention is to look at. More names than a value has numbers share them.
@@ -84,7 +90,8 @@ class Regression {
   std::vector<double> solve(int32_t place, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
     const auto found = of.find(place);
-    if (found == of.end()) fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
+    if (found == of.end())
+      fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
     return solve(found->second, keys_);
   }
   // Of names, by number.
@@ -96,15 +103,19 @@ class Regression {
  private:
   // W of names (whose number is `named`), then of digits and of one, and of the place.
   std::vector<double> solve(const Sums &own, int64_t named) const {
-    const auto product = [&](const Sums &of, int64_t column, int64_t i) { return static_cast<double>(of.products[column * width_ + i]); };
-    std::vector<double> names(static_cast<size_t>(named * width_)), w(static_cast<size_t>((columns() + 1 - named) * width_));
+    const auto product = [&](const Sums &of, int64_t column, int64_t i) {
+      return static_cast<double>(of.products[column * width_ + i]);
+    };
+    std::vector<double> names(static_cast<size_t>(named * width_)),
+        w(static_cast<size_t>((columns() + 1 - named) * width_));
     for (int64_t column = 0; column < named; ++column)
       for (int64_t i = 0; i < width_; ++i) names[static_cast<size_t>(column * width_ + i)] = product(own, column, i);
     for (int64_t column = named; column <= columns(); ++column)
       for (int64_t i = 0; i < width_; ++i) {
         const bool place = column == columns();
         w[static_cast<size_t>((column - named) * width_ + i)] =
-            column == one() ? product(all_, one(), i) + (kPlaceWeight - 1) * product(own, one(), i) : kPlaceWeight * product(own, place ? one() : column, i);
+            column == one() ? product(all_, one(), i) + (kPlaceWeight - 1) * product(own, one(), i)
+                            : kPlaceWeight * product(own, place ? one() : column, i);
       }
     if (named > 0) solve(0, 1, own, kNameRidge, names);
     solve(1, kPlaceWeight - 1, own, kRidge, w);
@@ -115,15 +126,21 @@ class Regression {
   void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
     std::vector<double> a(static_cast<size_t>(width_ * width_));
     double trace = 0;
-    for (size_t i = 0; i < a.size(); ++i) a[i] = all * static_cast<double>(all_.squares[static_cast<int64_t>(i)]) + more * static_cast<double>(own.squares[static_cast<int64_t>(i)]);
+    for (size_t i = 0; i < a.size(); ++i)
+      a[i] = all * static_cast<double>(all_.squares[static_cast<int64_t>(i)]) +
+             more * static_cast<double>(own.squares[static_cast<int64_t>(i)]);
     for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
-    for (int64_t i = 0; i < width_; ++i) a[static_cast<size_t>(i * (width_ + 1))] += ridge * trace / static_cast<double>(width_);
-    if (!solve_positive(static_cast<int>(width_), static_cast<int>(static_cast<int64_t>(w.size()) / width_), a.data(), w.data()))
+    for (int64_t i = 0; i < width_; ++i)
+      a[static_cast<size_t>(i * (width_ + 1))] += ridge * trace / static_cast<double>(width_);
+    if (!solve_positive(static_cast<int>(width_), static_cast<int>(static_cast<int64_t>(w.size()) / width_), a.data(),
+                        w.data()))
       fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
   }
 
   int64_t columns() const { return keys_ + values_ + 1; }
-  Sums &sums(std::map<int32_t, Sums> &of, int32_t place) { return of.try_emplace(place, width_, columns()).first->second; }
+  Sums &sums(std::map<int32_t, Sums> &of, int32_t place) {
+    return of.try_emplace(place, width_, columns()).first->second;
+  }
 
   void add_all(const Layout &layout, ConstRows x) {
     std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
@@ -152,7 +169,8 @@ class Regression {
     }
     const ConstRows gathered{compute_, x_.data(), width_};
     gemm_.multiply_transposed(gathered, gathered, count, width_, width_, to.squares.data(), width_, true);
-    gemm_.multiply_transposed({compute_, y_.data(), columns()}, gathered, count, columns(), width_, to.products.data(), width_, true);
+    gemm_.multiply_transposed({compute_, y_.data(), columns()}, gathered, count, columns(), width_, to.products.data(),
+                              width_, true);
   }
 
   const Gemm &gemm_;
@@ -160,7 +178,7 @@ class Regression {
   const int64_t width_, keys_, values_;
   const std::vector<int32_t> &digits_;
   Sums all_;
-  std::optional<Sums> names_;  // of rows of names that carriers look at
+  std::optional<Sums> names_;                     // of rows of names that carriers look at
   std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
   Buffer<char> x_, y_;
 };
@@ -175,7 +193,8 @@ double Trainer::size_before_output() {
   const Watch watch = [&](const LayerView &view) {
     if (view.layer + 1 < parameters_.layers().size()) return;
     for (int64_t row = 0; row < layout_.rows(); ++row)
-      if (layout_.asked(row) >= 0) squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
+      if (layout_.asked(row) >= 0)
+        squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
   };
   Purpose purpose;
   purpose.watch = &watch;
@@ -186,24 +205,31 @@ double Trainer::size_before_output() {
 
 // Throws where heads cannot begin anew: none has a place, there were steps, or heads that share keys or values differ.
 void Trainer::check_fitting() const {
-  const auto heads = static_cast<size_t>(model_->config().heads), group = heads / static_cast<size_t>(model_->config().kv_heads);
+  const auto heads = static_cast<size_t>(model_->config().heads),
+             group = heads / static_cast<size_t>(model_->config().kv_heads);
   const bool carriers = config_.hand_on > 0;
-  if (!carriers && (config_.part != TrainedPart::RETRIEVAL || std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; })))
-    fail(Status::INVALID_ARGUMENT, "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, head, place]; or where train.hand_on is above 0");
+  if (!carriers && (config_.part != TrainedPart::RETRIEVAL ||
+                    std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; })))
+    fail(Status::INVALID_ARGUMENT,
+         "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, "
+         "head, place]; or where train.hand_on is above 0");
   if (steps() > 0) fail(Status::STATE, "heads begin anew before the first step, but there were ", steps());
   const std::vector<float> local = locally_supervised();
   for (size_t i = 0; i < places_.size(); ++i) {
     const size_t first = i - i % group;
     if (!carriers && places_[i] != places_[first])
-      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % heads, " and ", i % heads, " of layer ", i / heads, " read the same keys, and need the same place");
+      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % heads, " and ", i % heads, " of layer ",
+           i / heads, " read the same keys, and need the same place");
     if (carriers && local[i] != local[first])
-      fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first % heads, " and ", i % heads, " of layer ", i / heads, " read the same values: with hand_on both or none");
+      fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first % heads, " and ", i % heads, " of layer ",
+           i / heads, " read the same values: with hand_on both or none");
   }
 }
 
 void Trainer::each_drawn(Task *task, const std::function<void(size_t pass)> &f) {
   draw(task);
-  const bool keeps = config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
+  const bool keeps =
+      config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
   const auto each = static_cast<int64_t>(sequences().size());
   if (task) task->begin("fit heads", parts_);
   for (int64_t part = 0; part < parts_; ++part) {
@@ -235,10 +261,12 @@ void Trainer::fit_carriers(Task *task) {
   const Watch watch = [&](const LayerView &view) {
     const auto first = carriers.begin() + static_cast<int64_t>(view.layer) * heads;
     if (std::none_of(first, first + heads, [](float told) { return told > 0; })) return;
-    regressions.try_emplace(view.layer, model_->weights().gemm, compute_, config, no_digits).first->second.add_names(layout_, view.normed);
+    regressions.try_emplace(view.layer, model_->weights().gemm, compute_, config, no_digits)
+        .first->second.add_names(layout_, view.normed);
     auto &[length, rows] = lengths[view.layer];
     for (int64_t row = 0; row < layout_.rows(); ++row)
-      if (const float *x = view.x + row * view.x_stride; layout_.name[static_cast<size_t>(row)] >= 0) length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
+      if (const float *x = view.x + row * view.x_stride; layout_.name[static_cast<size_t>(row)] >= 0)
+        length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
   };
   each_drawn(task, [&](size_t) {
     Purpose purpose;
@@ -251,7 +279,8 @@ void Trainer::fit_carriers(Task *task) {
   Random random(config_.seed);
   for (const auto &[layer, w] : fitted) {
     // [values][width]: directions that no other name has.
-    const double size = config_.hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) / static_cast<double>(group);
+    const double size = config_.hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) /
+                        static_cast<double>(group);
     std::vector<double> directions(static_cast<size_t>(values * width));
     for (int64_t j = 0; j < values; ++j) {
       double squares = 0;
@@ -262,9 +291,12 @@ void Trainer::fit_carriers(Task *task) {
     const Parameters::Layer &of = parameters_.layers()[layer];
     for (int64_t h = 0; h < heads; ++h) {
       if (carriers[layer * static_cast<size_t>(heads) + static_cast<size_t>(h)] == 0) continue;
-      std::transform(w.begin(), w.begin() + values * width, parameters_.of(of.v) + h / group * values * width, [](double x) { return static_cast<float>(x); });
+      std::transform(w.begin(), w.begin() + values * width, parameters_.of(of.v) + h / group * values * width,
+                     [](double x) { return static_cast<float>(x); });
       for (int64_t i = 0; i < width; ++i)
-        for (int64_t j = 0; j < values; ++j) parameters_.of(of.attention_output)[(i * heads + h) * values + j] = static_cast<float>(directions[static_cast<size_t>(j * width + i)]);
+        for (int64_t j = 0; j < values; ++j)
+          parameters_.of(of.attention_output)[(i * heads + h) * values + j] =
+              static_cast<float>(directions[static_cast<size_t>(j * width + i)]);
     }
   }
 }
@@ -279,40 +311,49 @@ void Trainer::fit_retrieval(double nats, Task *task) {
   each_drawn(task, [&](size_t pass) {
     if (size == 0) size = size_before_output();
     backward_->feed_taught(layout_, pass, [&](size_t layer, ConstRows normed) {
-      regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits).first->second.add(layout_, normed);
+      regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits)
+          .first->second.add(layout_, normed);
     });
   });
   if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
 
-  using Fitted = std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
+  using Fitted =
+      std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
   std::vector<Fitted> fitted;
   for (const auto &[layer, regression] : regressions)
     for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
-      if (const int32_t place = places_[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)]; place >= 0)
-        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false), regression.solve(place, true));
+      if (const int32_t place = places_[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)];
+          place >= 0)
+        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false),
+                            regression.solve(place, true));
   const std::vector<float> said = what_digits_say(digits, nats * size);
   for (const auto &[layer, kv_head, keys, queries] : fitted) make_heads(layer, kv_head, keys, queries, said);
 }
 
 // One group: q and k from W of queries and keys, v from that of keys; of `said` each head adds its share.
-void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries, const std::vector<float> &said) {
+void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries,
+                         const std::vector<float> &said) {
   const Config &config = model_->config();
   const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(layer)];
-  const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size, group = config.heads / config.kv_heads;
+  const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size,
+                group = config.heads / config.kv_heads;
   const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
     float *to = parameters_.of(index) + head * key_size * width;
     const double *one = from.data() + (key_size + value_size) * width, *place = one + width;
     for (int64_t i = 0; i < key_size * width; ++i)
-      to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] + kPlaced * place[i % width] - kOthers * one[i % width]);
+      to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] + kPlaced * place[i % width] -
+                                 kOthers * one[i % width]);
   };
   features(w.k, kv_head, keys);
-  std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width, parameters_.of(w.v) + kv_head * value_size * width,
+  std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width,
+                 parameters_.of(w.v) + kv_head * value_size * width,
                  [](double value) { return static_cast<float>(value); });
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     features(w.q, h, queries);
     float *o = parameters_.of(w.attention_output) + h * value_size;
     for (int64_t i = 0; i < width; ++i)
-      for (int64_t j = 0; j < value_size; ++j) o[i * config.heads * value_size + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
+      for (int64_t j = 0; j < value_size; ++j)
+        o[i * config.heads * value_size + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
   }
 }
 
@@ -341,11 +382,13 @@ std::vector<float> Trainer::what_digits_say(const std::vector<int32_t> &digits, 
   }
   double squares = 0;  // of a row's length
   for (std::vector<double> &row : rows)
-    for (size_t i = 0; i < row.size(); ++i) row[i] -= mean[i], squares += row[i] * row[i] / static_cast<double>(rows.size());
+    for (size_t i = 0; i < row.size(); ++i)
+      row[i] -= mean[i], squares += row[i] * row[i] / static_cast<double>(rows.size());
   std::vector<float> said(static_cast<size_t>(values * width));
   for (size_t r = 0; r < rows.size(); ++r) {
     float *of_column = said.data() + static_cast<int64_t>(r) % values * width;
-    for (size_t i = 0; i < rows[r].size(); ++i) of_column[i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
+    for (size_t i = 0; i < rows[r].size(); ++i)
+      of_column[i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
   }
   return said;
 }

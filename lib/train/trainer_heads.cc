@@ -23,7 +23,8 @@ HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segmen
   size_t names = 0;
   if (task) task->begin("find heads", sequences);
   for (int i = 0; i < sequences; ++i) {
-    if (task && task->take_cancel()) fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
+    if (task && task->take_cancel())
+      fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
     Sequence sequence = source.next(segment, segments);
     const std::vector<Lookup> values = value_lookups(sequence), subjects = name_lookups(sequence);
     for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
@@ -45,7 +46,9 @@ HeadSearch Trainer::find_heads(SequenceSource &source, int sequences, int segmen
     if (task) task->advance_to(i + 1);
   }
   layout_.clear();
-  if (found.lookups == 0) fail(Status::INVALID_ARGUMENT, "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
+  if (found.lookups == 0)
+    fail(Status::INVALID_ARGUMENT,
+         "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
   for (double &weight : found.value_weight) weight /= static_cast<double>(found.lookups);
   for (double &weight : found.name_weight) weight /= static_cast<double>(std::max<size_t>(1, names));
   return found;

@@ -29,13 +29,9 @@ Status status_of(const std::exception_ptr &failure) {
   try {
     if (failure) std::rethrow_exception(failure);
     return Status::OK;
-  } catch (const Error &error) {
-    return error.status();
-  } catch (const std::bad_alloc &) {
+  } catch (const Error &error) { return error.status(); } catch (const std::bad_alloc &) {
     return Status::OUT_OF_MEMORY;
-  } catch (...) {
-    return Status::INTERNAL;
-  }
+  } catch (...) { return Status::INTERNAL; }
 }
 
 }  // namespace
@@ -75,8 +71,12 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
     return own;
   }
   const std::string made_of = model_->fingerprint() + describe(config_);
-  std::array<uint64_t, kWords> words{static_cast<uint64_t>(status_of(failure)), static_cast<uint64_t>(call), checksum(made_of.data(), made_of.size()),
-                                     static_cast<uint64_t>(steps()), place, weights_checksum()};
+  std::array<uint64_t, kWords> words{static_cast<uint64_t>(status_of(failure)),
+                                     static_cast<uint64_t>(call),
+                                     checksum(made_of.data(), made_of.size()),
+                                     static_cast<uint64_t>(steps()),
+                                     place,
+                                     weights_checksum()};
   std::ranges::copy(std::bit_cast<TallyWords>(own), words.begin() + TALLY);
   std::vector<uint64_t> all;
   try {
@@ -92,17 +92,22 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
   for (int r = 0; r < ranks_.count(); ++r) {
     const auto status = static_cast<Status>(word(r, STATUS));
     if (status == Status::OK) continue;
-    fail(status, "rank ", r, " of ", ranks_.count(), status == Status::CANCELLED ? " was cancelled" : " failed, and says why itself", " (", status_name(status), ")", done);
+    fail(status, "rank ", r, " of ", ranks_.count(),
+         status == Status::CANCELLED ? " was cancelled" : " failed, and says why itself", " (", status_name(status),
+         ")", done);
   }
   constexpr std::pair<Word, const char *> kSame[] = {
       {CALL, "they make different calls"},
       {MADE_OF, "their trainers were made from different models or descriptions"},
       {STEPS, "they have done different numbers of steps: restore the same checkpoint on all"},
       {PLACE, "they read different sequences: restore the same checkpoint on all, and give all the same data"},
-      {WEIGHTS, "their weights differ: they need the same build, the same kind of processor and as many threads, and the same checkpoint"}};
+      {WEIGHTS,
+       "their weights differ: they need the same build, the same kind of processor and as many threads, and the same "
+       "checkpoint"}};
   for (const auto &[which, what] : kSame)
     for (int r = 1; r < ranks_.count(); ++r)
-      if (word(r, which) != word(0, which)) fail(Status::STATE, "ranks 0 and ", r, " of ", ranks_.count(), " do not train together: ", what, done);
+      if (word(r, which) != word(0, which))
+        fail(Status::STATE, "ranks 0 and ", r, " of ", ranks_.count(), " do not train together: ", what, done);
 
   Tally sum;
   for (int r = 0; r < ranks_.count(); ++r) sum.add(tally_of(all.data() + static_cast<size_t>(r) * kWords + TALLY));

@@ -13,31 +13,45 @@ namespace {
 
 using nlohmann::json;
 
-std::span<const std::byte> bytes_of(const float *values, int64_t count) { return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4}; }
+std::span<const std::byte> bytes_of(const float *values, int64_t count) {
+  return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4};
+}
 
 // Of two descriptions of a training, the fields in which they differ.
 std::string differences(const json &before, const json &now) {
   std::string out;
   for (const auto &[field, value] : now.items())
-    if (const json was = before.is_object() ? before.value(field, json()) : json(); was != value) out += cat(" \"", field, "\" was ", was.dump(), " and is ", value.dump(), ";");
+    if (const json was = before.is_object() ? before.value(field, json()) : json(); was != value)
+      out += cat(" \"", field, "\" was ", was.dump(), " and is ", value.dump(), ";");
   return out;
 }
 
 }  // namespace
 
 void Trainer::save(const std::string &path) const {
-  const bool again = again_ || (!drawn_.empty() && repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
-  const json header = {{"kind", "training"}, {"model", model_->fingerprint()}, {"config", describe(config_)}, {"threads", threads_},
-                       {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"}, {"steps", optimizer_->steps()}, {"tokens", tokens_},
-                       {"source", again ? before_.source : source_->save()}, {"lessons_before", again ? before_.lessons : lessons_->save()},
-                       {"repeated", again ? repeated_ : 0}, {"lessons", lessons_->save()}};
+  const bool again =
+      again_ || (!drawn_.empty() &&
+                 repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
+  const json header = {{"kind", "training"},
+                       {"model", model_->fingerprint()},
+                       {"config", describe(config_)},
+                       {"threads", threads_},
+                       {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"},
+                       {"steps", optimizer_->steps()},
+                       {"tokens", tokens_},
+                       {"source", again ? before_.source : source_->save()},
+                       {"lessons_before", again ? before_.lessons : lessons_->save()},
+                       {"repeated", again ? repeated_ : 0},
+                       {"lessons", lessons_->save()}};
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
-  std::vector<SnapshotSection> sections{values, {"optimizer", {bytes_of(optimizer_->state().data(), optimizer_->state().size())}}};
+  std::vector<SnapshotSection> sections{
+      values, {"optimizer", {bytes_of(optimizer_->state().data(), optimizer_->state().size())}}};
   if (lora_) {
     sections.push_back({"adapters", {bytes_of(lora_->values(), lora_->size())}});
-    sections.push_back({"adapter_optimizer", {bytes_of(adapter_optimizer_->state().data(), adapter_optimizer_->state().size())}});
+    sections.push_back(
+        {"adapter_optimizer", {bytes_of(adapter_optimizer_->state().data(), adapter_optimizer_->state().size())}});
   }
   const SnapshotImage image(header.dump(-1, ' ', false, json::error_handler_t::replace), std::move(sections), 0);
   AtomicFile file(path);
@@ -49,16 +63,20 @@ void Trainer::restore(const std::string &path) {
   const MappedFile mapped(path);
   const SnapshotView file(mapped.bytes(), path);
   const json header = parse_json(file.json(), Status::FORMAT, path + ": the header");
-  if (!header.is_object() || member<std::string>(header, "kind", path) != "training") fail(Status::FORMAT, path, ": not a checkpoint of training");
+  if (!header.is_object() || member<std::string>(header, "kind", path) != "training")
+    fail(Status::FORMAT, path, ": not a checkpoint of training");
   if (member<std::string>(header, "model", path) != model_->fingerprint())
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
   if (member<std::string>(header, "config", path) != describe(config_))
-    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:", differences(parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"), json::parse(describe(config_))),
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
+         differences(parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
+                     json::parse(describe(config_))),
          " train as then, or name another checkpoint");
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
   constexpr int64_t kMost = int64_t{1} << 50;
-  if (steps < 0 || steps > kMost || tokens < 0 || tokens > kMost || repeated < 0 || repeated >= config_.repeat * std::max<int64_t>(1, config_.drawn))
+  if (steps < 0 || steps > kMost || tokens < 0 || tokens > kMost || repeated < 0 ||
+      repeated >= config_.repeat * std::max<int64_t>(1, config_.drawn))
     fail(Status::FORMAT, path, ": impossible number of steps or tokens");
   const Place before{member<std::string>(header, "source", path), member<std::string>(header, "lessons_before", path)};
   const auto lessons = member<std::string>(header, "lessons", path);

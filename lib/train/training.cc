@@ -16,7 +16,8 @@ class CurriculumLessons : public Lessons {
   int segments() const override { return curriculum_->segments(); }
   void observe(const Tally &seen) override {
     const bool whole = curriculum_->whole_answers();
-    const int64_t right = whole ? seen.exact_across : seen.across_right, all = whole ? seen.answers_across : seen.across;
+    const int64_t right = whole ? seen.exact_across : seen.across_right,
+                  all = whole ? seen.answers_across : seen.across;
     if (all > 0) curriculum_->observe(static_cast<double>(right) / static_cast<double>(all));
   }
   std::string save() const override { return curriculum_->save(); }
@@ -41,7 +42,9 @@ class RandomSource : public SequenceSource {
     return s;
   }
   std::string save() const override { return save_random(random_).dump(); }
-  void restore(const std::string &state) override { restore_random(nlohmann::json::parse(state, nullptr, false), random_); }
+  void restore(const std::string &state) override {
+    restore_random(nlohmann::json::parse(state, nullptr, false), random_);
+  }
 
  private:
   Random random_;
@@ -49,7 +52,8 @@ class RandomSource : public SequenceSource {
   const int vocabulary_;
 };
 
-std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model, std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
+std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model,
+                                     std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
   if (data.is_object() && data.value("type", nlohmann::json()) == "random") {
     Fields fields(data, "data");
     fields.text("type", "");
@@ -58,7 +62,8 @@ std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &mo
     fields.finish();
     return std::make_unique<RandomSource>(seed, share, model.config().vocabulary);
   }
-  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(), std::move(curriculum), shelf);
+  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(),
+                     std::move(curriculum), shelf);
 }
 
 }  // namespace
@@ -67,13 +72,16 @@ std::unique_ptr<SequenceSource> make_training_source(std::string_view data, cons
   return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
 }
 
-std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description, const Options &options, ProseShelf *shelf) {
+std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
+                                      const Options &options, ProseShelf *shelf) {
   const nlohmann::json json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(json, "trainer");
-  const nlohmann::json *training = fields.find("training"), *data = fields.find("data"), *curriculum = fields.find("curriculum");
+  const nlohmann::json *training = fields.find("training"), *data = fields.find("data"),
+                       *curriculum = fields.find("curriculum");
   fields.finish();
   if (!data) fail(Status::INVALID_ARGUMENT, "trainer.data is missing: it says what is read");
-  TrainConfig config = parse_train_config(training ? training->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "{}");
+  TrainConfig config =
+      parse_train_config(training ? training->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "{}");
   if (options.is_set("compute")) config.compute = options.get_string("compute");
   std::shared_ptr<Curriculum> course;
   std::unique_ptr<Lessons> lessons;
@@ -83,7 +91,8 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
   }
   model->config();  // STATE where there is nothing to train
   std::unique_ptr<SequenceSource> source = make(*data, *model, course, shelf);
-  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lessons), static_cast<int>(options.get_int("threads")));
+  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lessons),
+                                   static_cast<int>(options.get_int("threads")));
 }
 
 }  // namespace infini

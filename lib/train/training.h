@@ -14,9 +14,11 @@ namespace infini {
 // drawn at random, of which a share is predicted), "curriculum": {...} (curriculum.h; absent: sequences of the training's
 // own segment and segments)}. Options: threads, compute. Prose of tasks is on the shelf;
 // without one, each task has its own.
-std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description, const Options &options, ProseShelf *shelf = nullptr);
+std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
+                                      const Options &options, ProseShelf *shelf = nullptr);
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
-std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, ProseShelf *shelf = nullptr);
+std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,
+                                                     ProseShelf *shelf = nullptr);
 
 }  // namespace infini

@@ -2,8 +2,8 @@
 #include "window.h"
 
 int main(int argc, char **argv) {
-  const auto application = Gtk::Application::create("org.example.infini", Gio::Application::Flags::HANDLES_OPEN |
-                                                                            Gio::Application::Flags::NON_UNIQUE);
+  const auto application = Gtk::Application::create(
+      "org.example.infini", Gio::Application::Flags::HANDLES_OPEN | Gio::Application::Flags::NON_UNIQUE);
   Glib::set_application_name("infini");
   desktop::Window *window = nullptr;
   const auto open_window = [&] {

@@ -23,7 +23,8 @@ void set_option(infini_session *session, const char *name, std::int64_t value) {
 
 std::string count_text(std::int64_t count) {
   std::string digits = std::to_string(count);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
   return digits;
 }
 
@@ -72,9 +73,7 @@ void Reader::run(const std::string &what, const std::function<std::string()> &jo
     post(Event::STARTED, what);
     std::string words = job();
     post(Event::DONE, std::move(words));
-  } catch (const cli::Cancelled &) {
-    post(Event::CANCELLED, "");
-  } catch (const std::exception &error) {
+  } catch (const cli::Cancelled &) { post(Event::CANCELLED, ""); } catch (const std::exception &error) {
     post(Event::FAILED, error.what());
   }
   const std::lock_guard lock(mutex_);
@@ -135,7 +134,9 @@ infini_session *Reader::need_session() const {
 }
 
 std::int64_t Reader::position() const {
-  return session_ ? cli::value_of<std::int64_t>(infini_session_position, static_cast<const infini_session *>(session_.get())) : 0;
+  return session_
+             ? cli::value_of<std::int64_t>(infini_session_position, static_cast<const infini_session *>(session_.get()))
+             : 0;
 }
 
 Numbers Reader::numbers() const {
@@ -160,7 +161,8 @@ void Reader::open(std::string path) {
     cli::check(infini_options_set_int(options.get(), "max_tokens", 200));
     cli::check(infini_options_set_double(options.get(), "temperature", 0.8));
     const infini_model *made = model.get();
-    auto session = cli::make<cli::Session>(infini_session_create, made, static_cast<const infini_options *>(options.get()));
+    auto session =
+        cli::make<cli::Session>(infini_session_create, made, static_cast<const infini_options *>(options.get()));
     const auto info = nlohmann::json::parse(cli::all_of(infini_model_info_json, made));
     const auto &chat = info.at("chat_template");
     session_ = std::move(session);

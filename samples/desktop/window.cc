@@ -70,9 +70,8 @@ Window::Window() {
   lay_out();
   accept_drops();
   using Action = Gtk::FileChooser::Action;
-  open_.signal_clicked().connect([this] {
-    choose("Open a model", Action::OPEN, "Open", [this](const std::string &path) { open_model(path); });
-  });
+  open_.signal_clicked().connect(
+      [this] { choose("Open a model", Action::OPEN, "Open", [this](const std::string &path) { open_model(path); }); });
   add_.signal_clicked().connect([this] {
     choose("Add a text", Action::OPEN, "Read", [this](const std::string &path) { reader_.read_file(path); });
   });
@@ -118,8 +117,10 @@ void Window::lay_out() {
   auto &tiles = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::HORIZONTAL, 10);
   tiles.set_homogeneous();
   tiles.append(tile(tokens_, "tokens read and written", "Since the stream began", "count"));
-  tiles.append(tile(memory_, "memory of this session", "It keeps within the same bounds, however much is read", "ours"));
-  tiles.append(tile(cache_, "what a key-value cache would hold", "For the same past, with ordinary attention", "theirs"));
+  tiles.append(
+      tile(memory_, "memory of this session", "It keeps within the same bounds, however much is read", "ours"));
+  tiles.append(
+      tile(cache_, "what a key-value cache would hold", "For the same past, with ordinary attention", "theirs"));
 
   talk_.set_editable(false);
   talk_.set_cursor_visible(false);
@@ -139,9 +140,11 @@ void Window::lay_out() {
   error->property_foreground() = "#c01c28";
   scroll_.set_child(talk_);
   pages_.add(empty_page("Open a model", "Drop a GGUF file here, or choose one with “Open model…”."), "no model");
-  pages_.add(empty_page("Drop in a text", "A novel, a log, a whole folder's worth of notes, one after the other:\n"
-                                          "it is read as it comes, and the memory stays small.\n"
-                                          "Or begin a story below."), "no text");
+  pages_.add(empty_page("Drop in a text",
+                        "A novel, a log, a whole folder's worth of notes, one after the other:\n"
+                        "it is read as it comes, and the memory stays small.\n"
+                        "Or begin a story below."),
+             "no text");
   pages_.add(scroll_, "talk");
   pages_.set_vexpand();
 
@@ -216,7 +219,8 @@ void Window::take_file(const std::string &path) {
 
 void Window::open_model(const std::string &path) { reader_.open(path); }
 
-void Window::choose(const Glib::ustring &title, Gtk::FileChooser::Action action, const Glib::ustring &button, const Chosen &chosen) {
+void Window::choose(const Glib::ustring &title, Gtk::FileChooser::Action action, const Glib::ustring &button,
+                    const Chosen &chosen) {
   chooser_ = Gtk::FileChooserNative::create(title, *this, action, button, "Cancel");
   chooser_->set_modal();
   if (action == Gtk::FileChooser::Action::SAVE) chooser_->set_current_name("story.memory");
@@ -257,11 +261,8 @@ void Window::take_event(const Event &event) {
       doing_.set_text(event.text + "…");
       show_busy(true);
       break;
-    case Event::READ:
-      break;
-    case Event::TEXT:
-      say(Say::ANSWER, event.text, false);
-      break;
+    case Event::READ: break;
+    case Event::TEXT: say(Say::ANSWER, event.text, false); break;
     case Event::DONE:
       show_busy(false);
       if (!event.text.empty()) say(Say::NOTE, event.text + ".", true);

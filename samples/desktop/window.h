@@ -24,7 +24,8 @@ class Window : public Gtk::ApplicationWindow {
   void lay_out();
   void accept_drops();
   bool drop(const Glib::ValueBase &value);
-  void choose(const Glib::ustring &title, Gtk::FileChooser::Action action, const Glib::ustring &button, const Chosen &chosen);
+  void choose(const Glib::ustring &title, Gtk::FileChooser::Action action, const Glib::ustring &button,
+              const Chosen &chosen);
   void ask();
   void take_events();
   void take_event(const Event &event);

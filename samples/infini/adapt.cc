@@ -19,11 +19,14 @@ Json read_json(const std::string &path) {
   return json;
 }
 
-std::string decimals(const Json &value, int count = 2) { return value.is_number() ? format("%.*f", count, value.get<double>()) : "-"; }
+std::string decimals(const Json &value, int count = 2) {
+  return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
+}
 
 class Adaptation {
  public:
-  Adaptation(const AdaptSettings &settings, const OptionFlags &flags, bool json) : settings_(settings), flags_(flags), json_(json) {}
+  Adaptation(const AdaptSettings &settings, const OptionFlags &flags, bool json)
+      : settings_(settings), flags_(flags), json_(json) {}
   ~Adaptation() { show(""); }
   void run();
 
@@ -31,7 +34,9 @@ class Adaptation {
   // What the stages leave behind for each other, and for a run that goes on: one JSON file, and of each stage the
   // trainer's state and the model that came out.
   std::string state_file() const { return settings_.state + ".json"; }
-  std::string stage_file(const std::string &stage, const char *kind) const { return settings_.state + "." + stage + kind; }
+  std::string stage_file(const std::string &stage, const char *kind) const {
+    return settings_.state + "." + stage + kind;
+  }
   std::vector<std::string> files_of(const std::string &stage) const;
   std::vector<std::string> stages() const;  // after "find", in order
   size_t done() const { return state_["done"].get<size_t>(); }
@@ -77,8 +82,10 @@ Model Adaptation::open(const std::string &path, bool plain) const {
 // Segments of 128 tokens behind three that are carried, if the context holds so many.
 void Adaptation::choose_window(const Json &info) {
   const int64_t context = info["context"];
-  if (settings_.segment == 0) settings_.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - settings_.sinks) / 4));
-  if (settings_.carry < 0) settings_.carry = std::clamp<int64_t>(context - settings_.sinks - settings_.segment, 0, 3 * settings_.segment);
+  if (settings_.segment == 0)
+    settings_.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - settings_.sinks) / 4));
+  if (settings_.carry < 0)
+    settings_.carry = std::clamp<int64_t>(context - settings_.sinks - settings_.segment, 0, 3 * settings_.segment);
 }
 
 void Adaptation::show(const std::string &line) {
@@ -115,19 +122,36 @@ std::vector<std::string> Adaptation::stages() const {
   std::vector<std::string> out;
   if (!heads_.carriers.empty()) out.push_back("carry");
   for (const Json &head : heads_.memory)
-    if (const std::string stage = "teach" + std::to_string(head[0].get<int64_t>()); out.back() != stage) out.push_back(stage);
+    if (const std::string stage = "teach" + std::to_string(head[0].get<int64_t>()); out.back() != stage)
+      out.push_back(stage);
   out.push_back("train");
   return out;
 }
 
 void Adaptation::resume() {
-  Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")}, {"part", settings_.part},
-                {"segment", settings_.segment}, {"segments", settings_.segments}, {"carry", settings_.carry}, {"sinks", settings_.sinks},
-                {"share", settings_.share}, {"least", settings_.least}, {"layers", settings_.layers}, {"texts", settings_.texts}, {"seed", settings_.seed}, {"nats", settings_.nats},
-                {"fold", settings_.fold}, {"carry_size", settings_.carry_size}, {"text_ratio", settings_.text_ratio}, {"find_sequences", settings_.find_sequences}, {"held_out", settings_.held_out},
-                {"held_out_tokens", settings_.held_out_tokens}, {"borders", settings_.borders}, {"evaluate_sequences", settings_.evaluate_sequences}};
+  Json asked = {{"model", all_of(infini_model_info, open(settings_.model, true).get(), "fingerprint")},
+                {"part", settings_.part},
+                {"segment", settings_.segment},
+                {"segments", settings_.segments},
+                {"carry", settings_.carry},
+                {"sinks", settings_.sinks},
+                {"share", settings_.share},
+                {"least", settings_.least},
+                {"layers", settings_.layers},
+                {"texts", settings_.texts},
+                {"seed", settings_.seed},
+                {"nats", settings_.nats},
+                {"fold", settings_.fold},
+                {"carry_size", settings_.carry_size},
+                {"text_ratio", settings_.text_ratio},
+                {"find_sequences", settings_.find_sequences},
+                {"held_out", settings_.held_out},
+                {"held_out_tokens", settings_.held_out_tokens},
+                {"borders", settings_.borders},
+                {"evaluate_sequences", settings_.evaluate_sequences}};
   if (!std::filesystem::exists(state_file())) {
-    state_ = {{"asked", asked}, {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
+    state_ = {{"asked", asked},
+              {"seconds", {{"find", 0.0}, {"carry", 0.0}, {"teach", 0.0}, {"train", 0.0}}},
               {"tokens", {{"find", 0}, {"carry", 0}, {"teach", 0}, {"train", 0}}}};
     return;
   }
@@ -135,12 +159,15 @@ void Adaptation::resume() {
   std::string other;
   try {
     for (const auto &[setting, value] : asked.items())
-      if (const Json was = state_["asked"].value(setting, Json()); was != value) other += " \"" + setting + "\" was " + was.dump() + " and is " + value.dump() + ";";
-    if (other.empty()) heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]}, settings_.names = state_["names"];
-  } catch (const Json::exception &) {
-    throw std::runtime_error(state_file() + " is damaged; remove it to begin anew");
-  }
-  if (!other.empty()) throw std::runtime_error(state_file() + " was begun otherwise:" + other + " give what was given then, or remove the file to begin anew");
+      if (const Json was = state_["asked"].value(setting, Json()); was != value)
+        other += " \"" + setting + "\" was " + was.dump() + " and is " + value.dump() + ";";
+    if (other.empty())
+      heads_ = {state_["carriers"], state_["heads"], state_["first"], state_["last"]},
+      settings_.names = state_["names"];
+  } catch (const Json::exception &) { throw std::runtime_error(state_file() + " is damaged; remove it to begin anew"); }
+  if (!other.empty())
+    throw std::runtime_error(state_file() + " was begun otherwise:" + other +
+                             " give what was given then, or remove the file to begin anew");
 }
 
 // The greatest number of names, up to that of the settings, for which there is a task; 0, and why, where there is none.
@@ -171,15 +198,18 @@ void Adaptation::find(const infini_model *model) {
     settings_.names = names;
     check_room(settings_);
     const Json description = finding(settings_);
-    const Trainer trainer = make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options(true).get());
+    const Trainer trainer =
+        make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options(true).get());
     Progress progress("finding heads that retrieve");
-    check(infini_trainer_find_heads(trainer.get(), description["data"].dump().c_str(), static_cast<int>(settings_.find_sequences), 0, progress.task()));
+    check(infini_trainer_find_heads(trainer.get(), description["data"].dump().c_str(),
+                                    static_cast<int>(settings_.find_sequences), 0, progress.task()));
     found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
   }
   if (!found.is_null() && found["heads"][0]["weight"].get<double>() < settings_.least)
     state_["no_task"] = "no head looks at what is asked for with " + decimals(settings_.least) + " or more";
   heads_ = state_.contains("no_task") ? no_heads(info_, settings_) : choose_heads(found, info_, settings_);
-  if (heads_.memory.empty() && !state_.contains("no_task")) state_["no_task"] = "the model has too few layers for heads that find each digit of a value";
+  if (heads_.memory.empty() && !state_.contains("no_task"))
+    state_["no_task"] = "the model has too few layers for heads that find each digit of a value";
   if (!found.is_null()) {
     Json best = Json::array();
     for (size_t i = 0; i < std::min<size_t>(10, found["heads"].size()); ++i) best.push_back(found["heads"][i]);
@@ -187,9 +217,18 @@ void Adaptation::find(const infini_model *model) {
     state_["full_attention_recall"] = found["recall"];
     state_["tokens"]["find"] = found["tokens"];
   }
-  state_.update({{"carriers", heads_.carriers}, {"heads", heads_.memory}, {"first", heads_.first}, {"last", heads_.last}, {"names", settings_.names}, {"done", 0}});
+  state_.update({{"carriers", heads_.carriers},
+                 {"heads", heads_.memory},
+                 {"first", heads_.first},
+                 {"last", heads_.last},
+                 {"names", settings_.names},
+                 {"done", 0}});
   state_["seconds"]["find"] = watch.seconds();
-  log({{"phase", "find"}, {"found", found.is_null() ? Json() : found["heads"]}, {"carriers", heads_.carriers}, {"heads", heads_.memory}, {"layers", {heads_.first, heads_.last}}});
+  log({{"phase", "find"},
+       {"found", found.is_null() ? Json() : found["heads"]},
+       {"carriers", heads_.carriers},
+       {"heads", heads_.memory},
+       {"layers", {heads_.first, heads_.last}}});
 }
 
 void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_t count) {
@@ -211,10 +250,11 @@ void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_
     pace = pace == 0 ? seconds : 0.9 * pace + 0.1 * seconds;
     report["phase"] = stage;
     log(report);
-    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(), static_cast<long long>(step),
-                static_cast<long long>(count), decimals(report["loss"]).c_str(), decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
-                decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(), report["tokens_per_second"].get<double>(),
-                pace * static_cast<double>(count - step) / 60));
+    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(),
+                static_cast<long long>(step), static_cast<long long>(count), decimals(report["loss"]).c_str(),
+                decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
+                decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(),
+                report["tokens_per_second"].get<double>(), pace * static_cast<double>(count - step) / 60));
     const bool stop = interrupted();
     if (stop || (changed && step % settings_.checkpoint_every == 0)) keep(stage, trainer);
     if (stop) throw Cancelled();
@@ -228,14 +268,18 @@ void Adaptation::run_stage(const std::string &stage) {
   const Model model = open(done() == 0 ? settings_.model : stage_file(all[done() - 1], ".gguf"), true);
   const bool carries = stage == "carry", trains = stage == "train";
   const int64_t layer = carries || trains ? -1 : std::stoll(stage.substr(5));
-  const Json description = carries ? carrying(settings_, heads_) : trains ? training(settings_, heads_, info_) : teaching(settings_, heads_, layer);
-  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
+  const Json description = carries  ? carrying(settings_, heads_)
+                           : trains ? training(settings_, heads_, info_)
+                                    : teaching(settings_, heads_, layer);
+  const Trainer trainer =
+      make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
   if (state_.value("stage", "") == stage && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
   } else if (layer >= 0 || (carries && settings_.carry_size > 0)) {
     const Stopwatch watch;
     const std::string phase = phase_of(stage);
-    Progress progress("fitting heads of layer " + std::to_string(carries ? heads_.carriers[0][0].get<int64_t>() : layer));
+    Progress progress("fitting heads of layer " +
+                      std::to_string(carries ? heads_.carriers[0][0].get<int64_t>() : layer));
     check(infini_trainer_fit_heads(trainer.get(), settings_.nats, progress.task()));
     state_["seconds"][phase] = state_["seconds"][phase].get<double>() + watch.seconds();
     keep(stage, trainer.get());
@@ -274,7 +318,8 @@ void Adaptation::finish() {
   const Json &before = state_["before"], &after = state_["after"];
   if (json_) {
     Json out = {{"file", settings_.out}, {"borders", settings_.borders}};
-    for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share", "before", "after", "gates"})
+    for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share",
+                            "before", "after", "gates"})
       if (state_.contains(key)) out[key] = state_[key];
     out["phase_seconds"] = state_["seconds"];
     out["phase_tokens"] = state_["tokens"];
@@ -282,15 +327,21 @@ void Adaptation::finish() {
   }
   if (state_.contains("no_task")) print("text alone: " + state_["no_task"].get<std::string>() + "\n");
   for (const Json &head : state_.value("found", Json::array()))
-    print(format("layer %lld head %lld looks at the source with %.2f\n", static_cast<long long>(head["layer"].get<int64_t>()),
+    print(format("layer %lld head %lld looks at the source with %.2f\n",
+                 static_cast<long long>(head["layer"].get<int64_t>()),
                  static_cast<long long>(head["head"].get<int64_t>()), head["weight"].get<double>()));
   print(format("%-22s %8s %8s\n", "", "before", "after"));
-  print(format("%-22s %8s %8s\n", "held-out NLL, nats", decimals(before["nll"], 4).c_str(), decimals(after["nll"], 4).c_str()));
+  print(format("%-22s %8s %8s\n", "held-out NLL, nats", decimals(before["nll"], 4).c_str(),
+               decimals(after["nll"], 4).c_str()));
   for (size_t i = 0; i < after["recall"].size(); ++i)
-    print(format("%-22s %8s %8s\n", format("recall over %lld border%s", static_cast<long long>(settings_.borders[i]), settings_.borders[i] == 1 ? "" : "s").c_str(),
+    print(format("%-22s %8s %8s\n",
+                 format("recall over %lld border%s", static_cast<long long>(settings_.borders[i]),
+                        settings_.borders[i] == 1 ? "" : "s")
+                     .c_str(),
                  decimals(before["recall"][i]).c_str(), decimals(after["recall"][i]).c_str()));
   for (const char *phase : {"find", "carry", "teach", "train"})
-    print(format("%-22s %7.1f min %s tokens\n", phase, state_["seconds"][phase].get<double>() / 60, grouped(state_["tokens"][phase].get<int64_t>()).c_str()));
+    print(format("%-22s %7.1f min %s tokens\n", phase, state_["seconds"][phase].get<double>() / 60,
+                 grouped(state_["tokens"][phase].get<int64_t>()).c_str()));
 }
 
 }  // namespace
@@ -300,20 +351,36 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   arguments_ = &arguments;
   const char *const group = "Adapting a plain model";
   const auto own = [&](const char *name, auto &value, const char *help, double least = 0, double greatest = 1e9) {
-    command.add_option(name, value, help)->check(CLI::Range(least, greatest).description(""))->capture_default_str()->group(group);
+    command.add_option(name, value, help)
+        ->check(CLI::Range(least, greatest).description(""))
+        ->capture_default_str()
+        ->group(group);
   };
-  command.add_flag("--adapt", wanted_, "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names to values and to find them, trains all")->group(group);
-  own("--heads-share", settings_.share, "heads retrieve whose attention on what they look up is above this share of the greatest", 0, 1);
+  command
+      .add_flag("--adapt", wanted_,
+                "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names "
+                "to values and to find them, trains all")
+      ->group(group);
+  own("--heads-share", settings_.share,
+      "heads retrieve whose attention on what they look up is above this share of the greatest", 0, 1);
   own("--heads-least", settings_.least, "and above this; where none is, the model learns from plain text alone", 0, 1);
-  own("--adapt-layers", settings_.layers, "first and last layer that are trained; else a quarter of them, from the lowest head on");
+  own("--adapt-layers", settings_.layers,
+      "first and last layer that are trained; else a quarter of them, from the lowest head on");
   own("--find-sequences", settings_.find_sequences, "sequences in which heads are looked for", 1);
-  own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to", 1);
+  own("--carry-steps", settings_.carry_steps, "steps in which heads learn to look at the name that a digit belongs to",
+      1);
   own("--carry-rate", settings_.carry_rate, "Muon's rate in them", 0, 10);
-  own("--carry-size", settings_.carry_size, "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of it");
-  own("--teach-sequences", settings_.teach_sequences, "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: 4) times the model's width a token, and made again by a run that goes on", 1);
+  own("--carry-size", settings_.carry_size,
+      "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of "
+      "it");
+  own("--teach-sequences", settings_.teach_sequences,
+      "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: "
+      "4) times the model's width a token, and made again by a run that goes on",
+      1);
   own("--teach-steps", settings_.teach_steps, "steps of attention supervision, for each layer", 1);
   own("--teach-rate", settings_.teach_rate, "Muon's rate in them", 0, 10);
-  own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained", 1e-6, 1e6);
+  own("--nats", settings_.nats, "what the memory adds to the logit of the digit that it finds, before all is trained",
+      1e-6, 1e6);
   own("--fold", settings_.fold, "virtual length: filler counts as up to so many times as long", 1);
   own("--text-ratio", settings_.text_ratio, "share of sequences that are plain text, which keeps the perplexity", 0, 1);
   own("--borders", settings_.borders, "of segments, across which recall is measured", 1);
@@ -345,25 +412,32 @@ void AdaptFlags::run() const {
   take("--sinks", s.sinks);
   take("--seed", s.seed);
   // What its stages are asked is decided before the first: the last begins after all others have done their work.
-  for (const char *const name : {"--create", "--description", "--jsonl", "--recall", "--prose", "--evaluate", "--optimizer", "--rate", "--schedule", "--warmup", "--tokens",
-                                 "--adapter", "--log-every", "--evaluate-every"})
-    if (command_->get_option(name)->count() > 0) throw std::runtime_error(std::string(name) + " does not go with --adapt, which decides that itself");
+  for (const char *const name :
+       {"--create", "--description", "--jsonl", "--recall", "--prose", "--evaluate", "--optimizer", "--rate",
+        "--schedule", "--warmup", "--tokens", "--adapter", "--log-every", "--evaluate-every"})
+    if (command_->get_option(name)->count() > 0)
+      throw std::runtime_error(std::string(name) + " does not go with --adapt, which decides that itself");
   if (s.model.empty()) throw std::runtime_error("MODEL: name the plain model that is adapted");
   TrainFiles files;
   files.out = s.out;
   files.log = s.log;
   if (!s.state.empty()) files.checkpoint = s.state + ".json";
   files.check_early(s.model);
-  if (const std::set<std::string> parts = {"attention", "gates", "lora", "all"}; !parts.contains(s.part)) throw std::runtime_error("--train: with --adapt attention, gates, lora or all, not " + s.part);
-  if (!(s.rate > 0 && s.rate <= 10 && s.gate_rate >= 0 && s.gate_rate <= 10)) throw std::runtime_error("--muon-rate and --gate-rate are from 0 to 10");
+  if (const std::set<std::string> parts = {"attention", "gates", "lora", "all"}; !parts.contains(s.part))
+    throw std::runtime_error("--train: with --adapt attention, gates, lora or all, not " + s.part);
+  if (!(s.rate > 0 && s.rate <= 10 && s.gate_rate >= 0 && s.gate_rate <= 10))
+    throw std::runtime_error("--muon-rate and --gate-rate are from 0 to 10");
   if (command_->get_option("--held-out")->count() > 1) throw std::runtime_error("--held-out: with --adapt one book");
   if (s.texts.empty()) throw std::runtime_error("--text: name books to train on");
-  if (!s.layers.empty() && s.layers.size() != 2) throw std::runtime_error("--adapt-layers takes the first and the last");
+  if (!s.layers.empty() && s.layers.size() != 2)
+    throw std::runtime_error("--adapt-layers takes the first and the last");
   if (s.steps < 1 || s.segments < 2) throw std::runtime_error("--steps is 1 at least, and --segments 2");
   if (s.state.empty()) s.state = s.out + ".adapt";
   for (const std::string &path : {s.model, s.out, s.log})
     for (const char *const part : {".json", ".carry.", ".teach", ".train."})
-      if (path.starts_with(s.state + part)) throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path + "; give another name");
+      if (path.starts_with(s.state + part))
+        throw std::runtime_error("--checkpoint: files of the adaptation are named like " + path +
+                                 "; give another name");
   Adaptation adaptation(s, arguments_->flags, arguments_->json);
   try {
     adaptation.run();

@@ -17,11 +17,12 @@ struct AdaptSettings {
   std::string held_out;
   std::string part = "attention";
   int64_t segment = 0, segments = 12, carry = -1, sinks = 4;  // 0, -1: from the model's context
-  double share = 0.5, least = 0.05;       // of the greatest weight, and weight: heads above both retrieve
-  std::vector<int64_t> layers;            // first and last that are trained; empty: from the heads
+  double share = 0.5, least = 0.05;  // of the greatest weight, and weight: heads above both retrieve
+  std::vector<int64_t> layers;       // first and last that are trained; empty: from the heads
   int64_t find_sequences = 8, carry_steps = 60, teach_sequences = 800, teach_steps = 300, steps = 250;
   int64_t names = 16;  // of the task, at most; fewer where the vocabulary has fewer
-  double carry_rate = 0.03, carry_size = 0.25, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01, text_ratio = 0.5, fold = 3000;
+  double carry_rate = 0.03, carry_size = 0.25, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01,
+         text_ratio = 0.5, fold = 3000;
   int64_t seed = 1, checkpoint_every = 25, evaluate_sequences = 2, held_out_tokens = 8192;
   std::vector<int64_t> borders = {1, 2, 4, 8, 16, 32, 64};
 };
@@ -66,6 +67,7 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
 
 // {"nll": mean over the held-out text, "recall": [share over so many borders, ...], "pass": ...}; null where nothing is
 // measured. `with_recall`: the tokenizer has the task.
-Json measure_adapted(const infini_model *model, const infini_options *options, const AdaptSettings &settings, bool with_recall);
+Json measure_adapted(const infini_model *model, const infini_options *options, const AdaptSettings &settings,
+                     bool with_recall);
 
 }  // namespace cli

@@ -140,8 +140,8 @@ double batch_speed(const infini_model *model, const infini_session *start, int64
   return static_cast<double>(count * generated) / watch.seconds();
 }
 
-Json measure(const BenchArguments &arguments, const infini_model *model, const infini_session *at_depth, const Shape &shape, int64_t depth,
-             Progress &progress) {
+Json measure(const BenchArguments &arguments, const infini_model *model, const infini_session *at_depth,
+             const Shape &shape, int64_t depth, Progress &progress) {
   const int64_t blocks = std::max<int64_t>(4, (shape.segment + arguments.block - 1) / arguments.block);
   const int64_t count = blocks * arguments.block;
   FeedCeiling products(shape, depth, count, arguments.block);
@@ -157,7 +157,8 @@ Json measure(const BenchArguments &arguments, const infini_model *model, const i
 
     const Session writer = make<Session>(infini_session_fork, at_depth);
     feed_random(writer.get(), 1, shape.vocabulary, progress);
-    if (arguments.batch > 0) batches.values.push_back(batch_speed(model, writer.get(), arguments.batch, arguments.generated));
+    if (arguments.batch > 0)
+      batches.values.push_back(batch_speed(model, writer.get(), arguments.batch, arguments.generated));
     watch = Stopwatch();
     for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr));
     generates.values.push_back(static_cast<double>(arguments.generated) / watch.seconds());
@@ -194,15 +195,14 @@ void print_row(const Json &row) {
   const auto number = [&](const char *key) { return row[key].get<double>(); };
   print(format("%-7s %9s %11.0f %8.0f %6.2f %6.2f %12.1f %8.1f %6.2f %6.2f %7.1f\n",
                row["compute"].get<std::string>().c_str(), grouped(row["depth"]).c_str(),
-               number("feed_tokens_per_second"), number("feed_tokens_per_second_median"),
-               number("feed_ceiling_ratio"), number("feed_ceiling_ratio_median"),
-               number("generate_tokens_per_second"), number("generate_tokens_per_second_median"),
-               number("generate_bandwidth_ratio"), number("generate_bandwidth_ratio_median"),
-               number("read_bytes_per_second") / 1e9));
+               number("feed_tokens_per_second"), number("feed_tokens_per_second_median"), number("feed_ceiling_ratio"),
+               number("feed_ceiling_ratio_median"), number("generate_tokens_per_second"),
+               number("generate_tokens_per_second_median"), number("generate_bandwidth_ratio"),
+               number("generate_bandwidth_ratio_median"), number("read_bytes_per_second") / 1e9));
   if (row.contains("batch"))
     print(format("%-7s %3s sessions together write %.1f tok/s (median %.1f): %.2f (%.2f) times one\n", "",
-                 grouped(row["batch"]).c_str(), number("batch_tokens_per_second"), number("batch_tokens_per_second_median"),
-                 number("batch_ratio"), number("batch_ratio_median")));
+                 grouped(row["batch"]).c_str(), number("batch_tokens_per_second"),
+                 number("batch_tokens_per_second_median"), number("batch_ratio"), number("batch_ratio_median")));
 }
 
 // Opens the model as a benchmark runs it, in one compute type.
@@ -283,7 +283,8 @@ void add_bench(CLI::App &app) {
   CLI::App *command = app.add_subcommand("bench", "Measures reading and writing beside what the machine allows");
   arguments->add(*command);
   const CLI::Option *depth =
-      command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")->capture_default_str();
+      command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")
+          ->capture_default_str();
   command->add_option("--runs", arguments->runs, "runs of each measure")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -314,10 +315,13 @@ void add_bench(CLI::App &app) {
       "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
       "the projections and the window's two products; writing with the bandwidth at which this machine reads as many\n"
       "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
-      "--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and times\n"
+      "--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and "
+      "times\n"
       "at the last one. Its depths are 10000 and 1000000, unless --depth says otherwise.\n"
-      "Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s count\n"
-      "these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary 2048,\n"
+      "Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s "
+      "count\n"
+      "these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary "
+      "2048,\n"
       "segments of 64.\n"
       "Examples:\n"
       "  infini bench --train --threads 1\n"

@@ -84,7 +84,8 @@ void plain_write(const Folder &folder, const std::string &path, const std::strin
 void plain_read(const std::string &path, size_t size) {
   void *const bytes = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (bytes == MAP_FAILED) throw std::bad_alloc();
-  const std::unique_ptr<char, std::function<void(char *)>> kept(static_cast<char *>(bytes), [size](char *at) { munmap(at, size); });
+  const std::unique_ptr<char, std::function<void(char *)>> kept(static_cast<char *>(bytes),
+                                                                [size](char *at) { munmap(at, size); });
   Descriptor(path, O_RDONLY).read(kept.get(), size);
 }
 
@@ -126,8 +127,8 @@ struct Measures {
 
 void print_pair(const char *name, const Runs &ours, const char *plain_name, const Runs &plain) {
   print(format("%-8s %9.3f %9.3f ms   %-12s %9.3f %9.3f ms   ratio %5.2f %5.2f\n", name, ours.least() * 1e3,
-               ours.median() * 1e3, plain_name, plain.least() * 1e3, plain.median() * 1e3,
-               ours.least() / plain.least(), ours.median() / plain.median()));
+               ours.median() * 1e3, plain_name, plain.least() * 1e3, plain.median() * 1e3, ours.least() / plain.least(),
+               ours.median() / plain.median()));
 }
 
 }  // namespace
@@ -173,7 +174,8 @@ void bench_snapshot(const BenchArguments &arguments, const Options &options, con
   print(format("%s, %s, whole segments of %s random tokens were read\n", info["name"].get<std::string>().c_str(),
                info["compute"].get<std::string>().c_str(), grouped(segment).c_str()));
   for (const Json &row : results)
-    print(format("snapshot after %13s tokens: %13s bytes\n", grouped(row["depth"]).c_str(), grouped(row["bytes"]).c_str()));
+    print(format("snapshot after %13s tokens: %13s bytes\n", grouped(row["depth"]).c_str(),
+                 grouped(row["bytes"]).c_str()));
   print(format("%-8s %9s %9s      %-12s %9s %9s            %5s %5s\n", "", "fastest", "median", "", "fastest", "median",
                "", "median"));
   print_pair("save", measures.save, "plain write", measures.write);

@@ -48,15 +48,15 @@ bool has_bf16(const dnnl::engine &engine) {
 
 // The sum of `count` groups of 64 bytes. Its value is of no interest, but the compiler must not know that.
 using Lanes [[gnu::vector_size(64)]] = uint64_t;
-#define SUM_LANES(NAME, TARGET)                                                                \
-  TARGET uint64_t NAME(const Lanes *groups, size_t count) {                                    \
-    Lanes sums[8] = {};                                                                        \
-    size_t i = 0;                                                                              \
-    for (; i + 8 <= count; i += 8)                                                             \
-      for (size_t lane = 0; lane < 8; ++lane) sums[lane] += groups[i + lane];                  \
-    for (; i < count; ++i) sums[0] += groups[i];                                               \
-    for (size_t lane = 1; lane < 8; ++lane) sums[0] += sums[lane];                             \
-    return sums[0][0] + sums[0][7];                                                            \
+#define SUM_LANES(NAME, TARGET)                                               \
+  TARGET uint64_t NAME(const Lanes *groups, size_t count) {                   \
+    Lanes sums[8] = {};                                                       \
+    size_t i = 0;                                                             \
+    for (; i + 8 <= count; i += 8)                                            \
+      for (size_t lane = 0; lane < 8; ++lane) sums[lane] += groups[i + lane]; \
+    for (; i < count; ++i) sums[0] += groups[i];                              \
+    for (size_t lane = 1; lane < 8; ++lane) sums[0] += sums[lane];            \
+    return sums[0][0] + sums[0][7];                                           \
   }
 SUM_LANES(sum_lanes, )
 #if defined(__x86_64__)

@@ -11,9 +11,9 @@
 namespace cli {
 namespace {
 
-constexpr double kWidth = 760, kHeight = 270;                        // of a chart
-constexpr double kLeft = 76, kRight = 24, kTop = 58, kBottom = 48;   // margins around what is plotted
-constexpr size_t kMostPoints = 1200;                                 // of a line; a screen shows no more
+constexpr double kWidth = 760, kHeight = 270;                       // of a chart
+constexpr double kLeft = 76, kRight = 24, kTop = 58, kBottom = 48;  // margins around what is plotted
+constexpr size_t kMostPoints = 1200;                                // of a line; a screen shows no more
 // Okabe and Ito's colours, which the colour-blind tell apart.
 constexpr const char *kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"};
 
@@ -48,7 +48,8 @@ struct Axis {
   bool logarithmic = false;
 
   double operator()(double value) const {
-    const double share = logarithmic ? std::log(value / least) / std::log(greatest / least) : (value - least) / (greatest - least);
+    const double share =
+        logarithmic ? std::log(value / least) / std::log(greatest / least) : (value - least) / (greatest - least);
     return from + share * (to - from);
   }
 
@@ -59,7 +60,8 @@ struct Axis {
     for (const double factor : {2.0, 5.0, 10.0})
       if (step < raw * 0.999) step = factor * power;
     std::vector<double> out;
-    const double first = std::ceil(least / step - 1e-9), last = std::min(std::floor(greatest / step + 1e-9), first + 4 * count);
+    const double first = std::ceil(least / step - 1e-9),
+                 last = std::min(std::floor(greatest / step + 1e-9), first + 4 * count);
     for (int i = 0; first + i <= last && i <= 4 * count; ++i) out.push_back((first + i) * step + 0.0);  // -0 becomes 0
     return out;
   }
@@ -97,7 +99,8 @@ class Drawing {
     for (Series &series : chart_.series)
       std::erase_if(series.points, [&](const auto &point) {
         constexpr double kGreatest = 1e100;  // beyond it differences overflow
-        return !(std::abs(point.first) < kGreatest && std::abs(point.second) < kGreatest) || (chart.powers_of_two && point.first <= 0);
+        return !(std::abs(point.first) < kGreatest && std::abs(point.second) < kGreatest) ||
+               (chart.powers_of_two && point.first <= 0);
       });
     measure();
   }
@@ -130,7 +133,8 @@ class Drawing {
     if (!chart_.categories.empty()) y_least = std::min(0.0, y_least), y_greatest = std::max(0.0, y_greatest);
     // Numbers that differ in their last digits alone are one.
     const auto same = [](double a, double b) { return b - a <= 1e-12 * std::max(std::abs(a), std::abs(b)); };
-    if (same(y_least, y_greatest)) y_least -= 0.5 + std::abs(y_least) * 0.01, y_greatest += 0.5 + std::abs(y_greatest) * 0.01;
+    if (same(y_least, y_greatest))
+      y_least -= 0.5 + std::abs(y_least) * 0.01, y_greatest += 0.5 + std::abs(y_greatest) * 0.01;
     if (!chart_.percent && !chart_.unit) {
       const double room = (y_greatest - y_least) * 0.06;
       if (y_least != 0) y_least -= room;
@@ -140,14 +144,16 @@ class Drawing {
       if (chart_.powers_of_two) x_least /= 2, x_greatest *= 2;
       else x_least -= 0.5 + std::abs(x_least) * 0.01, x_greatest += 0.5 + std::abs(x_greatest) * 0.01;
     }
-    x_ = {x_least, x_greatest, kLeft + (chart_.powers_of_two ? 16 : 0), kWidth - kRight - (chart_.powers_of_two ? 16 : 0), chart_.powers_of_two};
+    x_ = {x_least, x_greatest, kLeft + (chart_.powers_of_two ? 16 : 0),
+          kWidth - kRight - (chart_.powers_of_two ? 16 : 0), chart_.powers_of_two};
     y_ = {y_least, y_greatest, bottom(), top_ + kTop, false};
   }
 
   void add(const std::string &element) { out_ += element + "\n"; }
 
   void text(double x, double y, const std::string &content, const std::string &attributes) {
-    if (!content.empty()) add(format("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, attributes.c_str()) + escaped(content) + "</text>");
+    if (!content.empty())
+      add(format("<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, attributes.c_str()) + escaped(content) + "</text>");
   }
 
   // From left to right under the title, in as many rows as it takes: one.
@@ -159,9 +165,11 @@ class Drawing {
       const double width = 34 + 6.6 * static_cast<double>(series.label.size());
       if (x + width > kWidth) return text(x, y + 4, "...", "class=\"small\"");
       if (chart_.categories.empty())
-        add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" class=\"mean\"%s/>", x, x + 20, y, y, colour(series.colour), dash(series)));
+        add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" class=\"mean\"%s/>", x, x + 20,
+                   y, y, colour(series.colour), dash(series)));
       else
-        add(format("<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" fill=\"%s\"/>", x + 4, y - 6, colour(series.colour)));
+        add(format("<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" fill=\"%s\"/>", x + 4, y - 6,
+                   colour(series.colour)));
       text(x + 26, y + 4, series.label, "class=\"small\"");
       x += width + 8;
     }
@@ -171,17 +179,23 @@ class Drawing {
 
   void frame() {
     for (const double tick : y_.ticks(5)) {
-      add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>", kLeft, kWidth - kRight, y_(tick), y_(tick), "grid"));
-      text(kLeft - 8, y_(tick) + 4, number_text(tick) + (chart_.percent ? " %" : ""), "class=\"small\" text-anchor=\"end\"");
+      add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>", kLeft, kWidth - kRight,
+                 y_(tick), y_(tick), "grid"));
+      text(kLeft - 8, y_(tick) + 4, number_text(tick) + (chart_.percent ? " %" : ""),
+           "class=\"small\" text-anchor=\"end\"");
     }
-    add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"axis\"/>", kLeft, kWidth - kRight, bottom(), bottom()));
+    add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"axis\"/>", kLeft, kWidth - kRight,
+               bottom(), bottom()));
     const std::string centred = "class=\"small\" text-anchor=\"middle\"";
     if (chart_.categories.empty()) {
       double after = -INFINITY;  // where the last label ends
       for (const double tick : x_ticks()) {
-        const std::string label = chart_.powers_of_two && std::fmod(tick, 1024) == 0 ? length_text(static_cast<int64_t>(tick)) : number_text(tick);
+        const std::string label = chart_.powers_of_two && std::fmod(tick, 1024) == 0
+                                      ? length_text(static_cast<int64_t>(tick))
+                                      : number_text(tick);
         const double half = 3.4 * static_cast<double>(label.size());
-        add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"axis\"/>", x_(tick), x_(tick), bottom(), bottom() + 4));
+        add(format("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"axis\"/>", x_(tick), x_(tick),
+                   bottom(), bottom() + 4));
         if (x_(tick) - half < after + 6) continue;
         text(x_(tick), bottom() + 18, label, centred);
         after = x_(tick) + half;
@@ -202,8 +216,10 @@ class Drawing {
 
   void polyline(const Series &series, const Points &points, const char *kind) {
     std::string path;
-    for (const auto &[x, y] : thinned(points, kMostPoints)) path += format("%.1f,%.1f ", x_(x), std::clamp(y_(y), top_ + kTop - 4, bottom() + 4));
-    add(format("<polyline class=\"%s\" stroke=\"%s\"%s points=\"", kind, colour(series.colour), dash(series)) + path + "\"/>");
+    for (const auto &[x, y] : thinned(points, kMostPoints))
+      path += format("%.1f,%.1f ", x_(x), std::clamp(y_(y), top_ + kTop - 4, bottom() + 4));
+    add(format("<polyline class=\"%s\" stroke=\"%s\"%s points=\"", kind, colour(series.colour), dash(series)) + path +
+        "\"/>");
   }
 
   void line(const Series &series) {
@@ -217,16 +233,20 @@ class Drawing {
 
   void bars() {
     const auto groups = static_cast<double>(chart_.categories.size());
-    const double group = (kWidth - kRight - kLeft) / groups, bar = group * 0.76 / std::max<double>(1, static_cast<double>(chart_.series.size()));
+    const double group = (kWidth - kRight - kLeft) / groups,
+                 bar = group * 0.76 / std::max<double>(1, static_cast<double>(chart_.series.size()));
     for (size_t i = 0; i < chart_.categories.size(); ++i)
-      text(kLeft + group * (static_cast<double>(i) + 0.5), bottom() + 18, chart_.categories[i], "class=\"small\" text-anchor=\"middle\"");
+      text(kLeft + group * (static_cast<double>(i) + 0.5), bottom() + 18, chart_.categories[i],
+           "class=\"small\" text-anchor=\"middle\"");
     double offset = group * 0.12;
     for (const Series &series : chart_.series) {
       for (const auto &[category, value] : series.points) {
         if (category < 0 || category >= groups) continue;
         const double x = kLeft + group * std::floor(category) + offset, y = y_(value), zero = y_(0);
-        add(format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>", x + 1, std::min(y, zero), std::max(1.0, bar - 2), std::abs(zero - y), colour(series.colour)));
-        if (bar > 24) text(x + bar / 2, std::min(y, zero) - 5, number_text(value), "class=\"small\" text-anchor=\"middle\"");
+        add(format("<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>", x + 1, std::min(y, zero),
+                   std::max(1.0, bar - 2), std::abs(zero - y), colour(series.colour)));
+        if (bar > 24)
+          text(x + bar / 2, std::min(y, zero) - 5, number_text(value), "class=\"small\" text-anchor=\"middle\"");
       }
       offset += bar;
     }
@@ -242,7 +262,9 @@ class Drawing {
 
 std::string svg(const std::vector<Chart> &charts) {
   const double height = kHeight * static_cast<double>(charts.size()) + 8;
-  std::string out = format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n", kWidth, height, kWidth, height);
+  std::string out =
+      format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\">\n",
+             kWidth, height, kWidth, height);
   out +=
       "<style>\n"
       "text { font-family: 'DejaVu Sans', Verdana, sans-serif; fill: #333 }\n"

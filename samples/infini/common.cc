@@ -40,8 +40,7 @@ std::string stop_value(const std::vector<std::string> &texts) {
   std::string value;
   for (const std::string &text : texts) {
     if (!value.empty()) value += '\n';
-    for (const char letter : text)
-      value += letter == '\n' ? "\\n" : std::string(1, letter);
+    for (const char letter : text) value += letter == '\n' ? "\\n" : std::string(1, letter);
   }
   return value;
 }
@@ -199,7 +198,8 @@ void check_writable(const std::string &flag, const std::string &path) {
 }
 
 Json parse_json(std::string_view text) {
-  return Json::parse(text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepestJson; }, false);
+  return Json::parse(
+      text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepestJson; }, false);
 }
 
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {
@@ -219,7 +219,8 @@ void write_file(const std::string &path, std::string_view text) {
   const std::string fresh = path + ".new";
   std::FILE *const file = std::fopen(fresh.c_str(), "wb");
   if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
-  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0 &&
+              fsync(fileno(file)) == 0;
   const int error = errno;
   done = std::fclose(file) == 0 && done;
   if (!done) fail("cannot write " + fresh + ": " + std::strerror(error));
@@ -294,9 +295,7 @@ void catch_interrupts() {
 bool interrupted() { return interrupt_seen != 0; }
 
 Progress::Progress(std::string label, int64_t total)
-    : label_(std::move(label)),
-      task_(make<Task>(infini_task_new)),
-      total_(total),
+    : label_(std::move(label)), task_(make<Task>(infini_task_new)), total_(total),
       visible_(!label_.empty() && isatty(STDERR_FILENO)) {
   check(infini_task_set_progress(task_.get(), report, this));
 }

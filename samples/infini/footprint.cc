@@ -11,11 +11,11 @@ struct FootprintArguments : ModelArguments {
 constexpr int64_t kPaperTokens = 65000;  // what the paper's Memorizing Transformer keeps
 
 const char *title(const std::string &method) {
-  return method == "kv_cache"                ? "KV cache"
-         : method == "transformer_xl"        ? "Transformer-XL"
+  return method == "kv_cache"                 ? "KV cache"
+         : method == "transformer_xl"         ? "Transformer-XL"
          : method == "memorizing_transformer" ? "Memorizing Transformer"
-         : method == "rmt"                   ? "RMT"
-                                             : "Infini-attention";
+         : method == "rmt"                    ? "RMT"
+                                              : "Infini-attention";
 }
 
 const Json &find(const Json &methods, const std::string &name) {

@@ -75,7 +75,8 @@ Run generate_run(infini_session *session, bool keep) {
 void generate(GenerateArguments &arguments) {
   Keeping &keeping = arguments.keeping;
   const bool prompted = arguments.prompt_flag->count() || !arguments.file.empty();
-  if (!prompted && !keeping.loads()) throw std::runtime_error("give --prompt or --file, or --load a session to go on with");
+  if (!prompted && !keeping.loads())
+    throw std::runtime_error("give --prompt or --file, or --load a session to go on with");
   keeping.check_early();
   const Model model = arguments.open();
   const Session session = arguments.start(model.get());
@@ -162,9 +163,7 @@ void chat(ChatArguments &arguments) {
       if (run.cancelled) throw Cancelled();
     }
     if (interrupted()) throw Cancelled();
-  } catch (const Cancelled &) {
-    keeping.save_interrupted(session.get());
-  }
+  } catch (const Cancelled &) { keeping.save_interrupted(session.get()); }
   keeping.save(session.get());
 }
 
@@ -182,7 +181,8 @@ void add_generate(CLI::App &app) {
   arguments->add_generation_flags(*command);
   arguments->add_session_flags(*command);
   command->footer(
-      "Text comes as it is made; with --json, all of it at the end. --load without a prompt goes on where the snapshot\n"
+      "Text comes as it is made; with --json, all of it at the end. --load without a prompt goes on where the "
+      "snapshot\n"
       "stopped, in the middle of a run too. With --save, Ctrl-C saves what was read and written.\n"
       "Examples:\n"
       "  infini generate model.gguf --prompt 'Once upon a time'\n"

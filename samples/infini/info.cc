@@ -10,8 +10,8 @@ void info(const ModelArguments &arguments) {
   if (arguments.json) return print_json(facts);
   for (const auto &[name, value] : facts.items())
     print(format("%-16s %s\n", name.c_str(),
-                 value.is_string() ? value.get<std::string>().c_str()
-                 : value.is_null() ? "none"
+                 value.is_string()           ? value.get<std::string>().c_str()
+                 : value.is_null()           ? "none"
                  : value.is_number_integer() ? grouped(value.get<int64_t>()).c_str()
                                              : value.dump().c_str()));
 }

@@ -8,7 +8,8 @@ void Keeping::add(CLI::App &command, ModelArguments &arguments) {
   const char *const group = "Keeping";
   command.add_option("--load", load_path_, "a snapshot to go on from")->group(group);
   CLI::Option *const save = command.add_option("--save", save_path_, "keep the session in this file")->group(group);
-  name_flag_ = command.add_option("--name", name_, "a name for what is saved; else that of --load")->group(group)->needs(save);
+  name_flag_ =
+      command.add_option("--name", name_, "a name for what is saved; else that of --load")->group(group)->needs(save);
   note_flag_ = command.add_option("--note", note_, "a note beside it; else that of --load")->group(group)->needs(save);
   command.add_flag("--memory-only", memory_only_, "save the memory alone: small, but local attention starts anew")
       ->group(group)
@@ -36,7 +37,8 @@ void Keeping::save(const infini_session *session) const {
 void Keeping::save_interrupted(const infini_session *session, const std::string &more) const {
   if (!saves()) throw Cancelled();
   save(session);
-  throw std::runtime_error("cancelled; what was read so far, " + grouped(value_of<int64_t>(infini_session_position, session)) +
+  throw std::runtime_error("cancelled; what was read so far, " +
+                           grouped(value_of<int64_t>(infini_session_position, session)) +
                            " tokens in all, is saved in " + save_path_ + more);
 }
 

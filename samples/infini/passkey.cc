@@ -183,9 +183,7 @@ void Trials::run() {
   const auto unless_cancelled = [&](const auto &work) {
     try {
       work();
-    } catch (const Cancelled &) {
-      cancelled_ = true;
-    }
+    } catch (const Cancelled &) { cancelled_ = true; }
   };
   unless_cancelled([&] {
     for (const Planned &planned : planned_) {
@@ -194,8 +192,9 @@ void Trials::run() {
       first = planned.trial.filler_first;
       read(trunk.get(), planned.trial.prompt, planned.shared);
       if (static_cast<int64_t>(running_.size()) >= arguments_.jobs) finish_oldest();
-      running_.emplace_back(&planned, std::async(policy, &Trials::answer, this,
-                                                 make<Session>(infini_session_fork, trunk.get()), std::cref(planned.trial)));
+      running_.emplace_back(&planned,
+                            std::async(policy, &Trials::answer, this, make<Session>(infini_session_fork, trunk.get()),
+                                       std::cref(planned.trial)));
     }
   });
   while (!running_.empty()) unless_cancelled([&] { finish_oldest(); });  // an interrupt ends those that still read
@@ -226,7 +225,8 @@ void print_list(const std::vector<Cell> &cells) {
   for (const Cell &cell : cells) {
     if (cell.trials == 0) continue;
     const Json row = cell.json();
-    const std::string found = format("%lld/%lld", static_cast<long long>(cell.found), static_cast<long long>(cell.trials));
+    const std::string found =
+        format("%lld/%lld", static_cast<long long>(cell.found), static_cast<long long>(cell.trials));
     print(format("%13s %6g %8s %8.1f%% %7.1f%% %10s\n", grouped(cell.length).c_str(), cell.depth, found.c_str(),
                  100 * row["accuracy"].get<double>(), 100 * row["digit_accuracy"].get<double>(),
                  grouped(std::llround(row["tokens_per_second"].get<double>())).c_str()));
@@ -297,20 +297,25 @@ void add_passkey(CLI::App &app) {
   command->add_option("--names", arguments->task.names, "keys in a prompt, each with a name; one of them is asked for")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_flag("--instruction", arguments->task.instruction, "begin with the paper's instruction to look for a key");
+  command->add_flag("--instruction", arguments->task.instruction,
+                    "begin with the paper's instruction to look for a key");
   command->add_option("--seed", arguments->task.seed, "of keys and places")->capture_default_str();
-  command->add_option("--jobs", arguments->jobs, "trials that run at the same time; each on one thread, unless --threads")
+  command
+      ->add_option("--jobs", arguments->jobs, "trials that run at the same time; each on one thread, unless --threads")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_flag("--from-start", arguments->from_start, "share nothing between trials: read each prompt from its start");
+  command->add_flag("--from-start", arguments->from_start,
+                    "share nothing between trials: read each prompt from its start");
   command->add_flag("--own-filler", arguments->task.own_filler, "begin each prompt at another place of the filler");
   arguments->add_session_flags(*command);
   command->footer(
       "The prompt: sentences over and over, somewhere in them ' The pass key is 71432. Remember it. 71432 is the pass\n"
       "key.', and at the end ' What is the pass key? The pass key is'. The answer is the model's most probable token,\n"
       "time after time; it is found if all five digits are right. K is 1024 and M is 1024 K.\n"
-      "Prompts that begin with the same filler read it once: a session reads the filler, and each trial goes on from a\n"
-      "fork of it that stands before its first key. What the model computes is the same, bit for bit, as --from-start.\n"
+      "Prompts that begin with the same filler read it once: a session reads the filler, and each trial goes on from "
+      "a\n"
+      "fork of it that stands before its first key. What the model computes is the same, bit for bit, as "
+      "--from-start.\n"
       "Examples:\n"
       "  infini passkey model.gguf --length 4096,32K --depth 0,0.5,0.95 --trials 20\n"
       "  infini passkey model.gguf --table --jobs 2\n"

@@ -13,7 +13,8 @@ class PasskeyRandom {
  public:
   explicit PasskeyRandom(const std::vector<uint64_t> &seeds) {
     std::vector<uint32_t> words;
-    for (const uint64_t seed : seeds) words.insert(words.end(), {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+    for (const uint64_t seed : seeds)
+      words.insert(words.end(), {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
     std::seed_seq sequence(words.begin(), words.end());
     random_.seed(sequence);
   }
@@ -36,12 +37,11 @@ constexpr const char *kSentences =
 
 // The names that training by recall uses too.
 constexpr const char *kNames[] = {
-    "pass",  "red",     "blue",   "green",  "black",  "white",  "golden", "silver", "old",    "new",
-    "little", "great",  "young",  "dark",   "house",  "door",   "garden", "church", "road",   "river",
-    "sea",   "city",    "street", "room",   "table",  "chair",  "window", "horse",  "dog",    "ship",
-    "boat",  "stone",   "fire",   "water",  "night",  "morning", "summer", "winter", "spring", "king",
-    "queen", "captain", "doctor", "master", "lady",   "lord",   "brother", "sister", "mother", "father",
-    "son",   "daughter"};
+    "pass",   "red",   "blue",    "green",  "black",  "white",  "golden", "silver",  "old",     "new",    "little",
+    "great",  "young", "dark",    "house",  "door",   "garden", "church", "road",    "river",   "sea",    "city",
+    "street", "room",  "table",   "chair",  "window", "horse",  "dog",    "ship",    "boat",    "stone",  "fire",
+    "water",  "night", "morning", "summer", "winter", "spring", "king",   "queen",   "captain", "doctor", "master",
+    "lady",   "lord",  "brother", "sister", "mother", "father", "son",    "daughter"};
 
 Tokens tokens_of(const infini_model *model, std::string_view text, int start) {
   return all_of<Tokens>(infini_model_tokenize, model, text.data(), text.size(), 0, start);
@@ -137,8 +137,8 @@ std::vector<std::string> PasskeyTask::choose_names(PasskeyRandom &random) const 
 }
 
 PasskeyTrial PasskeyTask::trial(int64_t length, double depth, int64_t number) const {
-  PasskeyRandom random({settings_.seed, static_cast<uint64_t>(length), std::bit_cast<uint64_t>(depth),
-                        static_cast<uint64_t>(number)});
+  PasskeyRandom random(
+      {settings_.seed, static_cast<uint64_t>(length), std::bit_cast<uint64_t>(depth), static_cast<uint64_t>(number)});
   PasskeyTrial trial;
   struct Fact {
     int64_t at;  // filler before it

@@ -40,8 +40,8 @@ struct PasskeyTrial {
 class PasskeyTask {
  public:
   struct Settings {
-    std::string filler;      // a file; "": the paper's sentences
-    int64_t names = 1;       // keys in a prompt; one of them is asked for
+    std::string filler;  // a file; "": the paper's sentences
+    int64_t names = 1;   // keys in a prompt; one of them is asked for
     bool instruction = false, own_filler = false;
     uint64_t seed = 1;
   };

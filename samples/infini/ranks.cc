@@ -41,7 +41,8 @@ Ranks::~Ranks() {
 }
 
 int64_t Ranks::from_first(int64_t value) const {
-  if (count_ > 1 && MPI_Bcast(&value, 1, MPI_INT64_T, 0, MPI_COMM_WORLD) != MPI_SUCCESS) throw std::runtime_error("MPI: the first process cannot be heard");
+  if (count_ > 1 && MPI_Bcast(&value, 1, MPI_INT64_T, 0, MPI_COMM_WORLD) != MPI_SUCCESS)
+    throw std::runtime_error("MPI: the first process cannot be heard");
   return value;
 }
 
@@ -53,7 +54,9 @@ int Ranks::sum(void *, float *values, size_t n_values) {
   constexpr size_t kPiece = size_t{1} << 24;  // MPI counts in int, and copies a piece before it adds
   for (size_t at = 0; at < n_values; at += kPiece) {
     const int n = static_cast<int>(std::min(kPiece, n_values - at));
-    if (const int failed = MPI_Allreduce(MPI_IN_PLACE, values + at, n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); failed != MPI_SUCCESS) return failed;
+    if (const int failed = MPI_Allreduce(MPI_IN_PLACE, values + at, n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+        failed != MPI_SUCCESS)
+      return failed;
   }
   return 0;
 }
@@ -63,7 +66,8 @@ int Ranks::sum(void *, float *values, size_t n_values) {
 Ranks::Ranks() {
   for (const char *variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
     if (const char *size = std::getenv(variable); size && std::atoi(size) > 1)
-      throw std::runtime_error("this build has no MPI, and cannot be one of several processes: build it with -DINFINI_MPI=ON");
+      throw std::runtime_error(
+          "this build has no MPI, and cannot be one of several processes: build it with -DINFINI_MPI=ON");
 }
 
 Ranks::~Ranks() = default;
@@ -81,7 +85,8 @@ void on_ranks(const std::function<void(const Ranks &ranks)> &body) {
   try {
     body(ranks);
   } catch (const std::exception &error) {
-    if (ranks.count() > 1) std::fprintf(stderr, "infini: rank %d of %d: %s\n", ranks.rank(), ranks.count(), error.what());
+    if (ranks.count() > 1)
+      std::fprintf(stderr, "infini: rank %d of %d: %s\n", ranks.rank(), ranks.count(), error.what());
     throw;
   }
 }

@@ -51,7 +51,8 @@ Json facts(const Json &inspected) {
   facts["generated"] = inspected.at("generation").at("generated");
   facts["stop_reason"] = inspected.at("generation").at("stop_reason");
   facts["boundaries"] = Json::array();
-  for (const Json &checkpoint : inspected.at("checkpoints")) facts["boundaries"].push_back(checkpoint.at("view").at("position"));
+  for (const Json &checkpoint : inspected.at("checkpoints"))
+    facts["boundaries"].push_back(checkpoint.at("view").at("position"));
   return facts;
 }
 
@@ -94,9 +95,12 @@ void show(const SnapshotArguments &arguments) {
 
 // What `a` and `b` hold that the other does not, by name: {"what", "a", "b"}, null where one of them has none.
 void compare(const Json &a, const Json &b, const char *prefix, Json &differences) {
-  const auto one_sided = [](const Json &object, const std::string &name) { return object.contains(name) ? object[name] : Json(); };
+  const auto one_sided = [](const Json &object, const std::string &name) {
+    return object.contains(name) ? object[name] : Json();
+  };
   for (const auto &[name, value] : a.items())
-    if (value != one_sided(b, name)) differences.push_back({{"what", prefix + name}, {"a", value}, {"b", one_sided(b, name)}});
+    if (value != one_sided(b, name))
+      differences.push_back({{"what", prefix + name}, {"a", value}, {"b", one_sided(b, name)}});
   for (const auto &[name, value] : b.items())
     if (!a.contains(name)) differences.push_back({{"what", prefix + name}, {"a", Json()}, {"b", value}});
 }
@@ -141,13 +145,15 @@ void snapshot(const SnapshotArguments &arguments) {
 
 void add_snapshot(CLI::App &app) {
   const auto arguments = std::make_shared<SnapshotArguments>();
-  CLI::App *command = app.add_subcommand("snapshot", "Shows what a snapshot holds, and whether it is whole; needs no model");
+  CLI::App *command =
+      app.add_subcommand("snapshot", "Shows what a snapshot holds, and whether it is whole; needs no model");
   command->add_option("SNAPSHOT", arguments->path, "a file that --save wrote")->required();
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
   command->add_flag("--verify", arguments->verify, "compare every checksum; exit code 1 and a message on damage");
   command->add_option("--diff", arguments->other, "another snapshot: show what differs; both are verified");
   command->footer(
-      "position counts all tokens of the stream, memory_tokens those that were folded into the memory, segment_position\n"
+      "position counts all tokens of the stream, memory_tokens those that were folded into the memory, "
+      "segment_position\n"
       "those of the open segment. time is when the file was last changed.\n"
       "Examples:\n"
       "  infini snapshot memory.snap\n"

@@ -15,13 +15,15 @@ struct TrainArguments : ModelArguments {
 
 // Returns what an interrupt left to say, or "".
 std::string train(const TrainArguments &arguments, const Ranks &ranks) {
-  if (arguments.model.empty() && !arguments.plan.creates()) throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
+  if (arguments.model.empty() && !arguments.plan.creates())
+    throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
   if (ranks.first()) arguments.files.check_early(arguments.model);
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
     throw std::runtime_error("--adapter: only --train lora has adapters");
   const Options options = arguments.flags.options();
-  const Model model = plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
+  const Model model =
+      plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
   return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, options);
 }
 
@@ -37,46 +39,63 @@ void add_train(CLI::App &app) {
   arguments->flags.add(*command, {"threads", "compute", "gemm"}, "How it is computed");
   arguments->flags.add(*command, {"memory", "update"}, "The memory");
   arguments->adapt.add(*command, *arguments);  // last: it shares flags of the others
-  command->add_option("--plot", arguments->plot, "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
+  command
+      ->add_option("--plot", arguments->plot,
+                   "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
       ->expected(2, 1000)
       ->type_name("FILE...")
       ->group("Pictures, instead of training");
   command->footer(
       "A plain model has no gates: --memory open gives it some that can be trained, each at one half. What was not\n"
-      "trained keeps its bytes in the file that is written. --steps below those of the description try a beginning out.\n"
+      "trained keeps its bytes in the file that is written. --steps below those of the description try a beginning "
+      "out.\n"
       "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
       "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
-      "continues its --log. Fields of a description: section 8 of infini.h; paths in a file are relative to its folder.\n"
-      "Started by mpirun, several processes share each step and come to the same model; the first one shows and writes.\n"
+      "continues its --log. Fields of a description: section 8 of infini.h; paths in a file are relative to its "
+      "folder.\n"
+      "Started by mpirun, several processes share each step and come to the same model; the first one shows and "
+      "writes.\n"
       "\n"
-      "--adapt takes --text, --held-out, --out, --train (attention, gates, lora or all), --type (else f16), --steps (of\n"
-      "its last part; else 250), --segment (else 128, or a quarter of the context), --carry (else three segments), --sinks\n"
-      "(else 4), --segments (else 12), --muon-rate, --gate-rate, --seed and --log. It always keeps what it goes on from,\n"
+      "--adapt takes --text, --held-out, --out, --train (attention, gates, lora or all), --type (else f16), --steps "
+      "(of\n"
+      "its last part; else 250), --segment (else 128, or a quarter of the context), --carry (else three segments), "
+      "--sinks\n"
+      "(else 4), --segments (else 12), --muon-rate, --gate-rate, --seed and --log. It always keeps what it goes on "
+      "from,\n"
       "every --checkpoint-every steps (else 25), in files whose names begin with --checkpoint (else OUT.adapt).\n"
       "\n"
-      "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", ...}\n"
-      "  --description  {\"training\": {\"steps\": 1650, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", ...}}\n"
-      "  --evaluate     {\"books\": {\"data\": {\"type\": \"text\", \"files\": [...]}, \"segments\": [2, 16], \"sequences\": 16}, ...}\n"
+      "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", "
+      "...}\n"
+      "  --description  {\"training\": {\"steps\": 1650, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", "
+      "...}}\n"
+      "  --evaluate     {\"books\": {\"data\": {\"type\": \"text\", \"files\": [...]}, \"segments\": [2, 16], "
+      "\"sequences\": 16}, ...}\n"
       "\n"
       "Examples:\n"
       "  infini train model.gguf --text novel.txt --steps 500 --out trained.gguf\n"
-      "  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out gated.gguf\n"
-      "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint out.state --log out.jsonl\n"
+      "  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out "
+      "gated.gguf\n"
+      "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint "
+      "out.state --log out.jsonl\n"
       "  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf\n"
-      "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl\n"
-      "  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out trained.gguf --checkpoint state --threads 1\n"
+      "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log "
+      "model.jsonl\n"
+      "  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out "
+      "trained.gguf --checkpoint state --threads 1\n"
       "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
       "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
       "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");
   const CLI::Option *const every = command->get_option("--checkpoint-every");
   command->callback([arguments, every] {
-    if (!arguments->plot.empty()) return plot({arguments->plot.begin(), arguments->plot.end() - 1}, arguments->plot.back());
+    if (!arguments->plot.empty())
+      return plot({arguments->plot.begin(), arguments->plot.end() - 1}, arguments->plot.back());
     if (arguments->adapt.wanted())
       return on_ranks([&](const Ranks &ranks) {
         if (ranks.count() > 1) throw std::runtime_error("--adapt runs in one process; start it without mpirun");
         arguments->adapt.run();
       });
-    if (every->count() > 0 && arguments->files.checkpoint.empty()) throw std::runtime_error("--checkpoint-every: name the file, --checkpoint");
+    if (every->count() > 0 && arguments->files.checkpoint.empty())
+      throw std::runtime_error("--checkpoint-every: name the file, --checkpoint");
     std::string stopped;
     on_ranks([&](const Ranks &ranks) { stopped = train(*arguments, ranks); });
     if (!stopped.empty()) throw std::runtime_error(stopped);

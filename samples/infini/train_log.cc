@@ -23,7 +23,8 @@ int64_t TrainLog::kept(int64_t step) {
   std::ifstream file(path_, std::ios::binary);
   int64_t size = 0;
   bool first = true;
-  for (std::string line; std::getline(file, line) && !file.eof(); first = false) {  // a last line without an end is not whole
+  for (std::string line; std::getline(file, line) && !file.eof();
+       first = false) {  // a last line without an end is not whole
     const Json json = parse_json(line);
     if (first) {
       if (!json.is_object() || !json.contains("run")) break;

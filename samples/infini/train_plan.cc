@@ -21,9 +21,7 @@ Json read_object(const std::string &path) {
   Json json;
   try {
     json = Json::parse(file, shallow);
-  } catch (const Json::exception &error) {
-    fail(path + ": is not JSON: " + error.what());
-  }
+  } catch (const Json::exception &error) { fail(path + ": is not JSON: " + error.what()); }
   if (!json.is_object()) fail(path + ": is not a JSON object");
   return json;
 }
@@ -70,33 +68,52 @@ void PlanFlags::add(CLI::App &command) {
   CLI::Option *const create = command.add_option("--create", create_, "JSON of a new model to train, instead of MODEL");
   create->type_name("FILE")->excludes(command.get_option("MODEL"));
   command.add_option("--description", description_, "JSON of training, curriculum and data")->type_name("FILE");
-  command.add_option("--steps", steps_, "how many in all; else \"steps\" of the description")->check(CLI::PositiveNumber);
+  command.add_option("--steps", steps_, "how many in all; else \"steps\" of the description")
+      ->check(CLI::PositiveNumber);
 
-  command.add_option("--text", text_, "plain text, in excerpts drawn at random")->expected(1, kFiles)->type_name("FILE...")->group(kData);
+  command.add_option("--text", text_, "plain text, in excerpts drawn at random")
+      ->expected(1, kFiles)
+      ->type_name("FILE...")
+      ->group(kData);
   command.add_option("--jsonl", jsonl_, "documents {\"text\": ..., \"spans\": [[begin, end, weight]]}, one a line")
-      ->expected(1, kFiles)->type_name("FILE...")->group(kData);
-  CLI::Option *const recall = command.add_flag("--recall", recall_, "values that are told under a name and asked for later, in sequences that grow as recall does");
+      ->expected(1, kFiles)
+      ->type_name("FILE...")
+      ->group(kData);
+  CLI::Option *const recall =
+      command.add_flag("--recall", recall_,
+                       "values that are told under a name and asked for later, in sequences that grow as recall does");
   recall->group(kData);
   command.add_option("--prose", prose_, "with --recall: hide half of them in the prose of these books")
-      ->expected(1, kFiles)->type_name("FILE...")->group(kData)->needs(recall);
+      ->expected(1, kFiles)
+      ->type_name("FILE...")
+      ->group(kData)
+      ->needs(recall);
   command.add_option("--held-out", held_out_, "texts that are not trained on, to measure perplexity")
-      ->expected(1, kFiles)->type_name("FILE...")->group(kData);
+      ->expected(1, kFiles)
+      ->type_name("FILE...")
+      ->group(kData);
   command.add_option("--evaluate", evaluate_, "JSON of what is measured besides")->type_name("FILE")->group(kData);
 
   const auto keep = [&](const char *field, CLI::Option *flag) { fields_[field] = flag->group(kTraining); };
   keep("train", command.add_option("--train", texts_["train"], "all, attention, features, gates or lora"));
-  keep("optimizer", command.add_option("--optimizer", texts_["optimizer"], "muon (for hidden matrices; AdamW for the others) or adamw"));
+  keep("optimizer", command.add_option("--optimizer", texts_["optimizer"],
+                                       "muon (for hidden matrices; AdamW for the others) or adamw"));
   keep("rate", command.add_option("--rate", numbers_["rate"], "of AdamW"));
   keep("muon_rate", command.add_option("--muon-rate", numbers_["muon_rate"], "of Muon"));
   keep("gate_rate", command.add_option("--gate-rate", numbers_["gate_rate"], "of the gates; else five times --rate"));
-  keep("schedule", command.add_option("--schedule", texts_["schedule"], "constant, or cosine or linear down to the last step"));
-  keep("warmup", command.add_option("--warmup", wholes_["warmup"], "steps in which the rates rise; else 100, or a tenth of --steps if that is less"));
+  keep("schedule",
+       command.add_option("--schedule", texts_["schedule"], "constant, or cosine or linear down to the last step"));
+  keep("warmup", command.add_option("--warmup", wholes_["warmup"],
+                                    "steps in which the rates rise; else 100, or a tenth of --steps if that is less"));
   keep("tokens", command.add_option("--tokens", wholes_["tokens"], "tokens of a step"));
   keep("segment", command.add_option("--segment", wholes_["segment"], "tokens of a segment; 0: as the model says"));
   keep("segments", command.add_option("--segments", wholes_["segments"], "segments of a sequence"));
-  keep("carry", command.add_option("--carry", wholes_["carry"], "tokens before the segment that local attention sees; -1: as the model says"));
-  keep("sinks", command.add_option("--sinks", wholes_["sinks"], "first tokens that local attention always sees; -1: as the model says"));
-  seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")->check(CLI::NonNegativeNumber);
+  keep("carry", command.add_option("--carry", wholes_["carry"],
+                                   "tokens before the segment that local attention sees; -1: as the model says"));
+  keep("sinks", command.add_option("--sinks", wholes_["sinks"],
+                                   "first tokens that local attention always sees; -1: as the model says"));
+  seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")
+                   ->check(CLI::NonNegativeNumber);
   seed_flag_->group(kTraining);
 }
 
@@ -139,7 +156,8 @@ Json PlanFlags::described() const {
   }
   const bool shaped = fields_.at("segment")->count() || fields_.at("segments")->count();
   if (json.contains("curriculum") && shaped)
-    fail("--segment and --segments do not go with the curriculum of " + description_ + ", which says how long sequences are");
+    fail("--segment and --segments do not go with the curriculum of " + description_ +
+         ", which says how long sequences are");
   if (recall_ && !shaped && !json.contains("curriculum")) json["curriculum"] = Json::object();
   if (seed_flag_->count()) {
     training["seed"] = seed_;
@@ -183,23 +201,29 @@ std::vector<Examination> PlanFlags::examinations() const {
     const std::string where = evaluate_ + ": \"" + name + "\"";
     if (!entry.is_object() || !entry.contains("data")) fail(where + " has no \"data\"");
     for (const auto &[key, value] : entry.items())
-      if (key != "data" && key != "segments" && key != "sequences") fail(where + " has \"" + key + "\", but may have data, segments and sequences");
+      if (key != "data" && key != "segments" && key != "sequences")
+        fail(where + " has \"" + key + "\", but may have data, segments and sequences");
     const auto number = [&](const Json &value, int least) {
-      if (!value.is_number_integer() || value < least || value > 1 << 20) fail(where + " has " + value.dump() + " where a number from " + std::to_string(least) + " belongs");
+      if (!value.is_number_integer() || value < least || value > 1 << 20)
+        fail(where + " has " + value.dump() + " where a number from " + std::to_string(least) + " belongs");
       return value.get<int>();
     };
     Examination one{name, entry["data"], number(entry.value("sequences", Json(16)), 1), {}};
     resolve_data(one.data, evaluate_);
     const Json segments = entry.value("segments", Json(0));
     if (!segments.is_array()) one.segments.push_back(number(segments, 0));
-    else for (const Json &value : segments) one.segments.push_back(number(value, 1));
+    else
+      for (const Json &value : segments) one.segments.push_back(number(value, 1));
     all.push_back(std::move(one));
   }
   return all;
 }
 
 Json TrainPlan::json() const {
-  Json json = {{"create", create.empty() ? Json() : Json::parse(create)}, {"description", description}, {"evaluation", Json::object()}, {"steps", steps}};
+  Json json = {{"create", create.empty() ? Json() : Json::parse(create)},
+               {"description", description},
+               {"evaluation", Json::object()},
+               {"steps", steps}};
   for (const Examination &one : examinations)
     json["evaluation"][one.name] = {{"data", one.data}, {"segments", one.segments}, {"sequences", one.sequences}};
   return json;

@@ -9,7 +9,9 @@
 namespace cli {
 namespace {
 
-std::string decimals(const Json &value, int count) { return value.is_number() ? format("%.*f", count, value.get<double>()) : "-"; }
+std::string decimals(const Json &value, int count) {
+  return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
+}
 
 std::string time_text(double seconds) {
   if (seconds < 90) return format("%.0f s", seconds);
@@ -24,7 +26,10 @@ bool all_shut(const Json &gates) {
 }
 
 std::string recall_text(const Json &seen) {
-  const auto share = [&](const char *of) { return decimals(seen[std::string("recall_") + of], 2) + " of digits, " + decimals(seen[std::string("exact_") + of], 2) + " of answers "; };
+  const auto share = [&](const char *of) {
+    return decimals(seen[std::string("recall_") + of], 2) + " of digits, " +
+           decimals(seen[std::string("exact_") + of], 2) + " of answers ";
+  };
   return share("across") + "across segments; " + share("inside") + "inside one";
 }
 
@@ -49,26 +54,45 @@ bool same_file(const std::string &a, const std::string &b) {
 void TrainFiles::add(CLI::App &command) {
   const char *const group = "What it writes";
   command.add_option("--out", out, "the trained model, a GGUF file")->type_name("FILE")->group(group);
-  command.add_option("--type", type, "of matrices that were trained")->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str()->group(group);
-  command.add_option("--adapter", adapter, "with --train lora: the adapters alone, as a second file")->type_name("FILE")->group(group);
-  command.add_option("--checkpoint", checkpoint, "the state of the training, to go on from if it is there")->type_name("FILE")->group(group);
+  command.add_option("--type", type, "of matrices that were trained")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--adapter", adapter, "with --train lora: the adapters alone, as a second file")
+      ->type_name("FILE")
+      ->group(group);
+  command.add_option("--checkpoint", checkpoint, "the state of the training, to go on from if it is there")
+      ->type_name("FILE")
+      ->group(group);
   command.add_option("--checkpoint-every", checkpoint_every, "save it after so many steps")
-      ->check(CLI::PositiveNumber)->capture_default_str()->group(group);
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(group);
   CLI::Option *const logged = command.add_option("--log", log, "a line of JSON a step; for --plot");
   logged->type_name("FILE")->group(group);
-  command.add_option("--log-every", log_every, "only each so many steps")->check(CLI::PositiveNumber)->needs(logged)->group(group);
-  command.add_option("--evaluate-every", evaluate_every, "measure each so many steps; 0: before the first and after the last")
-      ->check(CLI::NonNegativeNumber)->group(group);
+  command.add_option("--log-every", log_every, "only each so many steps")
+      ->check(CLI::PositiveNumber)
+      ->needs(logged)
+      ->group(group);
+  command
+      .add_option("--evaluate-every", evaluate_every,
+                  "measure each so many steps; 0: before the first and after the last")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
 }
 
 void TrainFiles::check_early(const std::string &model) const {
   if (out.empty()) throw std::runtime_error("--out: name the file that the trained model is written to");
-  const std::pair<const char *, const std::string &> named[] = {{"MODEL", model}, {"--out", out}, {"--adapter", adapter}, {"--checkpoint", checkpoint}, {"--log", log}};
+  const std::pair<const char *, const std::string &> named[] = {
+      {"MODEL", model}, {"--out", out}, {"--adapter", adapter}, {"--checkpoint", checkpoint}, {"--log", log}};
   for (const auto &[flag, path] : named) {
     for (const auto &[other, before] : named) {
       if (other == flag) break;
       if (path.empty() || !same_file(path, before)) continue;
-      throw std::runtime_error(std::string(flag) + ": " + path + (&before == &model ? " is the model that is trained, which the training needs to go on" : std::string(" is what ") + other + " names") + "; name another file");
+      throw std::runtime_error(std::string(flag) + ": " + path +
+                               (&before == &model ? " is the model that is trained, which the training needs to go on"
+                                                  : std::string(" is what ") + other + " names") +
+                               "; name another file");
     }
   }
   check_writable("--out", out);
@@ -81,8 +105,11 @@ void Refusals::hear(const Json &report) {
   constexpr int kMost = 20;
   count_ = report["gradient_norm"].is_null() ? count_ + 1 : 0;
   if (count_ == kMost)
-    throw Diverged(format("the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as they were. "
-                          "Begin again, with lower --rate and --muon-rate and without that checkpoint", kMost));
+    throw Diverged(
+        format("the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as "
+               "they were. "
+               "Begin again, with lower --rate and --muon-rate and without that checkpoint",
+               kMost));
 }
 
 LiveLine::LiveLine(bool wanted) : visible_(wanted && isatty(STDERR_FILENO)) {}
@@ -105,16 +132,20 @@ std::string TrainRun::run(const Model &model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), plan_.description.dump().c_str(), options.get());
   check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
   if (const Json state = info(); state["training"]["train"] == "gates" && all_shut(state["gates"]))
-    throw std::runtime_error("--train gates: every gate of the model is shut, and a shut gate learns nothing; open them with --memory open");
+    throw std::runtime_error(
+        "--train gates: every gate of the model is shut, and a shut gate learns nothing; open them with --memory open");
   if (!files_.checkpoint.empty() && ranks_.from_first(std::filesystem::exists(files_.checkpoint))) {
     check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str()));
     start_ = step_ = saved_ = info()["steps"].get<int64_t>();
     if (!json_ && ranks_.first()) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
   }
   const Json told = info();
-  const int64_t length = told["segment"].get<int64_t>() * told["segments"].get<int64_t>(), together = std::max<int64_t>(1, told["training"]["tokens"].get<int64_t>() / length);
+  const int64_t length = told["segment"].get<int64_t>() * told["segments"].get<int64_t>(),
+                together = std::max<int64_t>(1, told["training"]["tokens"].get<int64_t>() / length);
   if (together < ranks_.count() && ranks_.first())
-    std::fprintf(stderr, "a step reads %s sequences of %s tokens, which keeps as many of the %d processes busy: give more --tokens, or a smaller --segment or --segments\n",
+    std::fprintf(stderr,
+                 "a step reads %s sequences of %s tokens, which keeps as many of the %d processes busy: give more "
+                 "--tokens, or a smaller --segment or --segments\n",
                  grouped(together).c_str(), grouped(length).c_str(), ranks_.count());
   if (!files_.log.empty() && ranks_.first()) {
     Json run = plan_.json();
@@ -131,9 +162,7 @@ std::string TrainRun::run(const Model &model, const Options &options) {
     if (!done) return ranks_.first() ? stop() : "";
     if (!files_.checkpoint.empty()) save(files_.checkpoint);
     write();
-  } catch (const Diverged &) {
-    throw;
-  } catch (const std::exception &error) {
+  } catch (const Diverged &) { throw; } catch (const std::exception &error) {
     line_.reset();
     const std::string said = error.what() + kept();
     ranks_.linger();
@@ -150,9 +179,7 @@ bool TrainRun::loop() try {
     if (step_ >= plan_.steps) return true;
     step();
   }
-} catch (const Cancelled &) {
-  return false;
-}
+} catch (const Cancelled &) { return false; }
 
 bool TrainRun::evaluation_is_due() const {
   if (evaluated_ == step_) return false;
@@ -188,10 +215,12 @@ void TrainRun::evaluate() {
   for (const Examination &one : plan_.examinations) {
     for (const int segments : one.segments) {
       line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
-      check(infini_trainer_evaluate(trainer_.get(), one.data.dump().c_str(), one.sequences, segments, progress_.task()));
+      check(
+          infini_trainer_evaluate(trainer_.get(), one.data.dump().c_str(), one.sequences, segments, progress_.task()));
       Json result = {{"name", one.name}};
       result.update(Json::parse(all_of(infini_trainer_evaluation, trainer_.get())));
-      if (is_text(one.data)) result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
+      if (is_text(one.data))
+        result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
       results.push_back(std::move(result));
     }
   }
@@ -212,7 +241,9 @@ void TrainRun::write() {
   if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
 }
 
-std::string TrainRun::checkpoint() const { return files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint; }
+std::string TrainRun::checkpoint() const {
+  return files_.checkpoint.empty() ? files_.out + ".checkpoint" : files_.checkpoint;
+}
 
 // What an error leaves behind, for its message: the state, or, where that cannot be saved, the model. What they say
 // themselves is nothing beside the first error.
@@ -221,14 +252,11 @@ std::string TrainRun::kept() {
   try {
     save(checkpoint());
     return "; the state after step " + grouped(step_) + " is in " + checkpoint() + ", from which --checkpoint goes on";
-  } catch (const std::exception &) {
-  }
+  } catch (const std::exception &) {}
   try {
     write();
     return "; the model after step " + grouped(step_) + " is in " + files_.out;
-  } catch (const std::exception &) {
-    return "";
-  }
+  } catch (const std::exception &) { return ""; }
 }
 
 std::string TrainRun::stop() {
@@ -236,15 +264,17 @@ std::string TrainRun::stop() {
   save(checkpoint());
   write();
   print_summary();
-  return "cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " + files_.out +
-         ", and the same command" + (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint() : "") + " goes on";
+  return "cancelled after " + grouped(step_) + " of " + grouped(plan_.steps) + " steps; the model so far is in " +
+         files_.out + ", and the same command" +
+         (files_.checkpoint.empty() ? " with --checkpoint " + checkpoint() : "") + " goes on";
 }
 
 Json TrainRun::summary() const {
   const Json state = info();
   Json json = {{"step", step_}, {"steps", plan_.steps}};
   json.update(report_);  // of the last step
-  for (const char *const key : {"tokens", "parameters", "trained_parameters", "compute", "gates"}) json[key] = state[key];
+  for (const char *const key : {"tokens", "parameters", "trained_parameters", "compute", "gates"})
+    json[key] = state[key];
   json["tokens_per_second"] = seconds_ > 0 ? Json(static_cast<double>(read_) / seconds_) : Json();
   json["evaluation"] = evaluation_;
   json["file"] = files_.out;
@@ -256,15 +286,18 @@ void TrainRun::print_summary() const {
   if (!ranks_.first()) return;
   const Json json = summary();
   if (json_) return print_json(json);
-  std::string text = format("steps          %s\ntokens         %s\n", grouped(step_).c_str(), grouped(json["tokens"]).c_str());
+  std::string text =
+      format("steps          %s\ntokens         %s\n", grouped(step_).c_str(), grouped(json["tokens"]).c_str());
   if (report_.contains("loss")) {
     text += "loss           " + decimals(json["loss"], 4) + " nats\n";
     if (json["recall_across"].is_number() || json["recall_inside"].is_number())
       text += "recall         " + recall_text(json) + "\n";
-    text += format("speed          %s tokens/s\n", grouped(std::llround(json["tokens_per_second"].get<double>())).c_str());
+    text +=
+        format("speed          %s tokens/s\n", grouped(std::llround(json["tokens_per_second"].get<double>())).c_str());
   }
   for (const Json &result : evaluation_) {
-    text += format("%-14s %s segments of %s: ", result["name"].get<std::string>().c_str(), result["segments"].dump().c_str(), result["segment"].dump().c_str());
+    text += format("%-14s %s segments of %s: ", result["name"].get<std::string>().c_str(),
+                   result["segments"].dump().c_str(), result["segment"].dump().c_str());
     text += result.contains("perplexity") ? "perplexity " + decimals(result["perplexity"], 2) + "\n"
                                           : "recall " + recall_text(result) + "\n";
   }

@@ -48,7 +48,8 @@ class LiveLine {
 // On several ranks only the first one shows, logs and writes.
 class TrainRun {
  public:
-  TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json, const Ranks &ranks) : plan_(plan), files_(files), json_(json), ranks_(ranks) {}
+  TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json, const Ranks &ranks)
+      : plan_(plan), files_(files), json_(json), ranks_(ranks) {}
   // Goes on from the checkpoint, if there is one. After an interrupt of any rank, returns what says how to go on; else "".
   std::string run(const Model &model, const Options &options);
 
@@ -76,7 +77,7 @@ class TrainRun {
   std::optional<LiveLine> line_;
   Progress progress_;  // shows nothing: interrupts cancel
   int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
-  int64_t read_ = 0;             // tokens, by this run
+  int64_t read_ = 0;  // tokens, by this run
   Refusals refused_;
   double seconds_ = 0, pace_ = 0;  // of its steps; a step, of the last ones
   Json report_ = Json::object(), evaluation_ = Json::array();

@@ -51,7 +51,8 @@ int64_t pragma(Database &database, const char *sql) {
 
 Database::Database(const std::string &path, Open how) {
   if (how == Open::EXISTING && !std::filesystem::exists(path))
-    throw std::runtime_error("there is no shelf at " + path + "; 'shelf read' and 'shelf import' make one, --shelf names another");
+    throw std::runtime_error("there is no shelf at " + path +
+                             "; 'shelf read' and 'shelf import' make one, --shelf names another");
   sqlite3 *handle = nullptr;
   const int flags = SQLITE_OPEN_READWRITE | (how == Open::CREATE ? SQLITE_OPEN_CREATE : 0);
   const int status = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
@@ -91,7 +92,9 @@ void Database::migrate(const std::string &path) {
   Transaction transaction(*this);
   if (is_current()) return;  // another process was faster
   for (int64_t version = pragma(*this, "PRAGMA user_version"); version < kVersion; ++version) run(kMigrations[version]);
-  run(("PRAGMA application_id = " + std::to_string(kApplication) + "; PRAGMA user_version = " + std::to_string(kVersion)).c_str());
+  run(("PRAGMA application_id = " + std::to_string(kApplication) +
+       "; PRAGMA user_version = " + std::to_string(kVersion))
+          .c_str());
   transaction.commit();
 }
 
@@ -110,7 +113,8 @@ void Database::fail(const char *what) const {
 
 Statement::Statement(Database &database, const char *sql) : database_(database) {
   sqlite3_stmt *handle = nullptr;
-  if (sqlite3_prepare_v2(database.handle_.get(), sql, -1, &handle, nullptr) != SQLITE_OK) database.fail("the shelf's database");
+  if (sqlite3_prepare_v2(database.handle_.get(), sql, -1, &handle, nullptr) != SQLITE_OK)
+    database.fail("the shelf's database");
   handle_.reset(handle);
 }
 
@@ -149,8 +153,7 @@ Transaction::~Transaction() {
   if (open_) {
     try {
       database_.run("ROLLBACK");
-    } catch (const std::exception &) {
-    }
+    } catch (const std::exception &) {}
   }
 }
 

@@ -44,8 +44,8 @@ class Statement {
     (bind(++index, values), ...);
     return *this;
   }
-  bool next();               // a row is there
-  void run() { next(); }     // for statements without rows
+  bool next();            // a row is there
+  void run() { next(); }  // for statements without rows
 
   int64_t number(int column) const { return sqlite3_column_int64(handle_.get(), column); }
   std::string text(int column) const;

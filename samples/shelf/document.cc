@@ -31,7 +31,8 @@ std::string for_each_piece(const std::string &path, const std::function<void(std
   if (std::ferror(file.get())) throw std::runtime_error("cannot read " + path + ": " + std::strerror(errno));
   const XXH128_hash_t sum = XXH3_128bits_digest(hash.get());
   char digits[33];
-  std::snprintf(digits, sizeof digits, "%016llx%016llx", static_cast<unsigned long long>(sum.high64), static_cast<unsigned long long>(sum.low64));
+  std::snprintf(digits, sizeof digits, "%016llx%016llx", static_cast<unsigned long long>(sum.high64),
+                static_cast<unsigned long long>(sum.low64));
   return digits;
 }
 

@@ -41,15 +41,18 @@ struct Opened {
 // The model that --model names, or the one that the memory was last used with.
 Opened open_model(const Arguments &arguments, const std::optional<Memory> &memory) {
   Opened opened;
-  opened.path = !arguments.model.empty() ? std::filesystem::absolute(arguments.model).string() : memory ? memory->model_path : "";
+  opened.path = !arguments.model.empty() ? std::filesystem::absolute(arguments.model).string()
+                : memory                 ? memory->model_path
+                                         : "";
   if (opened.path.empty())
     throw std::runtime_error("which model? Name its file with --model; the memory keeps it in mind for the next time");
   const Options options = make<Options>(infini_options_new);
   check(infini_options_set_int(options.get(), "threads", arguments.threads));
   opened.model = make<Model>(infini_model_open, opened.path.c_str(), options.get(), nullptr);
   if (memory && opened.fact("fingerprint") != memory->fingerprint)
-    throw std::runtime_error("'" + memory->name + "' is a memory of model '" + memory->model + "' (" + memory->fingerprint + "), but " +
-                             opened.path + " is '" + opened.fact("name") + "' (" + opened.fact("fingerprint") + "); name the right one with --model");
+    throw std::runtime_error("'" + memory->name + "' is a memory of model '" + memory->model + "' (" +
+                             memory->fingerprint + "), but " + opened.path + " is '" + opened.fact("name") + "' (" +
+                             opened.fact("fingerprint") + "); name the right one with --model");
   return opened;
 }
 
@@ -63,7 +66,9 @@ Session new_session(const Opened &opened, const Arguments &arguments) {
   return make<Session>(infini_session_create, opened.model.get(), options.get());
 }
 
-std::string changed_meanwhile(const std::string &name) { return "'" + name + "' was changed by another process meanwhile"; }
+std::string changed_meanwhile(const std::string &name) {
+  return "'" + name + "' was changed by another process meanwhile";
+}
 
 // --- commands
 
@@ -75,8 +80,10 @@ void read_document(const Arguments &arguments, Shelf &shelf, const Opened &opene
     if (memory.id != 0 && !arguments.again) {
       const std::string hash = hash_of(file);
       const auto documents = shelf.documents(memory);
-      const auto known = std::find_if(documents.begin(), documents.end(), [&](const Document &d) { return d.hash == hash; });
-      if (known != documents.end()) return print(file + ": was read already, on " + known->read + " (--again reads it once more)\n");
+      const auto known =
+          std::find_if(documents.begin(), documents.end(), [&](const Document &d) { return d.hash == hash; });
+      if (known != documents.end())
+        return print(file + ": was read already, on " + known->read + " (--again reads it once more)\n");
     }
     const Session session = new_session(opened, arguments);
     if (memory.id != 0 && !shelf.restore(memory, session.get())) continue;
@@ -101,7 +108,9 @@ void read(const Arguments &arguments) {
   for (const std::string &file : arguments.files) read_document(arguments, shelf, opened, file);
 }
 
-int print_piece(void *, const char *text, size_t text_size) { return std::fwrite(text, 1, text_size, stdout) != text_size || std::fflush(stdout) != 0; }
+int print_piece(void *, const char *text, size_t text_size) {
+  return std::fwrite(text, 1, text_size, stdout) != text_size || std::fflush(stdout) != 0;
+}
 
 // Feeds the question, as a message where the model knows those, and prints what the model writes.
 void answer(Shelf &shelf, const Opened &opened, infini_session *session, const std::string &question) {
@@ -132,7 +141,8 @@ void ask(const Arguments &arguments) {
     answer(shelf, opened, fork.get(), question);
   };
   if (!arguments.question.empty()) one(arguments.question);
-  else for (std::string line; std::getline(std::cin, line);) one(line);
+  else
+    for (std::string line; std::getline(std::cin, line);) one(line);
   if (!arguments.remember) return;
   memory.tokens = value_of<int64_t>(infini_session_position, session.get());
   memory.model_path = opened.path;
@@ -143,19 +153,22 @@ void ask(const Arguments &arguments) {
 void list(const Arguments &arguments) {
   Shelf shelf(arguments.shelf, Database::Open::EXISTING);
   for (const Memory &memory : shelf.list())
-    print(memory.name + "\t" + std::to_string(memory.tokens) + " tokens\t" + std::to_string(shelf.documents(memory).size()) + " documents\t" +
-          memory.model + "\t" + memory.changed + (memory.note.empty() ? "" : "\t" + memory.note) + "\n");
+    print(memory.name + "\t" + std::to_string(memory.tokens) + " tokens\t" +
+          std::to_string(shelf.documents(memory).size()) + " documents\t" + memory.model + "\t" + memory.changed +
+          (memory.note.empty() ? "" : "\t" + memory.note) + "\n");
 }
 
 void show(const Arguments &arguments) {
   Shelf shelf(arguments.shelf, Database::Open::EXISTING);
   const Memory memory = shelf.get(arguments.name);
-  print("name         " + memory.name + "\nnote         " + memory.note + "\ntokens       " + std::to_string(memory.tokens) + "\nmodel        " + memory.model +
-        "\nfingerprint  " + memory.fingerprint + "\nmodel file   " + memory.model_path + "\ncreated      " + memory.created + "\nchanged      " +
+  print("name         " + memory.name + "\nnote         " + memory.note + "\ntokens       " +
+        std::to_string(memory.tokens) + "\nmodel        " + memory.model + "\nfingerprint  " + memory.fingerprint +
+        "\nmodel file   " + memory.model_path + "\ncreated      " + memory.created + "\nchanged      " +
         memory.changed + "\n");
   for (const Document &document : shelf.documents(memory))
-    print("\ndocument     " + document.name + "\n  read       " + document.read + "\n  size       " + std::to_string(document.size) + " bytes, " +
-          std::to_string(document.tokens) + " tokens\n  hash       " + (document.hash.empty() ? "not known" : document.hash) + "\n");
+    print("\ndocument     " + document.name + "\n  read       " + document.read + "\n  size       " +
+          std::to_string(document.size) + " bytes, " + std::to_string(document.tokens) + " tokens\n  hash       " +
+          (document.hash.empty() ? "not known" : document.hash) + "\n");
 }
 
 void export_memory(const Arguments &arguments) {
@@ -163,8 +176,10 @@ void export_memory(const Arguments &arguments) {
   const Memory memory = shelf.get(arguments.name);
   const Opened opened = open_model(arguments, memory);
   const Session session = new_session(opened, arguments);
-  if (!shelf.restore(memory, session.get())) throw std::runtime_error(changed_meanwhile(memory.name) + "; export it again");
-  check(infini_session_save(session.get(), arguments.file.c_str(), int{arguments.memory_only}, memory.name.c_str(), memory.note.c_str(), nullptr));
+  if (!shelf.restore(memory, session.get()))
+    throw std::runtime_error(changed_meanwhile(memory.name) + "; export it again");
+  check(infini_session_save(session.get(), arguments.file.c_str(), int{arguments.memory_only}, memory.name.c_str(),
+                            memory.note.c_str(), nullptr));
 }
 
 void import_memory(const Arguments &arguments) {
@@ -178,7 +193,8 @@ void import_memory(const Arguments &arguments) {
   if (memory.name.empty()) throw std::runtime_error(arguments.file + " has no name of its own; give one with --name");
   if (!arguments.model.empty()) memory.model_path = std::filesystem::absolute(arguments.model);
   if (!shelf.add(memory, state, {}))
-    throw std::runtime_error("a memory is named '" + memory.name + "' already; give another name with --name, or remove that one first");
+    throw std::runtime_error("a memory is named '" + memory.name +
+                             "' already; give another name with --name, or remove that one first");
 }
 
 void check_shelf(const Arguments &arguments) {
@@ -186,7 +202,9 @@ void check_shelf(const Arguments &arguments) {
   const auto faults = shelf.check();
   for (const std::string &fault : faults) std::fprintf(stderr, "%s\n", fault.c_str());
   if (!faults.empty())
-    throw std::runtime_error("the shelf is damaged; put back a backup, or remove the memories that are named above and read their documents again");
+    throw std::runtime_error(
+        "the shelf is damaged; put back a backup, or remove the memories that are named above and read their documents "
+        "again");
   print("The shelf is whole.\n");
 }
 
@@ -200,7 +218,8 @@ void add_commands(CLI::App &app, Arguments &arguments) {
   };
   const auto takes_name = [&](CLI::App *to) { to->add_option("NAME", arguments.name, "the memory")->required(); };
   const auto takes_model = [&](CLI::App *to) {
-    to->add_option("--model", arguments.model, "the model, a GGUF file; else the one that the memory was last used with");
+    to->add_option("--model", arguments.model,
+                   "the model, a GGUF file; else the one that the memory was last used with");
     to->add_option("--threads", arguments.threads, "threads; 0: one a physical core");
   };
 
@@ -225,20 +244,24 @@ void add_commands(CLI::App &app, Arguments &arguments) {
   takes_model(to);
   to->footer("Examples:\n  shelf ask novels 'Who is Mr. Knightley?'\n  shelf ask novels --remember < questions.txt\n");
 
-  command("list", "Lists the memories: name, tokens, documents, model, last change, note", list)->footer("Example:\n  shelf list\n");
+  command("list", "Lists the memories: name, tokens, documents, model, last change, note", list)
+      ->footer("Example:\n  shelf list\n");
   to = command("show", "Shows a memory and the documents that it has read", show);
   takes_name(to);
   to->footer("Example:\n  shelf show novels\n");
 
-  to = command("rename", "Gives a memory another name", [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).rename(a.name, a.to); });
+  to = command("rename", "Gives a memory another name",
+               [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).rename(a.name, a.to); });
   takes_name(to);
   to->add_option("TO", arguments.to, "the new name")->required();
   to->footer("Example:\n  shelf rename novels austen\n");
-  to = command("note", "Writes a note beside a memory", [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).set_note(a.name, a.note); });
+  to = command("note", "Writes a note beside a memory",
+               [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).set_note(a.name, a.note); });
   takes_name(to);
   to->add_option("TEXT", arguments.note, "the note; it takes the place of the former one")->required();
   to->footer("Example:\n  shelf note novels 'all six, in order'\n");
-  to = command("remove", "Removes a memory for good", [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).remove(a.name); });
+  to = command("remove", "Removes a memory for good",
+               [](const Arguments &a) { Shelf(a.shelf, Database::Open::EXISTING).remove(a.name); });
   takes_name(to);
   to->footer("Example:\n  shelf remove novels\n");
 
@@ -247,9 +270,12 @@ void add_commands(CLI::App &app, Arguments &arguments) {
   to->add_option("FILE", arguments.file, "the snapshot; it is replaced as a whole if it is there")->required();
   to->add_flag("--memory-only", arguments.memory_only, "leave out the text that the model sees word for word");
   takes_model(to);
-  to->footer("A snapshot carries the name and the note, not the list of documents.\nExample:\n  shelf export novels novels.snap\n");
+  to->footer(
+      "A snapshot carries the name and the note, not the list of documents.\nExample:\n  shelf export novels "
+      "novels.snap\n");
   to = command("import", "Puts a snapshot on the shelf", import_memory);
-  to->add_option("FILE", arguments.file, "a snapshot: of 'shelf export', 'infini feed --save', or another program")->required();
+  to->add_option("FILE", arguments.file, "a snapshot: of 'shelf export', 'infini feed --save', or another program")
+      ->required();
   to->add_option("--name", arguments.name, "the memory's name; else the one in the snapshot");
   to->add_option("--model", arguments.model, "its model, to be kept in mind");
   to->footer("Example:\n  shelf import novels.snap --name austen\n");
@@ -259,7 +285,9 @@ void add_commands(CLI::App &app, Arguments &arguments) {
 int run(int argc, char **argv) {
   CLI::App app("Keeps what a model has read in named memories, and asks them.", "shelf");
   Arguments arguments;
-  app.add_option("--shelf", arguments.shelf, "the database that holds the memories")->envname("INFINI_SHELF")->capture_default_str();
+  app.add_option("--shelf", arguments.shelf, "the database that holds the memories")
+      ->envname("INFINI_SHELF")
+      ->capture_default_str();
   app.require_subcommand(1);
   app.fallthrough();  // --shelf may stand anywhere
   app.footer(
@@ -271,9 +299,7 @@ int run(int argc, char **argv) {
     add_commands(app, arguments);
     app.parse(argc, argv);
     return 0;
-  } catch (const CLI::ParseError &error) {
-    return app.exit(error) == 0 ? 0 : 1;
-  } catch (const std::exception &error) {
+  } catch (const CLI::ParseError &error) { return app.exit(error) == 0 ? 0 : 1; } catch (const std::exception &error) {
     std::fprintf(stderr, "shelf: %s\n", error.what());
     return 1;
   }

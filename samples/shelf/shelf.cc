@@ -3,11 +3,12 @@
 namespace shelf {
 namespace {
 
-constexpr const char *kColumns = "SELECT id, revision, tokens, name, model, fingerprint, model_path, note, created, changed FROM memory ";
+constexpr const char *kColumns =
+    "SELECT id, revision, tokens, name, model, fingerprint, model_path, note, created, changed FROM memory ";
 
 Memory memory_of(const Statement &row) {
-  return {row.number(0), row.number(1), row.number(2), row.text(3), row.text(4), row.text(5),
-          row.text(6),   row.text(7),   row.text(8),   row.text(9)};
+  return {row.number(0), row.number(1), row.number(2), row.text(3), row.text(4),
+          row.text(5),   row.text(6),   row.text(7),   row.text(8), row.text(9)};
 }
 
 }  // namespace
@@ -33,7 +34,8 @@ Memory Shelf::get(const std::string &name) {
   if (const auto memory = find(name)) return *memory;
   std::string names;
   for (const Memory &memory : list()) names += (names.empty() ? "" : ", ") + memory.name;
-  throw std::runtime_error("no memory is named '" + name + "'; " + (names.empty() ? "the shelf is empty" : "there are: " + names));
+  throw std::runtime_error("no memory is named '" + name + "'; " +
+                           (names.empty() ? "the shelf is empty" : "there are: " + names));
 }
 
 std::vector<Document> Shelf::documents(const Memory &memory) {
@@ -53,9 +55,10 @@ bool Shelf::restore(const Memory &memory, infini_session *session) {
 
 Memory Shelf::describe(std::span<const std::byte> snapshot) {
   const std::string json = cli::all_of(infini_snapshot_inspect_buffer, snapshot.data(), snapshot.size(), 1);
-  Statement row(database_,
-                "SELECT json_extract(?1, '$.view.position'), json_extract(?1, '$.name'), json_extract(?1, '$.model.name'), "
-                "json_extract(?1, '$.model.fingerprint'), json_extract(?1, '$.note')");
+  Statement row(
+      database_,
+      "SELECT json_extract(?1, '$.view.position'), json_extract(?1, '$.name'), json_extract(?1, '$.model.name'), "
+      "json_extract(?1, '$.model.fingerprint'), json_extract(?1, '$.note')");
   row.with(json).next();
   Memory memory;
   memory.tokens = row.number(0);
@@ -66,8 +69,10 @@ Memory Shelf::describe(std::span<const std::byte> snapshot) {
 bool Shelf::add(Memory &memory, std::span<const std::byte> state, const std::vector<Document> &documents) {
   Transaction transaction(database_);
   Statement(database_,
-            "INSERT INTO memory (name, model, fingerprint, model_path, tokens, note, created, changed) SELECT ?1, ?2, ?3, ?4, ?5, ?6, now, now "
-            "FROM (SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 'now') AS now) WHERE NOT EXISTS (SELECT 1 FROM memory WHERE name = ?1)")
+            "INSERT INTO memory (name, model, fingerprint, model_path, tokens, note, created, changed) SELECT ?1, ?2, "
+            "?3, ?4, ?5, ?6, now, now "
+            "FROM (SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 'now') AS now) WHERE NOT EXISTS (SELECT 1 FROM memory WHERE "
+            "name = ?1)")
       .with(memory.name, memory.model, memory.fingerprint, memory.model_path, memory.tokens, memory.note)
       .run();
   if (database_.changes() == 0) return false;
@@ -82,7 +87,8 @@ bool Shelf::add(Memory &memory, std::span<const std::byte> state, const std::vec
 bool Shelf::update(Memory &memory, std::span<const std::byte> state, const std::vector<Document> &documents) {
   Transaction transaction(database_);
   Statement(database_,
-            "UPDATE memory SET revision = revision + 1, tokens = ?, model_path = ?, changed = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') "
+            "UPDATE memory SET revision = revision + 1, tokens = ?, model_path = ?, changed = "
+            "strftime('%Y-%m-%dT%H:%M:%SZ', 'now') "
             "WHERE id = ? AND revision = ?")
       .with(memory.tokens, memory.model_path, memory.id, memory.revision)
       .run();
@@ -97,7 +103,8 @@ bool Shelf::update(Memory &memory, std::span<const std::byte> state, const std::
 void Shelf::add_documents(const Memory &memory, const std::vector<Document> &documents) {
   for (const Document &document : documents)
     Statement(database_,
-              "INSERT INTO document (memory_id, name, hash, size, tokens, read) VALUES (?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))")
+              "INSERT INTO document (memory_id, name, hash, size, tokens, read) VALUES (?, ?, ?, ?, ?, "
+              "strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))")
         .with(memory.id, document.name, document.hash, document.size, document.tokens)
         .run();
 }
@@ -111,7 +118,8 @@ std::string Shelf::chat_messages(const std::string &content) {
 void Shelf::rename(const std::string &name, const std::string &to) {
   Transaction transaction(database_);
   const Memory memory = get(name);
-  if (find(to)) throw std::runtime_error("a memory is named '" + to + "' already; remove it first, or choose another name");
+  if (find(to))
+    throw std::runtime_error("a memory is named '" + to + "' already; remove it first, or choose another name");
   Statement(database_, "UPDATE memory SET name = ? WHERE id = ?").with(to, memory.id).run();
   transaction.commit();
 }
@@ -124,7 +132,9 @@ void Shelf::set_note(const std::string &name, const std::string &note) {
 
 void Shelf::remove(const std::string &name) {
   Transaction transaction(database_);
-  Statement(database_, "DELETE FROM memory WHERE id = ?").with(get(name).id).run();  // and, by the schema, all that is its
+  Statement(database_, "DELETE FROM memory WHERE id = ?")
+      .with(get(name).id)
+      .run();  // and, by the schema, all that is its
   transaction.commit();
 }
 
@@ -135,15 +145,15 @@ std::vector<std::string> Shelf::check() {
     if (integrity.text(0) != "ok") faults.push_back("the database: " + integrity.text(0));
   Statement keys(database_, "PRAGMA foreign_key_check");
   while (keys.next()) faults.push_back("the database: a row of table " + keys.text(0) + " belongs to no memory");
-  Statement rows(database_, "SELECT name, tokens, fingerprint, snapshot FROM memory LEFT JOIN state ON memory_id = id ORDER BY name");
+  Statement rows(
+      database_,
+      "SELECT name, tokens, fingerprint, snapshot FROM memory LEFT JOIN state ON memory_id = id ORDER BY name");
   while (rows.next()) {
     try {
       const Memory told = describe(rows.bytes(3));
       if (told.tokens != rows.number(1) || told.fingerprint != rows.text(2))
         faults.push_back("'" + rows.text(0) + "': its snapshot is not the one that its entry tells of");
-    } catch (const std::exception &error) {
-      faults.push_back("'" + rows.text(0) + "': " + error.what());
-    }
+    } catch (const std::exception &error) { faults.push_back("'" + rows.text(0) + "': " + error.what()); }
   }
   return faults;
 }

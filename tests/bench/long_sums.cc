@@ -26,7 +26,7 @@ using namespace infini;
 namespace {
 
 constexpr int kSize = 64, kPool = 64;
-constexpr double kBound = 1e-6;  // of values whose mean has a norm of 2.4; f32 sums pass it before a million tokens
+constexpr double kBound = 1e-6;    // of values whose mean has a norm of 2.4; f32 sums pass it before a million tokens
 using Sums = std::vector<double>;  // [kSize][kSize] of M, then [kSize] of z
 
 struct Segment {
@@ -38,13 +38,17 @@ struct Segment {
 Segment make_segment(int tokens, double shift, std::mt19937_64 &random) {
   std::normal_distribution<float> normal;
   Segment segment;
-  for (int i = 0; i < tokens * kSize; ++i) segment.features.push_back(normal(random) + static_cast<float>(shift)), segment.values.push_back(0.3f + normal(random));
+  for (int i = 0; i < tokens * kSize; ++i)
+    segment.features.push_back(normal(random) + static_cast<float>(shift)),
+        segment.values.push_back(0.3f + normal(random));
   elu_plus_one(segment.features.data(), tokens * kSize, segment.features.data());
   segment.exact.assign(kSize * kSize + kSize, 0);
   for (int t = 0; t < tokens; ++t)
     for (int i = 0; i < kSize; ++i) {
       const double feature = segment.features[static_cast<size_t>(t * kSize + i)];
-      for (int j = 0; j < kSize; ++j) segment.exact[static_cast<size_t>(i * kSize + j)] += feature * static_cast<double>(segment.values[static_cast<size_t>(t * kSize + j)]);
+      for (int j = 0; j < kSize; ++j)
+        segment.exact[static_cast<size_t>(i * kSize + j)] +=
+            feature * static_cast<double>(segment.values[static_cast<size_t>(t * kSize + j)]);
       segment.exact[static_cast<size_t>(kSize * kSize + i)] += feature;
     }
   segment.rounded.assign(segment.exact.begin(), segment.exact.end());
@@ -77,7 +81,8 @@ bool run(const char *keys, double shift, int tokens, double most) {
   const std::vector<float> query = fact.features;
   fact.exact.assign(kSize * kSize + kSize, 0);
   for (size_t i = 0; i < kSize; ++i) {
-    for (size_t j = 0; j < kSize; ++j) fact.exact[i * kSize + j] = static_cast<double>(query[i]) * static_cast<double>(fact.values[j]);
+    for (size_t j = 0; j < kSize; ++j)
+      fact.exact[i * kSize + j] = static_cast<double>(query[i]) * static_cast<double>(fact.values[j]);
     fact.exact[kSize * kSize + i] = query[i];
   }
   std::vector<Segment> pool;
@@ -112,9 +117,11 @@ bool run(const char *keys, double shift, int tokens, double most) {
     float numerator[kSize], engine_denominator;
     engine.retrieve(query.data(), 1, 0, numerator, &engine_denominator);
     std::vector<double> read(kSize);
-    for (size_t j = 0; j < kSize; ++j) read[j] = static_cast<double>(numerator[j]) / static_cast<double>(engine_denominator);
-    std::printf("%-6s %6d %12.0f %12.2e %12.2e %12.2e %12.2e\n", keys, tokens, next, trace, distance(answer(plain, query), truth) / trace,
-                distance(answer(kept, query), truth) / trace, distance(read, truth) / trace);
+    for (size_t j = 0; j < kSize; ++j)
+      read[j] = static_cast<double>(numerator[j]) / static_cast<double>(engine_denominator);
+    std::printf("%-6s %6d %12.0f %12.2e %12.2e %12.2e %12.2e\n", keys, tokens, next, trace,
+                distance(answer(plain, query), truth) / trace, distance(answer(kept, query), truth) / trace,
+                distance(read, truth) / trace);
     std::fflush(stdout);
     good &= distance(read, truth) < kBound;
     next *= 10;

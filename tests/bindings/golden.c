@@ -29,8 +29,7 @@ int main(int argc, char **argv) {
                infini_options_set_double(options, "temperature", 0) != INFINI_OK ||
                infini_options_set_int(options, "max_tokens", 120) != INFINI_OK ||
                infini_model_open(argv[1], options, NULL, &model) != INFINI_OK ||
-               infini_session_create(model, options, &session) != INFINI_OK ||
-               tell(session, "Once upon a time") ||
+               infini_session_create(model, options, &session) != INFINI_OK || tell(session, "Once upon a time") ||
                tell(session, " Then Tom \xf0\x9f\x98\x80 found a big red ball.") ||
                infini_session_position(session, &position) != INFINI_OK;
   if (failed) fprintf(stderr, "%s\n", infini_last_error());

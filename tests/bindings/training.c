@@ -11,7 +11,8 @@ static int show(void *user_data, const char *text, size_t text_size) {
 }
 
 /* Prints a report, or an evaluation, without the times at its end. */
-static int print(infini_status (*write)(const infini_trainer *, char *, size_t, size_t *), const infini_trainer *trainer) {
+static int print(infini_status (*write)(const infini_trainer *, char *, size_t, size_t *),
+                 const infini_trainer *trainer) {
   char json[2048];
   if (write(trainer, json, sizeof json, NULL) != INFINI_OK) return 1;
   char *times = strstr(json, ",\"seconds\"");
@@ -52,7 +53,8 @@ int main(int argc, char **argv) {
   infini_model *model = NULL;
   if (argc != 4) return fprintf(stderr, "usage: training TOKENIZER TEXT OUT.gguf\n"), 2;
   snprintf(config, sizeof config,
-           "{\"layers\": 2, \"width\": 32, \"heads\": 2, \"kv_heads\": 2, \"hidden\": 64, \"segment\": 16, \"tokenizer\": \"%s\"}",
+           "{\"layers\": 2, \"width\": 32, \"heads\": 2, \"kv_heads\": 2, \"hidden\": 64, \"segment\": 16, "
+           "\"tokenizer\": \"%s\"}",
            argv[1]);
   snprintf(description, sizeof description,
            "{\"training\": {\"tokens\": 512, \"segments\": 4, \"rate\": 0.01, \"warmup\": 0},"

@@ -12,34 +12,34 @@
 
 static int check_failures = 0;
 
-#define CHECK(condition)                                                           \
-  do {                                                                             \
-    if (!(condition)) {                                                            \
-      ++check_failures;                                                            \
-      fprintf(stderr, "%s:%d: false: %s\n", __FILE__, __LINE__, #condition);       \
-    }                                                                              \
+#define CHECK(condition)                                                     \
+  do {                                                                       \
+    if (!(condition)) {                                                      \
+      ++check_failures;                                                      \
+      fprintf(stderr, "%s:%d: false: %s\n", __FILE__, __LINE__, #condition); \
+    }                                                                        \
   } while (0)
 
-#define CHECK_STATUS(call, expected)                                                                      \
-  do {                                                                                                    \
-    const int check_got = (int)(call);                                                                    \
-    if (check_got != (int)(expected)) {                                                                   \
-      ++check_failures;                                                                                   \
-      fprintf(stderr, "%s:%d: %s: %s instead of %s (%s)\n", __FILE__, __LINE__, #call,                    \
-              infini_status_name(check_got), infini_status_name((int)(expected)), infini_last_error());   \
-    }                                                                                                     \
+#define CHECK_STATUS(call, expected)                                                                                  \
+  do {                                                                                                                \
+    const int check_got = (int)(call);                                                                                \
+    if (check_got != (int)(expected)) {                                                                               \
+      ++check_failures;                                                                                               \
+      fprintf(stderr, "%s:%d: %s: %s instead of %s (%s)\n", __FILE__, __LINE__, #call, infini_status_name(check_got), \
+              infini_status_name((int)(expected)), infini_last_error());                                              \
+    }                                                                                                                 \
   } while (0)
 
 #define CHECK_OK(call) CHECK_STATUS(call, INFINI_OK)
 
 /* The call fails, and its message contains a text. */
-#define CHECK_ERROR(call, expected, part)                                                          \
-  do {                                                                                             \
-    CHECK_STATUS(call, expected);                                                                  \
-    if (!strstr(infini_last_error(), part)) {                                                      \
-      ++check_failures;                                                                            \
+#define CHECK_ERROR(call, expected, part)                                                            \
+  do {                                                                                               \
+    CHECK_STATUS(call, expected);                                                                    \
+    if (!strstr(infini_last_error(), part)) {                                                        \
+      ++check_failures;                                                                              \
       fprintf(stderr, "%s:%d: '%s' is not in: %s\n", __FILE__, __LINE__, part, infini_last_error()); \
-    }                                                                                              \
+    }                                                                                                \
   } while (0)
 
 /* Without the model nothing else makes sense. */

@@ -38,20 +38,45 @@ static infini_status got(infini_status status) {
 /* A handle of one kind, or NULL once in a while. */
 #define PICK(slots) (slots[draw(SLOTS)])
 
-static const char *const names[] = {"compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks",
-                                    "block", "deterministic", "max_tokens", "temperature", "top_k", "top_p", "min_p",
-                                    "repetition_penalty", "presence_penalty", "frequency_penalty", "penalty_window", "checkpoints", "compress", "rewind_sampler",
-                                    "logit_bias", "seed", "stop", "ignore_end", "special", "nothing", ""};
-static const char *const texts[] = {"auto", "f32", "bf16", "onednn", "openblas", "native", "file", "open", "off",
-                                    "delta", "linear", "", "e", "ab\n\\n", "\\", "3:1.5,4:-inf", "3:", "x", "-1:0",
-                                    "\xff", "1:nan"};
+static const char *const names[] = {"compute",
+                                    "gemm",
+                                    "threads",
+                                    "memory",
+                                    "update",
+                                    "segment",
+                                    "carry",
+                                    "sinks",
+                                    "block",
+                                    "deterministic",
+                                    "max_tokens",
+                                    "temperature",
+                                    "top_k",
+                                    "top_p",
+                                    "min_p",
+                                    "repetition_penalty",
+                                    "presence_penalty",
+                                    "frequency_penalty",
+                                    "penalty_window",
+                                    "checkpoints",
+                                    "compress",
+                                    "rewind_sampler",
+                                    "logit_bias",
+                                    "seed",
+                                    "stop",
+                                    "ignore_end",
+                                    "special",
+                                    "nothing",
+                                    ""};
+static const char *const texts[] = {"auto", "f32",          "bf16",  "onednn", "openblas", "native", "file",
+                                    "open", "off",          "delta", "linear", "",         "e",      "ab\n\\n",
+                                    "\\",   "3:1.5,4:-inf", "3:",    "x",      "-1:0",     "\xff",   "1:nan"};
 static const double reals[] = {0, 1, -1, 0.5, 2, 100, 1e300, -1e300, 1e-30};
 static const int64_t integers[] = {0, 1, 2, -1, 7, 16, 64, 600, INT32_MAX, INT64_MAX, INT64_MIN};
 
 /* A text of the caller's in a buffer of its own size; not always UTF-8. */
 static char *random_text(size_t *size) {
-  static const char *const parts[] = {"a", " ", "Once upon a time", "\n", "</s>", "\xc3\xa9",
-                                      "\xf0\x9f\x99\x82", "<s>", "1"};
+  static const char *const parts[] = {"a",   " ", "Once upon a time", "\n", "</s>", "\xc3\xa9", "\xf0\x9f\x99\x82",
+                                      "<s>", "1"};
   const uint32_t count = draw(12);
   char *text = malloc(256);
   *size = 0;
@@ -74,17 +99,17 @@ static int32_t *random_tokens(size_t *count) {
 }
 
 /* Calls a function of the buffer rule: for the size, too small, and exactly right. `call` uses b, n, &size. */
-#define BUFFER_CALLS(type, call)                                                    \
-  do {                                                                              \
-    size_t size = 0, n = 0;                                                         \
-    type *b = NULL;                                                                 \
-    if (got(call) != INFINI_OK) break;                                              \
-    n = size > 0 && once_in(3) ? draw((uint32_t)size) : size + draw(2);             \
-    const size_t promised = size;                                                   \
-    b = malloc(n * sizeof *b + (n == 0));                                           \
-    const infini_status result = got(call);                                         \
+#define BUFFER_CALLS(type, call)                                                               \
+  do {                                                                                         \
+    size_t size = 0, n = 0;                                                                    \
+    type *b = NULL;                                                                            \
+    if (got(call) != INFINI_OK) break;                                                         \
+    n = size > 0 && once_in(3) ? draw((uint32_t)size) : size + draw(2);                        \
+    const size_t promised = size;                                                              \
+    b = malloc(n * sizeof *b + (n == 0));                                                      \
+    const infini_status result = got(call);                                                    \
     CHECK(result == (n < promised ? INFINI_BUFFER_TOO_SMALL : INFINI_OK) && size == promised); \
-    free(b);                                                                        \
+    free(b);                                                                                   \
   } while (0)
 
 static int stop_sometimes(void *user_data, const char *text, size_t text_size) {
@@ -128,7 +153,9 @@ static void call_task_and_log(void) {
       if (once_in(8)) *slot = NULL;
       else got(infini_task_new(slot));
       break;
-    case 1: if (once_in(4)) got(infini_task_cancel(*slot)); break;
+    case 1:
+      if (once_in(4)) got(infini_task_cancel(*slot));
+      break;
     case 2: got(infini_task_done(*slot, &number)); break;
     case 3: BUFFER_CALLS(char, infini_task_stage(*slot, b, n, &size)); break;
     case 4: got(infini_task_set_progress(*slot, once_in(2) ? progress_sometimes : NULL, NULL)); break;
@@ -155,10 +182,16 @@ static void call_stream(void) {
 
 static void replace_model(infini_model **slot) {
   char json[256];
-  static const char *const extras[] = {"", ", \"tied\": true", ", \"update\": \"linear\"",
-                                       ", \"first_segment\": \"ungated\"", ", \"gate\": \"-inf\"",
-                                       ", \"gate\": -3.5", ", \"carry\": 9, \"sinks\": 3", ", ",
-                                       ", \"tokenizer\": \"" STORIES "\"", ", \"unknown\": 1",
+  static const char *const extras[] = {"",
+                                       ", \"tied\": true",
+                                       ", \"update\": \"linear\"",
+                                       ", \"first_segment\": \"ungated\"",
+                                       ", \"gate\": \"-inf\"",
+                                       ", \"gate\": -3.5",
+                                       ", \"carry\": 9, \"sinks\": 3",
+                                       ", ",
+                                       ", \"tokenizer\": \"" STORIES "\"",
+                                       ", \"unknown\": 1",
                                        ", \"head_size\": 6"};
   infini_model_free(*slot);
   if (once_in(3)) {
@@ -181,11 +214,13 @@ static void call_model(void) {
   int32_t *tokens = random_tokens(&n_tokens), token = (int32_t)draw(1000) - 100;
   int answer = 0;
   const int special = (int)draw(2), start = (int)draw(2);
-  static const char *const facts[] = {"layers", "name", "fingerprint", "general.architecture", "x",
-                                      "tokenizer.ggml.tokens"};
+  static const char *const facts[] = {
+      "layers", "name", "fingerprint", "general.architecture", "x", "tokenizer.ggml.tokens"};
   static const char *const chats[] = {"[]", "[{\"role\":\"user\",\"content\":\"a\"}]", "[{\"role\":1}]", "{", "[[[["};
   switch (draw(12)) {
-    case 0: if (once_in(3)) replace_model(slot); break;
+    case 0:
+      if (once_in(3)) replace_model(slot);
+      break;
     case 1: got(infini_model_vocabulary(*slot, &number)); break;
     case 2: BUFFER_CALLS(int32_t, infini_model_tokenize(*slot, text, text_size, special, start, b, n, &size)); break;
     case 3: got(infini_model_token_count(*slot, text, text_size, special, start, &number)); break;
@@ -208,7 +243,9 @@ static void call_model(void) {
       BUFFER_CALLS(char, infini_model_footprint(*slot, length, b, n, &size));
       break;
     }
-    case 11: if (once_in(20)) got(infini_model_save(*slot, "capi_fuzz_test.gguf", PICK(tasks))); break;
+    case 11:
+      if (once_in(20)) got(infini_model_save(*slot, "capi_fuzz_test.gguf", PICK(tasks)));
+      break;
   }
   free(text);
   free(tokens);
@@ -244,7 +281,9 @@ static void call_session(void) {
     case 6: got(infini_session_next(*slot, &token)); break;
     case 7: got(infini_session_start_generation(*slot)); break;
     case 8: BUFFER_CALLS(char, infini_session_stop_reason(*slot, b, n, &size)); break;
-    case 9: if (once_in(4)) got(infini_session_cancel(*slot)); break;
+    case 9:
+      if (once_in(4)) got(infini_session_cancel(*slot));
+      break;
     case 10: got(infini_session_logits(*slot, exact, wanted)); break;
     case 11: got(infini_session_embedding(*slot, exact, wanted)); break;
     case 12: got(infini_session_feed_logits(*slot, tokens, n_tokens, PICK(tasks), exact, wanted)); break;
@@ -292,13 +331,18 @@ static void call_keeping(void) {
         int64_t before = -1, after = -1;
         const int known = session && infini_session_position(session, &before) == INFINI_OK;
         const infini_status result = got(infini_session_restore_buffer(session, exact, snapshots[at].size));
-        if (known && result != INFINI_OK) CHECK(infini_session_position(session, &after) == INFINI_OK && after == before);
+        if (known && result != INFINI_OK)
+          CHECK(infini_session_position(session, &after) == INFINI_OK && after == before);
       }
       free(exact);
       break;
     }
-    case 3: if (once_in(10)) got(infini_session_save(session, path, memory_only, NULL, "note", PICK(tasks))); break;
-    case 4: if (once_in(4)) got(infini_session_restore(session, path, PICK(tasks))); break;
+    case 3:
+      if (once_in(10)) got(infini_session_save(session, path, memory_only, NULL, "note", PICK(tasks)));
+      break;
+    case 4:
+      if (once_in(4)) got(infini_session_restore(session, path, PICK(tasks)));
+      break;
     case 5:
       if (got(infini_session_rewind_limit(session, &position)) != INFINI_OK) break;
       got(infini_session_rewind(session, position + (int64_t)draw(40) - 5));
@@ -320,7 +364,9 @@ static void call_batch(void) {
       break;
     case 1:
     case 2: got(infini_batch_add(*slot, session)); break;
-    case 3: if (once_in(3)) got(infini_batch_remove(*slot, session)); break;
+    case 3:
+      if (once_in(3)) got(infini_batch_remove(*slot, session));
+      break;
     case 4: {
       const uint32_t index = draw(6);
       BUFFER_CALLS(char, infini_batch_text(*slot, index, b, n, &size));

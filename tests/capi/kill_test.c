@@ -16,7 +16,9 @@
 
 #define FILE_NAME "killed.snap"
 /* Half a megabyte of memory, so that a save is long, in a model that is made at once. */
-#define MODEL "{\"layers\": 8, \"width\": 64, \"heads\": 1, \"kv_heads\": 1, \"head_size\": 128, \"hidden\": 16, \"vocabulary\": 100, \"segment\": 16}"
+#define MODEL                                                                                                          \
+  "{\"layers\": 8, \"width\": 64, \"heads\": 1, \"kv_heads\": 1, \"head_size\": 128, \"hidden\": 16, \"vocabulary\": " \
+  "100, \"segment\": 16}"
 
 enum { SESSIONS = 2, VOCABULARY = 100 };
 static const int kLength[SESSIONS] = {30, 50};
@@ -102,7 +104,8 @@ static int clear_temporary_files(const char *folder) {
   if (!listing) return 0;
   for (const struct dirent *entry = readdir(listing); entry; entry = readdir(listing)) {
     const size_t length = strlen(entry->d_name);
-    if (strncmp(entry->d_name, ".infini-", 8) != 0 || length < 4 || strcmp(entry->d_name + length - 4, ".tmp") != 0) continue;
+    if (strncmp(entry->d_name, ".infini-", 8) != 0 || length < 4 || strcmp(entry->d_name + length - 4, ".tmp") != 0)
+      continue;
     char path[4096];
     path_in(path, sizeof path, folder, entry->d_name);
     CHECK(remove(path) == 0);
@@ -131,7 +134,8 @@ static int found(const char *path, infini_session *target, float logits[SESSIONS
 int main(int argc, char **argv) {
   if (argc == 3 && strcmp(argv[1], "--save") == 0) return save_in_turn(argv[2]);
   const int kills = argc > 1 ? atoi(argv[1]) : 200;
-  const unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (unsigned long long)time(NULL) ^ (unsigned long long)getpid() << 32;
+  const unsigned long long seed =
+      argc > 2 ? strtoull(argv[2], NULL, 10) : (unsigned long long)time(NULL) ^ (unsigned long long)getpid() << 32;
   random_state = seed * 2 + 1;
   printf("seed %llu\n", seed);
   fflush(stdout);
@@ -142,7 +146,7 @@ int main(int argc, char **argv) {
   infini_model *model = make_model();
   infini_session *target = new_session(model, -1);
   float logits[SESSIONS][VOCABULARY];
-  double longest = 0;  /* a save, in seconds */
+  double longest = 0; /* a save, in seconds */
   for (int i = 0; i < SESSIONS; ++i) {
     infini_session *session = fed_session(model, i);
     struct timespec before, after;
@@ -157,7 +161,7 @@ int main(int argc, char **argv) {
   }
 
   int counts[SESSIONS] = {0}, in_the_middle = 0, left_over = 0;
-  if (longest > 0.05) longest = 0.05;  /* a busy disk must not make the test long */
+  if (longest > 0.05) longest = 0.05; /* a busy disk must not make the test long */
   for (int i = 0; i < kills && check_failures == 0; ++i) {
     int status = 0;
     const int killed = kill_one(argv[0], folder, uniform() * longest * 4, &status);
@@ -171,7 +175,7 @@ int main(int argc, char **argv) {
   }
   printf("%d kills, %d of them while a temporary file was there; %d removed; found %d times '%s', %d times '%s'\n",
          kills, in_the_middle, left_over, counts[0], kName[0], counts[1], kName[1]);
-  CHECK(in_the_middle > kills / 20);  /* else the test does not test */
+  CHECK(in_the_middle > kills / 20); /* else the test does not test */
   infini_session_free(target);
   infini_model_free(model);
   if (check_failures == 0) CHECK(remove(path) == 0 && rmdir(folder) == 0);

@@ -190,8 +190,7 @@ static void check_allocations(const char *compute) {
   for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL));
   const long before = allocations;
   for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL));
-  if (allocations != before)
-    fprintf(stderr, "%ld allocations for 600 tokens, %s\n", allocations - before, compute);
+  if (allocations != before) fprintf(stderr, "%ld allocations for 600 tokens, %s\n", allocations - before, compute);
   CHECK(allocations == before);
   infini_options_free(options);
   infini_session_free(session);

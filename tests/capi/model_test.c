@@ -20,7 +20,12 @@ static void write_file(const char *path, const void *data, size_t size) {
 static void check_bad_files(void) {
   infini_model *model = NULL;
   infini_options *options = NULL;
-  CHECK_ERROR(infini_model_open("/nonexistent/m\xc3\xb6" "del.gguf", NULL, NULL, &model), INFINI_IO, "m\xc3\xb6" "del");
+  CHECK_ERROR(infini_model_open("/nonexistent/m\xc3\xb6"
+                                "del.gguf",
+                                NULL, NULL, &model),
+              INFINI_IO,
+              "m\xc3\xb6"
+              "del");
   CHECK_ERROR(infini_model_open("", NULL, NULL, &model), INFINI_IO, "");
   CHECK_STATUS(infini_model_open("/", NULL, NULL, &model), INFINI_IO);
   write_file(SAVED, "", 0);
@@ -78,7 +83,8 @@ static void check_facts(void) {
 
 static void check_create(void) {
   static const char *const config =
-      "{\"name\": \"small\", \"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 48, \"segment\": 16,"
+      "{\"name\": \"small\", \"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 48, \"segment\": "
+      "16,"
       " \"vocabulary\": 40, \"tied\": true, \"gate\": 0.5, \"seed\": 3, \"update\": \"linear\"}";
   infini_model *model = NULL, *twin = NULL;
   infini_session *session = NULL;
@@ -89,7 +95,8 @@ static void check_create(void) {
   char fingerprint[33];
   CHECK_OK(infini_model_info(model, "fingerprint", fingerprint, sizeof fingerprint, NULL));
   CHECK(has(twin, "fingerprint", fingerprint) && has(model, "update", "linear") && has(model, "memory_heads", "4"));
-  CHECK(has(model, "name", "small") && has(model, "tokenizer", "null") && has(model, "vocabulary", "40") && has(model, "segment", "16"));
+  CHECK(has(model, "name", "small") && has(model, "tokenizer", "null") && has(model, "vocabulary", "40") &&
+        has(model, "segment", "16"));
   infini_model_free(twin);
 
   /* Tokens only: text is refused, tokens work. */
@@ -117,7 +124,8 @@ static void check_create(void) {
 
   /* With the tokenizer of another model. */
   CHECK_OK(infini_model_create("{\"layers\": 1, \"gate\": \"-inf\", \"tokenizer\": \"" STORIES "\"}", NULL, &model));
-  CHECK(has(model, "name", "created") && has(model, "vocabulary", "512") && has(model, "tokenizer", "llama") && has(model, "memory_heads", "0"));
+  CHECK(has(model, "name", "created") && has(model, "vocabulary", "512") && has(model, "tokenizer", "llama") &&
+        has(model, "memory_heads", "0"));
   infini_model_free(model);
 
   static const struct {
@@ -150,8 +158,10 @@ static void check_create(void) {
   CHECK_ERROR(infini_model_create(deep, NULL, &model), INFINI_INVALID_ARGUMENT, "nested");
   free(deep);
   CHECK_STATUS(infini_model_create("{\"tokenizer\": \"/nonexistent\"}", NULL, &model), INFINI_IO);
-  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": 0}", NULL, &model), INFINI_INVALID_ARGUMENT, "embedding_deviation");
-  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": -1}", NULL, &model), INFINI_INVALID_ARGUMENT, "embedding_deviation");
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": 0}", NULL, &model), INFINI_INVALID_ARGUMENT,
+              "embedding_deviation");
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": -1}", NULL, &model), INFINI_INVALID_ARGUMENT,
+              "embedding_deviation");
 }
 
 static void check_text(void) {

@@ -89,8 +89,9 @@ static void check_table(void) {
   char *json = malloc(size + 1);
   CHECK_OK(infini_options_describe(json, size + 1, &again));
   CHECK(size == again && strlen(json) == size);
-  CHECK(strstr(json, "{\"name\":\"compute\",\"type\":\"string\",\"default\":\"auto\","
-                     "\"choices\":[\"auto\",\"f32\",\"bf16\"],"));
+  CHECK(strstr(json,
+               "{\"name\":\"compute\",\"type\":\"string\",\"default\":\"auto\","
+               "\"choices\":[\"auto\",\"f32\",\"bf16\"],"));
   CHECK(strstr(json, "{\"name\":\"block\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));
   CHECK(strstr(json, "{\"name\":\"top_p\",\"type\":\"double\",\"default\":1.0,\"least\":0.0,\"greatest\":1.0,"));
   CHECK(strstr(json, "{\"name\":\"seed\",\"type\":\"int\",\"default\":0,\"least\":0,\"help\":"));
@@ -152,8 +153,7 @@ static void check_log(void) {
   int heard = 0, level = -1, pulled = 0;
   char message[1024], small[4];
   size_t size = 0, taken = 0;
-  while (infini_log_next(NULL, message, sizeof message, NULL) == INFINI_OK) {
-  }
+  while (infini_log_next(NULL, message, sizeof message, NULL) == INFINI_OK) {}
   CHECK_OK(infini_log_set_callback(hear, &heard));
   CHECK_OK(infini_model_open(STORIES, NULL, NULL, &model));
   CHECK_OK(infini_log_set_callback(NULL, NULL));

@@ -17,7 +17,8 @@ static void check_snapshots(const infini_model *model) {
   CHECK_OK(infini_session_save(session, PATH, 0, "a story", "just begun", NULL));
   CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, NULL, 0, &size));
   void *bytes = malloc(size);
-  CHECK_STATUS(infini_session_save_buffer(session, 0, "a story", NULL, bytes, size - 1, &again), INFINI_BUFFER_TOO_SMALL);
+  CHECK_STATUS(infini_session_save_buffer(session, 0, "a story", NULL, bytes, size - 1, &again),
+               INFINI_BUFFER_TOO_SMALL);
   CHECK(again == size);
   CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, bytes, size, &again));
   generate(session, expected, 20);

@@ -192,7 +192,9 @@ static void *crowd_member(void *argument) {
     switch (draw(&seed, 5)) {
       case 0: put_on_shelf(session); break;
       case 1: take_from_shelf(session); break;
-      case 2: EXPECT(infini_session_save(session, CROWD_FILE, (int)draw(&seed, 2), "crowd", NULL, NULL) == INFINI_OK); break;
+      case 2:
+        EXPECT(infini_session_save(session, CROWD_FILE, (int)draw(&seed, 2), "crowd", NULL, NULL) == INFINI_OK);
+        break;
       case 3: {
         const infini_status status = infini_session_restore(session, CROWD_FILE, NULL);
         EXPECT(status == INFINI_OK || status == INFINI_IO); /* nobody has saved yet */
@@ -210,8 +212,10 @@ static void check_crowd(void) {
   pthread_t threads[CROWD];
   uint32_t seeds[CROWD];
   remove(CROWD_FILE);
-  CHECK_OK(infini_model_create("{\"layers\": 2, \"width\": 16, \"heads\": 2, \"kv_heads\": 1, \"hidden\": 16, \"vocabulary\": 60, "
-                               "\"segment\": 8, \"carry\": 3}", NULL, &crowd_model));
+  CHECK_OK(infini_model_create(
+      "{\"layers\": 2, \"width\": 16, \"heads\": 2, \"kv_heads\": 1, \"hidden\": 16, \"vocabulary\": 60, "
+      "\"segment\": 8, \"carry\": 3}",
+      NULL, &crowd_model));
   for (int i = 0; i < CROWD; ++i) {
     seeds[i] = (uint32_t)i + 100;
     CHECK(pthread_create(&threads[i], NULL, crowd_member, &seeds[i]) == 0);

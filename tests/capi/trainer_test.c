@@ -3,8 +3,9 @@
 
 #define CHECKPOINT "capi_trainer_test.checkpoint"
 #define TRAINED "capi_trainer_test.gguf"
-#define DESCRIPTION(part)                                                                                            \
-  "{\"training\": {\"train\": \"" part "\", \"tokens\": 256, \"segment\": 32, \"segments\": 4, \"carry\": 8,"         \
+#define DESCRIPTION(part)                                                \
+  "{\"training\": {\"train\": \"" part                                   \
+  "\", \"tokens\": 256, \"segment\": 32, \"segments\": 4, \"carry\": 8," \
   " \"sinks\": 2, \"gates\": [[-1, -1, 0]], \"warmup\": 0}, \"data\": {\"type\": \"random\", \"share\": 0.5}}"
 
 static infini_trainer *new_trainer(const infini_model *model, const char *description) {
@@ -114,7 +115,8 @@ static void check_training(const infini_model *model) {
   infini_trainer *lora = new_trainer(model, DESCRIPTION("lora"));
   CHECK_OK(infini_trainer_run(lora, 2, NULL));
   CHECK_OK(infini_trainer_write_adapter(lora, TRAINED));
-  CHECK_ERROR(infini_trainer_restore(lora, CHECKPOINT), INFINI_MODEL_MISMATCH, "otherwise: \"train\" was \"all\" and is \"lora\";");
+  CHECK_ERROR(infini_trainer_restore(lora, CHECKPOINT), INFINI_MODEL_MISMATCH,
+              "otherwise: \"train\" was \"all\" and is \"lora\";");
   infini_trainer_free(lora);
   remove(CHECKPOINT);
   remove(TRAINED);
@@ -134,7 +136,8 @@ static void check_ranks(const infini_model *model) {
   CHECK_ERROR(infini_trainer_set_ranks(trainer, 0, 0, fail_to_sum, &calls), INFINI_INVALID_ARGUMENT, "ranks is 0");
   CHECK(number(infini_trainer_info_json, trainer, "ranks") == 1);
   CHECK_OK(infini_trainer_set_ranks(trainer, 1, 2, fail_to_sum, &calls));
-  CHECK(number(infini_trainer_info_json, trainer, "rank") == 1 && number(infini_trainer_info_json, trainer, "ranks") == 2);
+  CHECK(number(infini_trainer_info_json, trainer, "rank") == 1 &&
+        number(infini_trainer_info_json, trainer, "ranks") == 2);
   CHECK_ERROR(infini_trainer_run(trainer, 2, NULL), INFINI_IO, "returned 3 on rank 1 of 2");
   CHECK(calls == 1 && number(infini_trainer_info_json, trainer, "steps") == 0);
   CHECK_ERROR(infini_trainer_evaluate(trainer, "{\"type\": \"random\"}", 2, 0, NULL), INFINI_IO, "returned 3");
@@ -150,11 +153,16 @@ static void check_refusals(const infini_model *model) {
   CHECK_ERROR(infini_trainer_create(model, "{", NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
   CHECK_ERROR(infini_trainer_create(model, "[]", NULL, &trainer), INFINI_INVALID_ARGUMENT, "trainer");
   CHECK_ERROR(infini_trainer_create(model, "{}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "data");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"date\": 1}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "date");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\", \"share\": 2}}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "share");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"training\": {\"rate\": \"fast\"}}", NULL, &trainer),
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"date\": 1}", NULL, &trainer),
+              INFINI_INVALID_ARGUMENT, "date");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\", \"share\": 2}}", NULL, &trainer),
+              INFINI_INVALID_ARGUMENT, "share");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"training\": {\"rate\": \"fast\"}}",
+                                    NULL, &trainer),
               INFINI_INVALID_ARGUMENT, "rate");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"text\", \"files\": [\"/nonexistent\"]}}", NULL, &trainer), INFINI_IO, "/nonexistent");
+  CHECK_ERROR(
+      infini_trainer_create(model, "{\"data\": {\"type\": \"text\", \"files\": [\"/nonexistent\"]}}", NULL, &trainer),
+      INFINI_IO, "/nonexistent");
   CHECK(trainer == NULL);
 }
 
@@ -163,17 +171,22 @@ static void check_heads(void) {
   infini_model *model = NULL;
   char json[4096];
   const char *recall = "{\"type\": \"recall\", \"density\": [40, 40]}";
-  CHECK_OK(infini_model_create("{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
-                               " \"tokenizer\": \"" INFINI_SOURCE_DIR "/samples/models/words2048.gguf\"}", NULL, &model));
+  CHECK_OK(infini_model_create(
+      "{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
+      " \"tokenizer\": \"" INFINI_SOURCE_DIR "/samples/models/words2048.gguf\"}",
+      NULL, &model));
   infini_trainer *trainer = new_trainer(model, DESCRIPTION("all"));
   CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
   CHECK(strcmp(json, "{}") == 0);
   CHECK_OK(infini_trainer_find_heads(trainer, recall, 2, 8, NULL));
   CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
   CHECK(strncmp(json, "{\"heads\":[{\"layer\":", 19) == 0);
-  CHECK(number(infini_trainer_heads, trainer, "weight") > 0.002 && number(infini_trainer_heads, trainer, "weight") < 0.1);
-  CHECK(number(infini_trainer_heads, trainer, "answers") >= 5 && number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
-  CHECK_ERROR(infini_trainer_find_heads(trainer, "{\"type\": \"random\"}", 2, 8, NULL), INFINI_INVALID_ARGUMENT, "answer");
+  CHECK(number(infini_trainer_heads, trainer, "weight") > 0.002 &&
+        number(infini_trainer_heads, trainer, "weight") < 0.1);
+  CHECK(number(infini_trainer_heads, trainer, "answers") >= 5 &&
+        number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
+  CHECK_ERROR(infini_trainer_find_heads(trainer, "{\"type\": \"random\"}", 2, 8, NULL), INFINI_INVALID_ARGUMENT,
+              "answer");
   CHECK_STATUS(infini_trainer_find_heads(trainer, recall, 0, 8, NULL), INFINI_INVALID_ARGUMENT);
   CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "place");
   CHECK_ERROR(infini_trainer_fit_heads(trainer, 0, NULL), INFINI_INVALID_ARGUMENT, "nats");

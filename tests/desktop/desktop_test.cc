@@ -166,7 +166,8 @@ struct Desk {
       node = gtk_snapshot_free_to_node(snapshot);
       return node != nullptr;
     }));
-    GdkTexture *texture = gsk_renderer_render_texture(gtk_native_get_renderer(GTK_NATIVE(window.gobj())), node, nullptr);
+    GdkTexture *texture =
+        gsk_renderer_render_texture(gtk_native_get_renderer(GTK_NATIVE(window.gobj())), node, nullptr);
     const int width = gdk_texture_get_width(texture), height = gdk_texture_get_height(texture);
     std::vector<std::uint32_t> pixels(static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
     gdk_texture_download(texture, reinterpret_cast<guchar *>(pixels.data()), static_cast<gsize>(width) * 4);

@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
     return 0;
   }
   std::ifstream file(INFINI_SOURCE_DIR "/tests/fixtures/infini/delta-ungated-mqa.gguf", std::ios::binary);
-  const std::vector<fuzz::Original> originals = {fuzz::original({std::istreambuf_iterator<char>(file), {}}), fuzz::original(every)};
+  const std::vector<fuzz::Original> originals = {fuzz::original({std::istreambuf_iterator<char>(file), {}}),
+                                                 fuzz::original(every)};
   return fuzz::run_mutations(argc, argv, originals, fuzz::touch_gguf);
 }

@@ -10,7 +10,8 @@ bool touch_model(std::span<const std::byte> bytes) {
   using namespace infini;
   try {
     const auto model = Model::build(Gguf::parse(bytes, "fuzzed"), Options());
-    if (model->has_tokenizer()) model->tokenizer().decode(model->tokenizer().encode("Once upon a time, 12 \xc3\xa9", {true, true}));
+    if (model->has_tokenizer())
+      model->tokenizer().decode(model->tokenizer().encode("Once upon a time, 12 \xc3\xa9", {true, true}));
     if (!model->has_weights()) return true;
     Session session(model, {});
     std::vector<int32_t> tokens(30);
@@ -38,8 +39,9 @@ std::string read(const char *path) {
 }  // namespace
 
 int main(int argc, char **argv) {
-  const std::vector<fuzz::Original> originals = {fuzz::original(read(INFINI_SOURCE_DIR "/tests/fixtures/infini/delta-ungated-mqa.gguf")),
-                                                 fuzz::original(read(INFINI_SOURCE_DIR "/tests/fixtures/infini/delta-rope-yarn.gguf")),
-                                                 fuzz::original(read(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf"))};
+  const std::vector<fuzz::Original> originals = {
+      fuzz::original(read(INFINI_SOURCE_DIR "/tests/fixtures/infini/delta-ungated-mqa.gguf")),
+      fuzz::original(read(INFINI_SOURCE_DIR "/tests/fixtures/infini/delta-rope-yarn.gguf")),
+      fuzz::original(read(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf"))};
   return fuzz::run_mutations(argc, argv, originals, touch_model);
 }

@@ -30,7 +30,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kLongestRun = 10;  // seconds of the processor for one file, sanitizers included
 
-inline double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 struct Original {
   std::string bytes;
@@ -65,9 +67,24 @@ class Mutator {
   size_t length() { return size_t{1} << below(9); }
 
   uint64_t extreme() {
-    constexpr uint64_t kValues[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
-                                    uint64_t{1} << 32, uint64_t{1} << 40, uint64_t{1} << 61, ~uint64_t{0} >> 1,
-                                    uint64_t{1} << 63, ~uint64_t{0} - 7, ~uint64_t{0}};
+    constexpr uint64_t kValues[] = {0,
+                                    1,
+                                    2,
+                                    0x7f,
+                                    0x80,
+                                    0xff,
+                                    0xffff,
+                                    0x10000,
+                                    0x7fffffff,
+                                    0x80000000,
+                                    0xffffffff,
+                                    uint64_t{1} << 32,
+                                    uint64_t{1} << 40,
+                                    uint64_t{1} << 61,
+                                    ~uint64_t{0} >> 1,
+                                    uint64_t{1} << 63,
+                                    ~uint64_t{0} - 7,
+                                    ~uint64_t{0}};
     return below(4) ? kValues[below(std::size(kValues))] : bytes_.size() - 64 + below(128);
   }
 
@@ -135,7 +152,8 @@ int run_mutations(int argc, char **argv, const std::vector<Original> &originals,
       const std::string mutated = Mutator(seed, iteration).mutate(originals);
       const std::vector<char> exact(mutated.begin(), mutated.end());  // ends where its memory ends
       ++(touch(std::as_bytes(std::span(exact))) ? accepted : refused);
-      if (static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC > kLongestRun) throw std::runtime_error("it took too long");
+      if (static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC > kLongestRun)
+        throw std::runtime_error("it took too long");
     } catch (const std::exception &error) {
       std::printf("FAILED: seed %llu, file %llu: %s\n", static_cast<unsigned long long>(seed),
                   static_cast<unsigned long long>(iteration), error.what());
@@ -144,8 +162,7 @@ int run_mutations(int argc, char **argv, const std::vector<Original> &originals,
     ++iteration;
   } while (!once && (seconds_since(start) < limit || static_cast<double>(accepted + refused) < least));
   std::printf("%llu files accepted, %llu refused, %.0f a second\n", static_cast<unsigned long long>(accepted),
-              static_cast<unsigned long long>(refused),
-              static_cast<double>(accepted + refused) / seconds_since(start));
+              static_cast<unsigned long long>(refused), static_cast<double>(accepted + refused) / seconds_since(start));
   return 0;
 }
 

@@ -17,7 +17,8 @@ int main(int argc, char **argv) {
           const std::string name = std::to_string(originals.size()) + ".snap";
           std::ofstream(std::string(argv[2]) + "/" + name, std::ios::binary) << bytes;
         }
-        if (!fuzz::touch_snapshot(test::as_bytes(bytes))) return std::fprintf(stderr, "a good snapshot was refused\n"), 1;
+        if (!fuzz::touch_snapshot(test::as_bytes(bytes)))
+          return std::fprintf(stderr, "a good snapshot was refused\n"), 1;
         originals.push_back({bytes, infini::SnapshotView(test::as_bytes(bytes), "original").entries()[0].offset});
       }
     }
@@ -28,9 +29,13 @@ int main(int argc, char **argv) {
   for (const auto &file : std::filesystem::directory_iterator(INFINI_SOURCE_DIR "/tests/fuzz/corpus/snapshot")) {
     std::ifstream in(file.path(), std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-    if (!fuzz::touch_snapshot(test::as_bytes(bytes))) return std::fprintf(stderr, "the seed %s is refused: write the seeds anew\n", file.path().c_str()), 1;
+    if (!fuzz::touch_snapshot(test::as_bytes(bytes)))
+      return std::fprintf(stderr, "the seed %s is refused: write the seeds anew\n", file.path().c_str()), 1;
     ++seeds;
   }
-  if (seeds != originals.size()) return std::fprintf(stderr, "%zu seeds, but %zu kinds of snapshots: write the seeds anew\n", seeds, originals.size()), 1;
+  if (seeds != originals.size())
+    return std::fprintf(stderr, "%zu seeds, but %zu kinds of snapshots: write the seeds anew\n", seeds,
+                        originals.size()),
+           1;
   return fuzz::run_mutations(argc, argv, originals, fuzz::touch_snapshot);
 }

@@ -16,7 +16,8 @@ namespace fuzz {
 
 inline std::shared_ptr<const infini::Model> snapshot_model() {
   infini::CreateConfig config;
-  config.layers = 2, config.width = 16, config.heads = 2, config.kv_heads = 1, config.hidden = 16, config.vocabulary = 40;
+  config.layers = 2, config.width = 16, config.heads = 2, config.kv_heads = 1, config.hidden = 16,
+  config.vocabulary = 40;
   config.segment = 8, config.carry = 3, config.sinks = 2, config.seed = 5;
   infini::Options options;
   options.set("compute", std::string("f32"));
@@ -59,7 +60,8 @@ inline void seal(std::vector<std::byte> &bytes) {
   for (uint64_t i = 0; i < sections && 64 + (i + 1) * 64 <= header; ++i) {
     const size_t entry = static_cast<size_t>(64 + i * 64);
     const uint64_t offset = number(entry + 24), size = number(entry + 32);
-    if (offset <= bytes.size() && size <= bytes.size() - offset) put(entry + 48, infini::checksum(bytes.data() + offset, size));
+    if (offset <= bytes.size() && size <= bytes.size() - offset)
+      put(entry + 48, infini::checksum(bytes.data() + offset, size));
   }
   put(24, 0);
   put(24, infini::checksum(bytes.data(), header));
@@ -77,8 +79,7 @@ inline bool touch_snapshot(std::span<const std::byte> given) {
   session.feed({&token, 1});
   try {
     inspect_snapshot(bytes, "fuzzed", true);
-  } catch (const Error &) {
-  }
+  } catch (const Error &) {}
   try {
     session.restore(bytes);
   } catch (const Error &error) {

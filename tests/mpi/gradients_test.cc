@@ -33,7 +33,9 @@ TEST_CASE("gradients and the weights after a step are those of one process") {
     const double weights = test::weight_difference(*together, *alone);
     CHECK(gradients < c.bound);
     CHECK(weights < c.bound);
-    if (joined().first()) MESSAGE(std::string(c.name) << ", " << joined().count() << " ranks: gradients " << gradients << ", weights " << weights);
+    if (joined().first())
+      MESSAGE(std::string(c.name) << ", " << joined().count() << " ranks: gradients " << gradients << ", weights "
+                                  << weights);
   }
 }
 

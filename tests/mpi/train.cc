@@ -18,7 +18,7 @@ namespace {
 struct Trouble {
   std::string what;
   int rank = -1, step = -1;
-  int sums = 0;   // in this step
+  int sums = 0;  // in this step
   bool due = false;
 };
 
@@ -35,7 +35,8 @@ cli::Trainer make_trainer() {
   const cli::Options options = cli::make<cli::Options>(infini_options_new);
   cli::check(infini_options_set_int(options.get(), "threads", 1));
   cli::check(infini_options_set_string(options.get(), "compute", "f32"));
-  const char *const shape = R"({"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "hidden": 48, "segment": 16, "seed": 1,
+  const char *const shape =
+      R"({"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "hidden": 48, "segment": 16, "seed": 1,
                                 "tokenizer": ")" INFINI_SOURCE_DIR R"(/samples/models/words2048.gguf"})";
   const auto model = cli::make<cli::Model>(infini_model_create, shape, options.get());
   const char *const description = R"({"training": {"tokens": 1024, "segments": 8, "warmup": 0},
@@ -46,7 +47,8 @@ cli::Trainer make_trainer() {
 void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Trouble trouble) {
   const cli::Trainer trainer = make_trainer();
   const std::string checkpoint = folder + "/checkpoint";
-  if (ranks.from_first(std::filesystem::exists(checkpoint))) cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
+  if (ranks.from_first(std::filesystem::exists(checkpoint)))
+    cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
   cli::check(infini_trainer_set_ranks(trainer.get(), ranks.rank(), ranks.count(), sum, &trouble));
   const cli::Task task = cli::make<cli::Task>(infini_task_new);
   const auto steps_done = [&] {
@@ -62,10 +64,9 @@ void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Tr
       cli::check(infini_trainer_step(trainer.get(), task.get()));
       if (ranks.first()) cli::check(infini_trainer_save(trainer.get(), checkpoint.c_str()));
     }
-  } catch (const cli::Cancelled &) {
-    std::printf("rank %d: %s\n", ranks.rank(), infini_last_error());
-  }
-  cli::check(infini_trainer_evaluate(trainer.get(), R"({"type": "recall", "density": [20, 40], "seed": 7})", 6, 0, nullptr));
+  } catch (const cli::Cancelled &) { std::printf("rank %d: %s\n", ranks.rank(), infini_last_error()); }
+  cli::check(
+      infini_trainer_evaluate(trainer.get(), R"({"type": "recall", "density": [20, 40], "seed": 7})", 6, 0, nullptr));
   cli::check(infini_trainer_save(trainer.get(), (folder + "/state." + std::to_string(ranks.rank())).c_str()));
   if (!ranks.first()) return;
   cli::check(infini_trainer_write(trainer.get(), (folder + "/model.gguf").c_str(), "f32"));

@@ -10,7 +10,7 @@ namespace test {
 inline size_t largest_allocation = 0;  // bytes
 // How many are still possible: then one fails, and all are possible again. Below 0: all are.
 inline std::atomic<long> allocations_left = -1;
-}
+}  // namespace test
 
 // Not inlined: a compiler that sees through one of a pair takes it for a mismatch.
 [[gnu::noinline]] void *operator new(size_t size) {

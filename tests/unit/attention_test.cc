@@ -50,7 +50,8 @@ std::vector<float> gate_weights(const Case &c) {
 
 // A layer that is fed `cut` tokens at a time: what model/forward.cc does with it.
 struct Layer {
-  Layer(const Case &c) : rules(rules_of(c)), gates(gate_weights(c)), state(rules, gates.data()), gemm(GemmLibrary::ONEDNN) {}
+  Layer(const Case &c)
+      : rules(rules_of(c)), gates(gate_weights(c)), state(rules, gates.data()), gemm(GemmLibrary::ONEDNN) {}
 
   std::vector<float> feed(const Stream &stream, int64_t begin, int64_t end, int64_t cut, bool exact = false) {
     const AttentionShape &shape = rules.shape;
@@ -102,11 +103,14 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
   for (int h = 0; h < c.heads; ++h) {
     const int kv = h / rules.shape.group();
     const auto key = [&](int64_t t) { return stream.slice(t, c.heads * c.key_size + kv * c.key_size, c.key_size); };
-    const auto value = [&](int64_t t) { return stream.slice(t, (c.heads + c.kv_heads) * c.key_size + kv * c.value_size, c.value_size); };
+    const auto value = [&](int64_t t) {
+      return stream.slice(t, (c.heads + c.kv_heads) * c.key_size + kv * c.value_size, c.value_size);
+    };
     Matrix<double> M(static_cast<size_t>(c.key_size), std::vector<double>(static_cast<size_t>(c.value_size), 0));
     std::vector<double> z(static_cast<size_t>(c.key_size), 0);
     for (int64_t begin = 0; begin < c.tokens; begin += c.segment) {
-      const int64_t end = std::min<int64_t>(begin + c.segment, c.tokens), window = std::max<int64_t>(0, begin - c.carry);
+      const int64_t end = std::min<int64_t>(begin + c.segment, c.tokens),
+                    window = std::max<int64_t>(0, begin - c.carry);
       std::vector<int64_t> list;
       for (int64_t t = 0; t < std::min<int64_t>(c.sinks, window); ++t) list.push_back(t);
       for (int64_t t = window; t < end; ++t) list.push_back(t);
@@ -130,7 +134,8 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
       else equations::update_linear(raw_k, segment_v, M, z);
       for (int64_t t = begin; t < end; ++t)
         for (int j = 0; j < c.value_size; ++j)
-          out[static_cast<size_t>((t * c.heads + h) * c.value_size + j)] = static_cast<float>(a[static_cast<size_t>(t - begin)][static_cast<size_t>(j)]);
+          out[static_cast<size_t>((t * c.heads + h) * c.value_size + j)] =
+              static_cast<float>(a[static_cast<size_t>(t - begin)][static_cast<size_t>(j)]);
     }
   }
   return out;
@@ -140,9 +145,11 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
 
 TEST_CASE("attention over many segments equals the equations, whatever the shape and the cut") {
   for (const bool delta : {false, true}) {
-    for (const Case &shape : {Case{}, Case{.kv_heads = 1}, Case{.kv_heads = 4, .first_gated = false}, Case{.key_size = 12, .value_size = 20},
-                              Case{.heads = 2, .key_size = 128, .value_size = 128}, Case{.carry = 5, .sinks = 3}, Case{.carry = 30, .sinks = 2},
-                              Case{.segment = 200, .carry = 100, .sinks = 4, .tokens = 900}}) {
+    for (const Case &shape :
+         {Case{}, Case{.kv_heads = 1}, Case{.kv_heads = 4, .first_gated = false},
+          Case{.key_size = 12, .value_size = 20}, Case{.heads = 2, .key_size = 128, .value_size = 128},
+          Case{.carry = 5, .sinks = 3}, Case{.carry = 30, .sinks = 2},
+          Case{.segment = 200, .carry = 100, .sinks = 4, .tokens = 900}}) {
       Case c = shape;
       c.delta = delta;
       const Stream stream(c, 7);
@@ -183,7 +190,8 @@ TEST_CASE("linear retrieval is a convex combination of the stored values") {
       for (int j = 0; j < c.value_size; ++j) {
         float least = INFINITY, greatest = -INFINITY;
         for (int64_t t = 0; t < c.tokens; ++t) {
-          const auto v = static_cast<float>(stream.slice(t, (c.heads + c.kv_heads) * c.key_size + kv * c.value_size, c.value_size)[static_cast<size_t>(j)]);
+          const auto v = static_cast<float>(stream.slice(t, (c.heads + c.kv_heads) * c.key_size + kv * c.value_size,
+                                                         c.value_size)[static_cast<size_t>(j)]);
           least = std::min(least, v), greatest = std::max(greatest, v);
         }
         const float retrieved = numerator[static_cast<size_t>(j)] / denominator;
@@ -215,7 +223,8 @@ TEST_CASE("a linear memory does not depend on how the past was cut into segments
 
 TEST_CASE("a delta segment much longer than all before it does not overshoot") {
   // 8 tokens closed by hand, then 2,048: with one batched update the echo in A_mem would be some 20 times larger.
-  const Case c{.heads = 1, .kv_heads = 1, .key_size = 32, .value_size = 32, .segment = 2048, .delta = true, .tokens = 2056};
+  const Case c{
+      .heads = 1, .kv_heads = 1, .key_size = 32, .value_size = 32, .segment = 2048, .delta = true, .tokens = 2056};
   const Stream stream(c, 12);
   Layer layer(c);
   layer.feed(stream, 0, 8, 1000);

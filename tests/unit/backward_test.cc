@@ -36,7 +36,25 @@ const Case kCases[] = {
     {"linear, ungated, odd sizes", 3, 1, 6, 5, 4, 0, 0, 17, false, false, 1e-6f, {}, {}},
     {"delta, ungated, grouped", 4, 2, 12, 10, 5, 0, 0, 19, true, false, 1e-3f, {}, {}},
     {"carry and sinks", 2, 2, 8, 8, 5, 7, 3, 31, false, true, 1e-6f, {}, {}},
-    {"delta, carry and sinks, half rotated", 2, 1, 8, 6, 4, 3, 2, 22, true, true, 1e-6f, {}, {}, false, false, 4, false, 1.3},
+    {"delta, carry and sinks, half rotated",
+     2,
+     1,
+     8,
+     6,
+     4,
+     3,
+     2,
+     22,
+     true,
+     true,
+     1e-6f,
+     {},
+     {},
+     false,
+     false,
+     4,
+     false,
+     1.3},
     {"delta closed early", 2, 1, 8, 8, 12, 0, 0, 47, true, true, 1e-6f, {1, 17, 29, 30}, {}},
     {"linear closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, false, true, 1e-6f, {1, 17, 29, 30}, {}},
     {"a large epsilon", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 20.0f, {}, {}},
@@ -59,7 +77,8 @@ struct Problem {
     rules.rope.adjacent = c.adjacent;
     rules.rope.dimensions = c.rope_dimensions ? c.rope_dimensions : c.key_size;
     rules.rope.magnitude = c.magnitude;
-    for (int i = 0; i < rules.rope.dimensions / 2; ++i) rules.rope.frequency.push_back(std::pow(100.0, -2.0 * i / rules.rope.dimensions));
+    for (int i = 0; i < rules.rope.dimensions / 2; ++i)
+      rules.rope.frequency.push_back(std::pow(100.0, -2.0 * i / rules.rope.dimensions));
     Sequence sequence;
     sequence.tokens.assign(static_cast<size_t>(c.tokens), 0);
     sequence.weight.assign(sequence.tokens.size(), 1);
@@ -72,18 +91,21 @@ struct Problem {
       sequence.source[19] = 8;
       // In its own segment, in the one before, far before, at the stream's beginning.
       sequence.subject.assign(sequence.tokens.size(), -1);
-      for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}}) sequence.subject[static_cast<size_t>(t)] = subject;
+      for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}})
+        sequence.subject[static_cast<size_t>(t)] = subject;
     }
     if (c.placed) {
       sequence.name.assign(sequence.tokens.size(), -1);
       sequence.place = sequence.name;
-      for (const auto &[t, place] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}}) sequence.name[static_cast<size_t>(t)] = 0, sequence.place[static_cast<size_t>(t)] = place;
+      for (const auto &[t, place] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}})
+        sequence.name[static_cast<size_t>(t)] = 0, sequence.place[static_cast<size_t>(t)] = place;
     }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
     if (c.placed) {
       layout.quiet = {2, 16, 21};
-      for (int h = 0; h < c.heads; ++h) places.push_back(h - 1), silence.push_back(h == 3 ? 0 : 0.2f + static_cast<float>(h));
+      for (int h = 0; h < c.heads; ++h)
+        places.push_back(h - 1), silence.push_back(h == 3 ? 0 : 0.2f + static_cast<float>(h));
     }
 
     Random random(7);
@@ -95,7 +117,9 @@ struct Problem {
     for (int h = 0; h < c.heads; ++h) beta.push_back(h == 3 ? -INFINITY : static_cast<float>(random.normal()));
     for (const float b : beta) gate.push_back(std::isinf(b) ? 0.0f : 1 / (1 + std::exp(-b)));
     if (c.pointed)
-      for (int h = 0; h < c.heads; ++h) supervision.push_back(h == 0 ? 0 : 0.5f + static_cast<float>(h)), local_supervision.push_back(h == 1 ? 0 : 0.7f + static_cast<float>(h));
+      for (int h = 0; h < c.heads; ++h)
+        supervision.push_back(h == 0 ? 0 : 0.5f + static_cast<float>(h)),
+            local_supervision.push_back(h == 1 ? 0 : 0.7f + static_cast<float>(h));
   }
 
   Head<double> head(int kv_head) const {
@@ -105,7 +129,8 @@ struct Problem {
     const auto column = [&](int64_t first, int64_t size) {
       Matrix<double> m;
       for (size_t t = 0; t < layout.tokens.size(); ++t)
-        m.emplace_back(qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first, qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first + size);
+        m.emplace_back(qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first,
+                       qkv.begin() + static_cast<std::ptrdiff_t>(t * stride) + first + size);
       return m;
     };
     for (int g = 0; g < s.group(); ++g) {
@@ -122,7 +147,8 @@ struct Problem {
     for (int g = 0; g < s.group(); ++g) {
       Matrix<double> m;
       for (size_t t = 0; t < layout.tokens.size(); ++t) {
-        const auto row = da.begin() + static_cast<std::ptrdiff_t>(t * static_cast<size_t>(s.heads * s.value_size)) + (kv_head * s.group() + g) * s.value_size;
+        const auto row = da.begin() + static_cast<std::ptrdiff_t>(t * static_cast<size_t>(s.heads * s.value_size)) +
+                         (kv_head * s.group() + g) * s.value_size;
         m.emplace_back(row, row + s.value_size);
       }
       out.push_back(m);
@@ -133,7 +159,8 @@ struct Problem {
     std::vector<Pointed> pointed;
     for (const Retrieval &r : layout.retrievals) {
       std::vector<size_t> sources;
-      for (int64_t i = 0; i < r.sources; ++i) sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
+      for (int64_t i = 0; i < r.sources; ++i)
+        sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
       for (int g = 0; g < rules.shape.group(); ++g) {
         const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
         if (weight != 0 && place(kv_head, g) != -1 && place(kv_head, g) != r.place) hush(pointed, kv_head, g, r.row);
@@ -146,19 +173,28 @@ struct Problem {
     std::vector<Looking> looking;
     for (size_t t = 0; t < layout.subject.size() && !local_supervision.empty(); ++t)
       for (int g = 0; g < rules.shape.group() && layout.subject[t] >= 0; ++g)
-        looking.push_back({static_cast<size_t>(g), t, static_cast<size_t>(layout.subject[t]),
-                           static_cast<double>(local_supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
+        looking.push_back(
+            {static_cast<size_t>(g), t, static_cast<size_t>(layout.subject[t]),
+             static_cast<double>(local_supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
     return {rules, layout.segments, pointed, looking};
   }
 
-  int32_t place(int kv_head, int g) const { return places.empty() ? -1 : places[static_cast<size_t>(kv_head * rules.shape.group() + g)]; }
+  int32_t place(int kv_head, int g) const {
+    return places.empty() ? -1 : places[static_cast<size_t>(kv_head * rules.shape.group() + g)];
+  }
   // A retrieval that is to find nothing.
   void hush(std::vector<Pointed> &pointed, int kv_head, int g, int64_t row) const {
-    pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(row), {}, static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
+    pointed.push_back({static_cast<size_t>(g),
+                       static_cast<size_t>(row),
+                       {},
+                       static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
   }
   HeadTargets targets() const {
     const auto given = [](const auto &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-    return {.retrieval = given(supervision), .silence = given(silence), .local = given(local_supervision), .places = given(places)};
+    return {.retrieval = given(supervision),
+            .silence = given(silence),
+            .local = given(local_supervision),
+            .places = given(places)};
   }
 
   AttentionRules rules;
@@ -236,8 +272,9 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       rope.prepare(problem.rules);
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
-      const AttentionPass pass{problem.rules, problem.layout, rope, {problem.qkv.data(), static_cast<int64_t>(stride)}, problem.gate.data(),
-                               problem.targets(), trace, scratch};
+      const AttentionPass pass{
+          problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
+          problem.gate.data(), problem.targets(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(pass, NumberType::F32, out.data(), out_stride);
@@ -255,10 +292,12 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
         const int group = c.heads / c.kv_heads;
         for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
           const auto put = [&](std::vector<float> &to, size_t row, int64_t at, const std::vector<double> &from) {
-            for (size_t i = 0; i < from.size(); ++i) to[t * row + static_cast<size_t>(at) + i] = static_cast<float>(from[i]);
+            for (size_t i = 0; i < from.size(); ++i)
+              to[t * row + static_cast<size_t>(at) + i] = static_cast<float>(from[i]);
           };
           for (int g = 0; g < group; ++g) {
-            put(expected_out, static_cast<size_t>(out_stride), (kv_head * group + g) * c.value_size, a[static_cast<size_t>(g)][t]);
+            put(expected_out, static_cast<size_t>(out_stride), (kv_head * group + g) * c.value_size,
+                a[static_cast<size_t>(g)][t]);
             put(expected, stride, (kv_head * group + g) * c.key_size, d.q[static_cast<size_t>(g)][t]);
           }
           put(expected, stride, (c.heads + kv_head) * c.key_size, d.k[t]);
@@ -280,7 +319,8 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
 TEST_CASE("supervision alone gives what supervision gives beside a loss that is nothing") {
   ThreadPool pool;
   // Features that are smaller by exp(vanishing) find nothing.
-  for (const auto &[threads, vanishing] : {std::pair(1, 0.0f), std::pair(1, 25.0f), std::pair(3, 0.0f), std::pair(3, 25.0f)}) {
+  for (const auto &[threads, vanishing] :
+       {std::pair(1, 0.0f), std::pair(1, 25.0f), std::pair(3, 0.0f), std::pair(3, 25.0f)}) {
     const ThreadScope scope(pool, threads);
     for (const Case &c : kCases) {
       if (!c.pointed) continue;
@@ -288,7 +328,8 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       Problem problem(c);
       const size_t stride = problem.qkv.size() / problem.layout.tokens.size();
       for (size_t t = 0; t < problem.layout.tokens.size(); ++t)
-        for (int i = 0; i < (c.heads + c.kv_heads) * c.key_size; ++i) problem.qkv[t * stride + static_cast<size_t>(i)] -= vanishing;
+        for (int i = 0; i < (c.heads + c.kv_heads) * c.key_size; ++i)
+          problem.qkv[t * stride + static_cast<size_t>(i)] -= vanishing;
       RopeTable rope;
       AttentionTrace trace;
       TraceScratch scratch;
@@ -297,16 +338,19 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       const std::vector<float> shut(problem.gate.size());
       // Values, and queries that are told nothing, are neither read nor given a gradient.
       const std::vector<int64_t> told_rows = problem.layout.told();
-      const auto is_told = [&](size_t row) { return std::binary_search(told_rows.begin(), told_rows.end(), static_cast<int64_t>(row)); };
+      const auto is_told = [&](size_t row) {
+        return std::binary_search(told_rows.begin(), told_rows.end(), static_cast<int64_t>(row));
+      };
       std::vector<float> qkv = problem.qkv;
       for (size_t t = 0; t < problem.layout.tokens.size(); ++t)
         for (size_t i = 0; i < stride; ++i)
-          if (const int column = static_cast<int>(i); column >= (c.heads + c.kv_heads) * c.key_size || (column < c.heads * c.key_size && !is_told(t)))
+          if (const int column = static_cast<int>(i);
+              column >= (c.heads + c.kv_heads) * c.key_size || (column < c.heads * c.key_size && !is_told(t)))
             qkv[t * stride + i] = std::numeric_limits<float>::quiet_NaN();
       Problem alone = problem;
       alone.local_supervision.clear();
-      const AttentionPass pass{problem.rules, problem.layout, rope, {qkv.data(), static_cast<int64_t>(stride)}, shut.data(),
-                               alone.targets(), trace, scratch};
+      const AttentionPass pass{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
+                               shut.data(),   alone.targets(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
       const Supervised supervised = supervise_streams(pass, told_rows, dqkv.data());
       double loss = 0;
@@ -324,17 +368,23 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
           for (int g = 0; g < group; ++g)
             for (int i = 0; i < c.key_size; ++i) {
               const double dq = d.q[static_cast<size_t>(g)][t][static_cast<size_t>(i)];
-              if (is_told(t)) expected[t * stride + static_cast<size_t>((kv_head * group + g) * c.key_size + i)] = static_cast<float>(dq);
+              if (is_told(t))
+                expected[t * stride + static_cast<size_t>((kv_head * group + g) * c.key_size + i)] =
+                    static_cast<float>(dq);
               else CHECK(dq == 0);
             }
-          for (int i = 0; i < c.key_size; ++i) expected[t * stride + static_cast<size_t>((c.heads + kv_head) * c.key_size + i)] = static_cast<float>(d.k[t][static_cast<size_t>(i)]);
+          for (int i = 0; i < c.key_size; ++i)
+            expected[t * stride + static_cast<size_t>((c.heads + kv_head) * c.key_size + i)] =
+                static_cast<float>(d.k[t][static_cast<size_t>(i)]);
         }
       }
       CHECK(test::relative_difference(dqkv, expected) < 1e-4);
       CHECK(supervised.loss == doctest::Approx(loss).epsilon(1e-5));
       int64_t told = 0;
       for (size_t h = 0; h < problem.supervision.size(); ++h)
-        for (const Retrieval &r : problem.layout.retrievals) told += problem.supervision[h] != 0 && (problem.places.empty() || problem.places[h] < 0 || problem.places[h] == r.place);
+        for (const Retrieval &r : problem.layout.retrievals)
+          told += problem.supervision[h] != 0 &&
+                  (problem.places.empty() || problem.places[h] < 0 || problem.places[h] == r.place);
       CHECK(supervised.count == told);
       CHECK(supervised.share > 0);
       CHECK(supervised.share < static_cast<double>(supervised.count) * (vanishing > 0 ? 1e-6 : 1));

@@ -11,7 +11,8 @@ namespace {
 
 CreateConfig small_config() {
   CreateConfig config;
-  config.layers = 2, config.width = 64, config.heads = 4, config.kv_heads = 2, config.hidden = 128, config.vocabulary = 150;
+  config.layers = 2, config.width = 64, config.heads = 4, config.kv_heads = 2, config.hidden = 128,
+  config.vocabulary = 150;
   config.segment = 24, config.carry = 10, config.sinks = 3, config.seed = 5;
   return config;
 }
@@ -54,7 +55,8 @@ TEST_CASE("deterministic sessions generate the same tokens and logits, bit for b
       batch.next(tokens);
       for (size_t i = 0; i < 9; ++i) REQUIRE(tokens[i] == alone[i]->next().value_or(-1));
     }
-    for (size_t i = 0; i < 9; ++i) CHECK(std::equal(together[i]->logits().begin(), together[i]->logits().end(), alone[i]->logits().begin()));
+    for (size_t i = 0; i < 9; ++i)
+      CHECK(std::equal(together[i]->logits().begin(), together[i]->logits().end(), alone[i]->logits().begin()));
   }
 }
 
@@ -78,7 +80,8 @@ TEST_CASE("without deterministic, the logits are equal within the rounding bound
         if (tokens[i] >= 0) alone[i]->feed(std::vector<int32_t>{tokens[i]});
     }
     for (size_t i = 0; i < 20; ++i)
-      CHECK(test::relative_difference(together[i]->logits(), alone[i]->logits()) < (compute == std::string("f32") ? 2e-5 : 0.1));
+      CHECK(test::relative_difference(together[i]->logits(), alone[i]->logits()) <
+            (compute == std::string("f32") ? 2e-5 : 0.1));
   }
 }
 

@@ -50,9 +50,7 @@ const Messages talk = {{"user", "Hi"}, {"assistant", " Hello! "}, {"user", "More
 Status status_of(const std::string &chat_template, const Messages &messages) {
   try {
     apply_chat_template(chat_template, messages, true);
-  } catch (const Error &error) {
-    return error.status();
-  }
+  } catch (const Error &error) { return error.status(); }
   return Status::OK;
 }
 

@@ -32,7 +32,8 @@ std::vector<int32_t> document(const Tokenizer &tokenizer, const std::string &tex
 }
 
 // Sequences laid end to end must be the documents laid end to end, over and over.
-void check_packed(const Tokenizer &tokenizer, SequenceSource &source, const std::vector<std::string> &texts, int segment, int segments) {
+void check_packed(const Tokenizer &tokenizer, SequenceSource &source, const std::vector<std::string> &texts,
+                  int segment, int segments) {
   std::vector<int32_t> expected;
   std::vector<size_t> starts;
   for (const std::string &text : texts) {
@@ -64,7 +65,8 @@ TEST_CASE("files are packed whole, and memory begins anew at each") {
   const test::TemporaryFolder folder;
   // One of several pieces, a short one, one that is empty, one with letters of several bytes.
   const std::vector<std::string> texts = {novel().substr(0, 30'000), "Short.", "Gr\u00fc\u00dfe, \u4e16\u754c!\n"};
-  const std::vector<std::string> files = {write(folder, "a", texts[0]), write(folder, "b", texts[1]), write(folder, "c", ""), write(folder, "d", texts[2])};
+  const std::vector<std::string> files = {write(folder, "a", texts[0]), write(folder, "b", texts[1]),
+                                          write(folder, "c", ""), write(folder, "d", texts[2])};
   for (const Tokenizer *tokenizer : {&words(), &stories()}) {
     PackedSource source(read_texts(*tokenizer, {.files = files}));
     check_packed(*tokenizer, source, texts, 64, 16);
@@ -100,7 +102,10 @@ TEST_CASE("spans weigh the tokens that end in them") {
       const size_t end = tokenizer->decode(std::span(ids).first(t + 1)).size();
       const size_t last = end - 1;
       const bool is_end = t + 1 == ids.size();
-      const double expected = is_end ? 0.5 : last >= digits && last < digits + 5 ? 7 : last >= answer && last < digits ? 2.5 : 0.5;
+      const double expected = is_end                                ? 0.5
+                              : last >= digits && last < digits + 5 ? 7
+                              : last >= answer && last < digits     ? 2.5
+                                                                    : 0.5;
       CHECK_MESSAGE(s.weight[t] == static_cast<float>(expected), "token ", t, " of ", ids.size());
     }
   }
@@ -110,9 +115,11 @@ TEST_CASE("spans are found behind characters that the vocabulary does not know")
   const test::TemporaryFolder folder;
   const Tokenizer tokenizer(test::small_spm({{"a", -1}, {"b", -1}, {"\u2581", -1}, {"\u2581b", -2}}, false));
   const std::string text = "a \u00e9\u00e9 b b\u00e9b";
-  const std::string file = write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", {{8, 10, 3}, {12, 13, 5}}}}.dump());
+  const std::string file =
+      write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", {{8, 10, 3}, {12, 13, 5}}}}.dump());
   const std::vector<int32_t> ids = document(tokenizer, text);
-  const Sequence s = PackedSource(read_jsonl(tokenizer, {.files = {file}, .weight = 0.5})).next(static_cast<int>(ids.size()), 1);
+  const Sequence s =
+      PackedSource(read_jsonl(tokenizer, {.files = {file}, .weight = 0.5})).next(static_cast<int>(ids.size()), 1);
   REQUIRE(s.tokens == ids);
   std::vector<float> weights;  // of each b
   for (size_t t = 0; t < ids.size(); ++t)
@@ -130,7 +137,8 @@ TEST_CASE("of spans that lie over each other the last counts, however many there
   for (int i = 0; i < 40; ++i) {
     const uint64_t a = random.next() % (text.size() + 1), b = random.next() % (text.size() + 1);
     spans.push_back({std::min(a, b), std::max(a, b), i});
-    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(std::min(a, b)), expected.begin() + static_cast<std::ptrdiff_t>(std::max(a, b)), static_cast<float>(i));
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(std::min(a, b)),
+              expected.begin() + static_cast<std::ptrdiff_t>(std::max(a, b)), static_cast<float>(i));
   }
   for (const bool many : {false, true}) {
     if (many) {  // written one by one they would be 6,000,000,000 bytes
@@ -139,7 +147,8 @@ TEST_CASE("of spans that lie over each other the last counts, however many there
       spans = all;
       std::fill(expected.begin(), expected.end(), 3.0f);
       for (size_t i = all.size() - 40; i < all.size(); ++i)
-        std::fill(expected.begin() + all[i][0].get<std::ptrdiff_t>(), expected.begin() + all[i][1].get<std::ptrdiff_t>(), all[i][2].get<float>());
+        std::fill(expected.begin() + all[i][0].get<std::ptrdiff_t>(),
+                  expected.begin() + all[i][1].get<std::ptrdiff_t>(), all[i][2].get<float>());
     }
     const std::string file = write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", spans}}.dump());
     PackedSource source(read_jsonl(words(), {.files = {file}}));
@@ -157,12 +166,16 @@ TEST_CASE("of spans that lie over each other the last counts, however many there
 
 TEST_CASE("after a file could not be read the same place is read again") {
   const test::TemporaryFolder folder;
-  const std::string first = write(folder, "first", "Some text to read."), second = write(folder, "second", "And more of it.");
+  const std::string first = write(folder, "first", "Some text to read."),
+                    second = write(folder, "second", "And more of it.");
   for (const bool lines : {false, true}) {
     write(folder, "first", lines ? R"({"text": "Some text to read."})" : "Some text to read.");
     const std::string more = lines ? R"({"text": "And more of it."})" : "And more of it.";
     write(folder, "second", more);
-    const auto make = [&] { return PackedSource(lines ? read_jsonl(words(), {.files = {first, second}}) : read_texts(words(), {.files = {first, second}})); };
+    const auto make = [&] {
+      return PackedSource(lines ? read_jsonl(words(), {.files = {first, second}})
+                                : read_texts(words(), {.files = {first, second}}));
+    };
     PackedSource whole = make(), source = make();
     const std::string place = source.save();
     std::filesystem::remove(second);
@@ -177,7 +190,11 @@ TEST_CASE("after a file could not be read the same place is read again") {
 TEST_CASE("any place is saved and comes back") {
   const test::TemporaryFolder folder;
   const std::string a = write(folder, "a", novel().substr(0, 20'000)), b = write(folder, "b", "Short."),
-                    c = write(folder, "c.jsonl", R"({"text": "One two three."})" "\n" R"({"text": "Four five six seven eight."})" "\n");
+                    c = write(folder, "c.jsonl",
+                              R"({"text": "One two three."})"
+                              "\n"
+                              R"({"text": "Four five six seven eight."})"
+                              "\n");
   const std::string descriptions[] = {
       nlohmann::json{{"type", "text"}, {"files", {a, b}}}.dump(),
       nlohmann::json{{"type", "text"}, {"files", {a, b}}, {"order", "excerpts"}}.dump(),
@@ -209,14 +226,16 @@ TEST_CASE("any place is saved and comes back") {
 
 TEST_CASE("a damaged state is an error, whatever it is") {
   const test::TemporaryFolder folder;
-  const std::string a = write(folder, "a", novel().substr(0, 5'000)), c = write(folder, "c.jsonl", R"({"text": "One two three."})");
-  const auto source = make_source(nlohmann::json{{"type", "mixture"},
-                                                 {"sources",
-                                                  {{{"source", {{"type", "text"}, {"files", {a}}}}},
-                                                   {{"source", {{"type", "text"}, {"files", {a}}, {"order", "excerpts"}}}},
-                                                   {{"source", {{"type", "jsonl"}, {"files", {c}}}}}}}}
-                                      .dump(),
-                                  words(), nullptr);
+  const std::string a = write(folder, "a", novel().substr(0, 5'000)),
+                    c = write(folder, "c.jsonl", R"({"text": "One two three."})");
+  const auto source =
+      make_source(nlohmann::json{{"type", "mixture"},
+                                 {"sources",
+                                  {{{"source", {{"type", "text"}, {"files", {a}}}}},
+                                   {{"source", {{"type", "text"}, {"files", {a}}, {"order", "excerpts"}}}},
+                                   {{"source", {{"type", "jsonl"}, {"files", {c}}}}}}}}
+                      .dump(),
+                  words(), nullptr);
   for (int i = 0; i < 3; ++i) source->next(30, 3);
   const std::string good = source->save();
   Random random(1);
@@ -243,7 +262,8 @@ TEST_CASE("a damaged state is an error, whatever it is") {
 
 TEST_CASE("bad lines are named by file and line") {
   const test::TemporaryFolder folder;
-  const std::string good = R"({"text": "Good."})" "\n";
+  const std::string good = R"({"text": "Good."})"
+                           "\n";
   const std::pair<std::string, const char *> wrong[] = {
       {"{\"text\": ", "is not JSON"},
       {"[1]", "not a JSON object"},
@@ -284,7 +304,9 @@ TEST_CASE("files that cannot be read, or hold nothing, are named") {
   CHECK(text_error(write(folder, "empty", "")).find("empty holds no text") != std::string::npos);
   CHECK(text_error(write(folder, "latin", "gr\xfc\xdf")).find("latin: invalid UTF-8 at byte 2") != std::string::npos);
   CHECK(text_error(write(folder, "cut", "ab\xc3")).find("cut: ") != std::string::npos);
-  CHECK(error_of([&] { PackedSource(read_jsonl(words(), {.files = {write(folder, "blank", "\n \n")}})).next(8, 8); }).find("holds no text") != std::string::npos);
+  CHECK(error_of([&] {
+          PackedSource(read_jsonl(words(), {.files = {write(folder, "blank", "\n \n")}})).next(8, 8);
+        }).find("holds no text") != std::string::npos);
   PackedSource good(read_texts(words(), {.files = {write(folder, "good", "Some text.")}}));
   CHECK(error_of([&] { good.next(0, 1); }).find("no sequence") != std::string::npos);
 }
@@ -301,7 +323,8 @@ TEST_CASE("a text that got shorter since its place was saved is told") {
 
 TEST_CASE("excerpts come from everywhere in all files") {
   const test::TemporaryFolder folder;
-  const std::string a = write(folder, "a", novel().substr(0, 300'000)), b = write(folder, "b", std::string(25'000, 'x') + std::string(75'000, 'y'));
+  const std::string a = write(folder, "a", novel().substr(0, 300'000)),
+                    b = write(folder, "b", std::string(25'000, 'x') + std::string(75'000, 'y'));
   ExcerptSource source(words(), {.files = {a, b}, .weight = 0.5}, 3);
   int from_b = 0;
   for (int round = 0; round < 200; ++round) {
@@ -320,7 +343,8 @@ TEST_CASE("excerpts come from everywhere in all files") {
 TEST_CASE("a mixture keeps its ratios") {
   const test::TemporaryFolder folder;
   const auto part = [&](double ratio, const char *text) {
-    return Mixture::Part{ratio, std::make_unique<PackedSource>(read_texts(words(), {.files = {write(folder, text, text)}}))};
+    return Mixture::Part{ratio,
+                         std::make_unique<PackedSource>(read_texts(words(), {.files = {write(folder, text, text)}}))};
   };
   std::vector<Mixture::Part> parts;
   parts.push_back(part(6, "a"));
@@ -364,14 +388,17 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
       {R"({"type": "passkey", "keys": 0})", "source.keys is 0"},
       {R"({"type": "text"})", "source.files must be a list"},
       {R"({"type": "text", "files": []})", "source.files must be a list"},
-      {R"({"type": "text", "files": ["x"], "order": "random"})", "source.order is \"random\", but must be stream or excerpts"},
+      {R"({"type": "text", "files": ["x"], "order": "random"})",
+       "source.order is \"random\", but must be stream or excerpts"},
       {R"({"type": "text", "files": ["x"], "field": "y"})", "field"},
       {R"({"type": "jsonl", "files": ["x"], "weight": -1})", "source.weight is -1"},
       {R"({"type": "mixture", "sources": []})", "source.sources must be a list"},
       {R"({"type": "mixture", "sources": [{"ratio": 1}]})", "source.sources[0].source is missing"},
-      {R"({"type": "mixture", "sources": [{"ratio": -1, "source": {"type": "recall"}}]})", "source.sources[0].ratio is -1"},
+      {R"({"type": "mixture", "sources": [{"ratio": -1, "source": {"type": "recall"}}]})",
+       "source.sources[0].ratio is -1"},
       {R"({"type": "mixture", "sources": [{"ratio": 0, "source": {"type": "recall"}}]})", "whose ratio is not 0"},
-      {R"({"type": "mixture", "sources": [{"source": {"type": "recall"}}, {"source": {"type": "x"}}]})", "source.sources[1].source.type is \"x\""},
+      {R"({"type": "mixture", "sources": [{"source": {"type": "recall"}}, {"source": {"type": "x"}}]})",
+       "source.sources[1].source.type is \"x\""},
       {deep, "nested deeper"},
   };
   for (const auto &[text, says] : wrong) {
@@ -379,13 +406,16 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
     CAPTURE(text.substr(0, 100));
     CHECK_MESSAGE(error.find(says) != std::string::npos, error);
   }
-  CHECK(make_source(nlohmann::json{{"type", "text"}, {"files", {a}}}.dump(), words(), nullptr)->next(2, 2).tokens.size() == 4);
+  CHECK(make_source(nlohmann::json{{"type", "text"}, {"files", {a}}}.dump(), words(), nullptr)
+            ->next(2, 2)
+            .tokens.size() == 4);
 }
 
 TEST_CASE("the recipe that ships makes sequences, from books that are not held out") {
   for (const std::string phase : {"names", "digits", "recall"}) {
     CAPTURE(phase);
-    const nlohmann::json recipe = nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/" + phase + ".json"));
+    const nlohmann::json recipe =
+        nlohmann::json::parse(test::read_text(INFINI_SOURCE_DIR "/samples/train/" + phase + ".json"));
     nlohmann::json source = recipe["data"];
     CHECK(source["prose"].size() == 4);
     for (nlohmann::json &path : source["prose"]) {
@@ -394,7 +424,8 @@ TEST_CASE("the recipe that ships makes sequences, from books that are not held o
       path = INFINI_SOURCE_DIR "/samples/train/" + path.get<std::string>();
     }
     std::shared_ptr<Curriculum> curriculum;
-    if (recipe.contains("curriculum")) curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
+    if (recipe.contains("curriculum"))
+      curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
     CHECK((curriculum != nullptr) == (phase == "recall"));
     const auto made = make_source(source.dump(), words(), curriculum);
     const Sequence s = made->next(recipe["training"]["segment"], recipe["training"]["segments"]);

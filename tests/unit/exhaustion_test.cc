@@ -12,7 +12,8 @@ namespace {
 
 std::shared_ptr<const Model> small_model() {
   CreateConfig config;
-  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48, config.vocabulary = 96;
+  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48,
+  config.vocabulary = 96;
   config.segment = 16, config.carry = 5, config.sinks = 2, config.seed = 3;
   Options options;
   options.set("compute", std::string("f32"));
@@ -43,9 +44,7 @@ bool fails_at(long n, const std::function<void()> &call) {
   bool failed = false;
   try {
     call();
-  } catch (const std::bad_alloc &) {
-    failed = true;
-  }
+  } catch (const std::bad_alloc &) { failed = true; }
   const bool reached = test::allocations_left < 0;
   test::allocations_left = -1;
   CHECK_MESSAGE(failed <= reached, "bad_alloc without a reason");

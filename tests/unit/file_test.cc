@@ -36,9 +36,7 @@ void replace(const std::string &path, const std::string &text, size_t piece = 10
 Error error_of(const std::function<void()> &action) {
   try {
     action();
-  } catch (const Error &error) {
-    return error;
-  }
+  } catch (const Error &error) { return error; }
   return {Status::OK, ""};
 }
 
@@ -57,8 +55,7 @@ int in_child(const std::function<int()> &action) {
     int result = 126;
     try {
       result = action();
-    } catch (...) {
-    }
+    } catch (...) {}
     _exit(result);
   }
   int status = 0;
@@ -215,9 +212,7 @@ TEST_CASE("a process killed while saving leaves the old file or the new one, who
           replace(path, second, 5000);
           replace(path, first, 5000);
         }
-      } catch (...) {
-        _exit(1);
-      }
+      } catch (...) { _exit(1); }
     }
     usleep(static_cast<useconds_t>(1000 + 1700 * round));
     kill(child, SIGKILL);

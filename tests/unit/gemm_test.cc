@@ -49,7 +49,8 @@ TEST_CASE("products of every library, type and size are right") {
     for (const NumberType type : {NumberType::F32, NumberType::BF16})
       for (const int64_t rows : {1, 4, 5, 7, 16, 31, 300})
         for (const auto &[k, n] : {std::pair<int64_t, int64_t>{12, 20}, {64, 64}, {100, 130}, {1100, 192}})
-          for (const bool accumulate : {false, true}) REQUIRE(check(library, type, rows, k, n, accumulate, false) < 1e-5);
+          for (const bool accumulate : {false, true})
+            REQUIRE(check(library, type, rows, k, n, accumulate, false) < 1e-5);
 }
 
 TEST_CASE("exact products have the same bits however many rows there are") {
@@ -64,11 +65,13 @@ TEST_CASE("exact products have the same bits however many rows there are") {
     }
     Buffer<float> a32(rows * k), all(rows * c_row), one(rows * c_row);
     Buffer<uint16_t> a16(rows * k);
-    for (int64_t i = 0; i < rows * k; ++i) a32[i] = static_cast<float>(random.normal()), a16[i] = scalar::float_to_bf16(a32[i]);
+    for (int64_t i = 0; i < rows * k; ++i)
+      a32[i] = static_cast<float>(random.normal()), a16[i] = scalar::float_to_bf16(a32[i]);
     const ConstRows a{type, type == NumberType::F32 ? static_cast<const void *>(a32.data()) : a16.data(), k};
     const Gemm gemm(GemmLibrary::ONEDNN);
     gemm.multiply(a, rows, b.panels(), all.data(), c_row, false, true);
-    for (int64_t r = 0; r < rows; ++r) gemm.multiply(a.from(r), 1, b.panels(), one.data() + r * c_row, c_row, false, true);
+    for (int64_t r = 0; r < rows; ++r)
+      gemm.multiply(a.from(r), 1, b.panels(), one.data() + r * c_row, c_row, false, true);
     CHECK(std::equal(all.data(), all.data() + all.size(), one.data()));
   }
 }

@@ -15,9 +15,7 @@ Error error_of(const std::string &bytes) {
   const std::vector<char> exact(bytes.begin(), bytes.end());
   try {
     Gguf::parse(std::as_bytes(std::span(exact)), "bad.gguf");
-  } catch (const Error &error) {
-    return error;
-  }
+  } catch (const Error &error) { return error; }
   return {Status::OK, ""};
 }
 
@@ -39,12 +37,11 @@ GgufBytes file_with_tensor(const std::vector<uint64_t> &shape, uint32_t type = 0
   return file;
 }
 
-GgufBytes with_alignment(uint32_t value) {
-  return GgufBytes().header(0, 1).key("general.alignment", 4).number(value);
-}
+GgufBytes with_alignment(uint32_t value) { return GgufBytes().header(0, 1).key("general.alignment", 4).number(value); }
 
-constexpr uint64_t kExtremes[] = {1000000, uint64_t{1} << 32, (uint64_t{1} << 61) + 1, (uint64_t{1} << 63) - 1,
-                                  uint64_t{1} << 63, ~uint64_t{0} - 7, ~uint64_t{0}};
+constexpr uint64_t kExtremes[] = {
+    1000000,          uint64_t{1} << 32, (uint64_t{1} << 61) + 1, (uint64_t{1} << 63) - 1, uint64_t{1} << 63,
+    ~uint64_t{0} - 7, ~uint64_t{0}};
 
 }  // namespace
 
@@ -125,8 +122,7 @@ TEST_CASE("value and element types are checked") {
   for (const uint32_t type : {13u, 14u, 255u, 0xffffffffu}) {
     const std::string number = std::to_string(type);
     check_refused(GgufBytes().header(0, 1).key("some.key", type).fill(32), Status::FORMAT, {"'some.key'", number});
-    check_refused(GgufBytes().header(0, 1).array("some.key", type, 0).fill(32), Status::FORMAT,
-                  {"'some.key'", number});
+    check_refused(GgufBytes().header(0, 1).array("some.key", type, 0).fill(32), Status::FORMAT, {"'some.key'", number});
   }
   check_refused(GgufBytes().header(0, 1).array("some.key", 9, 1).number(4u).number(uint64_t{0}), Status::UNSUPPORTED,
                 {"'some.key'", "array of arrays"});

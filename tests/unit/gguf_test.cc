@@ -211,8 +211,7 @@ TEST_CASE("integers convert where the value fits, and nothing else does") {
   CHECK(with_key("k", uint64_t{7}).get_int("k") == 7);
   CHECK(with_key("k", 0.5f).get_double("k") == 0.5);
   CHECK(with_key("k", true).get_bool("k", false));
-  check_error(Status::FORMAT, "'k' is u64 9223372036854775808",
-              [] { with_key("k", uint64_t{1} << 63).get_int("k"); });
+  check_error(Status::FORMAT, "'k' is u64 9223372036854775808", [] { with_key("k", uint64_t{1} << 63).get_int("k"); });
   check_error(Status::FORMAT, "'k' is f32 1.5", [] { with_key("k", 1.5f).get_int("k"); });
   check_error(Status::FORMAT, "'k' is bool true", [] { with_key("k", true).get_int("k"); });
   check_error(Status::FORMAT, "'k' is u8 65, but must be f32", [] { with_key("k", uint8_t{65}).get_double("k"); });
@@ -224,18 +223,20 @@ TEST_CASE("integers convert where the value fits, and nothing else does") {
   check_error(Status::FORMAT, "array of strings", [&] { with_key("k", array_of(6, numbers)).get_strings("k"); });
   const std::vector<uint64_t> large = {1, ~uint64_t{0}};
   check_error(Status::FORMAT, "'k' is an array of 2 u64", [&] { with_key("k", array_of(10, large)).get_ints("k"); });
-  check_error(Status::FORMAT, "'k' is an array of 1 string",
-              [] { with_key("k", GgufArray{8, 1, {}, {"x"}}).get_doubles("k"); });
-  check_error(Status::FORMAT, "'k' is an array of 1 bool",
-              [] { with_key("k", GgufArray{7, 1, {std::byte{1}}, {}}).get_doubles("k"); });
+  check_error(Status::FORMAT, "'k' is an array of 1 string", [] {
+    with_key("k", GgufArray{8, 1, {}, {"x"}}).get_doubles("k");
+  });
+  check_error(Status::FORMAT, "'k' is an array of 1 bool", [] {
+    with_key("k", GgufArray{7, 1, {std::byte{1}}, {}}).get_doubles("k");
+  });
 }
 
 TEST_CASE("an absent key is named, or takes the value given for it") {
   const Gguf gguf;
-  for (const auto &get : std::vector<std::function<void()>>{
-           [&] { gguf.get_int("some.key"); }, [&] { gguf.get_double("some.key"); },
-           [&] { gguf.get_string("some.key"); }, [&] { gguf.get_strings("some.key"); },
-           [&] { gguf.get_doubles("some.key"); }, [&] { gguf.get_ints("some.key"); }})
+  for (const auto &get :
+       std::vector<std::function<void()>>{[&] { gguf.get_int("some.key"); }, [&] { gguf.get_double("some.key"); },
+                                          [&] { gguf.get_string("some.key"); }, [&] { gguf.get_strings("some.key"); },
+                                          [&] { gguf.get_doubles("some.key"); }, [&] { gguf.get_ints("some.key"); }})
     check_error(Status::FORMAT, "'some.key' is missing", get);
   CHECK(gguf.get_int("k", 5) == 5);
   CHECK(gguf.get_double("k", 0.5) == 0.5);

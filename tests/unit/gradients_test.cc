@@ -74,7 +74,8 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
           for (int64_t i = 0; i < k + k % 2; ++i) {
             for (int64_t j = 0; j < panels * kPanel; ++j) {
               const bool inside = i < k && j < n;
-              const float x = inside ? from[static_cast<size_t>(by_rows ? i * from_stride + j : j * from_stride + i)] : 0;
+              const float x =
+                  inside ? from[static_cast<size_t>(by_rows ? i * from_stride + j : j * from_stride + i)] : 0;
               if (i < k) same &= scalar::panel_element(f32.data(), stride, i, j) == x;
               const float rounded = scalar::bf16_to_float(scalar::float_to_bf16(x));
               same &= scalar::panel_element(bf16.data(), stride, i, j) == rounded;
@@ -112,7 +113,8 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
     silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate.data() + offset, dup.data() + offset);
     silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate16.data() + offset, dup16.data() + offset);
     for (int64_t i = 0; i < n; ++i)
-      scalar::silu_multiply_gradient(at(gate)[i], at(w)[i], at(dy)[i], dgate64[static_cast<size_t>(i)], dup64[static_cast<size_t>(i)]);
+      scalar::silu_multiply_gradient(at(gate)[i], at(w)[i], at(dy)[i], dgate64[static_cast<size_t>(i)],
+                                     dup64[static_cast<size_t>(i)]);
     REQUIRE(difference(at(dgate), dgate64.data(), n) < kF32);
     REQUIRE(difference(at(dup), dup64.data(), n) < kF32);
     REQUIRE(difference(widened(dgate16.data() + offset, n).data(), dgate64.data(), n) < kBf16);
@@ -122,7 +124,9 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
       std::vector<float> cosine = floats(), sine = floats(), y = floats();
       rotate_pairs(at(x), at(cosine), at(sine), n, 0.5f, y.data() + offset);
       std::vector<double> y64;
-      for (int64_t i = 0; i < n; ++i) y64.push_back(0.5 * (static_cast<double>(at(x)[i]) * at(cosine)[i] + static_cast<double>(at(x)[i ^ 1]) * at(sine)[i]));
+      for (int64_t i = 0; i < n; ++i)
+        y64.push_back(
+            0.5 * (static_cast<double>(at(x)[i]) * at(cosine)[i] + static_cast<double>(at(x)[i ^ 1]) * at(sine)[i]));
       REQUIRE(difference(at(y), y64.data(), n) < kF32);
     }
 
@@ -141,7 +145,8 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
     elu_plus_one(x.data(), static_cast<int64_t>(x.size()), sigma.data());
     add_elu_gradient(at(sigma), at(dy), n, de.data() + offset);
     std::vector<double> de64;
-    for (int64_t i = 0; i < n; ++i) de64.push_back(at(start)[i] + (at(x)[i] > 0 ? 1 : std::exp(static_cast<double>(at(x)[i]))) * at(dy)[i]);
+    for (int64_t i = 0; i < n; ++i)
+      de64.push_back(at(start)[i] + (at(x)[i] > 0 ? 1 : std::exp(static_cast<double>(at(x)[i]))) * at(dy)[i]);
     REQUIRE(difference(at(de), de64.data(), n) < kF32);
   });
 }
@@ -204,7 +209,9 @@ TEST_CASE("transposed products of every library and type are right, whatever the
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t i = 0; i < m; ++i)
             for (int64_t j = 0; j < n; ++j)
-              expected[static_cast<size_t>(i * n + j)] += static_cast<double>(a[static_cast<size_t>(r * a_stride + i)]) * b[static_cast<size_t>(r * b_stride + j)];
+              expected[static_cast<size_t>(i * n + j)] +=
+                  static_cast<double>(a[static_cast<size_t>(r * a_stride + i)]) *
+                  b[static_cast<size_t>(r * b_stride + j)];
         for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
           const bool f32 = type == NumberType::F32;
           const ConstRows left{type, f32 ? static_cast<const void *>(a.data()) : a16.data(), a_stride};

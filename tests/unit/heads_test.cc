@@ -27,7 +27,8 @@ Sequence with_answers(const std::string &stem) {
   s.weight.assign(s.tokens.size(), 0.1f);
   s.answer.assign(s.tokens.size(), 0);
   s.source.assign(s.tokens.size(), -1);
-  for (const auto &[t, source, answer] : {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {60, 0, 1}, {59, 44, 0}}) {
+  for (const auto &[t, source, answer] :
+       {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {60, 0, 1}, {59, 44, 0}}) {
     s.source[static_cast<size_t>(t)] = source;
     s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
   }
@@ -55,7 +56,8 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     const Sequence sequence = with_answers(test::fixture(std::string("infini/") + name));
     const size_t tokens = sequence.tokens.size();
     OneSequence source(sequence);
-    Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr, 1);
+    Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence),
+                    nullptr, 1);
     const HeadSearch found = trainer.find_heads(source, 2, 8, 8);
     CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
     CHECK(found.tokens == 2 * static_cast<int64_t>(tokens));
@@ -71,12 +73,16 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
       equations::Head<double> shown = in;  // values that show where attention looks: each token's is its own place
       shown.v = equations::zeros<double>(tokens, tokens);
       for (size_t t = 0; t < tokens; ++t) shown.v[t][t] = 1;
-      const auto looks = equations::HeadStream<double>(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
+      const auto looks =
+          equations::HeadStream<double>(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
       for (size_t g = 0; g < looks.size(); ++g) {
-        const size_t head = layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g;
+        const size_t head =
+            layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g;
         for (size_t t = 1; t < tokens; ++t) {
-          if (sequence.answer[t] == 1) expected[head] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
-          if (sequence.subject[t] >= 0) expected_names[head] += looks[g][t][static_cast<size_t>(sequence.subject[t])] / kNames;
+          if (sequence.answer[t] == 1)
+            expected[head] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
+          if (sequence.subject[t] >= 0)
+            expected_names[head] += looks[g][t][static_cast<size_t>(sequence.subject[t])] / kNames;
         }
       }
     };
@@ -94,7 +100,8 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
 TEST_CASE("a search for heads without an answer is refused, and a cancelled one ends") {
   const auto model = golden("linear");
   Sequence sequence = with_answers(test::fixture("infini/linear"));
-  Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr, 1);
+  Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr,
+                  1);
   OneSequence source(sequence);
   Task task;
   task.cancel();

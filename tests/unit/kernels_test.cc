@@ -55,16 +55,19 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
     for (const int64_t k : {1, 2, 3, 12, 31, 64, 577}) {
       for (const int rows : {1, 2, 3, 5, 6, 7, 13, 99, 105}) {
         for (const int64_t n : {16, 48, 64, 80, 192}) {
-          const int64_t padded = (k + 31) / 32 * 32, stride = padded * kPanel, panels = (n + 63) / 64, row = panels * 64;
+          const int64_t padded = (k + 31) / 32 * 32, stride = padded * kPanel, panels = (n + 63) / 64,
+                        row = panels * 64;
           const std::vector<float> a = random_floats(random, rows * k);
           std::vector<float> transposed(a.size());
           for (int r = 0; r < rows; ++r)
-            for (int64_t i = 0; i < k; ++i) transposed[static_cast<size_t>(i * rows + r)] = a[static_cast<size_t>(r * k + i)];
+            for (int64_t i = 0; i < k; ++i)
+              transposed[static_cast<size_t>(i * rows + r)] = a[static_cast<size_t>(r * k + i)];
           const std::vector<float> b = random_floats(random, panels * stride);
           std::vector<uint16_t> b16(b.size());
           for (size_t i = 0; i < b.size(); ++i) b16[i] = scalar::float_to_bf16(b[i]);
           for (int64_t i = k; i < padded; ++i)  // padding below the last row is zero
-            for (int64_t j = 0; j < panels * 64; ++j) b16[static_cast<size_t>(j / 64 * stride + i / 2 * 128 + j % 64 * 2 + i % 2)] = 0;
+            for (int64_t j = 0; j < panels * 64; ++j)
+              b16[static_cast<size_t>(j / 64 * stride + i / 2 * 128 + j % 64 * 2 + i % 2)] = 0;
           for (const bool accumulate : {false, true}) {
             const std::vector<float> before = random_floats(random, rows * row);
             std::vector<float> actual = before, expected = before;
@@ -72,7 +75,8 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
             scalar::panel_product(a.data(), k, 1, rows, b.data(), stride, k, 0, n, expected.data(), row, accumulate);
             REQUIRE(relative_to_largest(actual, expected) < kF32);
             std::vector<float> by_columns = before;
-            panel_product(transposed.data(), 1, rows, rows, b.data(), stride, k, 0, n, by_columns.data(), row, accumulate);
+            panel_product(transposed.data(), 1, rows, rows, b.data(), stride, k, 0, n, by_columns.data(), row,
+                          accumulate);
             REQUIRE(by_columns == actual);
             actual = expected = before;
             panel_product(a.data(), k, 1, rows, b16.data(), stride, k, 0, n, actual.data(), row, accumulate);
@@ -96,17 +100,20 @@ TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part 
       const int64_t stride = (k + 31) / 32 * 32 * kPanel, a_row = k + 6, row = 3 * kPanel;
       std::vector<uint16_t> a(static_cast<size_t>(rows * a_row)), b(static_cast<size_t>(3 * stride));
       std::vector<float> wide;
-      for (uint16_t &x : a) x = scalar::float_to_bf16(static_cast<float>(random.normal())), wide.push_back(scalar::bf16_to_float(x));
+      for (uint16_t &x : a)
+        x = scalar::float_to_bf16(static_cast<float>(random.normal())), wide.push_back(scalar::bf16_to_float(x));
       for (uint16_t &x : b) x = scalar::float_to_bf16(static_cast<float>(random.normal()));
       const std::vector<float> before = random_floats(random, rows * row);
       for (const auto &[begin, end] : {std::pair<int64_t, int64_t>{0, 192}, {16, 32}, {48, 144}, {128, 192}})
         for (const bool accumulate : {false, true}) {
           std::vector<float> actual = before, expected = before, one = before;
           panel_dot(a.data(), a_row, rows, b.data(), stride, k, begin, end, actual.data(), row, accumulate);
-          scalar::panel_product(wide.data(), a_row, 1, rows, b.data(), stride, k, begin, end, expected.data(), row, accumulate);
+          scalar::panel_product(wide.data(), a_row, 1, rows, b.data(), stride, k, begin, end, expected.data(), row,
+                                accumulate);
           REQUIRE(relative_to_largest(actual, expected) < kF32);
           for (int r = 0; r < rows; ++r)
-            panel_dot(a.data() + r * a_row, a_row, 1, b.data(), stride, k, begin, end, one.data() + r * row, row, accumulate);
+            panel_dot(a.data() + r * a_row, a_row, 1, b.data(), stride, k, begin, end, one.data() + r * row, row,
+                      accumulate);
           REQUIRE(one == actual);
         }
     }
@@ -198,7 +205,8 @@ TEST_CASE("a panel is widened to the same numbers") {
       std::vector<float> wide(panel.size());
       widen_panel(panel.data(), k, wide.data());
       for (int64_t i = 0; i < k; ++i)
-        for (int64_t j = 0; j < kPanel; ++j) REQUIRE(wide[static_cast<size_t>(i * kPanel + j)] == scalar::panel_element(panel.data(), 0, i, j));
+        for (int64_t j = 0; j < kPanel; ++j)
+          REQUIRE(wide[static_cast<size_t>(i * kPanel + j)] == scalar::panel_element(panel.data(), 0, i, j));
     }
   });
 }
@@ -207,7 +215,8 @@ TEST_CASE("rotation equals its twin for both kinds of pairs") {
   on_every_instruction_set([] {
     Random random(4);
     for (const int64_t n : {2, 4, 6, 12, 16, 34, 64, 96, 128}) {
-      const std::vector<float> x = random_floats(random, n), c = random_floats(random, n / 2), s = random_floats(random, n / 2);
+      const std::vector<float> x = random_floats(random, n), c = random_floats(random, n / 2),
+                               s = random_floats(random, n / 2);
       for (const bool adjacent : {true, false}) {
         std::vector<float> actual(static_cast<size_t>(n)), expected(static_cast<size_t>(n));
         rotate(x.data(), c.data(), s.data(), n, adjacent, 0.5f, actual.data());
@@ -246,7 +255,8 @@ TEST_CASE("exp is right to 1.2 units of the last place, and 1 at 0") {
     std::vector<float> x(1 << 16), y(x.size());
     double worst = 0;
     for (int begin = 0; begin < 64; ++begin) {
-      for (size_t i = 0; i < x.size(); ++i) x[i] = -87.3f * (static_cast<float>(begin) + static_cast<float>(i) / static_cast<float>(x.size())) / 64;
+      for (size_t i = 0; i < x.size(); ++i)
+        x[i] = -87.3f * (static_cast<float>(begin) + static_cast<float>(i) / static_cast<float>(x.size())) / 64;
       elu_plus_one(x.data(), static_cast<int64_t>(x.size()), y.data());
       for (size_t i = 0; i < x.size(); ++i) {
         const double exact = std::exp(static_cast<double>(x[i]));

@@ -42,8 +42,8 @@ struct Run {
   Buffer<float> gradients;
 };
 
-Run run(const Model &model, const Parameters &parameters, const AttentionRules &rules, const Layout &layout, const std::vector<float> &supervision,
-        NumberType compute, int64_t keep, double scale = 1) {
+Run run(const Model &model, const Parameters &parameters, const AttentionRules &rules, const Layout &layout,
+        const std::vector<float> &supervision, NumberType compute, int64_t keep, double scale = 1) {
   Backward backward(model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
   backward.set_rules(rules);
   Run result{{}, Buffer<float>(parameters.size())};
@@ -68,9 +68,12 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
     const Parameters parameters(*model);
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
     Layout layout;
-    layout.add(plain(tokens, 1.0f / static_cast<float>(tokens.size() - 1)), model->config().memory.segment, model->config().vocabulary);
-    for (const auto &[compute, keep, threads, tolerance] :
-         {std::tuple{NumberType::F32, kKeepAll, 1, 2e-5}, {NumberType::F32, int64_t{0}, 1, 2e-5}, {NumberType::F32, kKeepAll, 3, 2e-5}, {NumberType::BF16, kKeepAll, 1, 0.05}}) {
+    layout.add(plain(tokens, 1.0f / static_cast<float>(tokens.size() - 1)), model->config().memory.segment,
+               model->config().vocabulary);
+    for (const auto &[compute, keep, threads, tolerance] : {std::tuple{NumberType::F32, kKeepAll, 1, 2e-5},
+                                                            {NumberType::F32, int64_t{0}, 1, 2e-5},
+                                                            {NumberType::F32, kKeepAll, 3, 2e-5},
+                                                            {NumberType::BF16, kKeepAll, 1, 0.05}}) {
       const ThreadScope scope(pool, threads);
       const Run result = run(*model, parameters, model->weights().attention, layout, {}, compute, keep);
       double worst = 0;
@@ -85,11 +88,14 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
         CHECK(difference < tolerance);
         worst = test::larger(worst, difference);
       }
-      const double loss = golden.find_tensor("loss") ? [&] {
+      const double loss =
+          golden.find_tensor("loss")
+              ? [&] {
         float value;
         std::memcpy(&value, golden.find_tensor("loss")->data.data(), sizeof value);
         return static_cast<double>(value);
-      }() : golden.get_double("loss");
+          }()
+          : golden.get_double("loss");
       CHECK(result.tally.loss == doctest::Approx(loss).epsilon(compute == NumberType::F32 ? 1e-6 : 2e-2));
       MESSAGE("worst relative difference of a gradient: " << worst);
     }
@@ -103,10 +109,15 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     std::vector<int32_t> documents;
     bool fold, supervised;
   };
-  for (const Case &c : {Case{"linear-carry-sinks", {}, {}, false, false}, {"delta-closed-early", {2, 17, 40, 41}, {}, false, false},
-                        {"linear-closed-early-carry", {2, 17, 40, 41}, {}, false, false}, {"delta-rope-yarn", {}, {}, false, false},
-                        {"linear-rope-factors", {}, {}, false, false}, {"linear-rope-linear", {}, {}, false, false}, {"linear-epsilon", {}, {}, false, false},
-                        {"linear", {}, {0, 19, 40}, true, true}, {"delta-ungated-mqa", {}, {0, 23}, false, true}}) {
+  for (const Case &c : {Case{"linear-carry-sinks", {}, {}, false, false},
+                        {"delta-closed-early", {2, 17, 40, 41}, {}, false, false},
+                        {"linear-closed-early-carry", {2, 17, 40, 41}, {}, false, false},
+                        {"delta-rope-yarn", {}, {}, false, false},
+                        {"linear-rope-factors", {}, {}, false, false},
+                        {"linear-rope-linear", {}, {}, false, false},
+                        {"linear-epsilon", {}, {}, false, false},
+                        {"linear", {}, {0, 19, 40}, true, true},
+                        {"delta-ungated-mqa", {}, {0, 23}, false, true}}) {
     CAPTURE(std::string(c.model));
     const std::string stem = test::fixture(std::string("infini/") + c.model);
     const auto model = Model::open(stem + ".gguf", f32());
@@ -118,7 +129,8 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     sequence.document = c.documents;
     if (c.supervised) {
       sequence.source.assign(sequence.tokens.size(), -1);
-      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {60, 41}, {59, 44}}) sequence.source[static_cast<size_t>(t)] = source;
+      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {60, 41}, {59, 44}})
+        sequence.source[static_cast<size_t>(t)] = source;
     }
     Layout layout;
     layout.add(sequence, rules.shape.segment, model->config().vocabulary, c.closes);
@@ -126,34 +138,41 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
       for (size_t i = 0; i < layout.segments.size(); ++i) layout.segments[i].fold = i % 3 == 1 ? 7.0f : 1.0f;
     std::vector<float> supervision;
     if (c.supervised)
-      for (int i = 0; i < model->config().layers * model->config().heads; ++i) supervision.push_back(i % 2 == 0 ? 0.2f : 0.0f);
+      for (int i = 0; i < model->config().layers * model->config().heads; ++i)
+        supervision.push_back(i % 2 == 0 ? 0.2f : 0.0f);
     const Run result = run(*model, parameters, rules, layout, supervision, NumberType::F32, 0);
 
     test::ReferenceModel reference(*model, parameters, rules);
-    CHECK(result.tally.loss + result.tally.supervision.retrieval.loss == doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
+    CHECK(result.tally.loss + result.tally.supervision.retrieval.loss ==
+          doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
     for (const Parameter &p : parameters.list()) {
       CAPTURE(p.name);
       const std::vector<double> before = reference.values;
       double along = 0, size = 0, step = 1e-4;
       std::vector<double> direction(static_cast<size_t>(p.size()));
       for (double &d : direction) d = random.normal(), size += d * d;
-      for (int64_t i = 0; i < p.size(); ++i) along += direction[static_cast<size_t>(i)] / std::sqrt(size) * result.gradients[p.offset + i];
+      for (int64_t i = 0; i < p.size(); ++i)
+        along += direction[static_cast<size_t>(i)] / std::sqrt(size) * result.gradients[p.offset + i];
       const auto loss_at = [&](double distance) {
         for (int64_t i = 0; i < p.size(); ++i)
-          reference.values[static_cast<size_t>(p.offset + i)] = before[static_cast<size_t>(p.offset + i)] + distance * direction[static_cast<size_t>(i)] / std::sqrt(size);
+          reference.values[static_cast<size_t>(p.offset + i)] =
+              before[static_cast<size_t>(p.offset + i)] +
+              distance * direction[static_cast<size_t>(i)] / std::sqrt(size);
         return reference.loss(layout, supervision);
       };
       const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
       reference.values = before;
       double norm = 0;
-      for (int64_t i = 0; i < p.size(); ++i) norm += static_cast<double>(result.gradients[p.offset + i]) * result.gradients[p.offset + i];
+      for (int64_t i = 0; i < p.size(); ++i)
+        norm += static_cast<double>(result.gradients[p.offset + i]) * result.gradients[p.offset + i];
       // A random direction sees about 1 / sqrt(size) of the gradient.
       CHECK(std::abs(along - slope) < 2e-5 * std::sqrt(norm / static_cast<double>(p.size())) + 1e-8);
     }
   }
 }
 
-TEST_CASE("where nothing is predicted, layers above those that are told where to look change nothing and are left out") {
+TEST_CASE(
+    "where nothing is predicted, layers above those that are told where to look change nothing and are left out") {
   const std::string stem = test::fixture("infini/linear");
   const auto model = Model::open(stem + ".gguf", f32());
   const Parameters parameters(*model);
@@ -161,7 +180,8 @@ TEST_CASE("where nothing is predicted, layers above those that are told where to
   REQUIRE(config.layers > 1);
   Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
   sequence.source.assign(sequence.tokens.size(), -1);
-  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) sequence.source[static_cast<size_t>(t)] = source;
+  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}})
+    sequence.source[static_cast<size_t>(t)] = source;
   Layout layout;
   layout.add(sequence, config.memory.segment, config.vocabulary);
   std::vector<float> told(static_cast<size_t>(config.layers * config.heads));
@@ -197,7 +217,8 @@ TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes ag
   Backward backward(*model, parameters, trained, NumberType::F32, kKeepAll);
   const auto loss = [&](size_t from, size_t pass) {
     Layout layout;
-    layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment, model->config().vocabulary);
+    layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment,
+               model->config().vocabulary);
     return backward.run(layout, {}, pass).loss;
   };
   const int64_t before = backward.bytes();

@@ -49,13 +49,15 @@ TEST_CASE("SmolLM2 equals its golden values in f32 and stays near them in bf16")
       if (compute == std::string("bf16")) continue;
       const auto top = text["top_ids"].get<std::vector<int32_t>>();
       const auto top_logits = text["top_logits"].get<std::vector<float>>();
-      for (size_t i = 0; i < top.size(); ++i) CHECK(session.logits()[static_cast<size_t>(top[i])] == doctest::Approx(top_logits[i]).epsilon(1e-4));
+      for (size_t i = 0; i < top.size(); ++i)
+        CHECK(session.logits()[static_cast<size_t>(top[i])] == doctest::Approx(top_logits[i]).epsilon(1e-4));
       std::vector<int32_t> greedy;
       for (size_t i = 0; i < text["greedy_ids"].size(); ++i) greedy.push_back(session.next().value());
       CHECK(greedy == text["greedy_ids"].get<std::vector<int32_t>>());
       CHECK(model->tokenizer().decode(greedy) == text["greedy_text"].get<std::string>());
     }
-    MESSAGE(std::string(compute) << ": worst " << worst << ", pooled " << pooled / static_cast<double>(count) << " nats");
+    MESSAGE(std::string(compute) << ": worst " << worst << ", pooled " << pooled / static_cast<double>(count)
+                                 << " nats");
     if (compute == std::string("f32")) CHECK(worst < 2e-4);
     CHECK(std::abs(pooled) / static_cast<double>(count) < 0.005);
   }
@@ -102,7 +104,8 @@ TEST_CASE("the trained prototypes equal their golden values, M and z included") 
     const std::string stem = test::data(std::string("models/prototype/") + name);
     if (stem.empty()) return;
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
-    const auto expected = test::read_numbers<float>(stem + ".logits.f32"), M = test::read_numbers<float>(stem + ".M.f32");
+    const auto expected = test::read_numbers<float>(stem + ".logits.f32"),
+               M = test::read_numbers<float>(stem + ".M.f32");
     const auto model = open_model(stem + ".gguf", "f32");
     const Config &config = model->config();
     Session session(model, {});
@@ -124,17 +127,20 @@ TEST_CASE("the trained prototype finds a pass key across hundreds of segments") 
   if (path.empty()) return;
   const auto model = open_model(path, "auto");
   const Tokenizer &tokenizer = model->tokenizer();
-  const auto filler = tokenizer.encode(" The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.", {});
+  const auto filler = tokenizer.encode(
+      " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.", {});
   Random random(1);
   int found = 0, tried = 0;
   for (const int64_t length : {4096, 32768}) {
     for (const double depth : {0.02, 0.5, 0.95}) {
       for (int trial = 0; trial < 3; ++trial, ++tried) {
         const std::string key = std::to_string(10000 + static_cast<int>(random.uniform() * 90000));
-        const auto fact = tokenizer.encode(" The pass key is " + key + ". Remember it. " + key + " is the pass key.", {});
+        const auto fact =
+            tokenizer.encode(" The pass key is " + key + ". Remember it. " + key + " is the pass key.", {});
         std::vector<int32_t> stream(static_cast<size_t>(length));
         for (size_t i = 0; i < stream.size(); ++i) stream[i] = filler[i % filler.size()];
-        stream.insert(stream.begin() + static_cast<std::ptrdiff_t>(depth * static_cast<double>(length)), fact.begin(), fact.end());
+        stream.insert(stream.begin() + static_cast<std::ptrdiff_t>(depth * static_cast<double>(length)), fact.begin(),
+                      fact.end());
         const auto question = tokenizer.encode(" What is the pass key? The pass key is ", {});
         stream.insert(stream.end(), question.begin(), question.end());
         Session session(model, {});

@@ -9,17 +9,20 @@ using namespace infini;
 
 namespace {
 
-std::vector<double> multiply(const std::vector<double> &a, const std::vector<double> &b, int64_t rows, int64_t k, int64_t n) {
+std::vector<double> multiply(const std::vector<double> &a, const std::vector<double> &b, int64_t rows, int64_t k,
+                             int64_t n) {
   std::vector<double> c(static_cast<size_t>(rows * n), 0);
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t x = 0; x < k; ++x)
-      for (int64_t j = 0; j < n; ++j) c[static_cast<size_t>(i * n + j)] += a[static_cast<size_t>(i * k + x)] * b[static_cast<size_t>(x * n + j)];
+      for (int64_t j = 0; j < n; ++j)
+        c[static_cast<size_t>(i * n + j)] += a[static_cast<size_t>(i * k + x)] * b[static_cast<size_t>(x * n + j)];
   return c;
 }
 std::vector<double> transposed(const std::vector<double> &a, int64_t rows, int64_t columns) {
   std::vector<double> t(a.size());
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) t[static_cast<size_t>(j * rows + i)] = a[static_cast<size_t>(i * columns + j)];
+    for (int64_t j = 0; j < columns; ++j)
+      t[static_cast<size_t>(j * rows + i)] = a[static_cast<size_t>(i * columns + j)];
   return t;
 }
 
@@ -31,7 +34,8 @@ std::vector<double> newton_schulz(std::vector<double> x, int64_t rows, int64_t c
   const bool tall = rows > columns;
   if (tall) x = transposed(x, rows, columns), std::swap(rows, columns);
   for (int step = 0; step < 5; ++step) {
-    const std::vector<double> gram = multiply(x, transposed(x, rows, columns), rows, columns, rows), square = multiply(gram, gram, rows, rows, rows);
+    const std::vector<double> gram = multiply(x, transposed(x, rows, columns), rows, columns, rows),
+                              square = multiply(gram, gram, rows, rows, rows);
     std::vector<double> b(gram.size());
     for (size_t i = 0; i < b.size(); ++i) b[i] = -4.7750 * gram[i] + 2.0315 * square[i];
     const std::vector<double> bx = multiply(b, x, rows, rows, columns);
@@ -60,7 +64,8 @@ TEST_CASE("schedules rise, stay and fall as they say") {
 }
 
 TEST_CASE("AdamW with clipping, gates' own rate and decay equals its definition over many steps") {
-  const std::vector<Variable> variables{{0, 7, 11, Variable::Rule::ADAM, true}, {80, 1, 5, Variable::Rule::GATE, false}};
+  const std::vector<Variable> variables{{0, 7, 11, Variable::Rule::ADAM, true},
+                                        {80, 1, 5, Variable::Rule::GATE, false}};
   OptimizerConfig config;
   config.schedule.warmup = 4;
   config.clip = 2;
@@ -121,7 +126,8 @@ TEST_CASE("Muon equals its definition for wide, square and tall matrices, in f32
         for (size_t i = 0; i < n; ++i) m[i] = 0.95 * m[i] + gradients[i + 16], u[i] = gradients[i + 16] + 0.95 * m[i];
         u = newton_schulz(u, rows, columns);
         const double size = std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(columns)));
-        for (size_t i = 0; i < n; ++i) expected[i] = expected[i] * (1 - config.muon_rate * config.muon_decay) - config.muon_rate * size * u[i];
+        for (size_t i = 0; i < n; ++i)
+          expected[i] = expected[i] * (1 - config.muon_rate * config.muon_decay) - config.muon_rate * size * u[i];
         // What makes it Muon: the update's singular values are about one, so its squares sum up to about the smaller side.
         double squares = 0;
         for (const double x : u) squares += x * x;

@@ -29,8 +29,11 @@ struct Golden {
 };
 
 Golden read_golden(const std::string &stem) {
-  Golden golden{test::read_numbers<int32_t>(stem + ".tokens.i32"), test::read_numbers<float>(stem + ".logits.f32"),
-                test::read_numbers<float>(stem + ".M.f32"), test::read_numbers<float>(stem + ".z.f32"), {}};
+  Golden golden{test::read_numbers<int32_t>(stem + ".tokens.i32"),
+                test::read_numbers<float>(stem + ".logits.f32"),
+                test::read_numbers<float>(stem + ".M.f32"),
+                test::read_numbers<float>(stem + ".z.f32"),
+                {}};
   const auto json = nlohmann::json::parse(test::read_text(stem + ".json"));
   std::string closes = json.value("closes", "");
   for (size_t at = 0; at < closes.size();) {
@@ -76,8 +79,17 @@ void check_memory(const Session &session, const Golden &golden, double tolerance
   CHECK(test::relative_difference(z, golden.z) < tolerance);
 }
 
-const char *const kModels[] = {"linear", "delta", "delta-ungated-mqa", "delta-wide-mha", "linear-carry-sinks", "delta-closed-early",
-                               "linear-closed-early-carry", "linear-epsilon", "linear-rope-linear", "linear-rope-factors", "delta-rope-yarn"};
+const char *const kModels[] = {"linear",
+                               "delta",
+                               "delta-ungated-mqa",
+                               "delta-wide-mha",
+                               "linear-carry-sinks",
+                               "delta-closed-early",
+                               "linear-closed-early-carry",
+                               "linear-epsilon",
+                               "linear-rope-linear",
+                               "linear-rope-factors",
+                               "delta-rope-yarn"};
 
 }  // namespace
 
@@ -104,7 +116,8 @@ TEST_CASE("logits and memories equal the golden ones for every cut of the input 
 
 TEST_CASE("numbers that are not finite are refused where they stand, whether or not a product reads them") {
   CreateConfig config;
-  config.layers = 1, config.width = 32, config.heads = 2, config.kv_heads = 1, config.hidden = 48, config.vocabulary = 70, config.tied = false;
+  config.layers = 1, config.width = 32, config.heads = 2, config.kv_heads = 1, config.hidden = 48,
+  config.vocabulary = 70, config.tied = false;
   const test::TemporaryFolder folder;
   Model::create(config, "", {})->save(folder.file("model.gguf"));
   const Gguf whole = Gguf::open(folder.file("model.gguf"));
@@ -127,7 +140,9 @@ TEST_CASE("numbers that are not finite are refused where they stand, whether or 
     return std::string();
   };
   CHECK(refused("", "", {}) == "");
-  for (const char *name : {"token_embd.weight", "output.weight", "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"}) CHECK(refused(name, "", {}).find(name) != std::string::npos);
+  for (const char *name : {"token_embd.weight", "output.weight", "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"})
+    CHECK(refused(name, "", {}).find(name) != std::string::npos);
   CHECK(refused("", "llama.rope.scale_linear", 1e-320).find("rotation") != std::string::npos);
-  CHECK(refused("", "infini.memory.gate", test::array(test::GGUF_F64, std::vector<double>{0.5, 1e39})).find("gate") != std::string::npos);
+  CHECK(refused("", "infini.memory.gate", test::array(test::GGUF_F64, std::vector<double>{0.5, 1e39})).find("gate") !=
+        std::string::npos);
 }

@@ -44,7 +44,9 @@ std::vector<float> logits_after(Session &session, std::span<const int32_t> token
   return {session.logits().begin(), session.logits().end()};
 }
 
-void check_close(std::span<const float> actual, std::span<const float> expected) { CHECK(test::relative_difference(actual, expected) < kRounding); }
+void check_close(std::span<const float> actual, std::span<const float> expected) {
+  CHECK(test::relative_difference(actual, expected) < kRounding);
+}
 
 // Names and sizes of the sections, and the names in the header's JSON: what must not change within a version.
 json layout_of(const std::vector<std::byte> &bytes) {

@@ -35,10 +35,12 @@ inline std::string ranks_data(int seed) {
 }
 
 // Seven sequences of 128 tokens a step, in passes of up to two. Of a field that is given twice the last one counts.
-inline std::unique_ptr<infini::Trainer> ranks_trainer(const std::shared_ptr<const infini::Model> &model, const std::string &more = "", int seed = 1) {
+inline std::unique_ptr<infini::Trainer> ranks_trainer(const std::shared_ptr<const infini::Model> &model,
+                                                      const std::string &more = "", int seed = 1) {
   infini::Options options;
   options.set("threads", int64_t{1});
-  const std::string training = R"({"tokens": 896, "rows": 256, "segments": 8, "warmup": 0, "compute": "f32")" + more + "}";
+  const std::string training =
+      R"({"tokens": 896, "rows": 256, "segments": 8, "warmup": 0, "compute": "f32")" + more + "}";
   return infini::make_trainer(model, R"({"training": )" + training + R"(, "data": )" + ranks_data(seed) + "}", options);
 }
 
@@ -48,14 +50,16 @@ struct RanksCase {
 };
 // What is summed differs with the part that is trained. Of 4 ranks, 3 have nothing to do in the last case. In bf16 a product's
 // last bit, which depends on the rows that go through together, may round an activation the other way.
-constexpr RanksCase kRanksCases[] = {{"all", ""},
-                                     {"all in bf16, nothing kept", R"(, "compute": "bf16", "keep_mb": 0)", 1e-3},
-                                     {"attention of a layer", R"(, "train": "attention", "layers": [1, 1])"},
-                                     {"lora", R"(, "train": "lora", "optimizer": "adamw")"},
-                                     {"supervised features", R"(, "train": "features", "supervision": 1)"},
-                                     {"all, told where to look", R"(, "supervision": 0.5, "local_supervision": 0.5, "local_supervised": [[0, 0], [1, 1]])"},
-                                     {"gates", R"(, "train": "gates")"},
-                                     {"one sequence", R"(, "tokens": 128)"}};
+constexpr RanksCase kRanksCases[] = {
+    {"all", ""},
+    {"all in bf16, nothing kept", R"(, "compute": "bf16", "keep_mb": 0)", 1e-3},
+    {"attention of a layer", R"(, "train": "attention", "layers": [1, 1])"},
+    {"lora", R"(, "train": "lora", "optimizer": "adamw")"},
+    {"supervised features", R"(, "train": "features", "supervision": 1)"},
+    {"all, told where to look",
+     R"(, "supervision": 0.5, "local_supervision": 0.5, "local_supervised": [[0, 0], [1, 1]])"},
+    {"gates", R"(, "train": "gates")"},
+    {"one sequence", R"(, "tokens": 128)"}};
 
 // The largest |a - b| over the largest |b|.
 inline double share_of_largest(std::span<const float> a, std::span<const float> b) {

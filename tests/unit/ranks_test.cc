@@ -16,7 +16,8 @@ namespace {
 // A sum over threads. `fails_at`: the call, counted from 0, that fails on every rank instead.
 class Threads {
  public:
-  explicit Threads(int count, int fails_at = -1) : values_(static_cast<size_t>(count)), fails_at_(fails_at), barrier_(count) {
+  explicit Threads(int count, int fails_at = -1)
+      : values_(static_cast<size_t>(count)), fails_at_(fails_at), barrier_(count) {
     for (int r = 0; r < count; ++r) members_.push_back({this, r, 0});
   }
 
@@ -163,7 +164,9 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
       const auto trainer = test::ranks_trainer(model, more);
       trainer->set_ranks(ranks);
       for (int i = 0; i < 6; ++i) trainer->step();
-      const auto evaluate = [&] { return trainer->evaluate(*make_training_source(test::ranks_data(9), *model), 5, 16, 8); };
+      const auto evaluate = [&] {
+        return trainer->evaluate(*make_training_source(test::ranks_data(9), *model), 5, 16, 8);
+      };
       tallies[static_cast<size_t>(rank)] = evaluate();
       states[static_cast<size_t>(rank)] = test::state_of(*trainer);
       trainer->set_ranks({});
@@ -184,8 +187,10 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
 
 TEST_CASE("heads that begin as a regression are the same on every rank, and are taught together") {
   const auto model = test::ranks_model("linear");
-  for (const std::string more : {R"(, "repeat": 3, "train": "retrieval", "feature_scale": 1, "gates": [[1, -1, 2]], "supervised": [[1, 0, 0], [1, 1, 0]])",
-                                 R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, -20]], "local_supervision": 1, "local_supervised": [[0, -1]], "hand_on": 0.5)"}) {
+  for (
+      const std::string more :
+      {R"(, "repeat": 3, "train": "retrieval", "feature_scale": 1, "gates": [[1, -1, 2]], "supervised": [[1, 0, 0], [1, 1, 0]])",
+       R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, -20]], "local_supervision": 1, "local_supervised": [[0, -1]], "hand_on": 0.5)"}) {
     CAPTURE(more);
     const auto alone = test::ranks_trainer(model, more);
     const std::string untouched = test::state_of(*alone);
@@ -230,14 +235,18 @@ TEST_CASE("a cancel, or a failure, of one rank ends the step of all, and it has 
       fail(Status::INTERNAL, "nothing was refused");
     };
     if (rank == 1) task.cancel();
-    refused(Status::CANCELLED, rank == 1 ? "was cancelled" : "rank 1 of 3 was cancelled", [&] { trainer->step(rank == 1 ? &task : nullptr); });
+    refused(Status::CANCELLED, rank == 1 ? "was cancelled" : "rank 1 of 3 was cancelled",
+            [&] { trainer->step(rank == 1 ? &task : nullptr); });
     if (rank == 1) task.cancel();
-    refused(Status::CANCELLED, rank == 1 ? "was cancelled" : "rank 1 of 3 was cancelled", [&] { trainer->evaluate(*source, 3, 16, 8, rank == 1 ? &task : nullptr); });
+    refused(Status::CANCELLED, rank == 1 ? "was cancelled" : "rank 1 of 3 was cancelled",
+            [&] { trainer->evaluate(*source, 3, 16, 8, rank == 1 ? &task : nullptr); });
     refused(Status::IO, rank == 2 ? "no such file" : "rank 2 of 3 failed", [&] {
-      trainer->evaluate([&]() -> SequenceSource & {
-        if (rank == 2) fail(Status::IO, "no such file");
-        return *source;
-      }, 3, 16, 8);
+      trainer->evaluate(
+          [&]() -> SequenceSource & {
+            if (rank == 2) fail(Status::IO, "no such file");
+            return *source;
+          },
+          3, 16, 8);
     });
     states[static_cast<size_t>(rank)] = test::state_of(*trainer);
     trainer->step();
@@ -347,16 +356,22 @@ TEST_CASE("callbacks that do not add up, and ranks that cannot be, are refused")
     CHECK(trainer->steps() == 0);
   };
   refuse_with([](void *, float *, size_t) { return 0; }, "do not train together");  // rank 1 has said nothing
-  refuse_with([](void *, float *values, size_t n) {
+  refuse_with(
+      [](void *, float *values, size_t n) {
     for (size_t i = 0; i < n; ++i) values[i] *= 2;  // as if both had the same number
     return 0;
-  }, "number of its own");
-  refuse_with([](void *, float *values, size_t n) {
+      },
+      "number of its own");
+  refuse_with(
+      [](void *, float *values, size_t n) {
     std::fill_n(values, n, std::numeric_limits<float>::quiet_NaN());
     return 0;
-  }, "number of its own");
+      },
+      "number of its own");
   const auto sum = [](void *, float *, size_t) { return 0; };
-  const auto refused = [&](int rank, int count, SumCallback callback) { return test::error_of([&] { Ranks(rank, count, callback, nullptr); }); };
+  const auto refused = [&](int rank, int count, SumCallback callback) {
+    return test::error_of([&] { Ranks(rank, count, callback, nullptr); });
+  };
   CHECK(refused(0, 0, sum) == "ranks is 0, but must be 1 to 65536");
   CHECK(refused(0, 65537, sum) == "ranks is 65537, but must be 1 to 65536");
   CHECK(refused(2, 2, sum) == "rank is 2, but of 2 ranks must be 0 to 1");

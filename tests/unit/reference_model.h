@@ -13,7 +13,8 @@ namespace test {
 class ReferenceModel {
  public:
   ReferenceModel(const infini::Model &model, const infini::Parameters &parameters, const infini::AttentionRules &rules)
-      : values(parameters.values(), parameters.values() + parameters.size()), config_(model.config()), parameters_(parameters), rules_(rules) {}
+      : values(parameters.values(), parameters.values() + parameters.size()), config_(model.config()),
+        parameters_(parameters), rules_(rules) {}
 
   // Sum of weight * cross-entropy, plus the supervised retrievals', weighed by supervision [layers][heads] (may be empty).
   double loss(const infini::Layout &layout, const std::vector<float> &supervision) const {
@@ -22,13 +23,16 @@ class ReferenceModel {
     double total = 0;
     Rows x(rows, std::vector<double>(width));
     for (size_t t = 0; t < rows; ++t)
-      for (size_t i = 0; i < width; ++i) x[t][i] = at(parameters_.embedding(), static_cast<size_t>(layout.tokens[t]), i);
+      for (size_t i = 0; i < width; ++i)
+        x[t][i] = at(parameters_.embedding(), static_cast<size_t>(layout.tokens[t]), i);
     for (size_t l = 0; l < parameters_.layers().size(); ++l) {
       const Parameters::Layer &w = parameters_.layers()[l];
-      const Rows normed = norm(x, w.attention_norm), q = multiply(normed, w.q), k = multiply(normed, w.k), v = multiply(normed, w.v);
+      const Rows normed = norm(x, w.attention_norm), q = multiply(normed, w.q), k = multiply(normed, w.k),
+                 v = multiply(normed, w.v);
       Rows attended(rows, std::vector<double>(static_cast<size_t>(config_.heads * config_.value_size)));
       for (const StreamSpan &stream : layout.streams)
-        for (int h = 0; h < config_.kv_heads; ++h) total += attend(layout, stream, l, h, q, k, v, supervision, attended);
+        for (int h = 0; h < config_.kv_heads; ++h)
+          total += attend(layout, stream, l, h, q, k, v, supervision, attended);
       add(x, multiply(attended, w.attention_output));
       const Rows again = norm(x, w.feed_forward_norm);
       Rows gate = multiply(again, w.gate);
@@ -43,12 +47,13 @@ class ReferenceModel {
       double greatest = logits[t][0], sum = 0;
       for (const double y : logits[t]) greatest = std::max(greatest, y);
       for (const double y : logits[t]) sum += std::exp(y - greatest);
-      total += static_cast<double>(layout.weight[t]) * (greatest + std::log(sum) - logits[t][static_cast<size_t>(layout.target[t])]);
+      total += static_cast<double>(layout.weight[t]) *
+               (greatest + std::log(sum) - logits[t][static_cast<size_t>(layout.target[t])]);
     }
     return total;
   }
 
-  std::vector<double> values;  // like the parameters
+  std::vector<double> values;                                                                     // like the parameters
   std::function<void(size_t layer, int kv_head, const infini::equations::Head<double> &)> watch;  // may be empty
 
  private:
@@ -70,7 +75,8 @@ class ReferenceModel {
     for (auto &row : y) {
       double squares = 0;
       for (const double v : row) squares += v * v;
-      const double scale = 1 / std::sqrt(squares / static_cast<double>(row.size()) + static_cast<double>(config_.norm_epsilon));
+      const double scale =
+          1 / std::sqrt(squares / static_cast<double>(row.size()) + static_cast<double>(config_.norm_epsilon));
       for (size_t i = 0; i < row.size(); ++i) row[i] *= scale * at(parameter, 0, i);
     }
     return y;
@@ -80,8 +86,9 @@ class ReferenceModel {
       for (size_t i = 0; i < x[t].size(); ++i) x[t][i] += y[t][i];
   }
 
-  double attend(const infini::Layout &layout, const infini::StreamSpan &stream, size_t layer, int kv_head, const Rows &q, const Rows &k,
-                const Rows &v, const std::vector<float> &supervision, Rows &attended) const {
+  double attend(const infini::Layout &layout, const infini::StreamSpan &stream, size_t layer, int kv_head,
+                const Rows &q, const Rows &k, const Rows &v, const std::vector<float> &supervision,
+                Rows &attended) const {
     using namespace infini;
     const int group = config_.group();
     const auto columns = [&](const Rows &from, int64_t first, int64_t size) {
@@ -100,16 +107,21 @@ class ReferenceModel {
     in.k = columns(k, kv_head * config_.key_size, config_.key_size);
     in.v = columns(v, kv_head * config_.value_size, config_.value_size);
     if (watch) watch(layer, kv_head, in);
-    std::vector<SegmentSpan> segments(layout.segments.begin() + stream.first_segment, layout.segments.begin() + stream.first_segment + stream.segments);
+    std::vector<SegmentSpan> segments(layout.segments.begin() + stream.first_segment,
+                                      layout.segments.begin() + stream.first_segment + stream.segments);
     for (SegmentSpan &s : segments) s.first -= stream.first;
     std::vector<equations::Pointed> pointed;
     for (const Retrieval &r : layout.retrievals) {
       if (r.row < stream.first || r.row >= stream.first + stream.tokens) continue;
       std::vector<size_t> sources;
-      for (int64_t i = 0; i < r.sources; ++i) sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)] - stream.first));
+      for (int64_t i = 0; i < r.sources; ++i)
+        sources.push_back(
+            static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)] - stream.first));
       for (int g = 0; g < group && !supervision.empty(); ++g) {
-        const float weight = supervision[layer * static_cast<size_t>(config_.heads) + static_cast<size_t>(kv_head * group + g)];
-        if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight});
+        const float weight =
+            supervision[layer * static_cast<size_t>(config_.heads) + static_cast<size_t>(kv_head * group + g)];
+        if (weight != 0)
+          pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight});
       }
     }
     equations::HeadStream<double> twin(rules_, segments, pointed);
@@ -117,7 +129,8 @@ class ReferenceModel {
     for (size_t g = 0; g < a.size(); ++g)
       for (size_t t = 0; t < a[g].size(); ++t)
         std::copy(a[g][t].begin(), a[g][t].end(),
-                  attended[static_cast<size_t>(stream.first) + t].begin() + (kv_head * group + static_cast<int>(g)) * config_.value_size);
+                  attended[static_cast<size_t>(stream.first) + t].begin() +
+                      (kv_head * group + static_cast<int>(g)) * config_.value_size);
     return twin.pointed_loss(in);
   }
 

@@ -17,7 +17,8 @@ const std::string kStories = std::string(INFINI_SOURCE_DIR) + "/samples/models/s
 
 Options options_of(std::initializer_list<std::pair<const char *, OptionValue>> values) {
   Options options;
-  for (const auto &[name, value] : values) std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  for (const auto &[name, value] : values)
+    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
   return options;
 }
 
@@ -46,7 +47,8 @@ std::vector<float> all_logits(Session &session, const std::vector<int32_t> &toke
 
 CreateConfig small_config(const std::string &update) {
   CreateConfig config;
-  config.layers = 3, config.width = 96, config.heads = 6, config.kv_heads = 2, config.hidden = 160, config.vocabulary = 200;
+  config.layers = 3, config.width = 96, config.heads = 6, config.kv_heads = 2, config.hidden = 160,
+  config.vocabulary = 200;
   config.segment = 48, config.carry = 20, config.sinks = 3, config.update = update, config.seed = 5;
   return config;
 }
@@ -111,7 +113,8 @@ TEST_CASE("a fork goes on exactly as its parent, and they share nothing") {
 
 TEST_CASE("a fork costs a copy of the state only") {
   CreateConfig config;  // heads that fill their panels, and windows from the heap
-  config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64, config.vocabulary = 200;
+  config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
+  config.vocabulary = 200;
   config.segment = 96, config.carry = 32;
   const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}}));
   Session parent(model, {});
@@ -155,11 +158,14 @@ TEST_CASE("a cancelled feed says what it consumed, and the session goes on corre
   CHECK_THROWS_WITH_AS(cut.feed(std::span(tokens).subspan(64)), doctest::Contains("cancelled after 0 of 136"), Error);
   CHECK(cut.position() == 64);
   // In the last block: all was read, and yet the call says that it was cancelled, else a loop of calls would go on.
-  task.set_progress([](void *session, const char *, int64_t done, int64_t total) {
+  task.set_progress(
+      [](void *session, const char *, int64_t done, int64_t total) {
     if (done == total) static_cast<Session *>(session)->cancel();
     return 0;
-  }, &cut);
-  CHECK_THROWS_WITH_AS(cut.feed(std::span(tokens).subspan(64), &task), doctest::Contains("cancelled after 136 of 136"), Error);
+      },
+      &cut);
+  CHECK_THROWS_WITH_AS(cut.feed(std::span(tokens).subspan(64), &task), doctest::Contains("cancelled after 136 of 136"),
+                       Error);
   CHECK(cut.position() == 200);
   whole.feed(tokens);
   CHECK(std::equal(cut.logits().begin(), cut.logits().end(), whole.logits().begin()));
@@ -288,7 +294,8 @@ TEST_CASE("sampling follows the probabilities") {
   std::vector<int> counts(4);
   for (int i = 0; i < 60000; ++i) ++counts[static_cast<size_t>(sampler.sample(logits, {}, random))];
   const double total = 1 + std::exp(1) + std::exp(2);
-  for (size_t i = 0; i < 3; ++i) CHECK(counts[i] / 60000.0 == doctest::Approx(std::exp(static_cast<double>(i)) / total).epsilon(0.05));
+  for (size_t i = 0; i < 3; ++i)
+    CHECK(counts[i] / 60000.0 == doctest::Approx(std::exp(static_cast<double>(i)) / total).epsilon(0.05));
   CHECK(counts[3] == 0);
 }
 

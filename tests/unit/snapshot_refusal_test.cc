@@ -24,7 +24,8 @@ namespace {
 std::shared_ptr<const Model> small_model(const std::string &name = "victim", int64_t seed = 5) {
   CreateConfig config;
   config.name = name;
-  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64, config.vocabulary = 100;
+  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
+  config.vocabulary = 100;
   config.segment = 24, config.carry = 10, config.sinks = 3, config.seed = seed;
   Options options;
   options.set("compute", std::string("f32"));
@@ -124,9 +125,7 @@ struct Victim {
     test::largest_allocation = 0;
     try {
       session.restore(bytes, "file.snap");
-    } catch (const Error &error) {
-      refusal = {error.status(), error.what(), 0};
-    }
+    } catch (const Error &error) { refusal = {error.status(), error.what(), 0}; }
     refusal.largest = test::largest_allocation;
     CHECK(session.position() == twin->position());
     CHECK(session.boundaries() == twin->boundaries());
@@ -156,7 +155,8 @@ TEST_CASE("what is no snapshot, is old, new or of another byte order says so") {
   victim.check(patched<uint32_t>(victim.plain, 8, 7), Status::VERSION, {"version 7", "update the library"});
   victim.check(patched<uint32_t>(victim.plain, 12, 0x04030201), Status::FORMAT, {"byte order"});
   victim.check({victim.plain.begin(), victim.plain.begin() + 40}, Status::TRUNCATED, {"40 bytes"});
-  victim.check({victim.plain.begin(), victim.plain.end() - 1}, Status::TRUNCATED, {std::to_string(victim.plain.size())});
+  victim.check({victim.plain.begin(), victim.plain.end() - 1}, Status::TRUNCATED,
+               {std::to_string(victim.plain.size())});
   Bytes longer = victim.plain;
   longer.resize(longer.size() + 3);
   victim.check(longer, Status::FORMAT, {"3 bytes follow"});
@@ -176,8 +176,10 @@ TEST_CASE("another model is named") {
   Bytes damaged = bytes;
   damaged.back() ^= std::byte{1};
   victim.check(damaged, Status::MODEL_MISMATCH, {"'stranger'"});
-  victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["memory_type"] = "f16"; }), Status::MODEL_MISMATCH, {"memory_type"});
-  victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["segment"] = 48; }), Status::MODEL_MISMATCH, {"segment"});
+  victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["memory_type"] = "f16"; }), Status::MODEL_MISMATCH,
+               {"memory_type"});
+  victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["segment"] = 48; }), Status::MODEL_MISMATCH,
+               {"segment"});
 }
 
 TEST_CASE("a header that does not make sense is refused by what is wrong in it") {
@@ -186,32 +188,38 @@ TEST_CASE("a header that does not make sense is refused by what is wrong in it")
     std::function<void(json &)> change;
     std::vector<std::string> parts;
   };
-  const Case cases[] = {
-      {[](json &h) { h = json::array(); }, {"no JSON object"}},
-      {[](json &h) { h["kind"] = "diary"; }, {"kind", "diary"}},
-      {[](json &h) { h["compute"] = "f8"; }, {"compute", "f8"}},
-      {[](json &h) { h.erase("view"); }, {"view"}},
-      {[](json &h) { h["view"]["position"] = -1; }, {"positions"}},
-      {[](json &h) { h["view"]["position"] = int64_t{1} << 62; }, {"positions"}},
-      {[](json &h) { h["view"]["position"] = 200; }, {"positions"}},  // an open segment of more than a segment
-      {[](json &h) { h["view"]["sinks"] = 2; }, {"positions"}},
-      // Less than the carry: what is moved when the segment closes would begin before the buffer.
-      {[](json &h) { h["view"]["window_begin"] = h["view"]["segment_begin"]; }, {"positions"}},
-      {[](json &h) { h["checkpoints"][1]["view"]["window_begin"] = h["checkpoints"][1]["view"]["segment_begin"]; }, {"positions"}},
-      {[](json &h) { h["view"]["memory_tokens"] = 1000; }, {"positions"}},
-      {[](json &h) { h["history_begin"] = -5; }, {"history_begin"}},
-      {[](json &h) { h["history_begin"] = 1000; }, {"history_begin"}},
-      {[](json &h) { h["checkpoints"] = "none"; }, {"checkpoints"}},
-      {[](json &h) { h["checkpoints"] = json(5000, json::object()); }, {"checkpoints", "4096"}},
-      {[](json &h) { h["checkpoints"][0]["view"]["position"] = 71; }, {"checkpoint 0", "impossible position"}},
-      {[](json &h) { std::swap(h["checkpoints"][0], h["checkpoints"][1]); }, {"checkpoint 1", "impossible position"}},
-      {[](json &h) { h["random"] = {1, 2, 3}; }, {"random"}},
-      {[](json &h) { h["generation"]["stop_reason"] = "boredom"; }, {"generation"}},
-      {[](json &h) { h["options"] = 7; }, {"options"}},
-      {[](json &h) { h["options"]["temperature"] = "hot"; }, {"temperature"}},
-      {[](json &h) { h["options"]["top_k"] = -3; }, {"top_k"}},
-      {[](json &h) { h["options"]["logit_bias"] = "x"; }, {"logit_bias"}},
-      {[](json &h) { h["options"]["logit_bias"] = "12345:1"; }, {"12345"}},
+  const Case cases[] =
+      {
+          {[](json &h) { h = json::array(); }, {"no JSON object"}},
+          {[](json &h) { h["kind"] = "diary"; }, {"kind", "diary"}},
+          {[](json &h) { h["compute"] = "f8"; }, {"compute", "f8"}},
+          {[](json &h) { h.erase("view"); }, {"view"}},
+          {[](json &h) { h["view"]["position"] = -1; }, {"positions"}},
+          {[](json &h) { h["view"]["position"] = int64_t{1} << 62; }, {"positions"}},
+          {[](json &h) { h["view"]["position"] = 200; }, {"positions"}},  // an open segment of more than a segment
+          {[](json &h) { h["view"]["sinks"] = 2; }, {"positions"}},
+          // Less than the carry: what is moved when the segment closes would begin before the buffer.
+          {[](json &h) { h["view"]["window_begin"] = h["view"]["segment_begin"]; }, {"positions"}},
+          {[](json &h) { h["checkpoints"][1]["view"]["window_begin"] = h["checkpoints"][1]["view"]["segment_begin"]; },
+           {"positions"}},
+          {[](json &h) { h["view"]["memory_tokens"] = 1000; }, {"positions"}},
+          {[](json &h) { h["history_begin"] = -5; }, {"history_begin"}},
+          {[](json &h) { h["history_begin"] = 1000; }, {"history_begin"}},
+          {[](json &h) { h["checkpoints"] = "none"; }, {"checkpoints"}},
+          {[](json &h) { h["checkpoints"] = json(5000, json::object()); }, {"checkpoints", "4096"}},
+          {[](json &h) { h["checkpoints"][0]["view"]["position"] = 71; }, {"checkpoint 0", "impossible position"}},
+          {[](json &h) { std::swap(h["checkpoints"][0], h["checkpoints"][1]); },
+           {"checkpoint 1", "impossible position"}},
+          {[](json &h) {
+    h["random"] = {1, 2, 3};
+           },
+           {"random"}},
+          {[](json &h) { h["generation"]["stop_reason"] = "boredom"; }, {"generation"}},
+          {[](json &h) { h["options"] = 7; }, {"options"}},
+          {[](json &h) { h["options"]["temperature"] = "hot"; }, {"temperature"}},
+          {[](json &h) { h["options"]["top_k"] = -3; }, {"top_k"}},
+          {[](json &h) { h["options"]["logit_bias"] = "x"; }, {"logit_bias"}},
+          {[](json &h) { h["options"]["logit_bias"] = "12345:1"; }, {"12345"}},
   };
   for (const Case &c : cases) victim.check(forge_header(victim.plain, c.change), Status::FORMAT, c.parts);
 }
@@ -239,7 +247,8 @@ TEST_CASE("sections that do not fit the session are refused by name") {
   }
   victim.check(section("randoms", [](Bytes &contents) { contents.resize(8); }), Status::FORMAT, {"randoms"});
   victim.check(section("pending", [](Bytes &contents) { contents.resize(4); }), Status::FORMAT, {"pending"});
-  victim.check(forge(victim.plain, [](json &, Sections &sections) { sections.erase(sections.begin()); }), Status::FORMAT, {"memory", "missing"});
+  victim.check(forge(victim.plain, [](json &, Sections &sections) { sections.erase(sections.begin()); }),
+               Status::FORMAT, {"memory", "missing"});
 }
 
 TEST_CASE("a small file cannot ask for much memory") {
@@ -270,13 +279,15 @@ TEST_CASE("a small file cannot ask for much memory") {
   const Bytes old = forge(
       victim.plain,
       [](json &header, Sections &sections) {
-        header["history_begin"] = 0;
-        header["view"]["position"] = (int64_t{1} << 33) + 90;
-        for (const char *name : {"window_begin", "segment_begin"}) header["view"][name] = header["view"][name].get<int64_t>() + (int64_t{1} << 33);
-        header["checkpoints"] = json::array();
-        for (auto &[name, contents] : sections)
-          if (name == "tokens" || name == "randoms") contents.assign(100'000, std::byte{0});
+    header["history_begin"] = 0;
+    header["view"]["position"] = (int64_t{1} << 33) + 90;
+    for (const char *name : {"window_begin", "segment_begin"})
+      header["view"][name] = header["view"][name].get<int64_t>() + (int64_t{1} << 33);
+    header["checkpoints"] = json::array();
+    for (auto &[name, contents] : sections)
+      if (name == "tokens" || name == "randoms") contents.assign(100'000, std::byte{0});
       },
       3);
-  victim.check(patched(old, entry_of(old, "tokens") + 40, uint64_t{4} * ((uint64_t{1} << 33) + 90)), Status::FORMAT, {"tokens since the oldest checkpoint"});
+  victim.check(patched(old, entry_of(old, "tokens") + 40, uint64_t{4} * ((uint64_t{1} << 33) + 90)), Status::FORMAT,
+               {"tokens since the oldest checkpoint"});
 }

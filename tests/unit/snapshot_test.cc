@@ -19,13 +19,15 @@ namespace {
 
 Options options_of(std::initializer_list<std::pair<const char *, OptionValue>> values) {
   Options options;
-  for (const auto &[name, value] : values) std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  for (const auto &[name, value] : values)
+    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
   return options;
 }
 
 CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta") {
   CreateConfig config;
-  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64, config.vocabulary = 100;
+  config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
+  config.vocabulary = 100;
   config.segment = 24, config.carry = 10, config.sinks = 3, config.update = update, config.seed = seed;
   return config;
 }
@@ -41,8 +43,12 @@ std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
   return tokens;
 }
 
-const Options kSampling = options_of({{"temperature", 1.0}, {"seed", int64_t{7}}, {"repetition_penalty", 1.2}, {"penalty_window", int64_t{20}},
-                                      {"max_tokens", int64_t{-1}}, {"checkpoints", int64_t{3}}});
+const Options kSampling = options_of({{"temperature", 1.0},
+                                      {"seed", int64_t{7}},
+                                      {"repetition_penalty", 1.2},
+                                      {"penalty_window", int64_t{20}},
+                                      {"max_tokens", int64_t{-1}},
+                                      {"checkpoints", int64_t{3}}});
 
 // Everything that can be observed of what follows: logits after more tokens, then generated ones.
 struct Future {
@@ -124,18 +130,23 @@ TEST_CASE("a memory alone is what closing the segment would give, and leaves the
   CHECK(status_of([&] { restored.logits(); }) == Status::STATE);
   for (size_t l = 0; l < 2; ++l)
     for (size_t h = 0; h < 2; ++h)
-      for (int i = 0; i < 8; ++i) CHECK(restored.state().layers[l].memory[h].matrix(i, i) == closed.state().layers[l].memory[h].matrix(i, i));
+      for (int i = 0; i < 8; ++i)
+        CHECK(restored.state().layers[l].memory[h].matrix(i, i) == closed.state().layers[l].memory[h].matrix(i, i));
   restored.feed(random_tokens(100, 3));  // the local view starts empty and fills
   CHECK(restored.position() == 160);
 }
 
-TEST_CASE("where nothing is carried, a memory alone goes on as the stream whose segment was closed, in segments of any length") {
+TEST_CASE(
+    "where nothing is carried, a memory alone goes on as the stream whose segment was closed, in segments of any "
+    "length") {
   auto config = small_config();
   config.carry = config.sinks = 0;
   const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}}));
-  const auto longer = Model::create(config, "", options_of({{"compute", std::string("f32")}, {"segment", int64_t{40}}}));
+  const auto longer =
+      Model::create(config, "", options_of({{"compute", std::string("f32")}, {"segment", int64_t{40}}}));
   REQUIRE(longer->weights().attention.shape.segment == 40);
-  Session source(model, kSampling), closed(model, kSampling), restored(model, kSampling), elsewhere(longer, kSampling), fed(longer, kSampling);
+  Session source(model, kSampling), closed(model, kSampling), restored(model, kSampling), elsewhere(longer, kSampling),
+      fed(longer, kSampling);
   for (Session *session : {&source, &closed, &fed}) {
     session->feed(random_tokens(60, 1));
     if (session != &source) session->close_segment();
@@ -146,15 +157,21 @@ TEST_CASE("where nothing is carried, a memory alone goes on as the stream whose 
   CHECK(elsewhere.segment_position() == 0);
   for (Session *session : {&closed, &restored, &elsewhere, &fed}) session->feed(random_tokens(37, 3));
   CHECK(std::equal(restored.logits().begin(), restored.logits().end(), closed.logits().begin()));
-  CHECK(test::relative_difference(elsewhere.logits(), fed.logits()) > 1e-3);  // cut elsewhere, Delta keeps something else
+  CHECK(test::relative_difference(elsewhere.logits(), fed.logits()) >
+        1e-3);  // cut elsewhere, Delta keeps something else
   Session empty(longer, kSampling);
   empty.feed(random_tokens(37, 3));
   CHECK(test::relative_difference(elsewhere.logits(), empty.logits()) > 1e-3);
 }
 
 TEST_CASE("a snapshot in the middle of a stop string, or of a character, goes on as if nothing had happened") {
-  const auto model = Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf", options_of({{"compute", std::string("f32")}, {"memory", std::string("open")}}));
-  const Options options = options_of({{"temperature", 8.0}, {"seed", int64_t{11}}, {"max_tokens", int64_t{-1}}, {"ignore_end", int64_t{1}}, {"checkpoints", int64_t{2}},
+  const auto model = Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf",
+                                 options_of({{"compute", std::string("f32")}, {"memory", std::string("open")}}));
+  const Options options = options_of({{"temperature", 8.0},
+                                      {"seed", int64_t{11}},
+                                      {"max_tokens", int64_t{-1}},
+                                      {"ignore_end", int64_t{1}},
+                                      {"checkpoints", int64_t{2}},
                                       {"stop", std::string("the cat sat\nsomething very long")}});
   Session session(model, options);
   session.feed_text("Once upon a time");
@@ -212,7 +229,8 @@ TEST_CASE("every single changed byte is noticed, and leaves the session untouche
   const auto model = small_model();
   Session session(model, options_of({{"max_tokens", int64_t{-1}}}));
   session.feed(random_tokens(30, 1));
-  const auto whole = session.save(Kind::SESSION, {"name", "note"}), memory = session.save(Kind::MEMORY, {"name", "note"});
+  const auto whole = session.save(Kind::SESSION, {"name", "note"}),
+             memory = session.save(Kind::MEMORY, {"name", "note"});
   session.set_options(options_of({{"compress", int64_t{3}}}));
   const auto compressed = session.save(Kind::SESSION, {"name", "note"});
   CHECK(whole.size() > 10'000);
@@ -242,7 +260,8 @@ TEST_CASE("each kind of bad snapshot has its own error") {
   };
   std::string message;
   CHECK(restore({}) == Status::FORMAT);
-  for (size_t size : {9, 63, 64, 500}) CHECK(restore({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)}) == Status::TRUNCATED);
+  for (size_t size : {9, 63, 64, 500})
+    CHECK(restore({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)}) == Status::TRUNCATED);
   CHECK(restore({bytes.begin(), bytes.end() - 1}, &message) == Status::TRUNCATED);
   CHECK(message.find("file.snap") != std::string::npos);
   auto longer = bytes;
@@ -392,7 +411,8 @@ TEST_CASE("rewinding gives what feeding only that far would have given") {
     Session without(model, Options());
     without.feed(tokens);
     const int64_t checkpoints = session.state().checkpoint_bytes();
-    const int64_t since_boundary = 200 % 24, kept_tokens = kept == 0 ? since_boundary : 200 - session.boundaries().front();
+    const int64_t since_boundary = 200 % 24,
+                  kept_tokens = kept == 0 ? since_boundary : 200 - session.boundaries().front();
     CHECK(checkpoints == session.state_bytes() - without.state_bytes() - 36 * (kept_tokens - since_boundary));
     CHECK((checkpoints > 0) == (kept > 0));
     session.feed(tokens);  // the same place in a segment

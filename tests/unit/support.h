@@ -47,7 +47,9 @@ std::vector<T> read_numbers(const std::string &path) {
 }
 
 // The larger one; infinite where one is not finite, which no comparison would show.
-inline double larger(double a, double b) { return std::isfinite(a) && std::isfinite(b) ? std::max(a, b) : std::numeric_limits<double>::infinity(); }
+inline double larger(double a, double b) {
+  return std::isfinite(a) && std::isfinite(b) ? std::max(a, b) : std::numeric_limits<double>::infinity();
+}
 
 // The largest |a - b|; infinite if a length differs or a value is not finite.
 inline double largest_difference(std::span<const float> a, std::span<const float> b) {

@@ -145,14 +145,17 @@ TEST_CASE("where first digits alone are looked up, no other has a source, and th
   CHECK(kept > 100);
 }
 
-TEST_CASE("digits, and what their first one is predicted from, are told of the name they belong to, where it was last said") {
+TEST_CASE(
+    "digits, and what their first one is predicted from, are told of the name they belong to, where it was last said") {
   TaskSource tasks = source(dense());
   size_t told = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence s = tasks.next(32, 16);
     REQUIRE(s.subject.size() == s.tokens.size());
     const auto text = [&](size_t t) { return words().decode(std::vector<int32_t>{s.tokens[t]}); };
-    const auto digit = [&](size_t t) { return t < s.tokens.size() && text(t).size() == 1 && text(t)[0] >= '0' && text(t)[0] <= '9'; };
+    const auto digit = [&](size_t t) {
+      return t < s.tokens.size() && text(t).size() == 1 && text(t)[0] >= '0' && text(t)[0] <= '9';
+    };
     for (size_t t = 0; t + 1 < s.tokens.size(); ++t) {
       CHECK((s.subject[t] >= 0) == (digit(t) || digit(t + 1)));
       if (s.subject[t] < 0) continue;
@@ -229,7 +232,7 @@ TEST_CASE("questions lie within the distance, and at all scales of it") {
   CHECK(near.front() > 12);
   CHECK(near.back() < 400 + 400);  // facts and questions that were in the way come first
   const double median = near[near.size() / 2];
-  CHECK(median > 60);   // log-uniform from 12 to 400 has 69; the phrases' own length comes on top
+  CHECK(median > 60);  // log-uniform from 12 to 400 has 69; the phrases' own length comes on top
   CHECK(median < 170);
 }
 
@@ -249,7 +252,8 @@ TEST_CASE("density is facts a thousand tokens") {
     for (int round = 0; round < 50; ++round) {
       const std::string text = text_of(tasks.next(64, 16));
       const std::regex fact("key\\? The|The \\w+ key is");
-      for (std::sregex_iterator match(text.begin(), text.end(), fact), end; match != end; ++match) facts += match->str().find('?') == std::string::npos;
+      for (std::sregex_iterator match(text.begin(), text.end(), fact), end; match != end; ++match)
+        facts += match->str().find('?') == std::string::npos;
     }
     const double expected = density * 1.024 * 50;
     CHECK(static_cast<double>(facts) > 0.8 * expected);
@@ -263,7 +267,8 @@ TEST_CASE("filler is prose in the share of sequences that is asked for") {
   settings.prose_share = 0.25;
   TaskSource tasks = source(settings);
   int sentences = 0;
-  for (int round = 0; round < 200; ++round) sentences += text_of(tasks.next(64, 4)).find("The grass is green. The sky is") != std::string::npos;
+  for (int round = 0; round < 200; ++round)
+    sentences += text_of(tasks.next(64, 4)).find("The grass is green. The sky is") != std::string::npos;
   CHECK(sentences > 130);
   CHECK(sentences < 170);
 }
@@ -273,7 +278,8 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
   settings.kind = TaskSettings::Kind::PASSKEY;
   settings.numbers = 20;
   TaskSource tasks = source(settings);
-  const std::regex number(" (\\d{1,6}|\\d{1,3},\\d{3})(?![\\d,])"), question("What is the pass key\\? The pass key is (\\d{5})\\.$");
+  const std::regex number(" (\\d{1,6}|\\d{1,3},\\d{3})(?![\\d,])"),
+      question("What is the pass key\\? The pass key is (\\d{5})\\.$");
   std::map<size_t, int> sizes;
   int count = 0, commas = 0;
   for (int round = 0; round < 60; ++round) {
@@ -282,8 +288,11 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
     std::smatch asked;
     REQUIRE(std::regex_search(text, asked, question));
     for (std::sregex_iterator match(text.begin(), text.end(), number), end; match != end; ++match)
-      if ((*match)[1] != asked[1]) ++count, ++sizes[static_cast<size_t>((*match)[1].length())], commas += (*match)[1].str().find(',') != std::string::npos;
-    CHECK(std::count_if(s.place.begin(), s.place.end(), [](int32_t place) { return place >= 0; }) % 5 == 0);  // a number has none
+      if ((*match)[1] != asked[1])
+        ++count, ++sizes[static_cast<size_t>((*match)[1].length())],
+            commas += (*match)[1].str().find(',') != std::string::npos;
+    CHECK(std::count_if(s.place.begin(), s.place.end(), [](int32_t place) { return place >= 0; }) % 5 ==
+          0);  // a number has none
   }
   const double expected = 20.0 / 1000 * (1024 - 45) / (1 + 20.0 / 1000 * 5) * 60;  // a number takes five tokens
   CHECK(count > 0.85 * expected);
@@ -386,7 +395,8 @@ TEST_CASE("what is carried is in view, and questions keep their least distance")
     for (int i = 0; i < 20; ++i) {
       const Sequence s = some.next(64, 16);
       for (size_t t = 0; t < s.tokens.size(); ++t)
-        if (s.answer[t] != 0 && s.answer[static_cast<size_t>(s.source[t])] == 0) least = std::min(least, static_cast<int64_t>(t) - s.source[t]);
+        if (s.answer[t] != 0 && s.answer[static_cast<size_t>(s.source[t])] == 0)
+          least = std::min(least, static_cast<int64_t>(t) - s.source[t]);
     }
     return least;
   };
@@ -417,7 +427,8 @@ TEST_CASE("what a tokenizer or a caller cannot give is refused by name") {
 
   // A tokenizer that joins digits.
   Gguf joined = Gguf::open(test::words_path);
-  GgufArray tokens = std::get<GgufArray>(*joined.find("tokenizer.ggml.tokens")), merges = std::get<GgufArray>(*joined.find("tokenizer.ggml.merges"));
+  GgufArray tokens = std::get<GgufArray>(*joined.find("tokenizer.ggml.tokens")),
+            merges = std::get<GgufArray>(*joined.find("tokenizer.ggml.merges"));
   tokens.strings.back() = "00";
   merges.strings.back() = "0 0";
   joined.set("tokenizer.ggml.tokens", tokens);
@@ -529,7 +540,8 @@ TEST_CASE("a curriculum is described in JSON") {
 }
 
 TEST_CASE("tasks are as hard as the curriculum says") {
-  const auto curriculum = std::make_shared<Curriculum>(Curriculum::Settings{.stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .fold = 10, .fold_step = 5});
+  const auto curriculum = std::make_shared<Curriculum>(
+      Curriculum::Settings{.stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .fold = 10, .fold_step = 5});
   TaskSource tasks = source({}, curriculum);
   CHECK(tasks.next(curriculum->segment(), curriculum->segments()).fold.empty());
   while (!curriculum->complete()) curriculum->observe(1);

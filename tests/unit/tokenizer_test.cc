@@ -28,9 +28,7 @@ template <class Action>
 std::pair<Status, std::string> error_of(const Action &action) {
   try {
     action();
-  } catch (const Error &error) {
-    return {error.status(), error.what()};
-  }
+  } catch (const Error &error) { return {error.status(), error.what()}; }
   return {Status::OK, ""};
 }
 
@@ -137,8 +135,7 @@ TEST_CASE("no merge makes a control token of plain text") {
   tokens.push_back("<s>");
   std::vector<int32_t> types(tokens.size(), 1);
   types.back() = 3;
-  while (infini::next_log_record()) {
-  }
+  while (infini::next_log_record()) {}
   const Tokenizer bpe(test::bpe_vocabulary("llama3", tokens, types, {"< s", "<s >"}));
   CHECK(bpe.encode("<s>", middle) == Ids{256, '>'});
   CHECK(bpe.encode("<s>", parsed) == Ids{257});
@@ -255,8 +252,7 @@ TEST_CASE("an unknown pre-tokenizer names the known ones; an absent one is a war
   CHECK(message.find("qwen2") != std::string::npos);
   Gguf gguf = small_bpe();
   gguf.erase("tokenizer.ggml.pre");
-  while (infini::next_log_record()) {
-  }
+  while (infini::next_log_record()) {}
   CHECK(Tokenizer(gguf).encode("abc ab", whole) == Ids{257, ' ', 256});
   const auto record = infini::next_log_record();
   REQUIRE(record);

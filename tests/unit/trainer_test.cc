@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kKeys = 6, kValues = 6;
 // Tokens: values, then questions, then facts (a key with its value), then filler.
-constexpr int32_t kQuestion = kValues, kFact = kQuestion + kKeys, kFiller = kFact + kKeys * kValues, kVocabulary = kFiller + 4;
+constexpr int32_t kQuestion = kValues, kFact = kQuestion + kKeys, kFiller = kFact + kKeys * kValues,
+                  kVocabulary = kFiller + 4;
 
 // So many tokens of which none is predicted.
 Sequence filler(Random &random, int total) {
@@ -38,7 +39,8 @@ class FactSource : public SequenceSource {
     std::vector<int> places(static_cast<size_t>(last));
     for (int i = 0; i < last; ++i) places[static_cast<size_t>(i)] = i;
     for (int key = 0; key < kKeys; ++key) {
-      std::swap(places[static_cast<size_t>(key)], places[static_cast<size_t>(key) + random_.next() % static_cast<uint64_t>(last - key)]);
+      std::swap(places[static_cast<size_t>(key)],
+                places[static_cast<size_t>(key) + random_.next() % static_cast<uint64_t>(last - key)]);
       const auto value = static_cast<int32_t>(random_.next() % kValues);
       s.tokens[static_cast<size_t>(places[static_cast<size_t>(key)])] = kFact + key * kValues + value;
       const size_t at = static_cast<size_t>(last + 2 * key);
@@ -77,10 +79,12 @@ std::shared_ptr<const Model> small_model(const std::string &update, int layers =
   return Model::create(c, "", options);
 }
 
-constexpr const char *kQuick = R"({"tokens": 768, "segments": 4, "rate": 0.01, "gate_rate": 0.02, "muon_rate": 0.02, "warmup": 10, "feature_scale": 1.6, "compute": "f32")";
+constexpr const char *kQuick =
+    R"({"tokens": 768, "segments": 4, "rate": 0.01, "gate_rate": 0.02, "muon_rate": 0.02, "warmup": 10, "feature_scale": 1.6, "compute": "f32")";
 std::string quick(const std::string &more = "") { return kQuick + more + "}"; }
 
-Trainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0, int threads = 1) {
+Trainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0,
+                int threads = 1) {
   return {model, parse_train_config(config), std::make_unique<FactSource>(1, distinct), nullptr, threads};
 }
 
@@ -111,7 +115,9 @@ Gguf quantised(const Gguf &from) {
       for (size_t j = i; j < i + 32; ++j) largest = std::max(largest, std::abs(values[j]));
       const uint16_t scale = float_to_half(largest / 127);
       for (const int shift : {0, 8}) blocks.push_back(static_cast<std::byte>(scale >> shift));
-      for (size_t j = i; j < i + 32; ++j) blocks.push_back(static_cast<std::byte>(static_cast<int8_t>(std::lround(largest > 0 ? values[j] / half_to_float(scale) : 0))));
+      for (size_t j = i; j < i + 32; ++j)
+        blocks.push_back(static_cast<std::byte>(
+            static_cast<int8_t>(std::lround(largest > 0 ? values[j] / half_to_float(scale) : 0))));
     }
     out.add_tensor(tensor.name, TensorType::Q8_0, tensor.shape, std::move(blocks));
   }
@@ -136,7 +142,8 @@ TEST_CASE("a small model learns to recall from its memory what no window holds")
       CHECK(report.tokens == 768);
       const Tally after = t.evaluate(held_out, 50, 12, 4);
       const double recall = static_cast<double>(after.across_right) / static_cast<double>(after.across);
-      MESSAGE(std::string(update) << ", " << std::string(optimizer) << ": recall " << recall << ", loss " << after.loss / after.weight);
+      MESSAGE(std::string(update) << ", " << std::string(optimizer) << ": recall " << recall << ", loss "
+                                  << after.loss / after.weight);
       CHECK(recall > 0.9);
       // Answers of one token: a right one is exact.
       CHECK(after.answers_across == after.across);
@@ -155,7 +162,9 @@ class SpanSource : public SequenceSource {
     for (size_t t = 0; t < total; ++t) s.tokens.push_back(static_cast<int32_t>((t * t + 3 * t) % kValues));
     s.weight.assign(total, 1);
     s.answer.assign(total, 0);
-    const auto answer = [&](size_t begin, std::initializer_list<uint8_t> kinds) { std::copy(kinds.begin(), kinds.end(), s.answer.begin() + static_cast<ptrdiff_t>(begin)); };
+    const auto answer = [&](size_t begin, std::initializer_list<uint8_t> kinds) {
+      std::copy(kinds.begin(), kinds.end(), s.answer.begin() + static_cast<ptrdiff_t>(begin));
+    };
     answer(3, {1});
     answer(6, {2, 2});
     answer(11, {1, 2, 2});
@@ -225,7 +234,8 @@ TEST_CASE("each part that may be trained learns a few sequences as far as it can
   }();
   for (const Case &c : {Case{"all", 0.02}, {"attention", 1.3}, {"lora", 1.4}, {"gates", 1.77}, {"features", 1.6}}) {
     CAPTURE(std::string(c.part));
-    Trainer t = trainer(model, quick(std::string(R"(, "feature_scale": 1, "train": ")") + c.part + R"(", "lora": {"rank": 8})"), 8);
+    Trainer t = trainer(
+        model, quick(std::string(R"(, "feature_scale": 1, "train": ")") + c.part + R"(", "lora": {"rank": 8})"), 8);
     const double first = [&] {
       const Tally tally = t.step().tally;
       return tally.loss / tally.weight;
@@ -245,20 +255,25 @@ TEST_CASE("each part that may be trained learns a few sequences as far as it can
       const GgufTensor *now = written.find_tensor(tensor.name);
       REQUIRE(now);
       const bool same = std::equal(tensor.data.begin(), tensor.data.end(), now->data.begin(), now->data.end());
-      const bool attention = tensor.name.find("attn_") != std::string::npos && tensor.name.find("norm") == std::string::npos;
-      const bool feature = tensor.name.find("attn_q") != std::string::npos || tensor.name.find("attn_k") != std::string::npos;
+      const bool attention =
+          tensor.name.find("attn_") != std::string::npos && tensor.name.find("norm") == std::string::npos;
+      const bool feature =
+          tensor.name.find("attn_q") != std::string::npos || tensor.name.find("attn_k") != std::string::npos;
       const std::string part = c.part;
       CAPTURE(tensor.name);
-      CHECK(same == !(part == "all" || (part == "attention" && attention) || (part == "lora" && attention) || (part == "features" && feature)));
+      CHECK(same == !(part == "all" || (part == "attention" && attention) || (part == "lora" && attention) ||
+                      (part == "features" && feature)));
     }
-    const bool gates_same = written.get_doubles("infini.memory.gate") == model->gguf().get_doubles("infini.memory.gate");
+    const bool gates_same =
+        written.get_doubles("infini.memory.gate") == model->gguf().get_doubles("infini.memory.gate");
     CHECK(gates_same == (std::string(c.part) == "features"));
   }
 }
 
 TEST_CASE("training goes on from a checkpoint bit for bit") {
   test::TemporaryFolder folder;
-  for (const std::string more : {R"()", R"(, "train": "lora", "optimizer": "adamw")", R"(, "compute": "bf16", "keep_mb": 0)"}) {
+  for (const std::string more :
+       {R"()", R"(, "train": "lora", "optimizer": "adamw")", R"(, "compute": "bf16", "keep_mb": 0)"}) {
     CAPTURE(more);
     const auto model = small_model("delta", 2);
     const std::string config = quick(more);  // of a field that is given twice the last one counts
@@ -293,9 +308,7 @@ TEST_CASE("checkpoints of other models, other configurations and damaged ones ar
   const auto status_of = [&](Trainer &of, const std::string &file) {
     try {
       of.restore(file);
-    } catch (const Error &error) {
-      return error.status();
-    }
+    } catch (const Error &error) { return error.status(); }
     return Status::OK;
   };
   Trainer other_model = trainer(small_model("delta"), quick()), other_config = trainer(model, quick(R"(, "clip": 3)"));
@@ -311,7 +324,8 @@ TEST_CASE("checkpoints of other models, other configurations and damaged ones ar
     const Status status = status_of(t, damaged);
     CAPTURE(at);
     unnoticed += status == Status::OK;
-    CHECK((status == Status::CHECKSUM || status == Status::FORMAT || status == Status::VERSION || status == Status::TRUNCATED || status == Status::OK));
+    CHECK((status == Status::CHECKSUM || status == Status::FORMAT || status == Status::VERSION ||
+           status == Status::TRUNCATED || status == Status::OK));
     std::ofstream(damaged, std::ios::binary) << bytes.substr(0, at);
     CHECK(status_of(t, damaged) != Status::OK);
   }
@@ -335,7 +349,9 @@ TEST_CASE("what is written is what was trained: the engine's logits are the trai
     const std::vector<float> logits = logits_of(path, s.tokens);
     double loss = 0;
     for (size_t i = 1; i < s.tokens.size(); ++i)
-      if (s.weight[i] > 0) loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) - logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
+      if (s.weight[i] > 0)
+        loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) -
+                logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
     CHECK(tally.loss == doctest::Approx(loss).epsilon(1e-5));
     Options options;
     options.set("compute", std::string("f32"));
@@ -372,7 +388,9 @@ TEST_CASE("a quantised model is trained from what its blocks stand for") {
   session.feed_logits(s.tokens, logits.data());
   double loss = 0;
   for (size_t i = 1; i < s.tokens.size(); ++i)
-    if (s.weight[i] > 0) loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) - logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
+    if (s.weight[i] > 0)
+      loss += log_sum_exp(logits.data() + (i - 1) * kVocabulary, kVocabulary) -
+              logits[(i - 1) * kVocabulary + static_cast<size_t>(s.tokens[i])];
   CHECK(t.evaluate(again, 1, 12, 4).loss == doctest::Approx(loss).epsilon(1e-5));
   t.step();
   test::TemporaryFolder folder;
@@ -403,7 +421,8 @@ class NameSource : public SequenceSource {
     Sequence s = filler(random_, segment * segments);
     s.subject.assign(s.tokens.size(), -1);
     for (int begin = 0; begin < segment * segments; begin += segment) {
-      const auto name = static_cast<size_t>(begin) + random_.next() % half, said = static_cast<size_t>(begin) + half + random_.next() % half;
+      const auto name = static_cast<size_t>(begin) + random_.next() % half,
+                 said = static_cast<size_t>(begin) + half + random_.next() % half;
       s.tokens[name] = kQuestion + static_cast<int32_t>(random_.next() % kKeys);
       s.tokens[said] = kFact;
       s.subject[said] = static_cast<int32_t>(name);
@@ -411,7 +430,9 @@ class NameSource : public SequenceSource {
     return s;
   }
   std::string save() const override { return nlohmann::json(random_.state()).dump(); }
-  void restore(const std::string &state) override { random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>()); }
+  void restore(const std::string &state) override {
+    random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>());
+  }
 
  private:
   Random random_{1};
@@ -436,7 +457,8 @@ TEST_CASE("local attention learns to look where it is told") {
 TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   test::TemporaryFolder folder;
   const auto model = small_model("linear", 2);
-  const std::string config = quick(R"(, "feature_scale": 1, "train": "retrieval", "supervised": [[1, -1]], "muon_rate": 0.08, "muon_decay": 0)");
+  const std::string config = quick(
+      R"(, "feature_scale": 1, "train": "retrieval", "supervised": [[1, -1]], "muon_rate": 0.08, "muon_decay": 0)");
   Trainer t = trainer(model, config);
   FactSource held_out(7), again(7), search(8), search_again(8);
   const auto share = [&](FactSource &source) {
@@ -480,7 +502,8 @@ class PairSource : public SequenceSource {
     std::vector<int> rooms(static_cast<size_t>(last / 2));
     for (size_t i = 0; i < rooms.size(); ++i) rooms[i] = 2 * static_cast<int>(i);
     for (int name = 0; name < kKeys; ++name) {
-      std::swap(rooms[static_cast<size_t>(name)], rooms[static_cast<size_t>(name) + random_.next() % (rooms.size() - static_cast<size_t>(name))]);
+      std::swap(rooms[static_cast<size_t>(name)],
+                rooms[static_cast<size_t>(name) + random_.next() % (rooms.size() - static_cast<size_t>(name))]);
       const auto value = static_cast<int32_t>(random_.next() % kValues);
       for (const int at : {rooms[static_cast<size_t>(name)], last + 2 * name}) {
         const auto t = static_cast<size_t>(at);
@@ -498,14 +521,17 @@ class PairSource : public SequenceSource {
     return s;
   }
   std::string save() const override { return nlohmann::json(random_.state()).dump(); }
-  void restore(const std::string &state) override { random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>()); }
+  void restore(const std::string &state) override {
+    random_.set_state(nlohmann::json::parse(state).get<std::array<uint64_t, 4>>());
+  }
 
  private:
   Random random_;
   int good_;
 };
 
-TEST_CASE("heads that begin as a regression find names and say digits, where names were carried to them, without a step") {
+TEST_CASE(
+    "heads that begin as a regression find names and say digits, where names were carried to them, without a step") {
   test::TemporaryFolder folder;
   CreateConfig c;
   c.layers = 2;
@@ -519,11 +545,15 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   Options exact;
   exact.set("compute", std::string("f32"));
   const auto made = [&](const std::shared_ptr<const Model> &model, const std::string &more) {
-    const std::string config = quick(R"(, "feature_scale": 1, "muon_decay": 0, "gate_rate": 0, "first_segment": "ungated")" + more);
+    const std::string config =
+        quick(R"(, "feature_scale": 1, "muon_decay": 0, "gate_rate": 0, "first_segment": "ungated")" + more);
     return std::make_unique<Trainer>(model, parse_train_config(config), std::make_unique<PairSource>(1), nullptr, 1);
   };
   // Heads of layer 0 carry the name to the value.
-  const std::string carry = R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "feature_rate": 0.1)", all_heads = R"(, "local_supervised": [[0, -1]])";
+  const std::string
+      carry =
+          R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "feature_rate": 0.1)",
+      all_heads = R"(, "local_supervised": [[0, -1]])";
   auto carriers = made(Model::create(c, "", exact), carry + all_heads);
   Supervised carrying;
   for (int i = 0; i < 150; ++i) carrying = carriers->step().tally.supervision.local;
@@ -533,7 +563,8 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   carriers->write(folder.file("carried.gguf"), TensorType::F32);
   const auto carried = Model::open(folder.file("carried.gguf"), exact);
 
-  const std::string taught = R"(, "train": "retrieval", "gates": [[-1, -1, null], [1, 0, 3], [1, 1, 3]], "supervised": [[1, 0, 0], [1, 1, 0]], "silence": 0.3, "drawn": 7680, "repeat": 50, "muon_rate": 0.1, "feature_rate": 0.1)";
+  const std::string taught =
+      R"(, "train": "retrieval", "gates": [[-1, -1, null], [1, 0, 3], [1, 1, 3]], "supervised": [[1, 0, 0], [1, 1, 0]], "silence": 0.3, "drawn": 7680, "repeat": 50, "muon_rate": 0.1, "feature_rate": 0.1)";
   auto t = made(carried, taught), spare = std::unique_ptr<Trainer>();
   const auto recall = [&] {
     t->write(folder.file("fitted.gguf"), TensorType::F32);
@@ -554,7 +585,8 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   between.set_progress([](void *, const char *, int64_t done, int64_t) { return done == 3 ? 1 : 0; }, nullptr);
   CHECK_THROWS_AS(t->fit_heads(10, &between), Error);
   CHECK(between.done() == 3);
-  Trainer failing(carried, parse_train_config(quick(R"(, "feature_scale": 1)" + taught)), std::make_unique<PairSource>(1, 100), nullptr, 1);
+  Trainer failing(carried, parse_train_config(quick(R"(, "feature_scale": 1)" + taught)),
+                  std::make_unique<PairSource>(1, 100), nullptr, 1);
   CHECK_THROWS_AS(failing.fit_heads(10), Error);
   CHECK_THROWS_AS(failing.step(), Error);  // what had been drawn is drawn anew
   const double share_before = share(), recall_before = recall();
@@ -578,7 +610,8 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
     if (i < 12) CHECK(twin->step().tally.supervision.retrieval.loss == loss);
   }
   const double share_taught = share(), recall_taught = recall();
-  MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
+  MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught
+                                 << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
   CHECK(share_taught > 0.75);
   CHECK(recall_taught > 0.7);
   CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
@@ -596,10 +629,13 @@ TEST_CASE("heads that begin as a regression find names and say digits, where nam
   MESSAGE("handed on, share of the source fitted " << share() << "; digits " << recall());
   CHECK(share() > share_fitted + 0.1);
   CHECK(recall() > recall_fitted);
-  CHECK_THROWS_AS(made(carried, carry + R"(, "local_supervised": [[0, 0]], "hand_on": 0.5)")->fit_heads(10), Error);  // one head of a group
+  CHECK_THROWS_AS(made(carried, carry + R"(, "local_supervised": [[0, 0]], "hand_on": 0.5)")->fit_heads(10),
+                  Error);  // one head of a group
 
-  for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])", R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
-                                  R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])", R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])"}) {
+  for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])",
+                                  R"(, "train": "retrieval", "supervised": [[1, 0], [1, 1]])",
+                                  R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])",
+                                  R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])"}) {
     CAPTURE(wrong);
     CHECK_THROWS_AS(made(carried, wrong)->fit_heads(10), Error);
   }
@@ -610,7 +646,9 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
   const auto model = small_model("linear", 2);
   for (const std::string part : {"all", "retrieval"}) {
     CAPTURE(part);
-    const std::string config = quick(R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" + part + "\"");
+    const std::string config = quick(
+        R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" +
+        part + "\"");
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
     Trainer t = trainer(model, config), twin = trainer(model, config);
     std::vector<double> losses;
@@ -630,9 +668,13 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
 TEST_CASE("what was drawn together is read by one step after another, and again, from a checkpoint too") {
   test::TemporaryFolder folder;
   const auto model = small_model("linear", 2);
-  for (const std::string &part : {std::string("\"all\""), std::string("\"attention\", \"layers\": [1, 1]")}) {  // of which the second keeps what its layer is fed
+  for (const std::string &part :
+       {std::string("\"all\""),
+        std::string("\"attention\", \"layers\": [1, 1]")}) {  // of which the second keeps what its layer is fed
     CAPTURE(part);
-    const std::string config = quick(R"(, "feature_scale": 1, "drawn": 1600, "repeat": 2, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": )" + part);
+    const std::string config = quick(
+        R"(, "feature_scale": 1, "drawn": 1600, "repeat": 2, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": )" +
+        part);
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
     for (int saved = 0; saved < 5; ++saved) {
       Trainer t = trainer(model, config), twin = trainer(model, config);
@@ -651,7 +693,8 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
   }
 }
 
-TEST_CASE("sequences that are read again stay as they are, however the lessons go on, after a checkpoint and a cancel too") {
+TEST_CASE(
+    "sequences that are read again stay as they are, however the lessons go on, after a checkpoint and a cancel too") {
   // Grows with every step.
   class Growing : public Lessons {
    public:
@@ -667,7 +710,8 @@ TEST_CASE("sequences that are read again stay as they are, however the lessons g
   test::TemporaryFolder folder;
   const auto model = small_model("linear");
   const auto made = [&] {
-    return Trainer(model, parse_train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")), std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
+    return Trainer(model, parse_train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")),
+                   std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
   };
   for (int saved = 0; saved < 6; ++saved) {
     CAPTURE(saved);
@@ -711,7 +755,9 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
   };
   const auto model = small_model("linear");
   int trouble = 0, none = 0;
-  const auto made = [&](const int &when) { return Trainer(model, parse_train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1); };
+  const auto made = [&](const int &when) {
+    return Trainer(model, parse_train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
+  };
   Trainer t = made(trouble), twin = made(none);
   t.step(), twin.step();
   trouble = 1;
@@ -723,7 +769,8 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
 TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time") {
   const auto model = small_model("linear", 6);
   const auto step = [&](int megabytes) {
-    Trainer t = trainer(model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "keep_mb": )" + std::to_string(megabytes)));
+    Trainer t = trainer(
+        model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "keep_mb": )" + std::to_string(megabytes)));
     const int64_t before = t.bytes();
     const StepReport report = t.step();
     CHECK(report.tokens == 65536);
@@ -778,10 +825,13 @@ TEST_CASE("configurations that are wrong are refused by name") {
   CHECK(refused(R"({"gates": [[0, 1]]})", "gates"));
   CHECK(refused(R"({"gates": [[0, 1, 1e39]]})", "gates"));
   CHECK(refused(R"({"gates": [[0, 1, -1e39]]})", "gates"));
-  CHECK_THROWS_WITH_AS(trainer(small_model("linear", 2), R"({"train": "features", "layers": [1, 1], "hand_on": 0.5, "local_supervised": [[0, 0], [0, 1]]})"),
-                       doctest::Contains("layer 0, which is not trained"), Error);
+  CHECK_THROWS_WITH_AS(
+      trainer(small_model("linear", 2),
+              R"({"train": "features", "layers": [1, 1], "hand_on": 0.5, "local_supervised": [[0, 0], [0, 1]]})"),
+      doctest::Contains("layer 0, which is not trained"), Error);
   CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
   // What is described is read back the same.
-  const std::string text = describe(parse_train_config(R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "silence": 0.5, "epsilon": 1, "schedule": "cosine"})"));
+  const std::string text = describe(parse_train_config(
+      R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "silence": 0.5, "epsilon": 1, "schedule": "cosine"})"));
   CHECK(describe(parse_train_config(text)) == text);
 }

@@ -30,9 +30,7 @@ template <class Action>
 std::string error_of(const Action &action) {
   try {
     action();
-  } catch (const infini::Error &error) {
-    return error.what();
-  }
+  } catch (const infini::Error &error) { return error.what(); }
   return "";
 }
 

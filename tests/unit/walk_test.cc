@@ -23,8 +23,24 @@ namespace walk {
 
 constexpr int kVocabulary = 512;  // that of the tokenizer
 
-enum class Action { FEED, CLOSE, TOKENS, TEXT, SAVE, RESTORE, MOVE, DETOUR, FORK, REWIND, REFUSED, CANCEL, BATCH, MEMORY, RESET };
-const char *const kActions[] = {"feed",   "close",  "tokens",  "text",   "save",  "restore", "move", "detour",
+enum class Action {
+  FEED,
+  CLOSE,
+  TOKENS,
+  TEXT,
+  SAVE,
+  RESTORE,
+  MOVE,
+  DETOUR,
+  FORK,
+  REWIND,
+  REFUSED,
+  CANCEL,
+  BATCH,
+  MEMORY,
+  RESET
+};
+const char *const kActions[] = {"feed", "close",  "tokens",  "text",   "save",  "restore", "move", "detour",
                                 "fork", "rewind", "refused", "cancel", "batch", "memory",  "reset"};
 
 struct Step {
@@ -32,7 +48,9 @@ struct Step {
   int number;  // how many tokens, where to, how: each action takes from it what it needs
 };
 
-std::ostream &operator<<(std::ostream &out, const Step &step) { return out << kActions[static_cast<int>(step.action)] << ' ' << step.number; }
+std::ostream &operator<<(std::ostream &out, const Step &step) {
+  return out << kActions[static_cast<int>(step.action)] << ' ' << step.number;
+}
 
 struct SetUp {
   const char *update;
@@ -40,13 +58,15 @@ struct SetUp {
   int64_t checkpoints, rewind_sampler;
 };
 
-const SetUp kSetUps[] = {{"delta", 10, 3, 3, 0}, {"linear", 0, 0, 0, 1}, {"linear", 30, 2, 4, 1}, {"delta", 0, 5, 1, 0}};
+const SetUp kSetUps[] = {
+    {"delta", 10, 3, 3, 0}, {"linear", 0, 0, 0, 1}, {"linear", 30, 2, 4, 1}, {"delta", 0, 5, 1, 0}};
 
 using Values = std::initializer_list<std::pair<const char *, OptionValue>>;
 
 Options options_of(Values values) {
   Options options;
-  for (const auto &[name, value] : values) std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  for (const auto &[name, value] : values)
+    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
   return options;
 }
 
@@ -60,14 +80,24 @@ std::shared_ptr<const Model> model_of(const SetUp &set_up) {
 
 // What snapshots do not hold, and every session of a walk is given.
 Options lasting_options(const SetUp &set_up) {
-  return options_of({{"deterministic", int64_t{1}}, {"threads", int64_t{1}}, {"block", int64_t{20}},
-                     {"checkpoints", set_up.checkpoints}, {"rewind_sampler", set_up.rewind_sampler}});
+  return options_of({{"deterministic", int64_t{1}},
+                     {"threads", int64_t{1}},
+                     {"block", int64_t{20}},
+                     {"checkpoints", set_up.checkpoints},
+                     {"rewind_sampler", set_up.rewind_sampler}});
 }
 
 // What they do hold.
-const Options kGeneration = options_of({{"temperature", 1.1}, {"top_k", int64_t{400}}, {"min_p", 1e-4}, {"repetition_penalty", 1.2},
-                                        {"presence_penalty", 0.1}, {"frequency_penalty", 0.05}, {"penalty_window", int64_t{30}},
-                                        {"seed", int64_t{7}}, {"max_tokens", int64_t{90}}, {"stop", std::string("ed\nthe \nou")}});
+const Options kGeneration = options_of({{"temperature", 1.1},
+                                        {"top_k", int64_t{400}},
+                                        {"min_p", 1e-4},
+                                        {"repetition_penalty", 1.2},
+                                        {"presence_penalty", 0.1},
+                                        {"frequency_penalty", 0.05},
+                                        {"penalty_window", int64_t{30}},
+                                        {"seed", int64_t{7}},
+                                        {"max_tokens", int64_t{90}},
+                                        {"stop", std::string("ed\nthe \nou")}});
 
 std::vector<int32_t> tokens_of(int number, size_t most = 70) {
   Random random(static_cast<uint64_t>(number));
@@ -79,7 +109,8 @@ std::vector<int32_t> tokens_of(int number, size_t most = 70) {
 class Walk {
  public:
   Walk(std::shared_ptr<const Model> model, const SetUp &set_up)
-      : model_(std::move(model)), lasting_(lasting_options(set_up)), session_(std::make_shared<Session>(model_, lasting_)), twin_(model_, lasting_),
+      : model_(std::move(model)), lasting_(lasting_options(set_up)),
+        session_(std::make_shared<Session>(model_, lasting_)), twin_(model_, lasting_),
         path_(folder_.file("walk.snap")) {
     session_->set_options(kGeneration);
     twin_.set_options(kGeneration);
@@ -101,7 +132,9 @@ class Walk {
       case Action::REFUSED: return refused(n);
       case Action::CANCEL: return cancel(n);
       case Action::BATCH: return batch(n);
-      case Action::MEMORY: session_->restore(save(Kind::MEMORY, n)), twin_.restore(twin_.save(Kind::MEMORY, {})); return;
+      case Action::MEMORY:
+        session_->restore(save(Kind::MEMORY, n)), twin_.restore(twin_.save(Kind::MEMORY, {}));
+        return;
       case Action::RESET: session_->reset(), twin_.reset(); return;
     }
   }
@@ -124,7 +157,8 @@ class Walk {
  private:
   template <class T>
   static void same(const char *what, const T &here, const T &there) {
-    if (!(here == there)) RC_FAIL(std::string(what) + ": " + rc::toString(here) + ", the twin has " + rc::toString(there));
+    if (!(here == there))
+      RC_FAIL(std::string(what) + ": " + rc::toString(here) + ", the twin has " + rc::toString(there));
   }
   static void expect(bool holds, const char *what) {
     if (!holds) RC_FAIL(std::string("not so: ") + what);
@@ -148,7 +182,8 @@ class Walk {
 
   void text(int n) {
     if (!twin_.state().has_hidden) return;
-    for (int i = 0; i < n % 6 + 1; ++i) same("text", session_->next_text().value_or("(end)"), twin_.next_text().value_or("(end)"));
+    for (int i = 0; i < n % 6 + 1; ++i)
+      same("text", session_->next_text().value_or("(end)"), twin_.next_text().value_or("(end)"));
   }
 
   std::vector<std::byte> save(Kind kind, int n) {
@@ -195,9 +230,7 @@ class Walk {
   static bool fails(const Call &call, Status status) {
     try {
       call();
-    } catch (const Error &error) {
-      return error.status() == status;
-    }
+    } catch (const Error &error) { return error.status() == status; }
     return false;
   }
 
@@ -212,9 +245,7 @@ class Walk {
     bool refused = false;
     try {
       session_->restore(bytes);
-    } catch (const Error &) {
-      refused = true;
-    }
+    } catch (const Error &) { refused = true; }
     expect(refused, "a damaged snapshot is refused");
   }
 
@@ -223,7 +254,10 @@ class Walk {
     twin_.feed(tokens);
     const int64_t before = session_->position();
     Task task;
-    if (n % 2) task.set_progress([](void *session, const char *, int64_t, int64_t) { return static_cast<Session *>(session)->cancel(), 0; }, session_.get());
+    if (n % 2)
+      task.set_progress(
+          [](void *session, const char *, int64_t, int64_t) { return static_cast<Session *>(session)->cancel(), 0; },
+          session_.get());
     else task.cancel();
     expect(fails([&] { session_->feed(tokens, &task); }, Status::CANCELLED), "a cancelled call says so");
     const auto done = static_cast<size_t>(session_->position() - before);
@@ -234,7 +268,8 @@ class Walk {
   void batch(int n) {
     if (!twin_.state().has_hidden) return;
     Batch batch(model_);
-    const auto companion = std::make_shared<Session>(model_, options_of({{"threads", int64_t{1}}, {"deterministic", int64_t{n / 2 % 2}}}));
+    const auto companion =
+        std::make_shared<Session>(model_, options_of({{"threads", int64_t{1}}, {"deterministic", int64_t{n / 2 % 2}}}));
     companion->feed(tokens_of(n));
     batch.add(companion);
     batch.add(session_);
@@ -259,11 +294,21 @@ constexpr int kLongest = 2000;
 
 rc::Gen<Step> any_step() {
   return rc::gen::build<Step>(
-      rc::gen::set(&Step::action,
-                   rc::gen::weightedElement<Action>({{8, Action::FEED}, {2, Action::CLOSE}, {6, Action::TOKENS}, {4, Action::TEXT},
-                                                     {1, Action::SAVE}, {3, Action::RESTORE}, {3, Action::MOVE}, {2, Action::DETOUR},
-                                                     {3, Action::FORK}, {4, Action::REWIND}, {1, Action::REFUSED}, {3, Action::CANCEL},
-                                                     {2, Action::BATCH}, {1, Action::MEMORY}, {1, Action::RESET}})),
+      rc::gen::set(&Step::action, rc::gen::weightedElement<Action>({{8, Action::FEED},
+                                                                    {2, Action::CLOSE},
+                                                                    {6, Action::TOKENS},
+                                                                    {4, Action::TEXT},
+                                                                    {1, Action::SAVE},
+                                                                    {3, Action::RESTORE},
+                                                                    {3, Action::MOVE},
+                                                                    {2, Action::DETOUR},
+                                                                    {3, Action::FORK},
+                                                                    {4, Action::REWIND},
+                                                                    {1, Action::REFUSED},
+                                                                    {3, Action::CANCEL},
+                                                                    {2, Action::BATCH},
+                                                                    {1, Action::MEMORY},
+                                                                    {1, Action::RESET}})),
       rc::gen::set(&Step::number, rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, 100000))));
 }
 
@@ -286,6 +331,7 @@ TEST_CASE("a walk with snapshots, forks and cancelled calls goes the way of the 
   const std::string parameters = "max_success=" + std::string(count && *count ? count : "20");
   setenv("RC_PARAMS", parameters.c_str(), 0);
   for (const walk::SetUp &set_up : walk::kSetUps) {
-    CHECK_MESSAGE(walk::walks(set_up), set_up.update << " with carry " << set_up.carry << " and sinks " << set_up.sinks);
+    CHECK_MESSAGE(walk::walks(set_up),
+                  set_up.update << " with carry " << set_up.carry << " and sinks " << set_up.sinks);
   }
 }

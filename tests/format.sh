@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Checks that C and C++ stand as .clang-format says (Debian 12's clang-format, version 14); `--fix` makes it so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+command -v clang-format >/dev/null || { echo "Skipped: no \`clang-format\` on the path" >&2; exit 77; }
+sources() { find lib capi samples tests bindings -path bindings/go/internal -prune -o \( -name '*.c' -o -name '*.cc' -o -name '*.h' \) -print0; }
+if [ "${1:-}" = --fix ]; then
+  sources | xargs -0 clang-format -i
+else
+  sources | xargs -0 clang-format --dry-run --Werror
+fi
