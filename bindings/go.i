@@ -42,7 +42,7 @@
 %typemap(gotype) int32_t * "*int32"
 %typemap(gotype) int * "*int32"
 
-/* C hands over "status message", which errorOf (internal/native/error.go) takes apart. */
+/* C hands over "status errno message", which errorOf (internal/native/error.go) takes apart. */
 %typemap(gotype) infini_status "error"
 %typemap(imtype) infini_status "string"
 %typemap(out) infini_status {
@@ -50,10 +50,10 @@
   $result.n = 0;
   if ($1 != INFINI_OK) {
     const char *message = $1 == INFINI_END ? "" : infini_last_error();
-    size_t room = strlen(message) + 16;
+    size_t room = strlen(message) + 32;
     $result.p = (char *)malloc(room); /* swigCopyString frees it */
     if (!$result.p) abort();          /* what Go itself does where memory ends */
-    $result.n = snprintf($result.p, room, "%d %s", (int)$1, message);
+    $result.n = snprintf($result.p, room, "%d %d %s", (int)$1, infini_last_os_error(), message);
   }
 }
 %typemap(goout, fragment="CopyString") infini_status %{

@@ -24,17 +24,19 @@ namespace {
 
 // A plain array: it needs no memory when memory is what lacks, and nothing when the thread ends.
 thread_local char last_error[4096];
+thread_local int last_os_error;
 
-void set_last_error(const char *message) noexcept {
+void set_last_error(const char *message, int os_error = 0) noexcept {
+  last_os_error = os_error;
   const size_t size = std::min(std::strlen(message), sizeof last_error - 1);
   std::memcpy(last_error, message, size);
   last_error[size] = 0;
 }
 
-infini_status failed(Status status, const char *message) noexcept {
+infini_status failed(Status status, const char *message, int os_error = 0) noexcept {
   try {
-    set_last_error(printable(message, sizeof last_error - 8).c_str());  // names and paths in it may be anything
-  } catch (...) { set_last_error(status_text(status)); }
+    set_last_error(printable(message, sizeof last_error - 8).c_str(), os_error);  // names and paths may be anything
+  } catch (...) { set_last_error(status_text(status), os_error); }
   return static_cast<infini_status>(status);
 }
 
@@ -77,7 +79,9 @@ LogReader &log_reader() {
 infini_status capi::translate_exception() noexcept {
   try {
     throw;
-  } catch (const Error &error) { return failed(error.status(), error.what()); } catch (const std::bad_alloc &) {
+  } catch (const Error &error) {
+    return failed(error.status(), error.what(), error.os_error());
+  } catch (const std::bad_alloc &) {
     set_last_error("memory could not be allocated");
     return INFINI_OUT_OF_MEMORY;
   } catch (const std::length_error &) {
@@ -94,6 +98,7 @@ extern "C" {
 const char *infini_status_name(int status) { return status_name(static_cast<Status>(status)); }
 const char *infini_status_text(int status) { return status_text(static_cast<Status>(status)); }
 const char *infini_last_error(void) { return last_error; }
+int infini_last_os_error(void) { return last_os_error; }
 const char *infini_version(void) { return INFINI_VERSION_TEXT; }
 int infini_abi_version(void) { return INFINI_ABI_VERSION; }
 

@@ -149,6 +149,10 @@ INFINI_API const char *infini_status_text(int status);
    next failing call. Never NULL. */
 INFINI_API const char *infini_last_error(void);
 
+/* The operating system's number (errno) of what made this thread's last call fail that did, such as ENOENT where a file is
+   missing; 0 where the system did not refuse anything. */
+INFINI_API int infini_last_os_error(void);
+
 /* The library's version, "MAJOR.MINOR.PATCH". The text lives for ever. Any thread. */
 INFINI_API const char *infini_version(void);
 

@@ -1,6 +1,10 @@
 package infini
 
-import "example.org/infini/internal/native"
+import (
+	"syscall"
+
+	"example.org/infini/internal/native"
+)
 
 // Status says what kind of error a call met. Every Status is an error itself, so that
 //
@@ -38,7 +42,7 @@ func (s Status) Error() string { return "infini: " + native.Infini_status_text(i
 type Error struct {
 	Status  Status
 	Message string // what failed, where, and what to do about it
-	cause   error  // of a cancelled call: its context's error
+	cause   error
 }
 
 // Error returns the message.
@@ -50,11 +54,16 @@ func (e *Error) Is(target error) bool {
 	return ok && status == e.Status
 }
 
-// Unwrap returns the error of the context that cancelled the call, or nil.
+// Unwrap returns what made the call fail, such as its context's error or the system's, which errors.Is compares with
+// os.ErrNotExist and the like; nil where it was nothing else.
 func (e *Error) Unwrap() error { return e.cause }
 
 func init() {
-	native.ErrorOf = func(status int, message string) error {
-		return &Error{Status: Status(status), Message: message}
+	native.ErrorOf = func(status, errno int, message string) error {
+		err := &Error{Status: Status(status), Message: message}
+		if errno != 0 {
+			err.cause = syscall.Errno(errno)
+		}
+		return err
 	}
 }

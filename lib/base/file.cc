@@ -26,7 +26,8 @@ std::atomic<long long> g_bytes_before_failure{-1};
 
 [[noreturn]] void fail_io(const char *what, const std::string &path, int code) {
   const bool full = code == ENOSPC || code == EFBIG || code == EDQUOT;
-  fail(full ? Status::NO_SPACE : Status::IO, what, " '", path, "': ", std::generic_category().message(code));
+  throw Error(full ? Status::NO_SPACE : Status::IO, cat(what, " '", path, "': ", std::generic_category().message(code)),
+              code);
 }
 
 const char *kind_of(mode_t mode) {

@@ -44,11 +44,14 @@ const char *status_text(Status status);
 
 class Error : public std::runtime_error {
  public:
-  Error(Status status, const std::string &message) : std::runtime_error(message), status_(status) {}
+  Error(Status status, const std::string &message, int os_error = 0)
+      : std::runtime_error(message), status_(status), os_error_(os_error) {}
   Status status() const { return status_; }
+  int os_error() const { return os_error_; }  // errno of the call that failed; 0: none did
 
  private:
   Status status_;
+  int os_error_;
 };
 
 // Everything streamed into one string: cat("row ", 3, " of ", 7).

@@ -1,4 +1,6 @@
 /* Models: opening, creating, saving, facts, text and tokens. */
+#include <errno.h>
+
 #include "check.h"
 
 #define SAVED "capi_model_test.gguf"
@@ -26,10 +28,12 @@ static void check_bad_files(void) {
               INFINI_IO,
               "m\xc3\xb6"
               "del");
+  CHECK(infini_last_os_error() == ENOENT);
   CHECK_ERROR(infini_model_open("", NULL, NULL, &model), INFINI_IO, "");
   CHECK_STATUS(infini_model_open("/", NULL, NULL, &model), INFINI_IO);
   write_file(SAVED, "", 0);
   CHECK_STATUS(infini_model_open(SAVED, NULL, NULL, &model), INFINI_TRUNCATED);
+  CHECK(infini_last_os_error() == 0);
   write_file(SAVED, "this is no model at all, but a sentence", 39);
   CHECK_ERROR(infini_model_open(SAVED, NULL, NULL, &model), INFINI_FORMAT, SAVED);
   write_file(SAVED, "GGUF\x03\0\0\0\x01\0\0\0", 12);

@@ -243,6 +243,7 @@ int main(void) {
   CHECK(strcmp(infini_status_name(-1), "UNKNOWN") == 0);
   CHECK(infini_status_text(-1)[0] != 0);
   CHECK(infini_last_error()[0] == 0);
+  CHECK(infini_last_os_error() == 0);
   CHECK(infini_version()[0] != 0);
   CHECK(infini_abi_version() == INFINI_ABI_VERSION);
   check_options_and_tasks();

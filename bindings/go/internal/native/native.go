@@ -197,6 +197,7 @@ extern uintptr_t _wrap_Swig_malloc_native_bf99473ec690d9ae(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_bf99473ec690d9ae(swig_intgo arg1);
 extern swig_type_2 _wrap_infini_status_text_native_bf99473ec690d9ae(swig_intgo arg1);
 extern swig_type_3 _wrap_infini_last_error_native_bf99473ec690d9ae(void);
+extern swig_intgo _wrap_infini_last_os_error_native_bf99473ec690d9ae(void);
 extern swig_type_4 _wrap_infini_version_native_bf99473ec690d9ae(void);
 extern swig_intgo _wrap_infini_abi_version_native_bf99473ec690d9ae(void);
 extern swig_type_5 _wrap_infini_options_describe_native_bf99473ec690d9ae(swig_type_6 arg1, swig_voidp arg2);
@@ -371,6 +372,12 @@ func Infini_last_error() (_swig_ret string) {
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
 	return swig_r_1
+}
+
+func Infini_last_os_error() (_swig_ret int) {
+	var swig_r int
+	swig_r = (int)(C._wrap_infini_last_os_error_native_bf99473ec690d9ae())
+	return swig_r
 }
 
 func Infini_version() (_swig_ret string) {

@@ -258,6 +258,17 @@ _gostring_ _wrap_infini_last_error_native_bf99473ec690d9ae() {
 }
 
 
+intgo _wrap_infini_last_os_error_native_bf99473ec690d9ae() {
+  int result;
+  intgo _swig_go_result;
+  
+  
+  result = (int)infini_last_os_error();
+  _swig_go_result = result; 
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_version_native_bf99473ec690d9ae() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -299,10 +310,10 @@ _gostring_ _wrap_infini_options_describe_native_bf99473ec690d9ae(_goslice_ _swig
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -322,10 +333,10 @@ _gostring_ _wrap_infini_options_new_native_bf99473ec690d9ae(infini_options **_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -363,10 +374,10 @@ _gostring_ _wrap_infini_options_set_int_native_bf99473ec690d9ae(infini_options *
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -395,10 +406,10 @@ _gostring_ _wrap_infini_options_set_double_native_bf99473ec690d9ae(infini_option
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -431,10 +442,10 @@ _gostring_ _wrap_infini_options_set_string_native_bf99473ec690d9ae(infini_option
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -464,10 +475,10 @@ _gostring_ _wrap_infini_options_get_int_native_bf99473ec690d9ae(infini_options *
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -496,10 +507,10 @@ _gostring_ _wrap_infini_options_get_double_native_bf99473ec690d9ae(infini_option
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -534,10 +545,10 @@ _gostring_ _wrap_infini_options_get_string_native_bf99473ec690d9ae(infini_option
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -568,10 +579,10 @@ _gostring_ _wrap_infini_model_open_native_bf99473ec690d9ae(_gostring_ _swig_go_0
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg1); 
@@ -600,10 +611,10 @@ _gostring_ _wrap_infini_model_create_native_bf99473ec690d9ae(_gostring_ _swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg1); 
@@ -632,10 +643,10 @@ _gostring_ _wrap_infini_model_save_native_bf99473ec690d9ae(infini_model *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -670,10 +681,10 @@ _gostring_ _wrap_infini_session_create_native_bf99473ec690d9ae(infini_model *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -705,10 +716,10 @@ _gostring_ _wrap_infini_session_set_options_native_bf99473ec690d9ae(infini_sessi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -736,10 +747,10 @@ _gostring_ _wrap_infini_session_feed_native_bf99473ec690d9ae(infini_session *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -767,10 +778,10 @@ _gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -798,10 +809,10 @@ _gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -823,10 +834,10 @@ _gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -846,10 +857,10 @@ _gostring_ _wrap_infini_session_start_generation_native_bf99473ec690d9ae(infini_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -877,10 +888,10 @@ _gostring_ _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(infini_sessi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -900,10 +911,10 @@ _gostring_ _wrap_infini_session_cancel_native_bf99473ec690d9ae(infini_session *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -925,10 +936,10 @@ _gostring_ _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(infini_model *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -950,10 +961,10 @@ _gostring_ _wrap_infini_model_width_native_bf99473ec690d9ae(infini_model *_swig_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -979,10 +990,10 @@ _gostring_ _wrap_infini_session_logits_native_bf99473ec690d9ae(infini_session *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1008,10 +1019,10 @@ _gostring_ _wrap_infini_session_embedding_native_bf99473ec690d9ae(infini_session
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1045,10 +1056,10 @@ _gostring_ _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(infini_sessi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1082,10 +1093,10 @@ _gostring_ _wrap_infini_session_score_native_bf99473ec690d9ae(infini_session *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1117,10 +1128,10 @@ _gostring_ _wrap_infini_session_score_text_native_bf99473ec690d9ae(infini_sessio
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1140,10 +1151,10 @@ _gostring_ _wrap_infini_session_close_segment_native_bf99473ec690d9ae(infini_ses
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1163,10 +1174,10 @@ _gostring_ _wrap_infini_session_reset_native_bf99473ec690d9ae(infini_session *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1188,10 +1199,10 @@ _gostring_ _wrap_infini_session_fork_native_bf99473ec690d9ae(infini_session *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1213,10 +1224,10 @@ _gostring_ _wrap_infini_session_position_native_bf99473ec690d9ae(infini_session 
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1238,10 +1249,10 @@ _gostring_ _wrap_infini_session_segment_position_native_bf99473ec690d9ae(infini_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1263,10 +1274,10 @@ _gostring_ _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(infini_ses
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1294,10 +1305,10 @@ _gostring_ _wrap_infini_session_info_json_native_bf99473ec690d9ae(infini_session
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1339,10 +1350,10 @@ _gostring_ _wrap_infini_session_save_native_bf99473ec690d9ae(infini_session *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -1387,10 +1398,10 @@ _gostring_ _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(infini_sessi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg3); 
@@ -1420,10 +1431,10 @@ _gostring_ _wrap_infini_session_restore_native_bf99473ec690d9ae(infini_session *
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -1450,10 +1461,10 @@ _gostring_ _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(infini_se
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1487,10 +1498,10 @@ _gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg1); 
@@ -1525,10 +1536,10 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1550,10 +1561,10 @@ _gostring_ _wrap_infini_session_rewind_native_bf99473ec690d9ae(infini_session *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1575,10 +1586,10 @@ _gostring_ _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(infini_sess
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1600,10 +1611,10 @@ _gostring_ _wrap_infini_batch_new_native_bf99473ec690d9ae(infini_model *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1635,10 +1646,10 @@ _gostring_ _wrap_infini_batch_add_native_bf99473ec690d9ae(infini_batch *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1660,10 +1671,10 @@ _gostring_ _wrap_infini_batch_remove_native_bf99473ec690d9ae(infini_batch *_swig
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1685,10 +1696,10 @@ _gostring_ _wrap_infini_batch_size_native_bf99473ec690d9ae(infini_batch *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1716,10 +1727,10 @@ _gostring_ _wrap_infini_batch_next_native_bf99473ec690d9ae(infini_batch *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1749,10 +1760,10 @@ _gostring_ _wrap_infini_batch_text_native_bf99473ec690d9ae(infini_batch *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1782,10 +1793,10 @@ _gostring_ _wrap_infini_trainer_create_native_bf99473ec690d9ae(infini_model *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -1818,10 +1829,10 @@ _gostring_ _wrap_infini_trainer_step_native_bf99473ec690d9ae(infini_trainer *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1845,10 +1856,10 @@ _gostring_ _wrap_infini_trainer_run_native_bf99473ec690d9ae(infini_trainer *_swi
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1876,10 +1887,10 @@ _gostring_ _wrap_infini_trainer_report_native_bf99473ec690d9ae(infini_trainer *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1911,10 +1922,10 @@ _gostring_ _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(infini_trainer 
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -1943,10 +1954,10 @@ _gostring_ _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(infini_traine
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -1978,10 +1989,10 @@ _gostring_ _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(infini_traine
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2010,10 +2021,10 @@ _gostring_ _wrap_infini_trainer_heads_native_bf99473ec690d9ae(infini_trainer *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2037,10 +2048,10 @@ _gostring_ _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(infini_trainer
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2068,10 +2079,10 @@ _gostring_ _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(infini_trainer
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2097,10 +2108,10 @@ _gostring_ _wrap_infini_trainer_save_native_bf99473ec690d9ae(infini_trainer *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2127,10 +2138,10 @@ _gostring_ _wrap_infini_trainer_restore_native_bf99473ec690d9ae(infini_trainer *
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2163,10 +2174,10 @@ _gostring_ _wrap_infini_trainer_write_native_bf99473ec690d9ae(infini_trainer *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2194,10 +2205,10 @@ _gostring_ _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(infini_tra
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2236,10 +2247,10 @@ _gostring_ _wrap_infini_model_tokenize_native_bf99473ec690d9ae(infini_model *_sw
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2271,10 +2282,10 @@ _gostring_ _wrap_infini_model_token_count_native_bf99473ec690d9ae(infini_model *
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2312,10 +2323,10 @@ _gostring_ _wrap_infini_model_detokenize_native_bf99473ec690d9ae(infini_model *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2339,10 +2350,10 @@ _gostring_ _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(infini_model 
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2366,10 +2377,10 @@ _gostring_ _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(infini_mo
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2391,10 +2402,10 @@ _gostring_ _wrap_infini_model_bos_native_bf99473ec690d9ae(infini_model *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2416,10 +2427,10 @@ _gostring_ _wrap_infini_model_eos_native_bf99473ec690d9ae(infini_model *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2457,10 +2468,10 @@ _gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2489,10 +2500,10 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(infini_model
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2512,10 +2523,10 @@ _gostring_ _wrap_infini_text_stream_new_native_bf99473ec690d9ae(infini_text_stre
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2551,10 +2562,10 @@ _gostring_ _wrap_infini_text_stream_push_native_bf99473ec690d9ae(infini_text_str
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2574,10 +2585,10 @@ _gostring_ _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(infini_text_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2605,10 +2616,10 @@ _gostring_ _wrap_infini_text_stream_next_native_bf99473ec690d9ae(infini_text_str
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2642,10 +2653,10 @@ _gostring_ _wrap_infini_model_info_native_bf99473ec690d9ae(infini_model *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   free(arg2); 
@@ -2674,10 +2685,10 @@ _gostring_ _wrap_infini_model_info_json_native_bf99473ec690d9ae(infini_model *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2707,10 +2718,10 @@ _gostring_ _wrap_infini_model_footprint_native_bf99473ec690d9ae(infini_model *_s
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2738,10 +2749,10 @@ _gostring_ _wrap_infini_paper_footprint_native_bf99473ec690d9ae(long long _swig_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2761,10 +2772,10 @@ _gostring_ _wrap_infini_task_new_native_bf99473ec690d9ae(infini_task **_swig_go_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2794,10 +2805,10 @@ _gostring_ _wrap_infini_task_cancel_native_bf99473ec690d9ae(infini_task *_swig_g
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2819,10 +2830,10 @@ _gostring_ _wrap_infini_task_done_native_bf99473ec690d9ae(infini_task *_swig_go_
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2844,10 +2855,10 @@ _gostring_ _wrap_infini_task_total_native_bf99473ec690d9ae(infini_task *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2875,10 +2886,10 @@ _gostring_ _wrap_infini_task_stage_native_bf99473ec690d9ae(infini_task *_swig_go
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
@@ -2906,10 +2917,10 @@ _gostring_ _wrap_infini_log_next_native_bf99473ec690d9ae(int *_swig_go_0, _gosli
     _swig_go_result.n = 0;
     if (result != INFINI_OK) {
       const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 16;
+      size_t room = strlen(message) + 32;
       _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
       if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %s", (int)result, message);
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
     }
   }
   return _swig_go_result;
