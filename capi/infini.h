@@ -80,12 +80,14 @@
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
- *              handle and a text stream belong to one thread at a time. A task, and infini_session_cancel, may be used from
- *              any thread at any time until the handle is freed. Free a handle only when no call uses it.
+ *              handle and a text stream belong to one thread at a time. A task,
+ *              infini_session_cancel and infini_session_position may be used from any thread at any time until the
+ *              handle is freed. Free a handle only when no call uses it.
  *              "Any thread" below means: with this handle and no lock.
  *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
- *              A callback may use other handles, the task and infini_session_cancel, but no other function of the
- *              session, trainer or text stream that is calling it. It must return: no longjmp, no C++ exception.
+ *              A callback may use other handles, the task, infini_session_cancel and infini_session_position, but
+ *              no other function of the session, trainer or text stream that is calling it. It must return: no longjmp, no C++
+ *              exception.
  *   Manners    The library never prints, exits, aborts, installs a signal handler, or changes the locale or the
  *              caller's OpenMP settings. Outside of a call it uses no processor time.
  */
@@ -282,7 +284,7 @@ typedef int (*infini_text_callback)(void *user_data, const char *text, size_t te
 
 /* Generates until the run ends (end token, stop string, or option "max_tokens"), and passes the text on as it comes.
    Starts a new run if the last one has ended, else goes on with it. `task` (may be NULL): stage "generate", in
-   tokens; total is "max_tokens", or 0 without a limit.
+   tokens of the run; total is "max_tokens", or 0 without a limit.
    OK         the run ended; infini_session_stop_reason tells why
    CANCELLED  by the callback, the task or infini_session_cancel; another call goes on with the run
    STATE      nothing was fed yet, or the model has no tokenizer (see infini_session_next) */
@@ -290,23 +292,25 @@ INFINI_API infini_status infini_session_generate(infini_session *session, infini
                                                  void *user_data, infini_task *task);
 
 /* The same, pulled: generates until at least one whole character is ready, and gives that text. What may be the
-   beginning of a stop string is held back. A text that did not fit the buffer, or that was only asked for its
-   size, comes with the next call.
+   beginning of a stop string is held back. A text that did not fit the buffer, that was only asked for its
+   size, or that was ready when the call was cancelled, comes with the next call. `task` as in infini_session_generate.
    OK                text (never empty)
    END               the run has ended and everything was given: *size is 0. The next call starts a new run
    BUFFER_TOO_SMALL  see Buffers above
-   CANCELLED         by infini_session_cancel; another call goes on
+   CANCELLED         by the task or infini_session_cancel, within a token; another call goes on
    STATE             as in infini_session_generate */
-INFINI_API infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_session_next_text(infini_session *session, infini_task *task, char *buffer,
+                                                  size_t capacity, size_t *size);
 
 /* Samples a token from the last logits, feeds it at once, and gives it, so that the session always holds what was
    returned. An end token ends the run and is not fed; a stop string ends it too, and its tokens stay. Nothing is
-   allocated once the session is warm. `token` may be NULL.
+   allocated once the session is warm. `token` may be NULL. `task` as in infini_session_generate.
    OK         a token
    END        the run has ended; *token is -1. The next call starts a new run
-   CANCELLED  by infini_session_cancel; another call goes on
+   CANCELLED  by the task or infini_session_cancel; another call goes on. *token is -1 or, where the cancel came while a
+              token was fed, that token
    STATE      there are no logits yet: nothing was fed since the session was created or reset */
-INFINI_API infini_status infini_session_next(infini_session *session, int32_t *token);
+INFINI_API infini_status infini_session_next(infini_session *session, infini_task *task, int32_t *token);
 
 /* Begins a new run of generation before the last one has ended: "max_tokens" and stop strings count from here, text
    that was held back is dropped. A new run begins by itself after an END. */
@@ -316,8 +320,9 @@ INFINI_API infini_status infini_session_start_generation(infini_session *session
 INFINI_API infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity,
                                                     size_t *size);
 
-/* Cancels the running call of this session, or, if none runs, its next one. That call returns CANCELLED and uses
-   the cancel up. Any thread at any time. */
+/* Ends the call of this session that runs, where it reads, generates or saves: it returns CANCELLED, also where the cancel
+   came while its last block or token was read, so that a loop of calls ends. Where none runs, nothing happens; who wants
+   to stop a coming call gives it a task, whose cancel stays until a call takes it. Any thread at any time. */
 INFINI_API infini_status infini_session_cancel(infini_session *session);
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -379,7 +384,8 @@ INFINI_API infini_status infini_session_reset(infini_session *session);
    ("state_bytes"). Both may then run on different threads. The caller frees it. */
 INFINI_API infini_status infini_session_fork(const infini_session *session, infini_session **fork);
 
-/* Tokens read since the stream began, generated ones included. */
+/* Tokens read since the stream began, generated ones included. Any thread at any time: while a call reads, they are those
+   of its blocks that are done. */
 INFINI_API infini_status infini_session_position(const infini_session *session, int64_t *position);
 
 /* Tokens in the open segment: at most the model's segment length less one. */

@@ -86,35 +86,24 @@ infini_status infini_session_generate(infini_session *session, infini_text_callb
   return guard([&] {
     Session &stream = session_of(session);
     need(callback, "callback");
-    const auto give = [&](const std::string &text) {
-      if (callback(user_data, text.data(), text.size()) != 0)
-        fail(Status::CANCELLED, "the callback stopped generation; another call goes on");
-    };
-    const int64_t begin = stream.position();
-    if (task) task->value.begin("generate", std::max<int64_t>(0, session->options.get_int("max_tokens")));
-    while (const auto text = stream.next_text(of(task))) {
-      if (task) task->value.advance_to(stream.position() - begin);
-      give(*text);
-    }
+    stream.generate([&](const std::string &text) { return callback(user_data, text.data(), text.size()) == 0; },
+                    of(task));
   });
 }
 
-infini_status infini_session_next_text(infini_session *session, char *buffer, size_t capacity, size_t *size) {
+infini_status infini_session_next_text(infini_session *session, infini_task *task, char *buffer, size_t capacity,
+                                       size_t *size) {
   return guard([&] {
     Session &stream = session_of(session);
     need_array(buffer, capacity, "buffer");
-    const std::string *text = stream.ready_text();
+    const std::string *text = stream.ready_text(of(task));
     if (give_text(text ? *text : "", buffer, capacity, size) && text) stream.drop_text();
     return text ? INFINI_OK : INFINI_END;
   });
 }
 
-infini_status infini_session_next(infini_session *session, int32_t *token) {
-  return guard([&] {
-    const auto sampled = session_of(session).next();
-    if (token) *token = sampled.value_or(-1);
-    return sampled ? INFINI_OK : INFINI_END;
-  });
+infini_status infini_session_next(infini_session *session, infini_task *task, int32_t *token) {
+  return guard([&] { return session_of(session).next(of(task), token) ? INFINI_OK : INFINI_END; });
 }
 
 infini_status infini_session_start_generation(infini_session *session) {

@@ -175,7 +175,7 @@ public sealed partial class Session : IDisposable
                 nuint given;
                 fixed (byte* data = buffer)
                 {
-                    int answer = Native.infini_session_next_text(Handle, data, (nuint)buffer.Length, &given);
+                    int answer = Native.infini_session_next_text(Handle, TaskHandle.None, data, (nuint)buffer.Length, &given);
                     size = given;
                     return answer;
                 }
@@ -209,7 +209,7 @@ public sealed partial class Session : IDisposable
         int token;
         lock (turn)
         {
-            if (InfiniException.Check(Native.infini_session_next(Handle, &token)) == InfiniException.End) return null;
+            if (InfiniException.Check(Native.infini_session_next(Handle, TaskHandle.None, &token)) == InfiniException.End) return null;
         }
         return token;
     }
@@ -227,7 +227,7 @@ public sealed partial class Session : IDisposable
     /// <summary>Why the run has ended: "none" (it has not), "end_token", "stop_string" or "max_tokens".</summary>
     public unsafe string StopReason => Text(Native.infini_session_stop_reason);
 
-    /// <summary>Cancels the running call of this session or, if none runs, its next one: it throws Cancelled. From any
+    /// <summary>Cancels the running call of this session, which throws Cancelled; where none runs, nothing happens. From any
     /// thread, without waiting for a turn.</summary>
     public void Cancel() => InfiniException.Check(Native.infini_session_cancel(Handle));
 

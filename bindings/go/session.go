@@ -141,7 +141,7 @@ func (s *Session) StartGeneration() error { return s.call(native.Infini_session_
 // StopReason says why the run has ended: "none" (it has not), "end_token", "stop_string" or "max_tokens".
 func (s *Session) StopReason() (string, error) { return s.text(native.Infini_session_stop_reason) }
 
-// Cancel cancels the running call of this session or, if none runs, its next one: it fails with Cancelled. Any
+// Cancel cancels the running call of this session, which fails with Cancelled; where none runs, nothing happens. Any
 // goroutine at any time, without waiting for its turn.
 func (s *Session) Cancel() error {
 	defer runtime.KeepAlive(s)

@@ -19,9 +19,9 @@ class Task {
   using Progress = int (*)(void *user_data, const char *stage, int64_t done, int64_t total);
   void set_progress(Progress progress, void *user_data) { progress_ = progress, user_data_ = user_data; }
 
-  void begin(const char *stage, int64_t total) {
+  void begin(const char *stage, int64_t total, int64_t done = 0) {
     stage_.store(stage, std::memory_order_relaxed);
-    done_.store(0, std::memory_order_relaxed);
+    done_.store(done, std::memory_order_relaxed);
     total_.store(total, std::memory_order_relaxed);
   }
   void advance_to(int64_t done) {

@@ -118,6 +118,7 @@ void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> 
     fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
   for (const size_t i : indices) {
     sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
+    sessions_[i]->moved();
     sessions_[i]->accept(tokens[i]);
     sessions_[i]->impl_->generation.output.keep_newest();
   }

@@ -54,6 +54,7 @@ void Session::rewind(int64_t position) {
   const auto starts = [&](int32_t token) { return starts_text(*model_, token); };
   impl_->generation.text_started =
       history.begin > 0 || std::any_of(history.tokens.begin(), history.tokens.end(), starts);
+  moved();
   start_generation();
 }
 

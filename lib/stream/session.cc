@@ -88,7 +88,7 @@ void History::drop_after(int64_t position) {
 Session::Session(std::shared_ptr<const Model> model, const Options &options)
     : model_(std::move(model)), impl_(std::make_unique<Impl>(*model_, options)) {}
 
-Session::Session(const Session &other) : model_(other.model_), impl_(std::make_unique<Impl>(*other.impl_)) {}
+Session::Session(const Session &other) : model_(other.model_), impl_(std::make_unique<Impl>(*other.impl_)) { moved(); }
 
 Session::~Session() = default;
 
@@ -103,9 +103,13 @@ void Session::check_tokens(std::span<const int32_t> tokens) const {
            " tokens");
 }
 
+// After each change of the stream.
+void Session::moved() { position_.store(impl_->state.view.position, std::memory_order_relaxed); }
+
 // The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
 // tokens [first, first + rows) of the whole call.
 void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink) {
+  begin_call();
   check_tokens(tokens);
   if (task) task->begin("feed", static_cast<int64_t>(tokens.size()));
   const ThreadScope scope(model_->threads(), impl_->settings.threads);
@@ -125,13 +129,14 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
     const Part part{&impl_->state, block};
     forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, shifted);
     impl_->remember(*model_, block);
+    moved();
     done += block.size();
     if (task) task->advance_to(static_cast<int64_t>(done));
   }
   if (done > 0) check_cancel();  // whoever cancels in the last block of one of many calls means to stop them all
 }
 
-bool Session::cancelled(Task *task) {
+bool Session::cancelled(Task *task) const {
   const bool by_task = task && task->take_cancel(), by_session = cancel_.take_cancel();
   return by_task || by_session;
 }
@@ -184,6 +189,7 @@ void Session::reset() {
   impl_->history.randoms.clear();
   impl_->history.begin = 0;
   impl_->history.random_before = impl_->generation.random.state();
+  moved();
   start_generation();
 }
 
@@ -207,7 +213,6 @@ std::span<const float> Session::embedding() const {
   return impl_->state.hidden;
 }
 
-int64_t Session::position() const { return impl_->state.view.position; }
 int64_t Session::segment_position() const { return impl_->state.view.open(); }
 int64_t Session::memory_tokens() const { return impl_->state.view.memory_tokens; }
 int64_t Session::state_bytes() const { return impl_->state.bytes() + impl_->history.bytes(); }
@@ -255,25 +260,62 @@ void Session::accept(int32_t token) {
   if (generation.output.push(piece)) generation.reason = StopReason::STOP_STRING;
 }
 
-// One token of the run, fed and its text added to the output; nullopt: the run has ended.
-std::optional<int32_t> Session::step(Task *task) {
+void Session::begin_generation(Task *task) {
+  begin_call();
+  const Generation &generation = impl_->generation;
+  if (task)
+    task->begin("generate", std::max<int64_t>(0, impl_->settings.max_tokens),
+                generation.end_reported ? 0 : generation.generated);
+}
+
+void Session::check_generation(Task *task) const {
   if (cancelled(task))
     fail(Status::CANCELLED, "generation was cancelled after ", impl_->generation.generated, " tokens; it may go on");
+}
+
+// One token of the run, fed and its text added to the output; nullopt: the run has ended.
+std::optional<int32_t> Session::step(Task *task) {
+  check_generation(task);
   const ThreadScope scope(model_->threads(), impl_->settings.threads);
   const std::optional<int32_t> token = choose();
   if (!token) return std::nullopt;
   const Part part{&impl_->state, {&*token, 1}};
   forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
   impl_->remember(*model_, {&*token, 1});
+  moved();
   accept(*token);
+  if (task) task->advance_to(impl_->generation.generated);
   return token;
 }
 
-std::optional<int32_t> Session::next(Task *task) {
+std::optional<int32_t> Session::next(Task *task, int32_t *fed) {
+  if (fed) *fed = -1;
+  begin_generation(task);
   const std::optional<int32_t> token = step(task);
+  if (fed) *fed = token.value_or(-1);
   impl_->generation.output.take();  // the caller reads tokens
+  check_generation(task);
   impl_->generation.end_reported = !token;
   return token;
+}
+
+// Generates until text is ready, which stays until it is dropped; nullptr: the run has ended.
+const std::string *Session::advance(Task *task) {
+  Generation &generation = impl_->generation;
+  while (generation.output.ready().empty()) {
+    const bool going = step(task).has_value();
+    if (!going && generation.reason != StopReason::STOP_STRING) generation.output.finish();
+    if (!going && generation.output.ready().empty()) break;
+  }
+  check_generation(task);
+  generation.end_reported = generation.output.ready().empty();
+  return generation.end_reported ? nullptr : &generation.output.ready();
+}
+
+const std::string *Session::ready_text(Task *task) {
+  model_->tokenizer();  // an error where there is none
+  begin_generation(task);
+  return advance(task);
 }
 
 std::optional<std::string> Session::next_text(Task *task) {
@@ -281,18 +323,13 @@ std::optional<std::string> Session::next_text(Task *task) {
   return impl_->generation.output.take();
 }
 
-const std::string *Session::ready_text(Task *task) {
-  model_->tokenizer();  // an error where there is none
-  Generation &generation = impl_->generation;
-  while (generation.output.ready().empty()) {
-    const bool going = step(task).has_value();
-    if (!going && generation.reason != StopReason::STOP_STRING) generation.output.finish();
-    if (!going && generation.output.ready().empty()) {
-      generation.end_reported = true;
-      return nullptr;
-    }
+void Session::generate(const std::function<bool(const std::string &)> &give, Task *task) {
+  model_->tokenizer();
+  begin_generation(task);
+  while (advance(task)) {
+    const std::string text = impl_->generation.output.take();
+    if (!give(text)) fail(Status::CANCELLED, "the callback stopped generation; another call goes on");
   }
-  return &generation.output.ready();
 }
 
 void Session::drop_text() { impl_->generation.output.take(); }

@@ -1,6 +1,7 @@
 // A session: one stream of tokens through a model, in fixed memory.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -20,7 +21,7 @@ namespace infini {
 
 class SnapshotImage;
 
-// One thread at a time; cancel() from any.
+// One thread at a time; cancel() and position() from any.
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const Options &options);
@@ -72,12 +73,12 @@ class Session {
   // --- what it holds
   std::span<const float> logits() const;  // after the last token, [vocabulary]; STATE error where there are none
   std::span<const float> embedding()
-      const;                         // last layer's normed output for the last token, [width]; STATE error likewise
-  int64_t position() const;          // tokens fed since the stream began
-  int64_t segment_position() const;  // tokens in the open segment
-  int64_t memory_tokens() const;     // tokens folded into the memory
-  int64_t state_bytes() const;       // what a copy of the session costs
-  int64_t workspace_bytes() const;   // buffers of the last block, reused
+      const;  // last layer's normed output for the last token, [width]; STATE error likewise
+  int64_t position() const { return position_.load(std::memory_order_relaxed); }  // tokens fed since the stream began
+  int64_t segment_position() const;                                               // tokens in the open segment
+  int64_t memory_tokens() const;                                                  // tokens folded into the memory
+  int64_t state_bytes() const;                                                    // what a copy of the session costs
+  int64_t workspace_bytes() const;                                                // buffers of the last block, reused
   const State &state() const;
 
   // --- generation
@@ -87,16 +88,20 @@ class Session {
   // after an end.
   void start_generation();
   // Samples from the last logits, feeds that token and returns it; nullopt: the run has ended (why is in
-  // stop_reason()), and an end token was not fed.
-  std::optional<int32_t> next(Task *task = nullptr);
+  // stop_reason()), and an end token was not fed. `fed`, where it is given, receives the token, or -1, also when the call
+  // was cancelled while it was fed.
+  std::optional<int32_t> next(Task *task = nullptr, int32_t *fed = nullptr);
   // The text of one or more tokens, whole characters only, without what may begin a stop string;
-  // nullopt: the run has ended and everything was given.
+  // nullopt: the run has ended and everything was given. Where it is cancelled, text that was ready comes with the next call.
   std::optional<std::string> next_text(Task *task = nullptr);
   // The same text, which stays until it is dropped; nullptr: the run has ended.
   const std::string *ready_text(Task *task = nullptr);
   void drop_text();
+  // Passes a run's text on as it comes, until the run has ended or give(text) returns false, which is a CANCELLED error.
+  void generate(const std::function<bool(const std::string &)> &give, Task *task = nullptr);
   const char *stop_reason() const;  // "none", "end_token", "stop_string" or "max_tokens"
 
+  // The call that runs (of those above that read, generate or save) ends with CANCELLED; nothing happens where none runs.
   void cancel() { cancel_.cancel(); }
 
  private:
@@ -106,15 +111,21 @@ class Session {
   std::vector<int32_t> encode(std::string_view text) const;
   void check_tokens(std::span<const int32_t> tokens) const;
   void ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink);
-  bool cancelled(Task *task);
+  void begin_call() const { cancel_.take_cancel(); }  // a cancel that came before was not meant for this call
+  bool cancelled(Task *task) const;
+  void begin_generation(Task *task);
+  void check_generation(Task *task) const;
   std::optional<int32_t> step(Task *task);
+  const std::string *advance(Task *task);
+  void moved();
   std::optional<int32_t> choose();
   void accept(int32_t token);
   void with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const;
 
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Impl> impl_;
-  Task cancel_;
+  mutable Task cancel_;
+  std::atomic<int64_t> position_{0};  // the state's, as of the last whole block
 };
 
 // What a snapshot holds, as JSON, without a model; `verify`: every section's checksum too.

@@ -141,7 +141,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
 }
 
 void Session::save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task) const {
-  if (task && task->take_cancel()) fail(Status::CANCELLED, "saving was cancelled; nothing was written");
+  begin_call();
+  if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; nothing was written");
   with_image(kind, labels, [&](const SnapshotImage &image) {
     if (task) task->begin("save", static_cast<int64_t>(image.size()));
     AtomicFile file(path);
@@ -149,7 +150,7 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
     constexpr size_t kPiece = size_t{4} << 20;
     image.write([&](const void *data, size_t size) {
       for (size_t at = 0; at < size; at += kPiece) {
-        if (task && task->take_cancel()) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");
+        if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");
         file.write(static_cast<const char *>(data) + at, std::min(kPiece, size - at));
         if (task) task->advance_to(done += static_cast<int64_t>(std::min(kPiece, size - at)));
       }

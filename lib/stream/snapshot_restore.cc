@@ -247,6 +247,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     fresh->history.random_before = impl_->generation.random.state();
     fresh->generation.text_started = state.view.position > 0;
     impl_ = std::move(fresh);
+    moved();
     return;
   }
   const auto compute = member<std::string>(header, "compute", file.name());
@@ -267,6 +268,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);
   read_generation(file, header, vocabulary, fresh->generation);
   impl_ = std::move(fresh);
+  moved();
 }
 
 }  // namespace infini

@@ -42,8 +42,9 @@ Reader::~Reader() {
 
 void Reader::add(std::string what, std::function<std::string()> job) {
   {
+    Job added{std::move(what), std::move(job), cli::make<cli::Task>(infini_task_new)};
     const std::lock_guard lock(mutex_);
-    jobs_.emplace_back(std::move(what), std::move(job));
+    jobs_.push_back(std::move(added));
   }
   changed_.notify_one();
 }
@@ -53,31 +54,25 @@ void Reader::work() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return end_ || !jobs_.empty(); });
     if (end_) return;
-    const auto [what, job] = std::move(jobs_.front());
+    const Job job = std::move(jobs_.front());
     jobs_.pop_front();
-    stop_ = false;
     part_begin_ = part_ = 0;
+    task_ = job.task.get();
     lock.unlock();
-    run(what, job);
+    run(job);
+    lock.lock();
+    task_ = nullptr;
   }
 }
 
-void Reader::run(const std::string &what, const std::function<std::string()> &job) {
+void Reader::run(const Job &job) {
   try {
-    auto task = cli::make<cli::Task>(infini_task_new);
-    {
-      const std::lock_guard lock(mutex_);
-      task_ = std::move(task);  // a job's own, so that a late cancel does not hit the next job
-      if (stop_) throw cli::Cancelled();
-    }
-    post(Event::STARTED, what);
-    std::string words = job();
+    post(Event::STARTED, job.what);
+    std::string words = job.run();
     post(Event::DONE, std::move(words));
   } catch (const cli::Cancelled &) { post(Event::CANCELLED, ""); } catch (const std::exception &error) {
     post(Event::FAILED, error.what());
   }
-  const std::lock_guard lock(mutex_);
-  task_.reset();
 }
 
 void Reader::post(Event::Kind kind, std::string text) {
@@ -106,8 +101,7 @@ std::optional<Event> Reader::take() {
 void Reader::cancel() {
   const std::lock_guard lock(mutex_);
   jobs_.clear();
-  stop_ = true;
-  if (task_) infini_task_cancel(task_.get());
+  if (task_) infini_task_cancel(task_);
 }
 
 Progress Reader::progress() {
@@ -115,9 +109,9 @@ Progress Reader::progress() {
   Progress progress{-1, tokens_};
   if (!task_) return progress;
   std::int64_t done = 0, total = 0;
-  infini_task_done(task_.get(), &done);
-  infini_task_total(task_.get(), &total);
-  const auto stage = cli::all_of(infini_task_stage, static_cast<const infini_task *>(task_.get()));
+  infini_task_done(task_, &done);
+  infini_task_total(task_, &total);
+  const auto stage = cli::all_of(infini_task_stage, static_cast<const infini_task *>(task_));
   const double part = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0;
   if (stage == "feed" && part_ > 0) {
     progress.fraction = part_begin_ + part_ * part;
@@ -156,7 +150,7 @@ Numbers Reader::numbers() const {
 void Reader::open(std::string path) {
   add("Opening " + name_of(path), [this, path] {
     const infini_options *defaults = nullptr;
-    auto model = cli::make<cli::Model>(infini_model_open, path.c_str(), defaults, task_.get());
+    auto model = cli::make<cli::Model>(infini_model_open, path.c_str(), defaults, task_);
     const auto options = cli::make<cli::Options>(infini_options_new);
     cli::check(infini_options_set_int(options.get(), "max_tokens", 200));
     cli::check(infini_options_set_double(options.get(), "temperature", 0.8));
@@ -178,7 +172,7 @@ void Reader::open(std::string path) {
 void Reader::feed(const std::string &text, bool special) {
   infini_session *session = need_session();
   set_option(session, "special", special);
-  const infini_status status = infini_session_feed_text(session, text.data(), text.size(), task_.get());
+  const infini_status status = infini_session_feed_text(session, text.data(), text.size(), task_);
   const std::string message = infini_last_error();
   set_option(session, "special", 0);
   if (status == INFINI_CANCELLED) throw cli::Cancelled();
@@ -254,10 +248,8 @@ std::string Reader::answer(const std::string &question) {
   std::string text(4096, '\0');
   std::size_t size = 0;
   infini_status status;
-  while ((status = infini_session_next_text(session, text.data(), text.size(), &size)) == INFINI_OK) {
+  while ((status = infini_session_next_text(session, task_, text.data(), text.size(), &size)) == INFINI_OK) {
     post(Event::TEXT, text.substr(0, size));
-    const std::lock_guard lock(mutex_);
-    if (stop_) throw cli::Cancelled();
   }
   if (status != INFINI_END) cli::check(status);
   if (chats_) feed(cli::all_of(infini_model_chat_turn_end, model), true);
@@ -266,14 +258,14 @@ std::string Reader::answer(const std::string &question) {
 
 void Reader::save(std::string path) {
   add("Saving " + name_of(path), [this, path] {
-    cli::check(infini_session_save(need_session(), path.c_str(), 0, "", "", task_.get()));
+    cli::check(infini_session_save(need_session(), path.c_str(), 0, "", "", task_));
     return "Saved the memory as " + name_of(path);
   });
 }
 
 void Reader::restore(std::string path) {
   add("Reopening " + name_of(path), [this, path] {
-    cli::check(infini_session_restore(need_session(), path.c_str(), task_.get()));
+    cli::check(infini_session_restore(need_session(), path.c_str(), task_));
     return "Reopened the memory " + name_of(path);
   });
 }

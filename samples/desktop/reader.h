@@ -72,7 +72,12 @@ class Reader {
  private:
   void add(std::string what, std::function<std::string()> job);
   void work();
-  void run(const std::string &what, const std::function<std::string()> &job);
+  struct Job {
+    std::string what;
+    std::function<std::string()> run;
+    cli::Task task;  // the job's own, so that a cancel ends it, wherever it is, and no other
+  };
+  void run(const Job &job);
   void post(Event::Kind kind, std::string text);
   infini_session *need_session() const;
   void feed(const std::string &text, bool special);
@@ -91,10 +96,10 @@ class Reader {
 
   std::mutex mutex_;  // for all below
   std::condition_variable changed_;
-  std::deque<std::pair<std::string, std::function<std::string()>>> jobs_;
+  std::deque<Job> jobs_;
   std::deque<Event> events_;
-  cli::Task task_;  // of the job that runs, else null
-  bool stop_ = false, end_ = false;
+  infini_task *task_ = nullptr;  // of the job that runs, else null
+  bool end_ = false;
   std::int64_t tokens_ = 0;           // before the call that runs
   double part_begin_ = 0, part_ = 0;  // what that call reads, as a part of the whole; 0: not known
 

@@ -160,7 +160,7 @@ Json measure(const BenchArguments &arguments, const infini_model *model, const i
     if (arguments.batch > 0)
       batches.values.push_back(batch_speed(model, writer.get(), arguments.batch, arguments.generated));
     watch = Stopwatch();
-    for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr));
+    for (int64_t i = 0; i < arguments.generated; ++i) check(infini_session_next(writer.get(), nullptr, nullptr));
     generates.values.push_back(static_cast<double>(arguments.generated) / watch.seconds());
     for (int i = 0; i < 10; ++i) bandwidths.values.push_back(read_bandwidth(buffer, arguments.threads));
     check_finite(writer.get(), shape.vocabulary);

@@ -57,7 +57,7 @@ std::string generate_answer(const infini_model *model, infini_session *session, 
   std::string text;
   while (text.size() < characters && tokens.size() < most_tokens) {
     int32_t token = 0;
-    const infini_status status = infini_session_next(session, &token);
+    const infini_status status = infini_session_next(session, nullptr, &token);
     if (status == INFINI_END) break;
     check(status);
     tokens.push_back(token);

@@ -277,8 +277,11 @@ static void call_session(void) {
     case 2: got(infini_session_set_options(*slot, PICK(options))); break;
     case 3: got(infini_session_feed_text(*slot, text, text_size, PICK(tasks))); break;
     case 4: got(infini_session_generate(*slot, stop_sometimes, &pieces, PICK(tasks))); break;
-    case 5: BUFFER_CALLS(char, infini_session_next_text(*slot, b, n, &size)); break;
-    case 6: got(infini_session_next(*slot, &token)); break;
+    case 5:
+      if (once_in(4)) got(infini_session_next_text(*slot, PICK(tasks), NULL, 0, NULL));
+      else BUFFER_CALLS(char, infini_session_next_text(*slot, NULL, b, n, &size));
+      break;
+    case 6: got(infini_session_next(*slot, PICK(tasks), &token)); break;
     case 7: got(infini_session_start_generation(*slot)); break;
     case 8: BUFFER_CALLS(char, infini_session_stop_reason(*slot, b, n, &size)); break;
     case 9:

@@ -154,7 +154,7 @@ static void check_idle(void) {
   const struct timespec pause = {0, 200 * 1000 * 1000};
   for (int round = 0; round < 3; ++round) {
     if (round == 0) CHECK_OK(infini_session_feed_text(session, "Once upon a time there was a big dog.", 37, NULL));
-    if (round > 0) CHECK_OK(infini_session_next(session, NULL));
+    if (round > 0) CHECK_OK(infini_session_next(session, NULL, NULL));
     const double before = seconds(CLOCK_PROCESS_CPUTIME_ID);
     nanosleep(&pause, NULL);
     const double used = seconds(CLOCK_PROCESS_CPUTIME_ID) - before;
@@ -187,9 +187,9 @@ static void check_allocations(const char *compute) {
   CHECK_OK(infini_options_set_string(options, "stop", "no such text"));
   CHECK_OK(infini_session_set_options(session, options));
   CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, NULL));
-  for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL));
+  for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL, NULL));
   const long before = allocations;
-  for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL));
+  for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL, NULL));
   if (allocations != before) fprintf(stderr, "%ld allocations for 600 tokens, %s\n", allocations - before, compute);
   CHECK(allocations == before);
   infini_options_free(options);
@@ -210,7 +210,7 @@ static void check_cycles(void) {
   for (int cycle = 0; cycle < 1500; ++cycle) {
     infini_session *session = session_with(1, "f32");
     CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, NULL));
-    CHECK_OK(infini_session_next(session, NULL));
+    CHECK_OK(infini_session_next(session, NULL, NULL));
     infini_session_free(session);
     if (cycle == 499) warm = resident_kilobytes();
     if (SANITIZED && cycle == 99) return; /* freed memory is kept there */

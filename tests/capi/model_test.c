@@ -110,9 +110,9 @@ static void check_create(void) {
   CHECK_ERROR(infini_session_feed_text(session, "a", 1, NULL), INFINI_STATE, "tokenizer");
   CHECK_ERROR(infini_model_token_count(model, "a", 1, 0, 1, &size), INFINI_STATE, "tokenizer");
   CHECK_OK(infini_session_feed(session, tokens, 3, NULL));
-  CHECK_STATUS(infini_session_next_text(session, NULL, 0, &size), INFINI_STATE);
-  for (int i = 0; i < 3; ++i) CHECK_OK(infini_session_next(session, tokens));
-  CHECK_STATUS(infini_session_next(session, tokens), INFINI_END);
+  CHECK_STATUS(infini_session_next_text(session, NULL, NULL, 0, &size), INFINI_STATE);
+  for (int i = 0; i < 3; ++i) CHECK_OK(infini_session_next(session, NULL, tokens));
+  CHECK_STATUS(infini_session_next(session, NULL, tokens), INFINI_END);
   CHECK(tokens[0] == -1);
   for (int i = 0; i < 10; ++i) CHECK_OK(infini_session_feed(session, tokens + 1, 2, NULL));
   CHECK_OK(infini_session_segment_position(session, &in_segment));

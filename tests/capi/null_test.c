@@ -128,8 +128,8 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_feed(NULL, &token, 1, NULL), "session");
   CHECK_NULL(infini_session_feed_text(NULL, "a", 1, NULL), "session");
   CHECK_NULL(infini_session_generate(NULL, stop, NULL, NULL), "session");
-  CHECK_NULL(infini_session_next_text(NULL, NULL, 0, NULL), "session");
-  CHECK_NULL(infini_session_next(NULL, &sampled), "session");
+  CHECK_NULL(infini_session_next_text(NULL, NULL, NULL, 0, NULL), "session");
+  CHECK_NULL(infini_session_next(NULL, NULL, &sampled), "session");
   CHECK_NULL(infini_session_start_generation(NULL), "session");
   CHECK_NULL(infini_session_stop_reason(NULL, NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_cancel(NULL), "session");
@@ -160,7 +160,7 @@ static void check_sessions(void) {
   CHECK_OK(infini_session_feed(session, NULL, 0, NULL));
   CHECK_NULL(infini_session_feed_text(session, NULL, 1, NULL), "text");
   CHECK_NULL(infini_session_generate(session, NULL, NULL, NULL), "callback");
-  CHECK_NULL(infini_session_next_text(session, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_session_next_text(session, NULL, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_session_feed_logits(session, NULL, 1, NULL, numbers, 512), "tokens");
   CHECK_NULL(infini_session_feed_logits(session, &token, 1, NULL, NULL, 512), "logits");
   CHECK_NULL(infini_session_score(session, &token, 1, NULL, NULL, 1), "nll");
@@ -195,7 +195,7 @@ static void check_sessions(void) {
   CHECK_OK(infini_session_feed(session, &token, 1, NULL));
   CHECK_NULL(infini_session_logits(session, NULL, 512), "logits");
   CHECK_NULL(infini_session_embedding(session, NULL, 64), "embedding");
-  CHECK_OK(infini_session_next(session, NULL));
+  CHECK_OK(infini_session_next(session, NULL, NULL));
   infini_model_free(model);
   infini_session_free(session);
 }

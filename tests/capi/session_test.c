@@ -55,10 +55,11 @@ static void check_transcript(void) {
   infini_status status;
   char piece[64];
   size_t size = 0, again = 0;
-  while ((status = infini_session_next_text(session, NULL, 0, &size)) == INFINI_OK) { /* asks for the size first */
-    CHECK_STATUS(infini_session_next_text(session, piece, size - 1, &again), INFINI_BUFFER_TOO_SMALL);
+  while ((status = infini_session_next_text(session, NULL, NULL, 0, &size)) ==
+         INFINI_OK) { /* asks for the size first */
+    CHECK_STATUS(infini_session_next_text(session, NULL, piece, size - 1, &again), INFINI_BUFFER_TOO_SMALL);
     CHECK(again == size);
-    CHECK_OK(infini_session_next_text(session, piece, sizeof piece, &again));
+    CHECK_OK(infini_session_next_text(session, NULL, piece, sizeof piece, &again));
     CHECK(again == size && strlen(piece) == size);
     collect(&by_text, piece, size);
   }
@@ -69,11 +70,11 @@ static void check_transcript(void) {
   session = after_bos((int64_t)expected.n_tokens);
   for (size_t i = 0; i < expected.n_tokens; ++i) {
     int32_t token = -1;
-    CHECK_OK(infini_session_next(session, &token));
+    CHECK_OK(infini_session_next(session, NULL, &token));
     CHECK(token == expected.tokens[i]);
   }
-  CHECK_STATUS(infini_session_next(session, NULL), INFINI_END);
-  CHECK_OK(infini_session_next(session, NULL)); /* a new run */
+  CHECK_STATUS(infini_session_next(session, NULL, NULL), INFINI_END);
+  CHECK_OK(infini_session_next(session, NULL, NULL)); /* a new run */
   infini_session_free(session);
 }
 
@@ -85,8 +86,8 @@ static void check_numbers(void) {
   int64_t scored = 0;
   CHECK_ERROR(infini_session_logits(session, logits, 512), INFINI_STATE, "feed");
   CHECK_STATUS(infini_session_embedding(session, embedding, 64), INFINI_STATE);
-  CHECK_STATUS(infini_session_next(session, NULL), INFINI_STATE);
-  CHECK_STATUS(infini_session_next_text(session, NULL, 0, NULL), INFINI_STATE);
+  CHECK_STATUS(infini_session_next(session, NULL, NULL), INFINI_STATE);
+  CHECK_STATUS(infini_session_next_text(session, NULL, NULL, 0, NULL), INFINI_STATE);
   CHECK_ERROR(infini_session_feed(session, bad, 2, NULL), INFINI_INVALID_ARGUMENT, "512");
   CHECK(position_of(session) == 0);
 
@@ -140,9 +141,9 @@ static void check_stops(void) {
   /* An end token ends a run and is not fed. */
   session = after_bos(100);
   set_string(session, "logit_bias", "2:1e9");
-  CHECK_STATUS(infini_session_next(session, NULL), INFINI_END);
+  CHECK_STATUS(infini_session_next(session, NULL, NULL), INFINI_END);
   CHECK(reason_is(session, "end_token") && position_of(session) == 1);
-  CHECK_ERROR(infini_session_next_text(session, NULL, 0, NULL), INFINI_END, "");
+  CHECK_ERROR(infini_session_next_text(session, NULL, NULL, 0, NULL), INFINI_END, "");
   infini_options *options = NULL;
   CHECK_OK(infini_options_new(&options));
   CHECK_OK(infini_options_set_string(options, "logit_bias", "512:1"));
@@ -150,7 +151,7 @@ static void check_stops(void) {
   CHECK_OK(infini_options_set_string(options, "logit_bias", ""));
   CHECK_OK(infini_options_set_int(options, "max_tokens", 0));
   CHECK_OK(infini_session_set_options(session, options));
-  CHECK_STATUS(infini_session_next(session, NULL), INFINI_END);
+  CHECK_STATUS(infini_session_next(session, NULL, NULL), INFINI_END);
   CHECK(reason_is(session, "max_tokens"));
   infini_options_free(options);
   infini_session_free(session);
@@ -160,6 +161,35 @@ static int stop_at_512(void *user_data, const char *stage, int64_t done, int64_t
   ++*(int *)user_data;
   CHECK(strcmp(stage, "feed") == 0 && total == 2000);
   return done >= 512;
+}
+
+static int cancel_session(void *user_data, const char *stage, int64_t done, int64_t total) {
+  (void)stage, (void)done, (void)total;
+  CHECK_OK(infini_session_cancel(user_data));
+  return 0;
+}
+
+/* A cancel that comes while a call reads its only token ends that call, not the next one, and nothing is lost. */
+static void check_cancel_within_a_token(infini_session *session, infini_session *whole, infini_task *task) {
+  int32_t token = 0, twin = 0;
+  size_t size = 0, twin_size = 0;
+  int64_t done = 0, total = 0;
+  char text[64], twin_text[64], stage[16];
+  CHECK_OK(infini_task_set_progress(task, cancel_session, session));
+  CHECK_STATUS(infini_session_next(session, task, &token), INFINI_CANCELLED);
+  CHECK_OK(infini_session_next(whole, NULL, &twin));
+  CHECK(token == twin && position_of(session) == position_of(whole));
+  CHECK_ERROR(infini_session_feed(session, &token, 1, task), INFINI_CANCELLED, "1 of 1");
+  CHECK_OK(infini_session_feed(whole, &token, 1, NULL));
+  CHECK_STATUS(infini_session_next_text(session, task, text, sizeof text, &size), INFINI_CANCELLED);
+  CHECK_OK(infini_session_next_text(session, NULL, text, sizeof text, &size));
+  CHECK_OK(infini_session_next_text(whole, NULL, twin_text, sizeof twin_text, &twin_size));
+  CHECK(size == twin_size && strcmp(text, twin_text) == 0 && position_of(session) == position_of(whole));
+  CHECK_OK(infini_task_stage(task, stage, sizeof stage, NULL));
+  CHECK_OK(infini_task_done(task, &done)); /* tokens of the run, of all its calls */
+  CHECK_OK(infini_task_total(task, &total));
+  CHECK(strcmp(stage, "generate") == 0 && done == 24 && total == 100);
+  CHECK_OK(infini_task_set_progress(task, NULL, NULL));
 }
 
 /* Cancelled calls say how far they came, and what follows is as if nothing had happened. */
@@ -180,15 +210,26 @@ static void check_cancel(void) {
   CHECK_OK(infini_session_feed(session, tokens + 512, 1488, task));
   CHECK_OK(infini_session_feed(whole, tokens, 2000, NULL));
   for (int i = 0; i < 20; ++i) {
-    CHECK_OK(infini_session_next(session, &token));
-    CHECK_OK(infini_session_next(whole, &twin));
+    CHECK_OK(infini_session_next(session, NULL, &token));
+    CHECK_OK(infini_session_next(whole, NULL, &twin));
     CHECK(token == twin);
   }
-  CHECK_OK(infini_session_cancel(session)); /* no call runs: the next one takes it */
-  CHECK_ERROR(infini_session_feed(session, tokens, 10, NULL), INFINI_CANCELLED, "0 of 10");
+  CHECK_OK(infini_session_cancel(session)); /* no call runs: nothing happens */
+  CHECK_OK(infini_session_feed(session, tokens, 10, NULL));
+  CHECK_OK(infini_session_feed(whole, tokens, 10, NULL));
   CHECK_OK(infini_session_cancel(session));
-  CHECK_STATUS(infini_session_next(session, &token), INFINI_CANCELLED);
-  CHECK_OK(infini_session_next(session, &token));
+  CHECK_OK(infini_session_next(session, NULL, &token));
+  CHECK_OK(infini_session_next(whole, NULL, &twin));
+  CHECK(token == twin);
+  CHECK_OK(infini_task_cancel(task)); /* a task's cancel waits for a call */
+  CHECK_ERROR(infini_session_feed(session, tokens, 10, task), INFINI_CANCELLED, "0 of 10");
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_STATUS(infini_session_next(session, task, &token), INFINI_CANCELLED);
+  CHECK(token == -1 && position_of(session) == position_of(whole));
+  CHECK_OK(infini_session_next(session, task, &token));
+  CHECK_OK(infini_session_next(whole, NULL, &twin));
+  CHECK(token == twin);
+  check_cancel_within_a_token(session, whole, task);
   infini_session_free(whole);
   infini_session_free(session);
 
@@ -214,15 +255,15 @@ static void check_fork(void) {
   CHECK_OK(infini_options_set_double(options, "temperature", 1));
   CHECK_OK(infini_options_set_int(options, "seed", 7));
   CHECK_OK(infini_session_set_options(session, options));
-  CHECK_OK(infini_session_next_text(session, one, sizeof one, &size));
-  CHECK_OK(infini_session_next_text(session, NULL, 0, &size));
+  CHECK_OK(infini_session_next_text(session, NULL, one, sizeof one, &size));
+  CHECK_OK(infini_session_next_text(session, NULL, NULL, 0, &size));
   CHECK_OK(infini_session_fork(session, &fork));
   infini_status status;
-  while ((status = infini_session_next_text(session, one, sizeof one, NULL)) == INFINI_OK) {
-    CHECK_OK(infini_session_next_text(fork, other, sizeof other, NULL));
+  while ((status = infini_session_next_text(session, NULL, one, sizeof one, NULL)) == INFINI_OK) {
+    CHECK_OK(infini_session_next_text(fork, NULL, other, sizeof other, NULL));
     CHECK(strcmp(one, other) == 0);
   }
-  CHECK_STATUS(infini_session_next_text(fork, other, sizeof other, NULL), INFINI_END);
+  CHECK_STATUS(infini_session_next_text(fork, NULL, other, sizeof other, NULL), INFINI_END);
   infini_session_free(session);
   CHECK_OK(infini_session_feed_text(fork, " and then", 9, NULL));
   char json[512];
@@ -291,7 +332,7 @@ int main(void) {
   infini_model_free(model);
   int32_t token = 0;
   for (int i = 0; i < 3; ++i) {
-    CHECK_OK(infini_session_next(session, &token));
+    CHECK_OK(infini_session_next(session, NULL, &token));
     CHECK(token == expected.tokens[i]);
   }
   infini_session_free(other);

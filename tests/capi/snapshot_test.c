@@ -4,7 +4,7 @@
 #define PATH "capi_snapshot_test.snap"
 
 static void generate(infini_session *session, int32_t *tokens, int count) {
-  for (int i = 0; i < count; ++i) CHECK_OK(infini_session_next(session, &tokens[i]));
+  for (int i = 0; i < count; ++i) CHECK_OK(infini_session_next(session, NULL, &tokens[i]));
 }
 
 static void check_snapshots(const infini_model *model) {
@@ -56,7 +56,7 @@ static void check_snapshots(const infini_model *model) {
   CHECK_OK(infini_session_restore(other, PATH, NULL));
   CHECK_OK(infini_session_position(other, &position));
   CHECK(position == there);
-  CHECK_STATUS(infini_session_next(other, actual), INFINI_STATE);
+  CHECK_STATUS(infini_session_next(other, NULL, actual), INFINI_STATE);
   double total = 0;
   int64_t scored = 0; /* so that a first token has nothing that predicts it */
   CHECK_OK(infini_session_score_text(other, "Once upon a time", 16, NULL, &total, &scored));
@@ -112,7 +112,7 @@ static void check_batches(const infini_model *model) {
       int32_t token = 0;
       if (step == 5 + 10 * i) CHECK(tokens[i] == -1);
       if (step >= 5 + 10 * i) continue;
-      CHECK_OK(infini_session_next(alone[i], &token));
+      CHECK_OK(infini_session_next(alone[i], NULL, &token));
       CHECK(tokens[i] == token);
     }
   }

@@ -52,9 +52,9 @@ static void *live(void *argument) {
     infini_session **session = &sessions[draw(&seed, 2)];
     if (!*session) *session = take_session(&seed);
     EXPECT(infini_session_feed_text(*session, "Once upon a time there was", 26, NULL) == INFINI_OK);
-    for (uint32_t i = draw(&seed, 8); i > 0; --i) EXPECT(infini_session_next(*session, NULL) <= INFINI_END);
+    for (uint32_t i = draw(&seed, 8); i > 0; --i) EXPECT(infini_session_next(*session, NULL, NULL) <= INFINI_END);
     EXPECT(infini_session_logits(*session, logits, 512) == INFINI_OK);
-    EXPECT(infini_session_next_text(*session, text, sizeof text, NULL) <= INFINI_END);
+    EXPECT(infini_session_next_text(*session, NULL, text, sizeof text, NULL) <= INFINI_END);
     EXPECT(infini_session_feed_text(*session, "\xff", 1, NULL) == INFINI_INVALID_ARGUMENT);
     EXPECT(strstr(infini_last_error(), "byte 0") != NULL); /* this thread's, whatever the others do */
     infini_log_next(NULL, text, sizeof text, NULL);
@@ -133,7 +133,61 @@ static void check_cancel(void) {
     CHECK_OK(by_task ? infini_task_cancel(work.task) : infini_session_cancel(work.session));
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK_STATUS(work.status, INFINI_CANCELLED);
-    CHECK_OK(infini_session_next(work.session, NULL));
+    CHECK_OK(infini_session_next(work.session, NULL, NULL));
+    infini_task_free(work.task);
+  }
+  infini_options_free(options);
+  infini_session_free(work.session);
+  infini_model_free(model);
+}
+
+/* --- a feed that runs is watched, and pull calls that give no text are ended, from another thread */
+
+static void *feed(void *argument) {
+  static const int32_t tokens[20000];
+  job *work = argument;
+  work->status = infini_session_feed(work->session, tokens, 20000, work->task);
+  return NULL;
+}
+
+static void *pull(void *argument) {
+  job *work = argument;
+  size_t size = 0;
+  do work->status = infini_session_next_text(work->session, work->task, NULL, 0, &size);
+  while (work->status == INFINI_OK && size == 0);
+  return NULL;
+}
+
+static void check_watching(void) {
+  infini_model *model = open_model(STORIES, "f32");
+  infini_options *options = NULL;
+  job work = {new_session(model, -1), NULL, INFINI_OK};
+  pthread_t thread;
+  int64_t position = 0, last = 0;
+  int seen = 0;
+  CHECK(pthread_create(&thread, NULL, feed, &work) == 0);
+  while (position < 10240) {
+    CHECK_OK(infini_session_position(work.session, &position));
+    CHECK(position % 512 == 0 && position >= last);
+    seen += position > last;
+    last = position;
+  }
+  CHECK_OK(infini_session_cancel(work.session));
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_STATUS(work.status, INFINI_CANCELLED);
+  CHECK(seen >= 2);
+
+  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
+  CHECK_OK(infini_options_set_string(options, "logit_bias", "2:1000000")); /* the end of text, which has no text */
+  CHECK_OK(infini_session_set_options(work.session, options));
+  for (int by_task = 0; by_task < 2; ++by_task) {
+    CHECK_OK(infini_task_new(&work.task));
+    CHECK(pthread_create(&thread, NULL, pull, &work) == 0);
+    wait_for(work.task, 5);
+    CHECK_OK(by_task ? infini_task_cancel(work.task) : infini_session_cancel(work.session));
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK_STATUS(work.status, INFINI_CANCELLED);
     infini_task_free(work.task);
   }
   infini_options_free(options);
@@ -270,6 +324,7 @@ int main(void) {
   check_crowd();
   check_sharing();
   check_cancel();
+  check_watching();
   check_saving_aside();
   return check_failures != 0;
 }

@@ -381,9 +381,7 @@ func TestContextCancelsAndSessionGoesOn(t *testing.T) {
 	must(s.Next(background))(t)
 	_, err = infini.Open(ctx, source+"samples/models/stories260K.gguf", nil)
 	fails(t, err, context.DeadlineExceeded, "")
-	check(t, s.Cancel())
-	_, err = s.Next(background)
-	fails(t, err, infini.Cancelled, "")
+	check(t, s.Cancel()) // no call runs
 	must(s.Next(background))(t)
 }
 

@@ -230,8 +230,7 @@ class InfiniTest extends Support {
       ExecutionException e = assertThrows(ExecutionException.class, feeding::get);
       assertEquals(Status.CANCELLED, ((InfiniException) e.getCause()).status());
       assertEquals(task.done(), session.position());
-      session.cancel();
-      fails(Status.CANCELLED, "", session::nextText);
+      session.cancel(); // no call runs
       assertFalse(session.nextText().isEmpty());
 
       CompletableFuture<Void> future = Task.async(executor, t -> {

@@ -37,7 +37,8 @@ int main(int argc, char **argv) {
              infini_session_feed_text(session, prompt, strlen(prompt), NULL) != INFINI_OK ||
              infini_session_position(session, &before) != INFINI_OK;
     double round = now();
-    while (!failed && (status = infini_session_next_text(session, text, sizeof text, &size)) == INFINI_OK) continue;
+    while (!failed && (status = infini_session_next_text(session, NULL, text, sizeof text, &size)) == INFINI_OK)
+      continue;
     round = now() - round;
     failed = failed || status != INFINI_END || infini_session_position(session, &after) != INFINI_OK;
     double speed = (double)(after - before) / round;

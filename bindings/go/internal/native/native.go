@@ -218,8 +218,8 @@ extern void _wrap_infini_session_free_native_bf99473ec690d9ae(uintptr_t arg1);
 extern swig_type_30 _wrap_infini_session_set_options_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_31 _wrap_infini_session_feed_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
 extern swig_type_33 _wrap_infini_session_feed_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
-extern swig_type_35 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_36 arg2, swig_voidp arg3);
-extern swig_type_37 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_35 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_36 arg3, swig_voidp arg4);
+extern swig_type_37 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
 extern swig_type_38 _wrap_infini_session_start_generation_native_bf99473ec690d9ae(uintptr_t arg1);
 extern swig_type_39 _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_40 arg2, swig_voidp arg3);
 extern swig_type_41 _wrap_infini_session_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
@@ -690,15 +690,16 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	return swig_r_1
 }
 
-func Infini_session_next_text(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
-		Swig_escape_val = arg2
+		Swig_escape_val = arg3
 	}
 	var swig_r_1 error
 
@@ -709,11 +710,12 @@ func Infini_session_next_text(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	return swig_r_1
 }
 
-func Infini_session_next(arg1 uintptr, arg2 *int32) (_swig_ret error) {
+func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 

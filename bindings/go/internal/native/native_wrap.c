@@ -788,22 +788,24 @@ _gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  char *arg3 = (char *) 0 ;
+  size_t arg4 ;
+  size_t *arg5 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_session **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
   {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
+    arg3 = (char *)_swig_go_2.array;
+    arg4 = (size_t)_swig_go_2.len;
   }
-  arg4 = *(size_t **)&_swig_go_2; 
+  arg5 = *(size_t **)&_swig_go_3; 
   
-  result = (infini_status)infini_session_next_text(arg1,arg2,arg3,arg4);
+  result = (infini_status)infini_session_next_text(arg1,arg2,arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -819,16 +821,18 @@ _gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
-  int32_t *arg2 = (int32_t *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  int32_t *arg3 = (int32_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_session **)&_swig_go_0; 
-  arg2 = *(int32_t **)&_swig_go_1; 
+  arg2 = *(infini_task **)&_swig_go_1; 
+  arg3 = *(int32_t **)&_swig_go_2; 
   
-  result = (infini_status)infini_session_next(arg1,arg2);
+  result = (infini_status)infini_session_next(arg1,arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

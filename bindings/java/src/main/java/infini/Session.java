@@ -123,11 +123,11 @@ public final class Session implements AutoCloseable {
     return call(session -> {
       int status;
       try {
-        status = Native.infini_session_next_text(session, buffer, size);
+        status = Native.infini_session_next_text(session, 0, buffer, size);
       } catch (InfiniException e) {
         if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
         buffer = new byte[Math.toIntExact(size[0])];
-        status = Native.infini_session_next_text(session, buffer, size);
+        status = Native.infini_session_next_text(session, 0, buffer, size);
       }
       return status == Status.END
           ? null
@@ -153,7 +153,7 @@ public final class Session implements AutoCloseable {
    */
   public int next() {
     int[] token = {0};
-    call(session -> Native.infini_session_next(session, token));
+    call(session -> Native.infini_session_next(session, 0, token));
     return token[0];
   }
 
@@ -184,8 +184,8 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Cancels the running call of this session or, if none runs, its next one: it throws CANCELLED. From any thread, without
-   * waiting for a turn.
+   * Cancels the running call of this session, which throws CANCELLED; where none runs, nothing happens. From any thread,
+   * without waiting for a turn.
    */
   public void cancel() {
     handle.call(this, Native::infini_session_cancel);
