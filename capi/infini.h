@@ -260,7 +260,7 @@ INFINI_API void infini_session_free(infini_session *session);
 INFINI_API infini_status infini_session_set_options(infini_session *session, const infini_options *options);
 
 /* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
-   not matter. `task` (may be NULL): stage "feed", in tokens.
+   not matter. `task` (may be NULL): stage "feed", in tokens. A call without tokens only hears a cancel.
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
    CANCELLED         the tokens before were read (all, where the last block ran), as infini_session_position and
                      infini_task_done tell; the session may go on from there

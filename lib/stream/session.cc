@@ -133,7 +133,7 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
     done += block.size();
     if (task) task->advance_to(static_cast<int64_t>(done));
   }
-  if (done > 0) check_cancel();  // whoever cancels in the last block of one of many calls means to stop them all
+  check_cancel();  // whoever cancels in the last block of one of many calls means to stop them all
 }
 
 bool Session::cancelled(Task *task) const {

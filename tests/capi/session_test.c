@@ -207,6 +207,9 @@ static void check_cancel(void) {
   CHECK_OK(infini_task_done(task, &done));
   CHECK(calls == 1 && done == 512 && position_of(session) == 513);
   CHECK_OK(infini_task_set_progress(task, NULL, NULL));
+  CHECK_OK(infini_task_cancel(task)); /* a call without tokens hears it, too */
+  CHECK_ERROR(infini_session_feed(session, NULL, 0, task), INFINI_CANCELLED, "0 of 0");
+  CHECK_OK(infini_session_feed(session, NULL, 0, task));
   CHECK_OK(infini_session_feed(session, tokens + 512, 1488, task));
   CHECK_OK(infini_session_feed(whole, tokens, 2000, NULL));
   for (int i = 0; i < 20; ++i) {
