@@ -97,13 +97,51 @@ static jbyteArray bytes_of(JNIEnv *env, const char *text) {
   return bytes;
 }
 
-/* Throws InfiniException(status, message). Should something of that fail, what Java threw instead stays thrown. */
+/* Throws InfiniException.of(status, errno, message). Should something of that fail, what Java threw instead stays thrown. */
 static void throw_status(JNIEnv *env, infini_status status) {
   jclass type = (*env)->FindClass(env, "infini/InfiniException");
-  jmethodID make = type ? (*env)->GetMethodID(env, type, "<init>", "(I[B)V") : NULL;
+  jmethodID make = type ? (*env)->GetStaticMethodID(env, type, "of", "(II[B)Linfini/InfiniException;") : NULL;
   jbyteArray message = make ? bytes_of(env, infini_last_error()) : NULL;
-  jobject error = message ? (*env)->NewObject(env, type, make, (jint)status, message) : NULL;
-  if (error) (*env)->Throw(env, (jthrowable)error);
+  jobject error = message ? (*env)->CallStaticObjectMethod(env, type, make, (jint)status, (jint)infini_last_os_error(), message) : NULL;
+  if (!(*env)->ExceptionCheck(env) && error) (*env)->Throw(env, (jthrowable)error);
+}
+
+static JavaVM *machine;
+static jclass task_class;
+static jmethodID task_interrupted;
+
+JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM *vm, void *reserved) {
+  JNIEnv *env;
+  jclass task;
+  (void)reserved;
+  machine = vm;
+  if ((*vm)->GetEnv(vm, (void **)&env, JNI_VERSION_1_8) != JNI_OK) return JNI_ERR;
+  task = (*env)->FindClass(env, "infini/Task");
+  if (task) task_interrupted = (*env)->GetStaticMethodID(env, task, "interrupted", "()Z");
+  if (task_interrupted) task_class = (jclass)(*env)->NewGlobalRef(env, task);
+  return task_class ? JNI_VERSION_1_8 : JNI_ERR;
+}
+
+JNIEXPORT void JNICALL JNI_OnUnload(JavaVM *vm, void *reserved) {
+  JNIEnv *env;
+  (void)reserved;
+  if ((*vm)->GetEnv(vm, (void **)&env, JNI_VERSION_1_8) == JNI_OK) (*env)->DeleteGlobalRef(env, task_class);
+}
+
+/* Hears of progress on the thread of a call: where that was interrupted, the call is cancelled. What is being saved is not. */
+static int stops_if_interrupted(void *user_data, const char *stage, int64_t done, int64_t total) {
+  JNIEnv *env;
+  jboolean interrupted;
+  (void)user_data, (void)done, (void)total;
+  if (strcmp(stage, "save") == 0 || (*machine)->GetEnv(machine, (void **)&env, JNI_VERSION_1_8) != JNI_OK) return 0;
+  interrupted = (*env)->CallStaticBooleanMethod(env, task_class, task_interrupted);
+  return (*env)->ExceptionCheck(env) || interrupted;
+}
+%}
+
+%inline %{
+static infini_status infini_task_hear_interruptions(infini_task *task) {
+  return infini_task_set_progress(task, stops_if_interrupted, NULL);
 }
 %}
 

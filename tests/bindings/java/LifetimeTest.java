@@ -70,7 +70,7 @@ class LifetimeTest extends Support {
 
   private static void cycle(int times) {
     for (int i = 0; i < times; ++i) {
-      try (Options options = greedy(); Model model = Model.open(STORIES, options); Session session = model.newSession(options)) {
+      try (Options options = computing(); Model model = Model.open(STORIES, options); Options of = greedy(); Session session = model.newSession(of)) {
         session.feed("Once");
         session.nextText();
       }

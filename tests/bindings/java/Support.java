@@ -19,12 +19,18 @@ abstract class Support {
   static final Path SOURCE = Path.of(System.getProperty("source"));
   static final Path STORIES = SOURCE.resolve("samples/models/stories260K.gguf");
 
+  /** Of a model. */
+  static Options computing() {
+    return new Options().set("compute", "f32").set("threads", 1);
+  }
+
+  /** Of a session. */
   static Options greedy() {
-    return new Options().set("compute", "f32").set("threads", 1).set("temperature", 0).set("max_tokens", 120);
+    return new Options().set("threads", 1).set("temperature", 0).set("max_tokens", 120);
   }
 
   static Model open() {
-    return Model.open(STORIES, greedy());
+    return Model.open(STORIES, computing());
   }
 
   static String golden() throws IOException {

@@ -30,7 +30,7 @@ class TrainerTest extends Support {
 
   private static Model tiny(int layers) {
     return Model.create("{\"layers\": " + layers + ", \"width\": 32, \"heads\": 2, \"kv_heads\": 2, \"hidden\": 64,"
-        + " \"segment\": 16, \"tokenizer\": \"" + STORIES + "\"}", greedy());
+        + " \"segment\": 16, \"tokenizer\": \"" + STORIES + "\"}", computing());
   }
 
   private static String text(Path file) {
@@ -43,7 +43,7 @@ class TrainerTest extends Support {
   }
 
   private static Trainer trainer(Model model, String part) {
-    return model.newTrainer(description(part), greedy());
+    return model.newTrainer(description(part), computing());
   }
 
   /** The JSON of a report without the times at its end. */
@@ -70,7 +70,7 @@ class TrainerTest extends Support {
       out.append(trainer.evaluationJson()).append('\n');
       trainer.write(path, "f32");
     }
-    try (Model trained = Model.open(path, greedy())) {
+    try (Model trained = Model.open(path, computing())) {
       out.append(trained.info("fingerprint")).append('\n').append(tell(trained)).append('\n');
     }
     assertEquals(Files.readString(Path.of(System.getProperty("training"))), out.toString());
@@ -107,7 +107,7 @@ class TrainerTest extends Support {
       for (String type : new String[] {"f32", "f16", "bf16"}) {
         Path path = folder.resolve("😀 " + type + ".gguf");
         trainer.write(path, type);
-        try (Model trained = Model.open(path, greedy())) {
+        try (Model trained = Model.open(path, computing())) {
           assertTrue(tell(trained).startsWith("\n, there was a little girl named Lily."), tell(trained));
         }
       }
@@ -191,8 +191,8 @@ class TrainerTest extends Support {
     String taught = "{\"training\": {\"train\": \"retrieval\", \"supervised\": [[1, 0, 0], [1, 1, 0]], \"tokens\": 512, \"segments\": 8},"
         + " \"data\": " + recall + "}";
     try (Model model = Model.create("{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
-            + " \"tokenizer\": \"" + SOURCE.resolve("samples/models/words2048.gguf") + "\"}", greedy());
-        Trainer trainer = model.newTrainer(taught, greedy()); Trainer all = trainer(model, "all"); Task task = new Task()) {
+            + " \"tokenizer\": \"" + SOURCE.resolve("samples/models/words2048.gguf") + "\"}", computing());
+        Trainer trainer = model.newTrainer(taught, computing()); Trainer all = trainer(model, "all"); Task task = new Task()) {
       assertEquals("{}", trainer.headsJson());
       String found = trainer.findHeads(recall, 2, 0, task);
       assertTrue(found.startsWith("{\"heads\":[{\"layer\":"), found);
@@ -269,7 +269,7 @@ class TrainerTest extends Support {
   }
 
   @Test void createCloseCyclesDoNotGrow() throws Exception {
-    try (Model model = tiny(2); Options options = greedy()) {
+    try (Model model = tiny(2); Options options = computing()) {
       String description = "{\"training\": {\"tokens\": 64, \"segments\": 4}, \"data\": " + RANDOM + "}";
       long before = 0;
       for (int i = 0; i < 250; ++i) {

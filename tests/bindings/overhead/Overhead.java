@@ -6,8 +6,9 @@ import java.nio.file.Path;
 /** Prints how many tokens a second stories260K generates, as overhead.c does. */
 class Overhead {
   public static void main(String[] args) {
-    Options options = new Options().set("compute", "f32").set("threads", 1).set("temperature", 0).set("max_tokens", 200);
-    try (options; Model model = Model.open(Path.of(args[0]), options); Session session = model.newSession(options)) {
+    try (Options computing = new Options().set("compute", "f32").set("threads", 1);
+         Options options = new Options().set("threads", 1).set("temperature", 0).set("max_tokens", 200);
+         Model model = Model.open(Path.of(args[0]), computing); Session session = model.newSession(options)) {
       double best = 0;
       for (long begin = System.nanoTime(); System.nanoTime() - begin < 1e9 * Double.parseDouble(args[1]);) {
         session.reset();

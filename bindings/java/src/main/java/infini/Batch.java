@@ -15,12 +15,15 @@ import java.util.function.LongFunction;
 public final class Batch implements AutoCloseable {
   private final ReentrantLock turn = new ReentrantLock();
   private final List<Session> members = new CopyOnWriteArrayList<>(); // each held open here, in the library's order
+  private final Task own = new Task(); // of calls that are given none
   private final Handle handle;
 
   Batch(Handle.Maker maker) {
     List<Session> held = members; // what frees the batch must not hold the batch itself
+    Task task = own;
     handle = Handle.of("batch", batch -> {
       Native.infini_batch_free(batch);
+      task.close();
       for (Session session : held) session.handle.done();
     }, maker).ownedBy(this);
   }
@@ -97,9 +100,9 @@ public final class Batch implements AutoCloseable {
       int[] tokens = new int[order.size()];
       int begun = 0;
       try {
-        for (; begun < order.size(); ++begun) order.get(begun).turn.lock();
+        for (; begun < order.size(); ++begun) Handle.take(order.get(begun).turn);
         for (Session session : order) session.handle.requireOpen();
-        return Task.with(task, t -> Native.infini_batch_next(batch, t, tokens)) == Status.END ? null : tokens;
+        return Task.with(task == null ? own : task, t -> Native.infini_batch_next(batch, t, tokens)) == Status.END ? null : tokens;
       } finally {
         while (begun > 0) order.get(--begun).turn.unlock();
       }

@@ -7,6 +7,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongConsumer;
 import java.util.function.LongFunction;
+import java.util.function.Supplier;
 
 /**
  * Owns one native object. It counts the calls that use it, and its owner as one more: the last to let go frees it, so
@@ -67,15 +68,30 @@ final class Handle {
 
   /** Does the same when its turn has come, if the object is still open then. */
   <T> T call(Object owner, ReentrantLock turn, LongFunction<T> body) {
-    return call(owner, pointer -> {
-      turn.lock();
-      try {
-        requireOpen();
-        return body.apply(pointer);
-      } finally {
-        turn.unlock();
-      }
-    });
+    return call(owner, pointer -> inTurn(turn, () -> {
+      requireOpen();
+      return body.apply(pointer);
+    }));
+  }
+
+  /** Runs body when its turn has come. An interruption ends the waiting. */
+  static <T> T inTurn(ReentrantLock turn, Supplier<T> body) {
+    take(turn);
+    try {
+      return body.get();
+    } finally {
+      turn.unlock();
+    }
+  }
+
+  static void take(ReentrantLock turn) {
+    if (turn.tryLock()) return;
+    try {
+      turn.lockInterruptibly();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new CancelledException("the thread was interrupted while it waited for its turn; nothing was done");
+    }
   }
 
   /** The native object, for those who use it and are not done. */

@@ -1,5 +1,6 @@
 package infini;
 
+import java.util.List;
 import java.util.Optional;
 
 /** What belongs to the library as a whole. May be used from any thread. */
@@ -36,21 +37,21 @@ public final class Infini {
   /**
    * The table of all options.
    *
-   * @return a JSON list of {"name", "type", "default", "least", "greatest", "choices", "help"}
+   * @return the options, in the order of their documentation
    */
-  public static String describeOptions() {
-    return Utf8.text(Native::infini_options_describe);
+  public static List<OptionInfo> options() {
+    return OptionInfo.all(Utf8.text(Native::infini_options_describe));
   }
 
   /**
    * What each method of long context would hold after so many tokens, for the set-up of the Infini-attention paper.
    *
    * @param tokens length of the past
-   * @return JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+   * @return what each would hold
    * @throws InfiniException INVALID_ARGUMENT: tokens is negative or too large
    */
-  public static String paperFootprint(long tokens) {
-    return Utf8.text((buffer, size) -> Native.infini_paper_footprint(tokens, buffer, size));
+  public static Footprint paperFootprint(long tokens) {
+    return Footprint.of(Utf8.text((buffer, size) -> Native.infini_paper_footprint(tokens, buffer, size)));
   }
 
   /**

@@ -1,16 +1,28 @@
 package infini;
 
-/** What a call of the library failed with: a status, and a message that says what failed, where and what to do. */
-public final class InfiniException extends RuntimeException {
+/**
+ * What a call of the library failed with: a status, and a message that says what failed, where and what to do. Two kinds
+ * have classes of their own: {@link CancelledException} and {@link FileException}.
+ */
+public class InfiniException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
   /** The status's number in the C interface. */
   private final int code;
 
-  /** Called by the native side, on the thread and in the call that failed. */
-  InfiniException(int code, byte[] message) {
-    super(Utf8.decode(message));
+  InfiniException(int code, String message) {
+    super(message);
     this.code = code;
+  }
+
+  /** Called by the native side, on the thread and in the call that failed. */
+  static InfiniException of(int code, int systemError, byte[] message) {
+    String words = Utf8.decode(message);
+    return switch (Status.of(code)) {
+      case CANCELLED -> new CancelledException(words);
+      case IO, NO_SPACE, FORMAT, TRUNCATED, MODEL_MISMATCH, VERSION, CHECKSUM -> new FileException(code, systemError, words);
+      default -> new InfiniException(code, words);
+    };
   }
 
   /**
@@ -18,7 +30,7 @@ public final class InfiniException extends RuntimeException {
    *
    * @return the status; {@link Status#UNKNOWN} where a newer library has a new one
    */
-  public Status status() {
+  public final Status status() {
     return Status.of(code);
   }
 
@@ -27,7 +39,7 @@ public final class InfiniException extends RuntimeException {
    *
    * @return the number
    */
-  public int code() {
+  public final int code() {
     return code;
   }
 }

@@ -50,7 +50,7 @@ public final class Model implements AutoCloseable {
    */
   public static Model open(Path path, Options options, Task task) {
     return new Model(model -> Options.with(options, o ->
-        Task.with(task, t -> Native.infini_model_open(path.toString(), o, t, model))));
+        Task.with(task, t -> Native.infini_model_open(FileException.name(path), o, t, model))));
   }
 
   /**
@@ -74,7 +74,8 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException IO, NO_SPACE, CANCELLED
    */
   public void save(Path path, Task task) {
-    handle.call(this, model -> Task.with(task, t -> Native.infini_model_save(model, path.toString(), t)));
+    handle.call(this, model -> Task.saving(task, t ->
+        Native.infini_model_save(model, FileException.name(path), t)));
   }
 
   /**
@@ -293,7 +294,7 @@ public final class Model implements AutoCloseable {
   /**
    * One fact about the model as text.
    *
-   * @param name one of {@link #infoJson}'s, "fingerprint", or a key of the model's file such as "general.license"
+   * @param name one of the C interface's, "layers" or "fingerprint", or a key of the model's file such as "general.license"
    * @return the fact
    * @throws InfiniException INVALID_ARGUMENT: nothing has that name; the message lists the names
    */
@@ -304,21 +305,21 @@ public final class Model implements AutoCloseable {
   /**
    * The facts about the model.
    *
-   * @return a JSON object: "name", "vocabulary", "layers", "width", "segment", ...
+   * @return name, layers, segment, ...
    */
-  public String infoJson() {
-    return text(Native::infini_model_info_json);
+  public ModelInfo info() {
+    return ModelInfo.of(text(Native::infini_model_info_json));
   }
 
   /**
    * What each method of long context would hold for the past of a model of this shape.
    *
    * @param tokens length of the past
-   * @return JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+   * @return what each would hold
    * @throws InfiniException INVALID_ARGUMENT (tokens is negative or too large); STATE (the model is a tokenizer alone)
    */
-  public String footprint(long tokens) {
-    return text((model, buffer, size) -> Native.infini_model_footprint(model, tokens, buffer, size));
+  public Footprint footprint(long tokens) {
+    return Footprint.of(text((model, buffer, size) -> Native.infini_model_footprint(model, tokens, buffer, size)));
   }
 
   /** Lets the model go. Calls that run finish first, sessions keep what they need. Closing again does nothing. */

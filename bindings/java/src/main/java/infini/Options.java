@@ -1,13 +1,19 @@
 package infini;
 
+import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
- * Values by name, such as {@code new Options().set("threads", 2).set("temperature", 0.8)}. {@link Infini#describeOptions}
+ * Values by name, such as {@code new Options().set("threads", 2).set("temperature", 0.8)}. {@link Infini#options}
  * lists the names. A method that is given options reads them and keeps nothing. May be used from any thread.
  */
 public final class Options implements AutoCloseable {
+  private static final Pattern ESCAPED = Pattern.compile("\\\\([n\\\\])"); // in a list
+
   private final Handle handle = Handle.of("options", Native::infini_options_free, Native::infini_options_new).ownedBy(this);
   private final ReentrantLock turn = new ReentrantLock();
 
@@ -55,6 +61,31 @@ public final class Options implements AutoCloseable {
   }
 
   /**
+   * Switches an option on or off: one that is 1 or 0, such as "deterministic".
+   *
+   * @param name the option
+   * @param value whether it is on
+   * @return this
+   * @throws InfiniException as {@link #set(String, long)}
+   */
+  public Options set(String name, boolean value) {
+    return set(name, value ? 1 : 0);
+  }
+
+  /**
+   * Sets an option that holds several texts: "stop", the texts that end generation. Any text may be in the list.
+   *
+   * @param name the option
+   * @param values the texts; an empty list sets none
+   * @return this
+   * @throws InfiniException as {@link #set(String, long)}
+   */
+  public Options set(String name, List<String> values) {
+    return set(name, values.stream().map(text -> text.replace("\\", "\\\\").replace("\n", "\\n"))
+        .collect(Collectors.joining("\n")));
+  }
+
+  /**
    * An integer that was set, or the default.
    *
    * @param name the option
@@ -91,6 +122,29 @@ public final class Options implements AutoCloseable {
     return call(options -> Utf8.text((buffer, size) -> Native.infini_options_get_string(options, name, buffer, size)));
   }
 
+  /**
+   * Whether an option that is 1 or 0 is on, as set or by default.
+   *
+   * @param name the option
+   * @return its value
+   * @throws InfiniException as {@link #getInt}
+   */
+  public boolean getBoolean(String name) {
+    return getInt(name) != 0;
+  }
+
+  /**
+   * The texts of an option that holds several, as set or by default.
+   *
+   * @param name the option: "stop"
+   * @return its texts, without empty ones
+   * @throws InfiniException as {@link #getInt}
+   */
+  public List<String> getList(String name) {
+    return Arrays.stream(getString(name).split("\n")).filter(text -> !text.isEmpty())
+        .map(text -> ESCAPED.matcher(text).replaceAll(found -> found.group(1).equals("n") ? "\n" : "\\\\")).toList();
+  }
+
   /** Frees the options. Closing again does nothing. */
   @Override public void close() {
     handle.close(options -> {});
@@ -102,13 +156,6 @@ public final class Options implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(this, options -> {
-      turn.lock();
-      try {
-        return body.apply(options);
-      } finally {
-        turn.unlock();
-      }
-    });
+    return handle.call(this, turn, body);
   }
 }

@@ -2,11 +2,11 @@ package infini;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.Reader;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Iterator;
-import java.util.Spliterator;
-import java.util.Spliterators;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
 import java.util.function.Supplier;
@@ -18,15 +18,24 @@ import java.util.stream.StreamSupport;
  * turns.
  */
 public final class Session implements AutoCloseable {
+  private static final int[] NO_TOKENS = {};
+
   final Handle handle;
   final ReentrantLock turn = new ReentrantLock();
+  private final Task own; // of calls that are given none
   private final int vocabulary;
   private final int width;
   private byte[] buffer = new byte[256]; // of nextText
   private final long[] size = {0};
+  private volatile boolean reading; // a stream, by one native call a piece
+  private volatile boolean stopped; // that reading was cancelled, perhaps between two of them
 
   Session(Handle.Maker maker, int vocabulary, int width) {
-    handle = Handle.of("session", Native::infini_session_free, maker).ownedBy(this);
+    Task task = own = new Task(); // what frees the session must not hold the session itself
+    handle = Handle.of("session", session -> {
+      Native.infini_session_free(session);
+      task.close();
+    }, maker).ownedBy(this);
     this.vocabulary = vocabulary;
     this.width = width;
   }
@@ -69,7 +78,7 @@ public final class Session implements AutoCloseable {
    *     middle of a block; reset the session)
    */
   public void feed(int[] tokens, Task task) {
-    call(session -> Task.with(task, t -> Native.infini_session_feed(session, tokens, t)));
+    run(task, (session, t) -> Native.infini_session_feed(session, tokens, t));
   }
 
   /**
@@ -94,40 +103,112 @@ public final class Session implements AutoCloseable {
     feedBytes(Utf8.encode(text), task);
   }
 
+  private void feedBytes(byte[] text, Task task) {
+    run(task, (session, t) -> Native.infini_session_feed_text(session, text, t));
+  }
+
   /**
-   * Reads a UTF-8 text of any length, to its end, in pieces of at most 64 KiB.
+   * Reads a UTF-8 text of any length, to its end, in pieces of at most 64 KiB. A cancel is heard between two blocks of
+   * tokens, and when a read of the text returns.
    *
    * @param text is read, and not closed
-   * @param task stage "feed", in tokens of the piece; may be null
+   * @param task stage "feed", in bytes of the whole text, of a total that is not known; may be null
    * @throws IOException of the text; everything before the piece that failed was read
    * @throws InfiniException INVALID_ARGUMENT (the text is not UTF-8, the message gives the offset); else as
    *     {@link #feed(String, Task)}
    */
   public void feed(InputStream text, Task task) throws IOException {
-    Pieces.each(text, piece -> feedBytes(piece, task));
+    read(text, 0, task);
   }
 
-  private void feedBytes(byte[] text, Task task) {
-    call(session -> Task.with(task, t -> Native.infini_session_feed_text(session, text, t)));
+  /**
+   * Reads a text of any length, as {@link #feed(InputStream, Task)} does, from a reader, which knows its encoding.
+   *
+   * @param text is read, and not closed
+   * @param task stage "feed", in bytes of the whole text as UTF-8, of a total that is not known; may be null
+   * @throws IOException of the text; everything before the piece that failed was read
+   * @throws InfiniException as {@link #feed(String, Task)}
+   */
+  public void feed(Reader text, Task task) throws IOException {
+    read(Utf8.stream(text), 0, task);
+  }
+
+  /**
+   * Reads a file, as {@link #feed(InputStream, Task)} does.
+   *
+   * @param text a UTF-8 text
+   * @param task stage "feed", in bytes of the whole file; may be null
+   * @throws IOException of the file; everything before the piece that failed was read
+   * @throws InfiniException as {@link #feed(InputStream, Task)}
+   */
+  public void feed(Path text, Task task) throws IOException {
+    try (InputStream in = Files.newInputStream(text)) {
+      read(in, Files.isRegularFile(text) ? Files.size(text) : 0, task);
+    }
+  }
+
+  private void read(InputStream text, long total, Task task) throws IOException {
+    Task by = task == null ? own : task;
+    Reading stream = new Reading(total);
+    try {
+      call(session -> by.call(t -> {
+        by.watch(stream);
+        stopped = false;
+        reading = true;
+        try {
+          stream.read(text, new Reading.Reader() {
+            @Override public void read(byte[] piece) {
+              Native.infini_session_feed_text(session, piece, t);
+            }
+
+            @Override public void hear() {
+              CancelledException.ifInterrupted();
+              if (stopped) throw new CancelledException("reading was cancelled");
+              Native.infini_session_feed(session, NO_TOKENS, t);
+            }
+          });
+        } catch (IOException e) {
+          throw new UncheckedIOException(e); // out of the lambdas only
+        } catch (CancelledException e) { // which tells of a piece
+          throw new CancelledException("cancelled at position " + position(session) + "; the session may go on from there");
+        } finally {
+          reading = false;
+        }
+        return null;
+      }));
+    } catch (UncheckedIOException e) {
+      throw e.getCause();
+    }
   }
 
   /**
    * Generates until at least one whole character is ready.
    *
-   * @return that text; null when the run has ended (end token, stop string, or option "max_tokens"), and the call after
-   *     that begins a new run
-   * @throws InfiniException STATE (nothing was fed yet, or the model has no tokenizer); CANCELLED (by {@link #cancel};
-   *     another call goes on)
+   * @return as {@link #nextText(Task)}
+   * @throws InfiniException as {@link #nextText(Task)}
    */
   public String nextText() {
-    return call(session -> {
+    return nextText(null);
+  }
+
+  /**
+   * Generates until at least one whole character is ready. What may be the beginning of a stop string is held back.
+   *
+   * @param task stage "generate", in tokens of the run; ends the call within a token, whether text comes or not; may be
+   *     null
+   * @return that text; null when the run has ended (end token, stop string, or option "max_tokens"), and the call after
+   *     that begins a new run
+   * @throws InfiniException STATE (nothing was fed yet, or the model has no tokenizer); CANCELLED (another call goes on)
+   */
+  public String nextText(Task task) {
+    return run(task, (session, t) -> {
       int status;
       try {
-        status = Native.infini_session_next_text(session, 0, buffer, size);
+        status = Native.infini_session_next_text(session, t, buffer, size);
       } catch (InfiniException e) {
         if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
         buffer = new byte[Math.toIntExact(size[0])];
-        status = Native.infini_session_next_text(session, 0, buffer, size);
+        status = Native.infini_session_next_text(session, t, buffer, size);
       }
       return status == Status.END
           ? null
@@ -136,35 +217,86 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * The text of a run of generation, as it comes: each element is generated when it is asked for.
+   * The text of a run of generation, as it comes.
    *
-   * @return a stream that ends with the run; its operations throw what {@link #nextText} throws
+   * @return as {@link #generate(Task)}
    */
   public Stream<String> generate() {
-    return StreamSupport.stream(Spliterators.spliteratorUnknownSize(new Pull<>(this::nextText),
-        Spliterator.ORDERED | Spliterator.NONNULL), false);
+    return generate(null);
+  }
+
+  /**
+   * The text of a run of generation, as it comes: each element is generated when it is asked for.
+   *
+   * @param task as in {@link #nextText(Task)}
+   * @return a stream that ends with the run; its operations throw what {@link #nextText(Task)} throws
+   */
+  public Stream<String> generate(Task task) {
+    return StreamSupport.stream(texts(task).spliterator(), false);
+  }
+
+  /**
+   * The text of a run of generation, for a loop.
+   *
+   * @return as {@link #texts(Task)}
+   */
+  public Iterable<String> texts() {
+    return texts(null);
+  }
+
+  /**
+   * The text of a run of generation, for a loop: {@code for (String text : session.texts(task)) ...}. Each element is
+   * generated when it is asked for; a loop that is left early leaves the run where it is.
+   *
+   * @param task as in {@link #nextText(Task)}
+   * @return what ends with the run; its iterators throw what {@link #nextText(Task)} throws
+   */
+  public Iterable<String> texts(Task task) {
+    return new Pull<>(() -> nextText(task));
+  }
+
+  /**
+   * Samples a token from the last logits, feeds it and gives it.
+   *
+   * @return as {@link #next(Task)}
+   * @throws InfiniException as {@link #next(Task)}
+   */
+  public int next() {
+    return next(null);
   }
 
   /**
    * Samples a token from the last logits, feeds it and gives it. An end token ends the run and is not fed.
    *
+   * @param task as in {@link #nextText(Task)}
    * @return the token; -1 when the run has ended, and the call after that begins a new run
-   * @throws InfiniException STATE (nothing was fed yet); CANCELLED (by {@link #cancel}; another call goes on)
+   * @throws InfiniException STATE (nothing was fed yet); CANCELLED (another call goes on; a token may have been fed, as
+   *     {@link #position} tells)
    */
-  public int next() {
+  public int next(Task task) {
     int[] token = {0};
-    call(session -> Native.infini_session_next(session, 0, token));
+    run(task, (session, t) -> Native.infini_session_next(session, t, token));
     return token[0];
   }
 
   /**
-   * The tokens of a run of generation: each is generated when it is asked for.
+   * The tokens of a run of generation, for a loop.
    *
-   * @return an iterator that ends with the run and throws what {@link #next} throws
+   * @return as {@link #tokens(Task)}
    */
-  public Iterator<Integer> tokens() {
+  public Iterable<Integer> tokens() {
+    return tokens(null);
+  }
+
+  /**
+   * The tokens of a run of generation, for a loop: each is generated when it is asked for.
+   *
+   * @param task as in {@link #nextText(Task)}
+   * @return what ends with the run; its iterators throw what {@link #next(Task)} throws
+   */
+  public Iterable<Integer> tokens(Task task) {
     return new Pull<>(() -> {
-      int token = next();
+      int token = next(task);
       return token < 0 ? null : token;
     });
   }
@@ -184,11 +316,16 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Cancels the running call of this session, which throws CANCELLED; where none runs, nothing happens. From any thread,
-   * without waiting for a turn.
+   * Cancels the call of this session that reads, generates or saves: it throws {@link CancelledException}. Where none runs,
+   * nothing happens; who wants to stop a coming call gives it a {@link Task}. From any thread, without waiting for a turn.
    */
   public void cancel() {
-    handle.call(this, Native::infini_session_cancel);
+    handle.call(this, this::cancel);
+  }
+
+  private int cancel(long session) {
+    if (reading) stopped = true;
+    return Native.infini_session_cancel(session);
   }
 
   /**
@@ -225,7 +362,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] feedLogits(int[] tokens, Task task) {
     float[] logits = new float[Math.multiplyExact(tokens.length, vocabulary)];
-    call(session -> Task.with(task, t -> Native.infini_session_feed_logits(session, tokens, t, logits)));
+    run(task, (session, t) -> Native.infini_session_feed_logits(session, tokens, t, logits));
     return logits;
   }
 
@@ -239,7 +376,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] score(int[] tokens, Task task) {
     float[] nll = new float[tokens.length];
-    call(session -> Task.with(task, t -> Native.infini_session_score(session, tokens, t, nll)));
+    run(task, (session, t) -> Native.infini_session_score(session, tokens, t, nll));
     return nll;
   }
 
@@ -255,7 +392,7 @@ public final class Session implements AutoCloseable {
     byte[] bytes = Utf8.encode(text);
     double[] nll = {0};
     long[] scored = {0};
-    call(session -> Task.with(task, t -> Native.infini_session_score_text(session, bytes, t, nll, scored)));
+    run(task, (session, t) -> Native.infini_session_score_text(session, bytes, t, nll, scored));
     return new Score(nll[0], scored[0]);
   }
 
@@ -279,12 +416,19 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Tokens read since the stream began, generated ones included.
+   * Tokens read since the stream began, generated ones included. It does not wait for a turn: while a call reads, they are
+   * those of its blocks that are done.
    *
    * @return the number of tokens
    */
   public long position() {
-    return number(Native::infini_session_position);
+    return handle.call(this, Session::position);
+  }
+
+  private static long position(long session) {
+    long[] position = {0};
+    Native.infini_session_position(session, position);
+    return position[0];
   }
 
   /**
@@ -308,10 +452,10 @@ public final class Session implements AutoCloseable {
   /**
    * All numbers of the session.
    *
-   * @return a JSON object: "position", "state_bytes", "stop_reason", ...
+   * @return position, bytes held, options, ...
    */
-  public String infoJson() {
-    return text(Native::infini_session_info_json);
+  public SessionInfo info() {
+    return SessionInfo.of(text(Native::infini_session_info_json));
   }
 
   /**
@@ -333,11 +477,12 @@ public final class Session implements AutoCloseable {
    * @param name kept in the snapshot for the caller
    * @param note the same
    * @param task stage "save", in bytes; may be null
-   * @throws InfiniException IO, NO_SPACE, CANCELLED (what was there before is still there); STATE
+   * @throws InfiniException IO, NO_SPACE, CANCELLED (by the task or {@link #cancel}; an interruption of the thread only ends
+   *     its waiting for a turn): what was there before is still there; STATE
    */
   public void save(Path path, boolean memoryOnly, String name, String note, Task task) {
-    call(session -> Task.with(task, t ->
-        Native.infini_session_save(session, path.toString(), memoryOnly ? 1 : 0, name, note, t)));
+    call(session -> Task.saving(task, t ->
+        Native.infini_session_save(session, FileException.name(path), memoryOnly ? 1 : 0, name, note, t)));
   }
 
   /**
@@ -383,7 +528,7 @@ public final class Session implements AutoCloseable {
    * @throws InfiniException IO, CANCELLED; else as {@link #restore(Snapshot)}
    */
   public void restore(Path path, Task task) {
-    call(session -> Task.with(task, t -> Native.infini_session_restore(session, path.toString(), t)));
+    run(task, (session, t) -> Native.infini_session_restore(session, FileException.name(path), t));
   }
 
   /**
@@ -408,7 +553,7 @@ public final class Session implements AutoCloseable {
 
   /** Cancels the call that runs, if any, and frees the session when it has returned. Closing again does nothing. */
   @Override public void close() {
-    handle.close(Native::infini_session_cancel);
+    handle.close(this::cancel);
   }
 
   private interface Writer {
@@ -429,17 +574,21 @@ public final class Session implements AutoCloseable {
     return value[0];
   }
 
+  private interface LongCall<T> {
+    T run(long session, long task);
+  }
+
+  /** Runs a long call with a task that may be null. */
+  private <T> T run(Task task, LongCall<T> body) {
+    return call(session -> Task.with(task == null ? own : task, t -> body.run(session, t)));
+  }
+
   private <T> T call(LongFunction<T> body) {
     return handle.call(this, turn, body);
   }
 
   /** Runs body when its turn has come. */
   <T> T inTurn(Supplier<T> body) {
-    turn.lock();
-    try {
-      return body.get();
-    } finally {
-      turn.unlock();
-    }
+    return Handle.inTurn(turn, body);
   }
 }

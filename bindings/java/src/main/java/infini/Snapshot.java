@@ -63,12 +63,13 @@ public final class Snapshot implements AutoCloseable {
    * What the snapshot holds. No model is needed.
    *
    * @param verify whether the checksum of every part is compared too
-   * @return JSON: "kind", "name", "note", "model", "view", "size", "sections", ...
+   * @return what it holds
    * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED
    */
-  public String inspect(boolean verify) {
+  public SnapshotInfo inspect(boolean verify) {
     byte[] given = bytes();
-    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, buffer, size));
+    return SnapshotInfo.of(Utf8.text((buffer, size) ->
+        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, buffer, size)));
   }
 
   /**
@@ -79,8 +80,9 @@ public final class Snapshot implements AutoCloseable {
    * @return as {@link #inspect(boolean)}
    * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED, IO
    */
-  public static String inspect(Path path, boolean verify) {
-    return Utf8.text((buffer, size) -> Native.infini_snapshot_inspect(path.toString(), verify ? 1 : 0, buffer, size));
+  public static SnapshotInfo inspect(Path path, boolean verify) {
+    return SnapshotInfo.of(Utf8.text((buffer, size) ->
+        Native.infini_snapshot_inspect(FileException.name(path), verify ? 1 : 0, buffer, size)));
   }
 
   /** Lets the bytes go. Closing again does nothing. */

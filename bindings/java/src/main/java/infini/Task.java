@@ -10,7 +10,11 @@ import java.util.function.LongFunction;
  * many calls, one at a time, and its methods may be called from any thread at any time.
  */
 public final class Task implements AutoCloseable {
-  private final Handle handle = Handle.of("task", Native::infini_task_free, Native::infini_task_new).ownedBy(this);
+  private final Handle handle = Handle.of("task", Native::infini_task_free, made -> {
+    Native.infini_task_new(made);
+    Native.infini_task_hear_interruptions(made[0]);
+  }).ownedBy(this);
+  private volatile Reading reading; // the call that reads a stream, or the last one that did; null: another call came since
 
   /** Makes a task that watches nothing yet. */
   public Task() {}
@@ -46,7 +50,10 @@ public final class Task implements AutoCloseable {
     return future;
   }
 
-  /** Cancels the call that runs with this task or, if none does, the next one: it throws CANCELLED. */
+  /**
+   * Cancels the call that runs with this task or, if none does, the next one: it throws {@link CancelledException}, between
+   * two blocks, layers or tokens.
+   */
   public void cancel() {
     call(Native::infini_task_cancel);
   }
@@ -60,12 +67,15 @@ public final class Task implements AutoCloseable {
   }
 
   /**
-   * How far the call has come, in matrices, tokens, bytes, sequences or steps.
+   * How far the call has come, in matrices, tokens, bytes, sequences or steps: its comment says which. It never goes back
+   * while a call runs.
    *
    * @return what is done
    */
   public long done() {
-    return number(Native::infini_task_done);
+    Reading now = reading;
+    if (now == null) return number(Native::infini_task_done);
+    return now.done(() -> number(Native::infini_task_done), () -> number(Native::infini_task_total));
   }
 
   /**
@@ -74,7 +84,8 @@ public final class Task implements AutoCloseable {
    * @return the total, 0 where it is not known
    */
   public long total() {
-    return number(Native::infini_task_total);
+    Reading now = reading;
+    return now == null ? number(Native::infini_task_total) : now.total;
   }
 
   /**
@@ -91,9 +102,32 @@ public final class Task implements AutoCloseable {
     handle.close(task -> {});
   }
 
-  /** Runs body with a task that may be null. */
+  /** Runs a long call with a task, or with one of its own where that is null: it hears interruptions of its thread. */
   static <T> T with(Task task, LongFunction<T> body) {
-    return task == null ? body.apply(0) : task.call(body);
+    if (task == null) {
+      try (Task own = new Task()) {
+        return with(own, body);
+      }
+    }
+    CancelledException.ifInterrupted();
+    return saving(task, body);
+  }
+
+  /** Runs body with a task that may be null. What is to be kept is kept: it hears the task alone. */
+  static <T> T saving(Task task, LongFunction<T> body) {
+    if (task == null) return body.apply(0);
+    task.reading = null;
+    return task.call(body);
+  }
+
+  /** Watches a stream that is read in pieces, each by a native call with this task. */
+  void watch(Reading reading) {
+    this.reading = reading;
+  }
+
+  /** Called by the native side between the steps of a call, on its thread. */
+  static boolean interrupted() {
+    return Thread.currentThread().isInterrupted();
   }
 
   private interface Getter {
@@ -106,7 +140,7 @@ public final class Task implements AutoCloseable {
     return value[0];
   }
 
-  private <T> T call(LongFunction<T> body) {
+  <T> T call(LongFunction<T> body) {
     return handle.call(this, body);
   }
 }

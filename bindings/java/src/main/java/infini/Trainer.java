@@ -43,7 +43,7 @@ public final class Trainer implements AutoCloseable {
       double exactAcross, double recallInside, long answersInside, double exactInside, double supervision,
       double gradientNorm, double rateFactor, int segment, int segments, double seconds, double tokensPerSecond) {
     static Report of(String json) {
-      Numbers of = new Numbers(json);
+      Json of = Json.object(json);
       return new Report(of.whole("step"), of.whole("tokens"), of.real("loss"), of.whole("predictions"),
           of.real("recall_across"), of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"),
           of.whole("answers_inside"), of.real("exact_inside"), of.real("supervision"), of.real("gradient_norm"),
@@ -71,7 +71,7 @@ public final class Trainer implements AutoCloseable {
   public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double exactAcross,
       double recallInside, long answersInside, double exactInside, int segment, int segments, int sequences) {
     static Evaluation of(String json) {
-      Numbers of = new Numbers(json);
+      Json of = Json.object(json);
       return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
           of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"), of.whole("answers_inside"),
           of.real("exact_inside"), of.small("segment"), of.small("segments"), of.small("sequences"));
@@ -221,7 +221,7 @@ public final class Trainer implements AutoCloseable {
    * @throws InfiniException IO, NO_SPACE: what was there before is still there
    */
   public void save(Path path) {
-    call(trainer -> Native.infini_trainer_save(trainer, path.toString()));
+    call(trainer -> Native.infini_trainer_save(trainer, FileException.name(path)));
   }
 
   /**
@@ -233,7 +233,7 @@ public final class Trainer implements AutoCloseable {
    *     nothing has changed
    */
   public void restore(Path path) {
-    call(trainer -> Native.infini_trainer_restore(trainer, path.toString()));
+    call(trainer -> Native.infini_trainer_restore(trainer, FileException.name(path)));
   }
 
   /**
@@ -245,7 +245,7 @@ public final class Trainer implements AutoCloseable {
    * @throws InfiniException INVALID_ARGUMENT (type is none of these); IO, NO_SPACE
    */
   public void write(Path path, String type) {
-    call(trainer -> Native.infini_trainer_write(trainer, path.toString(), type));
+    call(trainer -> Native.infini_trainer_write(trainer, FileException.name(path), type));
   }
 
   /**
@@ -255,7 +255,7 @@ public final class Trainer implements AutoCloseable {
    * @throws InfiniException STATE (no adapters are trained); IO, NO_SPACE
    */
   public void writeAdapter(Path path) {
-    call(trainer -> Native.infini_trainer_write_adapter(trainer, path.toString()));
+    call(trainer -> Native.infini_trainer_write_adapter(trainer, FileException.name(path)));
   }
 
   /**

@@ -1,5 +1,8 @@
 package infini;
 
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.Reader;
 import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -26,6 +29,38 @@ final class Utf8 {
   static byte[] zeroEnded(String text) {
     if (text.indexOf('\0') >= 0) throw new IllegalArgumentException("the string has a zero character in it");
     return encode(text + '\0');
+  }
+
+  /** The text as UTF-8, as it comes; closing it closes nothing. */
+  static InputStream stream(Reader text) {
+    return new InputStream() {
+      private final char[] chars = new char[1 << 13];
+      private int kept; // 1 where the first of them is half of a pair whose other half has not come
+      private byte[] bytes = {};
+      private int at;
+
+      @Override public int read() throws IOException {
+        byte[] one = {0};
+        return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+      }
+
+      @Override public int read(byte[] out, int offset, int length) throws IOException {
+        while (at == bytes.length) {
+          if (length == 0) return 0;
+          int n = text.read(chars, kept, chars.length - kept);
+          if (n < 0 && kept == 0) return -1;
+          int end = kept + Math.max(n, 0);
+          kept = n >= 0 && end > 0 && Character.isHighSurrogate(chars[end - 1]) ? 1 : 0;
+          bytes = encode(new String(chars, 0, end - kept));
+          if (kept == 1) chars[0] = chars[end - 1];
+          at = 0;
+        }
+        int n = Math.min(length, bytes.length - at);
+        System.arraycopy(bytes, at, out, offset, n);
+        at += n;
+        return n;
+      }
+    };
   }
 
   static String decode(byte[] bytes) {
