@@ -201,7 +201,7 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  */
 
 /* Opens a GGUF file and packs its weights for this processor (options "compute", "gemm", "threads", "memory",
-   "update", "segment", "carry", "sinks"). The file stays mapped while the model lives: replace it, do not
+   "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do not
    overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
    the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
@@ -791,7 +791,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
-     "segment", "carry", "sinks", "window" (tokens), "update", "first_segment", "epsilon" */
+     "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */
 INFINI_API infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size);
 
 /* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:

@@ -126,6 +126,7 @@ Json facts(const Model &model) {
       {"segment", memory.segment},
       {"carry", memory.carry},
       {"sinks", memory.sinks},
+      {"keep", memory.keep},
       {"window", config.window()},
       {"update", memory.update == UpdateRule::LINEAR ? "linear" : "delta"},
       {"first_segment", memory.first_segment_gated ? "gated" : "ungated"},

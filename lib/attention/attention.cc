@@ -244,7 +244,8 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
   numbers_.reserve(threads * per_thread_);
   // The largest case of divided keys: one tile of queries and the whole window.
   const int64_t rows = std::min(tokens, tile_tokens(shape)) * shape.group();
-  const int64_t key_tiles = (int64_t{shape.sinks} + shape.carry + shape.segment + kTileKeys - 1) / kTileKeys;
+  const int64_t key_tiles =
+      (int64_t{shape.sinks} + shape.keep + shape.carry + shape.segment + kTileKeys - 1) / kTileKeys;
   partial_.reserve(shape.kv_heads * key_tiles * rows * (round_up(shape.value_size, kPanel) + 2));
 }
 
@@ -297,14 +298,15 @@ void fold(const AttentionRules &rules, const Window &window, Memory &memory, con
 
 }  // namespace
 
-void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, AttentionScratch &scratch) {
-  const View after = view.closed(rules.shape);
+void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,
+                   FrontAngles &angles, AttentionScratch &scratch) {
+  angles.turn(rules.rope, closing.after);
   const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
   parallel_items(rules.shape.kv_heads, operations, [&](int64_t kv_head) {
     const int h = static_cast<int>(kv_head);
     Memory &memory = layer.memory[static_cast<size_t>(h)];
     if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(thread_index()));
-    layer.window.close(view, after, h, rules.rope);
+    layer.window.close(view, closing, h, rules.rope, angles);
   });
 }
 

@@ -58,7 +58,8 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
             int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
             AttentionScratch &scratch, void *out, int64_t out_stride);
 
-// Folds the open segment of `view` into the layer's memories and moves its window on.
-void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, AttentionScratch &scratch);
+// Folds the open segment of `view` into the layer's memories and moves its window on, to where `closing` says.
+void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,
+                   FrontAngles &angles, AttentionScratch &scratch);
 
 }  // namespace infini

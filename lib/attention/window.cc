@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/parallel.h"
 #include "kernels/scalar.h"
 
 namespace infini {
@@ -37,7 +38,7 @@ float load(const uint16_t *number) { return scalar::bf16_to_float(*number); }
 }  // namespace
 
 Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
-    : shape_(shape), capacity_(round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel)),
+    : shape_(shape), capacity_(round_up(int64_t{shape.sinks} + shape.keep + shape.carry + shape.segment, kPanel)),
       key_padded_(padded_k(shape.type, shape.key_size)), heads_(static_cast<size_t>(shape.kv_heads)) {
   const int bytes = bytes_of(shape.type);
   // Places of all that a head has, from `at` on; the first time only to learn how much it is.
@@ -55,6 +56,7 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
       head.raw = keeps_keys[h] ? take(int64_t{shape.segment} * shape.key_size * bytes) : nullptr;
       head.sink_keys = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.key_size * 4));
       head.sink_values = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.value_size * 4));
+      head.kept = take(int64_t{shape.keep} * shape.key_size * bytes);
     }
     return used;
   };
@@ -85,7 +87,7 @@ void Window::clear(const View &view) {
   // Also what stood there before: beside a weight of 0, a number that is not finite would still count.
   View all = view;
   const int64_t ever = view.position - view.origin;
-  all.sinks = 0;
+  all.sinks = all.kept = 0;
   all.window_begin = view.position - std::min(ever, capacity_);
   all.segment_begin = view.position - std::min<int64_t>(ever, shape_.segment);
   visit(all, [](char *data, int64_t bytes, NumberType) {
@@ -121,6 +123,9 @@ void Window::convert_from(const Window &other, const View &view) {
         for (int64_t i = 0; i < view.open() * shape_.key_size; ++i) scalar::store(read(from.raw, i), raw + i);
       });
     }
+    as_numbers(shape_.type, heads_[h].kept, [&](auto *kept) {
+      for (int64_t i = 0; i < view.kept * shape_.key_size; ++i) scalar::store(read(from.kept, i), kept + i);
+    });
     std::copy_n(from.sink_keys, int64_t{shape_.sinks} * shape_.key_size, heads_[h].sink_keys);
     std::copy_n(from.sink_values, int64_t{shape_.sinks} * shape_.value_size, heads_[h].sink_values);
   }
@@ -231,18 +236,83 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
   }
 }
 
-void Window::close(const View &before, const View &after, int kv_head, const Rope &rope) {
+void FrontAngles::turn(const Rope &rope, const View &view) {
+  if (rope_ == &rope && begin_ == view.window_begin && front_ == view.front()) return;
+  rope_ = nullptr;  // until all is there
+  cosine.resize(static_cast<size_t>(view.front() * (rope.dimensions / 2)));
+  sine.resize(cosine.size());
+  const int64_t half = rope.dimensions / 2;
+  parallel_for(view.front(), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      rope.angles(view.window_begin - view.front() + i, cosine.data() + i * half, sine.data() + i * half);
+  });
+  rope_ = &rope, begin_ = view.window_begin, front_ = view.front();
+}
+
+void Window::get_key(const Head &head, int64_t index, float *key) const {
+  uint16_t numbers[kLargest];
+  const bool f32 = shape_.type == NumberType::F32;
+  char *const to = f32 ? reinterpret_cast<char *>(key) : reinterpret_cast<char *>(numbers);
+  const char *const from = key_cell(head, index);
+  for (int64_t i = 0; i < key_cells(); ++i) std::memcpy(to + i * kCell, from + i * kCellRow, kCell);
+  if (!f32) widen(numbers, shape_.key_size, key);
+}
+
+// Kept keys as they were before rotation, and values where they will stand. Every token only ever moves towards the front,
+// so that in order of the list none is overwritten before it was read.
+void Window::gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope) {
+  const int64_t key_bytes = shape_.key_size * bytes_of(shape_.type);
+  float turned[kLargest], key[kLargest], cosine[kLargest / 2], sine[kLargest / 2];
+  const auto &sources = closing.sources;
+  for (int64_t i = 0; i < closing.after.kept;) {
+    const int64_t from = sources[static_cast<size_t>(i)];
+    int64_t run = 1;
+    while (i + run < closing.after.kept && sources[static_cast<size_t>(i + run)] == from + run &&
+           (from < before.front()) == (from + run < before.front()))
+      ++run;
+    char *const to = head.kept + i * key_bytes;
+    if (from < before.front()) {
+      if (const char *kept = head.kept + (from - before.sinks) * key_bytes; kept != to)
+        std::memmove(to, kept, static_cast<size_t>(run * key_bytes));
+    } else {
+      const auto magnitude = static_cast<float>(rope.magnitude);
+      for (int64_t t = 0; t < run; ++t) {
+        get_key(head, from + t, turned);
+        rope.angles(before.window_begin + from + t - before.front(), cosine, sine);
+        for (int j = 0; j < rope.dimensions / 2; ++j)  // backwards
+          cosine[j] /= magnitude * magnitude, sine[j] /= -magnitude * magnitude;
+        rope.apply(turned, shape_.key_size, cosine, sine, 1, key);
+        if (shape_.type == NumberType::F32) std::memcpy(to + t * key_bytes, key, static_cast<size_t>(key_bytes));
+        else narrow(key, shape_.key_size, reinterpret_cast<uint16_t *>(to + t * key_bytes));
+      }
+    }
+    if (from != closing.after.sinks + i) move(head, from, closing.after.sinks + i, run);
+    i += run;
+  }
+}
+
+void Window::close(const View &before, const Closing &closing, int kv_head, const Rope &rope,
+                   const FrontAngles &angles) {
+  const View &after = closing.after;
   Head &head = heads_[static_cast<size_t>(kv_head)];
-  // Sinks grow by no more than the window moves, so tokens only ever move towards the front.
+  gather_kept(head, before, closing, rope);
+  // What comes before the window grows by no more than the window moves, so tokens only ever move towards the front.
   const int64_t from = before.index_of(after.window_begin), to = after.index_of(after.window_begin);
   if (from != to) move(head, from, to, after.position - after.window_begin);
   if (after.sinks == before.sinks && after.window_begin == before.window_begin) return;
-  float cosine[kLargest / 2], sine[kLargest / 2], turned[kLargest];
-  for (int64_t sink = 0; sink < after.sinks; ++sink) {
-    rope.angles(after.window_begin - after.sinks + sink, cosine, sine);
-    rope.apply(head.sink_keys + sink * shape_.key_size, shape_.key_size, cosine, sine, 1, turned);
-    put_key(head, sink, turned);
-    put_value(head, sink, head.sink_values + sink * shape_.value_size);
+  const int64_t half = rope.dimensions / 2;
+  float key[kLargest], turned[kLargest];
+  for (int64_t i = 0; i < after.front(); ++i) {
+    const float *raw = head.sink_keys + i * shape_.key_size;
+    if (const int64_t kept = i - after.sinks; kept >= 0) {
+      raw = key;
+      as_numbers(shape_.type, head.kept, [&](const auto *numbers) {
+        for (int64_t j = 0; j < shape_.key_size; ++j) key[j] = load(numbers + kept * shape_.key_size + j);
+      });
+    }
+    rope.apply(raw, shape_.key_size, angles.cosine.data() + i * half, angles.sine.data() + i * half, 1, turned);
+    put_key(head, i, turned);
+    if (i < after.sinks) put_value(head, i, head.sink_values + i * shape_.value_size);
   }
 }
 

@@ -1,4 +1,4 @@
-// What local attention sees: sinks, carry and the open segment, and where they stand in the stream.
+// What local attention sees: sinks, kept sentences, carry and the open segment, and where they stand in the stream.
 #pragma once
 
 #include <algorithm>
@@ -16,25 +16,54 @@ struct AttentionShape {
   int key_size, value_size;
   int segment, carry, sinks;  // tokens
   NumberType type;            // of K and V in the window, and of the local products
+  int keep = 0;               // tokens of sentences that stood out: see keep.h
   int group() const { return heads / kv_heads; }
 };
 
-// Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, then every token
-// from window_begin on. Positions of keys run on with the stream, which is the same as restarting them,
-// because rotation is relative; only the sinks are turned anew, to stand right before the window.
+// Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, the kept tokens, then every
+// token from window_begin on. Positions of keys run on with the stream, which is the same as restarting them,
+// because rotation is relative; only sinks and kept tokens are turned anew, to stand right before the window.
 struct View {
   int64_t position = 0;       // tokens so far
   int64_t origin = 0;         // where the local view began: 0, or where a memory alone was restored
-  int64_t window_begin = 0;   // the first token after the sinks
+  int64_t window_begin = 0;   // the first token after the sinks and the kept ones
   int64_t segment_begin = 0;  // the first token of the open segment
   int64_t sinks = 0;          // in view before the window
+  int64_t kept = 0;           // tokens in view between the sinks and the window
   int64_t memory_tokens = 0;  // folded into the memory
 
   int64_t open() const { return position - segment_begin; }  // tokens in the open segment
-  int64_t index_of(int64_t token) const { return sinks + token - window_begin; }
+  int64_t front() const { return sinks + kept; }             // keys before the window
+  int64_t index_of(int64_t token) const { return front() + token - window_begin; }
   int64_t keys() const { return index_of(position); }
-  // The view after the open segment was closed.
+  // The view after the open segment was closed, where nothing is kept.
   View closed(const AttentionShape &shape) const;
+};
+
+// A sentence that is kept.
+struct KeptSpan {
+  int64_t begin;  // position of its first token
+  int32_t tokens;
+  float surprise;  // what it is ranked by, in nats
+};
+
+// What is in view once a segment was closed.
+struct Closing {
+  View after;
+  std::vector<KeptSpan> spans;   // after.kept tokens in all
+  std::vector<int64_t> sources;  // [after.kept]: where each stood in the list before, ascending
+};
+
+// By what the keys before a window are turned: cosine and sine [front][rope.dimensions / 2] of their positions.
+class FrontAngles {
+ public:
+  // Nothing is computed anew where it is asked for the same once more: layers are alike.
+  void turn(const Rope &rope, const View &view);
+  std::vector<float> cosine, sine;
+
+ private:
+  const Rope *rope_ = nullptr;
+  int64_t begin_ = 0, front_ = 0;
 };
 
 // K and V of one layer. Keys are turned by their position; the open segment's keys are kept as they
@@ -50,8 +79,8 @@ class Window {
   // key [key_size] before rotation, value [value_size].
   void append(const View &view, int64_t position, int kv_head, const float *key, const float *value, const Rope &rope,
               const float *cosine, const float *sine);
-  // Moves the carry to where it stands after the segment was closed, and turns the sinks.
-  void close(const View &before, const View &after, int kv_head, const Rope &rope);
+  // Moves the carry to where it stands after the segment was closed, gathers what is kept, and turns it and the sinks.
+  void close(const View &before, const Closing &closing, int kv_head, const Rope &rope, const FrontAngles &angles);
   // Large pages from now on, if `view` fills more than half of the window.
   void settle(const View &view);
 
@@ -72,7 +101,8 @@ class Window {
 
   // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes, type of its numbers). Per KV head: keys
   // in panels of 64 tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation,
-  // and the sinks' keys before rotation and values in f32. This is also how a snapshot holds a window.
+  // the sinks' keys before rotation and values in f32, and kept keys before rotation. This is also how a snapshot holds a
+  // window.
   template <class Visit>
   void visit(const View &view, const Visit &f);
   template <class Visit>
@@ -85,11 +115,14 @@ class Window {
   struct Head {
     char *keys, *values, *raw;       // panels, panels, [segment][key_size] or null, of shape.type
     float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
+    char *kept;                      // [keep][key_size] before rotation, of shape.type
   };
   char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
   int64_t key_cells() const;
   void put_key(Head &head, int64_t index, const float *key);
   void put_value(Head &head, int64_t index, const float *value);
+  void get_key(const Head &head, int64_t index, float *key) const;
+  void gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope);
   void move(Head &head, int64_t from, int64_t to, int64_t count);
 
   AttentionShape shape_;
@@ -111,6 +144,7 @@ void Window::visit(const View &view, const Visit &f) {
     if (head.raw) f(head.raw, view.open() * shape_.key_size * bytes, shape_.type);
     f(reinterpret_cast<char *>(head.sink_keys), sinks * shape_.key_size * 4, NumberType::F32);
     f(reinterpret_cast<char *>(head.sink_values), sinks * shape_.value_size * 4, NumberType::F32);
+    f(head.kept, view.kept * shape_.key_size * bytes, shape_.type);
   }
 }
 

@@ -65,6 +65,8 @@ const std::vector<OptionSpec> &option_table() {
        "tokens before the segment that local attention sees; -1: as the model says"},
       {"sinks", integer(-1), -1, 65536, "",
        "first tokens of the stream that local attention always sees; -1: as the model says"},
+      {"keep", integer(-1), -1, 65536, "",
+       "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says"},
       // Sessions.
       {"block", integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
       {"deterministic", integer(0), 0, 1, "",

@@ -107,6 +107,7 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.segment = number("infini.segment_length", "segment", 0, plain_segment, 1);
   memory.carry = number("infini.local.carry", "carry", -1, memory.trained ? 0 : memory.segment, 0);
   memory.sinks = number("infini.local.sinks", "sinks", -1, memory.trained ? 0 : 4, 0);
+  memory.keep = number("infini.local.keep", "keep", -1, 0, 0);
   const std::string &update = options.get_string("update");
   memory.update = update_rule(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
   const std::string first = gguf.get_string("infini.memory.first_segment", "gated");
@@ -118,16 +119,19 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
     fail(Status::FORMAT, "key 'infini.memory.epsilon' is ", memory.epsilon, ", but must be finite and not negative");
   memory.gate = read_gates(gguf, config, options.get_string("memory"));
 
-  const int64_t window = int64_t{memory.sinks} + memory.carry + memory.segment;
-  const bool by_option =
-      options.get_int("segment") != 0 || options.get_int("carry") != -1 || options.get_int("sinks") != -1;
+  const int64_t window = int64_t{memory.sinks} + memory.keep + memory.carry + memory.segment;
+  const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 ||
+                         options.get_int("sinks") != -1 || options.get_int("keep") != -1;
+  if (memory.keep > 0 && memory.carry < memory.segment)
+    fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "to keep sentences (keep ", memory.keep,
+         ") the carry must be at least a segment, but carry is ", memory.carry, " and segment ", memory.segment);
   if (window > kLargestWindow)
-    fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "the window (sinks + carry + segment) is ", window,
-         " tokens, but can be at most ", kLargestWindow);
+    fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "the window (sinks + keep + carry + segment) is ",
+         window, " tokens, but can be at most ", kLargestWindow);
   if (window > config.context) {
-    const std::string what =
-        cat("the window of ", window, " tokens (sinks ", memory.sinks, " + carry ", memory.carry, " + segment ",
-            memory.segment, ") is longer than the context of ", config.context, " that the model was trained for");
+    const std::string what = cat("the window of ", window, " tokens (sinks ", memory.sinks, " + keep ", memory.keep,
+                                 " + carry ", memory.carry, " + segment ", memory.segment,
+                                 ") is longer than the context of ", config.context, " that the model was trained for");
     if (by_option) fail(Status::INVALID_ARGUMENT, what);
     log(LogLevel::WARNING, what);
   }

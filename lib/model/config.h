@@ -36,6 +36,7 @@ struct MemoryConfig {
   float epsilon = 1e-6f;            // added to the denominator of (7)
   int carry = 0;                    // tokens before the segment that local attention sees
   int sinks = 0;                    // first tokens of the stream that local attention always sees
+  int keep = 0;                     // tokens of sentences that stood out, which it sees for ever
   bool trained = false;             // the file carries infini.version
   std::vector<float> gate;          // beta [layer][query head]; -inf: shut
 };
@@ -55,7 +56,7 @@ struct Config {
   MemoryConfig memory;
 
   int group() const { return heads / kv_heads; }  // query heads that share one KV head
-  int window() const { return memory.sinks + memory.carry + memory.segment; }
+  int window() const { return memory.sinks + memory.keep + memory.carry + memory.segment; }
   float gate(int layer, int head) const { return memory.gate[static_cast<size_t>(layer) * heads + head]; }
   // sigmoid(beta); exactly 0 for a gate of minus infinity.
   float gate_weight(int layer, int head) const;
@@ -64,7 +65,7 @@ struct Config {
 };
 
 // Checks every value against the format and against the others. Options `memory`, `update`, `segment`,
-// `carry` and `sinks` replace what the file says.
+// `carry`, `sinks` and `keep` replace what the file says.
 Config read_config(const Gguf &gguf, const Options &options);
 
 }  // namespace infini

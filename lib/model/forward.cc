@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "base/parallel.h"
 
@@ -128,8 +129,11 @@ class Block {
       row += span;
       layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
-      close_segment(rules, layer_state, view, workspace_.attention);
-      view = view.closed(rules.shape);
+      Closing plain;
+      if (!part.state->closing) plain.after = view.closed(rules.shape);
+      const Closing &closing = part.state->closing ? *part.state->closing : plain;
+      close_segment(rules, layer_state, view, closing, part.state->angles, workspace_.attention);
+      view = closing.after;
       if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
     }
   }
@@ -155,7 +159,8 @@ class Block {
       state.has_logits = false;
       while (view.position < end) {
         view.position += std::min(end - view.position, weights_.attention.shape.segment - view.open());
-        if (view.open() == weights_.attention.shape.segment) view = view.closed(weights_.attention.shape);
+        if (view.open() == weights_.attention.shape.segment)
+          view = state.closing ? state.closing->after : view.closed(weights_.attention.shape);
       }
       state.view = view;
     });
@@ -196,7 +201,100 @@ void output_rows(const Model &model, Workspace &workspace, const float *x, int64
   weights.gemm.multiply(normed.read(), rows, weights.output.panels(), logits, stride, false, exact);
 }
 
+// How much each token of a block surprised, where sentences are kept; nothing elsewhere.
+class Surprise {
+ public:
+  Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace)
+      : model_(model), shape_(model.weights().attention.shape), parts_(parts), workspace_(workspace) {
+    if (shape_.keep == 0) return;
+    const auto count = static_cast<size_t>(Block::count_tokens(parts));
+    workspace.surprise.assign(count, 0);
+    workspace.ends.assign(count, 0);
+    tokens_.reserve(count);
+    for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
+    for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
+  }
+
+  // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
+  void of_first_tokens(bool exact) {
+    if (shape_.keep == 0) return;
+    size_t row = 0;
+    for (const Part &part : parts_) {
+      State &state = *part.state;
+      View end = state.view;
+      end.position += static_cast<int64_t>(part.tokens.size());
+      if (end.open() > shape_.segment)
+        fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
+      state.closing.reset();
+      if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
+      if (!state.keep.knows(state.view.position) && state.has_hidden) {
+        State *const states[] = {&state};
+        if (!state.has_logits) compute_logits(model_, states, workspace_, exact);
+        workspace_.surprise[row] = loss(state.logits.data(), part.tokens[0]);
+      }
+      row += part.tokens.size();
+    }
+  }
+
+  bool wants_rows() const {
+    return shape_.keep > 0 &&
+           std::any_of(parts_.begin(), parts_.end(), [](const Part &p) { return p.tokens.size() > 1; });
+  }
+
+  // A row of logits says how likely the token of the next row was; the first of a part is known already.
+  void of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
+    if (shape_.keep == 0) return;
+    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
+          workspace_.surprise[next] = loss(logits + row * stride, tokens_[next]);
+    });
+  }
+
+  void note() {
+    if (shape_.keep == 0) return;
+    size_t row = 0;
+    for (const Part &part : parts_) {
+      State &state = *part.state;
+      const size_t count = part.tokens.size();
+      state.keep.note(state.view.position - static_cast<int64_t>(count),
+                      std::span(workspace_.surprise).subspan(row, count),
+                      std::span(workspace_.ends).subspan(row, count));
+      if (state.closing) state.keep.apply(*state.closing);
+      state.closing.reset();
+      if (!state.checkpoints.empty() && state.checkpoints.back().view.position == state.view.position)
+        state.checkpoints.back().keep = state.keep;
+      row += count;
+    }
+  }
+
+ private:
+  // -ln p of a token.
+  float loss(const float *logits, int32_t token) const {
+    return log_sum_exp(logits, model_.config().vocabulary) - logits[token];
+  }
+  bool begins_part(size_t row) const {
+    size_t begin = 0;
+    for (const Part &part : parts_) {
+      if (begin == row) return true;
+      begin += part.tokens.size();
+    }
+    return false;
+  }
+
+  const Model &model_;
+  const AttentionShape &shape_;
+  const std::span<const Part> parts_;
+  Workspace &workspace_;
+  std::vector<int32_t> tokens_;
+};
+
 }  // namespace
+
+int64_t longest_block(const Model &model, const State &state) {
+  const AttentionShape &shape = model.weights().attention.shape;
+  return shape.keep > 0 ? shape.segment - state.view.open() : std::numeric_limits<int64_t>::max();
+}
 
 void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   const Config &config = model.config();
@@ -225,17 +323,22 @@ void forward(const Model &model, std::span<const Part> parts, Workspace &workspa
              const LogitsSink &sink) {
   workspace.reserve(model, Block::count_tokens(parts), thread_count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
-  if (sink) workspace.logits.reserve(kLogitsRows * stride);
   workspace.first_rows.reserve(parts.size());
 
+  Surprise surprise(model, parts, workspace);
+  surprise.of_first_tokens(exact);
   for (const Part &part : parts) part.state->broken = true;  // until the block is whole
   Block block(model, parts, workspace, exact);
   block.run();
-  for (int64_t first = 0; sink && first < block.count(); first += kLogitsRows) {
+  const bool all_rows = sink || surprise.wants_rows();
+  if (all_rows) workspace.logits.reserve(kLogitsRows * stride);
+  for (int64_t first = 0; all_rows && first < block.count(); first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, block.count() - first);
     output_rows(model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
-    sink(first, rows, workspace.logits.data(), stride);
+    if (sink) sink(first, rows, workspace.logits.data(), stride);
+    surprise.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }
+  surprise.note();
   for (const Part &part : parts) part.state->broken = false;
 }
 
@@ -243,14 +346,19 @@ void close_segment(const Model &model, State &state, Workspace &workspace) {
   const AttentionRules &rules = model.weights().attention;
   if (state.view.open() == 0) return;
   workspace.reserve(model, 1, thread_count());
-  const View after = state.view.closed(rules.shape);
+  Closing closing;
+  if (rules.shape.keep > 0) closing = state.keep.close(state.view, rules.shape);
+  else closing.after = state.view.closed(rules.shape);
+  const View &after = closing.after;
   state.broken = true;
   for (size_t l = 0; l < state.layers.size(); ++l) {
-    close_segment(rules, state.layers[l], state.view, workspace.attention);
+    close_segment(rules, state.layers[l], state.view, closing, state.angles, workspace.attention);
     if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
   }
   state.view = after;
+  state.keep.apply(closing);
   if (state.kept > 0) {
+    state.checkpoints.back().keep = state.keep;
     state.checkpoints.back().hidden = state.hidden;
     state.checkpoints.back().has_hidden = state.has_hidden;
   }

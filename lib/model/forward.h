@@ -17,14 +17,16 @@ struct Workspace {
   void reserve(const Model &model, int64_t tokens, int threads);
   int64_t bytes() const;
 
-  Buffer<float> x;             // [T][width rounded up to 64]: the residual stream
-  Buffer<char> normed;         // [T][width] of the compute type
-  Buffer<float> qkv;           // [T][columns of qkv rounded up to 64]
-  Buffer<char> attended;       // [T][heads * value_size] of the compute type
-  Buffer<float> gate_up;       // [T][2 * hidden rounded up to 64]
-  Buffer<char> activated;      // [T][hidden] of the compute type
-  Buffer<float> cosine, sine;  // [T][rope.dimensions / 2]
-  Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
+  Buffer<float> x;              // [T][width rounded up to 64]: the residual stream
+  Buffer<char> normed;          // [T][width] of the compute type
+  Buffer<float> qkv;            // [T][columns of qkv rounded up to 64]
+  Buffer<char> attended;        // [T][heads * value_size] of the compute type
+  Buffer<float> gate_up;        // [T][2 * hidden rounded up to 64]
+  Buffer<char> activated;       // [T][hidden] of the compute type
+  Buffer<float> cosine, sine;   // [T][rope.dimensions / 2]
+  Buffer<float> logits;         // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
+  std::vector<float> surprise;  // [T]: -ln p of each token, where sentences are kept
+  std::vector<uint8_t> ends;    // [T]: whether a sentence ends with it
   AttentionScratch attention;
   std::vector<int64_t> first_rows;  // of the block's parts
   int64_t tokens = 0;
@@ -43,6 +45,10 @@ using LogitsSink = std::function<void(int64_t first, int64_t rows, const float *
 // parts are rows of the same products. Every state then stands after its last token. `sink` may be empty. If this
 // throws, state.broken tells whether a state can still be used.
 void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink);
+
+// How many tokens one block may read of those that follow `state`: where sentences are kept it ends with the segment,
+// since what is kept then must be known before.
+int64_t longest_block(const Model &model, const State &state);
 
 // Folds the open segment, if it holds any token.
 void close_segment(const Model &model, State &state, Workspace &workspace);

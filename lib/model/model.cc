@@ -155,6 +155,7 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
     fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ",
          model->config_->vocabulary);
   model->weights_ = std::make_unique<const Weights>(model->gguf_, *model->config_, options, task);
+  if (model->tokenizer_ && model->config_->memory.keep > 0) model->ends_sentence_ = sentence_ends(*model->tokenizer_);
   if (!model->config_->memory.trained)
     log(LogLevel::WARNING,
         "the file has no trained memory (key infini.version): the model runs as a sliding window with sinks");

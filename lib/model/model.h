@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/options.h"
 #include "base/parallel.h"
@@ -43,7 +44,11 @@ class Model {
   void save(const std::string &path) const { gguf_.save(path); }
 
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
-  const Tokenizer &tokenizer() const;                       // STATE error where there is none
+  const Tokenizer &tokenizer() const;  // STATE error where there is none
+  // Whether a sentence ends with the token, where sentences are kept.
+  bool ends_sentence(int32_t token) const {
+    return static_cast<size_t>(token) < ends_sentence_.size() && ends_sentence_[static_cast<size_t>(token)];
+  }
   bool has_weights() const { return weights_ != nullptr; }  // false: the file was a tokenizer alone
   const Config &config() const;                             // STATE error where there are no weights
   const Weights &weights() const;
@@ -59,6 +64,7 @@ class Model {
   std::unique_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<const Config> config_;
   std::unique_ptr<const Weights> weights_;
+  std::vector<bool> ends_sentence_;
   mutable std::once_flag fingerprint_once_;
   mutable std::string fingerprint_;
   mutable ThreadPool threads_;

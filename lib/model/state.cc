@@ -24,7 +24,7 @@ int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
 }  // namespace
 
 int64_t Checkpoint::bytes() const {
-  return layer_bytes(layers, view) + static_cast<int64_t>(hidden.size() * sizeof(float));
+  return layer_bytes(layers, view) + keep.bytes() + static_cast<int64_t>(hidden.size() * sizeof(float));
 }
 
 State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) {
@@ -40,6 +40,7 @@ State State::copy() const {
   State twin;
   twin.view = view;
   twin.layers = copy_layers(layers, view);
+  twin.keep = keep;
   twin.hidden = hidden;
   twin.logits = logits;
   twin.has_hidden = has_hidden;
@@ -47,7 +48,7 @@ State State::copy() const {
   twin.broken = broken;
   twin.kept = kept;
   for (const Checkpoint &c : checkpoints)
-    twin.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.hidden, c.has_hidden});
+    twin.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.keep, c.hidden, c.has_hidden});
   return twin;
 }
 
@@ -57,6 +58,8 @@ void State::clear() {
     for (Memory &memory : layer.memory) memory.clear();
   }
   view = {};
+  keep = {};
+  closing.reset();
   has_hidden = has_logits = broken = false;
   checkpoints.clear();
   if (kept > 0) checkpoints.emplace_back();  // the beginning is a boundary too
@@ -72,6 +75,7 @@ void State::rewind(const Checkpoint &to) {
   } else {
     layers = copy_layers(to.layers, target);
   }
+  keep = to.keep;
   if (to.has_hidden) hidden = to.hidden;
   has_hidden = to.has_hidden;
   has_logits = false;
@@ -81,7 +85,7 @@ void State::rewind(const Checkpoint &to) {
 
 int64_t State::bytes() const {
   return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view) +
-         checkpoint_bytes();
+         keep.bytes() + checkpoint_bytes();
 }
 
 int64_t State::checkpoint_bytes() const {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "attention/attention.h"
+#include "attention/keep.h"
 #include "model/model.h"
 
 namespace infini {
@@ -13,7 +15,8 @@ namespace infini {
 struct Checkpoint {
   View view;
   std::vector<LayerState> layers;  // empty: as at the beginning of a stream
-  std::vector<float> hidden;       // of the last token before it
+  Keep keep;
+  std::vector<float> hidden;  // of the last token before it
   bool has_hidden = false;
   int64_t bytes() const;
 };
@@ -32,11 +35,14 @@ struct State {
 
   View view;
   std::vector<LayerState> layers;
+  Keep keep;                  // sentences that stood out
   std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_hidden = false, has_logits = false;
-  bool broken = false;                 // an error struck in the middle of a block: only reset or restore help
-  int kept = 0;                        // checkpoints to keep
+  bool broken = false;             // an error struck in the middle of a block: only reset or restore help
+  int kept = 0;                    // checkpoints to keep
+  std::optional<Closing> closing;  // of the block that is being read, where it closes a segment and something is kept
+  FrontAngles angles;
   std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment
 
  private:

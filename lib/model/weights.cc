@@ -160,8 +160,8 @@ Rope make_rope(Tensors &tensors, const Config &config) {
 AttentionRules make_rules(Tensors &tensors, const Config &config, NumberType compute) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
-  rules.shape = {config.heads,   config.kv_heads, config.key_size, config.value_size,
-                 memory.segment, memory.carry,    memory.sinks,    compute};
+  rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment,
+                 memory.carry, memory.sinks,    compute,         memory.keep};
   rules.rope = make_rope(tensors, config);
   rules.delta = memory.update == UpdateRule::DELTA;
   rules.first_gated = memory.first_segment_gated;

@@ -33,17 +33,19 @@ void Session::rewind(int64_t position) {
                                   [&](const Checkpoint &c) { return c.view.position <= position; });
   if (position > state.view.segment_begin && state.view.segment_begin >= history.begin) {
     state.view.position = position - 1;  // the last token is read again, for its output
+    state.keep.drop_after(position);
   } else {
     state.rewind(*place);
   }
   const int64_t from = state.view.position - history.begin, count = position - state.view.position;
   history.drop_after(position);
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
-  for (size_t done = 0; done < again.size(); done += static_cast<size_t>(impl_->settings.block)) {
+  for (size_t done = 0; done < again.size();) {
     state.broken = true;  // the state is behind the history
-    const Part part{&state,
-                    again.subspan(done, std::min(again.size() - done, static_cast<size_t>(impl_->settings.block)))};
+    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, state)));
+    const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
     forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+    done += part.tokens.size();
   }
   if (impl_->settings.rewind_sampler) {
     const auto left = static_cast<size_t>(position - history.begin);

@@ -121,7 +121,8 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
   };
   while (done < tokens.size()) {
     check_cancel();
-    const auto block = tokens.subspan(done, std::min(static_cast<size_t>(impl_->settings.block), tokens.size() - done));
+    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, impl_->state)));
+    const auto block = tokens.subspan(done, std::min(longest, tokens.size() - done));
     const LogitsSink shifted = !sink ? LogitsSink()
                                      : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
       sink(static_cast<int64_t>(done) + first, rows, logits, stride);

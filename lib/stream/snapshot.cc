@@ -3,13 +3,15 @@
 //   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
 //             left of these sums, M and z again; f32
 //   window    of each layer, as attention/window.h lays it out: visit()
+//   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, surprise f32} of each, what is known of the
+//             tokens from the window's first on: -ln p in nats, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
 //   tokens    i32: since the oldest place to which the session can be rewound
 //   randoms   4 u64 a token of `tokens`: the random generator after it
 //   recent, recent_before   i32: the tokens that penalties see, now and before `tokens`
 //   ready     text that the caller has not taken; held: text that may begin a stop string; pending: bytes of an
 //             unfinished character
-//   cK.memory, cK.window, cK.hidden   of checkpoint K, oldest first
+//   cK.memory, cK.window, cK.hidden, ...   of checkpoint K, oldest first
 //
 // A memory alone has only the section `memory`.
 #include <algorithm>
@@ -24,8 +26,13 @@ namespace {
 using nlohmann::json;
 
 json view_json(const View &view) {
-  return {{"position", view.position},           {"origin", view.origin}, {"window_begin", view.window_begin},
-          {"segment_begin", view.segment_begin}, {"sinks", view.sinks},   {"memory_tokens", view.memory_tokens}};
+  return {{"position", view.position},
+          {"origin", view.origin},
+          {"window_begin", view.window_begin},
+          {"segment_begin", view.segment_begin},
+          {"sinks", view.sinks},
+          {"memory_tokens", view.memory_tokens},
+          {"kept", view.kept}};
 }
 
 json option_values(const Options &options) {
@@ -45,16 +52,22 @@ json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state
 
 // An image in the making: its header, its sections, and the arrays that are made only for it.
 struct Parts {
+  bool keeps = false;  // sentences
   json header;
   std::vector<SnapshotSection> sections;
   std::vector<int32_t> recent, recent_before;
 
   void add(const std::string &name, const auto &values) { sections.push_back({name, {as_section(values)}}); }
-  void add_layers(const std::string &prefix, const std::vector<LayerState> &layers, const View &view,
-                  const std::vector<float> &hidden) {
-    sections.push_back({prefix + "memory", memory_bytes<SavedBytes>(layers)});
-    sections.push_back({prefix + "window", window_bytes<SavedBytes>(layers, view)});
-    add(prefix + "hidden", hidden);
+  // `holder`: a state or a checkpoint.
+  void add_layers(const std::string &prefix, const auto &holder) {
+    sections.push_back({prefix + "memory", memory_bytes<SavedBytes>(holder.layers)});
+    sections.push_back({prefix + "window", window_bytes<SavedBytes>(holder.layers, holder.view)});
+    add(prefix + "hidden", holder.hidden);
+    if (keeps) {
+      add(prefix + "kept", holder.keep.spans());
+      add(prefix + "surprise", holder.keep.surprise());
+      add(prefix + "ends", holder.keep.ends());
+    }
   }
   SnapshotImage image(int compress) { return {text_of(header), std::move(sections), compress}; }
 };
@@ -78,6 +91,7 @@ nlohmann::json snapshot_shape(const Model &model, bool with_window) {
     shape["segment"] = config.memory.segment;
     shape["carry"] = config.memory.carry;
     shape["sinks"] = config.memory.sinks;
+    shape["keep"] = config.memory.keep;
   }
   return shape;
 }
@@ -118,7 +132,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
                                 {"end_reported", generation.end_reported},
                                 {"text_started", generation.text_started}};
   parts.header["options"] = option_values(impl_->options);
-  parts.add_layers("", state.layers, state.view, state.hidden);
+  parts.keeps = model_->config().memory.keep > 0;
+  parts.add_layers("", state);
   parts.recent = generation.recent.in_order();
   parts.recent_before = history.recent_before.in_order();
   parts.add("tokens", history.tokens);
@@ -134,8 +149,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
     parts.header["checkpoints"].push_back({{"view", view_json(checkpoint.view)},
                                            {"has_hidden", checkpoint.has_hidden},
                                            {"begins", checkpoint.layers.empty()}});
-    if (!checkpoint.layers.empty())
-      parts.add_layers(cat("c", k, "."), checkpoint.layers, checkpoint.view, checkpoint.hidden);
+    if (!checkpoint.layers.empty()) parts.add_layers(cat("c", k, "."), checkpoint);
   }
   f(parts.image(impl_->settings.compress));
 }

@@ -23,19 +23,26 @@ std::array<uint64_t, 4> random_member(const json &header, const char *name, cons
   return state;
 }
 
+// A window begins a carry before the segment, or, where sentences are kept, with a sentence soon after.
+bool window_begins(const View &view, const AttentionShape &shape) {
+  const int64_t least = std::max(view.origin, view.segment_begin - shape.carry);
+  return shape.keep == 0 ? view.window_begin == least
+                         : view.window_begin >= least && view.window_begin <= least + kLongestSpan;
+}
+
 View read_view(const json &object, const SnapshotView &file, const AttentionShape &shape) {
   View view;
   const auto number = [&](const char *name) { return member<int64_t>(object, name, file.name()); };
   view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
   view.segment_begin = number("segment_begin"), view.sinks = number("sinks"),
   view.memory_tokens = number("memory_tokens");
+  view.kept = object.contains("kept") ? number("kept") : 0;
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin &&
                        view.window_begin <= view.segment_begin && view.segment_begin <= view.position &&
                        view.position < (int64_t{1} << 60);
-  if (!ordered || view.open() >= shape.segment ||
-      view.window_begin != std::max(view.origin, view.segment_begin - shape.carry) ||
-      view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) || view.memory_tokens < 0 ||
-      view.memory_tokens > view.position)
+  if (!ordered || view.open() >= shape.segment || !window_begins(view, shape) || view.kept < 0 ||
+      view.kept > shape.keep || view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) ||
+      view.memory_tokens < 0 || view.memory_tokens > view.position)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
 }
@@ -47,7 +54,10 @@ void check_model(const json &header, const SnapshotView &file, const Model &mode
     fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '",
          member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint, "), this session's is '",
          model.config().name, "' (", model.fingerprint(), ")");
-  const json shape = member<json>(header, "shape", file.name()), expected = snapshot_shape(model, with_window);
+  json shape = member<json>(header, "shape", file.name());
+  if (with_window && shape.is_object() && !shape.contains("keep"))
+    shape["keep"] = 0;  // as before there was such a thing
+  const json expected = snapshot_shape(model, with_window);
   for (const auto &[name, value] : expected.items())
     if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
       fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ",
@@ -104,12 +114,44 @@ void read_layers(const SnapshotView &file, const std::string &prefix, const Mode
   read_floats(file, prefix + "hidden", {as_section(hidden)});
 }
 
-std::vector<int32_t> read_tokens(const SnapshotView &file, const std::string &section, int vocabulary, uint64_t most) {
+// Numbers of any kind, at most so many.
+template <class T>
+std::vector<T> read_numbers(const SnapshotView &file, const std::string &section, uint64_t most) {
   const uint64_t size = file.entry(section).size;
-  if (size % sizeof(int32_t) != 0 || size / sizeof(int32_t) > most)
+  if (size % sizeof(T) != 0 || size / sizeof(T) > most)
     fail(Status::FORMAT, file.name(), ": section '", section, "' holds ", size, " bytes");
-  std::vector<int32_t> tokens(size / sizeof(int32_t));
-  file.read(section, {as_section(tokens)});
+  std::vector<T> numbers(size / sizeof(T));
+  file.read(section, {as_section(numbers)});
+  return numbers;
+}
+
+// The sentences that are kept, and what is known of the tokens in the window.
+Keep read_keep(const SnapshotView &file, const std::string &prefix, const AttentionShape &shape, const View &view) {
+  Keep keep;
+  if (shape.keep == 0) return keep;
+  auto spans = read_numbers<KeptSpan>(file, prefix + "kept", static_cast<uint64_t>(shape.keep));
+  const auto most = static_cast<uint64_t>(view.position - view.window_begin);
+  auto surprise = read_numbers<float>(file, prefix + "surprise", most);
+  auto ends = read_numbers<uint8_t>(file, prefix + "ends", most);
+  int64_t before = view.origin, tokens = 0;
+  bool sound = ends.size() == surprise.size();
+  for (const KeptSpan &span : spans) {
+    sound = sound && span.begin >= before && span.begin < view.window_begin && span.tokens > 0 &&
+            span.tokens <= kLongestSpan && std::isfinite(span.surprise);
+    if (!sound) break;
+    before = span.begin + span.tokens;
+    tokens += span.tokens;
+  }
+  sound = sound && before <= std::max(view.origin, view.window_begin) && tokens == view.kept &&
+          std::all_of(surprise.begin(), surprise.end(), [](float x) { return std::isfinite(x); });
+  if (!sound)
+    fail(Status::FORMAT, file.name(), ": sections '", prefix, "kept', 'surprise' and 'ends' do not fit the stream");
+  keep.restore(view, std::move(spans), std::move(surprise), std::move(ends));
+  return keep;
+}
+
+std::vector<int32_t> read_tokens(const SnapshotView &file, const std::string &section, int vocabulary, uint64_t most) {
+  auto tokens = read_numbers<int32_t>(file, section, most);
   for (const int32_t token : tokens)
     if (token < 0 || token >= vocabulary)
       fail(Status::FORMAT, file.name(), ": section '", section, "' holds token ", token);
@@ -166,6 +208,7 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Model 
       checkpoint.layers = empty_layers(model, model.weights().compute);
       checkpoint.hidden.resize(state.hidden.size());
       read_layers(file, cat("c", k, "."), model, stored, checkpoint.view, checkpoint.layers, checkpoint.hidden);
+      checkpoint.keep = read_keep(file, cat("c", k, "."), model.weights().attention.shape, checkpoint.view);
     }
     state.checkpoints.push_back(std::move(checkpoint));
   }
@@ -263,6 +306,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   }
   state.view = read_view(member<json>(header, "view", file.name()), file, model_->weights().attention.shape);
   read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
+  state.keep = read_keep(file, "", model_->weights().attention.shape, state.view);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
   read_checkpoints(file, header, *model_, stored, state);
   read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);

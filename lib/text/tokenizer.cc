@@ -135,4 +135,16 @@ bool Tokenizer::is_control(int32_t id) const {
 const std::string &Tokenizer::model() const { return data_->name; }
 const std::string &Tokenizer::chat_template() const { return data_->chat_template; }
 
+std::vector<bool> sentence_ends(const Tokenizer &tokenizer) {
+  std::vector<bool> ends(static_cast<size_t>(tokenizer.size()));
+  for (int32_t id = 0; id < tokenizer.size(); ++id) {
+    const std::string piece = tokenizer.piece(id);
+    const size_t last = piece.find_last_not_of(" \"')]");
+    ends[static_cast<size_t>(id)] =
+        tokenizer.is_end(id) || piece.find('\n') != std::string::npos ||
+        (last != std::string::npos && std::string(".!?").find(piece[last]) != std::string::npos);
+  }
+  return ends;
+}
+
 }  // namespace infini

@@ -51,4 +51,7 @@ class Tokenizer {
   std::unique_ptr<const Data> data_;
 };
 
+// [size]: whether a sentence, or a line, ends with the token.
+std::vector<bool> sentence_ends(const Tokenizer &tokenizer);
+
 }  // namespace infini

@@ -74,8 +74,10 @@ struct Layer {
     return out;
   }
   void close() {
-    close_segment(rules, state, view, scratch);
-    view = view.closed(rules.shape);
+    const Closing closing{view.closed(rules.shape), {}, {}};
+    FrontAngles angles;
+    close_segment(rules, state, view, closing, angles, scratch);
+    view = closing.after;
   }
 
   AttentionRules rules;

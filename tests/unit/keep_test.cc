@@ -1,0 +1,178 @@
+// The promises of keeping sentences that stood out.
+#include "support.h"
+
+#include <functional>
+#include <numeric>
+
+#include "base/random.h"
+#include "seal.h"
+#include "stream/session.h"
+
+using namespace infini;
+
+namespace {
+
+using Values = std::initializer_list<std::pair<const char *, OptionValue>>;
+
+Options options_of(Values values) {
+  Options options;
+  for (const auto &[name, value] : values)
+    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  return options;
+}
+
+// stories260K, whose words are known and whose layers are several.
+std::shared_ptr<const Model> stories(int64_t segment, int64_t carry, int64_t keep, const char *compute = "f32",
+                                     const char *memory = "file") {
+  return Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf",
+                     options_of({{"segment", segment},
+                                 {"carry", carry},
+                                 {"sinks", int64_t{2}},
+                                 {"keep", keep},
+                                 {"memory", std::string(memory)},
+                                 {"compute", std::string(compute)}}));
+}
+
+const char *const kStory =
+    "Once upon a time, there was a little girl named Lily. She liked to play outside in the park. One day, she saw a "
+    "big tree. She wanted to climb it. Her mom said no. Zebra quartz 9 vexed. Lily was sad. She sat on the grass. Then "
+    "she saw a bird. The bird was nice. They played all day. Lily was happy. She went home with her mom. They ate "
+    "dinner. Then they went to bed. The end. Once there was a boy named Tim. He had a red ball. He liked his ball. He "
+    "played with it every day. Tim was happy. He took it to bed.";
+
+std::vector<int32_t> story(const Model &model) {
+  return model.tokenizer().encode(kStory + std::string(" ") + kStory, {});
+}
+
+std::vector<float> logits_of(Session &session) { return {session.logits().begin(), session.logits().end()}; }
+
+int64_t kept_tokens(const Session &session) {
+  const auto &spans = session.state().keep.spans();
+  return std::accumulate(spans.begin(), spans.end(), int64_t{0},
+                         [](int64_t sum, const KeptSpan &span) { return sum + span.tokens; });
+}
+
+}  // namespace
+
+TEST_CASE("what is kept is seen as if it had never left: with room for all, as full attention") {
+  for (const char *compute : {"f32", "bf16"}) {
+    const auto full = stories(500, 0, 0, compute), keeping = stories(24, 30, 440, compute);
+    Session whole(full, {}), kept(keeping, {});
+    const auto tokens = story(*full);
+    REQUIRE(tokens.size() > 200);
+    double largest = 0;
+    for (const int32_t token : tokens) {
+      whole.feed({&token, 1});
+      kept.feed({&token, 1});
+      largest = test::larger(largest, test::relative_difference(kept.logits(), whole.logits()));
+    }
+    MESSAGE(compute << ": " << largest << " standard deviations");
+    CHECK(largest < (compute == std::string("f32") ? 2e-5 : 0.1));
+    // All but the sinks and the window.
+    const View &view = kept.state().view;
+    CHECK(kept_tokens(kept) == view.kept);
+    CHECK(view.kept == view.window_begin - 2);
+  }
+}
+
+TEST_CASE("a sentence that nobody expected is kept, within the budget, and others are let go") {
+  const auto model = stories(16, 40, 24);
+  Session session(model, {});
+  const auto tokens = story(*model);
+  int64_t most = 0;
+  for (size_t at = 0; at < tokens.size(); at += 5) {
+    session.feed(std::span(tokens).subspan(at, std::min<size_t>(5, tokens.size() - at)));
+    most = std::max(most, kept_tokens(session));
+    CHECK(kept_tokens(session) == session.state().view.kept);
+  }
+  CHECK(most <= 24);
+  std::string text;
+  for (const KeptSpan &span : session.state().keep.spans()) {
+    const auto piece = std::span(tokens).subspan(static_cast<size_t>(span.begin), static_cast<size_t>(span.tokens));
+    text += model->tokenizer().decode(piece);
+  }
+  INFO(text);
+  CHECK(text.find("quartz") != std::string::npos);
+  CHECK(text.find("park") == std::string::npos);
+}
+
+TEST_CASE("how the stream is cut changes nothing, bit for bit where that is asked for") {
+  for (const bool exact : {true, false}) {
+    const auto model = stories(20, 48, 40, "f32", "open");
+    const Options options = options_of({{"deterministic", int64_t{exact}}});
+    Session whole(model, options), cut(model, options);
+    const auto tokens = story(*model);
+    whole.feed(tokens);
+    Random random(3);
+    for (size_t at = 0; at < tokens.size();) {
+      const auto count = std::min<size_t>(tokens.size() - at, 1 + static_cast<size_t>(random.uniform() * 30));
+      cut.feed(std::span(tokens).subspan(at, count));
+      at += count;
+    }
+    if (exact) CHECK(logits_of(cut) == logits_of(whole));
+    else CHECK(test::relative_difference(cut.logits(), whole.logits()) < 2e-5);
+    CHECK(cut.state().view.kept > 20);
+  }
+}
+
+TEST_CASE("a snapshot, a fork and a rewind hold what is kept") {
+  for (const char *compute : {"f32", "bf16"}) {
+    const auto model = stories(20, 48, 40, compute, "open");
+    const Options options = options_of({{"checkpoints", int64_t{4}}, {"temperature", 1.0}});
+    Session session(model, options);
+    const auto tokens = story(*model);
+    session.feed(std::span(tokens).first(170));
+    const auto bytes = session.save(Session::SnapshotKind::SESSION, {});
+    auto fork = session.fork();
+    Session restored(model, options);
+    restored.restore(bytes);
+    const auto rest = std::span(tokens).subspan(170, 37);
+    for (Session *one : {&session, fork.get(), &restored}) one->feed(rest);
+    CHECK(logits_of(*fork) == logits_of(session));
+    CHECK(logits_of(restored) == logits_of(session));
+    const std::vector<float> wanted = logits_of(session);
+    for (const int64_t back : {206, 190, 170, 150}) {
+      session.rewind(back);
+      session.feed(std::span(tokens).subspan(static_cast<size_t>(back), 207 - static_cast<size_t>(back)));
+      CHECK(test::relative_difference(session.logits(), wanted) < (compute == std::string("f32") ? 2e-5 : 0.1));
+    }
+    // In the other number type what is kept is converted.
+    const auto other = stories(20, 48, 40, compute == std::string("f32") ? "bf16" : "f32", "open");
+    Session converted(other, options);
+    converted.restore(bytes);
+    converted.feed(rest);
+    CHECK(test::relative_difference(converted.logits(), wanted) < 0.1);
+  }
+}
+
+TEST_CASE("memory of a session does not grow with the stream") {
+  const auto model = stories(20, 48, 40);
+  Session session(model, {});
+  const auto tokens = story(*model);
+  int64_t before = 0;
+  for (int round = 0; round < 12; ++round) {
+    session.feed(std::span(tokens).first(200));
+    if (round == 3) before = session.state_bytes();
+  }
+  CHECK(session.state_bytes() <= before + 20 * 2000);  // the open segment and the carry may be longer
+  CHECK(kept_tokens(session) <= 40);
+}
+
+TEST_CASE("keeping needs a carry of a segment, and a snapshot of another budget is refused") {
+  const auto status_of = [](const std::function<void()> &call, std::string &message) {
+    try {
+      call();
+    } catch (const Error &error) {
+      message = error.what();
+      return error.status();
+    }
+    return Status::OK;
+  };
+  std::string message;
+  CHECK(status_of([] { stories(20, 10, 40); }, message) == Status::INVALID_ARGUMENT);
+  CHECK(message.find("carry") != std::string::npos);
+  Session keeping(stories(20, 48, 40), {}), plain(stories(20, 48, 0), {});
+  keeping.feed(story(keeping.model()));
+  const auto bytes = keeping.save(Session::SnapshotKind::SESSION, {});
+  CHECK(status_of([&] { plain.restore(bytes); }, message) == Status::MODEL_MISMATCH);
+}
