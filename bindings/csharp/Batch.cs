@@ -8,7 +8,8 @@ namespace Infini;
 public sealed unsafe class Batch : IDisposable
 {
     private readonly BatchHandle handle;
-    private readonly object turn = new();
+    private readonly Turn turn = new();
+    private readonly Work work = new();
     private volatile bool disposed;
     private readonly List<Session> members = []; // in the library's order; the handle holds theirs
 
@@ -28,7 +29,7 @@ public sealed unsafe class Batch : IDisposable
     {
         get
         {
-            lock (turn) return [.. members];
+            using (turn.Take()) return [.. members];
         }
     }
 
@@ -38,13 +39,13 @@ public sealed unsafe class Batch : IDisposable
     /// already.</exception>
     public void Add(Session session)
     {
-        lock (turn)
+        using (turn.Take())
         {
             var held = session.Handle;
             Handle.Hold(held);
             try
             {
-                lock (session.Turn) InfiniException.Check(Native.infini_batch_add_held(handle, held.DangerousGetHandle()));
+                using (session.Turn.Take()) InfiniException.Check(Native.infini_batch_add_held(handle, held.DangerousGetHandle()));
             }
             catch
             {
@@ -60,11 +61,11 @@ public sealed unsafe class Batch : IDisposable
     /// <exception cref="ArgumentException">It is not in the batch.</exception>
     public void Remove(Session session)
     {
-        lock (turn)
+        using (turn.Take())
         {
             int index = IndexOf(session);
             var held = session.HandleOrDisposed;
-            lock (session.Turn) InfiniException.Check(Native.infini_batch_remove_held(Handle, held.DangerousGetHandle()));
+            using (session.Turn.Take()) InfiniException.Check(Native.infini_batch_remove_held(Handle, held.DangerousGetHandle()));
             members.RemoveAt(index);
             handle.LetGo(held);
         }
@@ -79,27 +80,27 @@ public sealed unsafe class Batch : IDisposable
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>; nothing was done.</exception>
     public int?[]? Next(CancellationToken cancellation = default)
     {
-        lock (turn)
+        using (turn.Take(cancellation))
         {
             int[] tokens = new int[members.Count];
-            int status = InfiniException.Ok;
+            int status;
             // Two batches that share sessions must not wait for each other.
             var order = members.OrderBy(session => session.HandleOrDisposed.DangerousGetHandle()).ToArray();
-            int begun = 0;
+            var taken = new Stack<Turn.Holder>();
             try
             {
-                for (; begun < order.Length; ++begun) Monitor.Enter(order[begun].Turn);
+                foreach (var session in order) taken.Push(session.Turn.Take(cancellation));
                 foreach (var session in order) _ = session.Handle; // throws where it is disposed
                 fixed (int* buffer = tokens)
                 {
                     int* pinned = buffer;
-                    Work.Run(task => status = Native.infini_batch_next(Handle, task, pinned, (nuint)tokens.Length),
-                             null, cancellation);
+                    status = work.Run(task => Native.infini_batch_next(Handle, task, pinned, (nuint)tokens.Length),
+                                      null, cancellation);
                 }
             }
             finally
             {
-                while (begun > 0) Monitor.Exit(order[--begun].Turn);
+                while (taken.TryPop(out var holder)) holder.Dispose();
             }
             return status == InfiniException.End ? null : Array.ConvertAll(tokens, token => token < 0 ? (int?)null : token);
         }
@@ -111,10 +112,10 @@ public sealed unsafe class Batch : IDisposable
     /// <exception cref="ArgumentException">It is not in the batch.</exception>
     public string Text(Session session)
     {
-        lock (turn)
+        using (turn.Take())
         {
             nuint index = (nuint)IndexOf(session);
-            lock (session.Turn)
+            using (session.Turn.Take())
                 return Utf8.Text((buffer, capacity, size) => Native.infini_batch_text(Handle, index, buffer, capacity, size));
         }
     }
@@ -123,6 +124,7 @@ public sealed unsafe class Batch : IDisposable
     public void Dispose()
     {
         disposed = true;
+        work.Dispose();
         handle.Dispose();
     }
 

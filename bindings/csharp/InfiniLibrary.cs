@@ -1,9 +1,10 @@
 using System.Text;
+using System.Text.Json;
 
 namespace Infini;
 
 /// <summary>How much a log record matters.</summary>
-public enum LogLevel
+public enum LogSeverity
 {
     /// <summary>For those who look for a fault.</summary>
     Debug,
@@ -14,9 +15,9 @@ public enum LogLevel
 }
 
 /// <summary>One record of the log.</summary>
-/// <param name="Level">How much it matters.</param>
+/// <param name="Severity">How much it matters.</param>
 /// <param name="Message">What it says.</param>
-public sealed record LogRecord(LogLevel Level, string Message);
+public sealed record LogRecord(LogSeverity Severity, string Message);
 
 /// <summary>What belongs to the library as a whole. May be used from any thread.</summary>
 public static unsafe class InfiniLibrary
@@ -25,40 +26,51 @@ public static unsafe class InfiniLibrary
     public static string Version => Native.infini_version();
 
     /// <summary>The table of all options.</summary>
-    /// <returns>A JSON list of {"name", "type", "default", "least", "greatest", "choices", "help"}.</returns>
-    public static string DescribeOptions() => Utf8.Text(Native.infini_options_describe);
+    /// <returns>The options in documented order.</returns>
+    public static IReadOnlyList<OptionInfo> DescribeOptions() =>
+        JsonSerializer.Deserialize(Utf8.Text(Native.infini_options_describe), LibraryJson.Default.IReadOnlyListOptionInfo)!;
 
     /// <summary>What each method of long context would hold after so many tokens, for the set-up of the Infini-attention
     /// paper.</summary>
     /// <param name="tokens">Length of the past.</param>
-    /// <returns>JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}.</returns>
+    /// <returns>Numbers and bytes by method.</returns>
     /// <exception cref="InfiniException">InvalidArgument: tokens is negative or too large.</exception>
-    public static string PaperFootprint(long tokens) =>
-        Utf8.Text((buffer, capacity, size) => Native.infini_paper_footprint(tokens, buffer, capacity, size));
+    public static Footprint PaperFootprint(long tokens) => JsonSerializer.Deserialize(
+        Utf8.Text((buffer, capacity, size) => Native.infini_paper_footprint(tokens, buffer, capacity, size)),
+        LibraryJson.Default.Footprint)!;
 
     /// <summary>What the snapshot in a file holds. No model is needed.</summary>
     /// <param name="path">The file.</param>
     /// <param name="verify">Whether the checksum of every part is compared too.</param>
-    /// <returns>JSON: "kind", "name", "note", "model", "view", "size", "sections", ...</returns>
+    /// <returns>Its kind, name, model, position, parts, ...</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated, Io.</exception>
-    public static string InspectSnapshot(string path, bool verify = false) => Utf8.Text((buffer, capacity, size) =>
-        Native.infini_snapshot_inspect(path, verify ? 1 : 0, buffer, capacity, size));
+    public static SnapshotInfo InspectSnapshot(string path, bool verify = false) =>
+        JsonSerializer.Deserialize(InspectSnapshotJson(path, verify), LibraryJson.Default.SnapshotInfo)!;
 
     /// <summary>What a snapshot holds. No model is needed.</summary>
     /// <param name="snapshot">Its bytes.</param>
     /// <param name="verify">Whether the checksum of every part is compared too.</param>
     /// <returns>As for a file.</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated.</exception>
-    public static string InspectSnapshot(ReadOnlySpan<byte> snapshot, bool verify = false)
+    public static SnapshotInfo InspectSnapshot(ReadOnlySpan<byte> snapshot, bool verify = false)
     {
         fixed (byte* data = snapshot)
         {
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
-            return Utf8.Text((buffer, capacity, size) =>
-                Native.infini_snapshot_inspect_buffer(pinned, count, verify ? 1 : 0, buffer, capacity, size));
+            return JsonSerializer.Deserialize(Utf8.Text((buffer, capacity, size) =>
+                Native.infini_snapshot_inspect_buffer(pinned, count, verify ? 1 : 0, buffer, capacity, size)),
+                LibraryJson.Default.SnapshotInfo)!;
         }
     }
+
+    /// <summary>All that the library says of the snapshot in a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="verify">Whether the checksum of every part is compared too.</param>
+    /// <returns>A JSON object: "kind", "name", "note", "model", "view", "size", "sections", ...</returns>
+    /// <exception cref="InfiniException">Version, Checksum, Format, Truncated, Io.</exception>
+    public static string InspectSnapshotJson(string path, bool verify = false) => Utf8.Text((buffer, capacity, size) =>
+        Native.infini_snapshot_inspect(path, verify ? 1 : 0, buffer, capacity, size), path);
 
     /// <summary>Takes the oldest record out of the library's log, a queue of the newest 256.</summary>
     /// <returns>The record; null where the queue is empty.</returns>
@@ -67,7 +79,7 @@ public static unsafe class InfiniLibrary
         int level = 0;
         int* where = &level;
         byte[]? message = Utf8.Bytes((buffer, capacity, size) => Native.infini_log_next(where, buffer, capacity, size));
-        return message is null ? null : new LogRecord((LogLevel)level, Encoding.UTF8.GetString(message));
+        return message is null ? null : new LogRecord((LogSeverity)level, Encoding.UTF8.GetString(message));
     }
 
     /// <summary>Refuses a library of another binary interface.</summary>

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Infini;
 
 /// <summary>A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and
@@ -24,19 +26,19 @@ public sealed unsafe class Model : IDisposable
     /// <summary>Opens a GGUF file and packs its weights for this processor. The file stays mapped while the model lives:
     /// replace it, do not overwrite it. A file without tensors opens as a tokenizer alone.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="options">"compute", "gemm", "threads", "memory", "update", "segment", "carry", "sinks".</param>
+    /// <param name="options">Null: all defaults.</param>
     /// <param name="progress">Hears, on other threads, of stage "open", in matrices.</param>
     /// <param name="cancellation">Cancels between layers.</param>
     /// <returns>The model, which the caller disposes.</returns>
     /// <exception cref="InfiniException">Io, Format, Truncated, Version, Unsupported, UnknownOption, InvalidArgument.</exception>
     /// <exception cref="OperationCanceledException">There is no model.</exception>
-    public static Model Open(string path, Options? options = null, IProgress<Progress>? progress = null,
+    public static Model Open(string path, InfiniModelOptions? options = null, IProgress<WorkProgress>? progress = null,
                              CancellationToken cancellation = default)
     {
         InfiniLibrary.RequireSameInterface();
         ModelHandle? model = null;
-        Options.With(options, o =>
-            Work.Run(task => Native.infini_model_open(path, o, task, out model), progress, cancellation));
+        InfiniOptions.With(options, o =>
+            Work.RunOnce(task => Native.infini_model_open(path, o, task, out model), progress, cancellation, path));
         return new Model(model!);
     }
 
@@ -46,7 +48,7 @@ public sealed unsafe class Model : IDisposable
     /// <param name="progress">As in <see cref="Open"/>.</param>
     /// <param name="cancellation">As in <see cref="Open"/>.</param>
     /// <returns>The model, which the caller disposes.</returns>
-    public static Task<Model> OpenAsync(string path, Options? options = null, IProgress<Progress>? progress = null,
+    public static Task<Model> OpenAsync(string path, InfiniModelOptions? options = null, IProgress<WorkProgress>? progress = null,
                                         CancellationToken cancellation = default) =>
         Task.Run(() => Open(path, options, progress, cancellation), cancellation);
 
@@ -57,11 +59,11 @@ public sealed unsafe class Model : IDisposable
     /// <returns>The model, which the caller disposes.</returns>
     /// <exception cref="InfiniException">InvalidArgument (the message says what); Io, Format, ... of the tokenizer's
     /// file.</exception>
-    public static Model Create(string configJson, Options? options = null)
+    public static Model Create(string configJson, InfiniModelOptions? options = null)
     {
         InfiniLibrary.RequireSameInterface();
         ModelHandle? model = null;
-        Options.With(options, o => InfiniException.Check(Native.infini_model_create(configJson, o, out model)));
+        InfiniOptions.With(options, o => InfiniException.Check(Native.infini_model_create(configJson, o, out model)));
         return new Model(model!);
     }
 
@@ -72,18 +74,17 @@ public sealed unsafe class Model : IDisposable
     /// <param name="cancellation">Counts until writing begins.</param>
     /// <exception cref="InfiniException">Io, NoSpace.</exception>
     /// <exception cref="OperationCanceledException">Nothing was written.</exception>
-    public void Save(string path, IProgress<Progress>? progress = null, CancellationToken cancellation = default) =>
-        Work.Run(task => Native.infini_model_save(Handle, path, task), progress, cancellation);
+    public void Save(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        Work.RunOnce(task => Native.infini_model_save(Handle, path, task), progress, cancellation, path);
 
     /// <summary>Starts an empty stream through the model.</summary>
-    /// <param name="options">"threads", "block", "deterministic", "checkpoints", "rewind_sampler", "compress", "special"
-    /// and those of generation ("max_tokens", "temperature", "seed", "stop", ...).</param>
+    /// <param name="options">Null: all defaults.</param>
     /// <returns>The session, which the caller disposes.</returns>
     /// <exception cref="InfiniException">State (the model is a tokenizer alone), UnknownOption, InvalidArgument.</exception>
-    public Session CreateSession(Options? options = null)
+    public Session CreateSession(InfiniSessionOptions? options = null)
     {
         SessionHandle? session = null;
-        Options.With(options, o => InfiniException.Check(Native.infini_session_create(Handle, o, out session)));
+        InfiniOptions.With(options, o => InfiniException.Check(Native.infini_session_create(Handle, o, out session)));
         return new Session(session!, Vocabulary, Width);
     }
 
@@ -104,10 +105,10 @@ public sealed unsafe class Model : IDisposable
     /// <returns>The trainer, which the caller disposes.</returns>
     /// <exception cref="InfiniException">InvalidArgument (the message names the field), State (the model has no weights, or no
     /// tokenizer where the data needs one), Io, Format (of a file of the data), UnknownOption.</exception>
-    public Trainer CreateTrainer(string descriptionJson, Options? options = null)
+    public Trainer CreateTrainer(string descriptionJson, InfiniModelOptions? options = null)
     {
         TrainerHandle? trainer = null;
-        Options.With(options, o =>
+        InfiniOptions.With(options, o =>
             InfiniException.Check(Native.infini_trainer_create(Handle, descriptionJson, o, out trainer)));
         return new Trainer(trainer!);
     }
@@ -278,17 +279,22 @@ public sealed unsafe class Model : IDisposable
         Utf8.Text((buffer, capacity, size) => Native.infini_model_info(Handle, name, buffer, capacity, size));
 
     /// <summary>The facts about the model.</summary>
+    /// <returns>What it is, how large, how it remembers.</returns>
+    public ModelInfo Info() => JsonSerializer.Deserialize(InfoJson(), LibraryJson.Default.ModelInfo)!;
+
+    /// <summary>The facts about the model, as the library wrote them.</summary>
     /// <returns>A JSON object: "name", "vocabulary", "layers", "width", "segment", ...</returns>
     public string InfoJson() =>
         Utf8.Text((buffer, capacity, size) => Native.infini_model_info_json(Handle, buffer, capacity, size));
 
     /// <summary>What each method of long context would hold for the past of a model of this shape.</summary>
     /// <param name="tokens">Length of the past.</param>
-    /// <returns>JSON: {"tokens", "methods": [{"method", "values", "bytes"}, ...]}.</returns>
+    /// <returns>Numbers and bytes by method.</returns>
     /// <exception cref="InfiniException">InvalidArgument (tokens is negative or too large), State (the model is a tokenizer
     /// alone).</exception>
-    public string Footprint(long tokens) =>
-        Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint(Handle, tokens, buffer, capacity, size));
+    public Footprint Footprint(long tokens) => JsonSerializer.Deserialize(
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint(Handle, tokens, buffer, capacity, size)),
+        LibraryJson.Default.Footprint)!;
 
     /// <summary>Lets the model go. Disposing again does nothing.</summary>
     public void Dispose()

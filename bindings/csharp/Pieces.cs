@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Infini;
 
 /// <summary>Cuts a long text into pieces that can be fed one by one.</summary>
@@ -31,4 +33,57 @@ internal sealed unsafe class Pieces : IDisposable
     }
 
     public void Dispose() => stream.Dispose();
+}
+
+/// <summary>The UTF-8 of what a reader reads.</summary>
+internal sealed class ReaderStream(TextReader reader) : Stream
+{
+    private readonly Encoder encoder = Utf8.NewEncoder();
+    private readonly char[] chars = new char[1 << 13];
+    private int begin, end; // of what is not encoded yet
+    private bool ended;
+
+    public override bool CanRead => true;
+    public override bool CanSeek => false;
+    public override bool CanWrite => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override int Read(Span<byte> buffer)
+    {
+        while (true)
+        {
+            if (Encode(buffer) is { } size) return size;
+            Took(reader.Read(chars, 0, chars.Length));
+        }
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellation = default)
+    {
+        while (true)
+        {
+            if (Encode(buffer.Span) is { } size) return size;
+            Took(await reader.ReadAsync(chars.AsMemory(), cancellation).ConfigureAwait(false));
+        }
+    }
+
+    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
+    public override void Flush() => throw new NotSupportedException();
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    // Null where more is to be read first.
+    private int? Encode(Span<byte> buffer)
+    {
+        encoder.Convert(chars.AsSpan(begin, end - begin), buffer, ended, out int taken, out int size, out _);
+        begin += taken;
+        return size > 0 || ended ? size : null;
+    }
+
+    private void Took(int count)
+    {
+        (begin, end) = (0, count);
+        ended = count == 0;
+    }
 }

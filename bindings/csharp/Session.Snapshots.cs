@@ -14,9 +14,9 @@ public sealed partial class Session
     /// <exception cref="InfiniException">Io, NoSpace, State.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Save(string path, bool memoryOnly = false, string name = "", string note = "",
-                     IProgress<Progress>? progress = null, CancellationToken cancellation = default) =>
+                     IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
         Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
-             progress, cancellation);
+             progress, cancellation, path);
 
     /// <summary>Takes a snapshot as bytes.</summary>
     /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
@@ -26,7 +26,7 @@ public sealed partial class Session
     /// <exception cref="InfiniException">State.</exception>
     public unsafe byte[] Snapshot(bool memoryOnly = false, string name = "", string note = "")
     {
-        lock (turn)
+        using (turn.Take())
         {
             return Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
                 Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size))!;
@@ -72,7 +72,7 @@ public sealed partial class Session
     /// <exception cref="InfiniException">Io; else as for bytes.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Restore(string path, CancellationToken cancellation = default) =>
-        Long((session, task) => Native.infini_session_restore(session, path, task), null, cancellation);
+        Long((session, task) => Native.infini_session_restore(session, path, task), null, cancellation, path);
 
     /// <summary>Goes back to an earlier position of the stream, between <see cref="RewindLimit"/> and the present one. Option
     /// "checkpoints" says how many segment boundaries are kept for that. A new run of generation begins.</summary>

@@ -36,21 +36,38 @@ public enum Status
     Internal = 1100,
 }
 
-/// <summary>What a call of the library failed with: a status, and a message that says what failed, where and what to
-/// do.</summary>
+/// <summary>What a call of the library failed with: a status, and a message that says what failed, where and what to do. Where
+/// a file, or its folder, is not there or may not be used, <see cref="Exception.InnerException"/> is what .NET says of that: a
+/// <see cref="FileNotFoundException"/>, <see cref="DirectoryNotFoundException"/> or
+/// <see cref="UnauthorizedAccessException"/>.</summary>
 public sealed class InfiniException : Exception
 {
     internal const int Ok = 0, End = 1;
+    private const int NoPermission = 1, NoEntry = 2, NoAccess = 13, NotDirectory = 20; // of Linux
 
-    internal InfiniException(int status, string message) : base(message) => Status = (Status)status;
+    internal InfiniException(int status, string message, string? path) : base(message, OfSystem(message, path)) =>
+        Status = (Status)status;
 
     /// <summary>What kind of error this is.</summary>
     public Status Status { get; }
 
     /// <summary>Throws what a call that ended with a status failed with. On the thread that made the call.</summary>
-    internal static int Check(int status)
+    internal static int Check(int status, string? path = null)
     {
         if (status is Ok or End) return status;
-        throw new InfiniException(status, Native.infini_last_error());
+        throw new InfiniException(status, Native.infini_last_error(), path);
+    }
+
+    // As .NET says what the system said of a path.
+    private static Exception? OfSystem(string message, string? path)
+    {
+        if (string.IsNullOrEmpty(path)) return null;
+        return Native.infini_last_os_error() switch
+        {
+            NoEntry or NotDirectory => Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(path)))
+                ? new FileNotFoundException(message, path) : new DirectoryNotFoundException(message),
+            NoAccess or NoPermission => new UnauthorizedAccessException(message),
+            _ => null,
+        };
     }
 }

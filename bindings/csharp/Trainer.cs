@@ -11,8 +11,9 @@ namespace Infini;
 public sealed unsafe class Trainer : IDisposable
 {
     private readonly TrainerHandle handle;
-    private readonly object turn = new();
-    private readonly CancellationTokenSource disposal = new();
+    private readonly Turn turn = new();
+    private readonly Work work = new();
+    private volatile bool disposed;
 
     internal Trainer(TrainerHandle handle) => this.handle = handle;
 
@@ -20,7 +21,7 @@ public sealed unsafe class Trainer : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(disposal.IsCancellationRequested, this);
+            ObjectDisposedException.ThrowIf(disposed, this);
             return handle;
         }
     }
@@ -32,14 +33,8 @@ public sealed unsafe class Trainer : IDisposable
     /// <exception cref="InfiniException">Io, Format (of a file of the data); the step has not happened.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>; the step has not happened, and the
     /// next one reads the same sequences.</exception>
-    public TrainingReport Step(CancellationToken cancellation = default)
-    {
-        lock (turn)
-        {
-            Long(Native.infini_trainer_step, null, cancellation);
-            return Report();
-        }
-    }
+    public TrainingReport Step(CancellationToken cancellation = default) =>
+        ReportOf(Long(Native.infini_trainer_step, Native.infini_trainer_report, null, cancellation));
 
     /// <summary>Does so many steps.</summary>
     /// <param name="steps">How many; 0 or more.</param>
@@ -50,27 +45,22 @@ public sealed unsafe class Trainer : IDisposable
     /// <exception cref="InfiniException">Io, Format (of a file of the data), InvalidArgument; the steps before are
     /// done.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public TrainingReport Run(long steps, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
-    {
-        lock (turn)
-        {
-            Long((trainer, task) => Native.infini_trainer_run(trainer, steps, task), progress, cancellation);
-            return Report();
-        }
-    }
+    public TrainingReport Run(long steps, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        ReportOf(Long((trainer, task) => Native.infini_trainer_run(trainer, steps, task), Native.infini_trainer_report,
+                      progress, cancellation));
 
     /// <summary>Does so many steps, on a thread of the pool.</summary>
     /// <param name="steps">As in <see cref="Run"/>.</param>
     /// <param name="progress">As in <see cref="Run"/>.</param>
     /// <param name="cancellation">As in <see cref="Run"/>.</param>
     /// <returns>What the last step saw.</returns>
-    public Task<TrainingReport> RunAsync(long steps, IProgress<Progress>? progress = null,
+    public Task<TrainingReport> RunAsync(long steps, IProgress<WorkProgress>? progress = null,
                                          CancellationToken cancellation = default) =>
         Task.Run(() => Run(steps, progress, cancellation), cancellation);
 
     /// <summary>What the last step saw.</summary>
     /// <returns>Before the first one, a report of 0 steps.</returns>
-    public TrainingReport Report() => JsonSerializer.Deserialize(ReportJson(), TrainingJson.Default.TrainingReport);
+    public TrainingReport Report() => ReportOf(ReportJson());
 
     /// <summary>What the last step saw, as the library wrote it.</summary>
     /// <returns>A JSON object: "step", "loss", ...; "{}" before the first.</returns>
@@ -85,16 +75,11 @@ public sealed unsafe class Trainer : IDisposable
     /// <returns>What was found.</returns>
     /// <exception cref="InfiniException">InvalidArgument, State, Io, Format, as in <see cref="Model.CreateTrainer"/>.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public TrainingEvaluation Evaluate(string dataJson, int sequences, int segments = 0, IProgress<Progress>? progress = null,
-                                       CancellationToken cancellation = default)
-    {
-        lock (turn)
-        {
-            Long((trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
-                 progress, cancellation);
-            return Evaluation();
-        }
-    }
+    public TrainingEvaluation Evaluate(string dataJson, int sequences, int segments = 0, IProgress<WorkProgress>? progress = null,
+                                       CancellationToken cancellation = default) =>
+        EvaluationOf(Long(
+            (trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
+            Native.infini_trainer_evaluation, progress, cancellation));
 
     /// <summary>Does what <see cref="Evaluate"/> does, on a thread of the pool.</summary>
     /// <param name="dataJson">As in <see cref="Evaluate"/>.</param>
@@ -104,14 +89,13 @@ public sealed unsafe class Trainer : IDisposable
     /// <param name="cancellation">As in <see cref="Evaluate"/>.</param>
     /// <returns>What was found.</returns>
     public Task<TrainingEvaluation> EvaluateAsync(string dataJson, int sequences, int segments = 0,
-                                                  IProgress<Progress>? progress = null,
+                                                  IProgress<WorkProgress>? progress = null,
                                                   CancellationToken cancellation = default) =>
         Task.Run(() => Evaluate(dataJson, sequences, segments, progress, cancellation), cancellation);
 
     /// <summary>What the last evaluation found.</summary>
     /// <returns>Before the first one, an evaluation of 0 sequences.</returns>
-    public TrainingEvaluation Evaluation() =>
-        JsonSerializer.Deserialize(EvaluationJson(), TrainingJson.Default.TrainingEvaluation);
+    public TrainingEvaluation Evaluation() => EvaluationOf(EvaluationJson());
 
     /// <summary>What the last evaluation found, as the library wrote it.</summary>
     /// <returns>A JSON object: "loss", "sequences", ...; "{}" before the first.</returns>
@@ -128,16 +112,10 @@ public sealed unsafe class Trainer : IDisposable
     /// <exception cref="InfiniException">InvalidArgument (no answer's value stands in an earlier segment, too), State, Io,
     /// Format, as in <see cref="Model.CreateTrainer"/>.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public string FindHeads(string dataJson, int sequences, int segments = 0, IProgress<Progress>? progress = null,
-                            CancellationToken cancellation = default)
-    {
-        lock (turn)
-        {
-            Long((trainer, task) => Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, task),
-                 progress, cancellation);
-            return HeadsJson();
-        }
-    }
+    public string FindHeads(string dataJson, int sequences, int segments = 0, IProgress<WorkProgress>? progress = null,
+                            CancellationToken cancellation = default) =>
+        Long((trainer, task) => Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, task),
+             Native.infini_trainer_heads, progress, cancellation);
 
     /// <summary>The heads that were found last, as the library wrote them.</summary>
     /// <returns>A JSON object: "heads", ...; "{}" before the first search.</returns>
@@ -152,13 +130,8 @@ public sealed unsafe class Trainer : IDisposable
     /// <exception cref="InfiniException">InvalidArgument (no head has a place, ...); State (there was a step); Io,
     /// Format.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public void FitHeads(double nats, IProgress<Progress>? progress = null, CancellationToken cancellation = default)
-    {
-        lock (turn)
-        {
-            Long((trainer, task) => Native.infini_trainer_fit_heads(trainer, nats, task), progress, cancellation);
-        }
-    }
+    public void FitHeads(double nats, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        Long((trainer, task) => Native.infini_trainer_fit_heads(trainer, nats, task), null, progress, cancellation);
 
     /// <summary>The trainer's state.</summary>
     /// <returns>A JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...</returns>
@@ -167,7 +140,7 @@ public sealed unsafe class Trainer : IDisposable
     /// <summary>Saves all that is needed to go on, to a file that is replaced whole or not at all.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InfiniException">Io, NoSpace; what was there before is still there.</exception>
-    public void Save(string path) => Call(trainer => Native.infini_trainer_save(trainer, path));
+    public void Save(string path) => Call(trainer => Native.infini_trainer_save(trainer, path), path);
 
     /// <summary>Goes on from where another trainer of the same model and description was saved: on the same build, processor
     /// and number of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this
@@ -175,41 +148,58 @@ public sealed unsafe class Trainer : IDisposable
     /// <param name="path">The file.</param>
     /// <exception cref="InfiniException">ModelMismatch (another model or description), Io, Format, Truncated, Checksum,
     /// Version; then nothing has changed.</exception>
-    public void Restore(string path) => Call(trainer => Native.infini_trainer_restore(trainer, path));
+    public void Restore(string path) => Call(trainer => Native.infini_trainer_restore(trainer, path), path);
 
     /// <summary>Writes the trained model as a GGUF file, adapters merged, which <see cref="Model.Open"/> opens. What was not
     /// trained keeps the bytes of the model's file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="type">Of the matrices that were trained: "f32", "f16" or "bf16".</param>
     /// <exception cref="InfiniException">InvalidArgument (type is none of these), Io, NoSpace.</exception>
-    public void Write(string path, string type) => Call(trainer => Native.infini_trainer_write(trainer, path, type));
+    public void Write(string path, string type) => Call(trainer => Native.infini_trainer_write(trainer, path, type), path);
 
     /// <summary>Writes the adapters alone, as a GGUF file to be kept beside the model.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InfiniException">State (no adapters are trained), Io, NoSpace.</exception>
-    public void WriteAdapter(string path) => Call(trainer => Native.infini_trainer_write_adapter(trainer, path));
+    public void WriteAdapter(string path) => Call(trainer => Native.infini_trainer_write_adapter(trainer, path), path);
 
     /// <summary>Cancels the call that runs, if any, and frees the trainer when it has returned. Disposing again does
     /// nothing.</summary>
     public void Dispose()
     {
-        disposal.Cancel();
+        disposed = true;
+        work.Dispose();
         handle.Dispose();
     }
 
     private delegate int Writer(TrainerHandle trainer, byte* buffer, nuint capacity, nuint* size);
 
-    private void Call(Func<TrainerHandle, int> call)
+    private void Call(Func<TrainerHandle, int> call, string path)
     {
-        lock (turn) InfiniException.Check(call(Handle));
+        using (turn.Take()) InfiniException.Check(call(Handle), path);
     }
 
-    // In turn.
-    private void Long(Func<TrainerHandle, TaskHandle, int> call, IProgress<Progress>? progress, CancellationToken cancellation) =>
-        Work.Run(task => call(Handle, task), progress, cancellation, disposal.Token);
+    // What the call found, as JSON, before another has its turn.
+    private string Long(Func<TrainerHandle, TaskHandle, int> call, Writer? found, IProgress<WorkProgress>? progress,
+                        CancellationToken cancellation)
+    {
+        using var reporter = Reporter.Of(progress);
+        string json = "";
+        using (turn.Take(cancellation))
+        {
+            work.Run(task => call(Handle, task), reporter, cancellation);
+            if (found is not null) json = Utf8.Text((buffer, capacity, size) => found(Handle, buffer, capacity, size));
+        }
+        reporter?.End();
+        return json;
+    }
 
     private string Text(Writer write)
     {
-        lock (turn) return Utf8.Text((buffer, capacity, size) => write(Handle, buffer, capacity, size));
+        using (turn.Take()) return Utf8.Text((buffer, capacity, size) => write(Handle, buffer, capacity, size));
     }
+
+    private static TrainingReport ReportOf(string json) => JsonSerializer.Deserialize(json, LibraryJson.Default.TrainingReport);
+
+    private static TrainingEvaluation EvaluationOf(string json) =>
+        JsonSerializer.Deserialize(json, LibraryJson.Default.TrainingEvaluation);
 }

@@ -44,8 +44,3 @@ public readonly record struct TrainingReport(
 public readonly record struct TrainingEvaluation(
     double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross, double? RecallInside,
     long AnswersInside, double? ExactInside, int Segment, int Segments, int Sequences);
-
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
-[JsonSerializable(typeof(TrainingReport))]
-[JsonSerializable(typeof(TrainingEvaluation))]
-internal sealed partial class TrainingJson : JsonSerializerContext;

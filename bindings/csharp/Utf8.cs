@@ -10,6 +10,8 @@ internal static unsafe class Utf8
 
     internal static byte[] Encode(string text) => Strict.GetBytes(text);
 
+    internal static Encoder NewEncoder() => Strict.GetEncoder();
+
     /// <summary>The string, checked to be what C can hold: no zero in it, no half of a surrogate pair.</summary>
     internal static string ZeroEnded(string text)
     {
@@ -23,7 +25,9 @@ internal static unsafe class Utf8
     internal delegate int Filler(byte* buffer, nuint capacity, nuint* size);
 
     /// <summary>What a call gives whose size is not known before; null where it answers that nothing more comes.</summary>
-    internal static byte[]? Bytes(Filler fill)
+    /// <param name="fill">The call.</param>
+    /// <param name="path">The file that it reads, if any.</param>
+    internal static byte[]? Bytes(Filler fill, string? path = null)
     {
         nuint size;
         byte* first = stackalloc byte[512];
@@ -31,7 +35,7 @@ internal static unsafe class Utf8
         if (status == InfiniException.End) return null;
         if (status != (int)Status.BufferTooSmall)
         {
-            InfiniException.Check(status);
+            InfiniException.Check(status, path);
             return new ReadOnlySpan<byte>(first, (int)size).ToArray();
         }
         while (true) // more than once only where another thread took what came first
@@ -39,9 +43,10 @@ internal static unsafe class Utf8
             byte[] buffer = new byte[checked((int)size)];
             fixed (byte* data = buffer) status = fill(data, size, &size);
             if (status == (int)Status.BufferTooSmall) continue;
-            return InfiniException.Check(status) == InfiniException.End ? null : buffer[..(int)size];
+            if (InfiniException.Check(status, path) == InfiniException.End) return null;
+            return (int)size == buffer.Length ? buffer : buffer[..(int)size];
         }
     }
 
-    internal static string Text(Filler fill) => Encoding.UTF8.GetString(Bytes(fill)!);
+    internal static string Text(Filler fill, string? path = null) => Encoding.UTF8.GetString(Bytes(fill, path)!);
 }

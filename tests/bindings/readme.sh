@@ -26,7 +26,8 @@ for language, text in re.findall(r'^```(\w+)\n(.*?)^```$', open(sys.argv[1], enc
         commands += 1
         open(f'{commands}.sh', 'w').write(text)
     else:
-        open(text.split('\n')[0].removeprefix('// '), 'w').write(text)
+        name = re.match(r'(?://|<!--) (\S+)', text)[1]
+        open(name, 'w').write(text)
 PY
 for ((i = 1; i <= $(ls ./*.sh | wc -l); i++)); do
   echo "== $(tr '\n' ';' <"$i.sh")"

@@ -8,10 +8,10 @@ public sealed class BatchTests
 {
     private static readonly string[] Prompts = ["Once upon a time", "The cat 😀", "Tom and Lily went to"];
 
-    private static Options Alike(long maxTokens)
+    private static InfiniSessionOptions Alike(long maxTokens)
     {
         var options = Greedy(maxTokens);
-        options.Add("deterministic", 1);
+        options.Deterministic = true;
         return options;
     }
 

@@ -15,7 +15,7 @@ public sealed class TrainerTests : IDisposable
     private static Model Tiny(int layers = 2) => Model.Create($$"""
         {"layers": {{layers}}, "width": 32, "heads": 2, "kv_heads": 2, "hidden": 64, "segment": 16,
          "tokenizer": "{{Stories}}"}
-        """, Greedy());
+        """, Exact);
 
     private static string Text(string file) => $$"""{"type": "text", "files": ["{{file}}"]}""";
 
@@ -24,7 +24,7 @@ public sealed class TrainerTests : IDisposable
          "data": {{Text(Source + "/tests/bindings/golden.txt")}}}
         """;
 
-    private static Trainer Trainer(Model model, string part = "all") => model.CreateTrainer(Description(part), Greedy());
+    private static Trainer Trainer(Model model, string part = "all") => model.CreateTrainer(Description(part), Exact);
 
     /// <summary>The JSON of a report without the times at its end.</summary>
     private static string Timeless(string json) => json.Split(",\"seconds\"")[0];
@@ -52,7 +52,7 @@ public sealed class TrainerTests : IDisposable
             text.Append(trainer.EvaluationJson()).Append('\n');
             trainer.Write(path, "f32");
         }
-        using var trained = Model.Open(path, Greedy());
+        using var trained = Model.Open(path, Exact);
         text.Append(trained.Info("fingerprint")).Append('\n').Append(Tell(trained)).Append('\n');
         Assert.Equal(File.ReadAllText(Environment.GetEnvironmentVariable("INFINI_TRAINING")!), text.ToString());
     }
@@ -74,13 +74,13 @@ public sealed class TrainerTests : IDisposable
         var heard = new Hearer();
         var last = await trainer.RunAsync(99, heard);
         Assert.Equal(last, trainer.Report());
-        Assert.Equal(new Progress("train", 99, 99), heard.Last);
+        Assert.Equal(new WorkProgress("train", 99, 99), heard.Last);
         Assert.Contains("\"steps\":100,\"tokens\":51200,", trainer.InfoJson());
         Assert.True(first.Loss > 5 && last.Loss < 0.5, $"{first} {last}");
 
         var evaluation = await trainer.EvaluateAsync(Text(Source + "/tests/bindings/golden.txt"), 3, progress: heard);
         Assert.Equal(evaluation, trainer.Evaluation());
-        Assert.Equal(new Progress("evaluate", 3, 3), heard.Last);
+        Assert.Equal(new WorkProgress("evaluate", 3, 3), heard.Last);
         Assert.True(evaluation.Loss < 0.5 && evaluation.RecallAcross is null, evaluation.ToString());
         Assert.Equal((3, 4), (evaluation.Sequences, evaluation.Segments));
         Assert.Equal(2 * (3 * 16 - 1), trainer.Evaluate(Random, 2, 3).Predictions);
@@ -89,7 +89,7 @@ public sealed class TrainerTests : IDisposable
         {
             string path = Path.Combine(folder, $"😀 {type}.gguf");
             trainer.Write(path, type);
-            using var trained = Model.Open(path, Greedy());
+            using var trained = Model.Open(path, Exact);
             Assert.StartsWith("\n, there was a little girl named Lily.", Tell(trained));
         }
         Assert.DoesNotContain("Lily", Tell(model)); // it stays as it was
@@ -170,15 +170,15 @@ public sealed class TrainerTests : IDisposable
         using var model = Model.Create($$"""
             {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
              "tokenizer": "{{Source}}/samples/models/words2048.gguf"}
-            """, Greedy());
+            """, Exact);
         using Trainer trainer = model.CreateTrainer(
             """{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512, "segments": 8}, "data": """
-            + recall + "}", Greedy()), all = Trainer(model);
+            + recall + "}", Exact), all = Trainer(model);
         Assert.Equal("{}", trainer.HeadsJson());
         var heard = new Hearer();
         string found = trainer.FindHeads(recall, 2, progress: heard);
         Assert.StartsWith("{\"heads\":[{\"layer\":", found);
-        Assert.Equal(new Progress("find heads", 2, 2), heard.Last);
+        Assert.Equal(new WorkProgress("find heads", 2, 2), heard.Last);
         trainer.FitHeads(8, heard);
         Assert.Equal("fit heads", heard.Last.Stage);
         trainer.Step();
@@ -201,7 +201,7 @@ public sealed class TrainerTests : IDisposable
         Fails(Status.InvalidArgument, "date", () => model.CreateTrainer("""{"data": {"type": "random"}, "date": 1}"""));
         Fails(Status.Io, "/nowhere/😀", () => model.CreateTrainer($$"""{"data": {{Text("/nowhere/😀")}}}"""));
         Fails(Status.State, "tokenizer", () => noTokenizer.CreateTrainer(Description("all")));
-        Fails(Status.UnknownOption, "threads", () => model.CreateTrainer(Description("all"), new Options { { "no such", 1 } }));
+        Fails(Status.UnknownOption, "threads", () => model.CreateTrainer(Description("all"), new() { ["no such"] = 1 }));
         Assert.Throws<ArgumentException>(() => model.CreateTrainer("a\0b"));
         Assert.Throws<ArgumentNullException>(() => model.CreateTrainer(null!));
         using var trainer = Trainer(model);
@@ -258,13 +258,13 @@ public sealed class TrainerTests : IDisposable
         for (int i = 0; i < 250; ++i)
         {
             if (i == 50) before = Resident();
-            using var trainer = model.CreateTrainer(Small, Greedy());
+            using var trainer = model.CreateTrainer(Small, Exact);
             trainer.Step();
         }
         Assert.InRange(Resident() - before, long.MinValue, 48 << 20); // a trainer takes two
         for (int i = 0; i < 300; ++i)
         {
-            model.CreateTrainer(Small, Greedy()).Step(); // the last use is inside its own call
+            model.CreateTrainer(Small, Exact).Step(); // the last use is inside its own call
             if (i % 10 != 0) continue;
             GC.Collect();
             GC.WaitForPendingFinalizers();

@@ -3,9 +3,8 @@ using System.Diagnostics;
 using System.Globalization;
 using Infini;
 
-var options = new Options { { "compute", "f32" }, { "threads", 1 }, { "temperature", 0 }, { "max_tokens", 200 } };
-using var model = Model.Open(args[0], options);
-using var session = model.CreateSession(options);
+using var model = Model.Open(args[0], new() { Compute = "f32", Threads = 1 });
+using var session = model.CreateSession(new() { Threads = 1, Temperature = 0, MaxTokens = 200 });
 double best = 0;
 for (var total = Stopwatch.StartNew(); total.Elapsed.TotalSeconds < double.Parse(args[1], CultureInfo.InvariantCulture);)
 {
