@@ -121,6 +121,9 @@ public sealed class InfiniModelOptions : InfiniOptions
 
     /// <summary>First tokens of the stream that local attention always sees; -1 (default): as the model says.</summary>
     public long? Sinks { get => Integer(); set => Set(value); }
+
+    /// <summary>Tokens of sentences that stood out, which local attention sees for ever; -1 (default): as the model says.</summary>
+    public long? Keep { get => Integer(); set => Set(value); }
 }
 
 /// <summary>Options of a session and of its generation:

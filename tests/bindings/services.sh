@@ -20,8 +20,9 @@ if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; the
 else
   use_nuget "$1"
   cp -r "$source/samples/csharp-service" "$folder/csharp"
+  sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$folder/csharp/nuget.config"
   dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" \
-    -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$folder/csharp"
+    -p:InfiniVersion="$2" "$folder/csharp"
   services+=("csharp=dotnet $folder/cs/csharp-service.dll")
 fi
 if command -v go >/dev/null; then

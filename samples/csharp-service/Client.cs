@@ -1,0 +1,68 @@
+using Infini;
+
+/// <summary>A session, which one request uses at a time.</summary>
+internal sealed class Client(Session session) : IDisposable
+{
+    private readonly SemaphoreSlim turn = new(1);
+    private CancellationTokenSource? call; // that runs
+    private bool gone;
+
+    /// <summary>What the list of sessions says of it; null where it was deleted meanwhile. Does not wait.</summary>
+    internal object? Describe(string id)
+    {
+        try
+        {
+            return new { id, position = session.Position, busy = turn.CurrentCount == 0 };
+        }
+        catch (ObjectDisposedException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Ends the call that runs, if any.</summary>
+    internal void Cancel()
+    {
+        lock (turn) call?.Cancel();
+    }
+
+    public void Dispose()
+    {
+        lock (turn)
+        {
+            gone = true;
+            call?.Cancel();
+        }
+        session.Dispose();
+    }
+
+    /// <summary>Uses the session, until that is done, cancelled, the client leaves or the service ends.</summary>
+    internal async Task<IResult> Use(HttpContext context, CancellationToken ending,
+                                     Func<Session, CancellationToken, Task<IResult>> use)
+    {
+        // A moment's wait: the request before may have answered and not quite ended.
+        if (!await turn.WaitAsync(1000, Connection.Of(context).Left)) throw new Refusal(409, "BUSY", "another request uses the session");
+        try
+        {
+            using var cancelled = CancellationTokenSource.CreateLinkedTokenSource(
+                ending, context.RequestAborted, Connection.Of(context).Left);
+            lock (turn)
+            {
+                ObjectDisposedException.ThrowIf(gone, session);
+                call = cancelled;
+            }
+            try
+            {
+                return await use(session, cancelled.Token);
+            }
+            finally
+            {
+                lock (turn) call = null;
+            }
+        }
+        finally
+        {
+            turn.Release();
+        }
+    }
+}

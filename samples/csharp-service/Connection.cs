@@ -1,0 +1,82 @@
+using System.Buffers;
+using System.IO.Pipelines;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Http.Features;
+
+/// <summary>Stands between a connection and Kestrel: it reads ahead, so that a client that goes away is noticed while the model
+/// reads what it sent before, and hides the end of what comes until the request is answered, because Kestrel does not answer
+/// behind that end.</summary>
+internal sealed class Connection
+{
+    private const int Ahead = 8 << 20; // bytes
+
+    private readonly Pipe ahead = new(new PipeOptions(pauseWriterThreshold: Ahead, resumeWriterThreshold: Ahead / 2,
+                                                      useSynchronizationContext: false));
+    private readonly CancellationTokenSource left = new();
+    private bool asked; // something came since the last answer
+    private bool ended;
+
+    /// <summary>Ends when the client goes away.</summary>
+    internal CancellationToken Left => left.Token;
+
+    internal static Connection Of(HttpContext context) => context.Features.GetRequiredFeature<Connection>();
+
+    internal static async Task Serve(ConnectionContext context, ConnectionDelegate next)
+    {
+        var connection = new Connection();
+        context.Features.Set(connection);
+        context.ConnectionClosed = CancellationToken.None; // Kestrel is told by what it reads
+        var transport = context.Transport;
+        context.Transport = new Ends(connection.ahead.Reader, transport.Output);
+        var reading = connection.ReadAhead(transport.Input);
+        try
+        {
+            await next(context);
+        }
+        finally
+        {
+            await connection.ahead.Reader.CompleteAsync();
+            transport.Input.CancelPendingRead();
+            await reading;
+            context.Transport = transport;
+        }
+    }
+
+    /// <summary>The request was answered.</summary>
+    internal void Answered()
+    {
+        lock (ahead)
+        {
+            asked = false;
+            if (ended) ahead.Writer.Complete();
+        }
+    }
+
+    private async Task ReadAhead(PipeReader input)
+    {
+        try
+        {
+            while (true)
+            {
+                var read = await input.ReadAsync();
+                lock (ahead) asked |= !read.Buffer.IsEmpty;
+                foreach (var part in read.Buffer) ahead.Writer.Write(part.Span);
+                input.AdvanceTo(read.Buffer.End);
+                var flushed = await ahead.Writer.FlushAsync();
+                if (read.IsCompleted || read.IsCanceled || flushed.IsCompleted) break;
+            }
+        }
+        catch (Exception e) when (e is IOException or ConnectionAbortedException or OperationCanceledException)
+        {
+            // the connection broke
+        }
+        await left.CancelAsync();
+        lock (ahead)
+        {
+            ended = true;
+            if (!asked) ahead.Writer.Complete();
+        }
+    }
+
+    private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
+}

@@ -1,0 +1,133 @@
+using System.Buffers;
+using System.Text.Json;
+using System.Text.Unicode;
+using Infini;
+
+/// <summary>An answer other than success.</summary>
+internal sealed class Refusal(int code, string name, string message) : Exception(message)
+{
+    internal int Code => code;
+    internal string Name => name;
+
+    internal static Refusal Invalid(string message) => new(400, "INVALID_ARGUMENT", message);
+
+    internal static Refusal TooLarge() => new(413, "TOO_LARGE", "the body is larger than it may be");
+
+    /// <summary>Whether a call ended because it was told to.</summary>
+    internal static bool IsCancel(Exception e) =>
+        e is OperationCanceledException or ObjectDisposedException or InfiniException { Status: Status.Cancelled };
+
+    internal static Refusal Of(Exception e) => e switch
+    {
+        Refusal refusal => refusal,
+        BadHttpRequestException { StatusCode: 413 } => TooLarge(),
+        ArgumentException bad => Invalid(bad.Message), // a text that C cannot hold
+        BadHttpRequestException bad => Invalid("the body ends early or is badly framed: " + bad.Message),
+        _ when IsCancel(e) => new Refusal(409, "CANCELLED", "the call was cancelled"),
+        InfiniException failed => new Refusal(failed.Status switch
+        {
+            Status.InvalidArgument or Status.UnknownOption or Status.Unsupported => 400,
+            Status.State => 409,
+            Status.ModelMismatch or Status.Version or Status.Checksum or Status.Format or Status.Truncated => 422,
+            _ => 500,
+        }, JsonNamingPolicy.SnakeCaseUpper.ConvertName(failed.Status.ToString()), failed.Message),
+        _ => new Refusal(500, "INTERNAL", e.Message),
+    };
+}
+
+/// <summary>The body of a request, which may be slow but not silent.</summary>
+internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
+{
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellation = default)
+    {
+        var reader = context.Request.BodyReader;
+        var left = Connection.Of(context).Left;
+        using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellation, left);
+        waiting.CancelAfter(patience);
+        using var watch = waiting.Token.Register(reader.CancelPendingRead);
+        var read = await reader.ReadAsync(CancellationToken.None);
+        var taken = read.Buffer.Slice(0, Math.Min(buffer.Length, read.Buffer.Length));
+        taken.CopyTo(buffer.Span);
+        int size = (int)taken.Length;
+        reader.AdvanceTo(taken.End);
+        if (size == 0 && !read.IsCompleted)
+        {
+            if (left.IsCancellationRequested) throw Refusal.Invalid("the body ends early");
+            cancellation.ThrowIfCancellationRequested();
+            context.Response.Headers.Connection = "close";
+            throw new Refusal(408, "TIMEOUT", $"no byte of the body came for {patience.TotalSeconds} s");
+        }
+        return size;
+    }
+
+    /// <summary>All of it.</summary>
+    internal async Task<byte[]> ToArrayAsync(CancellationToken cancellation)
+    {
+        var all = new MemoryStream();
+        await CopyToAsync(all, cancellation);
+        return all.ToArray();
+    }
+
+    public override bool CanRead => true;
+    public override bool CanSeek => false;
+    public override bool CanWrite => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public override void Flush() => throw new NotSupportedException();
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}
+
+/// <summary>What bodies of JSON say.</summary>
+internal static class Json
+{
+    // The most that a client may ask for.
+    private static readonly Dictionary<string, long> Bounds = new()
+    {
+        ["threads"] = Environment.ProcessorCount, ["block"] = 512, ["checkpoints"] = 16, ["compress"] = 9,
+    };
+
+    /// <summary>Options of a session; the library checks them.</summary>
+    internal static InfiniSessionOptions OptionsOf(byte[] body)
+    {
+        var options = new InfiniSessionOptions { };
+        if (body.All(b => b is (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')) return options;
+        return Read(body, keys =>
+        {
+            foreach (var (name, value) in keys)
+            {
+                options[name] = value.ValueKind switch
+                {
+                    JsonValueKind.Number when value.TryGetInt64(out long number) => number,
+                    JsonValueKind.Number => value.GetDouble(),
+                    JsonValueKind.True or JsonValueKind.False => value.GetBoolean(),
+                    JsonValueKind.Array when name == "stop" => value.EnumerateArray().Select(text => text.GetString()!).ToArray(),
+                    JsonValueKind.String => value.GetString(),
+                    _ => throw Refusal.Invalid($"option '{name}' is {value.ValueKind}, but must be a number, a text or a truth value"),
+                };
+                if (Bounds.TryGetValue(name, out long most) && options[name] is long asked && asked > most)
+                    throw Refusal.Invalid($"option '{name}' is {asked}, but this service allows at most {most}");
+            }
+            return options;
+        });
+    }
+
+    private static T Read<T>(byte[] body, Func<List<(string Name, JsonElement Value)>, T> use)
+    {
+        if (!Utf8.IsValid(body)) throw Refusal.Invalid("the body is not UTF-8");
+        try
+        {
+            using var json = JsonDocument.Parse(body);
+            if (json.RootElement.ValueKind != JsonValueKind.Object) throw Refusal.Invalid("the body is not a JSON object");
+            var keys = json.RootElement.EnumerateObject().Select(key => (key.Name, key.Value)).ToList();
+            var twice = keys.GroupBy(key => key.Name).FirstOrDefault(group => group.Count() > 1);
+            return twice is null ? use(keys) : throw Refusal.Invalid($"'{twice.Key}' stands twice in the body");
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter of halves of surrogate pairs
+        {
+            throw Refusal.Invalid("the body is not JSON as it should be: " + e.Message);
+        }
+    }
+}
