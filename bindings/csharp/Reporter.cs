@@ -11,12 +11,12 @@ internal sealed unsafe class Reporter : IDisposable
     private readonly IProgress<WorkProgress> progress;
     private readonly bool pieces;
     private readonly long bytes; // of all pieces; 0: not known
-    private readonly object one = new(); // report at a time
+    private readonly object one = new(); // thread at a time, but not the receiver's: it may wait for the call to end
     private readonly Timer timer;
     private TaskHandle? task; // of the library's call that runs
     private long before, size; // bytes of the pieces before it, and of its own
-    private WorkProgress last;
-    private bool ended;
+    private WorkProgress last, reported;
+    private bool ended, reporting;
     private ExceptionDispatchInfo? failure;
 
     private Reporter(IProgress<WorkProgress> progress, bool pieces, long bytes)
@@ -72,8 +72,8 @@ internal sealed unsafe class Reporter : IDisposable
         {
             if (pieces) Advance("feed", before + size);
             ended = true;
-            if (last.Stage is not null) Report();
         }
+        Report();
         ThrowFailure();
     }
 
@@ -90,13 +90,12 @@ internal sealed unsafe class Reporter : IDisposable
     {
         lock (one)
         {
-            if (ended || task is null || !Look()) return;
-            Report();
-            if (failure is not null) Work.Cancel(task);
+            if (ended || !Look()) return;
         }
+        Report();
     }
 
-    // Whether there is anything new to report.
+    // Whether there is a call whose progress is known.
     private bool Look()
     {
         if (task is null) return false;
@@ -113,28 +112,49 @@ internal sealed unsafe class Reporter : IDisposable
             return false;
         }
         if (stage == "idle") return false;
-        return pieces ? Advance(stage, before + (total > 0 ? (long)((double)size * done / total) : 0)) : Advance(stage, done, total);
+        if (pieces) Advance(stage, before + (total > 0 ? (long)((double)size * done / total) : 0));
+        else Advance(stage, done, total);
+        return true;
     }
 
-    private bool Advance(string stage, long done, long total = 0)
+    private void Advance(string stage, long done, long total = 0)
     {
         if (pieces && bytes > 0) total = Math.Max(bytes, done); // a file may have grown
-        var now = new WorkProgress(stage, stage == last.Stage ? Math.Max(done, last.Done) : done, total);
-        bool news = now != last;
-        last = now;
-        return news;
+        last = new WorkProgress(stage, stage == last.Stage ? Math.Max(done, last.Done) : done, total);
     }
 
+    // What is new while a thread reports is reported by it.
     private void Report()
     {
-        if (failure is not null) return;
-        try
+        lock (one)
         {
-            progress.Report(last);
+            if (reporting) return;
+            reporting = true;
         }
-        catch (Exception e)
+        while (true)
         {
-            failure = ExceptionDispatchInfo.Capture(e);
+            WorkProgress now;
+            lock (one)
+            {
+                if (failure is not null || last == reported)
+                {
+                    reporting = false;
+                    return;
+                }
+                now = reported = last;
+            }
+            try
+            {
+                progress.Report(now);
+            }
+            catch (Exception e)
+            {
+                lock (one)
+                {
+                    failure = ExceptionDispatchInfo.Capture(e);
+                    if (task is not null) Work.Cancel(task);
+                }
+            }
         }
     }
 }

@@ -88,6 +88,7 @@ public sealed partial class Session
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Feed(TextReader text, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(text);
         using var stream = new ReaderStream(text);
         Feed(stream, progress, cancellation);
     }
@@ -170,6 +171,7 @@ public sealed partial class Session
     /// <returns>When the text was read.</returns>
     public async Task FeedAsync(TextReader text, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(text);
         using var stream = new ReaderStream(text);
         await FeedAsync(stream, progress, cancellation).ConfigureAwait(false);
     }

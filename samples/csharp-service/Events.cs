@@ -14,7 +14,7 @@ internal sealed class Events(HttpResponse response)
             while (true)
             {
                 var next = session.NextTextAsync(cancelled);
-                while (await Task.WhenAny(next, Task.Delay(Heartbeat, CancellationToken.None)) != next) await Write(":\n\n");
+                while (!next.IsCompleted) await Beat(next);
                 if (await next is not { } text) break;
                 await Send("text", new { text });
             }
@@ -30,6 +30,18 @@ internal sealed class Events(HttpResponse response)
             await Send("error", new { error = refusal.Name, message = refusal.Message });
         }
         return Results.Empty;
+    }
+
+    private async Task Beat(Task next)
+    {
+        try
+        {
+            await next.WaitAsync(Heartbeat, CancellationToken.None);
+        }
+        catch (TimeoutException) when (!next.IsCompleted)
+        {
+            await Write(":\n\n");
+        }
     }
 
     private Task Send(string name, object data) => Write($"event: {name}\ndata: {JsonSerializer.Serialize(data)}\n\n");

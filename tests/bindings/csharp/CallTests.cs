@@ -179,6 +179,27 @@ public sealed class CallTests
         session.Feed("and on it goes");
     }
 
+    [Fact]
+    public async Task AProgressMayUseTheSession()
+    {
+        using var model = Open();
+        using var session = model.CreateSession(Greedy());
+        var user = new User(session);
+        await session.FeedAsync(Enumerable.Repeat(300, 50000).ToArray(), user).WaitAsync(TimeSpan.FromMinutes(1));
+        await user.Used.Task.WaitAsync(TimeSpan.FromMinutes(1));
+    }
+
+    private sealed class User(Session session) : IProgress<WorkProgress>
+    {
+        public readonly TaskCompletionSource Used = new();
+
+        public void Report(WorkProgress value)
+        {
+            _ = session.Info(); // waits for its turn
+            Used.TrySetResult();
+        }
+    }
+
     private sealed class Thrower : IProgress<WorkProgress>
     {
         public void Report(WorkProgress value) => throw new DivideByZeroException("the receiver's");
