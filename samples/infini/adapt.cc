@@ -1,7 +1,5 @@
 #include "adapt.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -27,7 +25,6 @@ class Adaptation {
  public:
   Adaptation(const AdaptSettings &settings, const OptionFlags &flags, bool json)
       : settings_(settings), flags_(flags), json_(json) {}
-  ~Adaptation() { show(""); }
   void run();
 
  private:
@@ -50,7 +47,6 @@ class Adaptation {
   // Steps of a trainer up to `count`, kept on the way.
   void steps(const std::string &stage, infini_trainer *trainer, int64_t count);
   void keep(const std::string &stage, infini_trainer *trainer);
-  void show(const std::string &line);
   void log(Json line);
   void finish();
 
@@ -59,7 +55,7 @@ class Adaptation {
   const bool json_;
   Json state_, info_;
   AdaptHeads heads_;
-  bool shown_ = false;
+  LiveLine line_{true};
 };
 
 // The memory of a plain model is opened as the adapted one will have it.
@@ -88,23 +84,18 @@ void Adaptation::choose_window(const Json &info) {
     settings_.carry = std::clamp<int64_t>(context - settings_.sinks - settings_.segment, 0, 3 * settings_.segment);
 }
 
-void Adaptation::show(const std::string &line) {
-  if (!isatty(STDERR_FILENO) || (line.empty() && !shown_)) return;
-  std::fprintf(stderr, "\r\033[K%s", line.substr(0, 110).c_str());
-  shown_ = !line.empty();
-}
-
 void Adaptation::log(Json line) {
   if (settings_.log.empty()) return;
   std::ofstream file(settings_.log, std::ios::app);
-  file << line.dump() << "\n" << std::flush;
+  file << json_line(line) << std::flush;
   if (!file) throw std::runtime_error("cannot write " + settings_.log);
 }
 
 void Adaptation::keep(const std::string &stage, infini_trainer *trainer) {
+  const Patience patience;
   check(infini_trainer_save(trainer, stage_file(stage, ".trainer").c_str()));
   state_["stage"] = stage;  // of which there is a state: a file that is left of other runs is none
-  write_file(state_file(), state_.dump(1) + "\n");
+  write_file(state_file(), json_line(state_));
 }
 
 // Of which seconds and tokens are counted: teaching of all layers together.
@@ -175,7 +166,8 @@ int64_t names_of(const infini_model *model, const infini_options *options, int64
   for (int64_t names = most; names > 0; names = names * 3 / 4) {
     const Json description = {{"training", {{"train", "gates"}}}, {"data", {{"type", "passkey"}, {"keys", names}}}};
     infini_trainer *trainer = nullptr;
-    const infini_status status = infini_trainer_create(model, description.dump().c_str(), options, &trainer);
+    const infini_status status =
+        infini_trainer_create(model, json_text(description, "a path").c_str(), options, &trainer);
     if (status == INFINI_INVALID_ARGUMENT) {
       why = infini_last_error();
       continue;
@@ -199,9 +191,9 @@ void Adaptation::find(const infini_model *model) {
     check_room(settings_);
     const Json description = finding(settings_);
     const Trainer trainer =
-        make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options(true).get());
+        make<Trainer>(infini_trainer_create, model, json_text(description, "a path").c_str(), options(true).get());
     Progress progress("finding heads that retrieve");
-    check(infini_trainer_find_heads(trainer.get(), description["data"].dump().c_str(),
+    check(infini_trainer_find_heads(trainer.get(), json_text(description["data"], "a path").c_str(),
                                     static_cast<int>(settings_.find_sequences), 0, progress.task()));
     found = Json::parse(all_of(infini_trainer_heads, trainer.get()));
   }
@@ -250,16 +242,17 @@ void Adaptation::steps(const std::string &stage, infini_trainer *trainer, int64_
     pace = pace == 0 ? seconds : 0.9 * pace + 0.1 * seconds;
     report["phase"] = stage;
     log(report);
-    show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %.0f min left", stage.c_str(),
-                static_cast<long long>(step), static_cast<long long>(count), decimals(report["loss"]).c_str(),
-                decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
-                decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(),
-                report["tokens_per_second"].get<double>(), pace * static_cast<double>(count - step) / 60));
+    line_.show(format("%s %lld/%lld  loss %s  share %s  across %s  inside %s  %.0f tokens/s  %s left", stage.c_str(),
+                      static_cast<long long>(step), static_cast<long long>(count), decimals(report["loss"]).c_str(),
+                      decimals(report[phase == "carry" ? "subject_share" : "source_share"], 3).c_str(),
+                      decimals(report["recall_across"]).c_str(), decimals(report["recall_inside"]).c_str(),
+                      report["tokens_per_second"].get<double>(),
+                      time_text(pace * static_cast<double>(count - step)).c_str()));
     const bool stop = interrupted();
     if (stop || (changed && step % settings_.checkpoint_every == 0)) keep(stage, trainer);
     if (stop) throw Cancelled();
   }
-  show("");
+  line_.clear();
 }
 
 // From the model that the stage before made.
@@ -272,7 +265,7 @@ void Adaptation::run_stage(const std::string &stage) {
                            : trains ? training(settings_, heads_, info_)
                                     : teaching(settings_, heads_, layer);
   const Trainer trainer =
-      make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options(true).get());
+      make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), options(true).get());
   if (state_.value("stage", "") == stage && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     check(infini_trainer_restore(trainer.get(), stage_file(stage, ".trainer").c_str()));
   } else if (layer >= 0 || (carries && settings_.carry_size > 0)) {
@@ -289,7 +282,7 @@ void Adaptation::run_stage(const std::string &stage) {
   else check(infini_trainer_write(trainer.get(), stage_file(stage, ".gguf").c_str(), "f32"));
   if (trains) state_["gates"] = Json::parse(all_of(infini_trainer_info_json, trainer.get()))["gates"];
   state_["done"] = done() + 1;
-  write_file(state_file(), state_.dump(1) + "\n");
+  write_file(state_file(), json_line(state_));
 }
 
 void Adaptation::run() {
@@ -301,7 +294,7 @@ void Adaptation::run() {
     find(model.get());
     state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, !state_.contains("no_task"));
     log({{"phase", "before"}, {"measured", state_["before"]}});
-    write_file(state_file(), state_.dump(1) + "\n");
+    write_file(state_file(), json_line(state_));
   }
   const std::vector<std::string> all = stages();
   while (done() < all.size()) run_stage(all[done()]);

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "adapt.h"
+#include "input.h"
 
 namespace cli {
 namespace {
@@ -12,7 +13,7 @@ Json held_out_nll(const infini_model *model, const infini_options *options, cons
   Progress progress("scoring", settings.held_out_tokens);
   double total = 0;
   int64_t scored = 0;
-  for_each_piece(settings.held_out, false, [&](std::string_view piece) {
+  Input(settings.held_out).read(false, false, [&](std::string_view piece) {
     std::vector<int32_t> tokens =
         all_of<std::vector<int32_t>>(infini_model_tokenize, model, piece.data(), piece.size(), 0, scored == 0);
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings.held_out_tokens - scored)));
@@ -40,7 +41,8 @@ Json measure_adapted(const infini_model *model, const infini_options *options, c
       {"training",
        {{"segment", settings.segment}, {"carry", settings.carry}, {"sinks", settings.sinks}, {"train", "gates"}}},
       {"data", {{"type", "random"}}}};
-  const Trainer trainer = make<Trainer>(infini_trainer_create, model, description.dump().c_str(), options);
+  const Trainer trainer =
+      make<Trainer>(infini_trainer_create, model, json_text(description, "a path").c_str(), options);
   const std::vector<std::string> prose(settings.held_out.empty() ? 0 : 1, settings.held_out);
   for (const int64_t borders : settings.borders) {
     double right = 0, answers = 0;
@@ -53,9 +55,9 @@ Json measure_adapted(const infini_model *model, const infini_options *options, c
       const Json data = {{"type", "passkey"}, {"keys", names},  {"questions", questions},
                          {"depth", {0, 0}},   {"prose", prose}, {"seed", 1000 + borders}};
       Progress progress(format("recall over %lld borders", static_cast<long long>(borders)));
-      const infini_status status =
-          infini_trainer_evaluate(trainer.get(), data.dump().c_str(), static_cast<int>(settings.evaluate_sequences),
-                                  static_cast<int>(segments), progress.task());
+      const infini_status status = infini_trainer_evaluate(trainer.get(), json_text(data, "a path").c_str(),
+                                                           static_cast<int>(settings.evaluate_sequences),
+                                                           static_cast<int>(segments), progress.task());
       if (status == INFINI_INVALID_ARGUMENT && names > 1) break;  // the vocabulary has fewer names
       check(status);
       const Json seen = Json::parse(all_of(infini_trainer_evaluation, trainer.get()));

@@ -295,7 +295,9 @@ void add_bench(CLI::App &app) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--snapshot", arguments->snapshot,
                     "saving and restoring instead, beside a plain write and read of the same bytes");
-  command->add_option("--folder", arguments->folder, "where --snapshot writes its files")->capture_default_str();
+  command->add_option("--folder", arguments->folder, "where --snapshot writes its files")
+      ->type_name("FILE")
+      ->capture_default_str();
   command->get_option("MODEL")->required(false);  // --train has one of its own
   command->add_flag("--train", arguments->train, "measures training instead, on random tokens");
   command->add_option("--optimizer", arguments->training.optimizer, "of --train")

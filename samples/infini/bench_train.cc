@@ -52,7 +52,8 @@ void bench_train(const TrainBench &bench, const Options &options) {
                               {"optimizer", bench.optimizer},
                               {"gates", {{-1, -1, 0}}}}},
                             {"data", {{"type", "random"}, {"share", bench.share}}}};
-  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), description.dump().c_str(), options.get());
+  const Trainer trainer =
+      make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), options.get());
   const Json state = Json::parse(all_of(infini_trainer_info_json, trainer.get()));
   const bool bf16 = state["compute"] == "bf16";
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -15,10 +14,10 @@
 #include <iterator>
 #include <sstream>
 
+#include "notice.h"
+
 namespace cli {
 namespace {
-
-volatile std::sig_atomic_t interrupt_seen = 0;
 
 [[noreturn]] void fail(const std::string &message) { throw std::runtime_error(message); }
 
@@ -67,17 +66,10 @@ std::string help_of(const Json &spec, bool is_switch) {
   return help;
 }
 
-struct File {
-  explicit File(const std::string &path) : handle(path == "-" ? stdin : std::fopen(path.c_str(), "rb")) {
-    if (!handle) fail("cannot open " + path + ": " + std::strerror(errno));
-  }
-  ~File() {
-    if (handle != stdin) std::fclose(handle);
-  }
-  File(const File &) = delete;
-  File &operator=(const File &) = delete;
-  std::FILE *handle;
-};
+std::string default_text(const Json &spec) {
+  const Json &value = spec["default"];
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 }  // namespace
 
@@ -91,39 +83,62 @@ void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, 
     const std::string help = help_of(spec, is_switch);
     CLI::Option *flag = is_switch ? command.add_flag(flag_of(name), help) : command.add_option(flag_of(name), help);
     if (!is_switch) {
-      flag->type_name(type == "int" ? "INT" : type == "double" ? "NUMBER" : "TEXT")->type_size(1);
+      flag->default_str(default_text(spec))
+          ->type_name(type == "int"      ? "INT"
+                      : type == "double" ? "NUMBER"
+                                         : "TEXT")
+          ->type_size(1);
       if (name == "stop") flag->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     }
     flag->group(group);
-    flags_.push_back({name, is_switch ? "switch" : type, flag});
+    flags_.push_back({name, is_switch ? "switch" : type, flag, ""});
+  }
+}
+
+void OptionFlags::set_default(const std::string &name, const std::string &value) {
+  for (Flag &flag : flags_) {
+    if (flag.name != name) continue;
+    flag.own_default = value;
+    flag.flag->default_str(value);
+  }
+}
+
+void OptionFlags::set(infini_options *options, const Flag &flag, const std::vector<std::string> &values) const {
+  const char *const name = flag.name.c_str();
+  const std::string &value = values.back();
+  int64_t whole = 0;
+  double number = 0;
+  if (flag.name == "stop") {
+    check(infini_options_set_string(options, name, stop_value(values).c_str()));
+  } else if (flag.type == "string") {
+    check(infini_options_set_string(options, name, value.c_str()));
+  } else if (flag.type == "double") {
+    if (!parse(value, number)) fail(flag_of(flag.name) + " takes a number, not '" + value + "'");
+    check(infini_options_set_double(options, name, number));
+  } else {
+    if (!parse(value, whole)) fail(flag_of(flag.name) + " takes a whole number, not '" + value + "'");
+    check(infini_options_set_int(options, name, whole));
   }
 }
 
 Options OptionFlags::options() const {
   Options options = make<Options>(infini_options_new);
-  for (const Flag &flag : flags_) {
-    if (flag.flag->count() == 0) continue;
-    const char *name = flag.name.c_str();
-    const std::string value = flag.type == "switch" ? "1" : flag.flag->results().back();
-    int64_t whole = 0;
-    double number = 0;
-    if (flag.name == "stop") {
-      check(infini_options_set_string(options.get(), name, stop_value(flag.flag->results()).c_str()));
-    } else if (flag.type == "string") {
-      check(infini_options_set_string(options.get(), name, value.c_str()));
-    } else if (flag.type == "double") {
-      if (!parse(value, number)) fail(flag_of(flag.name) + " takes a number, not '" + value + "'");
-      check(infini_options_set_double(options.get(), name, number));
-    } else {
-      if (!parse(value, whole)) fail(flag_of(flag.name) + " takes a whole number, not '" + value + "'");
-      check(infini_options_set_int(options.get(), name, whole));
-    }
-  }
+  for (const Flag &flag : flags_)
+    if (flag.flag->count() > 0)
+      set(options.get(), flag, flag.type == "switch" ? std::vector<std::string>{"1"} : flag.flag->results());
+  return options;
+}
+
+Options OptionFlags::defaults(const Json &already) const {
+  Options options = make<Options>(infini_options_new);
+  for (const Flag &flag : flags_)
+    if (flag.flag->count() == 0 && !flag.own_default.empty() && !already.contains(flag.name))
+      set(options.get(), flag, {flag.own_default});
   return options;
 }
 
 void ModelArguments::add(CLI::App &command) {
-  command.add_option("MODEL", model, "a GGUF file")->required();
+  command.add_option("MODEL", model, "a GGUF file")->type_name("FILE")->required();
   command.add_flag("--json", json, "print JSON and nothing else");
 }
 
@@ -148,51 +163,12 @@ Session ModelArguments::start(const infini_model *opened) const {
   return make<Session>(infini_session_create, opened, flags.options().get());
 }
 
-// --- input
-
-void for_each_piece(const std::string &path, bool repeat, const Take &take) {
-  File file(path);
-  const TextStream stream = make<TextStream>(infini_text_stream_new);
-  std::vector<char> data(size_t{1} << 16);
-  std::string piece(size_t{1} << 16, '\0');
-  bool any = false;
-  // Gives what is ready; false: enough.
-  const auto give = [&] {
-    for (;;) {
-      size_t size = 0;
-      infini_status status = infini_text_stream_next(stream.get(), piece.data(), piece.size(), &size);
-      if (status == INFINI_BUFFER_TOO_SMALL) {
-        piece.resize(size);
-        continue;
-      }
-      if (status == INFINI_END) return true;
-      check(status);
-      any = true;
-      if (!take(std::string_view(piece).substr(0, size))) return false;
-    }
-  };
-  int64_t before = -1, total = 0;
-  for (;;) {
-    const size_t size = std::fread(data.data(), 1, data.size(), file.handle);
-    if (interrupted()) throw Cancelled();
-    if (size > 0) {
-      total += static_cast<int64_t>(size);
-      check(infini_text_stream_push(stream.get(), data.data(), size));
-      if (!give()) return;
-      continue;
-    }
-    if (std::ferror(file.handle)) fail("cannot read " + path + ": " + std::strerror(errno));
-    if (!repeat || total == std::max<int64_t>(before, 0)) break;  // an empty file is not repeated
-    before = total;
-    if (std::fseek(file.handle, 0, SEEK_SET) != 0) fail("cannot read " + path + " again: " + std::strerror(errno));
-  }
-  check(infini_text_stream_finish(stream.get()));
-  if (give() && !any) take("");
-}
+// --- what was given
 
 void check_writable(const std::string &flag, const std::string &path) {
+  std::error_code ignored;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (std::filesystem::is_directory(path)) fail(flag + ": " + path + " is a folder; name a file");
+  if (std::filesystem::is_directory(path, ignored)) fail(flag + ": " + path + " is a folder; name a file");
   if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
     fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
 }
@@ -216,6 +192,7 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 // --- output
 
 void write_file(const std::string &path, std::string_view text) {
+  const Patience patience;  // leaves no half of a file
   const std::string fresh = path + ".new";
   std::FILE *const file = std::fopen(fresh.c_str(), "wb");
   if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
@@ -223,7 +200,10 @@ void write_file(const std::string &path, std::string_view text) {
               fsync(fileno(file)) == 0;
   const int error = errno;
   done = std::fclose(file) == 0 && done;
-  if (!done) fail("cannot write " + fresh + ": " + std::strerror(error));
+  if (!done) {
+    std::remove(fresh.c_str());
+    fail("cannot write " + fresh + ": " + std::strerror(error));
+  }
   if (std::rename(fresh.c_str(), path.c_str()) != 0) fail("cannot write " + path + ": " + std::strerror(errno));
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (const int held = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY); held >= 0) {
@@ -234,10 +214,16 @@ void write_file(const std::string &path, std::string_view text) {
 
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    fail(std::string("cannot write to standard output: ") + std::strerror(errno));
+    throw OutputFailed(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-void print_json(const Json &json) { print(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"); }
+std::string json_text(const Json &json, const std::string &what) try {
+  return json.dump();
+} catch (const Json::type_error &) { fail(what + " is not UTF-8"); }
+
+std::string json_line(const Json &json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+void print_json(const Json &json) { print(json_line(json)); }
 
 std::string grouped(int64_t number) {
   std::string text = std::to_string(number);
@@ -282,56 +268,10 @@ int64_t resident_bytes() {
 
 Json session_info(const infini_session *session) { return Json::parse(all_of(infini_session_info_json, session)); }
 
-// --- progress and interrupts
-
-void catch_interrupts() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { interrupt_seen = 1; };
-  action.sa_flags = static_cast<int>(SA_RESETHAND);  // and no SA_RESTART: a read that waits ends too
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-bool interrupted() { return interrupt_seen != 0; }
-
-Progress::Progress(std::string label, int64_t total)
-    : label_(std::move(label)), task_(make<Task>(infini_task_new)), total_(total),
-      visible_(!label_.empty() && isatty(STDERR_FILENO)) {
-  check(infini_task_set_progress(task_.get(), report, this));
-}
-
-Progress::~Progress() { clear(); }
-
-void Progress::clear() {
-  if (shown_) std::fputs("\r\033[K", stderr);
-  shown_ = false;
-}
-
-int Progress::report(void *user_data, const char *, int64_t done, int64_t total) {
-  static_cast<Progress *>(user_data)->show(done, total);
-  return interrupted();
-}
-
-void Progress::add_done(int64_t done) {
-  before_ += done;
-  show(0, 0);
-}
-
-void Progress::show(int64_t done, int64_t total) {
-  if (!visible_ || since_shown_.seconds() <= 0.1) return;
-  constexpr int64_t kWidth = 30;
-  if (before_ > 0 || total_ > 0) done += before_, total = total_;
-  std::string line;
-  if (total > 0) {
-    const auto filled = static_cast<size_t>(kWidth * std::clamp(done, int64_t{0}, total) / total);
-    line = "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "] " + grouped(done) + " of " +
-           grouped(total);
-  } else {
-    line = grouped(done);
-  }
-  std::fprintf(stderr, "\r\033[K%s  %s", label_.c_str(), line.c_str());
-  shown_ = true;
-  since_shown_ = Stopwatch();
+void tell_of_no_memory(const std::string &path, const infini_model *model) {
+  const Json facts = Json::parse(all_of(infini_model_info_json, model));
+  if (facts["trained_memory"] || facts["memory_heads"] != 0) return;
+  std::fprintf(stderr, "%s\n", no_memory_notice(path, facts["window"].get<int64_t>()).c_str());
 }
 
 }  // namespace cli

@@ -1,16 +1,14 @@
-// What the commands share: flags, input, output, progress.
+// What the commands share: flags, JSON, output, numbers.
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "handles.h"
+#include "progress.h"
 
 namespace cli {
 
@@ -23,14 +21,20 @@ using Json = nlohmann::ordered_json;
 class OptionFlags {
  public:
   void add(CLI::App &command, const std::vector<std::string> &names, const std::string &group);
+  // A value that the command takes where the flag is not given, instead of the library's.
+  void set_default(const std::string &name, const std::string &value);
   // The options whose flags were given.
   Options options() const;
+  // Those that were not, and have a default of the command's; but not those that `set` holds already.
+  Options defaults(const Json &set) const;
 
  private:
   struct Flag {
     std::string name, type;
     CLI::Option *flag;
+    std::string own_default;
   };
+  void set(infini_options *options, const Flag &flag, const std::vector<std::string> &values) const;
   std::vector<Flag> flags_;
 };
 
@@ -48,13 +52,7 @@ struct ModelArguments {
   Session start(const infini_model *opened) const;
 };
 
-// --- input
-
-// The text of an argument or, in pieces that can be tokenized one by one, of a file ("-": standard input). A text
-// that is empty comes as one empty piece. Stops where `take` returns false.
-// `repeat`: the file again and again.
-using Take = std::function<bool(std::string_view piece)>;
-void for_each_piece(const std::string &path, bool repeat, const Take &take);
+// --- what was given
 
 // Refuses a path that no file can be written to; `flag` names it in the error.
 void check_writable(const std::string &flag, const std::string &path);
@@ -70,11 +68,17 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 
 // --- output
 
-// Writes to standard output; throws where that fails.
+struct OutputFailed : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+// Writes to standard output; throws OutputFailed where that fails.
 void print(std::string_view text);
 // A file's new text, through a temporary file: the path holds the old text or the new, also after a loss of power.
 void write_file(const std::string &path, std::string_view text);
+// JSON as the library takes it; throws where a text in it is not UTF-8. `what` names it in the error.
+std::string json_text(const Json &json, const std::string &what);
 // One line of JSON. What is not UTF-8 shows as U+FFFD.
+std::string json_line(const Json &json);
 void print_json(const Json &json);
 // 1234567 as "1,234,567".
 std::string grouped(int64_t number);
@@ -87,50 +91,12 @@ std::string size_text(int64_t bytes);
 
 // --- measures
 
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
-
 // Memory of this process that is in RAM.
 int64_t resident_bytes();
 // Numbers of a session, as infini_session_info_json gives them.
 Json session_info(const infini_session *session);
-
-// --- progress and interrupts
-
-// After it, an interrupt (Ctrl-C, SIGTERM) cancels the call that runs; a second one ends the process.
-void catch_interrupts();
-bool interrupted();
-
-// A task for the library's long calls. Shows how far they have come, on standard error, if that is a terminal.
-class Progress {
- public:
-  // Without a label nothing is shown; interrupts cancel all the same. `total`: what several calls will have done.
-  explicit Progress(std::string label = "", int64_t total = 0);
-  ~Progress();
-  Progress(const Progress &) = delete;
-  Progress &operator=(const Progress &) = delete;
-
-  infini_task *task() const { return task_.get(); }
-  // What earlier calls have done is added to what is shown; the call's own total, which that is not part of, is not.
-  void add_done(int64_t done);
-  void clear();  // wipes the line, so that other output may come
-
- private:
-  static int report(void *user_data, const char *stage, int64_t done, int64_t total);
-  void show(int64_t done, int64_t total);
-
-  std::string label_;
-  Task task_;
-  int64_t total_, before_ = 0;
-  bool visible_ = false, shown_ = false;
-  Stopwatch since_shown_;
-};
+// Says, on standard error, that a model has no memory, where it has none and none was opened.
+void tell_of_no_memory(const std::string &path, const infini_model *model);
 
 // --- the commands, each in the file of its name
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "input.h"
 #include "keeping.h"
 
 namespace cli {
@@ -15,11 +16,19 @@ struct FeedArguments : ModelArguments {
   Keeping keeping;
 };
 
+// Of a piece with `all` tokens, the bytes that the first `tokens` of them take, or nearly.
+int64_t bytes_of(std::string_view piece, size_t tokens, size_t all) {
+  return static_cast<int64_t>(piece.size() * tokens / all);
+}
+
 class Reader {
  public:
-  Reader(const FeedArguments &arguments, const infini_model *model, infini_session *session)
+  // `bytes`: of the text; 0: not known
+  Reader(FeedArguments &arguments, const infini_model *model, infini_session *session, int64_t bytes)
       : arguments_(arguments), model_(model), session_(session), skip_(arguments.skip),
-        starts_(value_of<int64_t>(infini_session_position, session) == arguments.skip) {}
+        starts_(position() == arguments.skip), counts_tokens_(arguments.max_tokens > 0),
+        progress_("reading", counts_tokens_ ? arguments.max_tokens : bytes,
+                  counts_tokens_ ? Progress::COUNT : Progress::BYTES) {}
 
   // Tokenizes a piece as infini_session_feed_text does, and feeds it up to each count at which something is due;
   // false: enough was read.
@@ -32,16 +41,20 @@ class Reader {
     skip_ -= static_cast<int64_t>(skipped);
     for (size_t at = skipped; at < tokens.size() && !done();) {
       const size_t count = std::min(tokens.size() - at, until_due());
-      const int64_t before = value_of<int64_t>(infini_session_position, session_);
+      const int64_t before = position();
+      if (!counts_tokens_)
+        progress_.next_part(bytes_of(piece, at + count, tokens.size()) - bytes_of(piece, at, tokens.size()));
       watch = Stopwatch();
       const infini_status status = infini_session_feed(session_, tokens.data() + at, count, progress_.task());
       seconds_ += watch.seconds();
-      const int64_t fed = value_of<int64_t>(infini_session_position, session_) - before;
+      const int64_t fed = position() - before;
       tokens_ += fed;
       check(status);
-      progress_.add_done(fed);
+      progress_.add_done(
+          counts_tokens_ ? fed : bytes_of(piece, at + count, tokens.size()) - bytes_of(piece, at, tokens.size()));
       at += count;
       if (arguments_.every > 0 && tokens_ % arguments_.every == 0) report();
+      arguments_.keeping.save_if_due(session_);
     }
     return !done();
   }
@@ -52,12 +65,14 @@ class Reader {
   void clear_progress() { progress_.clear(); }
 
  private:
+  int64_t position() const { return value_of<int64_t>(infini_session_position, session_); }
   bool done() const { return arguments_.max_tokens > 0 && tokens_ >= arguments_.max_tokens; }
 
   size_t until_due() const {
     int64_t count = INT64_MAX;
     if (arguments_.max_tokens > 0) count = std::min(count, arguments_.max_tokens - tokens_);
     if (arguments_.every > 0) count = std::min(count, arguments_.every - tokens_ % arguments_.every);
+    count = std::min(count, arguments_.keeping.until_due(position()));
     return static_cast<size_t>(count);
   }
 
@@ -73,12 +88,13 @@ class Reader {
 
   void report();
 
-  const FeedArguments &arguments_;
+  FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
   int64_t skip_;  // tokens of the text that are still to be left out
   bool starts_;   // the text's beginning is the stream's
-  Progress progress_{"reading"};
+  bool counts_tokens_;
+  Progress progress_;
   int64_t tokens_ = 0, reported_tokens_ = 0;
   double seconds_ = 0, reported_seconds_ = 0;
   Json results_ = Json::array();
@@ -104,16 +120,18 @@ void Reader::report() {
 
 void feed(FeedArguments &arguments) {
   if (arguments.repeat && arguments.max_tokens == 0) throw std::runtime_error("--repeat also needs --max-tokens");
-  if (arguments.repeat && arguments.file == "-") throw std::runtime_error("--repeat needs a file, not standard input");
+  Input input(arguments.file);
+  if (arguments.repeat && !input.lasts()) throw std::runtime_error("--repeat needs a file, which can be read again");
   arguments.keeping.check_early();
   const Model model = arguments.open();
   const Session session = arguments.start(model.get());
+  tell_of_no_memory(arguments.model, model.get());
   arguments.keeping.load(session.get());
-  Reader reader(arguments, model.get(), session.get());
+  Reader reader(arguments, model.get(), session.get(), input.size());
   if (!arguments.json) print(format("%13s %12s %12s %12s\n", "tokens", "tokens/s", "resident", "session"));
   bool cancelled = false;
   try {
-    for_each_piece(arguments.file, arguments.repeat, [&](std::string_view piece) { return reader.read(piece); });
+    input.read(arguments.repeat, arguments.keeping.saves(), [&](std::string_view piece) { return reader.read(piece); });
   } catch (const Cancelled &) {
     cancelled = true;  // what was read was read
   }
@@ -129,8 +147,12 @@ void feed(FeedArguments &arguments) {
     print_json(summary);
   }
   if (!cancelled) return;
-  const std::string skip = std::to_string(arguments.skip + reader.tokens());
-  arguments.keeping.save_interrupted(session.get(), "; to go on with the same text, load it with --skip " + skip);
+  arguments.keeping.save_interrupted(
+      session.get(),
+      input.lasts()
+          ? "; to go on with the same text, load it with --skip " + std::to_string(arguments.skip + reader.tokens())
+          : "; that is the first " + grouped(input.bytes()) +
+                " bytes of standard input, so load it and go on with the bytes that follow them");
 }
 
 }  // namespace
@@ -139,7 +161,7 @@ void add_feed(CLI::App &app) {
   const auto arguments = std::make_shared<FeedArguments>();
   CLI::App *command = app.add_subcommand("feed", "Reads a text of any length, and shows speed and memory");
   arguments->add(*command);
-  command->add_option("--file", arguments->file, "the text; -: standard input")->required();
+  command->add_option("--file", arguments->file, "the text; -: standard input")->type_name("FILE")->required();
   command->add_option("--max-tokens", arguments->max_tokens, "stop after that many tokens; 0: at the end")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--repeat", arguments->repeat, "read the file again and again");
@@ -153,7 +175,9 @@ void add_feed(CLI::App &app) {
   arguments->add_session_flags(*command);
   command->footer(
       "Shows the tokens read, tokens a second, memory of the process, and memory of the session. Waiting for\n"
-      "input does not count. With --save, Ctrl-C saves what was read, and says how to go on; an error saves nothing.\n"
+      "input does not count. With --save, Ctrl-C saves what was read, and says how to go on: from a file by the "
+      "tokens\n"
+      "to --skip; from a pipe, of which all that left it is read first, by its bytes. An error saves nothing.\n"
       "Examples:\n"
       "  infini feed model.gguf --file novel.txt\n"
       "  infini feed model.gguf --file novel.txt --repeat --max-tokens 1000000 --every 100000\n"

@@ -76,7 +76,7 @@ void logits(const LogitsArguments &arguments) {
   std::vector<float> rows;
   double seconds = 0;
   {
-    Progress progress("reading");
+    Progress progress("reading", end);
     auto close = closes.begin();
     for (int64_t at = 0; at < end;) {
       int64_t next = arguments.cut > 0 ? std::min(at + arguments.cut, end) : end;
@@ -110,7 +110,9 @@ void add_logits(CLI::App &app) {
   arguments->add(*command);
   CLI::Option *tokens = command->add_option("--tokens", arguments->tokens, "tokens: 1,2,3");
   arguments->text_flag = command->add_option("--text", arguments->text, "or a text")->excludes(tokens);
-  command->add_option("--out", arguments->out, "the file to write: float32 [positions, vocabulary]")->required();
+  command->add_option("--out", arguments->out, "the file to write: float32 [positions, vocabulary]")
+      ->type_name("FILE")
+      ->required();
   command->add_option("--cut", arguments->cut, "feed that many tokens a call; 0: all at once")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--close", arguments->close, "close the segment after these numbers of tokens: 5,30");

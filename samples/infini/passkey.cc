@@ -293,7 +293,8 @@ void add_passkey(CLI::App &app) {
       ->capture_default_str();
   command->add_flag("--table", arguments->table,
                     "a table, lengths across, depths down; by default 32K to 1M, at 0, 0.5 and 0.95");
-  command->add_option("--filler", arguments->task.filler, "a text to hide keys in, instead of the paper's sentences");
+  command->add_option("--filler", arguments->task.filler, "a text to hide keys in, instead of the paper's sentences")
+      ->type_name("FILE");
   command->add_option("--names", arguments->task.names, "keys in a prompt, each with a name; one of them is asked for")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "common.h"
+#include "input.h"
 
 namespace cli {
 
@@ -50,7 +51,7 @@ Tokens tokens_of(const infini_model *model, std::string_view text, int start) {
 // Tokens of a file, as many as can be used.
 Tokens read_filler(const infini_model *model, const std::string &path, int64_t longest) {
   Tokens tokens;
-  for_each_piece(path, false, [&](std::string_view piece) {
+  Input(path).read(false, false, [&](std::string_view piece) {
     const Tokens more = tokens_of(model, piece, 0);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return static_cast<int64_t>(tokens.size()) < longest;

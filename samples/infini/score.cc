@@ -1,6 +1,7 @@
 // infini score: how well a model foresees a text.
 #include <cmath>
 
+#include "input.h"
 #include "common.h"
 
 namespace cli {
@@ -16,16 +17,18 @@ void score(const ScoreArguments &arguments) {
   double total = 0, seconds = 0;
   int64_t tokens = 0;
   {
-    Progress progress("scoring");
-    for_each_piece(arguments.file, false, [&](std::string_view piece) {
+    Input input(arguments.file);
+    Progress progress("scoring", input.size(), Progress::BYTES);
+    input.read(false, false, [&](std::string_view piece) {
       double nll = 0;
       int64_t scored = 0;
       const Stopwatch watch;
+      progress.next_part(static_cast<int64_t>(piece.size()));
       check(infini_session_score_text(session.get(), piece.data(), piece.size(), progress.task(), &nll, &scored));
       seconds += watch.seconds();
       total += nll;
       tokens += scored;
-      progress.add_done(scored);
+      progress.add_done(static_cast<int64_t>(piece.size()));
       return true;
     });
   }
@@ -48,7 +51,9 @@ void add_score(CLI::App &app) {
   const auto arguments = std::make_shared<ScoreArguments>();
   CLI::App *command = app.add_subcommand("score", "Shows how well a model foresees a text: its perplexity");
   arguments->add(*command);
-  command->add_option("--file", arguments->file, "the text, of any length; -: standard input")->required();
+  command->add_option("--file", arguments->file, "the text, of any length; -: standard input")
+      ->type_name("FILE")
+      ->required();
   arguments->flags.add(*command, {"special"}, "Options");
   arguments->add_session_flags(*command);
   command->footer(

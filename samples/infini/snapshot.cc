@@ -147,10 +147,11 @@ void add_snapshot(CLI::App &app) {
   const auto arguments = std::make_shared<SnapshotArguments>();
   CLI::App *command =
       app.add_subcommand("snapshot", "Shows what a snapshot holds, and whether it is whole; needs no model");
-  command->add_option("SNAPSHOT", arguments->path, "a file that --save wrote")->required();
+  command->add_option("SNAPSHOT", arguments->path, "a file that --save wrote")->type_name("FILE")->required();
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
   command->add_flag("--verify", arguments->verify, "compare every checksum; exit code 1 and a message on damage");
-  command->add_option("--diff", arguments->other, "another snapshot: show what differs; both are verified");
+  command->add_option("--diff", arguments->other, "another snapshot: show what differs; both are verified")
+      ->type_name("FILE");
   command->footer(
       "position counts all tokens of the stream, memory_tokens those that were folded into the memory, "
       "segment_position\n"

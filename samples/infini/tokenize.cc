@@ -1,5 +1,6 @@
 // infini tokenize, infini detokenize: text to tokens and back.
 #include "common.h"
+#include "input.h"
 
 namespace cli {
 namespace {
@@ -28,7 +29,7 @@ void tokenize(const TokenizeArguments &arguments) {
     return true;
   };
   if (arguments.text_flag->count()) take(arguments.text);
-  else for_each_piece(arguments.file, false, take);
+  else Input(arguments.file).read(false, false, take);
 
   if (arguments.json) return print_json({{"ids", ids}, {"tokens", ids.size()}});
   std::string line;
@@ -52,6 +53,7 @@ void add_tokenize(CLI::App &app) {
   arguments->add(*command);
   arguments->text_flag = command->add_option("--text", arguments->text, "the text");
   command->add_option("--file", arguments->file, "a file that holds it; -: standard input")
+      ->type_name("FILE")
       ->excludes(arguments->text_flag);
   command->add_flag("--special", arguments->special, "parse control tokens that the text writes out");
   command->footer(

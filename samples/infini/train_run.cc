@@ -1,8 +1,5 @@
 #include "train_run.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <filesystem>
 
@@ -11,11 +8,6 @@ namespace {
 
 std::string decimals(const Json &value, int count) {
   return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
-}
-
-std::string time_text(double seconds) {
-  if (seconds < 90) return format("%.0f s", seconds);
-  return seconds < 90 * 60 ? format("%.0f min", seconds / 60) : format("%.1f h", seconds / 3600);
 }
 
 bool all_shut(const Json &gates) {
@@ -112,24 +104,9 @@ void Refusals::hear(const Json &report) {
                kMost));
 }
 
-LiveLine::LiveLine(bool wanted) : visible_(wanted && isatty(STDERR_FILENO)) {}
-
-void LiveLine::show(const std::string &text) {
-  if (!visible_ || (shown_ && since_shown_.seconds() <= 0.1)) return;
-  winsize size = {};
-  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-  std::fprintf(stderr, "\r\033[K%s", text.substr(0, known ? size.ws_col - 1u : 79u).c_str());
-  shown_ = true;
-  since_shown_ = Stopwatch();
-}
-
-void LiveLine::clear() {
-  if (shown_) std::fputs("\r\033[K", stderr);
-  shown_ = false;
-}
-
 std::string TrainRun::run(const Model &model, const Options &options) {
-  trainer_ = make<Trainer>(infini_trainer_create, model.get(), plan_.description.dump().c_str(), options.get());
+  trainer_ = make<Trainer>(infini_trainer_create, model.get(), json_text(plan_.description, "the description").c_str(),
+                           options.get());
   check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
   if (const Json state = info(); state["training"]["train"] == "gates" && all_shut(state["gates"]))
     throw std::runtime_error(
@@ -215,8 +192,8 @@ void TrainRun::evaluate() {
   for (const Examination &one : plan_.examinations) {
     for (const int segments : one.segments) {
       line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
-      check(
-          infini_trainer_evaluate(trainer_.get(), one.data.dump().c_str(), one.sequences, segments, progress_.task()));
+      check(infini_trainer_evaluate(trainer_.get(), json_text(one.data, "the description").c_str(), one.sequences,
+                                    segments, progress_.task()));
       Json result = {{"name", one.name}};
       result.update(Json::parse(all_of(infini_trainer_evaluation, trainer_.get())));
       if (is_text(one.data))
@@ -231,12 +208,14 @@ void TrainRun::evaluate() {
 
 void TrainRun::save(const std::string &checkpoint) {
   if (saved_ == step_ || !ranks_.first()) return;
+  const Patience patience;
   check(infini_trainer_save(trainer_.get(), checkpoint.c_str()));
   saved_ = step_;
 }
 
 void TrainRun::write() {
   if (!ranks_.first()) return;
+  const Patience patience;
   check(infini_trainer_write(trainer_.get(), files_.out.c_str(), files_.type.c_str()));
   if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
 }

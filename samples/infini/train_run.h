@@ -32,19 +32,6 @@ class Refusals {
   int count_ = 0;
 };
 
-// One line on a terminal's standard error that is written over and over; nothing elsewhere.
-class LiveLine {
- public:
-  explicit LiveLine(bool wanted);
-  ~LiveLine() { clear(); }
-  void show(const std::string &text);
-  void clear();
-
- private:
-  bool visible_, shown_ = false;
-  Stopwatch since_shown_;
-};
-
 // On several ranks only the first one shows, logs and writes.
 class TrainRun {
  public:

@@ -207,10 +207,43 @@ class Manners(Test):
 
     def test_wrong_arguments(self):
         self.fails(says="subcommand")
-        self.fails("dance")
+        self.fails("dance", says="there is no command 'dance'")
+        self.fails("genrate", STORIES, says="is generate meant?")
+        self.fails("feed", STORIES, "--max-token", 5, says="is --max-tokens meant?")
         self.fails("info")
         self.fails("info", STORIES, "--no-such-flag", says="--no-such-flag")
         self.fails("info", STORIES, "--threads", "x", says="x")
+
+    def test_help_shows_every_default(self):
+        for name, value in (("--max-tokens INT", "256"), ("--block INT", "512"), ("--compute TEXT", "auto"), ("--penalty-window INT", "64")):
+            self.assertIn(f"{name}={value}", self.run_command("generate", "--help")[0])
+
+    def test_nobody_sees_an_exception_of_a_library(self):
+        description, names = self.folder / "d.json", b"\xff.txt"
+        for text in ("{", "[1]", '{"training": {"steps": "many"}}', '{"training": 3}', '{"data": [], "training": {}}', '"\ud800"'):
+            description.write_text(text, encoding="utf-8", errors="surrogatepass")
+            errors = self.fails("train", STORIES, "--description", description, "--out", self.folder / "o.gguf")
+            self.assertNotIn("json.exception", errors)
+        import subprocess
+
+        from support import COMMAND
+        for arguments in ([b"train", STORIES, b"--text", names, b"--out", self.folder / "o.gguf"], [b"feed", STORIES, b"--file", names],
+                          [b"feed", STORIES, b"--file", NOVEL, b"--max-tokens", b"1", b"--save", self.folder / ("x" * 300)]):
+            done = subprocess.run([COMMAND, *arguments], capture_output=True)
+            self.assertEqual(done.returncode, 1)
+            for word in (b"json.exception", b"filesystem error", b"std::"):
+                self.assertNotIn(word, done.stderr)
+
+    def test_a_model_without_a_memory_says_so(self):
+        import subprocess
+
+        from support import COMMAND
+        for arguments in (["feed", STORIES, "--file", NOVEL, "--max-tokens", "5"], ["generate", STORIES, "--file", "/dev/null", "--max-tokens", "1"]):
+            done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True)
+            self.assertEqual(done.stderr, f"{STORIES} has no trained memory: it sees only its window of 512 tokens. "
+                                          f"`infini train {STORIES} --adapt` teaches it one.\n")
+        done = subprocess.run([COMMAND, "feed", SOURCE / "samples/models/recall.gguf", "--file", NOVEL, "--max-tokens", "5"], capture_output=True)
+        self.assertEqual(done.stderr, b"")
 
     def test_bad_files(self):
         missing, text, cut = self.folder / "missing.gguf", self.folder / "text.gguf", self.folder / "cut.gguf"
@@ -220,6 +253,7 @@ class Manners(Test):
         self.fails("info", missing, "--json", says="missing.gguf")
         self.fails("info", text)
         self.fails("info", cut)
+        self.fails("feed", STORIES, "--file", self.folder, says="is a folder")
 
     def test_a_full_disk_is_an_error(self):
         import subprocess

@@ -103,6 +103,34 @@ class Keeping(KeepingTest):
         self.fails(*feed, NOVEL, "--name", "x", says="--save")
         self.assertEqual(self.saved.read_bytes(), before)
 
+    def test_a_path_that_is_empty_is_an_error(self):
+        for flag in ("--load", "--save"):
+            self.fails("feed", STORIES, "--file", NOVEL, flag, "", says=f"{flag}: names no file")
+        self.fails("feed", STORIES, "--file", "", says="--file: names no file")
+        self.fails("info", "", says="MODEL: names no file")
+
+    def test_saves_on_the_way(self):
+        for every in ("1000", "0.01s"):
+            process = subprocess.Popen([COMMAND, "feed", STORIES, "--file", NOVEL, "--repeat", "--max-tokens", str(10**9), "--save", self.saved,
+                                        "--save-every", every, *EXACT], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(1.5)
+            process.kill()
+            process.communicate(timeout=60)
+            self.assertGreater(self.json("snapshot", self.saved, "--verify")["position"], 0)
+            self.saved.unlink()
+        self.json("generate", STORIES, "--prompt", "Once", "--max-tokens", 50, "--save", self.saved, "--save-every", 7, *EXACT)
+        self.json("generate", STORIES, "--prompt", "Once", "--max-tokens", 50, "--save", self.other, *EXACT)
+        self.assertTrue(self.identical(self.saved, self.other))  # as if it had not been stopped to save
+        self.fails("feed", STORIES, "--file", NOVEL, "--save", self.saved, "--save-every", "often", says="--save-every")
+
+    def test_a_file_that_may_not_grow_is_an_error(self):
+        import resource
+        done = subprocess.run([COMMAND, "feed", STORIES, "--file", NOVEL, "--max-tokens", "2000", "--save", self.saved, *EXACT],
+                              capture_output=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"File too large", done.stderr)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
     def test_an_interrupt_saves_what_was_read(self):
         output, errors = self.interrupt("feed", STORIES, "--file", NOVEL, "--json", "--save", self.saved, *EXACT, after=1)
         tokens = json.loads(output)["tokens"]

@@ -1,11 +1,12 @@
 """Streams: any length through a pipe, in fixed memory, and an interrupt at any time."""
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 
-from support import COMMAND, EXACT, NOVEL, STORIES, Test, unittest
+from support import COMMAND, EXACT, NOVEL, STORIES, Test, spoken, unittest
 
 MEGABYTE = 1_000_000
 
@@ -67,7 +68,7 @@ class Interrupt(Test):
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
         self.assertEqual(process.returncode, 1, errors)
-        self.assertEqual(errors, b"infini: cancelled\n")
+        self.assertEqual(spoken(errors.decode()), "infini: cancelled\n")
         return output.decode()
 
     def test_while_it_reads(self):
@@ -84,6 +85,60 @@ class Interrupt(Test):
         time.sleep(0.5)
         self.interrupted(process)
 
+    def test_every_command_that_waits_for_a_pipe_ends(self):
+        for arguments in (["score"], ["generate"], ["tokenize"], ["feed"]):
+            # SIGHUP: a terminal that was closed; a word alone is held back until more comes
+            for told, number in ((b"", signal.SIGINT), (b"Once upon", signal.SIGTERM), (b"Once upon", signal.SIGHUP)):
+                process = self.start(*arguments, STORIES, "--file", "-", stdin=subprocess.PIPE)
+                process.stdin.write(told)
+                process.stdin.flush()
+                time.sleep(0.4)
+                process.send_signal(number)
+                self.assertEqual(process.wait(timeout=20), 1, arguments)
+                self.assertEqual(spoken(process.stderr.read().decode()), "infini: cancelled\n")
+                for pipe in (process.stdin, process.stdout, process.stderr):
+                    pipe.close()
+
+    def test_text_is_read_as_it_comes_and_what_left_the_pipe_is_saved(self):
+        text, saved = NOVEL.read_bytes()[:30_001], self.folder / "saved.snap"
+        process = self.start("feed", STORIES, "--file", "-", "--every", 1000, "--save", saved, "--json", *EXACT, stdin=subprocess.PIPE)
+        process.stdin.write(text)
+        process.stdin.flush()
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("the first 30,001 bytes of standard input", errors.decode())
+        tokens = self.json("tokenize", STORIES, "--file", "-", stdin=text)["tokens"]
+        self.assertEqual(self.json("snapshot", saved)["position"], tokens)
+        self.assertEqual(json.loads(output)["tokens"], tokens)
+        # What follows those bytes goes on, as if it had been there from the first.
+        rest = NOVEL.read_bytes()[30_001:50_000]
+        went_on = self.json("feed", STORIES, "--file", "-", "--load", saved, *EXACT, stdin=rest)["position"]
+        self.assertAlmostEqual(went_on, self.json("tokenize", STORIES, "--file", "-", stdin=text + rest)["tokens"], delta=2)
+
+    def test_a_character_that_came_in_part_waits_for_its_rest(self):
+        saved = self.folder / "saved.snap"
+        process = self.start("feed", STORIES, "--file", "-", "--save", saved, *EXACT, stdin=subprocess.PIPE)
+        process.stdin.write("Une é".encode()[:-1])
+        process.stdin.flush()
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        self.assertIn("the first 4 bytes of standard input", errors.decode())
+        self.assertEqual(self.json("snapshot", saved)["position"], self.json("tokenize", STORIES, "--text", "Une ")["tokens"])
+
+    def test_a_second_interrupt_leaves_no_litter(self):
+        saved = self.folder / "saved.snap"
+        for pause in (0, 0.01, 0.05):
+            process = self.start("feed", STORIES, "--file", NOVEL, "--repeat", "--max-tokens", 10**9, "--save", saved, *EXACT)
+            time.sleep(0.8)
+            process.send_signal(signal.SIGINT)
+            time.sleep(pause)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+            self.assertLessEqual({path.name for path in self.folder.iterdir()}, {"saved.snap"})
+
     def test_while_it_writes(self):
         process = self.start("generate", STORIES, "--prompt", "", "--max-tokens", 10**9, "--ignore-end", *EXACT)
         self.assertEqual(process.stdout.read(4), b"Once")
@@ -95,6 +150,14 @@ class Terminal(Test):
         shown = self.errors_on_a_terminal("feed", STORIES, "--file", NOVEL, "--max-tokens", 60_000, *EXACT)
         self.assertIn(b"reading", shown)
         self.assertTrue(shown.endswith(b"\r\x1b[K"))
+
+    def test_progress_is_of_the_whole_file(self):
+        for command in (["feed"], ["generate", "--max-tokens", 1]):
+            shown = self.errors_on_a_terminal(*command, STORIES, "--file", NOVEL, *EXACT).decode()
+            shares = [int(share) for share in re.findall(r"\] +(\d+) %", shown)]
+            self.assertGreater(len(shares), 3, shown)
+            self.assertEqual(shares, sorted(shares))
+            self.assertIn(" left", shown)
 
 
 if __name__ == "__main__":

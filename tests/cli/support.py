@@ -1,13 +1,18 @@
 """What the tests of the command share: running it, reading its files, comparing with golden values."""
 import array
+import fcntl
 import json
 import math
 import os
 import pathlib
 import pty
+import re
+import select
 import struct
 import subprocess
 import tempfile
+import termios
+import time
 import unittest
 
 COMMAND = os.environ["INFINI_COMMAND"]
@@ -21,6 +26,14 @@ GOLDEN = json.loads((FIXTURES / "stories260K.golden.json").read_text(encoding="u
 EXACT = ["--compute", "f32", "--threads", "1"]
 
 
+# Lines on stderr that are no errors: that a model has no memory, and what the library warns of.
+NOTICE = re.compile(r"^(.* has no trained memory: it sees only its window of \d+ tokens\..*|infini: training computes in f32.*)\n", re.M)
+
+
+def spoken(errors):
+    return NOTICE.sub("", errors)
+
+
 class Test(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -30,7 +43,7 @@ class Test(unittest.TestCase):
     def run_command(self, *arguments, stdin=b"", code=0):
         """Runs the command and checks its manners: the exit code, and that stderr speaks when it fails, and then only."""
         done = subprocess.run([COMMAND, *map(str, arguments)], input=stdin, capture_output=True, timeout=600)
-        errors = done.stderr.decode()
+        errors = spoken(done.stderr.decode())
         self.assertEqual(done.returncode, code, f"{arguments}: {errors}")
         if code == 0:
             self.assertEqual(errors, "", f"{arguments} wrote to stderr")
@@ -67,6 +80,52 @@ class Test(unittest.TestCase):
         os.close(master)
         self.assertEqual(process.returncode, 0)
         return shown
+
+
+class Terminal:
+    """The command on a terminal of its own: what it is told, and what it shows."""
+
+    def __init__(self, *arguments, environment=None):
+        self.master, terminal = pty.openpty()
+        self.process = subprocess.Popen([COMMAND, *map(str, arguments)], stdin=terminal, stdout=terminal, stderr=terminal,
+                                        env={**os.environ, "TERM": "vt100", **(environment or {})}, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(terminal)
+        self.shown = ""
+
+    def type(self, text):
+        os.write(self.master, text.encode() if isinstance(text, str) else text)
+
+    def wait_for(self, text, seconds=60):
+        """Reads until `text` is shown; returns what was shown before it since the last time."""
+        end = time.monotonic() + seconds
+        while text not in self.shown:
+            if not select.select([self.master], [], [], max(0, end - time.monotonic()))[0]:
+                raise AssertionError(f"{text!r} was not shown, but {self.shown!r}")
+            try:
+                data = os.read(self.master, 4096)
+            except OSError:  # how a terminal ends
+                data = b""
+            if not data:
+                raise AssertionError(f"ended without {text!r}: {self.shown!r}")
+            self.shown += data.decode(errors="replace")
+        before, _, self.shown = self.shown.partition(text)
+        return before
+
+    def end(self, seconds=60):
+        """Waits for the end; returns the exit code and what was shown since the last time."""
+        end = time.monotonic() + seconds
+        while select.select([self.master], [], [], max(0, end - time.monotonic()))[0]:
+            try:
+                data = os.read(self.master, 4096)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            self.shown += data.decode(errors="replace")
+        code = self.process.wait(timeout=seconds)
+        os.close(self.master)
+        return code, self.shown
 
 
 def numbers(path, kind):

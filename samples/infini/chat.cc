@@ -1,0 +1,192 @@
+// infini chat: a conversation, by the model's chat template.
+#include <cstdio>
+
+#include "editor.h"
+#include "writing.h"
+
+namespace cli {
+namespace {
+
+struct ChatArguments : ModelArguments {
+  std::string system;
+  Keeping keeping;
+};
+
+constexpr const char *kCommands =
+    "  /memory        what the model has read, and what its memory takes\n"
+    "  /save [FILE]   keep the conversation\n"
+    "  /load FILE     go on with another one\n"
+    "  /reset         forget all of it\n"
+    "  /quit          leave; so does Ctrl-D, and Ctrl-C where no reply runs\n"
+    "A line that begins with // is told with one of them. An empty line has the model write on.\n";
+
+void say(const std::string &text) { std::fputs(text.c_str(), stderr); }
+
+class Conversation {
+ public:
+  explicit Conversation(ChatArguments &arguments)
+      : arguments_(arguments), keeping_(arguments.keeping), editor_("> "), model_(arguments.open()),
+        session_(arguments.start(model_.get())) {}
+  void run();
+
+ private:
+  void begin(const Json &snapshot);
+  bool command(const std::string &line);  // false: leave
+  void tell(const std::string &line);
+  void reply();
+  void show_memory() const;
+
+  ChatArguments &arguments_;
+  Keeping &keeping_;
+  Editor editor_;
+  const Model model_;
+  const Session session_;
+  bool first_ = true;  // nothing was said yet
+  Run last_;
+};
+
+// A snapshot that was taken in or after a reply goes on with that conversation; one of texts that were read begins one.
+void Conversation::begin(const Json &snapshot) {
+  first_ = snapshot.value("generation", Json::object()).value("generated", int64_t{0}) == 0;
+  const Options special = make<Options>(infini_options_new);
+  check(infini_options_set_int(special.get(), "special", 1));  // templates are written with control tokens
+  check(infini_session_set_options(session_.get(), special.get()));
+  const Options defaults = arguments_.flags.defaults(session_info(session_.get())["options"]);
+  check(infini_session_set_options(session_.get(), defaults.get()));
+  last_ = Run();
+}
+
+void Conversation::tell(const std::string &line) {
+  Json messages = Json::array();
+  if (first_ && !arguments_.system.empty()) messages.push_back({{"role", "system"}, {"content", arguments_.system}});
+  messages.push_back({{"role", "user"}, {"content", line}});
+  const std::string told = json_text(messages, "this line");
+  const Patience patience;
+  Progress progress("reading");
+  const auto read = [&](const std::string &text) {
+    check(infini_session_feed_text(session_.get(), text.data(), text.size(), progress.task()));
+  };
+  if (!first_) read(all_of(infini_model_chat_turn_end, model_.get()));
+  read(all_of(infini_model_apply_chat, model_.get(), told.c_str(), int{first_}, 1));
+  check(infini_session_start_generation(session_.get()));
+  first_ = false;
+}
+
+void Conversation::reply() {
+  last_ = generate_run(session_.get(), arguments_.json, keeping_);
+  if (arguments_.json) print_json(last_.json(session_.get()));
+  else print("\n");
+  if (last_.cancelled) {
+    if (!editor_.interactive() || !interrupted_by_key() || interrupt_count() > 1) throw Cancelled();
+    forget_interrupts();
+    say("(stopped; an empty line goes on with it, Ctrl-D leaves)\n");
+  } else if (last_.stop_reason == "max_tokens" && editor_.interactive()) {
+    say("(cut after " + grouped(last_.tokens) + " tokens, --max-tokens; an empty line goes on with it)\n");
+  }
+  keeping_.save_if_due(session_.get());
+}
+
+void Conversation::show_memory() const {
+  const Json info = session_info(session_.get()), facts = Json::parse(all_of(infini_model_info_json, model_.get()));
+  say(grouped(info["position"]) + " tokens read and written, " + grouped(info["memory_tokens"]) +
+      " of them folded into the memory; the session takes " + size_text(info["session_bytes"]) +
+      ", and will not take more\n");
+  tell_of_no_memory(arguments_.model, model_.get());
+}
+
+bool Conversation::command(const std::string &line) {
+  const size_t space = line.find(' ');
+  const std::string name = line.substr(0, space),
+                    file = space == std::string::npos ? "" : line.substr(line.find_last_of(' ') + 1);
+  if (name == "/quit" || name == "/exit" || name == "/bye") return false;
+  if (name == "/help") {
+    say(kCommands);
+  } else if (name == "/memory") {
+    show_memory();
+  } else if (name == "/reset") {
+    check(infini_session_reset(session_.get()));
+    begin(Json::object());
+    say("(forgotten)\n");
+  } else if (name == "/save") {
+    if (!file.empty()) keeping_.save_as(file);
+    if (!keeping_.saves()) throw std::runtime_error("name a file: /save FILE");
+    keeping_.save(session_.get());
+    say("(saved in " + keeping_.path() + ")\n");
+  } else if (name == "/load") {
+    if (file.empty()) throw std::runtime_error("name a file: /load FILE");
+    const Json snapshot = Json::parse(all_of(infini_snapshot_inspect, file.c_str(), 0));
+    check(infini_session_restore(session_.get(), file.c_str(), nullptr));
+    begin(snapshot);
+    say("(goes on with " + file + ")\n");
+  } else {
+    throw std::runtime_error("there is no " + name + "; /help lists what there is, and // begins a line with /");
+  }
+  return true;
+}
+
+void Conversation::run() {
+  all_of(infini_model_chat_turn_end, model_.get());  // fails where there is no template
+  keeping_.load(session_.get());
+  begin(keeping_.loaded());
+  if (!first_ && !arguments_.system.empty() && !keeping_.is_session())
+    throw std::runtime_error("--system: the conversation that is loaded has begun already; leave it out");
+  tell_of_no_memory(arguments_.model, model_.get());
+  if (editor_.interactive())
+    say(std::string(first_ ? "Say something." : "The conversation goes on.") +
+        " /help tells what else there is; Ctrl-C stops a reply, Ctrl-D leaves.\n");
+  const Patience patience(1, 3);  // the second interrupt leaves, after saving
+  try {
+    while (std::optional<std::string> line = editor_.line()) {
+      try {
+        if (editor_.interactive() && line->starts_with("/") && !line->starts_with("//")) {
+          if (!command(*line)) break;
+          continue;
+        }
+        if (editor_.interactive() && line->empty()) {
+          if (last_.stop_reason != "cancelled" && last_.stop_reason != "max_tokens") continue;
+        } else {
+          tell(editor_.interactive() && line->starts_with("//") ? line->substr(1) : *line);
+        }
+        reply();
+      } catch (const Cancelled &) { throw; } catch (const OutputFailed &) {
+        throw;
+      } catch (const std::exception &error) {
+        if (arguments_.json) print_json({{"error", error.what()}});
+        else say(std::string("infini: ") + error.what() + "\n");
+      }
+    }
+    if (interrupted()) throw Cancelled();
+  } catch (const Cancelled &) { keeping_.save_interrupted(session_.get()); }
+  keeping_.save(session_.get());
+  if (editor_.interactive() && keeping_.saves()) say("(saved in " + keeping_.path() + ")\n");
+}
+
+}  // namespace
+
+void add_chat(CLI::App &app) {
+  const auto arguments = std::make_shared<ChatArguments>();
+  CLI::App *command = app.add_subcommand("chat", "Answers the lines of standard input, by the model's chat template");
+  arguments->add(*command);
+  command->add_option("--system", arguments->system, "what the model is told before the conversation");
+  arguments->keeping.add_session(*command, *arguments);
+  arguments->add_generation_flags(*command);
+  arguments->flags.set_default("temperature", "0.7");
+  arguments->flags.set_default("repetition_penalty", "1.1");
+  arguments->flags.set_default("max_tokens", "4096");
+  arguments->add_session_flags(*command);
+  command->footer(
+      "The whole conversation is one stream: it may go on for ever, and with --session another day. On a terminal,\n"
+      "/help lists what can be done besides; Ctrl-C stops a reply, and Ctrl-D, /quit or a second Ctrl-C leaves, after\n"
+      "saving. What is told is a person's words: control tokens in it are text. Defaults of sampling are the "
+      "command's.\n"
+      "Examples:\n"
+      "  infini chat model.gguf\n"
+      "  infini chat model.gguf --session friend.snap\n"
+      "  echo 'Who wrote Emma?' | infini chat model.gguf --system 'Answer in one sentence.' --json\n");
+  command->callback([arguments] {
+    arguments->keeping.check_early();
+    Conversation(*arguments).run();
+  });
+}
+
+}  // namespace cli
