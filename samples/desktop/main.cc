@@ -5,6 +5,14 @@ int main(int argc, char **argv) {
   const auto application = Gtk::Application::create(
       "org.example.infini", Gio::Application::Flags::HANDLES_OPEN | Gio::Application::Flags::NON_UNIQUE);
   Glib::set_application_name("infini");
+  application->set_option_context_parameter_string("[FILE…]");
+  application->set_option_context_summary(
+      "A window in which a model reads texts of any length in fixed memory, and answers.");
+  application->set_option_context_description(
+      "FILE is a model (.gguf), a memory that was saved (.memory) or a text; they are taken in order, the model "
+      "first.\n"
+      "Example:\n"
+      "  infini-desktop model.gguf novel.txt\n");
   desktop::Window *window = nullptr;
   const auto open_window = [&] {
     if (!window) {

@@ -12,6 +12,17 @@ namespace {
 
 std::string name_of(const std::string &path) { return std::filesystem::path(path).filename().string(); }
 
+// The last words of a text, of whole characters, on one line.
+std::string last_words(const std::string &text) {
+  constexpr std::size_t kMost = 90;
+  std::size_t begin = text.size() > kMost ? text.size() - kMost : 0;
+  while (begin > 0 && begin < text.size() && (text[begin] & 0xC0) == 0x80) ++begin;
+  std::string words = text.substr(begin);
+  for (char &letter : words)
+    if (static_cast<unsigned char>(letter) < ' ') letter = ' ';
+  return words;
+}
+
 // Sets one option of a session and leaves the others.
 void set_option(infini_session *session, const char *name, std::int64_t value) {
   const auto options = cli::make<cli::Options>(infini_options_new);
@@ -76,7 +87,7 @@ void Reader::run(const Job &job) {
 }
 
 void Reader::post(Event::Kind kind, std::string text) {
-  Event event{kind, std::move(text), last_, chats_};
+  Event event{kind, std::move(text), last_, chats_, notice_};
   try {
     event.numbers = last_ = numbers();
   } catch (const std::exception &) {
@@ -162,6 +173,8 @@ void Reader::open(std::string path) {
     session_ = std::move(session);
     model_ = std::move(model);
     chats_ = chat.is_string() && chat != "unknown";
+    const bool remembers = info.at("trained_memory").get<bool>();
+    notice_ = remembers ? "" : cli::no_memory_notice(name_of(path), info.at("window").get<std::int64_t>());
     const auto name = info.at("name").is_string() ? info.at("name").get<std::string>() : std::string();
     post(Event::OPENED, name.empty() ? name_of(path) : name);
     return std::string();
@@ -216,7 +229,7 @@ std::string Reader::feed_file(const std::string &path) {
       }
       feed(piece.substr(0, length), false);
       fed += static_cast<double>(length);
-      post(Event::READ, "");
+      post(Event::READ, last_words(piece.substr(0, length)));
     }
     if (status != INFINI_END) cli::check(status);
   };

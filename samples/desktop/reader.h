@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../infini/handles.h"
+#include "../infini/notice.h"
 
 #include <condition_variable>
 #include <cstdint>
@@ -25,7 +26,7 @@ struct Event {
   enum Kind {
     OPENED,     // a model; text: its name
     STARTED,    // a job; text: what it does
-    READ,       // a part of a text
+    READ,       // a part of a text; text: its last words
     TEXT,       // a piece of an answer
     DONE,       // the job; text: what it did, "" where that needs no words
     CANCELLED,  // the job, and those behind it
@@ -35,6 +36,7 @@ struct Event {
   std::string text;
   Numbers numbers;
   bool chats = false;  // the model answers; another one writes on
+  std::string notice;  // what there is to say of the model's memory, if there is something
 };
 
 // 1234567 as "1,234,567".
@@ -92,6 +94,7 @@ class Reader {
   cli::Model model_;
   cli::Session session_;
   bool chats_ = false;  // the model has a chat template
+  std::string notice_;  // that it has no memory
   Numbers last_;
 
   std::mutex mutex_;  // for all below

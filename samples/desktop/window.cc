@@ -45,10 +45,8 @@ Gtk::Widget &tile(Gtk::Label &value, const char *name, const char *tip, const ch
   return box;
 }
 
-Gtk::Widget &empty_page(const char *big, const char *hint) {
+Gtk::Widget &page(Gtk::Label &head, Gtk::Label &words) {
   auto &box = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::VERTICAL, 8);
-  auto &head = *Gtk::make_managed<Gtk::Label>(big);
-  auto &words = *Gtk::make_managed<Gtk::Label>(hint);
   head.add_css_class("big");
   words.add_css_class("hint");
   words.set_justify(Gtk::Justification::CENTER);
@@ -60,6 +58,10 @@ Gtk::Widget &empty_page(const char *big, const char *hint) {
   box.append(middle);
   box.add_css_class("empty");
   return box;
+}
+
+Gtk::Widget &empty_page(const char *big, const char *hint) {
+  return page(*Gtk::make_managed<Gtk::Label>(big), *Gtk::make_managed<Gtk::Label>(hint));
 }
 
 bool ends_with(const std::string &text, const char *end) { return text.ends_with(end); }
@@ -104,6 +106,8 @@ void Window::lay_out() {
   title_.add_css_class("title");
   subtitle_.set_text("reads texts of any length in fixed memory");
   subtitle_.add_css_class("subtitle");
+  subtitle_.set_ellipsize(Pango::EllipsizeMode::END);
+  subtitle_.set_name("subtitle");
   titles.append(title_);
   titles.append(subtitle_);
   titles.set_valign(Gtk::Align::CENTER);
@@ -145,6 +149,9 @@ void Window::lay_out() {
                         "it is read as it comes, and the memory stays small.\n"
                         "Or begin a story below."),
              "no text");
+  for (Gtk::Label *label : {&reading_, &words_}) label->set_ellipsize(Pango::EllipsizeMode::START);
+  words_.set_name("words");
+  pages_.add(page(reading_, words_), "reading");
   pages_.add(scroll_, "talk");
   pages_.set_vexpand();
 
@@ -250,7 +257,8 @@ void Window::take_event(const Event &event) {
     case Event::OPENED:
       title_.set_text(event.text);
       chats_ = event.chats;
-      subtitle_.set_text("reads texts of any length in fixed memory");
+      subtitle_.set_text(event.notice.empty() ? "reads texts of any length in fixed memory" : event.notice);
+      subtitle_.set_tooltip_text(event.notice);
       talk_.get_buffer()->set_text("");
       pages_.set_visible_child("no text");
       for (Gtk::Widget *widget : std::initializer_list<Gtk::Widget *>{&add_, &save_, &reopen_, &entry_, &send_})
@@ -261,7 +269,11 @@ void Window::take_event(const Event &event) {
       doing_.set_text(event.text + "…");
       show_busy(true);
       break;
-    case Event::READ: break;
+    case Event::READ:
+      if (pages_.get_visible_child_name() == "no text") pages_.set_visible_child("reading");
+      reading_.set_text(doing_.get_text());
+      words_.set_text(event.text);
+      break;
     case Event::TEXT: say(Say::ANSWER, event.text, false); break;
     case Event::DONE:
       show_busy(false);

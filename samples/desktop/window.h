@@ -39,6 +39,7 @@ class Window : public Gtk::ApplicationWindow {
   Gtk::Button open_{"Open model…"}, add_{"Add text…"}, save_{"Save memory…"}, reopen_{"Reopen…"};
   Gtk::Label tokens_, memory_, cache_;
   Gtk::Stack pages_;
+  Gtk::Label reading_, words_;  // while the first text is read
   Gtk::ScrolledWindow scroll_;
   Gtk::TextView talk_;
   Gtk::Revealer busy_;

@@ -113,5 +113,6 @@ void add_bench(CLI::App &app);
 void add_footprint(CLI::App &app);
 void add_passkey(CLI::App &app);
 void add_train(CLI::App &app);
+void add_options(CLI::App &app);
 
 }  // namespace cli

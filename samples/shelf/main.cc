@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "document.h"
+#include "notice.h"
 
 namespace shelf {
 namespace {
@@ -37,6 +38,12 @@ struct Opened {
   Model model;
   std::string fact(const char *name) const { return all_of(infini_model_info, model.get(), name); }
 };
+
+// Says that the model has no memory, where it has none.
+void tell_of_no_memory(const Opened &opened) {
+  if (opened.fact("trained_memory") == "false")
+    std::fprintf(stderr, "%s\n", no_memory_notice(opened.path, std::stoll(opened.fact("window"))).c_str());
+}
 
 // The model that --model names, or the one that the memory was last used with.
 Opened open_model(const Arguments &arguments, const std::optional<Memory> &memory) {
@@ -105,6 +112,7 @@ void read_document(const Arguments &arguments, Shelf &shelf, const Opened &opene
 void read(const Arguments &arguments) {
   Shelf shelf(arguments.shelf, Database::Open::CREATE);
   const Opened opened = open_model(arguments, shelf.find(arguments.name));
+  tell_of_no_memory(opened);
   for (const std::string &file : arguments.files) read_document(arguments, shelf, opened, file);
 }
 

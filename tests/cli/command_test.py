@@ -18,6 +18,29 @@ class Info(Test):
         output, _ = self.run_command("info", STORIES)
         self.assertRegex(output, r"(?m)^parameters +260,032$")
 
+    def test_the_models_are_those_of_their_card(self):
+        import hashlib
+        card = (SOURCE / "samples/models/README.md").read_text(encoding="utf-8")
+        for model in (STORIES, SOURCE / "samples/models/recall.gguf"):
+            self.assertIn(hashlib.sha256(model.read_bytes()).hexdigest(), card)
+        self.assertEqual(self.json("info", SOURCE / "samples/models/recall.gguf")["name"], "recall")
+
+    def test_the_quick_starts_fact_is_remembered(self):
+        """What samples/quickstart.sh shows, with the beginning of the novel; the names that the card lists are known."""
+        model, saved = SOURCE / "samples/models/recall.gguf", self.folder / "memory.snap"
+        script = (SOURCE / "samples/quickstart.sh").read_text(encoding="utf-8")
+        told = re.search(r"told='(.*)'", script)[1]
+        asked = re.search(r"--prompt '(.*?)'", script)[1]
+        prose = (SOURCE / "samples/texts/lord_jim.txt").read_text(encoding="utf-8")
+        text = prose[:40_000] + "\n" + told + "\n" + prose[40_000:80_000]
+        self.json("feed", model, "--file", "-", "--save", saved, "--threads", 1, stdin=text.encode())
+        answer = self.json("generate", model, "--load", saved, "--prompt", asked, "--max-tokens", 5, "--threads", 1)["text"]
+        self.assertEqual(answer, re.search(r"\d{5}", told)[0])
+        names = re.search(r"Names: ([a-z ,\n]*)\.", (SOURCE / "samples/models/README.md").read_text(encoding="utf-8"))[1].replace("\n", " ").split(", ")
+        self.assertGreater(len(names), 30)
+        for name in names:
+            self.assertEqual(self.json("tokenize", model, "--text", f" {name}")["tokens"], 1, name)
+
     def test_options_show(self):
         self.assertEqual(self.json("info", STORIES, "--compute", "f32")["compute"], "f32")
         self.assertEqual(self.json("info", STORIES, "--segment", 100)["segment"], 100)
@@ -194,7 +217,7 @@ class Bench(Test):
 
 
 class Manners(Test):
-    commands = "info tokenize detokenize generate chat score logits feed snapshot bench footprint passkey train".split()
+    commands = "info tokenize detokenize generate chat score logits feed snapshot bench footprint passkey train options".split()
 
     def test_help_teaches(self):
         output, _ = self.run_command("--help")
@@ -264,8 +287,24 @@ class Manners(Test):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left", done.stderr)
 
+    def test_every_option_is_in_the_readme(self):
+        def row(option):
+            allowed = " ".join(f"`{choice}`" for choice in option.get("choices") or ())
+            if "least" in option:
+                bounds = [f"{option[end]:.10g}" if end in option and abs(option[end]) < 1e15 else "" for end in ("least", "greatest")]
+                allowed = f"{bounds[0]} to {bounds[1]}" if bounds[1] else f"from {bounds[0]}"
+            default = option["default"] if option["default"] != "" else '""'
+            help_text = option["help"].replace("|", "\\|")
+            return f"| `{option['name']}` | {option.get('scope', '')} | {option['type']} | `{default}` | {allowed} | {help_text} |"
+
+        table = "\n".join(map(row, self.json("options")["options"]))
+        readme = (SOURCE / "samples/infini/README.md").read_text(encoding="utf-8")
+        self.assertIn(table, readme, "the table of options should be\n" + table)
+        for option in self.json("options")["options"]:
+            self.assertIn(option["name"], self.run_command("options")[0])
+
     def test_every_key_is_in_the_readme(self):
-        documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "README.md").read_text(encoding="utf-8")))
+        documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "samples/infini/README.md").read_text(encoding="utf-8")))
         out, saved = self.folder / "logits.npy", self.folder / "saved.snap"
         outputs = [
             self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 600, "--save", saved, *EXACT),
@@ -274,6 +313,7 @@ class Manners(Test):
             self.json("generate", STORIES, "--load", saved, "--max-tokens", 1, "--save", saved, *EXACT),
             self.json("bench", STORIES, "--snapshot", "--depth", 1, "--runs", 1, "--folder", self.folder, *EXACT),
             self.json("info", STORIES),
+            self.json("options"),
             self.json("tokenize", STORIES, "--text", "a"),
             self.json("detokenize", STORIES, 403),
             self.json("generate", STORIES, "--prompt", "a", "--max-tokens", 1, *EXACT),

@@ -193,12 +193,19 @@ TEST_CASE("a model is opened, a text dropped in, a question asked, the memory ke
   desk.choose("open", MODEL);
   REQUIRE(until([&] { return desk.ready(); }));
   desk.picture("desktop-model");
+  const std::string notice = desk.get<Gtk::Label>("subtitle").get_text();
+  CHECK(notice.starts_with("stories260K.gguf has no trained memory: it sees only its window of 512 tokens."));
 
   slowest = 0;
   CHECK(desk.drop_file(NOVEL));
   REQUIRE(until([&] { return desk.tokens() > 50000 && desk.busy(); }));
   const double early = desk.mebibytes("memory");
   desk.picture("desktop-reading");
+  // The first page moves with what is read.
+  const std::string words = desk.get<Gtk::Label>("words").get_text();
+  CHECK(desk.get<Gtk::Label>("words").get_mapped());
+  CHECK(words.size() > 20);
+  CHECK(until([&] { return desk.get<Gtk::Label>("words").get_text().raw() != words; }));
   CHECK(desk.busy());  // it still reads, and the window lives
   REQUIRE(until([&] { return desk.says("Read wuthering_heights.txt"); }, 200));
   CHECK(slowest < 1);

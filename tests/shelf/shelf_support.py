@@ -5,7 +5,7 @@ import os
 import sqlite3
 import subprocess
 
-from support import NOVEL, STORIES, Test
+from support import NOVEL, STORIES, Test, spoken
 
 SHELF = os.environ["SHELF"]
 
@@ -22,13 +22,13 @@ class ShelfTest(Test):
     def finish(self, process, code=0):
         output, errors = process.communicate(timeout=300)
         self.assertEqual(process.returncode, code, errors.decode())
-        self.assertEqual(bool(errors), code != 0, errors)
+        self.assertEqual(bool(spoken(errors.decode())), code != 0, errors)
         return output.decode(), errors.decode()
 
     def shelf(self, *arguments, stdin=b"", code=0):
         done = subprocess.run([SHELF, "--shelf", self.database, *map(str, arguments)], input=stdin, capture_output=True, timeout=300)
         self.assertEqual(done.returncode, code, f"{arguments}: {done.stderr.decode()}")
-        self.assertEqual(bool(done.stderr), code != 0, done.stderr)
+        self.assertEqual(bool(spoken(done.stderr.decode())), code != 0, done.stderr)
         return done.stdout.decode()
 
     def shelf_fails(self, *arguments, says):
