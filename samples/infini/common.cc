@@ -213,8 +213,9 @@ void write_file(const std::string &path, std::string_view text) {
 }
 
 void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw OutputFailed(std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  if (interrupted()) return;  // a terminal that was closed: what remains is to save
+  throw OutputFailed(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 std::string json_text(const Json &json, const std::string &what) try {

@@ -13,6 +13,7 @@
 
 #include <clocale>
 #include <cstring>
+#include <cwchar>
 #endif
 
 namespace cli {
@@ -35,6 +36,7 @@ struct Editor::Keys {
           el_get(line, EL_CLIENTDATA, &keys);
           return keys->prompt.data();
         });
+    el_set(edit, EL_GETCFN, next);
     el_set(edit, EL_EDITOR, "emacs");
     el_set(edit, EL_HIST, history, lines);
     el_set(edit, EL_BIND, "^[[A", "ed-prev-history", nullptr);
@@ -44,6 +46,21 @@ struct Editor::Keys {
   ~Keys() {
     if (edit) el_end(edit);
     history_end(lines);
+  }
+
+  // The next letter. libedit's own reading would miss an interrupt that comes just before it waits.
+  static int next(EditLine *, wchar_t *letter) {
+    std::mbstate_t state = {};
+    for (;;) {
+      char byte;
+      try {
+        if (read_some(STDIN_FILENO, &byte, 1, "the terminal") == 0) return 0;
+      } catch (const std::exception &) { return -1; }
+      const size_t size = std::mbrtowc(letter, &byte, 1, &state);
+      if (size == static_cast<size_t>(-2)) continue;
+      if (size == static_cast<size_t>(-1)) *letter = L'\uFFFD';  // of no character
+      return 1;
+    }
   }
 
   std::string prompt;

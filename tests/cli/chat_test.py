@@ -2,6 +2,7 @@
 import json
 import signal
 import subprocess
+import time
 
 from support import COMMAND, EXACT, STORIES, Terminal, Test, spoken, unittest, with_chat_template
 
@@ -108,8 +109,20 @@ class AtATerminal(ChatTest):
         chat.wait_for("\n")
         chat.wait_for(" ")
         chat.process.send_signal(signal.SIGHUP)
-        self.assertEqual(chat.end()[0], 1)
-        self.assertTrue(self.saved.exists())
+        code, shown = chat.end()
+        self.assertEqual(code, 1, shown)
+        self.assertTrue(self.saved.exists(), shown)
+
+    def test_a_signal_is_heard_whenever_it_comes(self):
+        for pause in (0, 0, 0.001, 0.003, 0.01, 0.02):
+            chat = self.terminal(*ENDLESS, "--session", self.saved)
+            chat.type("Hello.\r")
+            time.sleep(pause)
+            chat.process.send_signal(signal.SIGTERM)
+            code, shown = chat.end()
+            self.assertEqual(code, 1, shown)
+            self.assertTrue(self.saved.exists(), shown)
+            self.saved.unlink()
 
     def test_commands(self):
         chat = self.terminal("--max-tokens", 3)
