@@ -45,8 +45,8 @@
  *
  *   Read and write text   infini_session_feed_text, infini_session_generate (callback) or
  *                         infini_session_next_text (pull)
- *   Chat                  infini_model_apply_chat, feed the result with option "special" set to 1, generate,
- *                         feed infini_model_chat_turn_end
+ *   Chat                  infini_session_chat with the messages, then infini_session_generate or
+ *                         infini_session_next_text writes the answer; again with the next message
  *   Long inputs           infini_text_stream cuts files, pipes and request bodies into pieces that
  *                         infini_session_feed_text takes one by one
  *   Evaluate              infini_session_score, infini_session_score_text, infini_session_feed_logits
@@ -247,7 +247,7 @@ INFINI_API void infini_model_free(infini_model *model);
 
 /* Starts an empty stream through the model. Options of a session: "threads", "block", "deterministic",
    "checkpoints", "rewind_sampler", "compress", those of generation ("max_tokens", "temperature", "seed", "stop", ...)
-   and "special". The caller frees the session.
+   and of text ("special", "unknown_text"). The caller frees the session.
    STATE             the model is a tokenizer alone
    INVALID_ARGUMENT  "logit_bias" names a token that is not in the vocabulary */
 INFINI_API infini_status infini_session_create(const infini_model *model, const infini_options *options,
@@ -270,13 +270,46 @@ INFINI_API infini_status infini_session_feed(infini_session *session, const int3
 
 /* Tokenizes a text by itself and reads its tokens. Only at position 0 does it get what begins a text (BOS token,
    space prefix) where the model wants that. Control tokens are parsed from it only with option "special"; never
-   set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream.
-   INVALID_ARGUMENT  the text is not UTF-8 (the message gives the offset of the byte), or the vocabulary has no
-                     token for a part of it; nothing was read
+   set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream. Characters that
+   the vocabulary has no token for (some models' lack some control characters and the farthest of Unicode) are an error
+   or, by option "unknown_text", left out or replaced, by U+FFFD or where that has no token by a question mark;
+   "unknown_bytes" of infini_session_info_json counts them. (A vocabulary that has an unknown token takes that for them.)
+   INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it (the message gives the
+                     offset of the byte in this text); nothing was read
    STATE             the model has no tokenizer; or as in infini_session_feed
    CANCELLED         as in infini_session_feed */
 INFINI_API infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size,
                                                   infini_task *task);
+
+/* Reads chat messages as the model's template writes them, up to where the assistant speaks, and begins a new run of
+   generation: the next infini_session_generate, or the next infini_session_next_text until END, gives the answer.
+
+     infini_session_chat(session, "[{\"role\": \"system\", \"content\": \"Be brief.\"},"
+                                  " {\"role\": \"user\", \"content\": \"Who wrote Emma?\"}]", NULL);
+     infini_session_generate(session, show, NULL, NULL);
+     infini_session_chat(session, "[{\"role\": \"user\", \"content\": \"When?\"}]", NULL);
+     infini_session_generate(session, show, NULL, NULL);
+
+   Give each message once: the session holds the conversation, and a snapshot of it too. The answer's turn stays open
+   behind what was generated; the next call closes it. What begins a conversation (a default system message, where the
+   template has one) is read in the first call after the session was created or reset, a memory alone was restored, or it
+   was rewound to before that call. Where the last message is the assistant's, its turn stays open, and generation goes on
+   with it.
+
+   `messages_json` is a JSON list of {"role": ..., "content": ...}. Roles are "system" ("developer" is the same), "user"
+   and "assistant"; "content" is a text, null (an empty one) or a list of {"type": "text", "text": ...}, which are
+   joined by line ends; other keys are left alone.
+
+   Contents are a person's words, whoever wrote them: a control token written there is read as the letters that it is
+   written with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in part,
+   are plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task` as
+   in infini_session_feed.
+   INVALID_ARGUMENT  the JSON has an error, the list is empty, a role is not known or has no turn in the template, a part is
+                     no text, or as in infini_session_feed_text; nothing was read
+   UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
+   STATE             the model has no tokenizer; or as in infini_session_feed
+   CANCELLED         as in infini_session_feed: the last message that was being read is the turn that is open */
+INFINI_API infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task);
 
 /* Receives generated text: whole UTF-8 characters, not ended by a zero byte, valid during the call. Returns 0 to
    go on, anything else to stop. */
@@ -377,7 +410,7 @@ INFINI_API infini_status infini_session_score_text(infini_session *session, cons
    STATE  as in infini_session_feed */
 INFINI_API infini_status infini_session_close_segment(infini_session *session);
 
-/* Empties the session: memory, window, logits, text held back. Options and random generator stay. */
+/* Empties the session: memory, window, logits, text held back, conversation. Options and random generator stay. */
 INFINI_API infini_status infini_session_reset(infini_session *session);
 
 /* A second session that goes on exactly as this one would, bit for bit, at the cost of a copy of its state
@@ -399,7 +432,10 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (both),
-     "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason", "options" (an object of those that were set) */
+     "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
+     "chat_begin" (position at which the conversation of infini_session_chat began; -1: there is none),
+     "unknown_bytes" (of text without tokens that was skipped or replaced, see option "unknown_text"),
+     "options" (an object of those that were set) */
 INFINI_API infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity,
                                                   size_t *size);
 
@@ -699,8 +735,8 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
 /* Writes the tokens of a text. special 1: control tokens written in the text are parsed (user-defined ones always are);
    start 1: the text begins a stream, so BOS and the space prefix are added where the model wants them. Neither *size
    nor the tokens depend on anything but the arguments.
-   INVALID_ARGUMENT  the text is not UTF-8 (the message gives the offset of the byte), or the vocabulary has no
-                     token for a part of it
+   INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it; the message gives the
+                     offset of the byte
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
 INFINI_API infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size,
                                                int special, int start, int32_t *buffer, size_t capacity, size_t *size);
@@ -710,7 +746,9 @@ INFINI_API infini_status infini_model_token_count(const infini_model *model, con
                                                   int special, int start, size_t *size);
 
 /* Writes the text of tokens. special 1: control tokens show as their names; start 1: the tokens begin a stream, so the
-   space prefix is taken off. The text may begin or end inside a UTF-8 character if the tokens do.
+   BOS and the space prefix that infini_model_tokenize adds are taken off. Given the tokens that infini_model_tokenize
+   made of a text, with the same `special` and `start`, it gives that text, byte for byte. The text may begin or end
+   inside a UTF-8 character if the tokens do.
    INVALID_ARGUMENT  a token is not in the vocabulary
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens,
@@ -725,18 +763,28 @@ INFINI_API infini_status infini_model_token_is_control(const infini_model *model
 INFINI_API infini_status infini_model_bos(const infini_model *model, int32_t *token);
 INFINI_API infini_status infini_model_eos(const infini_model *model, int32_t *token);
 
-/* Writes messages as the model was trained to see them, by the chat template of its file. `messages_json` is a list of
-   {"role": "system" | "user" | "assistant", "content": "..."}. first 1: they begin the conversation, so that a default
-   system message is given where the template has one; reply 1: the text ends with the opening of the assistant's
-   turn. Read it with option "special" set to 1. It has the contents as they are: take care of users who write
-   control tokens.
-   INVALID_ARGUMENT  the JSON has an error, or a role is not known
+/* Writes messages as the model was trained to see them, by the chat template of its file; `messages_json` as in
+   infini_session_chat, which is the simple way to chat. first 1: they begin the conversation, so that a default system
+   message is given where the template has one; reply 1: the text ends where the assistant speaks: with the opening of its
+   turn or, where the last message is the assistant's, within that. The text has the contents as they are, control tokens
+   that a user wrote among them, which nothing tells from the template's: infini_model_chat_tokens does.
+   INVALID_ARGUMENT  the JSON has an error, or a role is not known or has no turn in the template
    UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first,
                                                  int reply, char *buffer, size_t capacity, size_t *size);
 
-/* Writes what closes the assistant's turn: to be read after a generated reply, whose end token was not fed.
+/* The same as tokens, to be fed to a session: those of the template's marks, and of the contents none that is a control
+   token. first 1: also what begins a stream (BOS) where the model wants that. Between a generated answer and tokens with
+   first 0 stands what closes the answer's turn: infini_model_chat_turn_end.
+   INVALID_ARGUMENT  the vocabulary has no token for a part of a content; or as in infini_model_apply_chat
+   UNSUPPORTED       as in infini_model_apply_chat
+   BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
+INFINI_API infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int first,
+                                                  int reply, int32_t *buffer, size_t capacity, size_t *size);
+
+/* Writes what closes the assistant's turn: to be read, with option "special" set to 1, after a generated reply, whose end
+   token was not fed.
    UNSUPPORTED, BUFFER_TOO_SMALL  as in infini_model_apply_chat */
 INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer, size_t capacity,
                                                     size_t *size);

@@ -177,40 +177,10 @@ Json footprint_json(const FootprintShape &shape, int64_t tokens) {
 
 // --- text
 
-// The text of the model's end token, which closes turns in some templates.
-std::string end_text(const Tokenizer &tokenizer) {
-  return tokenizer.eos() < 0 ? "" : tokenizer.piece(tokenizer.eos(), true);
-}
-
-const std::string &chat_template_of(const Tokenizer &tokenizer) {
-  if (tokenizer.chat_template().empty())
-    fail(Status::UNSUPPORTED,
-         "the model's file has no chat template; known are ChatML, Llama 2, Llama 3, Zephyr, Gemma");
-  return tokenizer.chat_template();
-}
-
-std::vector<ChatMessage> read_messages(const char *text) {
-  const auto json = parse_json<Json>(&need(text, "messages_json"), Status::INVALID_ARGUMENT, "messages_json");
-  if (!json.is_array()) fail(Status::INVALID_ARGUMENT, "messages_json is not a JSON list");
-  std::vector<ChatMessage> messages;
-  for (const Json &message : json) {
-    const auto is_text = [&](const char *key) { return message.contains(key) && message[key].is_string(); };
-    if (!message.is_object() || message.size() != 2 || !is_text("role") || !is_text("content"))
-      fail(Status::INVALID_ARGUMENT, "messages_json: message ", messages.size(),
-           " is not {\"role\": text, \"content\": text}");
-    messages.push_back({message["role"], message["content"]});
-  }
-  return messages;
-}
-
-std::string detokenize(const Tokenizer &tokenizer, std::span<const int32_t> tokens, bool special, bool start) {
-  if (start) return tokenizer.decode(tokens, special);
-  std::string text;
-  for (const int32_t token : tokens) {
-    text += tokenizer.piece(token, special, start);
-    start = tokenizer.is_control(token);
-  }
-  return text;
+// Messages by the template of the model's file.
+ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int first, int reply) {
+  const std::vector<ChatMessage> messages = read_chat_messages(&need(messages_json, "messages_json"));
+  return chat_text(tokenizer, messages, {.reply = reply != 0, .first = first != 0, .start = first != 0});
 }
 
 }  // namespace
@@ -276,7 +246,7 @@ infini_status infini_model_detokenize(const infini_model *model, const int32_t *
                                       int start, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const auto ids = need_array(tokens, n_tokens, "tokens");
-    give_text(detokenize(tokenizer_of(model), ids, special != 0, start != 0), buffer, capacity, size);
+    give_text(tokenizer_of(model).decode(ids, special != 0, start != 0), buffer, capacity, size);
   });
 }
 
@@ -298,19 +268,22 @@ infini_status infini_model_eos(const infini_model *model, int32_t *token) {
 
 infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first, int reply,
                                       char *buffer, size_t capacity, size_t *size) {
+  return guard(
+      [&] { give_text(chat_of(tokenizer_of(model), messages_json, first, reply).text, buffer, capacity, size); });
+}
+
+infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int first, int reply,
+                                       int32_t *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Tokenizer &tokenizer = tokenizer_of(model);
-    const std::vector<ChatMessage> messages = read_messages(messages_json);
-    give_text(apply_chat_template(chat_template_of(tokenizer), messages, reply != 0, first != 0, end_text(tokenizer)),
-              buffer, capacity, size);
+    const ChatText chat = chat_of(tokenizer, messages_json, first, reply);
+    const auto ids = tokenizer.encode(chat.text, chat.encode(first != 0));
+    give(std::span(ids), buffer, capacity, size);
   });
 }
 
 infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] {
-    const Tokenizer &tokenizer = tokenizer_of(model);
-    give_text(chat_turn_end(chat_template_of(tokenizer), end_text(tokenizer)), buffer, capacity, size);
-  });
+  return guard([&] { give_text(chat_turn_end(tokenizer_of(model)), buffer, capacity, size); });
 }
 
 infini_status infini_model_info(const infini_model *model, const char *name, char *buffer, size_t capacity,

@@ -14,11 +14,6 @@ namespace {
 Session &session_of(infini_session *session) { return *need(session, "session").value; }
 const Session &session_of(const infini_session *session) { return *need(session, "session").value; }
 
-std::vector<int32_t> encode(const infini_session &session, std::string_view text) {
-  const bool special = session.options.get_int("special") != 0;
-  return session.value->model().tokenizer().encode(text, {special, session.value->position() == 0});
-}
-
 void check_room(const char *name, size_t given, size_t rows, size_t columns) {
   if (columns > 0 && given / columns >= rows) return;
   fail(Status::BUFFER_TOO_SMALL, name, " is ", given, ", but ", rows, " x ", columns, " floats are needed");
@@ -76,8 +71,15 @@ infini_status infini_session_feed(infini_session *session, const int32_t *tokens
 
 infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size, infini_task *task) {
   return guard([&] {
-    const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
-    session->value->feed(ids, of(task));
+    Session &stream = session_of(session);
+    stream.feed_text(need_text(text, text_size), of(task));
+  });
+}
+
+infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task) {
+  return guard([&] {
+    Session &stream = session_of(session);
+    stream.chat(read_chat_messages(&need(messages_json, "messages_json")), of(task));
   });
 }
 
@@ -149,7 +151,7 @@ infini_status infini_session_score(infini_session *session, const int32_t *token
 infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size, infini_task *task,
                                         double *nll, int64_t *n_scored) {
   return guard([&] {
-    const std::vector<int32_t> ids = encode(need(session, "session"), need_text(text, text_size));
+    const std::vector<int32_t> ids = session_of(session).encode(need_text(text, text_size));
     std::vector<float> losses(ids.size());
     const int64_t before = session->value->position();
     const bool follows = session->value->state().has_hidden;
@@ -209,6 +211,8 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
         {"rewind_limit", stream.rewind_limit()},
         {"boundaries", stream.boundaries()},
         {"stop_reason", stream.stop_reason()},
+        {"chat_begin", stream.chat_begin()},
+        {"unknown_bytes", stream.unknown_bytes()},
         {"options", options_json(session->options)},
     };
     give_text(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace), buffer, capacity, size);

@@ -92,6 +92,8 @@ const std::vector<OptionSpec> &option_table() {
       {"ignore_end", integer(0), 0, 1, "", "1: the end token does not end generation"},
       // Text.
       {"special", integer(0), 0, 1, "", "1: control tokens are parsed from text"},
+      {"unknown_text", text("error"), 0, 0, "error|skip|replace",
+       "characters of a text that the vocabulary has no token for; replace: U+FFFD, or ? where there is none"},
   };
   return table;
 }

@@ -53,9 +53,11 @@ void Session::rewind(int64_t position) {
     impl_->generation.recent = history.recent_before;
     for (size_t i = 0; i < left; ++i) impl_->generation.recent.push(history.tokens[i]);
   }
-  const auto starts = [&](int32_t token) { return starts_text(*model_, token); };
-  impl_->generation.text_started =
-      history.begin > 0 || std::any_of(history.tokens.begin(), history.tokens.end(), starts);
+  Generation &generation = impl_->generation;
+  generation.text_started = history.begin > 0;
+  for (const int32_t token : history.tokens)
+    generation.text_started = starts_text(*model_, token, generation.text_started);
+  if (position <= generation.chat_begin) generation.chat_begin = -1;
   moved();
   start_generation();
 }

@@ -13,7 +13,8 @@ Settings::Settings(const Options &options)
     : threads(options.get_int("threads") > 0 ? static_cast<int>(options.get_int("threads")) : default_threads()),
       block(options.get_int("block")), exact(options.get_int("deterministic") != 0),
       special(options.get_int("special") != 0), ignore_end(options.get_int("ignore_end") != 0),
-      rewind_sampler(options.get_int("rewind_sampler") != 0), max_tokens(options.get_int("max_tokens")),
+      rewind_sampler(options.get_int("rewind_sampler") != 0),
+      unknown(unknown_text_of(options.get_string("unknown_text"))), max_tokens(options.get_int("max_tokens")),
       compress(static_cast<int>(options.get_int("compress"))) {}
 
 Session::Impl::Impl(const Model &model, const Options &all)
@@ -58,7 +59,7 @@ void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens
     history.tokens.push_back(token);
     history.randoms.push_back(generation.random.state());
     generation.text_before = generation.text_started;
-    generation.text_started |= starts_text(model, token);
+    generation.text_started = starts_text(model, token, generation.text_started);
   }
   state.broken = false;
   forget();
@@ -146,9 +147,34 @@ void Session::feed(std::span<const int32_t> tokens, Task *task) { ingest(tokens,
 
 void Session::feed_text(std::string_view text, Task *task) { ingest(encode(text), task, {}); }
 
-std::vector<int32_t> Session::encode(std::string_view text) const {
-  return model_->tokenizer().encode(text, {impl_->settings.special, position() == 0});
+std::vector<int32_t> Session::encode(std::string_view text) {
+  return encode(text, {.special = impl_->settings.special, .start = position() == 0});
 }
+
+std::vector<int32_t> Session::encode(std::string_view text, Tokenizer::Encode how) {
+  how.unknown = impl_->settings.unknown;
+  return model_->tokenizer().encode(text, how, &impl_->generation.unknown_bytes);
+}
+
+void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
+  if (messages.empty()) fail(Status::INVALID_ARGUMENT, "there are no messages");
+  const int64_t begin = position();
+  int64_t &chat_begin = impl_->generation.chat_begin;
+  const ChatPlace place = {.reply = true, .first = chat_begin < 0, .start = begin == 0, .open = chat_begin >= 0};
+  const ChatText chat = chat_text(model_->tokenizer(), messages, place);
+  const std::vector<int32_t> tokens = encode(chat.text, chat.encode(place.start));
+  try {
+    ingest(tokens, task, {});
+  } catch (...) {
+    if (chat_begin < 0 && position() > begin) chat_begin = begin;  // a turn is open, though it is not all there
+    throw;
+  }
+  if (chat_begin < 0) chat_begin = begin;
+  start_generation();
+}
+
+int64_t Session::chat_begin() const { return impl_->generation.chat_begin; }
+int64_t Session::unknown_bytes() const { return impl_->generation.unknown_bytes; }
 
 void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary;
@@ -185,6 +211,8 @@ void Session::reset() {
   impl_->state.clear();
   impl_->generation.recent.clear();
   impl_->generation.text_started = false;
+  impl_->generation.chat_begin = -1;
+  impl_->generation.unknown_bytes = 0;
   impl_->history.recent_before.clear();
   impl_->history.tokens.clear();
   impl_->history.randoms.clear();

@@ -16,6 +16,7 @@
 #include "model/forward.h"
 #include "model/state.h"
 #include "stream/sampler.h"
+#include "text/chat.h"
 
 namespace infini {
 
@@ -35,6 +36,15 @@ class Session {
   void feed(std::span<const int32_t> tokens, Task *task = nullptr);
   // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
   void feed_text(std::string_view text, Task *task = nullptr);
+  // The tokens of a text as feed_text reads it, by the options `special` and `unknown_text`.
+  std::vector<int32_t> encode(std::string_view text);
+  // Feeds messages as the model's template writes them, up to the opening of the assistant's turn, and starts a new run
+  // of generation, which writes what stands there. The messages' words have no control tokens. The turn that was open
+  // since the last call is closed; what begins a conversation is given at its beginning: after reset(), a memory alone,
+  // or a rewind to before it. After CANCELLED the turn that was being read is the open one.
+  void chat(const std::vector<ChatMessage> &messages, Task *task = nullptr);
+  int64_t chat_begin() const;     // position at which the conversation began; -1: there is none
+  int64_t unknown_bytes() const;  // of characters without tokens, skipped or replaced since the stream began
   // Feeds and gives the logits after each token: logits is [tokens, vocabulary].
   void feed_logits(std::span<const int32_t> tokens, float *logits, Task *task = nullptr);
   // Feeds and gives, for each token, -ln p(token | everything before), in nats. nll is [tokens].
@@ -108,7 +118,7 @@ class Session {
   struct Impl;
   friend class Batch;
   Session(const Session &other);
-  std::vector<int32_t> encode(std::string_view text) const;
+  std::vector<int32_t> encode(std::string_view text, Tokenizer::Encode how);
   void check_tokens(std::span<const int32_t> tokens) const;
   void ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink);
   void begin_call() const { cancel_.take_cancel(); }  // a cancel that came before was not meant for this call

@@ -21,8 +21,10 @@ struct Generation {
   int64_t generated = 0;  // tokens of this run
   StopReason reason = StopReason::NONE;
   bool end_reported = false;  // the caller was told that the run ended: the next call starts another
-  bool text_started = false;  // a token with text was fed: no space prefix comes off any more
+  bool text_started = false;  // the last token was no special one: no space prefix comes off the next
   bool text_before = false;   // the same before the last token
+  int64_t chat_begin = -1;    // position at which the conversation began, whose last turn is open; -1: there is none
+  int64_t unknown_bytes = 0;  // of characters that had no token and were skipped or replaced
 };
 
 // Tokens since the oldest place to which the session can be rewound, for feeding them again.
@@ -41,9 +43,9 @@ struct History {
 inline bool has_text(const Model &model, int32_t token) {
   return model.has_tokenizer() && token < model.tokenizer().size();  // a vocabulary may be padded
 }
-// Whether no space prefix comes off behind this token.
-inline bool starts_text(const Model &model, int32_t token) {
-  return has_text(model, token) && !model.tokenizer().is_control(token);
+// Whether no space prefix comes off behind this token. One without text changes nothing: `before`.
+inline bool starts_text(const Model &model, int32_t token, bool before) {
+  return has_text(model, token) ? !model.tokenizer().ends_text(token) : before;
 }
 
 // Of the options, looked up once.
@@ -52,6 +54,7 @@ struct Settings {
   int threads;
   int64_t block;
   bool exact, special, ignore_end, rewind_sampler;
+  UnknownText unknown;
   int64_t max_tokens;
   int compress;
 };

@@ -127,10 +127,10 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   parts.header["history_begin"] = history.begin;
   parts.header["random"] = random_json(generation.random.state());
   parts.header["random_before"] = random_json(history.random_before);
-  parts.header["generation"] = {{"generated", generation.generated},
-                                {"stop_reason", kStopReasons[static_cast<int>(generation.reason)]},
-                                {"end_reported", generation.end_reported},
-                                {"text_started", generation.text_started}};
+  parts.header["generation"] = {
+      {"generated", generation.generated},       {"stop_reason", kStopReasons[static_cast<int>(generation.reason)]},
+      {"end_reported", generation.end_reported}, {"text_started", generation.text_started},
+      {"chat_begin", generation.chat_begin},     {"unknown_bytes", generation.unknown_bytes}};
   parts.header["options"] = option_values(impl_->options);
   parts.keeps = model_->config().memory.keep > 0;
   parts.add_layers("", state);

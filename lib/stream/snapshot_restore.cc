@@ -241,7 +241,8 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
   history.drop_before(oldest);
 }
 
-void read_generation(const SnapshotView &file, const json &header, int vocabulary, Generation &generation) {
+void read_generation(const SnapshotView &file, const json &header, int vocabulary, int64_t position,
+                     Generation &generation) {
   const json run = member<json>(header, "generation", file.name());
   generation.generated = member<int64_t>(run, "generated", file.name());
   const auto reason =
@@ -251,6 +252,11 @@ void read_generation(const SnapshotView &file, const json &header, int vocabular
   generation.reason = static_cast<StopReason>(reason - std::begin(kStopReasons));
   generation.end_reported = member<bool>(run, "end_reported", file.name());
   generation.text_started = member<bool>(run, "text_started", file.name());
+  // Version 0.1.0's first snapshots had neither.
+  if (run.contains("chat_begin")) generation.chat_begin = member<int64_t>(run, "chat_begin", file.name());
+  if (run.contains("unknown_bytes")) generation.unknown_bytes = member<int64_t>(run, "unknown_bytes", file.name());
+  if (generation.chat_begin < -1 || generation.chat_begin > position || generation.unknown_bytes < 0)
+    fail(Status::FORMAT, file.name(), ": impossible state of a conversation: ", text_of(run));
   generation.random.set_state(random_member(header, "random", file));
   for (const int32_t token : read_tokens(file, "recent", vocabulary, kMostRecent)) generation.recent.push(token);
   generation.output.restore(read_text(file, "ready", kMostText), read_text(file, "held", kMostText),
@@ -310,7 +316,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
   read_checkpoints(file, header, *model_, stored, state);
   read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);
-  read_generation(file, header, vocabulary, fresh->generation);
+  read_generation(file, header, vocabulary, state.view.position, fresh->generation);
   impl_ = std::move(fresh);
   moved();
 }

@@ -56,6 +56,8 @@ Bpe::Bpe(const Gguf &gguf, Vocabulary &vocabulary) : vocabulary_(vocabulary), pr
     if (!ids_.emplace(piece, id).second) continue;
     if (piece.size() == 1) vocabulary.bytes[static_cast<unsigned char>(piece[0])] = id;
   }
+  // SmolLM2's, for one, has no token for six control characters and for what begins characters from U+40000 on.
+  complete_ = vocabulary.has_all_bytes();
   read_merges(gguf.get_strings("tokenizer.ggml.merges"));
 }
 
@@ -110,13 +112,7 @@ void Bpe::encode(std::string_view text, std::vector<int32_t> &ids) const {
       if (const int32_t id = id_of(word); id >= 0) return ids.push_back(id);
     }
     symbols.clear();
-    for (const char letter : word) {
-      const unsigned char byte = static_cast<unsigned char>(letter);
-      symbols.push_back(vocabulary_.bytes[byte]);
-      // SmolLM2's, for one, has none for six control characters and for what begins characters from U+40000 on.
-      if (symbols.back() < 0)
-        fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for byte 0x", std::hex, int{byte}, " of the text");
-    }
+    for (const char byte : word) symbols.push_back(vocabulary_.bytes[static_cast<unsigned char>(byte)]);
     merger.run(symbols, [this](int32_t left, int32_t right) { return find(left, right); });
     ids.insert(ids.end(), symbols.begin(), symbols.end());
   });

@@ -16,6 +16,8 @@ class Bpe : public TextModel {
   // Translates the vocabulary's pieces into bytes; it must outlive this object. Throws FORMAT or UNSUPPORTED.
   Bpe(const Gguf &gguf, Vocabulary &vocabulary);
   void encode(std::string_view text, std::vector<int32_t> &ids) const override;
+  bool complete() const override { return complete_; }
+  bool expresses(std::string_view character) const override { return vocabulary_.has_bytes(character); }
   bool begins_with_bos() const { return pretokenizer_.begins_with_bos(); }
 
  private:
@@ -31,6 +33,7 @@ class Bpe : public TextModel {
 
   const Vocabulary &vocabulary_;
   Pretokenizer pretokenizer_;
+  bool complete_ = false;
   std::unordered_map<std::string_view, int32_t, TextHash> ids_;  // ordinary tokens by their bytes
   uint64_t factor_ = table_secret() | 1;
   std::vector<Merge> merges_;  // a power of two of places, at most half of them taken

@@ -74,6 +74,7 @@ SentencePiece::SentencePiece(const Gguf &gguf, Vocabulary &vocabulary) : vocabul
       restore_spaces(piece);
     }
   }
+  complete_ = unknown_ >= 0 || vocabulary.has_all_bytes();
 }
 
 void SentencePiece::encode(std::string_view text, std::vector<int32_t> &ids) const {
@@ -110,10 +111,7 @@ void SentencePiece::append(std::string_view symbol, std::vector<int32_t> &ids, b
     if (const int32_t id = vocabulary_.bytes[static_cast<unsigned char>(byte)]; id >= 0) {
       unknown = false;
       ids.push_back(id);
-    } else if (unknown_ < 0) {
-      fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for '", symbol,
-           "', for its bytes or for the unknown");
-    } else if (!unknown) {
+    } else if (!unknown && unknown_ >= 0) {
       unknown = true;
       ids.push_back(unknown_);
     }

@@ -15,6 +15,11 @@ class SentencePiece : public TextModel {
   SentencePiece(const Gguf &gguf, Vocabulary &vocabulary);
   // A space prefix is the caller's to add.
   void encode(std::string_view text, std::vector<int32_t> &ids) const override;
+  bool complete() const override { return complete_; }
+  // Where there are byte tokens or an unknown one, every one; else only a token of its own.
+  bool expresses(std::string_view character) const override {
+    return unknown_ >= 0 || tokens_.contains(character) || vocabulary_.has_bytes(character);
+  }
 
  private:
   struct Token {
@@ -27,6 +32,7 @@ class SentencePiece : public TextModel {
   size_t longest_ = 0;                                            // bytes of the longest of them
   bool splits_at_spaces_ = true;                                  // no token has a space after anything else
   int32_t unknown_ = -1;
+  bool complete_ = false;
 };
 
 }  // namespace infini

@@ -11,7 +11,7 @@ uint32_t SpecialTokens::step(uint32_t node, char byte) const {
   return child;
 }
 
-void SpecialTokens::add(std::string_view text, int32_t id, bool control) {
+void SpecialTokens::add(std::string_view text, int32_t id, bool control, bool mark) {
   constexpr size_t kLongest = 4096;  // bytes: at every place of a text as many may be looked at
   if (text.empty()) return;
   if (text.size() > kLongest)
@@ -21,7 +21,7 @@ void SpecialTokens::add(std::string_view text, int32_t id, bool control) {
     uint32_t child = step(node, byte);
     if (child == 0) {
       child = static_cast<uint32_t>(nodes_.size());
-      nodes_.push_back({byte, false, -1, 0, nodes_[node].child});
+      nodes_.push_back({byte, false, false, -1, 0, nodes_[node].child});
       nodes_[node].child = child;
       if (node == 0) first_[static_cast<unsigned char>(byte)] = child;
     }
@@ -30,15 +30,17 @@ void SpecialTokens::add(std::string_view text, int32_t id, bool control) {
   if (nodes_[node].id >= 0) return;
   nodes_[node].id = id;
   nodes_[node].control = control;
+  nodes_[node].mark = mark;
 }
 
-SpecialTokens::Match SpecialTokens::find(std::string_view text, bool control) const {
+SpecialTokens::Match SpecialTokens::find(std::string_view text, bool control, size_t open) const {
   Match longest;
   uint32_t node = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     node = step(node, text[i]);
     if (node == 0) break;
-    if (nodes_[node].id >= 0 && (control || !nodes_[node].control)) longest = {i + 1, nodes_[node].id};
+    const Node &here = nodes_[node];
+    if (here.id >= 0 && (control || !here.control) && (i < open || !here.mark)) longest = {i + 1, here.id};
   }
   return longest;
 }

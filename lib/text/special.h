@@ -15,14 +15,16 @@ class SpecialTokens {
     size_t size = 0;  // bytes; 0: no token is there
     int32_t id = -1;
   };
-  void add(std::string_view text, int32_t id, bool control);
-  // The longest token at the front of the text; control tokens only with `control`.
-  Match find(std::string_view text, bool control) const;
+  // `mark`: never a person's words, whoever asks: a control token, or one that ends generation.
+  void add(std::string_view text, int32_t id, bool control, bool mark);
+  // The longest token at the front of the text; control tokens only with `control`, marks only among the first `open`
+  // bytes.
+  Match find(std::string_view text, bool control, size_t open) const;
 
  private:
   struct Node {
     char byte = 0;
-    bool control = false;
+    bool control = false, mark = false;
     int32_t id = -1;
     uint32_t child = 0, sibling = 0;  // of nodes_; 0: none
   };

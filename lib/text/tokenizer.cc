@@ -16,12 +16,21 @@ constexpr std::string_view end_texts[] = {"<|im_end|>",      "<|eot_id|>",    "<
 
 }  // namespace
 
+UnknownText unknown_text_of(std::string_view name) {
+  if (name == "skip") return UnknownText::SKIP;
+  if (name == "replace") return UnknownText::REPLACE;
+  if (name == "error") return UnknownText::FAIL;
+  fail(Status::INVALID_ARGUMENT, "'unknown_text' is '", printable(name), "', but must be error, skip or replace");
+}
+
 struct Tokenizer::Data {
   explicit Data(const Gguf &gguf);
   void check_id(int32_t id) const;
+  std::string_view express(std::string_view run, size_t offset, UnknownText unknown, std::string &room,
+                           int64_t *unknown_bytes) const;
 
   Vocabulary vocabulary;
-  std::string name, chat_template;
+  std::string name, chat_template, replacement;
   std::unique_ptr<const TextModel> model;
   SpecialTokens special;
   std::vector<bool> ends;  // by id
@@ -51,13 +60,41 @@ Tokenizer::Data::Data(const Gguf &gguf)
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     if (!vocabulary.is_special(id)) continue;
     const std::string &text = vocabulary.pieces[static_cast<size_t>(id)];
-    special.add(text, id, vocabulary.of_type(id, TokenType::CONTROL));
     ends[static_cast<size_t>(id)] = std::count(std::begin(end_texts), std::end(end_texts), text) > 0;
   }
   for (const char *kind : {"eos", "eot", "eom"}) {
     const int32_t id = vocabulary.id_of_key(gguf, cat("tokenizer.ggml.", kind, "_token_id"));
     if (id >= 0) ends[static_cast<size_t>(id)] = true;
   }
+  for (int32_t id = 0; id < vocabulary.size(); ++id) {
+    const bool control = vocabulary.of_type(id, TokenType::CONTROL);
+    if (vocabulary.is_special(id))
+      special.add(vocabulary.pieces[static_cast<size_t>(id)], id, control, control || ends[static_cast<size_t>(id)]);
+  }
+  const auto has = [this](std::string_view character) { return model->expresses(character); };
+  replacement = has("\ufffd") ? "\ufffd" : has("?") ? "?" : "";
+}
+
+// A run without special tokens, which begins at byte `offset` of the text, of characters that all have tokens. What is
+// changed for that stands in `room`.
+std::string_view Tokenizer::Data::express(std::string_view run, size_t offset, UnknownText unknown, std::string &room,
+                                          int64_t *unknown_bytes) const {
+  if (model->complete()) return run;
+  room.clear();
+  size_t kept = 0;
+  for (size_t at = 0, size; at < run.size(); at += size) {
+    size = utf8_size(run[at]);
+    if (model->expresses(run.substr(at, size))) continue;
+    if (unknown == UnknownText::FAIL)
+      fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for ", utf8_name(run.substr(at, size)), ", at byte ",
+           offset + at, " of the text; 'unknown_text', of a session or of training, skips or replaces it");
+    room.append(run, kept, at - kept);
+    if (unknown == UnknownText::REPLACE) room += replacement;
+    if (unknown_bytes) *unknown_bytes += static_cast<int64_t>(size);
+    kept = at + size;
+  }
+  if (kept == 0) return run;
+  return room.append(run, kept);
 }
 
 void Tokenizer::Data::check_id(int32_t id) const {
@@ -68,7 +105,7 @@ void Tokenizer::Data::check_id(int32_t id) const {
 Tokenizer::Tokenizer(const Gguf &gguf) : data_(std::make_unique<const Data>(gguf)) {}
 Tokenizer::~Tokenizer() = default;
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how, int64_t *unknown_bytes) const {
   if (text.size() > INT32_MAX)
     fail(Status::INVALID_ARGUMENT, "a text of ", text.size(), " bytes is too long to tokenize at once");
   const size_t invalid = find_invalid_utf8(text);
@@ -77,24 +114,30 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how) const 
   std::vector<int32_t> ids;
   if (how.start && data_->add_bos && data_->bos >= 0) ids.push_back(data_->bos);
   bool prefix = how.start && data_->space_prefix;
-  const auto encode_plain = [&](std::string_view plain) {
+  std::string room;
+  const auto encode_plain = [&](size_t begin, size_t end) {
+    const std::string_view plain =
+        data_->express(text.substr(begin, end - begin), begin, how.unknown, room, unknown_bytes);
     if (plain.empty()) return;
     prefix ? data_->model->encode(cat(' ', plain), ids) : data_->model->encode(plain, ids);
     prefix = false;
   };
   size_t begin = 0;
+  auto words = how.words.begin();
   for (size_t at = 0; at < text.size();) {
-    const SpecialTokens::Match match = data_->special.find(text.substr(at), how.special);
+    while (words != how.words.end() && words->end <= at) ++words;
+    const size_t open = words == how.words.end() ? text.size() : std::max(words->begin, at) - at;
+    const SpecialTokens::Match match = data_->special.find(text.substr(at), how.special, open);
     if (match.size == 0) {
       ++at;
       continue;
     }
-    encode_plain(text.substr(begin, at - begin));
+    encode_plain(begin, at);
     ids.push_back(match.id);
-    prefix = data_->space_prefix;  // what follows a special token is tokenized as a text of its own
+    prefix = data_->space_prefix && ends_text(match.id);
     begin = at += match.size;
   }
-  encode_plain(text.substr(begin));
+  encode_plain(begin, text.size());
   return ids;
 }
 
@@ -108,12 +151,17 @@ std::string Tokenizer::piece(int32_t id, bool special, bool start) const {
   return bytes.substr(prefixed ? 1 : 0);
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids, bool special) const {
+bool Tokenizer::ends_text(int32_t id) const {
+  data_->check_id(id);
+  return data_->vocabulary.is_special(id);
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool special, bool start) const {
+  if (start && data_->add_bos && !ids.empty() && ids[0] == data_->bos) ids = ids.subspan(1);
   std::string text;
-  bool start = true;
   for (const int32_t id : ids) {
     text += piece(id, special, start);
-    start = data_->vocabulary.is_special(id);
+    start = ends_text(id);
   }
   return text;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 #include "base/status.h"
@@ -71,6 +72,15 @@ size_t find_invalid_utf8(std::string_view text, bool partial) {
     if (character.form != Form::WHOLE) return at;
     at += character.size;
   }
+}
+
+std::string utf8_name(std::string_view character) {
+  unsigned code = static_cast<unsigned char>(character[0]);
+  if (character.size() > 1) code &= 0x7fu >> character.size();
+  for (const char byte : character.substr(1)) code = code << 6 | (static_cast<unsigned char>(byte) & 0x3f);
+  char text[16];
+  std::snprintf(text, sizeof text, "U+%04X", code);
+  return text;
 }
 
 std::string printable(std::string_view text, size_t most) {

@@ -17,6 +17,9 @@ inline size_t utf8_size(char lead) {
   return byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
 }
 
+// The code point of one character of valid text, as "U+00E9".
+std::string utf8_name(std::string_view character);
+
 // Text of a file or a caller, fit for a message: made valid, and cut at `most` bytes.
 std::string printable(std::string_view text, size_t most = 64);
 

@@ -1,5 +1,6 @@
 #include "text/vocabulary.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace infini {
@@ -18,6 +19,16 @@ Vocabulary::Vocabulary(const Gguf &gguf) : pieces(gguf.get_strings("tokenizer.gg
       fail(Status::FORMAT, "tokenizer.ggml.token_type: token ", i, " is of type ", numbers[i], ", not 1 to 6");
     types[i] = static_cast<TokenType>(numbers[i]);
   }
+}
+
+bool Vocabulary::has_bytes(std::string_view text) const {
+  return std::all_of(text.begin(), text.end(), [this](char c) { return bytes[static_cast<unsigned char>(c)] >= 0; });
+}
+
+bool Vocabulary::has_all_bytes() const {
+  for (size_t byte = 0; byte <= 0xf4; ++byte)
+    if (byte != 0xc0 && byte != 0xc1 && bytes[byte] < 0) return false;
+  return true;
 }
 
 int32_t Vocabulary::id_of_key(const Gguf &gguf, const std::string &key) const {

@@ -22,6 +22,8 @@ struct Vocabulary {
   bool is_special(int32_t id) const { return of_type(id, TokenType::CONTROL) || of_type(id, TokenType::USER_DEFINED); }
   bool of_type(int32_t id, TokenType type) const { return types[static_cast<size_t>(id)] == type; }
   int32_t size() const { return static_cast<int32_t>(pieces.size()); }
+  bool has_bytes(std::string_view text) const;  // each has a token of its own
+  bool has_all_bytes() const;                   // all that UTF-8 is made of
 
   std::vector<std::string> pieces;  // the bytes that each token stands for, once a model has translated them
   std::vector<TokenType> types;
@@ -32,8 +34,11 @@ struct Vocabulary {
 class TextModel {
  public:
   virtual ~TextModel() = default;
-  // Appends the ids of valid UTF-8 shorter than 4 GiB.
+  // Appends the ids of valid UTF-8 shorter than 4 GiB, of characters that all have tokens.
   virtual void encode(std::string_view text, std::vector<int32_t> &ids) const = 0;
+  // Whether every character has tokens, and whether this one has.
+  virtual bool complete() const = 0;
+  virtual bool expresses(std::string_view character) const = 0;
 };
 
 }  // namespace infini

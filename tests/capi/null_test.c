@@ -89,6 +89,7 @@ static void check_models(void) {
   CHECK_NULL(infini_model_bos(NULL, &token), "model");
   CHECK_NULL(infini_model_eos(NULL, &token), "model");
   CHECK_NULL(infini_model_apply_chat(NULL, "[]", 1, 1, NULL, 0, &size), "model");
+  CHECK_NULL(infini_model_chat_tokens(NULL, "[]", 1, 1, NULL, 0, &size), "model");
   CHECK_NULL(infini_model_chat_turn_end(NULL, NULL, 0, &size), "model");
   CHECK_NULL(infini_model_info(NULL, "layers", NULL, 0, &size), "model");
   CHECK_NULL(infini_model_info_json(NULL, NULL, 0, &size), "model");
@@ -108,6 +109,7 @@ static void check_models(void) {
   CHECK_NULL(infini_model_bos(model, NULL), "token");
   CHECK_NULL(infini_model_eos(model, NULL), "token");
   CHECK_NULL(infini_model_apply_chat(model, NULL, 1, 1, NULL, 0, &size), "messages_json");
+  CHECK_NULL(infini_model_chat_tokens(model, NULL, 1, 1, NULL, 0, &size), "messages_json");
   CHECK_NULL(infini_model_info(model, NULL, NULL, 0, &size), "name");
   CHECK_NULL(infini_session_create(model, NULL, NULL), "session");
   infini_model_free(model);
@@ -127,6 +129,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_set_options(NULL, NULL), "session");
   CHECK_NULL(infini_session_feed(NULL, &token, 1, NULL), "session");
   CHECK_NULL(infini_session_feed_text(NULL, "a", 1, NULL), "session");
+  CHECK_NULL(infini_session_chat(NULL, "[]", NULL), "session");
   CHECK_NULL(infini_session_generate(NULL, stop, NULL, NULL), "session");
   CHECK_NULL(infini_session_next_text(NULL, NULL, NULL, 0, NULL), "session");
   CHECK_NULL(infini_session_next(NULL, NULL, &sampled), "session");
@@ -159,6 +162,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_feed(session, NULL, 1, NULL), "tokens");
   CHECK_OK(infini_session_feed(session, NULL, 0, NULL));
   CHECK_NULL(infini_session_feed_text(session, NULL, 1, NULL), "text");
+  CHECK_NULL(infini_session_chat(session, NULL, NULL), "messages_json");
   CHECK_NULL(infini_session_generate(session, NULL, NULL, NULL), "callback");
   CHECK_NULL(infini_session_next_text(session, NULL, NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_session_feed_logits(session, NULL, 1, NULL, numbers, 512), "tokens");

@@ -154,7 +154,8 @@ TEST_CASE("BOS and the space prefix come at the start of the stream, as the file
   CHECK(Tokenizer(gguf).encode(" a", whole) == Ids{1, space, space_a});
   CHECK(Tokenizer(gguf).encode("", whole) == Ids{1});
   CHECK(Tokenizer(gguf).encode("a</s>a", {.special = true, .start = true}) == Ids{1, space_a, 2, space_a});
-  CHECK(Tokenizer(gguf).decode(Ids{1, space_a, 2, space_a}, true) == "<s>a</s>a");
+  CHECK(Tokenizer(gguf).decode(Ids{1, space_a, 2, space_a}, true) == "a</s>a");
+  CHECK(Tokenizer(gguf).decode(Ids{1, space_a, 2, space_a}, true, false) == "<s>a</s>a");
   CHECK(Tokenizer(gguf).decode(Ids{1, space, space_a}) == " a");
   CHECK(Tokenizer(gguf).piece(space_a) == " a");
   CHECK(Tokenizer(gguf).piece(space_a, false, true) == "a");
@@ -196,7 +197,47 @@ TEST_CASE("a text that cannot be tokenized is an error") {
   CHECK(error_of([&] { tokenizer.decode(Ids{0, 1 << 30}); }).first == Status::INVALID_ARGUMENT);
   const Tokenizer few(test::bpe_vocabulary("gpt-2", {"a"}, {1}, {}));
   CHECK(few.encode("a", whole) == Ids{0});
-  CHECK(error_of([&] { few.encode("ab", whole); }).second == "the vocabulary has no token for byte 0x62 of the text");
+  CHECK(error_of([&] {
+          few.encode("aéb", whole);
+        }).second.starts_with("the vocabulary has no token for U+00E9, at byte 1 of the text"));
+}
+
+TEST_CASE("characters without a token are an error with their place, left out, or replaced, and counted") {
+  std::vector<std::string> tokens = byte_tokens(), bytes = tokens;
+  std::vector<int32_t> types(256, 1);
+  for (const int byte : {0x16, 0xf1, '?'}) types[static_cast<size_t>(byte)] = 5;  // as SmolLM2: in no text
+  tokens.push_back(bytes[' '] + "a");
+  tokens.push_back("<u>");
+  types.insert(types.end(), {1, 4});
+  const std::string merge = bytes[' '] + " a", odd = "a \x16\U00040000\x16 a\x16<u>\U00040001 a";
+  const Gguf gguf = test::bpe_vocabulary("gpt-2", tokens, types, {merge});
+  const Tokenizer tokenizer(gguf);
+  CHECK(error_of([&] { tokenizer.encode(odd, whole); }).second.find("U+0016, at byte 2 of") != std::string::npos);
+  CHECK(error_of([&] { tokenizer.encode("<u>\U00040000", whole); }).second.find("U+40000, at byte 3 ") !=
+        std::string::npos);
+  int64_t unknown = 0;
+  CHECK(tokenizer.encode(odd, {.unknown = infini::UnknownText::SKIP}, &unknown) ==
+        tokenizer.encode("a  a<u> a", whole));
+  CHECK(unknown == 1 + 4 + 1 + 1 + 4);
+  CHECK(tokenizer.encode("\x16", {.unknown = infini::UnknownText::SKIP}, &unknown).empty());
+  CHECK(unknown == 12);
+  CHECK(tokenizer.encode(odd, {.unknown = infini::UnknownText::REPLACE}, &unknown) ==
+        tokenizer.encode("a \ufffd\ufffd\ufffd a\ufffd<u>\ufffd a", whole));
+  CHECK(unknown == 12 + 11);
+  // Where U+FFFD has no token either: a question mark, and where there is none of that, nothing.
+  Gguf poor = gguf;
+  types[0xef] = 5, types['?'] = 1;
+  poor.set("tokenizer.ggml.token_type", test::array(types));
+  CHECK(Tokenizer(poor).encode("a\x16", {.unknown = infini::UnknownText::REPLACE}) == Ids{'a', '?'});
+  types['?'] = 5;
+  poor.set("tokenizer.ggml.token_type", test::array(types));
+  CHECK(Tokenizer(poor).encode("a\x16", {.unknown = infini::UnknownText::REPLACE}) == Ids{'a'});
+  // SentencePiece: bytes or an unknown token stand for everything; without them as above.
+  Gguf bare = small_spm({{"a", -1}, {"\u2581", -1}}, false);
+  CHECK(Tokenizer(bare).encode("aé", {.start = false, .unknown = infini::UnknownText::SKIP}) == Ids{3, 0});
+  bare.set("tokenizer.ggml.token_type", test::array(std::vector<int32_t>{5, 3, 3, 1, 1}));
+  CHECK(error_of([&] { Tokenizer(bare).encode("aé", middle); }).second.find("U+00E9, at byte 1") != std::string::npos);
+  CHECK(Tokenizer(bare).encode("aéa", {.start = false, .unknown = infini::UnknownText::SKIP}) == Ids{3, 3});
 }
 
 TEST_CASE("a damaged vocabulary is an error, never a crash") {
