@@ -411,13 +411,6 @@ TEST_CASE("the open turn goes with a snapshot, a fork, a rewind and a reset") {
   CHECK((refused.position() == 0 && refused.chat_begin() == -1));
 }
 
-TEST_CASE("the first snapshots, which knew of no conversation, still open") {
-  const auto model = infini::Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf", {});
-  infini::Session session(model, {});
-  session.restore(test::fixture("snapshots/1.snap"));
-  CHECK((session.chat_begin() == -1 && session.unknown_bytes() == 0));
-}
-
 TEST_CASE("text without tokens is skipped or replaced as the session says, and counted") {
   infini::Gguf gguf = marked(smollm2, false);
   std::vector<int32_t> types;

@@ -205,7 +205,7 @@ TEST_CASE("a text that cannot be tokenized is an error") {
 TEST_CASE("characters without a token are an error with their place, left out, or replaced, and counted") {
   std::vector<std::string> tokens = byte_tokens(), bytes = tokens;
   std::vector<int32_t> types(256, 1);
-  for (const int byte : {0x16, 0xf1, '?'}) types[static_cast<size_t>(byte)] = 5;  // as SmolLM2: in no text
+  for (const int byte : {0x16, 0xf1, int{'?'}}) types[static_cast<size_t>(byte)] = 5;  // as SmolLM2: in no text
   tokens.push_back(bytes[' '] + "a");
   tokens.push_back("<u>");
   types.insert(types.end(), {1, 4});
