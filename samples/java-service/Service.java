@@ -63,6 +63,7 @@ import java.util.concurrent.locks.ReentrantLock;
 final class Service {
   private static final Gson JSON = new GsonBuilder().serializeNulls().disableHtmlEscaping().create();
   private static final long MAX_OPTIONS = 1 << 16; // bytes
+  private static final long MAX_MESSAGES = 1 << 20; // bytes
   private static final int MAX_CONNECTIONS = 1000;
   /** What a client may ask for at most. */
   private static final Map<String, Long> BOUNDS = Map.of("threads", (long) Runtime.getRuntime().availableProcessors(),
@@ -250,6 +251,14 @@ final class Service {
           connection.whenLeft(() -> call.end(left()));
           generate(connection, client.session, call);
         });
+        case "POST chat" -> {
+          String messages = messages(connection.body(Math.min(MAX_MESSAGES, maxBody)));
+          inTurn(client, call -> {
+            connection.whenLeft(() -> call.end(left()));
+            client.session.chatJson(messages, call.task);
+            generate(connection, client.session, call);
+          });
+        }
         case "GET snapshot" -> inTurn(client, call -> {
           byte[] snapshot = client.session.snapshot().toByteArray();
           connection.answer(200, "application/octet-stream", snapshot);
@@ -343,8 +352,9 @@ final class Service {
         connection.awaitLeaving();
         call.end(left());
       });
+      long before = session.info().unknownBytes();
       session.feed(text, call.task);
-      connection.answer(200, Map.of("position", session.position()));
+      connection.answer(200, Map.of("position", session.position(), "skipped", session.info().unknownBytes() - before));
     }
   }
 
@@ -407,9 +417,20 @@ final class Service {
     }
   }
 
+  private static String messages(InputStream body) throws IOException {
+    JsonObject object = objectOf(textOf(body));
+    if (object.size() != 1 || !(object.get("messages") instanceof JsonArray messages))
+      throw invalid("the body must be {\"messages\": [...]}");
+    try {
+      return JSON.toJson(messages);
+    } catch (StackOverflowError e) {
+      throw invalid("the messages are nested too deep");
+    }
+  }
+
   /** The options of a body, a JSON object such as {"max_tokens": 100}; empty: the defaults. */
   private static Options optionsOf(String json) {
-    Options options = new Options();
+    Options options = new Options().set("unknown_text", "skip");
     try {
       if (json.isBlank()) return options;
       for (Map.Entry<String, JsonElement> option : objectOf(json).entrySet())

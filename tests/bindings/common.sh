@@ -30,3 +30,17 @@ use_nuget() {
   export NUGET_PACKAGES=$1/nuget DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
   rm -rf "$NUGET_PACKAGES/infini"
 }
+
+# Writes the small model with a chat template, which it does not have by itself: chat_model FILE
+chat_model() {
+  python3 - "$source/samples/models/stories260K.gguf" "$1" <<'PY'
+import struct, sys
+data = open(sys.argv[1], 'rb').read()
+text = lambda value: struct.pack('<Q', len(value)) + value.encode()
+key = text('tokenizer.chat_template') + struct.pack('<I', 8)
+template = "{% for message in messages %}{{ '<|user|>\\n' + message['content'] + eos_token }}{% endfor %}"
+template += ' ' * (-(len(key) + 8 + len(template)) % 32)  # so that the weights stay where they are aligned
+count, = struct.unpack_from('<Q', data, 16)
+open(sys.argv[2], 'wb').write(data[:16] + struct.pack('<Q', count + 1) + key + text(template) + data[24:])
+PY
+}

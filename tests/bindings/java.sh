@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Java package's suite, with JUnit 5 and the JNI checks of the virtual machine: java.sh BUILD VERSION
 . "$(dirname "$0")/common.sh"
-need java javac
+need java javac python3
 need_package java "$@"
 junit=()
 for jar in junit-jupiter-api junit-jupiter-engine junit-platform-commons junit-platform-engine junit-platform-launcher \
@@ -14,7 +14,8 @@ path=$(IFS=:; echo "$1/packages/infini-$2.jar:${junit[*]}")
 classes=$(mktemp -d)
 trap 'rm -rf "$classes"' EXIT
 javac -proc:none -cp "$path" -d "$classes" "$tests"/java/*.java
-java -Xcheck:jni -Dsource="$source" -Dtraining="$1/training.txt" -cp "$classes:$path" org.junit.platform.console.ConsoleLauncher \
+chat_model "$classes/chat.gguf"
+java -Xcheck:jni -Dsource="$source" -Dtraining="$1/training.txt" -Dchat="$classes/chat.gguf" -cp "$classes:$path" org.junit.platform.console.ConsoleLauncher \
   --scan-classpath "$classes" --details=tree --disable-banner --disable-ansi-colors | tee "$classes/log"
 if grep -q 'WARNING in native' "$classes/log"; then exit 1; fi
 

@@ -16,6 +16,7 @@ ln -s "$2/packages" "$folder/packages"
 cd "$folder/project"
 cp "$source/samples/models/stories260K.gguf" model.gguf
 cp "$source/samples/texts/wuthering_heights.txt" novel.txt
+chat_model chat.gguf
 [ "$1" != java ] || cp "$2/packages/infini-$3.jar" .
 
 python3 - "$source/bindings/$1/README.md" <<'PY'

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import infini.ChatMessage;
 import infini.Infini;
 import infini.InfiniException;
 import infini.Model;
@@ -62,7 +63,7 @@ class InfiniTest extends Support {
       fails(Status.STATE, "", session::logits);
       fails(Status.INVALID_ARGUMENT, "999999", () -> session.feed(new int[] {1, 999999}));
       fails(Status.INVALID_ARGUMENT, "layers", () -> model.info("nothing of the kind"));
-      fails(Status.UNSUPPORTED, "chat template", () -> model.applyChat("[{\"role\":\"user\",\"content\":\"Hi\"}]", true, true));
+      fails(Status.UNSUPPORTED, "chat template", () -> model.applyChat(List.of(ChatMessage.user("Hi")), true, true));
       assertThrows(IllegalArgumentException.class, () -> session.feed("half a pair: \uD83D"));
       assertThrows(NullPointerException.class, () -> session.feed((String) null));
       fails(Status.INVALID_ARGUMENT, "3",

@@ -2,6 +2,7 @@ package infini;
 
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 
 /**
  * A model's configuration, weights and tokenizer. It never changes, and may be used by any number of threads and sessions
@@ -149,18 +150,8 @@ public final class Model implements AutoCloseable {
    */
   public int[] tokenize(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
-    long[] size = {0};
-    return handle.call(this, model -> {
-      int[] tokens = new int[Math.addExact(bytes.length, 16)]; // hardly a text has more tokens than bytes
-      try {
-        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
-      } catch (InfiniException e) {
-        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
-        tokens = new int[Math.toIntExact(size[0])];
-        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), tokens, size);
-      }
-      return Arrays.copyOf(tokens, (int) size[0]);
-    });
+    return tokens(bytes.length, (model, buffer, size) -> // hardly a text has more tokens than bytes
+        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), buffer, size));
   }
 
   /**
@@ -247,23 +238,41 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * Writes messages as the model was trained to see them. Feed it with option "special" set to 1; it has the contents as
-   * they are, so take care of users who write control tokens.
+   * Messages as the model was trained to see them, as text. It has the contents as they are, control tokens that a user
+   * wrote among them: {@link Session#chat(List, Task)} and {@link #chatTokens} tell them from the template's own.
    *
-   * @param messagesJson a list of {"role": "system" | "user" | "assistant", "content": "..."}
-   * @param first whether they begin the conversation
-   * @param reply whether the text ends with the opening of the assistant's turn
+   * @param messages of the conversation
+   * @param first whether they begin it
+   * @param reply whether the text ends where the assistant speaks
    * @return the text
-   * @throws InfiniException INVALID_ARGUMENT (the JSON has an error, or a role is not known); UNSUPPORTED (no chat
-   *     template, or one that is not known)
+   * @throws InfiniException INVALID_ARGUMENT (a role is not known); UNSUPPORTED (no chat template, or one that is not known)
    */
-  public String applyChat(String messagesJson, boolean first, boolean reply) {
+  public String applyChat(List<ChatMessage> messages, boolean first, boolean reply) {
+    String json = ChatMessage.json(messages);
     return text((model, buffer, size) ->
-        Native.infini_model_apply_chat(model, messagesJson, flag(first), flag(reply), buffer, size));
+        Native.infini_model_apply_chat(model, json, flag(first), flag(reply), buffer, size));
   }
 
   /**
-   * What closes the assistant's turn: to be fed after a generated reply.
+   * The same as tokens, to be fed to a session: of the contents none is a control token. Between a generated answer and
+   * tokens with {@code first} false stands what {@link #chatTurnEnd} gives.
+   *
+   * @param messages as in {@link #applyChat}
+   * @param first as in {@link #applyChat}; also what begins a stream, where the model wants that
+   * @param reply as in {@link #applyChat}
+   * @return the tokens
+   * @throws InfiniException INVALID_ARGUMENT (the vocabulary has no token for a part of a content); else as
+   *     {@link #applyChat}
+   */
+  public int[] chatTokens(List<ChatMessage> messages, boolean first, boolean reply) {
+    String json = ChatMessage.json(messages);
+    return tokens(json.length(), (model, buffer, size) ->
+        Native.infini_model_chat_tokens(model, json, flag(first), flag(reply), buffer, size));
+  }
+
+  /**
+   * What closes the assistant's turn: to be fed, with "special", after a generated reply, by those who do not let
+   * {@link Session#chat(List, Task)} do it.
    *
    * @return the text
    * @throws InfiniException UNSUPPORTED: as {@link #applyChat}
@@ -331,12 +340,31 @@ public final class Model implements AutoCloseable {
     int write(long model, byte[] buffer, long[] size);
   }
 
+  private interface TokenWriter {
+    int write(long model, int[] buffer, long[] size);
+  }
+
   private interface LongGetter {
     int get(long model, long[] value);
   }
 
   private interface IntGetter {
     int get(long model, int[] value);
+  }
+
+  private int[] tokens(int expected, TokenWriter writer) {
+    long[] size = {0};
+    return handle.call(this, model -> {
+      int[] tokens = new int[Math.addExact(expected, 16)];
+      try {
+        writer.write(model, tokens, size);
+      } catch (InfiniException e) {
+        if (e.status() != Status.BUFFER_TOO_SMALL) throw e;
+        tokens = new int[Math.toIntExact(size[0])];
+        writer.write(model, tokens, size);
+      }
+      return Arrays.copyOf(tokens, (int) size[0]);
+    });
   }
 
   private String text(Writer writer) {

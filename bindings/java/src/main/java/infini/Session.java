@@ -7,6 +7,7 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
 import java.util.function.Supplier;
@@ -179,6 +180,53 @@ public final class Session implements AutoCloseable {
     } catch (UncheckedIOException e) {
       throw e.getCause();
     }
+  }
+
+  /**
+   * Reads messages of a conversation.
+   *
+   * @param messages as in {@link #chat(List, Task)}
+   * @throws InfiniException as {@link #chat(List, Task)}
+   */
+  public void chat(ChatMessage... messages) {
+    chat(List.of(messages), null);
+  }
+
+  /**
+   * Reads messages of a conversation.
+   *
+   * @param messages as in {@link #chat(List, Task)}
+   * @throws InfiniException as {@link #chat(List, Task)}
+   */
+  public void chat(List<ChatMessage> messages) {
+    chat(messages, null);
+  }
+
+  /**
+   * Reads messages of a conversation as the model's template writes them, up to where the assistant speaks: what is generated
+   * next is the answer, in a run of its own. Each message is given once, for the session, and a snapshot of it, holds the
+   * conversation. Where the last message is the assistant's, generation goes on with it. Contents are a person's words:
+   * control tokens in them are read as the letters that they are written with.
+   *
+   * @param messages those that are new
+   * @param task stage "feed", in tokens; may be null
+   * @throws InfiniException INVALID_ARGUMENT (there is none, or a role is not known); UNSUPPORTED (no chat template, or one
+   *     that is not known); else as {@link #feed(String, Task)}
+   */
+  public void chat(List<ChatMessage> messages, Task task) {
+    chatJson(ChatMessage.json(messages), task);
+  }
+
+  /**
+   * Reads messages, as {@link #chat(List, Task)} does, from JSON.
+   *
+   * @param messagesJson a list of {"role": ..., "content": ...}, where "content" is a text, null or a list of
+   *     {"type": "text", "text": ...}; other keys are left alone
+   * @param task as in {@link #chat(List, Task)}
+   * @throws InfiniException as {@link #chat(List, Task)}
+   */
+  public void chatJson(String messagesJson, Task task) {
+    run(task, (session, t) -> Native.infini_session_chat(session, messagesJson, t));
   }
 
   /**

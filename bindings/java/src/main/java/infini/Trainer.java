@@ -1,6 +1,7 @@
 package infini;
 
 import java.nio.file.Path;
+import java.util.Map;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongFunction;
 
@@ -75,6 +76,30 @@ public final class Trainer implements AutoCloseable {
       return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
           of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"), of.whole("answers_inside"),
           of.real("exact_inside"), of.small("segment"), of.small("segments"), of.small("sequences"));
+    }
+  }
+
+  /**
+   * The state of a trainer.
+   *
+   * @param steps done so far
+   * @param tokens read so far
+   * @param parameters of the model
+   * @param trainedParameters of these, those that are trained
+   * @param compute number type of products, "f32" or "bf16"
+   * @param bytes of weights, gradients, optimizer and activations
+   * @param segment tokens of a segment
+   * @param segments segments of a sequence
+   * @param training every field of the description's "training", as Java's own values
+   * @param json the whole as the library wrote it
+   */
+  public record Info(long steps, long tokens, long parameters, long trainedParameters, String compute, long bytes,
+      int segment, int segments, Map<String, Object> training, String json) {
+    static Info of(String json) {
+      Json of = Json.object(json);
+      return new Info(of.whole("steps"), of.whole("tokens"), of.whole("parameters"), of.whole("trained_parameters"),
+          of.text("compute"), of.whole("bytes"), of.small("segment"), of.small("segments"), of.part("training").all(),
+          json);
     }
   }
 
@@ -208,10 +233,10 @@ public final class Trainer implements AutoCloseable {
   /**
    * The trainer's state.
    *
-   * @return a JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...
+   * @return steps done, bytes held, the training's fields, ...
    */
-  public String infoJson() {
-    return text(Native::infini_trainer_info_json);
+  public Info info() {
+    return Info.of(text(Native::infini_trainer_info_json));
   }
 
   /**
