@@ -131,6 +131,16 @@ class CancelTest extends Support {
       Thread.sleep(20);
       waiting.thread.interrupt();
       waiting.isCancelled();
+      for (Callable<?> late : List.<Callable<?>>of(() -> session.nextText(task), () -> {
+        session.feed(NOVEL, task);
+        return null;
+      })) {
+        waiting = new Call(late);
+        Thread.sleep(20);
+        task.cancel();
+        waiting.isCancelled();
+        assertFalse(busy.future.isDone());
+      }
       session.cancel();
       busy.isCancelled();
       Thread.currentThread().interrupt();
@@ -223,7 +233,7 @@ class CancelTest extends Support {
 
   @Test void progressOfAStreamIsThatOfTheWhole(@TempDir Path folder) throws Exception {
     byte[] novel = Files.readAllBytes(NOVEL);
-    String text = "😀" + new String(novel, 0, 300000, StandardCharsets.UTF_8);
+    String text = "😀" + new String(novel, 0, 150000, StandardCharsets.UTF_8);
     byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
     Path file = Files.write(folder.resolve("text"), bytes);
     try (Model model = open(); Session session = model.newSession(greedy()); Task task = new Task()) {

@@ -94,13 +94,13 @@ public final class Batch implements AutoCloseable {
    * @throws IllegalStateException a session of the batch is closed: remove it
    */
   public int[] next(Task task) {
-    return call(batch -> {
+    return handle.call(this, turn, task, batch -> {
       List<Session> order = new ArrayList<>(members);
       order.sort(Comparator.comparingLong(session -> session.handle.pointer())); // two batches that share sessions must not wait for each other
       int[] tokens = new int[order.size()];
       int begun = 0;
       try {
-        for (; begun < order.size(); ++begun) Handle.take(order.get(begun).turn);
+        for (; begun < order.size(); ++begun) Handle.take(order.get(begun).turn, task);
         for (Session session : order) session.handle.requireOpen();
         return Task.with(task == null ? own : task, t -> Native.infini_batch_next(batch, t, tokens)) == Status.END ? null : tokens;
       } finally {
@@ -135,6 +135,6 @@ public final class Batch implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(this, turn, body);
+    return handle.call(this, turn, null, body);
   }
 }

@@ -66,17 +66,17 @@ final class Handle {
     }
   }
 
-  /** Does the same when its turn has come, if the object is still open then. */
-  <T> T call(Object owner, ReentrantLock turn, LongFunction<T> body) {
-    return call(owner, pointer -> inTurn(turn, () -> {
+  /** Does the same when its turn has come, if the object is still open then. The task may be null. */
+  <T> T call(Object owner, ReentrantLock turn, Task task, LongFunction<T> body) {
+    return call(owner, pointer -> inTurn(turn, task, () -> {
       requireOpen();
       return body.apply(pointer);
     }));
   }
 
-  /** Runs body when its turn has come. An interruption ends the waiting. */
-  static <T> T inTurn(ReentrantLock turn, Supplier<T> body) {
-    take(turn);
+  /** Runs body when its turn has come. A cancel of the task, which may be null, or an interruption ends the waiting. */
+  static <T> T inTurn(ReentrantLock turn, Task task, Supplier<T> body) {
+    take(turn, task);
     try {
       return body.get();
     } finally {
@@ -84,10 +84,11 @@ final class Handle {
     }
   }
 
-  static void take(ReentrantLock turn) {
+  static void take(ReentrantLock turn, Task task) {
     if (turn.tryLock()) return;
     try {
-      turn.lockInterruptibly();
+      if (task == null) turn.lockInterruptibly();
+      else task.waitFor(turn);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new CancelledException("the thread was interrupted while it waited for its turn; nothing was done");

@@ -156,6 +156,6 @@ public final class Options implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(this, turn, body);
+    return handle.call(this, turn, null, body);
   }
 }

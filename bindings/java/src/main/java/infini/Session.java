@@ -152,7 +152,7 @@ public final class Session implements AutoCloseable {
     Task by = task == null ? own : task;
     Reading stream = new Reading(total);
     try {
-      call(session -> by.call(t -> {
+      call(task, session -> by.call(t -> {
         by.watch(stream);
         stopped = false;
         reading = true;
@@ -529,7 +529,7 @@ public final class Session implements AutoCloseable {
    *     its waiting for a turn): what was there before is still there; STATE
    */
   public void save(Path path, boolean memoryOnly, String name, String note, Task task) {
-    call(session -> Task.saving(task, t ->
+    call(task, session -> Task.saving(task, t ->
         Native.infini_session_save(session, FileException.name(path), memoryOnly ? 1 : 0, name, note, t)));
   }
 
@@ -628,15 +628,19 @@ public final class Session implements AutoCloseable {
 
   /** Runs a long call with a task that may be null. */
   private <T> T run(Task task, LongCall<T> body) {
-    return call(session -> Task.with(task == null ? own : task, t -> body.run(session, t)));
+    return call(task, session -> Task.with(task == null ? own : task, t -> body.run(session, t)));
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(this, turn, body);
+    return call(null, body);
+  }
+
+  private <T> T call(Task task, LongFunction<T> body) {
+    return handle.call(this, turn, task, body);
   }
 
   /** Runs body when its turn has come. */
   <T> T inTurn(Supplier<T> body) {
-    return Handle.inTurn(turn, body);
+    return Handle.inTurn(turn, null, body);
   }
 }

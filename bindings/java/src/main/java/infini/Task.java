@@ -2,6 +2,8 @@ package infini;
 
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import java.util.function.LongFunction;
 
@@ -14,6 +16,9 @@ public final class Task implements AutoCloseable {
     Native.infini_task_new(made);
     Native.infini_task_hear_interruptions(made[0]);
   }).ownedBy(this);
+  private final ReentrantLock state = new ReentrantLock(); // of the two below, for as short as that takes
+  private boolean waiting; // a call with this task waits for its turn
+  private volatile boolean cancelled; // that call was
   private volatile Reading reading; // the call that reads a stream, or the last one that did; null: another call came since
 
   /** Makes a task that watches nothing yet. */
@@ -52,10 +57,39 @@ public final class Task implements AutoCloseable {
 
   /**
    * Cancels the call that runs with this task or, if none does, the next one: it throws {@link CancelledException}, between
-   * two blocks, layers or tokens.
+   * two blocks, layers or tokens, or while it waits for its turn.
    */
   public void cancel() {
-    call(Native::infini_task_cancel);
+    call(task -> {
+      state.lock();
+      try {
+        if (waiting) cancelled = true;
+        else Native.infini_task_cancel(task);
+      } finally {
+        state.unlock();
+      }
+      return null;
+    });
+  }
+
+  /** Takes a turn for a call with this task. A cancel or an interruption ends the waiting. */
+  void waitFor(ReentrantLock turn) throws InterruptedException {
+    setWaiting(true);
+    try {
+      while (!turn.tryLock(10, TimeUnit.MILLISECONDS) && !cancelled) continue;
+    } finally {
+      setWaiting(false);
+    }
+    if (!cancelled) return;
+    if (turn.isHeldByCurrentThread()) turn.unlock();
+    throw new CancelledException("cancelled while the call waited for its turn; nothing was done");
+  }
+
+  private void setWaiting(boolean now) {
+    state.lock();
+    waiting = now;
+    if (now) cancelled = false;
+    state.unlock();
   }
 
   private void cancelIfOpen() {

@@ -312,7 +312,7 @@ public final class Trainer implements AutoCloseable {
         return run(own, body, result);
       }
     }
-    return call(trainer -> Task.with(task, t -> {
+    return handle.call(this, turn, task, trainer -> Task.with(task, t -> {
       setRunning(t);
       try {
         handle.requireOpen(); // here and not before: now close sees the task
@@ -335,6 +335,6 @@ public final class Trainer implements AutoCloseable {
   }
 
   private <T> T call(LongFunction<T> body) {
-    return handle.call(this, turn, body);
+    return handle.call(this, turn, null, body);
   }
 }
