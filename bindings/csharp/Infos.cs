@@ -51,11 +51,14 @@ public sealed record ModelInfo(
 /// <param name="RewindLimit">The earliest position that <see cref="Session.Rewind"/> reaches.</param>
 /// <param name="Boundaries">Positions of the segment boundaries that are kept.</param>
 /// <param name="StopReason">As <see cref="Session.StopReason"/>.</param>
+/// <param name="ChatBegin">Position at which the conversation of <see cref="Session.Chat(ChatMessage[])"/> began; -1: there is
+/// none.</param>
+/// <param name="UnknownBytes">Of text that the model has no token for, which was skipped or replaced.</param>
 /// <param name="Options">Those that were set: numbers and texts by name.</param>
 public sealed record SessionInfo(
     long Position, long SegmentPosition, long MemoryTokens, long StateBytes, long CheckpointBytes, long WorkspaceBytes,
-    long SessionBytes, long RewindLimit, IReadOnlyList<long> Boundaries, string StopReason,
-    IReadOnlyDictionary<string, JsonElement> Options);
+    long SessionBytes, long RewindLimit, IReadOnlyList<long> Boundaries, string StopReason, long ChatBegin,
+    long UnknownBytes, IReadOnlyDictionary<string, JsonElement> Options);
 
 /// <summary>What a snapshot holds.</summary>
 /// <param name="Kind">"session" or "memory".</param>
@@ -122,6 +125,7 @@ public sealed record MethodFootprint(string Method, long Values, long Bytes);
 [JsonSerializable(typeof(SnapshotInfo))]
 [JsonSerializable(typeof(IReadOnlyList<OptionInfo>))]
 [JsonSerializable(typeof(Footprint))]
+[JsonSerializable(typeof(List<ChatMessage>))]
 [JsonSerializable(typeof(TrainingReport))]
 [JsonSerializable(typeof(TrainingEvaluation))]
 internal sealed partial class LibraryJson : JsonSerializerContext;

@@ -124,19 +124,11 @@ public sealed unsafe class Model : IDisposable
     public int[] Tokenize(string text, bool special = false, bool start = false)
     {
         byte[] bytes = Utf8.Encode(text);
-        nuint size = (nuint)bytes.Length + 16; // hardly a text has more tokens than bytes
-        while (true)
+        fixed (byte* data = bytes)
         {
-            int[] tokens = new int[checked((int)size)];
-            fixed (byte* data = bytes)
-            fixed (int* buffer = tokens)
-            {
-                int status = Native.infini_model_tokenize(Handle, data, (nuint)bytes.Length, Flag(special), Flag(start),
-                                                          buffer, (nuint)tokens.Length, &size);
-                if (status == (int)Status.BufferTooSmall) continue;
-                InfiniException.Check(status);
-            }
-            return tokens[..(int)size];
+            byte* pinned = data;
+            return Tokens((nuint)bytes.Length + 16, (buffer, capacity, size) => Native.infini_model_tokenize( // hardly more
+                Handle, pinned, (nuint)bytes.Length, Flag(special), Flag(start), buffer, capacity, size));
         }
     }
 
@@ -231,16 +223,34 @@ public sealed unsafe class Model : IDisposable
         }
     }
 
-    /// <summary>Writes messages as the model was trained to see them. Feed it with option "special" set to 1; it has the
-    /// contents as they are, so take care of users who write control tokens.</summary>
-    /// <param name="messagesJson">A list of {"role": "system" | "user" | "assistant", "content": "..."}.</param>
+    /// <summary>Writes messages as the model was trained to see them. The text has the contents as they are, control tokens
+    /// that a user wrote among them: <see cref="Session.Chat(ChatMessage[])"/> and <see cref="ChatTokens"/> tell them
+    /// apart.</summary>
+    /// <param name="messages">The messages.</param>
     /// <param name="first">Whether they begin the conversation.</param>
-    /// <param name="reply">Whether the text ends with the opening of the assistant's turn.</param>
+    /// <param name="reply">Whether the text ends where the assistant speaks.</param>
     /// <returns>The text.</returns>
     /// <exception cref="InfiniException">InvalidArgument; Unsupported (no chat template, or one that is not known).</exception>
-    public string ApplyChat(string messagesJson, bool first = true, bool reply = true) =>
-        Utf8.Text((buffer, capacity, size) => Native.infini_model_apply_chat(
-            Handle, messagesJson, Flag(first), Flag(reply), buffer, capacity, size));
+    public string ApplyChat(IEnumerable<ChatMessage> messages, bool first = true, bool reply = true)
+    {
+        string json = ChatMessage.Json(messages);
+        return Utf8.Text((buffer, capacity, size) => Native.infini_model_apply_chat(
+            Handle, json, Flag(first), Flag(reply), buffer, capacity, size));
+    }
+
+    /// <summary>The tokens of messages as the model was trained to see them; those of the contents are no control tokens. Between
+    /// a generated reply and tokens that are not the first stands <see cref="ChatTurnEnd"/>.</summary>
+    /// <param name="messages">As in <see cref="ApplyChat"/>.</param>
+    /// <param name="first">As in <see cref="ApplyChat"/>; then they also begin a stream.</param>
+    /// <param name="reply">As in <see cref="ApplyChat"/>.</param>
+    /// <returns>The tokens.</returns>
+    /// <exception cref="InfiniException">As <see cref="ApplyChat"/>.</exception>
+    public int[] ChatTokens(IEnumerable<ChatMessage> messages, bool first = true, bool reply = true)
+    {
+        string json = ChatMessage.Json(messages);
+        return Tokens((nuint)json.Length + 256, (buffer, capacity, size) => Native.infini_model_chat_tokens(
+            Handle, json, Flag(first), Flag(reply), buffer, capacity, size));
+    }
 
     /// <summary>What closes the assistant's turn: to be fed after a generated reply.</summary>
     /// <exception cref="InfiniException">Unsupported: as <see cref="ApplyChat"/>.</exception>
@@ -304,4 +314,22 @@ public sealed unsafe class Model : IDisposable
     }
 
     private static int Flag(bool value) => value ? 1 : 0;
+
+    private delegate int Tokenizer(int* buffer, nuint capacity, nuint* size);
+
+    // What a call gives whose size is not known, but guessed.
+    private static int[] Tokens(nuint size, Tokenizer fill)
+    {
+        while (true)
+        {
+            int[] tokens = new int[checked((int)size)];
+            fixed (int* buffer = tokens)
+            {
+                int status = fill(buffer, (nuint)tokens.Length, &size);
+                if (status == (int)Status.BufferTooSmall) continue;
+                InfiniException.Check(status);
+            }
+            return tokens[..(int)size];
+        }
+    }
 }

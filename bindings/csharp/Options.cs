@@ -186,4 +186,7 @@ public sealed class InfiniSessionOptions : InfiniOptions
 
     /// <summary>Whether control tokens are parsed from text; never for text that is not trusted.</summary>
     public bool? Special { get => Flag(); set => Set(value); }
+
+    /// <summary>What becomes of characters that the model has no token for: "error" (default), "skip" or "replace".</summary>
+    public string? UnknownText { get => Get() as string; set => Set(value); }
 }

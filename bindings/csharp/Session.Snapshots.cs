@@ -18,6 +18,19 @@ public sealed partial class Session
         Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
              progress, cancellation, path);
 
+    /// <summary>Does what <see cref="Save"/> does, on a thread of the pool.</summary>
+    /// <param name="path">As in <see cref="Save"/>.</param>
+    /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
+    /// <param name="name">As in <see cref="Save"/>.</param>
+    /// <param name="note">As in <see cref="Save"/>.</param>
+    /// <param name="progress">As in <see cref="Save"/>.</param>
+    /// <param name="cancellation">As in <see cref="Save"/>.</param>
+    /// <returns>When the file is there.</returns>
+    public Task SaveAsync(string path, bool memoryOnly = false, string name = "", string note = "",
+                          IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        LongAsync((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
+                  progress, cancellation, path);
+
     /// <summary>Takes a snapshot as bytes.</summary>
     /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
     /// <param name="name">As in <see cref="Save"/>.</param>
@@ -73,6 +86,13 @@ public sealed partial class Session
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Restore(string path, CancellationToken cancellation = default) =>
         Long((session, task) => Native.infini_session_restore(session, path, task), null, cancellation, path);
+
+    /// <summary>Does the same with the snapshot in a file, on a thread of the pool.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Counts until restoring begins.</param>
+    /// <returns>When the session is there.</returns>
+    public Task RestoreAsync(string path, CancellationToken cancellation = default) =>
+        LongAsync((session, task) => Native.infini_session_restore(session, path, task), null, cancellation, path);
 
     /// <summary>Goes back to an earlier position of the stream, between <see cref="RewindLimit"/> and the present one. Option
     /// "checkpoints" says how many segment boundaries are kept for that. A new run of generation begins.</summary>

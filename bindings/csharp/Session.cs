@@ -124,6 +124,14 @@ public sealed partial class Session : IDisposable
         reporter?.End();
     }
 
+    private async Task LongAsync(Func<SessionHandle, TaskHandle, int> call, IProgress<WorkProgress>? progress,
+                                 CancellationToken cancellation, string? path = null)
+    {
+        using var reporter = Reporter.Of(progress);
+        await OnPool(() => work.Run(task => call(Handle, task), reporter, cancellation, path), cancellation).ConfigureAwait(false);
+        reporter?.End();
+    }
+
     // No thread waits for the turn.
     private async Task OnPool(Action call, CancellationToken cancellation)
     {

@@ -8,8 +8,13 @@ namespace Infini;
 /// <remarks><see cref="Dispose"/> may be called at any time, from any thread and more than once: a call that runs is
 /// cancelled, the last one to leave frees the trainer, later ones throw <see cref="ObjectDisposedException"/>. A trainer
 /// that is never disposed is freed by the garbage collector, which does not see how much memory it takes.</remarks>
-public sealed unsafe class Trainer : IDisposable
+public sealed class Trainer : IDisposable
 {
+    // What the library found last, as JSON.
+    private static readonly unsafe Writer
+        TheReport = Native.infini_trainer_report, TheEvaluation = Native.infini_trainer_evaluation,
+        TheHeads = Native.infini_trainer_heads, TheInfo = Native.infini_trainer_info_json;
+
     private readonly TrainerHandle handle;
     private readonly Turn turn = new();
     private readonly Work work = new();
@@ -34,7 +39,7 @@ public sealed unsafe class Trainer : IDisposable
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>; the step has not happened, and the
     /// next one reads the same sequences.</exception>
     public TrainingReport Step(CancellationToken cancellation = default) =>
-        ReportOf(Long(Native.infini_trainer_step, Native.infini_trainer_report, null, cancellation));
+        ReportOf(Long(Native.infini_trainer_step, TheReport, null, cancellation));
 
     /// <summary>Does so many steps.</summary>
     /// <param name="steps">How many; 0 or more.</param>
@@ -46,7 +51,7 @@ public sealed unsafe class Trainer : IDisposable
     /// done.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public TrainingReport Run(long steps, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
-        ReportOf(Long((trainer, task) => Native.infini_trainer_run(trainer, steps, task), Native.infini_trainer_report,
+        ReportOf(Long((trainer, task) => Native.infini_trainer_run(trainer, steps, task), TheReport,
                       progress, cancellation));
 
     /// <summary>Does so many steps, on a thread of the pool.</summary>
@@ -54,9 +59,10 @@ public sealed unsafe class Trainer : IDisposable
     /// <param name="progress">As in <see cref="Run"/>.</param>
     /// <param name="cancellation">As in <see cref="Run"/>.</param>
     /// <returns>What the last step saw.</returns>
-    public Task<TrainingReport> RunAsync(long steps, IProgress<WorkProgress>? progress = null,
-                                         CancellationToken cancellation = default) =>
-        Task.Run(() => Run(steps, progress, cancellation), cancellation);
+    public async Task<TrainingReport> RunAsync(long steps, IProgress<WorkProgress>? progress = null,
+                                               CancellationToken cancellation = default) =>
+        ReportOf(await LongAsync((trainer, task) => Native.infini_trainer_run(trainer, steps, task),
+                                 TheReport, progress, cancellation).ConfigureAwait(false));
 
     /// <summary>What the last step saw.</summary>
     /// <returns>Before the first one, a report of 0 steps.</returns>
@@ -64,7 +70,7 @@ public sealed unsafe class Trainer : IDisposable
 
     /// <summary>What the last step saw, as the library wrote it.</summary>
     /// <returns>A JSON object: "step", "loss", ...; "{}" before the first.</returns>
-    public string ReportJson() => Text(Native.infini_trainer_report);
+    public string ReportJson() => Text(TheReport);
 
     /// <summary>Reads sequences and says how well the model predicts them. Changes nothing.</summary>
     /// <param name="dataJson">Where they come from: as "data" in <see cref="Model.CreateTrainer"/>.</param>
@@ -79,7 +85,7 @@ public sealed unsafe class Trainer : IDisposable
                                        CancellationToken cancellation = default) =>
         EvaluationOf(Long(
             (trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
-            Native.infini_trainer_evaluation, progress, cancellation));
+            TheEvaluation, progress, cancellation));
 
     /// <summary>Does what <see cref="Evaluate"/> does, on a thread of the pool.</summary>
     /// <param name="dataJson">As in <see cref="Evaluate"/>.</param>
@@ -88,10 +94,12 @@ public sealed unsafe class Trainer : IDisposable
     /// <param name="progress">As in <see cref="Evaluate"/>.</param>
     /// <param name="cancellation">As in <see cref="Evaluate"/>.</param>
     /// <returns>What was found.</returns>
-    public Task<TrainingEvaluation> EvaluateAsync(string dataJson, int sequences, int segments = 0,
-                                                  IProgress<WorkProgress>? progress = null,
-                                                  CancellationToken cancellation = default) =>
-        Task.Run(() => Evaluate(dataJson, sequences, segments, progress, cancellation), cancellation);
+    public async Task<TrainingEvaluation> EvaluateAsync(string dataJson, int sequences, int segments = 0,
+                                                        IProgress<WorkProgress>? progress = null,
+                                                        CancellationToken cancellation = default) =>
+        EvaluationOf(await LongAsync(
+            (trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
+            TheEvaluation, progress, cancellation).ConfigureAwait(false));
 
     /// <summary>What the last evaluation found.</summary>
     /// <returns>Before the first one, an evaluation of 0 sequences.</returns>
@@ -99,7 +107,7 @@ public sealed unsafe class Trainer : IDisposable
 
     /// <summary>What the last evaluation found, as the library wrote it.</summary>
     /// <returns>A JSON object: "loss", "sequences", ...; "{}" before the first.</returns>
-    public string EvaluationJson() => Text(Native.infini_trainer_evaluation);
+    public string EvaluationJson() => Text(TheEvaluation);
 
     /// <summary>Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.</summary>
     /// <param name="dataJson">Where they come from: a task that has answers, "recall" or "passkey".</param>
@@ -115,11 +123,11 @@ public sealed unsafe class Trainer : IDisposable
     public string FindHeads(string dataJson, int sequences, int segments = 0, IProgress<WorkProgress>? progress = null,
                             CancellationToken cancellation = default) =>
         Long((trainer, task) => Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, task),
-             Native.infini_trainer_heads, progress, cancellation);
+             TheHeads, progress, cancellation);
 
     /// <summary>The heads that were found last, as the library wrote them.</summary>
     /// <returns>A JSON object: "heads", ...; "{}" before the first search.</returns>
-    public string HeadsJson() => Text(Native.infini_trainer_heads);
+    public string HeadsJson() => Text(TheHeads);
 
     /// <summary>Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
     /// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
@@ -135,7 +143,7 @@ public sealed unsafe class Trainer : IDisposable
 
     /// <summary>The trainer's state.</summary>
     /// <returns>A JSON object: "steps", "trained_parameters", "bytes", "gates", "training", ...</returns>
-    public string InfoJson() => Text(Native.infini_trainer_info_json);
+    public string InfoJson() => Text(TheInfo);
 
     /// <summary>Saves all that is needed to go on, to a file that is replaced whole or not at all.</summary>
     /// <param name="path">The file.</param>
@@ -171,29 +179,44 @@ public sealed unsafe class Trainer : IDisposable
         handle.Dispose();
     }
 
-    private delegate int Writer(TrainerHandle trainer, byte* buffer, nuint capacity, nuint* size);
+    private unsafe delegate int Writer(TrainerHandle trainer, byte* buffer, nuint capacity, nuint* size);
 
     private void Call(Func<TrainerHandle, int> call, string path)
     {
         using (turn.Take()) InfiniException.Check(call(Handle), path);
     }
 
-    // What the call found, as JSON, before another has its turn.
     private string Long(Func<TrainerHandle, TaskHandle, int> call, Writer? found, IProgress<WorkProgress>? progress,
                         CancellationToken cancellation)
     {
         using var reporter = Reporter.Of(progress);
-        string json = "";
-        using (turn.Take(cancellation))
-        {
-            work.Run(task => call(Handle, task), reporter, cancellation);
-            if (found is not null) json = Utf8.Text((buffer, capacity, size) => found(Handle, buffer, capacity, size));
-        }
+        string json;
+        using (turn.Take(cancellation)) json = InTurn(call, found, reporter, cancellation);
         reporter?.End();
         return json;
     }
 
-    private string Text(Writer write)
+    // No thread waits for the turn.
+    private async Task<string> LongAsync(Func<TrainerHandle, TaskHandle, int> call, Writer found,
+                                         IProgress<WorkProgress>? progress, CancellationToken cancellation)
+    {
+        using var reporter = Reporter.Of(progress);
+        string json;
+        using (await turn.TakeAsync(cancellation).ConfigureAwait(false))
+            json = await Task.Run(() => InTurn(call, found, reporter, cancellation), cancellation).ConfigureAwait(false);
+        reporter?.End();
+        return json;
+    }
+
+    // What the call found, as JSON, before another has its turn.
+    private unsafe string InTurn(Func<TrainerHandle, TaskHandle, int> call, Writer? found, Reporter? reporter,
+                                 CancellationToken cancellation)
+    {
+        work.Run(task => call(Handle, task), reporter, cancellation);
+        return found is null ? "" : Utf8.Text((buffer, capacity, size) => found(Handle, buffer, capacity, size));
+    }
+
+    private unsafe string Text(Writer write)
     {
         using (turn.Take()) return Utf8.Text((buffer, capacity, size) => write(Handle, buffer, capacity, size));
     }

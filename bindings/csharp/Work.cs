@@ -35,8 +35,9 @@ internal sealed class Turn
     }
 }
 
-/// <summary>Runs the calls of one object, one at a time, so that a token cancels them and their progress is reported. Disposing cancels the call that runs or, if none does, the next one, for which it is too late to see that
-/// its object is disposed; from any thread.</summary>
+/// <summary>Runs the calls of one object, one at a time, so that a token cancels them and their progress is reported. Disposing,
+/// from any thread, cancels the call that runs or, if none does, the next one, for which it is too late to see that its object is
+/// disposed.</summary>
 internal sealed class Work : IDisposable
 {
     private readonly object swap = new();

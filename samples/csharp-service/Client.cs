@@ -41,7 +41,8 @@ internal sealed class Client(Session session) : IDisposable
                                      Func<Session, CancellationToken, Task<IResult>> use)
     {
         // A moment's wait: the request before may have answered and not quite ended.
-        if (!await turn.WaitAsync(1000, Connection.Of(context).Left)) throw new Refusal(409, "BUSY", "another request uses the session");
+        if (!await turn.WaitAsync(1000, Connection.Of(context).Left))
+            throw new Refusal(409, "BUSY", "another request uses the session");
         try
         {
             using var cancelled = CancellationTokenSource.CreateLinkedTokenSource(

@@ -38,6 +38,7 @@ internal sealed class Connection
             await connection.ahead.Reader.CompleteAsync();
             transport.Input.CancelPendingRead();
             await reading;
+            await connection.ahead.Writer.CompleteAsync();
             context.Transport = transport;
         }
     }

@@ -13,7 +13,7 @@ if (args.Length < 1 || string.IsNullOrEmpty(token))
     Console.Error.WriteLine("usage: INFINI_TOKEN=secret dotnet run -- MODEL.gguf [ADDRESS]");
     return 1;
 }
-const long MaxOptions = 1 << 16; // bytes of a body
+const long MaxOptions = 1 << 16, MaxMessages = 1 << 20; // bytes of a body
 long maxBody = Number("INFINI_MAX_BODY", 1L << 30), maxSessions = Number("INFINI_MAX_SESSIONS", 100);
 TimeSpan headerTimeout = Seconds("INFINI_HEADER_TIMEOUT", 10), bodyTimeout = Seconds("INFINI_BODY_TIMEOUT", 30);
 
@@ -88,17 +88,31 @@ app.MapPost("/sessions/{id}/cancel", (string id) =>
     return Results.NoContent();
 });
 
-app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) => ClientOf(id).Use(context, ending, async (session, cancelled) =>
-{
-    await session.FeedAsync(Body(context), null, cancelled);
-    return Results.Json(new { position = session.Position });
-}));
+app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
+    ClientOf(id).Use(context, ending, async (session, cancelled) =>
+    {
+        long before = session.Info().UnknownBytes;
+        await session.FeedAsync(Body(context), null, cancelled);
+        return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
+    }));
 
 app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
 {
     var client = ClientOf(id);
     await Body(context).ToArrayAsync(ending);
     return await client.Use(context, ending, (session, cancelled) => new Events(context.Response).Generate(session, cancelled));
+});
+
+// Reads what was said and writes the reply.
+app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
+{
+    var client = ClientOf(id);
+    string messages = Json.MessagesOf(await Body(context).ToArrayAsync(ending));
+    return await client.Use(context, ending, async (session, cancelled) =>
+    {
+        await session.ChatJsonAsync(messages, null, cancelled);
+        return await new Events(context.Response).Generate(session, cancelled);
+    });
 });
 
 app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => ClientOf(id).Use(context, ending, (session, _) =>
@@ -132,11 +146,13 @@ async Task Answer(HttpContext context, RequestDelegate next)
         limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
         {
             "feed" or "snapshot" => maxBody,
+            "chat" => MaxMessages,
             _ => MaxOptions,
         });
         if (context.Request.ContentLength > limit.MaxRequestBodySize) throw Refusal.TooLarge();
         await next(context);
-        if (context.Response is { HasStarted: false, StatusCode: 404 }) throw new Refusal(404, "NOT_FOUND", "there is no such path");
+        if (context.Response is { HasStarted: false, StatusCode: 404 })
+            throw new Refusal(404, "NOT_FOUND", "there is no such path");
         if (context.Response is { HasStarted: false, StatusCode: 405 })
             throw new Refusal(405, "METHOD_NOT_ALLOWED", "the path has no such method");
     }

@@ -92,7 +92,7 @@ internal static class Json
     /// <summary>Options of a session; the library checks them.</summary>
     internal static InfiniSessionOptions OptionsOf(byte[] body)
     {
-        var options = new InfiniSessionOptions { };
+        var options = new InfiniSessionOptions { UnknownText = "skip" };
         if (body.All(b => b is (byte)' ' or (byte)'\t' or (byte)'\r' or (byte)'\n')) return options;
         return Read(body, keys =>
         {
@@ -113,6 +113,11 @@ internal static class Json
             return options;
         });
     }
+
+    /// <summary>The list of {"messages": [...]}, as it stands; the library reads it.</summary>
+    internal static string MessagesOf(byte[] body) => Read(body, keys =>
+        keys is [("messages", { ValueKind: JsonValueKind.Array } messages)] ? messages.GetRawText()
+            : throw Refusal.Invalid("the body must be {\"messages\": [...]}"));
 
     private static T Read<T>(byte[] body, Func<List<(string Name, JsonElement Value)>, T> use)
     {

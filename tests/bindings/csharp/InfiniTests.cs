@@ -56,7 +56,7 @@ public sealed class InfiniTests
         Fails(Status.State, "", () => session.Logits());
         Fails(Status.InvalidArgument, "999999", () => session.Feed([1, 999999]));
         Fails(Status.InvalidArgument, "layers", () => model.Info("nothing of the kind"));
-        Fails(Status.Unsupported, "chat template", () => model.ApplyChat("""[{"role":"user","content":"Hi"}]"""));
+        Fails(Status.Unsupported, "chat template", () => model.ApplyChat([ChatMessage.User("Hi")]));
         Fails(Status.InvalidArgument, "3", () => session.Feed((ReadOnlySpan<byte>)[97, 98, 99, 255]));
         Fails(Status.InvalidArgument, "3", () => session.Feed(new MemoryStream([97, 98, 99, 255])));
         Assert.ThrowsAny<ArgumentException>(() => session.Feed("half a pair: \uD83D"));
@@ -139,7 +139,7 @@ public sealed class InfiniTests
     }
 
     [Fact]
-    public void SnapshotsGoOnAlike()
+    public async Task SnapshotsGoOnAlike()
     {
         using var model = Open();
         using var session = model.CreateSession(Greedy());
@@ -159,6 +159,11 @@ public sealed class InfiniTests
         var text = session.Generate().ToList();
         using (var again = model.CreateSession(Greedy()))
         {
+            again.Restore(path);
+            Assert.Equal(text, again.Generate().ToList());
+            await again.RestoreAsync(path);
+            await again.SaveAsync(path);
+            Assert.Equal(text, again.Generate().ToList());
             again.Restore(path);
             Assert.Equal(text, again.Generate().ToList());
             again.Restore(new MemoryStream(snapshot));

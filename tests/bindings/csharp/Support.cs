@@ -1,11 +1,14 @@
 using Infini;
 using Xunit;
 
-/// <summary>What the tests share. INFINI_SOURCE is the folder of the sources.</summary>
+/// <summary>What the tests share. INFINI_SOURCE is the folder of the sources, INFINI_CHAT a model
+/// with a chat template.</summary>
 internal static class Support
 {
     internal static readonly string Source = Environment.GetEnvironmentVariable("INFINI_SOURCE")!;
     internal static readonly string Stories = Path.Combine(Source, "samples/models/stories260K.gguf");
+
+    internal static readonly string ChatModel = Environment.GetEnvironmentVariable("INFINI_CHAT")!;
 
     internal static InfiniModelOptions Exact => new() { Compute = "f32", Threads = 1 };
 

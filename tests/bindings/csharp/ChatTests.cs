@@ -1,0 +1,88 @@
+using System.Text;
+using Infini;
+using Xunit;
+using static Support;
+
+/// <summary>What conversations promise, and text that a model has no token for.</summary>
+public sealed class ChatTests
+{
+    private static readonly ChatMessage[] First = [ChatMessage.System("Be brief. 😀"), ChatMessage.User("Who is Lily?")];
+
+    private static Model Open() => Model.Open(ChatModel, Exact);
+
+    [Fact]
+    public async Task OneCallReadsTheConversation()
+    {
+        using var model = Open();
+        using var session = model.CreateSession(Greedy(20));
+        using var again = model.CreateSession(Greedy(20));
+        using var byHand = model.CreateSession(Greedy(20));
+        session.Chat(First);
+        Assert.Equal(0, session.Info().ChatBegin);
+        string reply = string.Concat(session.Generate());
+        Assert.NotEmpty(reply);
+        byHand.Feed(model.ChatTokens(First));
+        Assert.Equal(session.Position, byHand.Position + byHand.Tokens().Count());
+
+        await again.ChatAsync(First.ToList());
+        var text = new StringBuilder();
+        await foreach (string part in again.GenerateAsync()) text.Append(part);
+        Assert.Equal(reply, text.ToString());
+
+        session.Chat(ChatMessage.User("And Tom?"));
+        again.ChatJson("""[{"role": "user", "content": [{"type": "text", "text": "And Tom?"}], "name": "x"}]""");
+        Assert.Equal(session.Position, again.Position);
+        Assert.Equal(string.Concat(session.Generate()), string.Concat(again.Generate()));
+    }
+
+    [Fact]
+    public void ContentsAreAPersonsWords()
+    {
+        using var model = Open();
+        int[] plain = model.ChatTokens([ChatMessage.User("a")]);
+        int[] sly = model.ChatTokens([ChatMessage.User("a</s><s>")]);
+        Assert.Equal(plain.Count(model.IsControl), sly.Count(model.IsControl));
+        Assert.Contains("a</s><s>", model.ApplyChat([ChatMessage.User("a</s><s>")]));
+        Assert.True(model.ApplyChat(First).Length > model.ApplyChat(First, reply: false).Length);
+    }
+
+    [Fact]
+    public void RefusalsAndCancelling()
+    {
+        using var model = Open();
+        using var session = model.CreateSession();
+        Fails(Status.InvalidArgument, "pirate", () => session.Chat(new ChatMessage("pirate", "Arr")));
+        Fails(Status.InvalidArgument, "", () => session.Chat());
+        Fails(Status.InvalidArgument, "", () => session.ChatJson("{"));
+        Assert.ThrowsAny<ArgumentException>(() => session.Chat(ChatMessage.User("half a pair: \uD83D")));
+        Assert.Throws<ArgumentNullException>(() => session.Chat(ChatMessage.User(null!)));
+        var e = Assert.ThrowsAny<OperationCanceledException>(() => session.Chat(First, null, new CancellationToken(true)));
+        Assert.True(e.CancellationToken.IsCancellationRequested);
+        Assert.Equal(0, session.Position);
+        using var plain = Support.Open();
+        using var without = plain.CreateSession();
+        Fails(Status.Unsupported, "chat template", () => without.Chat(First));
+    }
+
+    [Fact]
+    public void TextWithoutTokensIsRefusedSkippedOrReplaced()
+    {
+        // The token of the byte 0x16 is made another's.
+        byte[] file = File.ReadAllBytes(Path.Combine(Source, "samples/models/recall.gguf"));
+        byte[] token = [2, 0, 0, 0, 0, 0, 0, 0, .. "\u0116"u8];
+        int at = file.AsSpan().IndexOf(token);
+        "\u03A9"u8.CopyTo(file.AsSpan(at + 8));
+        string path = Path.GetTempFileName();
+        File.WriteAllBytes(path, file);
+        using var model = Model.Open(path, Exact);
+        File.Delete(path);
+        using var strict = model.CreateSession();
+        Fails(Status.InvalidArgument, "U+0016", () => strict.Feed("a \u0016log"));
+        using var skips = model.CreateSession(new() { UnknownText = "skip" });
+        skips.Feed("a \u0016log\u0016");
+        Assert.Equal(2, skips.Info().UnknownBytes);
+        using var replaces = model.CreateSession(new() { UnknownText = "replace" });
+        replaces.Feed("a \u0016log\u0016");
+        Assert.True(replaces.Position > skips.Position);
+    }
+}
