@@ -203,7 +203,9 @@ class TrainerTest extends Support {
       assertEquals("find heads", task.stage());
       trainer.fitHeads(8, task);
       assertEquals("fit heads", task.stage());
-      trainer.step();
+      Trainer.Report report = trainer.step();
+      assertTrue(report.sourceShare() >= 0 && report.sourceShare() <= 1, report.toString());
+      assertTrue(Double.isNaN(report.subjectShare()), "nobody was told where to look");
       fails(Status.STATE, "step", () -> trainer.fitHeads(8, null));
       fails(Status.INVALID_ARGUMENT, "nats", () -> trainer.fitHeads(0, null));
       fails(Status.INVALID_ARGUMENT, "place", () -> all.fitHeads(8, null));

@@ -32,7 +32,9 @@ public final class Trainer implements AutoCloseable {
    * @param recallInside share of digits right, of answers whose value last stood in the same segment
    * @param answersInside the number of those digits
    * @param exactInside share of those answers whose digits are all right
-   * @param supervision the loss of telling the memory where to look
+   * @param sourceShare of the memory's retrieval, what falls where the value stood; a mean over supervised retrievals
+   * @param subjectShare of local attention, what falls on the name; a mean over supervised heads
+   * @param supervision the loss of both
    * @param gradientNorm before clipping; NaN where it was not finite, and nothing was changed
    * @param rateFactor of the schedule
    * @param segment tokens of a segment
@@ -41,13 +43,14 @@ public final class Trainer implements AutoCloseable {
    * @param tokensPerSecond read by the step
    */
   public record Report(long step, long tokens, double loss, long predictions, double recallAcross, long answersAcross,
-      double exactAcross, double recallInside, long answersInside, double exactInside, double supervision,
+      double exactAcross, double recallInside, long answersInside, double exactInside, double sourceShare, double subjectShare, double supervision,
       double gradientNorm, double rateFactor, int segment, int segments, double seconds, double tokensPerSecond) {
     static Report of(String json) {
       Json of = Json.object(json);
       return new Report(of.whole("step"), of.whole("tokens"), of.real("loss"), of.whole("predictions"),
           of.real("recall_across"), of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"),
-          of.whole("answers_inside"), of.real("exact_inside"), of.real("supervision"), of.real("gradient_norm"),
+          of.whole("answers_inside"), of.real("exact_inside"), of.real("source_share"), of.real("subject_share"),
+          of.real("supervision"), of.real("gradient_norm"),
           of.real("rate_factor"), of.small("segment"), of.small("segments"), of.real("seconds"),
           of.real("tokens_per_second"));
     }
@@ -65,17 +68,21 @@ public final class Trainer implements AutoCloseable {
    * @param recallInside as in {@link Report}
    * @param answersInside as in {@link Report}
    * @param exactInside as in {@link Report}
+   * @param sourceShare as in {@link Report}
+   * @param subjectShare as in {@link Report}
    * @param segment tokens of a segment
    * @param segments segments of a sequence
    * @param sequences how many were read
    */
   public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double exactAcross,
-      double recallInside, long answersInside, double exactInside, int segment, int segments, int sequences) {
+      double recallInside, long answersInside, double exactInside, double sourceShare, double subjectShare, int segment,
+      int segments, int sequences) {
     static Evaluation of(String json) {
       Json of = Json.object(json);
       return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
           of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"), of.whole("answers_inside"),
-          of.real("exact_inside"), of.small("segment"), of.small("segments"), of.small("sequences"));
+          of.real("exact_inside"), of.real("source_share"), of.real("subject_share"), of.small("segment"),
+          of.small("segments"), of.small("sequences"));
     }
   }
 
