@@ -2,23 +2,20 @@ package infini
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"sort"
-	"sync"
 
 	"example.org/infini/internal/native"
 )
 
 // ErrNotInBatch is the error of a call that names a session which is not in the batch.
-var ErrNotInBatch = errors.New("infini: the session is not in the batch")
+var ErrNotInBatch error = &Error{Status: InvalidArgument, Message: "the session is not in the batch"}
 
 // Batch is many sessions of one model that advance in one call, so that the model's weights are read once for all of
 // them. A session in a batch stays usable by itself. It may be used from any goroutine; calls take turns, with those of
 // its sessions too.
 type Batch struct {
 	handle  *handle
-	turn    sync.Mutex
 	members *[]*Session // each held open here, in the library's order
 }
 
@@ -37,14 +34,14 @@ func (m *Model) NewBatch() (*Batch, error) {
 			s.handle.done()
 		}
 	})}
-	runtime.SetFinalizer(b, func(b *Batch) { b.handle.close(nil) })
+	runtime.SetFinalizer(b, func(b *Batch) { b.handle.close() })
 	return b, nil
 }
 
-// Close frees the batch, not its sessions. Closing again does nothing. A batch that is not closed is freed some time
+// Close cancels the call that runs, if any, and frees the batch, not its sessions. Closing again does nothing. A batch that is not closed is freed some time
 // after the last use of it.
 func (b *Batch) Close() error {
-	b.handle.close(nil)
+	b.handle.close()
 	return nil
 }
 
@@ -57,9 +54,10 @@ func (b *Batch) Add(s *Session) error {
 		if err != nil {
 			return err
 		}
-		s.turn.Lock()
-		err = native.Infini_batch_add(batch, session)
-		s.turn.Unlock()
+		if err = s.handle.take(background); err == nil {
+			err = native.Infini_batch_add(batch, session)
+			s.handle.leave()
+		}
 		if err != nil {
 			s.handle.done()
 			return err
@@ -78,9 +76,9 @@ func (b *Batch) Remove(s *Session) error {
 		if err != nil {
 			return err
 		}
-		s.turn.Lock()
+		s.handle.turn <- struct{}{} // of a session that may be closed
 		err = native.Infini_batch_remove(batch, s.handle.pointer)
-		s.turn.Unlock()
+		s.handle.leave()
 		if err == nil {
 			*b.members = append((*b.members)[:index:index], (*b.members)[index+1:]...)
 			s.handle.done()
@@ -91,35 +89,29 @@ func (b *Batch) Remove(s *Session) error {
 
 // Sessions returns the sessions of the batch, in the order in which they were added.
 func (b *Batch) Sessions() []*Session {
-	b.turn.Lock()
-	defer b.turn.Unlock()
+	b.handle.turn <- struct{}{} // the members stay after Close
+	defer b.handle.leave()
 	return append([]*Session(nil), *b.members...)
 }
 
 // Next gives one token for every session, as Session.NextToken would: in the order of Sessions, -1 for one whose run
-// has ended, and whose next run begins with the next call; io.EOF where no session got one. ctx is looked at before
-// the call.
+// has ended, and whose next run begins with the next call; io.EOF where no session got one.
 //
-// Errors: State (a session has no logits; nothing was done); one for which errors.Is(err, os.ErrClosed) holds where a
+// Errors: State (a session has no logits; nothing was done); Cancelled (nothing was done); one for which errors.Is(err, os.ErrClosed) holds where a
 // session of the batch is closed: remove it.
 func (b *Batch) Next(ctx context.Context) (tokens []int32, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	err = b.call(func(batch uintptr) error {
+	defer runtime.KeepAlive(b)
+	err = b.handle.work(ctx, func(batch uintptr, w *work) error {
 		tokens = make([]int32, len(*b.members))
 		order := append([]*Session(nil), *b.members...) // two batches that share sessions must not wait for each other
 		sort.Slice(order, func(i, k int) bool { return order[i].handle.pointer < order[k].handle.pointer })
 		for _, s := range order {
-			s.turn.Lock()
-			defer s.turn.Unlock()
-		}
-		for _, s := range order {
-			if s.handle.closed.Load() {
-				return s.handle.closedError()
+			if err := s.handle.take(ctx); err != nil {
+				return err
 			}
+			defer s.handle.leave()
 		}
-		return native.Infini_batch_next(batch, 0, tokens)
+		return w.do(func(task uintptr) error { return native.Infini_batch_next(batch, task, tokens) })
 	})
 	if err != nil {
 		return nil, err
@@ -137,8 +129,8 @@ func (b *Batch) Text(s *Session) (result string, err error) {
 		if err != nil {
 			return err
 		}
-		s.turn.Lock()
-		defer s.turn.Unlock()
+		s.handle.turn <- struct{}{} // of a session that may be closed
+		defer s.handle.leave()
 		result, err = text(func(buffer []byte, n *uint64) error {
 			return native.Infini_batch_text(batch, uint64(index), buffer, n)
 		})
@@ -158,5 +150,6 @@ func (b *Batch) indexOf(s *Session) (int, error) {
 
 // call runs do when its turn has come.
 func (b *Batch) call(do func(batch uintptr) error) error {
-	return b.handle.callInTurn(&b.turn, do)
+	defer runtime.KeepAlive(b)
+	return b.handle.inTurn(background, do)
 }

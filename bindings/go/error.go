@@ -1,6 +1,8 @@
 package infini
 
 import (
+	"context"
+	"errors"
 	"syscall"
 
 	"example.org/infini/internal/native"
@@ -38,7 +40,9 @@ func (s Status) String() string { return native.Infini_status_name(int(s)) }
 // Error returns one line that says what the status means.
 func (s Status) Error() string { return "infini: " + native.Infini_status_text(int(s)) }
 
-// Error is what a call of the library failed with.
+// Error is what a call of this package failed with. errors.Is compares it with a Status, and with what made the call fail:
+// the error of a context (context.Canceled, ...), of the system (os.ErrNotExist, os.ErrPermission, syscall.ENOSPC, ...),
+// of a reader or writer, or os.ErrClosed. A cancelled call is Cancelled, whatever cancelled it.
 type Error struct {
 	Status  Status
 	Message string // what failed, where, and what to do about it
@@ -54,9 +58,32 @@ func (e *Error) Is(target error) bool {
 	return ok && status == e.Status
 }
 
-// Unwrap returns what made the call fail, such as its context's error or the system's, which errors.Is compares with
-// os.ErrNotExist and the like; nil where it was nothing else.
+// Unwrap returns what made the call fail, or nil.
 func (e *Error) Unwrap() error { return e.cause }
+
+// cancelledBy is the error of a call that did nothing more.
+func cancelledBy(cause error) error {
+	message := "the call was cancelled"
+	if cause != nil {
+		message += ": " + cause.Error()
+	}
+	return &Error{Status: Cancelled, Message: message, cause: cause}
+}
+
+// failure is the error of a call that met another's.
+func failure(what string, cause error) error {
+	status := IO
+	var failed *Error
+	switch {
+	case errors.As(cause, &failed):
+		status = failed.Status
+	case errors.Is(cause, context.Canceled), errors.Is(cause, context.DeadlineExceeded):
+		status = Cancelled
+	case errors.Is(cause, syscall.ENOSPC):
+		status = NoSpace
+	}
+	return &Error{Status: status, Message: what + ": " + cause.Error(), cause: cause}
+}
 
 func init() {
 	native.ErrorOf = func(status, errno int, message string) error {

@@ -1,6 +1,7 @@
 package infini
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 )
 
+var background = context.Background()
+
 // handle owns one object of the library. It counts the calls that use it, and its owner as one more: the last to let go
 // frees it, so that closing is safe at any time, from any goroutine, any number of times.
 type handle struct {
@@ -16,26 +19,29 @@ type handle struct {
 	kind    string
 	free    func(uintptr)
 	users   atomic.Int64
-	closed  atomic.Bool
+	turn    chan struct{} // holds one thing while a call has its turn
+	closing chan struct{} // ends with close
+
+	mutex   sync.Mutex
+	closed  bool
+	running *work // that has its turn
 }
 
 func newHandle(kind string, pointer uintptr, free func(uintptr)) *handle {
-	h := &handle{pointer: pointer, kind: kind, free: free}
+	h := &handle{pointer: pointer, kind: kind, free: free, turn: make(chan struct{}, 1), closing: make(chan struct{})}
 	h.users.Store(1)
 	return h
 }
 
 // use begins a call; the caller ends it with done.
 func (h *handle) use() (uintptr, error) {
-	for {
-		users := h.users.Load()
-		if users == 0 || h.closed.Load() {
-			return 0, h.closedError()
-		}
-		if h.users.CompareAndSwap(users, users+1) {
-			return h.pointer, nil
-		}
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.closed {
+		return 0, h.closedError()
 	}
+	h.users.Add(1)
+	return h.pointer, nil
 }
 
 func (h *handle) done() {
@@ -44,19 +50,37 @@ func (h *handle) done() {
 	}
 }
 
-// close refuses new calls and lets the owner go. Before, where it is the first, it cancels what runs.
-func (h *handle) close(cancel func(uintptr) error) {
-	if !h.closed.CompareAndSwap(false, true) {
+// close refuses new calls, stops the one that runs, and lets the owner go.
+func (h *handle) close() {
+	h.mutex.Lock()
+	if h.closed {
+		h.mutex.Unlock()
 		return
 	}
-	if cancel != nil {
-		_ = cancel(h.pointer)
+	h.closed = true
+	close(h.closing)
+	if h.running != nil {
+		h.running.stop(os.ErrClosed)
 	}
+	h.mutex.Unlock()
 	h.done()
 }
 
+// cancel stops the call that has its turn, if there is one.
+func (h *handle) cancel() error {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.closed {
+		return h.closedError()
+	}
+	if h.running != nil {
+		h.running.stop(nil)
+	}
+	return nil
+}
+
 func (h *handle) closedError() error {
-	return fmt.Errorf("infini: the %s is closed: %w", h.kind, os.ErrClosed)
+	return &Error{Status: State, Message: fmt.Sprintf("the %s is closed", h.kind), cause: os.ErrClosed}
 }
 
 // call runs do with the object.
@@ -69,15 +93,54 @@ func (h *handle) call(do func(pointer uintptr) error) error {
 	return do(pointer)
 }
 
-// callInTurn does that when its turn has come, if the object is still open then.
-func (h *handle) callInTurn(turn *sync.Mutex, do func(pointer uintptr) error) error {
+// take waits for the turn of a call; the caller ends it with leave.
+func (h *handle) take(ctx context.Context) error {
+	select {
+	case h.turn <- struct{}{}:
+	case <-ctx.Done():
+		return cancelledBy(ctx.Err())
+	case <-h.closing:
+		return h.closedError()
+	}
+	select {
+	case <-h.closing: // as the turn came
+		h.leave()
+		return h.closedError()
+	default:
+		return nil
+	}
+}
+
+func (h *handle) leave() { <-h.turn }
+
+// inTurn runs do with the object when its turn has come, if the object is still open then.
+func (h *handle) inTurn(ctx context.Context, do func(pointer uintptr) error) error {
 	return h.call(func(pointer uintptr) error {
-		turn.Lock()
-		defer turn.Unlock()
-		if h.closed.Load() {
-			return h.closedError()
+		if err := h.take(ctx); err != nil {
+			return err
 		}
+		defer h.leave()
 		return do(pointer)
+	})
+}
+
+// work runs a long call in turn, which ctx, cancel and close end.
+func (h *handle) work(ctx context.Context, do func(pointer uintptr, w *work) error) error {
+	return h.inTurn(ctx, func(pointer uintptr) error {
+		w := begin(ctx)
+		defer w.end()
+		h.mutex.Lock()
+		h.running = w
+		if h.closed {
+			w.stop(os.ErrClosed)
+		}
+		h.mutex.Unlock()
+		defer func() {
+			h.mutex.Lock()
+			h.running = nil
+			h.mutex.Unlock()
+		}()
+		return do(pointer, w)
 	})
 }
 

@@ -17,28 +17,19 @@
 // a call: that call is cancelled, and what comes after it fails with an error for which errors.Is(err, os.ErrClosed)
 // holds.
 //
-// Every error of the library is an *Error with a Status and a message; errors.Is(err, infini.Cancelled) and the like
-// tell them apart.
+// Every error of the package is an *Error with a Status, a message and what made the call fail; errors.Is(err,
+// infini.Cancelled), errors.Is(err, os.ErrNotExist) and the like tell them apart. io.EOF alone is as it is: it says that a
+// run of generation, or the log, has ended.
 package infini
 
 import (
-	"errors"
 	"fmt"
-	"io"
 
 	"example.org/infini/internal/native"
 )
 
 // Version returns the library's version, "MAJOR.MINOR.PATCH".
 func Version() string { return native.Infini_version() }
-
-// PaperFootprint returns, as JSON, what each method of long context would hold after so many tokens, for the set-up of
-// the Infini-attention paper's comparison.
-//
-// Errors: InvalidArgument (tokens is negative or too large).
-func PaperFootprint(tokens int64) (string, error) {
-	return text(func(b []byte, n *uint64) error { return native.Infini_paper_footprint(tokens, b, n) })
-}
 
 // LogLevel is the weight of a log record.
 type LogLevel int
@@ -61,40 +52,8 @@ func NextLog() (LogLevel, string, error) {
 func checkABI() error {
 	want, have := native.Infini_package_abi_version(), native.Infini_abi_version()
 	if want != have {
-		return fmt.Errorf("infini: this module was made for libinfini.so.%d, but libinfini.so.%d (version %s) was loaded: "+
-			"install the library and the module of the same version", want, have, Version())
+		return &Error{Status: Unsupported, Message: fmt.Sprintf("this module was made for libinfini.so.%d, but libinfini.so.%d "+
+			"(version %s) was loaded: install the library and the module of the same version", want, have, Version())}
 	}
 	return nil
-}
-
-// pieces cuts what r gives into texts that can be fed one by one, and hands each to feed.
-func pieces(r io.Reader, feed func(piece []byte) error) error {
-	var stream uintptr
-	if err := native.Infini_text_stream_new(&stream); err != nil {
-		return err
-	}
-	defer native.Infini_text_stream_free(stream)
-	data, piece := make([]byte, 1<<16), make([]byte, 1<<16)
-	for {
-		n, readError := r.Read(data)
-		err := native.Infini_text_stream_push(stream, data[:n])
-		if err == nil && errors.Is(readError, io.EOF) {
-			err = native.Infini_text_stream_finish(stream)
-		}
-		for err == nil {
-			var size uint64
-			if err = native.Infini_text_stream_next(stream, piece, &size); err == nil {
-				err = feed(piece[:size])
-			}
-		}
-		if !errors.Is(err, io.EOF) {
-			return err
-		}
-		if errors.Is(readError, io.EOF) {
-			return nil
-		}
-		if readError != nil {
-			return readError
-		}
-	}
 }

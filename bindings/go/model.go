@@ -2,6 +2,7 @@ package infini
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"example.org/infini/internal/native"
@@ -12,7 +13,7 @@ import (
 type Model struct{ handle *handle }
 
 // Open opens a GGUF file and packs its weights for this processor. Options: "compute", "gemm", "threads", "memory",
-// "update", "segment", "carry", "sinks". The file stays mapped while the model lives: replace it, do not overwrite it.
+// "update", "segment", "carry", "sinks", "keep". The file stays mapped while the model lives: replace it, do not overwrite it.
 // Progress: stage "open", in matrices. A file without tensors opens as a tokenizer alone.
 //
 // Errors: IO, Format, Truncated, VersionTooNew, Unsupported, UnknownOption, InvalidArgument, Cancelled.
@@ -21,7 +22,9 @@ func Open(ctx context.Context, path string, options Options) (*Model, error) {
 		return nil, err
 	}
 	return newModel(options, func(o uintptr, model *uintptr) error {
-		return withTask(ctx, func(task uintptr) error { return native.Infini_model_open(path, o, task, model) })
+		w := begin(ctx)
+		defer w.end()
+		return w.do(func(task uintptr) error { return native.Infini_model_open(path, o, task, model) })
 	})
 }
 
@@ -47,14 +50,14 @@ func newModel(options Options, open func(options uintptr, model *uintptr) error)
 		return nil, err
 	}
 	m := &Model{newHandle("model", pointer, native.Infini_model_free)}
-	runtime.SetFinalizer(m, func(m *Model) { m.handle.close(nil) })
+	runtime.SetFinalizer(m, func(m *Model) { m.handle.close() })
 	return m, nil
 }
 
 // Close lets the model go. Calls that run finish first, sessions keep what they need. Closing again does nothing.
 // A model that is not closed is freed some time after the last use of it.
 func (m *Model) Close() error {
-	m.handle.close(nil)
+	m.handle.close()
 	return nil
 }
 
@@ -67,12 +70,15 @@ func (m *Model) Save(ctx context.Context, path string) error {
 		return err
 	}
 	return m.call(func(model uintptr) error {
-		return withTask(ctx, func(task uintptr) error { return native.Infini_model_save(model, path, task) })
+		w := begin(ctx)
+		defer w.end()
+		return w.do(func(task uintptr) error { return native.Infini_model_save(model, path, task) })
 	})
 }
 
 // NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "checkpoints",
-// "rewind_sampler", "compress", "special" and those of generation ("max_tokens", "temperature", "seed", "stop", ...).
+// "rewind_sampler", "compress", "special", "unknown_text" and those of generation ("max_tokens", "temperature", "seed",
+// "stop", ...).
 //
 // Errors: State (the model is a tokenizer alone), UnknownOption, InvalidArgument.
 func (m *Model) NewSession(options Options) (*Session, error) {
@@ -98,13 +104,20 @@ func (m *Model) NewSession(options Options) (*Session, error) {
 // Errors: InvalidArgument (the text is not UTF-8), State (the model has no tokenizer).
 func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
 	data := []byte(text)
-	tokens := make([]int32, len(data)+16) // hardly a text has more tokens than bytes
+	return m.tokens(len(data), func(model uintptr, b []int32, n *uint64) error {
+		return native.Infini_model_tokenize(model, data, flag(special), flag(start), b, n)
+	})
+}
+
+// tokens gets the tokens of so many bytes: hardly a text has more.
+func (m *Model) tokens(bytes int, fill func(model uintptr, b []int32, n *uint64) error) ([]int32, error) {
+	tokens := make([]int32, bytes+16)
 	var size uint64
 	err := m.call(func(model uintptr) error {
-		err := native.Infini_model_tokenize(model, data, flag(special), flag(start), tokens, &size)
-		if int(size) > len(tokens) {
+		err := fill(model, tokens, &size)
+		if errors.Is(err, BufferTooSmall) {
 			tokens = make([]int32, size)
-			err = native.Infini_model_tokenize(model, data, flag(special), flag(start), tokens, &size)
+			err = fill(model, tokens, &size)
 		}
 		return err
 	})
@@ -155,53 +168,11 @@ func (m *Model) EOS() (token int32, err error) {
 	return
 }
 
-// ApplyChat writes messages as the model was trained to see them. messagesJSON is a list of {"role": "system" | "user"
-// | "assistant", "content": "..."}. first: they begin the conversation; reply: the text ends with the opening of the
-// assistant's turn. Feed it with option "special" set; take care of users who write control tokens.
-//
-// Errors: InvalidArgument, Unsupported (no chat template, or one that is not known).
-func (m *Model) ApplyChat(messagesJSON string, first, reply bool) (string, error) {
-	if err := noZero(messagesJSON); err != nil {
-		return "", err
-	}
-	return m.text(func(model uintptr, b []byte, n *uint64) error {
-		return native.Infini_model_apply_chat(model, messagesJSON, flag(first), flag(reply), b, n)
-	})
-}
-
-// ChatTurnEnd returns what closes the assistant's turn, to be fed after a generated reply. Errors: Unsupported.
-func (m *Model) ChatTurnEnd() (string, error) {
-	return m.text(native.Infini_model_chat_turn_end)
-}
-
 // Vocabulary returns how many tokens the model knows: the length of a row of logits.
 func (m *Model) Vocabulary() (int, error) { return m.number(native.Infini_model_vocabulary) }
 
 // Width returns the length of an embedding. Errors: State (the model is a tokenizer alone).
 func (m *Model) Width() (int, error) { return m.number(native.Infini_model_width) }
-
-// Info returns one fact about the model as text: a name of InfoJSON, "fingerprint", or a key of the model's file.
-//
-// Errors: InvalidArgument (nothing has that name; the message lists the names).
-func (m *Model) Info(name string) (string, error) {
-	if err := noZero(name); err != nil {
-		return "", err
-	}
-	return m.text(func(model uintptr, b []byte, n *uint64) error { return native.Infini_model_info(model, name, b, n) })
-}
-
-// InfoJSON returns the facts about the model as a JSON object.
-func (m *Model) InfoJSON() (string, error) { return m.text(native.Infini_model_info_json) }
-
-// Footprint returns, as JSON, what each method of long context would hold for the past of a model of this shape after
-// so many tokens.
-//
-// Errors: InvalidArgument (tokens is negative or too large), State (the model is a tokenizer alone).
-func (m *Model) Footprint(tokens int64) (string, error) {
-	return m.text(func(model uintptr, b []byte, n *uint64) error {
-		return native.Infini_model_footprint(model, tokens, b, n)
-	})
-}
 
 // call runs do with the model, which is not finalized before it has begun.
 func (m *Model) call(do func(model uintptr) error) error {

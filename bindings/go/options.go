@@ -1,21 +1,20 @@
 package infini
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"sync"
 
 	"example.org/infini/internal/native"
 )
 
-// Options are values by name, such as {"threads": 2, "temperature": 0.8, "stop": "\n"}; nil leaves every option at its
-// default. Values may be integers, floats, strings and bools. DescribeOptions lists the names. A function that is given
-// options reads them and keeps nothing.
+// Options are values by name, such as {"threads": 2, "temperature": 0.8, "stop": []string{"\n", "The end"}}; nil leaves
+// every option at its default. A value may be an integer, a float or a string of any type, a json.Number, a bool (of an
+// option that is 0 or 1) and, of "stop", a list of strings. DescribeOptions lists the names. A function that is given options reads them and keeps nothing.
 type Options map[string]any
-
-// DescribeOptions returns the table of all options as JSON: a list of {"name", "type", "default", "least", "greatest",
-// "choices", "help"}.
-func DescribeOptions() (string, error) {
-	return text(func(b []byte, n *uint64) error { return native.Infini_options_describe(b, n) })
-}
 
 // with runs do with the options in the library's form.
 func (o Options) with(do func(options uintptr) error) error {
@@ -36,26 +35,79 @@ func (o Options) with(do func(options uintptr) error) error {
 }
 
 func setOption(options uintptr, name string, value any) error {
-	text, _ := value.(string)
-	if err := noZero(name, text); err != nil {
+	if err := noZero(name); err != nil {
 		return err
 	}
-	switch v := value.(type) {
-	case int:
-		return native.Infini_options_set_int(options, name, int64(v))
-	case int32:
-		return native.Infini_options_set_int(options, name, int64(v))
-	case int64:
-		return native.Infini_options_set_int(options, name, v)
-	case bool:
-		return native.Infini_options_set_int(options, name, int64(flag(v)))
-	case float32:
-		return native.Infini_options_set_double(options, name, float64(v))
-	case float64:
-		return native.Infini_options_set_double(options, name, v)
-	case string:
-		return native.Infini_options_set_string(options, name, v)
+	setText := func(text string) error {
+		if err := noZero(text); err != nil {
+			return err
+		}
+		return native.Infini_options_set_string(options, name, text)
 	}
-	return &Error{Status: InvalidArgument,
-		Message: fmt.Sprintf("option %q: a value is an integer, a float, a string or a bool, not %T", name, value)}
+	if number, ok := value.(json.Number); ok {
+		if i, err := number.Int64(); err == nil {
+			return native.Infini_options_set_int(options, name, i)
+		}
+		f, err := number.Float64()
+		if err != nil {
+			return &Error{Status: InvalidArgument, Message: fmt.Sprintf("option %q is no number: %s", name, number)}
+		}
+		return native.Infini_options_set_double(options, name, f)
+	}
+	switch v := reflect.ValueOf(value); v.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return native.Infini_options_set_int(options, name, v.Int())
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		if v.Uint() <= math.MaxInt64 {
+			return native.Infini_options_set_int(options, name, int64(v.Uint()))
+		}
+		return native.Infini_options_set_double(options, name, float64(v.Uint()))
+	case reflect.Bool:
+		if isFlag(name) {
+			return native.Infini_options_set_int(options, name, int64(flag(v.Bool())))
+		}
+	case reflect.Float32, reflect.Float64:
+		return native.Infini_options_set_double(options, name, v.Float())
+	case reflect.String:
+		return setText(v.String())
+	case reflect.Slice, reflect.Array:
+		if stops, ok := stopsOf(v); ok && name == "stop" {
+			return setText(stops)
+		}
+	}
+	return &Error{Status: InvalidArgument, Message: fmt.Sprintf("option %q: a value is an integer, a float or a string, a bool where it is "+
+		"0 or 1, a list of strings for \"stop\"; not %T", name, value)}
+}
+
+// stopsOf writes a list of strings as the library takes them.
+func stopsOf(list reflect.Value) (string, bool) {
+	escape := strings.NewReplacer("\\", "\\\\", "\n", "\\n")
+	stops := make([]string, list.Len())
+	for i := range stops {
+		stop := list.Index(i)
+		if stop.Kind() == reflect.Interface {
+			stop = stop.Elem()
+		}
+		if stop.Kind() != reflect.String || stop.Type() == reflect.TypeOf(json.Number("")) {
+			return "", false
+		}
+		stops[i] = escape.Replace(stop.String())
+	}
+	return strings.Join(stops, "\n"), true
+}
+
+var (
+	flagsOnce sync.Once
+	noFlags   = map[string]bool{} // options that are not 0 or 1
+)
+
+// isFlag reports whether an option takes a bool; also true where there is no such option, which the library says better.
+func isFlag(name string) bool {
+	flagsOnce.Do(func() {
+		table, _ := DescribeOptions()
+		for _, o := range table {
+			noFlags[o.Name] = !(o.Type == "int" && o.Least != nil && *o.Least == 0 && o.Greatest != nil && *o.Greatest == 1)
+		}
+	})
+	return !noFlags[name]
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"sync"
 
 	"example.org/infini/internal/native"
 )
@@ -14,8 +13,7 @@ import (
 // calls take turns.
 type Session struct {
 	handle            *handle
-	turn              sync.Mutex
-	buffer            []byte // of Next
+	buffer            []byte // of Next, used in turn
 	vocabulary, width int
 }
 
@@ -26,20 +24,22 @@ func newSession(pointer uintptr, vocabulary, width int) *Session {
 		vocabulary: vocabulary,
 		width:      width,
 	}
-	runtime.SetFinalizer(s, func(s *Session) { s.handle.close(nil) })
+	runtime.SetFinalizer(s, func(s *Session) { s.handle.close() })
 	return s
 }
 
-// Close cancels the call that runs, if any, and frees the session when it has returned. Closing again does nothing.
+// Close cancels the call that runs, if any, without waiting for it, and frees the session when it has returned. Closing
+// again does nothing.
 // A session that is not closed is freed some time after the last use of it.
 func (s *Session) Close() error {
-	s.handle.close(native.Infini_session_cancel)
+	s.handle.close()
 	return nil
 }
 
 // call runs do when its turn has come.
 func (s *Session) call(do func(session uintptr) error) error {
-	return s.handle.callInTurn(&s.turn, do)
+	defer runtime.KeepAlive(s)
+	return s.handle.inTurn(background, do)
 }
 
 // SetOptions changes options of the session: those that are given replace what was. Setting "seed" restarts the random
@@ -62,18 +62,28 @@ func (s *Session) Feed(ctx context.Context, tokens []int32) error {
 }
 
 // FeedText tokenizes a text by itself and reads its tokens. Only at position 0 does it get what begins a text, such as
-// BOS. Control tokens are parsed from it only with option "special". Progress: stage "feed", in tokens.
+// BOS. Control tokens are parsed from it only with option "special". What has no token is an error or, by option
+// "unknown_text", skipped or replaced. Progress: stage "feed", in tokens.
 //
-// Errors: InvalidArgument (the text is not UTF-8; nothing was read), State (the model has no tokenizer), Cancelled.
+// Errors: InvalidArgument (the text is not UTF-8, or a part of it has no token; nothing was read), State (the model has no
+// tokenizer), Cancelled.
 func (s *Session) FeedText(ctx context.Context, text string) error {
 	return s.feedText(ctx, []byte(text))
 }
 
-// FeedReader reads a UTF-8 text of any length until io.EOF, in pieces of at most 64 KiB. Progress is that of the piece.
+// FeedReader reads a UTF-8 text of any length until io.EOF, in pieces of at most 64 KiB, as one call. Progress: stage
+// "feed", in bytes; the total is known where r has a method Len or Seek (as a file has). A Read of r that waits is waited
+// for, also when ctx ends.
 //
 // Errors: those of r, and those of FeedText; everything before the piece that failed was read.
 func (s *Session) FeedReader(ctx context.Context, r io.Reader) error {
-	return pieces(r, func(piece []byte) error { return s.feedText(ctx, piece) })
+	return s.work(ctx, func(session uintptr, w *work) error {
+		w.count(sizeOf(r))
+		return piecesOf(r, w, func(piece []byte) error {
+			w.at(len(piece))
+			return w.do(func(task uintptr) error { return native.Infini_session_feed_text(session, piece, task) })
+		})
+	})
 }
 
 func (s *Session) feedText(ctx context.Context, text []byte) error {
@@ -81,20 +91,25 @@ func (s *Session) feedText(ctx context.Context, text []byte) error {
 }
 
 // Next generates until at least one whole character is ready and returns that text; io.EOF when the run has ended (end
-// token, stop string, or option "max_tokens"), and the call after that begins a new run. ctx is looked at before
-// each call.
+// token, stop string, or option "max_tokens"), and the call after that begins a new run. Whatever cancels it does so within
+// a token, also while no text comes. Progress: stage "generate", in tokens of the run.
 //
-// Errors: State (nothing was fed yet, or the model has no tokenizer), Cancelled (by Cancel; another call goes on).
+// Errors: State (nothing was fed yet, or the model has no tokenizer), Cancelled (another call goes on).
 func (s *Session) Next(ctx context.Context) (text string, err error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	err = s.call(func(session uintptr) error {
+	err = s.work(ctx, func(session uintptr, w *work) error {
+		text, err = s.next(session, w)
+		return err
+	})
+	return
+}
+
+func (s *Session) next(session uintptr, w *work) (text string, err error) {
+	err = w.do(func(task uintptr) error {
 		var size uint64
-		err := native.Infini_session_next_text(session, s.buffer, &size)
+		err := native.Infini_session_next_text(session, task, s.buffer, &size)
 		if errors.Is(err, BufferTooSmall) {
 			s.buffer = make([]byte, size)
-			err = native.Infini_session_next_text(session, s.buffer, &size)
+			err = native.Infini_session_next_text(session, task, s.buffer, &size)
 		}
 		if err == nil {
 			text = string(s.buffer[:size])
@@ -104,33 +119,34 @@ func (s *Session) Next(ctx context.Context) (text string, err error) {
 	return
 }
 
-// Generate writes the text of a run to w as it comes, until the run has ended.
+// Generate writes the text of a run to out as it comes, until the run has ended, as one call: out may use the session's
+// Position, Cancel and Close, but nothing else of it. Progress: stage "generate", in tokens of the run.
 //
-// Errors: those of w and those of Next.
-func (s *Session) Generate(ctx context.Context, w io.Writer) error {
-	for {
-		text, err := s.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
+// Errors: those of out and those of Next.
+func (s *Session) Generate(ctx context.Context, out io.Writer) error {
+	return s.work(ctx, func(session uintptr, w *work) error {
+		for {
+			text, err := s.next(session, w)
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(out, text); err != nil {
+				return w.failure("the text could not be written", err)
+			}
 		}
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(w, text); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // NextToken samples a token from the last logits, feeds it and returns it; io.EOF when the run has ended, and the call
 // after that begins a new run. An end token is not fed.
 //
-// Errors: State (nothing was fed yet), Cancelled (by Cancel; another call goes on).
+// Errors: State (nothing was fed yet), Cancelled (another call goes on; a token that was fed meanwhile is returned, else -1).
 func (s *Session) NextToken(ctx context.Context) (token int32, err error) {
-	if err := ctx.Err(); err != nil {
-		return -1, err
-	}
-	err = s.call(func(session uintptr) error { return native.Infini_session_next(session, &token) })
+	token = -1
+	err = s.long(ctx, func(session, task uintptr) error { return native.Infini_session_next(session, task, &token) })
 	return
 }
 
@@ -141,11 +157,11 @@ func (s *Session) StartGeneration() error { return s.call(native.Infini_session_
 // StopReason says why the run has ended: "none" (it has not), "end_token", "stop_string" or "max_tokens".
 func (s *Session) StopReason() (string, error) { return s.text(native.Infini_session_stop_reason) }
 
-// Cancel cancels the running call of this session, which fails with Cancelled; where none runs, nothing happens. Any
-// goroutine at any time, without waiting for its turn.
+// Cancel cancels the call of this session that runs: it fails with Cancelled. Where none does, nothing happens; who wants
+// to stop a coming call gives it a context. Any goroutine at any time, without waiting for its turn.
 func (s *Session) Cancel() error {
 	defer runtime.KeepAlive(s)
-	return s.handle.call(native.Infini_session_cancel)
+	return s.handle.cancel()
 }
 
 // Logits returns the logits after the last token, before any option of the sampler: Model.Vocabulary numbers.
@@ -216,8 +232,13 @@ func (s *Session) Fork() (*Session, error) {
 	return newSession(fork, s.vocabulary, s.width), nil
 }
 
-// Position returns the tokens read since the stream began, generated ones included.
-func (s *Session) Position() (int64, error) { return s.number(native.Infini_session_position) }
+// Position returns the tokens read since the stream began, generated ones included. It does not wait for its turn: while
+// a call reads, it tells how far that has come.
+func (s *Session) Position() (position int64, err error) {
+	defer runtime.KeepAlive(s)
+	err = s.handle.call(func(session uintptr) error { return native.Infini_session_position(session, &position) })
+	return
+}
 
 // SegmentPosition returns the tokens in the open segment.
 func (s *Session) SegmentPosition() (int64, error) {
@@ -227,13 +248,15 @@ func (s *Session) SegmentPosition() (int64, error) {
 // MemoryTokens returns the tokens that were folded into the memory.
 func (s *Session) MemoryTokens() (int64, error) { return s.number(native.Infini_session_memory_tokens) }
 
-// InfoJSON returns all numbers of the session as a JSON object: "position", "state_bytes", "stop_reason", ...
-func (s *Session) InfoJSON() (string, error) { return s.text(native.Infini_session_info_json) }
-
 func (s *Session) long(ctx context.Context, do func(session, task uintptr) error) error {
-	return s.call(func(session uintptr) error {
-		return withTask(ctx, func(task uintptr) error { return do(session, task) })
+	return s.work(ctx, func(session uintptr, w *work) error {
+		return w.do(func(task uintptr) error { return do(session, task) })
 	})
+}
+
+func (s *Session) work(ctx context.Context, do func(session uintptr, w *work) error) error {
+	defer runtime.KeepAlive(s)
+	return s.handle.work(ctx, do)
 }
 
 func (s *Session) number(get func(session uintptr, value *int64) error) (value int64, err error) {

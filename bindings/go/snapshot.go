@@ -40,10 +40,13 @@ func (s *Session) Snapshot(w io.Writer, options SaveOptions) error {
 		})
 		return err
 	})
-	if err == nil {
-		_, err = w.Write(data)
+	if err != nil {
+		return err
 	}
-	return err
+	if _, err = w.Write(data); err != nil {
+		return failure("the snapshot could not be written", err)
+	}
+	return nil
 }
 
 // Restore puts the session where the snapshot in a file was taken: all or nothing, so that after an error the session is
@@ -61,35 +64,45 @@ func (s *Session) Restore(ctx context.Context, path string) error {
 //
 // Errors: those of r, and those of Restore.
 func (s *Session) RestoreFrom(r io.Reader) error {
-	data, err := io.ReadAll(r)
+	data, err := readAll(r)
 	if err != nil {
 		return err
 	}
 	return s.call(func(session uintptr) error { return native.Infini_session_restore_buffer(session, data) })
 }
 
-// InspectSnapshot says, as JSON, what the snapshot in a file holds: "kind", "name", "note", "model", "view", "size", ...
-// No model is needed. verify: the checksum of every part is compared too.
+// InspectSnapshot says what the snapshot in a file holds. No model is needed. verify: the checksum of every part is compared
+// too.
 //
 // Errors: VersionTooNew, Checksum, Format, Truncated, IO.
-func InspectSnapshot(path string, verify bool) (string, error) {
-	if err := noZero(path); err != nil {
-		return "", err
+func InspectSnapshot(path string, verify bool) (info SnapshotInfo, err error) {
+	if err = noZero(path); err != nil {
+		return
 	}
-	return text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), b, n) })
+	info.JSON, err = text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), b, n) })
+	return info, read(info.JSON, err, &info)
 }
 
 // InspectSnapshotFrom does what InspectSnapshot does with a snapshot that it reads from r, to its end.
 //
 // Errors: those of r, and those of InspectSnapshot.
-func InspectSnapshotFrom(r io.Reader, verify bool) (string, error) {
-	data, err := io.ReadAll(r)
+func InspectSnapshotFrom(r io.Reader, verify bool) (info SnapshotInfo, err error) {
+	data, err := readAll(r)
 	if err != nil {
-		return "", err
+		return
 	}
-	return text(func(b []byte, n *uint64) error {
+	info.JSON, err = text(func(b []byte, n *uint64) error {
 		return native.Infini_snapshot_inspect_buffer(data, flag(verify), b, n)
 	})
+	return info, read(info.JSON, err, &info)
+}
+
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, failure("the snapshot could not be read", err)
+	}
+	return data, nil
 }
 
 // Rewind goes back to an earlier position of the stream, between RewindLimit and the present one. Option "checkpoints"

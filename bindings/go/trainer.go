@@ -2,11 +2,9 @@ package infini
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"runtime"
-	"sync"
 
 	"example.org/infini/internal/native"
 )
@@ -15,9 +13,7 @@ import (
 // be used from any goroutine; calls take turns, so to look at a long training while it runs, run it in parts or give it
 // a context of WithProgress.
 type Trainer struct {
-	handle  *handle
-	turn    sync.Mutex
-	closing chan struct{} // ends with Close, so that the call that runs is cancelled
+	handle *handle
 }
 
 // TrainingReport is what a step saw; before the first one Step is 0 and the rest says nothing. A share of nothing is NaN.
@@ -77,18 +73,15 @@ func (m *Model) NewTrainer(descriptionJSON string, options Options) (*Trainer, e
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{handle: newHandle("trainer", trainer, native.Infini_trainer_free), closing: make(chan struct{})}
-	runtime.SetFinalizer(t, func(t *Trainer) { t.handle.close(nil) })
+	t := &Trainer{handle: newHandle("trainer", trainer, native.Infini_trainer_free)}
+	runtime.SetFinalizer(t, func(t *Trainer) { t.handle.close() })
 	return t, nil
 }
 
 // Close cancels the call that runs, if any, and frees the trainer when it has returned. Closing again does nothing.
 // A trainer that is not closed is freed some time after the last use of it.
 func (t *Trainer) Close() error {
-	t.handle.close(func(uintptr) error {
-		close(t.closing)
-		return nil
-	})
+	t.handle.close()
 	return nil
 }
 
@@ -218,14 +211,16 @@ func readable(dataJSON string, sequences, segments int) error {
 
 // call runs do when its turn has come.
 func (t *Trainer) call(do func(trainer uintptr) error) error {
-	return t.handle.callInTurn(&t.turn, do)
+	defer runtime.KeepAlive(t)
+	return t.handle.inTurn(background, do)
 }
 
 // long runs a long call, which Close cancels, and returns in the same turn what it left.
 func (t *Trainer) long(ctx context.Context, do func(trainer, task uintptr) error,
 	result func(trainer uintptr, b []byte, n *uint64) error) (left string, err error) {
-	err = t.call(func(trainer uintptr) error {
-		err := withTaskUntil(ctx, t.closing, func(task uintptr) error { return do(trainer, task) })
+	defer runtime.KeepAlive(t)
+	err = t.handle.work(ctx, func(trainer uintptr, w *work) error {
+		err := w.do(func(task uintptr) error { return do(trainer, task) })
 		if err == nil {
 			left, err = text(func(b []byte, n *uint64) error { return result(trainer, b, n) })
 		}
@@ -253,17 +248,11 @@ func (t *Trainer) text(fill func(trainer uintptr, b []byte, n *uint64) error) (r
 func reportOf(written string, err error) (TrainingReport, error) {
 	nan := math.NaN()
 	r := TrainingReport{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan, GradientNorm: nan}
-	if err == nil {
-		err = json.Unmarshal([]byte(written), &r)
-	}
-	return r, err
+	return r, read(written, err, &r)
 }
 
 func evaluationOf(written string, err error) (TrainingEvaluation, error) {
 	nan := math.NaN()
 	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan}
-	if err == nil {
-		err = json.Unmarshal([]byte(written), &e)
-	}
-	return e, err
+	return e, read(written, err, &e)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func TestClosingTwiceAndUseAfter(t *testing.T) {
-	model := must(infini.Open(background, source+"samples/models/stories260K.gguf", greedy))(t)
+	model := must(infini.Open(background, source+"samples/models/stories260K.gguf", computing))(t)
 	s := must(model.NewSession(greedy))(t)
 	check(t, model.Close())
 	check(t, model.Close())
@@ -88,7 +88,7 @@ func resident(t testing.TB) int {
 func TestThousandOpenCloseCyclesDoNotGrow(t *testing.T) {
 	cycle := func(n int) {
 		for i := 0; i < n; i++ {
-			model := must(infini.Open(background, source+"samples/models/stories260K.gguf", greedy))(t)
+			model := must(infini.Open(background, source+"samples/models/stories260K.gguf", computing))(t)
 			s := must(model.NewSession(greedy))(t)
 			check(t, s.FeedText(background, "Once"))
 			must(s.Next(background))(t)

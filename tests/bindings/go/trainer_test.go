@@ -20,7 +20,7 @@ const random = `{"type": "random"}`
 func tiny(t testing.TB, layers int) *infini.Model {
 	t.Helper()
 	model := must(infini.Create(fmt.Sprintf(`{"layers": %d, "width": 32, "heads": 2, "kv_heads": 2, "hidden": 64,
-		"segment": 16, "tokenizer": "%ssamples/models/stories260K.gguf"}`, layers, source), greedy))(t)
+		"segment": 16, "tokenizer": "%ssamples/models/stories260K.gguf"}`, layers, source), computing))(t)
 	t.Cleanup(func() { model.Close() })
 	return model
 }
@@ -34,7 +34,7 @@ func description(part string) string {
 
 func trainer(t testing.TB, model *infini.Model, part string) *infini.Trainer {
 	t.Helper()
-	trainer := must(model.NewTrainer(description(part), greedy))(t)
+	trainer := must(model.NewTrainer(description(part), computing))(t)
 	t.Cleanup(func() { trainer.Close() })
 	return trainer
 }
@@ -66,9 +66,9 @@ func TestEveryLanguageTrainsAlike(t *testing.T) {
 	must(trainer.Evaluate(background, random, 2, 3))(t)
 	fmt.Fprintln(&out, must(trainer.EvaluationJSON())(t))
 	check(t, trainer.Write(path, "f32"))
-	trained := must(infini.Open(background, path, greedy))(t)
+	trained := must(infini.Open(background, path, computing))(t)
 	defer trained.Close()
-	fmt.Fprintln(&out, must(trained.Info("fingerprint"))(t))
+	fmt.Fprintln(&out, must(trained.Fact("fingerprint"))(t))
 	fmt.Fprintln(&out, tell(t, trained))
 	if want := string(must(os.ReadFile(os.Getenv("INFINI_TRAINING")))(t)); out.String() != want {
 		t.Fatalf("got:\n%s\nwant:\n%s", out.String(), want)
@@ -115,7 +115,7 @@ func TestTrainerLearnsByHeart(t *testing.T) {
 	for _, numberType := range []string{"f32", "f16", "bf16"} {
 		path := filepath.Join(t.TempDir(), "😀 "+numberType+".gguf")
 		check(t, trainer.Write(path, numberType))
-		trained := must(infini.Open(background, path, greedy))(t)
+		trained := must(infini.Open(background, path, computing))(t)
 		defer trained.Close()
 		if text := tell(t, trained); !strings.HasPrefix(text, "\n, there was a little girl named Lily.") {
 			t.Errorf("%q", text)
@@ -208,10 +208,10 @@ func TestAdapters(t *testing.T) {
 func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 	const recall = `{"type": "recall", "density": [40, 40]}`
 	model := must(infini.Create(fmt.Sprintf(`{"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
-		"tokenizer": "%ssamples/models/words2048.gguf"}`, source), greedy))(t)
+		"tokenizer": "%ssamples/models/words2048.gguf"}`, source), computing))(t)
 	defer model.Close()
 	taught := must(model.NewTrainer(`{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512,
-		"segments": 8}, "data": `+recall+`}`, greedy))(t)
+		"segments": 8}, "data": `+recall+`}`, computing))(t)
 	defer taught.Close()
 	if found := must(taught.HeadsJSON())(t); found != "{}" {
 		t.Error(found)
@@ -321,7 +321,7 @@ func TestTrainerCreateCloseCyclesDoNotGrow(t *testing.T) {
 		if i == 50 {
 			before = resident(t)
 		}
-		trainer := must(model.NewTrainer(small, greedy))(t)
+		trainer := must(model.NewTrainer(small, computing))(t)
 		must(trainer.Step(background))(t)
 		check(t, trainer.Close())
 	}
@@ -329,7 +329,7 @@ func TestTrainerCreateCloseCyclesDoNotGrow(t *testing.T) {
 		t.Errorf("grew by %d bytes", grown)
 	}
 	for i := 0; i < 300; i++ { // the last use of each is inside its own call
-		must(must(model.NewTrainer(small, greedy))(t).Step(background))(t)
+		must(must(model.NewTrainer(small, computing))(t).Step(background))(t)
 		if i%10 == 0 {
 			runtime.GC()
 		}

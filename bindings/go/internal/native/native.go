@@ -65,84 +65,84 @@ typedef _goslice_ swig_type_32;
 typedef _gostring_ swig_type_33;
 typedef _goslice_ swig_type_34;
 typedef _gostring_ swig_type_35;
-typedef _goslice_ swig_type_36;
+typedef _gostring_ swig_type_36;
 typedef _gostring_ swig_type_37;
-typedef _gostring_ swig_type_38;
+typedef _goslice_ swig_type_38;
 typedef _gostring_ swig_type_39;
-typedef _goslice_ swig_type_40;
+typedef _gostring_ swig_type_40;
 typedef _gostring_ swig_type_41;
-typedef _gostring_ swig_type_42;
+typedef _goslice_ swig_type_42;
 typedef _gostring_ swig_type_43;
 typedef _gostring_ swig_type_44;
-typedef _goslice_ swig_type_45;
+typedef _gostring_ swig_type_45;
 typedef _gostring_ swig_type_46;
 typedef _goslice_ swig_type_47;
 typedef _gostring_ swig_type_48;
 typedef _goslice_ swig_type_49;
-typedef _goslice_ swig_type_50;
-typedef _gostring_ swig_type_51;
+typedef _gostring_ swig_type_50;
+typedef _goslice_ swig_type_51;
 typedef _goslice_ swig_type_52;
-typedef _goslice_ swig_type_53;
-typedef _gostring_ swig_type_54;
+typedef _gostring_ swig_type_53;
+typedef _goslice_ swig_type_54;
 typedef _goslice_ swig_type_55;
 typedef _gostring_ swig_type_56;
-typedef _gostring_ swig_type_57;
+typedef _goslice_ swig_type_57;
 typedef _gostring_ swig_type_58;
 typedef _gostring_ swig_type_59;
 typedef _gostring_ swig_type_60;
 typedef _gostring_ swig_type_61;
 typedef _gostring_ swig_type_62;
-typedef _goslice_ swig_type_63;
+typedef _gostring_ swig_type_63;
 typedef _gostring_ swig_type_64;
-typedef _gostring_ swig_type_65;
+typedef _goslice_ swig_type_65;
 typedef _gostring_ swig_type_66;
 typedef _gostring_ swig_type_67;
 typedef _gostring_ swig_type_68;
 typedef _gostring_ swig_type_69;
 typedef _gostring_ swig_type_70;
-typedef _goslice_ swig_type_71;
+typedef _gostring_ swig_type_71;
 typedef _gostring_ swig_type_72;
-typedef _gostring_ swig_type_73;
+typedef _goslice_ swig_type_73;
 typedef _gostring_ swig_type_74;
-typedef _goslice_ swig_type_75;
+typedef _gostring_ swig_type_75;
 typedef _gostring_ swig_type_76;
-typedef _gostring_ swig_type_77;
-typedef _goslice_ swig_type_78;
+typedef _goslice_ swig_type_77;
+typedef _gostring_ swig_type_78;
 typedef _gostring_ swig_type_79;
 typedef _goslice_ swig_type_80;
-typedef _goslice_ swig_type_81;
-typedef _gostring_ swig_type_82;
-typedef long long swig_type_83;
+typedef _gostring_ swig_type_81;
+typedef _goslice_ swig_type_82;
+typedef _goslice_ swig_type_83;
 typedef _gostring_ swig_type_84;
-typedef _gostring_ swig_type_85;
+typedef long long swig_type_85;
 typedef _gostring_ swig_type_86;
 typedef _gostring_ swig_type_87;
 typedef _gostring_ swig_type_88;
 typedef _gostring_ swig_type_89;
-typedef _goslice_ swig_type_90;
+typedef _gostring_ swig_type_90;
 typedef _gostring_ swig_type_91;
-typedef long long swig_type_92;
-typedef _goslice_ swig_type_93;
-typedef _gostring_ swig_type_94;
-typedef _gostring_ swig_type_95;
+typedef _goslice_ swig_type_92;
+typedef _gostring_ swig_type_93;
+typedef long long swig_type_94;
+typedef _goslice_ swig_type_95;
 typedef _gostring_ swig_type_96;
 typedef _gostring_ swig_type_97;
-typedef long long swig_type_98;
+typedef _gostring_ swig_type_98;
 typedef _gostring_ swig_type_99;
-typedef _goslice_ swig_type_100;
+typedef long long swig_type_100;
 typedef _gostring_ swig_type_101;
-typedef _gostring_ swig_type_102;
+typedef _goslice_ swig_type_102;
 typedef _gostring_ swig_type_103;
-typedef _goslice_ swig_type_104;
+typedef _gostring_ swig_type_104;
 typedef _gostring_ swig_type_105;
-typedef _gostring_ swig_type_106;
+typedef _goslice_ swig_type_106;
 typedef _gostring_ swig_type_107;
-typedef _goslice_ swig_type_108;
+typedef _gostring_ swig_type_108;
 typedef _gostring_ swig_type_109;
-typedef _gostring_ swig_type_110;
-typedef _goslice_ swig_type_111;
+typedef _goslice_ swig_type_110;
+typedef _gostring_ swig_type_111;
 typedef _gostring_ swig_type_112;
-typedef _gostring_ swig_type_113;
+typedef _goslice_ swig_type_113;
 typedef _gostring_ swig_type_114;
 typedef _gostring_ swig_type_115;
 typedef _gostring_ swig_type_116;
@@ -151,47 +151,52 @@ typedef _gostring_ swig_type_118;
 typedef _gostring_ swig_type_119;
 typedef _gostring_ swig_type_120;
 typedef _gostring_ swig_type_121;
-typedef _goslice_ swig_type_122;
-typedef _goslice_ swig_type_123;
-typedef _gostring_ swig_type_124;
+typedef _gostring_ swig_type_122;
+typedef _gostring_ swig_type_123;
+typedef _goslice_ swig_type_124;
 typedef _goslice_ swig_type_125;
 typedef _gostring_ swig_type_126;
 typedef _goslice_ swig_type_127;
-typedef _goslice_ swig_type_128;
-typedef _gostring_ swig_type_129;
-typedef _gostring_ swig_type_130;
+typedef _gostring_ swig_type_128;
+typedef _goslice_ swig_type_129;
+typedef _goslice_ swig_type_130;
 typedef _gostring_ swig_type_131;
 typedef _gostring_ swig_type_132;
 typedef _gostring_ swig_type_133;
 typedef _gostring_ swig_type_134;
-typedef _goslice_ swig_type_135;
+typedef _gostring_ swig_type_135;
 typedef _gostring_ swig_type_136;
 typedef _goslice_ swig_type_137;
 typedef _gostring_ swig_type_138;
 typedef _gostring_ swig_type_139;
 typedef _goslice_ swig_type_140;
 typedef _gostring_ swig_type_141;
-typedef _gostring_ swig_type_142;
-typedef _goslice_ swig_type_143;
+typedef _goslice_ swig_type_142;
+typedef _gostring_ swig_type_143;
 typedef _gostring_ swig_type_144;
-typedef _gostring_ swig_type_145;
-typedef _goslice_ swig_type_146;
+typedef _goslice_ swig_type_145;
+typedef _gostring_ swig_type_146;
 typedef _gostring_ swig_type_147;
 typedef _goslice_ swig_type_148;
 typedef _gostring_ swig_type_149;
-typedef long long swig_type_150;
+typedef _gostring_ swig_type_150;
 typedef _goslice_ swig_type_151;
 typedef _gostring_ swig_type_152;
-typedef long long swig_type_153;
-typedef _goslice_ swig_type_154;
-typedef _gostring_ swig_type_155;
-typedef _gostring_ swig_type_156;
+typedef _goslice_ swig_type_153;
+typedef _gostring_ swig_type_154;
+typedef long long swig_type_155;
+typedef _goslice_ swig_type_156;
 typedef _gostring_ swig_type_157;
-typedef _gostring_ swig_type_158;
-typedef _gostring_ swig_type_159;
-typedef _goslice_ swig_type_160;
+typedef long long swig_type_158;
+typedef _goslice_ swig_type_159;
+typedef _gostring_ swig_type_160;
 typedef _gostring_ swig_type_161;
-typedef _goslice_ swig_type_162;
+typedef _gostring_ swig_type_162;
+typedef _gostring_ swig_type_163;
+typedef _gostring_ swig_type_164;
+typedef _goslice_ swig_type_165;
+typedef _gostring_ swig_type_166;
+typedef _goslice_ swig_type_167;
 extern void _wrap_Swig_free_native_bf99473ec690d9ae(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_bf99473ec690d9ae(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_bf99473ec690d9ae(swig_intgo arg1);
@@ -218,80 +223,82 @@ extern void _wrap_infini_session_free_native_bf99473ec690d9ae(uintptr_t arg1);
 extern swig_type_30 _wrap_infini_session_set_options_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_31 _wrap_infini_session_feed_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
 extern swig_type_33 _wrap_infini_session_feed_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
-extern swig_type_35 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_36 arg3, swig_voidp arg4);
-extern swig_type_37 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_38 _wrap_infini_session_start_generation_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_39 _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_40 arg2, swig_voidp arg3);
-extern swig_type_41 _wrap_infini_session_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_42 _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_43 _wrap_infini_model_width_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_44 _wrap_infini_session_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_45 arg2);
-extern swig_type_46 _wrap_infini_session_embedding_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_47 arg2);
-extern swig_type_48 _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_49 arg2, uintptr_t arg3, swig_type_50 arg4);
-extern swig_type_51 _wrap_infini_session_score_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_52 arg2, uintptr_t arg3, swig_type_53 arg4);
-extern swig_type_54 _wrap_infini_session_score_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_55 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_56 _wrap_infini_session_close_segment_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_57 _wrap_infini_session_reset_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_58 _wrap_infini_session_fork_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_59 _wrap_infini_session_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_60 _wrap_infini_session_segment_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_61 _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_62 _wrap_infini_session_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_63 arg2, swig_voidp arg3);
-extern swig_type_64 _wrap_infini_session_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_65 arg2, swig_intgo arg3, swig_type_66 arg4, swig_type_67 arg5, uintptr_t arg6);
-extern swig_type_68 _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_type_69 arg3, swig_type_70 arg4, swig_type_71 arg5, swig_voidp arg6);
-extern swig_type_72 _wrap_infini_session_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_73 arg2, uintptr_t arg3);
-extern swig_type_74 _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_75 arg2);
-extern swig_type_76 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_77 arg1, swig_intgo arg2, swig_type_78 arg3, swig_voidp arg4);
-extern swig_type_79 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_80 arg1, swig_intgo arg2, swig_type_81 arg3, swig_voidp arg4);
-extern swig_type_82 _wrap_infini_session_rewind_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_83 arg2);
-extern swig_type_84 _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_85 _wrap_infini_batch_new_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_35 _wrap_infini_session_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_36 arg2, uintptr_t arg3);
+extern swig_type_37 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_38 arg3, swig_voidp arg4);
+extern swig_type_39 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_40 _wrap_infini_session_start_generation_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_41 _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_42 arg2, swig_voidp arg3);
+extern swig_type_43 _wrap_infini_session_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_44 _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_45 _wrap_infini_model_width_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_46 _wrap_infini_session_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_47 arg2);
+extern swig_type_48 _wrap_infini_session_embedding_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_49 arg2);
+extern swig_type_50 _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_51 arg2, uintptr_t arg3, swig_type_52 arg4);
+extern swig_type_53 _wrap_infini_session_score_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
+extern swig_type_56 _wrap_infini_session_score_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_58 _wrap_infini_session_close_segment_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_59 _wrap_infini_session_reset_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_60 _wrap_infini_session_fork_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_61 _wrap_infini_session_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_62 _wrap_infini_session_segment_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_63 _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_64 _wrap_infini_session_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_65 arg2, swig_voidp arg3);
+extern swig_type_66 _wrap_infini_session_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_67 arg2, swig_intgo arg3, swig_type_68 arg4, swig_type_69 arg5, uintptr_t arg6);
+extern swig_type_70 _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_type_71 arg3, swig_type_72 arg4, swig_type_73 arg5, swig_voidp arg6);
+extern swig_type_74 _wrap_infini_session_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_75 arg2, uintptr_t arg3);
+extern swig_type_76 _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_77 arg2);
+extern swig_type_78 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_79 arg1, swig_intgo arg2, swig_type_80 arg3, swig_voidp arg4);
+extern swig_type_81 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_82 arg1, swig_intgo arg2, swig_type_83 arg3, swig_voidp arg4);
+extern swig_type_84 _wrap_infini_session_rewind_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_85 arg2);
+extern swig_type_86 _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_87 _wrap_infini_batch_new_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
 extern void _wrap_infini_batch_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_86 _wrap_infini_batch_add_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_87 _wrap_infini_batch_remove_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_88 _wrap_infini_batch_size_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_89 _wrap_infini_batch_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_90 arg3);
-extern swig_type_91 _wrap_infini_batch_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_92 arg2, swig_type_93 arg3, swig_voidp arg4);
-extern swig_type_94 _wrap_infini_trainer_create_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_95 arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_88 _wrap_infini_batch_add_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_89 _wrap_infini_batch_remove_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_90 _wrap_infini_batch_size_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_91 _wrap_infini_batch_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_92 arg3);
+extern swig_type_93 _wrap_infini_batch_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_94 arg2, swig_type_95 arg3, swig_voidp arg4);
+extern swig_type_96 _wrap_infini_trainer_create_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_97 arg2, uintptr_t arg3, swig_voidp arg4);
 extern void _wrap_infini_trainer_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_96 _wrap_infini_trainer_step_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_97 _wrap_infini_trainer_run_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_98 arg2, uintptr_t arg3);
-extern swig_type_99 _wrap_infini_trainer_report_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_100 arg2, swig_voidp arg3);
-extern swig_type_101 _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_102 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_103 _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_104 arg2, swig_voidp arg3);
-extern swig_type_105 _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_106 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_107 _wrap_infini_trainer_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_108 arg2, swig_voidp arg3);
-extern swig_type_109 _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_110 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_111 arg2, swig_voidp arg3);
-extern swig_type_112 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_113 arg2);
-extern swig_type_114 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_115 arg2);
-extern swig_type_116 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_117 arg2, swig_type_118 arg3);
-extern swig_type_119 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_120 arg2);
-extern swig_type_121 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_122 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_123 arg5, swig_voidp arg6);
-extern swig_type_124 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
-extern swig_type_126 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_128 arg5, swig_voidp arg6);
-extern swig_type_129 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_130 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_131 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_132 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_133 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_134 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_135 arg5, swig_voidp arg6);
-extern swig_type_136 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_137 arg2, swig_voidp arg3);
-extern swig_type_138 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern swig_type_98 _wrap_infini_trainer_step_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_99 _wrap_infini_trainer_run_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_100 arg2, uintptr_t arg3);
+extern swig_type_101 _wrap_infini_trainer_report_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_102 arg2, swig_voidp arg3);
+extern swig_type_103 _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_104 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_105 _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_106 arg2, swig_voidp arg3);
+extern swig_type_107 _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_108 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_109 _wrap_infini_trainer_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
+extern swig_type_111 _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_112 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_113 arg2, swig_voidp arg3);
+extern swig_type_114 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_115 arg2);
+extern swig_type_116 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_117 arg2);
+extern swig_type_118 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_119 arg2, swig_type_120 arg3);
+extern swig_type_121 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_122 arg2);
+extern swig_type_123 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_125 arg5, swig_voidp arg6);
+extern swig_type_126 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
+extern swig_type_128 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_130 arg5, swig_voidp arg6);
+extern swig_type_131 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_132 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_133 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_134 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_135 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_137 arg5, swig_voidp arg6);
+extern swig_type_138 _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_139 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_140 arg5, swig_voidp arg6);
+extern swig_type_141 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
+extern swig_type_143 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
 extern void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_139 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_140 arg2);
-extern swig_type_141 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_142 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_143 arg2, swig_voidp arg3);
-extern swig_type_144 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_145 arg2, swig_type_146 arg3, swig_voidp arg4);
-extern swig_type_147 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
-extern swig_type_149 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
-extern swig_type_152 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_153 arg1, swig_type_154 arg2, swig_voidp arg3);
-extern swig_type_155 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
+extern swig_type_144 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_145 arg2);
+extern swig_type_146 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_147 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
+extern swig_type_149 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
+extern swig_type_152 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_153 arg2, swig_voidp arg3);
+extern swig_type_154 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_155 arg2, swig_type_156 arg3, swig_voidp arg4);
+extern swig_type_157 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_158 arg1, swig_type_159 arg2, swig_voidp arg3);
+extern swig_type_160 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
 extern void _wrap_infini_task_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_156 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_157 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_158 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_159 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_160 arg2, swig_voidp arg3);
-extern swig_type_161 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_162 arg2, swig_voidp arg3);
+extern swig_type_161 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
+extern swig_type_162 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_163 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_164 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_165 arg2, swig_voidp arg3);
+extern swig_type_166 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_167 arg2, swig_voidp arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae(void);
 #undef intgo
 */
@@ -690,13 +697,32 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	return swig_r_1
 }
 
+func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_38)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -745,7 +771,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_40)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_42)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -807,7 +833,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -825,7 +851,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -845,7 +871,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_51)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -868,7 +894,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_53)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -892,7 +918,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -999,7 +1025,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_63)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1021,7 +1047,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1049,7 +1075,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1074,7 +1100,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1092,7 +1118,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1112,7 +1138,7 @@ func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 []byte, arg4 *uint64) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_77)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1135,7 +1161,7 @@ func Infini_snapshot_inspect_buffer(arg1 []byte, arg2 int, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_80)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1156,7 +1182,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_83(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_85(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1252,7 +1278,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1272,7 +1298,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_92(_swig_i_1), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1292,7 +1318,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1331,7 +1357,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_98(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_100(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1347,7 +1373,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_100)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1368,7 +1394,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1387,7 +1413,7 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1408,7 +1434,7 @@ func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1427,7 +1453,7 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1462,7 +1488,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1480,7 +1506,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1498,7 +1524,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1517,7 +1543,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1538,7 +1564,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1560,7 +1586,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 [
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1584,7 +1610,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1606,7 +1632,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 int, arg
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_128)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1693,7 +1719,32 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg5
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 []int32, arg6 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	_swig_i_5 := arg6
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1715,7 +1766,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1752,7 +1803,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1785,7 +1836,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_143)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1805,7 +1856,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1827,7 +1878,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1847,7 +1898,7 @@ func Infini_model_footprint(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_150(_swig_i_1), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_155(_swig_i_1), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1866,7 +1917,7 @@ func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_153(_swig_i_0), *(*C.swig_type_154)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_158(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1948,7 +1999,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1967,7 +2018,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

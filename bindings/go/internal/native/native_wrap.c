@@ -788,6 +788,38 @@ _gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session
 }
 
 
+_gostring_ _wrap_infini_session_chat_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  result = (infini_status)infini_session_chat(arg1,(char const *)arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
@@ -2467,6 +2499,48 @@ _gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_
   arg7 = *(size_t **)&_swig_go_5; 
   
   result = (infini_status)infini_model_apply_chat((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+  infini_model *arg1 = (infini_model *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int arg3 ;
+  int arg4 ;
+  int32_t *arg5 = (int32_t *) 0 ;
+  size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_model **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (int)_swig_go_2; 
+  arg4 = (int)_swig_go_3; 
+  {
+    arg5 = (int32_t *)_swig_go_4.array;
+    arg6 = (size_t)_swig_go_4.len;
+  }
+  arg7 = *(size_t **)&_swig_go_5; 
+  
+  result = (infini_status)infini_model_chat_tokens((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

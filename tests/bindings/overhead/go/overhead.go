@@ -22,10 +22,9 @@ func must[T any](value T, err error) T {
 
 func main() {
 	ctx := context.Background()
-	options := infini.Options{"compute": "f32", "threads": 1, "temperature": 0, "max_tokens": 200}
-	model := must(infini.Open(ctx, os.Args[1], options))
+	model := must(infini.Open(ctx, os.Args[1], infini.Options{"compute": "f32", "threads": 1}))
 	defer model.Close()
-	session := must(model.NewSession(options))
+	session := must(model.NewSession(infini.Options{"threads": 1, "temperature": 0, "max_tokens": 200}))
 	defer session.Close()
 	limit, best := must(strconv.ParseFloat(os.Args[2], 64)), 0.0
 	for begin := time.Now(); time.Since(begin).Seconds() < limit; {
