@@ -1,0 +1,421 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"example.org/infini"
+)
+
+const (
+	maxOptions  = 1 << 16 // bytes
+	maxMessages = 1 << 20
+	heartbeat   = 5 * time.Second // of events while no text comes
+)
+
+// The most that a client may ask for.
+var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "block": 512, "checkpoints": 16, "compress": 9}
+
+type service struct {
+	model       *infini.Model
+	token       string
+	maxBody     int64 // bytes of a request
+	maxSessions int
+	patience    time.Duration
+
+	mutex    sync.Mutex
+	sessions map[string]*client
+}
+
+// client is a session, used by one request at a time.
+type client struct {
+	session *infini.Session
+	turn    chan struct{} // holds one thing while a request uses the session
+
+	mutex  sync.Mutex
+	cancel context.CancelFunc // of that request; nil: there is none
+}
+
+// refusal is an answer other than success.
+type refusal struct {
+	code    int
+	name    string
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e, end := newExchange(w, r, s.patience)
+	defer end()
+	if err := s.serve(e); err != nil {
+		refused := refusalOf(err)
+		_ = e.answer(refused.code, map[string]any{"error": refused.name, "message": refused.message})
+	}
+}
+
+func (s *service) serve(e *exchange) error {
+	r := e.request
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.token)) != 1 {
+		return &refusal{401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN"}
+	}
+	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	id, call := "", r.Method+" "+path[0]
+	if len(path) > 1 && path[0] == "sessions" {
+		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
+	} else if len(path) > 1 || path[0] != "sessions" && path[0] != "model" {
+		return &refusal{404, "NOT_FOUND", "there is no such path"}
+	}
+	limit := s.maxBody
+	switch {
+	case call == "POST chat" && limit > maxMessages:
+		limit = maxMessages
+	case call != "POST feed" && call != "PUT snapshot" && call != "POST chat" && limit > maxOptions:
+		limit = maxOptions
+	}
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
+	r.Body = http.MaxBytesReader(e.ResponseWriter, r.Body, limit)
+	if id != "" {
+		s.mutex.Lock()
+		c := s.sessions[id]
+		s.mutex.Unlock()
+		if c == nil {
+			return &refusal{404, "NOT_FOUND", "there is no such session"}
+		}
+		return s.serveSession(e, c, id, call)
+	}
+	switch call {
+	case "GET model":
+		info, err := s.model.Info()
+		if err != nil {
+			return err
+		}
+		return e.answer(200, json.RawMessage(info.JSON))
+	case "GET sessions":
+		return e.answer(200, s.list())
+	case "POST sessions":
+		return s.create(e)
+	}
+	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+}
+
+func (s *service) serveSession(e *exchange, c *client, id, call string) error {
+	switch call {
+	case "DELETE ":
+		s.mutex.Lock()
+		delete(s.sessions, id)
+		s.mutex.Unlock()
+		c.stop()
+		c.session.Close()
+		e.WriteHeader(204)
+		return nil
+	case "POST cancel":
+		c.stop()
+		e.WriteHeader(204)
+		return nil
+	case "POST feed":
+		return c.use(e, func() error { return e.feed(c.session) })
+	case "POST generate":
+		if _, err := io.Copy(io.Discard, e); err != nil {
+			return err
+		}
+		return c.use(e, func() error { return e.generate(c.session) })
+	case "POST chat":
+		messages, err := messagesOf(e)
+		if err != nil {
+			return err
+		}
+		return c.use(e, func() error {
+			if err := c.session.ChatJSON(e.context, messages); err != nil {
+				return err
+			}
+			return e.generate(c.session)
+		})
+	case "GET snapshot":
+		var snapshot bytes.Buffer
+		if err := c.use(e, func() error { return c.session.Snapshot(&snapshot, infini.SaveOptions{}) }); err != nil {
+			return err
+		}
+		e.Header().Set("Content-Type", "application/octet-stream")
+		_, err := snapshot.WriteTo(e)
+		return err
+	case "PUT snapshot":
+		var snapshot bytes.Buffer
+		if _, err := snapshot.ReadFrom(e); err != nil {
+			return err
+		}
+		return c.use(e, func() error {
+			if err := c.session.RestoreFrom(&snapshot); err != nil {
+				return err
+			}
+			position, err := c.session.Position()
+			if err != nil {
+				return err
+			}
+			return e.answer(200, map[string]any{"position": position})
+		})
+	}
+	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+}
+
+// use runs do when the session is free.
+func (c *client) use(e *exchange, do func() error) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-e.context.Done():
+		return e.context.Err()
+	case <-time.After(time.Second): // a moment: the request before may have answered and not quite ended
+		return &refusal{409, "BUSY", "another request uses the session"}
+	}
+	c.setCancel(e.cancel)
+	defer func() {
+		c.setCancel(nil)
+		<-c.turn
+	}()
+	err := do()
+	if err != nil && e.context.Err() != nil && errors.Is(err, os.ErrClosed) {
+		err = e.context.Err() // it was deleted
+	}
+	return err
+}
+
+func (c *client) setCancel(cancel context.CancelFunc) {
+	c.mutex.Lock()
+	c.cancel = cancel
+	c.mutex.Unlock()
+}
+
+// stop ends the request that uses the session, if one does.
+func (c *client) stop() {
+	c.mutex.Lock()
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.mutex.Unlock()
+}
+
+// list says where all sessions are, without waiting for those that are busy.
+func (s *service) list() []map[string]any {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	listed := []map[string]any{}
+	for id, c := range s.sessions {
+		if position, err := c.session.Position(); err == nil {
+			listed = append(listed, map[string]any{"id": id, "position": position, "busy": len(c.turn) > 0})
+		}
+	}
+	return listed
+}
+
+// create makes a session with the options of the body, a JSON object such as {"max_tokens": 100}; empty: the defaults.
+func (s *service) create(e *exchange) error {
+	options, err := optionsOf(e)
+	if err != nil {
+		return err
+	}
+	session, err := s.model.NewSession(options)
+	if err != nil {
+		return err
+	}
+	var random [16]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	id := hex.EncodeToString(random[:])
+	s.mutex.Lock()
+	full := len(s.sessions) >= s.maxSessions
+	if !full {
+		s.sessions[id] = &client{session: session, turn: make(chan struct{}, 1)}
+	}
+	s.mutex.Unlock()
+	if full {
+		session.Close()
+		return &refusal{429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one"}
+	}
+	return e.answer(201, map[string]any{"id": id})
+}
+
+func optionsOf(body io.Reader) (infini.Options, error) {
+	options := map[string]any{}
+	if err := readJSON(body, &options); err != nil && err != io.EOF {
+		return nil, err
+	}
+	for name, value := range options {
+		number, ok := value.(json.Number)
+		if most, bounded := bounds[name]; ok && bounded {
+			if asked, err := number.Float64(); err == nil && asked > most {
+				return nil, &refusal{400, "INVALID_ARGUMENT", fmt.Sprintf("option %q may be at most %g here", name, most)}
+			}
+		}
+	}
+	if _, given := options["unknown_text"]; !given {
+		options["unknown_text"] = "skip"
+	}
+	return options, nil
+}
+
+// messagesOf reads {"messages": [...]}.
+func messagesOf(body io.Reader) (string, error) {
+	wanted := map[string]json.RawMessage{}
+	if err := readJSON(body, &wanted); err != nil && err != io.EOF {
+		return "", err
+	}
+	messages := wanted["messages"]
+	if len(wanted) != 1 || len(messages) == 0 || messages[0] != '[' {
+		return "", &refusal{400, "INVALID_ARGUMENT", `the body must be {"messages": [...]}, and nothing else`}
+	}
+	return string(messages), nil
+}
+
+// readJSON reads an object of JSON and nothing behind it; io.EOF where there is nothing at all.
+func readJSON[T any](body io.Reader, object *map[string]T) error {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return io.EOF
+	}
+	if !utf8.Valid(data) {
+		return &refusal{400, "INVALID_ARGUMENT", "the body is not UTF-8"}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err = decoder.Decode(object); err == nil && *object == nil {
+		err = errors.New("it is null")
+	}
+	if err == nil {
+		if _, behind := decoder.Token(); behind != io.EOF {
+			err = errors.New("something stands behind it")
+		}
+	}
+	if err != nil {
+		return &refusal{400, "INVALID_ARGUMENT", "the body is not a JSON object as it is wanted here: " + err.Error()}
+	}
+	return nil
+}
+
+// feed reads the body into the session.
+func (e *exchange) feed(session *infini.Session) error {
+	before, err := session.Info()
+	if err != nil {
+		return err
+	}
+	text := e.readAhead()
+	err = session.FeedReader(text.context, text)
+	if err != nil {
+		e.cancel()
+	}
+	if fault := text.end(); fault != nil && (errors.Is(err, infini.Cancelled) || errors.Is(err, fault)) {
+		return fault
+	}
+	if err != nil {
+		return err
+	}
+	after, err := session.Info()
+	if err != nil {
+		return err
+	}
+	return e.answer(200, map[string]any{"position": after.Position, "skipped": after.UnknownBytes - before.UnknownBytes})
+}
+
+// generate sends the text of a run as server-sent events. It ends when the client goes away, and the session may go on.
+func (e *exchange) generate(session *infini.Session) error {
+	begun := false
+	send := func(event string) error {
+		if !begun {
+			e.Header().Set("Content-Type", "text/event-stream")
+			e.Header().Set("Cache-Control", "no-store")
+			begun = true
+		}
+		_, err := io.WriteString(e, event+"\n\n")
+		e.Flush()
+		return err
+	}
+	event := func(name string, data any) error {
+		text, err := json.Marshal(data)
+		if err != nil {
+			return err
+		}
+		return send("event: " + name + "\ndata: " + string(text))
+	}
+	for {
+		beat, cancel := context.WithTimeout(e.context, heartbeat)
+		text, err := session.Next(beat)
+		cancel()
+		switch {
+		case err == nil:
+			err = event("text", map[string]any{"text": text})
+		case err == io.EOF:
+			reason, _ := session.StopReason()
+			return event("end", map[string]any{"stop_reason": reason})
+		case e.context.Err() != nil:
+			return event("end", map[string]any{"stop_reason": "cancelled"})
+		case errors.Is(err, context.DeadlineExceeded):
+			err = send(":") // so that a client that went away shows
+		case begun:
+			refused := refusalOf(err)
+			return event("error", map[string]any{"error": refused.name, "message": refused.message})
+		default:
+			return err
+		}
+		if err != nil {
+			return nil // nobody listens
+		}
+	}
+}
+
+func (e *exchange) answer(code int, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	e.Header().Set("Content-Type", "application/json")
+	e.WriteHeader(code)
+	_, _ = e.Write(append(text, '\n')) // who does not listen is not told
+	return nil
+}
+
+func refusalOf(err error) *refusal {
+	var refused *refusal
+	var tooLarge *http.MaxBytesError
+	var failed *infini.Error
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &tooLarge):
+		return &refusal{413, "TOO_LARGE", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, context.Canceled):
+		return &refusal{409, "CANCELLED", "the call was cancelled"}
+	case errors.Is(err, os.ErrClosed):
+		return &refusal{404, "NOT_FOUND", "there is no such session"}
+	case errors.As(err, &failed):
+		code := 500
+		switch failed.Status {
+		case infini.InvalidArgument, infini.UnknownOption, infini.Unsupported:
+			code = 400
+		case infini.State, infini.Cancelled:
+			code = 409
+		case infini.ModelMismatch, infini.VersionTooNew, infini.Checksum, infini.Format, infini.Truncated:
+			code = 422
+		}
+		return &refusal{code, failed.Status.String(), failed.Message}
+	}
+	return &refusal{500, "INTERNAL", err.Error()}
+}
