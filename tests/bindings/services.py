@@ -1,173 +1,323 @@
 #!/usr/bin/env python3
 """Talks HTTP to the sample services: services.py MODEL NAME=COMMAND... where each command takes a model and an address.
 
-Every promise of samples/SERVICES.md is checked of each service, with concurrent clients, dropped connections and a restart
-in between; then every service restores what every other one saved."""
-import http.client
+Every promise of samples/SERVICES.md is checked of each service, with concurrent clients, clients that leave, stall and lie, and
+a restart in between; then every service restores what every other one saved."""
+import contextlib
 import json
 import os
-import shlex
+import pathlib
+import signal
 import socket
-import subprocess
+import struct
 import sys
+import tempfile
 import threading
+import time
 
-MODEL = sys.argv[1]
-TOKEN = 'token for the test'
-BODY_LIMIT = 4 << 20
+sys.dont_write_bytecode = True
+from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
+
+TEXT = 'One day 😀 Lily met a dog. ' * 200
+ENDLESS = {'max_tokens': -1, 'ignore_end': True}
+SILENT = ENDLESS | {'logit_bias': '1:10000'}  # always <s>, which writes no text
 
 
-class Service:
-    def __init__(self, command):
-        environment = dict(os.environ, INFINI_TOKEN=TOKEN, INFINI_MAX_BODY=str(BODY_LIMIT), INFINI_MAX_SESSIONS='12')
-        self.process = subprocess.Popen(shlex.split(command) + [MODEL, '127.0.0.1:0'], stdout=subprocess.PIPE, text=True,
-                                        env=environment)
-        for line in self.process.stdout:
-            if line.startswith('listening on '):
-                self.port = int(line.strip().rpartition(':')[2])
-                break
-        else:
-            raise AssertionError(f'{command} ended with {self.process.wait()}')
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+def check_requests(service):
+    """Tokens, paths, options and bodies that are refused, and those that are not."""
+    service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=None)
+    service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token='wrong')
+    service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=TOKEN + 'x')
+    service.refused(401, 'UNAUTHORIZED', 'GET', '/model', token=None)
+    for call in ('/feed', '/generate', '/chat', '/cancel'):
+        service.refused(404, 'NOT_FOUND', 'POST', '/sessions/0123456789abcdef' + call, b'x')
+    service.refused(404, 'NOT_FOUND', 'GET', '/elsewhere')
+    service.refused(405, 'METHOD_NOT_ALLOWED', 'DELETE', '/sessions')
+    service.refused(405, 'METHOD_NOT_ALLOWED', 'POST', '/model')
+    service.refused(400, 'UNKNOWN_OPTION', 'POST', '/sessions', b'{"no such": 1}')
+    cores = len(os.sched_getaffinity(0))
+    nested = b'[' * 30000
+    for body in (b'not JSON', b'[1]', b'1', b'null', b'{"max_tokens": 1', b'{"max_tokens": [1]}', b'{"max_tokens": null}',
+                 b'{"max_tokens": {}}', b'{"max_tokens": 99999999999999999999}', b'{"max_tokens": 1e999}', b'{"seed": null}',
+                 b'\xff\xfe', b'{"stop": "\xff"}', b'{"\xc3": 1}', b'{"max_tokens": 1} x', b'{} {}', b'{max_tokens: 1}',
+                 b"{'max_tokens': 1}", b'{"max_tokens": 1,}', b'{"temperature": NaN}', b'{"temperature": "hot"}', b'{/* */}',
+                 b'{"threads": ' + nested, b'{"stop": ' + nested + b']' * 30000 + b'}', b'{"stop": 3}', b'{"stop": null}',
+                 b'{"stop": [3]}', b'{"stop": [["a"]]}', b'{"stop": [null]}', b'{"stop": {"a": "b"}}', b'{"threads": -7}',
+                 b'{"threads": 1024}', b'{"threads": %d}' % (cores + 1), b'{"block": 513}', b'{"checkpoints": 17}',
+                 b'{"compress": 10}'):
+        service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', body)
+    service.refused(413, 'TOO_LARGE', 'POST', '/sessions', b'{"stop": "' + b'x' * (1 << 17) + b'"}')
+    assert service.sessions() == {}
+    for body in (None, b' \n', b'{}',
+                 b'\n{"ignore_end": true, "deterministic": false, "stop": ["a", "b\\nc"], "temperature": 0.5} \r\n',
+                 b'{"threads": 1, "block": 512, "checkpoints": 16, "compress": 9, "unknown_text": "replace"}'):
+        session = '/sessions/' + json.loads(service.call('POST', '/sessions', body, expect=201))['id']
+        assert service.sessions() == {session: (0, False)}
+        service.call('DELETE', session, expect=204)
+    session = service.session()
+    service.refused(405, 'METHOD_NOT_ALLOWED', 'PUT', session + '/feed', b'x')
+    service.refused(405, 'METHOD_NOT_ALLOWED', 'GET', session + '/cancel')
+    service.refused(409, 'STATE', 'POST', session + '/generate')
+    service.refused(400, 'INVALID_ARGUMENT', 'POST', session + '/feed', b'abc\xff')
+    service.too_large('POST', session + '/feed')
+    service.too_large('PUT', session + '/snapshot')
+    try:  # a body that does not tell its length; the service may hang up while we still send
+        service.refused(413, 'TOO_LARGE', 'PUT', session + '/snapshot', (bytes(65536) for _ in range(BODY_LIMIT // 65536 + 1)))
+    except ConnectionError:
+        pass
+    service.call('DELETE', session, expect=204)
+    service.refused(404, 'NOT_FOUND', 'DELETE', session)
+    made = [service.session() for _ in range(12)]
+    assert set(service.sessions()) == set(made)
+    service.refused(429, 'TOO_MANY_SESSIONS', 'POST', '/sessions', b'{}')
+    for session in made:
+        service.call('DELETE', session, expect=204)
+    facts = json.loads(service.call('GET', '/model'))
+    notice = f'{MODEL} has no trained memory: it sees only its window of {facts["window"]} tokens.'
+    assert facts['trained_memory'] is False and any(line.startswith(notice) for line in service.said), (facts, service.said)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(30)
+def check_framing(service):
+    """Bodies that end early or are badly framed are the client's fault, and leave nothing behind."""
+    session = service.session()
+    for path in (session + '/feed', session + '/snapshot', session + '/chat', '/sessions'):
+        method = 'PUT' if path.endswith('snapshot') else 'POST'
+        with service.begin(method, path, 'Content-Length: 100', body=b'{"max_') as connection:
+            connection.shutdown(socket.SHUT_WR)
+            status, answer = answer_of(connection)
+            assert status == 400 and answer['error'] == 'INVALID_ARGUMENT', (path, status, answer)
+        for body in (b'3\r\nabc\r\nzz\r\n', b'3\r\nabcdef\r\n0\r\n\r\n'):
+            with service.begin(method, path, 'Transfer-Encoding: chunked', body=body) as connection:
+                status, answer = answer_of(connection)
+                assert status == 400 and answer['error'] == 'INVALID_ARGUMENT', (path, body, status, answer)
+    assert list(service.sessions()) == [session]
+    service.until(session, False)
+    service.feed(session, b'and then')
+    service.call('DELETE', session, expect=204)
 
-    def call(self, method, path, body=None, token=TOKEN, expect=200):
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
-        headers = {'Authorization': f'Bearer {token}'} if token else {}
-        connection.request(method, path, body=body, headers=headers, encode_chunked=not isinstance(body, (bytes, type(None))))
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
-        assert response.status == expect, f'{method} {path}: {response.status}, not {expect}: {data[:300]}'
-        return data
 
-    def refused(self, code, name, method, path, body=None, token=TOKEN):
-        answer = json.loads(self.call(method, path, body, token, code))
-        assert answer['error'] == name and answer['message'], answer
+def check_texts(service):
+    """Text in pieces, many clients at once, stop strings. Returns the session, and what it wrote."""
+    text = TEXT.encode()
+    pieces = [text[i:i + 7] for i in range(0, len(text), 7)]  # cut inside characters; the length is not announced
+    cut, whole = service.session(), service.session()
+    answer = json.loads(service.call('POST', cut + '/feed', iter(pieces)))
+    assert answer == {'position': service.feed(whole, text), 'skipped': 0} and answer['position'] > 1000, answer
+    wanted, reason = service.generate(cut)
+    assert reason == 'max_tokens' and wanted == service.generate(whole)[0], (reason, wanted)
+    answers = []
+    def client():
+        mine = service.session()
+        service.feed(mine, text)
+        answers.append(service.generate(mine)[0])
+        service.call('DELETE', mine, expect=204)
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for thread in clients: thread.start()
+    for thread in clients: thread.join()
+    assert answers == [wanted] * 8, answers
+    stops = service.session(stop=['no\nsuch', wanted[5:9]])
+    service.feed(stops, text)
+    assert service.generate(stops) == (wanted[:wanted.find(wanted[5:9])], 'stop_string')
+    for session in (cut, stops):
+        service.call('DELETE', session, expect=204)
+    return whole, wanted
 
-    def too_large(self, method, path):
-        """Announces a body over the limit, which is refused before it is sent."""
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=120)
-        connection.putrequest(method, path)
-        connection.putheader('Authorization', f'Bearer {TOKEN}')
-        connection.putheader('Content-Length', str(BODY_LIMIT + 1))
-        connection.endheaders()
-        response = connection.getresponse()
-        assert response.status == 413 and json.loads(response.read())['error'] == 'TOO_LARGE', response.status
-        connection.close()
 
-    def session(self, **options):
-        options = {'max_tokens': 40, 'temperature': 0, 'threads': 1} | options
-        return '/sessions/' + json.loads(self.call('POST', '/sessions', json.dumps(options).encode(), expect=201))['id']
+def check_leaving(service):
+    """Clients that go away: while events come, while none do, in the middle of a body, and behind a long one."""
+    endless, silent, session = service.session(**ENDLESS), service.session(**SILENT), service.session()
+    for path in (endless, silent):
+        service.feed(path, b'Once upon a time')
+    with service.generating(endless):
+        service.refused(409, 'BUSY', 'POST', endless + '/feed', b'x')
+    service.until(endless, False)
+    with service.begin('POST', silent + '/generate', 'Content-Length: 0'):
+        service.until(silent, True, 100)
+    service.until(silent, False)
+    with service.begin('POST', session + '/feed', 'Content-Length: 1000', body=b'half a body'):
+        service.until(session, True)
+    service.until(session, False)
+    with service.feeding(session):
+        time.sleep(1)
+    service.until(session, False)
+    for path in (endless, silent, session):
+        service.feed(path, b' and then')
+        service.call('DELETE', path, expect=204)
 
-    def feed(self, session, text):
-        return json.loads(self.call('POST', session + '/feed', text))['position']
 
-    def generate(self, session):
-        """The text of a run, and why it ended."""
-        data = self.call('POST', session + '/generate').decode()
-        events = [event.split('\n') for event in data.strip().split('\n\n')]
-        pairs = [(name.removeprefix('event: '), json.loads(value.removeprefix('data: '))) for name, value in events]
-        assert all(name == 'text' and value['text'] for name, value in pairs[:-1]), pairs
-        assert pairs[-1][0] == 'end', pairs
-        return ''.join(value['text'] for _, value in pairs[:-1]), pairs[-1][1]['stop_reason']
+def check_cancel(service):
+    """Calls that are ended from outside, by cancel and by DELETE."""
+    def at_once(method, path):
+        begun = time.monotonic()
+        service.call(method, path, expect=204)
+        assert time.monotonic() - begun < 2, f'{method} waits'
+    endless, session = service.session(**ENDLESS), service.session()
+    at_once('POST', session + '/cancel')  # nothing runs, and what comes is not ended
+    assert service.feed(session, b'Once upon a time') > 0
+    assert service.generate(session)[1] == 'max_tokens'
+    with service.feeding(session) as feed:
+        at_once('POST', session + '/cancel')
+        was_cancelled(feed)
+    service.until(session, False)
+    with service.begin('POST', session + '/feed', 'Content-Length: 1000', body=b'half a body') as feed:
+        service.until(session, True)
+        at_once('POST', session + '/cancel')
+        was_cancelled(feed)
+    service.until(session, False)
+    service.feed(session, b' and then')
+    service.feed(endless, b'Once upon a time')
+    for _ in range(2):  # the second goes on with the run
+        with service.generating(endless) as stream:
+            at_once('POST', endless + '/cancel')
+            ends_cancelled(stream)
+        service.until(endless, False)
+    with service.generating(endless) as stream, service.feeding(session) as feed:
+        at_once('DELETE', endless)
+        at_once('DELETE', session)
+        ends_cancelled(stream)
+        was_cancelled(feed)
+    assert service.sessions() == {}
+    for path in (endless, session):
+        service.refused(404, 'NOT_FOUND', 'POST', path + '/feed', b'x')
+
+
+def check_timeouts(command):
+    """Connections that stall are closed; those that are slow are not."""
+    with Service(command, INFINI_HEADER_TIMEOUT='2', INFINI_BODY_TIMEOUT='2') as service:
+        session, slow = service.session(), service.session()
+        silent = socket.create_connection(('127.0.0.1', service.port))
+        half = socket.create_connection(('127.0.0.1', service.port))
+        half.sendall(b'GET /model HTTP/1.1\r\nHost')
+        stalled = [service.begin('POST', session + '/feed', 'Content-Length: 1000', body=b'half a body'),
+                   service.begin('POST', '/sessions', 'Content-Length: 10', body=b'{'),
+                   service.begin('PUT', service.session() + '/snapshot', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n')]
+        dribbled = socket.create_connection(('127.0.0.1', service.port))
+        def dribble():  # a head that never ends
+            with contextlib.suppress(OSError):
+                for byte in b'GET /model HTTP/1.1\r\nX: ' + b'x' * 1000:
+                    dribbled.sendall(bytes((byte,)))
+                    time.sleep(0.1)
+        threading.Thread(target=dribble, daemon=True).start()
+        def drops():  # a body that comes slowly, and is longer than its timeout
+            for _ in range(8):
+                time.sleep(0.5)
+                yield b'One day. '
+        assert service.feed(slow, drops()) > 16
+        for connection in (silent, half, dribbled, *stalled):
+            received = rest_of(connection, 3 + SOON)
+            assert not received or received[:12] in (b'HTTP/1.1 400', b'HTTP/1.1 408'), received
+            connection.close()
+        service.until(session, False)
+        service.feed(session, b'and then')
+        with service.begin('GET', '/model') as connection:
+            assert answer_of(connection)[0] == 200
+
+
+def check_end(command):
+    """The service is told to end while it streams, reads and waits."""
+    for how in (signal.SIGTERM, signal.SIGINT):
+        service = Service(command)
+        with service:
+            endless, session, waiting = service.session(**ENDLESS), service.session(), service.session()
+            service.feed(endless, b'Once upon a time')
+            with service.generating(endless) as stream, service.feeding(session) as feed, \
+                    service.begin('POST', waiting + '/feed', 'Content-Length: 1000', body=b'half a body') as stalled, \
+                    socket.create_connection(('127.0.0.1', service.port)):
+                service.until(waiting, True)
+                begun = time.monotonic()
+                service.process.send_signal(how)
+                ends_cancelled(stream)
+                for connection in (feed, stalled):
+                    was_cancelled(connection)
+                code = service.process.wait(30)
+                assert time.monotonic() - begun < 5 and code in (0, 130, 143), (code, time.monotonic() - begun)
+
+
+def check_chat(command, folder):
+    """Conversations, with a model that has a chat template, and one that has none."""
+    template = "{% for message in messages %}{{ '<|user|>\\n' + message['content'] + eos_token }}{% endfor %}"
+    entry = lambda text: struct.pack('<Q', len(text)) + text.encode()
+    size = len(entry('tokenizer.chat_template')) + 4 + 8
+    value = template + ' ' * (-(size + len(template)) % 32)  # so that the weights stay where they are aligned
+    data = pathlib.Path(MODEL).read_bytes()
+    data = data[:16] + struct.pack('<Q', struct.unpack_from('<Q', data, 16)[0] + 1) + entry('tokenizer.chat_template') + \
+        struct.pack('<I', 8) + entry(value) + data[24:]
+    model = folder / 'chat.gguf'
+    model.write_bytes(data)
+    def messages(*contents, **more):
+        roles = ('user', 'assistant')
+        return json.dumps({'messages': [{'role': roles[i % 2], 'content': c} for i, c in enumerate(contents)]} | more).encode()
+    with Service(command, str(model)) as service:
+        first, second = service.session(), service.session()
+        reply = service.generate(first, '/chat', messages('Who is Lily?'))
+        assert reply[0] and reply == service.generate(second, '/chat', messages('Who is Lily?')), reply
+        assert service.generate(first, '/chat', messages('And Tom?'))[0]
+        for _ in range(2):  # a long reply that is cut, and a message behind it
+            assert service.generate(first, '/chat', messages('Tell me more.', 'Once', 'Go on.'))[0]
+        def read(content):
+            one = service.session(max_tokens=0)
+            service.generate(one, '/chat', messages(content))
+            position = service.sessions()[one][0]
+            service.call('DELETE', one, expect=204)
+            return position
+        assert read('a' + '</s>' * 8) >= read('a') + 16  # a person's words, not eight control tokens
+        for body in (b'', b'{}', b'[]', b'null', b'x', b'{"messages": 3}', b'{"messages": null}', b'{"messages": [3]}',
+                     b'{"messages": [{"role": "pirate", "content": "x"}]}', b'{"messages": [{"content": "x"}]}',
+                     messages('x', temperature=1), messages('x') + b' x', messages('x')[:-1], b'{"messages": ' + b'[' * 30000,
+                     b'{"messages": [{"role": "user", "content": "\xff"}]}', b'{"messages": ' + b'[' * 30000 + b']' * 30000 + b'}'):
+            service.refused(400, 'INVALID_ARGUMENT', 'POST', first + '/chat', body)
+        service.refused(413, 'TOO_LARGE', 'POST', first + '/chat', messages('x' * (2 << 20)))
+        silent = service.session(**SILENT)
+        with service.begin('POST', silent + '/chat', f'Content-Length: {len(messages("x"))}', body=messages('x')):
+            service.until(silent, True, 100)
+        service.until(silent, False)
+        for session in (first, second, silent):
+            service.call('DELETE', session, expect=204)
+    with Service(command) as service:
+        service.refused(400, 'UNSUPPORTED', 'POST', service.session() + '/chat', messages('x'))
+
+
+def check_gaps(command, folder):
+    """Text that the vocabulary has no token for, with a model that remembers, and whose byte 0x16 lost its token."""
+    token = lambda text: struct.pack('<Q', len(text.encode())) + text.encode()
+    data = (pathlib.Path(MODEL).parent / 'recall.gguf').read_bytes()
+    assert data.count(token('\u0116')) == 1
+    model = folder / 'gaps.gguf'
+    model.write_bytes(data.replace(token('\u0116'), token('\u03a9')))
+    with Service(command, str(model)) as service:
+        assert json.loads(service.call('GET', '/model'))['trained_memory'] is True
+        assert not any('no trained memory' in line for line in service.said), service.said
+        session, strict = service.session(), service.session(unknown_text='error')
+        plain = json.loads(service.call('POST', session + '/feed', b'a log'))
+        again = json.loads(service.call('POST', session + '/feed', b'a \x16log\x16'))
+        assert plain['skipped'] == 0 and again['skipped'] == 2, (plain, again)
+        assert json.loads(service.call('POST', session + '/feed', b'a log'))['skipped'] == 0
+        service.refused(400, 'INVALID_ARGUMENT', 'POST', strict + '/feed', b'a \x16log')
 
 
 def check(command):
     with Service(command) as service:
-        # tokens, paths, bodies
-        service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=None)
-        service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token='wrong')
-        service.refused(401, 'UNAUTHORIZED', 'POST', '/sessions', token=TOKEN + 'x')
-        service.refused(404, 'NOT_FOUND', 'POST', '/sessions/0123456789abcdef/feed', b'x')
-        service.refused(404, 'NOT_FOUND', 'GET', '/elsewhere')
-        service.refused(400, 'UNKNOWN_OPTION', 'POST', '/sessions', b'{"no such": 1}')
-        service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', b'{"threads": -7}')
-        for body in (b'not JSON', b'[1]', b'1', b'{"max_tokens": 1', b'{"max_tokens": [1]}', b'{"max_tokens": null}', b'\xff\xfe',
-                     b'{"max_tokens": 99999999999999999999}', b'{"max_tokens": 1e999}', b'{"threads": ' + b'[' * 30000,
-                     b'{"stop": 3}', b'{"temperature": "hot"}'):
-            service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', body)
-        service.refused(413, 'TOO_LARGE', 'POST', '/sessions', b'{"stop": "' + b'x' * (1 << 17) + b'"}')
-        session = service.session()
-        service.refused(405, 'METHOD_NOT_ALLOWED', 'PUT', session + '/feed', b'x')
-        service.refused(409, 'STATE', 'POST', session + '/generate')
-        service.refused(400, 'INVALID_ARGUMENT', 'POST', session + '/feed', b'abc\xff')
-        service.too_large('POST', session + '/feed')
-        service.too_large('PUT', session + '/snapshot')
-        try:  # a body that does not tell its length; the service may hang up while we still send
-            service.refused(413, 'TOO_LARGE', 'PUT', session + '/snapshot', (bytes(65536) for _ in range(BODY_LIMIT // 65536 + 1)))
-        except ConnectionError:
-            pass
-        service.call('DELETE', session, expect=204)
-        service.refused(404, 'NOT_FOUND', 'DELETE', session)
-        made = [service.session() for _ in range(12)]
-        service.refused(429, 'TOO_MANY_SESSIONS', 'POST', '/sessions', b'{}')
-        for session in made:
-            service.call('DELETE', session, expect=204)
-
-        # a body without a length, cut inside characters
-        text = 'One day 😀 Lily met a dog. ' * 200
-        pieces = [text.encode()[i:i + 7] for i in range(0, len(text.encode()), 7)]
-        session, whole = service.session(), service.session()
-        assert service.feed(session, iter(pieces)) == service.feed(whole, text.encode()) > 1000
-        wanted, reason = service.generate(session)
-        assert reason == 'max_tokens' and wanted == service.generate(whole)[0], (reason, wanted)
-
-        # concurrent clients, each with its own session
-        answers = []
-        def client():
-            mine = service.session()
-            service.feed(mine, text.encode())
-            answers.append(service.generate(mine)[0])
-            service.call('DELETE', mine, expect=204)
-        clients = [threading.Thread(target=client) for _ in range(8)]
-        for thread in clients: thread.start()
-        for thread in clients: thread.join()
-        assert answers == [wanted] * 8, answers
-
-        # clients that go away: while reading events, and in the middle of a body
-        endless = service.session(max_tokens=-1)
-        service.feed(endless, text.encode())
-        with socket.create_connection(('127.0.0.1', service.port)) as gone:
-            head = f'POST {endless}/generate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\n\r\n'
-            gone.sendall(head.encode())
-            received = b''
-            while b'event: text' not in received:
-                part = gone.recv(65536)
-                assert part, received
-                received += part
-            service.refused(409, 'BUSY', 'POST', endless + '/feed', b'x')
-        with socket.create_connection(('127.0.0.1', service.port)) as gone:
-            head = f'POST {session}/feed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 1000\r\n\r\n'
-            gone.sendall(head.encode() + b'half a body')
-        for path in (endless, session):
-            for _ in range(200):  # until the service has noticed
-                try:
-                    service.call('POST', path + '/feed', b' and then')
-                    break
-                except AssertionError as e:
-                    assert 'BUSY' in str(e), e
-                    threading.Event().wait(0.05)
-            else:
-                raise AssertionError(f'{path} stays busy')
-
-        # saved, damaged, restored
-        snapshot = service.call('GET', whole + '/snapshot')
-        wanted = service.generate(whole)[0]
+        check_requests(service)
+        check_framing(service)
+        session, wanted = check_texts(service)
+        snapshot = service.call('GET', session + '/snapshot')  # saved, damaged, restored
+        wanted = service.generate(session)[0]
         damaged = bytearray(snapshot)
         damaged[len(damaged) // 2] ^= 1
-        service.refused(422, 'CHECKSUM', 'PUT', whole + '/snapshot', bytes(damaged))
+        service.refused(422, 'CHECKSUM', 'PUT', session + '/snapshot', bytes(damaged))
+        service.call('DELETE', session, expect=204)
+        check_leaving(service)
+        check_cancel(service)
     with Service(command) as service:  # after a restart
-        service.refused(404, 'NOT_FOUND', 'GET', whole + '/snapshot')
+        service.refused(404, 'NOT_FOUND', 'GET', session + '/snapshot')
         restored = service.session()
         service.call('PUT', restored + '/snapshot', snapshot)
         assert service.generate(restored)[0] == wanted
+    check_timeouts(command)
+    check_end(command)
+    with tempfile.TemporaryDirectory() as folder:
+        check_chat(command, pathlib.Path(folder))
+        check_gaps(command, pathlib.Path(folder))
     return snapshot, wanted
 
 
