@@ -53,6 +53,42 @@ type TrainingEvaluation struct {
 	Sequences     int     `json:"sequences"`      // how many were read
 }
 
+// TrainerInfo is the state of a trainer.
+type TrainerInfo struct {
+	Steps             int64          `json:"steps"`
+	Tokens            int64          `json:"tokens"`             // read so far
+	Parameters        int64          `json:"parameters"`         // of the model
+	TrainedParameters int64          `json:"trained_parameters"` // of these
+	Compute           string         `json:"compute"`
+	Bytes             int64          `json:"bytes"` // of weights, gradients, optimizer and activations
+	Segment           int            `json:"segment"`
+	Segments          int            `json:"segments"`
+	Rank              int            `json:"rank"`
+	Ranks             int            `json:"ranks"`
+	Gates             [][]float64    `json:"gates"`    // their weights, one list a layer
+	Training          map[string]any `json:"training"` // every field of it
+
+	JSON string `json:"-"` // all of it, as the library wrote it
+}
+
+// FoundHeads is which heads retrieve: before the first search there are none.
+type FoundHeads struct {
+	Heads []struct { // those that look most at what is asked for first
+		Layer      int     `json:"layer"`
+		Head       int     `json:"head"`
+		Weight     float64 `json:"weight"`
+		NameWeight float64 `json:"name_weight"`
+	} `json:"heads"`
+	Answers   int64   `json:"answers"`   // digits that were looked up
+	Recall    float64 `json:"recall"`    // share of them that full attention predicts
+	Segment   int     `json:"segment"`   // tokens of a segment
+	Segments  int     `json:"segments"`  // segments of a sequence
+	Sequences int     `json:"sequences"` // how many were read
+	Tokens    int64   `json:"tokens"`
+
+	JSON string `json:"-"` // all of it, as the library wrote it
+}
+
 // NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
 // (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
 // {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. The C header lists their
@@ -134,21 +170,25 @@ func (t *Trainer) Evaluation() (TrainingEvaluation, error) { return evaluationOf
 func (t *Trainer) EvaluationJSON() (string, error) { return t.text(native.Infini_trainer_evaluation) }
 
 // FindHeads finds the heads that retrieve: it reads sequences of a task that has answers ("recall", "passkey") with full
-// attention, and returns a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most
-// at what is asked for first; "recall", "answers", ... It changes nothing. Progress: stage "find heads", in sequences.
+// attention. It changes nothing. Progress: stage "find heads", in sequences.
 //
 // Errors: those of Model.NewTrainer, InvalidArgument too where no answer's value stands in an earlier segment; Cancelled.
-func (t *Trainer) FindHeads(ctx context.Context, dataJSON string, sequences, segments int) (string, error) {
+func (t *Trainer) FindHeads(ctx context.Context, dataJSON string, sequences, segments int) (FoundHeads, error) {
 	if err := readable(dataJSON, sequences, segments); err != nil {
-		return "", err
+		return FoundHeads{}, err
 	}
-	return t.long(ctx, func(trainer, task uintptr) error {
+	return headsOf(t.long(ctx, func(trainer, task uintptr) error {
 		return native.Infini_trainer_find_heads(trainer, dataJSON, sequences, segments, task)
-	}, native.Infini_trainer_heads)
+	}, native.Infini_trainer_heads))
 }
 
-// HeadsJSON returns the heads that were found last as the library wrote them: {} before the first search.
-func (t *Trainer) HeadsJSON() (string, error) { return t.text(native.Infini_trainer_heads) }
+// Heads returns the heads that were found last.
+func (t *Trainer) Heads() (FoundHeads, error) { return headsOf(t.text(native.Infini_trainer_heads)) }
+
+func headsOf(written string, err error) (FoundHeads, error) {
+	found := FoundHeads{JSON: written}
+	return found, read(written, err, &found)
+}
 
 // FitHeads makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
 // "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
@@ -164,9 +204,11 @@ func (t *Trainer) FitHeads(ctx context.Context, nats float64) error {
 	return err
 }
 
-// InfoJSON returns the trainer's state as a JSON object: "steps", "trained_parameters", "bytes", "gates", "training",
-// ...
-func (t *Trainer) InfoJSON() (string, error) { return t.text(native.Infini_trainer_info_json) }
+// Info returns the trainer's state.
+func (t *Trainer) Info() (info TrainerInfo, err error) {
+	info.JSON, err = t.text(native.Infini_trainer_info_json)
+	return info, read(info.JSON, err, &info)
+}
 
 // Save writes all that is needed to go on to a file, which is replaced whole or not at all.
 //

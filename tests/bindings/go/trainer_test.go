@@ -94,7 +94,8 @@ func TestTrainerLearnsByHeart(t *testing.T) {
 	if !(first.Loss > 5 && last.Loss < 0.5) || last.Step != 100 || last.Loss != must(trainer.Report())(t).Loss {
 		t.Errorf("%+v\n%+v", first, last)
 	}
-	if info := must(trainer.InfoJSON())(t); !strings.Contains(info, `"steps":100,"tokens":51200,`) {
+	if info := must(trainer.Info())(t); info.Steps != 100 || info.Tokens != 51200 || info.Ranks != 1 || info.Bytes == 0 ||
+		info.Training["train"] != "all" || !strings.Contains(info.JSON, `"steps":100,"tokens":51200,`) {
 		t.Error(info)
 	}
 
@@ -166,7 +167,7 @@ func TestRestoredTrainerGoesOnWithTheSameBits(t *testing.T) {
 	must(one.Run(background, 5))(t)
 	check(t, one.Save(path))
 	check(t, twin.Restore(path))
-	if info := must(twin.InfoJSON())(t); !strings.Contains(info, `"steps":5,`) {
+	if info := must(twin.Info())(t); info.Steps != 5 {
 		t.Error(info)
 	}
 	if a, b := must(one.Run(background, 5))(t).Loss, must(twin.Run(background, 5))(t).Loss; a != b {
@@ -213,11 +214,11 @@ func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 	taught := must(model.NewTrainer(`{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512,
 		"segments": 8}, "data": `+recall+`}`, computing))(t)
 	defer taught.Close()
-	if found := must(taught.HeadsJSON())(t); found != "{}" {
+	if found := must(taught.Heads())(t); found.JSON != "{}" || len(found.Heads) != 0 {
 		t.Error(found)
 	}
 	found := must(taught.FindHeads(background, recall, 2, 0))(t)
-	if !strings.HasPrefix(found, `{"heads":[{"layer":`) {
+	if len(found.Heads) != 8 || found.Heads[0].Weight < found.Heads[7].Weight || found.Answers == 0 || found.Sequences != 2 {
 		t.Error(found)
 	}
 	check(t, taught.FitHeads(background, 8))
@@ -227,7 +228,7 @@ func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 	fails(t, trainer(t, model, "all").FitHeads(background, 8), infini.InvalidArgument, "place")
 	_, err := taught.FindHeads(background, random, 1, 8)
 	fails(t, err, infini.InvalidArgument, "answer")
-	if again := must(taught.HeadsJSON())(t); again != found {
+	if again := must(taught.Heads())(t); again.JSON != found.JSON {
 		t.Error(again)
 	}
 }
@@ -281,7 +282,7 @@ func TestTrainerClosingTwiceAndUseAfter(t *testing.T) {
 	_, step := trainer.Step(background)
 	_, run := trainer.Run(background, 1)
 	_, report := trainer.Report()
-	_, info := trainer.InfoJSON()
+	_, info := trainer.Info()
 	_, evaluate := trainer.Evaluate(background, random, 1, 1)
 	for _, err := range []error{step, run, report, info, evaluate, trainer.Save("unused"), trainer.Restore("unused")} {
 		fails(t, err, os.ErrClosed, "the trainer is closed")
