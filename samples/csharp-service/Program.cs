@@ -158,8 +158,12 @@ async Task Answer(HttpContext context, RequestDelegate next)
     }
     catch (Exception e) when (!context.Response.HasStarted)
     {
-        var refusal = Refusal.IsCancel(e) && Connection.Of(context).Left.IsCancellationRequested
-            ? Refusal.Invalid("the client went away before the call had ended") : Refusal.Of(e);
+        var refusal = Refusal.Of(e);
+        if (Connection.Of(context).Left.IsCancellationRequested)
+        {
+            if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
+            context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
+        }
         context.Response.StatusCode = refusal.Code;
         await context.Response.WriteAsJsonAsync(new { error = refusal.Name, message = refusal.Message });
     }
