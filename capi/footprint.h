@@ -9,8 +9,9 @@ namespace infini {
 
 struct FootprintShape {
   int64_t layers, heads, kv_heads, key_size, value_size, width;
-  int64_t segment;      // tokens; also the cache of Transformer-XL
-  int64_t value_bytes;  // of a cached key, value or vector; a number of the compressive memory takes 4
+  int64_t segment;        // tokens; also the cache of Transformer-XL
+  int64_t value_bytes;    // of a cached key, value or vector; a number of the compressive memory takes 4
+  int64_t memory_layers;  // those without a window of their own, which the compressive memory is for
 };
 
 struct Footprint {
@@ -25,7 +26,7 @@ inline std::array<Footprint, 5> footprints(const FootprintShape &s, int64_t toke
   const auto held = [&](const char *method, int64_t values) -> Footprint {
     return {method, values, values * s.value_bytes};
   };
-  const int64_t memory = s.key_size * (s.value_size + 1) * s.kv_heads * s.layers;
+  const int64_t memory = s.key_size * (s.value_size + 1) * s.kv_heads * s.memory_layers;
   return {held("kv_cache", token * s.kv_heads * tokens * s.layers),
           held("transformer_xl", cache),
           held("memorizing_transformer", cache + token * s.heads * std::min(tokens, kStore)),
@@ -34,6 +35,6 @@ inline std::array<Footprint, 5> footprints(const FootprintShape &s, int64_t toke
 }
 
 // The set-up of the paper's language models.
-constexpr FootprintShape kPaperShape = {12, 8, 8, 128, 128, 1024, 2048, 4};
+constexpr FootprintShape kPaperShape = {12, 8, 8, 128, 128, 1024, 2048, 4, 12};
 
 }  // namespace infini

@@ -216,6 +216,8 @@ INFINI_API infini_status infini_model_open(const char *path, const infini_option
 /* Makes a model with random weights. `config_json` (NULL: all defaults) is a JSON object of
 
      "name" "created" (which the model is known by),
+     "architecture" "llama" ("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite"),
+     "window" 0 (tokens, of layers that the architecture gives a window of their own; 0: as it says),
      "layers" 4, "width" 256, "heads" 4, "kv_heads" 4, "head_size" 0 (0: width / heads), "hidden" 704,
      "vocabulary" 256, "context" 2048, "tied" false (true: the output layer is the embedding),
      "embedding_deviation" 0.02 (of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)),
@@ -839,6 +841,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
+     "windowed_layers" (those with a window of their own, which have none),
      "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */
 INFINI_API infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size);
 

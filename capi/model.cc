@@ -1,4 +1,5 @@
 // Models: opening, creating, text and tokens, facts.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -42,6 +43,7 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   const auto number = [&](const char *name, double &to) { to = fields.number(name, to); };
   const auto string = [&](const char *name, std::string &to) { to = fields.text(name, to); };
   string("name", c.name);
+  string("architecture", c.architecture);
   whole("layers", c.layers);
   whole("width", c.width);
   whole("heads", c.heads);
@@ -50,6 +52,7 @@ CreateConfig read_create_config(const char *text, std::string &tokenizer) {
   whole("hidden", c.hidden);
   whole("vocabulary", c.vocabulary);
   whole("context", c.context);
+  whole("window", c.window);
   c.tied = fields.flag("tied", c.tied);
   number("embedding_deviation", c.embedding_deviation);
   number("rope_base", c.rope_base);
@@ -104,6 +107,8 @@ Json facts(const Model &model) {
   const Config &config = model.config();
   const MemoryConfig &memory = config.memory;
   int memory_heads = 0;
+  const auto windowed =
+      std::count_if(config.plans.begin(), config.plans.end(), [](const LayerPlan &plan) { return plan.window > 0; });
   for (int layer = 0; layer < config.layers; ++layer)
     for (int head = 0; head < config.kv_heads; ++head) memory_heads += config.has_memory(layer, head);
   json.update(Json{
@@ -123,6 +128,7 @@ Json facts(const Model &model) {
       {"weight_bytes", model.weights().bytes()},
       {"trained_memory", memory.trained},
       {"memory_heads", memory_heads},
+      {"windowed_layers", windowed},
       {"segment", memory.segment},
       {"carry", memory.carry},
       {"sinks", memory.sinks},
@@ -299,8 +305,11 @@ infini_status infini_model_footprint(const infini_model *model, int64_t tokens, 
                                      size_t *size) {
   return guard([&] {
     const Config &c = model_of(model).config();
+    const auto with_memory =
+        std::count_if(c.plans.begin(), c.plans.end(), [](const LayerPlan &plan) { return plan.has_memory(); });
     const FootprintShape shape = {c.layers,     c.heads, c.kv_heads,       c.key_size,
-                                  c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute)};
+                                  c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute),
+                                  with_memory};
     give_text(text_of(footprint_json(shape, tokens)), buffer, capacity, size);
   });
 }

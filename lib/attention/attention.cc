@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "base/parallel.h"
 #include "kernels/scalar.h"
@@ -45,24 +46,25 @@ class AttentionSpan {
   AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const View &view, QkvRows qkv,
                 int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
                 AttentionScratch &scratch, void *out, int64_t out_stride)
-      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(view), qkv_(qkv), tokens_(tokens),
-        cosine_(cosine), sine_(sine), gate_weight_(gate_weight), alone_(exact || tokens == 1), scratch_(scratch),
-        out_(out), out_stride_(out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
+      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(view.through(rules.shape)), qkv_(qkv),
+        tokens_(tokens), cosine_(cosine), sine_(sine), gate_weight_(gate_weight), alone_(exact || tokens == 1),
+        scratch_(scratch), out_(out), out_stride_(out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
     const int64_t tiles = (tokens_ + tile_tokens(shape_) - 1) / tile_tokens(shape_);
     const int64_t keys = view_.index_of(view_.position + tokens_ - 1) + 1;
-    const int64_t key_tiles = (keys + kTileKeys - 1) / kTileKeys;
+    const int64_t begin = keys_from(0) / kTileKeys * kTileKeys, key_tiles = (keys - begin + kTileKeys - 1) / kTileKeys;
     const int64_t operations = tokens_ * shape_.heads * keys * (shape_.key_size + shape_.value_size);
     if (tiles == 1 && key_tiles > 1 && thread_count() > 1 && shape_.kv_heads < 4 * thread_count()) {
-      divide_keys(key_tiles, operations);
+      divide_keys(begin, key_tiles, operations);
       return;
     }
     parallel_items(shape_.kv_heads * tiles, operations, [&](int64_t item) {
       const Tile tile = make_tile(static_cast<int>(item / tiles), item % tiles);
       turn_queries(tile);
-      for (int64_t first = 0; first < last_key(tile); first += kTileKeys) {
-        const bool alone = first == 0;
+      const int64_t first_tile = keys_from(tile.first_token) / kTileKeys * kTileKeys;
+      for (int64_t first = first_tile; first < last_key(tile); first += kTileKeys) {
+        const bool alone = first == first_tile;
         attend_keys(tile, first, alone ? tile.sums : tile.tile_sums, alone ? tile.a_dot : tile.tile_a_dot);
         if (!alone) combine(tile, tile.tile_sums, tile.tile_a_dot);
       }
@@ -124,10 +126,15 @@ class AttentionSpan {
     return view_.index_of(view_.position + tile.first_token + row / shape_.group()) + 1;
   }
   int64_t last_key(const Tile &tile) const { return keys_seen(tile, tile.rows - 1); }
+  // And from this index on, of a token of the span.
+  int64_t keys_from(int64_t token) const {
+    if (shape_.window == 0) return 0;
+    return std::max<int64_t>(0, view_.index_of(view_.position + token) + 1 - shape_.window);
+  }
 
-  // q = rope(Q) / sqrt(d_key)
+  // q = rope(Q) * scale
   void turn_queries(const Tile &tile) {
-    const float scale = 1 / std::sqrt(static_cast<float>(shape_.key_size));
+    const float scale = rules_.score_scale();
     const int64_t half = rules_.rope.dimensions / 2;
     float *const turned = tile.sigma_q;  // free until the memory is read
     for (int64_t row = 0; row < tile.rows; ++row) {
@@ -146,9 +153,15 @@ class AttentionSpan {
     gemm_.multiply(q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false, alone_);
     for (int64_t row = 0; row < tile.rows; ++row) {
       const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
-      const float *scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
-      if (shape_.type == NumberType::F32) sums[row] = softmax_part(scores, seen, count, tile.p + row * count);
-      else sums[row] = softmax_part(scores, seen, count, reinterpret_cast<uint16_t *>(tile.p) + row * count);
+      const int64_t hidden = std::clamp<int64_t>(keys_from(tile.first_token + row / shape_.group()) - first, 0, seen);
+      float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
+      if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
+      const auto weigh = [&](auto *to) {
+        std::fill_n(to, hidden, std::remove_pointer_t<decltype(to)>{});
+        sums[row] = softmax_part(scores + hidden, seen - hidden, count - hidden, to + hidden);
+      };
+      if (shape_.type == NumberType::F32) weigh(tile.p + row * count);
+      else weigh(reinterpret_cast<uint16_t *>(tile.p) + row * count);
     }
     gemm_.multiply(p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false, alone_);
   }
@@ -194,7 +207,7 @@ class AttentionSpan {
 
   // Few queries and many keys: threads share the keys of a head, and the parts are combined in the same order
   // as one thread would.
-  void divide_keys(int64_t key_tiles, int64_t operations) {
+  void divide_keys(int64_t begin, int64_t key_tiles, int64_t operations) {
     const int64_t rows = tokens_ * shape_.group(), part = rows * (value_stride_ + 2);
     const auto part_of = [&](int64_t kv_head, int64_t tile) {
       return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part;
@@ -205,10 +218,11 @@ class AttentionSpan {
       const Tile tile = make_tile(static_cast<int>(kv_head), 0);
       turn_queries(tile);
       float *a_dot = part_of(kv_head, key_tile);
-      attend_keys(tile, key_tile * kTileKeys, reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_), a_dot);
+      attend_keys(tile, begin + key_tile * kTileKeys, reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_),
+                  a_dot);
     });
-    parallel_for(shape_.kv_heads, rows > 8 ? 1 : shape_.kv_heads, [&](int64_t begin, int64_t end) {
-      for (int64_t kv_head = begin; kv_head < end; ++kv_head) {
+    parallel_for(shape_.kv_heads, rows > 8 ? 1 : shape_.kv_heads, [&](int64_t first_head, int64_t end) {
+      for (int64_t kv_head = first_head; kv_head < end; ++kv_head) {
         const Tile tile = make_tile(static_cast<int>(kv_head), 0);
         for (int64_t key_tile = 0; key_tile < key_tiles; ++key_tile) {
           const float *a_dot = part_of(kv_head, key_tile);
@@ -253,6 +267,7 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
             int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
             AttentionScratch &scratch, void *out, int64_t out_stride) {
   const AttentionShape &shape = rules.shape;
+  const View own = view.through(shape);
   const int64_t half = rules.rope.dimensions / 2;
   parallel_for(shape.kv_heads * tokens, kWorthThreads / (20 * (shape.key_size + shape.value_size)),
                [&](int64_t begin, int64_t end) {
@@ -262,7 +277,7 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
       const float *row = qkv.data + token * qkv.stride + shape.heads * shape.key_size;
       const float *key = row + kv_head * shape.key_size;
       const float *value = row + shape.kv_heads * shape.key_size + kv_head * shape.value_size;
-      layer.window.append(view, view.position + token, kv_head, key, value, rules.rope, cosine + token * half,
+      layer.window.append(own, own.position + token, kv_head, key, value, rules.rope, cosine + token * half,
                           sine + token * half);
     }
   });
@@ -296,10 +311,17 @@ void fold(const AttentionRules &rules, const Window &window, Memory &memory, con
   }
 }
 
+// A layer with a window of its own moves it on; nothing is folded, and nothing stands before the window.
+void close_own(const AttentionRules &rules, LayerState &layer, const View &view) {
+  const Closing closing{view.closed(rules.shape), {}, {}};
+  for (int h = 0; h < rules.shape.kv_heads; ++h) layer.window.close(view, closing, h, rules.rope, {});
+}
+
 }  // namespace
 
 void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,
                    FrontAngles &angles, AttentionScratch &scratch) {
+  if (rules.shape.window > 0) return close_own(rules, layer, view.through(rules.shape));
   angles.turn(rules.rope, closing.after);
   const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
   parallel_items(rules.shape.kv_heads, operations, [&](int64_t kv_head) {

@@ -2,6 +2,7 @@
 // mix, and, when the segment closes, update. The equations stand in equations.h; this is their fast path.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -12,13 +13,17 @@
 
 namespace infini {
 
-// What is the same for every layer of a model.
+// What one layer does. A layer with a window of its own (shape.window) has a carry of as many tokens less one, no sinks
+// and no memory.
 struct AttentionRules {
   AttentionShape shape;
   Rope rope;
   bool delta = true;        // (9), else (8)
   bool first_gated = true;  // an empty memory counts as A_mem = 0; else the gate is skipped
   float epsilon = 1e-6f;
+  float scale = 0;     // of scores; 0: 1 / sqrt(key_size)
+  float soft_cap = 0;  // scores become cap * tanh(score / cap); 0: they stay
+  float score_scale() const { return scale > 0 ? scale : 1 / std::sqrt(static_cast<float>(shape.key_size)); }
 };
 
 // One layer's part of a session.

@@ -8,6 +8,14 @@
 
 namespace infini {
 
+View View::through(const AttentionShape &shape) const {
+  if (shape.window == 0) return *this;
+  View own = *this;
+  own.sinks = own.kept = 0;
+  own.window_begin = std::max(origin, segment_begin - shape.carry);
+  return own;
+}
+
 View View::closed(const AttentionShape &shape) const {
   View after = *this;
   after.memory_tokens += open();
@@ -80,7 +88,7 @@ Window Window::copy(const View &view) const {
 }
 
 void Window::settle(const View &view) {
-  if (!large_pages_ && view.keys() > capacity_ / 2) storage_.use_large_pages(), large_pages_ = true;
+  if (!large_pages_ && view.through(shape_).keys() > capacity_ / 2) storage_.use_large_pages(), large_pages_ = true;
 }
 
 void Window::clear(const View &view) {
@@ -90,12 +98,13 @@ void Window::clear(const View &view) {
   all.sinks = all.kept = 0;
   all.window_begin = view.position - std::min(ever, capacity_);
   all.segment_begin = view.position - std::min<int64_t>(ever, shape_.segment);
-  visit(all, [](char *data, int64_t bytes, NumberType) {
+  visit_own(all, [](char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memset(data, 0, static_cast<size_t>(bytes));
   });
 }
 
-void Window::convert_from(const Window &other, const View &view) {
+void Window::convert_from(const Window &other, const View &asked) {
+  const View view = asked.through(shape_);
   const int64_t keys = view.keys();
   const auto read = [&](const char *numbers, int64_t at) {
     return other.shape_.type == NumberType::F32 ? load(reinterpret_cast<const float *>(numbers) + at)

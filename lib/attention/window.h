@@ -17,6 +17,7 @@ struct AttentionShape {
   int segment, carry, sinks;  // tokens
   NumberType type;            // of K and V in the window, and of the local products
   int keep = 0;               // tokens of sentences that stood out: see keep.h
+  int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
 };
 
@@ -36,6 +37,9 @@ struct View {
   int64_t front() const { return sinks + kept; }             // keys before the window
   int64_t index_of(int64_t token) const { return front() + token - window_begin; }
   int64_t keys() const { return index_of(position); }
+  // As a layer of this shape sees it. Views are kept for layers without a window of their own; a layer that has one sees
+  // no sinks and nothing kept, and before the open segment as much as its window needs.
+  View through(const AttentionShape &shape) const;
   // The view after the open segment was closed, where nothing is kept.
   View closed(const AttentionShape &shape) const;
 };
@@ -66,7 +70,8 @@ class FrontAngles {
   int64_t begin_ = 0, front_ = 0;
 };
 
-// K and V of one layer. Keys are turned by their position; the open segment's keys are kept as they
+// K and V of one layer. Views may be the stream's or, from append() and close(), as this layer sees them. Keys are turned
+// by their position; the open segment's keys are kept as they
 // were too, because the memory takes them without position.
 class Window {
  public:
@@ -104,7 +109,9 @@ class Window {
   // the sinks' keys before rotation and values in f32, and kept keys before rotation. This is also how a snapshot holds a
   // window.
   template <class Visit>
-  void visit(const View &view, const Visit &f);
+  void visit(const View &view, const Visit &f) {
+    visit_own(view.through(shape_), f);
+  }
   template <class Visit>
   void visit(const View &view, const Visit &f) const {
     const_cast<Window *>(this)->visit(
@@ -117,6 +124,8 @@ class Window {
     float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
     char *kept;                      // [keep][key_size] before rotation, of shape.type
   };
+  template <class Visit>
+  void visit_own(const View &view, const Visit &f);       // as this window sees it
   char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
   int64_t key_cells() const;
   void put_key(Head &head, int64_t index, const float *key);
@@ -134,7 +143,7 @@ class Window {
 };
 
 template <class Visit>
-void Window::visit(const View &view, const Visit &f) {
+void Window::visit_own(const View &view, const Visit &f) {
   const int64_t bytes = bytes_of(shape_.type), tokens = round_up(view.keys(), kPanel);
   const int64_t sinks = std::min<int64_t>(shape_.sinks, view.position - view.origin);
   for (Head &head : heads_) {

@@ -63,6 +63,35 @@ HWY_INLINE void SiluMultiply(const float *gate, const float *up, int64_t n, Numb
 void SiluMultiplyF32(const float *gate, const float *up, int64_t n, float *y) { SiluMultiply(gate, up, n, y); }
 void SiluMultiplyBf16(const float *gate, const float *up, int64_t n, uint16_t *y) { SiluMultiply(gate, up, n, y); }
 
+template <class Number>
+HWY_INLINE void GeluMultiply(const float *gate, const float *up, int64_t n, Number *y) {
+  const D d;
+  // (1 + tanh(u)) / 2 is the sigmoid of 2 u.
+  const V linear = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.0713548162726f);
+  Map(gate, up, n, y, [&](V g, V u) {
+    const V inner = hn::Mul(g, hn::MulAdd(hn::Mul(g, g), cubic, linear));
+    return hn::Mul(hn::Mul(g, Sigmoid(d, inner)), u);
+  });
+}
+void GeluMultiplyF32(const float *gate, const float *up, int64_t n, float *y) { GeluMultiply(gate, up, n, y); }
+void GeluMultiplyBf16(const float *gate, const float *up, int64_t n, uint16_t *y) { GeluMultiply(gate, up, n, y); }
+
+void SoftCap(float *x, int64_t n, float cap) {
+  const D d;
+  const V c = hn::Set(d, cap), inverse = hn::Set(d, 1 / cap), one = hn::Set(d, 1.0f);
+  Map(x, x, n, x, [&](V v, V) {
+    // The tangent near zero by its continued fraction, which keeps small numbers' digits, and elsewhere by the sigmoid.
+    const V u = hn::Mul(v, inverse), square = hn::Mul(u, u);
+    const V above = hn::MulAdd(hn::MulAdd(hn::Add(square, hn::Set(d, 378.0f)), square, hn::Set(d, 17325.0f)), square,
+                               hn::Set(d, 135135.0f));
+    const V below =
+        hn::MulAdd(hn::MulAdd(hn::MulAdd(hn::Set(d, 28.0f), square, hn::Set(d, 3150.0f)), square, hn::Set(d, 62370.0f)),
+                   square, hn::Set(d, 135135.0f));
+    const V small = hn::Mul(u, hn::Div(above, below)), s = Sigmoid(d, hn::Add(u, u));
+    return hn::Mul(c, hn::IfThenElse(hn::Lt(square, one), small, hn::Sub(hn::Add(s, s), one)));
+  });
+}
+
 void Rotate(const float *x, const float *cosine, const float *sine, int64_t n, bool adjacent, float scale, float *y) {
   const D d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), half = n / 2;
@@ -226,6 +255,9 @@ HWY_EXPORT(RmsNormF32);
 HWY_EXPORT(RmsNormBf16);
 HWY_EXPORT(SiluMultiplyF32);
 HWY_EXPORT(SiluMultiplyBf16);
+HWY_EXPORT(GeluMultiplyF32);
+HWY_EXPORT(GeluMultiplyBf16);
+HWY_EXPORT(SoftCap);
 HWY_EXPORT(Rotate);
 HWY_EXPORT(EluPlusOne);
 HWY_EXPORT(SoftmaxPartF32);
@@ -261,6 +293,13 @@ void silu_multiply(const float *gate, const float *up, int64_t n, float *y) {
 void silu_multiply(const float *gate, const float *up, int64_t n, uint16_t *y) {
   HWY_DYNAMIC_DISPATCH(SiluMultiplyBf16)(gate, up, n, y);
 }
+void gelu_multiply(const float *gate, const float *up, int64_t n, float *y) {
+  HWY_DYNAMIC_DISPATCH(GeluMultiplyF32)(gate, up, n, y);
+}
+void gelu_multiply(const float *gate, const float *up, int64_t n, uint16_t *y) {
+  HWY_DYNAMIC_DISPATCH(GeluMultiplyBf16)(gate, up, n, y);
+}
+void soft_cap(float *x, int64_t n, float cap) { HWY_DYNAMIC_DISPATCH(SoftCap)(x, n, cap); }
 void rotate(const float *x, const float *cosine, const float *sine, int64_t n, bool adjacent, float scale, float *y) {
   HWY_DYNAMIC_DISPATCH(Rotate)(x, cosine, sine, n, adjacent, scale, y);
 }

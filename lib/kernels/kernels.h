@@ -30,6 +30,13 @@ void rms_norm(const float *x, const float *weight, int64_t n, float epsilon, uin
 void silu_multiply(const float *gate, const float *up, int64_t n, float *y);
 void silu_multiply(const float *gate, const float *up, int64_t n, uint16_t *y);
 
+// y = gelu(gate) * up, where gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+void gelu_multiply(const float *gate, const float *up, int64_t n, float *y);
+void gelu_multiply(const float *gate, const float *up, int64_t n, uint16_t *y);
+
+// x = cap * tanh(x / cap), in place.
+void soft_cap(float *x, int64_t n, float cap);
+
 // Rotates n / 2 pairs of x by the angles whose cosines and sines are given [n / 2], times `scale`.
 // adjacent: pairs are (2i, 2i+1), else (i, i + n/2). y may be x.
 void rotate(const float *x, const float *cosine, const float *sine, int64_t n, bool adjacent, float scale, float *y);

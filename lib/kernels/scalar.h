@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 
 #include "kernels/kernels.h"
 
@@ -52,6 +53,19 @@ void rms_norm(const float *x, const float *weight, int64_t n, float epsilon, Num
 template <class Number>
 void silu_multiply(const float *gate, const float *up, int64_t n, Number *y) {
   for (int64_t i = 0; i < n; ++i) store(gate[i] / (1 + std::exp(-gate[i])) * up[i], y + i);
+}
+
+template <class Number>
+void gelu_multiply(const float *gate, const float *up, int64_t n, Number *y) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double x = gate[i];
+    const double gelu = x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    store(static_cast<float>(gelu * up[i]), y + i);
+  }
+}
+
+inline void soft_cap(float *x, int64_t n, float cap) {
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] / cap);
 }
 
 inline void rotate(const float *x, const float *cosine, const float *sine, int64_t n, bool adjacent, float scale,

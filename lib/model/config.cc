@@ -5,43 +5,12 @@
 #include <limits>
 
 #include "base/log.h"
+#include "model/keys.h"
 
 namespace infini {
 namespace {
 
-constexpr Architecture kArchitectures[] = {
-    {"llama", true},
-};
-
-constexpr int64_t kLargest = std::numeric_limits<int32_t>::max(), kLargestWindow = 1 << 24;
-
-int in_range(const std::string &what, int64_t value, int64_t least, int64_t greatest) {
-  if (value < least || value > greatest)
-    fail(Status::FORMAT, what, " is ", value, ", but must lie between ", least, " and ", greatest);
-  return static_cast<int>(value);
-}
-
-double positive(const std::string &what, double value) {
-  if (!(value > 0) || !std::isfinite(value))
-    fail(Status::FORMAT, what, " is ", value, ", but must be positive and finite");
-  return value;
-}
-
-// Keys `ARCHITECTURE.name` of one file.
-struct Keys {
-  const Gguf &gguf;
-  std::string prefix;
-  int get(const std::string &name, int64_t least = 1) const {
-    return in_range("key '" + prefix + name + "'", gguf.get_int(prefix + name), least, kLargest);
-  }
-  int get_or(const std::string &name, int64_t absent, int64_t least = 1) const {
-    return gguf.find(prefix + name) ? get(name, least)
-                                    : in_range("'" + prefix + name + "' (absent)", absent, least, kLargest);
-  }
-  double real(const std::string &name, double absent) const {
-    return positive("key '" + prefix + name + "'", gguf.get_double(prefix + name, absent));
-  }
-};
+constexpr int64_t kLargestWindow = 1 << 24;
 
 RopeConfig read_rope(const Keys &keys, const Config &config) {
   RopeConfig rope;
@@ -76,7 +45,9 @@ UpdateRule update_rule(const std::string &name) {
 std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {
   const size_t count = static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
   std::vector<float> gates(count, -std::numeric_limits<float>::infinity());
-  if (asked == "open") std::fill(gates.begin(), gates.end(), 0.0f);
+  const auto has_memory = [&](size_t i) { return config.plans[i / static_cast<size_t>(config.heads)].has_memory(); };
+  for (size_t i = 0; i < count && asked == "open"; ++i)
+    if (has_memory(i)) gates[i] = 0;
   if (asked != "file" || !gguf.find("infini.memory.gate")) return gates;
   const std::vector<double> values = gguf.get_doubles("infini.memory.gate");
   if (values.size() != count)
@@ -87,7 +58,7 @@ std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std:
     if (!shut && !(std::abs(values[i]) <= 1e30))
       fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i,
            "; a gate is a number or minus infinity");
-    gates[i] = static_cast<float>(values[i]);
+    if (has_memory(i)) gates[i] = static_cast<float>(values[i]);
   }
   return gates;
 }
@@ -100,8 +71,8 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.trained = version == 1;
   const auto number = [&](const char *key, const char *option, int64_t unset, int64_t absent, int64_t least) {
     const int64_t asked = options.get_int(option);
-    if (asked != unset) return in_range(cat("option '", option, "'"), asked, least, kLargest);
-    return in_range(cat("key '", key, "'"), gguf.get_int(key, absent), least, kLargest);
+    if (asked != unset) return in_range(cat("option '", option, "'"), asked, least, kLargestKey);
+    return in_range(cat("key '", key, "'"), gguf.get_int(key, absent), least, kLargestKey);
   };
   const int64_t plain_segment = std::max<int64_t>(1, std::min<int64_t>(2048, (config.context - 4) / 2));
   memory.segment = number("infini.segment_length", "segment", 0, plain_segment, 1);
@@ -140,15 +111,6 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
 
 }  // namespace
 
-const Architecture &find_architecture(const std::string &name) {
-  std::string known;
-  for (const Architecture &architecture : kArchitectures) {
-    if (name == architecture.name) return architecture;
-    known += cat(known.empty() ? "" : ", ", architecture.name);
-  }
-  fail(Status::UNSUPPORTED, "architecture '", name, "' is not known; known are ", known);
-}
-
 float Config::gate_weight(int layer, int head) const {
   const double beta = gate(layer, head);
   return std::isinf(beta) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-beta)));
@@ -160,7 +122,7 @@ bool Config::has_memory(int layer, int kv_head) const {
   return false;
 }
 
-Config read_config(const Gguf &gguf, const Options &options) {
+Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) {
   Config config;
   config.architecture = &find_architecture(gguf.get_string("general.architecture"));
   config.name = gguf.get_string("general.name", "");
@@ -187,14 +149,13 @@ Config read_config(const Gguf &gguf, const Options &options) {
                          : embedding ? embedding->rows()
                                      : 0;
   config.vocabulary = keys.get_or("vocab_size", tokens);
-  config.rope = read_rope(keys, config);
+  config.ropes = {read_rope(keys, config)};
+  config.plans.resize(static_cast<size_t>(config.layers));
+  config.architecture->plan(keys, config);
   // The number of gates follows from the keys: they must not promise more heads than the tensors have.
-  const std::string last = cat("blk.", config.layers - 1, ".attn_q.weight");
-  const GgufTensor *q = gguf.find_tensor(last);
-  if (!q) fail(Status::FORMAT, "tensor '", last, "' is missing");
-  if (q->rows() != int64_t{config.heads} * config.key_size)
-    fail(Status::FORMAT, "tensor '", last, "' has ", q->rows(), " rows, but the model's keys ask for ", config.heads,
-         " heads of ", config.key_size);
+  if (with_tensors)
+    for (const TensorSpec &spec : tensor_table(config))
+      if (spec.field == Field::Q && spec.layer == config.layers - 1) find_part(gguf, spec);
   config.memory = read_memory(gguf, config, options);
   return config;
 }

@@ -7,15 +7,9 @@
 
 #include "base/options.h"
 #include "format/gguf.h"
+#include "model/plan.h"
 
 namespace infini {
-
-// What varies by architecture; a new one is a new row of the table in config.cc.
-struct Architecture {
-  const char *name;
-  bool rope_pairs_adjacent;  // true: rotates (2i, 2i+1); false: (i, i + d/2)
-};
-const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
 
 struct RopeConfig {
   int dimensions = 0;  // of a head that are rotated, even
@@ -25,6 +19,7 @@ struct RopeConfig {
   int original_context = 0;
   double attention_factor = 1;
   double beta_fast = 32, beta_slow = 1;
+  bool factors = true;  // pairs are divided by the file's own factors, where it has some
 };
 
 enum class UpdateRule { LINEAR, DELTA };
@@ -38,7 +33,7 @@ struct MemoryConfig {
   int sinks = 0;                    // first tokens of the stream that local attention always sees
   int keep = 0;                     // tokens of sentences that stood out, which it sees for ever
   bool trained = false;             // the file carries infini.version
-  std::vector<float> gate;          // beta [layer][query head]; -inf: shut
+  std::vector<float> gate;          // beta [layer][query head]; -inf: shut, as in every layer with a window
 };
 
 struct Config {
@@ -52,7 +47,10 @@ struct Config {
   int vocabulary = 0;
   int context = 0;  // the longest window that the model was trained for
   float norm_epsilon = 1e-5f;
-  RopeConfig rope;
+  float embedding_scale = 1, residual_scale = 1;  // of embeddings; of all that layers add to the residual stream
+  float logit_scale = 1, logit_soft_cap = 0;      // logits are scaled, then cap * tanh(logit / cap); 0: no cap
+  std::vector<LayerPlan> plans;                   // [layers]
+  std::vector<RopeConfig> ropes;                  // that layers choose from
   MemoryConfig memory;
 
   int group() const { return heads / kv_heads; }  // query heads that share one KV head
@@ -65,7 +63,7 @@ struct Config {
 };
 
 // Checks every value against the format and against the others. Options `memory`, `update`, `segment`,
-// `carry`, `sinks` and `keep` replace what the file says.
-Config read_config(const Gguf &gguf, const Options &options);
+// `carry`, `sinks` and `keep` replace what the file says. `with_tensors`: the file holds them too, else keys alone.
+Config read_config(const Gguf &gguf, const Options &options, bool with_tensors = true);
 
 }  // namespace infini

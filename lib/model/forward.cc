@@ -27,6 +27,25 @@ void norm(const float *x, const std::vector<float> &weight, float epsilon, const
   else rms_norm(x, weight.data(), n, epsilon, to.bf16(row));
 }
 
+void copy(const float *x, int64_t n, const Rows &to, int64_t row) {
+  if (to.type == NumberType::F32) std::memcpy(to.f32(row), x, static_cast<size_t>(n) * sizeof(float));
+  else narrow(x, n, to.bf16(row));
+}
+
+void scale(float *x, int64_t n, float by) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= by;
+}
+
+// What a product with the output layer becomes.
+void finish_logits(const Config &config, float *logits, int64_t rows, int64_t stride) {
+  if (config.logit_scale == 1 && config.logit_soft_cap == 0) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    float *const to = logits + row * stride;
+    if (config.logit_scale != 1) scale(to, config.vocabulary, config.logit_scale);
+    if (config.logit_soft_cap > 0) soft_cap(to, config.vocabulary, config.logit_soft_cap);
+  }
+}
+
 // One block on its way through the layers.
 class Block {
  public:
@@ -50,9 +69,10 @@ class Block {
       const LayerWeights &layer = weights_.layers[l];
       norm_all(layer.attention_norm);
       attention(layer, l);
-      multiply(attended_, layer.attention_output, workspace_.x, x_stride_, true);
+      add(attended_, layer.attention_output, layer.attention_output_bias, layer.attention_post_norm);
       norm_all(layer.feed_forward_norm);
-      feed_forward(layer);
+      feed_forward(layer, config_.plans[l].activation);
+      add(activated_, layer.down, {}, layer.feed_forward_post_norm);
     }
     finish();
   }
@@ -72,22 +92,62 @@ class Block {
   }
 
   void embed() {
-    const Rope &rope = weights_.attention.rope;
-    const int64_t half = rope.dimensions / 2;
     each_part([&](const Part &part, int64_t row) {
       parallel_for(static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
-          rope.angles(part.state->view.position + t, workspace_.cosine.data() + (row + t) * half,
-                      workspace_.sine.data() + (row + t) * half);
+          if (config_.embedding_scale != 1) scale(x(row + t), width_, config_.embedding_scale);
+          for (size_t r = 0; r < weights_.ropes.size(); ++r) {
+            const Rope &rope = weights_.ropes[r];
+            const int64_t at = workspace_.angles(config_, static_cast<int>(r)) + (row + t) * (rope.dimensions / 2);
+            rope.angles(part.state->view.position + t, workspace_.cosine.data() + at, workspace_.sine.data() + at);
+          }
         }
       });
     });
   }
 
+  // Without a weight: the rows as they are.
   void norm_all(const std::vector<float> &weight) {
     parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) norm(x(t), weight, config_.norm_epsilon, normed_, t);
+      for (int64_t t = begin; t < end; ++t) {
+        if (weight.empty()) copy(x(t), width_, normed_, t);
+        else norm(x(t), weight, config_.norm_epsilon, normed_, t);
+      }
+    });
+  }
+
+  // x += norm(a b + bias) * residual_scale, of which a plain layer has the product alone.
+  void add(const Rows &a, const PackedMatrix &b, const std::vector<float> &bias, const std::vector<float> &post_norm) {
+    if (bias.empty() && post_norm.empty() && config_.residual_scale == 1)
+      return multiply(a, b, workspace_.x, x_stride_, true);
+    multiply(a, b, workspace_.branch, x_stride_, false);
+    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        float *const row = workspace_.branch.data() + t * x_stride_;
+        if (!bias.empty()) add_scaled(bias.data(), 1, width_, row);
+        if (!post_norm.empty()) rms_norm(row, post_norm.data(), width_, config_.norm_epsilon, row);
+        add_scaled(row, config_.residual_scale, width_, x(t));
+      }
+    });
+  }
+
+  // Biases and norms of q, k and v, where the layer has them.
+  void finish_qkv(const LayerWeights &layer, int64_t stride) {
+    if (layer.qkv_bias.empty() && layer.q_norm.empty()) return;
+    const int64_t q = int64_t{config_.heads} * config_.key_size, k = int64_t{config_.kv_heads} * config_.key_size;
+    const auto norm_heads = [&](float *row, int64_t size, const std::vector<float> &weight) {
+      const auto n = static_cast<int64_t>(weight.size());
+      for (int64_t i = 0; i < size; i += n) rms_norm(row + i, weight.data(), n, config_.norm_epsilon, row + i);
+    };
+    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        float *const row = workspace_.qkv.data() + t * stride;
+        if (!layer.qkv_bias.empty()) add_scaled(layer.qkv_bias.data(), 1, layer.qkv.n(), row);
+        if (layer.q_norm.empty()) continue;
+        norm_heads(row, q, layer.q_norm);
+        norm_heads(row + q, k, layer.k_norm);
+      }
     });
   }
 
@@ -98,7 +158,9 @@ class Block {
   // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
   // one part divides its own work.
   void attention(const LayerWeights &layer, size_t index) {
-    multiply(normed_, layer.qkv, workspace_.qkv, round_up(layer.qkv.n(), kPanel), false);
+    const int64_t stride = round_up(layer.qkv.n(), kPanel);
+    multiply(normed_, layer.qkv, workspace_.qkv, stride, false);
+    finish_qkv(layer, stride);
     int64_t row = 0;
     workspace_.first_rows.clear();
     for (const Part &part : parts_) {
@@ -114,23 +176,24 @@ class Block {
 
   // Segment by segment.
   void attend_part(const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
-    const AttentionRules &rules = weights_.attention;
+    const AttentionRules &rules = weights_.rules(index);
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
+    const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
     const int64_t end = row + static_cast<int64_t>(part.tokens.size());
     LayerState &layer_state = part.state->layers[index];
     View view = part.state->view;
     while (row < end) {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
       attend(rules, weights_.gemm, layer_state, view, {workspace_.qkv.data() + row * stride, stride}, span,
-             workspace_.cosine.data() + row * half, workspace_.sine.data() + row * half, layer.gate_weight.data(),
-             exact_, workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_),
-             attended_.stride);
+             workspace_.cosine.data() + angles + row * half, workspace_.sine.data() + angles + row * half,
+             layer.gate_weight.data(), exact_, workspace_.attention,
+             attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
       view.position += span;
       row += span;
       layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
       Closing plain;
-      if (!part.state->closing) plain.after = view.closed(rules.shape);
+      if (!part.state->closing) plain.after = view.closed(weights_.attention.shape);
       const Closing &closing = part.state->closing ? *part.state->closing : plain;
       close_segment(rules, layer_state, view, closing, part.state->angles, workspace_.attention);
       view = closing.after;
@@ -166,17 +229,21 @@ class Block {
     });
   }
 
-  void feed_forward(const LayerWeights &layer) {
+  // Up to the activation: what `down` is multiplied with.
+  void feed_forward(const LayerWeights &layer, Activation activation) {
     const int64_t hidden = config_.hidden, stride = round_up(layer.gate_up.n(), kPanel);
     multiply(normed_, layer.gate_up, workspace_.gate_up, stride, false);
     parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const float *gate = workspace_.gate_up.data() + t * stride;
-        if (compute_ == NumberType::F32) silu_multiply(gate, gate + hidden, hidden, activated_.f32(t));
-        else silu_multiply(gate, gate + hidden, hidden, activated_.bf16(t));
+        const auto activate = [&](auto *to) {
+          if (activation == Activation::SILU) silu_multiply(gate, gate + hidden, hidden, to);
+          else gelu_multiply(gate, gate + hidden, hidden, to);
+        };
+        if (compute_ == NumberType::F32) activate(activated_.f32(t));
+        else activate(activated_.bf16(t));
       }
     });
-    multiply(activated_, layer.down, workspace_.x, x_stride_, true);
   }
 
   const Config &config_;
@@ -199,6 +266,7 @@ void output_rows(const Model &model, Workspace &workspace, const float *x, int64
   for (int64_t row = 0; row < rows; ++row)
     norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
   weights.gemm.multiply(normed.read(), rows, weights.output.panels(), logits, stride, false, exact);
+  finish_logits(model.config(), logits, rows, stride);
 }
 
 // How much each token of a block surprised, where sentences are kept; nothing elsewhere.
@@ -299,7 +367,7 @@ int64_t longest_block(const Model &model, const State &state) {
 void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   const Config &config = model.config();
   const Weights &weights = model.weights();
-  const int64_t bytes = bytes_of(weights.compute), half = weights.attention.rope.dimensions / 2;
+  const int64_t bytes = bytes_of(weights.compute);
   tokens = std::max(tokens, longest);
   x.reserve(tokens * round_up(config.width, kPanel));
   // The output layer norms up to kLogitsRows rows at a time.
@@ -308,14 +376,26 @@ void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   attended.reserve(tokens * config.heads * config.value_size * bytes);
   gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
   activated.reserve(tokens * config.hidden * bytes);
-  cosine.reserve(tokens * half);
-  sine.reserve(tokens * half);
-  attention.reserve(weights.attention.shape, threads, tokens);
+  const int64_t all_angles = angles(config, static_cast<int>(config.ropes.size()));
+  cosine.reserve(all_angles);
+  sine.reserve(all_angles);
+  if (config.residual_scale != 1 ||
+      std::any_of(weights.layers.begin(), weights.layers.end(), [](const LayerWeights &layer) {
+        return !layer.attention_output_bias.empty() || !layer.attention_post_norm.empty();
+      }))
+    branch.reserve(tokens * round_up(config.width, kPanel));
+  for (const AttentionRules &rules : weights.kinds) attention.reserve(rules.shape, threads, tokens);
+}
+
+int64_t Workspace::angles(const Config &config, int rotation) const {
+  int64_t begin = 0;
+  for (int r = 0; r < rotation; ++r) begin += tokens * (config.ropes[static_cast<size_t>(r)].dimensions / 2);
+  return begin;
 }
 
 int64_t Workspace::bytes() const {
   return static_cast<int64_t>(x.bytes() + normed.bytes() + qkv.bytes() + attended.bytes() + gate_up.bytes() +
-                              activated.bytes() + cosine.bytes() + sine.bytes() + logits.bytes()) +
+                              activated.bytes() + cosine.bytes() + sine.bytes() + branch.bytes() + logits.bytes()) +
          attention.bytes();
 }
 
@@ -343,16 +423,16 @@ void forward(const Model &model, std::span<const Part> parts, Workspace &workspa
 }
 
 void close_segment(const Model &model, State &state, Workspace &workspace) {
-  const AttentionRules &rules = model.weights().attention;
   if (state.view.open() == 0) return;
   workspace.reserve(model, 1, thread_count());
+  const AttentionShape &shape = model.weights().attention.shape;
   Closing closing;
-  if (rules.shape.keep > 0) closing = state.keep.close(state.view, rules.shape);
-  else closing.after = state.view.closed(rules.shape);
+  if (shape.keep > 0) closing = state.keep.close(state.view, shape);
+  else closing.after = state.view.closed(shape);
   const View &after = closing.after;
   state.broken = true;
   for (size_t l = 0; l < state.layers.size(); ++l) {
-    close_segment(rules, state.layers[l], state.view, closing, state.angles, workspace.attention);
+    close_segment(model.weights().rules(l), state.layers[l], state.view, closing, state.angles, workspace.attention);
     if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
   }
   state.view = after;
@@ -372,13 +452,11 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
   const Rows normed{weights.compute, workspace.normed.data(), width};
   for (int64_t row = 0; row < count; ++row) {
-    const float *hidden = states[static_cast<size_t>(row)]->hidden.data();
-    if (weights.compute == NumberType::F32)
-      std::memcpy(normed.f32(row), hidden, static_cast<size_t>(width) * sizeof(float));
-    else narrow(hidden, width, normed.bf16(row));
+    copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
   }
   const auto multiply = [&](int64_t row, int64_t rows, float *logits) {
     weights.gemm.multiply(normed.read().from(row), rows, weights.output.panels(), logits, stride, false, exact);
+    finish_logits(model.config(), logits, rows, stride);
   };
   if (count == 1) {
     multiply(0, 1, states[0]->logits.data());

@@ -23,13 +23,16 @@ struct Workspace {
   Buffer<char> attended;        // [T][heads * value_size] of the compute type
   Buffer<float> gate_up;        // [T][2 * hidden rounded up to 64]
   Buffer<char> activated;       // [T][hidden] of the compute type
-  Buffer<float> cosine, sine;   // [T][rope.dimensions / 2]
+  Buffer<float> cosine, sine;   // of each rotation, [T][dimensions / 2]: see angles()
+  Buffer<float> branch;         // [T][width rounded up to 64]: what is added to x, where more than a product makes it
   Buffer<float> logits;         // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
   std::vector<float> surprise;  // [T]: -ln p of each token, where sentences are kept
   std::vector<uint8_t> ends;    // [T]: whether a sentence ends with it
   AttentionScratch attention;
   std::vector<int64_t> first_rows;  // of the block's parts
   int64_t tokens = 0;
+  // Where the angles of a layer's rotation begin in cosine and sine.
+  int64_t angles(const Config &config, int rotation) const;
 };
 
 // Tokens that go to one session's state.

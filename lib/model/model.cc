@@ -30,21 +30,23 @@ void add_random(Gguf &gguf, const std::string &name, std::vector<int64_t> shape,
 }
 
 void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
-  const auto number = [&](const char *key, int64_t value) { gguf.set(key, static_cast<uint32_t>(value)); };
-  gguf.set("general.architecture", std::string("llama"));
+  const std::string prefix = c.architecture + ".";
+  const auto number = [&](const std::string &key, int64_t value) { gguf.set(key, static_cast<uint32_t>(value)); };
+  gguf.set("general.architecture", c.architecture);
   gguf.set("general.name", c.name);
-  number("llama.block_count", c.layers);
-  number("llama.embedding_length", c.width);
-  number("llama.feed_forward_length", c.hidden);
-  number("llama.attention.head_count", c.heads);
-  number("llama.attention.head_count_kv", c.kv_heads);
-  number("llama.attention.key_length", head_size);
-  number("llama.attention.value_length", head_size);
-  number("llama.rope.dimension_count", head_size);
-  number("llama.vocab_size", c.vocabulary);
-  number("llama.context_length", c.context);
-  gguf.set("llama.rope.freq_base", static_cast<float>(c.rope_base));
-  gguf.set("llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
+  number(prefix + "block_count", c.layers);
+  number(prefix + "embedding_length", c.width);
+  number(prefix + "feed_forward_length", c.hidden);
+  number(prefix + "attention.head_count", c.heads);
+  number(prefix + "attention.head_count_kv", c.kv_heads);
+  number(prefix + "attention.key_length", head_size);
+  number(prefix + "attention.value_length", head_size);
+  number(prefix + "rope.dimension_count", head_size);
+  number(prefix + "vocab_size", c.vocabulary);
+  number(prefix + "context_length", c.context);
+  if (c.window > 0) number(prefix + "attention.sliding_window", c.window);
+  gguf.set(prefix + "rope.freq_base", static_cast<float>(c.rope_base));
+  gguf.set(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
   number("infini.version", 1);
   number("infini.segment_length", c.segment);
   gguf.set("infini.memory.update", c.update);
@@ -57,29 +59,25 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   number("infini.local.sinks", c.sinks);
 }
 
-// Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to it.
-void add_tensors(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
-  Random random(static_cast<uint64_t>(c.seed));
-  const int64_t q = c.heads * head_size, kv = c.kv_heads * head_size;
-  const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
-  const double shallow = 1 / std::sqrt(2.0 * c.layers);
-  add_random(gguf, "token_embd.weight", {c.width, c.vocabulary}, c.embedding_deviation, random);
-  for (int l = 0; l < c.layers; ++l) {
-    const auto add = [&](const char *name, std::vector<int64_t> shape, double deviation) {
-      add_random(gguf, cat("blk.", l, ".", name, ".weight"), std::move(shape), deviation, random);
-    };
-    add("attn_norm", {c.width}, 0);
-    add("attn_q", {c.width, q}, fan_in(c.width));
-    add("attn_k", {c.width, kv}, fan_in(c.width));
-    add("attn_v", {c.width, kv}, fan_in(c.width));
-    add("attn_output", {q, c.width}, fan_in(q) * shallow);
-    add("ffn_norm", {c.width}, 0);
-    add("ffn_gate", {c.width, c.hidden}, fan_in(c.width));
-    add("ffn_up", {c.width, c.hidden}, fan_in(c.width));
-    add("ffn_down", {c.hidden, c.width}, fan_in(c.hidden) * shallow);
+// `impossible`: the status where no model can be as the keys say.
+Config config_of(const Gguf &gguf, const Options &options, Status impossible, bool with_tensors) {
+  try {
+    return read_config(gguf, options, with_tensors);
+  } catch (const Error &error) {
+    throw Error(error.status() == Status::FORMAT ? impossible : error.status(), error.what());
   }
-  add_random(gguf, "output_norm.weight", {c.width}, 0, random);
-  if (!c.tied) add_random(gguf, "output.weight", {c.width, c.vocabulary}, 0.02, random);
+}
+
+// Random numbers for every tensor that a model of these keys has.
+void add_tensors(Gguf &gguf, const CreateConfig &c, const Options &options) {
+  Random random(static_cast<uint64_t>(c.seed));
+  for (const TensorSpec &spec : tensor_table(config_of(gguf, options, Status::INVALID_ARGUMENT, false))) {
+    if (spec.optional && !(spec.field == Field::OUTPUT && !c.tied)) continue;
+    const double deviation = spec.field == Field::EMBEDDING ? c.embedding_deviation : spec.deviation;
+    const bool vector = spec.role == Role::NORM || spec.role == Role::BIAS;
+    add_random(gguf, spec.name, vector ? std::vector{spec.columns} : std::vector{spec.columns, spec.rows}, deviation,
+               random);
+  }
 }
 
 void check_create(const CreateConfig &c) {
@@ -96,6 +94,7 @@ void check_create(const CreateConfig &c) {
   at_least("hidden", c.hidden, 1, 1 << 22);
   at_least("vocabulary", c.vocabulary, 1, 1 << 24);
   at_least("context", c.context, 1, INT32_MAX);
+  at_least("window", c.window, 0, 1 << 24);
   at_least("segment", c.segment, 1, INT32_MAX / 4);
   at_least("carry", c.carry, 0, INT32_MAX / 4);
   at_least("sinks", c.sinks, 0, 65536);
@@ -136,7 +135,6 @@ void hash_value(Hash &hash, const GgufValue &value) {
 
 }  // namespace
 
-// `impossible`: the status where no model can be as the file says.
 std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Status impossible) {
   std::shared_ptr<Model> model(new Model);
   const ThreadScope scope(model->threads_, threads_of(options));
@@ -146,11 +144,7 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
     if (!model->tokenizer_) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
     return model;
   }
-  try {
-    model->config_ = std::make_unique<const Config>(read_config(model->gguf_, options));
-  } catch (const Error &error) {
-    throw Error(error.status() == Status::FORMAT ? impossible : error.status(), error.what());
-  }
+  model->config_ = std::make_unique<const Config>(config_of(model->gguf_, options, impossible, true));
   if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
     fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ",
          model->config_->vocabulary);
@@ -187,7 +181,7 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std:
   set_keys(gguf, config, head_size);
   for (const auto &[key, value] : tokenizer.entries())
     if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
-  add_tensors(gguf, config, head_size);
+  add_tensors(gguf, config, options);
   return build(std::move(gguf), options, nullptr, Status::INVALID_ARGUMENT);
 }
 

@@ -17,9 +17,10 @@ namespace infini {
 
 // What `create` needs; the rest of a Config follows from it.
 struct CreateConfig {
-  std::string name = "created";
+  std::string name = "created", architecture = "llama";
   int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0 /* 0: width / heads */, hidden = 704;
   int vocabulary = 256, context = 2048;
+  int window = 0;  // of layers that the architecture gives one; 0: as the architecture says
   bool tied = false;
   double embedding_deviation = 0.02;  // of its random numbers
   double rope_base = 10000, norm_epsilon = 1e-5;

@@ -30,7 +30,8 @@ int64_t Checkpoint::bytes() const {
 State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) {
   const Weights &weights = model.weights();
   layers.reserve(weights.layers.size());
-  for (const LayerWeights &layer : weights.layers) layers.emplace_back(weights.attention, layer.gate_weight.data());
+  for (const LayerWeights &layer : weights.layers)
+    layers.emplace_back(weights.kinds[layer.kind], layer.gate_weight.data());
   hidden.resize(static_cast<size_t>(model.config().width));
   logits.resize(static_cast<size_t>(round_up(model.config().vocabulary, kPanel)));
   clear();

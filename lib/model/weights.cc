@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <set>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/parallel.h"
@@ -37,26 +38,19 @@ NumberType choose_compute(const Options &options, GemmLibrary library) {
   return NumberType::F32;
 }
 
-// Tensors by name, each with the shape it must have; remembers which were asked for.
+// Tensors of the file, remembering which were asked for.
 class Tensors {
  public:
   explicit Tensors(const Gguf &gguf) : gguf_(gguf) {}
 
-  const GgufTensor *find(const std::string &name, const std::vector<int64_t> &shape) {
-    const GgufTensor *tensor = gguf_.find_tensor(name);
-    if (!tensor) return nullptr;
-    used_.insert(name);
-    std::vector<int64_t> actual = tensor->shape;
-    while (actual.size() > shape.size() && actual.back() == 1) actual.pop_back();
-    if (actual != shape)
-      fail(Status::FORMAT, "tensor '", name, "' has shape ", text(tensor->shape), ", but the model's keys ask for ",
-           text(shape));
-    return tensor;
+  TensorPart find(const TensorSpec &spec) {
+    const TensorPart part = find_part(gguf_, spec);
+    if (part) used_.insert(part.tensor->name);
+    return part;
   }
-  const GgufTensor &get(const std::string &name, const std::vector<int64_t> &shape) {
-    const GgufTensor *tensor = find(name, shape);
-    if (!tensor) fail(Status::FORMAT, "tensor '", name, "' is missing");
-    return *tensor;
+  // Factors of the rotation, [pairs].
+  TensorPart factors(const std::string &name, int64_t pairs) {
+    return find({Field::EMBEDDING, Role::NORM, -1, name, 1, pairs, true, 0, ""});
   }
   void refuse_others(const char *architecture) const {
     for (const GgufTensor &tensor : gguf_.tensors())
@@ -66,39 +60,20 @@ class Tensors {
   }
 
  private:
-  static std::string text(const std::vector<int64_t> &shape) {
-    std::string out = "[";
-    for (const int64_t extent : shape) out += cat(out.size() > 1 ? ", " : "", extent);
-    return out + "]";
-  }
   const Gguf &gguf_;
   std::set<std::string> used_;
 };
 
-// Row `row` of a tensor as finite floats.
-void unpack_row(const GgufTensor &tensor, int64_t row, float *values) {
-  const int64_t n = tensor.shape[0];
-  const TensorLayout *layout = tensor_layout(tensor.type);
-  unpack(tensor.type, tensor.data.data() + row * (n / layout->block_elements * layout->block_bytes), n, values);
-  // Adding zeros catches every infinity and NaN in one pass that vectorises.
-  float sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += values[i] * 0.0f;
-  if (sum != 0) {
-    const float *bad = std::find_if(values, values + n, [](float x) { return !std::isfinite(x); });
-    fail(Status::FORMAT, "tensor '", tensor.name, "' holds ", *bad, " at row ", row, ", column ", bad - values);
-  }
-}
-
-std::vector<float> unpack_vector(const GgufTensor &tensor) {
-  std::vector<float> values(static_cast<size_t>(tensor.shape[0]));
-  unpack_row(tensor, 0, values.data());
+std::vector<float> unpack_vector(const TensorPart &part, int64_t size) {
+  std::vector<float> values(static_cast<size_t>(size));
+  unpack_row(part, 0, size, values.data());
   return values;
 }
 
-// A matrix and the tensors whose rows, one below the other, are its columns.
+// A matrix and the parts of tensors whose rows, one below the other, are its columns.
 struct Packing {
   PackedMatrix *matrix;
-  std::vector<const GgufTensor *> tensors;
+  std::vector<TensorPart> parts;
 };
 
 void pack(const Packing &packing) {
@@ -106,37 +81,39 @@ void pack(const Packing &packing) {
   parallel_for(round_up(matrix.n(), kPanel) / kPanel, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(matrix.k()));
     int64_t first = 0;
-    for (const GgufTensor *tensor : packing.tensors) {
-      for (int64_t j = std::max(begin * kPanel, first); j < std::min(end * kPanel, first + tensor->rows()); ++j) {
-        unpack_row(*tensor, j - first, values.data());
+    for (const TensorPart &part : packing.parts) {
+      for (int64_t j = std::max(begin * kPanel, first); j < std::min(end * kPanel, first + part.rows); ++j) {
+        unpack_row(part, j - first, matrix.k(), values.data());
         matrix.set_column(j, values.data());
       }
-      first += tensor->rows();
+      first += part.rows;
     }
   });
 }
 
 void check_finite(const GgufTensor &tensor) {
-  parallel_for(tensor.rows(), 64, [&](int64_t begin, int64_t end) {
+  const TensorPart part{&tensor, 0, tensor.rows()};
+  parallel_for(part.rows, 64, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(tensor.shape[0]));
-    for (int64_t j = begin; j < end; ++j) unpack_row(tensor, j, values.data());
+    for (int64_t j = begin; j < end; ++j) unpack_row(part, j, tensor.shape[0], values.data());
   });
 }
 
 // Radians a position of each pair; YaRN (Peng et al., arXiv 2309.00071) blends scaled and plain frequencies.
-Rope make_rope(Tensors &tensors, const Config &config) {
-  const RopeConfig &c = config.rope;
+Rope make_rope(Tensors &tensors, const Config &config, const RopeConfig &c) {
   Rope rope;
   rope.adjacent = config.architecture->rope_pairs_adjacent;
   rope.dimensions = c.dimensions;
   rope.magnitude = c.attention_factor * (c.yarn ? 1 + 0.1 * std::log(c.factor) : 1);
   const int64_t half = c.dimensions / 2;
   std::vector<float> divisor(static_cast<size_t>(half), 1.0f);
-  const GgufTensor *long_factors = tensors.find("rope_factors_long.weight", {half});
-  const GgufTensor *short_factors = tensors.find("rope_factors_short.weight", {half});
-  const bool is_long = config.window() > c.original_context;
-  if (const GgufTensor *factors = tensors.find("rope_freqs.weight", {half})) divisor = unpack_vector(*factors);
-  else if (const GgufTensor *chosen = is_long ? long_factors : short_factors) divisor = unpack_vector(*chosen);
+  if (c.factors) {
+    const TensorPart far = tensors.factors("rope_factors_long.weight", half);
+    const TensorPart near = tensors.factors("rope_factors_short.weight", half);
+    const bool is_far = config.window() > c.original_context;
+    if (const TensorPart always = tensors.factors("rope_freqs.weight", half)) divisor = unpack_vector(always, half);
+    else if (const TensorPart chosen = is_far ? far : near) divisor = unpack_vector(chosen, half);
+  }
 
   // The pair whose wave turns `turns` times within the original context.
   const auto pair_of = [&](double turns) {
@@ -157,16 +134,57 @@ Rope make_rope(Tensors &tensors, const Config &config) {
   return rope;
 }
 
-AttentionRules make_rules(Tensors &tensors, const Config &config, NumberType compute) {
+AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std::vector<Rope> &ropes,
+                          NumberType compute) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
   rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment,
                  memory.carry, memory.sinks,    compute,         memory.keep};
-  rules.rope = make_rope(tensors, config);
+  if (plan.window) {
+    rules.shape.carry = plan.window - 1;
+    rules.shape.sinks = rules.shape.keep = 0;
+    rules.shape.window = plan.window;
+  }
+  if (plan.rotation != kNoRotation) rules.rope = ropes[static_cast<size_t>(plan.rotation)];
   rules.delta = memory.update == UpdateRule::DELTA;
   rules.first_gated = memory.first_segment_gated;
   rules.epsilon = memory.epsilon;
+  rules.scale = plan.scale;
+  rules.soft_cap = plan.soft_cap;
   return rules;
+}
+
+// Where a field's numbers go: a matrix, whose fields come one behind the other, or a vector.
+PackedMatrix *matrix_of(Weights &weights, const TensorSpec &spec) {
+  if (spec.field == Field::OUTPUT) return &weights.output;
+  if (spec.layer < 0) return nullptr;
+  LayerWeights &layer = weights.layers[static_cast<size_t>(spec.layer)];
+  switch (spec.field) {
+    case Field::Q:
+    case Field::K:
+    case Field::V: return &layer.qkv;
+    case Field::ATTENTION_OUTPUT: return &layer.attention_output;
+    case Field::GATE:
+    case Field::UP: return &layer.gate_up;
+    case Field::DOWN: return &layer.down;
+    default: return nullptr;
+  }
+}
+std::vector<float> &vector_of(Weights &weights, const TensorSpec &spec) {
+  if (spec.layer < 0) return weights.output_norm;
+  LayerWeights &layer = weights.layers[static_cast<size_t>(spec.layer)];
+  switch (spec.field) {
+    case Field::Q_BIAS:
+    case Field::K_BIAS:
+    case Field::V_BIAS: return layer.qkv_bias;
+    case Field::Q_NORM: return layer.q_norm;
+    case Field::K_NORM: return layer.k_norm;
+    case Field::ATTENTION_OUTPUT_BIAS: return layer.attention_output_bias;
+    case Field::ATTENTION_POST_NORM: return layer.attention_post_norm;
+    case Field::FEED_FORWARD_NORM: return layer.feed_forward_norm;
+    case Field::FEED_FORWARD_POST_NORM: return layer.feed_forward_post_norm;
+    default: return layer.attention_norm;
+  }
 }
 
 void step(Task *task, int64_t done) {
@@ -180,38 +198,51 @@ void step(Task *task, int64_t done) {
 Weights::Weights(const Gguf &gguf, const Config &config, const Options &options, Task *task)
     : compute(choose_compute(options, choose_library(options))), gemm(choose_library(options)) {
   Tensors tensors(gguf);
-  attention = make_rules(tensors, config, compute);
-  const int64_t width = config.width, vocabulary = config.vocabulary, hidden = config.hidden;
-  const int64_t q = int64_t{config.heads} * config.key_size, k = int64_t{config.kv_heads} * config.key_size;
-  const int64_t v = int64_t{config.kv_heads} * config.value_size, a = int64_t{config.heads} * config.value_size;
-  // Every matrix is laid out before the first one is filled: they then lie side by side, and the system's large pages
-  // span them, which makes reading them a fifth faster.
-  std::vector<Packing> packings;
-  const auto lay_out = [&](PackedMatrix &matrix, std::vector<const GgufTensor *> sources) {
-    int64_t n = 0;
-    for (const GgufTensor *tensor : sources) n += tensor->rows();
-    matrix = PackedMatrix(compute, sources[0]->shape[0], n);
-    packings.push_back({&matrix, std::move(sources)});
-  };
-  embedding = &tensors.get("token_embd.weight", {width, vocabulary});
+  for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(tensors, config, rope));
+  attention = make_rules(config, LayerPlan{}, ropes, compute);
+  std::vector<LayerPlan> plans;  // of each kind
   layers.resize(static_cast<size_t>(config.layers));
   for (int l = 0; l < config.layers; ++l) {
-    const auto tensor = [&](const char *name, const std::vector<int64_t> &shape) -> const GgufTensor & {
-      return tensors.get(cat("blk.", l, ".", name, ".weight"), shape);
-    };
     LayerWeights &layer = layers[static_cast<size_t>(l)];
-    layer.attention_norm = unpack_vector(tensor("attn_norm", {width}));
-    lay_out(layer.qkv, {&tensor("attn_q", {width, q}), &tensor("attn_k", {width, k}), &tensor("attn_v", {width, v})});
-    lay_out(layer.attention_output, {&tensor("attn_output", {a, width})});
-    layer.feed_forward_norm = unpack_vector(tensor("ffn_norm", {width}));
-    lay_out(layer.gate_up, {&tensor("ffn_gate", {width, hidden}), &tensor("ffn_up", {width, hidden})});
-    lay_out(layer.down, {&tensor("ffn_down", {hidden, width})});
+    const LayerPlan &plan = config.plans[static_cast<size_t>(l)];
+    const auto alike = std::find_if(plans.begin(), plans.end(), [&](const LayerPlan &p) {
+      return std::tie(p.window, p.rotation, p.scale, p.soft_cap) ==
+             std::tie(plan.window, plan.rotation, plan.scale, plan.soft_cap);
+    });
+    layer.kind = static_cast<size_t>(alike - plans.begin());
+    if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, compute));
     for (int h = 0; h < config.heads; ++h) layer.gate_weight.push_back(config.gate_weight(l, h));
   }
-  output_norm = unpack_vector(tensors.get("output_norm.weight", {width}));
-  const GgufTensor *head = tensors.find("output.weight", {width, vocabulary});
-  lay_out(output, {head ? head : embedding});
-  if (head) check_finite(*embedding);  // else it is when it is packed
+  std::vector<Packing> packings;
+  bool tied = true;
+  for (const TensorSpec &spec : tensor_table(config)) {
+    const TensorPart part = tensors.find(spec);
+    if (spec.field == Field::EMBEDDING) {
+      embedding = part.tensor;
+    } else if (PackedMatrix *const matrix = matrix_of(*this, spec)) {
+      if (spec.field == Field::OUTPUT) tied = !part;
+      const TensorPart rows = part ? part : TensorPart{embedding, 0, spec.rows};  // the output, tied to the embedding
+      if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, {}});
+      packings.back().parts.push_back(rows);
+    } else {
+      // An optional bias that a file has for q alone, say, is zero for the others.
+      std::vector<float> &vector = vector_of(*this, spec);
+      const std::vector<float> values =
+          part ? unpack_vector(part, spec.columns) : std::vector<float>(static_cast<size_t>(spec.columns));
+      vector.insert(vector.end(), values.begin(), values.end());
+    }
+  }
+  // Every matrix is laid out before the first one is filled: they then lie side by side, and the system's large pages
+  // span them, which makes reading them a fifth faster.
+  for (const Packing &packing : packings) {
+    int64_t columns = 0;
+    for (const TensorPart &part : packing.parts) columns += part.rows;
+    *packing.matrix = PackedMatrix(compute, packing.parts[0].tensor->shape[0], columns);
+  }
+  for (LayerWeights &layer : layers)
+    for (std::vector<float> *bias : {&layer.qkv_bias, &layer.attention_output_bias})
+      if (std::all_of(bias->begin(), bias->end(), [](float x) { return x == 0; })) bias->clear();
+  if (!tied) check_finite(*embedding);  // else it is when it is packed
   tensors.refuse_others(config.architecture->name);
 
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));
@@ -228,11 +259,17 @@ void Weights::embed(int32_t token, float *x) const {
 }
 
 int64_t Weights::bytes() const {
-  int64_t total = output.bytes() + static_cast<int64_t>(output_norm.size() * sizeof(float));
-  for (const LayerWeights &layer : layers)
-    total += layer.qkv.bytes() + layer.attention_output.bytes() + layer.gate_up.bytes() + layer.down.bytes() +
-             static_cast<int64_t>((layer.attention_norm.size() + layer.feed_forward_norm.size()) * sizeof(float));
-  return total;
+  int64_t total = output.bytes();
+  int64_t floats = static_cast<int64_t>(output_norm.size());
+  for (const LayerWeights &layer : layers) {
+    for (const PackedMatrix *matrix : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+      total += matrix->bytes();
+    for (const std::vector<float> *vector :
+         {&layer.attention_norm, &layer.qkv_bias, &layer.q_norm, &layer.k_norm, &layer.attention_output_bias,
+          &layer.attention_post_norm, &layer.feed_forward_norm, &layer.feed_forward_post_norm})
+      floats += static_cast<int64_t>(vector->size());
+  }
+  return total + floats * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace infini

@@ -12,14 +12,21 @@
 
 namespace infini {
 
+// A vector that the layer's plan does not have is empty.
 struct LayerWeights {
-  std::vector<float> attention_norm;     // [width]
-  PackedMatrix qkv;                      // [width, heads * key_size + kv_heads * (key_size + value_size)]
-  PackedMatrix attention_output;         // [heads * value_size, width]
-  std::vector<float> feed_forward_norm;  // [width]
-  PackedMatrix gate_up;                  // [width, 2 * hidden]
-  PackedMatrix down;                     // [hidden, width]
-  std::vector<float> gate_weight;        // [heads], sigmoid(beta)
+  std::vector<float> attention_norm;          // [width]
+  PackedMatrix qkv;                           // [width, heads * key_size + kv_heads * (key_size + value_size)]
+  std::vector<float> qkv_bias;                // [columns of qkv]
+  std::vector<float> q_norm, k_norm;          // [key_size] of each head, or of all heads together
+  PackedMatrix attention_output;              // [heads * value_size, width]
+  std::vector<float> attention_output_bias;   // [width]
+  std::vector<float> attention_post_norm;     // [width]
+  std::vector<float> feed_forward_norm;       // [width]
+  PackedMatrix gate_up;                       // [width, 2 * hidden]
+  PackedMatrix down;                          // [hidden, width]
+  std::vector<float> feed_forward_post_norm;  // [width]
+  std::vector<float> gate_weight;             // [heads], sigmoid(beta)
+  size_t kind = 0;                            // of attention, in Weights::kinds
 };
 
 struct Weights {
@@ -32,7 +39,10 @@ struct Weights {
 
   NumberType compute;  // of the matrices and of what is multiplied with them
   Gemm gemm;
-  AttentionRules attention;
+  AttentionRules attention;  // of a layer that has a memory and the first rotation; segment, carry and sinks of all
+  std::vector<Rope> ropes;   // as Config::ropes
+  std::vector<AttentionRules> kinds;  // what layers differ in: window, rotation, scale, soft cap
+  const AttentionRules &rules(size_t layer) const { return kinds[layers[layer].kind]; }
   const GgufTensor *embedding;  // [width, vocabulary], in the file
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [width]

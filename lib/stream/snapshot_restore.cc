@@ -90,10 +90,12 @@ void read_floats(const SnapshotView &file, const std::string &section, const Res
 }
 
 std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
-  AttentionRules rules = model.weights().attention;
-  rules.shape.type = type;
   std::vector<LayerState> layers;
-  for (const LayerWeights &layer : model.weights().layers) layers.emplace_back(rules, layer.gate_weight.data());
+  for (const LayerWeights &layer : model.weights().layers) {
+    AttentionRules rules = model.weights().kinds[layer.kind];
+    rules.shape.type = type;
+    layers.emplace_back(rules, layer.gate_weight.data());
+  }
   return layers;
 }
 

@@ -24,6 +24,39 @@ void Tally::add(const Tally &other) {
   exact_inside += other.exact_inside;
 }
 
+namespace {
+
+// What the way back cannot do yet, it must not do wrongly.
+void require_trainable(const Model &model, const Parameters &parameters) {
+  const Config &c = model.config();
+  const char *feature = nullptr;
+  const auto refuse = [&](bool has, const char *name) {
+    if (has && !feature) feature = name;
+  };
+  for (size_t l = 0; l < c.plans.size(); ++l) {
+    const LayerPlan &plan = c.plans[l];
+    const Parameters::Layer &w = parameters.layers()[l];
+    refuse(w.q_bias != Parameters::kNone || w.k_bias != Parameters::kNone || w.v_bias != Parameters::kNone ||
+               w.attention_output_bias != Parameters::kNone,
+           "biases");
+    refuse(plan.head_norm != HeadNorm::NONE, "norms of queries and keys");
+    refuse(!plan.norm_before || plan.norm_after, "norms behind attention and feed-forward");
+    refuse(plan.activation != Activation::SILU, "GELU gates");
+    refuse(plan.rotation != 0 || c.ropes.size() > 1, "layers without rotation, or with one of their own");
+    refuse(plan.window > 0, "layers with a window of their own");
+    refuse(plan.scale > 0, "a scale of scores of its own");
+    refuse(plan.soft_cap > 0, "a soft cap on scores");
+  }
+  refuse(c.embedding_scale != 1 || c.residual_scale != 1 || c.logit_scale != 1,
+         "scaled embeddings, residuals or logits");
+  refuse(c.logit_soft_cap > 0, "a soft cap on logits");
+  if (feature)
+    fail(Status::UNSUPPORTED, "training does not know ", feature, ", which architecture '", c.architecture->name,
+         "' has");
+}
+
+}  // namespace
+
 Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute,
                    int64_t keep_bytes)
     : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
@@ -38,6 +71,7 @@ Backward::Backward(const Model &model, const Parameters &parameters, std::vector
           int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel),
           16)),
       products_(static_cast<size_t>(config_.layers)) {
+  require_trainable(model, parameters);
   weigh_gates();
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();

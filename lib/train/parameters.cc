@@ -1,5 +1,6 @@
 #include "train/parameters.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/parallel.h"
@@ -22,47 +23,61 @@ std::vector<std::byte> packed(TensorType type, const float *values, int64_t coun
 
 }  // namespace
 
-size_t Parameters::add(const std::string &name, Role role, int layer, int64_t rows, int64_t columns, bool own_line) {
-  if (own_line) size_ = round_up(size_, 16);
-  list_.push_back({name, role, layer, rows, columns, size_});
-  size_ += rows * columns;
-  return list_.size() - 1;
+size_t &Parameters::place(Field field, int layer) {
+  switch (field) {
+    case Field::EMBEDDING: return embedding_;
+    case Field::OUTPUT_NORM: return output_norm_;
+    case Field::OUTPUT: return output_;
+    default: break;
+  }
+  Layer &l = layers_[static_cast<size_t>(layer)];
+  switch (field) {
+    case Field::ATTENTION_NORM: return l.attention_norm;
+    case Field::Q: return l.q;
+    case Field::K: return l.k;
+    case Field::V: return l.v;
+    case Field::Q_BIAS: return l.q_bias;
+    case Field::K_BIAS: return l.k_bias;
+    case Field::V_BIAS: return l.v_bias;
+    case Field::Q_NORM: return l.q_norm;
+    case Field::K_NORM: return l.k_norm;
+    case Field::ATTENTION_OUTPUT: return l.attention_output;
+    case Field::ATTENTION_OUTPUT_BIAS: return l.attention_output_bias;
+    case Field::ATTENTION_POST_NORM: return l.attention_post_norm;
+    case Field::FEED_FORWARD_NORM: return l.feed_forward_norm;
+    case Field::GATE: return l.gate;
+    case Field::UP: return l.up;
+    case Field::DOWN: return l.down;
+    default: return l.feed_forward_post_norm;
+  }
 }
 
 Parameters::Parameters(const Model &model) {
   const Config &c = model.config();
-  embedding_ = add("token_embd.weight", Role::EMBEDDING, -1, c.vocabulary, c.width);
-  for (int l = 0; l < c.layers; ++l) {
-    const auto weight = [&](const char *name, Role role, int64_t rows, int64_t columns, bool own_line = true) {
-      return add(cat("blk.", l, ".", name, ".weight"), role, l, rows, columns, own_line);
-    };
-    Layer layer{};
-    layer.attention_norm = weight("attn_norm", Role::NORM, 1, c.width);
-    layer.q = weight("attn_q", Role::ATTENTION, int64_t{c.heads} * c.key_size, c.width);
-    layer.k = weight("attn_k", Role::ATTENTION, int64_t{c.kv_heads} * c.key_size, c.width, false);
-    layer.v = weight("attn_v", Role::ATTENTION, int64_t{c.kv_heads} * c.value_size, c.width, false);
-    layer.attention_output = weight("attn_output", Role::ATTENTION, c.width, int64_t{c.heads} * c.value_size);
-    layer.feed_forward_norm = weight("ffn_norm", Role::NORM, 1, c.width);
-    layer.gate = weight("ffn_gate", Role::FEED_FORWARD, c.hidden, c.width);
-    layer.up = weight("ffn_up", Role::FEED_FORWARD, c.hidden, c.width, false);
-    layer.down = weight("ffn_down", Role::FEED_FORWARD, c.width, c.hidden);
-    layers_.push_back(layer);
+  layers_.resize(static_cast<size_t>(c.layers));
+  for (const TensorSpec &spec : tensor_table(c)) {
+    const TensorPart part = find_part(model.gguf(), spec);  // checked when the model was opened
+    if (!part) continue;
+    const bool behind = spec.field == Field::K || spec.field == Field::V || spec.field == Field::UP ||
+                        spec.field == Field::K_BIAS || spec.field == Field::V_BIAS;
+    if (!behind) size_ = round_up(size_, 16);
+    place(spec.field, spec.layer) = list_.size();
+    list_.push_back({spec.name, spec.role, spec.layer, spec.rows, spec.columns, size_});
+    parts_.push_back(part);
+    size_ += spec.rows * spec.columns;
   }
-  output_norm_ = add("output_norm.weight", Role::NORM, -1, 1, c.width);
-  const bool tied = !model.gguf().find_tensor("output.weight");
-  output_ = tied ? embedding_ : add("output.weight", Role::OUTPUT, -1, c.vocabulary, c.width);
-  gates_ = add("infini.memory.gate", Role::GATE, -1, c.layers, c.heads);
+  // A tied output stays at place 0, which is the embedding's.
+  gates_ = list_.size();
   size_ = round_up(size_, 16);
+  list_.push_back({"infini.memory.gate", Role::GATE, -1, c.layers, c.heads, size_});
+  size_ = round_up(size_ + list_.back().size(), 16);
   values_ = Buffer<float>(size_);
 
-  for (const Parameter &p : list_) {
-    if (p.role == Role::GATE) continue;
-    const GgufTensor *tensor = model.gguf().find_tensor(p.name);  // checked when the model was opened
-    const TensorLayout *layout = tensor_layout(tensor->type);
-    const int64_t row_bytes = p.columns / layout->block_elements * layout->block_bytes;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Parameter &p = list_[i];
     parallel_for(p.rows, 64, [&](int64_t begin, int64_t end) {
-      unpack(tensor->type, tensor->data.data() + begin * row_bytes, (end - begin) * p.columns,
-             values_.data() + p.offset + begin * p.columns);
+      for (int64_t row = begin; row < end; ++row)
+        unpack_row(parts_[i], row, p.columns, values_.data() + p.offset + row * p.columns);
     });
   }
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
@@ -87,14 +102,23 @@ Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, Tens
   out.set("infini.local.sinks", static_cast<uint32_t>(memory.sinks));
   out.set_doubles("infini.memory.gate", {of(gates_), static_cast<size_t>(list_[gates_].size())});
   for (const GgufTensor &tensor : model.gguf().tensors()) {
-    size_t index = 0;
-    while (index < list_.size() && list_[index].name != tensor.name) ++index;
-    if (index == list_.size() || !changed[index]) {
+    // A tensor in which several are fused is written anew if one of them changed.
+    std::vector<size_t> within;
+    for (size_t i = 0; i < parts_.size(); ++i)
+      if (parts_[i].tensor->name == tensor.name) within.push_back(i);
+    if (std::none_of(within.begin(), within.end(), [&](size_t i) { return changed[i]; })) {
       out.add_tensor(tensor.name, tensor.type, tensor.shape, {tensor.data.begin(), tensor.data.end()});
-    } else {
-      const TensorType as = list_[index].role == Role::NORM ? TensorType::F32 : type;
-      out.add_tensor(tensor.name, as, tensor.shape, packed(as, of(index), list_[index].size()));
+      continue;
     }
+    std::vector<float> values(static_cast<size_t>(tensor.elements()));
+    for (const size_t i : within) {
+      const bool vector = tensor.shape.size() == 1;
+      const int64_t at = parts_[i].first * (vector ? 1 : tensor.shape[0]);
+      std::copy_n(of(i), list_[i].size(), values.data() + at);
+    }
+    const Role role = list_[within[0]].role;
+    const TensorType as = role == Role::NORM || role == Role::BIAS ? TensorType::F32 : type;
+    out.add_tensor(tensor.name, as, tensor.shape, packed(as, values.data(), tensor.elements()));
   }
   return out;
 }

@@ -11,10 +11,8 @@
 
 namespace infini {
 
-enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, GATE };
-
 struct Parameter {
-  std::string name;  // of the GGUF tensor; the gates' is their key
+  std::string name;  // as the table of tensors says (model/plan.h); the gates' is their key
   Role role;
   int layer;              // -1: of no layer
   int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
@@ -27,9 +25,14 @@ class Parameters {
   // Unpacks every tensor of the model, of whatever type.
   explicit Parameters(const Model &model);
 
-  // Places in list(). q, k, v stand right behind each other, and so do gate and up: each group is one matrix.
+  // Places in list(), of fields of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
+  // other, and so do their biases, and gate and up: each group is one matrix, or one vector.
+  static constexpr size_t kNone = SIZE_MAX;
   struct Layer {
-    size_t attention_norm, q, k, v, attention_output, feed_forward_norm, gate, up, down;
+    size_t attention_norm = kNone, q = kNone, k = kNone, v = kNone, q_bias = kNone, k_bias = kNone, v_bias = kNone,
+           q_norm = kNone, k_norm = kNone, attention_output = kNone, attention_output_bias = kNone,
+           attention_post_norm = kNone, feed_forward_norm = kNone, gate = kNone, up = kNone, down = kNone,
+           feed_forward_post_norm = kNone;
   };
   const std::vector<Parameter> &list() const { return list_; }
   const Parameter &operator[](size_t index) const { return list_[index]; }
@@ -51,9 +54,11 @@ class Parameters {
   Gguf gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const;
 
  private:
-  size_t add(const std::string &name, Role role, int layer, int64_t rows, int64_t columns, bool own_line = true);
+  // The place of a field, wherever it stands.
+  size_t &place(Field field, int layer);
 
   std::vector<Parameter> list_;
+  std::vector<TensorPart> parts_;  // [list without gates]: where the model's file holds each
   std::vector<Layer> layers_;
   size_t embedding_ = 0, output_norm_ = 0, output_ = 0, gates_ = 0;
   int64_t size_ = 0;

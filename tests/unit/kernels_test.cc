@@ -166,6 +166,20 @@ TEST_CASE("element-wise kernels equal their twins") {
       silu_multiply(px, py, n, actual16.data());
       REQUIRE(relative_to_largest(widened(actual16), expected) < kBf16);
 
+      gelu_multiply(px, py, n, actual.data());
+      scalar::gelu_multiply(px, py, n, expected.data());
+      REQUIRE(relative_to_largest(actual, expected) < kF32);
+      gelu_multiply(px, py, n, actual16.data());
+      REQUIRE(relative_to_largest(widened(actual16), expected) < kBf16);
+
+      for (const float cap : {0.3f, 1.5f, 50.0f}) {
+        actual.assign(px, px + n);
+        expected = actual;
+        soft_cap(actual.data(), n, cap);
+        scalar::soft_cap(expected.data(), n, cap);
+        REQUIRE(relative_to_largest(actual, expected) < kF32);
+      }
+
       elu_plus_one(px, n, actual.data());
       for (size_t i = 0; i < size; ++i) expected[i] = scalar::elu_plus_one(px[i]);
       REQUIRE(relative_to_largest(actual, expected) < kF32);
@@ -285,6 +299,14 @@ TEST_CASE("extreme values stay what they should be") {
     silu_multiply(x.data(), ones.data(), 8, y.data());
     CHECK(y[0] == 0.0f);
     CHECK(y[7] == 1e30f);
+    gelu_multiply(x.data(), ones.data(), 8, y.data());
+    CHECK(y[0] == 0.0f);
+    CHECK(y[7] == 1e30f);
+    y = x;
+    soft_cap(y.data(), 9, 30);
+    CHECK(y[0] == -30.0f);
+    CHECK(y[7] == 30.0f);
+    CHECK(y[8] == 30.0f);
     std::vector<uint16_t> bits(2);
     const float odd[] = {std::numeric_limits<float>::quiet_NaN(), inf};
     narrow(odd, 2, bits.data());

@@ -57,13 +57,11 @@ struct SetUp {
   int carry, sinks;
   int64_t checkpoints, rewind_sampler;
   int64_t keep = -1;
+  const char *architecture = "llama";
 };
 
-const SetUp kSetUps[] = {{"delta", 10, 3, 3, 0},
-                         {"linear", 0, 0, 0, 1},
-                         {"linear", 30, 2, 4, 1},
-                         {"delta", 0, 5, 1, 0},
-                         {"linear", 40, 2, 3, 1, 30}};
+const SetUp kSetUps[] = {{"delta", 10, 3, 3, 0}, {"linear", 0, 0, 0, 1},      {"linear", 30, 2, 4, 1},
+                         {"delta", 0, 5, 1, 0},  {"linear", 40, 2, 3, 1, 30}, {"delta", 30, 2, 3, 0, 20, "gemma2"}};
 
 using Values = std::initializer_list<std::pair<const char *, OptionValue>>;
 
@@ -77,6 +75,7 @@ Options options_of(Values values) {
 std::shared_ptr<const Model> model_of(const SetUp &set_up) {
   CreateConfig config;
   config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48, config.seed = 5;
+  config.architecture = set_up.architecture, config.window = 9;
   config.segment = 24, config.carry = set_up.carry, config.sinks = set_up.sinks, config.update = set_up.update;
   return Model::create(config, INFINI_SOURCE_DIR "/samples/models/stories260K.gguf",
                        options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}, {"keep", set_up.keep}}));

@@ -1,0 +1,273 @@
+#include "model/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "format/gguf_types.h"
+#include "model/config.h"
+#include "model/keys.h"
+
+namespace infini {
+namespace {
+
+// --- architectures. A name of a key is that which llama.cpp's converter writes.
+
+void each_layer(Config &config, const auto &f) {
+  for (size_t l = 0; l < config.plans.size(); ++l) f(config.plans[l], static_cast<int>(l));
+}
+
+void plan_llama(const Keys &keys, Config &config) {
+  const float scale = keys.real_or_none("attention.scale", 0);
+  each_layer(config, [&](LayerPlan &plan, int) {
+    plan.qkv_bias = plan.output_bias = Presence::OPTIONAL;
+    plan.scale = scale;
+  });
+}
+
+void plan_qwen2(const Keys &, Config &config) {
+  each_layer(config, [](LayerPlan &plan, int) {
+    plan.qkv_bias = Presence::REQUIRED;
+    plan.output_bias = Presence::OPTIONAL;
+  });
+}
+
+void plan_qwen3(const Keys &, Config &config) {
+  each_layer(config, [](LayerPlan &plan, int) { plan.head_norm = HeadNorm::HEAD; });
+}
+
+// Tensors of norms hold 1 + w already.
+void plan_gemma(const Keys &, Config &config) {
+  config.embedding_scale = std::sqrt(static_cast<float>(config.width));
+  each_layer(config, [](LayerPlan &plan, int) { plan.activation = Activation::GELU; });
+}
+
+// Of so many layers, the largest model scales scores by what its heads would be if they made up the width.
+float gemma_scale(const Config &config, int largest_layers) {
+  return config.layers == largest_layers ? 1 / std::sqrt(static_cast<float>(config.width / config.heads)) : 0;
+}
+
+constexpr int kWidestWindow = 1 << 24;
+
+// Every `period`-th layer sees all; the others have a window. Which ones, a file may say itself.
+void plan_windows(const Keys &keys, Config &config, int window, int period) {
+  in_range("key '" + keys.prefix + "attention.sliding_window'", window, 1, kWidestWindow);
+  const std::string name = keys.prefix + "attention.sliding_window_pattern";
+  if (const GgufValue *pattern = keys.gguf.find(name)) {
+    if (const auto *array = std::get_if<GgufArray>(pattern)) {
+      std::vector<int64_t> windowed;
+      if (array->type == gguf::kBool)
+        for (const std::byte flag : array->numbers) windowed.push_back(flag != std::byte{0});
+      else windowed = keys.gguf.get_ints(name);
+      if (windowed.size() != config.plans.size())
+        fail(Status::FORMAT, "key '", name, "' holds ", windowed.size(), " values, but the model has ", config.layers,
+             " layers");
+      each_layer(config,
+                 [&](LayerPlan &plan, int l) { plan.window = windowed[static_cast<size_t>(l)] != 0 ? window : 0; });
+      return;
+    }
+    period = keys.get("attention.sliding_window_pattern");
+  }
+  each_layer(config, [&](LayerPlan &plan, int l) { plan.window = (l + 1) % period != 0 ? window : 0; });
+}
+
+void plan_gemma2(const Keys &keys, Config &config) {
+  plan_gemma(keys, config);
+  plan_windows(keys, config, keys.get_or("attention.sliding_window", 4096), 2);
+  const float soft_cap = keys.real_or_none("attn_logit_softcapping", 50);
+  config.logit_soft_cap = keys.real_or_none("final_logit_softcapping", 30);
+  each_layer(config, [&](LayerPlan &plan, int) {
+    plan.norm_after = true;
+    plan.soft_cap = soft_cap;
+    plan.scale = gemma_scale(config, 46);
+  });
+}
+
+void plan_gemma3(const Keys &keys, Config &config) {
+  plan_gemma(keys, config);
+  plan_windows(keys, config, keys.get("attention.sliding_window"), 6);
+  config.logit_soft_cap = keys.real_or_none("final_logit_softcapping", 0);
+  RopeConfig near;
+  near.dimensions = config.ropes[0].dimensions;
+  near.base = keys.real("rope.freq_base_swa", 10000);
+  near.original_context = config.context;
+  near.factors = false;
+  config.ropes.push_back(near);
+  each_layer(config, [&](LayerPlan &plan, int) {
+    plan.norm_after = true;
+    plan.head_norm = HeadNorm::HEAD;
+    plan.scale = gemma_scale(config, 62);
+    if (plan.window) plan.rotation = 1;
+  });
+}
+
+// As one model of this family is published, its window is narrower than its context; other programs read it whole too.
+void plan_phi3(const Keys &, Config &) {}
+
+void plan_olmo2(const Keys &keys, Config &config) {
+  each_layer(config, [](LayerPlan &plan, int) {
+    plan.norm_before = false;
+    plan.norm_after = true;
+    plan.head_norm = HeadNorm::ROW;
+  });
+  const int window = keys.get_or("attention.sliding_window", 0, 0);
+  if (window == 0) return;
+  // OLMo 3: layers with a window rotate as they were first trained, before the context was made longer.
+  plan_windows(keys, config, window, 4);
+  RopeConfig near;
+  near.dimensions = config.ropes[0].dimensions;
+  near.base = config.ropes[0].base;
+  near.original_context = config.context;
+  near.factors = false;
+  config.ropes.push_back(near);
+  each_layer(config, [](LayerPlan &plan, int) {
+    if (plan.window) plan.rotation = 1;
+  });
+}
+
+void plan_smollm3(const Keys &, Config &config) {
+  each_layer(config, [](LayerPlan &plan, int l) {
+    plan.qkv_bias = plan.output_bias = Presence::OPTIONAL;
+    if ((l + 1) % 4 == 0) plan.rotation = kNoRotation;
+  });
+}
+
+void plan_granite(const Keys &keys, Config &config) {
+  plan_llama(keys, config);
+  config.embedding_scale = static_cast<float>(keys.real("embedding_scale", 1));
+  config.residual_scale = static_cast<float>(keys.real("residual_scale", 1));
+  config.logit_scale = static_cast<float>(1 / keys.real("logit_scale", 1));
+  if (!keys.gguf.get_bool(keys.prefix + "rope.scaling.finetuned", true))
+    each_layer(config, [](LayerPlan &plan, int) { plan.rotation = kNoRotation; });
+}
+
+constexpr Architecture kArchitectures[] = {
+    {"llama", true, plan_llama},     {"qwen2", false, plan_qwen2},   {"qwen3", false, plan_qwen3},
+    {"gemma", false, plan_gemma},    {"gemma2", false, plan_gemma2}, {"gemma3", false, plan_gemma3},
+    {"phi3", false, plan_phi3},      {"olmo2", false, plan_olmo2},   {"smollm3", true, plan_smollm3},
+    {"granite", true, plan_granite},
+};
+
+// --- tensors
+
+std::string shape_text(const std::vector<int64_t> &shape) {
+  std::string out = "[";
+  for (const int64_t extent : shape) out += cat(out.size() > 1 ? ", " : "", extent);
+  return out + "]";
+}
+
+bool is_vector(const TensorSpec &spec) { return spec.role == Role::NORM || spec.role == Role::BIAS; }
+
+bool has_shape(const GgufTensor &tensor, const std::vector<int64_t> &shape) {
+  std::vector<int64_t> actual = tensor.shape;
+  while (actual.size() > shape.size() && actual.back() == 1) actual.pop_back();
+  return actual == shape;
+}
+
+}  // namespace
+
+const Architecture &find_architecture(const std::string &name) {
+  std::string known;
+  for (const Architecture &architecture : kArchitectures) {
+    if (name == architecture.name) return architecture;
+    known += cat(known.empty() ? "" : ", ", architecture.name);
+  }
+  fail(Status::UNSUPPORTED, "architecture '", name, "' is not known; known are ", known);
+}
+
+std::vector<TensorSpec> tensor_table(const Config &c) {
+  const int64_t q = int64_t{c.heads} * c.key_size, k = int64_t{c.kv_heads} * c.key_size,
+                v = int64_t{c.kv_heads} * c.value_size, attended = int64_t{c.heads} * c.value_size;
+  // Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to
+  // it.
+  const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
+  const double shallow = 1 / std::sqrt(2.0 * c.layers);
+  std::vector<TensorSpec> table;
+  table.push_back({Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, 0.02, ""});
+  for (int l = 0; l < c.layers; ++l) {
+    const LayerPlan &plan = c.plans[static_cast<size_t>(l)];
+    const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
+    const auto norm = [&](Field field, const char *tensor, int64_t size, bool there) {
+      if (there) table.push_back({field, Role::NORM, l, name(tensor), 1, size, false, 0, ""});
+    };
+    const auto bias = [&](Field field, const char *tensor, int64_t size, Presence presence, int64_t fused_first) {
+      if (presence == Presence::NONE) return;
+      TensorSpec spec{field, Role::BIAS, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0, ""};
+      if (fused_first >= 0)
+        spec.fused = name("attn_qkv.bias"), spec.fused_rows = q + k + v, spec.fused_first = fused_first;
+      table.push_back(std::move(spec));
+    };
+    const auto matrix = [&](Field field, Role role, const char *tensor, int64_t rows, int64_t columns, double deviation,
+                            const char *fused = "", int64_t fused_rows = 0, int64_t fused_first = 0) {
+      table.push_back({field, role, l, name(tensor), rows, columns, false, deviation, *fused ? name(fused) : "",
+                       fused_rows, fused_first});
+    };
+    norm(Field::ATTENTION_NORM, "attn_norm.weight", c.width, plan.norm_before);
+    const auto projection = [&](Field field, const char *tensor, int64_t rows, int64_t first) {
+      matrix(field, Role::ATTENTION, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight", q + k + v, first);
+    };
+    projection(Field::Q, "attn_q.weight", q, 0);
+    projection(Field::K, "attn_k.weight", k, q);
+    projection(Field::V, "attn_v.weight", v, q + k);
+    bias(Field::Q_BIAS, "attn_q.bias", q, plan.qkv_bias, 0);
+    bias(Field::K_BIAS, "attn_k.bias", k, plan.qkv_bias, q);
+    bias(Field::V_BIAS, "attn_v.bias", v, plan.qkv_bias, q + k);
+    const bool row = plan.head_norm == HeadNorm::ROW;
+    norm(Field::Q_NORM, "attn_q_norm.weight", row ? q : c.key_size, plan.head_norm != HeadNorm::NONE);
+    norm(Field::K_NORM, "attn_k_norm.weight", row ? k : c.key_size, plan.head_norm != HeadNorm::NONE);
+    matrix(Field::ATTENTION_OUTPUT, Role::ATTENTION, "attn_output.weight", c.width, attended,
+           fan_in(attended) * shallow);
+    bias(Field::ATTENTION_OUTPUT_BIAS, "attn_output.bias", c.width, plan.output_bias, -1);
+    norm(Field::ATTENTION_POST_NORM, "post_attention_norm.weight", c.width, plan.norm_after);
+    norm(Field::FEED_FORWARD_NORM, "ffn_norm.weight", c.width, plan.norm_before);
+    matrix(Field::GATE, Role::FEED_FORWARD, "ffn_gate.weight", c.hidden, c.width, fan_in(c.width), "ffn_up.weight",
+           2 * int64_t{c.hidden}, 0);
+    matrix(Field::UP, Role::FEED_FORWARD, "ffn_up.weight", c.hidden, c.width, fan_in(c.width), "ffn_up.weight",
+           2 * int64_t{c.hidden}, c.hidden);
+    matrix(Field::DOWN, Role::FEED_FORWARD, "ffn_down.weight", c.width, c.hidden, fan_in(c.hidden) * shallow);
+    norm(Field::FEED_FORWARD_POST_NORM, "post_ffw_norm.weight", c.width, plan.norm_after);
+  }
+  table.push_back({Field::OUTPUT_NORM, Role::NORM, -1, "output_norm.weight", 1, c.width, false, 0, ""});
+  table.push_back({Field::OUTPUT, Role::OUTPUT, -1, "output.weight", c.vocabulary, c.width, true, 0.02, ""});
+  return table;
+}
+
+TensorPart find_part(const Gguf &gguf, const TensorSpec &spec) {
+  const auto shape_of = [&](int64_t rows) {
+    return is_vector(spec) ? std::vector<int64_t>{spec.role == Role::NORM ? spec.columns : rows}
+                           : std::vector<int64_t>{spec.columns, rows};
+  };
+  const std::vector<int64_t> own = shape_of(is_vector(spec) ? spec.columns : spec.rows);
+  const GgufTensor *tensor = gguf.find_tensor(spec.name);
+  if (tensor && has_shape(*tensor, own)) return {tensor, 0, spec.rows};
+  const GgufTensor *fused = spec.fused.empty() ? nullptr : gguf.find_tensor(spec.fused);
+  if (fused && has_shape(*fused, shape_of(spec.fused_rows))) return {fused, spec.fused_first, spec.rows};
+  const GgufTensor *const wrong = tensor ? tensor : fused;
+  // Where `up` stands alone, with its own shape, what is missing is the gate.
+  if (wrong && !has_shape(*wrong, own))
+    fail(Status::FORMAT, "tensor '", wrong->name, "' has shape ", shape_text(wrong->shape),
+         ", but the model's keys ask for ", shape_text(wrong == tensor ? own : shape_of(spec.fused_rows)));
+  if (!spec.optional) fail(Status::FORMAT, "tensor '", spec.name, "' is missing");
+  return {};
+}
+
+void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *values) {
+  const GgufTensor &tensor = *part.tensor;
+  const int64_t width = tensor.shape[0];
+  const TensorLayout *layout = tensor_layout(tensor.type);
+  // A part of a vector begins within its only row.
+  const bool within = columns != width;
+  const int64_t from = within ? 0 : part.first + row;
+  std::vector<float> whole(static_cast<size_t>(within ? width : 0));
+  float *const to = within ? whole.data() : values;
+  unpack(tensor.type, tensor.data.data() + from * (width / layout->block_elements * layout->block_bytes), width, to);
+  // Adding zeros catches every infinity and NaN in one pass that vectorises.
+  float sum = 0;
+  for (int64_t i = 0; i < width; ++i) sum += to[i] * 0.0f;
+  if (sum != 0) {
+    const float *bad = std::find_if(to, to + width, [](float x) { return !std::isfinite(x); });
+    fail(Status::FORMAT, "tensor '", tensor.name, "' holds ", *bad, " at row ", from, ", column ", bad - to);
+  }
+  if (within) std::copy_n(whole.data() + part.first, columns, values);
+}
+
+}  // namespace infini

@@ -1,0 +1,102 @@
+// What a model is made of: a plan for each layer, and one table of the tensors that hold its numbers. An architecture is
+// a function from a file's keys to plans; everything else follows from the plans and the table: opening, creating,
+// refusing what is not known, training, and adapters.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "format/gguf.h"
+
+namespace infini {
+
+struct Config;
+struct Keys;
+
+enum class Activation { SILU, GELU };     // of the feed-forward's gate; GELU by its tanh formula
+enum class HeadNorm { NONE, HEAD, ROW };  // what a norm of q or of k spans: each head, or all heads together
+enum class Presence { NONE, OPTIONAL, REQUIRED };
+
+constexpr int kNoRotation = -1;
+
+struct LayerPlan {
+  bool norm_before = true;  // of what attention and feed-forward are fed
+  bool norm_after = false;  // of what they add to the residual stream
+  HeadNorm head_norm = HeadNorm::NONE;
+  Presence qkv_bias = Presence::NONE, output_bias = Presence::NONE;  // of q, k, v; of the attention's output
+  Activation activation = Activation::SILU;
+  int rotation = 0;    // index into Config::ropes, or kNoRotation: queries and keys stay as they are
+  int window = 0;      // tokens that a query sees, its own included; 0: sinks, carry and segment, and the memory
+  float scale = 0;     // of scores; 0: 1 / sqrt(key_size)
+  float soft_cap = 0;  // scores become cap * tanh(score / cap); 0: they stay
+
+  bool has_memory() const { return window == 0; }
+};
+
+struct Architecture {
+  const char *name;
+  bool rope_pairs_adjacent;  // true: rotates (2i, 2i+1); false: (i, i + d/2)
+  // Completes `config`, whose shape, layer plans (as above) and first rotation have been read.
+  void (*plan)(const Keys &keys, Config &config);
+};
+const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
+
+// --- tensors
+
+enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, BIAS, GATE };
+
+// In the order of the table: what is one matrix in memory (q, k, v; gate, up) stands together.
+enum class Field {
+  EMBEDDING,
+  ATTENTION_NORM,
+  Q,
+  K,
+  V,
+  Q_BIAS,
+  K_BIAS,
+  V_BIAS,
+  Q_NORM,
+  K_NORM,
+  ATTENTION_OUTPUT,
+  ATTENTION_OUTPUT_BIAS,
+  ATTENTION_POST_NORM,
+  FEED_FORWARD_NORM,
+  GATE,
+  UP,
+  DOWN,
+  FEED_FORWARD_POST_NORM,
+  OUTPUT_NORM,
+  OUTPUT
+};
+
+// [rows] outputs of [columns] inputs; a norm or a bias is one row.
+struct TensorSpec {
+  Field field;
+  Role role;
+  int layer;         // -1: of no layer
+  std::string name;  // in GGUF
+  int64_t rows, columns;
+  bool optional;
+  double deviation;  // of a new model's random numbers; 0: all ones, of a bias zeros
+  // Where a file keeps it fused with others: that tensor, its rows in all, and the first that is this one's. For a bias
+  // these count columns. Empty: never.
+  std::string fused;
+  int64_t fused_rows = 0, fused_first = 0;
+};
+
+// Every tensor of a model, in the order in which a new file holds them.
+std::vector<TensorSpec> tensor_table(const Config &config);
+
+// Where a file keeps what the spec asks for: `rows` rows of a tensor from `first` on (of a bias: columns).
+struct TensorPart {
+  const GgufTensor *tensor = nullptr;  // null: the file has none
+  int64_t first = 0, rows = 0;
+  explicit operator bool() const { return tensor != nullptr; }
+};
+// FORMAT where a tensor that must be there is missing, or has another shape.
+TensorPart find_part(const Gguf &gguf, const TensorSpec &spec);
+// Numbers of one row of the part: [columns], finite ones (FORMAT otherwise).
+void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *values);
+
+}  // namespace infini
