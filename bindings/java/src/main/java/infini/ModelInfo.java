@@ -39,7 +39,8 @@ package infini;
 public record ModelInfo(String name, String tokenizer, int tokens, int bos, int eos, String chatTemplate, int vocabulary,
     String architecture, long parameters, int layers, int width, int heads, int kvHeads, int keySize, int valueSize,
     int hidden, long context, String compute, String gemm, long weightBytes, boolean trainedMemory, int memoryHeads,
-    int segment, int carry, int sinks, int keep, long window, int windowedLayers, String update, String firstSegment, double epsilon, String json) {
+    int segment, int carry, int sinks, int keep, long window, int windowedLayers, String update,
+    String firstSegment, double epsilon, String json) {
   static ModelInfo of(String json) {
     Json of = Json.object(json);
     return new ModelInfo(of.text("name"), of.text("tokenizer"), of.small("tokens"), of.small("bos"), of.small("eos"),
@@ -47,7 +48,7 @@ public record ModelInfo(String name, String tokenizer, int tokens, int bos, int 
         of.small("layers"), of.small("width"), of.small("heads"), of.small("kv_heads"), of.small("key_size"),
         of.small("value_size"), of.small("hidden"), of.whole("context"), of.text("compute"), of.text("gemm"),
         of.whole("weight_bytes"), of.flag("trained_memory"), of.small("memory_heads"), of.small("segment"),
-        of.small("carry"), of.small("sinks"), of.small("keep"), of.whole("window"), of.small("windowed_layers"), of.text("update"), of.text("first_segment"),
-        of.has("epsilon") ? of.real("epsilon") : 0, json);
+        of.small("carry"), of.small("sinks"), of.small("keep"), of.whole("window"), of.small("windowed_layers"),
+        of.text("update"), of.text("first_segment"), of.has("epsilon") ? of.real("epsilon") : 0, json);
   }
 }
