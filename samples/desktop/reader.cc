@@ -23,13 +23,6 @@ std::string last_words(const std::string &text) {
   return words;
 }
 
-// Sets one option of a session and leaves the others.
-void set_option(infini_session *session, const char *name, std::int64_t value) {
-  const auto options = cli::make<cli::Options>(infini_options_new);
-  cli::check(infini_options_set_int(options.get(), name, value));
-  cli::check(infini_session_set_options(session, options.get()));
-}
-
 }  // namespace
 
 std::string count_text(std::int64_t count) {
@@ -165,6 +158,7 @@ void Reader::open(std::string path) {
     const auto options = cli::make<cli::Options>(infini_options_new);
     cli::check(infini_options_set_int(options.get(), "max_tokens", 200));
     cli::check(infini_options_set_double(options.get(), "temperature", 0.8));
+    cli::check(infini_options_set_string(options.get(), "unknown_text", "skip"));
     const infini_model *made = model.get();
     auto session =
         cli::make<cli::Session>(infini_session_create, made, static_cast<const infini_options *>(options.get()));
@@ -181,15 +175,8 @@ void Reader::open(std::string path) {
   });
 }
 
-// Reads a text. Control tokens are parsed only from what the chat template wrote.
-void Reader::feed(const std::string &text, bool special) {
-  infini_session *session = need_session();
-  set_option(session, "special", special);
-  const infini_status status = infini_session_feed_text(session, text.data(), text.size(), task_);
-  const std::string message = infini_last_error();
-  set_option(session, "special", 0);
-  if (status == INFINI_CANCELLED) throw cli::Cancelled();
-  if (status != INFINI_OK) throw std::runtime_error(message);
+void Reader::feed(const std::string &text) {
+  cli::check(infini_session_feed_text(need_session(), text.data(), text.size(), task_));
 }
 
 void Reader::read_text(std::string text) {
@@ -199,7 +186,7 @@ void Reader::read_text(std::string text) {
       const std::lock_guard lock(mutex_);
       part_ = 1;
     }
-    feed(text, false);
+    feed(text);
     return "Read a text of " + count_text(position() - before) + " tokens";
   });
 }
@@ -227,7 +214,7 @@ std::string Reader::feed_file(const std::string &path) {
         part_begin_ = fed / size;
         part_ = static_cast<double>(length) / size;
       }
-      feed(piece.substr(0, length), false);
+      feed(piece.substr(0, length));
       fed += static_cast<double>(length);
       post(Event::READ, last_words(piece.substr(0, length)));
     }
@@ -249,15 +236,13 @@ void Reader::ask(std::string question) {
 
 std::string Reader::answer(const std::string &question) {
   infini_session *session = need_session();
-  const infini_model *model = model_.get();
-  const bool first = position() == 0;
   if (chats_) {
     const auto messages = nlohmann::json::array({{{"role", "user"}, {"content", question}}}).dump();
-    feed(cli::all_of(infini_model_apply_chat, model, messages.c_str(), static_cast<int>(first), 1), true);
+    cli::check(infini_session_chat(session, messages.c_str(), task_));
   } else {
-    feed((first ? "" : "\n\n") + question, false);  // the model writes on
+    feed((position() == 0 ? "" : "\n\n") + question);  // the model writes on
+    cli::check(infini_session_start_generation(session));
   }
-  cli::check(infini_session_start_generation(session));
   std::string text(4096, '\0');
   std::size_t size = 0;
   infini_status status;
@@ -265,7 +250,6 @@ std::string Reader::answer(const std::string &question) {
     post(Event::TEXT, text.substr(0, size));
   }
   if (status != INFINI_END) cli::check(status);
-  if (chats_) feed(cli::all_of(infini_model_chat_turn_end, model), true);
   return "";
 }
 

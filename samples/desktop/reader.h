@@ -82,7 +82,7 @@ class Reader {
   void run(const Job &job);
   void post(Event::Kind kind, std::string text);
   infini_session *need_session() const;
-  void feed(const std::string &text, bool special);
+  void feed(const std::string &text);
   std::string answer(const std::string &question);
   std::string feed_file(const std::string &path);
   std::int64_t position() const;

@@ -30,7 +30,7 @@ class Conversation {
   void run();
 
  private:
-  void begin(const Json &snapshot);
+  void begin();
   bool command(const std::string &line);  // false: leave
   void tell(const std::string &line);
   void reply();
@@ -45,14 +45,11 @@ class Conversation {
   Run last_;
 };
 
-// A snapshot that was taken in or after a reply goes on with that conversation; one of texts that were read begins one.
-void Conversation::begin(const Json &snapshot) {
-  first_ = snapshot.value("generation", Json::object()).value("generated", int64_t{0}) == 0;
-  const Options special = make<Options>(infini_options_new);
-  check(infini_options_set_int(special.get(), "special", 1));  // templates are written with control tokens
-  check(infini_session_set_options(session_.get(), special.get()));
-  const Options defaults = arguments_.flags.defaults(session_info(session_.get())["options"]);
-  check(infini_session_set_options(session_.get(), defaults.get()));
+// A snapshot of a conversation goes on with it; one of texts that were read begins one.
+void Conversation::begin() {
+  const Json info = session_info(session_.get());
+  first_ = info["chat_begin"] < 0;
+  check(infini_session_set_options(session_.get(), arguments_.flags.weak_defaults(info["options"]).get()));
   last_ = Run();
 }
 
@@ -63,12 +60,10 @@ void Conversation::tell(const std::string &line) {
   const std::string told = json_text(messages, "this line");
   const Patience patience;
   Progress progress("reading");
-  const auto read = [&](const std::string &text) {
-    check(infini_session_feed_text(session_.get(), text.data(), text.size(), progress.task()));
-  };
-  if (!first_) read(all_of(infini_model_chat_turn_end, model_.get()));
-  read(all_of(infini_model_apply_chat, model_.get(), told.c_str(), int{first_}, 1));
-  check(infini_session_start_generation(session_.get()));
+  const int64_t unknown = session_info(session_.get())["unknown_bytes"];
+  check(infini_session_chat(session_.get(), told.c_str(), progress.task()));
+  progress.clear();
+  tell_of_unknown_text(session_info(session_.get())["unknown_bytes"].get<int64_t>() - unknown);
   first_ = false;
 }
 
@@ -105,7 +100,7 @@ bool Conversation::command(const std::string &line) {
     show_memory();
   } else if (name == "/reset") {
     check(infini_session_reset(session_.get()));
-    begin(Json::object());
+    begin();
     say("(forgotten)\n");
   } else if (name == "/save") {
     if (!file.empty()) keeping_.save_as(file);
@@ -114,9 +109,8 @@ bool Conversation::command(const std::string &line) {
     say("(saved in " + keeping_.path() + ")\n");
   } else if (name == "/load") {
     if (file.empty()) throw std::runtime_error("name a file: /load FILE");
-    const Json snapshot = Json::parse(all_of(infini_snapshot_inspect, file.c_str(), 0));
     check(infini_session_restore(session_.get(), file.c_str(), nullptr));
-    begin(snapshot);
+    begin();
     say("(goes on with " + file + ")\n");
   } else {
     throw std::runtime_error("there is no " + name + "; /help lists what there is, and // begins a line with /");
@@ -127,7 +121,7 @@ bool Conversation::command(const std::string &line) {
 void Conversation::run() {
   all_of(infini_model_chat_turn_end, model_.get());  // fails where there is no template
   keeping_.load(session_.get());
-  begin(keeping_.loaded());
+  begin();
   if (!first_ && !arguments_.system.empty() && !keeping_.is_session())
     throw std::runtime_error("--system: the conversation that is loaded has begun already; leave it out");
   tell_of_no_memory(arguments_.model, model_.get());
@@ -169,10 +163,11 @@ void add_chat(CLI::App &app) {
   arguments->add(*command);
   command->add_option("--system", arguments->system, "what the model is told before the conversation");
   arguments->keeping.add_session(*command, *arguments);
+  arguments->add_text_flags(*command);
   arguments->add_generation_flags(*command);
-  arguments->flags.set_default("temperature", "0.7");
-  arguments->flags.set_default("repetition_penalty", "1.1");
-  arguments->flags.set_default("max_tokens", "4096");
+  arguments->flags.set_default("temperature", "0.7", true);
+  arguments->flags.set_default("repetition_penalty", "1.1", true);
+  arguments->flags.set_default("max_tokens", "4096", true);
   arguments->add_session_flags(*command);
   command->footer(
       "The whole conversation is one stream: it may go on for ever, and with --session another day. On a terminal,\n"

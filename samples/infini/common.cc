@@ -91,14 +91,15 @@ void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, 
       if (name == "stop") flag->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     }
     flag->group(group);
-    flags_.push_back({name, is_switch ? "switch" : type, flag, ""});
+    flags_.push_back({name, is_switch ? "switch" : type, flag});
   }
 }
 
-void OptionFlags::set_default(const std::string &name, const std::string &value) {
+void OptionFlags::set_default(const std::string &name, const std::string &value, bool weak) {
   for (Flag &flag : flags_) {
     if (flag.name != name) continue;
     flag.own_default = value;
+    flag.weak = weak;
     flag.flag->default_str(value);
   }
 }
@@ -123,16 +124,18 @@ void OptionFlags::set(infini_options *options, const Flag &flag, const std::vect
 
 Options OptionFlags::options() const {
   Options options = make<Options>(infini_options_new);
-  for (const Flag &flag : flags_)
+  for (const Flag &flag : flags_) {
     if (flag.flag->count() > 0)
       set(options.get(), flag, flag.type == "switch" ? std::vector<std::string>{"1"} : flag.flag->results());
+    else if (!flag.own_default.empty() && !flag.weak) set(options.get(), flag, {flag.own_default});
+  }
   return options;
 }
 
-Options OptionFlags::defaults(const Json &already) const {
+Options OptionFlags::weak_defaults(const Json &already) const {
   Options options = make<Options>(infini_options_new);
   for (const Flag &flag : flags_)
-    if (flag.flag->count() == 0 && !flag.own_default.empty() && !already.contains(flag.name))
+    if (flag.weak && flag.flag->count() == 0 && !already.contains(flag.name))
       set(options.get(), flag, {flag.own_default});
   return options;
 }
@@ -152,6 +155,11 @@ void ModelArguments::add_generation_flags(CLI::App &command) {
             {"max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
              "frequency_penalty", "penalty_window", "logit_bias", "seed", "stop", "ignore_end"},
             "Sampling");
+}
+
+void ModelArguments::add_text_flags(CLI::App &command) {
+  flags.add(command, {"unknown_text"}, "Text");
+  flags.set_default("unknown_text", "skip");
 }
 
 Model ModelArguments::open() const {
@@ -268,6 +276,12 @@ int64_t resident_bytes() {
 }
 
 Json session_info(const infini_session *session) { return Json::parse(all_of(infini_session_info_json, session)); }
+
+void tell_of_unknown_text(int64_t bytes) {
+  if (bytes > 0)
+    std::fprintf(stderr, "the model has no token for %s bytes of the text, which were left out or replaced (--unknown-text)\n",
+                 grouped(bytes).c_str());
+}
 
 void tell_of_no_memory(const std::string &path, const infini_model *model) {
   const Json facts = Json::parse(all_of(infini_model_info_json, model));

@@ -21,18 +21,20 @@ using Json = nlohmann::ordered_json;
 class OptionFlags {
  public:
   void add(CLI::App &command, const std::vector<std::string> &names, const std::string &group);
-  // A value that the command takes where the flag is not given, instead of the library's.
-  void set_default(const std::string &name, const std::string &value);
-  // The options whose flags were given.
+  // A value that the command takes where the flag is not given, instead of the library's. `weak`: one of a snapshot goes
+  // before it, see weak_defaults().
+  void set_default(const std::string &name, const std::string &value, bool weak = false);
+  // The options whose flags were given, and defaults of the command's.
   Options options() const;
-  // Those that were not, and have a default of the command's; but not those that `set` holds already.
-  Options defaults(const Json &set) const;
+  // The weak defaults of flags that were not given, but for options that `set` holds.
+  Options weak_defaults(const Json &set) const;
 
  private:
   struct Flag {
     std::string name, type;
     CLI::Option *flag;
-    std::string own_default;
+    std::string own_default = "";
+    bool weak = false;
   };
   void set(infini_options *options, const Flag &flag, const std::vector<std::string> &values) const;
   std::vector<Flag> flags_;
@@ -47,6 +49,7 @@ struct ModelArguments {
   void add(CLI::App &command);
   void add_session_flags(CLI::App &command);
   void add_generation_flags(CLI::App &command);
+  void add_text_flags(CLI::App &command);
   Model open() const;
   // A model and an empty session through it, both with the options that were given.
   Session start(const infini_model *opened) const;
@@ -95,6 +98,8 @@ std::string size_text(int64_t bytes);
 int64_t resident_bytes();
 // Numbers of a session, as infini_session_info_json gives them.
 Json session_info(const infini_session *session);
+// Says, on standard error, how many bytes of text had no token and were left out or replaced, if there were some.
+void tell_of_unknown_text(int64_t bytes);
 // Says, on standard error, that a model has no memory, where it has none and none was opened.
 void tell_of_no_memory(const std::string &path, const infini_model *model);
 

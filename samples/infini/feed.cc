@@ -21,6 +21,23 @@ int64_t bytes_of(std::string_view piece, size_t tokens, size_t all) {
   return static_cast<int64_t>(piece.size() * tokens / all);
 }
 
+// What the vocabulary knows of a text, as option "unknown_text" wants it; counts the bytes of the rest.
+std::string known_text(const infini_model *model, std::string_view text, bool replace, int64_t &unknown) {
+  const auto knows = [&](std::string_view part) {
+    size_t size = 0;
+    return infini_model_token_count(model, part.data(), part.size(), 0, 0, &size) == INFINI_OK;
+  };
+  const std::string_view stand_in = !replace ? "" : knows("\uFFFD") ? "\uFFFD" : "?";
+  std::string known;
+  for (size_t at = 0, next; at < text.size(); at = next) {
+    for (next = at + 1; next < text.size() && (text[next] & 0xC0) == 0x80;) ++next;
+    const std::string_view character = text.substr(at, next - at);
+    if (!knows(character)) unknown += static_cast<int64_t>(character.size());
+    known += knows(character) ? character : stand_in;
+  }
+  return known;
+}
+
 class Reader {
  public:
   // `bytes`: of the text; 0: not known
@@ -34,6 +51,10 @@ class Reader {
   // false: enough was read.
   bool read(std::string_view piece) {
     Stopwatch watch;
+    std::string known;
+    if (size_t count = 0; how_unknown_ != "error" && infini_model_token_count(model_, piece.data(), piece.size(), 0, 0,
+                                                                              &count) == INFINI_INVALID_ARGUMENT)
+      piece = known = known_text(model_, piece, how_unknown_ == "replace", unknown_);
     const auto tokens = all_of<std::vector<int32_t>>(infini_model_tokenize, model_, piece.data(), piece.size(), 0,
                                                      int{std::exchange(starts_, false)});
     seconds_ += watch.seconds();
@@ -60,6 +81,7 @@ class Reader {
   }
 
   int64_t tokens() const { return tokens_; }
+  int64_t unknown() const { return unknown_; }
   Json summary() const { return row(tokens_, seconds_); }
   const Json &results() const { return results_; }
   void clear_progress() { progress_.clear(); }
@@ -91,6 +113,9 @@ class Reader {
   FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
+  const std::string how_unknown_ =
+      all_of(infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.options().get()), "unknown_text");
+  int64_t unknown_ = 0;  // bytes that the vocabulary has no token for
   int64_t skip_;  // tokens of the text that are still to be left out
   bool starts_;   // the text's beginning is the stream's
   bool counts_tokens_;
@@ -136,12 +161,14 @@ void feed(FeedArguments &arguments) {
     cancelled = true;  // what was read was read
   }
   reader.clear_progress();
+  tell_of_unknown_text(reader.unknown());
   if (!cancelled) arguments.keeping.save(session.get());
   Json summary = reader.summary();
   if (!arguments.json) {
     print_row(summary);
   } else {
     if (arguments.every > 0) summary["results"] = reader.results();
+    summary["unknown_bytes"] = reader.unknown();
     summary["position"] = value_of<int64_t>(infini_session_position, session.get());
     if (!cancelled) arguments.keeping.describe(summary);
     print_json(summary);
@@ -172,6 +199,7 @@ void add_feed(CLI::App &app) {
   command->add_option("--skip", arguments->skip, "leave out the first tokens of the text: those that --load has read")
       ->check(CLI::NonNegativeNumber);
   arguments->keeping.add(*command, *arguments);
+  arguments->add_text_flags(*command);
   arguments->add_session_flags(*command);
   command->footer(
       "Shows the tokens read, tokens a second, memory of the process, and memory of the session. Waiting for\n"

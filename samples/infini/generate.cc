@@ -27,7 +27,7 @@ void generate(GenerateArguments &arguments) {
   const Session session = arguments.start(model.get());
   if (input) tell_of_no_memory(arguments.model, model.get());
   keeping.load(session.get());
-  const int64_t loaded = position(session.get());
+  const int64_t loaded = position(session.get()), unknown_before = session_info(session.get())["unknown_bytes"];
   const Stopwatch watch;
   if (prompted) {
     check(infini_session_start_generation(session.get()));  // not on with a run that the snapshot was taken in
@@ -51,6 +51,8 @@ void generate(GenerateArguments &arguments) {
     }
   }
   const double seconds = watch.seconds();
+  const int64_t unknown = session_info(session.get())["unknown_bytes"].get<int64_t>() - unknown_before;
+  tell_of_unknown_text(unknown);
   const int64_t prompt_tokens = position(session.get()) - loaded;
   const Run run = generate_run(session.get(), arguments.json, keeping);
   if (!run.cancelled) keeping.save(session.get());
@@ -58,6 +60,7 @@ void generate(GenerateArguments &arguments) {
     Json json = run.json(session.get());
     json["position"] = position(session.get());
     json["prompt_tokens"] = prompt_tokens;
+    json["unknown_bytes"] = unknown;
     json["prompt_tokens_per_second"] = static_cast<double>(prompt_tokens) / seconds;
     if (!run.cancelled) keeping.describe(json);
     print_json(json);
@@ -77,7 +80,8 @@ void add_generate(CLI::App &app) {
   command->add_option("--file", arguments->file, "a file that holds it, of any length; -: standard input")
       ->type_name("FILE")
       ->excludes(arguments->prompt_flag);
-  arguments->flags.add(*command, {"special"}, "Options");
+  arguments->flags.add(*command, {"special"}, "Text");
+  arguments->add_text_flags(*command);
   arguments->keeping.add(*command, *arguments);
   arguments->add_generation_flags(*command);
   arguments->add_session_flags(*command);

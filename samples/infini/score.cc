@@ -32,12 +32,15 @@ void score(const ScoreArguments &arguments) {
       return true;
     });
   }
+  const int64_t unknown = session_info(session.get())["unknown_bytes"];
+  tell_of_unknown_text(unknown);
   if (tokens == 0) throw std::runtime_error(arguments.file + " holds no token that has another before it");
   const double mean = total / static_cast<double>(tokens), rate = static_cast<double>(tokens) / seconds;
   if (arguments.json)
     return print_json({{"tokens", tokens},
                        {"nll_mean", mean},
                        {"perplexity", std::exp(mean)},
+                       {"unknown_bytes", unknown},
                        {"tokens_per_second", rate},
                        {"resident_bytes", resident_bytes()},
                        {"session_bytes", session_info(session.get())["session_bytes"]}});
@@ -54,7 +57,8 @@ void add_score(CLI::App &app) {
   command->add_option("--file", arguments->file, "the text, of any length; -: standard input")
       ->type_name("FILE")
       ->required();
-  arguments->flags.add(*command, {"special"}, "Options");
+  arguments->flags.add(*command, {"special"}, "Text");
+  arguments->add_text_flags(*command);
   arguments->add_session_flags(*command);
   command->footer(
       "Counts every token but a first one with nothing before it. nll_mean is -ln p a token, in nats.\n"

@@ -70,6 +70,7 @@ Session new_session(const Opened &opened, const Arguments &arguments) {
   check(infini_options_set_int(options.get(), "threads", arguments.threads));
   check(infini_options_set_double(options.get(), "temperature", arguments.temperature));
   check(infini_options_set_int(options.get(), "seed", arguments.seed));
+  check(infini_options_set_string(options.get(), "unknown_text", "skip"));
   return make<Session>(infini_session_create, opened.model.get(), options.get());
 }
 
@@ -121,18 +122,12 @@ int print_piece(void *, const char *text, size_t text_size) {
 }
 
 // Feeds the question, as a message where the model knows those, and prints what the model writes.
-void answer(Shelf &shelf, const Opened &opened, infini_session *session, const std::string &question) {
+void answer(Shelf &shelf, infini_session *session, const std::string &question) {
   const std::string messages = shelf.chat_messages(question);
-  size_t size = 0;
-  if (infini_model_apply_chat(opened.model.get(), messages.c_str(), 1, 1, nullptr, 0, &size) == INFINI_OK) {
-    const std::string text = all_of(infini_model_apply_chat, opened.model.get(), messages.c_str(), 1, 1);
-    const Options special = make<Options>(infini_options_new);
-    check(infini_options_set_int(special.get(), "special", 1));  // templates are written with control tokens
-    check(infini_session_set_options(session, special.get()));
-    check(infini_session_feed_text(session, text.data(), text.size(), nullptr));
-  } else {
+  const infini_status status = infini_session_chat(session, messages.c_str(), nullptr);
+  if (status == INFINI_UNSUPPORTED)  // no template: the model writes on
     check(infini_session_feed_text(session, question.data(), question.size(), nullptr));
-  }
+  else check(status);
   check(infini_session_generate(session, print_piece, nullptr, nullptr));
   print("\n");
 }
@@ -144,9 +139,9 @@ void ask(const Arguments &arguments) {
   const Session session = new_session(opened, arguments);
   if (!shelf.restore(memory, session.get())) throw std::runtime_error(changed_meanwhile(memory.name) + "; ask again");
   const auto one = [&](const std::string &question) {
-    if (arguments.remember) return answer(shelf, opened, session.get(), question);
+    if (arguments.remember) return answer(shelf, session.get(), question);
     const Session fork = make<Session>(infini_session_fork, session.get());  // goes on alone: the memory stays as it is
-    answer(shelf, opened, fork.get(), question);
+    answer(shelf, fork.get(), question);
   };
   if (!arguments.question.empty()) one(arguments.question);
   else

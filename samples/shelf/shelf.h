@@ -51,7 +51,7 @@ class Shelf {
   void remove(const std::string &name);
   // What is wrong with the database or a snapshot in it, a line each.
   std::vector<std::string> check();
-  // A user's message as infini_model_apply_chat takes it. (SQLite reads and writes JSON.)
+  // A user's message as infini_session_chat takes it. (SQLite reads and writes JSON.)
   std::string chat_messages(const std::string &content);
 
  private:

@@ -58,6 +58,17 @@ class Pipe(ChatTest):
         self.assertEqual(texts[0], texts[1])
         self.assertNotEqual(texts[0], texts[2])
 
+    def test_control_tokens_in_a_line_are_a_persons_words(self):
+        plain = self.json("tokenize", self.model, "--text", "Hello</s>")["tokens"]
+        marked = self.json("tokenize", self.model, "--text", "Hello</s>", "--special")["tokens"]
+        self.assertGreater(plain, marked)
+        positions = []
+        for line in (b"Hello</s>\n", b"Hello\n"):
+            saved = self.folder / "fresh.snap"
+            self.answers("--max-tokens", 1, "--save", saved, stdin=line)
+            positions.append(self.json("snapshot", saved)["position"])
+        self.assertEqual(positions[0] - positions[1], plain - self.json("tokenize", self.model, "--text", "Hello")["tokens"])
+
     def test_commands_are_a_persons_at_a_terminal(self):
         self.assertEqual(len(self.answers("--max-tokens", 2, stdin=b"/quit\n/save x\n")), 2)
 
