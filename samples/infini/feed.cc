@@ -113,11 +113,11 @@ class Reader {
   FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
-  const std::string how_unknown_ =
-      all_of(infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.options().get()), "unknown_text");
+  const std::string how_unknown_ = all_of(
+      infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.options().get()), "unknown_text");
   int64_t unknown_ = 0;  // bytes that the vocabulary has no token for
-  int64_t skip_;  // tokens of the text that are still to be left out
-  bool starts_;   // the text's beginning is the stream's
+  int64_t skip_;         // tokens of the text that are still to be left out
+  bool starts_;          // the text's beginning is the stream's
   bool counts_tokens_;
   Progress progress_;
   int64_t tokens_ = 0, reported_tokens_ = 0;
