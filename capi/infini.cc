@@ -190,7 +190,7 @@ infini_status infini_log_next(int *level, char *buffer, size_t capacity, size_t 
 }
 
 infini_status infini_text_stream_new(infini_text_stream **stream) {
-  return give_handle(stream, "stream", [] { return infini_text_stream{}; });
+  return give_handle(stream, "stream", [] { return infini_text_stream{TextStream(), {}, false}; });
 }
 
 void infini_text_stream_free(infini_text_stream *stream) { delete stream; }

@@ -803,12 +803,17 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
      infini_text_stream_finish(stream);
      and the inner loop once more
 
+   Text is read as systems write it: a mark (BOM) at its beginning is dropped, UTF-16 with one becomes UTF-8, and CR LF
+   and a lone CR become LF, so that a text reads alike wherever it was written. (infini_session_feed_text and
+   infini_model_tokenize take a text as it stands.) Other encodings must be converted first, as by `iconv`.
+
    One thread at a time. The caller frees the stream. */
 INFINI_API infini_status infini_text_stream_new(infini_text_stream **stream);
 INFINI_API void infini_text_stream_free(infini_text_stream *stream);
 
 /* Adds bytes of the text, which may end inside a character.
-   INVALID_ARGUMENT  the text is not UTF-8; the message gives the offset in the stream; nothing was added
+   INVALID_ARGUMENT  the text is neither UTF-8 nor UTF-16 with a mark; the message gives the offset in the stream, of the
+                     bytes as they were pushed, and how to convert; nothing was added
    STATE             the stream was finished */
 INFINI_API infini_status infini_text_stream_push(infini_text_stream *stream, const char *text, size_t text_size);
 

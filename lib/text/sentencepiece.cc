@@ -47,7 +47,8 @@ std::vector<int32_t> ranks_of(const std::vector<double> &scores) {
 }  // namespace
 
 SentencePiece::SentencePiece(const Gguf &gguf, Vocabulary &vocabulary) : vocabulary_(vocabulary) {
-  const std::vector<double> scores = gguf.get_doubles("tokenizer.ggml.scores");
+  std::vector<double> scores(vocabulary.pieces.size());  // without any all are alike
+  if (gguf.find("tokenizer.ggml.scores")) scores = gguf.get_doubles("tokenizer.ggml.scores");
   if (scores.size() != vocabulary.pieces.size())
     fail(Status::FORMAT, "tokenizer.ggml.scores has ", scores.size(), " entries for ", vocabulary.size(), " tokens");
   if (!std::all_of(scores.begin(), scores.end(), [](double score) { return std::isfinite(score); }))

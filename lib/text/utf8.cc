@@ -112,25 +112,11 @@ std::string Utf8Stream::finish() {
 
 void TextStream::push(std::string_view bytes) {
   if (finished_) fail(Status::STATE, "bytes after the end of a text");
-  // The unfinished character at the end of the buffer is looked at again, with what follows it.
-  const size_t old_size = buffer_.size();
-  buffer_ += bytes;
-  const size_t invalid = find_invalid_utf8(std::string_view(buffer_).substr(checked_), true);
-  if (invalid != std::string_view::npos) {
-    const size_t offset = offset_ + checked_ + invalid;
-    buffer_.resize(old_size);
-    fail(Status::INVALID_ARGUMENT, "invalid UTF-8 at byte ", offset);
-  }
-  checked_ = buffer_.size();
-  while (checked_ > begin_ && is_continuation(buffer_[checked_ - 1])) --checked_;
-  if (checked_ > begin_) --checked_;  // the last character, whole or not
+  decoder_.push(bytes, buffer_);
 }
 
 void TextStream::finish() {
-  const size_t invalid = find_invalid_utf8(std::string_view(buffer_).substr(checked_));
-  if (invalid != std::string_view::npos)
-    fail(Status::INVALID_ARGUMENT, "the text ends inside a character, which begins at byte ",
-         offset_ + checked_ + invalid);
+  if (!finished_) decoder_.finish(buffer_);
   finished_ = true;
 }
 
@@ -138,7 +124,7 @@ std::string TextStream::next() {
   const std::string_view rest = std::string_view(buffer_).substr(begin_);
   for (size_t space; (space = rest.find(' ', scanned_)) < longest; scanned_ = space + 1) {
     scanned_ = space;
-    if (!finished_ && rest.size() - space <= 4) return "";  // the character after it may not be all there
+    if (!finished_ && rest.size() - space <= 4) return "";  // what follows it may not be there
     size_t before = space - 1;
     while (is_continuation(rest[before])) --before;
     if (is_letter(rest.substr(before)) && space + 1 < rest.size() && is_letter(rest.substr(space + 1)))
@@ -160,7 +146,6 @@ std::string TextStream::take(size_t size) {
   if (begin_ > buffer_.size() / 2) {  // so that every byte is moved once on average
     buffer_.erase(0, begin_);
     offset_ += begin_;
-    checked_ -= std::min(checked_, begin_);
     begin_ = 0;
   }
   return piece;

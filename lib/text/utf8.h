@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "text/text_decoder.h"
+
 namespace infini {
 
 // Offset of the first byte that is not valid UTF-8 (RFC 3629: no overlong forms, no surrogates), or npos.
@@ -38,28 +40,33 @@ class Utf8Stream {
   std::string pending_;
 };
 
-// A long text in pieces that can be tokenized one by one: files, pipes, request bodies.
+// A long text in pieces that can be tokenized one by one: files, pipes, request bodies, as TextDecoder reads them.
 // A piece ends at the first single space between two letters from 4 KiB on, or at 64 KiB where there is none.
 // So pieces depend on the text alone, however it arrives, and at such a space every pre-tokenizer begins a new
 // word: tokens of the pieces are those of the whole. (Only a special token that has such a space within itself,
 // or a SentencePiece token of two words, may be cut in two.)
 class TextStream {
  public:
-  // Adds bytes. Invalid UTF-8 is an INVALID_ARGUMENT error with its offset in the stream; nothing is added then.
+  TextStream() = default;
+  // `begins`: from the text's beginning, where a mark may tell the encoding; else from the middle of UTF-8.
+  explicit TextStream(bool begins) : decoder_(begins) {}
+  // Adds bytes. Errors as TextDecoder's; nothing is added then.
   void push(std::string_view bytes);
   // The next piece, or "" if more bytes are needed. After finish() the last piece comes too.
   std::string next();
   // No more bytes come. An unfinished character is an INVALID_ARGUMENT error.
   void finish();
+  // How many bytes of UTF-8 the pieces so far were made of.
+  uint64_t bytes_taken() { return offset_ + begin_ + decoder_.dropped_before(offset_ + begin_); }
 
  private:
   static constexpr size_t shortest = 4096, longest = 65536;  // bytes of a piece, the last one aside
   std::string take(size_t size);
 
-  std::string buffer_;
-  size_t offset_ = 0;          // of buffer_ in the stream
+  TextDecoder decoder_;
+  std::string buffer_;         // whole characters
+  size_t offset_ = 0;          // of buffer_ in the text
   size_t begin_ = 0;           // of the next piece in buffer_
-  size_t checked_ = 0;         // valid up to here; the last character is checked again with what follows it
   size_t scanned_ = shortest;  // no cut in the next piece before this
   bool finished_ = false;
 };

@@ -15,9 +15,9 @@ Vocabulary::Vocabulary(const Gguf &gguf) : pieces(gguf.get_strings("tokenizer.gg
   if (numbers.size() != pieces.size())
     fail(Status::FORMAT, "tokenizer.ggml.token_type has ", numbers.size(), " entries for ", pieces.size(), " tokens");
   for (size_t i = 0; i < numbers.size(); ++i) {
-    if (numbers[i] < 1 || numbers[i] > 6)
-      fail(Status::FORMAT, "tokenizer.ggml.token_type: token ", i, " is of type ", numbers[i], ", not 1 to 6");
-    types[i] = static_cast<TokenType>(numbers[i]);
+    if (numbers[i] < 0 || numbers[i] > 6)
+      fail(Status::FORMAT, "tokenizer.ggml.token_type: token ", i, " is of type ", numbers[i], ", not 0 to 6");
+    if (numbers[i] != 0) types[i] = static_cast<TokenType>(numbers[i]);  // 0, undefined, is as good as ordinary
   }
 }
 
@@ -34,6 +34,7 @@ bool Vocabulary::has_all_bytes() const {
 int32_t Vocabulary::id_of_key(const Gguf &gguf, const std::string &key) const {
   if (!gguf.find(key)) return -1;
   const int64_t id = gguf.get_int(key);
+  if (id == -1 || id == 0xffffffff) return -1;  // how some converters write that there is none
   if (id < 0 || id >= size()) fail(Status::FORMAT, key, " is ", id, "; the vocabulary has ", size(), " tokens");
   return static_cast<int32_t>(id);
 }

@@ -17,7 +17,7 @@ struct Vocabulary {
   // From tokenizer.ggml.tokens and .token_type, as they stand in the file. Throws FORMAT.
   explicit Vocabulary(const Gguf &gguf);
 
-  // The id under a key, or -1 where the key is absent; FORMAT if it is not in the vocabulary.
+  // The id under a key, or -1 where the key is absent or is -1; FORMAT if it is not in the vocabulary.
   int32_t id_of_key(const Gguf &gguf, const std::string &key) const;
   bool is_special(int32_t id) const { return of_type(id, TokenType::CONTROL) || of_type(id, TokenType::USER_DEFINED); }
   bool of_type(int32_t id, TokenType type) const { return types[static_cast<size_t>(id)] == type; }

@@ -36,7 +36,14 @@ bool ByteFile::read(std::string &bytes, size_t most) {
   return !bytes.empty();
 }
 
-TextFile::TextFile(const std::string &path, int64_t offset) : file_(path, offset), begin_(offset), offset_(offset) {}
+TextFile::TextFile(const std::string &path, int64_t offset)
+    : file_(path, offset), stream_(offset == 0), begin_(offset), offset_(offset) {
+  std::string mark;
+  ByteFile(path, 0).read(mark, 2);
+  if (mark == "\xff\xfe" || mark == "\xfe\xff")
+    fail(Status::INVALID_ARGUMENT, path,
+         ": is UTF-16, but training reads UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
+}
 
 std::string TextFile::next() try {
   std::string piece, bytes;
@@ -48,7 +55,7 @@ std::string TextFile::next() try {
       finished_ = true;
     }
   }
-  offset_ += static_cast<int64_t>(piece.size());
+  offset_ = begin_ + static_cast<int64_t>(stream_.bytes_taken());
   return piece;
 } catch (const Error &error) {
   if (error.status() == Status::IO) throw;
@@ -65,6 +72,7 @@ bool LineFile::next(std::string &line) {
       line = buffer_.substr(begin_, end - begin_);
       begin_ = end + 1;
       offset_ += static_cast<int64_t>(line.size()) + 1;
+      if (line.ends_with('\r')) line.pop_back();
       return true;
     }
     buffer_.erase(0, begin_);

@@ -24,10 +24,11 @@ class ByteFile {
   int64_t size_;
 };
 
-// A text in pieces that can be tokenized one by one.
+// A text in pieces that can be tokenized one by one: UTF-8, with or without a mark, with any line ends.
 class TextFile {
  public:
-  // From an offset at which a character begins; where pieces end depends on it.
+  // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for UTF-16,
+  // in which such places cannot be found.
   explicit TextFile(const std::string &path, int64_t offset = 0);
   // "" at the end. INVALID_ARGUMENT for text that is not UTF-8.
   std::string next();

@@ -257,8 +257,16 @@ TEST_CASE("a damaged vocabulary is an error, never a crash") {
     types[260] = 7;
     CHECK(status_with(good, prefix + "token_type", test::array(types)) == Status::FORMAT);
     CHECK(status_with(good, prefix + "bos_token_id", uint32_t{300}) == Status::FORMAT);
-    CHECK(status_with(good, prefix + "eos_token_id", int32_t{-1}) == Status::FORMAT);
-    CHECK(status_with(good, prefix + "eot_token_id", uint32_t{0xffffffff}) == Status::FORMAT);
+    CHECK(status_with(good, prefix + "eos_token_id", int32_t{-2}) == Status::FORMAT);
+    CHECK(status_with(good, prefix + "eot_token_id", uint32_t{0xfffffffe}) == Status::FORMAT);
+    for (const infini::GgufValue &absent : {infini::GgufValue(int32_t{-1}), infini::GgufValue(uint32_t{0xffffffff})}) {
+      Gguf without = good;
+      without.set(prefix + "bos_token_id", absent);
+      CHECK(Tokenizer(without).bos() == -1);
+    }
+    types[260] = 0;
+    CHECK(status_with(good, prefix + "token_type", test::array(types)) ==
+          (good.get_string(prefix + "model") == "llama" ? Status::FORMAT : Status::OK));
     CHECK(status_with(good, prefix + "model", std::string("bert")) == Status::UNSUPPORTED);
     CHECK(status_with(good, prefix + "model", uint32_t{1}) == Status::FORMAT);
   }
@@ -271,6 +279,9 @@ TEST_CASE("a damaged vocabulary is an error, never a crash") {
   scores[5] = std::numeric_limits<float>::quiet_NaN();
   CHECK(status_with(small_spm({}), prefix + "scores", test::array(scores)) == Status::FORMAT);
   CHECK(status_with(small_spm({}), prefix + "token_type", test::array(std::vector<int32_t>(259, 6))) == Status::FORMAT);
+  Gguf scoreless = small_spm({{"a", -1}, {"aa", -2}});
+  scoreless.erase(prefix + "scores");
+  CHECK(Tokenizer(scoreless).encode("aaa", middle) == Ids{260, 259});
   Gguf missing = small_bpe();
   missing.erase("tokenizer.ggml.merges");
   CHECK(error_of([&] { Tokenizer tokenizer(missing); }).first == Status::FORMAT);
