@@ -1,6 +1,5 @@
 #include "document.h"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <cerrno>
