@@ -14,8 +14,8 @@ case ${1:-} in
 esac
 
 bash samples/packages.sh "${packages[@]}"
-cmake --preset release -DINFINI_TESTS=ON -DINFINI_BINDINGS=ON
-cmake --build --preset release --parallel "$(nproc)"
+cmake --preset developer
+cmake --build --preset developer --parallel "$(nproc)"
 left_out() { echo "Skipped: the tests of $1, because there is $2"; }
 for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample" mpirun:"training on several processes"; do
   command -v "${language%%:*}" >/dev/null || left_out "${language#*:}" "no \`${language%%:*}\` on the path"

@@ -11,7 +11,7 @@
 #include <utility>
 
 // oneDNN runs on OpenMP; these two are all that is used of it.
-#ifdef INFINI_OPENMP
+#if INFINI_ONEDNN
 extern "C" {
 void omp_set_num_threads(int threads);
 int omp_get_max_threads(void);

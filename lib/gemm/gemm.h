@@ -16,6 +16,9 @@ inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
 
 enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
 
+// Whether oneDNN multiplies unless something else is asked for: not in builds for sanitizers that do not know libgomp.
+inline constexpr bool kOneDnnByDefault = INFINI_ONEDNN;
+
 // Rows of numbers of one type; rows are `stride` elements apart.
 struct ConstRows {
   NumberType type;

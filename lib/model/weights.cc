@@ -16,12 +16,8 @@ GemmLibrary choose_library(const Options &options) {
   const std::string &asked = options.get_string("gemm");
   if (asked == "openblas") return GemmLibrary::OPENBLAS;
   if (asked == "native") return GemmLibrary::NATIVE;
-#ifdef INFINI_OPENMP
   // Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
-  if (asked == "onednn" || has_avx512()) return GemmLibrary::ONEDNN;
-#else
-  if (asked == "onednn") return GemmLibrary::ONEDNN;
-#endif
+  if (asked == "onednn" || (kOneDnnByDefault && has_avx512())) return GemmLibrary::ONEDNN;
   return GemmLibrary::NATIVE;
 }
 
