@@ -1,6 +1,9 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,22 +47,71 @@ struct Descriptor {
   }
 };
 
-// The file that replacing `path` has to replace: what a symbolic link points to, not the link.
-std::string resolve(const std::string &path) {
-  const std::unique_ptr<char, void (*)(void *)> resolved(realpath(path.c_str(), nullptr), std::free);
-  return resolved ? resolved.get() : path;
-}
-
 std::string folder_of(const std::string &path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "./" : path.substr(0, slash + 1);
 }
 
+// The file that replacing `path` has to replace or make: what a symbolic link points to, not the link.
+std::string resolve(std::string path) {
+  constexpr int kMostLinks = 40;  // as Linux follows
+  for (int i = 0; i < kMostLinks; ++i) {
+    const std::unique_ptr<char, void (*)(void *)> resolved(realpath(path.c_str(), nullptr), std::free);
+    if (resolved) return resolved.get();
+    char target[PATH_MAX];
+    const ssize_t size = readlink(path.c_str(), target, sizeof target);  // a link to what is not there
+    if (size <= 0 || size == sizeof target) break;
+    const std::string_view to(target, static_cast<size_t>(size));
+    path = to[0] == '/' ? std::string(to) : folder_of(path) + std::string(to);
+  }
+  return path;
+}
+
+constexpr std::string_view kTemporaryBegin = ".infini-", kTemporaryEnd = ".tmp";
+
+// Removes what killed processes have left in the folder: temporary files that nobody holds a lock on.
+void remove_litter(const std::string &folder) {
+  const std::unique_ptr<DIR, int (*)(DIR *)> listing(opendir(folder.c_str()), closedir);
+  while (const dirent *entry = listing ? readdir(listing.get()) : nullptr) {
+    const std::string_view name = entry->d_name;
+    if (!name.starts_with(kTemporaryBegin) || !name.ends_with(kTemporaryEnd)) continue;
+    const std::string path = folder + entry->d_name;
+    const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)};
+    if (file.value >= 0 && flock(file.value, LOCK_EX | LOCK_NB) == 0) unlink(path.c_str());
+  }
+}
+
+// Keeps the signal of the file-size limit from the calling thread, which it would kill.
+class NoSizeSignal {
+ public:
+  NoSizeSignal() {
+    sigemptyset(&signal_);
+    sigaddset(&signal_, SIGXFSZ);
+    sigset_t pending;
+    sigpending(&pending);
+    ours_ = sigismember(&pending, SIGXFSZ) == 0;
+    pthread_sigmask(SIG_BLOCK, &signal_, &before_);
+  }
+  ~NoSizeSignal() {
+    const int code = errno;
+    const timespec now{};
+    while (ours_ && sigtimedwait(&signal_, nullptr, &now) < 0 && errno == EINTR) {}
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = code;
+  }
+  NoSizeSignal(const NoSizeSignal &) = delete;
+  NoSizeSignal &operator=(const NoSizeSignal &) = delete;
+
+ private:
+  sigset_t signal_, before_;
+  bool ours_;
+};
+
 // Independent of the target's name, which may be as long as the file system allows.
 std::string unique_name() {
   static std::atomic<unsigned> counter{0};
   const auto now = std::chrono::system_clock::now().time_since_epoch().count();
-  return cat(".infini-", getpid(), "-", now, "-", counter.fetch_add(1), ".tmp");
+  return cat(kTemporaryBegin, getpid(), "-", now, "-", counter.fetch_add(1), kTemporaryEnd);
 }
 
 // Bytes of `size` that may be written before the failure that a test asked for.
@@ -101,9 +153,17 @@ AtomicFile::AtomicFile(const std::string &path) : path_(resolve(path)) {
   if (!replaces && (errno != ENOENT || path.empty())) fail_io("cannot write", path, errno);
   if (replaces && !S_ISREG(old.st_mode))
     fail(Status::IO, "cannot write '", path, "': it is ", kind_of(old.st_mode), ", not a regular file");
+  remove_litter(folder_of(path_));
   do {
     temporary_ = folder_of(path_) + unique_name();
     descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    // The lock says that somebody is at work. Who removes litter may have come between: then it is made anew.
+    struct stat made;
+    if (descriptor_ >= 0 && ((flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+                             (fstat(descriptor_, &made) == 0 && made.st_nlink == 0))) {
+      discard();
+      errno = EEXIST;
+    }
   } while (descriptor_ < 0 && (errno == EEXIST || errno == EINTR));
   if (descriptor_ < 0) fail_io("cannot create a file beside", path_, errno);
   if (replaces) (void)!fchmod(descriptor_, old.st_mode & 0777);  // refused on some file systems: no harm
@@ -140,6 +200,7 @@ void AtomicFile::flush() {
 }
 
 void AtomicFile::put(const char *data, size_t size) {
+  const NoSizeSignal scope;
   while (size > 0) {
     const size_t piece = allowed(std::min(size, kLargestWrite));
     if (piece == 0) fail_write("cannot write", ENOSPC);

@@ -24,7 +24,8 @@ class MappedFile {
 // Writes a file that replaces `path` only when commit() succeeds: a temporary file in the same folder,
 // flushed to disk, renamed, and the folder flushed. Whatever happens before commit(), `path` keeps its
 // old contents. Without a commit() the temporary file is removed; only a killed process leaves it, as
-// `.infini-*.tmp`. A symbolic link is followed, and the old file's permissions are kept.
+// `.infini-*.tmp`, and the next file that is written into the folder removes it. A symbolic link is followed, and the old
+// file's permissions are kept. A file-size limit is a NO_SPACE error; its signal, SIGXFSZ, does not come through.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string &path);

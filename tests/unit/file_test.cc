@@ -168,7 +168,6 @@ TEST_CASE("reaching the file-size limit is NO_SPACE and leaves the old file") {
   const std::string path = folder.file("a");
   put_text(path, "old");
   const int status = in_child([&] {
-    std::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{100000, 100000};
     if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
     return error_of([&] { replace(path, pattern(200000, 'f')); }).status() == Status::NO_SPACE ? 0 : 1;
@@ -176,6 +175,61 @@ TEST_CASE("reaching the file-size limit is NO_SPACE and leaves the old file") {
   CHECK(status == 0);
   CHECK(test::read_text(path) == "old");
   CHECK(folder.names() == Names{"a"});
+}
+
+TEST_CASE("the signal of the file-size limit that the host waits for is not taken from it") {
+  const test::TemporaryFolder folder;
+  const int status = in_child([&] {
+    sigset_t signal, pending;
+    sigemptyset(&signal);
+    sigaddset(&signal, SIGXFSZ);
+    sigprocmask(SIG_BLOCK, &signal, nullptr);
+    std::raise(SIGXFSZ);
+    const rlimit limit{1000, 1000};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+    if (error_of([&] { replace(folder.file("a"), pattern(2000, 'f')); }).status() != Status::NO_SPACE) return 3;
+    sigpending(&pending);
+    return sigismember(&pending, SIGXFSZ) == 1 ? 0 : 4;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("what killed processes left is removed by the next file in the folder, what others are writing is not") {
+  const test::TemporaryFolder folder;
+  CHECK(in_child([&]() -> int {
+          AtomicFile file(folder.file("a"));
+          std::raise(SIGKILL);
+          return 0;
+        }) == 128 + SIGKILL);
+  CHECK(folder.names().size() == 1);
+  put_text(folder.file("mine.tmp"), "");
+  AtomicFile other(folder.file("b"));
+  CHECK(folder.names().size() == 2);  // the litter is gone, the other's file is there
+  replace(folder.file("c"), "c");
+  other.write("b", 1);
+  other.commit();
+  CHECK(folder.names() == Names{"b", "c", "mine.tmp"});
+}
+
+TEST_CASE("a link to a file that is not there makes that file") {
+  const test::TemporaryFolder folder;
+  REQUIRE(symlink("second", folder.file("first").c_str()) == 0);
+  REQUIRE(symlink(folder.file("target").c_str(), folder.file("second").c_str()) == 0);
+  for (const char *text : {"made", "replaced"}) {
+    replace(folder.file("first"), text);
+    CHECK(test::read_text(folder.file("target")) == text);
+    CHECK(folder.names() == Names{"first", "second", "target"});
+  }
+  REQUIRE(symlink("loop", folder.file("loop").c_str()) == 0);
+  check_refused(Status::IO, "loop", [&] { AtomicFile file(folder.file("loop")); });
+}
+
+TEST_CASE("a name may be no UTF-8, and one that is too long is refused") {
+  const test::TemporaryFolder folder;
+  replace(folder.file("\xff\xfe"), "text");
+  CHECK(test::read_text(folder.file("\xff\xfe")) == "text");
+  check_refused(Status::IO, "too long", [&] { AtomicFile file(folder.file(std::string(300, 'a'))); });
+  check_refused(Status::IO, "/dev/full", [] { AtomicFile file("/dev/full"); });
 }
 
 TEST_CASE("a folder that cannot be written is an IO error that names the path") {
