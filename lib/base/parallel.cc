@@ -1,5 +1,7 @@
 #include "base/parallel.h"
 
+#include "base/cpu_quota.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -76,8 +78,11 @@ uint64_t wait_until(const std::atomic<uint64_t> &word, const Done &done) {
 }  // namespace
 
 int default_threads() {
-  static const int cores = count_cores();
-  return cores;
+  static const int threads = [] {
+    const int cores = count_cores(), quota = cpu_quota();
+    return quota > 0 ? std::min(cores, quota) : cores;
+  }();
+  return threads;
 }
 
 // A fixed number of threads, one of which is the caller's.

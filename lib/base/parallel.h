@@ -15,7 +15,8 @@
 
 namespace infini {
 
-// Physical cores that this process may run on: the default of option `threads`.
+// Physical cores that this process may run on, no more than its container's CPU quota comes to: the default of option
+// `threads`.
 int default_threads();
 
 // How many threads the next loop may use (1 inside one: loops never nest), and which of them this is.
