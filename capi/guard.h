@@ -40,7 +40,6 @@ struct infini_model {
 
 struct infini_session {
   std::shared_ptr<infini::Session> value;  // a batch may keep it longer than the handle
-  infini::Options options;                 // all that were set
 };
 
 struct infini_batch {
@@ -90,7 +89,14 @@ inline std::string_view need_text(const char *text, size_t size) {
 }
 
 inline Task *of(infini_task *task) { return task ? &task->value : nullptr; }
-inline Options of(const infini_options *options) { return options ? options->value : Options(); }
+inline Options for_model(const infini_options *options) {
+  if (options) options->value.check_for_model();
+  return options ? options->value : Options();
+}
+inline Options for_session(const infini_options *options) {
+  if (options) options->value.check_for_session();
+  return options ? options->value : Options();
+}
 
 // An out-parameter that receives a handle: NULL until everything has succeeded.
 template <class Handle, class Make>

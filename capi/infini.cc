@@ -42,7 +42,8 @@ infini_status failed(Status status, const char *message, int os_error = 0) noexc
 
 nlohmann::ordered_json describe(const OptionSpec &spec) {
   static const char *const types[] = {"int", "double", "string"};
-  nlohmann::ordered_json row = {{"name", spec.name}, {"type", types[spec.standard.index()]}};
+  nlohmann::ordered_json row = {
+      {"name", spec.name}, {"scope", scope_name(spec.scope)}, {"type", types[spec.standard.index()]}};
   std::visit([&](const auto &value) { row["default"] = value; }, spec.standard);
   const bool whole = std::holds_alternative<int64_t>(spec.standard);
   const auto bound = [&](const char *key, double value) {

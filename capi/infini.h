@@ -169,9 +169,12 @@ INFINI_API int infini_abi_version(void);
  */
 
 /* Writes the table of all options as JSON, a list in documented order of
-     {"name", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
+     {"name", "scope", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
    where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
-   strings that must be one of them. Any thread. */
+   strings that must be one of them. "scope" says what takes the option: "model" (infini_model_open, infini_model_create,
+   infini_trainer_create), "session", "generation" and "text" (all three: infini_session_create,
+   infini_session_set_options), or "any". An option that is set and belongs to the other is an INVALID_ARGUMENT error of
+   these calls, which says so: a program that opens a model and makes a session has two sets of options. Any thread. */
 INFINI_API infini_status infini_options_describe(char *buffer, size_t capacity, size_t *size);
 
 /* Makes an empty set of options. The caller frees it. */
@@ -208,7 +211,7 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
    VERSION           the file's format is newer than this library
    UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are
-   INVALID_ARGUMENT  an option does not fit the model
+   INVALID_ARGUMENT  an option does not fit the model, or belongs to a session
    CANCELLED         there is no model */
 INFINI_API infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
                                            infini_model **model);
@@ -251,7 +254,7 @@ INFINI_API void infini_model_free(infini_model *model);
    "checkpoints", "rewind_sampler", "compress", those of generation ("max_tokens", "temperature", "seed", "stop", ...)
    and of text ("special", "unknown_text"). The caller frees the session.
    STATE             the model is a tokenizer alone
-   INVALID_ARGUMENT  "logit_bias" names a token that is not in the vocabulary */
+   INVALID_ARGUMENT  "logit_bias" names a token that is not in the vocabulary, or an option belongs to a model */
 INFINI_API infini_status infini_session_create(const infini_model *model, const infini_options *options,
                                                infini_session **session);
 INFINI_API void infini_session_free(infini_session *session);
@@ -392,6 +395,7 @@ INFINI_API infini_status infini_session_feed_logits(infini_session *session, con
    before it), in nats: float32 [n_tokens]. The first is NaN where nothing was fed before,
    or nothing since a memory alone was restored.
    BUFFER_TOO_SMALL  n_nll is less than n_tokens; nothing was read
+   FORMAT            the model gives logits that are not numbers; the tokens were read
    CANCELLED         values of the tokens that were read are valid; else as infini_session_feed */
 INFINI_API infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens,
                                               infini_task *task, float *nll, size_t n_nll);
@@ -433,11 +437,12 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      "position", "segment_position", "memory_tokens" (tokens),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
-     "workspace_bytes" (buffers of the last block), "session_bytes" (both),
+     "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the whole
+     buffers of its windows, workspace, sampler),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
      "chat_begin" (position at which the conversation of infini_session_chat began; -1: there is none),
      "unknown_bytes" (of text without tokens that was skipped or replaced, see option "unknown_text"),
-     "options" (an object of those that were set) */
+     "options" (an object of those that were given or came from a snapshot) */
 INFINI_API infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity,
                                                   size_t *size);
 
@@ -448,8 +453,10 @@ INFINI_API infini_status infini_session_info_json(const infini_session *session,
 /* Saves a session. memory_only 0: everything that it needs to go on exactly as if it had never stopped; 1: the memory
    alone, as it would be after closing the open segment, which stays open here. `name` and `note` (may be NULL) are kept
    in the snapshot and shown by infini_snapshot_inspect; they are the caller's. Option "compress" of the session is
-   Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile. `task` (may be NULL): stage
-   "save", in bytes.
+   Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile: through a temporary file beside
+   it, `.infini-*.tmp`, which only a killed process leaves behind, for the next save into the folder to remove. Where `path`
+   is a symbolic link, the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO.
+   `task` (may be NULL): stage "save", in bytes.
    IO, NO_SPACE  the file cannot be written; what was there before is still there (or, where the disk failed at the very
                  last, when the folder is flushed, the new file, whole)
    CANCELLED     what was there before is still there
@@ -464,10 +471,11 @@ INFINI_API infini_status infini_session_save_buffer(const infini_session *sessio
 
 /* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
    follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
-   equal within rounding. Options of generation that this session was not given come from the snapshot. A memory alone
-   keeps the position; the local view starts empty, and there are no logits until something is fed. `task` (may be NULL)
+   equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and so
+   does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps the position; the local view starts empty, and there are no logits until something is fed. `task` (may be NULL)
    can cancel before it begins.
-   MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or to other options of the model
+   MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with another
+                     value of an option, which it names with both values
    VERSION           it was written by a newer version of the library
    CHECKSUM, FORMAT, TRUNCATED  it was damaged; the message says where
    IO                the file cannot be read */
@@ -478,13 +486,15 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
    "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position", "memory_tokens", ...},
    "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
    "options", "generation", "checkpoints". verify 1: every section's checksum is compared too, and given is
-   "content_checksum", of the section before compression. Any thread.
+   "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time, whatever
+   sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
+   CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer, size_t capacity,
-                                                 size_t *size);
-INFINI_API infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, char *buffer,
-                                                        size_t capacity, size_t *size);
+INFINI_API infini_status infini_snapshot_inspect(const char *path, int verify, infini_task *task, char *buffer,
+                                                 size_t capacity, size_t *size);
+INFINI_API infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify,
+                                                        infini_task *task, char *buffer, size_t capacity, size_t *size);
 
 /* Goes back to an earlier position of the stream, between infini_session_rewind_limit and the present one: inside the
    open segment by cutting it, before it by returning to the last kept segment boundary before the position and reading
@@ -807,6 +817,9 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
    and a lone CR become LF, so that a text reads alike wherever it was written. (infini_session_feed_text and
    infini_model_tokenize take a text as it stands.) Other encodings must be converted first, as by `iconv`.
 
+   How far that has come is counted in bytes that were pushed, whose total the caller may know: what was read is at most a
+   piece behind them. infini_task_done and infini_task_total are those of one call, and so of one piece, in tokens.
+
    One thread at a time. The caller frees the stream. */
 INFINI_API infini_status infini_text_stream_new(infini_text_stream **stream);
 INFINI_API void infini_text_stream_free(infini_text_stream *stream);
@@ -851,10 +864,13 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
 INFINI_API infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size);
 
 /* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:
-     {"tokens", "methods": [{"method", "values", "bytes"}, ...]}
+     {"tokens", "methods": [{"method", "values", "bytes"}, ...], "window_bytes", "session_bytes"}
    for "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", by the formulas of the
    Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
+   "infini_attention" is the memory alone; a session also holds keys and values of its window, "window_bytes" by then, and
+   "session_bytes" is both, what is to be compared with "kv_cache". What a session really holds, with its buffers, is in
+   infini_session_info_json.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
 INFINI_API infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer,
@@ -883,7 +899,7 @@ INFINI_API infini_status infini_task_cancel(infini_task *task);
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
-/* What that call does, as text: "idle", "open", "feed", "generate", "save", "train", "evaluate",
+/* What that call does, as text: "idle", "open", "feed", "generate", "save", "inspect", "train", "evaluate",
    "find heads", "fit heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 

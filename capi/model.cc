@@ -196,14 +196,14 @@ extern "C" {
 infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
                                 infini_model **model) {
   return give_handle(model, "model",
-                     [&] { return infini_model{Model::open(&need(path, "path"), of(options), of(task))}; });
+                     [&] { return infini_model{Model::open(&need(path, "path"), for_model(options), of(task))}; });
 }
 
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
   return give_handle(model, "model", [&] {
     std::string tokenizer;
     const CreateConfig config = read_create_config(config_json, tokenizer);
-    return infini_model{Model::create(config, tokenizer, of(options))};
+    return infini_model{Model::create(config, tokenizer, for_model(options))};
   });
 }
 
@@ -310,7 +310,12 @@ infini_status infini_model_footprint(const infini_model *model, int64_t tokens, 
     const FootprintShape shape = {c.layers,     c.heads, c.kv_heads,       c.key_size,
                                   c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute),
                                   with_memory};
-    give_text(text_of(footprint_json(shape, tokens)), buffer, capacity, size);
+    Json json = footprint_json(shape, tokens);
+    const int64_t window =
+        std::min<int64_t>(tokens, c.window()) * (c.key_size + c.value_size) * c.kv_heads * c.layers * shape.value_bytes;
+    json["window_bytes"] = window;
+    json["session_bytes"] = window + json["methods"].back()["bytes"].get<int64_t>();
+    give_text(text_of(json), buffer, capacity, size);
   });
 }
 

@@ -45,21 +45,14 @@ extern "C" {
 infini_status infini_session_create(const infini_model *model, const infini_options *options,
                                     infini_session **session) {
   return give_handle(session, "session", [&] {
-    const Options given = of(options);
-    return infini_session{std::make_shared<Session>(need(model, "model").value, given), given};
+    return infini_session{std::make_shared<Session>(need(model, "model").value, for_session(options))};
   });
 }
 
 void infini_session_free(infini_session *session) { delete session; }
 
 infini_status infini_session_set_options(infini_session *session, const infini_options *options) {
-  return guard([&] {
-    const Options given = of(options);
-    Options merged = need(session, "session").options;
-    merged.merge(given);
-    session->value->set_options(given);
-    session->options = std::move(merged);
-  });
+  return guard([&] { session_of(session).set_options(for_session(options)); });
 }
 
 infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task) {
@@ -70,10 +63,7 @@ infini_status infini_session_feed(infini_session *session, const int32_t *tokens
 }
 
 infini_status infini_session_feed_text(infini_session *session, const char *text, size_t text_size, infini_task *task) {
-  return guard([&] {
-    Session &stream = session_of(session);
-    stream.feed_text(need_text(text, text_size), of(task));
-  });
+  return guard([&] { session_of(session).feed_text(need_text(text, text_size), of(task)); });
 }
 
 infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task) {
@@ -150,27 +140,7 @@ infini_status infini_session_score(infini_session *session, const int32_t *token
 
 infini_status infini_session_score_text(infini_session *session, const char *text, size_t text_size, infini_task *task,
                                         double *nll, int64_t *n_scored) {
-  return guard([&] {
-    const std::vector<int32_t> ids = session_of(session).encode(need_text(text, text_size));
-    std::vector<float> losses(ids.size());
-    const int64_t before = session->value->position();
-    const bool follows = session->value->state().has_hidden;
-    const auto sum_up = [&] {
-      const auto read = static_cast<size_t>(session->value->position() - before);
-      const size_t begin = std::min<size_t>(!follows, read);
-      double sum = 0;
-      for (size_t i = begin; i < read; ++i) sum += losses[i];
-      if (nll) *nll = sum;
-      if (n_scored) *n_scored = static_cast<int64_t>(read - begin);
-    };
-    try {
-      session->value->score(ids, losses.data(), of(task));
-    } catch (const Error &error) {
-      if (error.status() == Status::CANCELLED) sum_up();  // of what was read
-      throw;
-    }
-    sum_up();
-  });
+  return guard([&] { session_of(session).score_text(need_text(text, text_size), nll, n_scored, of(task)); });
 }
 
 infini_status infini_session_close_segment(infini_session *session) {
@@ -182,7 +152,7 @@ infini_status infini_session_reset(infini_session *session) {
 }
 
 infini_status infini_session_fork(const infini_session *session, infini_session **fork) {
-  return give_handle(fork, "fork", [&] { return infini_session{session_of(session).fork(), session->options}; });
+  return give_handle(fork, "fork", [&] { return infini_session{session_of(session).fork()}; });
 }
 
 infini_status infini_session_position(const infini_session *session, int64_t *position) {
@@ -207,13 +177,13 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
         {"state_bytes", stream.state_bytes()},
         {"checkpoint_bytes", stream.state().checkpoint_bytes()},
         {"workspace_bytes", stream.workspace_bytes()},
-        {"session_bytes", stream.state_bytes() + stream.workspace_bytes()},
+        {"session_bytes", stream.total_bytes()},
         {"rewind_limit", stream.rewind_limit()},
         {"boundaries", stream.boundaries()},
         {"stop_reason", stream.stop_reason()},
         {"chat_begin", stream.chat_begin()},
         {"unknown_bytes", stream.unknown_bytes()},
-        {"options", options_json(session->options)},
+        {"options", options_json(stream.options())},
     };
     give_text(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace), buffer, capacity, size);
   });

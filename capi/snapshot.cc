@@ -43,14 +43,16 @@ infini_status infini_session_restore_buffer(infini_session *session, const void 
   return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size)); });
 }
 
-infini_status infini_snapshot_inspect(const char *path, int verify, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(inspect_snapshot(&need(path, "path"), verify != 0), buffer, capacity, size); });
+infini_status infini_snapshot_inspect(const char *path, int verify, infini_task *task, char *buffer, size_t capacity,
+                                      size_t *size) {
+  return guard(
+      [&] { give_text(inspect_snapshot(&need(path, "path"), verify != 0, of(task)), buffer, capacity, size); });
 }
 
-infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, char *buffer,
-                                             size_t capacity, size_t *size) {
+infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, infini_task *task,
+                                             char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0), buffer, capacity, size);
+    give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0, of(task)), buffer, capacity, size);
   });
 }
 

@@ -103,7 +103,7 @@ infini_status infini_trainer_create(const infini_model *model, const char *descr
   return give_handle(trainer, "trainer", [&] {
     const auto &value = need(model, "model").value;
     infini_trainer made;
-    made.value = make_trainer(value, &need(description_json, "description_json"), of(options), &made.prose);
+    made.value = make_trainer(value, &need(description_json, "description_json"), for_model(options), &made.prose);
     return made;
   });
 }

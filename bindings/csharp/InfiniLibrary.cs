@@ -59,7 +59,7 @@ public static unsafe class InfiniLibrary
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
             return JsonSerializer.Deserialize(Utf8.Text((buffer, capacity, size) =>
-                Native.infini_snapshot_inspect_buffer(pinned, count, verify ? 1 : 0, buffer, capacity, size)),
+                Native.infini_snapshot_inspect_buffer(pinned, count, verify ? 1 : 0, TaskHandle.None, buffer, capacity, size)),
                 LibraryJson.Default.SnapshotInfo)!;
         }
     }
@@ -70,7 +70,7 @@ public static unsafe class InfiniLibrary
     /// <returns>A JSON object: "kind", "name", "note", "model", "view", "size", "sections", ...</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated, Io.</exception>
     public static string InspectSnapshotJson(string path, bool verify = false) => Utf8.Text((buffer, capacity, size) =>
-        Native.infini_snapshot_inspect(path, verify ? 1 : 0, buffer, capacity, size), path);
+        Native.infini_snapshot_inspect(path, verify ? 1 : 0, TaskHandle.None, buffer, capacity, size), path);
 
     /// <summary>Takes the oldest record out of the library's log, a queue of the newest 256.</summary>
     /// <returns>The record; null where the queue is empty.</returns>

@@ -79,7 +79,7 @@ func InspectSnapshot(path string, verify bool) (info SnapshotInfo, err error) {
 	if err = noZero(path); err != nil {
 		return
 	}
-	info.JSON, err = text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), b, n) })
+	info.JSON, err = text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), 0, b, n) })
 	return info, read(info.JSON, err, &info)
 }
 
@@ -92,7 +92,7 @@ func InspectSnapshotFrom(r io.Reader, verify bool) (info SnapshotInfo, err error
 		return
 	}
 	info.JSON, err = text(func(b []byte, n *uint64) error {
-		return native.Infini_snapshot_inspect_buffer(data, flag(verify), b, n)
+		return native.Infini_snapshot_inspect_buffer(data, flag(verify), 0, b, n)
 	})
 	return info, read(info.JSON, err, &info)
 }

@@ -102,6 +102,7 @@ class Window {
   bool is_finite(const View &view) const;  // all that `view` uses
 
   int64_t capacity() const { return capacity_; }
+  int64_t bytes() const { return static_cast<int64_t>(storage_.bytes()); }  // of all that it may come to use
   int64_t bytes_in_use(const View &view) const;
 
   // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes, type of its numbers). Per KV head: keys

@@ -8,8 +8,8 @@
 namespace infini {
 namespace {
 
-constexpr double kAny = std::numeric_limits<double>::max();
 constexpr double kInt = 2147483647.0;
+constexpr double kLong = 0x1p63;  // every int64_t is below
 
 OptionValue integer(int64_t value) { return value; }
 OptionValue real(double value) { return value; }
@@ -28,10 +28,17 @@ const char *type_name(const OptionSpec &spec) {
   return names[spec.standard.index()];
 }
 
-void check_range(const OptionSpec &spec, double value) {
-  if (value >= spec.least && value <= spec.greatest) return;  // false for NaN
-  fail(Status::INVALID_ARGUMENT, "option '", spec.name, "' is ", value, ", but must lie between ", spec.least, " and ",
-       spec.greatest, " (", spec.help, ")");
+std::string bound_text(const OptionSpec &spec, double bound) {
+  if (bound >= kLong) return cat(std::numeric_limits<int64_t>::max());
+  return std::holds_alternative<int64_t>(spec.standard) ? cat(static_cast<int64_t>(bound)) : cat(bound);
+}
+
+[[noreturn]] void refuse_range(const OptionSpec &spec, const auto &value) {
+  fail(Status::INVALID_ARGUMENT, "option '", spec.name, "' is ", value, ", but must lie between ",
+       bound_text(spec, spec.least), " and ", bound_text(spec, spec.greatest), " (", spec.help, ")");
+}
+bool in_range(const OptionSpec &spec, double value) {
+  return value >= spec.least && value <= spec.greatest;  // false for NaN
 }
 
 bool is_choice(const std::string &choices, const std::string &value) {
@@ -50,52 +57,69 @@ const T &value_of(const std::map<std::string, OptionValue> &values, const std::s
 }  // namespace
 
 const std::vector<OptionSpec> &option_table() {
+  using enum OptionScope;
   static const auto &table = *new std::vector<OptionSpec>{
       // never destroyed: a thread may be at work when the process ends
       // Opening and creating a model.
-      {"compute", text("auto"), 0, 0, "auto|f32|bf16",
+      {"compute", MODEL, text("auto"), 0, 0, "auto|f32|bf16",
        "number type of weights and products; auto: bf16 where the processor has it"},
-      {"gemm", text("auto"), 0, 0, "auto|onednn|openblas|native",
+      {"gemm", MODEL, text("auto"), 0, 0, "auto|onednn|openblas|native",
        "library for matrix products; auto: oneDNN, or native below AVX-512"},
-      {"threads", integer(0), 0, 1024, "", "threads of a call; 0: one a physical core"},
-      {"memory", text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
-      {"update", text("file"), 0, 0, "file|linear|delta", "update rule of the memory; file: as the model says"},
-      {"segment", integer(0), 0, kInt, "", "tokens per segment; 0: as the model says"},
-      {"carry", integer(-1), -1, kInt, "",
+      {"threads", ANY, integer(0), 0, 1024, "",
+       "threads of a call; 0: one a physical core, as many as the container's quota allows"},
+      {"memory", MODEL, text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
+      {"update", MODEL, text("file"), 0, 0, "file|linear|delta", "update rule of the memory; file: as the model says"},
+      {"segment", MODEL, integer(0), 0, kInt, "", "tokens per segment; 0: as the model says"},
+      {"carry", MODEL, integer(-1), -1, kInt, "",
        "tokens before the segment that local attention sees; -1: as the model says"},
-      {"sinks", integer(-1), -1, 65536, "",
+      {"sinks", MODEL, integer(-1), -1, 65536, "",
        "first tokens of the stream that local attention always sees; -1: as the model says"},
-      {"keep", integer(-1), -1, 65536, "",
+      {"keep", MODEL, integer(-1), -1, 65536, "",
        "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says"},
       // Sessions.
-      {"block", integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
-      {"deterministic", integer(0), 0, 1, "",
+      {"block", SESSION, integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
+      {"deterministic", SESSION, integer(0), 0, 1, "",
        "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
-      {"checkpoints", integer(0), 0, 4096, "", "segment boundaries kept for rewinding"},
-      {"rewind_sampler", integer(0), 0, 1, "", "1: rewinding takes the sampler and the penalties back too"},
-      {"compress", integer(0), 0, 22, "", "Zstandard level of snapshots; 0: not compressed"},
+      {"checkpoints", SESSION, integer(0), 0, 4096, "", "segment boundaries kept for rewinding"},
+      {"rewind_sampler", SESSION, integer(0), 0, 1, "", "1: rewinding takes the sampler and the penalties back too"},
+      {"compress", SESSION, integer(0), 0, 22, "", "Zstandard level of snapshots; 0: not compressed"},
       // Generation.
-      {"max_tokens", integer(256), -1, kAny, "", "tokens after which generation ends; -1: no limit"},
-      {"temperature", real(0), 0, 100, "", "0: always the likeliest token"},
-      {"top_k", integer(0), 0, kInt, "", "sample among the k likeliest tokens; 0: all"},
-      {"top_p", real(1), 0, 1, "", "sample among the likeliest tokens that together reach p"},
-      {"min_p", real(0), 0, 1, "", "sample among tokens at least min_p times as likely as the likeliest"},
-      {"repetition_penalty", real(1), 0.01, 100, "",
+      {"max_tokens", GENERATION, integer(256), -1, kLong, "", "tokens after which generation ends; -1: no limit"},
+      {"temperature", GENERATION, real(0), 0, 100, "", "0: always the likeliest token"},
+      {"top_k", GENERATION, integer(0), 0, kInt, "", "sample among the k likeliest tokens; 0: all"},
+      {"top_p", GENERATION, real(1), 0, 1, "", "sample among the likeliest tokens that together reach p"},
+      {"min_p", GENERATION, real(0), 0, 1, "", "sample among tokens at least min_p times as likely as the likeliest"},
+      {"repetition_penalty", GENERATION, real(1), 0.01, 100, "",
        "divides positive logits of recent tokens, multiplies negative ones; 1: none"},
-      {"presence_penalty", real(0), -100, 100, "", "subtracted from the logits of recent tokens"},
-      {"frequency_penalty", real(0), -100, 100, "",
+      {"presence_penalty", GENERATION, real(0), -100, 100, "", "subtracted from the logits of recent tokens"},
+      {"frequency_penalty", GENERATION, real(0), -100, 100, "",
        "subtracted from the logit of a recent token once for each time it occurs"},
-      {"penalty_window", integer(64), 0, 65536, "", "how many of the last tokens count as recent"},
-      {"logit_bias", text(""), 0, 0, "", "ID:BIAS,... added to the logits; -inf forbids a token"},
-      {"seed", integer(0), 0, kAny, "", "setting it restarts the random generator"},
-      {"stop", text(""), 0, 0, "", "texts that end generation, separated by newlines; \\n and \\\\ escape"},
-      {"ignore_end", integer(0), 0, 1, "", "1: the end token does not end generation"},
+      {"penalty_window", GENERATION, integer(64), 0, 65536, "", "how many of the last tokens count as recent"},
+      {"logit_bias", GENERATION, text(""), 0, 0, "", "ID:BIAS,... added to the logits; -inf forbids a token"},
+      {"seed", GENERATION, integer(0), 0, kLong, "", "setting it restarts the random generator"},
+      {"stop", GENERATION, text(""), 0, 0, "", "texts that end generation, separated by newlines; \\n and \\\\ escape"},
+      {"ignore_end", GENERATION, integer(0), 0, 1, "", "1: the end token does not end generation"},
       // Text.
-      {"special", integer(0), 0, 1, "", "1: control tokens are parsed from text"},
-      {"unknown_text", text("error"), 0, 0, "error|skip|replace",
+      {"special", TEXT, integer(0), 0, 1, "", "1: control tokens are parsed from text"},
+      {"unknown_text", TEXT, text("error"), 0, 0, "error|skip|replace",
        "characters of a text that the vocabulary has no token for; replace: U+FFFD, or ? where there is none"},
   };
   return table;
+}
+
+const char *scope_name(OptionScope scope) {
+  static const char *const names[] = {"any", "model", "session", "generation", "text"};
+  return names[static_cast<int>(scope)];
+}
+
+void Options::check_scopes(bool for_model) const {
+  for (const auto &[name, value] : values_) {
+    const OptionScope scope = spec_of(name).scope;
+    if (scope == OptionScope::ANY || (scope == OptionScope::MODEL) == for_model) continue;
+    fail(Status::INVALID_ARGUMENT, "option '", name, "' belongs to ", for_model ? "a session" : "a model", ", not to ",
+         for_model ? "a model: give it where the session is created"
+                   : "a session: give it where the model is opened or created");
+  }
 }
 
 void Options::set(const std::string &name, int64_t value) {
@@ -103,15 +127,20 @@ void Options::set(const std::string &name, int64_t value) {
   if (std::holds_alternative<double>(spec.standard)) return set(name, static_cast<double>(value));
   if (!std::holds_alternative<int64_t>(spec.standard))
     fail(Status::INVALID_ARGUMENT, "option '", name, "' takes ", type_name(spec), ", not an integer");
-  check_range(spec, static_cast<double>(value));
+  if (!in_range(spec, static_cast<double>(value))) refuse_range(spec, value);
   values_[name] = value;
 }
 
 void Options::set(const std::string &name, double value) {
   const OptionSpec &spec = spec_of(name);
+  if (std::holds_alternative<int64_t>(spec.standard) && value == std::trunc(value)) {  // of a host without integers
+    if (!in_range(spec, value) || value >= kLong) refuse_range(spec, value);
+    return set(name, static_cast<int64_t>(value));
+  }
   if (!std::holds_alternative<double>(spec.standard))
-    fail(Status::INVALID_ARGUMENT, "option '", name, "' takes ", type_name(spec), ", not a number with a fraction");
-  check_range(spec, value);
+    fail(Status::INVALID_ARGUMENT, "option '", name, "' takes ", type_name(spec), ", not ",
+         std::holds_alternative<int64_t>(spec.standard) ? "a number with a fraction" : "a number");
+  if (!in_range(spec, value)) refuse_range(spec, value);
   values_[name] = value;
 }
 

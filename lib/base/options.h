@@ -11,8 +11,13 @@ namespace infini {
 
 using OptionValue = std::variant<int64_t, double, std::string>;
 
+// What an option says something about, and so what takes it.
+enum class OptionScope { ANY, MODEL, SESSION, GENERATION, TEXT };
+const char *scope_name(OptionScope scope);  // "any", "model", ...
+
 struct OptionSpec {
   const char *name;
+  OptionScope scope;
   OptionValue standard;    // its alternative is the option's type
   double least, greatest;  // numbers: the closed range that is allowed
   const char *choices;     // strings: "a|b|c", or "" for any text
@@ -38,9 +43,14 @@ class Options {
   void merge(const Options &other) {
     for (const auto &[name, value] : other.values_) values_[name] = value;
   }
+  // INVALID_ARGUMENT if an option is set that belongs to something else: to models for a session (anything but MODEL),
+  // to sessions for a model.
+  void check_for_model() const { check_scopes(true); }
+  void check_for_session() const { check_scopes(false); }
   bool is_set(const std::string &name) const { return values_.count(name) != 0; }
 
  private:
+  void check_scopes(bool for_model) const;
   std::map<std::string, OptionValue> values_;
 };
 

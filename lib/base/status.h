@@ -4,7 +4,8 @@
 // it helps, says what to do. The C interface turns it into a status and a message.
 #pragma once
 
-#include <sstream>
+#include <charconv>
+#include <concepts>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -54,12 +55,29 @@ class Error : public std::runtime_error {
   int os_error_;
 };
 
-// Everything streamed into one string: cat("row ", 3, " of ", 7).
+// A number as text whatever the host's locale, which streams and printf ask: fractions to six digits.
+template <class Number>
+requires(std::integral<Number> || std::floating_point<Number>) void append(std::string &out, Number number) {
+  if constexpr (std::same_as<Number, char>) {
+    out += number;
+  } else if constexpr (std::same_as<Number, bool>) {
+    out += number ? '1' : '0';
+  } else {
+    char digits[64];
+    char *const end = digits + sizeof digits;
+    if constexpr (std::floating_point<Number>)
+      out.append(digits, std::to_chars(digits, end, number, std::chars_format::general, 6).ptr);
+    else out.append(digits, std::to_chars(digits, end, number).ptr);
+  }
+}
+inline void append(std::string &out, std::string_view text) { out += text; }
+
+// Everything in one string: cat("row ", 3, " of ", 7).
 template <class... Parts>
 std::string cat(const Parts &...parts) {
-  std::ostringstream out;
-  (out << ... << parts);
-  return out.str();
+  std::string out;
+  (append(out, parts), ...);
+  return out;
 }
 
 template <class... Parts>

@@ -221,11 +221,17 @@ void SnapshotView::check_sum(const Entry &entry, uint64_t sum) const {
     fail(Status::CHECKSUM, name_, ": section '", entry.name, "' was changed: its checksum does not match");
 }
 
-uint64_t SnapshotView::verify(const Entry &entry) const {
-  const uint64_t stored = checksum(bytes_.data() + entry.offset, entry.stored_size);
-  check_sum(entry, stored);
-  if (entry.encoding == kPlain) return stored;
-  Inflater inflater(bytes_.subspan(entry.offset, entry.stored_size), entry.size, entry.name, name_);
+uint64_t SnapshotView::verify(const Entry &entry, const std::function<void(uint64_t)> &passed) const {
+  const std::span<const std::byte> stored = bytes_.subspan(entry.offset, entry.stored_size);
+  StreamChecksum sum;
+  for (size_t at = 0; at < stored.size(); at += kPiece) {
+    const auto part = stored.subspan(at, std::min<size_t>(stored.size() - at, kPiece));
+    sum.add(part.data(), part.size());
+    if (passed) passed(part.size());
+  }
+  check_sum(entry, sum.value());
+  if (entry.encoding == kPlain) return sum.value();
+  Inflater inflater(stored, entry.size, entry.name, name_);
   StreamChecksum contents;
   std::vector<std::byte> piece(kPiece);
   for (uint64_t left = entry.size; left > 0;) {
@@ -233,6 +239,7 @@ uint64_t SnapshotView::verify(const Entry &entry) const {
     inflater.fill(part);
     contents.add(part.data(), part.size());
     left -= part.size();
+    if (passed) passed(part.size());
   }
   inflater.finish();
   return contents.value();

@@ -89,6 +89,17 @@ int64_t State::bytes() const {
          keep.bytes() + checkpoint_bytes();
 }
 
+int64_t State::held_bytes() const {
+  int64_t total = bytes();
+  const auto add_unused = [&](const auto &holder) {
+    for (const LayerState &layer : holder.layers)
+      total += layer.window.bytes() - layer.window.bytes_in_use(holder.view);
+  };
+  add_unused(*this);
+  for (const Checkpoint &checkpoint : checkpoints) add_unused(checkpoint);
+  return total;
+}
+
 int64_t State::checkpoint_bytes() const {
   int64_t total = 0;
   for (const Checkpoint &checkpoint : checkpoints) total += checkpoint.bytes();

@@ -28,6 +28,7 @@ struct State {
   // Goes back to a boundary and forgets those after it.
   void rewind(const Checkpoint &to);
   int64_t bytes() const;             // in use, checkpoints included
+  int64_t held_bytes() const;        // the same with the whole buffers of windows
   int64_t checkpoint_bytes() const;  // of all that are kept
   // Layer `index` has closed a segment and stands at `after`: it copies its part of that checkpoint, and drops the
   // oldest if there are too many. Layers come in order; different states may do this on different threads.

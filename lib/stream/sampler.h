@@ -36,6 +36,11 @@ class Sampler {
   // temperature 0: the likeliest token, no random number drawn.
   int32_t sample(std::span<const float> logits, const RecentTokens &recent, Random &random);
 
+  int64_t bytes() const {
+    return static_cast<int64_t>(logits_.size() * (sizeof logits_[0] + sizeof occurrences_[0]) +
+                                candidates_.capacity() * sizeof(Candidate));
+  }
+
  private:
   struct Candidate {
     float logit;

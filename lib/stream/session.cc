@@ -20,8 +20,7 @@ Settings::Settings(const Options &options)
 Session::Impl::Impl(const Model &model, const Options &all)
     : given(all), options(all), settings(all), state(model, static_cast<int>(all.get_int("checkpoints"))),
       sampler(all, model.config().vocabulary) {
-  generation.random = Random(static_cast<uint64_t>(all.get_int("seed")));
-  history.random_before = generation.random.state();
+  seed(all.get_int("seed"));
   apply(model, all);
 }
 
@@ -45,6 +44,11 @@ void Session::Impl::apply(const Model &model, const Options &all) {
   history.recent_before.set_window(window);
   generation.output.set_stops(parse_stops(all.get_string("stop")));
   forget();
+}
+
+void Session::Impl::seed(int64_t number) {
+  generation.random = Random(static_cast<uint64_t>(number));
+  (history.randoms.empty() ? history.random_before : history.randoms.back()) = generation.random.state();
 }
 
 void Session::Impl::check_whole() const {
@@ -145,6 +149,28 @@ bool Session::cancelled(Task *task) const {
 
 void Session::feed(std::span<const int32_t> tokens, Task *task) { ingest(tokens, task, {}); }
 
+void Session::score_text(std::string_view text, double *nll, int64_t *scored, Task *task) {
+  const std::vector<int32_t> tokens = encode(text);
+  std::vector<float> losses(tokens.size());
+  const int64_t before = position();
+  const bool follows = impl_->state.has_hidden;
+  const auto sum_up = [&] {
+    const auto read = static_cast<size_t>(position() - before);
+    const size_t begin = std::min<size_t>(!follows, read);
+    double sum = 0;
+    for (size_t i = begin; i < read; ++i) sum += losses[i];
+    if (nll) *nll = sum;
+    if (scored) *scored = static_cast<int64_t>(read - begin);
+  };
+  try {
+    score(tokens, losses.data(), task);
+  } catch (const Error &error) {
+    if (error.status() == Status::CANCELLED) sum_up();  // of what was read
+    throw;
+  }
+  sum_up();
+}
+
 void Session::feed_text(std::string_view text, Task *task) { ingest(encode(text), task, {}); }
 
 std::vector<int32_t> Session::encode(std::string_view text) {
@@ -198,6 +224,12 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
           nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
     });
   });
+  for (size_t i = 1; i < tokens.size(); ++i)
+    if (std::isnan(nll[i]))
+      fail(Status::FORMAT, "the model's logits after token ", i - 1,
+           " of this call are not numbers: its file holds some"
+           " that are not, or they overflow in compute type '",
+           model_->weights().compute == NumberType::F32 ? "f32" : "bf16", "'; the tokens were read");
 }
 
 void Session::close_segment() {
@@ -247,14 +279,17 @@ int64_t Session::memory_tokens() const { return impl_->state.view.memory_tokens;
 int64_t Session::state_bytes() const { return impl_->state.bytes() + impl_->history.bytes(); }
 int64_t Session::workspace_bytes() const { return impl_->workspace.bytes(); }
 const State &Session::state() const { return impl_->state; }
+const Options &Session::options() const { return impl_->options; }
+int64_t Session::total_bytes() const {
+  return impl_->state.held_bytes() + impl_->history.bytes() + workspace_bytes() + impl_->sampler.bytes();
+}
 
 void Session::set_options(const Options &options) {
   Options merged = impl_->options;
   merged.merge(options);
   impl_->apply(*model_, merged);
   impl_->given.merge(options);
-  if (options.is_set("seed")) impl_->generation.random = Random(static_cast<uint64_t>(options.get_int("seed")));
-  if (impl_->history.tokens.empty()) impl_->history.random_before = impl_->generation.random.state();
+  if (options.is_set("seed")) impl_->seed(options.get_int("seed"));
 }
 
 void Session::start_generation() {

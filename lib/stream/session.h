@@ -49,7 +49,11 @@ class Session {
   void feed_logits(std::span<const int32_t> tokens, float *logits, Task *task = nullptr);
   // Feeds and gives, for each token, -ln p(token | everything before), in nats. nll is [tokens].
   // The first is NaN where the session has no last logits (nothing came before).
+  // FORMAT where the model gives logits that are not numbers: the tokens were read.
   void score(std::span<const int32_t> tokens, float *nll, Task *task = nullptr);
+  // The same of a text that is tokenized by itself: the sum, and how many tokens it covers, also where the call is
+  // cancelled. Each may be null.
+  void score_text(std::string_view text, double *nll, int64_t *scored, Task *task = nullptr);
   // Folds the open segment into the memory; nothing happens if it is empty.
   void close_segment();
   // Back to an empty session: memory, window, logits and text; options and random generator stay.
@@ -76,7 +80,7 @@ class Session {
   void save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task = nullptr) const;
   std::vector<std::byte> save(SnapshotKind kind, const Labels &labels) const;
   // All or nothing: whatever is wrong with the snapshot, the session stays as it was. Options of generation that this
-  // session was not given come from the snapshot.
+  // session was not given come from the snapshot, the random generator's state too unless another seed was given.
   void restore(const std::string &path, Task *task = nullptr);
   void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
 
@@ -89,7 +93,9 @@ class Session {
   int64_t memory_tokens() const;                                                  // tokens folded into the memory
   int64_t state_bytes() const;                                                    // what a copy of the session costs
   int64_t workspace_bytes() const;                                                // buffers of the last block, reused
+  int64_t total_bytes() const;  // all that it holds: the state with its whole buffers, workspace, sampler
   const State &state() const;
+  const Options &options() const;  // that were given, or came from a snapshot
 
   // --- generation
   // Sampling, stop strings, threads, block: what is set in `options` replaces what was, the rest stays.
@@ -138,8 +144,9 @@ class Session {
   std::atomic<int64_t> position_{0};  // the state's, as of the last whole block
 };
 
-// What a snapshot holds, as JSON, without a model; `verify`: every section's checksum too.
-std::string inspect_snapshot(const std::string &path, bool verify);
-std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify);
+// What a snapshot holds, as JSON, without a model; `verify`: every section's checksum too, piece by piece.
+std::string inspect_snapshot(const std::string &path, bool verify, Task *task = nullptr);
+std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify,
+                             Task *task = nullptr);
 
 }  // namespace infini

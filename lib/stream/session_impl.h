@@ -64,6 +64,8 @@ struct Session::Impl {
   Impl(const Impl &other);  // its workspace is not copied
   void apply(const Model &model, const Options &all);
   void check_whole() const;
+  // Starts the random generator anew; going back to here restores it so.
+  void seed(int64_t number);
   // Keeps the history of tokens that were just fed.
   void remember(const Model &model, std::span<const int32_t> tokens);
   // Drops what lies before the oldest place to which the session can be rewound.

@@ -38,6 +38,7 @@ json view_json(const View &view) {
 json option_values(const Options &options) {
   json values = json::object();
   for (const OptionSpec &spec : option_table()) {
+    if (!options.is_set(spec.name)) continue;
     if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions),
                      [&](std::string_view name) { return name == spec.name; }))
       continue;
@@ -185,8 +186,20 @@ std::vector<std::byte> Session::save(SnapshotKind kind, const Labels &labels) co
   return bytes;
 }
 
-std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify) {
+std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify, Task *task) {
   const SnapshotView file(bytes, name);
+  double total = 0;  // what a header claims may be more than an integer holds
+  uint64_t done = 0;
+  for (const SnapshotView::Entry &entry : file.entries())
+    if (verify)
+      total += static_cast<double>(entry.stored_size) + (entry.encoding == 0 ? 0.0 : static_cast<double>(entry.size));
+  if (task) task->begin("inspect", total < 0x1p62 ? static_cast<int64_t>(total) : 0);
+  const auto pass = [&](uint64_t size) {
+    if (!task) return;
+    task->advance_to(static_cast<int64_t>(done += size));
+    if (task->take_cancel()) fail(Status::CANCELLED, "inspecting '", name, "' was cancelled after ", done, " bytes");
+  };
+  pass(0);
   json header = parse_snapshot_header(file);
   header["format_version"] = file.version();
   header["size"] = file.size();
@@ -203,15 +216,15 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
                     {"size", entry.size},
                     {"encoding", entry.encoding == 0 ? "plain" : "zstd"},
                     {"checksum", digits(entry.checksum)}};
-    if (verify) section["content_checksum"] = digits(file.verify(entry));
+    if (verify) section["content_checksum"] = digits(file.verify(entry, pass));
     header["sections"].push_back(std::move(section));
   }
   return text_of(header);
 }
 
-std::string inspect_snapshot(const std::string &path, bool verify) {
+std::string inspect_snapshot(const std::string &path, bool verify, Task *task) {
   const MappedFile file(path);
-  return inspect_snapshot(file.bytes(), path, verify);
+  return inspect_snapshot(file.bytes(), path, verify, task);
 }
 
 }  // namespace infini

@@ -12,8 +12,8 @@ namespace infini {
 
 // Options that go with a session; the others belong to the machine or to the caller.
 inline constexpr const char *kSavedOptions[] = {
-    "max_tokens",       "temperature",       "top_k",          "top_p",      "min_p", "repetition_penalty",
-    "presence_penalty", "frequency_penalty", "penalty_window", "logit_bias", "stop",  "ignore_end"};
+    "max_tokens",        "temperature",    "top_k",      "top_p", "min_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "penalty_window", "logit_bias", "seed",  "stop",  "ignore_end"};
 
 // By the numbers of StopReason.
 inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};

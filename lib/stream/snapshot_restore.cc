@@ -47,21 +47,33 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
   return view;
 }
 
+// Both values of what differs, and what to do about it.
+std::string mismatch(const std::string &name, const json &shape, const json &here) {
+  if (name == "memory_heads")
+    return "other gates open: open the model with the option 'memory' that it was opened with then";
+  const json there = shape.is_object() && shape.contains(name) ? shape[name] : json();
+  const auto text = [](const json &value) { return value.is_string() ? value.get<std::string>() : text_of(value); };
+  const std::string_view options[] = {"update", "segment", "carry", "sinks", "keep"};
+  if (std::find(std::begin(options), std::end(options), name) == std::end(options))
+    return cat("'", name, "' ", text(there), ", but this model's is ", text(here));
+  return cat("option '", name, "' ", text(there), ", but this model was opened with ", text(here),
+             ": open it with the same");
+}
+
 void check_model(const json &header, const SnapshotView &file, const Model &model, bool with_window) {
   const json stored = member<json>(header, "model", file.name());
   const auto fingerprint = member<std::string>(stored, "fingerprint", file.name());
   if (fingerprint != model.fingerprint())
     fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '",
-         member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint, "), this session's is '",
-         model.config().name, "' (", model.fingerprint(), ")");
+         member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint.substr(0, 8),
+         "), this session's is '", model.config().name, "' (", model.fingerprint().substr(0, 8), ")");
   json shape = member<json>(header, "shape", file.name());
   if (with_window && shape.is_object() && !shape.contains("keep"))
     shape["keep"] = 0;  // as before there was such a thing
   const json expected = snapshot_shape(model, with_window);
   for (const auto &[name, value] : expected.items())
     if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
-      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with another '", name, "' than ",
-           text_of(value), "; open the model with the options that it was opened with then");
+      fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with ", mismatch(name, shape, value));
 }
 
 // The options of the session, completed from the snapshot's.
@@ -319,6 +331,11 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   read_checkpoints(file, header, *model_, stored, state);
   read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);
   read_generation(file, header, vocabulary, state.view.position, fresh->generation);
+  // The snapshot's generator goes on, unless this session was given another seed than the one that it began with.
+  const json &saved = header.at("options");
+  if (const int64_t seed = impl_->given.get_int("seed");
+      impl_->given.is_set("seed") && saved.value("seed", json()) != seed)
+    fresh->seed(seed);
   impl_ = std::move(fresh);
   moved();
 }

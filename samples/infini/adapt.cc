@@ -60,7 +60,7 @@ class Adaptation {
 
 // The memory of a plain model is opened as the adapted one will have it.
 Options Adaptation::options(bool plain) const {
-  Options options = flags_.options();
+  Options options = flags_.model_options();
   if (!plain) return options;
   check(infini_options_set_string(options.get(), "update", "linear"));  // which does not depend on how the past was cut
   if (settings_.segment == 0) return options;
@@ -292,14 +292,14 @@ void Adaptation::run() {
   if (!state_.contains("before")) {
     const Model model = open(settings_.model, true);
     find(model.get());
-    state_["before"] = measure_adapted(model.get(), options(true).get(), settings_, !state_.contains("no_task"));
+    state_["before"] = measure_adapted(model.get(), flags_, settings_, !state_.contains("no_task"));
     log({{"phase", "before"}, {"measured", state_["before"]}});
     write_file(state_file(), json_line(state_));
   }
   const std::vector<std::string> all = stages();
   while (done() < all.size()) run_stage(all[done()]);
   const Model adapted = open(settings_.out, false);
-  state_["after"] = measure_adapted(adapted.get(), options(false).get(), settings_, !state_.contains("no_task"));
+  state_["after"] = measure_adapted(adapted.get(), flags_, settings_, !state_.contains("no_task"));
   log({{"phase", "after"}, {"measured", state_["after"]}});
   finish();
   std::filesystem::remove(state_file());

@@ -67,7 +67,7 @@ Json training(const AdaptSettings &settings, const AdaptHeads &heads, const Json
 
 // {"nll": mean over the held-out text, "recall": [share over so many borders, ...], "pass": ...}; null where nothing is
 // measured. `with_recall`: the tokenizer has the task.
-Json measure_adapted(const infini_model *model, const infini_options *options, const AdaptSettings &settings,
+Json measure_adapted(const infini_model *model, const OptionFlags &flags, const AdaptSettings &settings,
                      bool with_recall);
 
 }  // namespace cli

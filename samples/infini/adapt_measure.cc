@@ -32,17 +32,17 @@ int64_t segments_for(int64_t tokens, int64_t segment) { return (tokens + segment
 
 }  // namespace
 
-Json measure_adapted(const infini_model *model, const infini_options *options, const AdaptSettings &settings,
+Json measure_adapted(const infini_model *model, const OptionFlags &flags, const AdaptSettings &settings,
                      bool with_recall) {
-  Json out = {{"nll", held_out_nll(model, options, settings)}, {"recall", Json::array()}};
+  Json out = {{"nll", held_out_nll(model, flags.session_options().get(), settings)}, {"recall", Json::array()}};
   if (!with_recall) return out;
   // A trainer that only reads.
   const Json description = {
       {"training",
        {{"segment", settings.segment}, {"carry", settings.carry}, {"sinks", settings.sinks}, {"train", "gates"}}},
       {"data", {{"type", "random"}}}};
-  const Trainer trainer =
-      make<Trainer>(infini_trainer_create, model, json_text(description, "a path").c_str(), options);
+  const Trainer trainer = make<Trainer>(infini_trainer_create, model, json_text(description, "a path").c_str(),
+                                        flags.model_options().get());
   const std::vector<std::string> prose(settings.held_out.empty() ? 0 : 1, settings.held_out);
   for (const int64_t borders : settings.borders) {
     double right = 0, answers = 0;

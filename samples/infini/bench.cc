@@ -213,7 +213,7 @@ Model open(const BenchArguments &arguments, const Options &options, const std::s
 }
 
 void bench(BenchArguments arguments, bool memory_given) {
-  const Options options = arguments.flags.options();
+  const Options options = arguments.flags.session_options(), of_model = arguments.flags.model_options();
   if (arguments.train) {
     TrainBench &training = arguments.training;
     training.model = arguments.model;
@@ -221,22 +221,23 @@ void bench(BenchArguments arguments, bool memory_given) {
     training.json = arguments.json;
     training.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
     if (training.threads == 0) training.threads = physical_cores();
-    bench_train(training, options);
+    bench_train(training, of_model);
     return;
   }
-  if (!memory_given) check(infini_options_set_string(options.get(), "memory", "open"));
+  if (!memory_given) check(infini_options_set_string(of_model.get(), "memory", "open"));
   arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
   if (arguments.threads == 0) arguments.threads = physical_cores();
   arguments.block = value_of<int64_t>(infini_options_get_int, options.get(), "block");
-  check(infini_options_set_int(options.get(), "threads", arguments.threads));
+  for (infini_options *set : {options.get(), of_model.get()})
+    check(infini_options_set_int(set, "threads", arguments.threads));
   check(infini_options_set_int(options.get(), "ignore_end", 1));
   check(infini_options_set_int(options.get(), "max_tokens", INT32_MAX));
   omp_set_num_threads(arguments.threads);  // for the ceilings
   std::vector<int64_t> depths = parse_numbers(arguments.depths, "--depth");
   std::sort(depths.begin(), depths.end());
   if (depths.empty() || depths.front() < 0) throw std::runtime_error("--depth takes numbers of tokens: 0,4096");
-  if (arguments.snapshot) return bench_snapshot(arguments, options, depths);
-  const std::string asked = all_of(infini_options_get_string, options.get(), "compute");
+  if (arguments.snapshot) return bench_snapshot(arguments, of_model, options, depths);
+  const std::string asked = all_of(infini_options_get_string, of_model.get(), "compute");
 
   Json results = Json::array();
   if (!arguments.json)
@@ -244,7 +245,7 @@ void bench(BenchArguments arguments, bool memory_given) {
                  "ratio", "median", "gener. tok/s", "median", "ratio", "median", "GB/s"));
   for (const std::string compute : {"f32", "bf16"}) {
     if (asked != "auto" && asked != compute) continue;
-    const Model model = open(arguments, options, compute);
+    const Model model = open(arguments, of_model, compute);
     const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
     if (info["compute"] != compute) {
       std::fprintf(stderr, "infini: this processor does not compute in %s\n", compute.c_str());

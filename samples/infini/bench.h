@@ -21,6 +21,7 @@ struct BenchArguments : ModelArguments {
 void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress);
 
 // infini bench --snapshot, at `depths` in rising order.
-void bench_snapshot(const BenchArguments &arguments, const Options &options, const std::vector<int64_t> &depths);
+void bench_snapshot(const BenchArguments &arguments, const Options &of_model, const Options &options,
+                    const std::vector<int64_t> &depths);
 
 }  // namespace cli

@@ -91,7 +91,7 @@ void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, 
       if (name == "stop") flag->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     }
     flag->group(group);
-    flags_.push_back({name, is_switch ? "switch" : type, flag});
+    flags_.push_back({name, is_switch ? "switch" : type, spec["scope"], flag});
   }
 }
 
@@ -122,9 +122,10 @@ void OptionFlags::set(infini_options *options, const Flag &flag, const std::vect
   }
 }
 
-Options OptionFlags::options() const {
+Options OptionFlags::options(bool of_model) const {
   Options options = make<Options>(infini_options_new);
   for (const Flag &flag : flags_) {
+    if (flag.scope != "any" && (flag.scope == "model") != of_model) continue;
     if (flag.flag->count() > 0)
       set(options.get(), flag, flag.type == "switch" ? std::vector<std::string>{"1"} : flag.flag->results());
     else if (!flag.own_default.empty() && !flag.weak) set(options.get(), flag, {flag.own_default});
@@ -164,11 +165,11 @@ void ModelArguments::add_text_flags(CLI::App &command) {
 
 Model ModelArguments::open() const {
   Progress progress("opening " + model);
-  return make<Model>(infini_model_open, model.c_str(), flags.options().get(), progress.task());
+  return make<Model>(infini_model_open, model.c_str(), flags.model_options().get(), progress.task());
 }
 
 Session ModelArguments::start(const infini_model *opened) const {
-  return make<Session>(infini_session_create, opened, flags.options().get());
+  return make<Session>(infini_session_create, opened, flags.session_options().get());
 }
 
 // --- what was given

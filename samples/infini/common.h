@@ -24,14 +24,16 @@ class OptionFlags {
   // A value that the command takes where the flag is not given, instead of the library's. `weak`: one of a snapshot goes
   // before it, see weak_defaults().
   void set_default(const std::string &name, const std::string &value, bool weak = false);
-  // The options whose flags were given, and defaults of the command's.
-  Options options() const;
+  // The options whose flags were given, and defaults of the command's, that a model, or a session, takes.
+  Options model_options() const { return options(true); }
+  Options session_options() const { return options(false); }
   // The weak defaults of flags that were not given, but for options that `set` holds.
   Options weak_defaults(const Json &set) const;
 
  private:
+  Options options(bool of_model) const;
   struct Flag {
-    std::string name, type;
+    std::string name, type, scope;
     CLI::Option *flag;
     std::string own_default = "";
     bool weak = false;

@@ -113,8 +113,9 @@ class Reader {
   FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
-  const std::string how_unknown_ = all_of(
-      infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.options().get()), "unknown_text");
+  const std::string how_unknown_ =
+      all_of(infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.session_options().get()),
+             "unknown_text");
   int64_t unknown_ = 0;  // bytes that the vocabulary has no token for
   int64_t skip_;         // tokens of the text that are still to be left out
   bool starts_;          // the text's beginning is the stream's

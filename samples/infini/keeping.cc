@@ -57,7 +57,7 @@ void Keeping::check_early() {
     throw std::runtime_error("--name, --note, --memory-only and --save-every go with --save or --session");
   if (saves()) check_writable(session_path_.empty() ? "--save" : "--session", save_path_);
   if (!loads()) return;
-  loaded_ = Json::parse(all_of(infini_snapshot_inspect, load_path_.c_str(), 0));
+  loaded_ = Json::parse(all_of(infini_snapshot_inspect, load_path_.c_str(), 0, nullptr));
   if (!name_flag_->count()) name_ = loaded_["name"];
   if (!note_flag_->count()) note_ = loaded_["note"];
 }

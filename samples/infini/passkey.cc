@@ -104,7 +104,7 @@ class Trials {
 };
 
 Trials::Trials(const PasskeyArguments &arguments, const infini_model *model, const PasskeyTask &task)
-    : arguments_(arguments), model_(model), options_(arguments.flags.options()) {
+    : arguments_(arguments), model_(model), options_(arguments.flags.session_options()) {
   check(infini_options_set_double(options_.get(), "temperature", 0));
   if (arguments.jobs > 1 && value_of<int64_t>(infini_options_get_int, options_.get(), "threads") == 0)
     check(infini_options_set_int(options_.get(), "threads", 1));

@@ -21,7 +21,7 @@ std::string train(const TrainArguments &arguments, const Ranks &ranks) {
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
     throw std::runtime_error("--adapter: only --train lora has adapters");
-  const Options options = arguments.flags.options();
+  const Options options = arguments.flags.model_options();
   const Model model =
       plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
   return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, options);

@@ -54,7 +54,7 @@ bool Shelf::restore(const Memory &memory, infini_session *session) {
 }
 
 Memory Shelf::describe(std::span<const std::byte> snapshot) {
-  const std::string json = cli::all_of(infini_snapshot_inspect_buffer, snapshot.data(), snapshot.size(), 1);
+  const std::string json = cli::all_of(infini_snapshot_inspect_buffer, snapshot.data(), snapshot.size(), 1, nullptr);
   Statement row(
       database_,
       "SELECT json_extract(?1, '$.view.position'), json_extract(?1, '$.name'), json_extract(?1, '$.model.name'), "

@@ -18,17 +18,18 @@ static int tell(infini_session *session, const char *prompt) {
 }
 
 int main(int argc, char **argv) {
-  infini_options *options = NULL;
+  infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   infini_session *session = NULL;
   int64_t position = 0;
   if (argc != 2) return fprintf(stderr, "usage: golden MODEL\n"), 2;
-  int failed = infini_options_new(&options) != INFINI_OK ||
-               infini_options_set_string(options, "compute", "f32") != INFINI_OK ||
+  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+               infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
+               infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||
                infini_options_set_double(options, "temperature", 0) != INFINI_OK ||
                infini_options_set_int(options, "max_tokens", 120) != INFINI_OK ||
-               infini_model_open(argv[1], options, NULL, &model) != INFINI_OK ||
+               infini_model_open(argv[1], computing, NULL, &model) != INFINI_OK ||
                infini_session_create(model, options, &session) != INFINI_OK || tell(session, "Once upon a time") ||
                tell(session, " Then Tom \xf0\x9f\x98\x80 found a big red ball.") ||
                infini_session_position(session, &position) != INFINI_OK;
@@ -36,6 +37,7 @@ int main(int argc, char **argv) {
   else printf("tokens %lld\n", (long long)position);
   infini_session_free(session);
   infini_model_free(model);
+  infini_options_free(computing);
   infini_options_free(options);
   return failed;
 }

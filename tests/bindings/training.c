@@ -32,12 +32,12 @@ static int train(const infini_model *model, const char *description, const infin
   return failed;
 }
 
-static int tell(const char *path, const infini_options *options) {
+static int tell(const char *path, const infini_options *computing, const infini_options *options) {
   const char *prompt = "Once upon a time";
   char fingerprint[64] = "";
   infini_model *model = NULL;
   infini_session *session = NULL;
-  int failed = infini_model_open(path, options, NULL, &model) != INFINI_OK ||
+  int failed = infini_model_open(path, computing, NULL, &model) != INFINI_OK ||
                infini_model_info(model, "fingerprint", fingerprint, sizeof fingerprint, NULL) != INFINI_OK ||
                printf("%s\n", fingerprint) < 0 || infini_session_create(model, options, &session) != INFINI_OK ||
                infini_session_feed_text(session, prompt, strlen(prompt), NULL) != INFINI_OK ||
@@ -49,7 +49,7 @@ static int tell(const char *path, const infini_options *options) {
 
 int main(int argc, char **argv) {
   char config[4096], description[4096];
-  infini_options *options = NULL;
+  infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   if (argc != 4) return fprintf(stderr, "usage: training TOKENIZER TEXT OUT.gguf\n"), 2;
   snprintf(config, sizeof config,
@@ -60,15 +60,17 @@ int main(int argc, char **argv) {
            "{\"training\": {\"tokens\": 512, \"segments\": 4, \"rate\": 0.01, \"warmup\": 0},"
            " \"data\": {\"type\": \"text\", \"files\": [\"%s\"]}}",
            argv[2]);
-  int failed = infini_options_new(&options) != INFINI_OK ||
-               infini_options_set_string(options, "compute", "f32") != INFINI_OK ||
+  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+               infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
+               infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||
                infini_options_set_double(options, "temperature", 0) != INFINI_OK ||
                infini_options_set_int(options, "max_tokens", 120) != INFINI_OK ||
-               infini_model_create(config, options, &model) != INFINI_OK ||
-               train(model, description, options, argv[3]) || tell(argv[3], options);
+               infini_model_create(config, computing, &model) != INFINI_OK ||
+               train(model, description, computing, argv[3]) || tell(argv[3], computing, options);
   if (failed) fprintf(stderr, "%s\n", infini_last_error());
   infini_model_free(model);
+  infini_options_free(computing);
   infini_options_free(options);
   return failed;
 }

@@ -329,7 +329,7 @@ static void call_keeping(void) {
       void *const exact = malloc(snapshots[at].size + (snapshots[at].size == 0));
       if (snapshots[at].size > 0) memcpy(exact, snapshots[at].bytes, snapshots[at].size);
       if (once_in(3)) {
-        BUFFER_CALLS(char, infini_snapshot_inspect_buffer(exact, snapshots[at].size, memory_only, b, n, &size));
+        BUFFER_CALLS(char, infini_snapshot_inspect_buffer(exact, snapshots[at].size, memory_only, NULL, b, n, &size));
       } else {
         int64_t before = -1, after = -1;
         const int known = session && infini_session_position(session, &before) == INFINI_OK;
@@ -350,7 +350,7 @@ static void call_keeping(void) {
       if (got(infini_session_rewind_limit(session, &position)) != INFINI_OK) break;
       got(infini_session_rewind(session, position + (int64_t)draw(40) - 5));
       break;
-    case 6: BUFFER_CALLS(char, infini_snapshot_inspect(path, memory_only, b, n, &size)); break;
+    case 6: BUFFER_CALLS(char, infini_snapshot_inspect(path, memory_only, NULL, b, n, &size)); break;
   }
 }
 

@@ -119,7 +119,7 @@ static int clear_temporary_files(const char *folder) {
 static int found(const char *path, infini_session *target, float logits[SESSIONS][VOCABULARY]) {
   static char json[1 << 16];
   float restored[VOCABULARY];
-  CHECK_OK(infini_snapshot_inspect(path, 1, json, sizeof json, NULL));
+  CHECK_OK(infini_snapshot_inspect(path, 1, NULL, json, sizeof json, NULL));
   CHECK_OK(infini_session_restore(target, path, NULL));
   CHECK_OK(infini_session_logits(target, restored, VOCABULARY));
   for (int i = 0; i < SESSIONS; ++i) {

@@ -50,17 +50,20 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
 #endif
 
 static infini_session *session_with(int threads, const char *compute) {
-  infini_options *options = NULL;
+  infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   infini_session *session = NULL;
+  CHECK_OK(infini_options_new(&computing));
   CHECK_OK(infini_options_new(&options));
   CHECK_OK(infini_options_set_int(options, "threads", threads));
   CHECK_OK(infini_options_set_int(options, "max_tokens", -1));
   CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
-  CHECK_OK(infini_options_set_string(options, "compute", compute));
-  CHECK_OK(infini_model_open(STORIES, options, NULL, &model));
+  CHECK_OK(infini_options_set_int(computing, "threads", threads));
+  CHECK_OK(infini_options_set_string(computing, "compute", compute));
+  CHECK_OK(infini_model_open(STORIES, computing, NULL, &model));
   CHECK_OK(infini_session_create(model, options, &session));
   infini_model_free(model);
+  infini_options_free(computing);
   infini_options_free(options);
   if (!session) exit(1);
   return session;

@@ -153,8 +153,8 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_restore_buffer(NULL, "x", 1), "session");
   CHECK_NULL(infini_session_rewind(NULL, 0), "session");
   CHECK_NULL(infini_session_rewind_limit(NULL, &number), "session");
-  CHECK_NULL(infini_snapshot_inspect(NULL, 0, NULL, 0, NULL), "path");
-  CHECK_NULL(infini_snapshot_inspect_buffer(NULL, 1, 0, NULL, 0, NULL), "data");
+  CHECK_NULL(infini_snapshot_inspect(NULL, 0, NULL, NULL, 0, NULL), "path");
+  CHECK_NULL(infini_snapshot_inspect_buffer(NULL, 1, 0, NULL, NULL, 0, NULL), "data");
 
   infini_model *model = open_model(STORIES, "f32");
   session = new_session(model, 4);

@@ -31,6 +31,38 @@ static void check_statuses(void) {
   CHECK(strcmp(infini_status_name(99), "UNKNOWN") == 0);
 }
 
+/* An option that belongs to the other object is refused by every call that takes options, and nothing changes. */
+static void check_scopes(void) {
+  static const char *const of_model[] = {"segment", "carry", "sinks"}, *const of_session[] = {"block", "seed",
+                                                                                              "special"};
+  infini_model *model = open_model(STORIES, "f32"), *other = NULL;
+  infini_session *session = new_session(model, 5), *second = NULL;
+  infini_trainer *trainer = NULL;
+  infini_options *options = NULL;
+  char table[16384];
+  CHECK_OK(infini_options_describe(table, sizeof table, NULL));
+  CHECK(strstr(table, "{\"name\":\"compute\",\"scope\":\"model\",") && strstr(table, "\"threads\",\"scope\":\"any\","));
+  CHECK(strstr(table, "\"block\",\"scope\":\"session\",") && strstr(table, "\"seed\",\"scope\":\"generation\","));
+  CHECK(strstr(table, "\"special\",\"scope\":\"text\","));
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK_OK(infini_options_new(&options));
+    CHECK_OK(infini_options_set_int(options, "threads", 1)); /* belongs to both */
+    CHECK_OK(infini_options_set_int(options, of_model[i], 1));
+    CHECK_ERROR(infini_session_create(model, options, &second), INFINI_INVALID_ARGUMENT, "belongs to a model");
+    CHECK_ERROR(infini_session_set_options(session, options), INFINI_INVALID_ARGUMENT, of_model[i]);
+    infini_options_free(options);
+    CHECK_OK(infini_options_new(&options));
+    CHECK_OK(infini_options_set_int(options, of_session[i], 1));
+    CHECK_OK(infini_session_set_options(session, options));
+    CHECK_ERROR(infini_model_open(STORIES, options, NULL, &other), INFINI_INVALID_ARGUMENT, "belongs to a session");
+    CHECK_ERROR(infini_model_create(NULL, options, &other), INFINI_INVALID_ARGUMENT, of_session[i]);
+    CHECK_ERROR(infini_trainer_create(model, "{}", options, &trainer), INFINI_INVALID_ARGUMENT, of_session[i]);
+    infini_options_free(options);
+  }
+  infini_session_free(session);
+  infini_model_free(model);
+}
+
 static void check_options(void) {
   infini_options *options = NULL;
   int64_t number = 0;
@@ -90,11 +122,16 @@ static void check_table(void) {
   CHECK_OK(infini_options_describe(json, size + 1, &again));
   CHECK(size == again && strlen(json) == size);
   CHECK(strstr(json,
-               "{\"name\":\"compute\",\"type\":\"string\",\"default\":\"auto\","
+               "{\"name\":\"compute\",\"scope\":\"model\",\"type\":\"string\",\"default\":\"auto\","
                "\"choices\":[\"auto\",\"f32\",\"bf16\"],"));
-  CHECK(strstr(json, "{\"name\":\"block\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));
-  CHECK(strstr(json, "{\"name\":\"top_p\",\"type\":\"double\",\"default\":1.0,\"least\":0.0,\"greatest\":1.0,"));
-  CHECK(strstr(json, "{\"name\":\"seed\",\"type\":\"int\",\"default\":0,\"least\":0,\"help\":"));
+  CHECK(strstr(
+      json,
+      "{\"name\":\"block\",\"scope\":\"session\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));
+  CHECK(strstr(json,
+               "{\"name\":\"top_p\",\"scope\":\"generation\",\"type\":\"double\",\"default\":1.0,\"least\":0.0,"
+               "\"greatest\":1.0,"));
+  CHECK(
+      strstr(json, "{\"name\":\"seed\",\"scope\":\"generation\",\"type\":\"int\",\"default\":0,\"least\":0,\"help\":"));
   free(json);
 }
 
@@ -174,6 +211,7 @@ static void check_log(void) {
 int main(void) {
   check_statuses();
   check_options();
+  check_scopes();
   check_table();
   check_tasks();
   check_log();

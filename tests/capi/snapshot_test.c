@@ -30,10 +30,10 @@ static void check_snapshots(const infini_model *model) {
   generate(other, actual, 20);
   CHECK(memcmp(expected, actual, sizeof expected) == 0);
 
-  CHECK_OK(infini_snapshot_inspect(PATH, 1, json, sizeof json, &size));
+  CHECK_OK(infini_snapshot_inspect(PATH, 1, NULL, json, sizeof json, &size));
   CHECK(strstr(json, "\"a story\"") && strstr(json, "\"just begun\"") && strstr(json, "\"session\""));
-  CHECK_OK(infini_snapshot_inspect_buffer(bytes, again, 0, json, sizeof json, &size));
-  CHECK_ERROR(infini_snapshot_inspect("no/such/file", 0, json, sizeof json, &size), INFINI_IO, "no/such/file");
+  CHECK_OK(infini_snapshot_inspect_buffer(bytes, again, 0, NULL, json, sizeof json, &size));
+  CHECK_ERROR(infini_snapshot_inspect("no/such/file", 0, NULL, json, sizeof json, &size), INFINI_IO, "no/such/file");
 
   ((char *)bytes)[again - 1] ^= 1;
   CHECK_ERROR(infini_session_restore_buffer(other, bytes, again), INFINI_CHECKSUM, "section");

@@ -223,6 +223,24 @@ TEST_CASE("scores do not depend on the cut, and equal those of the logits") {
   }
 }
 
+TEST_CASE("what a session says that it holds covers what it takes of the heap") {
+  CreateConfig config;  // windows from the heap
+  config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
+  config.vocabulary = 200;
+  config.segment = 96, config.carry = 32;
+  const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}}));
+  const auto heap = [] { return static_cast<int64_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
+  const int64_t before = heap();
+  Session session(model, options_of({{"checkpoints", int64_t{4}}, {"threads", int64_t{1}}, {"block", int64_t{64}}}));
+  session.feed(random_tokens(96 * 6 + 3, 200, 4));
+  [[maybe_unused]] const int64_t takes = heap() - before;
+  MESSAGE("takes " << takes << ", says " << session.total_bytes() << ", a copy " << session.state_bytes());
+  CHECK(session.total_bytes() > session.state_bytes() + session.workspace_bytes());
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which have a heap of their own
+  CHECK(session.total_bytes() > takes - takes / 20);
+#endif
+}
+
 TEST_CASE("next_text gives the same text as next, in whole characters, and ends once") {
   const auto model = stories();
   const Options options = options_of({{"max_tokens", int64_t{60}}});

@@ -171,7 +171,7 @@ TEST_CASE("another model is named") {
   Session stranger(small_model("stranger", 6), session_options());
   stranger.feed(stream_of(30));
   const Bytes bytes = stranger.save(Kind::SESSION, {});
-  victim.check(bytes, Status::MODEL_MISMATCH, {"'stranger'", "'victim'", victim.model->fingerprint()});
+  victim.check(bytes, Status::MODEL_MISMATCH, {"'stranger'", "'victim'", victim.model->fingerprint().substr(0, 8)});
   // It is told before any section is read.
   Bytes damaged = bytes;
   damaged.back() ^= std::byte{1};
@@ -179,7 +179,7 @@ TEST_CASE("another model is named") {
   victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["memory_type"] = "f16"; }), Status::MODEL_MISMATCH,
                {"memory_type"});
   victim.check(forge_header(victim.plain, [](json &h) { h["shape"]["segment"] = 48; }), Status::MODEL_MISMATCH,
-               {"segment"});
+               {"option 'segment' 48", "opened with 24"});
 }
 
 TEST_CASE("a header that does not make sense is refused by what is wrong in it") {

@@ -16,19 +16,20 @@ static double now(void) {
 
 int main(int argc, char **argv) {
   const char *prompt = "Once upon a time";
-  infini_options *options = NULL;
+  infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   infini_session *session = NULL;
   char text[256];
   size_t size = 0;
   int64_t before = 0, after = 0;
   if (argc != 3) return fprintf(stderr, "usage: overhead MODEL SECONDS\n"), 2;
-  int failed = infini_options_new(&options) != INFINI_OK ||
-               infini_options_set_string(options, "compute", "f32") != INFINI_OK ||
+  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+               infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
+               infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||
                infini_options_set_double(options, "temperature", 0) != INFINI_OK ||
                infini_options_set_int(options, "max_tokens", 200) != INFINI_OK ||
-               infini_model_open(argv[1], options, NULL, &model) != INFINI_OK ||
+               infini_model_open(argv[1], computing, NULL, &model) != INFINI_OK ||
                infini_session_create(model, options, &session) != INFINI_OK;
   double best = 0;
   for (double begin = now(); !failed && now() - begin < atof(argv[2]);) {
@@ -48,6 +49,7 @@ int main(int argc, char **argv) {
   else printf("%.0f\n", best);
   infini_session_free(session);
   infini_model_free(model);
+  infini_options_free(computing);
   infini_options_free(options);
   return failed;
 }

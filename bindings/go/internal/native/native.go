@@ -247,8 +247,8 @@ extern swig_type_66 _wrap_infini_session_save_native_bf99473ec690d9ae(uintptr_t 
 extern swig_type_70 _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_type_71 arg3, swig_type_72 arg4, swig_type_73 arg5, swig_voidp arg6);
 extern swig_type_74 _wrap_infini_session_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_75 arg2, uintptr_t arg3);
 extern swig_type_76 _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_77 arg2);
-extern swig_type_78 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_79 arg1, swig_intgo arg2, swig_type_80 arg3, swig_voidp arg4);
-extern swig_type_81 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_82 arg1, swig_intgo arg2, swig_type_83 arg3, swig_voidp arg4);
+extern swig_type_78 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_79 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_80 arg4, swig_voidp arg5);
+extern swig_type_81 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_82 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_83 arg4, swig_voidp arg5);
 extern swig_type_84 _wrap_infini_session_rewind_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_85 arg2);
 extern swig_type_86 _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
 extern swig_type_87 _wrap_infini_batch_new_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
@@ -1132,19 +1132,20 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	return swig_r_1
 }
 
-func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 []byte, arg4 *uint64) (_swig_ret error) {
+func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg3
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 
@@ -1155,19 +1156,20 @@ func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 []byte, arg4 *uint64) (
 	return swig_r_1
 }
 
-func Infini_snapshot_inspect_buffer(arg1 []byte, arg2 int, arg3 []byte, arg4 *uint64) (_swig_ret error) {
+func Infini_snapshot_inspect_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg3
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 

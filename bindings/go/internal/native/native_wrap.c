@@ -1507,12 +1507,13 @@ _gostring_ _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
-  char *arg3 = (char *) 0 ;
-  size_t arg4 ;
-  size_t *arg5 = (size_t *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  char *arg4 = (char *) 0 ;
+  size_t arg5 ;
+  size_t *arg6 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1522,13 +1523,14 @@ _gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swi
   arg1[_swig_go_0.n] = '\0';
   
   arg2 = (int)_swig_go_1; 
+  arg3 = *(infini_task **)&_swig_go_2; 
   {
-    arg3 = (char *)_swig_go_2.array;
-    arg4 = (size_t)_swig_go_2.len;
+    arg4 = (char *)_swig_go_3.array;
+    arg5 = (size_t)_swig_go_3.len;
   }
-  arg5 = *(size_t **)&_swig_go_3; 
+  arg6 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_snapshot_inspect((char const *)arg1,arg2,arg3,arg4,arg5);
+  result = (infini_status)infini_snapshot_inspect((char const *)arg1,arg2,arg3,arg4,arg5,arg6);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1545,13 +1547,14 @@ _gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swi
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice_ _swig_go_0, intgo _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
-  char *arg4 = (char *) 0 ;
-  size_t arg5 ;
-  size_t *arg6 = (size_t *) 0 ;
+  infini_task *arg4 = (infini_task *) 0 ;
+  char *arg5 = (char *) 0 ;
+  size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1560,13 +1563,14 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice
     arg2 = (size_t)_swig_go_0.len;
   }
   arg3 = (int)_swig_go_1; 
+  arg4 = *(infini_task **)&_swig_go_2; 
   {
-    arg4 = (char *)_swig_go_2.array;
-    arg5 = (size_t)_swig_go_2.len;
+    arg5 = (char *)_swig_go_3.array;
+    arg6 = (size_t)_swig_go_3.len;
   }
-  arg6 = *(size_t **)&_swig_go_3; 
+  arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_snapshot_inspect_buffer((void const *)arg1,arg2,arg3,arg4,arg5,arg6);
+  result = (infini_status)infini_snapshot_inspect_buffer((void const *)arg1,arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

@@ -69,7 +69,7 @@ public final class Snapshot implements AutoCloseable {
   public SnapshotInfo inspect(boolean verify) {
     byte[] given = bytes();
     return SnapshotInfo.of(Utf8.text((buffer, size) ->
-        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, buffer, size)));
+        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, 0, buffer, size)));
   }
 
   /**
@@ -82,7 +82,7 @@ public final class Snapshot implements AutoCloseable {
    */
   public static SnapshotInfo inspect(Path path, boolean verify) {
     return SnapshotInfo.of(Utf8.text((buffer, size) ->
-        Native.infini_snapshot_inspect(FileException.name(path), verify ? 1 : 0, buffer, size)));
+        Native.infini_snapshot_inspect(FileException.name(path), verify ? 1 : 0, 0, buffer, size)));
   }
 
   /** Lets the bytes go. Closing again does nothing. */
