@@ -41,36 +41,49 @@ public static unsafe class InfiniLibrary
 
     /// <summary>What the snapshot in a file holds. No model is needed.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="verify">Whether the checksum of every part is compared too.</param>
+    /// <param name="verify">Whether the checksum of every part is compared too, which takes a pass over the file.</param>
+    /// <param name="progress">Hears, on other threads, of stage "inspect", in bytes.</param>
+    /// <param name="cancellation">Cancels that pass.</param>
     /// <returns>Its kind, name, model, position, parts, ...</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated, Io.</exception>
-    public static SnapshotInfo InspectSnapshot(string path, bool verify = false) =>
-        JsonSerializer.Deserialize(InspectSnapshotJson(path, verify), LibraryJson.Default.SnapshotInfo)!;
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public static SnapshotInfo InspectSnapshot(string path, bool verify = false, IProgress<WorkProgress>? progress = null,
+                                               CancellationToken cancellation = default) =>
+        JsonSerializer.Deserialize(InspectSnapshotJson(path, verify, progress, cancellation), LibraryJson.Default.SnapshotInfo)!;
 
     /// <summary>What a snapshot holds. No model is needed.</summary>
     /// <param name="snapshot">Its bytes.</param>
     /// <param name="verify">Whether the checksum of every part is compared too.</param>
+    /// <param name="progress">As for a file.</param>
+    /// <param name="cancellation">As for a file.</param>
     /// <returns>As for a file.</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated.</exception>
-    public static SnapshotInfo InspectSnapshot(ReadOnlySpan<byte> snapshot, bool verify = false)
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public static SnapshotInfo InspectSnapshot(ReadOnlySpan<byte> snapshot, bool verify = false,
+                                               IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {
         fixed (byte* data = snapshot)
         {
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
-            return JsonSerializer.Deserialize(Utf8.Text((buffer, capacity, size) =>
-                Native.infini_snapshot_inspect_buffer(pinned, count, verify ? 1 : 0, TaskHandle.None, buffer, capacity, size)),
-                LibraryJson.Default.SnapshotInfo)!;
+            string json = Inspect((task, buffer, capacity, size) => Native.infini_snapshot_inspect_buffer(
+                pinned, count, verify ? 1 : 0, task, buffer, capacity, size), progress, cancellation, null);
+            return JsonSerializer.Deserialize(json, LibraryJson.Default.SnapshotInfo)!;
         }
     }
 
     /// <summary>All that the library says of the snapshot in a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="verify">Whether the checksum of every part is compared too.</param>
+    /// <param name="verify">As in <see cref="InspectSnapshot(string, bool, IProgress{WorkProgress}, CancellationToken)"/>.</param>
+    /// <param name="progress">As there.</param>
+    /// <param name="cancellation">As there.</param>
     /// <returns>A JSON object: "kind", "name", "note", "model", "view", "size", "sections", ...</returns>
     /// <exception cref="InfiniException">Version, Checksum, Format, Truncated, Io.</exception>
-    public static string InspectSnapshotJson(string path, bool verify = false) => Utf8.Text((buffer, capacity, size) =>
-        Native.infini_snapshot_inspect(path, verify ? 1 : 0, TaskHandle.None, buffer, capacity, size), path);
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public static string InspectSnapshotJson(string path, bool verify = false, IProgress<WorkProgress>? progress = null,
+                                             CancellationToken cancellation = default) =>
+        Inspect((task, buffer, capacity, size) => Native.infini_snapshot_inspect(
+            path, verify ? 1 : 0, task, buffer, capacity, size), progress, cancellation, path);
 
     /// <summary>Takes the oldest record out of the library's log, a queue of the newest 256.</summary>
     /// <returns>The record; null where the queue is empty.</returns>
@@ -80,6 +93,20 @@ public static unsafe class InfiniLibrary
         int* where = &level;
         byte[]? message = Utf8.Bytes((buffer, capacity, size) => Native.infini_log_next(where, buffer, capacity, size));
         return message is null ? null : new LogRecord((LogSeverity)level, Encoding.UTF8.GetString(message));
+    }
+
+    private delegate int Inspector(TaskHandle task, byte* buffer, nuint capacity, nuint* size);
+
+    private static string Inspect(Inspector inspect, IProgress<WorkProgress>? progress, CancellationToken cancellation, string? path)
+    {
+        byte[] json = [];
+        Work.RunOnce(task =>
+        {
+            // Room for most, or all would be verified twice.
+            json = Utf8.Bytes((buffer, capacity, size) => inspect(task, buffer, capacity, size), path, 1 << 16)!;
+            return InfiniException.Ok;
+        }, progress, cancellation, path);
+        return Encoding.UTF8.GetString(json);
     }
 
     /// <summary>Refuses a library of another binary interface.</summary>

@@ -55,7 +55,7 @@ public sealed record ModelInfo(
 /// <param name="ChatBegin">Position at which the conversation of <see cref="Session.Chat(ChatMessage[])"/> began; -1: there is
 /// none.</param>
 /// <param name="UnknownBytes">Of text that the model has no token for, which was skipped or replaced.</param>
-/// <param name="Options">Those that were set: numbers and texts by name.</param>
+/// <param name="Options">Those that were given or came from a snapshot: numbers and texts by name.</param>
 public sealed record SessionInfo(
     long Position, long SegmentPosition, long MemoryTokens, long StateBytes, long CheckpointBytes, long WorkspaceBytes,
     long SessionBytes, long RewindLimit, IReadOnlyList<long> Boundaries, string StopReason, long ChatBegin,
@@ -100,6 +100,8 @@ public sealed record SnapshotSection(
 
 /// <summary>An option of the library.</summary>
 /// <param name="Name">As in <see cref="InfiniOptions"/>.</param>
+/// <param name="Scope">What takes it: "model" (<see cref="InfiniModelOptions"/>), "session", "generation" and "text"
+/// (<see cref="InfiniSessionOptions"/>), or "any" (both).</param>
 /// <param name="Type">"int", "double" or "string".</param>
 /// <param name="Default">A number or a text.</param>
 /// <param name="Least">The least number; null where there is no range.</param>
@@ -107,12 +109,15 @@ public sealed record SnapshotSection(
 /// <param name="Choices">The texts that are allowed; null: any.</param>
 /// <param name="Help">What it is.</param>
 public sealed record OptionInfo(
-    string Name, string Type, JsonElement Default, double? Least, double? Greatest, IReadOnlyList<string>? Choices, string Help);
+    string Name, string Scope, string Type, JsonElement Default, double? Least, double? Greatest,
+    IReadOnlyList<string>? Choices, string Help);
 
 /// <summary>What methods of long context hold for the past of a model.</summary>
 /// <param name="Tokens">Length of the past.</param>
-/// <param name="Methods">The methods.</param>
-public sealed record Footprint(long Tokens, IReadOnlyList<MethodFootprint> Methods);
+/// <param name="Methods">The methods; "infini_attention" is the memory alone.</param>
+/// <param name="WindowBytes">Keys and values of the window of a session of the model; 0 where there is no model.</param>
+/// <param name="SessionBytes">These and the memory: what is to be compared with "kv_cache"; 0 where there is no model.</param>
+public sealed record Footprint(long Tokens, IReadOnlyList<MethodFootprint> Methods, long WindowBytes, long SessionBytes);
 
 /// <summary>What one method holds.</summary>
 /// <param name="Method">"kv_cache", "infini_attention", ...</param>

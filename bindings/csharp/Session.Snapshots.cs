@@ -3,6 +3,8 @@ namespace Infini;
 // Keeping a session and going back.
 public sealed partial class Session
 {
+    private int room = 1 << 16; // bytes that the next snapshot will mostly fit, so that it is made once
+
     /// <summary>Saves the session to a file, which is replaced whole or not at all.</summary>
     /// <param name="path">The file.</param>
     /// <param name="memoryOnly">False: everything that it needs to go on exactly as if it had never stopped; true: the memory
@@ -41,8 +43,10 @@ public sealed partial class Session
     {
         using (turn.Take())
         {
-            return Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
-                Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size))!;
+            byte[] snapshot = Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
+                Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size), null, room)!;
+            room = Math.Max(room, snapshot.Length + snapshot.Length / 8);
+            return snapshot;
         }
     }
 

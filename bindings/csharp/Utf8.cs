@@ -27,26 +27,24 @@ internal static unsafe class Utf8
     /// <summary>What a call gives whose size is not known before; null where it answers that nothing more comes.</summary>
     /// <param name="fill">The call.</param>
     /// <param name="path">The file that it reads, if any.</param>
-    internal static byte[]? Bytes(Filler fill, string? path = null)
+    /// <param name="guess">Bytes that are mostly enough, so that it is made once.</param>
+    internal static byte[]? Bytes(Filler fill, string? path = null, int guess = 512)
     {
-        nuint size;
-        byte* first = stackalloc byte[512];
-        int status = fill(first, 512, &size);
-        if (status == InfiniException.End) return null;
-        if (status != (int)Status.BufferTooSmall)
+        byte[] buffer = new byte[guess];
+        while (true)
         {
-            InfiniException.Check(status, path);
-            return new ReadOnlySpan<byte>(first, (int)size).ToArray();
-        }
-        while (true) // more than once only where another thread took what came first
-        {
-            byte[] buffer = new byte[checked((int)size)];
-            fixed (byte* data = buffer) status = fill(data, size, &size);
-            if (status == (int)Status.BufferTooSmall) continue;
+            nuint size;
+            int status;
+            fixed (byte* data = buffer) status = fill(data, (nuint)buffer.Length, &size);
+            if (status == (int)Status.BufferTooSmall)
+            {
+                buffer = new byte[checked((int)size)];
+                continue;
+            }
             if (InfiniException.Check(status, path) == InfiniException.End) return null;
             return (int)size == buffer.Length ? buffer : buffer[..(int)size];
         }
     }
 
-    internal static string Text(Filler fill, string? path = null) => Encoding.UTF8.GetString(Bytes(fill, path)!);
+    internal static string Text(Filler fill) => Encoding.UTF8.GetString(Bytes(fill)!);
 }

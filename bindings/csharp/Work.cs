@@ -73,7 +73,7 @@ internal sealed class Work : IDisposable
 
     /// <summary>Runs a call that shares its object with others.</summary>
     internal static void RunOnce(Func<TaskHandle, int> call, IProgress<WorkProgress>? progress, CancellationToken cancellation,
-                                 string path)
+                                 string? path)
     {
         using var work = new Work();
         using var reporter = Reporter.Of(progress);

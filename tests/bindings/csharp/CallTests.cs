@@ -208,10 +208,41 @@ public sealed class CallTests
     [Fact]
     public void EveryOptionIsAProperty()
     {
-        var all = new[] { typeof(InfiniModelOptions), typeof(InfiniSessionOptions) }
-            .SelectMany(type => type.GetProperties().Where(property => property.CanWrite && property.GetIndexParameters().Length == 0))
-            .Select(property => JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name));
-        Assert.Equal(InfiniLibrary.DescribeOptions().Select(option => option.Name).Order(), all.Distinct().Order());
+        foreach (var type in new[] { typeof(InfiniModelOptions), typeof(InfiniSessionOptions) })
+        {
+            var properties = type.GetProperties()
+                .Where(property => property.CanWrite && property.GetIndexParameters().Length == 0)
+                .Select(property => JsonNamingPolicy.SnakeCaseLower.ConvertName(property.Name));
+            string other = type == typeof(InfiniModelOptions) ? "session generation text" : "model";
+            var options = InfiniLibrary.DescribeOptions().Where(option => !other.Split(' ').Contains(option.Scope));
+            Assert.Equal(options.Select(option => option.Name).Order(), properties.Order());
+        }
+    }
+
+    [Fact]
+    public void OptionsOfTheOtherAreRefused()
+    {
+        Fails(Status.InvalidArgument, "session", () => Model.Open(Stories, new() { ["max_tokens"] = 3 }));
+        using var model = Open();
+        Fails(Status.InvalidArgument, "model", () => model.CreateSession(new() { ["compute"] = "f32" }));
+        using var session = model.CreateSession();
+        Fails(Status.InvalidArgument, "model", () => session.SetOptions(new() { ["memory"] = "open" }));
+    }
+
+    [Fact]
+    public void InspectingHearsItsTokenAndTells()
+    {
+        using var model = Open();
+        using var session = model.CreateSession();
+        session.Feed("Once");
+        string path = Path.GetTempFileName();
+        session.Save(path);
+        var heard = new Hearer();
+        InfiniLibrary.InspectSnapshot(path, verify: true, heard);
+        Assert.Equal(("inspect", 1.0), (heard.Last.Stage, heard.Last.Fraction));
+        var e = Assert.ThrowsAny<OperationCanceledException>(() => InfiniLibrary.InspectSnapshot(path, true, null, new CancellationToken(true)));
+        Assert.True(e.CancellationToken.IsCancellationRequested);
+        File.Delete(path);
     }
 
     [Fact]
@@ -263,7 +294,7 @@ public sealed class CallTests
         var footprint = model.Footprint(1 << 20);
         Assert.Equal((1 << 20, 5), (footprint.Tokens, footprint.Methods.Count));
         Assert.Equal("kv_cache", footprint.Methods[0].Method);
-        Assert.True(footprint.Methods[0].Bytes > 0);
+        Assert.True(footprint.Methods[0].Bytes > 0 && footprint.SessionBytes >= footprint.WindowBytes);
         Assert.Equal(5, InfiniLibrary.PaperFootprint(65000).Methods.Count);
         var option = InfiniLibrary.DescribeOptions().Single(option => option.Name == "temperature");
         Assert.Equal(("double", 0.0, 100.0), (option.Type, option.Least, option.Greatest));
