@@ -166,6 +166,12 @@ class InfiniTest extends Support {
       assertEquals(session.position(), info.position());
       assertEquals(snapshot.toByteArray().length, info.size());
       assertEquals("memory", info.sections().get(0).name());
+      try (Task task = new Task()) {
+        assertEquals(info, snapshot.inspect(true, task));
+        assertEquals("inspect", task.stage());
+        task.cancel();
+        fails(Status.CANCELLED, "", () -> Snapshot.inspect(path, true, task));
+      }
       List<String> text = session.generate().toList();
       byte[] damaged = snapshot.toByteArray();
       damaged[damaged.length / 2] ^= 1;

@@ -52,6 +52,8 @@ class ValuesTest extends Support {
       Footprint footprint = model.footprint(1000);
       assertEquals(1000, footprint.tokens());
       assertEquals(new Footprint.Method("kv_cache", 320000, 1280000), footprint.methods().get(0));
+      long memory = footprint.methods().get(4).bytes();
+      assertTrue(footprint.windowBytes() > 0 && footprint.sessionBytes() == memory + footprint.windowBytes());
       assertEquals(5, Infini.paperFootprint(65000).methods().size());
     }
     try (Model odd = Model.create("{\"layers\": 1, \"name\": \"\\\"😀\\\\\\n\\u0001\"}", null)) {
@@ -80,6 +82,12 @@ class ValuesTest extends Support {
     OptionInfo threads = options.get("threads");
     assertEquals(List.of("int", 0L, 0L, 1024L), List.of(threads.type(), threads.standard(), threads.least(), threads.greatest()));
     assertEquals(1.0, options.get("top_p").standard());
+    assertEquals(List.of("model", "session", "generation", "any"), List.of("compute", "block", "seed", "threads").stream()
+        .map(name -> options.get(name).scope()).toList());
+    try (Model model = open()) {
+      fails(Status.INVALID_ARGUMENT, "compute", () -> model.newSession(computing()));
+      fails(Status.INVALID_ARGUMENT, "max_tokens", () -> Model.open(STORIES, greedy()));
+    }
     assertEquals(List.of("auto", "f32", "bf16"), options.get("compute").choices());
     assertEquals(List.of(), options.get("stop").choices());
     assertNull(options.get("stop").least());

@@ -64,12 +64,24 @@ public final class Snapshot implements AutoCloseable {
    *
    * @param verify whether the checksum of every part is compared too
    * @return what it holds
-   * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED
+   * @throws InfiniException as {@link #inspect(boolean, Task)}
    */
   public SnapshotInfo inspect(boolean verify) {
+    return inspect(verify, null);
+  }
+
+  /**
+   * What the snapshot holds. No model is needed.
+   *
+   * @param verify whether the checksum of every part is compared too
+   * @param task stage "inspect", in bytes, where checksums are compared; may be null
+   * @return what it holds
+   * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED; CANCELLED
+   */
+  public SnapshotInfo inspect(boolean verify, Task task) {
     byte[] given = bytes();
-    return SnapshotInfo.of(Utf8.text((buffer, size) ->
-        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, 0, buffer, size)));
+    return inspect(task, (t, buffer, size) ->
+        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, t, buffer, size));
   }
 
   /**
@@ -77,12 +89,34 @@ public final class Snapshot implements AutoCloseable {
    *
    * @param path the file
    * @param verify as in {@link #inspect(boolean)}
-   * @return as {@link #inspect(boolean)}
-   * @throws InfiniException VERSION, CHECKSUM, FORMAT, TRUNCATED, IO
+   * @return what it holds
+   * @throws InfiniException as {@link #inspect(Path, boolean, Task)}
    */
   public static SnapshotInfo inspect(Path path, boolean verify) {
-    return SnapshotInfo.of(Utf8.text((buffer, size) ->
-        Native.infini_snapshot_inspect(FileException.name(path), verify ? 1 : 0, 0, buffer, size)));
+    return inspect(path, verify, null);
+  }
+
+  /**
+   * What the snapshot in a file holds. No model is needed.
+   *
+   * @param path the file
+   * @param verify as in {@link #inspect(boolean)}
+   * @param task as in {@link #inspect(boolean, Task)}
+   * @return what it holds
+   * @throws InfiniException IO; else as {@link #inspect(boolean, Task)}
+   */
+  public static SnapshotInfo inspect(Path path, boolean verify, Task task) {
+    String file = FileException.name(path);
+    return inspect(task, (t, buffer, size) -> Native.infini_snapshot_inspect(file, verify ? 1 : 0, t, buffer, size));
+  }
+
+  private interface Inspection {
+    int write(long task, byte[] buffer, long[] size);
+  }
+
+  private static SnapshotInfo inspect(Task task, Inspection call) {
+    return SnapshotInfo.of(Task.with(task, t -> // with room at first, for each call reads the snapshot
+        Utf8.decode(Utf8.bytes(1 << 16, (buffer, size) -> call.write(t, buffer, size)))));
   }
 
   /** Lets the bytes go. Closing again does nothing. */

@@ -74,7 +74,11 @@ final class Utf8 {
 
   /** What a call gives whose size is not known before; null where it answers that nothing more comes. */
   static byte[] bytes(Filler call) {
-    long[] size = {512};
+    return bytes(512, call);
+  }
+
+  static byte[] bytes(int expected, Filler call) {
+    long[] size = {expected};
     while (true) { // more than twice only where another thread took what came first
       byte[] buffer = new byte[Math.toIntExact(size[0])];
       try {
