@@ -105,12 +105,15 @@ type Footprint struct {
 		Values float64 `json:"values"`
 		Bytes  float64 `json:"bytes"`
 	} `json:"methods"`
+	WindowBytes  int64 `json:"window_bytes"`  // of a model: keys and values of its window
+	SessionBytes int64 `json:"session_bytes"` // these and "infini_attention", beside "kv_cache"
 }
 
 // OptionInfo is a row of the table of options.
 type OptionInfo struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"`     // "int", "double", "string"
+	Scope    string   `json:"scope"`    // what takes it: "model", "session", "generation" or "text" (a session, all three), "any"
 	Default  any      `json:"default"`  // a float64 or a string
 	Least    *float64 `json:"least"`    // nil: no bound
 	Greatest *float64 `json:"greatest"` // nil: no bound

@@ -13,7 +13,7 @@ import (
 type Model struct{ handle *handle }
 
 // Open opens a GGUF file and packs its weights for this processor. Options: "compute", "gemm", "threads", "memory",
-// "update", "segment", "carry", "sinks", "keep". The file stays mapped while the model lives: replace it, do not overwrite it.
+// "update", "segment", "carry", "sinks", "keep"; those of a session are refused. The file stays mapped while the model lives: replace it, do not overwrite it.
 // Progress: stage "open", in matrices. A file without tensors opens as a tokenizer alone.
 //
 // Errors: IO, Format, Truncated, VersionTooNew, Unsupported, UnknownOption, InvalidArgument, Cancelled.
@@ -78,7 +78,7 @@ func (m *Model) Save(ctx context.Context, path string) error {
 
 // NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "checkpoints",
 // "rewind_sampler", "compress", "special", "unknown_text" and those of generation ("max_tokens", "temperature", "seed",
-// "stop", ...).
+// "stop", ...); those of a model are refused.
 //
 // Errors: State (the model is a tokenizer alone), UnknownOption, InvalidArgument.
 func (m *Model) NewSession(options Options) (*Session, error) {

@@ -13,7 +13,8 @@ import (
 
 // Options are values by name, such as {"threads": 2, "temperature": 0.8, "stop": []string{"\n", "The end"}}; nil leaves
 // every option at its default. A value may be an integer, a float or a string of any type, a json.Number, a bool (of an
-// option that is 0 or 1) and, of "stop", a list of strings. DescribeOptions lists the names. A function that is given options reads them and keeps nothing.
+// option that is 0 or 1) and, of "stop", a list of strings. DescribeOptions lists the names, and what takes each:
+// a model refuses options of a session, and a session those of a model. A function that is given options reads them and keeps nothing.
 type Options map[string]any
 
 // with runs do with the options in the library's form.

@@ -72,27 +72,37 @@ func (s *Session) RestoreFrom(r io.Reader) error {
 }
 
 // InspectSnapshot says what the snapshot in a file holds. No model is needed. verify: the checksum of every part is compared
-// too.
+// too. Progress: stage "inspect", in bytes.
 //
-// Errors: VersionTooNew, Checksum, Format, Truncated, IO.
-func InspectSnapshot(path string, verify bool) (info SnapshotInfo, err error) {
+// Errors: VersionTooNew, Checksum, Format, Truncated, IO, Cancelled.
+func InspectSnapshot(ctx context.Context, path string, verify bool) (info SnapshotInfo, err error) {
 	if err = noZero(path); err != nil {
 		return
 	}
-	info.JSON, err = text(func(b []byte, n *uint64) error { return native.Infini_snapshot_inspect(path, flag(verify), 0, b, n) })
-	return info, read(info.JSON, err, &info)
+	return inspect(ctx, func(task uintptr, b []byte, n *uint64) error {
+		return native.Infini_snapshot_inspect(path, flag(verify), task, b, n)
+	})
 }
 
 // InspectSnapshotFrom does what InspectSnapshot does with a snapshot that it reads from r, to its end.
 //
 // Errors: those of r, and those of InspectSnapshot.
-func InspectSnapshotFrom(r io.Reader, verify bool) (info SnapshotInfo, err error) {
+func InspectSnapshotFrom(ctx context.Context, r io.Reader, verify bool) (info SnapshotInfo, err error) {
 	data, err := readAll(r)
 	if err != nil {
 		return
 	}
-	info.JSON, err = text(func(b []byte, n *uint64) error {
-		return native.Infini_snapshot_inspect_buffer(data, flag(verify), 0, b, n)
+	return inspect(ctx, func(task uintptr, b []byte, n *uint64) error {
+		return native.Infini_snapshot_inspect_buffer(data, flag(verify), task, b, n)
+	})
+}
+
+func inspect(ctx context.Context, fill func(task uintptr, b []byte, n *uint64) error) (info SnapshotInfo, err error) {
+	w := begin(ctx)
+	defer w.end()
+	err = w.do(func(task uintptr) (err error) {
+		info.JSON, err = text(func(b []byte, n *uint64) error { return fill(task, b, n) })
+		return err
 	})
 	return info, read(info.JSON, err, &info)
 }

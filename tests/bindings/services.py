@@ -39,6 +39,7 @@ def check_requests(service):
     nested = b'[' * 30000
     for body in (b'not JSON', b'[1]', b'1', b'null', b'{"max_tokens": 1', b'{"max_tokens": [1]}', b'{"max_tokens": null}',
                  b'{"max_tokens": {}}', b'{"max_tokens": 99999999999999999999}', b'{"max_tokens": 1e999}', b'{"seed": null}',
+                 b'{"compute": "f32"}', b'{"memory": "open"}', b'{"segment": 64}',
                  b'\xff\xfe', b'{"stop": "\xff"}', b'{"\xc3": 1}', b'{"max_tokens": 1} x', b'{} {}', b'{max_tokens: 1}',
                  b"{'max_tokens': 1}", b'{"max_tokens": 1,}', b'{"temperature": NaN}', b'{"temperature": "hot"}', b'{/* */}',
                  b'{"threads": ' + nested, b'{"stop": ' + nested + b']' * 30000 + b'}', b'{"stop": 3}', b'{"stop": null}',

@@ -286,8 +286,8 @@ func TestSnapshotsGoOnAlike(t *testing.T) {
 	check(t, s.Save(background, path, saved))
 	var data bytes.Buffer
 	check(t, s.Snapshot(&data, saved))
-	info := must(infini.InspectSnapshot(path, true))(t)
-	if again := must(infini.InspectSnapshotFrom(bytes.NewReader(data.Bytes()), true))(t); info.JSON != again.JSON {
+	info := must(infini.InspectSnapshot(background, path, true))(t)
+	if again := must(infini.InspectSnapshotFrom(background, bytes.NewReader(data.Bytes()), true))(t); info.JSON != again.JSON {
 		t.Error(info.JSON, again.JSON)
 	}
 	if info.Kind != "session" || info.Name != saved.Name || info.Note != saved.Note || info.Library != infini.Version() ||

@@ -78,6 +78,7 @@ func TestAContextThatEndedEndsEveryCall(t *testing.T) {
 			"NextToken":  func() error { _, err := s.NextToken(ctx); return err },
 			"Generate":   func() error { return s.Generate(ctx, io.Discard) },
 			"Save":       func() error { return s.Save(ctx, filepath.Join(t.TempDir(), "s"), infini.SaveOptions{}) },
+			"Inspect":    func() error { _, err := infini.InspectSnapshot(ctx, snapshot, true); return err },
 			"Restore":    func() error { return s.Restore(ctx, snapshot) },
 			"Batch.Next": func() error { _, err := batch.Next(ctx); return err },
 			"Step":       func() error { _, err := learner.Step(ctx); return err },
@@ -187,7 +188,7 @@ func TestErrorsAreWhatTheSystemSays(t *testing.T) {
 	fails(t, err, os.ErrNotExist, "none.gguf")
 	fails(t, s.Restore(background, filepath.Join(folder, "none")), os.ErrNotExist, "none")
 	fails(t, s.Save(background, filepath.Join(folder, "none", "s"), infini.SaveOptions{}), os.ErrNotExist, "none")
-	_, err = infini.InspectSnapshot(filepath.Join(folder, "none"), false)
+	_, err = infini.InspectSnapshot(background, filepath.Join(folder, "none"), false)
 	fails(t, err, os.ErrNotExist, "none")
 	_, err = tiny(t, 1).NewTrainer(`{"data": {"type": "text", "files": ["`+folder+`/none"]}}`, nil)
 	fails(t, err, os.ErrNotExist, "none")
@@ -216,7 +217,7 @@ func TestErrorsAreWhatTheSystemSays(t *testing.T) {
 	defer batch.Close()
 	_, err = batch.Text(s)
 	fails(t, err, infini.InvalidArgument, "batch")
-	_, err = infini.InspectSnapshotFrom(readerFunc(func([]byte) (int, error) { return 0, syscall.EIO }), false)
+	_, err = infini.InspectSnapshotFrom(background, readerFunc(func([]byte) (int, error) { return 0, syscall.EIO }), false)
 	fails(t, err, syscall.EIO, "")
 	fails(t, err, infini.IO, "")
 	fails(t, s.Snapshot(writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC }), infini.SaveOptions{}), infini.NoSpace, "")
@@ -318,6 +319,11 @@ func TestValuesOfOptions(t *testing.T) {
 		_, err := model.NewSession(options)
 		fails(t, err, infini.InvalidArgument, "option")
 	}
+	_, err := model.NewSession(infini.Options{"compute": "f32"})
+	fails(t, err, infini.InvalidArgument, "model")
+	fails(t, s.SetOptions(infini.Options{"memory": "open"}), infini.InvalidArgument, "model")
+	_, err = infini.Open(background, source+"samples/models/stories260K.gguf", infini.Options{"max_tokens": 3})
+	fails(t, err, infini.InvalidArgument, "session")
 }
 
 func TestRecords(t *testing.T) {
@@ -338,13 +344,19 @@ func TestRecords(t *testing.T) {
 		decoder.DisallowUnknownFields()
 		check(t, decoder.Decode(record))
 	}
+	scopes := map[string]string{}
 	for _, option := range table {
+		scopes[option.Name] = option.Scope
 		if option.Help == "" || option.Type == "" || option.Default == nil {
 			t.Errorf("%+v", option)
 		}
 	}
+	if scopes["compute"] != "model" || scopes["checkpoints"] != "session" || scopes["seed"] != "generation" ||
+		scopes["special"] != "text" || scopes["threads"] != "any" {
+		t.Error(scopes)
+	}
 	paper, own := must(infini.PaperFootprint(65000))(t), must(model.Footprint(1<<20))(t)
-	if len(paper.Methods) != 5 || own.Tokens != 1<<20 || own.Methods[0].Bytes <= 0 {
+	if len(paper.Methods) != 5 || own.Tokens != 1<<20 || own.Methods[0].Bytes <= 0 || own.SessionBytes < own.WindowBytes || own.WindowBytes <= 0 {
 		t.Error(paper, own)
 	}
 }
