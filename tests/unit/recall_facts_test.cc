@@ -1,0 +1,85 @@
+// The promises of the facts that `infini recall` tells and asks for.
+#include "support.h"
+
+#include <set>
+#include <string>
+
+#include "../../samples/infini/recall_facts.h"
+
+using namespace cli;
+
+namespace {
+
+// Values of a family that are words, as many seeds give them.
+std::set<std::string> values_of(const Family &family, bool held_out) {
+  std::set<std::string> values;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Draw draw({seed});
+    values.insert(draw_fact(family, held_out, draw).value);
+  }
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("every kind is trained in one form and tested in another, with other words") {
+  std::set<std::string> trained, held_out;
+  for (const Family &family : families()) {
+    (family.held_out ? held_out : trained).insert(family.kind);
+    if (family.value == Pool::DIGITS || family.value == Pool::NUMBER || family.value == Pool::NONE) continue;
+    const auto for_training = values_of(family, false), kept = values_of(family, true);
+    CHECK(for_training.size() >= 3);
+    CHECK(kept.size() >= 3);
+    for (const std::string &value : kept) CHECK_MESSAGE(for_training.count(value) == 0, value);
+  }
+  for (const std::string &kind : trained) CHECK_MESSAGE(held_out.count(kind) == 1, kind);
+}
+
+TEST_CASE("a fact is told whole, its question does not tell the answer, and no placeholder is left") {
+  for (const Family &family : families())
+    for (uint64_t seed = 0; seed < 50; ++seed) {
+      Draw draw({seed, 7});
+      const Fact fact = draw_fact(family, family.held_out, draw);
+      INFO(family.name << " " << fact.question);
+      bool told = fact.value.empty();
+      for (const std::string &statement : fact.statements) {
+        told |= statement.find(fact.value) != std::string::npos;
+        CHECK(statement.find('{') == std::string::npos);
+      }
+      CHECK(told);
+      CHECK((fact.question + fact.stem).find('{') == std::string::npos);
+      if (!fact.value.empty()) CHECK((fact.question + fact.stem).find(fact.value) == std::string::npos);
+    }
+}
+
+TEST_CASE("the same seeds give the same facts, neighbouring ones others") {
+  const Family &family = families().front();
+  std::set<std::string> seen;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Draw one({3, seed}), other({3, seed});
+    const Fact fact = draw_fact(family, true, one);
+    CHECK(fact.value == draw_fact(family, true, other).value);
+    seen.insert(fact.value);
+  }
+  CHECK(seen.size() > 190);
+}
+
+TEST_CASE("an answer is right if the value comes first, and no older value before it") {
+  Fact fact{};
+  fact.value = "New York";
+  fact.wrong = {"Boston"};
+  CHECK(is_right(fact, " New York. And so on", false));
+  CHECK(is_right(fact, " new york, they say", false));
+  CHECK_FALSE(is_right(fact, " Boston, then New York", true));
+  CHECK(is_right(fact, " in New York, not in Boston", true));
+  CHECK_FALSE(is_right(fact, " in New York", false));
+  CHECK_FALSE(is_right(fact, " somewhere. New York is large.", true));
+  CHECK_FALSE(is_right(fact, " Yorkshire", false));
+  CHECK_FALSE(is_right(fact, "", true));
+  fact.value = "1234", fact.wrong = {};
+  CHECK_FALSE(is_right(fact, " 12345.", false));
+  CHECK(is_right(fact, " \"1234\".", false));
+  fact.value.clear();
+  CHECK(is_right(fact, " Unknown.", false));
+  CHECK_FALSE(is_right(fact, " Paris.", false));
+}
