@@ -228,8 +228,7 @@ uint64_t alignment(const Gguf &gguf, const std::string &name) {
 uint64_t tensor_bytes(Status status, const std::string &where, TensorType type, std::span<const int64_t> shape) {
   const TensorLayout *layout = tensor_layout(type);
   if (!layout)
-    fail(Status::UNSUPPORTED, where, " has type ", static_cast<uint32_t>(type), ", which is none of ",
-         tensor_type_names());
+    fail(Status::UNSUPPORTED, where, " has type ", tensor_type_name(type), ", which is none of ", tensor_type_names());
   if (shape.empty() || shape.size() > kMostDimensions)
     fail(status, where, " has ", shape.size(), " dimensions, but must have 1 to ", kMostDimensions);
   int64_t elements = 1, bytes = 0;

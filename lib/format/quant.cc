@@ -1,5 +1,7 @@
 #include "format/quant.h"
 
+#include <iterator>
+
 #include <cstring>
 
 #include "base/status.h"
@@ -223,6 +225,17 @@ const TensorLayout *tensor_layout(TensorType type) {
   return format ? &format->layout : nullptr;
 }
 
+std::string tensor_type_name(TensorType type) {
+  // By their numbers; those that are missing were given up.
+  static constexpr const char *const names[] = {
+      "F32",    "F16",      "Q4_0",     "Q4_1",     nullptr, nullptr, "Q5_0",    "Q5_1",   "Q8_0",    "Q8_1",
+      "Q2_K",   "Q3_K",     "Q4_K",     "Q5_K",     "Q6_K",  "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
+      "IQ4_NL", "IQ3_S",    "IQ2_S",    "IQ4_XS",   "I8",    "I16",   "I32",     "I64",    "F64",     "IQ1_M",
+      "BF16",   "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", nullptr,   nullptr,  nullptr,   "MXFP4"};
+  const auto number = static_cast<uint32_t>(type);
+  return number < std::size(names) && names[number] ? names[number] : cat("number ", number);
+}
+
 const char *tensor_type_names() {
   static const std::string names = [] {
     std::string list;
@@ -234,8 +247,7 @@ const char *tensor_type_names() {
 
 void unpack(TensorType type, const void *blocks, int64_t n, float *values) {
   const Format *format = find_format(type);
-  if (!format)
-    fail(Status::UNSUPPORTED, "tensor type ", static_cast<uint32_t>(type), " is none of ", tensor_type_names());
+  if (!format) fail(Status::UNSUPPORTED, "tensor type ", tensor_type_name(type), " is none of ", tensor_type_names());
   if (n % format->layout.block_elements != 0)
     fail(Status::INVALID_ARGUMENT, n, " elements of type ", format->layout.name, " are not whole blocks of ",
          format->layout.block_elements);

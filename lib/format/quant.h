@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace infini {
 
@@ -30,6 +31,8 @@ struct TensorLayout {
 
 // nullptr for a type that this library cannot read.
 const TensorLayout *tensor_layout(TensorType type);
+// What a type is called, also one that cannot be read here; its number where it is not known.
+std::string tensor_type_name(TensorType type);
 // Every type in the enumeration, as "F32, F16, ...": for messages.
 const char *tensor_type_names();
 

@@ -109,6 +109,19 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   return memory;
 }
 
+// Files that are no model by themselves say what they are.
+void refuse_other_files(const Gguf &gguf) {
+  const std::string type = gguf.get_string("general.type", "model");
+  const std::string architecture = gguf.get_string("general.architecture", "");
+  if (type == "adapter" || gguf.find("adapter.type"))
+    fail(Status::UNSUPPORTED, "the file is an adapter, which changes a model but is none; open its base model");
+  if (type == "mmproj" || architecture == "clip")
+    fail(Status::UNSUPPORTED, "the file is a projector of images or sounds, which belongs to a model but is none");
+  if (const int64_t parts = gguf.get_int("split.count", 1); parts > 1)
+    fail(Status::UNSUPPORTED, "the file is part ", gguf.get_int("split.no", 0) + 1, " of ", parts,
+         " of a model; join the parts first, as `llama-gguf-split --merge` does");
+}
+
 }  // namespace
 
 float Config::gate_weight(int layer, int head) const {
@@ -123,10 +136,14 @@ bool Config::has_memory(int layer, int kv_head) const {
 }
 
 Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) {
+  refuse_other_files(gguf);
   Config config;
   config.architecture = &find_architecture(gguf.get_string("general.architecture"));
   config.name = gguf.get_string("general.name", "");
   const Keys keys{gguf, std::string(config.architecture->name) + "."};
+  if (keys.has("expert_count") && keys.number(keys.prefix + "expert_count") > 0)
+    fail(Status::UNSUPPORTED, "the file is a mixture of experts (key '", keys.prefix,
+         "expert_count'), which this version does not run");
   config.layers = in_range("key '" + keys.prefix + "block_count'", keys.get("block_count"), 1, 4096);
   config.width = keys.get("embedding_length");
   config.hidden = keys.get("feed_forward_length");
@@ -144,10 +161,11 @@ Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) 
     fail(Status::FORMAT, "key '", keys.prefix, "attention.layer_norm_rms_epsilon' is ", config.norm_epsilon,
          ", but must be finite and not negative");
   const GgufTensor *embedding = gguf.find_tensor("token_embd.weight");
-  const int64_t tokens = gguf.find("tokenizer.ggml.tokens")
+  // Rows of the embedding behind the tokenizer's last token are padding.
+  const int64_t tokens = embedding ? embedding->rows()
+                         : gguf.find("tokenizer.ggml.tokens")
                              ? static_cast<int64_t>(gguf.get_strings("tokenizer.ggml.tokens").size())
-                         : embedding ? embedding->rows()
-                                     : 0;
+                             : 0;
   config.vocabulary = keys.get_or("vocab_size", tokens);
   config.ropes = {read_rope(keys, config)};
   config.plans.resize(static_cast<size_t>(config.layers));

@@ -30,7 +30,19 @@ struct Keys {
   std::string prefix;
   bool has(const std::string &name) const { return gguf.find(prefix + name) != nullptr; }
   int get(const std::string &name, int64_t least = 1) const {
-    return in_range("key '" + prefix + name + "'", gguf.get_int(prefix + name), least, kLargestKey);
+    return in_range("key '" + prefix + name + "'", number(prefix + name), least, kLargestKey);
+  }
+  // A number, or a list that says the same one for every layer.
+  int64_t number(const std::string &key) const {
+    const GgufValue *value = gguf.find(key);
+    if (!value || !std::holds_alternative<GgufArray>(*value)) return gguf.get_int(key);
+    const std::vector<int64_t> numbers = gguf.get_ints(key);
+    if (numbers.empty()) fail(Status::FORMAT, "key '", key, "' is an empty list");
+    for (const int64_t other : numbers)
+      if (other != numbers[0])
+        fail(Status::UNSUPPORTED, "key '", key, "' differs from layer to layer (", numbers[0], ", ", other,
+             "); this version knows models whose layers are alike in it");
+    return numbers[0];
   }
   int get_or(const std::string &name, int64_t absent, int64_t least = 1) const {
     return has(name) ? get(name, least) : in_range("'" + prefix + name + "' (absent)", absent, least, kLargestKey);

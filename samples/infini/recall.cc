@@ -38,7 +38,7 @@ Filler::Filler(const std::string &path, Draw &draw) {
   std::string text = path.empty() ? kSentences : "";
   constexpr size_t kMost = 16 << 20;  // bytes that are used of a file
   if (!path.empty())
-    for_each_piece(path, false, [&](std::string_view piece) {
+    Input(path).read(false, false, [&](std::string_view piece) {
       text += piece;
       return text.size() < kMost;
     });
