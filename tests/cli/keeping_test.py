@@ -99,7 +99,7 @@ class Keeping(KeepingTest):
         self.fails(*feed, NOVEL, "--load", self.saved, "--save", self.folder / "no/such/folder", says="--save")
         self.fails(*feed, NOVEL, "--save", self.folder, says="is a folder")
         self.fails(*feed, NOVEL, "--load", self.folder / "none.snap", "--save", self.saved, says="none.snap")
-        self.fails(*feed, NOVEL, "--load", self.saved, "--segment", 100, says="another 'carry'")
+        self.fails(*feed, NOVEL, "--load", self.saved, "--segment", 100, says="option 'carry'")
         self.fails(*feed, NOVEL, "--name", "x", says="--save")
         self.assertEqual(self.saved.read_bytes(), before)
 

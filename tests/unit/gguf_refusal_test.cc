@@ -172,7 +172,7 @@ TEST_CASE("a row must be made of whole blocks") {
 TEST_CASE("an unknown tensor type is UNSUPPORTED and lists the known ones") {
   for (const uint32_t type : {4u, 9u, 16u, 24u, 1000u})
     check_refused(file_with_tensor({32}, type), Status::UNSUPPORTED,
-                  {"'blk.0.w'", std::to_string(type), tensor_type_names()});
+                  {"'blk.0.w'", tensor_type_name(static_cast<TensorType>(type)), tensor_type_names()});
 }
 
 TEST_CASE("tensors must have distinct names") {

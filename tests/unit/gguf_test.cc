@@ -278,7 +278,7 @@ TEST_CASE("a tensor that is added is checked, owned and saved") {
   refuse("'c' has 3 bytes", Status::INVALID_ARGUMENT, "c", TensorType::F32, {1}, 3);
   refuse("'c' has rows of 16", Status::INVALID_ARGUMENT, "c", TensorType::Q8_0, {16}, 34);
   refuse("'c' has 5 dimensions", Status::INVALID_ARGUMENT, "c", TensorType::F32, {1, 1, 1, 1, 1}, 4);
-  refuse("'c' has type 99", Status::UNSUPPORTED, "c", static_cast<TensorType>(99), {1}, 4);
+  refuse("'c' has type number 99", Status::UNSUPPORTED, "c", static_cast<TensorType>(99), {1}, 4);
   const test::TemporaryFolder folder;
   gguf.save(folder.file("a.gguf"));
   check_equal(gguf, Gguf::open(folder.file("a.gguf")));
