@@ -49,6 +49,13 @@ class Keeping(KeepingTest):
         self.assertEqual(rest["position"], first["position"] + 35)
         self.assertEqual(rest["prompt_tokens"], 0)
 
+    def test_a_seed_beside_a_snapshot_counts(self):
+        flags = ["--temperature", 1, "--max-tokens", 30, *EXACT]
+        self.json("generate", STORIES, "--prompt", "Once", "--save", self.saved, *flags)
+        texts = [self.json("generate", STORIES, "--load", self.saved, "--seed", seed, *flags)["text"] for seed in (1, 2, 2)]
+        self.assertNotEqual(texts[0], texts[1])
+        self.assertEqual(texts[1], texts[2])
+
     def test_a_prompt_begins_a_new_run(self):
         self.json("generate", STORIES, "--prompt", "Once", "--max-tokens", 25, "--save", self.saved, *EXACT)
         more = self.json("generate", STORIES, "--load", self.saved, "--prompt", " One day", "--max-tokens", 10, *EXACT)
