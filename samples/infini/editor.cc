@@ -92,6 +92,7 @@ std::optional<std::string> Editor::line() {
 #ifdef INFINI_LIBEDIT
   if (keys_) {
     int size = 0;
+    el_set(keys_->edit, EL_PREP_TERM, 1);  // before the prompt is shown: what is typed at once is edited too
     const char *const text = el_gets(keys_->edit, &size);
     if (interrupted()) {
       std::fputs("\n", stderr);

@@ -153,7 +153,6 @@ class AtATerminal(ChatTest):
     @unittest.skipUnless(b"libedit" in subprocess.run(["ldd", COMMAND], capture_output=True).stdout, "built without libedit")
     def test_lines_are_edited_and_remembered(self):
         chat = self.terminal("--max-tokens", 3)
-        chat.wait_for("> ")  # before it the terminal edits lines itself
         chat.type("/dence\x02\x02\x02\x02\x04a\r")  # back to the e, which goes, and an a
         chat.wait_for("there is no /dance")
         chat.wait_for("> ")
