@@ -747,6 +747,8 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
 /* Writes the tokens of a text. special 1: control tokens written in the text are parsed (user-defined ones always are);
    start 1: the text begins a stream, so BOS and the space prefix are added where the model wants them. Neither *size
    nor the tokens depend on anything but the arguments.
+   Characters are taken as they are written: a model that was trained on normalised text (Qwen: Unicode's form NFC) reads
+   composed letters best, which the caller may make.
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it; the message gives the
                      offset of the byte
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
