@@ -53,9 +53,7 @@ Closing Keep::close(const View &view, const AttentionShape &shape) const {
     }
 
   Closing closing;
-  View &after = closing.after = view;
-  after.memory_tokens += view.open();
-  after.segment_begin = view.position;
+  View &after = closing.after = view.closed(shape);
   after.window_begin = begin;
   after.sinks = std::min<int64_t>(shape.sinks, begin - view.origin);
   after.kept = 0;

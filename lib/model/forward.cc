@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "model/surprise.h"
 
 namespace infini {
 namespace {
@@ -56,12 +57,6 @@ class Block {
         row_grain_(kWorthThreads / (10 * width_) + 1), normed_{compute_, workspace.normed.data(), width_},
         attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
         activated_{compute_, workspace.activated.data(), config_.hidden} {}
-
-  static int64_t count_tokens(std::span<const Part> parts) {
-    int64_t count = 0;
-    for (const Part &part : parts) count += static_cast<int64_t>(part.tokens.size());
-    return count;
-  }
 
   void run() {
     embed();
@@ -269,95 +264,13 @@ void output_rows(const Model &model, Workspace &workspace, const float *x, int64
   finish_logits(model.config(), logits, rows, stride);
 }
 
-// How much each token of a block surprised, where sentences are kept; nothing elsewhere.
-class Surprise {
- public:
-  Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace)
-      : model_(model), shape_(model.weights().attention.shape), parts_(parts), workspace_(workspace) {
-    if (shape_.keep == 0) return;
-    const auto count = static_cast<size_t>(Block::count_tokens(parts));
-    workspace.surprise.assign(count, 0);
-    workspace.ends.assign(count, 0);
-    tokens_.reserve(count);
-    for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
-    for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
-  }
-
-  // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
-  void of_first_tokens(bool exact) {
-    if (shape_.keep == 0) return;
-    size_t row = 0;
-    for (const Part &part : parts_) {
-      State &state = *part.state;
-      View end = state.view;
-      end.position += static_cast<int64_t>(part.tokens.size());
-      if (end.open() > shape_.segment)
-        fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
-      state.closing.reset();
-      if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
-      if (!state.keep.knows(state.view.position) && state.has_hidden) {
-        State *const states[] = {&state};
-        if (!state.has_logits) compute_logits(model_, states, workspace_, exact);
-        workspace_.surprise[row] = loss(state.logits.data(), part.tokens[0]);
-      }
-      row += part.tokens.size();
-    }
-  }
-
-  bool wants_rows() const {
-    return shape_.keep > 0 &&
-           std::any_of(parts_.begin(), parts_.end(), [](const Part &p) { return p.tokens.size() > 1; });
-  }
-
-  // A row of logits says how likely the token of the next row was; the first of a part is known already.
-  void of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
-    if (shape_.keep == 0) return;
-    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row)
-        if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
-          workspace_.surprise[next] = loss(logits + row * stride, tokens_[next]);
-    });
-  }
-
-  void note() {
-    if (shape_.keep == 0) return;
-    size_t row = 0;
-    for (const Part &part : parts_) {
-      State &state = *part.state;
-      const size_t count = part.tokens.size();
-      state.keep.note(state.view.position - static_cast<int64_t>(count),
-                      std::span(workspace_.surprise).subspan(row, count),
-                      std::span(workspace_.ends).subspan(row, count));
-      if (state.closing) state.keep.apply(*state.closing);
-      state.closing.reset();
-      if (!state.checkpoints.empty() && state.checkpoints.back().view.position == state.view.position)
-        state.checkpoints.back().keep = state.keep;
-      row += count;
-    }
-  }
-
- private:
-  // -ln p of a token.
-  float loss(const float *logits, int32_t token) const {
-    return log_sum_exp(logits, model_.config().vocabulary) - logits[token];
-  }
-  bool begins_part(size_t row) const {
-    size_t begin = 0;
-    for (const Part &part : parts_) {
-      if (begin == row) return true;
-      begin += part.tokens.size();
-    }
-    return false;
-  }
-
-  const Model &model_;
-  const AttentionShape &shape_;
-  const std::span<const Part> parts_;
-  Workspace &workspace_;
-  std::vector<int32_t> tokens_;
-};
-
 }  // namespace
+
+int64_t count_tokens(std::span<const Part> parts) {
+  int64_t count = 0;
+  for (const Part &part : parts) count += static_cast<int64_t>(part.tokens.size());
+  return count;
+}
 
 int64_t longest_block(const Model &model, const State &state) {
   const AttentionShape &shape = model.weights().attention.shape;
@@ -401,7 +314,7 @@ int64_t Workspace::bytes() const {
 
 void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
              const LogitsSink &sink) {
-  workspace.reserve(model, Block::count_tokens(parts), thread_count());
+  workspace.reserve(model, count_tokens(parts), thread_count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
   workspace.first_rows.reserve(parts.size());
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "kernels/kernels.h"
 #include "model/model.h"
 #include "model/state.h"
 
@@ -48,6 +49,13 @@ using LogitsSink = std::function<void(int64_t first, int64_t rows, const float *
 // parts are rows of the same products. Every state then stands after its last token. `sink` may be empty. If this
 // throws, state.broken tells whether a state can still be used.
 void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink);
+
+// -ln p of a token, in nats, from the logits before it.
+inline float negative_log_likelihood(const float *logits, int64_t vocabulary, int32_t token) {
+  return log_sum_exp(logits, vocabulary) - logits[token];
+}
+
+int64_t count_tokens(std::span<const Part> parts);
 
 // How many tokens one block may read of those that follow `state`: where sentences are kept it ends with the segment,
 // since what is kept then must be known before.

@@ -213,8 +213,9 @@ void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *
 void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   if (tokens.empty()) return;
   const int64_t vocabulary = model_->config().vocabulary, count = static_cast<int64_t>(tokens.size());
-  // -ln p of a token: log_sum_exp of the logits before it, less its own.
-  const auto loss = [&](const float *before, int64_t token) { return log_sum_exp(before, vocabulary) - before[token]; };
+  const auto loss = [&](const float *before, int32_t token) {
+    return negative_log_likelihood(before, vocabulary, token);
+  };
   check_tokens(tokens);
   nll[0] = impl_->state.has_hidden ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
   ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {

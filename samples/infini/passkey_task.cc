@@ -33,8 +33,6 @@ constexpr size_t kDigits = 5;
 constexpr const char *kInstruction =
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you "
     "about the important information there.";
-constexpr const char *kSentences =
-    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
 // The names that training by recall uses too.
 constexpr const char *kNames[] = {

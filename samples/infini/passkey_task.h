@@ -12,6 +12,10 @@ namespace cli {
 
 using Tokens = std::vector<int32_t>;
 
+// The filler of Mohtashami and Jaggi's task, as the Infini-attention paper takes it over.
+inline constexpr const char *kSentences =
+    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+
 // Tokens as stretches of texts that repeat for ever: a prompt of any length in little memory.
 class Prompt {
  public:

@@ -31,9 +31,6 @@ class Filler {
   size_t at_ = 0;
 };
 
-constexpr const char *kSentences =
-    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
-
 Filler::Filler(const std::string &path, Draw &draw) {
   std::string text = path.empty() ? kSentences : "";
   constexpr size_t kMost = 16 << 20;  // bytes that are used of a file

@@ -1,0 +1,81 @@
+#include "model/surprise.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+
+namespace infini {
+
+Surprise::Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace)
+    : model_(model), shape_(model.weights().attention.shape), parts_(parts), workspace_(workspace) {
+  if (shape_.keep == 0) return;
+  const auto count = static_cast<size_t>(count_tokens(parts));
+  workspace.surprise.assign(count, 0);
+  workspace.ends.assign(count, 0);
+  tokens_.reserve(count);
+  for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
+  for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
+}
+
+void Surprise::of_first_tokens(bool exact) {
+  if (shape_.keep == 0) return;
+  size_t row = 0;
+  for (const Part &part : parts_) {
+    State &state = *part.state;
+    View end = state.view;
+    end.position += static_cast<int64_t>(part.tokens.size());
+    if (end.open() > shape_.segment)
+      fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
+    state.closing.reset();
+    if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
+    if (!state.keep.knows(state.view.position) && state.has_hidden) {
+      State *const states[] = {&state};
+      if (!state.has_logits) compute_logits(model_, states, workspace_, exact);
+      workspace_.surprise[row] =
+          negative_log_likelihood(state.logits.data(), model_.config().vocabulary, part.tokens[0]);
+    }
+    row += part.tokens.size();
+  }
+}
+
+bool Surprise::wants_rows() const {
+  return shape_.keep > 0 &&
+         std::any_of(parts_.begin(), parts_.end(), [](const Part &p) { return p.tokens.size() > 1; });
+}
+
+void Surprise::of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
+  if (shape_.keep == 0) return;
+  parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
+        workspace_.surprise[next] =
+            negative_log_likelihood(logits + row * stride, model_.config().vocabulary, tokens_[next]);
+  });
+}
+
+void Surprise::note() {
+  if (shape_.keep == 0) return;
+  size_t row = 0;
+  for (const Part &part : parts_) {
+    State &state = *part.state;
+    const size_t count = part.tokens.size();
+    state.keep.note(state.view.position - static_cast<int64_t>(count),
+                    std::span(workspace_.surprise).subspan(row, count), std::span(workspace_.ends).subspan(row, count));
+    if (state.closing) state.keep.apply(*state.closing);
+    state.closing.reset();
+    if (!state.checkpoints.empty() && state.checkpoints.back().view.position == state.view.position)
+      state.checkpoints.back().keep = state.keep;
+    row += count;
+  }
+}
+
+bool Surprise::begins_part(size_t row) const {
+  size_t begin = 0;
+  for (const Part &part : parts_) {
+    if (begin == row) return true;
+    begin += part.tokens.size();
+  }
+  return false;
+}
+
+}  // namespace infini

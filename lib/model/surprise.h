@@ -1,0 +1,35 @@
+// How much each token of a block surprised, where sentences are kept; does nothing elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/forward.h"
+
+namespace infini {
+
+class Surprise {
+ public:
+  Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace);
+
+  // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
+  void of_first_tokens(bool exact);
+  // Whether the logits of all rows are needed.
+  bool wants_rows() const;
+  // A row of logits says how likely the token of the next row was; the first of a part is known already.
+  void of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride);
+  // The block was read: its states learn what surprised, and what is kept from now on.
+  void note();
+
+ private:
+  bool begins_part(size_t row) const;
+
+  const Model &model_;
+  const AttentionShape &shape_;
+  const std::span<const Part> parts_;
+  Workspace &workspace_;
+  std::vector<int32_t> tokens_;
+};
+
+}  // namespace infini
