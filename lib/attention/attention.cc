@@ -269,7 +269,7 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
   const AttentionShape &shape = rules.shape;
   const View own = view.through(shape);
   const int64_t half = rules.rope.dimensions / 2;
-  parallel_for(shape.kv_heads * tokens, kWorthThreads / (20 * (shape.key_size + shape.value_size)),
+  parallel_for(shape.kv_heads * tokens, worth_grain(20 * (shape.key_size + shape.value_size)),
                [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t token = item % tokens;

@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include "base/status.h"
+#include "base/testing.h"
 
 namespace infini {
 namespace {

@@ -48,7 +48,4 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-// Tests only: after so many bytes, counted over every AtomicFile from now on, the disk is full; -1: never.
-void set_write_failure(long long after_bytes);
-
 }  // namespace infini

@@ -1,6 +1,7 @@
 #include "base/parallel.h"
 
 #include "base/cpu_quota.h"
+#include "base/testing.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -85,6 +86,13 @@ int default_threads() {
   return threads;
 }
 
+namespace {
+std::atomic<uint32_t> g_loops_before{0};    // as set_loops_before() says
+std::atomic<int> g_eager{0};                // how many EagerThreads there are
+std::atomic<int64_t> g_items_of_others{0};  // done while there are some, by others than the callers
+int64_t g_worth_threads = 0;                // what it is without them
+}  // namespace
+
 // A fixed number of threads, one of which is the caller's.
 class Team {
  public:
@@ -119,11 +127,12 @@ class Team {
   static constexpr uint64_t kStop = 1, kOpen = 2, kWorker = 4, kWorkers = 0xffff * kWorker, kLoop = uint64_t{1} << 32;
 
   void work(int index);
-  void take_items(int index);
+  int64_t take_items(int index, size_t shares);
+  bool all_taken() const;
 
   int wanted_ = 1;
   std::vector<std::thread> workers_;
-  std::atomic<uint64_t> gate_{0};
+  std::atomic<uint64_t> gate_{g_loops_before.load() * kLoop};
   // The loop; read only by those whom the gate let in.
   void (*body_)(void *, int64_t) = nullptr;
   void *context_ = nullptr;
@@ -147,12 +156,15 @@ thread_local int scopes = 0;
 int thread_count() { return team && !in_loop ? team->size() : 1; }
 int thread_index() { return index_in_team; }
 
-void Team::take_items(int index) {
-  for (size_t i = 0; i < shares_.size(); ++i) {
+// Of so many threads' shares, beginning with its own; returns how many items it did.
+int64_t Team::take_items(int index, size_t shares) {
+  int64_t done = 0;
+  for (size_t i = 0; i < shares; ++i) {
     Share &share = shares_[(static_cast<size_t>(index) + i) % shares_.size()];
     while (share.next.load(std::memory_order_relaxed) < share.end) {
       const int64_t item = share.next.fetch_add(1, std::memory_order_relaxed);
       if (item >= share.end) break;
+      ++done;
       try {
         body_(context_, item);
       } catch (...) {
@@ -160,12 +172,18 @@ void Team::take_items(int index) {
       }
     }
   }
+  return done;
+}
+
+bool Team::all_taken() const {
+  return std::all_of(shares_.begin(), shares_.end(),
+                     [](const Share &share) { return share.next.load(std::memory_order_relaxed) >= share.end; });
 }
 
 void Team::work(int index) {
   index_in_team = index;
   omp_set_num_threads(1);
-  uint64_t last = 0;  // the loop that this worker was in last
+  uint64_t last = ~uint64_t{0};  // the loop that this worker was in last: none
   while (true) {
     uint64_t gate = wait_until(gate_, [&](uint64_t g) { return g & kStop || (g & kOpen && g / kLoop != last); });
     if (gate & kStop) return;
@@ -175,7 +193,8 @@ void Team::work(int index) {
     while (!in && gate & kOpen && gate / kLoop == last)
       in = gate_.compare_exchange_weak(gate, gate + kWorker, std::memory_order_acq_rel);
     if (!in) continue;
-    take_items(index);
+    const int64_t done = take_items(index, shares_.size());
+    if (g_eager.load(std::memory_order_relaxed) > 0) g_items_of_others += done;
     if ((gate_.fetch_sub(kWorker, std::memory_order_acq_rel) & kWorkers) == kWorker) gate_.notify_all();
   }
 }
@@ -194,7 +213,9 @@ void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
   gate_.store((loop & 0xffffffffu) * kLoop | kOpen, std::memory_order_release);
   gate_.notify_all();
   in_loop = true;
-  take_items(0);
+  const bool eager = g_eager.load(std::memory_order_relaxed) > 0;
+  take_items(0, eager ? 1 : shares_.size());
+  while (eager && !all_taken()) std::this_thread::yield();
   in_loop = false;
   // Every item is taken. Whoever is not in yet stays out; whoever is in finishes its item.
   gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
@@ -203,6 +224,15 @@ void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
 }
 
 void run_items(int64_t n, void (*run)(void *context, int64_t item), void *context) { team->run(n, run, context); }
+
+EagerThreads::EagerThreads() : before_(g_items_of_others) {
+  if (g_eager++ == 0) g_worth_threads = operations_worth_threads.exchange(0);
+}
+EagerThreads::~EagerThreads() {
+  if (--g_eager == 0) operations_worth_threads = g_worth_threads;
+}
+int64_t EagerThreads::items_of_others() const { return g_items_of_others - before_; }
+void set_loops_before(uint32_t loops) { g_loops_before = loops; }
 
 ThreadPool::ThreadPool() = default;
 ThreadPool::~ThreadPool() = default;

@@ -55,8 +55,12 @@ class ThreadScope {
   int openmp_threads_ = 0;
 };
 
-// A loop of fewer operations than this is done before other threads have woken.
-constexpr int64_t kWorthThreads = 400000;
+// A loop of fewer operations than this is done before other threads have woken. EagerThreads of base/testing.h, which
+// alone changes it, makes it 0.
+inline std::atomic<int64_t> operations_worth_threads{400000};
+inline int64_t worth_threads() { return operations_worth_threads.load(std::memory_order_relaxed); }
+// How many items of so many operations each are a piece that is worth a thread.
+inline int64_t worth_grain(int64_t operations) { return worth_threads() / operations + 1; }
 
 // run(context, item) for each item of [0, n), on the threads of the scope. Each begins with a share of its own, neighbours
 // one after the other, so that what one item asks for ahead the next one finds; then it takes what others have left. The
@@ -66,7 +70,7 @@ void run_items(int64_t n, void (*run)(void *context, int64_t item), void *contex
 // body(item) for items of unequal cost, `operations` in all.
 template <class Body>
 void parallel_items(int64_t n, int64_t operations, const Body &body) {
-  if (n < 2 || operations < kWorthThreads || thread_count() == 1) {
+  if (n < 2 || operations < worth_threads() || thread_count() == 1) {
     for (int64_t i = 0; i < n; ++i) body(i);
     return;
   }
@@ -84,7 +88,7 @@ void parallel_for(int64_t n, int64_t grain, const Body &body) {
     if (n > 0) body(int64_t{0}, n);
     return;
   }
-  parallel_items(pieces, kWorthThreads, [&](int64_t piece) { body(n * piece / pieces, n * (piece + 1) / pieces); });
+  parallel_items(pieces, worth_threads(), [&](int64_t piece) { body(n * piece / pieces, n * (piece + 1) / pieces); });
 }
 
 }  // namespace infini

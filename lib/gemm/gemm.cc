@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "gemm/onednn.h"
 #include "kernels/bf16_dot.h"
+#include "kernels/cpu.h"
 #include "kernels/gradients.h"
 #include "kernels/scalar.h"
 
@@ -37,7 +38,7 @@ void PackedMatrix::set_column(int64_t j, const float *values) {
 
 void PackedMatrix::pack(const float *from, int64_t stride, bool by_rows) {
   const int64_t panel_stride = kPanel * k_padded_;
-  parallel_for(round_up(n_, kPanel) / kPanel, 1 + kWorthThreads / (4 * kPanel * k_), [&](int64_t begin, int64_t end) {
+  parallel_for(round_up(n_, kPanel) / kPanel, worth_grain(4 * kPanel * k_), [&](int64_t begin, int64_t end) {
     const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
     const float *part = from + begin * kPanel * (by_rows ? 1 : stride);
     const auto into = [&](auto *panels) {
@@ -212,7 +213,7 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   } else {
     // Tiles of at least 64 rows, then of columns, some more than there are threads.
     const int64_t panels = round_up(b.n, kPanel) / kPanel,
-                  wanted = thread_count() == 1 || operations < kWorthThreads ? 1 : 2 * thread_count();
+                  wanted = thread_count() == 1 || operations < worth_threads() ? 1 : 2 * thread_count();
     const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
                   across = std::clamp<int64_t>(wanted / down, 1, panels);
     const int64_t tile_rows = round_up((rows + down - 1) / down, 16);
@@ -283,7 +284,7 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
   const int64_t operations = rows * a_columns * b_columns;
   const bool blas = library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
   const bool shared =
-      thread_count() > 1 && operations >= kWorthThreads && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
+      thread_count() > 1 && operations >= worth_threads() && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
   const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * thread_count() : 1);
   const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
   parallel_items(tiles, operations, [&](int64_t tile) {

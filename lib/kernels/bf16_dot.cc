@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu.h"
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)

@@ -1,10 +1,7 @@
 // kernels.h for every instruction set: this file includes itself once for each (Highway's foreach_target).
 #include "kernels/kernels.h"
 
-#include <cpuid.h>
-
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #undef HWY_TARGET_INCLUDE
@@ -322,30 +319,6 @@ void widen(const uint16_t *x, int64_t n, float *y) { HWY_DYNAMIC_DISPATCH(Widen)
 void widen_panel(const uint16_t *x, int64_t k, float *y) { HWY_DYNAMIC_DISPATCH(WidenPanel)(x, k, y); }
 void narrow(const float *x, int64_t n, uint16_t *y) { HWY_DYNAMIC_DISPATCH(Narrow)(x, n, y); }
 float log_sum_exp(const float *x, int64_t n) { return HWY_DYNAMIC_DISPATCH(LogSumExp)(x, n); }
-
-namespace {
-int64_t best_target() {
-  const int64_t targets = hwy::SupportedTargets();
-  return targets & -targets;  // the lowest bit is the best
-}
-}  // namespace
-
-const char *instruction_set() { return hwy::TargetName(best_target()); }
-bool has_avx512() { return best_target() <= HWY_AVX3; }
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-bool has_amx_bf16() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
-}
-bool has_fast_bf16() { return has_amx_bf16() || (has_avx512_bf16() && __builtin_cpu_is("amd")); }
-
-void limit_instruction_set(const char *name) {
-  const int64_t below_avx512 = HWY_AVX2 - 1, below_plain_avx512 = HWY_AVX3 - 1;
-  hwy::DisableTargets(std::strcmp(name, "avx2") == 0     ? below_avx512
-                      : std::strcmp(name, "avx512") == 0 ? below_plain_avx512
-                                                         : 0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-}
 
 }  // namespace infini
 #endif  // HWY_ONCE

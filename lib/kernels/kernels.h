@@ -62,14 +62,4 @@ void narrow(const float *x, int64_t n, uint16_t *y);       // f32 to bf16, ties 
 // log(sum(exp(x))), without overflow.
 float log_sum_exp(const float *x, int64_t n);
 
-// "AVX3_ZEN4", "AVX2", ...: what the kernels run on.
-const char *instruction_set();
-bool has_avx512();
-bool has_avx512_bf16();
-bool has_amx_bf16();
-// Whether bf16 products are faster than f32 ones: with AMX, or AMD's AVX512_BF16 (Intel's takes the time of f32).
-bool has_fast_bf16();
-// Tests only: from now on at most this: "avx2", "avx512" or "best".
-void limit_instruction_set(const char *name);
-
 }  // namespace infini

@@ -54,7 +54,7 @@ class Block {
       : config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
         count_(count_tokens(parts)), exact_(exact), compute_(weights_.compute), width_(config_.width),
         x_stride_(round_up(width_, kPanel)),
-        row_grain_(kWorthThreads / (10 * width_) + 1), normed_{compute_, workspace.normed.data(), width_},
+        row_grain_(worth_grain(10 * width_)), normed_{compute_, workspace.normed.data(), width_},
         attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
         activated_{compute_, workspace.activated.data(), config_.hidden} {}
 

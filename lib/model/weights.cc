@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/parallel.h"
+#include "kernels/cpu.h"
 
 namespace infini {
 namespace {

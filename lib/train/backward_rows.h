@@ -14,7 +14,7 @@ constexpr int64_t kPiece = 256;      // of those, rows that go from one product 
 constexpr int64_t kNormPieces = 16;  // sums of a norm's gradient, added in order on any number of threads
 
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
-inline int64_t row_grain(int64_t columns) { return kWorthThreads / (10 * columns) + 1; }
+inline int64_t row_grain(int64_t columns) { return worth_grain(10 * columns); }
 
 // f(begin, count) for every kPiece of `rows` rows.
 template <class F>

@@ -1,20 +1,19 @@
 // Watches what a test's program takes by `new`. Replaces the operators: for one file of a program.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
 
 namespace test {
-inline size_t largest_allocation = 0;  // bytes
+inline std::atomic<size_t> largest_allocation = 0;  // bytes
 // How many are still possible: then one fails, and all are possible again. Below 0: all are.
 inline std::atomic<long> allocations_left = -1;
 }  // namespace test
 
 // Not inlined: a compiler that sees through one of a pair takes it for a mismatch.
 [[gnu::noinline]] void *operator new(size_t size) {
-  test::largest_allocation = std::max(test::largest_allocation, size);
+  if (size > test::largest_allocation) test::largest_allocation = size;
   if (test::allocations_left >= 0 && test::allocations_left-- == 0) throw std::bad_alloc();
   if (void *memory = std::malloc(size ? size : 1)) return memory;
   throw std::bad_alloc();

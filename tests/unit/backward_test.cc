@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "base/testing.h"
 #include "train/attention_gradient.h"
 #include "train/equations.h"
 
@@ -65,7 +66,7 @@ const Case kCases[] = {
     {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, false, true, 1e-6f, {}, {}, true},
     {"linear, heads with places", 4, 2, 8, 8, 5, 0, 0, 23, false, true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
     {"delta, heads with places, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true, true},
-    {"wide heads, long segments", 2, 1, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
+    {"wide heads, long segments", 4, 2, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
 };
 
 struct Problem {
@@ -257,10 +258,12 @@ TEST_CASE("the twin's gradients are those that central differences give, for eve
 }
 
 TEST_CASE("the fast path's outputs and gradients are the twin's, on any number of threads") {
+  const EagerThreads eager;
   ThreadPool pool;
   for (const int threads : {1, 3}) {
     const ThreadScope scope(pool, threads);
     for (const Case &c : kCases) {
+      const int64_t shared = eager.items_of_others();
       CAPTURE(std::string(c.name));
       CAPTURE(threads);
       const Problem problem(c);
@@ -312,11 +315,13 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       CHECK(told.retrieval.loss == doctest::Approx(expected_loss).epsilon(1e-5));
       CHECK(told.local.loss == doctest::Approx(expected_local_loss).epsilon(1e-5));
       CHECK((told.local.count > 0) == c.pointed);
+      CHECK((eager.items_of_others() > shared) == (threads > 1 && c.kv_heads > 1));
     }
   }
 }
 
 TEST_CASE("supervision alone gives what supervision gives beside a loss that is nothing") {
+  const EagerThreads eager;
   ThreadPool pool;
   // Features that are smaller by exp(vanishing) find nothing.
   for (const auto &[threads, vanishing] :
@@ -390,4 +395,5 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       CHECK(supervised.share < static_cast<double>(supervised.count) * (vanishing > 0 ? 1e-6 : 1));
     }
   }
+  CHECK(eager.items_of_others() > 0);
 }

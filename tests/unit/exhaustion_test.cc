@@ -3,6 +3,7 @@
 #include "allocations.h"
 #include "support.h"
 
+#include "base/testing.h"
 #include "stream/batch.h"
 #include "stream/session.h"
 
@@ -81,9 +82,11 @@ void check_goes_on(Session &session, const std::vector<int32_t> &tokens, const s
 }  // namespace
 
 TEST_CASE("memory may end in any allocation of a call") {
+  const EagerThreads eager;
   const auto model = small_model();
   const std::vector<int32_t> tokens = stream_of(kBefore + kMore + 20);
   for (const int64_t threads : {1, 2}) {
+    const int64_t shared = eager.items_of_others();
     Session base(model, session_options(threads));
     base.feed(std::span(tokens).first(kBefore));
     std::vector<float> logits(kMore * 96);
@@ -108,6 +111,7 @@ TEST_CASE("memory may end in any allocation of a call") {
       }
       MESSAGE(std::string(name) << ", " << threads << " threads: " << (n - 1) << " allocations");
     }
+    CHECK((eager.items_of_others() > shared) == (threads > 1));
   }
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "base/status.h"
+#include "base/testing.h"
 #include "support.h"
 #include "temporary_folder.h"
 

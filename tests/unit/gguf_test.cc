@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/file.h"
+#include "base/testing.h"
 #include "gguf_bytes.h"
 #include "support.h"
 #include "temporary_folder.h"

@@ -4,7 +4,9 @@
 #include <functional>
 
 #include "base/random.h"
+#include "base/testing.h"
 #include "gemm/gemm.h"
+#include "kernels/cpu.h"
 #include "kernels/gradients_scalar.h"
 
 using namespace infini;

@@ -5,7 +5,9 @@
 #include <functional>
 
 #include "base/random.h"
+#include "base/testing.h"
 #include "kernels/bf16_dot.h"
+#include "kernels/cpu.h"
 #include "kernels/scalar.h"
 
 using namespace infini;

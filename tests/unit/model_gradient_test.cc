@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "base/random.h"
+#include "base/testing.h"
 #include "reference_model.h"
 #include "stream/session.h"
 #include "train/backward.h"
@@ -59,6 +60,7 @@ Run run(const Model &model, const Parameters &parameters, const AttentionRules &
 }  // namespace
 
 TEST_CASE("gradients equal the golden ones, kept or computed again, on any number of threads and in bf16 nearly") {
+  const EagerThreads eager;
   ThreadPool pool;
   for (const char *name : {"linear", "delta", "delta-ungated-mqa"}) {
     CAPTURE(std::string(name));
@@ -75,6 +77,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
                                                             {NumberType::F32, kKeepAll, 3, 2e-5},
                                                             {NumberType::BF16, kKeepAll, 1, 0.05}}) {
       const ThreadScope scope(pool, threads);
+      const int64_t shared = eager.items_of_others();
       const Run result = run(*model, parameters, model->weights().attention, layout, {}, compute, keep);
       double worst = 0;
       for (const Parameter &p : parameters.list()) {
@@ -97,6 +100,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
           }()
           : golden.get_double("loss");
       CHECK(result.tally.loss == doctest::Approx(loss).epsilon(compute == NumberType::F32 ? 1e-6 : 2e-2));
+      CHECK((eager.items_of_others() > shared) == (threads > 1));
       MESSAGE("worst relative difference of a gradient: " << worst);
     }
   }

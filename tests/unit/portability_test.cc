@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/testing.h"
 #include "format/snapshot.h"
-#include "kernels/kernels.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
 
@@ -116,6 +116,7 @@ TEST_CASE("a snapshot of every released version goes on as the stream that it wa
 
 // Our own products follow the limit too; oneDNN's do as they like.
 void check_instruction_sets(const std::string &compute, const std::string &gemm, double bound) {
+  const EagerThreads eager;
   const auto model = fixture_model(compute, gemm);
   const std::vector<int32_t> more = stream_of(40);
   const char *const sets[] = {"avx2", "avx512", "best"};
@@ -134,7 +135,9 @@ void check_instruction_sets(const std::string &compute, const std::string &gemm,
       for (const int64_t threads : {1, 2, 3}) {
         Session restored(model, session_options(threads));
         restored.restore(bytes);
+        const int64_t shared = eager.items_of_others();
         CHECK(test::relative_difference(logits_after(restored, more), expected) < bound);
+        CHECK((eager.items_of_others() > shared) == (threads > 1));
       }
     }
   }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "base/testing.h"
 #include "stream/session.h"
 
 using namespace infini;
@@ -85,6 +86,7 @@ TEST_CASE("any cut gives the same logits within the rounding bound") {
 }
 
 TEST_CASE("option deterministic: any cut gives the same bits, on any number of threads") {
+  const EagerThreads eager;
   for (const char *compute : {"f32", "bf16"}) {
     const auto model = Model::create(small_config("delta"), "", options_of({{"compute", std::string(compute)}}));
     const auto tokens = random_tokens(300, 200, 3);
@@ -93,7 +95,9 @@ TEST_CASE("option deterministic: any cut gives the same bits, on any number of t
     for (const auto &cuts : kCuts) {
       for (const int64_t threads : {1, 2, 3}) {
         Session session(model, options_of({{"deterministic", int64_t{1}}, {"threads", threads}}));
+        const int64_t shared = eager.items_of_others();
         CHECK(all_logits(session, tokens, cuts) == expected);
+        CHECK((eager.items_of_others() > shared) == (threads > 1));
       }
     }
   }

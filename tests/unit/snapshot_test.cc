@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "base/testing.h"
 #include "format/snapshot.h"
 #include "seal.h"
 #include "stream/session.h"

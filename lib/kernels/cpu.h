@@ -1,0 +1,16 @@
+// What the processor can do: the only place of the library that knows a processor's family. Tests limit it
+// (base/testing.h).
+#pragma once
+
+namespace infini {
+
+// "AVX3_ZEN4", "AVX2", ...: what the kernels run on, as Highway names it.
+const char *instruction_set();
+// All are false on other processors than x86.
+bool has_avx512();
+bool has_avx512_bf16();
+bool has_amx_bf16();
+// Whether bf16 products are faster than f32 ones: with AMX, or AMD's AVX512_BF16 (Intel's takes the time of f32).
+bool has_fast_bf16();
+
+}  // namespace infini
