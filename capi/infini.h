@@ -598,7 +598,10 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
        {"type": "text", "files": [...]}  plain text, UTF-8: "order" "stream" ("excerpts": pieces at random, of "seed" 1),
          "weight" 1 (of a token)
        {"type": "jsonl", "files": [...]}  a document a line: "field" "text" (that holds it), "weight" 1 of a token, but where
-         the line has "spans": [[begin, end, weight], ...] (bytes of the text)
+         the line has "spans": [[begin, end, weight], ...] (bytes of the text), "carry" 0 as above. Where the line has
+         "links": [[from_begin, from_end, to_begin, to_end, weight], ...] (bytes of the text), what is predicted in "from"
+         is an answer that supervision tells to look up in "to", which lies before it: token by token where both have
+         equally many (those that hold a byte of it), else each in the last token of "to"
        {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}  "seed" 1, "ratio" 1
        {"type": "random", "share": 1}  "seed" 1; tokens at random, of which a share is predicted: to measure speed
      "curriculum"  sequences of tasks grow longer and sparser as recall allows; absent: they are as "training" and "data" say

@@ -354,7 +354,7 @@ class StreamGradient : public StreamAttention {
       std::fill(there.begin(), there.end(), 0.0f);
       each_source([&](int64_t, float factor) { add_scaled(sigma.data(), factor, keys_, there.data()); });
       for (int64_t g = 0; g < group_; ++g) {
-        const float weight = pass_.targets.retrieval[head(g)];
+        const float weight = pass_.targets.retrieval[head(g)] * next->weight;
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
         if (const int32_t place = place_of(head(g)); place >= 0 && place != next->place) {

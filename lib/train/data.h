@@ -10,53 +10,25 @@
 #include <vector>
 
 #include "base/random.h"
-#include "text/tokenizer.h"
-#include "train/sequence.h"
+#include "train/documents.h"
 
 namespace infini {
 
-// A part of a document as tokens.
-struct DocumentPart {
-  std::vector<int32_t> tokens;
-  std::vector<float> weight;
-  bool begins = false, ends = false;  // it is the document's first, last
-};
-
-// Documents one after the other, for ever.
-class DocumentReader {
- public:
-  virtual ~DocumentReader() = default;
-  virtual DocumentPart next() = 0;
-  virtual std::string save() const = 0;                // where next() goes on
-  virtual void restore(const std::string &state) = 0;  // FORMAT
-};
-
-struct TextSettings {
-  std::vector<std::string> files;
-  double weight = 1;           // of each token; of those outside all spans
-  std::string field = "text";  // of a line of JSONL, that holds the text
-};
-
-// Each file is a document. Ends with the model's end token, where it has one. Errors: as of TextFile; FORMAT if no file
-// holds text.
-std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const TextSettings &settings);
-
-// Each line is a document, {"text": "...", "spans": [[begin, end, weight], ...]}: spans, if there are any, are in bytes of
-// the text's UTF-8, and a token is worth what the last span that holds its last byte says. Other fields do not matter.
-// FORMAT names the file and the line that is not so.
-std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);
-
-// Documents packed into sequences.
+// Documents packed into sequences. What links predict is an answer, and what they lead to is in view for so many tokens
+// behind its segment as local attention carries. A link that a sequence's end cuts through is left out.
 class PackedSource : public SequenceSource {
  public:
-  explicit PackedSource(std::unique_ptr<DocumentReader> reader)
-      : reader_(std::move(reader)), before_(reader_->save()) {}
+  explicit PackedSource(std::unique_ptr<DocumentReader> reader, int64_t carry = 0)
+      : reader_(std::move(reader)), carry_(carry), before_(reader_->save()) {}
   Sequence next(int segment, int segments) override;
   std::string save() const override;
   void restore(const std::string &state) override;
 
  private:
+  void mark_answers(Sequence &sequence, int segment) const;
+
   std::unique_ptr<DocumentReader> reader_;
+  const int64_t carry_;
   std::string before_;  // the reader's place before part_
   DocumentPart part_;
   size_t at_ = 0;  // of part_, what is given next

@@ -76,16 +76,18 @@ struct Maker {
     if (s.files.empty()) fail(Status::INVALID_ARGUMENT, fields.path("files"), " must be a list with a file at least");
     s.weight = fields.number("weight", s.weight, 0, 1e6);
     std::string order = "stream";
+    int64_t carry = 0;
     if (text) {
       order = fields.text("order", order);
       if (order != "stream" && order != "excerpts") fields.refuse("order", "stream or excerpts");
     } else {
       s.field = fields.text("field", s.field);
+      carry = fields.whole("carry", 0, 0, 1 << 24);
     }
     const uint64_t drawn = order == "excerpts" ? seed(fields) : 0;
     fields.finish();
     if (order == "excerpts") return std::make_unique<ExcerptSource>(tokenizer, s, drawn);
-    return std::make_unique<PackedSource>(text ? read_texts(tokenizer, s) : read_jsonl(tokenizer, s));
+    return std::make_unique<PackedSource>(text ? read_texts(tokenizer, s) : read_jsonl(tokenizer, s), carry);
   }
 
   std::unique_ptr<SequenceSource> mixture(Fields &fields) const {

@@ -15,26 +15,29 @@ void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
   const auto refuse = [](const auto &...what) { fail(Status::INVALID_ARGUMENT, "training sequence: ", what...); };
   if (n == 0) refuse("it has no tokens");
-  if (s.name.size() != s.place.size() || (!s.place.empty() && s.place.size() != n))
-    refuse("it has ", n, " tokens, but ", s.name.size(), " names and ", s.place.size(), " places");
-  if (s.weight.size() != n || s.answer.size() != n || (!s.source.empty() && s.source.size() != n) ||
-      (!s.subject.empty() && s.subject.size() != n))
-    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights, ", s.answer.size(), " answer marks, ",
-           s.source.size(), " sources and ", s.subject.size(), " subjects");
+  if (s.weight.size() != n || s.answer.size() != n)
+    refuse("it has ", n, " tokens, but ", s.weight.size(), " weights and ", s.answer.size(), " answer marks");
+  for (const auto &[numbers, what] :
+       {std::pair{&s.local_target, "local targets"}, {&s.offset, "offsets"}, {&s.label, "labels"}})
+    if (!numbers->empty() && numbers->size() != n) refuse("it has ", n, " tokens, but ", numbers->size(), " ", what);
   for (size_t t = 0; t < n; ++t) {
     if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary)
       refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
     if (!(s.weight[t] >= 0) || !std::isfinite(s.weight[t])) refuse("the weight at ", t, " is ", s.weight[t]);
-    if (!s.source.empty() && s.source[t] >= static_cast<int32_t>(t))
-      refuse("the source of ", t, " is ", s.source[t], ", which does not lie before it");
-    if (!s.subject.empty() && s.subject[t] >= static_cast<int32_t>(t))
-      refuse("the subject of ", t, " is ", s.subject[t], ", which does not lie before it");
+    if (!s.local_target.empty() && s.local_target[t] >= static_cast<int32_t>(t))
+      refuse("the local target of ", t, " is ", s.local_target[t], ", which does not lie before it");
+    if (!s.offset.empty() && s.offset[t] < -1) refuse("the offset of ", t, " is ", s.offset[t]);
+    if (!s.label.empty() && (s.label[t] < -1 || (s.label[t] >= 0 && (s.offset.empty() || s.offset[t] < 0))))
+      refuse("the label of ", t, " is ", s.label[t], ", of a token that is in no value, or none at all");
   }
-  for (size_t t = 0; t < s.place.size(); ++t)
-    if (s.place[t] < -1 || s.name[t] < -1 || (s.name[t] < 0) != (s.place[t] < 0))
-      refuse("the digit at ", t, " has place ", s.place[t], " of name ", s.name[t]);
-  for (const float fold : s.fold)
-    if (!(fold >= 0) || !std::isfinite(fold)) refuse("a segment is to be folded ", fold, " times");
+  for (size_t i = 0; i < s.links.size(); ++i) {
+    const Link &link = s.links[i];
+    if (link.to < 0 || link.to >= link.from || link.from >= static_cast<int32_t>(n) ||
+        (i > 0 && link.from < s.links[i - 1].from) || !(link.weight >= 0) || !std::isfinite(link.weight))
+      refuse("link ", i, " leads from ", link.from, " to ", link.to, " with weight ", link.weight);
+  }
+  for (const float weight : s.repeat_weight)
+    if (!(weight >= 0) || !std::isfinite(weight)) refuse("a segment's repeat weight is ", weight);
   for (size_t d = 0; d < s.document.size(); ++d) {
     const int32_t start = s.document[d];
     if (d == 0 ? start != 0 : start <= s.document[d - 1] || start >= static_cast<int32_t>(n))
@@ -111,11 +114,12 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     }
     streams.push_back(stream);
   }
-  if (!s.fold.empty() && s.fold.size() != segments.size() - first_segment)
+  if (!s.repeat_weight.empty() && s.repeat_weight.size() != segments.size() - first_segment)
     fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ",
-         s.fold.size(), " of them are said how often to fold");
-  for (size_t i = 0; i < s.fold.size(); ++i) segments[first_segment + i].fold = s.fold[i];
+         s.repeat_weight.size(), " repeat weights");
+  for (size_t i = 0; i < s.repeat_weight.size(); ++i) segments[first_segment + i].fold = s.repeat_weight[i];
 
+  auto link = s.links.begin();
   for (size_t t = 0; t < s.tokens.size(); ++t) {
     const size_t next = t + 1;
     const bool predicts = next < s.tokens.size() && start_of_document[next] == start_of_document[t];
@@ -123,21 +127,27 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     target.push_back(predicts ? s.tokens[next] : -1);
     weight.push_back(predicts ? s.weight[next] : 0);
     answer.push_back(predicts ? s.answer[next] : uint8_t{0});
-    const int32_t looks_at = s.subject.empty() ? -1 : s.subject[t];
+    const int32_t looks_at = s.local_target.empty() ? -1 : s.local_target[t];
     subject.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
     subjects += subject.back() >= 0;
-    name.push_back(s.name.empty() ? -1 : s.name[t]);
-    place.push_back(s.place.empty() ? -1 : s.place[t]);
-    if (!s.place.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 &&
-        (!predicts || s.source.empty() || s.source[next] < 0))
+    name.push_back(s.label.empty() ? -1 : s.label[t]);
+    place.push_back(s.offset.empty() ? -1 : s.offset[t]);
+    while (link != s.links.end() && link->from <= static_cast<int32_t>(t)) ++link;
+    const bool linked = predicts && link != s.links.end() && link->from == static_cast<int32_t>(next);
+    if (!s.offset.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 && !linked)
       quiet.push_back(base + static_cast<int64_t>(t));
-    if (!predicts || s.source.empty()) continue;
-    // A source may have one itself: every earlier place where the digit stands counts, if it is in the memory.
+    if (!linked) continue;
+    // Only what is in the memory can be found.
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,
-                        s.place.empty() ? -1 : s.place[next]};
-    for (int32_t at = s.source[next]; at >= start_of_document[t]; at = s.source[static_cast<size_t>(at)])
-      if (at < start_of_segment[t]) source_rows.push_back(base + at), ++retrieval.sources;
-    if (retrieval.sources > 0) retrievals.push_back(retrieval);
+                        s.offset.empty() ? -1 : s.offset[next], 0};
+    for (; link != s.links.end() && link->from == static_cast<int32_t>(next); ++link) {
+      if (link->to < start_of_document[t] || link->to >= start_of_segment[t]) continue;
+      source_rows.push_back(base + link->to);
+      ++retrieval.sources;
+      retrieval.weight = std::max(retrieval.weight, link->weight);
+    }
+    if (retrieval.weight > 0) retrievals.push_back(retrieval);
+    else source_rows.resize(static_cast<size_t>(retrieval.first_source));
   }
 }
 

@@ -26,11 +26,12 @@ struct StreamSpan {
   static View view(const AttentionShape &shape, int64_t stream_first, const SegmentSpan &segment);
 };
 
-// A prediction whose retrieval is told where to look: the query is at `row`.
+// A prediction whose retrieval is supervised: the query is at `row`.
 struct Retrieval {
   int64_t row;
   int64_t first_source, sources;  // of Layout::source_rows, all in earlier segments of the stream
-  int32_t place = -1;             // of the digit that is predicted, in its value; -1: unknown
+  int32_t place = -1;             // offset of the predicted token in its value; -1: none
+  float weight = 1;               // of the query in the loss, beside that of the head
 };
 
 struct Layout {
@@ -53,9 +54,9 @@ struct Layout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // by row
   std::vector<int64_t> source_rows;
-  std::vector<int64_t> quiet;        // ascending: some rows that ask for nothing, of sequences that have places
-  std::vector<int32_t> name, place;  // [rows]: of the row's token, as in Sequence; -1 elsewhere
-  // The place of the digit that is asked for after a row, -1 where none is.
+  std::vector<int64_t> quiet;        // ascending: some rows that look nothing up, of sequences that have offsets
+  std::vector<int32_t> name, place;  // [rows]: label and offset of the row's token, as in Sequence; -1 elsewhere
+  // The offset of the answer's token that is predicted after a row, -1 where none is.
   int32_t asked(int64_t row) const {
     return answer[static_cast<size_t>(row)] > 0 ? place[static_cast<size_t>(row) + 1] : -1;
   }

@@ -1,5 +1,6 @@
 #include "train/retrieval_heads.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/gradients.h"
@@ -8,16 +9,18 @@ namespace infini {
 
 std::vector<Lookup> value_lookups(const Sequence &sequence) {
   std::vector<Lookup> lookups;
-  for (size_t t = 1; t < sequence.source.size(); ++t)
-    if (sequence.answer[t] == 1 && sequence.source[t] >= 0)
-      lookups.push_back({static_cast<int64_t>(t) - 1, sequence.source[t]});
+  for (size_t t = 1; t < sequence.tokens.size(); ++t) {
+    if (sequence.answer[t] != 1) continue;
+    const std::span<const Link> links = sequence.links_of(static_cast<int32_t>(t));
+    if (!links.empty()) lookups.push_back({static_cast<int64_t>(t) - 1, std::ranges::max(links, {}, &Link::to).to});
+  }
   return lookups;
 }
 
 std::vector<Lookup> name_lookups(const Sequence &sequence) {
   std::vector<Lookup> lookups;
-  for (size_t t = 0; t < sequence.subject.size(); ++t)
-    if (sequence.subject[t] >= 0) lookups.push_back({static_cast<int64_t>(t), sequence.subject[t]});
+  for (size_t t = 0; t < sequence.local_target.size(); ++t)
+    if (sequence.local_target[t] >= 0) lookups.push_back({static_cast<int64_t>(t), sequence.local_target[t]});
   return lookups;
 }
 

@@ -2,26 +2,37 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace infini {
 
+// Supervision of the memory: what is predicted at one token is to be looked up at an earlier one.
+struct Link {
+  int32_t from;      // the token that is predicted; the query is that of the token before it
+  int32_t to;        // the token whose key and value the query is to find
+  float weight = 1;  // of the query in the loss; the greatest of its links counts
+};
+
 // What one training sequence is: tokens with what each is worth.
 struct Sequence {
   std::vector<int32_t> tokens;  // T
   std::vector<float> weight;    // T: of predicting tokens[t] from those before it; weight[0] is not used
-  std::vector<uint8_t>
-      answer;  // T: 1 where tokens[t] is part of an answer whose value last stood in another segment, 2: in the same one, 0: neither
-  std::vector<int32_t>
-      source;  // T or empty: for attention supervision, the earlier position that holds the same digit (or what else is to be found), -1 where none
-  std::vector<int32_t>
-      subject;  // T or empty: for supervision of local attention, the earlier position of the name that tokens[t], or the token after it, is the value of; -1 where none
+  // T: 1 where tokens[t] is part of an answer that is to be looked up in another segment, 2: in the same one, 0: neither.
+  std::vector<uint8_t> answer;
+  std::vector<Link> links;            // ascending by `from`
+  std::vector<int32_t> local_target;  // T or empty: the earlier token that local attention at t is to look at; -1: none
   std::vector<float>
-      fold;  // segments or empty (all 1): virtual length, the factor on a segment's contribution to M and z
+      repeat_weight;              // segments or empty (all 1): virtual length, the factor on what each adds to M and z
   std::vector<int32_t> document;  // starts of documents, ascending, the first 0: memory is reset at each
-  std::vector<int32_t> name;   // T or empty: the number of the name whose value tokens[t] is a digit of, -1 elsewhere
-  std::vector<int32_t> place;  // T or empty: which digit of that value it is, from 0; -1 elsewhere
+  // T or empty, for heads that look for one token of a value alone: which token of its value tokens[t] is, from 0, and the
+  // number of what the value belongs to; -1 elsewhere.
+  std::vector<int32_t> offset, label;
+
+  std::span<const Link> links_of(int32_t from) const;
+  // Links `from`, the last token so far that has links, to an earlier one and to all that this one is linked to.
+  void link(int32_t from, int32_t to);
 };
 
 // Makes sequences for ever; same seed and same calls, same sequences. Its position can be saved and put back.

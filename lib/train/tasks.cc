@@ -67,7 +67,6 @@ class TaskSource::Writer {
     const bool prose = !source.prose_->empty() && source.random_.uniform() < source.settings_.prose_share;
     filler_ = prose ? source.prose_.get() : &source.sentences_;
     filler_at_ = prose ? draw_below(source.random_, filler_->size()) : 0;
-    out_.source.reserve(total_);
     out_.document = {0};
   }
 
@@ -99,10 +98,10 @@ class TaskSource::Writer {
     fill(total_);
     out_.tokens.resize(total_);
     out_.answer.resize(total_);
-    out_.source.resize(total_);
-    out_.subject.resize(total_);
-    out_.name.resize(total_);
-    out_.place.resize(total_);
+    out_.local_target.resize(total_);
+    out_.offset.resize(total_);
+    out_.label.resize(total_);
+    while (!out_.links.empty() && static_cast<size_t>(out_.links.back().from) >= total_) out_.links.pop_back();
     const TaskSettings &settings = source_.settings_;
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
@@ -112,18 +111,19 @@ class TaskSource::Writer {
     }
     if (fold > 0)
       for (const bool marked : marked_)
-        out_.fold.push_back(marked ? 1.0f : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, fold))));
+        out_.repeat_weight.push_back(marked ? 1.0f
+                                            : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, fold))));
     return std::move(out_);
   }
 
  private:
   void put(int32_t token, uint8_t answer = 0, int32_t source = -1) {
+    if (source >= 0) out_.link(static_cast<int32_t>(out_.tokens.size()), source);
     out_.tokens.push_back(token);
     out_.answer.push_back(answer);
-    out_.source.push_back(source);
-    out_.subject.push_back(-1);
-    out_.name.push_back(-1);
-    out_.place.push_back(-1);
+    out_.local_target.push_back(-1);
+    out_.offset.push_back(-1);
+    out_.label.push_back(-1);
   }
 
   // One of 1 to 6 digits, long ones sometimes as 71,432; none where there is no room for it.
@@ -155,11 +155,11 @@ class TaskSource::Writer {
                                                                                   : from;
       put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, told);
       last_digit_[name] = at;
-      out_.subject.back() = subject_;
-      out_.name.back() = static_cast<int32_t>(name);
-      out_.place.back() = static_cast<int32_t>(digit);
+      out_.local_target.back() = subject_;
+      out_.label.back() = static_cast<int32_t>(name);
+      out_.offset.back() = static_cast<int32_t>(digit);
     }
-    out_.subject[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
+    out_.local_target[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
     said_[name] = begin;
   }
 

@@ -47,9 +47,10 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
   add(sequence.weight);
   add(sequence.answer);
   for (const std::vector<int32_t> *const numbers :
-       {&sequence.source, &sequence.subject, &sequence.document, &sequence.name, &sequence.place})
+       {&sequence.local_target, &sequence.document, &sequence.offset, &sequence.label})
     add(*numbers);
-  add(sequence.fold);
+  add(sequence.links);
+  add(sequence.repeat_weight);
 }
 
 }  // namespace
@@ -188,9 +189,9 @@ bool is(int layer_asked, int head_asked, int layer, int head) {
 }
 
 // A loss that is a mean over `count` queries and the chosen heads.
-void scale_to_mean(std::vector<float> &chosen, double weight, int64_t count) {
+void scale_to_mean(std::vector<float> &chosen, double weight, double count) {
   const double heads = std::accumulate(chosen.begin(), chosen.end(), 0.0);
-  for (float &w : chosen) w *= static_cast<float>(weight / (static_cast<double>(count) * std::max(1.0, heads)));
+  for (float &w : chosen) w *= static_cast<float>(weight / (count * std::max(1.0, heads)));
 }
 
 }  // namespace
@@ -284,15 +285,18 @@ void Trainer::draw(Task *task) {
   const size_t count = drawn_.size() / static_cast<size_t>(parts_);
   read_ = static_cast<size_t>(repeated_ % parts_) * count;
   total_weight_ = 0;
-  int64_t retrievals = 0, subjects = 0, quiet = 0;
-  std::map<int, int64_t> asked;  // retrievals by place
+  int64_t subjects = 0, quiet = 0;
+  double retrievals = 0;        // by weight
+  std::map<int, double> asked;  // the same by place
   for (const Sequence &sequence : sequences()) {
     layout_.clear();
     layout_.add(sequence, drawn_segment_, model_->config().vocabulary);
     for (const float w : layout_.weight) total_weight_ += w;
-    retrievals += static_cast<int64_t>(layout_.retrievals.size());
     quiet += static_cast<int64_t>(layout_.quiet.size());
-    for (const Retrieval &r : layout_.retrievals) ++asked[r.place];
+    for (const Retrieval &r : layout_.retrievals) {
+      retrievals += static_cast<double>(r.weight);
+      asked[r.place] += static_cast<double>(r.weight);
+    }
     subjects += layout_.subjects;
     report_.tokens += layout_.rows();
   }
@@ -302,7 +306,7 @@ void Trainer::draw(Task *task) {
     scale_to_mean(supervision_ = supervised(), config_.supervision, retrievals);
     silence_ = supervision_;
     for (size_t i = 0; i < silence_.size(); ++i) {  // each a mean over the retrievals that it is of
-      const auto all = static_cast<double>(retrievals), own = static_cast<double>(asked[places_[i]]);
+      const double all = retrievals, own = asked[places_[i]];
       silence_[i] *=
           places_[i] < 0
               ? 0.0f
@@ -312,7 +316,7 @@ void Trainer::draw(Task *task) {
   }
   local_supervision_.clear();
   if (config_.local_supervision > 0 && subjects > 0)
-    scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, subjects);
+    scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, static_cast<double>(subjects));
 }
 
 uint64_t Trainer::checksum_of_read() const {

@@ -61,8 +61,9 @@ class Regression {
   void add(const Layout &layout, ConstRows x) {
     std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by place
     for (int64_t row = 0; row < layout.rows(); ++row) {
-      if (const int32_t place = layout.place[static_cast<size_t>(row)]; place >= 0) held[place].push_back(row);
-      if (const int32_t place = layout.asked(row); place >= 0) asked[place].push_back(row);
+      const auto labelled = [&](int64_t at) { return layout.name[static_cast<size_t>(at)] >= 0; };
+      if (labelled(row)) held[layout.place[static_cast<size_t>(row)]].push_back(row);
+      if (const int32_t place = layout.asked(row); place >= 0 && labelled(row + 1)) asked[place].push_back(row);
     }
     const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
     add_all(layout, x);
@@ -361,8 +362,8 @@ void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys
 std::vector<int32_t> Trainer::digits_drawn() const {
   std::set<int32_t> digits;
   for (const Sequence &sequence : drawn_)
-    for (size_t t = 0; t < sequence.place.size(); ++t)
-      if (sequence.place[t] >= 0) digits.insert(sequence.tokens[t]);
+    for (size_t t = 0; t < sequence.label.size(); ++t)
+      if (sequence.label[t] >= 0) digits.insert(sequence.tokens[t]);
   return {digits.begin(), digits.end()};
 }
 

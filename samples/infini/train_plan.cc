@@ -85,7 +85,10 @@ void PlanFlags::add(CLI::App &command) {
       ->expected(1, kFiles)
       ->type_name("FILE...")
       ->group(kData);
-  command.add_option("--jsonl", jsonl_, "documents {\"text\": ..., \"spans\": [[begin, end, weight]]}, one a line")
+  command
+      .add_option("--jsonl", jsonl_,
+                  "documents {\"text\": ..., \"spans\": [[begin, end, weight]], \"links\": [[from_begin, from_end, "
+                  "to_begin, to_end, weight]]}, one a line")
       ->expected(1, kFiles)
       ->type_name("FILE...")
       ->group(kData);

@@ -84,22 +84,20 @@ struct Problem {
     sequence.tokens.assign(static_cast<size_t>(c.tokens), 0);
     sequence.weight.assign(sequence.tokens.size(), 1);
     sequence.answer.assign(sequence.tokens.size(), 0);
-    sequence.fold = c.fold;
+    sequence.repeat_weight = c.fold;
     if (c.pointed) {
-      sequence.source.assign(sequence.tokens.size(), -1);
-      sequence.source[14] = 3;
-      sequence.source[18] = 14;
-      sequence.source[19] = 8;
+      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {19, 8}}) sequence.link(t, source);
+      sequence.links.back().weight = 0.6f;
       // In its own segment, in the one before, far before, at the stream's beginning.
-      sequence.subject.assign(sequence.tokens.size(), -1);
+      sequence.local_target.assign(sequence.tokens.size(), -1);
       for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}})
-        sequence.subject[static_cast<size_t>(t)] = subject;
+        sequence.local_target[static_cast<size_t>(t)] = subject;
     }
     if (c.placed) {
-      sequence.name.assign(sequence.tokens.size(), -1);
-      sequence.place = sequence.name;
+      sequence.label.assign(sequence.tokens.size(), -1);
+      sequence.offset = sequence.label;
       for (const auto &[t, place] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}})
-        sequence.name[static_cast<size_t>(t)] = 0, sequence.place[static_cast<size_t>(t)] = place;
+        sequence.label[static_cast<size_t>(t)] = 0, sequence.offset[static_cast<size_t>(t)] = place;
     }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
@@ -165,7 +163,8 @@ struct Problem {
       for (int g = 0; g < rules.shape.group(); ++g) {
         const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
         if (weight != 0 && place(kv_head, g) != -1 && place(kv_head, g) != r.place) hush(pointed, kv_head, g, r.row);
-        else if (weight != 0) pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight});
+        else if (weight != 0)
+          pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight * r.weight});
       }
     }
     for (const int64_t row : layout.quiet)

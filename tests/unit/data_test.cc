@@ -8,6 +8,7 @@
 #include "hf_tokenizer.h"
 #include "temporary_folder.h"
 #include "train/description.h"
+#include "train/layout.h"
 #include "training.h"
 
 using namespace infini;
@@ -127,6 +128,87 @@ TEST_CASE("spans are found behind characters that the vocabulary does not know")
   CHECK(weights == std::vector<float>{0.5f, 3, 5});
 }
 
+// What tokens say, of a sequence's.
+std::string said(const Tokenizer &tokenizer, const Sequence &s, int32_t at) {
+  return tokenizer.piece(s.tokens[static_cast<size_t>(at)]);
+}
+
+TEST_CASE("links join tokens of equally long parts in order, and of others each to the last") {
+  const test::TemporaryFolder folder;
+  const std::string text =
+      "The river key is 71432. Anna lives in a green house. The river key is 71432. Anna lives in a house";
+  const size_t first = text.find("71432"), second = text.rfind("71432"), where = text.find("green house"),
+               asked = text.rfind("house"), before = text.rfind(" house");
+  REQUIRE(before + 1 == asked);
+  const nlohmann::json line = {{"text", text},
+                               {"links",
+                                {{second, second + 5, first, first + 5, 2},
+                                 {second, second + 5, first, first + 5, 3},
+                                 {asked + 2, asked + 3, where, where + 11, 0.5}}}};  // bytes of one token stand for it
+  PackedSource source(read_jsonl(words(), {.files = {write(folder, "a.jsonl", line.dump())}}));
+  const auto size = static_cast<int>(document(words(), text).size());
+  const Sequence s = source.next(size, 1);
+  REQUIRE(s.links.size() == 6);
+  for (size_t i = 0; i < 5; ++i) {
+    CHECK(said(words(), s, s.links[i].from) == std::string(1, "71432"[i]));
+    CHECK(said(words(), s, s.links[i].to) == std::string(1, "71432"[i]));
+    CHECK(s.links[i].weight == 3);
+    CHECK(s.offset[static_cast<size_t>(s.links[i].from)] == static_cast<int32_t>(i));
+    CHECK(s.offset[static_cast<size_t>(s.links[i].to)] == static_cast<int32_t>(i));
+    CHECK(s.links[i].from > s.links[4].to);
+  }
+  CHECK(said(words(), s, s.links[5].from) == " house");
+  CHECK(said(words(), s, s.links[5].to) == " house");
+  CHECK(said(words(), s, s.links[5].to - 1) == " green");
+  CHECK(s.links[5].weight == 0.5f);
+  CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t offset) { return offset >= 0; }) == 5 + 5 + 1 + 2);
+  CHECK(std::count(s.answer.begin(), s.answer.end(), 2) == 6);
+}
+
+TEST_CASE("what links predict is an answer across segments or inside one, and links that are cut are left out") {
+  const test::TemporaryFolder folder;
+  std::vector<std::string> list;  // a token each
+  for (const char *word :
+       {"red",   "blue", "green", "black", "white", "river", "house", "door", "garden", "church", "road",
+        "water", "sea",  "city",  "room",  "table", "horse", "night", "king", "father", "mother"})
+    if (words().encode(std::string(" ") + word, {}).size() == 1 && list.size() < 15) list.push_back(word);
+  REQUIRE(list.size() == 15);
+  std::string text;
+  std::vector<size_t> begins;
+  for (const std::string &word : list) {
+    text += " " + word;
+    begins.push_back(text.size() - word.size());
+  }
+  const auto link = [&](size_t from, size_t to) {  // tokens
+    return nlohmann::json{begins[from], begins[from] + list[from].size(), begins[to], begins[to] + list[to].size(), 1};
+  };
+  const std::string file =
+      write(folder, "a.jsonl",
+            nlohmann::json{{"text", text}, {"links", {link(1, 0), link(6, 2), link(7, 5), link(13, 3), link(14, 12)}}}
+                .dump());
+  REQUIRE(document(words(), text).size() == 16);
+  for (const int64_t carry : {0, 2}) {
+    PackedSource source(read_jsonl(words(), {.files = {file}}), carry);
+    const Sequence whole = source.next(4, 5);
+    REQUIRE(whole.links.size() == 6);  // the last of the next document
+    const std::vector<uint8_t> answers(whole.answer.begin(), whole.answer.begin() + 16);
+    CHECK(answers ==
+          std::vector<uint8_t>{0, 2, 0, 0, 0, 0, carry > 0 ? uint8_t{2} : uint8_t{1}, 2, 0, 0, 0, 0, 0, 1, 2, 0});
+    CHECK(whole.links[5].from == 17);
+    CHECK(whole.links[5].to == 16);
+    const Sequence cut = source.next(5, 2);  // from the fifth token of the second document on
+    REQUIRE(cut.links.size() == 1);
+    CHECK(cut.links[0].from == 3);
+    CHECK(cut.links[0].to == 1);
+  }
+  // The trainer finds what lies in the memory: in earlier segments of the document.
+  Layout layout;
+  layout.add(PackedSource(read_jsonl(words(), {.files = {file}})).next(4, 5), 4, words().size());
+  REQUIRE(layout.retrievals.size() == 2);
+  CHECK(layout.retrievals[0].row == 5);
+  CHECK(layout.source_rows == std::vector<int64_t>{2, 3});
+}
+
 TEST_CASE("of spans that lie over each other the last counts, however many there are") {
   const test::TemporaryFolder folder;
   std::string text;
@@ -218,7 +300,7 @@ TEST_CASE("any place is saved and comes back") {
       REQUIRE(restored.tokens == expected.tokens);
       REQUIRE(restored.weight == expected.weight);
       REQUIRE(restored.document == expected.document);
-      REQUIRE(restored.fold == expected.fold);
+      REQUIRE(restored.repeat_weight == expected.repeat_weight);
       REQUIRE(again->save() == source->save());
     }
   }
@@ -262,6 +344,11 @@ TEST_CASE("a damaged state is an error, whatever it is") {
 
 TEST_CASE("bad lines are named by file and line") {
   const test::TemporaryFolder folder;
+  // Every token of the second half is linked a hundred times and more.
+  const std::string half = novel().substr(0, 30'000);
+  nlohmann::json crowded = {{"text", half + half}, {"links", nlohmann::json::array()}};
+  for (int i = 0; i < 300; ++i) crowded["links"].push_back({half.size(), 2 * half.size(), 0, half.size(), 1});
+  const std::string many_links = crowded.dump();
   const std::string good = R"({"text": "Good."})"
                            "\n";
   const std::pair<std::string, const char *> wrong[] = {
@@ -279,6 +366,20 @@ TEST_CASE("bad lines are named by file and line") {
       {R"({"text": "abc", "spans": [[0, 1, -1]]})", "span 0 is not"},
       {R"({"text": "abc", "spans": [[0, 1, 1e300]]})", "span 0 is not"},
       {R"({"text": "abc", "spans": [[0, 18446744073709551615, 1]]})", "span 0 is not"},
+      {R"({"text": "abc", "links": {}})", "'links' is not a list"},
+      {R"({"text": "abc", "links": [3]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, 1], [2, 4, 0, 1, 1]]})", "link 1 is not"},
+      {R"({"text": "abc", "links": [[0, 1, 2, 3, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[1, 3, 0, 2, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 2, 0, 1, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 1, 1, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, -1, 1, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2.5, 3, 0, 1, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, -1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, 1e300]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 18446744073709551615, 0, 1, 1]]})", "link 0 is not"},
+      {many_links, "more than 1048576 pairs"},
       {std::string(100'000, '['), "nested deeper"},
       {std::string("\0", 1), "is not JSON"},
   };
@@ -431,6 +532,6 @@ TEST_CASE("the recipe that ships makes sequences, from books that are not held o
     const Sequence s = made->next(recipe["training"]["segment"], recipe["training"]["segments"]);
     CHECK(s.tokens.size() == (phase == "names" || phase == "digits" ? 512 : 1024));
     CHECK(std::any_of(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark == 1; }));
-    CHECK(std::any_of(s.source.begin(), s.source.end(), [](int32_t at) { return at >= 0; }));
+    CHECK(!s.links.empty());
   }
 }

@@ -26,14 +26,14 @@ Sequence with_answers(const std::string &stem) {
   s.tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
   s.weight.assign(s.tokens.size(), 0.1f);
   s.answer.assign(s.tokens.size(), 0);
-  s.source.assign(s.tokens.size(), -1);
   for (const auto &[t, source, answer] :
-       {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {60, 0, 1}, {59, 44, 0}}) {
-    s.source[static_cast<size_t>(t)] = source;
+       {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {59, 44, 0}, {60, 0, 1}}) {
+    s.link(t, source);
     s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
   }
-  s.subject.assign(s.tokens.size(), -1);
-  for (const auto &[t, subject] : {std::pair{5, 4}, {21, 2}, {58, 40}}) s.subject[static_cast<size_t>(t)] = subject;
+  s.local_target.assign(s.tokens.size(), -1);
+  for (const auto &[t, subject] : {std::pair{5, 4}, {21, 2}, {58, 40}})
+    s.local_target[static_cast<size_t>(t)] = subject;
   return s;
 }
 
@@ -80,9 +80,10 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
             layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g;
         for (size_t t = 1; t < tokens; ++t) {
           if (sequence.answer[t] == 1)
-            expected[head] += looks[g][t - 1][static_cast<size_t>(sequence.source[t])] / kLookups;
-          if (sequence.subject[t] >= 0)
-            expected_names[head] += looks[g][t][static_cast<size_t>(sequence.subject[t])] / kNames;
+            expected[head] +=
+                looks[g][t - 1][static_cast<size_t>(sequence.links_of(static_cast<int32_t>(t))[0].to)] / kLookups;
+          if (sequence.local_target[t] >= 0)
+            expected_names[head] += looks[g][t][static_cast<size_t>(sequence.local_target[t])] / kNames;
         }
       }
     };

@@ -132,9 +132,8 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     for (float &w : sequence.weight) w = random.uniform() < 0.4 ? 0.0f : 0.05f * static_cast<float>(random.uniform());
     sequence.document = c.documents;
     if (c.supervised) {
-      sequence.source.assign(sequence.tokens.size(), -1);
-      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {60, 41}, {59, 44}})
-        sequence.source[static_cast<size_t>(t)] = source;
+      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {59, 44}, {60, 41}})
+        sequence.link(t, source);
     }
     Layout layout;
     layout.add(sequence, rules.shape.segment, model->config().vocabulary, c.closes);
@@ -183,9 +182,7 @@ TEST_CASE(
   const Config &config = model->config();
   REQUIRE(config.layers > 1);
   Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
-  sequence.source.assign(sequence.tokens.size(), -1);
-  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}})
-    sequence.source[static_cast<size_t>(t)] = source;
+  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) sequence.link(t, source);
   Layout layout;
   layout.add(sequence, config.memory.segment, config.vocabulary);
   std::vector<float> told(static_cast<size_t>(config.layers * config.heads));

@@ -121,7 +121,8 @@ class ReferenceModel {
         const float weight =
             supervision[layer * static_cast<size_t>(config_.heads) + static_cast<size_t>(kv_head * group + g)];
         if (weight != 0)
-          pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight});
+          pointed.push_back(
+              {static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight * r.weight});
       }
     }
     equations::HeadStream<double> twin(rules_, segments, pointed);

@@ -10,7 +10,7 @@
 #include "training.h"
 
 using namespace infini;
-using test::error_of, test::stories, test::words;
+using test::error_of, test::nearest_links, test::stories, test::words;
 
 namespace {
 
@@ -29,9 +29,10 @@ void check_same(const Sequence &a, const Sequence &b) {
   CHECK(a.tokens == b.tokens);
   CHECK(a.weight == b.weight);
   CHECK(a.answer == b.answer);
-  CHECK(a.source == b.source);
-  CHECK(a.subject == b.subject);
-  CHECK(a.fold == b.fold);
+  CHECK(nearest_links(a) == nearest_links(b));
+  CHECK(a.links.size() == b.links.size());
+  CHECK(a.local_target == b.local_target);
+  CHECK(a.repeat_weight == b.repeat_weight);
   CHECK(a.document == b.document);
 }
 
@@ -84,13 +85,13 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
     REQUIRE(s.tokens.size() == 512);
     REQUIRE(s.weight.size() == 512);
     REQUIRE(s.answer.size() == 512);
-    REQUIRE(s.source.size() == 512);
-    CHECK(s.fold.empty());
+    const std::vector<int32_t> source = nearest_links(s);
+    CHECK(s.repeat_weight.empty());
     CHECK(s.document == std::vector<int32_t>{0});
     for (size_t t = 0; t < s.tokens.size(); ++t) {
-      if (s.source[t] >= 0) {
-        REQUIRE(s.source[t] < static_cast<int32_t>(t));
-        CHECK(s.tokens[static_cast<size_t>(s.source[t])] == s.tokens[t]);
+      if (source[t] >= 0) {
+        REQUIRE(source[t] < static_cast<int32_t>(t));
+        CHECK(s.tokens[static_cast<size_t>(source[t])] == s.tokens[t]);
       }
       if (s.answer[t] == 0) {
         ++others;
@@ -98,8 +99,8 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
         CHECK((s.weight[t] == 0 || s.weight[t] == 0.15f));
         continue;
       }
-      REQUIRE(s.source[t] >= 0);
-      const bool other_segment = static_cast<size_t>(s.source[t]) / segment != (t - 1) / segment;
+      REQUIRE(source[t] >= 0);
+      const bool other_segment = static_cast<size_t>(source[t]) / segment != (t - 1) / segment;
       CHECK(s.answer[t] == (other_segment ? 1 : 2));
       CHECK(s.weight[t] == (other_segment ? 5.0f : 1.0f) * (s.answer[t - 1] ? 1.0f : 2.0f));
       ++(other_segment ? across : inside);
@@ -136,9 +137,10 @@ TEST_CASE("where first digits alone are looked up, no other has a source, and th
     CHECK(a.tokens == b.tokens);
     CHECK(a.answer == b.answer);
     CHECK(a.weight == b.weight);
+    const std::vector<int32_t> all = nearest_links(a), some = nearest_links(b);
     for (size_t t = 0; t < a.tokens.size(); ++t) {
-      const bool is_first = a.source[t] >= 0 && (t == 0 || a.source[t - 1] < 0);
-      CHECK(b.source[t] == (is_first ? a.source[t] : -1));
+      const bool is_first = all[t] >= 0 && (t == 0 || all[t - 1] < 0);
+      CHECK(some[t] == (is_first ? all[t] : -1));
       kept += is_first;
     }
   }
@@ -151,16 +153,16 @@ TEST_CASE(
   size_t told = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence s = tasks.next(32, 16);
-    REQUIRE(s.subject.size() == s.tokens.size());
+    REQUIRE(s.local_target.size() == s.tokens.size());
     const auto text = [&](size_t t) { return words().decode(std::vector<int32_t>{s.tokens[t]}); };
     const auto digit = [&](size_t t) {
       return t < s.tokens.size() && text(t).size() == 1 && text(t)[0] >= '0' && text(t)[0] <= '9';
     };
     for (size_t t = 0; t + 1 < s.tokens.size(); ++t) {
-      CHECK((s.subject[t] >= 0) == (digit(t) || digit(t + 1)));
-      if (s.subject[t] < 0) continue;
+      CHECK((s.local_target[t] >= 0) == (digit(t) || digit(t + 1)));
+      if (s.local_target[t] < 0) continue;
       ++told;
-      const auto name = static_cast<size_t>(s.subject[t]);
+      const auto name = static_cast<size_t>(s.local_target[t]);
       REQUIRE(name < t);
       CHECK(text(name + 1) == " key");
       for (size_t at = name + 2; at < t; ++at) CHECK(text(at) != " key");
@@ -168,12 +170,12 @@ TEST_CASE(
     // Digits have a place each, and one number for one name.
     std::map<int32_t, int32_t> names;
     for (size_t t = 0; t < s.tokens.size(); ++t) {
-      CHECK((s.place[t] >= 0) == digit(t));
-      CHECK((s.name[t] >= 0) == digit(t));
+      CHECK((s.offset[t] >= 0) == digit(t));
+      CHECK((s.label[t] >= 0) == digit(t));
       if (!digit(t)) continue;
-      CHECK(s.place[t] == (t > 0 && digit(t - 1) && s.place[t - 1] < 4 ? s.place[t - 1] + 1 : 0));
-      const int32_t name = s.tokens[static_cast<size_t>(s.subject[t])];
-      CHECK(names.try_emplace(s.name[t], name).first->second == name);
+      CHECK(s.offset[t] == (t > 0 && digit(t - 1) && s.offset[t - 1] < 4 ? s.offset[t - 1] + 1 : 0));
+      const int32_t name = s.tokens[static_cast<size_t>(s.local_target[t])];
+      CHECK(names.try_emplace(s.label[t], name).first->second == name);
     }
   }
   CHECK(told > 1000);
@@ -194,10 +196,10 @@ TEST_CASE("where values are looked up, every digit of a name leads to all before
     std::map<int32_t, std::vector<int32_t>> digits;
     for (size_t t = 0; t < b.tokens.size(); ++t) {
       const std::string text = words().decode(std::vector<int32_t>{b.tokens[t]});
-      if (b.subject[t] < 0 || text.size() != 1 || text[0] < '0' || text[0] > '9') continue;
-      std::vector<int32_t> &before = digits[b.tokens[static_cast<size_t>(b.subject[t])]];
+      if (b.local_target[t] < 0 || text.size() != 1 || text[0] < '0' || text[0] > '9') continue;
+      std::vector<int32_t> &before = digits[b.tokens[static_cast<size_t>(b.local_target[t])]];
       std::vector<int32_t> chain;
-      for (int32_t at = b.source[t]; at >= 0; at = b.source[static_cast<size_t>(at)]) chain.insert(chain.begin(), at);
+      for (const Link &link : b.links_of(static_cast<int32_t>(t))) chain.insert(chain.begin(), link.to);
       CHECK(chain == before);
       chains += chain.size() > 5;
       before.push_back(static_cast<int32_t>(t));
@@ -217,9 +219,7 @@ std::vector<double> distances(double far) {
     const Sequence s = tasks.next(64, 32);
     for (size_t t = 0; t < s.tokens.size(); ++t)
       if (s.answer[t] && (t == 0 || !s.answer[t - 1])) {
-        auto origin = static_cast<size_t>(s.source[t]);
-        while (s.source[origin] >= 0) origin = static_cast<size_t>(s.source[origin]);
-        all.push_back(static_cast<double>(t - origin));
+        all.push_back(static_cast<double>(static_cast<int32_t>(t) - s.links_of(static_cast<int32_t>(t)).back().to));
       }
   }
   std::sort(all.begin(), all.end());
@@ -291,7 +291,7 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
       if ((*match)[1] != asked[1])
         ++count, ++sizes[static_cast<size_t>((*match)[1].length())],
             commas += (*match)[1].str().find(',') != std::string::npos;
-    CHECK(std::count_if(s.place.begin(), s.place.end(), [](int32_t place) { return place >= 0; }) % 5 ==
+    CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t place) { return place >= 0; }) % 5 ==
           0);  // a number has none
   }
   const double expected = 20.0 / 1000 * (1024 - 45) / (1 + 20.0 / 1000 * 5) * 60;  // a number takes five tokens
@@ -311,15 +311,15 @@ TEST_CASE("virtual length: only segments without facts and questions are folded 
   int long_ones = 0;
   for (int round = 0; round < 50; ++round) {
     const Sequence s = tasks.next(64, 16);
-    REQUIRE(s.fold.size() == 16);
+    REQUIRE(s.repeat_weight.size() == 16);
     for (size_t segment = 0; segment < 16; ++segment) {
       const auto from = s.tokens.begin() + static_cast<std::ptrdiff_t>(64 * segment);
       const std::string text = words().decode(std::vector<int32_t>(from, from + 64));
       const bool says = text.find(" key") != std::string::npos || text.find_first_of("0123456789") != std::string::npos;
-      if (says) CHECK(s.fold[segment] == 1.0f);
-      CHECK(s.fold[segment] >= 1.0f);
-      CHECK(s.fold[segment] <= 100.1f);
-      if (s.fold[segment] > 1) sum += std::log(s.fold[segment]), ++long_ones;
+      if (says) CHECK(s.repeat_weight[segment] == 1.0f);
+      CHECK(s.repeat_weight[segment] >= 1.0f);
+      CHECK(s.repeat_weight[segment] <= 100.1f);
+      if (s.repeat_weight[segment] > 1) sum += std::log(s.repeat_weight[segment]), ++long_ones;
     }
   }
   REQUIRE(long_ones > 100);
@@ -360,11 +360,12 @@ TEST_CASE("pass key: facts within a stretch, and as many questions as are asked 
   settings.depth_least = settings.depth_greatest = 0;
   TaskSource tasks = source(settings);
   const Sequence s = tasks.next(64, 16);
+  const std::vector<int32_t> source_of = nearest_links(s);
   CHECK(std::count(s.answer.begin(), s.answer.end(), 1) == 4 * 5);
   for (size_t t = 0; t < s.tokens.size(); ++t) {
     if (s.answer[t] == 0) continue;
     CHECK(t > 64 * 14);
-    CHECK(s.source[t] < 6 * 32);
+    CHECK(source_of[t] < 6 * 32);
   }
   settings.questions = 7;
   CHECK(error_of([&] { source(settings); }).find("7 questions") != std::string::npos);
@@ -378,12 +379,13 @@ TEST_CASE("what is carried is in view, and questions keep their least distance")
   int64_t seen = 0, carried = 0;
   for (int i = 0; i < 20; ++i) {
     const Sequence s = tasks.next(32, 16);
+    const std::vector<int32_t> source_of = nearest_links(s);
     for (size_t t = 0; t < s.tokens.size(); ++t) {
       if (s.answer[t] == 0) continue;
       const auto begin = static_cast<int64_t>((t - 1) / 32 * 32);
-      CHECK((s.answer[t] == 2) == (s.source[t] >= begin - 96));
+      CHECK((s.answer[t] == 2) == (source_of[t] >= begin - 96));
       ++seen;
-      carried += s.answer[t] == 2 && s.source[t] < begin;
+      carried += s.answer[t] == 2 && source_of[t] < begin;
     }
   }
   CHECK(seen > 100);
@@ -394,9 +396,10 @@ TEST_CASE("what is carried is in view, and questions keep their least distance")
     int64_t least = 1 << 20;
     for (int i = 0; i < 20; ++i) {
       const Sequence s = some.next(64, 16);
+      const std::vector<int32_t> source_of = nearest_links(s);
       for (size_t t = 0; t < s.tokens.size(); ++t)
-        if (s.answer[t] != 0 && s.answer[static_cast<size_t>(s.source[t])] == 0)
-          least = std::min(least, static_cast<int64_t>(t) - s.source[t]);
+        if (s.answer[t] != 0 && s.answer[static_cast<size_t>(source_of[t])] == 0)
+          least = std::min(least, static_cast<int64_t>(t) - source_of[t]);
     }
     return least;
   };
@@ -543,9 +546,9 @@ TEST_CASE("tasks are as hard as the curriculum says") {
   const auto curriculum = std::make_shared<Curriculum>(
       Curriculum::Settings{.stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .fold = 10, .fold_step = 5});
   TaskSource tasks = source({}, curriculum);
-  CHECK(tasks.next(curriculum->segment(), curriculum->segments()).fold.empty());
+  CHECK(tasks.next(curriculum->segment(), curriculum->segments()).repeat_weight.empty());
   while (!curriculum->complete()) curriculum->observe(1);
   const Sequence s = tasks.next(curriculum->segment(), curriculum->segments());
   CHECK(s.tokens.size() == 256);
-  CHECK(s.fold.size() == 8);
+  CHECK(s.repeat_weight.size() == 8);
 }

@@ -1,11 +1,14 @@
 // What tests of training data share.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "support.h"
 #include "text/tokenizer.h"
+#include "train/sequence.h"
 
 namespace test {
 
@@ -32,6 +35,16 @@ std::string error_of(const Action &action) {
     action();
   } catch (const infini::Error &error) { return error.what(); }
   return "";
+}
+
+// Of each token the nearest one that it is linked to; -1: none.
+inline std::vector<int32_t> nearest_links(const infini::Sequence &sequence) {
+  std::vector<int32_t> nearest(sequence.tokens.size(), -1);
+  for (const infini::Link &link : sequence.links) {
+    int32_t &to = nearest[static_cast<size_t>(link.from)];
+    to = std::max(to, link.to);
+  }
+  return nearest;
 }
 
 }  // namespace test

@@ -1,0 +1,279 @@
+#include "train/documents.h"
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <tuple>
+
+#include "train/source.h"
+#include "train/text_file.h"
+
+namespace infini {
+namespace {
+
+using nlohmann::json;
+
+void append_end(const Tokenizer &tokenizer, double weight, DocumentPart &part) {
+  part.ends = true;
+  if (tokenizer.eos() < 0 || (part.begins && part.tokens.empty())) return;
+  part.tokens.push_back(tokenizer.eos());
+  part.weight.push_back(static_cast<float>(weight));
+  if (!part.offset.empty()) part.offset.push_back(-1);
+}
+
+// What both readers have: files in order, over and over, and a place in one of them.
+class FileReader : public DocumentReader {
+ public:
+  FileReader(const Tokenizer &tokenizer, const TextSettings &settings) : tokenizer_(tokenizer), settings_(settings) {
+    if (settings.files.empty()) fail(Status::INVALID_ARGUMENT, "a source of texts needs files");
+  }
+
+  std::string save() const override { return json{{"file", file_}, {"offset", offset_}, {"line", line_}}.dump(); }
+
+  void restore(const std::string &state) override {
+    const json fields = parse_state(state);
+    const auto number = [&](const char *name) {
+      const auto found = fields.find(name);
+      if (found == fields.end() || !found->is_number_unsigned() || found->get<uint64_t>() > INT64_MAX)
+        fail(Status::FORMAT, "the place in the texts is damaged");
+      return found->get<int64_t>();
+    };
+    const int64_t file = number("file"), offset = number("offset"), line = number("line");
+    if (file >= static_cast<int64_t>(settings_.files.size()))
+      fail(Status::FORMAT, "the place in the texts is in file ", file, ", but there are ", settings_.files.size());
+    open(static_cast<size_t>(file), offset);
+    line_ = line;
+    any_ = true;
+  }
+
+ protected:
+  virtual void open_file(const std::string &path, int64_t offset) = 0;
+
+  void open(size_t file, int64_t offset) {
+    open_file(settings_.files[file], offset);
+    file_ = file;
+    offset_ = offset;
+    line_ = 0;
+  }
+  // The next file. That none of them holds text is an error, or the search would never end.
+  void open_next() {
+    if (file_ + 1 == settings_.files.size()) {
+      if (!any_)
+        fail(Status::FORMAT, settings_.files[0], settings_.files.size() > 1 ? " and the other files hold" : " holds",
+             " no text");
+      any_ = false;
+    }
+    open((file_ + 1) % settings_.files.size(), 0);
+  }
+
+  const Tokenizer &tokenizer_;
+  TextSettings settings_;
+  size_t file_ = 0;
+  int64_t offset_ = 0, line_ = 0;
+  bool any_ = false;  // text was found since the first file
+};
+
+class TextReader : public FileReader {
+ public:
+  TextReader(const Tokenizer &tokenizer, const TextSettings &settings) : FileReader(tokenizer, settings) { open(0, 0); }
+
+  DocumentPart next() override {
+    for (;;) {
+      DocumentPart part;
+      part.begins = offset_ == 0;
+      const std::string piece = text_->next();
+      offset_ = text_->offset();
+      if (!piece.empty()) {
+        any_ = true;
+        part.tokens = tokenizer_.encode(piece, {.special = false, .start = part.begins});
+        part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
+      }
+      if (piece.empty() || offset_ >= text_->size()) {
+        append_end(tokenizer_, settings_.weight, part);
+        open_next();
+      }
+      if (!part.tokens.empty()) return part;
+    }
+  }
+
+ private:
+  void open_file(const std::string &path, int64_t offset) override { text_ = std::make_unique<TextFile>(path, offset); }
+  std::unique_ptr<TextFile> text_;  // as it was where another cannot be opened
+};
+
+class JsonlReader : public FileReader {
+ public:
+  JsonlReader(const Tokenizer &tokenizer, const TextSettings &settings) : FileReader(tokenizer, settings) {
+    open(0, 0);
+  }
+
+  DocumentPart next() override {
+    for (std::string line;;) {
+      if (!lines_->next(line)) {
+        open_next();
+        continue;
+      }
+      offset_ = lines_->offset();
+      ++line_;
+      if (line.find_first_not_of(" \t\r") == line.npos) continue;
+      DocumentPart part = read(line);
+      if (part.tokens.empty()) continue;
+      any_ = true;
+      return part;
+    }
+  }
+
+ private:
+  struct Span {
+    uint64_t begin, end;
+    double weight;
+  };
+
+  void open_file(const std::string &path, int64_t offset) override {
+    lines_ = std::make_unique<LineFile>(path, offset);
+  }
+
+  template <class... Parts>
+  [[noreturn]] void refuse(const Parts &...parts) const {
+    fail(Status::FORMAT, lines_->path(), ":", line_, ": ", parts...);
+  }
+
+  DocumentPart read(const std::string &line) const {
+    json object;
+    try {
+      object = parse_json(line, Status::INVALID_ARGUMENT, "the line");
+    } catch (const Error &error) { refuse(error.what()); }
+    if (!object.is_object()) refuse("not a JSON object");
+    const auto text = object.find(settings_.field);
+    if (text == object.end() || !text->is_string()) refuse("has no text '", settings_.field, "'");
+    const auto &bytes = text->get_ref<const std::string &>();
+    DocumentPart part;
+    part.begins = true;
+    part.tokens = tokenizer_.encode(bytes, {.special = false, .start = true});
+    part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
+    const auto spans = object.find("spans"), links = object.find("links");
+    if (spans != object.end() || links != object.end()) {
+      const std::vector<int64_t> last = last_bytes(bytes, part.tokens);
+      if (spans != object.end()) weigh(*spans, bytes.size(), last, part);
+      if (links != object.end()) link(*links, bytes.size(), last, part);
+    }
+    if (bytes.empty()) part.tokens.clear();  // a BOS token alone teaches nothing
+    append_end(tokenizer_, settings_.weight, part);
+    return part;
+  }
+
+  // Of each token the last byte of the text that it holds; -1: none, as of a BOS.
+  std::vector<int64_t> last_bytes(const std::string &bytes, const std::vector<int32_t> &tokens) const {
+    std::vector<int64_t> last;
+    size_t end = 0;
+    bool lost = false;  // behind a token that does not say its bytes: one for what the vocabulary does not know
+    for (const int32_t token : tokens) {
+      // A piece that does not stand in the text has the space that the tokenizer puts before a text.
+      std::string piece = tokenizer_.piece(token);
+      if (piece.empty() && !tokenizer_.is_control(token) && end < bytes.size()) {
+        last.push_back(static_cast<int64_t>(end));
+        lost = true;
+        continue;
+      }
+      if (lost && !piece.empty())
+        if (const size_t found = bytes.find(piece, end); found != bytes.npos) end = found;
+      lost = false;
+      if (bytes.compare(end, piece.size(), piece) != 0) piece = tokenizer_.piece(token, false, true);
+      end = std::min(end + piece.size(), bytes.size());
+      last.push_back(static_cast<int64_t>(end) - 1);
+    }
+    return last;
+  }
+
+  // A range of bytes at `at` of a list of numbers: [begin, end] within the text.
+  static bool is_range(const json &list, size_t at, size_t size) {
+    return list[at].is_number_unsigned() && list[at + 1].is_number_unsigned() &&
+           list[at].get<uint64_t>() <= list[at + 1].get<uint64_t>() && list[at + 1].get<uint64_t>() <= size;
+  }
+  static bool is_weight(const json &value) {
+    return value.is_number() && value.get<double>() >= 0 && value.get<double>() <= 1e6;
+  }
+
+  void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, DocumentPart &part) const {
+    if (!spans.is_array()) refuse("'spans' is not a list");
+    std::vector<Span> checked;
+    for (const json &span : spans) {
+      if (!span.is_array() || span.size() != 3 || !is_range(span, 0, size) || !is_weight(span[2]))
+        refuse("span ", checked.size(), " is not [begin, end, weight] within the text's ", size,
+               " bytes, with a weight from 0 to 1000000");
+      checked.push_back({span[0].get<uint64_t>(), span[1].get<uint64_t>(), span[2].get<double>()});
+    }
+    // The last span over a byte counts. Each byte is written once, however many lie over it.
+    std::vector<float> of_byte(size, static_cast<float>(settings_.weight));
+    std::vector<size_t> next(size + 1);  // towards the first byte from there on that no later span has
+    std::iota(next.begin(), next.end(), size_t{0});
+    const auto open_from = [&](size_t at) {
+      while (next[at] != at) at = next[at] = next[next[at]];
+      return at;
+    };
+    for (auto span = checked.rbegin(); span != checked.rend(); ++span)
+      for (size_t at = open_from(span->begin); at < span->end; at = open_from(at)) {
+        of_byte[at] = static_cast<float>(span->weight);
+        next[at] = at + 1;
+      }
+    for (size_t i = 0; i < last.size(); ++i)
+      if (last[i] >= 0) part.weight[i] = of_byte[static_cast<size_t>(last[i])];
+  }
+
+  void link(const json &links, size_t size, const std::vector<int64_t> &last, DocumentPart &part) const {
+    constexpr size_t kMost = size_t{1} << 20;  // of a document, from token to token
+    if (!links.is_array()) refuse("'links' is not a list");
+    if (last.empty()) return;
+    part.offset.assign(part.tokens.size(), -1);
+    // First token, and how many.
+    const auto tokens_of = [&](const json &begin, const json &end) {
+      const auto holds = [&](uint64_t byte) {
+        const auto token = std::lower_bound(last.begin(), last.end(), static_cast<int64_t>(byte));
+        return static_cast<int32_t>(std::min(token, last.end() - 1) - last.begin());
+      };
+      const int32_t first = holds(begin.get<uint64_t>());
+      return std::pair(first, holds(end.get<uint64_t>() - 1) - first + 1);
+    };
+    size_t number = 0;
+    for (const json &link : links) {
+      const bool fits = link.is_array() && link.size() == 5 && is_range(link, 0, size) && is_range(link, 2, size) &&
+                        is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
+                        link[3].get<uint64_t>() <= link[0].get<uint64_t>();
+      if (!fits)
+        refuse("link ", number, " is not [from_begin, from_end, to_begin, to_end, weight] within the text's ", size,
+               " bytes, neither part empty, the second before the first, with a weight from 0 to 1000000");
+      ++number;
+      const auto [from, count] = tokens_of(link[0], link[1]);
+      const auto [to, others] = tokens_of(link[2], link[3]);
+      if (part.links.size() + static_cast<size_t>(count) > kMost)
+        refuse("its links join more than ", kMost, " pairs of tokens");
+      for (int32_t i = 0; i < others; ++i) part.offset[static_cast<size_t>(to + i)] = i;
+      for (int32_t i = 0; i < count; ++i) {
+        part.offset[static_cast<size_t>(from + i)] = i;
+        const int32_t found = to + (count == others ? i : others - 1);
+        if (found < from + i)
+          part.links.push_back({from + i, found, link[4].get<float>()});  // else one token holds both
+      }
+    }
+    const auto order = [](const Link &link) { return std::tuple(link.from, -link.to, -link.weight); };
+    std::ranges::sort(part.links, {}, order);
+    const auto same = [](const Link &a, const Link &b) { return a.from == b.from && a.to == b.to; };
+    const auto rest = std::ranges::unique(part.links, same);
+    part.links.erase(rest.begin(), rest.end());
+  }
+
+  std::unique_ptr<LineFile> lines_;
+};
+
+}  // namespace
+
+std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const TextSettings &settings) {
+  return std::make_unique<TextReader>(tokenizer, settings);
+}
+
+std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings) {
+  return std::make_unique<JsonlReader>(tokenizer, settings);
+}
+
+}  // namespace infini
