@@ -33,6 +33,9 @@
 
 /* The public layer has its own, documented. */
 %ignore infini_status;
+%ignore infini_snapshot_flags;
+%ignore infini_token_flags;
+%ignore infini_chat_flags;
 %ignore INFINI_ABI_VERSION;
 %ignore INFINI_LOG_DEBUG;
 %ignore INFINI_LOG_INFO;

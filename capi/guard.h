@@ -88,6 +88,13 @@ inline std::string_view need_text(const char *text, size_t size) {
   return {bytes.data(), bytes.size()};
 }
 
+// Flags of the caller: none but the `known` ones may be set.
+inline int need_flags(int flags, int known) {
+  if (flags & ~known)
+    fail(Status::INVALID_ARGUMENT, "flags is ", flags, ", but this call knows only the bits of ", known);
+  return flags;
+}
+
 inline Task *of(infini_task *task) { return task ? &task->value : nullptr; }
 inline Options for_model(const infini_options *options) {
   if (options) options->value.check_for_model();

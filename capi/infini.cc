@@ -103,7 +103,7 @@ int infini_last_os_error(void) { return last_os_error; }
 const char *infini_version(void) { return INFINI_VERSION_TEXT; }
 int infini_abi_version(void) { return INFINI_ABI_VERSION; }
 
-infini_status infini_options_describe(char *buffer, size_t capacity, size_t *size) {
+infini_status infini_options_json(char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     auto table = nlohmann::ordered_json::array();
     for (const OptionSpec &spec : option_table()) table.push_back(describe(spec));
@@ -111,7 +111,7 @@ infini_status infini_options_describe(char *buffer, size_t capacity, size_t *siz
   });
 }
 
-infini_status infini_options_new(infini_options **options) {
+infini_status infini_options_create(infini_options **options) {
   return give_handle(options, "options", [] { return infini_options{}; });
 }
 
@@ -143,7 +143,7 @@ infini_status infini_options_get_string(const infini_options *options, const cha
       [&] { give_text(need(options, "options").value.get_string(&need(name, "name")), buffer, capacity, size); });
 }
 
-infini_status infini_task_new(infini_task **task) {
+infini_status infini_task_create(infini_task **task) {
   return give_handle(task, "task", [] { return infini_task{}; });
 }
 
@@ -190,7 +190,7 @@ infini_status infini_log_next(int *level, char *buffer, size_t capacity, size_t 
   });
 }
 
-infini_status infini_text_stream_new(infini_text_stream **stream) {
+infini_status infini_text_stream_create(infini_text_stream **stream) {
   return give_handle(stream, "stream", [] { return infini_text_stream{TextStream(), {}, false}; });
 }
 

@@ -53,7 +53,7 @@
  *   Your own sampler      infini_session_logits, choose a token, infini_session_feed
  *   Embed                 infini_session_feed_text, infini_session_embedding
  *   Branch                infini_session_fork
- *   Keep a memory         infini_session_save, infini_session_restore, infini_snapshot_inspect
+ *   Keep a memory         infini_session_save, infini_session_restore, infini_snapshot_json
  *   Go back               option "checkpoints", infini_session_rewind
  *   Serve many            infini_batch_add, infini_batch_next
  *   Train                 infini_trainer_create, infini_trainer_run, infini_trainer_write; on several processes also
@@ -175,14 +175,14 @@ INFINI_API int infini_abi_version(void);
    infini_trainer_create), "session", "generation" and "text" (all three: infini_session_create,
    infini_session_set_options), or "any". An option that is set and belongs to the other is an INVALID_ARGUMENT error of
    these calls, which says so: a program that opens a model and makes a session has two sets of options. Any thread. */
-INFINI_API infini_status infini_options_describe(char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_options_json(char *buffer, size_t capacity, size_t *size);
 
 /* Makes an empty set of options. The caller frees it. */
-INFINI_API infini_status infini_options_new(infini_options **options);
+INFINI_API infini_status infini_options_create(infini_options **options);
 INFINI_API void infini_options_free(infini_options *options);
 
 /* Sets an option by name. set_int also sets options of type double; for "stop" and "logit_bias", which have a
-   little syntax of their own, see infini_options_describe.
+   little syntax of their own, see infini_options_json.
    UNKNOWN_OPTION    no option has that name; the message lists all that there are
    INVALID_ARGUMENT  the option has another type, or the value is not allowed; the message says what is
    Some values can be checked only with a model; then the function that takes the options refuses them. */
@@ -450,9 +450,15 @@ INFINI_API infini_status infini_session_info_json(const infini_session *session,
  * 7. Snapshots, going back, batches. One thread at a time
  */
 
-/* Saves a session. memory_only 0: everything that it needs to go on exactly as if it had never stopped; 1: the memory
-   alone, as it would be after closing the open segment, which stays open here. `name` and `note` (may be NULL) are kept
-   in the snapshot and shown by infini_snapshot_inspect; they are the caller's. Option "compress" of the session is
+/* Flags of the calls below, which refuse others. */
+typedef enum infini_snapshot_flags {
+  INFINI_SNAPSHOT_MEMORY = 1, /* save the memory alone */
+  INFINI_SNAPSHOT_VERIFY = 2  /* compare every section's checksum */
+} infini_snapshot_flags;
+
+/* Saves a session. `flags` 0: everything that it needs to go on exactly as if it had never stopped; INFINI_SNAPSHOT_MEMORY:
+   the memory alone, as it would be after closing the open segment, which stays open here. `name` and `note` (may be NULL) are kept
+   in the snapshot and shown by infini_snapshot_json; they are the caller's. Option "compress" of the session is
    Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile: through a temporary file beside
    it, `.infini-*.tmp`, which only a killed process leaves behind, for the next save into the folder to remove. Where `path`
    is a symbolic link, the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO.
@@ -461,12 +467,12 @@ INFINI_API infini_status infini_session_info_json(const infini_session *session,
                  last, when the folder is flushed, the new file, whole)
    CANCELLED     what was there before is still there
    STATE         as in infini_session_feed */
-INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int memory_only,
+INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int flags,
                                              const char *name, const char *note, infini_task *task);
 
 /* The same into a buffer of bytes.
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int memory_only, const char *name,
+INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name,
                                                     const char *note, void *buffer, size_t capacity, size_t *size);
 
 /* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
@@ -485,16 +491,16 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
 /* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
    "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position", "memory_tokens", ...},
    "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
-   "options", "generation", "checkpoints". verify 1: every section's checksum is compared too, and given is
+   "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and given is
    "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time, whatever
    sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_snapshot_inspect(const char *path, int verify, infini_task *task, char *buffer,
-                                                 size_t capacity, size_t *size);
-INFINI_API infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify,
-                                                        infini_task *task, char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_snapshot_json(const char *path, int flags, infini_task *task, char *buffer,
+                                              size_t capacity, size_t *size);
+INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,
+                                                     char *buffer, size_t capacity, size_t *size);
 
 /* Goes back to an earlier position of the stream, between infini_session_rewind_limit and the present one: inside the
    open segment by cutting it, before it by returning to the last kept segment boundary before the position and reading
@@ -509,7 +515,7 @@ INFINI_API infini_status infini_session_rewind_limit(const infini_session *sessi
 /* A batch lets many sessions of one model advance in one call: their tokens go through the same matrix products, so that
    the model's weights are read once for all. A session in a batch stays usable by itself, on the batch's thread. The
    batch keeps its sessions alive; they and the batch may be freed in any order. */
-INFINI_API infini_status infini_batch_new(const infini_model *model, infini_batch **batch);
+INFINI_API infini_status infini_batch_create(const infini_model *model, infini_batch **batch);
 INFINI_API void infini_batch_free(infini_batch *batch);
 
 /* Adds a session as the last one of the batch, or takes it out.
@@ -747,29 +753,35 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
  * All of these return STATE where the model has no tokenizer.
  */
 
-/* Writes the tokens of a text. special 1: control tokens written in the text are parsed (user-defined ones always are);
-   start 1: the text begins a stream, so BOS and the space prefix are added where the model wants them. Neither *size
-   nor the tokens depend on anything but the arguments.
+/* Flags of the three calls below, which refuse others. */
+typedef enum infini_token_flags {
+  INFINI_TOKENS_SPECIAL =
+      1,                  /* control tokens written in the text are parsed, or shown by their names (user-defined ones
+                                always are) */
+  INFINI_TOKENS_START = 2 /* the text begins a stream: BOS and the space prefix are added where the model wants them, or
+                                taken off */
+} infini_token_flags;
+
+/* Writes the tokens of a text. Neither *size nor the tokens depend on anything but the arguments.
    Characters are taken as they are written: a model that was trained on normalised text (Qwen: Unicode's form NFC) reads
    composed letters best, which the caller may make.
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it; the message gives the
                      offset of the byte
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
-INFINI_API infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size,
-                                               int special, int start, int32_t *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size, int flags,
+                                               int32_t *buffer, size_t capacity, size_t *size);
 
 /* How many tokens infini_model_tokenize would give. */
 INFINI_API infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size,
-                                                  int special, int start, size_t *size);
+                                                  int flags, size_t *size);
 
-/* Writes the text of tokens. special 1: control tokens show as their names; start 1: the tokens begin a stream, so the
-   BOS and the space prefix that infini_model_tokenize adds are taken off. Given the tokens that infini_model_tokenize
-   made of a text, with the same `special` and `start`, it gives that text, byte for byte. The text may begin or end
+/* Writes the text of tokens. Given the tokens that infini_model_tokenize made of a text, with the same `flags`, it gives
+   that text, byte for byte. The text may begin or end
    inside a UTF-8 character if the tokens do.
    INVALID_ARGUMENT  a token is not in the vocabulary
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens,
-                                                 int special, int start, char *buffer, size_t capacity, size_t *size);
+                                                 int flags, char *buffer, size_t capacity, size_t *size);
 
 /* Whether a token ends generation (end of text, turn or message), and whether it is a control token: 1 or 0.
    INVALID_ARGUMENT  the token is not in the vocabulary */
@@ -780,25 +792,32 @@ INFINI_API infini_status infini_model_token_is_control(const infini_model *model
 INFINI_API infini_status infini_model_bos(const infini_model *model, int32_t *token);
 INFINI_API infini_status infini_model_eos(const infini_model *model, int32_t *token);
 
+/* Flags of the two calls below, which refuse others. */
+typedef enum infini_chat_flags {
+  INFINI_CHAT_FIRST =
+      1,                /* the messages begin the conversation: a default system message is given where the template has
+                            one */
+  INFINI_CHAT_REPLY = 2 /* the text ends where the assistant speaks: with the opening of its turn or, where the last
+                            message is the assistant's, within that */
+} infini_chat_flags;
+
 /* Writes messages as the model was trained to see them, by the chat template of its file; `messages_json` as in
-   infini_session_chat, which is the simple way to chat. first 1: they begin the conversation, so that a default system
-   message is given where the template has one; reply 1: the text ends where the assistant speaks: with the opening of its
-   turn or, where the last message is the assistant's, within that. The text has the contents as they are, control tokens
+   infini_session_chat, which is the simple way to chat. The text has the contents as they are, control tokens
    that a user wrote among them, which nothing tells from the template's: infini_model_chat_tokens does.
    INVALID_ARGUMENT  the JSON has an error, or a role is not known or has no turn in the template
    UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
    BUFFER_TOO_SMALL  see Buffers above */
-INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first,
-                                                 int reply, char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int flags,
+                                                 char *buffer, size_t capacity, size_t *size);
 
 /* The same as tokens, to be fed to a session: those of the template's marks, and of the contents none that is a control
-   token. first 1: also what begins a stream (BOS) where the model wants that. Between a generated answer and tokens with
-   first 0 stands what closes the answer's turn: infini_model_chat_turn_end.
+   token. INFINI_CHAT_FIRST: also what begins a stream (BOS) where the model wants that. Between a generated answer and tokens
+   without it stands what closes the answer's turn: infini_model_chat_turn_end.
    INVALID_ARGUMENT  the vocabulary has no token for a part of a content; or as in infini_model_apply_chat
    UNSUPPORTED       as in infini_model_apply_chat
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
-INFINI_API infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int first,
-                                                  int reply, int32_t *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int flags,
+                                                  int32_t *buffer, size_t capacity, size_t *size);
 
 /* Writes what closes the assistant's turn: to be read, with option "special" set to 1, after a generated reply, whose end
    token was not fed.
@@ -826,7 +845,7 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
    piece behind them. infini_task_done and infini_task_total are those of one call, and so of one piece, in tokens.
 
    One thread at a time. The caller frees the stream. */
-INFINI_API infini_status infini_text_stream_new(infini_text_stream **stream);
+INFINI_API infini_status infini_text_stream_create(infini_text_stream **stream);
 INFINI_API void infini_text_stream_free(infini_text_stream *stream);
 
 /* Adds bytes of the text, which may end inside a character.
@@ -878,13 +897,13 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    infini_session_info_json.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
-INFINI_API infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer,
-                                                size_t capacity, size_t *size);
+INFINI_API infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer,
+                                                     size_t capacity, size_t *size);
 
 /* The same for the set-up of the paper's comparison (12 layers, 8 heads of 128, segments of 2048), at 4 bytes a value.
    From 65,000 tokens on, Memorizing Transformers hold 115.7 times the values of Infini-attention.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes */
-INFINI_API infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size);
+INFINI_API infini_status infini_paper_footprint_json(int64_t tokens, char *buffer, size_t capacity, size_t *size);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 11. Tasks: progress and cancelling. Any thread at any time
@@ -892,7 +911,7 @@ INFINI_API infini_status infini_paper_footprint(int64_t tokens, char *buffer, si
 
 /* A task watches and cancels a long call of another thread: pass it to the call, poll it from elsewhere. It may be used
    for many calls, one at a time. The caller frees it after the call has returned. */
-INFINI_API infini_status infini_task_new(infini_task **task);
+INFINI_API infini_status infini_task_create(infini_task **task);
 INFINI_API void infini_task_free(infini_task *task);
 
 /* Cancels the call that runs with this task or, if none does, the next one. That call returns CANCELLED and uses the

@@ -184,9 +184,15 @@ Json footprint_json(const FootprintShape &shape, int64_t tokens) {
 // --- text
 
 // Messages by the template of the model's file.
-ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int first, int reply) {
+ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int flags) {
+  const bool first = (need_flags(flags, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY) & INFINI_CHAT_FIRST) != 0;
   const std::vector<ChatMessage> messages = read_chat_messages(&need(messages_json, "messages_json"));
-  return chat_text(tokenizer, messages, {.reply = reply != 0, .first = first != 0, .start = first != 0});
+  return chat_text(tokenizer, messages, {.reply = (flags & INFINI_CHAT_REPLY) != 0, .first = first, .start = first});
+}
+
+Tokenizer::Encode token_flags(int flags) {
+  need_flags(flags, INFINI_TOKENS_SPECIAL | INFINI_TOKENS_START);
+  return {(flags & INFINI_TOKENS_SPECIAL) != 0, (flags & INFINI_TOKENS_START) != 0};
 }
 
 }  // namespace
@@ -232,27 +238,28 @@ infini_status infini_model_width(const infini_model *model, size_t *size) {
   return guard([&] { need(size, "size") = static_cast<size_t>(model_of(model).config().width); });
 }
 
-infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size, int special,
-                                    int start, int32_t *buffer, size_t capacity, size_t *size) {
+infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size, int flags,
+                                    int32_t *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    const auto ids = tokenizer_of(model).encode(need_text(text, text_size), {special != 0, start != 0});
+    const auto ids = tokenizer_of(model).encode(need_text(text, text_size), token_flags(flags));
     give(std::span(ids), buffer, capacity, size);
   });
 }
 
-infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size, int special,
-                                       int start, size_t *size) {
+infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size, int flags,
+                                       size_t *size) {
   return guard([&] {
     const Tokenizer &tokenizer = tokenizer_of(model);
-    need(size, "size") = tokenizer.encode(need_text(text, text_size), {special != 0, start != 0}).size();
+    need(size, "size") = tokenizer.encode(need_text(text, text_size), token_flags(flags)).size();
   });
 }
 
-infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens, int special,
-                                      int start, char *buffer, size_t capacity, size_t *size) {
+infini_status infini_model_detokenize(const infini_model *model, const int32_t *tokens, size_t n_tokens, int flags,
+                                      char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const auto ids = need_array(tokens, n_tokens, "tokens");
-    give_text(tokenizer_of(model).decode(ids, special != 0, start != 0), buffer, capacity, size);
+    const Tokenizer::Encode as = token_flags(flags);
+    give_text(tokenizer_of(model).decode(ids, as.special, as.start), buffer, capacity, size);
   });
 }
 
@@ -272,18 +279,17 @@ infini_status infini_model_eos(const infini_model *model, int32_t *token) {
   return guard([&] { need(token, "token") = tokenizer_of(model).eos(); });
 }
 
-infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int first, int reply,
-                                      char *buffer, size_t capacity, size_t *size) {
-  return guard(
-      [&] { give_text(chat_of(tokenizer_of(model), messages_json, first, reply).text, buffer, capacity, size); });
+infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int flags, char *buffer,
+                                      size_t capacity, size_t *size) {
+  return guard([&] { give_text(chat_of(tokenizer_of(model), messages_json, flags).text, buffer, capacity, size); });
 }
 
-infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int first, int reply,
-                                       int32_t *buffer, size_t capacity, size_t *size) {
+infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int flags, int32_t *buffer,
+                                       size_t capacity, size_t *size) {
   return guard([&] {
     const Tokenizer &tokenizer = tokenizer_of(model);
-    const ChatText chat = chat_of(tokenizer, messages_json, first, reply);
-    const auto ids = tokenizer.encode(chat.text, chat.encode(first != 0));
+    const ChatText chat = chat_of(tokenizer, messages_json, flags);
+    const auto ids = tokenizer.encode(chat.text, chat.encode((flags & INFINI_CHAT_FIRST) != 0));
     give(std::span(ids), buffer, capacity, size);
   });
 }
@@ -301,8 +307,8 @@ infini_status infini_model_info_json(const infini_model *model, char *buffer, si
   return guard([&] { give_text(text_of(facts(model_of(model))), buffer, capacity, size); });
 }
 
-infini_status infini_model_footprint(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
-                                     size_t *size) {
+infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
+                                          size_t *size) {
   return guard([&] {
     const Config &c = model_of(model).config();
     const auto with_memory =
@@ -319,7 +325,7 @@ infini_status infini_model_footprint(const infini_model *model, int64_t tokens, 
   });
 }
 
-infini_status infini_paper_footprint(int64_t tokens, char *buffer, size_t capacity, size_t *size) {
+infini_status infini_paper_footprint_json(int64_t tokens, char *buffer, size_t capacity, size_t *size) {
   return guard([&] { give_text(text_of(footprint_json(kPaperShape, tokens)), buffer, capacity, size); });
 }
 

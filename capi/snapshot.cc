@@ -6,9 +6,10 @@ using namespace infini::capi;
 
 namespace {
 
-Session::SnapshotKind kind_of(int memory_only) {
-  return memory_only ? Session::SnapshotKind::MEMORY : Session::SnapshotKind::SESSION;
+Session::SnapshotKind kind_of(int flags) {
+  return need_flags(flags, INFINI_SNAPSHOT_MEMORY) ? Session::SnapshotKind::MEMORY : Session::SnapshotKind::SESSION;
 }
+bool verifies(int flags) { return need_flags(flags, INFINI_SNAPSHOT_VERIFY) != 0; }
 Session::Labels labels_of(const char *name, const char *note) { return {name ? name : "", note ? note : ""}; }
 
 std::span<const std::byte> need_bytes(const void *data, size_t size) {
@@ -19,18 +20,17 @@ std::span<const std::byte> need_bytes(const void *data, size_t size) {
 
 extern "C" {
 
-infini_status infini_session_save(const infini_session *session, const char *path, int memory_only, const char *name,
+infini_status infini_session_save(const infini_session *session, const char *path, int flags, const char *name,
                                   const char *note, infini_task *task) {
   return guard([&] {
-    need(session, "session").value->save(&need(path, "path"), kind_of(memory_only), labels_of(name, note), of(task));
+    need(session, "session").value->save(&need(path, "path"), kind_of(flags), labels_of(name, note), of(task));
   });
 }
 
-infini_status infini_session_save_buffer(const infini_session *session, int memory_only, const char *name,
-                                         const char *note, void *buffer, size_t capacity, size_t *size) {
+infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name, const char *note,
+                                         void *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    const std::vector<std::byte> bytes =
-        need(session, "session").value->save(kind_of(memory_only), labels_of(name, note));
+    const std::vector<std::byte> bytes = need(session, "session").value->save(kind_of(flags), labels_of(name, note));
     give(std::span(bytes), static_cast<std::byte *>(buffer), capacity, size);
   });
 }
@@ -43,16 +43,17 @@ infini_status infini_session_restore_buffer(infini_session *session, const void 
   return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size)); });
 }
 
-infini_status infini_snapshot_inspect(const char *path, int verify, infini_task *task, char *buffer, size_t capacity,
-                                      size_t *size) {
+infini_status infini_snapshot_json(const char *path, int flags, infini_task *task, char *buffer, size_t capacity,
+                                   size_t *size) {
   return guard(
-      [&] { give_text(inspect_snapshot(&need(path, "path"), verify != 0, of(task)), buffer, capacity, size); });
+      [&] { give_text(inspect_snapshot(&need(path, "path"), verifies(flags), of(task)), buffer, capacity, size); });
 }
 
-infini_status infini_snapshot_inspect_buffer(const void *data, size_t data_size, int verify, infini_task *task,
-                                             char *buffer, size_t capacity, size_t *size) {
+infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,
+                                          char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verify != 0, of(task)), buffer, capacity, size);
+    give_text(inspect_snapshot(need_bytes(data, data_size), "snapshot", verifies(flags), of(task)), buffer, capacity,
+              size);
   });
 }
 
@@ -64,7 +65,7 @@ infini_status infini_session_rewind_limit(const infini_session *session, int64_t
   return guard([&] { need(position, "position") = need(session, "session").value->rewind_limit(); });
 }
 
-infini_status infini_batch_new(const infini_model *model, infini_batch **batch) {
+infini_status infini_batch_create(const infini_model *model, infini_batch **batch) {
   return give_handle(batch, "batch", [&] {
     need(model, "model").value->config();  // a tokenizer alone has no sessions
     return infini_batch{Batch(model->value)};

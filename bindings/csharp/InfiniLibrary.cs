@@ -28,7 +28,7 @@ public static unsafe class InfiniLibrary
     /// <summary>The table of all options.</summary>
     /// <returns>The options in documented order.</returns>
     public static IReadOnlyList<OptionInfo> DescribeOptions() =>
-        JsonSerializer.Deserialize(Utf8.Text(Native.infini_options_describe), LibraryJson.Default.IReadOnlyListOptionInfo)!;
+        JsonSerializer.Deserialize(Utf8.Text(Native.infini_options_json), LibraryJson.Default.IReadOnlyListOptionInfo)!;
 
     /// <summary>What each method of long context would hold after so many tokens, for the set-up of the Infini-attention
     /// paper.</summary>
@@ -36,7 +36,7 @@ public static unsafe class InfiniLibrary
     /// <returns>Numbers and bytes by method.</returns>
     /// <exception cref="InfiniException">InvalidArgument: tokens is negative or too large.</exception>
     public static Footprint PaperFootprint(long tokens) => JsonSerializer.Deserialize(
-        Utf8.Text((buffer, capacity, size) => Native.infini_paper_footprint(tokens, buffer, capacity, size)),
+        Utf8.Text((buffer, capacity, size) => Native.infini_paper_footprint_json(tokens, buffer, capacity, size)),
         LibraryJson.Default.Footprint)!;
 
     /// <summary>What the snapshot in a file holds. No model is needed.</summary>
@@ -66,8 +66,8 @@ public static unsafe class InfiniLibrary
         {
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
-            string json = Inspect((task, buffer, capacity, size) => Native.infini_snapshot_inspect_buffer(
-                pinned, count, verify ? 1 : 0, task, buffer, capacity, size), progress, cancellation, null);
+            string json = Inspect((task, buffer, capacity, size) => Native.infini_snapshot_json_buffer(
+                pinned, count, verify ? SnapshotVerify : 0, task, buffer, capacity, size), progress, cancellation, null);
             return JsonSerializer.Deserialize(json, LibraryJson.Default.SnapshotInfo)!;
         }
     }
@@ -82,8 +82,8 @@ public static unsafe class InfiniLibrary
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public static string InspectSnapshotJson(string path, bool verify = false, IProgress<WorkProgress>? progress = null,
                                              CancellationToken cancellation = default) =>
-        Inspect((task, buffer, capacity, size) => Native.infini_snapshot_inspect(
-            path, verify ? 1 : 0, task, buffer, capacity, size), progress, cancellation, path);
+        Inspect((task, buffer, capacity, size) => Native.infini_snapshot_json(
+            path, verify ? SnapshotVerify : 0, task, buffer, capacity, size), progress, cancellation, path);
 
     /// <summary>Takes the oldest record out of the library's log, a queue of the newest 256.</summary>
     /// <returns>The record; null where the queue is empty.</returns>
@@ -94,6 +94,8 @@ public static unsafe class InfiniLibrary
         byte[]? message = Utf8.Bytes((buffer, capacity, size) => Native.infini_log_next(where, buffer, capacity, size));
         return message is null ? null : new LogRecord((LogSeverity)level, Encoding.UTF8.GetString(message));
     }
+
+    private const int SnapshotVerify = 2; // INFINI_SNAPSHOT_VERIFY
 
     private delegate int Inspector(TaskHandle task, byte* buffer, nuint capacity, nuint* size);
 

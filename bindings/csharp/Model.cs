@@ -93,7 +93,7 @@ public sealed unsafe class Model : IDisposable
     /// <exception cref="InfiniException">State: the model is a tokenizer alone.</exception>
     public Batch CreateBatch()
     {
-        InfiniException.Check(Native.infini_batch_new(Handle, out var batch));
+        InfiniException.Check(Native.infini_batch_create(Handle, out var batch));
         return new Batch(batch);
     }
 
@@ -128,7 +128,7 @@ public sealed unsafe class Model : IDisposable
         {
             byte* pinned = data;
             return Tokens((nuint)bytes.Length + 16, (buffer, capacity, size) => Native.infini_model_tokenize( // hardly more
-                Handle, pinned, (nuint)bytes.Length, Flag(special), Flag(start), buffer, capacity, size));
+                Handle, pinned, (nuint)bytes.Length, Flags(special, start), buffer, capacity, size));
         }
     }
 
@@ -144,8 +144,7 @@ public sealed unsafe class Model : IDisposable
         nuint size;
         fixed (byte* data = bytes)
         {
-            InfiniException.Check(Native.infini_model_token_count(Handle, data, (nuint)bytes.Length, Flag(special),
-                                                                  Flag(start), &size));
+            InfiniException.Check(Native.infini_model_token_count(Handle, data, (nuint)bytes.Length, Flags(special, start), &size));
         }
         return (int)size;
     }
@@ -173,7 +172,7 @@ public sealed unsafe class Model : IDisposable
             int* pinned = data;
             nuint count = (nuint)tokens.Length;
             return Utf8.Bytes((buffer, capacity, size) => Native.infini_model_detokenize(
-                Handle, pinned, count, Flag(special), Flag(start), buffer, capacity, size))!;
+                Handle, pinned, count, Flags(special, start), buffer, capacity, size))!;
         }
     }
 
@@ -235,7 +234,7 @@ public sealed unsafe class Model : IDisposable
     {
         string json = ChatMessage.Json(messages);
         return Utf8.Text((buffer, capacity, size) => Native.infini_model_apply_chat(
-            Handle, json, Flag(first), Flag(reply), buffer, capacity, size));
+            Handle, json, Flags(first, reply), buffer, capacity, size));
     }
 
     /// <summary>The tokens of messages as the model was trained to see them; those of the contents are no control tokens. Between
@@ -249,7 +248,7 @@ public sealed unsafe class Model : IDisposable
     {
         string json = ChatMessage.Json(messages);
         return Tokens((nuint)json.Length + 256, (buffer, capacity, size) => Native.infini_model_chat_tokens(
-            Handle, json, Flag(first), Flag(reply), buffer, capacity, size));
+            Handle, json, Flags(first, reply), buffer, capacity, size));
     }
 
     /// <summary>What closes the assistant's turn: to be fed after a generated reply.</summary>
@@ -303,7 +302,7 @@ public sealed unsafe class Model : IDisposable
     /// <exception cref="InfiniException">InvalidArgument (tokens is negative or too large), State (the model is a tokenizer
     /// alone).</exception>
     public Footprint Footprint(long tokens) => JsonSerializer.Deserialize(
-        Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint(Handle, tokens, buffer, capacity, size)),
+        Utf8.Text((buffer, capacity, size) => Native.infini_model_footprint_json(Handle, tokens, buffer, capacity, size)),
         LibraryJson.Default.Footprint)!;
 
     /// <summary>Lets the model go. Disposing again does nothing.</summary>
@@ -313,7 +312,8 @@ public sealed unsafe class Model : IDisposable
         handle.Dispose();
     }
 
-    private static int Flag(bool value) => value ? 1 : 0;
+    // The flags of infini.h: INFINI_TOKENS_SPECIAL and _START, INFINI_CHAT_FIRST and _REPLY are bits 1 and 2.
+    private static int Flags(bool first, bool second) => (first ? 1 : 0) | (second ? 2 : 0);
 
     private delegate int Tokenizer(int* buffer, nuint capacity, nuint* size);
 

@@ -69,7 +69,7 @@ public abstract class InfiniOptions
             call(OptionsHandle.None);
             return;
         }
-        InfiniException.Check(Native.infini_options_new(out var handle));
+        InfiniException.Check(Native.infini_options_create(out var handle));
         using (handle)
         {
             foreach (var (name, value) in options.values)

@@ -10,7 +10,7 @@ internal sealed unsafe class Pieces : IDisposable
     private readonly TextStreamHandle stream;
     private readonly byte[] piece = new byte[Largest];
 
-    internal Pieces() => InfiniException.Check(Native.infini_text_stream_new(out stream));
+    internal Pieces() => InfiniException.Check(Native.infini_text_stream_create(out stream));
 
     internal void Push(ReadOnlySpan<byte> data)
     {

@@ -3,6 +3,8 @@ namespace Infini;
 // Keeping a session and going back.
 public sealed partial class Session
 {
+    private const int SnapshotMemory = 1; // INFINI_SNAPSHOT_MEMORY
+
     private int room = 1 << 16; // bytes that the next snapshot will mostly fit, so that it is made once
 
     /// <summary>Saves the session to a file, which is replaced whole or not at all.</summary>
@@ -17,7 +19,7 @@ public sealed partial class Session
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Save(string path, bool memoryOnly = false, string name = "", string note = "",
                      IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
-        Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
+        Long((session, task) => Native.infini_session_save(session, path, memoryOnly ? SnapshotMemory : 0, name, note, task),
              progress, cancellation, path);
 
     /// <summary>Does what <see cref="Save"/> does, on a thread of the pool.</summary>
@@ -30,7 +32,7 @@ public sealed partial class Session
     /// <returns>When the file is there.</returns>
     public Task SaveAsync(string path, bool memoryOnly = false, string name = "", string note = "",
                           IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
-        LongAsync((session, task) => Native.infini_session_save(session, path, memoryOnly ? 1 : 0, name, note, task),
+        LongAsync((session, task) => Native.infini_session_save(session, path, memoryOnly ? SnapshotMemory : 0, name, note, task),
                   progress, cancellation, path);
 
     /// <summary>Takes a snapshot as bytes.</summary>
@@ -44,7 +46,7 @@ public sealed partial class Session
         using (turn.Take())
         {
             byte[] snapshot = Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
-                Handle, memoryOnly ? 1 : 0, name, note, buffer, capacity, size), null, room)!;
+                Handle, memoryOnly ? SnapshotMemory : 0, name, note, buffer, capacity, size), null, room)!;
             room = Math.Max(room, snapshot.Length + snapshot.Length / 8);
             return snapshot;
         }

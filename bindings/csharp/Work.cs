@@ -116,7 +116,7 @@ internal sealed class Work : IDisposable
 
     private static TaskHandle NewTask()
     {
-        InfiniException.Check(Native.infini_task_new(out var task));
+        InfiniException.Check(Native.infini_task_create(out var task));
         return task;
     }
 }

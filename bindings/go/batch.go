@@ -24,7 +24,7 @@ type Batch struct {
 // Errors: State (the model is a tokenizer alone).
 func (m *Model) NewBatch() (*Batch, error) {
 	var batch uintptr
-	if err := m.call(func(model uintptr) error { return native.Infini_batch_new(model, &batch) }); err != nil {
+	if err := m.call(func(model uintptr) error { return native.Infini_batch_create(model, &batch) }); err != nil {
 		return nil, err
 	}
 	members := new([]*Session)

@@ -50,7 +50,7 @@ func (m *Model) ChatTokens(messages []Message, first, reply bool) ([]int32, erro
 		return nil, err
 	}
 	return m.tokens(len(written), func(model uintptr, b []int32, n *uint64) error {
-		return native.Infini_model_chat_tokens(model, written, flag(first), flag(reply), b, n)
+		return native.Infini_model_chat_tokens(model, written, flags(first, reply), b, n)
 	})
 }
 
@@ -64,7 +64,7 @@ func (m *Model) ApplyChat(messages []Message, first, reply bool) (string, error)
 		return "", err
 	}
 	return m.text(func(model uintptr, b []byte, n *uint64) error {
-		return native.Infini_model_apply_chat(model, written, flag(first), flag(reply), b, n)
+		return native.Infini_model_apply_chat(model, written, flags(first, reply), b, n)
 	})
 }
 

@@ -173,9 +173,15 @@ func noZero(texts ...string) error {
 	return nil
 }
 
-func flag(value bool) int {
-	if value {
-		return 1
+// flags are those of infini.h, whose bits 1 and 2 are INFINI_TOKENS_SPECIAL and _START, INFINI_CHAT_FIRST and _REPLY,
+// INFINI_SNAPSHOT_MEMORY and _VERIFY.
+func flags(first, second bool) int {
+	bits := 0
+	if first {
+		bits |= 1
 	}
-	return 0
+	if second {
+		bits |= 2
+	}
+	return bits
 }

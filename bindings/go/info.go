@@ -143,7 +143,7 @@ func (m *Model) Fact(name string) (string, error) {
 // Errors: InvalidArgument (tokens is negative or too large), State (the model is a tokenizer alone).
 func (m *Model) Footprint(tokens int64) (footprint Footprint, err error) {
 	written, err := m.text(func(model uintptr, b []byte, n *uint64) error {
-		return native.Infini_model_footprint(model, tokens, b, n)
+		return native.Infini_model_footprint_json(model, tokens, b, n)
 	})
 	return footprint, read(written, err, &footprint)
 }
@@ -152,7 +152,7 @@ func (m *Model) Footprint(tokens int64) (footprint Footprint, err error) {
 //
 // Errors: InvalidArgument (tokens is negative or too large).
 func PaperFootprint(tokens int64) (footprint Footprint, err error) {
-	written, err := text(func(b []byte, n *uint64) error { return native.Infini_paper_footprint(tokens, b, n) })
+	written, err := text(func(b []byte, n *uint64) error { return native.Infini_paper_footprint_json(tokens, b, n) })
 	return footprint, read(written, err, &footprint)
 }
 
@@ -164,7 +164,7 @@ func (s *Session) Info() (info SessionInfo, err error) {
 
 // DescribeOptions returns the table of all options.
 func DescribeOptions() (table []OptionInfo, err error) {
-	written, err := text(func(b []byte, n *uint64) error { return native.Infini_options_describe(b, n) })
+	written, err := text(func(b []byte, n *uint64) error { return native.Infini_options_json(b, n) })
 	return table, read(written, err, &table)
 }
 

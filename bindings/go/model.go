@@ -105,7 +105,7 @@ func (m *Model) NewSession(options Options) (*Session, error) {
 func (m *Model) Tokenize(text string, special, start bool) ([]int32, error) {
 	data := []byte(text)
 	return m.tokens(len(data), func(model uintptr, b []int32, n *uint64) error {
-		return native.Infini_model_tokenize(model, data, flag(special), flag(start), b, n)
+		return native.Infini_model_tokenize(model, data, flags(special, start), b, n)
 	})
 }
 
@@ -131,7 +131,7 @@ func (m *Model) tokens(bytes int, fill func(model uintptr, b []int32, n *uint64)
 func (m *Model) TokenCount(text string, special, start bool) (int, error) {
 	var size uint64
 	err := m.call(func(model uintptr) error {
-		return native.Infini_model_token_count(model, []byte(text), flag(special), flag(start), &size)
+		return native.Infini_model_token_count(model, []byte(text), flags(special, start), &size)
 	})
 	return int(size), err
 }
@@ -142,7 +142,7 @@ func (m *Model) TokenCount(text string, special, start bool) (int, error) {
 // Errors: InvalidArgument (a token is not in the vocabulary), State (the model has no tokenizer).
 func (m *Model) Detokenize(tokens []int32, special, start bool) (string, error) {
 	return m.text(func(model uintptr, b []byte, n *uint64) error {
-		return native.Infini_model_detokenize(model, tokens, flag(special), flag(start), b, n)
+		return native.Infini_model_detokenize(model, tokens, flags(special, start), b, n)
 	})
 }
 

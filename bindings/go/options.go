@@ -23,7 +23,7 @@ func (o Options) with(do func(options uintptr) error) error {
 		return do(0)
 	}
 	var options uintptr
-	if err := native.Infini_options_new(&options); err != nil {
+	if err := native.Infini_options_create(&options); err != nil {
 		return err
 	}
 	defer native.Infini_options_free(options)
@@ -65,7 +65,7 @@ func setOption(options uintptr, name string, value any) error {
 		return native.Infini_options_set_double(options, name, float64(v.Uint()))
 	case reflect.Bool:
 		if isFlag(name) {
-			return native.Infini_options_set_int(options, name, int64(flag(v.Bool())))
+			return native.Infini_options_set_int(options, name, int64(flags(v.Bool(), false)))
 		}
 	case reflect.Float32, reflect.Float64:
 		return native.Infini_options_set_double(options, name, v.Float())

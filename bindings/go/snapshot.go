@@ -22,7 +22,7 @@ func (s *Session) Save(ctx context.Context, path string, options SaveOptions) er
 		return err
 	}
 	return s.long(ctx, func(session, task uintptr) error {
-		return native.Infini_session_save(session, path, flag(options.MemoryOnly), options.Name, options.Note, task)
+		return native.Infini_session_save(session, path, flags(options.MemoryOnly, false), options.Name, options.Note, task)
 	})
 }
 
@@ -36,7 +36,7 @@ func (s *Session) Snapshot(w io.Writer, options SaveOptions) error {
 	var data []byte
 	err := s.call(func(session uintptr) (err error) {
 		data, err = bytes(func(b []byte, n *uint64) error {
-			return native.Infini_session_save_buffer(session, flag(options.MemoryOnly), options.Name, options.Note, b, n)
+			return native.Infini_session_save_buffer(session, flags(options.MemoryOnly, false), options.Name, options.Note, b, n)
 		})
 		return err
 	})
@@ -80,7 +80,7 @@ func InspectSnapshot(ctx context.Context, path string, verify bool) (info Snapsh
 		return
 	}
 	return inspect(ctx, func(task uintptr, b []byte, n *uint64) error {
-		return native.Infini_snapshot_inspect(path, flag(verify), task, b, n)
+		return native.Infini_snapshot_json(path, flags(false, verify), task, b, n)
 	})
 }
 
@@ -93,7 +93,7 @@ func InspectSnapshotFrom(ctx context.Context, r io.Reader, verify bool) (info Sn
 		return
 	}
 	return inspect(ctx, func(task uintptr, b []byte, n *uint64) error {
-		return native.Infini_snapshot_inspect_buffer(data, flag(verify), task, b, n)
+		return native.Infini_snapshot_json_buffer(data, flags(false, verify), task, b, n)
 	})
 }
 

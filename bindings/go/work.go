@@ -94,7 +94,7 @@ func (w *work) do(call func(task uintptr) error) error {
 	w.mutex.Lock()
 	task, err := w.task, w.unlessStopped()
 	if err == nil && task == 0 {
-		err = native.Infini_task_new(&task)
+		err = native.Infini_task_create(&task)
 		w.task = task
 	}
 	w.mutex.Unlock()
@@ -235,7 +235,7 @@ func sizeOf(r io.Reader) int64 {
 // piecesOf cuts what r gives into texts that can be fed one by one, and hands each to feed.
 func piecesOf(r io.Reader, w *work, feed func(piece []byte) error) error {
 	var stream uintptr
-	if err := native.Infini_text_stream_new(&stream); err != nil {
+	if err := native.Infini_text_stream_create(&stream); err != nil {
 		return err
 	}
 	defer native.Infini_text_stream_free(stream)

@@ -46,7 +46,7 @@ Reader::~Reader() {
 
 void Reader::add(std::string what, std::function<std::string()> job) {
   {
-    Job added{std::move(what), std::move(job), cli::make<cli::Task>(infini_task_new)};
+    Job added{std::move(what), std::move(job), cli::make<cli::Task>(infini_task_create)};
     const std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(added));
   }
@@ -144,7 +144,7 @@ Numbers Reader::numbers() const {
   const auto info = json::parse(cli::all_of(infini_session_info_json, session));
   Numbers numbers{position(), info.at("session_bytes").get<std::int64_t>(), 0};
   const infini_model *model = model_.get();
-  const auto footprint = json::parse(cli::all_of(infini_model_footprint, model, numbers.tokens));
+  const auto footprint = json::parse(cli::all_of(infini_model_footprint_json, model, numbers.tokens));
   for (const auto &method : footprint.at("methods")) {
     if (method.at("method") == "kv_cache") numbers.cache_bytes = method.at("bytes").get<std::int64_t>();
   }
@@ -155,7 +155,7 @@ void Reader::open(std::string path) {
   add("Opening " + name_of(path), [this, path] {
     const infini_options *defaults = nullptr;
     auto model = cli::make<cli::Model>(infini_model_open, path.c_str(), defaults, task_);
-    const auto options = cli::make<cli::Options>(infini_options_new);
+    const auto options = cli::make<cli::Options>(infini_options_create);
     cli::check(infini_options_set_int(options.get(), "max_tokens", 200));
     cli::check(infini_options_set_double(options.get(), "temperature", 0.8));
     cli::check(infini_options_set_string(options.get(), "unknown_text", "skip"));
@@ -201,7 +201,7 @@ std::string Reader::feed_file(const std::string &path) {
   if (!file) throw std::runtime_error(path + ": " + std::strerror(errno));
   const double size = static_cast<double>(std::filesystem::file_size(path));
   const std::int64_t before = position();
-  const auto stream = cli::make<cli::TextStream>(infini_text_stream_new);
+  const auto stream = cli::make<cli::TextStream>(infini_text_stream_create);
   std::string data(65536, '\0'), piece(65536, '\0');
   double fed = 0;
   const auto feed_pieces = [&] {

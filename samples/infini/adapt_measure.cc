@@ -14,8 +14,7 @@ Json held_out_nll(const infini_model *model, const infini_options *options, cons
   double total = 0;
   int64_t scored = 0;
   Input(settings.held_out).read(false, false, [&](std::string_view piece) {
-    std::vector<int32_t> tokens =
-        all_of<std::vector<int32_t>>(infini_model_tokenize, model, piece.data(), piece.size(), 0, scored == 0);
+    std::vector<int32_t> tokens = tokens_of(model, piece, scored == 0);
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings.held_out_tokens - scored)));
     std::vector<float> nll(tokens.size());
     check(infini_session_score(session.get(), tokens.data(), tokens.size(), progress.task(), nll.data(), nll.size()));

@@ -128,7 +128,7 @@ void check_finite(infini_session *session, int64_t vocabulary) {
 // Tokens a second of `count` sessions that write together.
 double batch_speed(const infini_model *model, const infini_session *start, int64_t count, int64_t generated) {
   std::vector<Session> sessions;
-  const Batch batch = make<Batch>(infini_batch_new, model);
+  const Batch batch = make<Batch>(infini_batch_create, model);
   for (int64_t i = 0; i < count; ++i) {
     sessions.push_back(make<Session>(infini_session_fork, start));
     check(infini_batch_add(batch.get(), sessions.back().get()));

@@ -45,7 +45,7 @@ std::string stop_value(const std::vector<std::string> &texts) {
 }
 
 const Json &option_table() {
-  static const Json table = Json::parse(all_of(infini_options_describe));
+  static const Json table = Json::parse(all_of(infini_options_json));
   return table;
 }
 
@@ -123,7 +123,7 @@ void OptionFlags::set(infini_options *options, const Flag &flag, const std::vect
 }
 
 Options OptionFlags::options(bool of_model) const {
-  Options options = make<Options>(infini_options_new);
+  Options options = make<Options>(infini_options_create);
   for (const Flag &flag : flags_) {
     if (flag.scope != "any" && (flag.scope == "model") != of_model) continue;
     if (flag.flag->count() > 0)
@@ -134,7 +134,7 @@ Options OptionFlags::options(bool of_model) const {
 }
 
 Options OptionFlags::weak_defaults(const Json &already) const {
-  Options options = make<Options>(infini_options_new);
+  Options options = make<Options>(infini_options_create);
   for (const Flag &flag : flags_)
     if (flag.weak && flag.flag->count() == 0 && !already.contains(flag.name))
       set(options.get(), flag, {flag.own_default});
@@ -185,6 +185,11 @@ void check_writable(const std::string &flag, const std::string &path) {
 Json parse_json(std::string_view text) {
   return Json::parse(
       text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepestJson; }, false);
+}
+
+std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, bool special) {
+  const int flags = (start ? INFINI_TOKENS_START : 0) | (special ? INFINI_TOKENS_SPECIAL : 0);
+  return all_of<std::vector<int32_t>>(infini_model_tokenize, model, text.data(), text.size(), flags);
 }
 
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {

@@ -71,6 +71,9 @@ Json parse_json(std::string_view text);
 // Comma-separated whole numbers; `what` names them in the error.
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what);
 
+// The tokens of a text, which begins a stream or goes on with one; `special`: control tokens are parsed.
+std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, bool special = false);
+
 // --- output
 
 struct OutputFailed : std::runtime_error {

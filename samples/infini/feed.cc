@@ -25,7 +25,7 @@ int64_t bytes_of(std::string_view piece, size_t tokens, size_t all) {
 std::string known_text(const infini_model *model, std::string_view text, bool replace, int64_t &unknown) {
   const auto knows = [&](std::string_view part) {
     size_t size = 0;
-    return infini_model_token_count(model, part.data(), part.size(), 0, 0, &size) == INFINI_OK;
+    return infini_model_token_count(model, part.data(), part.size(), 0, &size) == INFINI_OK;
   };
   const std::string_view stand_in = !replace ? "" : knows("\uFFFD") ? "\uFFFD" : "?";
   std::string known;
@@ -52,11 +52,10 @@ class Reader {
   bool read(std::string_view piece) {
     Stopwatch watch;
     std::string known;
-    if (size_t count = 0; how_unknown_ != "error" && infini_model_token_count(model_, piece.data(), piece.size(), 0, 0,
+    if (size_t count = 0; how_unknown_ != "error" && infini_model_token_count(model_, piece.data(), piece.size(), 0,
                                                                               &count) == INFINI_INVALID_ARGUMENT)
       piece = known = known_text(model_, piece, how_unknown_ == "replace", unknown_);
-    const auto tokens = all_of<std::vector<int32_t>>(infini_model_tokenize, model_, piece.data(), piece.size(), 0,
-                                                     int{std::exchange(starts_, false)});
+    const auto tokens = tokens_of(model_, piece, std::exchange(starts_, false));
     seconds_ += watch.seconds();
     const auto skipped = static_cast<size_t>(std::min<int64_t>(skip_, static_cast<int64_t>(tokens.size())));
     skip_ -= static_cast<int64_t>(skipped);

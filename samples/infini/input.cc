@@ -44,7 +44,7 @@ Input::~Input() {
 }
 
 void Input::read(bool repeat, bool whole, const Take &take) {
-  const TextStream stream = make<TextStream>(infini_text_stream_new);
+  const TextStream stream = make<TextStream>(infini_text_stream_create);
   std::string data(size_t{1} << 13, '\0'), piece(size_t{1} << 16, '\0');
   size_t held = 0;  // bytes in front of `data` that begin a character
   bool any = false, inside = false;

@@ -57,7 +57,7 @@ void Keeping::check_early() {
     throw std::runtime_error("--name, --note, --memory-only and --save-every go with --save or --session");
   if (saves()) check_writable(session_path_.empty() ? "--save" : "--session", save_path_);
   if (!loads()) return;
-  loaded_ = Json::parse(all_of(infini_snapshot_inspect, load_path_.c_str(), 0, nullptr));
+  loaded_ = Json::parse(all_of(infini_snapshot_json, load_path_.c_str(), 0, nullptr));
   if (!name_flag_->count()) name_ = loaded_["name"];
   if (!note_flag_->count()) note_ = loaded_["note"];
 }
@@ -77,8 +77,8 @@ void Keeping::save(const infini_session *session) {
   if (!saves()) return;
   const Patience patience;
   const Progress progress;
-  check(infini_session_save(session, save_path_.c_str(), int{memory_only_}, name_.c_str(), note_.c_str(),
-                            progress.task()));
+  check(infini_session_save(session, save_path_.c_str(), memory_only_ ? INFINI_SNAPSHOT_MEMORY : 0, name_.c_str(),
+                            note_.c_str(), progress.task()));
   saved_position_ = position(session);
   since_saved_ = Stopwatch();
 }

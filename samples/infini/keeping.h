@@ -21,7 +21,7 @@ class Keeping {
   bool is_session() const { return !session_path_.empty(); }
   const std::string &path() const { return save_path_; }
   void save_as(const std::string &path);
-  // What the loaded snapshot holds, as infini_snapshot_inspect tells; empty without --load.
+  // What the loaded snapshot holds, as infini_snapshot_json tells; empty without --load.
   const Json &loaded() const { return loaded_; }
   void load(infini_session *session);
   // Saves, also after an interrupt; one more, or two if there was none, gives that up.

@@ -48,10 +48,8 @@ class NpyFile {
   std::FILE *file_;
 };
 
-std::vector<int32_t> tokens_of(const LogitsArguments &arguments, const infini_model *model) {
-  if (arguments.text_flag->count())
-    return all_of<std::vector<int32_t>>(infini_model_tokenize, model, arguments.text.data(), arguments.text.size(), 0,
-                                        1);
+std::vector<int32_t> given_tokens(const LogitsArguments &arguments, const infini_model *model) {
+  if (arguments.text_flag->count()) return tokens_of(model, arguments.text, true);
   std::vector<int32_t> tokens;
   for (const int64_t token : parse_numbers(arguments.tokens, "--tokens")) {
     if (token < 0 || token > INT32_MAX) throw std::runtime_error("--tokens: no token is " + std::to_string(token));
@@ -63,7 +61,7 @@ std::vector<int32_t> tokens_of(const LogitsArguments &arguments, const infini_mo
 void logits(const LogitsArguments &arguments) {
   const Model model = arguments.open();
   const Session session = arguments.start(model.get());
-  const std::vector<int32_t> tokens = tokens_of(arguments, model.get());
+  const std::vector<int32_t> tokens = given_tokens(arguments, model.get());
   if (tokens.empty()) throw std::runtime_error("there are no tokens: give --tokens or --text");
   const auto end = static_cast<int64_t>(tokens.size());
   std::vector<int64_t> closes = parse_numbers(arguments.close, "--close");

@@ -5,7 +5,7 @@ namespace cli {
 namespace {
 
 void show(bool json) {
-  const Json table = Json::parse(all_of(infini_options_describe));
+  const Json table = Json::parse(all_of(infini_options_json));
   if (json) return print_json({{"options", table}});
   for (const Json &spec : table) {
     const Json &standard = spec["default"];

@@ -61,7 +61,7 @@ std::string generate_answer(const infini_model *model, infini_session *session, 
     if (status == INFINI_END) break;
     check(status);
     tokens.push_back(token);
-    text = all_of(infini_model_detokenize, model, tokens.data(), tokens.size(), 0, 0);
+    text = all_of(infini_model_detokenize, model, tokens.data(), tokens.size(), 0);
     text.erase(0, text.find_first_not_of(' '));
   }
   return text.substr(0, characters);

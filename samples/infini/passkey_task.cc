@@ -42,15 +42,11 @@ constexpr const char *kNames[] = {
     "water",  "night", "morning", "summer", "winter", "spring", "king",   "queen",   "captain", "doctor", "master",
     "lady",   "lord",  "brother", "sister", "mother", "father", "son",    "daughter"};
 
-Tokens tokens_of(const infini_model *model, std::string_view text, int start) {
-  return all_of<Tokens>(infini_model_tokenize, model, text.data(), text.size(), 0, start);
-}
-
 // Tokens of a file, as many as can be used.
 Tokens read_filler(const infini_model *model, const std::string &path, int64_t longest) {
   Tokens tokens;
   Input(path).read(false, false, [&](std::string_view piece) {
-    const Tokens more = tokens_of(model, piece, 0);
+    const Tokens more = tokens_of(model, piece, false);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return static_cast<int64_t>(tokens.size()) < longest;
   });
@@ -93,7 +89,7 @@ Tokens Prompt::slice(int64_t begin, int64_t count) const {
 PasskeyTask::PasskeyTask(const infini_model *model, const Settings &settings, int64_t longest)
     : model_(model), settings_(settings) {
   segment_ = Json::parse(all_of(infini_model_info_json, model))["segment"];
-  beginning_ = tokens_of(model, settings.instruction ? kInstruction : "", 1);
+  beginning_ = tokens_of(model, settings.instruction ? kInstruction : "", true);
   filler_ = std::make_shared<const Tokens>(
       settings.filler.empty() ? tokens(kSentences) : read_filler(model, settings.filler, longest + segment_));
   // Names of several tokens are used only where there are not enough others.

@@ -106,7 +106,8 @@ std::string time_text(double seconds) {
 }
 
 Progress::Progress(std::string label, int64_t total, Unit unit)
-    : label_(std::move(label)), task_(make<Task>(infini_task_new)), line_(!label_.empty()), unit_(unit), total_(total) {
+    : label_(std::move(label)), task_(make<Task>(infini_task_create)), line_(!label_.empty()), unit_(unit),
+      total_(total) {
   check(infini_task_set_progress(task_.get(), report, this));
 }
 

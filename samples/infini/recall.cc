@@ -117,7 +117,7 @@ class Stream {
   }
 
   void say(const std::string &text) {
-    const Tokens more = all_of<Tokens>(infini_model_tokenize, model_, text.data(), text.size(), 0, position_ == 0);
+    const Tokens more = tokens_of(model_, text, position_ == 0);
     waiting_.insert(waiting_.end(), more.begin(), more.end());
     position_ += static_cast<int64_t>(more.size());
     turn_ += text;
@@ -176,7 +176,7 @@ class Stream {
       check(status);
       tokens.push_back(token);
     }
-    return all_of(infini_model_detokenize, model_, tokens.data(), tokens.size(), 0, 0);
+    return all_of(infini_model_detokenize, model_, tokens.data(), tokens.size(), 0);
   }
 
   const RecallArguments &arguments_;

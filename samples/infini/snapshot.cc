@@ -26,7 +26,7 @@ std::string time_of(const std::string &path) {
 }
 
 Json inspect(const std::string &path, bool verify) {
-  return Json::parse(all_of(infini_snapshot_inspect, path.c_str(), int{verify}, nullptr));
+  return Json::parse(all_of(infini_snapshot_json, path.c_str(), verify ? INFINI_SNAPSHOT_VERIFY : 0, nullptr));
 }
 
 // The facts about a snapshot, its sections aside.

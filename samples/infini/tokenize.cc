@@ -22,8 +22,7 @@ void tokenize(const TokenizeArguments &arguments) {
   std::vector<int32_t> ids;
   bool start = true;
   const auto take = [&](std::string_view piece) {
-    const auto more = all_of<std::vector<int32_t>>(infini_model_tokenize, model.get(), piece.data(), piece.size(),
-                                                   int{arguments.special}, int{start});
+    const auto more = tokens_of(model.get(), piece, start, arguments.special);
     ids.insert(ids.end(), more.begin(), more.end());
     start = false;
     return true;
@@ -40,7 +39,7 @@ void tokenize(const TokenizeArguments &arguments) {
 void detokenize(const DetokenizeArguments &arguments) {
   const Model model = arguments.open();
   const std::string text = all_of(infini_model_detokenize, model.get(), arguments.ids.data(), arguments.ids.size(),
-                                  int{arguments.special}, 1);
+                                  INFINI_TOKENS_START | (arguments.special ? INFINI_TOKENS_SPECIAL : 0));
   if (arguments.json) return print_json({{"text", text}, {"tokens", arguments.ids.size()}});
   print(text + "\n");
 }

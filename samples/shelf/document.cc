@@ -45,7 +45,7 @@ std::string hash_of(const std::string &path) {
 
 Document feed(infini_session *session, const std::string &path) {
   // The stream cuts the text where the cut does not change its tokens.
-  const cli::TextStream stream = cli::make<cli::TextStream>(infini_text_stream_new);
+  const cli::TextStream stream = cli::make<cli::TextStream>(infini_text_stream_create);
   std::vector<char> text(size_t{1} << 16);  // as long as its pieces get
   const auto feed_ready = [&] {
     size_t size = 0;

@@ -53,7 +53,7 @@ Opened open_model(const Arguments &arguments, const std::optional<Memory> &memor
                                          : "";
   if (opened.path.empty())
     throw std::runtime_error("which model? Name its file with --model; the memory keeps it in mind for the next time");
-  const Options options = make<Options>(infini_options_new);
+  const Options options = make<Options>(infini_options_create);
   check(infini_options_set_int(options.get(), "threads", arguments.threads));
   opened.model = make<Model>(infini_model_open, opened.path.c_str(), options.get(), nullptr);
   if (memory && opened.fact("fingerprint") != memory->fingerprint)
@@ -64,7 +64,7 @@ Opened open_model(const Arguments &arguments, const std::optional<Memory> &memor
 }
 
 Session new_session(const Opened &opened, const Arguments &arguments) {
-  const Options options = make<Options>(infini_options_new);
+  const Options options = make<Options>(infini_options_create);
   // Every option of sampling is set, so that none comes from a snapshot.
   check(infini_options_set_int(options.get(), "max_tokens", arguments.max_tokens));
   check(infini_options_set_int(options.get(), "threads", arguments.threads));
@@ -181,8 +181,8 @@ void export_memory(const Arguments &arguments) {
   const Session session = new_session(opened, arguments);
   if (!shelf.restore(memory, session.get()))
     throw std::runtime_error(changed_meanwhile(memory.name) + "; export it again");
-  check(infini_session_save(session.get(), arguments.file.c_str(), int{arguments.memory_only}, memory.name.c_str(),
-                            memory.note.c_str(), nullptr));
+  check(infini_session_save(session.get(), arguments.file.c_str(), arguments.memory_only ? INFINI_SNAPSHOT_MEMORY : 0,
+                            memory.name.c_str(), memory.note.c_str(), nullptr));
 }
 
 void import_memory(const Arguments &arguments) {

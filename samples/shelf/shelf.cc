@@ -54,7 +54,8 @@ bool Shelf::restore(const Memory &memory, infini_session *session) {
 }
 
 Memory Shelf::describe(std::span<const std::byte> snapshot) {
-  const std::string json = cli::all_of(infini_snapshot_inspect_buffer, snapshot.data(), snapshot.size(), 1, nullptr);
+  const std::string json =
+      cli::all_of(infini_snapshot_json_buffer, snapshot.data(), snapshot.size(), INFINI_SNAPSHOT_VERIFY, nullptr);
   Statement row(
       database_,
       "SELECT json_extract(?1, '$.view.position'), json_extract(?1, '$.name'), json_extract(?1, '$.model.name'), "

@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
   infini_session *session = NULL;
   int64_t position = 0;
   if (argc != 2) return fprintf(stderr, "usage: golden MODEL\n"), 2;
-  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+  int failed = infini_options_create(&computing) != INFINI_OK || infini_options_create(&options) != INFINI_OK ||
                infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
                infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||

@@ -60,7 +60,7 @@ int main(int argc, char **argv) {
            "{\"training\": {\"tokens\": 512, \"segments\": 4, \"rate\": 0.01, \"warmup\": 0},"
            " \"data\": {\"type\": \"text\", \"files\": [\"%s\"]}}",
            argv[2]);
-  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+  int failed = infini_options_create(&computing) != INFINI_OK || infini_options_create(&options) != INFINI_OK ||
                infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
                infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||

@@ -46,7 +46,7 @@ static int check_failures = 0;
 static inline infini_model *open_model(const char *path, const char *compute) {
   infini_options *options = NULL;
   infini_model *model = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_string(options, "compute", compute));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
   CHECK_OK(infini_model_open(path, options, NULL, &model));
@@ -58,7 +58,7 @@ static inline infini_model *open_model(const char *path, const char *compute) {
 static inline infini_session *new_session(const infini_model *model, int64_t max_tokens) {
   infini_options *options = NULL;
   infini_session *session = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
   CHECK_OK(infini_options_set_int(options, "max_tokens", max_tokens));
   CHECK_OK(infini_session_create(model, options, &session));

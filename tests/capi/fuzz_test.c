@@ -132,7 +132,7 @@ static void call_options(void) {
       if (!once_in(4)) break;
       infini_options_free(*slot);
       if (once_in(8)) *slot = NULL;
-      else got(infini_options_new(slot));
+      else got(infini_options_create(slot));
       break;
     case 1: got(infini_options_set_int(*slot, name, integers[draw(sizeof integers / sizeof *integers)])); break;
     case 2: got(infini_options_set_double(*slot, name, reals[draw(sizeof reals / sizeof *reals)])); break;
@@ -151,7 +151,7 @@ static void call_task_and_log(void) {
     case 0:
       infini_task_free(*slot);
       if (once_in(8)) *slot = NULL;
-      else got(infini_task_new(slot));
+      else got(infini_task_create(slot));
       break;
     case 1:
       if (once_in(4)) got(infini_task_cancel(*slot));
@@ -171,7 +171,7 @@ static void call_stream(void) {
     case 0:
       infini_text_stream_free(*slot);
       if (once_in(8)) *slot = NULL;
-      else got(infini_text_stream_new(slot));
+      else got(infini_text_stream_create(slot));
       break;
     case 1: got(infini_text_stream_finish(*slot)); break;
     case 2: BUFFER_CALLS(char, infini_text_stream_next(*slot, b, n, &size)); break;
@@ -213,7 +213,7 @@ static void call_model(void) {
   char *text = random_text(&text_size);
   int32_t *tokens = random_tokens(&n_tokens), token = (int32_t)draw(1000) - 100;
   int answer = 0;
-  const int special = (int)draw(2), start = (int)draw(2);
+  const int flags = (int)draw(once_in(20) ? 100 : 4);
   static const char *const facts[] = {
       "layers", "name", "fingerprint", "general.architecture", "x", "tokenizer.ggml.tokens"};
   static const char *const chats[] = {"[]", "[{\"role\":\"user\",\"content\":\"a\"}]", "[{\"role\":1}]", "{", "[[[["};
@@ -222,14 +222,14 @@ static void call_model(void) {
       if (once_in(3)) replace_model(slot);
       break;
     case 1: got(infini_model_vocabulary(*slot, &number)); break;
-    case 2: BUFFER_CALLS(int32_t, infini_model_tokenize(*slot, text, text_size, special, start, b, n, &size)); break;
-    case 3: got(infini_model_token_count(*slot, text, text_size, special, start, &number)); break;
-    case 4: BUFFER_CALLS(char, infini_model_detokenize(*slot, tokens, n_tokens, special, start, b, n, &size)); break;
+    case 2: BUFFER_CALLS(int32_t, infini_model_tokenize(*slot, text, text_size, flags, b, n, &size)); break;
+    case 3: got(infini_model_token_count(*slot, text, text_size, flags, &number)); break;
+    case 4: BUFFER_CALLS(char, infini_model_detokenize(*slot, tokens, n_tokens, flags, b, n, &size)); break;
     case 5: got(infini_model_token_is_end(*slot, token, &answer)); break;
     case 6: got(infini_model_token_is_control(*slot, token, &answer)); break;
     case 7: {
       const char *const messages = chats[draw(sizeof chats / sizeof *chats)];
-      BUFFER_CALLS(char, infini_model_apply_chat(*slot, messages, special, start, b, n, &size));
+      BUFFER_CALLS(char, infini_model_apply_chat(*slot, messages, flags, b, n, &size));
       break;
     }
     case 8: {
@@ -240,7 +240,7 @@ static void call_model(void) {
     case 9: BUFFER_CALLS(char, infini_model_info_json(*slot, b, n, &size)); break;
     case 10: {
       const int64_t length = integers[draw(sizeof integers / sizeof *integers)];
-      BUFFER_CALLS(char, infini_model_footprint(*slot, length, b, n, &size));
+      BUFFER_CALLS(char, infini_model_footprint_json(*slot, length, b, n, &size));
       break;
     }
     case 11:
@@ -309,16 +309,16 @@ static void call_keeping(void) {
   static const char path[] = "capi_fuzz_test.snap";
   infini_session *const session = PICK(sessions);
   const uint32_t at = draw(SLOTS);
-  const int memory_only = once_in(4);
+  const int flags = once_in(4) ? (int)draw(4) : 0;
   size_t needed = 0;
   int64_t position = 0;
   switch (draw(7)) {
     case 0: {
-      if (got(infini_session_save_buffer(session, memory_only, "name", NULL, NULL, 0, &needed)) != INFINI_OK) break;
+      if (got(infini_session_save_buffer(session, flags, "name", NULL, NULL, 0, &needed)) != INFINI_OK) break;
       free(snapshots[at].bytes);
       snapshots[at].bytes = malloc(needed);
       snapshots[at].size = needed;
-      CHECK_OK(infini_session_save_buffer(session, memory_only, "name", NULL, snapshots[at].bytes, needed, &needed));
+      CHECK_OK(infini_session_save_buffer(session, flags, "name", NULL, snapshots[at].bytes, needed, &needed));
       if (once_in(4)) ((unsigned char *)snapshots[at].bytes)[draw((uint32_t)needed)] ^= (unsigned char)(1u << draw(8));
       if (once_in(8)) snapshots[at].size = draw((uint32_t)needed);
       break;
@@ -329,7 +329,7 @@ static void call_keeping(void) {
       void *const exact = malloc(snapshots[at].size + (snapshots[at].size == 0));
       if (snapshots[at].size > 0) memcpy(exact, snapshots[at].bytes, snapshots[at].size);
       if (once_in(3)) {
-        BUFFER_CALLS(char, infini_snapshot_inspect_buffer(exact, snapshots[at].size, memory_only, NULL, b, n, &size));
+        BUFFER_CALLS(char, infini_snapshot_json_buffer(exact, snapshots[at].size, flags, NULL, b, n, &size));
       } else {
         int64_t before = -1, after = -1;
         const int known = session && infini_session_position(session, &before) == INFINI_OK;
@@ -341,7 +341,7 @@ static void call_keeping(void) {
       break;
     }
     case 3:
-      if (once_in(10)) got(infini_session_save(session, path, memory_only, NULL, "note", PICK(tasks)));
+      if (once_in(10)) got(infini_session_save(session, path, flags, NULL, "note", PICK(tasks)));
       break;
     case 4:
       if (once_in(4)) got(infini_session_restore(session, path, PICK(tasks)));
@@ -350,7 +350,7 @@ static void call_keeping(void) {
       if (got(infini_session_rewind_limit(session, &position)) != INFINI_OK) break;
       got(infini_session_rewind(session, position + (int64_t)draw(40) - 5));
       break;
-    case 6: BUFFER_CALLS(char, infini_snapshot_inspect(path, memory_only, NULL, b, n, &size)); break;
+    case 6: BUFFER_CALLS(char, infini_snapshot_json(path, flags, NULL, b, n, &size)); break;
   }
 }
 
@@ -363,7 +363,7 @@ static void call_batch(void) {
       if (!once_in(3)) break;
       infini_batch_free(*slot);
       *slot = NULL;
-      if (!once_in(8)) got(infini_batch_new(PICK(models), slot));
+      if (!once_in(8)) got(infini_batch_create(PICK(models), slot));
       break;
     case 1:
     case 2: got(infini_batch_add(*slot, session)); break;

@@ -3,7 +3,7 @@
 
 extern "C" int from_cpp(void) {
   infini_options *options = nullptr;
-  const infini_status status = infini_options_new(&options);
+  const infini_status status = infini_options_create(&options);
   infini_options_free(options);
   return status;
 }

@@ -27,7 +27,7 @@ static const char *const kName[SESSIONS] = {"the one at 30", "the other at 50"};
 static infini_model *make_model(void) {
   infini_options *options = NULL;
   infini_model *model = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_string(options, "compute", "f32"));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
   CHECK_OK(infini_model_create(MODEL, options, &model));
@@ -119,7 +119,7 @@ static int clear_temporary_files(const char *folder) {
 static int found(const char *path, infini_session *target, float logits[SESSIONS][VOCABULARY]) {
   static char json[1 << 16];
   float restored[VOCABULARY];
-  CHECK_OK(infini_snapshot_inspect(path, 1, NULL, json, sizeof json, NULL));
+  CHECK_OK(infini_snapshot_json(path, INFINI_SNAPSHOT_VERIFY, NULL, json, sizeof json, NULL));
   CHECK_OK(infini_session_restore(target, path, NULL));
   CHECK_OK(infini_session_logits(target, restored, VOCABULARY));
   for (int i = 0; i < SESSIONS; ++i) {

@@ -53,8 +53,8 @@ static infini_session *session_with(int threads, const char *compute) {
   infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   infini_session *session = NULL;
-  CHECK_OK(infini_options_new(&computing));
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&computing));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "threads", threads));
   CHECK_OK(infini_options_set_int(options, "max_tokens", -1));
   CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
@@ -182,7 +182,7 @@ static void check_allocations(const char *compute) {
   if (SANITIZED) return;
   infini_session *session = session_with(1, compute);
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_double(options, "temperature", 0.8));
   CHECK_OK(infini_options_set_int(options, "top_k", 40));
   CHECK_OK(infini_options_set_double(options, "top_p", 0.9));

@@ -43,7 +43,7 @@ static void check_bad_files(void) {
   remove(SAVED);
   CHECK(model == NULL);
 
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "segment", 100000));
   CHECK_ERROR(infini_model_open(STORIES, options, NULL, &model), INFINI_INVALID_ARGUMENT, "window");
   CHECK_OK(infini_options_set_int(options, "segment", 20000000));
@@ -108,7 +108,7 @@ static void check_create(void) {
   int32_t tokens[] = {1, 2, 39};
   int64_t in_segment = 0, in_memory = 0;
   CHECK_ERROR(infini_session_feed_text(session, "a", 1, NULL), INFINI_STATE, "tokenizer");
-  CHECK_ERROR(infini_model_token_count(model, "a", 1, 0, 1, &size), INFINI_STATE, "tokenizer");
+  CHECK_ERROR(infini_model_token_count(model, "a", 1, INFINI_TOKENS_START, &size), INFINI_STATE, "tokenizer");
   CHECK_OK(infini_session_feed(session, tokens, 3, NULL));
   CHECK_STATUS(infini_session_next_text(session, NULL, NULL, 0, &size), INFINI_STATE);
   for (int i = 0; i < 3; ++i) CHECK_OK(infini_session_next(session, NULL, tokens));
@@ -175,29 +175,31 @@ static void check_text(void) {
   int32_t tokens[64], bos = 0, eos = 0;
   char back[64];
   int answer = -1;
-  CHECK_OK(infini_model_tokenize(model, text, strlen(text), 0, 1, NULL, 0, &n));
-  CHECK_OK(infini_model_token_count(model, text, strlen(text), 0, 1, &again));
+  CHECK_OK(infini_model_tokenize(model, text, strlen(text), INFINI_TOKENS_START, NULL, 0, &n));
+  CHECK_OK(infini_model_token_count(model, text, strlen(text), INFINI_TOKENS_START, &again));
   CHECK(n == again && n > 5 && n < 64);
-  CHECK_STATUS(infini_model_tokenize(model, text, strlen(text), 0, 1, tokens, n - 1, &again), INFINI_BUFFER_TOO_SMALL);
+  CHECK_STATUS(infini_model_tokenize(model, text, strlen(text), INFINI_TOKENS_START, tokens, n - 1, &again),
+               INFINI_BUFFER_TOO_SMALL);
   CHECK(n == again);
-  CHECK_OK(infini_model_tokenize(model, text, strlen(text), 0, 1, tokens, n, NULL));
+  CHECK_OK(infini_model_tokenize(model, text, strlen(text), INFINI_TOKENS_START, tokens, n, NULL));
   CHECK_OK(infini_model_bos(model, &bos));
   CHECK_OK(infini_model_eos(model, &eos));
   CHECK(bos == 1 && eos == 2 && tokens[0] == bos);
-  CHECK_OK(infini_model_detokenize(model, tokens, n, 0, 1, back, sizeof back, &size));
+  CHECK_OK(infini_model_detokenize(model, tokens, n, INFINI_TOKENS_START, back, sizeof back, &size));
   CHECK(size == strlen(text) && strcmp(back, text) == 0);
   /* Not at the start: no BOS, no space prefix, and back again with what the prefix was. */
-  CHECK_OK(infini_model_tokenize(model, " time", 5, 0, 0, tokens, 64, &n));
-  CHECK_OK(infini_model_detokenize(model, tokens, n, 0, 0, back, sizeof back, &size));
+  CHECK_OK(infini_model_tokenize(model, " time", 5, 0, tokens, 64, &n));
+  CHECK_OK(infini_model_detokenize(model, tokens, n, 0, back, sizeof back, &size));
   CHECK(tokens[0] != bos && size == 5 && memcmp(back, " time", 5) == 0);
   /* Control tokens are text, unless asked for. */
-  CHECK_OK(infini_model_token_count(model, "</s>", 4, 0, 0, &n));
+  CHECK_OK(infini_model_token_count(model, "</s>", 4, 0, &n));
   CHECK(n > 1);
-  CHECK_OK(infini_model_tokenize(model, "</s>", 4, 1, 0, tokens, 64, &n));
+  CHECK_OK(infini_model_tokenize(model, "</s>", 4, INFINI_TOKENS_SPECIAL, tokens, 64, &n));
   CHECK(n == 1 && tokens[0] == eos);
-  CHECK_OK(infini_model_detokenize(model, tokens, 1, 0, 1, back, sizeof back, &size));
+  CHECK_OK(infini_model_detokenize(model, tokens, 1, INFINI_TOKENS_START, back, sizeof back, &size));
   CHECK(size == 0 && back[0] == 0);
-  CHECK_OK(infini_model_detokenize(model, tokens, 1, 1, 1, back, sizeof back, &size));
+  CHECK_OK(
+      infini_model_detokenize(model, tokens, 1, INFINI_TOKENS_SPECIAL | INFINI_TOKENS_START, back, sizeof back, &size));
   CHECK(strcmp(back, "</s>") == 0);
   CHECK_OK(infini_model_token_is_end(model, eos, &answer));
   CHECK(answer == 1);
@@ -208,17 +210,25 @@ static void check_text(void) {
   CHECK_ERROR(infini_model_token_is_end(model, 512, &answer), INFINI_INVALID_ARGUMENT, "512");
   CHECK_ERROR(infini_model_token_is_control(model, -1, &answer), INFINI_INVALID_ARGUMENT, "-1");
   tokens[0] = INT32_MAX;
-  CHECK_STATUS(infini_model_detokenize(model, tokens, 1, 0, 1, back, sizeof back, &size), INFINI_INVALID_ARGUMENT);
-  CHECK_ERROR(infini_model_token_count(model, "abc\xff", 4, 0, 1, &n), INFINI_INVALID_ARGUMENT, "byte 3");
-  CHECK_OK(infini_model_token_count(model, NULL, 0, 0, 0, &n));
+  CHECK_STATUS(infini_model_detokenize(model, tokens, 1, INFINI_TOKENS_START, back, sizeof back, &size),
+               INFINI_INVALID_ARGUMENT);
+  CHECK_ERROR(infini_model_token_count(model, "a", 1, 4, &n), INFINI_INVALID_ARGUMENT, "flags is 4");
+  CHECK_ERROR(infini_model_apply_chat(model, "[]", -1, NULL, 0, &size), INFINI_INVALID_ARGUMENT, "flags is -1");
+  CHECK_ERROR(infini_model_token_count(model, "abc\xff", 4, INFINI_TOKENS_START, &n), INFINI_INVALID_ARGUMENT,
+              "byte 3");
+  CHECK_OK(infini_model_token_count(model, NULL, 0, 0, &n));
   CHECK(n == 0);
 
   static const char messages[] = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
-  CHECK_ERROR(infini_model_apply_chat(model, messages, 1, 1, NULL, 0, &size), INFINI_UNSUPPORTED, "ChatML");
+  CHECK_ERROR(infini_model_apply_chat(model, messages, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+              INFINI_UNSUPPORTED, "ChatML");
   CHECK_ERROR(infini_model_chat_turn_end(model, NULL, 0, &size), INFINI_UNSUPPORTED, "ChatML");
-  CHECK_ERROR(infini_model_apply_chat(model, "{}", 1, 1, NULL, 0, &size), INFINI_INVALID_ARGUMENT, "list");
-  CHECK_ERROR(infini_model_apply_chat(model, "[1]", 1, 1, NULL, 0, &size), INFINI_INVALID_ARGUMENT, "message 0");
-  CHECK_ERROR(infini_model_apply_chat(model, "[", 1, 1, NULL, 0, &size), INFINI_INVALID_ARGUMENT, "messages_json");
+  CHECK_ERROR(infini_model_apply_chat(model, "{}", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+              INFINI_INVALID_ARGUMENT, "list");
+  CHECK_ERROR(infini_model_apply_chat(model, "[1]", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+              INFINI_INVALID_ARGUMENT, "message 0");
+  CHECK_ERROR(infini_model_apply_chat(model, "[", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+              INFINI_INVALID_ARGUMENT, "messages_json");
   infini_model_free(model);
 }
 
@@ -226,17 +236,17 @@ static void check_footprint(void) {
   infini_model *model = open_model(STORIES, "f32");
   char json[1024];
   size_t size = 0;
-  CHECK_OK(infini_paper_footprint(1000000, json, sizeof json, &size));
+  CHECK_OK(infini_paper_footprint_json(1000000, json, sizeof json, &size));
   CHECK(strstr(json, "{\"method\":\"transformer_xl\",\"values\":50331648,\"bytes\":201326592}"));
   CHECK(strstr(json, "{\"method\":\"memorizing_transformer\",\"values\":183451648,"));
   CHECK(strstr(json, "{\"method\":\"rmt\",\"values\":2457600,"));
   CHECK(strstr(json, "{\"method\":\"infini_attention\",\"values\":1585152,"));
-  CHECK_OK(infini_model_footprint(model, 1000, json, sizeof json, &size));
+  CHECK_OK(infini_model_footprint_json(model, 1000, json, sizeof json, &size));
   CHECK(strstr(json, "{\"tokens\":1000,\"methods\":[{\"method\":\"kv_cache\",\"values\":320000,\"bytes\":1280000}"));
   CHECK(strstr(json, "{\"method\":\"infini_attention\",\"values\":1440,\"bytes\":5760}"));
-  CHECK_STATUS(infini_model_footprint(model, -1, json, sizeof json, &size), INFINI_INVALID_ARGUMENT);
-  CHECK_STATUS(infini_model_footprint(model, INT64_MAX, json, sizeof json, &size), INFINI_INVALID_ARGUMENT);
-  CHECK_STATUS(infini_paper_footprint(1, json, 3, &size), INFINI_BUFFER_TOO_SMALL);
+  CHECK_STATUS(infini_model_footprint_json(model, -1, json, sizeof json, &size), INFINI_INVALID_ARGUMENT);
+  CHECK_STATUS(infini_model_footprint_json(model, INT64_MAX, json, sizeof json, &size), INFINI_INVALID_ARGUMENT);
+  CHECK_STATUS(infini_paper_footprint_json(1, json, 3, &size), INFINI_BUFFER_TOO_SMALL);
   infini_model_free(model);
 }
 

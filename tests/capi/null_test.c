@@ -20,17 +20,17 @@ static void check_free(void) {
 static void check_options_and_tasks(void) {
   int64_t number = 0;
   double real = 0;
-  CHECK_NULL(infini_options_new(NULL), "options");
+  CHECK_NULL(infini_options_create(NULL), "options");
   CHECK_NULL(infini_options_set_int(NULL, "threads", 1), "options");
   CHECK_NULL(infini_options_set_double(NULL, "temperature", 1), "options");
   CHECK_NULL(infini_options_set_string(NULL, "compute", "f32"), "options");
   CHECK_NULL(infini_options_get_int(NULL, "threads", &number), "options");
   CHECK_NULL(infini_options_get_double(NULL, "temperature", &real), "options");
   CHECK_NULL(infini_options_get_string(NULL, "compute", NULL, 0, NULL), "options");
-  CHECK_OK(infini_options_describe(NULL, 0, NULL));
+  CHECK_OK(infini_options_json(NULL, 0, NULL));
 
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_NULL(infini_options_set_int(options, NULL, 1), "name");
   CHECK_NULL(infini_options_set_double(options, NULL, 1), "name");
   CHECK_NULL(infini_options_set_string(options, NULL, "f32"), "name");
@@ -42,14 +42,14 @@ static void check_options_and_tasks(void) {
   CHECK_NULL(infini_options_get_string(options, "compute", NULL, 8, NULL), "buffer");
   infini_options_free(options);
 
-  CHECK_NULL(infini_task_new(NULL), "task");
+  CHECK_NULL(infini_task_create(NULL), "task");
   CHECK_NULL(infini_task_cancel(NULL), "task");
   CHECK_NULL(infini_task_done(NULL, &number), "task");
   CHECK_NULL(infini_task_total(NULL, &number), "task");
   CHECK_NULL(infini_task_stage(NULL, NULL, 0, NULL), "task");
   CHECK_NULL(infini_task_set_progress(NULL, NULL, NULL), "task");
   infini_task *task = NULL;
-  CHECK_OK(infini_task_new(&task));
+  CHECK_OK(infini_task_create(&task));
   CHECK_NULL(infini_task_done(task, NULL), "done");
   CHECK_NULL(infini_task_total(task, NULL), "total");
   infini_task_free(task);
@@ -58,12 +58,12 @@ static void check_options_and_tasks(void) {
 static void check_log_and_streams(void) {
   CHECK_OK(infini_log_set_callback(NULL, NULL));
   CHECK_NULL(infini_log_next(NULL, NULL, 8, NULL), "buffer");
-  CHECK_NULL(infini_text_stream_new(NULL), "stream");
+  CHECK_NULL(infini_text_stream_create(NULL), "stream");
   CHECK_NULL(infini_text_stream_push(NULL, "a", 1), "stream");
   CHECK_NULL(infini_text_stream_finish(NULL), "stream");
   CHECK_NULL(infini_text_stream_next(NULL, NULL, 0, NULL), "stream");
   infini_text_stream *stream = NULL;
-  CHECK_OK(infini_text_stream_new(&stream));
+  CHECK_OK(infini_text_stream_create(&stream));
   CHECK_NULL(infini_text_stream_push(stream, NULL, 1), "text");
   CHECK_OK(infini_text_stream_push(stream, NULL, 0));
   infini_text_stream_free(stream);
@@ -81,35 +81,37 @@ static void check_models(void) {
   CHECK_NULL(infini_model_save(NULL, "unused.gguf", NULL), "model");
   CHECK_NULL(infini_model_vocabulary(NULL, &size), "model");
   CHECK_NULL(infini_model_width(NULL, &size), "model");
-  CHECK_NULL(infini_model_tokenize(NULL, "a", 1, 0, 1, NULL, 0, &size), "model");
-  CHECK_NULL(infini_model_token_count(NULL, "a", 1, 0, 1, &size), "model");
-  CHECK_NULL(infini_model_detokenize(NULL, &token, 1, 0, 1, NULL, 0, &size), "model");
+  CHECK_NULL(infini_model_tokenize(NULL, "a", 1, INFINI_TOKENS_START, NULL, 0, &size), "model");
+  CHECK_NULL(infini_model_token_count(NULL, "a", 1, INFINI_TOKENS_START, &size), "model");
+  CHECK_NULL(infini_model_detokenize(NULL, &token, 1, INFINI_TOKENS_START, NULL, 0, &size), "model");
   CHECK_NULL(infini_model_token_is_end(NULL, 0, &answer), "model");
   CHECK_NULL(infini_model_token_is_control(NULL, 0, &answer), "model");
   CHECK_NULL(infini_model_bos(NULL, &token), "model");
   CHECK_NULL(infini_model_eos(NULL, &token), "model");
-  CHECK_NULL(infini_model_apply_chat(NULL, "[]", 1, 1, NULL, 0, &size), "model");
-  CHECK_NULL(infini_model_chat_tokens(NULL, "[]", 1, 1, NULL, 0, &size), "model");
+  CHECK_NULL(infini_model_apply_chat(NULL, "[]", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size), "model");
+  CHECK_NULL(infini_model_chat_tokens(NULL, "[]", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size), "model");
   CHECK_NULL(infini_model_chat_turn_end(NULL, NULL, 0, &size), "model");
   CHECK_NULL(infini_model_info(NULL, "layers", NULL, 0, &size), "model");
   CHECK_NULL(infini_model_info_json(NULL, NULL, 0, &size), "model");
-  CHECK_NULL(infini_model_footprint(NULL, 1000, NULL, 0, &size), "model");
-  CHECK_OK(infini_paper_footprint(1000, NULL, 0, NULL));
+  CHECK_NULL(infini_model_footprint_json(NULL, 1000, NULL, 0, &size), "model");
+  CHECK_OK(infini_paper_footprint_json(1000, NULL, 0, NULL));
 
   model = open_model(STORIES, "f32");
   CHECK_NULL(infini_model_save(model, NULL, NULL), "path");
   CHECK_NULL(infini_model_vocabulary(model, NULL), "size");
   CHECK_NULL(infini_model_width(model, NULL), "size");
-  CHECK_NULL(infini_model_tokenize(model, NULL, 1, 0, 1, NULL, 0, &size), "text");
-  CHECK_NULL(infini_model_tokenize(model, "a", 1, 0, 1, NULL, 8, &size), "buffer");
-  CHECK_NULL(infini_model_token_count(model, "a", 1, 0, 1, NULL), "size");
-  CHECK_NULL(infini_model_detokenize(model, NULL, 1, 0, 1, NULL, 0, &size), "tokens");
+  CHECK_NULL(infini_model_tokenize(model, NULL, 1, INFINI_TOKENS_START, NULL, 0, &size), "text");
+  CHECK_NULL(infini_model_tokenize(model, "a", 1, INFINI_TOKENS_START, NULL, 8, &size), "buffer");
+  CHECK_NULL(infini_model_token_count(model, "a", 1, INFINI_TOKENS_START, NULL), "size");
+  CHECK_NULL(infini_model_detokenize(model, NULL, 1, INFINI_TOKENS_START, NULL, 0, &size), "tokens");
   CHECK_NULL(infini_model_token_is_end(model, 0, NULL), "answer");
   CHECK_NULL(infini_model_token_is_control(model, 0, NULL), "answer");
   CHECK_NULL(infini_model_bos(model, NULL), "token");
   CHECK_NULL(infini_model_eos(model, NULL), "token");
-  CHECK_NULL(infini_model_apply_chat(model, NULL, 1, 1, NULL, 0, &size), "messages_json");
-  CHECK_NULL(infini_model_chat_tokens(model, NULL, 1, 1, NULL, 0, &size), "messages_json");
+  CHECK_NULL(infini_model_apply_chat(model, NULL, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+             "messages_json");
+  CHECK_NULL(infini_model_chat_tokens(model, NULL, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
+             "messages_json");
   CHECK_NULL(infini_model_info(model, NULL, NULL, 0, &size), "name");
   CHECK_NULL(infini_session_create(model, NULL, NULL), "session");
   infini_model_free(model);
@@ -153,8 +155,8 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_restore_buffer(NULL, "x", 1), "session");
   CHECK_NULL(infini_session_rewind(NULL, 0), "session");
   CHECK_NULL(infini_session_rewind_limit(NULL, &number), "session");
-  CHECK_NULL(infini_snapshot_inspect(NULL, 0, NULL, NULL, 0, NULL), "path");
-  CHECK_NULL(infini_snapshot_inspect_buffer(NULL, 1, 0, NULL, NULL, 0, NULL), "data");
+  CHECK_NULL(infini_snapshot_json(NULL, 0, NULL, NULL, 0, NULL), "path");
+  CHECK_NULL(infini_snapshot_json_buffer(NULL, 1, 0, NULL, NULL, 0, NULL), "data");
 
   infini_model *model = open_model(STORIES, "f32");
   session = new_session(model, 4);
@@ -180,9 +182,9 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_rewind_limit(session, NULL), "position");
   infini_batch *batch = NULL;
   size_t count = 0;
-  CHECK_NULL(infini_batch_new(NULL, &batch), "model");
-  CHECK_NULL(infini_batch_new(model, NULL), "batch");
-  CHECK_OK(infini_batch_new(model, &batch));
+  CHECK_NULL(infini_batch_create(NULL, &batch), "model");
+  CHECK_NULL(infini_batch_create(model, NULL), "batch");
+  CHECK_OK(infini_batch_create(model, &batch));
   CHECK_NULL(infini_batch_add(NULL, session), "batch");
   CHECK_NULL(infini_batch_add(batch, NULL), "session");
   CHECK_NULL(infini_batch_remove(NULL, session), "batch");

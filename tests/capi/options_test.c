@@ -40,18 +40,18 @@ static void check_scopes(void) {
   infini_trainer *trainer = NULL;
   infini_options *options = NULL;
   char table[16384];
-  CHECK_OK(infini_options_describe(table, sizeof table, NULL));
+  CHECK_OK(infini_options_json(table, sizeof table, NULL));
   CHECK(strstr(table, "{\"name\":\"compute\",\"scope\":\"model\",") && strstr(table, "\"threads\",\"scope\":\"any\","));
   CHECK(strstr(table, "\"block\",\"scope\":\"session\",") && strstr(table, "\"seed\",\"scope\":\"generation\","));
   CHECK(strstr(table, "\"special\",\"scope\":\"text\","));
   for (size_t i = 0; i < 3; ++i) {
-    CHECK_OK(infini_options_new(&options));
+    CHECK_OK(infini_options_create(&options));
     CHECK_OK(infini_options_set_int(options, "threads", 1)); /* belongs to both */
     CHECK_OK(infini_options_set_int(options, of_model[i], 1));
     CHECK_ERROR(infini_session_create(model, options, &second), INFINI_INVALID_ARGUMENT, "belongs to a model");
     CHECK_ERROR(infini_session_set_options(session, options), INFINI_INVALID_ARGUMENT, of_model[i]);
     infini_options_free(options);
-    CHECK_OK(infini_options_new(&options));
+    CHECK_OK(infini_options_create(&options));
     CHECK_OK(infini_options_set_int(options, of_session[i], 1));
     CHECK_OK(infini_session_set_options(session, options));
     CHECK_ERROR(infini_model_open(STORIES, options, NULL, &other), INFINI_INVALID_ARGUMENT, "belongs to a session");
@@ -69,7 +69,7 @@ static void check_options(void) {
   double real = 0;
   char text[8];
   size_t size = 0;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_get_int(options, "block", &number));
   CHECK(number == 512);
   CHECK_OK(infini_options_set_int(options, "block", 64));
@@ -117,9 +117,9 @@ static void check_options(void) {
 
 static void check_table(void) {
   size_t size = 0, again = 0;
-  CHECK_OK(infini_options_describe(NULL, 0, &size));
+  CHECK_OK(infini_options_json(NULL, 0, &size));
   char *json = malloc(size + 1);
-  CHECK_OK(infini_options_describe(json, size + 1, &again));
+  CHECK_OK(infini_options_json(json, size + 1, &again));
   CHECK(size == again && strlen(json) == size);
   CHECK(strstr(json,
                "{\"name\":\"compute\",\"scope\":\"model\",\"type\":\"string\",\"default\":\"auto\","
@@ -151,7 +151,7 @@ static void check_tasks(void) {
   int64_t done = -1, total = -1;
   char stage[16];
   int calls = 0;
-  CHECK_OK(infini_task_new(&task));
+  CHECK_OK(infini_task_create(&task));
   CHECK_OK(infini_task_stage(task, stage, sizeof stage, NULL));
   CHECK(strcmp(stage, "idle") == 0);
   CHECK_OK(infini_task_set_progress(task, count_progress, &calls));

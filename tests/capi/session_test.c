@@ -35,7 +35,7 @@ static int reason_is(const infini_session *session, const char *reason) {
 
 static void set_string(infini_session *session, const char *name, const char *value) {
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_string(options, name, value));
   CHECK_OK(infini_session_set_options(session, options));
   infini_options_free(options);
@@ -145,7 +145,7 @@ static void check_stops(void) {
   CHECK(reason_is(session, "end_token") && position_of(session) == 1);
   CHECK_ERROR(infini_session_next_text(session, NULL, NULL, 0, NULL), INFINI_END, "");
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_string(options, "logit_bias", "512:1"));
   CHECK_ERROR(infini_session_set_options(session, options), INFINI_INVALID_ARGUMENT, "512");
   CHECK_OK(infini_options_set_string(options, "logit_bias", ""));
@@ -201,7 +201,7 @@ static void check_cancel(void) {
   int calls = 0;
   collector text = {{0}, 0, 5};
   for (int i = 0; i < 2000; ++i) tokens[i] = expected.tokens[(size_t)i % expected.n_tokens];
-  CHECK_OK(infini_task_new(&task));
+  CHECK_OK(infini_task_create(&task));
   CHECK_OK(infini_task_set_progress(task, stop_at_512, &calls));
   CHECK_ERROR(infini_session_feed(session, tokens, 2000, task), INFINI_CANCELLED, "512 of 2000");
   CHECK_OK(infini_task_done(task, &done));
@@ -254,7 +254,7 @@ static void check_fork(void) {
   char one[64], other[64];
   size_t size = 0;
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_double(options, "temperature", 1));
   CHECK_OK(infini_options_set_int(options, "seed", 7));
   CHECK_OK(infini_session_set_options(session, options));
@@ -287,7 +287,7 @@ static void check_text_stream(void) {
   infini_text_stream *stream = NULL;
   infini_session *session = new_session(stories, 1);
   size_t size = 0, total = 0, count = 0;
-  CHECK_OK(infini_text_stream_new(&stream));
+  CHECK_OK(infini_text_stream_create(&stream));
   for (size_t at = 0; at < SIZE; at += 7919) {
     CHECK_OK(infini_text_stream_push(stream, text + at, at + 7919 < SIZE ? 7919 : SIZE - at));
     if (at + 7919 >= SIZE) CHECK_OK(infini_text_stream_finish(stream));
@@ -300,12 +300,12 @@ static void check_text_stream(void) {
     }
   }
   CHECK(total == SIZE);
-  CHECK_OK(infini_model_token_count(stories, text, SIZE, 0, 1, &count));
+  CHECK_OK(infini_model_token_count(stories, text, SIZE, INFINI_TOKENS_START, &count));
   CHECK(position_of(session) == (int64_t)count);
   CHECK_STATUS(infini_text_stream_push(stream, "a", 1), INFINI_STATE);
   infini_text_stream_free(stream);
 
-  CHECK_OK(infini_text_stream_new(&stream));
+  CHECK_OK(infini_text_stream_create(&stream));
   CHECK_OK(infini_text_stream_push(stream, "ab\xc3", 3));
   CHECK_ERROR(infini_text_stream_push(stream, "x", 1), INFINI_INVALID_ARGUMENT, "2");
   CHECK_STATUS(infini_text_stream_finish(stream), INFINI_INVALID_ARGUMENT);

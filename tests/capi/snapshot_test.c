@@ -30,10 +30,12 @@ static void check_snapshots(const infini_model *model) {
   generate(other, actual, 20);
   CHECK(memcmp(expected, actual, sizeof expected) == 0);
 
-  CHECK_OK(infini_snapshot_inspect(PATH, 1, NULL, json, sizeof json, &size));
+  CHECK_OK(infini_snapshot_json(PATH, INFINI_SNAPSHOT_VERIFY, NULL, json, sizeof json, &size));
   CHECK(strstr(json, "\"a story\"") && strstr(json, "\"just begun\"") && strstr(json, "\"session\""));
-  CHECK_OK(infini_snapshot_inspect_buffer(bytes, again, 0, NULL, json, sizeof json, &size));
-  CHECK_ERROR(infini_snapshot_inspect("no/such/file", 0, NULL, json, sizeof json, &size), INFINI_IO, "no/such/file");
+  CHECK_OK(infini_snapshot_json_buffer(bytes, again, 0, NULL, json, sizeof json, &size));
+  CHECK_ERROR(infini_session_save(session, PATH, INFINI_SNAPSHOT_VERIFY, NULL, NULL, NULL), INFINI_INVALID_ARGUMENT,
+              "flags is 2");
+  CHECK_ERROR(infini_snapshot_json("no/such/file", 0, NULL, json, sizeof json, &size), INFINI_IO, "no/such/file");
 
   ((char *)bytes)[again - 1] ^= 1;
   CHECK_ERROR(infini_session_restore_buffer(other, bytes, again), INFINI_CHECKSUM, "section");
@@ -51,7 +53,7 @@ static void check_snapshots(const infini_model *model) {
 
   /* A memory alone: the position stays, there are no logits. */
   int64_t position = 0, there = 0;
-  CHECK_OK(infini_session_save(session, PATH, 1, NULL, NULL, NULL));
+  CHECK_OK(infini_session_save(session, PATH, INFINI_SNAPSHOT_MEMORY, NULL, NULL, NULL));
   CHECK_OK(infini_session_position(session, &there));
   CHECK_OK(infini_session_restore(other, PATH, NULL));
   CHECK_OK(infini_session_position(other, &position));
@@ -91,7 +93,7 @@ static void check_batches(const infini_model *model) {
   infini_batch *batch = NULL;
   size_t count = 0, size = 0;
   char text[4096];
-  CHECK_OK(infini_batch_new(model, &batch));
+  CHECK_OK(infini_batch_create(model, &batch));
   for (int i = 0; i < 3; ++i) {
     const char *prompt = i == 0 ? "Once upon" : i == 1 ? "Lily was a very happy girl" : "One day";
     sessions[i] = new_session(model, 5 + 10 * i);

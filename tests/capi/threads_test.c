@@ -121,13 +121,13 @@ static void check_cancel(void) {
   infini_model *model = open_model(STORIES, "f32");
   infini_options *options = NULL;
   job work = {new_session(model, 50000), NULL, INFINI_OK};
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
   CHECK_OK(infini_session_set_options(work.session, options));
   CHECK_OK(infini_session_feed_text(work.session, "Once", 4, NULL));
   for (int by_task = 0; by_task < 2; ++by_task) {
     pthread_t thread;
-    CHECK_OK(infini_task_new(&work.task));
+    CHECK_OK(infini_task_create(&work.task));
     CHECK(pthread_create(&thread, NULL, generate, &work) == 0);
     wait_for(work.task, 5);
     CHECK_OK(by_task ? infini_task_cancel(work.task) : infini_session_cancel(work.session));
@@ -177,12 +177,12 @@ static void check_watching(void) {
   CHECK_STATUS(work.status, INFINI_CANCELLED);
   CHECK(seen >= 2);
 
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
   CHECK_OK(infini_options_set_string(options, "logit_bias", "2:1000000")); /* the end of text, which has no text */
   CHECK_OK(infini_session_set_options(work.session, options));
   for (int by_task = 0; by_task < 2; ++by_task) {
-    CHECK_OK(infini_task_new(&work.task));
+    CHECK_OK(infini_task_create(&work.task));
     CHECK(pthread_create(&thread, NULL, pull, &work) == 0);
     wait_for(work.task, 5);
     CHECK_OK(by_task ? infini_task_cancel(work.task) : infini_session_cancel(work.session));
@@ -233,7 +233,7 @@ static void *crowd_member(void *argument) {
   uint32_t seed = *(const uint32_t *)argument;
   infini_options *options = NULL;
   infini_session *session = NULL;
-  EXPECT(infini_options_new(&options) == INFINI_OK && infini_options_set_int(options, "threads", 1) == INFINI_OK);
+  EXPECT(infini_options_create(&options) == INFINI_OK && infini_options_set_int(options, "threads", 1) == INFINI_OK);
   EXPECT(infini_options_set_int(options, "checkpoints", 2) == INFINI_OK);
   EXPECT(infini_session_create(crowd_model, options, &session) == INFINI_OK);
   for (int turn = 0; turn < TURNS; ++turn) {
@@ -308,7 +308,7 @@ static void check_saving_aside(void) {
   infini_session *saved = new_session(model, 10);
   job work = {new_session(model, 10), NULL, INFINI_END};
   CHECK_OK(infini_session_feed_text(saved, "Once", 4, NULL));
-  CHECK_OK(infini_task_new(&work.task));
+  CHECK_OK(infini_task_create(&work.task));
   CHECK_OK(infini_task_set_progress(work.task, feed_meanwhile, &work));
   CHECK_OK(infini_session_save(saved, "capi_threads_test.snap", 0, NULL, NULL, work.task));
   CHECK_OK(work.status);

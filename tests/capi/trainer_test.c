@@ -11,7 +11,7 @@
 static infini_trainer *new_trainer(const infini_model *model, const char *description) {
   infini_trainer *trainer = NULL;
   infini_options *options = NULL;
-  CHECK_OK(infini_options_new(&options));
+  CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
   CHECK_OK(infini_options_set_string(options, "compute", "f32"));
   CHECK_OK(infini_trainer_create(model, description, options, &trainer));
@@ -68,7 +68,7 @@ static void check_training(const infini_model *model) {
   /* A cancelled run keeps the steps that were done. */
   int64_t seen = 0;
   infini_task *task = NULL;
-  CHECK_OK(infini_task_new(&task));
+  CHECK_OK(infini_task_create(&task));
   CHECK_OK(infini_task_set_progress(task, cancel_at_two, &seen));
   CHECK_STATUS(infini_trainer_run(trainer, 5, task), INFINI_CANCELLED);
   CHECK(seen == 2 && number(infini_trainer_info_json, trainer, "steps") == 3);

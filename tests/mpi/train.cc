@@ -32,7 +32,7 @@ int sum(void *user_data, float *values, size_t n_values) {
 }
 
 cli::Trainer make_trainer() {
-  const cli::Options options = cli::make<cli::Options>(infini_options_new);
+  const cli::Options options = cli::make<cli::Options>(infini_options_create);
   cli::check(infini_options_set_int(options.get(), "threads", 1));
   cli::check(infini_options_set_string(options.get(), "compute", "f32"));
   const char *const shape =
@@ -50,7 +50,7 @@ void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Tr
   if (ranks.from_first(std::filesystem::exists(checkpoint)))
     cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
   cli::check(infini_trainer_set_ranks(trainer.get(), ranks.rank(), ranks.count(), sum, &trouble));
-  const cli::Task task = cli::make<cli::Task>(infini_task_new);
+  const cli::Task task = cli::make<cli::Task>(infini_task_create);
   const auto steps_done = [&] {
     const std::string info = cli::all_of(infini_trainer_info_json, trainer.get());
     return std::strtoll(info.c_str() + std::strlen("{\"steps\":"), nullptr, 10);

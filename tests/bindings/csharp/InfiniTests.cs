@@ -34,7 +34,8 @@ public sealed class InfiniTests
     public void StatusesAreThoseOfTheHeader()
     {
         string header = File.ReadAllText(Path.Combine(Source, "capi/infini.h"));
-        var pinned = Regex.Matches(header, @"^  INFINI_([A-Z_]+) = (\d+),? ", RegexOptions.Multiline)
+        string statuses = Regex.Match(header, @"enum infini_status \{(.*?)\}", RegexOptions.Singleline).Groups[1].Value;
+        var pinned = Regex.Matches(statuses, @"^  INFINI_([A-Z_]+) = (\d+),? ", RegexOptions.Multiline)
             .Select(match => (Name: match.Groups[1].Value.Replace("_", "").ToLowerInvariant(), Number: int.Parse(match.Groups[2].Value)))
             .Where(status => status.Number > 1);
         var ours = Enum.GetValues<Status>().Select(status => (Name: status.ToString().ToLowerInvariant(), Number: (int)status));

@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
   size_t size = 0;
   int64_t before = 0, after = 0;
   if (argc != 3) return fprintf(stderr, "usage: overhead MODEL SECONDS\n"), 2;
-  int failed = infini_options_new(&computing) != INFINI_OK || infini_options_new(&options) != INFINI_OK ||
+  int failed = infini_options_create(&computing) != INFINI_OK || infini_options_create(&options) != INFINI_OK ||
                infini_options_set_string(computing, "compute", "f32") != INFINI_OK ||
                infini_options_set_int(computing, "threads", 1) != INFINI_OK ||
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||

@@ -197,109 +197,109 @@ typedef _gostring_ swig_type_164;
 typedef _goslice_ swig_type_165;
 typedef _gostring_ swig_type_166;
 typedef _goslice_ swig_type_167;
-extern void _wrap_Swig_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_native_bf99473ec690d9ae(swig_intgo arg1);
-extern swig_type_1 _wrap_infini_status_name_native_bf99473ec690d9ae(swig_intgo arg1);
-extern swig_type_2 _wrap_infini_status_text_native_bf99473ec690d9ae(swig_intgo arg1);
-extern swig_type_3 _wrap_infini_last_error_native_bf99473ec690d9ae(void);
-extern swig_intgo _wrap_infini_last_os_error_native_bf99473ec690d9ae(void);
-extern swig_type_4 _wrap_infini_version_native_bf99473ec690d9ae(void);
-extern swig_intgo _wrap_infini_abi_version_native_bf99473ec690d9ae(void);
-extern swig_type_5 _wrap_infini_options_describe_native_bf99473ec690d9ae(swig_type_6 arg1, swig_voidp arg2);
-extern swig_type_7 _wrap_infini_options_new_native_bf99473ec690d9ae(swig_voidp arg1);
-extern void _wrap_infini_options_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_8 _wrap_infini_options_set_int_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
-extern swig_type_11 _wrap_infini_options_set_double_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_12 arg2, double arg3);
-extern swig_type_13 _wrap_infini_options_set_string_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
-extern swig_type_16 _wrap_infini_options_get_int_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
-extern swig_type_18 _wrap_infini_options_get_double_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
-extern swig_type_20 _wrap_infini_options_get_string_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
-extern swig_type_23 _wrap_infini_model_open_native_bf99473ec690d9ae(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_25 _wrap_infini_model_create_native_bf99473ec690d9ae(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_27 _wrap_infini_model_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
-extern void _wrap_infini_model_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_29 _wrap_infini_session_create_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern void _wrap_infini_session_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_30 _wrap_infini_session_set_options_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_31 _wrap_infini_session_feed_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
-extern swig_type_33 _wrap_infini_session_feed_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
-extern swig_type_35 _wrap_infini_session_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_36 arg2, uintptr_t arg3);
-extern swig_type_37 _wrap_infini_session_next_text_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_38 arg3, swig_voidp arg4);
-extern swig_type_39 _wrap_infini_session_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_40 _wrap_infini_session_start_generation_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_41 _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_42 arg2, swig_voidp arg3);
-extern swig_type_43 _wrap_infini_session_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_44 _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_45 _wrap_infini_model_width_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_46 _wrap_infini_session_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_47 arg2);
-extern swig_type_48 _wrap_infini_session_embedding_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_49 arg2);
-extern swig_type_50 _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_51 arg2, uintptr_t arg3, swig_type_52 arg4);
-extern swig_type_53 _wrap_infini_session_score_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
-extern swig_type_56 _wrap_infini_session_score_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_58 _wrap_infini_session_close_segment_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_59 _wrap_infini_session_reset_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_60 _wrap_infini_session_fork_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_61 _wrap_infini_session_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_62 _wrap_infini_session_segment_position_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_63 _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_64 _wrap_infini_session_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_65 arg2, swig_voidp arg3);
-extern swig_type_66 _wrap_infini_session_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_67 arg2, swig_intgo arg3, swig_type_68 arg4, swig_type_69 arg5, uintptr_t arg6);
-extern swig_type_70 _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_type_71 arg3, swig_type_72 arg4, swig_type_73 arg5, swig_voidp arg6);
-extern swig_type_74 _wrap_infini_session_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_75 arg2, uintptr_t arg3);
-extern swig_type_76 _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_77 arg2);
-extern swig_type_78 _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(swig_type_79 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_80 arg4, swig_voidp arg5);
-extern swig_type_81 _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(swig_type_82 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_83 arg4, swig_voidp arg5);
-extern swig_type_84 _wrap_infini_session_rewind_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_85 arg2);
-extern swig_type_86 _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_87 _wrap_infini_batch_new_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern void _wrap_infini_batch_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_88 _wrap_infini_batch_add_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_89 _wrap_infini_batch_remove_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_90 _wrap_infini_batch_size_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_91 _wrap_infini_batch_next_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2, swig_type_92 arg3);
-extern swig_type_93 _wrap_infini_batch_text_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_94 arg2, swig_type_95 arg3, swig_voidp arg4);
-extern swig_type_96 _wrap_infini_trainer_create_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_97 arg2, uintptr_t arg3, swig_voidp arg4);
-extern void _wrap_infini_trainer_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_98 _wrap_infini_trainer_step_native_bf99473ec690d9ae(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_99 _wrap_infini_trainer_run_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_100 arg2, uintptr_t arg3);
-extern swig_type_101 _wrap_infini_trainer_report_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_102 arg2, swig_voidp arg3);
-extern swig_type_103 _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_104 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_105 _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_106 arg2, swig_voidp arg3);
-extern swig_type_107 _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_108 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_109 _wrap_infini_trainer_heads_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
-extern swig_type_111 _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_112 _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_113 arg2, swig_voidp arg3);
-extern swig_type_114 _wrap_infini_trainer_save_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_115 arg2);
-extern swig_type_116 _wrap_infini_trainer_restore_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_117 arg2);
-extern swig_type_118 _wrap_infini_trainer_write_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_119 arg2, swig_type_120 arg3);
-extern swig_type_121 _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_122 arg2);
-extern swig_type_123 _wrap_infini_model_tokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_125 arg5, swig_voidp arg6);
-extern swig_type_126 _wrap_infini_model_token_count_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_intgo arg4, swig_voidp arg5);
-extern swig_type_128 _wrap_infini_model_detokenize_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_130 arg5, swig_voidp arg6);
-extern swig_type_131 _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_132 _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_133 _wrap_infini_model_bos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_134 _wrap_infini_model_eos_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_135 _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_137 arg5, swig_voidp arg6);
-extern swig_type_138 _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_139 arg2, swig_intgo arg3, swig_intgo arg4, swig_type_140 arg5, swig_voidp arg6);
-extern swig_type_141 _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
-extern swig_type_143 _wrap_infini_text_stream_new_native_bf99473ec690d9ae(swig_voidp arg1);
-extern void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_144 _wrap_infini_text_stream_push_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_145 arg2);
-extern swig_type_146 _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_147 _wrap_infini_text_stream_next_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
-extern swig_type_149 _wrap_infini_model_info_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
-extern swig_type_152 _wrap_infini_model_info_json_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_153 arg2, swig_voidp arg3);
-extern swig_type_154 _wrap_infini_model_footprint_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_155 arg2, swig_type_156 arg3, swig_voidp arg4);
-extern swig_type_157 _wrap_infini_paper_footprint_native_bf99473ec690d9ae(swig_type_158 arg1, swig_type_159 arg2, swig_voidp arg3);
-extern swig_type_160 _wrap_infini_task_new_native_bf99473ec690d9ae(swig_voidp arg1);
-extern void _wrap_infini_task_free_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_161 _wrap_infini_task_cancel_native_bf99473ec690d9ae(uintptr_t arg1);
-extern swig_type_162 _wrap_infini_task_done_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_163 _wrap_infini_task_total_native_bf99473ec690d9ae(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_164 _wrap_infini_task_stage_native_bf99473ec690d9ae(uintptr_t arg1, swig_type_165 arg2, swig_voidp arg3);
-extern swig_type_166 _wrap_infini_log_next_native_bf99473ec690d9ae(swig_voidp arg1, swig_type_167 arg2, swig_voidp arg3);
-extern swig_intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae(void);
+extern void _wrap_Swig_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_native_029f8a0c66b2367c(swig_intgo arg1);
+extern swig_type_1 _wrap_infini_status_name_native_029f8a0c66b2367c(swig_intgo arg1);
+extern swig_type_2 _wrap_infini_status_text_native_029f8a0c66b2367c(swig_intgo arg1);
+extern swig_type_3 _wrap_infini_last_error_native_029f8a0c66b2367c(void);
+extern swig_intgo _wrap_infini_last_os_error_native_029f8a0c66b2367c(void);
+extern swig_type_4 _wrap_infini_version_native_029f8a0c66b2367c(void);
+extern swig_intgo _wrap_infini_abi_version_native_029f8a0c66b2367c(void);
+extern swig_type_5 _wrap_infini_options_json_native_029f8a0c66b2367c(swig_type_6 arg1, swig_voidp arg2);
+extern swig_type_7 _wrap_infini_options_create_native_029f8a0c66b2367c(swig_voidp arg1);
+extern void _wrap_infini_options_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_8 _wrap_infini_options_set_int_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
+extern swig_type_11 _wrap_infini_options_set_double_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_12 arg2, double arg3);
+extern swig_type_13 _wrap_infini_options_set_string_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
+extern swig_type_16 _wrap_infini_options_get_int_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
+extern swig_type_18 _wrap_infini_options_get_double_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
+extern swig_type_20 _wrap_infini_options_get_string_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
+extern swig_type_23 _wrap_infini_model_open_native_029f8a0c66b2367c(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_25 _wrap_infini_model_create_native_029f8a0c66b2367c(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_27 _wrap_infini_model_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
+extern void _wrap_infini_model_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_29 _wrap_infini_session_create_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern void _wrap_infini_session_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_30 _wrap_infini_session_set_options_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_31 _wrap_infini_session_feed_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
+extern swig_type_33 _wrap_infini_session_feed_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
+extern swig_type_35 _wrap_infini_session_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_36 arg2, uintptr_t arg3);
+extern swig_type_37 _wrap_infini_session_next_text_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_38 arg3, swig_voidp arg4);
+extern swig_type_39 _wrap_infini_session_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_40 _wrap_infini_session_start_generation_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_41 _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_42 arg2, swig_voidp arg3);
+extern swig_type_43 _wrap_infini_session_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_44 _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_45 _wrap_infini_model_width_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_46 _wrap_infini_session_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_47 arg2);
+extern swig_type_48 _wrap_infini_session_embedding_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_49 arg2);
+extern swig_type_50 _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_51 arg2, uintptr_t arg3, swig_type_52 arg4);
+extern swig_type_53 _wrap_infini_session_score_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
+extern swig_type_56 _wrap_infini_session_score_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_58 _wrap_infini_session_close_segment_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_59 _wrap_infini_session_reset_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_60 _wrap_infini_session_fork_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_61 _wrap_infini_session_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_62 _wrap_infini_session_segment_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_63 _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_64 _wrap_infini_session_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_65 arg2, swig_voidp arg3);
+extern swig_type_66 _wrap_infini_session_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_67 arg2, swig_intgo arg3, swig_type_68 arg4, swig_type_69 arg5, uintptr_t arg6);
+extern swig_type_70 _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_type_71 arg3, swig_type_72 arg4, swig_type_73 arg5, swig_voidp arg6);
+extern swig_type_74 _wrap_infini_session_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_75 arg2, uintptr_t arg3);
+extern swig_type_76 _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_77 arg2);
+extern swig_type_78 _wrap_infini_snapshot_json_native_029f8a0c66b2367c(swig_type_79 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_80 arg4, swig_voidp arg5);
+extern swig_type_81 _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(swig_type_82 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_83 arg4, swig_voidp arg5);
+extern swig_type_84 _wrap_infini_session_rewind_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_85 arg2);
+extern swig_type_86 _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_87 _wrap_infini_batch_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern void _wrap_infini_batch_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_88 _wrap_infini_batch_add_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_89 _wrap_infini_batch_remove_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_90 _wrap_infini_batch_size_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_91 _wrap_infini_batch_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_92 arg3);
+extern swig_type_93 _wrap_infini_batch_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_94 arg2, swig_type_95 arg3, swig_voidp arg4);
+extern swig_type_96 _wrap_infini_trainer_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_97 arg2, uintptr_t arg3, swig_voidp arg4);
+extern void _wrap_infini_trainer_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_98 _wrap_infini_trainer_step_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_99 _wrap_infini_trainer_run_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_100 arg2, uintptr_t arg3);
+extern swig_type_101 _wrap_infini_trainer_report_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_102 arg2, swig_voidp arg3);
+extern swig_type_103 _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_104 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_105 _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_106 arg2, swig_voidp arg3);
+extern swig_type_107 _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_108 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_109 _wrap_infini_trainer_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
+extern swig_type_111 _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_112 _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_113 arg2, swig_voidp arg3);
+extern swig_type_114 _wrap_infini_trainer_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_115 arg2);
+extern swig_type_116 _wrap_infini_trainer_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_117 arg2);
+extern swig_type_118 _wrap_infini_trainer_write_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_119 arg2, swig_type_120 arg3);
+extern swig_type_121 _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_122 arg2);
+extern swig_type_123 _wrap_infini_model_tokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_type_125 arg4, swig_voidp arg5);
+extern swig_type_126 _wrap_infini_model_token_count_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_128 _wrap_infini_model_detokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_type_130 arg4, swig_voidp arg5);
+extern swig_type_131 _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_132 _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_133 _wrap_infini_model_bos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_134 _wrap_infini_model_eos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_135 _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_type_137 arg4, swig_voidp arg5);
+extern swig_type_138 _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_139 arg2, swig_intgo arg3, swig_type_140 arg4, swig_voidp arg5);
+extern swig_type_141 _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
+extern swig_type_143 _wrap_infini_text_stream_create_native_029f8a0c66b2367c(swig_voidp arg1);
+extern void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_144 _wrap_infini_text_stream_push_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_145 arg2);
+extern swig_type_146 _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_147 _wrap_infini_text_stream_next_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
+extern swig_type_149 _wrap_infini_model_info_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
+extern swig_type_152 _wrap_infini_model_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_153 arg2, swig_voidp arg3);
+extern swig_type_154 _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_155 arg2, swig_type_156 arg3, swig_voidp arg4);
+extern swig_type_157 _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(swig_type_158 arg1, swig_type_159 arg2, swig_voidp arg3);
+extern swig_type_160 _wrap_infini_task_create_native_029f8a0c66b2367c(swig_voidp arg1);
+extern void _wrap_infini_task_free_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_161 _wrap_infini_task_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_162 _wrap_infini_task_done_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_163 _wrap_infini_task_total_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_164 _wrap_infini_task_stage_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_165 arg2, swig_voidp arg3);
+extern swig_type_166 _wrap_infini_log_next_native_029f8a0c66b2367c(swig_voidp arg1, swig_type_167 arg2, swig_voidp arg3);
+extern swig_intgo _wrap_infini_package_abi_version_native_029f8a0c66b2367c(void);
 #undef intgo
 */
 import "C"
@@ -342,20 +342,20 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
 func Infini_status_name(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_name_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_name_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -365,7 +365,7 @@ func Infini_status_name(arg1 int) (_swig_ret string) {
 func Infini_status_text(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_text_native_bf99473ec690d9ae(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_text_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -374,7 +374,7 @@ func Infini_status_text(arg1 int) (_swig_ret string) {
 
 func Infini_last_error() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_last_error_native_bf99473ec690d9ae()
+	swig_r_p := C._wrap_infini_last_error_native_029f8a0c66b2367c()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -383,13 +383,13 @@ func Infini_last_error() (_swig_ret string) {
 
 func Infini_last_os_error() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_last_os_error_native_bf99473ec690d9ae())
+	swig_r = (int)(C._wrap_infini_last_os_error_native_029f8a0c66b2367c())
 	return swig_r
 }
 
 func Infini_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_version_native_bf99473ec690d9ae()
+	swig_r_p := C._wrap_infini_version_native_029f8a0c66b2367c()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -398,15 +398,15 @@ func Infini_version() (_swig_ret string) {
 
 func Infini_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_abi_version_native_bf99473ec690d9ae())
+	swig_r = (int)(C._wrap_infini_abi_version_native_029f8a0c66b2367c())
 	return swig_r
 }
 
-func Infini_options_describe(arg1 []byte, arg2 *uint64) (_swig_ret error) {
+func Infini_options_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_options_describe_native_bf99473ec690d9ae(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_options_json_native_029f8a0c66b2367c(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -420,10 +420,10 @@ func Infini_options_describe(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_options_new(arg1 *uintptr) (_swig_ret error) {
+func Infini_options_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_options_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_options_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -436,7 +436,7 @@ func Infini_options_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_options_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_options_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_options_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret error) {
@@ -444,7 +444,7 @@ func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_int_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_int_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -463,7 +463,7 @@ func Infini_options_set_double(arg1 uintptr, arg2 string, arg3 float64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_double_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_double_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -482,7 +482,7 @@ func Infini_options_set_string(arg1 uintptr, arg2 string, arg3 string) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_string_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_options_set_string_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -504,7 +504,7 @@ func Infini_options_get_int(arg1 uintptr, arg2 string, arg3 *int64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_int_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_int_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -523,7 +523,7 @@ func Infini_options_get_double(arg1 uintptr, arg2 string, arg3 *float64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_double_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_double_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -543,7 +543,7 @@ func Infini_options_get_string(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_options_get_string_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_options_get_string_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -566,7 +566,7 @@ func Infini_model_open(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_open_native_bf99473ec690d9ae(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_open_native_029f8a0c66b2367c(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -585,7 +585,7 @@ func Infini_model_create(arg1 string, arg2 uintptr, arg3 *uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_create_native_bf99473ec690d9ae(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_create_native_029f8a0c66b2367c(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -604,7 +604,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -620,7 +620,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 
 func Infini_model_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_model_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_model_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret error) {
@@ -628,7 +628,7 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -641,14 +641,14 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 
 func Infini_session_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_session_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_session_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_set_options(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_set_options_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_set_options_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -664,7 +664,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -683,7 +683,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -702,7 +702,7 @@ func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -722,7 +722,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_38)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_38)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -741,7 +741,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -755,7 +755,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 func Infini_session_start_generation(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_start_generation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_start_generation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -771,7 +771,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_42)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_42)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -788,7 +788,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_session_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_cancel_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_cancel_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -803,7 +803,7 @@ func Infini_model_vocabulary(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_vocabulary_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_vocabulary_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -818,7 +818,7 @@ func Infini_model_width(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_width_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_width_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -833,7 +833,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -851,7 +851,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -871,7 +871,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_51)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_51)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -894,7 +894,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -918,7 +918,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -935,7 +935,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_close_segment_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_close_segment_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -949,7 +949,7 @@ func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 func Infini_session_reset(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_reset_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_reset_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -964,7 +964,7 @@ func Infini_session_fork(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_fork_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_fork_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -979,7 +979,7 @@ func Infini_session_position(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_position_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_position_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -994,7 +994,7 @@ func Infini_session_segment_position(arg1 uintptr, arg2 *int64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_segment_position_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_segment_position_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1009,7 +1009,7 @@ func Infini_session_memory_tokens(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1025,7 +1025,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1047,7 +1047,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1075,7 +1075,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1100,7 +1100,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1118,7 +1118,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1132,14 +1132,14 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	return swig_r_1
 }
 
-func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
+func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_029f8a0c66b2367c(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1156,14 +1156,14 @@ func Infini_snapshot_inspect(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, a
 	return swig_r_1
 }
 
-func Infini_snapshot_inspect_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
+func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1184,7 +1184,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_85(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_85(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1199,7 +1199,7 @@ func Infini_session_rewind_limit(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1210,11 +1210,11 @@ func Infini_session_rewind_limit(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_batch_new(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
+func Infini_batch_create(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_new_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1227,14 +1227,14 @@ func Infini_batch_new(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 
 func Infini_batch_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_batch_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_batch_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_batch_add(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_add_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_add_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1249,7 +1249,7 @@ func Infini_batch_remove(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_remove_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_remove_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1264,7 +1264,7 @@ func Infini_batch_size(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_size_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_size_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1280,7 +1280,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1300,7 +1300,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1320,7 +1320,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1336,14 +1336,14 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 
 func Infini_trainer_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_trainer_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_trainer_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_trainer_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_step_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_step_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1359,7 +1359,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_100(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_100(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1375,7 +1375,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1396,7 +1396,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1415,7 +1415,7 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1436,7 +1436,7 @@ func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1455,7 +1455,7 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1474,7 +1474,7 @@ func Infini_trainer_fit_heads(arg1 uintptr, arg2 float64, arg3 uintptr) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1490,7 +1490,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1508,7 +1508,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1526,7 +1526,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1545,7 +1545,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1566,7 +1566,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1580,21 +1580,20 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 []int32, arg6 *uint64) (_swig_ret error) {
+func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_tokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_tokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg5
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 
@@ -1605,14 +1604,13 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 [
 	return swig_r_1
 }
 
-func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg5 *uint64) (_swig_ret error) {
+func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_token_count_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_token_count_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1626,21 +1624,20 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 int, arg
 	return swig_r_1
 }
 
-func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 int, arg5 []byte, arg6 *uint64) (_swig_ret error) {
+func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_detokenize_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_detokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg5
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 
@@ -1656,7 +1653,7 @@ func Infini_model_token_is_end(arg1 uintptr, arg2 int, arg3 *int32) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1672,7 +1669,7 @@ func Infini_model_token_is_control(arg1 uintptr, arg2 int, arg3 *int32) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_control_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_control_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1687,7 +1684,7 @@ func Infini_model_bos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_bos_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_bos_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1702,7 +1699,7 @@ func Infini_model_eos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_eos_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_eos_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1713,21 +1710,20 @@ func Infini_model_eos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 []byte, arg6 *uint64) (_swig_ret error) {
+func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_apply_chat_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg5
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 
@@ -1738,21 +1734,20 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	return swig_r_1
 }
 
-func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 []int32, arg6 *uint64) (_swig_ret error) {
+func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg5
+		Swig_escape_val = arg4
 	}
 	var swig_r_1 error
 
@@ -1768,7 +1763,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1782,10 +1777,10 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	return swig_r_1
 }
 
-func Infini_text_stream_new(arg1 *uintptr) (_swig_ret error) {
+func Infini_text_stream_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1798,14 +1793,14 @@ func Infini_text_stream_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_text_stream_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_text_stream_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_text_stream_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1822,7 +1817,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 func Infini_text_stream_finish(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_finish_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_finish_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1838,7 +1833,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1858,7 +1853,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1880,7 +1875,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1894,13 +1889,13 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	return swig_r_1
 }
 
-func Infini_model_footprint(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64) (_swig_ret error) {
+func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_type_155(_swig_i_1), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_155(_swig_i_1), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1914,12 +1909,12 @@ func Infini_model_footprint(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *uint64)
 	return swig_r_1
 }
 
-func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_native_bf99473ec690d9ae(C.swig_type_158(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(C.swig_type_158(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1933,10 +1928,10 @@ func Infini_paper_footprint(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_ret er
 	return swig_r_1
 }
 
-func Infini_task_new(arg1 *uintptr) (_swig_ret error) {
+func Infini_task_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_new_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1949,13 +1944,13 @@ func Infini_task_new(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_task_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_task_free_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_task_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_task_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_cancel_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_cancel_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1970,7 +1965,7 @@ func Infini_task_done(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_done_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_done_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1985,7 +1980,7 @@ func Infini_task_total(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_total_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_total_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2001,7 +1996,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_bf99473ec690d9ae(C.uintptr_t(_swig_i_0), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2020,7 +2015,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_bf99473ec690d9ae(C.swig_voidp(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2036,7 +2031,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 
 func Infini_package_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_package_abi_version_native_bf99473ec690d9ae())
+	swig_r = (int)(C._wrap_infini_package_abi_version_native_029f8a0c66b2367c())
 	return swig_r
 }
 

@@ -198,7 +198,7 @@ static int infini_package_abi_version(void) { return INFINI_ABI_VERSION; }
 extern "C" {
 #endif
 
-void _wrap_Swig_free_native_bf99473ec690d9ae(void *_swig_go_0) {
+void _wrap_Swig_free_native_029f8a0c66b2367c(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -208,7 +208,7 @@ void _wrap_Swig_free_native_bf99473ec690d9ae(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_native_bf99473ec690d9ae(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_native_029f8a0c66b2367c(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -221,7 +221,7 @@ void *_wrap_Swig_malloc_native_bf99473ec690d9ae(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_name_native_bf99473ec690d9ae(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_name_native_029f8a0c66b2367c(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -234,7 +234,7 @@ _gostring_ _wrap_infini_status_name_native_bf99473ec690d9ae(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_text_native_bf99473ec690d9ae(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_text_native_029f8a0c66b2367c(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -247,7 +247,7 @@ _gostring_ _wrap_infini_status_text_native_bf99473ec690d9ae(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_last_error_native_bf99473ec690d9ae() {
+_gostring_ _wrap_infini_last_error_native_029f8a0c66b2367c() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -258,7 +258,7 @@ _gostring_ _wrap_infini_last_error_native_bf99473ec690d9ae() {
 }
 
 
-intgo _wrap_infini_last_os_error_native_bf99473ec690d9ae() {
+intgo _wrap_infini_last_os_error_native_029f8a0c66b2367c() {
   int result;
   intgo _swig_go_result;
   
@@ -269,7 +269,7 @@ intgo _wrap_infini_last_os_error_native_bf99473ec690d9ae() {
 }
 
 
-_gostring_ _wrap_infini_version_native_bf99473ec690d9ae() {
+_gostring_ _wrap_infini_version_native_029f8a0c66b2367c() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -280,7 +280,7 @@ _gostring_ _wrap_infini_version_native_bf99473ec690d9ae() {
 }
 
 
-intgo _wrap_infini_abi_version_native_bf99473ec690d9ae() {
+intgo _wrap_infini_abi_version_native_029f8a0c66b2367c() {
   int result;
   intgo _swig_go_result;
   
@@ -291,7 +291,7 @@ intgo _wrap_infini_abi_version_native_bf99473ec690d9ae() {
 }
 
 
-_gostring_ _wrap_infini_options_describe_native_bf99473ec690d9ae(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_options_json_native_029f8a0c66b2367c(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -304,7 +304,7 @@ _gostring_ _wrap_infini_options_describe_native_bf99473ec690d9ae(_goslice_ _swig
   }
   arg3 = *(size_t **)&_swig_go_1; 
   
-  result = (infini_status)infini_options_describe(arg1,arg2,arg3);
+  result = (infini_status)infini_options_json(arg1,arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -320,14 +320,14 @@ _gostring_ _wrap_infini_options_describe_native_bf99473ec690d9ae(_goslice_ _swig
 }
 
 
-_gostring_ _wrap_infini_options_new_native_bf99473ec690d9ae(infini_options **_swig_go_0) {
+_gostring_ _wrap_infini_options_create_native_029f8a0c66b2367c(infini_options **_swig_go_0) {
   infini_options **arg1 = (infini_options **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_options ***)&_swig_go_0; 
   
-  result = (infini_status)infini_options_new(arg1);
+  result = (infini_status)infini_options_create(arg1);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -343,7 +343,7 @@ _gostring_ _wrap_infini_options_new_native_bf99473ec690d9ae(infini_options **_sw
 }
 
 
-void _wrap_infini_options_free_native_bf99473ec690d9ae(infini_options *_swig_go_0) {
+void _wrap_infini_options_free_native_029f8a0c66b2367c(infini_options *_swig_go_0) {
   infini_options *arg1 = (infini_options *) 0 ;
   
   arg1 = *(infini_options **)&_swig_go_0; 
@@ -353,7 +353,7 @@ void _wrap_infini_options_free_native_bf99473ec690d9ae(infini_options *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_set_int_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
+_gostring_ _wrap_infini_options_set_int_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t arg3 ;
@@ -385,7 +385,7 @@ _gostring_ _wrap_infini_options_set_int_native_bf99473ec690d9ae(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_set_double_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_options_set_double_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -417,7 +417,7 @@ _gostring_ _wrap_infini_options_set_double_native_bf99473ec690d9ae(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_set_string_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_options_set_string_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -454,7 +454,7 @@ _gostring_ _wrap_infini_options_set_string_native_bf99473ec690d9ae(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_int_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_int_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t *arg3 = (int64_t *) 0 ;
@@ -486,7 +486,7 @@ _gostring_ _wrap_infini_options_get_int_native_bf99473ec690d9ae(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_get_double_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_double_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double *arg3 = (double *) 0 ;
@@ -518,7 +518,7 @@ _gostring_ _wrap_infini_options_get_double_native_bf99473ec690d9ae(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_string_native_bf99473ec690d9ae(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_options_get_string_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -556,7 +556,7 @@ _gostring_ _wrap_infini_options_get_string_native_bf99473ec690d9ae(infini_option
 }
 
 
-_gostring_ _wrap_infini_model_open_native_bf99473ec690d9ae(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_open_native_029f8a0c66b2367c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -590,7 +590,7 @@ _gostring_ _wrap_infini_model_open_native_bf99473ec690d9ae(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_bf99473ec690d9ae(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
+_gostring_ _wrap_infini_model_create_native_029f8a0c66b2367c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_model **arg3 = (infini_model **) 0 ;
@@ -622,7 +622,7 @@ _gostring_ _wrap_infini_model_create_native_bf99473ec690d9ae(_gostring_ _swig_go
 }
 
 
-_gostring_ _wrap_infini_model_save_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_model_save_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -654,7 +654,7 @@ _gostring_ _wrap_infini_model_save_native_bf99473ec690d9ae(infini_model *_swig_g
 }
 
 
-void _wrap_infini_model_free_native_bf99473ec690d9ae(infini_model *_swig_go_0) {
+void _wrap_infini_model_free_native_029f8a0c66b2367c(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
   arg1 = *(infini_model **)&_swig_go_0; 
@@ -664,7 +664,7 @@ void _wrap_infini_model_free_native_bf99473ec690d9ae(infini_model *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_session_create_native_bf99473ec690d9ae(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
+_gostring_ _wrap_infini_session_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_session **arg3 = (infini_session **) 0 ;
@@ -691,7 +691,7 @@ _gostring_ _wrap_infini_session_create_native_bf99473ec690d9ae(infini_model *_sw
 }
 
 
-void _wrap_infini_session_free_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
+void _wrap_infini_session_free_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   
   arg1 = *(infini_session **)&_swig_go_0; 
@@ -701,7 +701,7 @@ void _wrap_infini_session_free_native_bf99473ec690d9ae(infini_session *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_session_set_options_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_options *_swig_go_1) {
+_gostring_ _wrap_infini_session_set_options_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_options *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_status result;
@@ -726,7 +726,7 @@ _gostring_ _wrap_infini_session_set_options_native_bf99473ec690d9ae(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_feed_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -757,7 +757,7 @@ _gostring_ _wrap_infini_session_feed_native_bf99473ec690d9ae(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -788,7 +788,7 @@ _gostring_ _wrap_infini_session_feed_text_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_chat_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_chat_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -820,7 +820,7 @@ _gostring_ _wrap_infini_session_chat_native_bf99473ec690d9ae(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_session_next_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -853,7 +853,7 @@ _gostring_ _wrap_infini_session_next_text_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -880,7 +880,7 @@ _gostring_ _wrap_infini_session_next_native_bf99473ec690d9ae(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_start_generation_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_start_generation_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -903,7 +903,7 @@ _gostring_ _wrap_infini_session_start_generation_native_bf99473ec690d9ae(infini_
 }
 
 
-_gostring_ _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -934,7 +934,7 @@ _gostring_ _wrap_infini_session_stop_reason_native_bf99473ec690d9ae(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_cancel_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_cancel_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -957,7 +957,7 @@ _gostring_ _wrap_infini_session_cancel_native_bf99473ec690d9ae(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -982,7 +982,7 @@ _gostring_ _wrap_infini_model_vocabulary_native_bf99473ec690d9ae(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_width_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_width_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1007,7 +1007,7 @@ _gostring_ _wrap_infini_model_width_native_bf99473ec690d9ae(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_logits_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1036,7 +1036,7 @@ _gostring_ _wrap_infini_session_logits_native_bf99473ec690d9ae(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_embedding_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1065,7 +1065,7 @@ _gostring_ _wrap_infini_session_embedding_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1102,7 +1102,7 @@ _gostring_ _wrap_infini_session_feed_logits_native_bf99473ec690d9ae(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_score_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1139,7 +1139,7 @@ _gostring_ _wrap_infini_session_score_native_bf99473ec690d9ae(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_score_text_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1174,7 +1174,7 @@ _gostring_ _wrap_infini_session_score_text_native_bf99473ec690d9ae(infini_sessio
 }
 
 
-_gostring_ _wrap_infini_session_close_segment_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_close_segment_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1197,7 +1197,7 @@ _gostring_ _wrap_infini_session_close_segment_native_bf99473ec690d9ae(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_reset_native_bf99473ec690d9ae(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_reset_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1220,7 +1220,7 @@ _gostring_ _wrap_infini_session_reset_native_bf99473ec690d9ae(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_fork_native_bf99473ec690d9ae(infini_session *_swig_go_0, infini_session **_swig_go_1) {
+_gostring_ _wrap_infini_session_fork_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_session **_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_session **arg2 = (infini_session **) 0 ;
   infini_status result;
@@ -1245,7 +1245,7 @@ _gostring_ _wrap_infini_session_fork_native_bf99473ec690d9ae(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_position_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_position_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1270,7 +1270,7 @@ _gostring_ _wrap_infini_session_position_native_bf99473ec690d9ae(infini_session 
 }
 
 
-_gostring_ _wrap_infini_session_segment_position_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_segment_position_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1295,7 +1295,7 @@ _gostring_ _wrap_infini_session_segment_position_native_bf99473ec690d9ae(infini_
 }
 
 
-_gostring_ _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1320,7 +1320,7 @@ _gostring_ _wrap_infini_session_memory_tokens_native_bf99473ec690d9ae(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_info_json_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_info_json_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1351,7 +1351,7 @@ _gostring_ _wrap_infini_session_info_json_native_bf99473ec690d9ae(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_save_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1399,7 +1399,7 @@ _gostring_ _wrap_infini_session_save_native_bf99473ec690d9ae(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1446,7 +1446,7 @@ _gostring_ _wrap_infini_session_save_buffer_native_bf99473ec690d9ae(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_restore_native_bf99473ec690d9ae(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1478,7 +1478,7 @@ _gostring_ _wrap_infini_session_restore_native_bf99473ec690d9ae(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1507,7 +1507,7 @@ _gostring_ _wrap_infini_session_restore_buffer_native_bf99473ec690d9ae(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_native_029f8a0c66b2367c(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1530,7 +1530,7 @@ _gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swi
   }
   arg6 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_snapshot_inspect((char const *)arg1,arg2,arg3,arg4,arg5,arg6);
+  result = (infini_status)infini_snapshot_json((char const *)arg1,arg2,arg3,arg4,arg5,arg6);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1547,7 +1547,7 @@ _gostring_ _wrap_infini_snapshot_inspect_native_bf99473ec690d9ae(_gostring_ _swi
 }
 
 
-_gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
@@ -1570,7 +1570,7 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice
   }
   arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_snapshot_inspect_buffer((void const *)arg1,arg2,arg3,arg4,arg5,arg6,arg7);
+  result = (infini_status)infini_snapshot_json_buffer((void const *)arg1,arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1586,7 +1586,7 @@ _gostring_ _wrap_infini_snapshot_inspect_buffer_native_bf99473ec690d9ae(_goslice
 }
 
 
-_gostring_ _wrap_infini_session_rewind_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1611,7 +1611,7 @@ _gostring_ _wrap_infini_session_rewind_native_bf99473ec690d9ae(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1636,7 +1636,7 @@ _gostring_ _wrap_infini_session_rewind_limit_native_bf99473ec690d9ae(infini_sess
 }
 
 
-_gostring_ _wrap_infini_batch_new_native_bf99473ec690d9ae(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
+_gostring_ _wrap_infini_batch_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_batch **arg2 = (infini_batch **) 0 ;
   infini_status result;
@@ -1645,7 +1645,7 @@ _gostring_ _wrap_infini_batch_new_native_bf99473ec690d9ae(infini_model *_swig_go
   arg1 = *(infini_model **)&_swig_go_0; 
   arg2 = *(infini_batch ***)&_swig_go_1; 
   
-  result = (infini_status)infini_batch_new((struct infini_model const *)arg1,arg2);
+  result = (infini_status)infini_batch_create((struct infini_model const *)arg1,arg2);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1661,7 +1661,7 @@ _gostring_ _wrap_infini_batch_new_native_bf99473ec690d9ae(infini_model *_swig_go
 }
 
 
-void _wrap_infini_batch_free_native_bf99473ec690d9ae(infini_batch *_swig_go_0) {
+void _wrap_infini_batch_free_native_029f8a0c66b2367c(infini_batch *_swig_go_0) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   
   arg1 = *(infini_batch **)&_swig_go_0; 
@@ -1671,7 +1671,7 @@ void _wrap_infini_batch_free_native_bf99473ec690d9ae(infini_batch *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_batch_add_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_add_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1696,7 +1696,7 @@ _gostring_ _wrap_infini_batch_add_native_bf99473ec690d9ae(infini_batch *_swig_go
 }
 
 
-_gostring_ _wrap_infini_batch_remove_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_remove_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1721,7 +1721,7 @@ _gostring_ _wrap_infini_batch_remove_native_bf99473ec690d9ae(infini_batch *_swig
 }
 
 
-_gostring_ _wrap_infini_batch_size_native_bf99473ec690d9ae(infini_batch *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_batch_size_native_029f8a0c66b2367c(infini_batch *_swig_go_0, long long *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1746,7 +1746,7 @@ _gostring_ _wrap_infini_batch_size_native_bf99473ec690d9ae(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_bf99473ec690d9ae(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
+_gostring_ _wrap_infini_batch_next_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1777,7 +1777,7 @@ _gostring_ _wrap_infini_batch_next_native_bf99473ec690d9ae(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_text_native_bf99473ec690d9ae(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_text_native_029f8a0c66b2367c(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1810,7 +1810,7 @@ _gostring_ _wrap_infini_batch_text_native_bf99473ec690d9ae(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_trainer_create_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
+_gostring_ _wrap_infini_trainer_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_options *arg3 = (infini_options *) 0 ;
@@ -1844,7 +1844,7 @@ _gostring_ _wrap_infini_trainer_create_native_bf99473ec690d9ae(infini_model *_sw
 }
 
 
-void _wrap_infini_trainer_free_native_bf99473ec690d9ae(infini_trainer *_swig_go_0) {
+void _wrap_infini_trainer_free_native_029f8a0c66b2367c(infini_trainer *_swig_go_0) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   
   arg1 = *(infini_trainer **)&_swig_go_0; 
@@ -1854,7 +1854,7 @@ void _wrap_infini_trainer_free_native_bf99473ec690d9ae(infini_trainer *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_trainer_step_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
+_gostring_ _wrap_infini_trainer_step_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   infini_status result;
@@ -1879,7 +1879,7 @@ _gostring_ _wrap_infini_trainer_step_native_bf99473ec690d9ae(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_run_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_run_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   int64_t arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1906,7 +1906,7 @@ _gostring_ _wrap_infini_trainer_run_native_bf99473ec690d9ae(infini_trainer *_swi
 }
 
 
-_gostring_ _wrap_infini_trainer_report_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_report_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1937,7 +1937,7 @@ _gostring_ _wrap_infini_trainer_report_native_bf99473ec690d9ae(infini_trainer *_
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1973,7 +1973,7 @@ _gostring_ _wrap_infini_trainer_evaluate_native_bf99473ec690d9ae(infini_trainer 
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2004,7 +2004,7 @@ _gostring_ _wrap_infini_trainer_evaluation_native_bf99473ec690d9ae(infini_traine
 }
 
 
-_gostring_ _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2040,7 +2040,7 @@ _gostring_ _wrap_infini_trainer_find_heads_native_bf99473ec690d9ae(infini_traine
 }
 
 
-_gostring_ _wrap_infini_trainer_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2071,7 +2071,7 @@ _gostring_ _wrap_infini_trainer_heads_native_bf99473ec690d9ae(infini_trainer *_s
 }
 
 
-_gostring_ _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   double arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -2098,7 +2098,7 @@ _gostring_ _wrap_infini_trainer_fit_heads_native_bf99473ec690d9ae(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2129,7 +2129,7 @@ _gostring_ _wrap_infini_trainer_info_json_native_bf99473ec690d9ae(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_save_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_save_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2159,7 +2159,7 @@ _gostring_ _wrap_infini_trainer_save_native_bf99473ec690d9ae(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_restore_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_restore_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2189,7 +2189,7 @@ _gostring_ _wrap_infini_trainer_restore_native_bf99473ec690d9ae(infini_trainer *
 }
 
 
-_gostring_ _wrap_infini_trainer_write_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_trainer_write_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2226,7 +2226,7 @@ _gostring_ _wrap_infini_trainer_write_native_bf99473ec690d9ae(infini_trainer *_s
 }
 
 
-_gostring_ _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_status result;
@@ -2256,15 +2256,14 @@ _gostring_ _wrap_infini_trainer_write_adapter_native_bf99473ec690d9ae(infini_tra
 }
 
 
-_gostring_ _wrap_infini_model_tokenize_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_tokenize_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
   int arg4 ;
-  int arg5 ;
-  int32_t *arg6 = (int32_t *) 0 ;
-  size_t arg7 ;
-  size_t *arg8 = (size_t *) 0 ;
+  int32_t *arg5 = (int32_t *) 0 ;
+  size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2274,14 +2273,13 @@ _gostring_ _wrap_infini_model_tokenize_native_bf99473ec690d9ae(infini_model *_sw
     arg3 = (size_t)_swig_go_1.len;
   }
   arg4 = (int)_swig_go_2; 
-  arg5 = (int)_swig_go_3; 
   {
-    arg6 = (int32_t *)_swig_go_4.array;
-    arg7 = (size_t)_swig_go_4.len;
+    arg5 = (int32_t *)_swig_go_3.array;
+    arg6 = (size_t)_swig_go_3.len;
   }
-  arg8 = *(size_t **)&_swig_go_5; 
+  arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_model_tokenize((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7,arg8);
+  result = (infini_status)infini_model_tokenize((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2297,13 +2295,12 @@ _gostring_ _wrap_infini_model_tokenize_native_bf99473ec690d9ae(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_model_token_count_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_token_count_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
   int arg4 ;
-  int arg5 ;
-  size_t *arg6 = (size_t *) 0 ;
+  size_t *arg5 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2313,10 +2310,9 @@ _gostring_ _wrap_infini_model_token_count_native_bf99473ec690d9ae(infini_model *
     arg3 = (size_t)_swig_go_1.len;
   }
   arg4 = (int)_swig_go_2; 
-  arg5 = (int)_swig_go_3; 
-  arg6 = *(size_t **)&_swig_go_4; 
+  arg5 = *(size_t **)&_swig_go_3; 
   
-  result = (infini_status)infini_model_token_count((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6);
+  result = (infini_status)infini_model_token_count((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2332,15 +2328,14 @@ _gostring_ _wrap_infini_model_token_count_native_bf99473ec690d9ae(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_detokenize_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_detokenize_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
   int arg4 ;
-  int arg5 ;
-  char *arg6 = (char *) 0 ;
-  size_t arg7 ;
-  size_t *arg8 = (size_t *) 0 ;
+  char *arg5 = (char *) 0 ;
+  size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2350,14 +2345,13 @@ _gostring_ _wrap_infini_model_detokenize_native_bf99473ec690d9ae(infini_model *_
     arg3 = (size_t)_swig_go_1.len;
   }
   arg4 = (int)_swig_go_2; 
-  arg5 = (int)_swig_go_3; 
   {
-    arg6 = (char *)_swig_go_4.array;
-    arg7 = (size_t)_swig_go_4.len;
+    arg5 = (char *)_swig_go_3.array;
+    arg6 = (size_t)_swig_go_3.len;
   }
-  arg8 = *(size_t **)&_swig_go_5; 
+  arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_model_detokenize((struct infini_model const *)arg1,(int const *)arg2,arg3,arg4,arg5,arg6,arg7,arg8);
+  result = (infini_status)infini_model_detokenize((struct infini_model const *)arg1,(int const *)arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2373,7 +2367,7 @@ _gostring_ _wrap_infini_model_detokenize_native_bf99473ec690d9ae(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2400,7 +2394,7 @@ _gostring_ _wrap_infini_model_token_is_end_native_bf99473ec690d9ae(infini_model 
 }
 
 
-_gostring_ _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2427,7 +2421,7 @@ _gostring_ _wrap_infini_model_token_is_control_native_bf99473ec690d9ae(infini_mo
 }
 
 
-_gostring_ _wrap_infini_model_bos_native_bf99473ec690d9ae(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_bos_native_029f8a0c66b2367c(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2452,7 +2446,7 @@ _gostring_ _wrap_infini_model_bos_native_bf99473ec690d9ae(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_eos_native_bf99473ec690d9ae(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_eos_native_029f8a0c66b2367c(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2477,14 +2471,13 @@ _gostring_ _wrap_infini_model_eos_native_bf99473ec690d9ae(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
-  int arg4 ;
-  char *arg5 = (char *) 0 ;
-  size_t arg6 ;
-  size_t *arg7 = (size_t *) 0 ;
+  char *arg4 = (char *) 0 ;
+  size_t arg5 ;
+  size_t *arg6 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2495,14 +2488,13 @@ _gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_
   arg2[_swig_go_1.n] = '\0';
   
   arg3 = (int)_swig_go_2; 
-  arg4 = (int)_swig_go_3; 
   {
-    arg5 = (char *)_swig_go_4.array;
-    arg6 = (size_t)_swig_go_4.len;
+    arg4 = (char *)_swig_go_3.array;
+    arg5 = (size_t)_swig_go_3.len;
   }
-  arg7 = *(size_t **)&_swig_go_5; 
+  arg6 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_model_apply_chat((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7);
+  result = (infini_status)infini_model_apply_chat((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2519,14 +2511,13 @@ _gostring_ _wrap_infini_model_apply_chat_native_bf99473ec690d9ae(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
-  int arg4 ;
-  int32_t *arg5 = (int32_t *) 0 ;
-  size_t arg6 ;
-  size_t *arg7 = (size_t *) 0 ;
+  int32_t *arg4 = (int32_t *) 0 ;
+  size_t arg5 ;
+  size_t *arg6 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2537,14 +2528,13 @@ _gostring_ _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(infini_model *
   arg2[_swig_go_1.n] = '\0';
   
   arg3 = (int)_swig_go_2; 
-  arg4 = (int)_swig_go_3; 
   {
-    arg5 = (int32_t *)_swig_go_4.array;
-    arg6 = (size_t)_swig_go_4.len;
+    arg4 = (int32_t *)_swig_go_3.array;
+    arg5 = (size_t)_swig_go_3.len;
   }
-  arg7 = *(size_t **)&_swig_go_5; 
+  arg6 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_model_chat_tokens((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7);
+  result = (infini_status)infini_model_chat_tokens((struct infini_model const *)arg1,(char const *)arg2,arg3,arg4,arg5,arg6);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2561,7 +2551,7 @@ _gostring_ _wrap_infini_model_chat_tokens_native_bf99473ec690d9ae(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2592,14 +2582,14 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_bf99473ec690d9ae(infini_model
 }
 
 
-_gostring_ _wrap_infini_text_stream_new_native_bf99473ec690d9ae(infini_text_stream **_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_create_native_029f8a0c66b2367c(infini_text_stream **_swig_go_0) {
   infini_text_stream **arg1 = (infini_text_stream **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_text_stream ***)&_swig_go_0; 
   
-  result = (infini_status)infini_text_stream_new(arg1);
+  result = (infini_status)infini_text_stream_create(arg1);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2615,7 +2605,7 @@ _gostring_ _wrap_infini_text_stream_new_native_bf99473ec690d9ae(infini_text_stre
 }
 
 
-void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0) {
+void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   
   arg1 = *(infini_text_stream **)&_swig_go_0; 
@@ -2625,7 +2615,7 @@ void _wrap_infini_text_stream_free_native_bf99473ec690d9ae(infini_text_stream *_
 }
 
 
-_gostring_ _wrap_infini_text_stream_push_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_text_stream_push_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2654,7 +2644,7 @@ _gostring_ _wrap_infini_text_stream_push_native_bf99473ec690d9ae(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2677,7 +2667,7 @@ _gostring_ _wrap_infini_text_stream_finish_native_bf99473ec690d9ae(infini_text_s
 }
 
 
-_gostring_ _wrap_infini_text_stream_next_native_bf99473ec690d9ae(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_text_stream_next_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2708,7 +2698,7 @@ _gostring_ _wrap_infini_text_stream_next_native_bf99473ec690d9ae(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_model_info_native_bf99473ec690d9ae(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_info_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2746,7 +2736,7 @@ _gostring_ _wrap_infini_model_info_native_bf99473ec690d9ae(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_info_json_native_bf99473ec690d9ae(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_info_json_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2777,7 +2767,7 @@ _gostring_ _wrap_infini_model_info_json_native_bf99473ec690d9ae(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_model_footprint_native_bf99473ec690d9ae(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   int64_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2794,7 +2784,7 @@ _gostring_ _wrap_infini_model_footprint_native_bf99473ec690d9ae(infini_model *_s
   }
   arg5 = *(size_t **)&_swig_go_3; 
   
-  result = (infini_status)infini_model_footprint((struct infini_model const *)arg1,arg2,arg3,arg4,arg5);
+  result = (infini_status)infini_model_footprint_json((struct infini_model const *)arg1,arg2,arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2810,7 +2800,7 @@ _gostring_ _wrap_infini_model_footprint_native_bf99473ec690d9ae(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_paper_footprint_native_bf99473ec690d9ae(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int64_t arg1 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2825,7 +2815,7 @@ _gostring_ _wrap_infini_paper_footprint_native_bf99473ec690d9ae(long long _swig_
   }
   arg4 = *(size_t **)&_swig_go_2; 
   
-  result = (infini_status)infini_paper_footprint(arg1,arg2,arg3,arg4);
+  result = (infini_status)infini_paper_footprint_json(arg1,arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2841,14 +2831,14 @@ _gostring_ _wrap_infini_paper_footprint_native_bf99473ec690d9ae(long long _swig_
 }
 
 
-_gostring_ _wrap_infini_task_new_native_bf99473ec690d9ae(infini_task **_swig_go_0) {
+_gostring_ _wrap_infini_task_create_native_029f8a0c66b2367c(infini_task **_swig_go_0) {
   infini_task **arg1 = (infini_task **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_task ***)&_swig_go_0; 
   
-  result = (infini_status)infini_task_new(arg1);
+  result = (infini_status)infini_task_create(arg1);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2864,7 +2854,7 @@ _gostring_ _wrap_infini_task_new_native_bf99473ec690d9ae(infini_task **_swig_go_
 }
 
 
-void _wrap_infini_task_free_native_bf99473ec690d9ae(infini_task *_swig_go_0) {
+void _wrap_infini_task_free_native_029f8a0c66b2367c(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   
   arg1 = *(infini_task **)&_swig_go_0; 
@@ -2874,7 +2864,7 @@ void _wrap_infini_task_free_native_bf99473ec690d9ae(infini_task *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_task_cancel_native_bf99473ec690d9ae(infini_task *_swig_go_0) {
+_gostring_ _wrap_infini_task_cancel_native_029f8a0c66b2367c(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2897,7 +2887,7 @@ _gostring_ _wrap_infini_task_cancel_native_bf99473ec690d9ae(infini_task *_swig_g
 }
 
 
-_gostring_ _wrap_infini_task_done_native_bf99473ec690d9ae(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_done_native_029f8a0c66b2367c(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2922,7 +2912,7 @@ _gostring_ _wrap_infini_task_done_native_bf99473ec690d9ae(infini_task *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_task_total_native_bf99473ec690d9ae(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_total_native_029f8a0c66b2367c(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -2947,7 +2937,7 @@ _gostring_ _wrap_infini_task_total_native_bf99473ec690d9ae(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_task_stage_native_bf99473ec690d9ae(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_task_stage_native_029f8a0c66b2367c(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_task *arg1 = (infini_task *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2978,7 +2968,7 @@ _gostring_ _wrap_infini_task_stage_native_bf99473ec690d9ae(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_log_next_native_bf99473ec690d9ae(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_log_next_native_029f8a0c66b2367c(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int *arg1 = (int *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3009,7 +2999,7 @@ _gostring_ _wrap_infini_log_next_native_bf99473ec690d9ae(int *_swig_go_0, _gosli
 }
 
 
-intgo _wrap_infini_package_abi_version_native_bf99473ec690d9ae() {
+intgo _wrap_infini_package_abi_version_native_029f8a0c66b2367c() {
   int result;
   intgo _swig_go_result;
   

@@ -40,7 +40,7 @@ public final class Infini {
    * @return the options, in the order of their documentation
    */
   public static List<OptionInfo> options() {
-    return OptionInfo.all(Utf8.text(Native::infini_options_describe));
+    return OptionInfo.all(Utf8.text(Native::infini_options_json));
   }
 
   /**
@@ -51,7 +51,7 @@ public final class Infini {
    * @throws InfiniException INVALID_ARGUMENT: tokens is negative or too large
    */
   public static Footprint paperFootprint(long tokens) {
-    return Footprint.of(Utf8.text((buffer, size) -> Native.infini_paper_footprint(tokens, buffer, size)));
+    return Footprint.of(Utf8.text((buffer, size) -> Native.infini_paper_footprint_json(tokens, buffer, size)));
   }
 
   /**

@@ -109,7 +109,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException STATE: the model is a tokenizer alone
    */
   public Batch newBatch() {
-    return handle.call(this, model -> new Batch(made -> Native.infini_batch_new(model, made)));
+    return handle.call(this, model -> new Batch(made -> Native.infini_batch_create(model, made)));
   }
 
   /**
@@ -151,7 +151,7 @@ public final class Model implements AutoCloseable {
   public int[] tokenize(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
     return tokens(bytes.length, (model, buffer, size) -> // hardly a text has more tokens than bytes
-        Native.infini_model_tokenize(model, bytes, flag(special), flag(start), buffer, size));
+        Native.infini_model_tokenize(model, bytes, flags(special, start), buffer, size));
   }
 
   /**
@@ -165,7 +165,7 @@ public final class Model implements AutoCloseable {
    */
   public int tokenCount(String text, boolean special, boolean start) {
     byte[] bytes = Utf8.encode(text);
-    return number((model, size) -> Native.infini_model_token_count(model, bytes, flag(special), flag(start), size));
+    return number((model, size) -> Native.infini_model_token_count(model, bytes, flags(special, start), size));
   }
 
   /**
@@ -192,7 +192,7 @@ public final class Model implements AutoCloseable {
    */
   public byte[] detokenizeBytes(int[] tokens, boolean special, boolean start) {
     return handle.call(this, model -> Utf8.bytes((buffer, size) ->
-        Native.infini_model_detokenize(model, tokens, flag(special), flag(start), buffer, size)));
+        Native.infini_model_detokenize(model, tokens, flags(special, start), buffer, size)));
   }
 
   /**
@@ -250,7 +250,7 @@ public final class Model implements AutoCloseable {
   public String applyChat(List<ChatMessage> messages, boolean first, boolean reply) {
     String json = ChatMessage.json(messages);
     return text((model, buffer, size) ->
-        Native.infini_model_apply_chat(model, json, flag(first), flag(reply), buffer, size));
+        Native.infini_model_apply_chat(model, json, flags(first, reply), buffer, size));
   }
 
   /**
@@ -267,7 +267,7 @@ public final class Model implements AutoCloseable {
   public int[] chatTokens(List<ChatMessage> messages, boolean first, boolean reply) {
     String json = ChatMessage.json(messages);
     return tokens(json.length(), (model, buffer, size) ->
-        Native.infini_model_chat_tokens(model, json, flag(first), flag(reply), buffer, size));
+        Native.infini_model_chat_tokens(model, json, flags(first, reply), buffer, size));
   }
 
   /**
@@ -328,7 +328,7 @@ public final class Model implements AutoCloseable {
    * @throws InfiniException INVALID_ARGUMENT (tokens is negative or too large); STATE (the model is a tokenizer alone)
    */
   public Footprint footprint(long tokens) {
-    return Footprint.of(text((model, buffer, size) -> Native.infini_model_footprint(model, tokens, buffer, size)));
+    return Footprint.of(text((model, buffer, size) -> Native.infini_model_footprint_json(model, tokens, buffer, size)));
   }
 
   /** Lets the model go. Calls that run finish first, sessions keep what they need. Closing again does nothing. */
@@ -383,7 +383,8 @@ public final class Model implements AutoCloseable {
     return value[0];
   }
 
-  private static int flag(boolean value) {
-    return value ? 1 : 0;
+  // The flags of infini.h: INFINI_TOKENS_SPECIAL and _START, INFINI_CHAT_FIRST and _REPLY are bits 1 and 2.
+  private static int flags(boolean first, boolean second) {
+    return (first ? 1 : 0) | (second ? 2 : 0);
   }
 }

@@ -14,7 +14,7 @@ import java.util.stream.Collectors;
 public final class Options implements AutoCloseable {
   private static final Pattern ESCAPED = Pattern.compile("\\\\([n\\\\])"); // in a list
 
-  private final Handle handle = Handle.of("options", Native::infini_options_free, Native::infini_options_new).ownedBy(this);
+  private final Handle handle = Handle.of("options", Native::infini_options_free, Native::infini_options_create).ownedBy(this);
   private final ReentrantLock turn = new ReentrantLock();
 
   /** Makes an empty set, which leaves every option at its default. */

@@ -38,7 +38,7 @@ final class Reading {
   }
 
   void read(InputStream text, Reader reader) throws IOException {
-    Handle pieces = Handle.of("text stream", Native::infini_text_stream_free, Native::infini_text_stream_new);
+    Handle pieces = Handle.of("text stream", Native::infini_text_stream_free, Native::infini_text_stream_create);
     try {
       byte[] data = new byte[LARGEST];
       reader.hear();

@@ -530,7 +530,7 @@ public final class Session implements AutoCloseable {
    */
   public void save(Path path, boolean memoryOnly, String name, String note, Task task) {
     call(task, session -> Task.saving(task, t ->
-        Native.infini_session_save(session, FileException.name(path), memoryOnly ? 1 : 0, name, note, t)));
+        Native.infini_session_save(session, FileException.name(path), memoryOnly ? Snapshot.MEMORY : 0, name, note, t)));
   }
 
   /**
@@ -554,7 +554,7 @@ public final class Session implements AutoCloseable {
    */
   public Snapshot snapshot(boolean memoryOnly, String name, String note) {
     return Snapshot.owning(call(session -> Utf8.bytes((buffer, size) ->
-        Native.infini_session_save_buffer(session, memoryOnly ? 1 : 0, name, note, buffer, size))));
+        Native.infini_session_save_buffer(session, memoryOnly ? Snapshot.MEMORY : 0, name, note, buffer, size))));
   }
 
   /**

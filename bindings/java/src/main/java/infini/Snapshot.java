@@ -8,6 +8,9 @@ import java.nio.file.Path;
  * closing it only lets them go earlier than the garbage collector would.
  */
 public final class Snapshot implements AutoCloseable {
+  static final int MEMORY = 1; // INFINI_SNAPSHOT_MEMORY
+  private static final int VERIFY = 2; // INFINI_SNAPSHOT_VERIFY
+
   private volatile byte[] bytes; // null: closed
 
   private Snapshot(byte[] bytes) {
@@ -81,7 +84,7 @@ public final class Snapshot implements AutoCloseable {
   public SnapshotInfo inspect(boolean verify, Task task) {
     byte[] given = bytes();
     return inspect(task, (t, buffer, size) ->
-        Native.infini_snapshot_inspect_buffer(given, verify ? 1 : 0, t, buffer, size));
+        Native.infini_snapshot_json_buffer(given, verify ? VERIFY : 0, t, buffer, size));
   }
 
   /**
@@ -107,7 +110,7 @@ public final class Snapshot implements AutoCloseable {
    */
   public static SnapshotInfo inspect(Path path, boolean verify, Task task) {
     String file = FileException.name(path);
-    return inspect(task, (t, buffer, size) -> Native.infini_snapshot_inspect(file, verify ? 1 : 0, t, buffer, size));
+    return inspect(task, (t, buffer, size) -> Native.infini_snapshot_json(file, verify ? VERIFY : 0, t, buffer, size));
   }
 
   private interface Inspection {

@@ -13,7 +13,7 @@ import java.util.function.LongFunction;
  */
 public final class Task implements AutoCloseable {
   private final Handle handle = Handle.of("task", Native::infini_task_free, made -> {
-    Native.infini_task_new(made);
+    Native.infini_task_create(made);
     Native.infini_task_hear_interruptions(made[0]);
   }).ownedBy(this);
   private final ReentrantLock state = new ReentrantLock(); // of the two below, for as short as that takes
