@@ -23,11 +23,12 @@ type exchange struct {
 	connection net.Conn
 	patience   time.Duration
 	ended      bool // the body
+	begun      bool // the answer, which is a stream
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request, patience time.Duration) (e *exchange, end func()) {
 	ctx, cancel := context.WithCancel(r.Context())
-	e = &exchange{w, r, ctx, cancel, r.Context().Value(connectionKey{}).(net.Conn), patience, r.Body == http.NoBody}
+	e = &exchange{w, r, ctx, cancel, r.Context().Value(connectionKey{}).(net.Conn), patience, r.Body == http.NoBody, false}
 	returned, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)

@@ -48,7 +48,7 @@ func main() {
 	s := &service{
 		model: model, token: os.Getenv("INFINI_TOKEN"), sessions: map[string]*client{},
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
-		patience: seconds("INFINI_BODY_TIMEOUT", 30),
+		patience: seconds("INFINI_BODY_TIMEOUT", 30), store: os.Getenv("INFINI_STORE"), maxTokens: number("INFINI_MAX_TOKENS", 4096),
 	}
 	server := http.Server{
 		Handler:           s,

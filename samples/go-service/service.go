@@ -36,7 +36,10 @@ type service struct {
 	maxBody     int64 // bytes of a request
 	maxSessions int
 	patience    time.Duration
+	store       string // the folder of memories; "": they live as long as the service
+	maxTokens   int64  // that a request of /v1 may have written
 
+	opening  sync.Mutex // of memories
 	mutex    sync.Mutex
 	sessions map[string]*client
 }
@@ -45,6 +48,8 @@ type service struct {
 type client struct {
 	session *infini.Session
 	turn    chan struct{} // holds one thing while a request uses the session
+	known   string        // of a memory, for who has the turn: the digest of the messages that it has read
+	used    time.Time     // of a memory: when it last was, under the service's mutex
 
 	mutex  sync.Mutex
 	cancel context.CancelFunc // of that request; nil: there is none
@@ -64,16 +69,26 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer end()
 	if err := s.serve(e); err != nil {
 		refused := refusalOf(err)
-		_ = e.answer(refused.code, map[string]any{"error": refused.name, "message": refused.message})
+		var body any = map[string]any{"error": refused.name, "message": refused.message}
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			body = openAIError(refused)
+		}
+		_ = e.answer(refused.code, body)
 	}
 }
 
 func (s *service) serve(e *exchange) error {
 	r := e.request
+	if r.URL.Path == "/healthz" && r.Method == "GET" {
+		return e.answer(200, map[string]any{"status": "ok"})
+	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.token)) != 1 {
 		return &refusal{401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN"}
 	}
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if path[0] == "v1" && len(path) > 1 {
+		return s.serveOpenAI(e, path[1:])
+	}
 	id, call := "", r.Method+" "+path[0]
 	if len(path) > 1 && path[0] == "sessions" {
 		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
@@ -87,10 +102,9 @@ func (s *service) serve(e *exchange) error {
 	case call != "POST feed" && call != "PUT snapshot" && call != "POST chat" && limit > maxOptions:
 		limit = maxOptions
 	}
-	if r.ContentLength > limit {
-		return &http.MaxBytesError{Limit: limit}
+	if err := e.limit(limit); err != nil {
+		return err
 	}
-	r.Body = http.MaxBytesReader(e.ResponseWriter, r.Body, limit)
 	if id != "" {
 		s.mutex.Lock()
 		c := s.sessions[id]
@@ -115,12 +129,19 @@ func (s *service) serve(e *exchange) error {
 	return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
 }
 
+// limit bounds the body.
+func (e *exchange) limit(bytes int64) error {
+	if e.request.ContentLength > bytes {
+		return &http.MaxBytesError{Limit: bytes}
+	}
+	e.request.Body = http.MaxBytesReader(e.ResponseWriter, e.request.Body, bytes)
+	return nil
+}
+
 func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 	switch call {
 	case "DELETE ":
-		s.mutex.Lock()
-		delete(s.sessions, id)
-		s.mutex.Unlock()
+		s.remove(id)
 		c.stop()
 		c.session.Close()
 		e.WriteHeader(204)
@@ -164,6 +185,8 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 			if err := c.session.RestoreFrom(&snapshot); err != nil {
 				return err
 			}
+			c.known = ""
+			s.keep(id, c)
 			position, err := c.session.Position()
 			if err != nil {
 				return err
@@ -238,17 +261,28 @@ func (s *service) create(e *exchange) error {
 		return err
 	}
 	id := hex.EncodeToString(random[:])
-	s.mutex.Lock()
-	full := len(s.sessions) >= s.maxSessions
-	if !full {
-		s.sessions[id] = &client{session: session, turn: make(chan struct{}, 1)}
-	}
-	s.mutex.Unlock()
-	if full {
+	if err := s.add(id, &client{session: session, turn: make(chan struct{}, 1)}); err != nil {
 		session.Close()
-		return &refusal{429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one"}
+		return err
 	}
 	return e.answer(201, map[string]any{"id": id})
+}
+
+// add takes a session in, where there is room, or a stored memory can make room.
+func (s *service) add(id string, c *client) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if len(s.sessions) >= s.maxSessions && !s.makeRoom() {
+		return &refusal{429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one"}
+	}
+	s.sessions[id] = c
+	return nil
+}
+
+func (s *service) remove(id string) {
+	s.mutex.Lock()
+	delete(s.sessions, id)
+	s.mutex.Unlock()
 }
 
 func optionsOf(body io.Reader) (infini.Options, error) {
@@ -335,50 +369,68 @@ func (e *exchange) feed(session *infini.Session) error {
 	return e.answer(200, map[string]any{"position": after.Position, "skipped": after.UnknownBytes - before.UnknownBytes})
 }
 
-// generate sends the text of a run as server-sent events. It ends when the client goes away, and the session may go on.
+// generate sends the text of a run as server-sent events.
 func (e *exchange) generate(session *infini.Session) error {
-	begun := false
-	send := func(event string) error {
-		if !begun {
-			e.Header().Set("Content-Type", "text/event-stream")
-			e.Header().Set("Cache-Control", "no-store")
-			begun = true
-		}
-		_, err := io.WriteString(e, event+"\n\n")
-		e.Flush()
+	event := func(name string, data any) error { return e.event("event: "+name, data) }
+	reason, err := e.run(session, func(text string) error { return event("text", map[string]any{"text": text}) }, true)
+	if err != nil && !e.begun {
 		return err
 	}
-	event := func(name string, data any) error {
-		text, err := json.Marshal(data)
-		if err != nil {
-			return err
-		}
-		return send("event: " + name + "\ndata: " + string(text))
+	if err != nil {
+		refused := refusalOf(err)
+		_ = event("error", map[string]any{"error": refused.name, "message": refused.message})
+		return nil
 	}
+	_ = event("end", map[string]any{"stop_reason": reason})
+	return nil
+}
+
+// run lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and the
+// session may go on. With beats, comments are sent while no text comes, so that a client that went away shows.
+func (e *exchange) run(session *infini.Session, take func(text string) error, beats bool) (reason string, err error) {
 	for {
 		beat, cancel := context.WithTimeout(e.context, heartbeat)
 		text, err := session.Next(beat)
 		cancel()
 		switch {
 		case err == nil:
-			err = event("text", map[string]any{"text": text})
+			err = take(text)
 		case err == io.EOF:
-			reason, _ := session.StopReason()
-			return event("end", map[string]any{"stop_reason": reason})
+			return session.StopReason()
 		case e.context.Err() != nil:
-			return event("end", map[string]any{"stop_reason": "cancelled"})
+			return "cancelled", nil
 		case errors.Is(err, context.DeadlineExceeded):
-			err = send(":") // so that a client that went away shows
-		case begun:
-			refused := refusalOf(err)
-			return event("error", map[string]any{"error": refused.name, "message": refused.message})
+			err = nil
+			if beats {
+				err = e.send(":")
+			}
 		default:
-			return err
+			return "", err
 		}
 		if err != nil {
-			return nil // nobody listens
+			return "cancelled", nil // nobody listens
 		}
 	}
+}
+
+// event sends one of server-sent events, whose head may be empty.
+func (e *exchange) event(head string, data any) error {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	return e.send(strings.TrimPrefix(head+"\n", "\n") + "data: " + string(text))
+}
+
+func (e *exchange) send(event string) error {
+	if !e.begun {
+		e.Header().Set("Content-Type", "text/event-stream")
+		e.Header().Set("Cache-Control", "no-store")
+		e.begun = true
+	}
+	_, err := io.WriteString(e, event+"\n\n")
+	e.Flush()
+	return err
 }
 
 func (e *exchange) answer(code int, body any) error {

@@ -16,9 +16,11 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+import v1
 from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
 TEXT = 'One day 😀 Lily met a dog. ' * 200
+SPEAK_V1 = ('go',)
 ENDLESS = {'max_tokens': -1, 'ignore_end': True}
 SILENT = ENDLESS | {'logit_bias': '1:10000'}  # always <s>, which writes no text
 
@@ -296,9 +298,13 @@ def check_gaps(command, folder):
         service.refused(400, 'INVALID_ARGUMENT', 'POST', strict + '/feed', b'a \x16log')
 
 
-def check(command):
+def check(command, speaks_v1):
     with Service(command) as service:
         check_requests(service)
+        if speaks_v1:
+            v1.check_completions(service)
+            v1.check_embeddings(service)
+            v1.check_leaving(service)
         check_framing(service)
         session, wanted = check_texts(service)
         snapshot = service.call('GET', session + '/snapshot')  # saved, damaged, restored
@@ -318,6 +324,11 @@ def check(command):
     check_end(command)
     with tempfile.TemporaryDirectory() as folder:
         check_chat(command, pathlib.Path(folder))
+        if speaks_v1:
+            model = str(pathlib.Path(folder) / 'chat.gguf')  # which check_chat made
+            with Service(command, model) as service:
+                v1.check_chat(service)
+            v1.check_memories(command, model)
         check_gaps(command, pathlib.Path(folder))
     return snapshot, wanted
 
@@ -325,7 +336,7 @@ def check(command):
 commands = dict(argument.split('=', 1) for argument in sys.argv[2:])
 saved = {}
 for name, command in commands.items():
-    saved[name] = check(command)
+    saved[name] = check(command, speaks_v1=name in SPEAK_V1)
     print(f'{name}: keeps its promises')
 for name, command in commands.items():
     with Service(command) as service:

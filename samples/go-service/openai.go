@@ -1,0 +1,605 @@
+package main
+
+// The interface that OpenAI's clients speak, under /v1, and the memories that its requests may name: then only messages
+// that are new are read, and the rest is remembered.
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"time"
+
+	"example.org/infini"
+)
+
+const memoryID = "memory:" // before a memory's name, among the sessions
+
+var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
+
+// fields are those of a request. Absent and null are the same; fields that nothing here asks for do not count.
+type fields map[string]json.RawMessage
+
+// get reads a field, where it is there.
+func (f fields) get(name string, into any) (given bool, err error) {
+	value := f[name]
+	if len(value) == 0 || string(value) == "null" {
+		return false, nil
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return true, refuse("%q is not what it should be: %v", name, err)
+	}
+	return true, nil
+}
+
+// texts reads a field that is a text or a list of texts.
+func (f fields) texts(name string) (texts []string, err error) {
+	var one string
+	if value := f[name]; len(value) > 0 && value[0] == '"' {
+		_, err = f.get(name, &one)
+		return []string{one}, err
+	}
+	_, err = f.get(name, &texts)
+	return texts, err
+}
+
+// unsupported refuses what the service does not do; the values are those that ask for nothing.
+func (f fields) unsupported(harmless map[string][]string) error {
+	for name, values := range harmless {
+		given := string(f[name])
+		ok := given == "" || given == "null"
+		for _, value := range values {
+			ok = ok || given == value
+		}
+		if !ok {
+			return refuse("%q is not supported here", name)
+		}
+	}
+	return nil
+}
+
+func refuse(format string, values ...any) error {
+	return &refusal{400, "INVALID_ARGUMENT", fmt.Sprintf(format, values...)}
+}
+
+func openAIError(r *refusal) any {
+	kind := "invalid_request_error"
+	switch {
+	case r.code == 401:
+		kind = "authentication_error"
+	case r.code == 429:
+		kind = "rate_limit_error"
+	case r.code >= 500:
+		kind = "server_error"
+	}
+	return map[string]any{"error": map[string]any{
+		"message": r.message, "type": kind, "param": nil, "code": strings.ToLower(r.name)}}
+}
+
+func (s *service) serveOpenAI(e *exchange, path []string) error {
+	call := e.request.Method + " " + strings.Join(path, "/")
+	if path[0] == "memories" && len(path) == 2 {
+		return s.serveMemory(e, path[1])
+	}
+	if err := e.limit(maxMessages); err != nil {
+		return err
+	}
+	switch call {
+	case "GET models":
+		info, err := s.model.Info()
+		if err != nil {
+			return err
+		}
+		return e.answer(200, map[string]any{"object": "list", "data": []any{
+			map[string]any{"id": info.Name, "object": "model", "created": 0, "owned_by": "infini"}}})
+	case "GET memories":
+		return s.listMemories(e)
+	case "POST chat/completions":
+		return s.complete(e, true)
+	case "POST completions":
+		return s.complete(e, false)
+	case "POST embeddings":
+		return s.embed(e)
+	}
+	for _, known := range []string{"models", "memories", "chat/completions", "completions", "embeddings"} {
+		if strings.Join(path, "/") == known {
+			return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+		}
+	}
+	return &refusal{404, "NOT_FOUND", "there is no such path"}
+}
+
+// optionsFor are a request's, as the library knows them. What is not given is as OpenAI's interface has it.
+func (s *service) optionsFor(f fields) (infini.Options, error) {
+	err := f.unsupported(map[string][]string{
+		"n": {"1"}, "best_of": {"1"}, "echo": {"false"}, "suffix": {`""`}, "logprobs": {"false"}, "top_logprobs": {"0"},
+		"tools": {"[]"}, "tool_choice": {`"none"`, `"auto"`}, "functions": {"[]"}, "function_call": {`"none"`, `"auto"`},
+		"response_format": {`{"type":"text"}`, `{"type": "text"}`}, "audio": nil, "prediction": nil, "modalities": {`["text"]`},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var random [4]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, err
+	}
+	options := infini.Options{"temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "logit_bias": "",
+		"unknown_text": "skip"}
+	for _, name := range []string{"temperature", "top_p", "presence_penalty", "frequency_penalty"} {
+		var value float64
+		if given, err := f.get(name, &value); err != nil {
+			return nil, err
+		} else if given {
+			options[name] = value
+		}
+	}
+	seed := int64(binary.LittleEndian.Uint32(random[:]))
+	if _, err := f.get("seed", &seed); err != nil {
+		return nil, err
+	}
+	options["seed"] = seed
+	most := s.maxTokens
+	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
+		var value int64
+		if given, err := f.get(name, &value); err != nil {
+			return nil, err
+		} else if given && value < 0 {
+			return nil, refuse("%q is %d, but must be at least 0", name, value)
+		} else if given && value < most {
+			most = value
+		}
+	}
+	options["max_tokens"] = most
+	if options["stop"], err = f.texts("stop"); err != nil {
+		return nil, err
+	}
+	biases := map[string]float64{}
+	if _, err := f.get("logit_bias", &biases); err != nil {
+		return nil, err
+	}
+	list := []string{}
+	for token, bias := range biases {
+		list = append(list, fmt.Sprintf("%s:%g", token, bias))
+	}
+	sort.Strings(list)
+	options["logit_bias"] = strings.Join(list, ",")
+	return options, nil
+}
+
+// complete answers chat and plain completions, at once or as a stream.
+func (s *service) complete(e *exchange, chat bool) error {
+	f := fields{}
+	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+		return err
+	}
+	options, err := s.optionsFor(f)
+	if err != nil {
+		return err
+	}
+	reply := reply{exchange: e, chat: chat, created: time.Now().Unix()}
+	var streamOptions struct {
+		IncludeUsage bool `json:"include_usage"`
+	}
+	memory := e.request.Header.Get("Infini-Memory")
+	for name, into := range map[string]any{"stream": &reply.stream, "stream_options": &streamOptions, "memory": &memory} {
+		if _, err := f.get(name, into); err != nil {
+			return err
+		}
+	}
+	reply.usage = streamOptions.IncludeUsage
+	var messages []json.RawMessage
+	var prompts []string
+	if chat {
+		if _, err := f.get("messages", &messages); err != nil {
+			return err
+		} else if len(messages) == 0 {
+			return refuse(`"messages" must be a list of messages`)
+		}
+	} else if prompts, err = f.texts("prompt"); err != nil || len(prompts) != 1 {
+		return refuse(`"prompt" must be one text`)
+	}
+	info, err := s.model.Info()
+	if err != nil {
+		return err
+	}
+	reply.model = info.Name
+	var random [12]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	reply.id = hex.EncodeToString(random[:])
+	c, id, done, err := s.clientFor(e, memory, reply.id, options)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.use(e, func() error {
+		if err := c.session.SetOptions(options); err != nil {
+			return err
+		}
+		defer s.keep(id, c)
+		if chat {
+			fresh, digest := newMessages(messages, c.known)
+			c.known = "" // until they are read
+			written, err := json.Marshal(fresh)
+			if err != nil {
+				return err
+			}
+			return reply.write(c.session, func() error {
+				if err := c.session.ChatJSON(e.context, string(written)); err != nil {
+					return err
+				}
+				c.known = digest
+				return nil
+			})
+		}
+		return reply.write(c.session, func() error {
+			if err := c.session.StartGeneration(); err != nil {
+				return err
+			}
+			return c.session.FeedText(e.context, prompts[0])
+		})
+	})
+}
+
+// newMessages are those behind the ones that were read, of which `known` is the digest: all, where it is not theirs. With them
+// comes the digest of all messages. Replies do not count: those that the memory gave are its own, whatever the client has kept
+// of them.
+func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMessage, digest string) {
+	begin := 0
+	for i, message := range messages {
+		var said struct {
+			Role    string          `json:"role"`
+			Content json.RawMessage `json:"content"`
+		}
+		_ = json.Unmarshal(message, &said) // the library says what is wrong with it
+		if said.Role != "assistant" {
+			sum := sha256.Sum256([]byte(digest + said.Role + "\x00" + string(said.Content)))
+			digest = hex.EncodeToString(sum[:])
+		}
+		if known != "" && digest == known {
+			begin = i + 1
+		}
+	}
+	if begin == len(messages) { // asked once more
+		begin--
+	}
+	return messages[begin:], digest
+}
+
+// reply is the answer to one request for a completion.
+type reply struct {
+	*exchange
+	chat, stream, usage bool
+	id, model           string
+	created             int64
+}
+
+// write reads what was said and sends what the model writes.
+func (r *reply) write(session *infini.Session, read func() error) error {
+	before, err := session.Position()
+	if err != nil {
+		return err
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	begin, err := session.Position()
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	take := func(piece string) error {
+		if !r.stream {
+			text.WriteString(piece)
+			return nil
+		}
+		return r.event("", r.object(piece, nil))
+	}
+	if r.stream && r.chat {
+		take = r.opening(take)
+	}
+	reason, err := r.run(session, take, r.stream)
+	if err != nil {
+		if r.begun {
+			_ = r.event("", openAIError(refusalOf(err)))
+			return nil
+		}
+		return err
+	}
+	end, err := session.Position()
+	if err != nil {
+		return err
+	}
+	finish := map[string]string{"max_tokens": "length", "cancelled": "cancelled"}[reason]
+	if finish == "" {
+		finish = "stop"
+	}
+	usage := map[string]any{"prompt_tokens": begin - before, "completion_tokens": end - begin, "total_tokens": end - before}
+	if !r.stream {
+		if reason == "cancelled" {
+			return context.Canceled
+		}
+		object := r.object(text.String(), finish)
+		object["usage"] = usage
+		return r.answer(200, object)
+	}
+	_ = r.event("", r.object("", finish))
+	if r.usage {
+		object := r.object("", nil)
+		object["choices"], object["usage"] = []any{}, usage
+		_ = r.event("", object)
+	}
+	_ = r.send("data: [DONE]")
+	return nil
+}
+
+// opening says whose turn it is, before the first piece.
+func (r *reply) opening(take func(string) error) func(string) error {
+	return func(piece string) error {
+		if !r.begun {
+			object := r.object("", nil)
+			object["choices"].([]any)[0].(map[string]any)["delta"] = map[string]any{"role": "assistant", "content": ""}
+			if err := r.event("", object); err != nil {
+				return err
+			}
+		}
+		return take(piece)
+	}
+}
+
+func (r *reply) object(text string, finish any) map[string]any {
+	choice := map[string]any{"index": 0, "finish_reason": finish, "logprobs": nil}
+	kind, prefix := "text_completion", "cmpl-"
+	switch {
+	case !r.chat:
+		choice["text"] = text
+	case r.stream:
+		kind, prefix = "chat.completion.chunk", "chatcmpl-"
+		delta := map[string]any{}
+		if finish == nil {
+			delta["content"] = text
+		}
+		choice["delta"] = delta
+	default:
+		kind, prefix = "chat.completion", "chatcmpl-"
+		choice["message"] = map[string]any{"role": "assistant", "content": text, "refusal": nil}
+	}
+	return map[string]any{"id": prefix + r.id, "object": kind, "created": r.created, "model": r.model, "choices": []any{choice}}
+}
+
+// embed answers with the embedding of each text's last token.
+func (s *service) embed(e *exchange) error {
+	f := fields{}
+	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+		return err
+	}
+	texts, err := f.texts("input")
+	if err != nil || len(texts) == 0 {
+		return refuse(`"input" must be a text or a list of texts`)
+	}
+	format := "float"
+	if _, err := f.get("encoding_format", &format); err != nil || format != "float" && format != "base64" {
+		return refuse(`"encoding_format" must be "float" or "base64"`)
+	}
+	if err := f.unsupported(map[string][]string{"dimensions": nil}); err != nil {
+		return err
+	}
+	info, err := s.model.Info()
+	if err != nil {
+		return err
+	}
+	c, _, done, err := s.clientFor(e, "", "embeddings-"+fmt.Sprintf("%p", e), infini.Options{"unknown_text": "skip"})
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.use(e, func() error {
+		data, tokens := []any{}, int64(0)
+		for i, text := range texts {
+			if err := c.session.Reset(); err != nil {
+				return err
+			}
+			if err := c.session.FeedText(e.context, text); err != nil {
+				return err
+			}
+			numbers, err := c.session.Embedding()
+			if err != nil {
+				return refuse(`text %d of "input" has no tokens`, i)
+			}
+			position, err := c.session.Position()
+			if err != nil {
+				return err
+			}
+			tokens += position
+			var embedding any = numbers
+			if format == "base64" {
+				var raw strings.Builder
+				_ = binary.Write(&raw, binary.LittleEndian, numbers)
+				embedding = base64.StdEncoding.EncodeToString([]byte(raw.String()))
+			}
+			data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": embedding})
+		}
+		return e.answer(200, map[string]any{"object": "list", "data": data, "model": info.Name,
+			"usage": map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}})
+	})
+}
+
+// clientFor is the memory of that name, or, where that is empty, a session for this request alone, and its id among the
+// sessions. done gives it back.
+func (s *service) clientFor(e *exchange, memory, request string, options infini.Options) (c *client, id string, done func(), err error) {
+	if memory != "" {
+		c, err = s.memory(e.context, memory, true)
+		return c, memoryID + memory, func() {}, err
+	}
+	session, err := s.model.NewSession(options)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	c = &client{session: session, turn: make(chan struct{}, 1)}
+	if err := s.add(request, c); err != nil {
+		session.Close()
+		return nil, "", nil, err
+	}
+	return c, request, func() {
+		s.remove(request)
+		session.Close()
+	}, nil
+}
+
+// memory is the one of that name, from the store where it is not at hand. create: it may be a new one.
+func (s *service) memory(ctx context.Context, name string, create bool) (*client, error) {
+	if !memoryName.MatchString(name) {
+		return nil, refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
+	}
+	s.opening.Lock() // one at a time; those that are at hand do not wait for it
+	defer s.opening.Unlock()
+	s.mutex.Lock()
+	c := s.sessions[memoryID+name]
+	if c != nil {
+		c.used = time.Now()
+	}
+	s.mutex.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	stored := s.fileOf(name)
+	_, err := os.Stat(stored)
+	if s.store == "" || err != nil {
+		if !create {
+			return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
+		}
+		stored = ""
+	}
+	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
+	if err != nil {
+		return nil, err
+	}
+	c = &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
+	if stored != "" {
+		var info infini.SnapshotInfo
+		if info, err = infini.InspectSnapshot(ctx, stored, false); err == nil {
+			c.known = info.Note
+			err = session.Restore(ctx, stored)
+		}
+	}
+	if err == nil {
+		err = s.add(memoryID+name, c)
+	}
+	if err != nil {
+		session.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *service) fileOf(name string) string { return filepath.Join(s.store, name+".snapshot") }
+
+// keep writes a memory to the store after it was used, whatever the client does meanwhile. Other sessions are not kept.
+func (s *service) keep(id string, c *client) {
+	if s.store == "" || !strings.HasPrefix(id, memoryID) {
+		return
+	}
+	name := strings.TrimPrefix(id, memoryID)
+	err := c.session.Save(context.Background(), s.fileOf(name), infini.SaveOptions{Name: name, Note: c.known})
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		fmt.Fprintf(os.Stderr, "memory %s could not be saved: %v\n", name, err)
+	}
+}
+
+// makeRoom lets the memory go that was used the longest ago, of those that are stored and free; the mutex is held.
+func (s *service) makeRoom() bool {
+	oldest := ""
+	for id, c := range s.sessions {
+		if s.store != "" && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 &&
+			(oldest == "" || c.used.Before(s.sessions[oldest].used)) {
+			oldest = id
+		}
+	}
+	if oldest == "" {
+		return false
+	}
+	c := s.sessions[oldest]
+	select {
+	case c.turn <- struct{}{}: // for ever
+	default:
+		return false
+	}
+	delete(s.sessions, oldest)
+	c.session.Close()
+	return true
+}
+
+func (s *service) listMemories(e *exchange) error {
+	names := map[string]bool{}
+	s.mutex.Lock()
+	for id := range s.sessions {
+		if strings.HasPrefix(id, memoryID) {
+			names[strings.TrimPrefix(id, memoryID)] = true
+		}
+	}
+	s.mutex.Unlock()
+	if s.store != "" {
+		files, err := filepath.Glob(filepath.Join(s.store, "*.snapshot"))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			names[strings.TrimSuffix(filepath.Base(file), ".snapshot")] = true
+		}
+	}
+	sorted := []string{}
+	for name := range names {
+		sorted = append(sorted, name)
+	}
+	sort.Strings(sorted)
+	data := []any{}
+	for _, name := range sorted {
+		data = append(data, map[string]any{"object": "memory", "id": name})
+	}
+	return e.answer(200, map[string]any{"object": "list", "data": data})
+}
+
+// serveMemory gives, takes and deletes a memory, as a snapshot of its session.
+func (s *service) serveMemory(e *exchange, name string) error {
+	method := e.request.Method
+	if method != "GET" && method != "PUT" && method != "DELETE" {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	}
+	limit := int64(maxOptions)
+	if method == "PUT" {
+		limit = s.maxBody
+	}
+	if err := e.limit(limit); err != nil {
+		return err
+	}
+	c, err := s.memory(e.context, name, method == "PUT")
+	if err != nil {
+		return err
+	}
+	switch method {
+	case "DELETE":
+		s.remove(memoryID + name)
+		c.stop()
+		c.session.Close() // nobody saves it any more
+		if err := os.Remove(s.fileOf(name)); s.store != "" && err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		e.WriteHeader(204)
+		return nil
+	case "PUT":
+		return s.serveSession(e, c, memoryID+name, "PUT snapshot")
+	}
+	return s.serveSession(e, c, memoryID+name, "GET snapshot")
+}

@@ -1,0 +1,160 @@
+"""What samples/SERVICES.md promises of /v1, for services.py."""
+import base64
+import http.client
+import json
+import pathlib
+import struct
+import tempfile
+import threading
+
+from service import TOKEN, Service
+
+
+def post(service, path, expect=200, memory=None, **fields):
+    headers = {'Authorization': f'Bearer {TOKEN}', 'Content-Type': 'application/json'} | ({'Infini-Memory': memory} if memory else {})
+    connection = http.client.HTTPConnection('127.0.0.1', service.port, timeout=120)
+    connection.request('POST', '/v1/' + path, json.dumps(fields), headers)
+    response = connection.getresponse()
+    data = response.read()
+    assert response.status == expect, (path, fields, response.status, data[:300])
+    if fields.get('stream') and expect == 200:
+        assert response.headers['Content-Type'].startswith('text/event-stream')
+        parts = [part.removeprefix('data: ') for part in data.decode().strip().split('\n\n') if not part.startswith(':')]
+        assert parts.pop() == '[DONE]', parts
+        return [json.loads(part) for part in parts]
+    return json.loads(data)
+
+
+def refused(service, code, kind, path, names='', **fields):
+    error = post(service, path, code, **fields)['error']
+    assert error['type'] == kind and error['message'] and names in error['message'], (fields, error)
+
+
+def says(*contents):
+    return [{'role': ('user', 'assistant')[i % 2], 'content': content} for i, content in enumerate(contents)]
+
+
+def chat(service, messages, **fields):
+    return post(service, 'chat/completions', **{'model': 'any', 'messages': messages, 'temperature': 0, 'max_tokens': 20} | fields)
+
+
+def check_completions(service):
+    models = json.loads(service.call('GET', '/v1/models'))
+    assert models['object'] == 'list' and models['data'][0]['object'] == 'model', models
+    whole = post(service, 'completions', prompt='One day, Lily', temperature=0, max_tokens=30)
+    text = whole['choices'][0]['text']
+    assert whole['object'] == 'text_completion' and text and whole['choices'][0]['finish_reason'] == 'length', whole
+    assert 29 <= whole['usage']['completion_tokens'] <= 30 and whole['usage']['prompt_tokens'] > 3, whole
+    assert whole['usage']['total_tokens'] == whole['usage']['prompt_tokens'] + whole['usage']['completion_tokens'], whole
+    stream = post(service, 'completions', prompt=['One day, Lily'], temperature=0, max_tokens=30, stream=True,
+                  stream_options={'include_usage': True})
+    assert ''.join(part['choices'][0]['text'] for part in stream[:-1]) == text, (text, stream)
+    assert stream[-2]['choices'][0]['finish_reason'] == 'length' and stream[-1]['usage'] == whole['usage'], stream
+    stop = text[5:9]
+    cut = post(service, 'completions', prompt='One day, Lily', temperature=0, max_tokens=30, stop=['no such', stop], user='ignored')
+    assert cut['choices'][0]['text'] == text[:text.index(stop)] and cut['choices'][0]['finish_reason'] == 'stop', cut
+    draws = [post(service, 'completions', prompt='One day', seed=seed, max_tokens=30)['choices'][0]['text'] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2], draws
+    biased = post(service, 'completions', prompt='One day', temperature=0, max_tokens=3, logit_bias={'300': 100})
+    assert len(set(biased['choices'][0]['text'].split())) <= 1, biased
+    for fields in ({'n': 2}, {'echo': True}, {'suffix': 'x'}, {'best_of': 3}, {'logprobs': 2}, {'tools': [{}]},
+                   {'response_format': {'type': 'json_object'}}):
+        refused(service, 400, 'invalid_request_error', 'completions', next(iter(fields)), prompt='x', **fields)
+    for fields in ({}, {'prompt': 3}, {'prompt': ['a', 'b']}, {'prompt': 'x', 'temperature': 'hot'}, {'prompt': 'x', 'temperature': -1},
+                   {'prompt': 'x', 'max_tokens': -1}, {'prompt': 'x', 'max_tokens': 1e99}, {'prompt': 'x', 'stop': 3},
+                   {'prompt': 'x', 'logit_bias': {'x': 1}}, {'prompt': 'x', 'logit_bias': {'99999999': 1}}, {'prompt': 'x', 'stream': 3}):
+        refused(service, 400, 'invalid_request_error', 'completions', **fields)
+    for body in (b'x', b'[]', b'{} x', b'\xff', b'{"prompt": "\xff"}', b'[' * 30000):
+        error = json.loads(service.call('POST', '/v1/completions', body, expect=400))['error']
+        assert error['type'] == 'invalid_request_error', error
+    assert json.loads(service.call('GET', '/v1/models', token='wrong', expect=401))['error']['type'] == 'authentication_error'
+    service.call('GET', '/v1/nowhere', expect=404)
+    service.call('GET', '/v1/completions', expect=405)
+    assert service.sessions() == {}, 'a request leaves its session behind'
+
+
+def check_embeddings(service):
+    got = post(service, 'embeddings', input=['Lily has a dog.', 'The sun is hot.'])
+    first, second = (part['embedding'] for part in got['data'])
+    assert len(first) == len(second) > 10 and first != second and got['usage']['total_tokens'] > 5, got
+    packed = base64.b64decode(post(service, 'embeddings', input='Lily has a dog.', encoding_format='base64')['data'][0]['embedding'])
+    numbers = struct.unpack(f'<{len(packed) // 4}f', packed)
+    assert len(numbers) == len(first) and max(abs(a - b) for a, b in zip(numbers, first)) < 1e-5
+    for fields in ({}, {'input': []}, {'input': 3}, {'input': 'x', 'encoding_format': 'x'}, {'input': 'x', 'dimensions': 3}):
+        refused(service, 400, 'invalid_request_error', 'embeddings', **fields)
+    assert service.sessions() == {}
+
+
+def check_leaving(service):
+    """A client that goes away ends its request, whether text comes or not."""
+    for fields in ({'stream': True}, {}, {'logit_bias': {'1': 10000}}):  # the last: no text
+        body = json.dumps({'prompt': 'One day', 'max_tokens': 1 << 30, 'logit_bias': {'2': -100}} | fields).encode()
+        with service.begin('POST', '/v1/completions', f'Content-Length: {len(body)}', body=body):
+            while not service.sessions():
+                pass
+            session, = service.sessions()
+            service.until(session, True, 20)
+        deadline = threading.Event()
+        for _ in range(150):
+            if not service.sessions():
+                break
+            deadline.wait(0.02)
+        assert service.sessions() == {}, 'the request goes on without its client'
+
+
+def check_memories(command, model):
+    """A memory reads only what is new, outlives the service, goes when it is deleted, and makes room for others."""
+    with tempfile.TemporaryDirectory() as store:
+        with Service(command, model, INFINI_STORE=store) as service:
+            def ask(*contents, **fields):
+                answer = chat(service, says(*contents), memory='lily', **fields)
+                return answer['choices'][0]['message']['content'], answer['usage']['prompt_tokens']
+            long = 'Lily has a dog. ' * 100
+            reply, read = ask(long)
+            assert read > 400
+            again, more = ask(long, reply, 'And Tom?')
+            assert again and more < 60, more
+            _, after_edit = ask(long, 'a reply that was cut', 'And Tom?', again, 'And then?')
+            assert after_edit < 60, after_edit
+            alone, other = ask('Something else')  # a client that sends no history
+            assert other < 60
+            header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
+            assert header['usage']['prompt_tokens'] < 60
+            assert json.loads(service.call('GET', '/v1/memories'))['data'] == [{'object': 'memory', 'id': 'lily'}]
+            snapshot = service.call('GET', '/v1/memories/lily')
+            service.call('PUT', '/v1/memories/tom', snapshot)
+            for name in ('.x', 'a/b', '..', 'x' * 65, 'a%00', ''):
+                if name != '':
+                    refused(service, 400, 'invalid_request_error', 'chat/completions', messages=says('x'), memory=name)
+            error = json.loads(service.call('PUT', '/v1/memories/bad', snapshot[:-1], expect=422))['error']
+            assert error['type'] == 'invalid_request_error', error
+            ask(long, max_tokens=5)
+        with Service(command, model, INFINI_STORE=store, INFINI_MAX_SESSIONS='1') as service:
+            listed = [entry['id'] for entry in json.loads(service.call('GET', '/v1/memories'))['data']]
+            assert 'lily' in listed and 'tom' in listed, listed
+            answer = chat(service, says(long, 'x', 'Who has a dog?'), memory='lily')
+            assert answer['usage']['prompt_tokens'] < 60, answer['usage']
+            assert chat(service, says('Hello'), memory='tom')['usage']['prompt_tokens'] < 60  # lily makes room
+            service.call('DELETE', '/v1/memories/lily', expect=204)
+            service.call('GET', '/v1/memories/lily', expect=404)
+            assert not (pathlib.Path(store) / 'lily.snapshot').exists()
+
+
+def check_chat(service):
+    whole = chat(service, says('Who is Lily?'))
+    reply = whole['choices'][0]['message']
+    assert whole['object'] == 'chat.completion' and reply['role'] == 'assistant' and reply['content'], whole
+    stream = chat(service, says('Who is Lily?'), stream=True)
+    assert stream[0]['object'] == 'chat.completion.chunk' and stream[0]['choices'][0]['delta']['role'] == 'assistant', stream[0]
+    assert ''.join(part['choices'][0]['delta'].get('content', '') for part in stream) == reply['content']
+    assert stream[-1]['choices'][0]['finish_reason'] in ('length', 'stop'), stream[-1]
+    parts = [{'role': 'user', 'content': [{'type': 'text', 'text': 'Who is Lily?'}], 'name': 'x'}]
+    assert chat(service, parts, max_completion_tokens=20)['choices'][0]['message'] == reply
+    answers = []
+    clients = [threading.Thread(target=lambda: answers.append(chat(service, says('Who is Lily?'))['choices'][0]['message'])) for _ in range(8)]
+    for thread in clients: thread.start()
+    for thread in clients: thread.join()
+    assert answers == [reply] * 8, answers
+    for messages in ([], 'x', None, [3], [{'content': 'x'}], [{'role': 'pirate', 'content': 'x'}]):
+        refused(service, 400, 'invalid_request_error', 'chat/completions', messages=messages)
+    assert service.sessions() == {}
