@@ -134,7 +134,7 @@ Json facts(const Model &model) {
       {"sinks", memory.sinks},
       {"keep", memory.keep},
       {"window", config.window()},
-      {"update", memory.update == UpdateRule::LINEAR ? "linear" : "delta"},
+      {"update", memory.kind->name()},
       {"first_segment", memory.first_segment_gated ? "gated" : "ungated"},
       {"epsilon", tidy(memory.epsilon)},
   });

@@ -30,7 +30,7 @@ LayerState::LayerState(const AttentionRules &rules, const float *gate_weight)
   memory.resize(static_cast<size_t>(rules.shape.kv_heads));
   for (int h = 0; h < rules.shape.heads; ++h) {
     Memory &m = memory[static_cast<size_t>(h / rules.shape.group())];
-    if (gate_weight[h] != 0 && !m) m = Memory(rules.shape.key_size, rules.shape.value_size);
+    if (gate_weight[h] != 0 && !m) m = Memory(*rules.memory, rules.shape.key_size, rules.shape.value_size);
   }
 }
 
@@ -76,7 +76,7 @@ class AttentionSpan {
   static int64_t scratch_size(const AttentionShape &shape) {
     const int64_t rows = tile_tokens(shape) * shape.group(), value_stride = round_up(shape.value_size, kPanel);
     const int64_t tile = rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5) + 16 * 16;
-    return std::max(tile, kFoldTokens * (shape.key_size + value_stride) + 16);
+    return std::max(tile, kFoldTokens * (shape.key_size + 2 * value_stride + 1) + 3 * 16);
   }
 
  private:
@@ -187,8 +187,8 @@ class AttentionSpan {
     const bool gated = memory && (!empty || rules_.first_gated);
     if (memory && !empty) {
       for (int64_t row = 0; row < tile.rows; ++row)
-        elu_plus_one(query(tile, row), shape_.key_size, tile.sigma_q + row * shape_.key_size);
-      memory.retrieve(tile.sigma_q, static_cast<int>(tile.rows), rules_.epsilon, tile.a_mem, tile.denominator);
+        memory.kind().feature(query(tile, row), shape_.key_size, tile.sigma_q + row * shape_.key_size);
+      memory.read(tile.sigma_q, tile.rows, rules_.epsilon, tile.a_mem, tile.denominator);
     } else {
       std::memset(tile.a_mem, 0, static_cast<size_t>(tile.rows * value_stride_) * sizeof(float));
       std::fill_n(tile.denominator, tile.rows, 1.0f);
@@ -287,28 +287,18 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
 
 namespace {
 
-// (8) or (9). A Delta segment longer than all that the memory holds would overshoot: its fold goes in pieces,
-// each no longer than what is held by then; an empty memory takes the whole segment as one linear piece.
-// scratch: kFoldTokens rows of a key and a value.
+// scratch: kFoldTokens rows of a key, two values and a number.
 void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head,
           float *scratch) {
-  float *const keys = scratch, *const values = scratch + round_up(kFoldTokens * memory.key_size(), 16);
-  const int64_t tokens = view.open();
-  int64_t held = view.memory_tokens;
-  for (int64_t done = 0; done < tokens;) {
-    const bool delta = rules.delta && held > 0;
-    const int64_t piece_end = delta ? std::min(tokens, done + held) : tokens;
-    held += piece_end - done;
-    while (done < piece_end) {
-      const int64_t count = std::min(kFoldTokens, piece_end - done);
-      window.raw_keys(kv_head, done, count, keys);
-      elu_plus_one(keys, count * memory.key_size(), keys);
-      window.raw_values(kv_head, view.index_of(view.segment_begin + done), count, values);
-      memory.add(keys, values, static_cast<int>(count), delta, rules.epsilon);
-      done += count;
-    }
-    memory.commit();
-  }
+  const auto take = [&](int64_t floats) { return std::exchange(scratch, scratch + round_up(floats, 16)); };
+  float *const keys = take(kFoldTokens * memory.key_size()), *const values = take(kFoldTokens * memory.value_stride());
+  float *const known = take(kFoldTokens * memory.value_stride()), *const denominator = take(kFoldTokens);
+  memory.fold({view.open(), view.memory_tokens, kFoldTokens, rules.epsilon}, [&](int64_t first, int64_t count) {
+    window.raw_keys(kv_head, first, count, keys);
+    memory.kind().feature(keys, count * memory.key_size(), keys);
+    window.raw_values(kv_head, view.index_of(view.segment_begin + first), count, values);
+    return FoldRows{count, dense_tile(keys, memory.key_size()), {values, count}, {known, count}, denominator};
+  });
 }
 
 // A layer with a window of its own moves it on; nothing is folded, and nothing stands before the window.

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "attention/memory.h"
 #include "attention/rope.h"
 #include "attention/window.h"
 #include "gemm/gemm.h"
+#include "memory/memory.h"
 
 namespace infini {
 
@@ -18,7 +18,7 @@ namespace infini {
 struct AttentionRules {
   AttentionShape shape;
   Rope rope;
-  bool delta = true;        // (9), else (8)
+  const MemoryKind *memory = &delta_memory();
   bool first_gated = true;  // an empty memory counts as A_mem = 0; else the gate is skipped
   float epsilon = 1e-6f;
   float scale = 0;     // of scores; 0: 1 / sqrt(key_size)

@@ -36,10 +36,11 @@ RopeConfig read_rope(const Keys &keys, const Config &config) {
   return rope;
 }
 
-UpdateRule update_rule(const std::string &name) {
-  if (name == "linear") return UpdateRule::LINEAR;
-  if (name == "delta") return UpdateRule::DELTA;
-  fail(Status::FORMAT, "key 'infini.memory.update' is '", name, "'; known are linear, delta");
+const MemoryKind *memory_kind(const std::string &name) {
+  if (const MemoryKind *kind = find_memory_kind(name)) return kind;
+  std::string known;
+  for (const std::string &each : memory_kind_names()) known += (known.empty() ? "" : ", ") + each;
+  fail(Status::FORMAT, "key 'infini.memory.update' is '", name, "'; known are ", known);
 }
 
 std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {
@@ -80,7 +81,7 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.sinks = number("infini.local.sinks", "sinks", -1, memory.trained ? 0 : 4, 0);
   memory.keep = number("infini.local.keep", "keep", -1, 0, 0);
   const std::string &update = options.get_string("update");
-  memory.update = update_rule(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
+  memory.kind = memory_kind(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
   const std::string first = gguf.get_string("infini.memory.first_segment", "gated");
   if (first != "gated" && first != "ungated")
     fail(Status::FORMAT, "key 'infini.memory.first_segment' is '", first, "'; known are gated, ungated");

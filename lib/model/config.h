@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "format/gguf.h"
+#include "memory/kind.h"
 #include "model/plan.h"
 
 namespace infini {
@@ -22,11 +23,9 @@ struct RopeConfig {
   bool factors = true;  // pairs are divided by the file's own factors, where it has some
 };
 
-enum class UpdateRule { LINEAR, DELTA };
-
 struct MemoryConfig {
   int segment = 2048;  // N, tokens
-  UpdateRule update = UpdateRule::DELTA;
+  const MemoryKind *kind = &delta_memory();
   bool first_segment_gated = true;  // an empty memory counts as A_mem = 0, else the gate is skipped
   float epsilon = 1e-6f;            // added to the denominator of (7)
   int carry = 0;                    // tokens before the segment that local attention sees

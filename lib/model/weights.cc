@@ -143,7 +143,7 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
     rules.shape.window = plan.window;
   }
   if (plan.rotation != kNoRotation) rules.rope = ropes[static_cast<size_t>(plan.rotation)];
-  rules.delta = memory.update == UpdateRule::DELTA;
+  rules.memory = memory.kind;
   rules.first_gated = memory.first_segment_gated;
   rules.epsilon = memory.epsilon;
   rules.scale = plan.scale;

@@ -86,7 +86,7 @@ nlohmann::json snapshot_shape(const Model &model, bool with_window) {
                 {"value_size", config.value_size},
                 {"memory_heads", memory_heads},
                 {"memory_type", "f32"},
-                {"update", config.memory.update == UpdateRule::DELTA ? "delta" : "linear"}};
+                {"update", config.memory.kind->name()}};
   if (with_window) {
     shape["width"] = config.width;
     shape["segment"] = config.memory.segment;

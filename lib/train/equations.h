@@ -341,7 +341,7 @@ class HeadStream {
     std::vector<Piece> out;
     int64_t held = segments_[s].held;
     for (int64_t at = segments_[s].first, end = at + segments_[s].tokens; at < end;) {
-      const bool delta = rules_.delta && held > 0;
+      const bool delta = rules_.memory->compares(held);
       const int64_t stop = delta ? std::min(end, at + held) : end;
       out.push_back({static_cast<size_t>(at), static_cast<size_t>(stop), delta});
       held += stop - at;

@@ -95,7 +95,7 @@ Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, Tens
   for (const auto &[key, value] : model.gguf().entries()) out.set(key, value);
   out.set("infini.version", uint32_t{1});
   out.set("infini.segment_length", static_cast<uint32_t>(memory.segment));
-  out.set("infini.memory.update", std::string(memory.update == UpdateRule::DELTA ? "delta" : "linear"));
+  out.set("infini.memory.update", std::string(memory.kind->name()));
   out.set("infini.memory.first_segment", std::string(memory.first_segment_gated ? "gated" : "ungated"));
   out.set("infini.memory.epsilon", memory.epsilon);
   out.set("infini.local.carry", static_cast<uint32_t>(memory.carry));

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "kernels/tile.h"
 #include "train/attention_gradient.h"
-#include "train/tile.h"
 
 namespace infini {
 
@@ -41,7 +41,7 @@ struct StreamTiles {
     const int64_t rows = tile_tokens(shape) * shape.group(), window = window_rows(shape),
                   both = std::max(rows, kFoldRows);
     const int64_t keys = shape.key_size, values = shape.value_size, memory = AttentionTrace::memory_size(shape);
-    const auto tile = [&](int64_t r, int64_t columns) { return Tile{take(Tile::size(r, columns)), r}; };
+    const auto tile = [&](int64_t r, int64_t columns) { return Tile{take(tile_size(r, columns)), r}; };
     for (Tile *t : {&queries_, &dqueries_}) *t = tile(rows, keys);
     for (Tile *t : {&sigma_, &dsigma_}) *t = tile(both, keys);
     for (Tile *t : {&a_dot_, &a_mem_, &dlocal_, &dretrieved_}) *t = tile(rows, values);
@@ -244,7 +244,7 @@ class StreamAttention : protected StreamTiles {
   void each_piece(const Function &f) const {
     int64_t held = segment_.held;
     for (int64_t done = 0; done < segment_.tokens;) {
-      const bool delta = pass_.rules.delta && held > 0;
+      const bool delta = pass_.rules.memory->compares(held);
       const int64_t count = delta ? std::min(segment_.tokens - done, held) : segment_.tokens - done;
       f(segment_.first + done, count, delta);
       done += count;

@@ -18,8 +18,8 @@
 #include <random>
 #include <vector>
 
-#include "attention/memory.h"
 #include "kernels/kernels.h"
+#include "memory/memory.h"
 
 using namespace infini;
 
@@ -90,9 +90,13 @@ bool run(const char *keys, double shift, int tokens, double most) {
 
   Sums exact = fact.exact;
   std::vector<float> plain(exact.begin(), exact.end()), kept = plain, rest(plain.size());
-  Memory engine(kSize, kSize);
-  engine.add(query.data(), fact.values.data(), 1, false, 0);
-  engine.commit();
+  Memory engine(linear_memory(), kSize, kSize);
+  const auto fold = [&](Segment &segment, int64_t count) {
+    engine.fold({count, 0, count, 0}, [&](int64_t, int64_t) {
+      return FoldRows{count, dense_tile(segment.features.data(), kSize), {segment.values.data(), count}, {}, nullptr};
+    });
+  };
+  fold(fact, 1);
   const double strength = distance(answer(fact.exact, query), Sums(kSize));  // of v, when nothing else is stored
   double next = 1e5, feature = 0;
   bool good = true;
@@ -106,16 +110,14 @@ bool run(const char *keys, double shift, int tokens, double most) {
       kept[i] += sum;
       rest[i] = sum - (kept[i] - before);
     }
-    std::vector<float> values = segment.values;
-    engine.add(segment.features.data(), values.data(), tokens, false, 0);
-    engine.commit();
+    fold(segment, tokens);
     if (done < next) continue;
     double denominator = 0;
     for (size_t i = 0; i < kSize; ++i) denominator += static_cast<double>(query[i]) * exact[kSize * kSize + i];
     const double trace = strength * feature / denominator;
     const std::vector<double> truth = answer(exact, query);
     float numerator[kSize], engine_denominator;
-    engine.retrieve(query.data(), 1, 0, numerator, &engine_denominator);
+    engine.read(query.data(), 1, 0, numerator, &engine_denominator);
     std::vector<double> read(kSize);
     for (size_t j = 0; j < kSize; ++j)
       read[j] = static_cast<double>(numerator[j]) / static_cast<double>(engine_denominator);

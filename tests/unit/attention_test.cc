@@ -22,7 +22,7 @@ AttentionRules rules_of(const Case &c) {
   rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type};
   rules.rope.dimensions = c.key_size;
   for (int i = 0; i < c.key_size / 2; ++i) rules.rope.frequency.push_back(std::pow(10000.0, -2.0 * i / c.key_size));
-  rules.delta = c.delta;
+  rules.memory = c.delta ? &delta_memory() : &linear_memory();
   rules.first_gated = c.first_gated;
   return rules;
 }
@@ -188,7 +188,7 @@ TEST_CASE("linear retrieval is a convex combination of the stored values") {
       for (float &x : q) x = static_cast<float>(random.normal() * 3);
       elu_plus_one(q.data(), c.key_size, q.data());
       float denominator = 0;
-      memory.retrieve(q.data(), 1, 0, numerator.data(), &denominator);
+      memory.read(q.data(), 1, 0, numerator.data(), &denominator);
       for (int j = 0; j < c.value_size; ++j) {
         float least = INFINITY, greatest = -INFINITY;
         for (int64_t t = 0; t < c.tokens; ++t) {
@@ -240,7 +240,7 @@ TEST_CASE("a delta segment much longer than all before it does not overshoot") {
     for (float &x : q) x = static_cast<float>(random.normal() * 1.5);
     elu_plus_one(q.data(), 32, q.data());
     float denominator = 0;
-    layer.state.memory[0].retrieve(q.data(), 1, 1e-6f, numerator.data(), &denominator);
+    layer.state.memory[0].read(q.data(), 1, 1e-6f, numerator.data(), &denominator);
     for (int j = 0; j < 32; ++j) squares += std::pow(numerator[static_cast<size_t>(j)] / denominator, 2) / 3200;
   }
   CHECK(std::sqrt(squares) < 0.2);  // values have deviation 1.5; their mean over 2,056 tokens 0.03

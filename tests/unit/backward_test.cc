@@ -72,7 +72,7 @@ const Case kCases[] = {
 struct Problem {
   explicit Problem(const Case &c) {
     rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, NumberType::F32};
-    rules.delta = c.delta;
+    rules.memory = c.delta ? &delta_memory() : &linear_memory();
     rules.first_gated = c.first_gated;
     rules.epsilon = c.epsilon;
     rules.rope.adjacent = c.adjacent;

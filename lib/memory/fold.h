@@ -1,0 +1,90 @@
+// How a closing segment is folded into a memory, and the way back: in pieces, as the kind says (kind.h), each of which goes
+// through the products some tokens at a time. Inference and training do both by these two functions.
+#pragma once
+
+#include "memory/kind.h"
+
+namespace infini {
+
+// A segment that closes.
+struct ClosingTokens {
+  int64_t tokens;
+  int64_t held;      // by the memory, before them
+  int64_t together;  // tokens that go through the products together
+  float epsilon;
+};
+
+// load(first, count) gives tokens of the segment as FoldRows. `sums` is what commit() adds to the memory, after each piece,
+// and leaves ready for the next.
+template <class Load, class Commit>
+void fold_segment(const MemoryKind &kind, const ClosingTokens &closing, const MemoryTile &memory,
+                  const MemoryTile &sums, const Load &load, const Commit &commit) {
+  if (closing.tokens == 0) return;
+  kind.decay(memory);
+  kind.decay(sums);
+  int64_t held = closing.held;
+  for (int64_t done = 0; done < closing.tokens;) {
+    const int64_t piece = std::min(closing.tokens - done, kind.longest_piece(held));
+    for (const int64_t end = done + piece; done < end;) {
+      const FoldRows rows = load(done, std::min(closing.together, end - done));
+      kind.gather({memory, held, closing.epsilon}, rows, sums);
+      done += rows.count;
+    }
+    commit();
+    held += piece;
+  }
+}
+
+// What one way back computes in.
+struct FoldScratch {
+  MemoryTile before, sums;     // the memory before a piece, and what pieces add to it or to its gradient
+  Tile turned_before, turned;  // matrices of `before` and of the gradient, with rows and columns exchanged
+  Tile dsigma, dvalues;        // [together][...]
+};
+
+// memory = what stood before the segment, plus `weight` times what its first tokens, closing.tokens of them, add.
+template <class Load>
+void fold_weighted(const MemoryKind &kind, const ClosingTokens &closing, float weight, const MemoryTile &memory,
+                   const MemoryTile &sums, const Load &load) {
+  std::fill_n(sums.data, sums.size(), 0.0f);
+  fold_segment(kind, closing, memory, sums, load, [&] {
+    add_scaled(sums.data, weight, sums.size(), memory.data);
+    std::fill_n(sums.data, sums.size(), 0.0f);
+  });
+}
+
+// The way back of fold_weighted(): `dmemory`, the gradient of the memory after the segment, becomes that of the memory
+// before it. store(first, rows) hands over what some tokens are given, in scratch.dsigma and scratch.dvalues.
+template <class Load, class Store>
+void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float weight, const ConstMemoryTile &memory,
+                   const MemoryTile &dmemory, const FoldScratch &scratch, const Load &load, const Store &store) {
+  const int64_t keys = dmemory.keys, values = dmemory.values;
+  std::vector<int64_t> ends;  // of pieces: one, unless a segment that was closed early was short
+  for (int64_t done = 0, held = closing.held; done < closing.tokens; held = closing.held + done)
+    ends.push_back(done += std::min(closing.tokens - done, kind.longest_piece(held)));
+  for (size_t i = ends.size(); i-- > 0;) {
+    const int64_t begin = i == 0 ? 0 : ends[i - 1], held = closing.held + begin;
+    const bool compares = kind.compares(held);
+    if (compares) {
+      std::copy_n(memory.data, memory.size(), scratch.before.data);
+      if (i == 0) kind.decay(scratch.before);
+      else
+        fold_weighted(kind, {begin, closing.held, closing.together, closing.epsilon}, weight, scratch.before,
+                      scratch.sums, load);
+      transpose(scratch.before.matrix(), keys, values, scratch.turned_before);
+      std::fill_n(scratch.sums.data, scratch.sums.size(), 0.0f);  // must not be read by the piece's other tokens
+    }
+    transpose(dmemory.matrix(), keys, values, scratch.turned);
+    for (int64_t done = begin; done < ends[i];) {
+      const FoldRows rows = load(done, std::min(closing.together, ends[i] - done));
+      kind.gather_gradient({scratch.before, held, closing.epsilon}, scratch.turned_before, rows, weight, dmemory,
+                           scratch.turned, scratch.dsigma, scratch.dvalues, scratch.sums);
+      store(done, rows);
+      done += rows.count;
+    }
+    if (compares) add_scaled(scratch.sums.data, 1, dmemory.size(), dmemory.data);
+  }
+  if (closing.tokens > 0) kind.decay_gradient(dmemory);
+}
+
+}  // namespace infini

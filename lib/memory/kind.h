@@ -1,0 +1,95 @@
+// What a compressive memory does, one KV head at a time: the features of keys and queries, how a query reads it (7), and
+// how a closing segment is folded into it (8, 9), each with its gradient beside it. Inference and training call the
+// same kind; fold.h takes a segment through it. A kind is one file beside this one, and knows no state but constants.
+//
+// M [keys][values] stands in panels, z [keys] behind it. Gradients are of a loss; d before a name is what the loss's
+// gradient with respect to it is called.
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/tile.h"
+
+namespace infini {
+
+// A memory, or a sum or a gradient of the same shape. `values` may be 0: z alone.
+template <class Number>
+struct MemoryTileOf {
+  Number *data;
+  int64_t keys, values;
+
+  static int64_t size(int64_t keys, int64_t values) { return tile_size(keys, values) + keys; }
+  int64_t size() const { return size(keys, values); }
+  TileOf<Number> matrix() const { return {data, keys}; }
+  Number *normaliser() const { return data + tile_size(keys, values); }
+  operator MemoryTileOf<const Number>() const { return {data, keys, values}; }
+};
+using MemoryTile = MemoryTileOf<float>;
+using ConstMemoryTile = MemoryTileOf<const float>;
+
+// What a piece of a segment is added to, as it was before.
+struct MemoryBefore {
+  ConstMemoryTile memory;
+  int64_t held;  // tokens that were folded into it; 0: it is empty
+  float epsilon;
+};
+
+// Some tokens of a piece.
+struct FoldRows {
+  int64_t count;
+  Tile sigma;          // [count][keys]: features of the keys
+  Tile values;         // [count][values]; a kind may replace them by what it stores of them
+  Tile known;          // [count][values], numbers for the kind
+  float *denominator;  // [count], numbers for the kind
+};
+
+class MemoryKind {
+ public:
+  virtual ~MemoryKind() = default;
+  // As the key infini.memory.update, the option `update` and snapshots say it.
+  virtual const char *name() const = 0;
+
+  // sigma(x) = ELU(x) + 1, unless a kind has its own.
+  virtual void feature(const float *x, int64_t n, float *sigma) const { elu_plus_one(x, n, sigma); }
+  // dx += dsigma * sigma'(x)
+  virtual void feature_gradient(const float *sigma, const float *dsigma, int64_t n, float *dx) const {
+    add_elu_gradient(sigma, dsigma, n, dx);
+  }
+
+  // (7) without the division: numerator [rows][values], denominator [rows], epsilon included.
+  virtual void read(const ConstMemoryTile &memory, const ConstTile &sigma, int64_t rows, float epsilon,
+                    const Tile &numerator, float *denominator) const = 0;
+  // Adds to dsigma and dmemory what dnumerator and ddenominator give them. turned: M with rows and columns exchanged.
+  virtual void read_gradient(const ConstMemoryTile &memory, const ConstTile &turned, const ConstTile &sigma,
+                             int64_t rows, const ConstTile &dnumerator, const float *ddenominator, const Tile &dsigma,
+                             const MemoryTile &dmemory) const = 0;
+
+  // What a memory loses when a segment closes, before that is added: a linear map of M and z; here nothing.
+  virtual void decay(const MemoryTile &) const {}
+  // Its transpose.
+  virtual void decay_gradient(const MemoryTile &) const {}
+  // A segment goes into a memory that holds `held` tokens in pieces of at most so many tokens, at least 1.
+  virtual int64_t longest_piece(int64_t) const { return std::numeric_limits<int64_t>::max(); }
+  // Whether what a piece adds depends on the memory before it: else gather() and its gradient do not read that.
+  virtual bool compares(int64_t held) const = 0;
+  // Adds to `sums` what some tokens of a piece are to add to the memory.
+  virtual void gather(const MemoryBefore &before, const FoldRows &rows, const MemoryTile &sums) const = 0;
+  // Where the memory gains weight * sums: from its gradient dsums, what reaches the features, dsigma, and values,
+  // dvalues, which are written; and the memory before the piece, where it is compared with, which is added to dbefore.
+  // turned_sums: the matrix of dsums with rows and columns exchanged; turned_before: that of the memory before.
+  virtual void gather_gradient(const MemoryBefore &before, const ConstTile &turned_before, const FoldRows &rows,
+                               float weight, const ConstMemoryTile &dsums, const ConstTile &turned_sums,
+                               const Tile &dsigma, const Tile &dvalues, const MemoryTile &dbefore) const = 0;
+};
+
+// The kinds that the library knows: those of the files beside this one, and what was added.
+const MemoryKind &linear_memory();
+const MemoryKind &delta_memory();
+const MemoryKind *find_memory_kind(const std::string &name);  // nullptr: none has it
+std::vector<std::string> memory_kind_names();
+// For the rest of the process; `kind` must live as long.
+void add_memory_kind(const MemoryKind &kind);
+
+}  // namespace infini
