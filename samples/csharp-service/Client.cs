@@ -7,6 +7,15 @@ internal sealed class Client(Session session) : IDisposable
     private CancellationTokenSource? call; // that runs
     private bool gone;
 
+    /// <summary>Of a memory, for who has its turn: the digest of the messages that it has read.</summary>
+    internal string Known { get; set; } = "";
+
+    /// <summary>When it last was.</summary>
+    internal DateTime Used { get; set; } = DateTime.UtcNow;
+
+    /// <summary>Takes it from all requests to come, unless one uses it.</summary>
+    internal bool TakeForGood() => turn.Wait(0);
+
     /// <summary>What the list of sessions says of it; null where it was deleted meanwhile. Does not wait.</summary>
     internal object? Describe(string id)
     {

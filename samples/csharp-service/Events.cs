@@ -11,18 +11,8 @@ internal sealed class Events(HttpResponse response)
     {
         try
         {
-            while (true)
-            {
-                var next = session.NextTextAsync(cancelled);
-                while (!next.IsCompleted) await Beat(next);
-                if (await next is not { } text) break;
-                await Send("text", new { text });
-            }
-            await Send("end", new { stop_reason = session.StopReason });
-        }
-        catch (Exception e) when (Refusal.IsCancel(e))
-        {
-            await Send("end", new { stop_reason = "cancelled" });
+            string reason = await Run(session, text => Send("text", new { text }), true, cancelled);
+            await Send("end", new { stop_reason = reason });
         }
         catch (InfiniException e) when (response.HasStarted)
         {
@@ -30,6 +20,26 @@ internal sealed class Events(HttpResponse response)
             await Send("error", new { error = refusal.Name, message = refusal.Message });
         }
         return Results.Empty;
+    }
+
+    /// <summary>Lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and
+    /// the session may go on. With beats, comments are sent while no text comes.</summary>
+    internal async Task<string> Run(Session session, Func<string, Task> take, bool beats, CancellationToken cancelled)
+    {
+        try
+        {
+            while (true)
+            {
+                var next = session.NextTextAsync(cancelled);
+                while (beats && !next.IsCompleted) await Beat(next);
+                if (await next is not { } text) return session.StopReason;
+                await take(text);
+            }
+        }
+        catch (Exception e) when (Refusal.IsCancel(e))
+        {
+            return "cancelled";
+        }
     }
 
     private async Task Beat(Task next)
@@ -44,9 +54,11 @@ internal sealed class Events(HttpResponse response)
         }
     }
 
-    private Task Send(string name, object data) => Write($"event: {name}\ndata: {JsonSerializer.Serialize(data)}\n\n");
+    /// <summary>Sends an event, which may have no name.</summary>
+    internal Task Send(string name, object data) =>
+        Write((name == "" ? "" : $"event: {name}\n") + $"data: {JsonSerializer.Serialize(data)}\n\n");
 
-    private async Task Write(string text)
+    internal async Task Write(string text)
     {
         var gone = response.HttpContext.RequestAborted;
         if (!response.HasStarted)

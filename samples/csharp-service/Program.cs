@@ -1,7 +1,6 @@
 // Serves sessions of one model over HTTP, with ASP.NET Core. samples/SERVICES.md describes its calls, which the services in
 // the other languages have too.
 //   INFINI_TOKEN=secret dotnet run -- MODEL.gguf [ADDRESS]
-using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Http.Features;
@@ -23,7 +22,9 @@ if (model.Info() is { TrainedMemory: false, Window: var window })
     Console.Error.WriteLine($"{args[0]} has no trained memory: it sees only its window of {window} tokens. "
         + $"`infini train {args[0]} --adapt` teaches it one.");
 }
-var sessions = new ConcurrentDictionary<string, Client>();
+string? store = Environment.GetEnvironmentVariable("INFINI_STORE");
+if (store is not null) Directory.CreateDirectory(store);
+using var sessions = new Sessions(model, maxSessions, store);
 
 var builder = WebApplication.CreateSlimBuilder();
 builder.Logging.SetMinimumLevel(LogLevel.Warning);
@@ -55,41 +56,32 @@ app.Use(async (context, next) =>
 
 app.MapGet("/model", () => Results.Text(model.InfoJson(), "application/json"));
 
-app.MapGet("/sessions", () => Results.Json(sessions.Select(entry => entry.Value.Describe(entry.Key)).OfType<object>()));
+app.MapGet("/sessions", () => Results.Json(sessions.Describe()));
 
 // Makes a session with the options of the body, a JSON object such as {"max_tokens": 100}; empty: the defaults.
 app.MapPost("/sessions", async (HttpContext context) =>
 {
     var session = model.CreateSession(Json.OptionsOf(await Body(context).ToArrayAsync(ending)));
     string id = Convert.ToHexString(RandomNumberGenerator.GetBytes(16)).ToLowerInvariant();
-    lock (sessions)
-    {
-        if (sessions.Count >= maxSessions)
-        {
-            session.Dispose();
-            throw new Refusal(429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one");
-        }
-        sessions[id] = new Client(session);
-    }
+    sessions.Add(id, session);
     return Results.Json(new { id }, statusCode: 201);
 });
 
 app.MapDelete("/sessions/{id}", (string id) =>
 {
-    var client = ClientOf(id);
-    sessions.TryRemove(id, out _);
-    client.Dispose();
+    sessions.Of(id);
+    sessions.Remove(id);
     return Results.NoContent();
 });
 
 app.MapPost("/sessions/{id}/cancel", (string id) =>
 {
-    ClientOf(id).Cancel();
+    sessions.Of(id).Cancel();
     return Results.NoContent();
 });
 
 app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
-    ClientOf(id).Use(context, ending, async (session, cancelled) =>
+    sessions.Of(id).Use(context, ending, async (session, cancelled) =>
     {
         long before = session.Info().UnknownBytes;
         await session.FeedAsync(Body(context), null, cancelled);
@@ -98,7 +90,7 @@ app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
 
 app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
 {
-    var client = ClientOf(id);
+    var client = sessions.Of(id);
     await Body(context).ToArrayAsync(ending);
     return await client.Use(context, ending, (session, cancelled) => new Events(context.Response).Generate(session, cancelled));
 });
@@ -106,7 +98,7 @@ app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
 // Reads what was said and writes the reply.
 app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
 {
-    var client = ClientOf(id);
+    var client = sessions.Of(id);
     string messages = Json.MessagesOf(await Body(context).ToArrayAsync(ending));
     return await client.Use(context, ending, async (session, cancelled) =>
     {
@@ -115,38 +107,48 @@ app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
     });
 });
 
-app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => ClientOf(id).Use(context, ending, (session, _) =>
-    Task.FromResult(Results.Bytes(session.Snapshot(), "application/octet-stream"))));
+app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => Snapshot(sessions.Of(id), context));
+app.MapPut("/sessions/{id}/snapshot", (string id, HttpContext context) => Restore(id, sessions.Of(id), context));
 
-app.MapPut("/sessions/{id}/snapshot", async (string id, HttpContext context) =>
-{
-    var client = ClientOf(id);
-    byte[] snapshot = await Body(context).ToArrayAsync(ending);
-    return await client.Use(context, ending, (session, _) =>
-    {
-        session.Restore(snapshot);
-        return Task.FromResult(Results.Json(new { position = session.Position }));
-    });
-});
+new OpenAi(model, sessions, Number("INFINI_MAX_TOKENS", 4096), Body, ending).Map(app);
+app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(sessions.Memory(name, false), context));
+app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
+    Restore(Sessions.MemoryId + name, sessions.Memory(name, true), context));
+app.MapGet("/healthz", () => Results.Json(new { status = "ok" }));
 
 await app.StartAsync();
 Console.WriteLine("listening on " + app.Urls.First().Replace("http://", ""));
 await app.WaitForShutdownAsync();
-foreach (var client in sessions.Values) client.Dispose();
 return 0;
+
+Task<IResult> Snapshot(Client client, HttpContext context) => client.Use(context, ending, (session, _) =>
+    Task.FromResult(Results.Bytes(session.Snapshot(), "application/octet-stream")));
+
+async Task<IResult> Restore(string id, Client client, HttpContext context)
+{
+    byte[] snapshot = await Body(context).ToArrayAsync(ending);
+    return await client.Use(context, ending, (session, _) =>
+    {
+        session.Restore(snapshot);
+        client.Known = "";
+        sessions.Keep(id, client, session);
+        return Task.FromResult(Results.Json(new { position = session.Position }));
+    });
+}
 
 async Task Answer(HttpContext context, RequestDelegate next)
 {
     try
     {
         string given = context.Request.Headers.Authorization.ToString();
-        if (!CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(given), Encoding.UTF8.GetBytes("Bearer " + token)))
+        if (context.Request.Path != "/healthz" && !CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(given), Encoding.UTF8.GetBytes("Bearer " + token)))
             throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
         var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
         limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
         {
             "feed" or "snapshot" => maxBody,
-            "chat" => MaxMessages,
+            "chat" or "completions" or "embeddings" => MaxMessages,
+            _ when context.Request.Path.StartsWithSegments("/v1/memories") && context.Request.Method == "PUT" => maxBody,
             _ => MaxOptions,
         });
         if (context.Request.ContentLength > limit.MaxRequestBodySize) throw Refusal.TooLarge();
@@ -165,16 +167,14 @@ async Task Answer(HttpContext context, RequestDelegate next)
             context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
         }
         context.Response.StatusCode = refusal.Code;
-        await context.Response.WriteAsJsonAsync(new { error = refusal.Name, message = refusal.Message });
+        await context.Response.WriteAsJsonAsync(context.Request.Path.StartsWithSegments("/v1")
+            ? OpenAi.Error(refusal) : new { error = refusal.Name, message = refusal.Message });
     }
     catch (OperationCanceledException)
     {
         // nobody listens
     }
 }
-
-Client ClientOf(string id) =>
-    sessions.TryGetValue(id, out var client) ? client : throw new Refusal(404, "NOT_FOUND", "there is no such session");
 
 Body Body(HttpContext context) => new(context, bodyTimeout);
 

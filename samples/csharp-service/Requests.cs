@@ -119,7 +119,7 @@ internal static class Json
         keys is [("messages", { ValueKind: JsonValueKind.Array } messages)] ? messages.GetRawText()
             : throw Refusal.Invalid("the body must be {\"messages\": [...]}"));
 
-    private static T Read<T>(byte[] body, Func<List<(string Name, JsonElement Value)>, T> use)
+    internal static T Read<T>(byte[] body, Func<List<(string Name, JsonElement Value)>, T> use)
     {
         if (!Utf8.IsValid(body)) throw Refusal.Invalid("the body is not UTF-8");
         try

@@ -50,6 +50,11 @@ func main() {
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
 		patience: seconds("INFINI_BODY_TIMEOUT", 30), store: os.Getenv("INFINI_STORE"), maxTokens: number("INFINI_MAX_TOKENS", 4096),
 	}
+	if s.store != "" {
+		if err := os.MkdirAll(s.store, 0o777); err != nil {
+			log.Fatal(err)
+		}
+	}
 	server := http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: seconds("INFINI_HEADER_TIMEOUT", 10),

@@ -228,7 +228,7 @@ func (s *service) complete(e *exchange, chat bool) error {
 		if err := c.session.SetOptions(options); err != nil {
 			return err
 		}
-		defer s.keep(id, c)
+		reply.keep = func() { s.keep(id, c) }
 		if chat {
 			fresh, digest := newMessages(messages, c.known)
 			c.known = "" // until they are read
@@ -284,15 +284,17 @@ type reply struct {
 	chat, stream, usage bool
 	id, model           string
 	created             int64
+	keep                func()
 }
 
-// write reads what was said and sends what the model writes.
+// write reads what was said, sends what the model writes, and keeps all before it says that it has ended.
 func (r *reply) write(session *infini.Session, read func() error) error {
 	before, err := session.Position()
 	if err != nil {
 		return err
 	}
 	if err := read(); err != nil {
+		r.keep()
 		return err
 	}
 	begin, err := session.Position()
@@ -311,6 +313,7 @@ func (r *reply) write(session *infini.Session, read func() error) error {
 		take = r.opening(take)
 	}
 	reason, err := r.run(session, take, r.stream)
+	r.keep()
 	if err != nil {
 		if r.begun {
 			_ = r.event("", openAIError(refusalOf(err)))
@@ -539,6 +542,15 @@ func (s *service) makeRoom() bool {
 	delete(s.sessions, oldest)
 	c.session.Close()
 	return true
+}
+
+func (s *service) anyMemory() bool {
+	for id := range s.sessions {
+		if strings.HasPrefix(id, memoryID) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *service) listMemories(e *exchange) error {

@@ -20,7 +20,7 @@ import v1
 from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
 TEXT = 'One day 😀 Lily met a dog. ' * 200
-SPEAK_V1 = ('go',)
+SPEAK_V1 = ('java', 'csharp', 'go')
 ENDLESS = {'max_tokens': -1, 'ignore_end': True}
 SILENT = ENDLESS | {'logit_bias': '1:10000'}  # always <s>, which writes no text
 

@@ -12,7 +12,7 @@ gson=/usr/share/java/gson.jar
 if ! command -v javac >/dev/null || [ ! -e "$jar" ] || [ ! -e $gson ]; then
   echo "java left out: it needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
 else
-  javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/Service.java"
+  javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/"*.java
   services+=("java=java -cp $jar:$gson:$folder/java Service")
 fi
 if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; then

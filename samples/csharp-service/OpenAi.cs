@@ -1,0 +1,323 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Infini;
+
+/// <summary>The interface that OpenAI's clients speak, under /v1, and the memories that its requests may name: then only
+/// messages that are new are read, and the rest is remembered.</summary>
+internal sealed class OpenAi(Model model, Sessions sessions, long maxTokens, Func<HttpContext, Body> bodyOf, CancellationToken ending)
+{
+    internal void Map(WebApplication app)
+    {
+        app.MapGet("/v1/models", () => Results.Json(new
+        {
+            @object = "list",
+            data = new[] { new { id = model.Info().Name, @object = "model", created = 0, owned_by = "infini" } },
+        }));
+        app.MapPost("/v1/chat/completions", context => Complete(context, true));
+        app.MapPost("/v1/completions", context => Complete(context, false));
+        app.MapPost("/v1/embeddings", Embed);
+        app.MapGet("/v1/memories", () => Results.Json(new
+        {
+            @object = "list",
+            data = sessions.Memories().Select(name => new { @object = "memory", id = name }),
+        }));
+        app.MapDelete("/v1/memories/{name}", (string name) =>
+        {
+            sessions.Forget(name);
+            return Results.NoContent();
+        });
+    }
+
+    internal static object Error(Refusal refusal) => new
+    {
+        error = new
+        {
+            message = refusal.Message,
+            type = refusal.Code switch
+            {
+                401 => "authentication_error",
+                429 => "rate_limit_error",
+                >= 500 => "server_error",
+                _ => "invalid_request_error",
+            },
+            param = (string?)null,
+            code = refusal.Name.ToLowerInvariant(),
+        },
+    };
+
+    private async Task Complete(HttpContext context, bool chat)
+    {
+        var fields = new Fields(await bodyOf(context).ToArrayAsync(ending));
+        var options = OptionsOf(fields);
+        string memory = fields.Text("memory") ?? context.Request.Headers["Infini-Memory"].ToString();
+        var reply = new Reply(context.Response, chat, fields.Flag("stream"), fields.Within("stream_options").Flag("include_usage"), model.Info().Name);
+        var messages = chat ? fields.List("messages") : [];
+        if (chat && messages.Count == 0) throw Refusal.Invalid("\"messages\" must be a list of messages");
+        string[] prompts = chat ? [""] : fields.Texts("prompt");
+        if (prompts.Length != 1) throw Refusal.Invalid("\"prompt\" must be one text");
+        await With(memory, reply.Id, (id, client) => client.Use(context, ending, async (session, cancelled) =>
+        {
+            session.SetOptions(options);
+            await reply.Write(session, cancelled, async () =>
+            {
+                if (!chat)
+                {
+                    session.StartGeneration();
+                    await session.FeedAsync(prompts[0], null, cancelled);
+                    return;
+                }
+                var (fresh, digest) = NewMessages(messages, client.Known);
+                client.Known = ""; // until they are read
+                await session.ChatJsonAsync("[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]", null, cancelled);
+                client.Known = digest;
+            }, () => sessions.Keep(id, client, session));
+            return Results.Empty;
+        }));
+    }
+
+    private async Task Embed(HttpContext context)
+    {
+        var fields = new Fields(await bodyOf(context).ToArrayAsync(ending));
+        string[] texts = fields.Texts("input");
+        if (texts.Length == 0) throw Refusal.Invalid("\"input\" must be a text or a list of texts");
+        string format = fields.Text("encoding_format") ?? "float";
+        if (format is not ("float" or "base64")) throw Refusal.Invalid("\"encoding_format\" must be \"float\" or \"base64\"");
+        fields.Unsupported(("dimensions", []));
+        await With("", "embeddings-" + Reply.NewId(), (_, client) => client.Use(context, ending, async (session, cancelled) =>
+        {
+            var data = new List<object>();
+            long tokens = 0;
+            foreach (string text in texts)
+            {
+                session.Reset();
+                await session.FeedAsync(text, null, cancelled);
+                if (session.Position == 0) throw Refusal.Invalid($"text {data.Count} of \"input\" has no tokens");
+                float[] numbers = session.Embedding();
+                tokens += session.Position;
+                data.Add(new { @object = "embedding", index = data.Count, embedding = format == "float" ? numbers : (object)Packed(numbers) });
+            }
+            await context.Response.WriteAsJsonAsync(new
+            {
+                @object = "list", data, model = model.Info().Name, usage = new { prompt_tokens = tokens, total_tokens = tokens },
+            }, cancelled);
+            return Results.Empty;
+        }));
+    }
+
+    private static string Packed(float[] numbers)
+    {
+        byte[] bytes = new byte[4 * numbers.Length];
+        for (int i = 0; i < numbers.Length; ++i) BinaryPrimitives.WriteSingleLittleEndian(bytes.AsSpan(4 * i), numbers[i]);
+        return Convert.ToBase64String(bytes);
+    }
+
+    // Uses the memory of that name or, where it is empty, a session for this request alone.
+    private async Task With(string memory, string request, Func<string, Client, Task> use)
+    {
+        if (memory != "")
+        {
+            await use(Sessions.MemoryId + memory, sessions.Memory(memory, true));
+            return;
+        }
+        var client = sessions.Add(request, model.CreateSession(new InfiniSessionOptions { UnknownText = "skip" }));
+        try
+        {
+            await use(request, client);
+        }
+        finally
+        {
+            sessions.Remove(request);
+        }
+    }
+
+    // A request's options, as the library knows them. What is not given is as OpenAI's interface has it.
+    private InfiniSessionOptions OptionsOf(Fields fields)
+    {
+        fields.Unsupported(
+            ("n", ["1"]), ("best_of", ["1"]), ("echo", ["false"]), ("suffix", ["\"\""]), ("logprobs", ["false"]), ("top_logprobs", ["0"]),
+            ("tools", ["[]"]), ("tool_choice", ["\"none\"", "\"auto\""]), ("functions", ["[]"]), ("function_call", ["\"none\"", "\"auto\""]),
+            ("response_format", ["{\"type\":\"text\"}", "{\"type\": \"text\"}"]), ("audio", []), ("prediction", []),
+            ("modalities", ["[\"text\"]"]));
+        long most = maxTokens;
+        foreach (string name in (string[])["max_tokens", "max_completion_tokens"])
+        {
+            long asked = fields.Integer(name) ?? most;
+            if (asked < 0) throw Refusal.Invalid($"\"{name}\" is {asked}, but must be at least 0");
+            most = Math.Min(most, asked);
+        }
+        var biases = fields.Within("logit_bias");
+        var options = new InfiniSessionOptions { UnknownText = "skip" };
+        options["temperature"] = fields.Number("temperature") ?? 1;
+        options["top_p"] = fields.Number("top_p") ?? 1;
+        options["presence_penalty"] = fields.Number("presence_penalty") ?? 0;
+        options["frequency_penalty"] = fields.Number("frequency_penalty") ?? 0;
+        options["seed"] = fields.Integer("seed") ?? RandomNumberGenerator.GetInt32(int.MaxValue);
+        options["max_tokens"] = most;
+        options["stop"] = fields.Texts("stop");
+        options["logit_bias"] = string.Join(',', biases.Names.Select(token => FormattableString.Invariant($"{token}:{biases.Number(token)}")));
+        return options;
+    }
+
+    // The messages behind the ones that were read, of which `known` is the digest: all, where it is not theirs; and the digest of
+    // all. Replies do not count: those that the memory gave are its own, whatever the client has kept of them.
+    private static (List<JsonElement> Fresh, string Digest) NewMessages(List<JsonElement> messages, string known)
+    {
+        string digest = "";
+        int begin = 0;
+        for (int i = 0; i < messages.Count; ++i)
+        {
+            string role = "", content = "";
+            if (messages[i].ValueKind == JsonValueKind.Object) // the library says what is wrong with others
+            {
+                if (messages[i].TryGetProperty("role", out var given)) role = given.ToString();
+                if (messages[i].TryGetProperty("content", out var said)) content = said.GetRawText();
+            }
+            if (role != "assistant")
+                digest = Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes(digest + role + "\0" + content))).ToLowerInvariant();
+            if (known != "" && digest == known) begin = i + 1;
+        }
+        if (begin == messages.Count) --begin; // asked once more
+        return (messages[begin..], digest);
+    }
+}
+
+/// <summary>The answer to one request for a completion.</summary>
+internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool usage, string model)
+{
+    private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    private readonly Events events = new(response);
+
+    internal string Id { get; } = NewId();
+
+    internal static string NewId() => Convert.ToHexString(RandomNumberGenerator.GetBytes(12)).ToLowerInvariant();
+
+    /// <summary>Reads what was said, sends what the model writes, and keeps all before it says that it has ended. What fails
+    /// before anything was sent is thrown.</summary>
+    internal async Task Write(Session session, CancellationToken cancelled, Func<Task> read, Action keep)
+    {
+        long before = session.Position, begin = before;
+        var text = new StringBuilder();
+        string reason;
+        try
+        {
+            await read();
+            begin = session.Position;
+            reason = await events.Run(session, async piece =>
+            {
+                if (!stream)
+                {
+                    text.Append(piece);
+                    return;
+                }
+                if (chat && !response.HasStarted) await events.Send("", Chunk(new { role = "assistant", content = "" }, null));
+                await events.Send("", chat ? Chunk(new { content = piece }, null) : Whole(piece, null));
+            }, stream, cancelled);
+        }
+        catch (InfiniException e) when (response.HasStarted)
+        {
+            await events.Send("", OpenAi.Error(Refusal.Of(e)));
+            return;
+        }
+        finally
+        {
+            keep();
+        }
+        long end = session.Position;
+        string finish = reason switch { "max_tokens" => "length", "cancelled" => "cancelled", _ => "stop" };
+        var used = new { prompt_tokens = begin - before, completion_tokens = end - begin, total_tokens = end - before };
+        if (!stream)
+        {
+            if (reason == "cancelled") throw new OperationCanceledException();
+            await response.WriteAsJsonAsync(Whole(text.ToString(), finish, used), cancelled);
+            return;
+        }
+        await events.Send("", chat ? Chunk(new { }, finish) : Whole("", finish));
+        if (usage)
+            await events.Send("", new { id = FullId, @object = Kind, created, model, choices = Array.Empty<object>(), usage = used });
+        await events.Write("data: [DONE]\n\n");
+    }
+
+    private string FullId => (chat ? "chatcmpl-" : "cmpl-") + Id;
+    private string Kind => !chat ? "text_completion" : stream ? "chat.completion.chunk" : "chat.completion";
+
+    private object Chunk(object delta, string? finish) => new
+    {
+        id = FullId, @object = Kind, created, model,
+        choices = new[] { new { index = 0, delta, finish_reason = finish, logprobs = (object?)null } },
+    };
+
+    private object Whole(string text, string? finish, object? used = null)
+    {
+        var choice = new Dictionary<string, object?> { ["index"] = 0, ["finish_reason"] = finish, ["logprobs"] = null };
+        if (chat) choice["message"] = new { role = "assistant", content = text, refusal = (string?)null };
+        else choice["text"] = text;
+        var whole = new Dictionary<string, object?>
+        {
+            ["id"] = FullId, ["object"] = Kind, ["created"] = created, ["model"] = model, ["choices"] = new[] { choice },
+        };
+        if (used is not null) whole["usage"] = used;
+        return whole;
+    }
+}
+
+/// <summary>The fields of a request. Absent and null are the same; fields that nothing here asks for do not count.</summary>
+internal sealed class Fields
+{
+    private readonly Dictionary<string, JsonElement> values;
+
+    internal Fields(byte[] body) => values = Json.Read(body, keys => keys
+        .Where(key => key.Value.ValueKind != JsonValueKind.Null).ToDictionary(key => key.Name, key => key.Value.Clone()));
+
+    private Fields(JsonElement json) => values = json.EnumerateObject()
+        .GroupBy(key => key.Name).ToDictionary(keys => keys.Key, keys => keys.Last().Value);
+
+    internal IEnumerable<string> Names => values.Keys.Order(StringComparer.Ordinal);
+
+    internal double? Number(string name) => Get(name, JsonValueKind.Number) is { } value
+        ? value.TryGetDouble(out double number) ? number : throw Bad(name, "a number") : null;
+
+    internal long? Integer(string name) => Get(name, JsonValueKind.Number) is { } value
+        ? value.TryGetInt64(out long number) ? number : throw Bad(name, "a whole number") : null;
+
+    internal string? Text(string name) => Get(name, JsonValueKind.String)?.GetString();
+
+    internal bool Flag(string name) => values.TryGetValue(name, out var value) && value.ValueKind switch
+    {
+        JsonValueKind.True => true,
+        JsonValueKind.False => false,
+        _ => throw Bad(name, "true or false"),
+    };
+
+    internal List<JsonElement> List(string name) => Get(name, JsonValueKind.Array)?.EnumerateArray().ToList() ?? [];
+
+    /// <summary>A text, or a list of texts.</summary>
+    internal string[] Texts(string name)
+    {
+        if (!values.TryGetValue(name, out var value)) return [];
+        if (value.ValueKind == JsonValueKind.String) return [value.GetString()!];
+        return List(name).Select(text => text.ValueKind == JsonValueKind.String ? text.GetString()! : throw Bad(name, "a text or a list of texts"))
+            .ToArray();
+    }
+
+    internal Fields Within(string name) => Get(name, JsonValueKind.Object) is { } value ? new Fields(value) : new Fields("{}"u8.ToArray());
+
+    /// <summary>Refuses what the service does not do; the values are those that ask for nothing.</summary>
+    internal void Unsupported(params (string Name, string[] Harmless)[] unsupported)
+    {
+        foreach (var (name, harmless) in unsupported)
+        {
+            if (values.TryGetValue(name, out var value) && !harmless.Contains(value.GetRawText()))
+                throw Refusal.Invalid($"\"{name}\" is not supported here");
+        }
+    }
+
+    private JsonElement? Get(string name, JsonValueKind kind)
+    {
+        if (!values.TryGetValue(name, out var value)) return null;
+        return value.ValueKind == kind ? value : throw Bad(name, kind.ToString().ToLowerInvariant());
+    }
+
+    private static Refusal Bad(string name, string wanted) => Refusal.Invalid($"\"{name}\" must be {wanted}");
+}

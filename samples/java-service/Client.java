@@ -1,0 +1,86 @@
+import infini.CancelledException;
+import infini.Session;
+import infini.Task;
+import java.io.IOException;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+
+/** A session, used by one request at a time. */
+final class Client {
+  final Session session;
+  private final Semaphore turn = new Semaphore(1);
+  volatile Call call; // that uses the session; null: none does
+  volatile String known = ""; // of a memory: the digest of the messages that it has read
+  volatile long used = System.nanoTime(); // when a memory last was
+  private volatile boolean ending;
+
+  Client(Session session) {
+    this.session = session;
+  }
+
+  /** What a request does with a session. */
+  static final class Call implements AutoCloseable {
+    final Task task = new Task();
+    volatile Ahead text; // that is fed; null: none is
+    volatile Refusal reason; // for which it was ended
+
+    /** Ends it within a block or a token, whether something comes in or out, or not. */
+    void end(Refusal why) {
+      if (reason == null) reason = why;
+      Ahead reading = text;
+      if (reading != null) reading.fail(why);
+      try {
+        task.cancel();
+      } catch (IllegalStateException e) {
+        // it has ended by itself
+      }
+    }
+
+    @Override public void close() {
+      task.close();
+    }
+  }
+
+  interface Work {
+    void run(Call call) throws IOException;
+  }
+
+  void cancel() {
+    Call running = call;
+    if (running != null) running.end(new Refusal(409, "CANCELLED", "the call was cancelled"));
+  }
+
+  /** Cancels what runs and what comes. */
+  void end() {
+    ending = true;
+    cancel();
+  }
+
+  /** Takes the session from all requests to come, unless one uses it. */
+  boolean takeForGood() {
+    return turn.tryAcquire();
+  }
+
+  /** Runs what uses the session, where no other request does. */
+  void inTurn(Work work) throws IOException {
+    try {
+      if (!turn.tryAcquire(1, TimeUnit.SECONDS)) // the request before may have answered and not quite ended
+        throw new Refusal(409, "BUSY", "another request uses the session");
+    } catch (InterruptedException e) {
+      throw new Refusal(409, "BUSY", "the service is interrupted");
+    }
+    Call call = new Call();
+    try (call) {
+      this.call = call;
+      if (ending) cancel();
+      work.run(call);
+    } catch (CancelledException e) {
+      throw call.reason == null ? e : call.reason;
+    } catch (IllegalStateException e) { // it was deleted
+      throw call.reason == null ? new Refusal(404, "NOT_FOUND", "there is no such session") : call.reason;
+    } finally {
+      this.call = null;
+      turn.release();
+    }
+  }
+}
