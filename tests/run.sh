@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is needed, builds, and runs the tests through ctest. One summary, ctest's, closes the run.
+# Installs what is needed, builds, and runs the tests through ctest, whose summary closes the run, with what was skipped and why.
 #   tests/run.sh        everything labelled `ci`: the sanitizers build and run their own trees as tests of this one
 #   tests/run.sh long   and everything labelled `long`
 # INFINI_TEST_DATA names the folder of development data, if there is one; INFINI_NO_INSTALL=1 leaves apt alone.
@@ -16,7 +16,8 @@ esac
 bash samples/packages.sh "${packages[@]}"
 cmake --preset developer
 cmake --build --preset developer --parallel "$(nproc)"
-left_out() { echo "Skipped: the tests of $1, because there is $2"; }
+skipped=()
+left_out() { skipped+=("skipped: the tests of $1, because there is $2"); }
 for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desktop sample" mpirun:"training on several processes"; do
   command -v "${language%%:*}" >/dev/null || left_out "${language#*:}" "no \`${language%%:*}\` on the path"
 done
@@ -24,4 +25,12 @@ pkg-config --exists gtkmm-4.0 || left_out "the desktop sample" "no gtkmm-4.0"
 compgen -G "build/release/bindings/packages/Infini.*.nupkg" >/dev/null || ! command -v dotnet >/dev/null ||
   left_out C# "no package of it; see \`dotnet restore\` in what cmake wrote"
 # Tests that measure time, or take all cores themselves, run alone.
-exec ctest --test-dir build/release --parallel "$(nproc)" --label-regex "$labels" --output-on-failure --no-tests=error
+failed=0
+ctest --test-dir build/release --parallel "$(nproc)" --label-regex "$labels" --output-on-failure --no-tests=error || failed=$?
+# Whole tests that were skipped are named in ctest's summary; here is the reason, also of cases of tests that ran.
+mapfile -t -O ${#skipped[@]} skipped < <(grep -hi '^skipped: ' build/release/Testing/Temporary/LastTest.log | sort -u)
+if [ ${#skipped[@]} -gt 0 ]; then
+  printf '\n%s\n' "Skipped here:"
+  printf '  %s\n' "${skipped[@]#[Ss]kipped: }"
+fi
+exit "$failed"

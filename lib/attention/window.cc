@@ -41,7 +41,7 @@ float *element(float *panel, int64_t i, int64_t j) { return panel + i * kPanel +
 uint16_t *element(uint16_t *panel, int64_t i, int64_t j) { return panel + i / 2 * (2 * kPanel) + 2 * j + i % 2; }
 
 float load(const float *number) { return *number; }
-float load(const uint16_t *number) { return scalar::bf16_to_float(*number); }
+float load(const uint16_t *number) { return bf16_to_float(*number); }
 
 }  // namespace
 

@@ -1,13 +1,13 @@
 // Memory for numbers: aligned to cache lines, zero at first, and touched only when used.
 #pragma once
 
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <utility>
+
+#include "base/platform.h"
 
 namespace infini {
 
@@ -27,10 +27,7 @@ class Buffer {
     if (size < 0 || static_cast<uint64_t>(size) > (SIZE_MAX >> 1) / sizeof(T)) throw std::bad_alloc();
     if (size == 0) return;
     if (bytes() >= (pages == Pages::LARGE ? kLargeFrom : kSmallFrom)) {
-      void *map = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (map == MAP_FAILED) throw std::bad_alloc();
-      madvise(map, bytes(), pages == Pages::LARGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-      data_ = static_cast<T *>(map);
+      data_ = static_cast<T *>(platform::map_memory(bytes(), pages == Pages::LARGE));
     } else {
       // calloc knows which pages come from the system, and leaves those alone.
       memory_ = std::calloc(1, bytes() + kAlignment);
@@ -40,7 +37,7 @@ class Buffer {
   }
   ~Buffer() {
     if (memory_) std::free(memory_);
-    else if (data_) munmap(data_, bytes());
+    else if (data_) platform::unmap_memory(data_, bytes());
   }
   Buffer(Buffer &&other) noexcept
       : data_(std::exchange(other.data_, nullptr)), memory_(std::exchange(other.memory_, nullptr)),
@@ -61,10 +58,7 @@ class Buffer {
 
   // Gathers a buffer of small pages, which has become full, into large ones; older systems do so later, by themselves.
   void use_large_pages() {
-    if (memory_) return;
-    constexpr int kCollapse = 25;  // MADV_COLLAPSE of Linux 6.1, which older headers lack
-    madvise(data_, bytes(), MADV_HUGEPAGE);
-    madvise(data_, bytes(), kCollapse);
+    if (!memory_) platform::gather_pages(data_, bytes());
   }
 
   // At least `size` elements; what was there is lost if it has to grow.

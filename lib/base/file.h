@@ -5,6 +5,8 @@
 #include <span>
 #include <string>
 
+#include "base/platform.h"
+
 namespace infini {
 
 // A regular file mapped read-only. The file must not be cut short while it is mapped.
@@ -29,9 +31,6 @@ class MappedFile {
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string &path);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile &) = delete;
-  AtomicFile &operator=(const AtomicFile &) = delete;
   // Both throw IO or NO_SPACE; the file is then given up, and calling either again is a STATE error.
   void write(const void *data, size_t size);  // small pieces are gathered
   void commit();
@@ -40,12 +39,9 @@ class AtomicFile {
   void check_open() const;
   void put(const char *data, size_t size);
   void flush();
-  void discard();
-  [[noreturn]] void fail_write(const char *what, int code);
 
-  std::string path_, temporary_;
+  platform::Replacement file_;
   std::string buffer_;
-  int descriptor_ = -1;
 };
 
 }  // namespace infini

@@ -1,11 +1,11 @@
 #include "base/hash.h"
 
-#include <sys/random.h>
 #include <xxhash.h>
 
-#include <chrono>
 #include <cstdio>
 #include <new>
+
+#include "base/platform.h"
 
 namespace infini {
 
@@ -53,13 +53,7 @@ void StreamChecksum::add(const void *data, size_t size) {
 uint64_t StreamChecksum::value() const { return XXH3_64bits_digest(state_->xxh); }
 
 uint64_t table_secret() {
-  static const uint64_t secret = [] {
-    uint64_t number = 0;
-    if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)
-      number = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-               reinterpret_cast<uintptr_t>(&number);
-    return number;
-  }();
+  static const uint64_t secret = platform::secret();
   return secret;
 }
 

@@ -1,17 +1,10 @@
 #include "base/parallel.h"
 
-#include "base/cpu_quota.h"
-#include "base/testing.h"
-
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-
-#include <cstdio>
-#include <set>
-#include <system_error>
 #include <thread>
 #include <utility>
+
+#include "base/platform.h"
+#include "base/testing.h"
 
 // oneDNN runs on OpenMP; these two are all that is used of it.
 #if INFINI_ONEDNN
@@ -27,37 +20,6 @@ static int omp_get_max_threads(void) { return 1; }
 namespace infini {
 namespace {
 
-// A number from /sys/devices/system/cpu/cpuN/topology, or -1.
-int topology(int cpu, const char *name) {
-  char path[128];
-  std::snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/%s", cpu, name);
-  std::FILE *file = std::fopen(path, "re");
-  if (!file) return -1;
-  int value = -1;
-  if (std::fscanf(file, "%d", &value) != 1) value = -1;
-  std::fclose(file);
-  return value;
-}
-
-int count_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
-  std::set<std::pair<int, int>> cores;  // (package, core): siblings of one core count once
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    const int core = topology(cpu, "core_id");
-    cores.insert(core < 0 ? std::pair{-1, cpu} : std::pair{topology(cpu, "physical_package_id"), core});
-  }
-  return std::max<int>(1, static_cast<int>(cores.size()));
-}
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#endif
-}
-
 // Some ten microseconds: longer than the gap between two loops of a block, shorter than anyone would notice.
 constexpr int kSpins = 1000;
 
@@ -67,7 +29,7 @@ uint64_t wait_until(const std::atomic<uint64_t> &word, const Done &done) {
   for (int i = 0; i < kSpins; ++i) {
     const uint64_t value = word.load(std::memory_order_acquire);
     if (done(value)) return value;
-    pause();
+    platform::pause();
   }
   while (true) {
     const uint64_t value = word.load(std::memory_order_acquire);
@@ -80,7 +42,7 @@ uint64_t wait_until(const std::atomic<uint64_t> &word, const Done &done) {
 
 int default_threads() {
   static const int threads = [] {
-    const int cores = count_cores(), quota = cpu_quota();
+    const int cores = platform::cores(), quota = platform::cpu_quota();
     return quota > 0 ? std::min(cores, quota) : cores;
   }();
   return threads;
@@ -99,16 +61,12 @@ class Team {
   explicit Team(int threads) {
     shares_ = std::vector<Share>(static_cast<size_t>(threads));
     workers_.reserve(static_cast<size_t>(threads - 1));
-    // Signals are the host's business: none is delivered to a thread of ours.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const platform::NoSignals scope;
     try {
       for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
     } catch (const std::exception &) {
       // The machine has no more threads, or no memory for one: a smaller team does the same work.
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     wanted_ = threads;
   }
   ~Team() {

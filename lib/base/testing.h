@@ -11,6 +11,20 @@ void set_write_failure(long long after_bytes);
 // kernels/kernels.h: from now on the kernels use at most this: "avx2", "avx512" or "best".
 void limit_instruction_set(const char *name);
 
+// gemm/gemm.h: whether a product has gone this way since the program began.
+enum class ProductWay {
+  NATIVE,
+  DOTS,
+  OPENBLAS,
+  ONEDNN,
+  ONEDNN_APART,
+  WIDENED,
+  TRANSPOSED_NATIVE,
+  TRANSPOSED_OPENBLAS,
+  TRANSPOSED_ONEDNN
+};
+bool has_gone(ProductWay way);
+
 // base/parallel.h: while one lives, no loop is too small for threads, and the calling thread does its own share alone and
 // waits until others have come and taken theirs. To be made and ended while no loop runs.
 class EagerThreads {

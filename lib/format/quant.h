@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/number.h"
+
 namespace infini {
 
 enum class TensorType : uint32_t {
@@ -42,11 +44,5 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values);
 
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);  // nearest, ties to even
-inline float bf16_to_float(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
-inline uint16_t float_to_bf16(float value) {  // nearest, ties to even; NaN stays NaN
-  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 
 }  // namespace infini

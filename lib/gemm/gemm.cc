@@ -2,11 +2,13 @@
 
 #include <cblas.h>
 
+#include <atomic>
 #include <mutex>
 #include <vector>
 
 #include "base/parallel.h"
 #include "base/status.h"
+#include "base/testing.h"
 #include "gemm/onednn.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
@@ -32,7 +34,7 @@ void PackedMatrix::set_column(int64_t j, const float *values) {
     for (int64_t i = 0; i < k_; ++i) f32_[panel + i * kPanel + column] = values[i];
   } else {
     for (int64_t i = 0; i < k_; ++i)
-      bf16_[panel + i / 2 * (2 * kPanel) + 2 * column + i % 2] = scalar::float_to_bf16(values[i]);
+      bf16_[panel + i / 2 * (2 * kPanel) + 2 * column + i % 2] = float_to_bf16(values[i]);
   }
 }
 
@@ -62,6 +64,12 @@ Panels PackedMatrix::panels() const {
 }
 
 namespace {
+
+std::atomic<unsigned> g_ways{0};
+unsigned bit_of(ProductWay way) { return 1u << static_cast<unsigned>(way); }
+void go(ProductWay way) {
+  if (!has_gone(way)) g_ways.fetch_or(bit_of(way), std::memory_order_relaxed);
+}
 
 constexpr int64_t kFewRows = 16;
 
@@ -136,6 +144,7 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
   for (const int64_t size : kSizes) {
     while (rows - row >= size && onednn.multiply(a.from(row), size, b, c + row * c_row, c_row, accumulate)) row += size;
   }
+  if (row > 0) go(ProductWay::ONEDNN);
   if (row == rows) return;
   if (b.n % 16 == 0) {
     native_part(a.from(row), rows - row, b, 0, b.n, c + row * c_row, c_row, accumulate);
@@ -188,6 +197,8 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
 
 }  // namespace
 
+bool has_gone(ProductWay way) { return g_ways.load(std::memory_order_relaxed) & bit_of(way); }
+
 struct Gemm::Primitives : OneDnn {};
 
 Gemm::Gemm(GemmLibrary library)
@@ -203,11 +214,14 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
   // are ahead from a few rows on.
   const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
   if (dots_ && b.type == NumberType::BF16 && b.k % 2 == 0 && (exact || rows <= kDotRows)) {
+    go(ProductWay::DOTS);
     dot_product(a, rows, b, c, c_row, accumulate);
   } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE ||
              !primitives_->supports(widens ? NumberType::F32 : b.type)) {
+    go(ProductWay::NATIVE);
     native_product(a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {
+    go(b.type == NumberType::F32 ? ProductWay::OPENBLAS : ProductWay::NATIVE);
     if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);
     else native_product(a, rows, b, c, c_row, accumulate);
   } else {
@@ -224,6 +238,7 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
       const int64_t count = std::min(tile_rows, rows - row);
       float *to = c + row * c_row + panels * column / across * kPanel;
       if (widens) {
+        go(ProductWay::WIDENED);
         widened_product(*primitives_, a.from(row), count, part, to, c_row, accumulate);
         return;
       }
@@ -232,6 +247,7 @@ void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c,
         return;
       }
       // oneDNN's kernels write dense rows only.
+      go(ProductWay::ONEDNN_APART);
       const int64_t dense_row = round_up(part.n, kPanel);
       Buffer<float> dense(count * dense_row);
       onednn_product(*primitives_, a.from(row), count, part, dense.data(), part.n, false);
@@ -293,6 +309,7 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
     const ConstRows part{a.type, static_cast<const char *>(a.data) + first * bytes_of(a.type), a.stride};
     float *to = c + first * c_row;
     if (blas) {
+      go(ProductWay::TRANSPOSED_OPENBLAS);
       const std::lock_guard lock(openblas);
       cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns),
                   static_cast<int>(rows), 1.0f, part.f32(), static_cast<int>(a.stride), b.f32(),
@@ -308,8 +325,10 @@ void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t r
           row += size;
       }
     }
-    if (row < rows)
-      native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
+    if (row > 0) go(ProductWay::TRANSPOSED_ONEDNN);
+    if (row == rows) return;
+    go(ProductWay::TRANSPOSED_NATIVE);
+    native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
   });
 }
 

@@ -6,17 +6,10 @@
 #include <limits>
 #include <numbers>
 
+#include "base/number.h"
 #include "kernels/kernels.h"
 
 namespace infini::scalar {
-
-inline float bf16_to_float(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
-
-inline uint16_t float_to_bf16(float value) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);  // NaN stays NaN
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 
 inline void store(float value, float *to) { *to = value; }
 inline void store(float value, uint16_t *to) { *to = float_to_bf16(value); }

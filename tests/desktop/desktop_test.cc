@@ -281,7 +281,7 @@ TEST_CASE("a file is dragged from another window") {
   if (char *tool = g_find_program_in_path("xdotool")) {
     g_free(tool);
   } else {
-    MESSAGE("skipped: no `xdotool` on the path");
+    std::puts("skipped: a file dragged from another window, because there is no `xdotool` on the path");
     return;
   }
   Desk desk;

@@ -1,9 +1,9 @@
-#include "base/cpu_quota.h"
+#include "base/platform.h"
 
 #include "support.h"
 #include "temporary_folder.h"
 
-using infini::cpu_quota;
+using infini::platform::cpu_quota;
 
 namespace {
 

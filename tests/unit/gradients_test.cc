@@ -43,7 +43,7 @@ double difference(const Actual *actual, const Expected *expected, int64_t n) {
 
 std::vector<float> widened(const uint16_t *values, int64_t n) {
   std::vector<float> out;
-  for (int64_t i = 0; i < n; ++i) out.push_back(scalar::bf16_to_float(values[i]));
+  for (int64_t i = 0; i < n; ++i) out.push_back(bf16_to_float(values[i]));
   return out;
 }
 
@@ -60,7 +60,7 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
         const int64_t panels = (n + 63) / 64, stride = round_up(k, 32) * kPanel, from_stride = std::max(k, n) + 3;
         const std::vector<float> from = random_floats(random, (std::max(k, n) + 1) * from_stride);
         std::vector<uint16_t> from16;
-        for (const float x : from) from16.push_back(scalar::float_to_bf16(x));
+        for (const float x : from) from16.push_back(float_to_bf16(x));
         for (const bool by_rows : {true, false}) {
           std::vector<float> f32(static_cast<size_t>(panels * stride), 7.0f);
           std::vector<uint16_t> bf16(f32.size(), 7), again(f32.size(), 7);
@@ -79,7 +79,7 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
               const float x =
                   inside ? from[static_cast<size_t>(by_rows ? i * from_stride + j : j * from_stride + i)] : 0;
               if (i < k) same &= scalar::panel_element(f32.data(), stride, i, j) == x;
-              const float rounded = scalar::bf16_to_float(scalar::float_to_bf16(x));
+              const float rounded = bf16_to_float(float_to_bf16(x));
               same &= scalar::panel_element(bf16.data(), stride, i, j) == rounded;
               if (by_rows) same &= scalar::panel_element(again.data(), stride, i, j) == rounded;
             }
@@ -170,7 +170,7 @@ TEST_CASE("cross-entropy, its gradient, sums of squares and AdamW equal their tw
     for (int64_t i = 0; i < n; ++i) {
       const double e = expected[static_cast<size_t>(i)];
       REQUIRE(std::abs(y[static_cast<size_t>(i + offset)] - e) < 1e-6);
-      REQUIRE(std::abs(scalar::bf16_to_float(y16[static_cast<size_t>(i + offset)]) - e) < 1e-6 + kBf16 * std::abs(e));
+      REQUIRE(std::abs(bf16_to_float(y16[static_cast<size_t>(i + offset)]) - e) < 1e-6 + kBf16 * std::abs(e));
     }
     double squares = 0;
     for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(logits[i]) * logits[i];
@@ -205,8 +205,8 @@ TEST_CASE("transposed products of every library and type are right, whatever the
         const int64_t a_stride = m + 4, b_stride = n + 8;
         std::vector<float> a = random_floats(random, rows * a_stride), b = random_floats(random, rows * b_stride);
         std::vector<uint16_t> a16, b16;
-        for (float &x : a) a16.push_back(scalar::float_to_bf16(x)), x = scalar::bf16_to_float(a16.back());
-        for (float &x : b) b16.push_back(scalar::float_to_bf16(x)), x = scalar::bf16_to_float(b16.back());
+        for (float &x : a) a16.push_back(float_to_bf16(x)), x = bf16_to_float(a16.back());
+        for (float &x : b) b16.push_back(float_to_bf16(x)), x = bf16_to_float(b16.back());
         std::vector<double> expected(static_cast<size_t>(m * n), 0);
         for (int64_t r = 0; r < rows; ++r)
           for (int64_t i = 0; i < m; ++i)

@@ -22,7 +22,7 @@ std::vector<float> random_floats(Random &random, int64_t n, double scale = 1) {
 
 std::vector<float> widened(const std::vector<uint16_t> &values) {
   std::vector<float> out;
-  for (const uint16_t value : values) out.push_back(scalar::bf16_to_float(value));
+  for (const uint16_t value : values) out.push_back(bf16_to_float(value));
   return out;
 }
 
@@ -66,7 +66,7 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
               transposed[static_cast<size_t>(i * rows + r)] = a[static_cast<size_t>(r * k + i)];
           const std::vector<float> b = random_floats(random, panels * stride);
           std::vector<uint16_t> b16(b.size());
-          for (size_t i = 0; i < b.size(); ++i) b16[i] = scalar::float_to_bf16(b[i]);
+          for (size_t i = 0; i < b.size(); ++i) b16[i] = float_to_bf16(b[i]);
           for (int64_t i = k; i < padded; ++i)  // padding below the last row is zero
             for (int64_t j = 0; j < panels * 64; ++j)
               b16[static_cast<size_t>(j / 64 * stride + i / 2 * 128 + j % 64 * 2 + i % 2)] = 0;
@@ -91,20 +91,16 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
   });
 }
 
-TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part of the columns") {
-  if (!has_bf16_dot()) {
-    MESSAGE("this processor has none");
-    return;
-  }
+TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part of the columns" *
+          test::needs(has_bf16_dot(), "a processor with AVX512_BF16")) {
   Random random(3);
   for (const int rows : {1, 2, 3, 7, 8, 15, 16})
     for (const int64_t k : {2, 30, 128, 130, 512, 576, 1102}) {
       const int64_t stride = (k + 31) / 32 * 32 * kPanel, a_row = k + 6, row = 3 * kPanel;
       std::vector<uint16_t> a(static_cast<size_t>(rows * a_row)), b(static_cast<size_t>(3 * stride));
       std::vector<float> wide;
-      for (uint16_t &x : a)
-        x = scalar::float_to_bf16(static_cast<float>(random.normal())), wide.push_back(scalar::bf16_to_float(x));
-      for (uint16_t &x : b) x = scalar::float_to_bf16(static_cast<float>(random.normal()));
+      for (uint16_t &x : a) x = float_to_bf16(static_cast<float>(random.normal())), wide.push_back(bf16_to_float(x));
+      for (uint16_t &x : b) x = float_to_bf16(static_cast<float>(random.normal()));
       const std::vector<float> before = random_floats(random, rows * row);
       for (const auto &[begin, end] : {std::pair<int64_t, int64_t>{0, 192}, {16, 32}, {48, 144}, {128, 192}})
         for (const bool accumulate : {false, true}) {
@@ -127,7 +123,7 @@ TEST_CASE("a row of a product depends neither on its neighbours nor on the part 
     const int64_t k = 577, stride = 608 * kPanel, row = 2 * kPanel;
     const std::vector<float> b32 = random_floats(random, 2 * stride);
     std::vector<uint16_t> b16;
-    for (const float value : b32) b16.push_back(scalar::float_to_bf16(value));
+    for (const float value : b32) b16.push_back(float_to_bf16(value));
     const auto same = [&](const std::vector<float> &a, int rows, const auto &b) {
       std::vector<float> all(static_cast<size_t>(rows * row)), one(all.size());
       for (const auto &[begin, end] : {std::pair{0, 16}, {16, 48}, {48, 128}})
@@ -204,7 +200,7 @@ TEST_CASE("element-wise kernels equal their twins") {
       REQUIRE(std::abs(log_sum_exp(px, n) - scalar::log_sum_exp(px, n)) < 1e-5);
 
       narrow(px, n, actual16.data());
-      for (size_t i = 0; i < size; ++i) expected16[i] = scalar::float_to_bf16(px[i]);
+      for (size_t i = 0; i < size; ++i) expected16[i] = float_to_bf16(px[i]);
       REQUIRE(actual16 == expected16);
       widen(actual16.data(), n, actual.data());
       REQUIRE(actual == widened(expected16));
@@ -312,7 +308,7 @@ TEST_CASE("extreme values stay what they should be") {
     std::vector<uint16_t> bits(2);
     const float odd[] = {std::numeric_limits<float>::quiet_NaN(), inf};
     narrow(odd, 2, bits.data());
-    CHECK(std::isnan(scalar::bf16_to_float(bits[0])));
-    CHECK(scalar::bf16_to_float(bits[1]) == inf);
+    CHECK(std::isnan(bf16_to_float(bits[0])));
+    CHECK(bf16_to_float(bits[1]) == inf);
   });
 }

@@ -26,9 +26,8 @@ double mean(std::span<const float> values) {
 
 }  // namespace
 
-TEST_CASE("SmolLM2 equals its golden values in f32 and stays near them in bf16") {
+TEST_CASE("SmolLM2 equals its golden values in f32 and stays near them in bf16" * test::needs_data()) {
   const std::string folder = test::data("models/smollm2/");
-  if (folder.empty()) return;
   const auto golden = nlohmann::json::parse(test::read_text(folder + "golden.json"));
   for (const char *compute : {"f32", "bf16"}) {
     const auto model = open_model(folder + "SmolLM2-135M-Instruct.Q4_1.gguf", compute);
@@ -63,9 +62,8 @@ TEST_CASE("SmolLM2 equals its golden values in f32 and stays near them in bf16")
   }
 }
 
-TEST_CASE("SmolLM2 past its window stays near full attention, because of the sinks") {
+TEST_CASE("SmolLM2 past its window stays near full attention, because of the sinks" * test::needs_data()) {
   const std::string path = test::data("models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
-  if (path.empty()) return;
   const std::string text = test::read_text(test::data("tokenizers/golden/dracula.txt")).substr(0, 14000);
   const auto past_window = [&](int64_t segment, int64_t carry, int64_t sinks) {
     const auto model = open_model(path, "auto", {{"segment", segment}, {"carry", carry}, {"sinks", sinks}});
@@ -82,9 +80,8 @@ TEST_CASE("SmolLM2 past its window stays near full attention, because of the sin
   CHECK(none > sinks);
 }
 
-TEST_CASE("a model of another converter equals its golden logits") {
+TEST_CASE("a model of another converter equals its golden logits" * test::needs_data()) {
   const std::string path = test::data("models/llama-2-tiny-random.gguf");
-  if (path.empty()) return;
   const auto golden = nlohmann::json::parse(test::read_text(test::data("models/llama-2-tiny-random.golden.json")));
   const auto model = open_model(path, "f32");
   const auto ids = golden["ids"].get<std::vector<int32_t>>();
@@ -99,10 +96,9 @@ TEST_CASE("a model of another converter equals its golden logits") {
   for (size_t i = 0; i < expected.size(); ++i) CHECK(session.logits()[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }
 
-TEST_CASE("the trained prototypes equal their golden values, M and z included") {
+TEST_CASE("the trained prototypes equal their golden values, M and z included" * test::needs_data()) {
   for (const char *name : {"prototype-linear", "prototype-delta"}) {
     const std::string stem = test::data(std::string("models/prototype/") + name);
-    if (stem.empty()) return;
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
     const auto expected = test::read_numbers<float>(stem + ".logits.f32"),
                M = test::read_numbers<float>(stem + ".M.f32");
@@ -122,9 +118,8 @@ TEST_CASE("the trained prototypes equal their golden values, M and z included") 
   }
 }
 
-TEST_CASE("the trained prototype finds a pass key across hundreds of segments") {
+TEST_CASE("the trained prototype finds a pass key across hundreds of segments" * test::needs_data()) {
   const std::string path = test::data("models/prototype/prototype-linear.gguf");
-  if (path.empty()) return;
   const auto model = open_model(path, "auto");
   const Tokenizer &tokenizer = model->tokenizer();
   const auto filler = tokenizer.encode(

@@ -49,16 +49,14 @@ Golden read_golden(const std::string &stem) {
 std::vector<float> run(Session &session, const Golden &golden, size_t cut) {
   const auto vocabulary = static_cast<size_t>(session.model().config().vocabulary);
   std::vector<float> logits(golden.tokens.size() * vocabulary);
-  size_t last_close = 0;
   for (size_t done = 0; done < golden.tokens.size();) {
     size_t count = cut ? std::min(cut, golden.tokens.size() - done) : golden.tokens.size() - done;
     const auto next = golden.closes.upper_bound(done);
     if (next != golden.closes.end()) count = std::min(count, *next - done);
     session.feed_logits({golden.tokens.data() + done, count}, logits.data() + done * vocabulary);
     done += count;
-    if (golden.closes.count(done)) session.close_segment(), last_close = done;
+    if (golden.closes.count(done)) session.close_segment();
   }
-  (void)last_close;
   return logits;
 }
 

@@ -1,7 +1,7 @@
-// What every unit test needs: doctest's main, paths of fixtures, and honest comparisons.
+// What every unit test needs: its main, paths of fixtures, what is skipped, and honest comparisons.
 #pragma once
 
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -20,15 +20,29 @@ namespace test {
 // A file of tests/fixtures.
 inline std::string fixture(const std::string &name) { return std::string(INFINI_SOURCE_DIR "/tests/fixtures/") + name; }
 
-// A file of the development data, whose folder the environment variable INFINI_TEST_DATA names; "" where
-// it is not set: then the test says that it is skipped, and returns.
-inline std::string data(const std::string &name) {
-  const char *folder = std::getenv("INFINI_TEST_DATA");
-  if (!folder || !*folder) {
-    std::printf("skipped: needs %s, set INFINI_TEST_DATA to the folder of test data\n", name.c_str());
-    return "";
+// TEST_CASE("..." * test::needs(there, "what")): where `what` is not there, the case counts as skipped and says so.
+struct needs {
+  bool there;
+  const char *what;
+  void fill(doctest::detail::TestCase &test) const {
+    if (there) return;
+    test.m_skip = true;
+    test.m_description = what;
   }
-  return std::string(folder) + "/" + name;
+  void fill(doctest::detail::TestSuite &) const {}
+};
+
+// The folder of development data, which the environment variable INFINI_TEST_DATA names, or "".
+inline std::string data_folder() {
+  const char *folder = std::getenv("INFINI_TEST_DATA");
+  return folder ? folder : "";
+}
+inline needs needs_data() { return {!data_folder().empty(), "set INFINI_TEST_DATA to the folder of development data"}; }
+
+// A file of the development data, for a case that needs_data().
+inline std::string data(const std::string &name) {
+  REQUIRE_MESSAGE(!data_folder().empty(), "this case is not marked as one that needs_data()");
+  return data_folder() + "/" + name;
 }
 
 inline std::string read_text(const std::string &path) {
@@ -74,4 +88,37 @@ inline double relative_difference(std::span<const float> actual, std::span<const
   return largest_difference(actual, expected) / standard_deviation(expected);
 }
 
+// Says what was skipped for want of something, and counts what was not.
+struct Skipped : doctest::IReporter {
+  static inline int skipped = 0;
+  static inline unsigned ran = 0;
+
+  explicit Skipped(const doctest::ContextOptions &) {}
+  void report_query(const doctest::QueryData &) override {}
+  void test_run_start() override {}
+  void test_run_end(const doctest::TestRunStats &stats) override { ran = stats.numTestCasesPassingFilters; }
+  void test_case_start(const doctest::TestCaseData &) override {}
+  void test_case_reenter(const doctest::TestCaseData &) override {}
+  void test_case_end(const doctest::CurrentTestCaseStats &) override {}
+  void test_case_exception(const doctest::TestCaseException &) override {}
+  void subcase_start(const doctest::SubcaseSignature &) override {}
+  void subcase_end() override {}
+  void log_assert(const doctest::AssertData &) override {}
+  void log_message(const doctest::MessageData &) override {}
+  void test_case_skipped(const doctest::TestCaseData &test) override {
+    if (!test.m_skip || !test.m_description) return;
+    ++skipped;
+    std::printf("skipped: \"%s\": %s\n", test.m_name, test.m_description);
+  }
+};
+DOCTEST_REGISTER_LISTENER("skipped", 1, Skipped);
+
 }  // namespace test
+
+// 77, which tells ctest that the program was skipped, where no case was run.
+int main(int argc, char **argv) {
+  doctest::Context context(argc, argv);
+  const int failed = context.run();
+  if (context.shouldExit()) return failed;
+  return failed == 0 && test::Skipped::ran == 0 && test::Skipped::skipped > 0 ? 77 : failed;
+}

@@ -39,8 +39,8 @@ struct Named {
 std::vector<Named> real_vocabularies() {
   std::vector<Named> all;
   all.push_back({"stories260K", Gguf::open(stories())});
+  if (test::data_folder().empty()) return all;
   const std::string folder = test::data("tokenizers");
-  if (folder.empty()) return all;
   for (const std::string name : {"gpt-2", "gpt-neox", "mpt", "llama-spm", "phi-3"})
     all.push_back({name, Gguf::open(folder + "/ggml-vocab/ggml-vocab-" + name + ".gguf")});
   all.push_back({"llama-bpe", test::load_tokenizer_json(folder + "/hf/llama3/tokenizer.json", "llama-bpe")});
@@ -52,9 +52,8 @@ std::vector<Named> real_vocabularies() {
 
 }  // namespace
 
-TEST_CASE("ids equal those of the public test vectors") {
+TEST_CASE("ids equal those of the public test vectors" * test::needs_data()) {
   const std::string folder = test::data("tokenizers/ggml-vocab");
-  if (folder.empty()) return;
   for (const Named &vocabulary : real_vocabularies()) {
     const std::string vectors = folder + "/ggml-vocab-" + vocabulary.name + ".gguf";
     if (!std::ifstream(vectors + ".inp").good()) continue;
@@ -73,9 +72,8 @@ TEST_CASE("ids equal those of the public test vectors") {
   }
 }
 
-TEST_CASE("ids of a novel and of a program equal those of the reference tokenizers") {
+TEST_CASE("ids of a novel and of a program equal those of the reference tokenizers" * test::needs_data()) {
   const std::string folder = test::data("tokenizers");
-  if (folder.empty()) return;
   const std::vector<Named> vocabularies = [&] {
     std::vector<Named> all;
     all.push_back({"gpt2", test::load_gpt2(folder + "/hf/gpt2")});
@@ -95,9 +93,8 @@ TEST_CASE("ids of a novel and of a program equal those of the reference tokenize
   }
 }
 
-TEST_CASE("SmolLM2: ids equal the reference, chat markup included") {
+TEST_CASE("SmolLM2: ids equal the reference, chat markup included" * test::needs_data()) {
   const std::string folder = test::data("models/smollm2");
-  if (folder.empty()) return;
   const Tokenizer tokenizer(Gguf::open(folder + "/SmolLM2-135M-Instruct.Q4_1.gguf"));
   const nlohmann::json golden = nlohmann::json::parse(test::read_text(folder + "/golden.json"));
   int count = 0;
@@ -133,9 +130,8 @@ TEST_CASE("stories260K: the transcript's text gives its ids") {
   CHECK(tokenizer.size() == 512);
 }
 
-TEST_CASE("the prototype's tokenizer.json and its GGUF are the same tokenizer") {
+TEST_CASE("the prototype's tokenizer.json and its GGUF are the same tokenizer" * test::needs_data()) {
   const std::string folder = test::data("models/prototype");
-  if (folder.empty()) return;
   const Tokenizer from_json(test::load_tokenizer_json(folder + "/tokenizer.json", "smollm"));
   const Tokenizer from_gguf(Gguf::open(folder + "/prototype-delta.gguf"));
   const Ids tokens = test::read_numbers<int32_t>(folder + "/prototype-delta.tokens.i32");
@@ -187,17 +183,15 @@ TEST_CASE("decoding is the inverse of encoding, special tokens in the text or no
   }
 }
 
-TEST_CASE("text behind a user-defined token begins as it was written") {
+TEST_CASE("text behind a user-defined token begins as it was written" * test::needs_data()) {
   const std::string folder = test::data("tokenizers/ggml-vocab");
-  if (folder.empty()) return;
   const Tokenizer tokenizer(Gguf::open(folder + "/ggml-vocab-phi-3.gguf"));
   for (const bool start : {false, true})
     CHECK(tokenizer.decode(tokenizer.encode("a</s>b", {.start = start}), false, start) == "a</s>b");
 }
 
-TEST_CASE("a text in pieces gives the tokens of the whole") {
+TEST_CASE("a text in pieces gives the tokens of the whole" * test::needs_data()) {
   const std::string path = test::data("tokenizers/golden/dracula.txt");
-  if (path.empty()) return;
   const std::string text = test::read_text(path), code = test::read_text(test::data("tokenizers/golden/code.txt"));
   const std::string russian = [] {  // letters beyond ASCII count as letters
     std::string words;

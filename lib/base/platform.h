@@ -1,0 +1,81 @@
+// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, and another system gets a
+// file beside it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace infini::platform {
+
+// --- Memory ------------------------------------------------------------------------------------------------------------
+
+// Zero pages that cost nothing until they are written, in large pages where those are asked for and to be had. Throws
+// bad_alloc.
+void *map_memory(size_t bytes, bool large_pages);
+void unmap_memory(void *memory, size_t bytes) noexcept;
+// Gathers small pages that are in use into large ones, now where the system can do that, else later by itself.
+void gather_pages(void *memory, size_t bytes) noexcept;
+
+// --- Processors and threads --------------------------------------------------------------------------------------------
+
+// Physical cores that this process may run on.
+int cores();
+// Processors that the CPU quotas of this process's control groups come to, rounded up, versions 1 and 2; 0: no quota.
+// `root` stands before /proc and /sys; tests have their own.
+int cpu_quota(const std::string &root = "");
+
+// What a loop does that waits for another thread.
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Threads that are started while it lives get no signals: those are the host's business.
+class NoSignals {
+ public:
+  NoSignals();
+  ~NoSignals();
+  NoSignals(const NoSignals &) = delete;
+  NoSignals &operator=(const NoSignals &) = delete;
+
+ private:
+  struct Mask;
+  alignas(8) std::byte mask_[128];  // of the calling thread, before
+};
+
+// --- Files -------------------------------------------------------------------------------------------------------------
+// What fails is an IO or NO_SPACE error that names the path and the system's reason.
+
+// A regular file, read-only. `all`: every page at once, which costs less than page by page.
+std::span<const std::byte> map_file(const std::string &path, bool all);
+void unmap_file(std::span<const std::byte> bytes) noexcept;
+
+// The file beside `path` that takes its place: AtomicFile without its buffer. AtomicFile's contract says what holds.
+class Replacement {
+ public:
+  explicit Replacement(const std::string &path);
+  ~Replacement();
+  Replacement(const Replacement &) = delete;
+  Replacement &operator=(const Replacement &) = delete;
+
+  const std::string &path() const { return path_; }
+  bool open() const { return descriptor_ >= 0; }  // neither committed nor given up
+  // Each gives the file up if it fails.
+  void write(const char *data, size_t size);
+  void commit();
+  [[noreturn]] void fail(const char *what, int code);  // errno's code
+
+ private:
+  void discard() noexcept;
+
+  std::string path_, temporary_;
+  int descriptor_ = -1;
+};
+
+// A number that nobody outside can guess.
+uint64_t secret();
+
+}  // namespace infini::platform
