@@ -7,7 +7,7 @@ set -euo pipefail
 # ocl-icd-opencl-dev: oneDNN's CMake package asks for it. libopenblas-serial-dev: the threads are ours.
 declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev libedit-dev"
-  [test]="doctest-dev librapidcheck-dev python3 clang-format"
+  [test]="doctest-dev librapidcheck-dev python3 clang-format gnuplot-nox libtbb-dev"
   [shelf]="libsqlite3-dev"
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go"
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
@@ -24,6 +24,7 @@ installed() {
     pkg-config) command -v pkg-config ;;
     python3) command -v python3 ;;
     clang) command -v clang++ ;;
+    gnuplot-nox) command -v gnuplot ;;
     clang-format) command -v clang-format ;;
     swig) command -v swig ;;
     default-jdk-headless) command -v javac ;;

@@ -1,6 +1,5 @@
-// infini train: teaches a model to use its memory, adapts a plain one to it, and draws how that went.
+// infini train: teaches a model to use its memory, and adapts a plain one to it.
 #include "adapt.h"
-#include "plot.h"
 #include "train_run.h"
 
 namespace cli {
@@ -10,13 +9,12 @@ struct TrainArguments : ModelArguments {
   PlanFlags plan;
   TrainFiles files;
   AdaptFlags adapt;
-  std::vector<std::string> plot;
 };
 
 // Returns what an interrupt left to say, or "".
 std::string train(const TrainArguments &arguments, const Ranks &ranks) {
   if (arguments.model.empty() && !arguments.plan.creates())
-    throw std::runtime_error("give a MODEL, --create CONFIG.json, or --plot");
+    throw std::runtime_error("give a MODEL, or --create CONFIG.json");
   if (ranks.first()) arguments.files.check_early(arguments.model);
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
@@ -31,7 +29,7 @@ std::string train(const TrainArguments &arguments, const Ranks &ranks) {
 
 void add_train(CLI::App &app) {
   const auto arguments = std::make_shared<TrainArguments>();
-  CLI::App *command = app.add_subcommand("train", "Trains a model through its memory, and draws logs of training");
+  CLI::App *command = app.add_subcommand("train", "Trains a model through its memory");
   arguments->add(*command);
   command->get_option("MODEL")->required(false);
   arguments->plan.add(*command);
@@ -39,12 +37,6 @@ void add_train(CLI::App &app) {
   arguments->flags.add(*command, {"threads", "compute", "gemm"}, "How it is computed");
   arguments->flags.add(*command, {"memory", "update"}, "The memory");
   arguments->adapt.add(*command, *arguments);  // last: it shares flags of the others
-  command
-      ->add_option("--plot", arguments->plot,
-                   "draw logs and measurements; the last file is the picture: LOG.jsonl... OUT.svg")
-      ->expected(2, 1000)
-      ->type_name("FILE...")
-      ->group("Pictures, instead of training");
   command->footer(
       "A plain model has no gates: --memory open gives it some that can be trained, each at one half. What was not\n"
       "trained keeps its bytes in the file that is written. --steps below those of the description try a beginning "
@@ -81,14 +73,9 @@ void add_train(CLI::App &app) {
       "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log "
       "model.jsonl\n"
       "  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out "
-      "trained.gguf --checkpoint state --threads 1\n"
-      "  infini train --plot model.jsonl model.svg                 # loss, recall, gates and speed over steps\n"
-      "  infini train --plot linear.jsonl delta.jsonl both.svg     # trainings compared\n"
-      "  infini train --plot passkey.json passkey.svg              # what passkey --json printed\n");
+      "trained.gguf --checkpoint state --threads 1\n");
   const CLI::Option *const every = command->get_option("--checkpoint-every");
   command->callback([arguments, every] {
-    if (!arguments->plot.empty())
-      return plot({arguments->plot.begin(), arguments->plot.end() - 1}, arguments->plot.back());
     if (arguments->adapt.wanted())
       return on_ranks([&](const Ranks &ranks) {
         if (ranks.count() > 1) throw std::runtime_error("--adapt runs in one process; start it without mpirun");

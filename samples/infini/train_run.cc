@@ -60,7 +60,7 @@ void TrainFiles::add(CLI::App &command) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group(group);
-  CLI::Option *const logged = command.add_option("--log", log, "a line of JSON a step; for --plot");
+  CLI::Option *const logged = command.add_option("--log", log, "a line of JSON a step");
   logged->type_name("FILE")->group(group);
   command.add_option("--log-every", log_every, "only each so many steps")
       ->check(CLI::PositiveNumber)

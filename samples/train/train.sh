@@ -14,7 +14,7 @@ mkdir -p "$folder"
 train() {
   "$infini" train "${@:3}" --description "samples/train/$1.json" --threads 1 --type "$2" \
     --out "$folder/$1.gguf" --checkpoint "$folder/$1.state" --log "$folder/$1.jsonl"
-  "$infini" train --plot "$folder/$1.jsonl" "$folder/$1.svg"
+  command -v gnuplot >/dev/null && tests/bench/plot.py "$folder/$1.jsonl" "$folder/$1.svg" || :
 }
 
 # First to find names, then their digits in order, then both far back among much else.
