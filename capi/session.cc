@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "guard.h"
 
 using namespace infini;
@@ -185,7 +186,7 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
         {"unknown_bytes", stream.unknown_bytes()},
         {"options", options_json(stream.options())},
     };
-    give_text(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace), buffer, capacity, size);
+    give_text(text_of(json), buffer, capacity, size);
   });
 }
 
