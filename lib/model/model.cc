@@ -157,12 +157,13 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
 }
 
 std::shared_ptr<const Model> Model::open(const std::string &path, const Options &options, Task *task) {
+  Gguf gguf = Gguf::open(path);
   try {
-    return build(Gguf::open(path), options, task);
+    return build(std::move(gguf), options, task);
   } catch (const Error &error) {
-    // Every message names the file; the reader's do so already.
+    // Every message names the file; those about a key begin with it already.
     const std::string message = error.what();
-    if (message.find(path) != std::string::npos) throw;
+    if (message.starts_with(path + ": ")) throw;
     throw Error(error.status(), path + ": " + message);
   }
 }

@@ -255,7 +255,7 @@ void Session::reset() {
   start_generation();
 }
 
-std::span<const float> Session::logits() const {
+std::span<const float> Session::logits() {
   impl_->check_whole();
   State &state = impl_->state;
   if (!state.has_hidden)

@@ -85,7 +85,8 @@ class Session {
   void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
 
   // --- what it holds
-  std::span<const float> logits() const;  // after the last token, [vocabulary]; STATE error where there are none
+  // After the last token, [vocabulary], computed where they are asked for; STATE error where there are none.
+  std::span<const float> logits();
   std::span<const float> embedding()
       const;  // last layer's normed output for the last token, [width]; STATE error likewise
   int64_t position() const { return position_.load(std::memory_order_relaxed); }  // tokens fed since the stream began

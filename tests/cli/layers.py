@@ -15,7 +15,7 @@ LONGER = {
     "lib/stream/session.cc": 412,
     "lib/train/attention_gradient.cc": 502,
     "lib/train/equations.h": 419,
-    "lib/train/trainer.cc": 500,
+    "lib/train/trainer.cc": 496,
 }
 # Headers of systems and processors, and where alone each may be included.
 ONLY_IN = {

@@ -61,7 +61,7 @@ std::vector<float> logits_of(Session &session, std::span<const int32_t> tokens, 
   return logits;
 }
 
-std::vector<float> last_logits(const Session &session) {
+std::vector<float> last_logits(Session &session) {
   const auto logits = session.logits();
   return {logits.begin(), logits.end()};
 }
