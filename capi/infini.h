@@ -416,6 +416,13 @@ INFINI_API infini_status infini_session_score_text(infini_session *session, cons
    STATE  as in infini_session_feed */
 INFINI_API infini_status infini_session_close_segment(infini_session *session);
 
+/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view before all that the model
+   itself would keep, within the budget of option "keep", whole sentences of at most 64 tokens at a time; what was marked last
+   comes first. Only what is still in the window can be marked. A rewind to before the mark forgets it.
+   STATE             the model keeps no tokens (option "keep" is 0); or as in infini_session_feed
+   INVALID_ARGUMENT  n_tokens is below 1 or reaches back beyond the window; the message says how far */
+INFINI_API infini_status infini_session_keep(infini_session *session, int64_t n_tokens);
+
 /* Empties the session: memory, window, logits, text held back, conversation. Options and random generator stay. */
 INFINI_API infini_status infini_session_reset(infini_session *session);
 
@@ -434,7 +441,7 @@ INFINI_API infini_status infini_session_segment_position(const infini_session *s
 INFINI_API infini_status infini_session_memory_tokens(const infini_session *session, int64_t *tokens);
 
 /* All numbers of a session as a JSON object:
-     "position", "segment_position", "memory_tokens" (tokens),
+     "position", "segment_position", "memory_tokens", "kept_tokens" (of sentences that stay in view; tokens),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the whole
@@ -457,8 +464,8 @@ typedef enum infini_snapshot_flags {
 } infini_snapshot_flags;
 
 /* Saves a session. `flags` 0: everything that it needs to go on exactly as if it had never stopped; INFINI_SNAPSHOT_MEMORY:
-   the memory alone, as it would be after closing the open segment, which stays open here. `name` and `note` (may be NULL) are kept
-   in the snapshot and shown by infini_snapshot_json; they are the caller's. Option "compress" of the session is
+   the memory alone and the sentences that are kept, as they would be after closing the open segment, which stays open here.
+   `name` and `note` (may be NULL) are kept in the snapshot and shown by infini_snapshot_json; they are the caller's. Option "compress" of the session is
    Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile: through a temporary file beside
    it, `.infini-*.tmp`, which only a killed process leaves behind, for the next save into the folder to remove. Where `path`
    is a symbolic link, the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO.
@@ -478,7 +485,8 @@ INFINI_API infini_status infini_session_save_buffer(const infini_session *sessio
 /* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
    follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
    equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and so
-   does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps the position; the local view starts empty, and there are no logits until something is fed. `task` (may be NULL)
+   does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps the position; the local view starts with the sentences that are kept, of which this model's budget
+   takes the worthiest, and there are no logits until something is fed. `task` (may be NULL)
    can cancel before it begins.
    MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with another
                      value of an option, which it names with both values

@@ -148,6 +148,10 @@ infini_status infini_session_close_segment(infini_session *session) {
   return guard([&] { session_of(session).close_segment(); });
 }
 
+infini_status infini_session_keep(infini_session *session, int64_t n_tokens) {
+  return guard([&] { session_of(session).keep(n_tokens); });
+}
+
 infini_status infini_session_reset(infini_session *session) {
   return guard([&] { session_of(session).reset(); });
 }
@@ -175,6 +179,7 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
         {"position", stream.position()},
         {"segment_position", stream.segment_position()},
         {"memory_tokens", stream.memory_tokens()},
+        {"kept_tokens", stream.state().view.kept},
         {"state_bytes", stream.state_bytes()},
         {"checkpoint_bytes", stream.state().checkpoint_bytes()},
         {"workspace_bytes", stream.workspace_bytes()},

@@ -44,11 +44,12 @@ LayerState LayerState::copy(const View &view) const {
 class AttentionSpan {
  public:
   AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const View &view, QkvRows qkv,
-                int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
-                AttentionScratch &scratch, void *out, int64_t out_stride)
+                int64_t tokens, const float *cosine, const float *sine, const float *gate_weight,
+                const float *keep_bias, bool exact, AttentionScratch &scratch, void *out, int64_t out_stride)
       : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(view.through(rules.shape)), qkv_(qkv),
-        tokens_(tokens), cosine_(cosine), sine_(sine), gate_weight_(gate_weight), alone_(exact || tokens == 1),
-        scratch_(scratch), out_(out), out_stride_(out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
+        tokens_(tokens), cosine_(cosine), sine_(sine), gate_weight_(gate_weight), keep_bias_(keep_bias),
+        alone_(exact || tokens == 1), scratch_(scratch), out_(out), out_stride_(out_stride),
+        value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
     const int64_t tiles = (tokens_ + tile_tokens(shape_) - 1) / tile_tokens(shape_);
@@ -156,6 +157,10 @@ class AttentionSpan {
       const int64_t hidden = std::clamp<int64_t>(keys_from(tile.first_token + row / shape_.group()) - first, 0, seen);
       float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
       if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
+      if (keep_bias_ && keep_bias_[head_of(tile, row)] != 0) {
+        const int64_t kept = std::max<int64_t>(0, view_.sinks - first), end = std::min(seen, view_.front() - first);
+        for (int64_t i = kept; i < end; ++i) scores[i] += keep_bias_[head_of(tile, row)];
+      }
       const auto weigh = [&](auto *to) {
         std::fill_n(to, hidden, std::remove_pointer_t<decltype(to)>{});
         sums[row] = softmax_part(scores + hidden, seen - hidden, count - hidden, to + hidden);
@@ -246,7 +251,7 @@ class AttentionSpan {
   const View view_;
   const QkvRows qkv_;
   const int64_t tokens_;
-  const float *const cosine_, *const sine_, *const gate_weight_;
+  const float *const cosine_, *const sine_, *const gate_weight_, *const keep_bias_;
   const bool alone_;  // our own kernel multiplies: its rows depend on themselves alone, and it allocates nothing
   AttentionScratch &scratch_;
   void *const out_;
@@ -264,8 +269,8 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
 }
 
 void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
-            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
-            AttentionScratch &scratch, void *out, int64_t out_stride) {
+            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, const float *keep_bias,
+            bool exact, AttentionScratch &scratch, void *out, int64_t out_stride) {
   const AttentionShape &shape = rules.shape;
   const View own = view.through(shape);
   const int64_t half = rules.rope.dimensions / 2;
@@ -281,7 +286,8 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
                           sine + token * half);
     }
   });
-  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, exact, scratch, out, out_stride)
+  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, keep_bias, exact, scratch, out,
+                out_stride)
       .run();
 }
 

@@ -57,11 +57,12 @@ class AttentionScratch {
 };
 
 // Reads `tokens` tokens that all lie in the open segment of `view`, the first at view.position.
-// cosine, sine: [tokens][rope.dimensions / 2]. gate_weight: [heads], sigmoid(beta).
+// cosine, sine: [tokens][rope.dimensions / 2]. gate_weight: [heads], sigmoid(beta). keep_bias: [heads], added to the scores
+// of kept keys; may be null.
 // out [tokens][heads * value_size], of shape.type, is A of (10), heads concatenated.
 void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
-            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, bool exact,
-            AttentionScratch &scratch, void *out, int64_t out_stride);
+            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, const float *keep_bias,
+            bool exact, AttentionScratch &scratch, void *out, int64_t out_stride);
 
 // Folds the open segment of `view` into the layer's memories and moves its window on, to where `closing` says.
 void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,

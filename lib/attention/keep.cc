@@ -1,52 +1,79 @@
 #include "attention/keep.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <tuple>
 
 namespace infini {
 namespace {
 
-// Tokens of no surprise that each sentence counts beside its own: a word or two alone, however rare, are no fact.
+// Tokens of no worth that each sentence counts beside its own: a word or two alone, however rare, are no fact.
 constexpr float kPlainTokens = 1;
 
 }  // namespace
 
-void Keep::note(int64_t position, std::span<const float> surprise, std::span<const uint8_t> ends) {
+std::vector<bool> choose_spans(const std::vector<KeptSpan> &spans, const AttentionShape &shape) {
+  std::vector<size_t> order(spans.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return std::tie(spans[a].worth, a) > std::tie(spans[b].worth, b); });
+  std::vector<bool> stays(spans.size());
+  int64_t tokens = 0;
+  for (const size_t i : order) {
+    if (tokens + spans[i].tokens > shape.keep || spans[i].worth < shape.keep_least) continue;
+    tokens += spans[i].tokens;
+    stays[i] = true;
+  }
+  return stays;
+}
+
+void Keep::note(int64_t position, std::span<const float> worth, std::span<const uint8_t> ends) {
   if (position > end() || position < first_) {
     first_ = position;
-    surprise_.clear();
+    worth_.clear();
     ends_.clear();
   }
   const auto known = static_cast<size_t>(end() - position);
-  if (known >= surprise.size()) return;
-  surprise_.insert(surprise_.end(), surprise.begin() + static_cast<std::ptrdiff_t>(known), surprise.end());
+  if (known >= worth.size()) return;
+  for (const float one : worth.subspan(known))  // what is no number is worth nothing, and can be ranked
+    worth_.push_back(std::isfinite(one) ? one : 0);
   ends_.insert(ends_.end(), ends.begin() + static_cast<std::ptrdiff_t>(known), ends.end());
 }
 
 void Keep::drop_after(int64_t position) {
   const auto left = static_cast<size_t>(std::clamp<int64_t>(position - first_, 0, end() - first_));
-  surprise_.resize(left);
+  worth_.resize(left);
   ends_.resize(left);
+}
+
+void Keep::mark(int64_t begin, int64_t end) {
+  const auto at = [&](int64_t position) { return static_cast<std::ptrdiff_t>(position - first_); };
+  std::fill(worth_.begin() + at(begin), worth_.begin() + at(end), kMarked);
+  if (begin > first_) ends_[static_cast<size_t>(at(begin - 1))] = 1;
+  ends_[static_cast<size_t>(at(end - 1))] = 1;
 }
 
 void Keep::add_spans(int64_t begin, int64_t end, std::vector<KeptSpan> &spans) const {
   while (begin < end) {
     KeptSpan span{begin, 0, 0};
-    float sum = 0;
+    float sum = 0, most = 0;
     do {
-      sum += surprise_[static_cast<size_t>(begin - first_)];
+      const float worth = worth_[static_cast<size_t>(begin - first_)];
+      sum += worth, most = std::max(most, worth);
       ++span.tokens;
     } while (!ends_at(begin++) && begin < end && span.tokens < kLongestSpan);
-    span.surprise = sum / (static_cast<float>(span.tokens) + kPlainTokens);
+    span.worth = most == kMarked ? kMarked : sum / (static_cast<float>(span.tokens) + kPlainTokens);
     spans.push_back(span);
   }
 }
 
-Closing Keep::close(const View &view, const AttentionShape &shape) const {
+Closing Keep::close(const View &view, const AttentionShape &shape, bool empty) const {
   // The window begins with a sentence, where one begins soon enough.
   int64_t begin = std::max(view.window_begin, view.position - shape.carry);
+  if (empty) begin = view.position;
   const int64_t latest = std::min({begin + kLongestSpan, begin + shape.carry - shape.segment, view.position});
-  for (int64_t at = begin; begin > view.window_begin && at <= latest; ++at)
+  for (int64_t at = begin; !empty && begin > view.window_begin && at <= latest; ++at)
     if (ends_at(at - 1)) {
       begin = at;
       break;
@@ -60,21 +87,14 @@ Closing Keep::close(const View &view, const AttentionShape &shape) const {
 
   std::vector<KeptSpan> all = spans_;
   add_spans(std::max({view.window_begin, first_, view.origin + shape.sinks}), begin, all);
-  std::vector<size_t> order(all.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return all[a].surprise > all[b].surprise; });
-  std::vector<bool> stays(all.size());
-  for (const size_t i : order) {
-    if (after.kept + all[i].tokens > shape.keep) continue;
-    after.kept += all[i].tokens;
-    stays[i] = true;
-  }
+  const std::vector<bool> stays = choose_spans(all, shape);
   int64_t old = view.sinks;  // where the span's first token stands in the list
   for (size_t i = 0; i < all.size(); ++i) {
     const int64_t from = i < spans_.size() ? old : view.index_of(all[i].begin);
     if (i < spans_.size()) old += all[i].tokens;
     if (!stays[i]) continue;
     closing.spans.push_back(all[i]);
+    after.kept += all[i].tokens;
     for (int64_t t = 0; t < all[i].tokens; ++t) closing.sources.push_back(from + t);
   }
   return closing;
@@ -84,16 +104,15 @@ void Keep::apply(const Closing &closing) {
   spans_ = closing.spans;
   const auto gone =
       static_cast<std::ptrdiff_t>(std::clamp<int64_t>(closing.after.window_begin - first_, 0, end() - first_));
-  surprise_.erase(surprise_.begin(), surprise_.begin() + gone);
+  worth_.erase(worth_.begin(), worth_.begin() + gone);
   ends_.erase(ends_.begin(), ends_.begin() + gone);
   first_ += gone;
 }
 
-void Keep::restore(const View &view, std::vector<KeptSpan> spans, std::vector<float> surprise,
-                   std::vector<uint8_t> ends) {
-  first_ = view.position - static_cast<int64_t>(surprise.size());
+void Keep::restore(const View &view, std::vector<KeptSpan> spans, std::vector<float> worth, std::vector<uint8_t> ends) {
+  first_ = view.position - static_cast<int64_t>(worth.size());
   spans_ = std::move(spans);
-  surprise_ = std::move(surprise);
+  worth_ = std::move(worth);
   ends_ = std::move(ends);
 }
 

@@ -72,19 +72,23 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
   lay_out(storage_.data());
 }
 
-Window Window::copy(const View &view) const {
+Window Window::twin() const {
   std::vector<bool> keeps_keys;
   for (const Head &head : heads_) keeps_keys.push_back(head.raw != nullptr);
-  Window twin(shape_, keeps_keys);
-  twin.settle(view);
+  return Window(shape_, keeps_keys);
+}
+
+Window Window::copy(const View &view) const {
+  Window copied = twin();
+  copied.settle(view);
   std::vector<char *> to;
-  twin.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
+  copied.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
   size_t next = 0;
   visit(view, [&](const char *data, int64_t bytes, NumberType) {
     if (bytes > 0) std::memcpy(to[next], data, static_cast<size_t>(bytes));
     ++next;
   });
-  return twin;
+  return copied;
 }
 
 void Window::settle(const View &view) {
@@ -308,12 +312,15 @@ void Window::close(const View &before, const Closing &closing, int kv_head, cons
   // What comes before the window grows by no more than the window moves, so tokens only ever move towards the front.
   const int64_t from = before.index_of(after.window_begin), to = after.index_of(after.window_begin);
   if (from != to) move(head, from, to, after.position - after.window_begin);
-  if (after.sinks == before.sinks && after.window_begin == before.window_begin) return;
+  if (after.sinks != before.sinks || after.window_begin != before.window_begin) turn_front(head, after, rope, angles);
+}
+
+void Window::turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles) {
   const int64_t half = rope.dimensions / 2;
   float key[kLargest], turned[kLargest];
-  for (int64_t i = 0; i < after.front(); ++i) {
+  for (int64_t i = 0; i < view.front(); ++i) {
     const float *raw = head.sink_keys + i * shape_.key_size;
-    if (const int64_t kept = i - after.sinks; kept >= 0) {
+    if (const int64_t kept = i - view.sinks; kept >= 0) {
       raw = key;
       as_numbers(shape_.type, head.kept, [&](const auto *numbers) {
         for (int64_t j = 0; j < shape_.key_size; ++j) key[j] = load(numbers + kept * shape_.key_size + j);
@@ -321,8 +328,61 @@ void Window::close(const View &before, const Closing &closing, int kv_head, cons
     }
     rope.apply(raw, shape_.key_size, angles.cosine.data() + i * half, angles.sine.data() + i * half, 1, turned);
     put_key(head, i, turned);
-    if (i < after.sinks) put_value(head, i, head.sink_values + i * shape_.value_size);
+    if (i < view.sinks) put_value(head, i, head.sink_values + i * shape_.value_size);
   }
+}
+
+void Window::get_value(const Head &head, int64_t index, float *value) const {
+  as_numbers(shape_.type, head.values, [&](auto *numbers) {
+    for (int64_t j = 0; j < shape_.value_size; ++j)
+      value[j] = load(element(numbers + j / kPanel * kPanel * capacity_, index, j % kPanel));
+  });
+}
+
+std::vector<float> Window::kept(const View &view) const {
+  const int64_t head_size = shape_.key_size + shape_.value_size, stride = shape_.kv_heads * head_size;
+  std::vector<float> all(static_cast<size_t>(view.kept * stride));
+  for (int64_t t = 0; t < view.kept; ++t)
+    for (int h = 0; h < shape_.kv_heads; ++h) {
+      float *const to = all.data() + t * stride + h * head_size;
+      const Head &head = heads_[static_cast<size_t>(h)];
+      as_numbers(shape_.type, head.kept, [&](const auto *numbers) {
+        for (int64_t i = 0; i < shape_.key_size; ++i) to[i] = load(numbers + t * shape_.key_size + i);
+      });
+      get_value(head, view.sinks + t, to + shape_.key_size);
+    }
+  return all;
+}
+
+Window Window::with_kept(const View &before, const View &after, const std::vector<float> &kept, const Rope &rope,
+                         const FrontAngles &angles) const {
+  const int64_t head_size = shape_.key_size + shape_.value_size, stride = shape_.kv_heads * head_size;
+  Window other = twin();
+  other.settle(after);
+  float key[kLargest], value[kLargest];
+  for (int h = 0; h < shape_.kv_heads; ++h) {
+    const Head &from = heads_[static_cast<size_t>(h)];
+    Head &to = other.heads_[static_cast<size_t>(h)];
+    std::copy_n(from.sink_keys, int64_t{shape_.sinks} * shape_.key_size, to.sink_keys);
+    std::copy_n(from.sink_values, int64_t{shape_.sinks} * shape_.value_size, to.sink_values);
+    if (from.raw)
+      std::memcpy(to.raw, from.raw, static_cast<size_t>(before.open() * shape_.key_size * bytes_of(shape_.type)));
+    for (int64_t t = 0; t < after.kept; ++t) {
+      const float *const raw = kept.data() + t * stride + h * head_size;
+      as_numbers(shape_.type, to.kept, [&](auto *numbers) {
+        for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(raw[i], numbers + t * shape_.key_size + i);
+      });
+      other.put_value(to, after.sinks + t, raw + shape_.key_size);
+    }
+    for (int64_t token = before.window_begin; token < before.position; ++token) {
+      get_key(from, before.index_of(token), key);
+      get_value(from, before.index_of(token), value);
+      other.put_key(to, after.index_of(token), key);
+      other.put_value(to, after.index_of(token), value);
+    }
+    other.turn_front(to, after, rope, angles);
+  }
+  return other;
 }
 
 Panels Window::keys(int kv_head, int64_t begin, int64_t count) const {

@@ -17,6 +17,7 @@ struct AttentionShape {
   int segment, carry, sinks;  // tokens
   NumberType type;            // of K and V in the window, and of the local products
   int keep = 0;               // tokens of sentences that stood out: see keep.h
+  float keep_least = -1e6f;   // what a kept sentence must be worth at least
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
 };
@@ -48,7 +49,7 @@ struct View {
 struct KeptSpan {
   int64_t begin;  // position of its first token
   int32_t tokens;
-  float surprise;  // what it is ranked by, in nats
+  float worth;  // what it is ranked by: see keep.h
 };
 
 // What is in view once a segment was closed.
@@ -86,6 +87,12 @@ class Window {
               const float *cosine, const float *sine);
   // Moves the carry to where it stands after the segment was closed, gathers what is kept, and turns it and the sinks.
   void close(const View &before, const Closing &closing, int kv_head, const Rope &rope, const FrontAngles &angles);
+  // What is kept, in the order of the list: [view.kept][kv_heads] of a key before rotation and its value, [key_size +
+  // value_size] f32.
+  std::vector<float> kept(const View &view) const;
+  // A copy in which that is kept instead: `after` is `before` but for kept. `angles` are those of `after`.
+  Window with_kept(const View &before, const View &after, const std::vector<float> &kept, const Rope &rope,
+                   const FrontAngles &angles) const;
   // Large pages from now on, if `view` fills more than half of the window.
   void settle(const View &view);
 
@@ -132,6 +139,9 @@ class Window {
   void put_key(Head &head, int64_t index, const float *key);
   void put_value(Head &head, int64_t index, const float *value);
   void get_key(const Head &head, int64_t index, float *key) const;
+  Window twin() const;  // of the same shape, with nothing in it
+  void get_value(const Head &head, int64_t index, float *value) const;
+  void turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles);
   void gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope);
   void move(Head &head, int64_t from, int64_t to, int64_t count);
 

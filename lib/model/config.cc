@@ -64,6 +64,32 @@ std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std:
   return gates;
 }
 
+// Numbers of at most this size, as many as there must be; none where the key is absent.
+std::vector<float> read_learned(const Gguf &gguf, const char *key, int64_t count, double largest) {
+  std::vector<float> numbers;
+  if (!gguf.find(key)) return numbers;
+  for (const double value : gguf.get_doubles(key)) {
+    if (!(std::abs(value) <= largest)) fail(Status::FORMAT, "key '", key, "' holds ", value);
+    numbers.push_back(static_cast<float>(value));
+  }
+  if (static_cast<int64_t>(numbers.size()) != count)
+    fail(Status::FORMAT, "key '", key, "' holds ", numbers.size(), " numbers, but must hold ", count);
+  return numbers;
+}
+
+KeepProbe read_probe(const Gguf &gguf, const Config &config) {
+  KeepProbe probe;
+  probe.weight = read_learned(gguf, "infini.keep.probe", config.width, 1e6);
+  if (!probe.weight.empty())
+    probe.layer =
+        static_cast<int>(in_range("key 'infini.keep.layer'", gguf.get_int("infini.keep.layer"), 0, config.layers - 1));
+  probe.least = static_cast<float>(gguf.get_double("infini.keep.least", probe.least));
+  if (!(std::abs(probe.least) <= kMarked))
+    fail(Status::FORMAT, "key 'infini.keep.least' is ", probe.least, ", but must be a number of at most ", kMarked);
+  probe.bias = read_learned(gguf, "infini.keep.bias", int64_t{config.layers} * config.heads, 100);
+  return probe;
+}
+
 MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &options) {
   MemoryConfig memory;
   const int64_t version = gguf.get_int("infini.version", 0);
@@ -80,6 +106,7 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.carry = number("infini.local.carry", "carry", -1, memory.trained ? 0 : memory.segment, 0);
   memory.sinks = number("infini.local.sinks", "sinks", -1, memory.trained ? 0 : 4, 0);
   memory.keep = number("infini.local.keep", "keep", -1, 0, 0);
+  memory.probe = read_probe(gguf, config);
   const std::string &update = options.get_string("update");
   memory.kind = memory_kind(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
   const std::string first = gguf.get_string("infini.memory.first_segment", "gated");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/keep.h"
 #include "base/options.h"
 #include "format/gguf.h"
 #include "memory/kind.h"
@@ -31,6 +32,7 @@ struct MemoryConfig {
   int carry = 0;                    // tokens before the segment that local attention sees
   int sinks = 0;                    // first tokens of the stream that local attention always sees
   int keep = 0;                     // tokens of sentences that stood out, which it sees for ever
+  KeepProbe probe;                  // what they are worth; without one, surprise tells
   bool trained = false;             // the file carries infini.version
   std::vector<float> gate;          // beta [layer][query head]; -inf: shut, as in every layer with a window
 };

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/parallel.h"
-#include "model/surprise.h"
+#include "model/worth.h"
 
 namespace infini {
 namespace {
@@ -58,7 +58,7 @@ class Block {
         attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
         activated_{compute_, workspace.activated.data(), config_.hidden} {}
 
-  void run() {
+  void run(Worth &worth) {
     embed();
     for (size_t l = 0; l < weights_.layers.size(); ++l) {
       const LayerWeights &layer = weights_.layers[l];
@@ -68,6 +68,7 @@ class Block {
       norm_all(layer.feed_forward_norm);
       feed_forward(layer, config_.plans[l].activation);
       add(activated_, layer.down, {}, layer.feed_forward_post_norm);
+      worth.of_layer(static_cast<int>(l), x(0), x_stride_);
     }
     finish();
   }
@@ -181,8 +182,8 @@ class Block {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
       attend(rules, weights_.gemm, layer_state, view, {workspace_.qkv.data() + row * stride, stride}, span,
              workspace_.cosine.data() + angles + row * half, workspace_.sine.data() + angles + row * half,
-             layer.gate_weight.data(), exact_, workspace_.attention,
-             attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
+             layer.gate_weight.data(), layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(), exact_,
+             workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
       view.position += span;
       row += span;
       layer_state.window.settle(view);
@@ -318,29 +319,29 @@ void forward(const Model &model, std::span<const Part> parts, Workspace &workspa
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
   workspace.first_rows.reserve(parts.size());
 
-  Surprise surprise(model, parts, workspace);
-  surprise.of_first_tokens(exact);
+  Worth worth(model, parts, workspace);
+  worth.of_first_tokens(exact);
   for (const Part &part : parts) part.state->broken = true;  // until the block is whole
   Block block(model, parts, workspace, exact);
-  block.run();
-  const bool all_rows = sink || surprise.wants_rows();
+  block.run(worth);
+  const bool all_rows = sink || worth.wants_rows();
   if (all_rows) workspace.logits.reserve(kLogitsRows * stride);
   for (int64_t first = 0; all_rows && first < block.count(); first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, block.count() - first);
     output_rows(model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
     if (sink) sink(first, rows, workspace.logits.data(), stride);
-    surprise.of_next_tokens(first, rows, workspace.logits.data(), stride);
+    worth.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }
-  surprise.note();
+  worth.note();
   for (const Part &part : parts) part.state->broken = false;
 }
 
-void close_segment(const Model &model, State &state, Workspace &workspace) {
-  if (state.view.open() == 0) return;
+void close_segment(const Model &model, State &state, Workspace &workspace, bool empty) {
+  if (state.view.open() == 0 && !empty) return;
   workspace.reserve(model, 1, thread_count());
   const AttentionShape &shape = model.weights().attention.shape;
   Closing closing;
-  if (shape.keep > 0) closing = state.keep.close(state.view, shape);
+  if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
   state.broken = true;

@@ -18,17 +18,17 @@ struct Workspace {
   void reserve(const Model &model, int64_t tokens, int threads);
   int64_t bytes() const;
 
-  Buffer<float> x;              // [T][width rounded up to 64]: the residual stream
-  Buffer<char> normed;          // [T][width] of the compute type
-  Buffer<float> qkv;            // [T][columns of qkv rounded up to 64]
-  Buffer<char> attended;        // [T][heads * value_size] of the compute type
-  Buffer<float> gate_up;        // [T][2 * hidden rounded up to 64]
-  Buffer<char> activated;       // [T][hidden] of the compute type
-  Buffer<float> cosine, sine;   // of each rotation, [T][dimensions / 2]: see angles()
-  Buffer<float> branch;         // [T][width rounded up to 64]: what is added to x, where more than a product makes it
-  Buffer<float> logits;         // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
-  std::vector<float> surprise;  // [T]: -ln p of each token, where sentences are kept
-  std::vector<uint8_t> ends;    // [T]: whether a sentence ends with it
+  Buffer<float> x;             // [T][width rounded up to 64]: the residual stream
+  Buffer<char> normed;         // [T][width] of the compute type
+  Buffer<float> qkv;           // [T][columns of qkv rounded up to 64]
+  Buffer<char> attended;       // [T][heads * value_size] of the compute type
+  Buffer<float> gate_up;       // [T][2 * hidden rounded up to 64]
+  Buffer<char> activated;      // [T][hidden] of the compute type
+  Buffer<float> cosine, sine;  // of each rotation, [T][dimensions / 2]: see angles()
+  Buffer<float> branch;        // [T][width rounded up to 64]: what is added to x, where more than a product makes it
+  Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
+  std::vector<float> worth;    // [T]: of each token, where sentences are kept: see attention/keep.h
+  std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
   AttentionScratch attention;
   std::vector<int64_t> first_rows;  // of the block's parts
   int64_t tokens = 0;
@@ -61,8 +61,8 @@ int64_t count_tokens(std::span<const Part> parts);
 // since what is kept then must be known before.
 int64_t longest_block(const Model &model, const State &state);
 
-// Folds the open segment, if it holds any token.
-void close_segment(const Model &model, State &state, Workspace &workspace);
+// Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
+void close_segment(const Model &model, State &state, Workspace &workspace, bool empty = false);
 
 // The logits of each state's last token, from its `hidden`, as one product.
 void compute_logits(const Model &model, std::span<State *const> states, Workspace &workspace, bool exact);

@@ -137,6 +137,7 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
   AttentionRules rules;
   rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment,
                  memory.carry, memory.sinks,    compute,         memory.keep};
+  rules.shape.keep_least = memory.probe.least;
   if (plan.window) {
     rules.shape.carry = plan.window - 1;
     rules.shape.sinks = rules.shape.keep = 0;
@@ -209,6 +210,8 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
     layer.kind = static_cast<size_t>(alike - plans.begin());
     if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, compute));
     for (int h = 0; h < config.heads; ++h) layer.gate_weight.push_back(config.gate_weight(l, h));
+    if (const auto &bias = config.memory.probe.bias; !bias.empty() && config.memory.keep > 0)
+      layer.keep_bias.assign(bias.begin() + l * config.heads, bias.begin() + (l + 1) * config.heads);
   }
   std::vector<Packing> packings;
   bool tied = true;

@@ -26,6 +26,7 @@ struct LayerWeights {
   PackedMatrix down;                          // [hidden, width]
   std::vector<float> feed_forward_post_norm;  // [width]
   std::vector<float> gate_weight;             // [heads], sigmoid(beta)
+  std::vector<float> keep_bias;               // [heads], added to scores of kept keys; empty: nothing is
   size_t kind = 0;                            // of attention, in Weights::kinds
 };
 

@@ -56,6 +56,9 @@ class Session {
   void score_text(std::string_view text, double *nll, int64_t *scored, Task *task = nullptr);
   // Folds the open segment into the memory; nothing happens if it is empty.
   void close_segment();
+  // The last `tokens` tokens are worth keeping before all else, where the model keeps sentences; those that were marked later
+  // come first. STATE where it keeps none, INVALID_ARGUMENT for more than are in the window. A rewind to before forgets it.
+  void keep(int64_t tokens);
   // Back to an empty session: memory, window, logits and text; options and random generator stay.
   void reset();
   // A session of its own that goes on exactly as this one.

@@ -3,8 +3,8 @@
 //   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
 //             left of these sums, M and z again; f32
 //   window    of each layer, as attention/window.h lays it out: visit()
-//   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, surprise f32} of each, what is known of the
-//             tokens from the window's first on: -ln p in nats, f32, and whether a sentence ends there, u8
+//   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens that
+//             were read: what each is worth, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
 //   tokens    i32: since the oldest place to which the session can be rewound
 //   randoms   4 u64 a token of `tokens`: the random generator after it
@@ -13,11 +13,17 @@
 //             unfinished character
 //   cK.memory, cK.window, cK.hidden, ...   of checkpoint K, oldest first
 //
-// A memory alone has only the section `memory`.
+// A memory alone has only the section `memory`, and where sentences are kept those that stay when the window is emptied:
+//
+//   kept         as above
+//   kept_tokens  of each layer that keeps any [tokens][kv_heads][key_size + value_size]: keys before rotation and values,
+//                of the header's `compute` type
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "base/file.h"
+#include "model/kept.h"
 #include "stream/snapshot_parts.h"
 
 namespace infini {
@@ -51,6 +57,29 @@ json option_values(const Options &options) {
 
 json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state[1], state[2], state[3]}; }
 
+const char *compute_name(const Model &model) { return model.weights().compute == NumberType::F32 ? "f32" : "bf16"; }
+
+// The state as it would be with no open segment and no window.
+State emptied(const Model &model, const State &state) {
+  State closed = state.copy();
+  closed.checkpoints.clear();
+  closed.kept = 0;
+  Workspace workspace;
+  close_segment(model, closed, workspace, true);
+  return closed;
+}
+
+std::vector<char> numbers_of(const Kept &kept, NumberType type) {
+  std::vector<char> bytes;
+  for (const std::vector<float> &layer : kept.layers) {
+    const size_t at = bytes.size(), size = layer.size() * static_cast<size_t>(bytes_of(type));
+    bytes.resize(at + size);
+    if (type == NumberType::F32) std::memcpy(bytes.data() + at, layer.data(), size);
+    else narrow(layer.data(), static_cast<int64_t>(layer.size()), reinterpret_cast<uint16_t *>(bytes.data() + at));
+  }
+  return bytes;
+}
+
 // An image in the making: its header, its sections, and the arrays that are made only for it.
 struct Parts {
   bool keeps = false;  // sentences
@@ -66,7 +95,7 @@ struct Parts {
     add(prefix + "hidden", holder.hidden);
     if (keeps) {
       add(prefix + "kept", holder.keep.spans());
-      add(prefix + "surprise", holder.keep.surprise());
+      add(prefix + "surprise", holder.keep.worth());
       add(prefix + "ends", holder.keep.ends());
     }
   }
@@ -111,19 +140,24 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
                   {"model", {{"name", model_->config().name}, {"fingerprint", model_->fingerprint()}}},
                   {"shape", snapshot_shape(*model_, whole)}};
   if (!whole) {
-    State closed = state.copy();
-    Workspace workspace;
     const ThreadScope scope(model_->threads(), impl_->settings.threads);
-    infini::close_segment(*model_, closed, workspace);
+    const State closed = emptied(*model_, state);
     parts.header["view"] = view_json(closed.view);
+    parts.header["compute"] = compute_name(*model_);
     parts.sections.push_back({"memory", memory_bytes<SavedBytes>(closed.layers)});
+    std::vector<char> kept_tokens;
+    if (model_->config().memory.keep > 0) {
+      kept_tokens = numbers_of(kept_of(*model_, closed), model_->weights().compute);
+      parts.add("kept", closed.keep.spans());
+      parts.add("kept_tokens", kept_tokens);
+    }
     f(parts.image(impl_->settings.compress));
     return;
   }
   const Generation &generation = impl_->generation;
   const History &history = impl_->history;
   parts.header["view"] = view_json(state.view);
-  parts.header["compute"] = model_->weights().compute == NumberType::F32 ? "f32" : "bf16";
+  parts.header["compute"] = compute_name(*model_);
   parts.header["has_hidden"] = state.has_hidden;
   parts.header["history_begin"] = history.begin;
   parts.header["random"] = random_json(generation.random.state());

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "model/kept.h"
 #include "format/snapshot.h"
 #include "stream/snapshot_parts.h"
 
@@ -11,7 +12,17 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int64_t kMostPosition = int64_t{1} << 60;
+
 // --- the header
+
+// Of what numbers its windows are.
+NumberType read_compute(const json &header, const SnapshotView &file) {
+  const auto compute = member<std::string>(header, "compute", file.name());
+  if (compute != "f32" && compute != "bf16")
+    fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
+  return compute == "f32" ? NumberType::F32 : NumberType::BF16;
+}
 
 // The four numbers of a random generator.
 std::array<uint64_t, 4> random_member(const json &header, const char *name, const SnapshotView &file) {
@@ -39,10 +50,10 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
   view.kept = object.contains("kept") ? number("kept") : 0;
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin &&
                        view.window_begin <= view.segment_begin && view.segment_begin <= view.position &&
-                       view.position < (int64_t{1} << 60);
+                       view.position < kMostPosition;
   if (!ordered || view.open() >= shape.segment || !window_begins(view, shape) || view.kept < 0 ||
       view.kept > shape.keep || view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) ||
-      view.memory_tokens < 0 || view.memory_tokens > view.position)
+      view.memory_tokens < 0 || view.memory_tokens > kMostPosition)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
 }
@@ -139,28 +150,54 @@ std::vector<T> read_numbers(const SnapshotView &file, const std::string &section
   return numbers;
 }
 
+// Tokens of spans; -1: they are none.
+int64_t count_spans(const std::vector<KeptSpan> &spans) {
+  int64_t tokens = 0;
+  for (const KeptSpan &span : spans) {
+    if (span.begin < 0 || span.begin > kMostPosition || span.tokens <= 0 || span.tokens > kLongestSpan ||
+        !std::isfinite(span.worth))
+      return -1;
+    tokens += span.tokens;
+  }
+  return tokens;
+}
+
+// What a memory alone kept: f32 of the numbers that the file holds.
+Kept read_kept(const SnapshotView &file, const Model &model, NumberType stored) {
+  constexpr uint64_t kMostKept = 65536;  // tokens, as option "keep"
+  Kept kept{read_numbers<KeptSpan>(file, "kept", kMostKept), {}};
+  const int64_t tokens = count_spans(kept.spans), size = tokens * kept_token_floats(model);
+  const auto numbers = static_cast<uint64_t>(size * kept_layers(model));
+  if (tokens < 0 || tokens > static_cast<int64_t>(kMostKept) ||
+      file.entry("kept_tokens").size != numbers * static_cast<uint64_t>(bytes_of(stored)))
+    fail(Status::FORMAT, file.name(), ": sections 'kept' and 'kept_tokens' do not fit each other");
+  std::vector<float> values(numbers);
+  if (stored == NumberType::F32) {
+    read_floats(file, "kept_tokens", {as_section(values)});
+  } else {
+    const auto narrow = read_numbers<uint16_t>(file, "kept_tokens", numbers);
+    widen(narrow.data(), static_cast<int64_t>(narrow.size()), values.data());
+    if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
+      fail(Status::FORMAT, file.name(), ": section 'kept_tokens' holds numbers that are not finite");
+  }
+  for (auto from = values.begin(); from != values.end(); from += size) kept.layers.emplace_back(from, from + size);
+  kept.layers.resize(static_cast<size_t>(kept_layers(model)));
+  return kept;
+}
+
 // The sentences that are kept, and what is known of the tokens in the window.
 Keep read_keep(const SnapshotView &file, const std::string &prefix, const AttentionShape &shape, const View &view) {
   Keep keep;
   if (shape.keep == 0) return keep;
   auto spans = read_numbers<KeptSpan>(file, prefix + "kept", static_cast<uint64_t>(shape.keep));
   const auto most = static_cast<uint64_t>(view.position - view.window_begin);
-  auto surprise = read_numbers<float>(file, prefix + "surprise", most);
+  auto worth = read_numbers<float>(file, prefix + "surprise", most);
   auto ends = read_numbers<uint8_t>(file, prefix + "ends", most);
-  int64_t before = view.origin, tokens = 0;
-  bool sound = ends.size() == surprise.size();
-  for (const KeptSpan &span : spans) {
-    sound = sound && span.begin >= before && span.begin < view.window_begin && span.tokens > 0 &&
-            span.tokens <= kLongestSpan && std::isfinite(span.surprise);
-    if (!sound) break;
-    before = span.begin + span.tokens;
-    tokens += span.tokens;
-  }
-  sound = sound && before <= std::max(view.origin, view.window_begin) && tokens == view.kept &&
-          std::all_of(surprise.begin(), surprise.end(), [](float x) { return std::isfinite(x); });
+  const bool sound = ends.size() == worth.size() && count_spans(spans) == view.kept &&
+                     std::all_of(worth.begin(), worth.end(), [](float x) { return std::isfinite(x); });
   if (!sound)
     fail(Status::FORMAT, file.name(), ": sections '", prefix, "kept', 'surprise' and 'ends' do not fit the stream");
-  keep.restore(view, std::move(spans), std::move(surprise), std::move(ends));
+  keep.restore(view, std::move(spans), std::move(worth), std::move(ends));
   return keep;
 }
 
@@ -182,18 +219,25 @@ std::string read_text(const SnapshotView &file, const std::string &section, uint
 
 // --- the parts of a session
 
-// The memory alone: the position stays, the local view starts empty.
-void read_memory_alone(const SnapshotView &file, const json &header, State &state) {
+// The memory alone: the position stays, the local view starts with what is kept, as much as this model keeps.
+void read_memory_alone(const SnapshotView &file, const json &header, const Model &model, State &state) {
   const json stored = member<json>(header, "view", file.name());
   View &view = state.view;
   view.position = member<int64_t>(stored, "position", file.name());
   view.memory_tokens = member<int64_t>(stored, "memory_tokens", file.name());
-  if (view.position < 0 || view.position > (int64_t{1} << 60) || view.memory_tokens < 0 ||
-      view.memory_tokens > view.position)
+  if (view.position < 0 || view.position > kMostPosition || view.memory_tokens < 0 ||
+      view.memory_tokens > kMostPosition)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
   view.origin = view.window_begin = view.segment_begin = view.position;
   read_floats(file, "memory", memory_bytes<RestoredBytes>(state.layers));
   state.checkpoints.clear();
+  const auto &entries = file.entries();  // a snapshot of version 0.1 holds nothing kept
+  if (model.config().memory.keep > 0 &&
+      std::any_of(entries.begin(), entries.end(), [](const auto &entry) { return entry.name == "kept"; })) {
+    const Kept kept = read_kept(file, model, read_compute(header, file));
+    set_kept(model, state, kept.choose(choose_spans(kept.spans, model.weights().attention.shape)));
+    state.keep.restore(view, state.keep.spans(), {}, {});
+  }
 }
 
 constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
@@ -304,7 +348,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   State &state = fresh->state;
   if (!whole) {
     fresh->apply(*model_, impl_->options);  // a memory brings none: those of an earlier snapshot stay
-    read_memory_alone(file, header, state);
+    read_memory_alone(file, header, *model_, state);
     fresh->history.begin = state.view.position;
     fresh->generation.random = impl_->generation.random;
     fresh->history.random_before = impl_->generation.random.state();
@@ -313,10 +357,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     moved();
     return;
   }
-  const auto compute = member<std::string>(header, "compute", file.name());
-  if (compute != "f32" && compute != "bf16")
-    fail(Status::FORMAT, file.name(), ": compute '", compute, "' is not known");
-  const NumberType stored = compute == "f32" ? NumberType::F32 : NumberType::BF16;
+  const NumberType stored = read_compute(header, file);
   const int vocabulary = model_->config().vocabulary;
   try {
     fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file.name()), file));

@@ -144,6 +144,7 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_score(NULL, &token, 1, NULL, numbers, 1), "session");
   CHECK_NULL(infini_session_score_text(NULL, "a", 1, NULL, NULL, NULL), "session");
   CHECK_NULL(infini_session_close_segment(NULL), "session");
+  CHECK_NULL(infini_session_keep(NULL, 1), "session");
   CHECK_NULL(infini_session_reset(NULL), "session");
   CHECK_NULL(infini_session_position(NULL, &number), "session");
   CHECK_NULL(infini_session_segment_position(NULL, &number), "session");

@@ -65,7 +65,7 @@ struct Layer {
       std::vector<uint16_t> out16(static_cast<size_t>(count * width));
       void *to = shape.type == NumberType::F32 ? static_cast<void *>(out.data() + (t - begin) * width) : out16.data();
       attend(rules, gemm, state, view, {stream.rows.data() + t * stream.stride, stream.stride}, count, cosine.data(),
-             sine.data(), gates.data(), exact, scratch, to, width);
+             sine.data(), gates.data(), nullptr, exact, scratch, to, width);
       if (shape.type == NumberType::BF16) widen(out16.data(), count * width, out.data() + (t - begin) * width);
       view.position += count;
       t += count;

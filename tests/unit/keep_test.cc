@@ -176,3 +176,117 @@ TEST_CASE("keeping needs a carry of a segment, and a snapshot of another budget 
   const auto bytes = keeping.save(Session::SnapshotKind::SESSION, {});
   CHECK(status_of([&] { plain.restore(bytes); }, message) == Status::MODEL_MISMATCH);
 }
+
+TEST_CASE("what a caller marks is kept before what surprises, the newest first, and only from the window") {
+  const auto model = stories(16, 40, 24);
+  Session session(model, {});
+  const auto tokens = story(*model);
+  // How many of the tokens begin .. end of the stream are kept.
+  const auto kept_of = [&](int64_t begin, int64_t end) {
+    int64_t count = 0;
+    for (const KeptSpan &span : session.state().keep.spans())
+      count += std::max<int64_t>(0, std::min(end, span.begin + span.tokens) - std::max(begin, span.begin));
+    return count;
+  };
+  session.feed(std::span(tokens).first(40));
+  session.keep(9);
+  session.feed(std::span(tokens).subspan(40, 110));
+  CHECK(kept_of(31, 40) == 9);
+  CHECK(kept_tokens(session) <= 24);
+  for (int i = 0; i < 2; ++i) {  // with these more than the budget holds
+    session.keep(11);
+    session.feed(std::span(tokens).subspan(150 + static_cast<size_t>(i) * 60, 60));
+  }
+  session.feed(std::span(tokens).first(100));
+  CHECK(kept_of(139, 150) == 11);
+  CHECK(kept_of(199, 210) == 11);
+  CHECK(kept_of(31, 40) < 9);
+
+  const auto status_of = [&](Session &of, int64_t count) {
+    try {
+      of.keep(count);
+    } catch (const Error &error) { return error.status(); }
+    return Status::OK;
+  };
+  CHECK(status_of(session, 0) == Status::INVALID_ARGUMENT);
+  CHECK(status_of(session, 200) == Status::INVALID_ARGUMENT);
+  Session plain(stories(16, 40, 0), {});
+  plain.feed(tokens);
+  CHECK(status_of(plain, 1) == Status::STATE);
+}
+
+TEST_CASE("a memory alone brings what is kept, in either number type, as much as there is room for") {
+  for (const char *compute : {"f32", "bf16"}) {
+    const auto model = stories(20, 48, 60, compute, "open");
+    Session session(model, {});
+    const auto tokens = story(*model);
+    session.feed(std::span(tokens).first(170));
+    const auto before = logits_of(session);
+    const auto bytes = session.save(Session::SnapshotKind::MEMORY, {});
+    CHECK(logits_of(session) == before);
+    Session restored(model, {});
+    restored.restore(bytes);
+    CHECK(restored.position() == 170);
+    CHECK(kept_tokens(restored) == restored.state().view.kept);
+    CHECK(restored.state().view.kept > 40);
+    // What is seen is what was kept: a session whose window went by with the same spans kept gives the same keys.
+    const auto &spans = restored.state().keep.spans();
+    for (const KeptSpan &span : session.state().keep.spans())
+      if (span.worth > 6)
+        CHECK(std::any_of(spans.begin(), spans.end(), [&](const KeptSpan &s) { return s.begin == span.begin; }));
+    const auto kept = restored.state().layers[1].window.kept(restored.state().view);
+    CHECK(std::all_of(kept.begin(), kept.end(), [](float x) { return std::isfinite(x); }));
+    CHECK(std::any_of(kept.begin(), kept.end(), [](float x) { return x != 0; }));
+    // Saved and restored again it is the same, and goes on.
+    Session again(model, {});
+    again.restore(restored.save(Session::SnapshotKind::MEMORY, {}));
+    CHECK(again.state().layers[1].window.kept(again.state().view) == kept);
+    const auto rest = std::span(tokens).subspan(170, 37);
+    again.feed(rest), restored.feed(rest);
+    CHECK(logits_of(again) == logits_of(restored));
+    // The whole session too.
+    Session whole(model, {});
+    whole.restore(restored.save(Session::SnapshotKind::SESSION, {}));
+    again.feed(rest), whole.feed(rest);
+    CHECK(logits_of(again) == logits_of(whole));
+
+    Session other(stories(20, 48, 60, compute == std::string("f32") ? "bf16" : "f32", "open"), {});
+    other.restore(bytes);
+    other.feed(rest);
+    restored.restore(bytes);
+    restored.feed(rest);
+    CHECK(test::relative_difference(other.logits(), restored.logits()) < 0.1);
+
+    Session small(stories(20, 48, 12, compute, "open"), {}), none(stories(20, 48, 0, compute, "open"), {});
+    small.restore(bytes), none.restore(bytes);
+    CHECK(small.state().view.kept <= 12);
+    CHECK(none.state().view.kept == 0);
+    small.feed(rest), none.feed(rest);
+  }
+}
+
+TEST_CASE("scores of kept keys get the bias of their head") {
+  // A bias that hides what is kept leaves the window and the sinks; none changes nothing.
+  const auto build = [&](int64_t keep, double bias) {
+    Gguf gguf = Gguf::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf");
+    const auto plain = stories(20, 48, keep);
+    const Config &config = plain->config();
+    gguf.set_doubles("infini.keep.bias",
+                     std::vector<float>(static_cast<size_t>(config.layers * config.heads), static_cast<float>(bias)));
+    return Model::build(std::move(gguf), options_of({{"segment", int64_t{20}},
+                                                     {"carry", int64_t{48}},
+                                                     {"sinks", int64_t{2}},
+                                                     {"keep", keep},
+                                                     {"compute", std::string("f32")}}));
+  };
+  const auto last = [&](const std::shared_ptr<const Model> &model) {
+    Session session(model, {});
+    const auto tokens = story(*model);
+    session.feed(std::span(tokens).first(190));
+    return logits_of(session);
+  };
+  const auto none = last(build(40, 0)), hidden = last(build(40, -90)), plain = last(stories(20, 48, 40));
+  CHECK(none == plain);
+  CHECK(test::relative_difference(hidden, plain) > 0.01);
+  CHECK(test::relative_difference(last(build(40, 2)), plain) > 0.01);
+}

@@ -202,7 +202,7 @@ TEST_CASE("a header that does not make sense is refused by what is wrong in it")
           {[](json &h) { h["view"]["window_begin"] = h["view"]["segment_begin"]; }, {"positions"}},
           {[](json &h) { h["checkpoints"][1]["view"]["window_begin"] = h["checkpoints"][1]["view"]["segment_begin"]; },
            {"positions"}},
-          {[](json &h) { h["view"]["memory_tokens"] = 1000; }, {"positions"}},
+          {[](json &h) { h["view"]["memory_tokens"] = -1; }, {"positions"}},
           {[](json &h) { h["history_begin"] = -5; }, {"history_begin"}},
           {[](json &h) { h["history_begin"] = 1000; }, {"history_begin"}},
           {[](json &h) { h["checkpoints"] = "none"; }, {"checkpoints"}},

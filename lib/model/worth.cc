@@ -1,23 +1,25 @@
-#include "model/surprise.h"
+#include "model/worth.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/parallel.h"
 
 namespace infini {
 
-Surprise::Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace)
-    : model_(model), shape_(model.weights().attention.shape), parts_(parts), workspace_(workspace) {
+Worth::Worth(const Model &model, std::span<const Part> parts, Workspace &workspace)
+    : model_(model), shape_(model.weights().attention.shape), probe_(model.config().memory.probe), parts_(parts),
+      workspace_(workspace) {
   if (shape_.keep == 0) return;
   const auto count = static_cast<size_t>(count_tokens(parts));
-  workspace.surprise.assign(count, 0);
+  workspace.worth.assign(count, 0);
   workspace.ends.assign(count, 0);
   tokens_.reserve(count);
   for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
   for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
 }
 
-void Surprise::of_first_tokens(bool exact) {
+void Worth::of_first_tokens(bool exact) {
   if (shape_.keep == 0) return;
   size_t row = 0;
   for (const Part &part : parts_) {
@@ -28,39 +30,50 @@ void Surprise::of_first_tokens(bool exact) {
       fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
     state.closing.reset();
     if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
-    if (!state.keep.knows(state.view.position) && state.has_hidden) {
+    if (probe_.weight.empty() && !state.keep.knows(state.view.position) && state.has_hidden) {
       State *const states[] = {&state};
       if (!state.has_logits) compute_logits(model_, states, workspace_, exact);
-      workspace_.surprise[row] =
-          negative_log_likelihood(state.logits.data(), model_.config().vocabulary, part.tokens[0]);
+      workspace_.worth[row] = negative_log_likelihood(state.logits.data(), model_.config().vocabulary, part.tokens[0]);
     }
     row += part.tokens.size();
   }
 }
 
-bool Surprise::wants_rows() const {
-  return shape_.keep > 0 &&
+void Worth::of_layer(int layer, const float *x, int64_t stride) {
+  if (shape_.keep == 0 || probe_.weight.empty() || layer != probe_.layer) return;
+  const auto width = static_cast<int64_t>(probe_.weight.size());
+  parallel_for(static_cast<int64_t>(tokens_.size()), 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float *const at = x + row * stride;
+      const float square = dot(at, at, width) / static_cast<float>(width) + model_.config().norm_epsilon;
+      workspace_.worth[static_cast<size_t>(row)] = dot(at, probe_.weight.data(), width) / std::sqrt(square);
+    }
+  });
+}
+
+bool Worth::wants_rows() const {
+  return shape_.keep > 0 && probe_.weight.empty() &&
          std::any_of(parts_.begin(), parts_.end(), [](const Part &p) { return p.tokens.size() > 1; });
 }
 
-void Surprise::of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
-  if (shape_.keep == 0) return;
+void Worth::of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
+  if (!wants_rows()) return;
   parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
-        workspace_.surprise[next] =
+        workspace_.worth[next] =
             negative_log_likelihood(logits + row * stride, model_.config().vocabulary, tokens_[next]);
   });
 }
 
-void Surprise::note() {
+void Worth::note() {
   if (shape_.keep == 0) return;
   size_t row = 0;
   for (const Part &part : parts_) {
     State &state = *part.state;
     const size_t count = part.tokens.size();
-    state.keep.note(state.view.position - static_cast<int64_t>(count),
-                    std::span(workspace_.surprise).subspan(row, count), std::span(workspace_.ends).subspan(row, count));
+    state.keep.note(state.view.position - static_cast<int64_t>(count), std::span(workspace_.worth).subspan(row, count),
+                    std::span(workspace_.ends).subspan(row, count));
     if (state.closing) state.keep.apply(*state.closing);
     state.closing.reset();
     if (!state.checkpoints.empty() && state.checkpoints.back().view.position == state.view.position)
@@ -69,7 +82,7 @@ void Surprise::note() {
   }
 }
 
-bool Surprise::begins_part(size_t row) const {
+bool Worth::begins_part(size_t row) const {
   size_t begin = 0;
   for (const Part &part : parts_) {
     if (begin == row) return true;

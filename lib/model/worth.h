@@ -1,4 +1,4 @@
-// How much each token of a block surprised, where sentences are kept; does nothing elsewhere.
+// How much each token of a block is worth keeping, where sentences are kept; does nothing elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +9,19 @@
 
 namespace infini {
 
-class Surprise {
+class Worth {
  public:
-  Surprise(const Model &model, std::span<const Part> parts, Workspace &workspace);
+  Worth(const Model &model, std::span<const Part> parts, Workspace &workspace);
 
   // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
   void of_first_tokens(bool exact);
-  // Whether the logits of all rows are needed.
+  // The residual stream behind a layer: rows [count][stride], which a probe reads.
+  void of_layer(int layer, const float *x, int64_t stride);
+  // Whether the logits of all rows are needed: where surprise is the measure.
   bool wants_rows() const;
   // A row of logits says how likely the token of the next row was; the first of a part is known already.
   void of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride);
-  // The block was read: its states learn what surprised, and what is kept from now on.
+  // The block was read: its states learn what its tokens are worth, and what is kept from now on.
   void note();
 
  private:
@@ -27,6 +29,7 @@ class Surprise {
 
   const Model &model_;
   const AttentionShape &shape_;
+  const KeepProbe &probe_;
   const std::span<const Part> parts_;
   Workspace &workspace_;
   std::vector<int32_t> tokens_;

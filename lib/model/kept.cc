@@ -1,0 +1,78 @@
+#include "model/kept.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace infini {
+namespace {
+
+bool keeps(const Model &model, size_t layer) { return model.weights().rules(layer).shape.window == 0; }
+
+}  // namespace
+
+int64_t Kept::tokens() const {
+  return std::accumulate(spans.begin(), spans.end(), int64_t{0},
+                         [](int64_t sum, const KeptSpan &span) { return sum + span.tokens; });
+}
+
+void Kept::append(const Kept &other) {
+  spans.insert(spans.end(), other.spans.begin(), other.spans.end());
+  layers.resize(other.layers.size());
+  for (size_t l = 0; l < layers.size(); ++l)
+    layers[l].insert(layers[l].end(), other.layers[l].begin(), other.layers[l].end());
+}
+
+Kept Kept::choose(const std::vector<bool> &stays) const {
+  Kept chosen;
+  chosen.layers.resize(layers.size());
+  const int64_t all = tokens();
+  int64_t at = 0;
+  for (size_t i = 0; i < spans.size(); at += spans[i].tokens, ++i) {
+    if (!stays[i]) continue;
+    chosen.spans.push_back(spans[i]);
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const int64_t stride = static_cast<int64_t>(layers[l].size()) / all;
+      const auto from = layers[l].begin() + at * stride;
+      chosen.layers[l].insert(chosen.layers[l].end(), from, from + spans[i].tokens * stride);
+    }
+  }
+  return chosen;
+}
+
+int64_t kept_token_floats(const Model &model) {
+  const AttentionShape &shape = model.weights().attention.shape;
+  return int64_t{shape.kv_heads} * (shape.key_size + shape.value_size);
+}
+
+int64_t kept_layers(const Model &model) {
+  int64_t count = 0;
+  for (size_t l = 0; l < model.weights().layers.size(); ++l) count += keeps(model, l);
+  return count;
+}
+
+Kept kept_of(const Model &model, const State &state) {
+  Kept kept{state.keep.spans(), {}};
+  for (size_t l = 0; l < state.layers.size(); ++l)
+    if (keeps(model, l)) kept.layers.push_back(state.layers[l].window.kept(state.view));
+  return kept;
+}
+
+void set_kept(const Model &model, State &state, const Kept &kept) {
+  View after = state.view;
+  after.kept = kept.tokens();
+  std::vector<Window> windows;
+  for (size_t l = 0; l < state.layers.size(); ++l) {
+    if (!keeps(model, l)) continue;
+    const AttentionRules &rules = model.weights().rules(l);
+    state.angles.turn(rules.rope, after);
+    windows.push_back(
+        state.layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, state.angles));
+  }
+  size_t next = 0;
+  for (size_t l = 0; l < state.layers.size(); ++l)
+    if (keeps(model, l)) state.layers[l].window = std::move(windows[next++]);
+  state.keep.set_spans(kept.spans);
+  state.view = after;
+}
+
+}  // namespace infini
