@@ -243,6 +243,24 @@ INFINI_API infini_status infini_model_create(const char *config_json, const infi
    CANCELLED     nothing was written */
 INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
 
+/* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with it to
+   `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer whose mean over
+   a sentence says what it is worth, "infini.keep.least", below which none is kept, and "infini.keep.bias". A model opened
+   from that file needs no logits while it reads. Other programs read the file as before. lesson_json: an object of
+     "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else false)
+               are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them teach it
+     "layer": behind which the probe reads, from 0; -1 (as where it is absent): after four sevenths of the layers
+     "ridge" 0.1: lambda of the regression, times the mean of the diagonal
+     "stray" 0.01: the share of the other sentences that "least" lets pass
+     "bias": a list of [layer, head, nats], added to that head's scores of kept keys; absent: none
+     "threads" 0: as many as there are
+   `task` (may be NULL): stage "keep", in tokens.
+   STATE             the model keeps nothing, or has no tokenizer
+   INVALID_ARGUMENT  a field, which the message names; or the stream lacks sentences of either sort
+   CANCELLED, IO, NO_SPACE  nothing was written */
+INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, infini_task *task,
+                                               const char *path);
+
 /* Lets the model go. Its memory is freed when its last session is freed too. */
 INFINI_API void infini_model_free(infini_model *model);
 
@@ -509,6 +527,20 @@ INFINI_API infini_status infini_snapshot_json(const char *path, int flags, infin
                                               size_t capacity, size_t *size);
 INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,
                                                      char *buffer, size_t capacity, size_t *size);
+
+/* Adds what another stream left behind: `weight` times M and z of the snapshot (as they are once its open segment is closed)
+   go into this session's memory, and the sentences that it keeps before those that this one keeps, the worthiest of all
+   within the budget. With a Linear memory and weight 1 the first layer's memory becomes, to rounding, that of one stream that
+   read both, in any order; in layers above each text was read without the other. With the Delta rule what is read back is
+   the mean of what both would give. A weight below 0 takes away: M, z, and the sentences that both keep; what was added by
+   weight 1 goes by -1. This session's open segment is closed first; its window, position and last logits stay, and nothing can
+   be rewound to before. All or nothing. `task` (may be NULL) can cancel before it begins.
+   INVALID_ARGUMENT  the weight is 0 or no number of at most 1e6, or more would be taken away than the memory holds
+   else as in infini_session_restore: another model's snapshot is refused with both names */
+INFINI_API infini_status infini_session_merge(infini_session *session, const char *path, double weight,
+                                              infini_task *task);
+INFINI_API infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size,
+                                                     double weight);
 
 /* Goes back to an earlier position of the stream, between infini_session_rewind_limit and the present one: inside the
    open segment by cutting it, before it by returning to the last kept segment boundary before the position and reading

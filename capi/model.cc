@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "footprint.h"
 #include "guard.h"
+#include "model/keep_fit.h"
 #include "text/chat.h"
 
 using namespace infini;
@@ -28,6 +29,49 @@ double tidy(float value) {
   double result = value;
   std::from_chars(digits, end, result);
   return result;
+}
+
+// --- what infini_model_fit_keep reads
+
+struct KeepLesson {
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> worth;  // of each
+  KeepFit fit;
+};
+
+KeepLesson read_keep_lesson(const Model &model, const char *text) {
+  KeepLesson lesson;
+  const auto json = parse_json(text, Status::INVALID_ARGUMENT, "lesson_json");
+  Fields fields(json, "lesson_json");
+  lesson.fit.layer = static_cast<int>(fields.whole("layer", -1, -1, model.config().layers - 1));
+  lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
+  lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
+  lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
+  if (const nlohmann::json *bias = fields.find("bias")) {
+    const int layers = model.config().layers, heads = model.config().heads;
+    lesson.fit.bias.resize(static_cast<size_t>(layers) * static_cast<size_t>(heads));
+    for (const nlohmann::json &one : bias->is_array() ? *bias : nlohmann::json::array({nullptr})) {
+      if (!one.is_array() || one.size() != 3 || !fits<int>(one[0]) || !fits<int>(one[1]) || !one[2].is_number() ||
+          one[0] < 0 || one[0] >= layers || one[1] < 0 || one[1] >= heads || !(std::abs(one[2].get<double>()) <= 100))
+        fields.refuse("bias", cat("a list of [layer, head, nats] of ", layers, " layers of ", heads, " heads"));
+      lesson.fit.bias[one[0].get<size_t>() * static_cast<size_t>(heads) + one[1].get<size_t>()] = one[2].get<float>();
+    }
+  }
+  const nlohmann::json *pieces = fields.find("pieces");
+  if (!pieces || !pieces->is_array()) fields.refuse("pieces", "a list of objects");
+  for (size_t i = 0; i < pieces->size(); ++i) {
+    Fields piece((*pieces)[i], cat("lesson_json.pieces[", i, "]"));
+    const bool keep = piece.flag("keep", false);
+    Tokenizer::Encode how;
+    how.start = lesson.tokens.empty();
+    for (const int32_t token : model.tokenizer().encode(piece.text("text", ""), how)) {
+      lesson.tokens.push_back(token);
+      lesson.worth.push_back(keep);
+    }
+    piece.finish();
+  }
+  fields.finish();
+  return lesson;
 }
 
 // --- configuration of infini_model_create
@@ -210,6 +254,17 @@ infini_status infini_model_create(const char *config_json, const infini_options 
     std::string tokenizer;
     const CreateConfig config = read_create_config(config_json, tokenizer);
     return infini_model{Model::create(config, tokenizer, for_model(options))};
+  });
+}
+
+infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, infini_task *task,
+                                    const char *path) {
+  return guard([&] {
+    const Model &teaches = model_of(model);
+    need(path, "path");
+    KeepLesson lesson = read_keep_lesson(teaches, &need(lesson_json, "lesson_json"));
+    const KeepProbe probe = fit_keep(teaches, lesson.tokens, lesson.worth, lesson.fit, of(task));
+    with_probe(teaches, probe).save(path);
   });
 }
 

@@ -57,6 +57,14 @@ infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, in
   });
 }
 
+infini_status infini_session_merge(infini_session *session, const char *path, double weight, infini_task *task) {
+  return guard([&] { need(session, "session").value->merge(&need(path, "path"), weight, of(task)); });
+}
+
+infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size, double weight) {
+  return guard([&] { need(session, "session").value->merge(need_bytes(data, data_size), weight); });
+}
+
 infini_status infini_session_rewind(infini_session *session, int64_t position) {
   return guard([&] { need(session, "session").value->rewind(position); });
 }

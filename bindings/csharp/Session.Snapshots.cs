@@ -100,6 +100,31 @@ public sealed partial class Session
     public Task RestoreAsync(string path, CancellationToken cancellation = default) =>
         LongAsync((session, task) => Native.infini_session_restore(session, path, task), null, cancellation, path);
 
+    /// <summary>Adds what a snapshot holds, its memory and the sentences that it keeps, to the session, or takes it away. The
+    /// open segment is closed first; window, position and logits stay, and no rewind goes back to before. All or nothing.</summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <param name="weight">How often it is added; below 0 it is taken away.</param>
+    /// <exception cref="InfiniException">InvalidArgument: the weight, or more would be taken away than the memory holds; else
+    /// as for restoring.</exception>
+    public unsafe void Merge(ReadOnlySpan<byte> snapshot, double weight = 1)
+    {
+        fixed (byte* data = snapshot)
+        {
+            byte* pinned = data;
+            nuint count = (nuint)snapshot.Length;
+            Call(session => Native.infini_session_merge_buffer(session, pinned, count, weight));
+        }
+    }
+
+    /// <summary>Does the same with the snapshot in a file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="weight">As for bytes.</param>
+    /// <param name="cancellation">Counts until merging begins.</param>
+    /// <exception cref="InfiniException">Io; else as for bytes.</exception>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Merge(string path, double weight = 1, CancellationToken cancellation = default) =>
+        Long((session, task) => Native.infini_session_merge(session, path, weight, task), null, cancellation, path);
+
     /// <summary>Goes back to an earlier position of the stream, between <see cref="RewindLimit"/> and the present one. Option
     /// "checkpoints" says how many segment boundaries are kept for that. A new run of generation begins.</summary>
     /// <param name="position">In tokens.</param>

@@ -57,6 +57,12 @@ public sealed partial class Session : IDisposable
     /// <summary>Folds the open segment into the memory, though it is not full. Costs quality if done often.</summary>
     public void CloseSegment() => Call(Native.infini_session_close_segment);
 
+    /// <summary>Marks the last tokens as worth keeping, where the model keeps sentences (option "keep"): they stay in view
+    /// before all that it would keep by itself, those that are marked last first.</summary>
+    /// <param name="tokens">How many.</param>
+    /// <exception cref="InfiniException">State: the model keeps none; InvalidArgument: more than the window holds.</exception>
+    public void Keep(long tokens) => Call(session => Native.infini_session_keep(session, tokens));
+
     /// <summary>Empties the session: memory, window, logits, text held back. Options and random generator stay.</summary>
     public void Reset() => Call(Native.infini_session_reset);
 

@@ -220,6 +220,14 @@ func (s *Session) ScoreText(ctx context.Context, text string) (nll float64, scor
 // CloseSegment folds the open segment into the memory, though it is not full. Costs quality if done often.
 func (s *Session) CloseSegment() error { return s.call(native.Infini_session_close_segment) }
 
+// Keep marks the last tokens as worth keeping, where the model keeps sentences (option "keep"): they stay in view before all
+// that it would keep by itself, those that are marked last first.
+//
+// Errors: State (the model keeps none), InvalidArgument (more tokens than the window holds).
+func (s *Session) Keep(tokens int64) error {
+	return s.call(func(session uintptr) error { return native.Infini_session_keep(session, tokens) })
+}
+
 // Reset empties the session: memory, window, logits, text held back. Options and random generator stay.
 func (s *Session) Reset() error { return s.call(native.Infini_session_reset) }
 

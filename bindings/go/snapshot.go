@@ -71,6 +71,31 @@ func (s *Session) RestoreFrom(r io.Reader) error {
 	return s.call(func(session uintptr) error { return native.Infini_session_restore_buffer(session, data) })
 }
 
+// Merge adds weight times what the snapshot in a file holds, its memory and the sentences that it keeps, to the session, or
+// takes it away where weight is below 0. The open segment is closed first; window, position and logits stay, and no rewind
+// goes back to before. All or nothing.
+//
+// Errors: InvalidArgument (the weight, or more would be taken away than the memory holds), and those of Restore.
+func (s *Session) Merge(ctx context.Context, path string, weight float64) error {
+	if err := noZero(path); err != nil {
+		return err
+	}
+	return s.long(ctx, func(session, task uintptr) error {
+		return native.Infini_session_merge(session, path, weight, task)
+	})
+}
+
+// MergeFrom does what Merge does with a snapshot that it reads from r, to its end.
+//
+// Errors: those of r, and those of Merge.
+func (s *Session) MergeFrom(r io.Reader, weight float64) error {
+	data, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	return s.call(func(session uintptr) error { return native.Infini_session_merge_buffer(session, data, weight) })
+}
+
 // InspectSnapshot says what the snapshot in a file holds. No model is needed. verify: the checksum of every part is compared
 // too. Progress: stage "inspect", in bytes.
 //

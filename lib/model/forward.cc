@@ -69,6 +69,7 @@ class Block {
       feed_forward(layer, config_.plans[l].activation);
       add(activated_, layer.down, {}, layer.feed_forward_post_norm);
       worth.of_layer(static_cast<int>(l), x(0), x_stride_);
+      if (workspace_.watch) workspace_.watch(static_cast<int>(l), x(0), count_, x_stride_);
     }
     finish();
   }

@@ -240,17 +240,6 @@ void Session::close_segment() {
   impl_->remember(*model_, {});
 }
 
-void Session::keep(int64_t tokens) {
-  impl_->check_whole();
-  State &state = impl_->state;
-  if (model_->config().memory.keep == 0) fail(Status::STATE, "this model keeps no tokens: open it with option 'keep'");
-  const int64_t position = state.view.position, most = position - state.keep.first();
-  if (tokens < 1 || tokens > most)
-    fail(Status::INVALID_ARGUMENT, "the last ", tokens, " tokens cannot be kept: those that can be are the last 1 to ",
-         most, ", which are still in the window");
-  state.keep.mark(position - tokens, position);
-}
-
 void Session::reset() {
   impl_->state.clear();
   impl_->generation.recent.clear();

@@ -87,6 +87,12 @@ class Session {
   void restore(const std::string &path, Task *task = nullptr);
   void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
 
+  // Adds what a snapshot holds: its memory, as it is when its open segment is closed, `weight` times (below 0: taken away),
+  // and what it keeps: model/merge.h. This session's open segment is closed first; its window, position and last logits
+  // stay, and no rewind goes back to before. All or nothing; refused as in restore().
+  void merge(const std::string &path, double weight, Task *task = nullptr);
+  void merge(std::span<const std::byte> bytes, double weight, const std::string &name = "snapshot");
+
   // --- what it holds
   // After the last token, [vocabulary], computed where they are asked for; STATE error where there are none.
   std::span<const float> logits();

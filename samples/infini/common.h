@@ -123,6 +123,7 @@ void add_bench(CLI::App &app);
 void add_footprint(CLI::App &app);
 void add_passkey(CLI::App &app);
 void add_recall(CLI::App &app);
+void add_keep(CLI::App &app);
 void add_train(CLI::App &app);
 void add_options(CLI::App &app);
 

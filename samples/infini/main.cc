@@ -106,6 +106,7 @@ int main(int argc, char **argv) {
     cli::add_footprint(app);
     cli::add_passkey(app);
     cli::add_recall(app);
+    cli::add_keep(app);
     cli::add_train(app);
     cli::add_options(app);
     refuse_empty_paths(app);

@@ -4,9 +4,8 @@
 #include <optional>
 
 #include "common.h"
-#include "input.h"
+#include "filler.h"
 #include "passkey_task.h"
-#include "recall_facts.h"
 
 namespace cli {
 namespace {
@@ -18,46 +17,6 @@ struct RecallArguments : ModelArguments {
   uint64_t seed = 1;
   bool full = false, answers = false;
 };
-
-// Sentences of a text, again and again.
-class Filler {
- public:
-  Filler(const std::string &path, Draw &draw);
-  std::string next() { return sentences_[at_++ % sentences_.size()]; }
-  void begin_anywhere(Draw &draw) { at_ = draw.below(sentences_.size()); }
-
- private:
-  std::vector<std::string> sentences_;  // each with the space before it
-  size_t at_ = 0;
-};
-
-Filler::Filler(const std::string &path, Draw &draw) {
-  std::string text = path.empty() ? kSentences : "";
-  constexpr size_t kMost = 16 << 20;  // bytes that are used of a file
-  if (!path.empty())
-    Input(path).read(false, false, [&](std::string_view piece) {
-      text += piece;
-      return text.size() < kMost;
-    });
-  std::string sentence;
-  bool space = true;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool blank = text[i] == ' ' || text[i] == '\n' || text[i] == '\r' || text[i] == '\t';
-    if (blank && !space) sentence += ' ';
-    if (!blank) sentence += text[i];
-    space = blank;
-    const bool ends =
-        sentence.size() > 1 && blank && std::string(".!?").find(sentence[sentence.size() - 2]) != std::string::npos;
-    if (ends && sentence.size() > 4) {
-      sentence.pop_back();
-      sentences_.push_back(" " + sentence);
-      sentence.clear();
-    }
-  }
-  if (sentence.find_first_not_of(' ') != std::string::npos) sentences_.push_back(" " + sentence);
-  if (sentences_.empty()) throw std::runtime_error(path + " holds no text: it cannot be filler");
-  begin_anywhere(draw);
-}
 
 struct Score {
   int64_t asked = 0, right = 0;

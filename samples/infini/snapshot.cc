@@ -1,4 +1,5 @@
-// infini snapshot: what a snapshot holds, whether it is whole, and how two differ; all without a model.
+// infini snapshot: what a snapshot holds, whether it is whole, and how two differ, all without a model; and what several hold
+// together.
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -11,7 +12,9 @@ namespace cli {
 namespace {
 
 struct SnapshotArguments {
-  std::string path, other;
+  std::string path, other, model, out;
+  std::vector<std::string> merged, subtracted;
+  OptionFlags flags;
   bool verify = false, json = false;
 };
 
@@ -132,7 +135,30 @@ void diff(const SnapshotArguments &arguments) {
                  text_of(difference["b"]).c_str()));
 }
 
+// Adds memories to the first snapshot's, and takes others away.
+void merge(const SnapshotArguments &arguments) {
+  if (arguments.model.empty() || arguments.out.empty())
+    throw std::runtime_error("--merge and --subtract need the --model of the snapshots, and --out");
+  check_writable("--out", arguments.out);
+  const Options options = arguments.flags.model_options();
+  const Model model = make<Model>(infini_model_open, arguments.model.c_str(), options.get(), nullptr);
+  const Session session = make<Session>(infini_session_create, model.get(), nullptr);
+  check(infini_session_restore(session.get(), arguments.path.c_str(), nullptr));
+  for (const auto &[paths, weight] : {std::pair(&arguments.merged, 1.0), std::pair(&arguments.subtracted, -1.0)})
+    for (const std::string &path : *paths) check(infini_session_merge(session.get(), path.c_str(), weight, nullptr));
+  const bool alone = inspect(arguments.path, false).at("kind") == "memory";
+  check(infini_session_save(session.get(), arguments.out.c_str(), alone ? INFINI_SNAPSHOT_MEMORY : 0, nullptr, nullptr,
+                            nullptr));
+  const Json info = session_info(session.get());
+  if (arguments.json)
+    return print_json(
+        {{"out", arguments.out}, {"memory_tokens", info["memory_tokens"]}, {"kept_tokens", info["kept_tokens"]}});
+  print(format("%s: %s tokens in the memory, %s kept\n", arguments.out.c_str(), grouped(info["memory_tokens"]).c_str(),
+               grouped(info["kept_tokens"]).c_str()));
+}
+
 void snapshot(const SnapshotArguments &arguments) {
+  if (!arguments.merged.empty() || !arguments.subtracted.empty()) return merge(arguments);
   try {
     if (arguments.other.empty()) show(arguments);
     else diff(arguments);
@@ -145,13 +171,21 @@ void snapshot(const SnapshotArguments &arguments) {
 
 void add_snapshot(CLI::App &app) {
   const auto arguments = std::make_shared<SnapshotArguments>();
-  CLI::App *command =
-      app.add_subcommand("snapshot", "Shows what a snapshot holds, and whether it is whole; needs no model");
+  CLI::App *command = app.add_subcommand(
+      "snapshot", "Shows what a snapshot holds, and whether it is whole, without a model; adds snapshots up");
   command->add_option("SNAPSHOT", arguments->path, "a file that --save wrote")->type_name("FILE")->required();
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
   command->add_flag("--verify", arguments->verify, "compare every checksum; exit code 1 and a message on damage");
   command->add_option("--diff", arguments->other, "another snapshot: show what differs; both are verified")
       ->type_name("FILE");
+  command->add_option("--merge", arguments->merged, "snapshots of the same model, whose memories are added")
+      ->type_name("FILE...");
+  command->add_option("--subtract", arguments->subtracted, "snapshots whose memories are taken away")
+      ->type_name("FILE...");
+  command->add_option("--model", arguments->model, "the model of all these")->type_name("FILE");
+  command->add_option("--out", arguments->out, "what comes of it, of the first snapshot's kind")->type_name("FILE");
+  arguments->flags.add(*command, {"memory", "update", "segment", "carry", "sinks", "keep", "threads", "compute"},
+                       "The model");
   command->footer(
       "position counts all tokens of the stream, memory_tokens those that were folded into the memory, "
       "segment_position\n"
@@ -159,7 +193,8 @@ void add_snapshot(CLI::App &app) {
       "Examples:\n"
       "  infini snapshot memory.snap\n"
       "  infini snapshot memory.snap --verify && cp memory.snap /mnt/backup\n"
-      "  infini snapshot before.snap --diff after.snap --json\n");
+      "  infini snapshot before.snap --diff after.snap --json\n"
+      "  infini snapshot a.snap --merge b.snap c.snap --model model.gguf --out all.snap\n");
   command->callback([arguments] { snapshot(*arguments); });
 }
 

@@ -61,142 +61,151 @@ typedef _gostring_ swig_type_28;
 typedef _gostring_ swig_type_29;
 typedef _gostring_ swig_type_30;
 typedef _gostring_ swig_type_31;
-typedef _goslice_ swig_type_32;
+typedef _gostring_ swig_type_32;
 typedef _gostring_ swig_type_33;
-typedef _goslice_ swig_type_34;
-typedef _gostring_ swig_type_35;
+typedef _gostring_ swig_type_34;
+typedef _goslice_ swig_type_35;
 typedef _gostring_ swig_type_36;
-typedef _gostring_ swig_type_37;
-typedef _goslice_ swig_type_38;
+typedef _goslice_ swig_type_37;
+typedef _gostring_ swig_type_38;
 typedef _gostring_ swig_type_39;
 typedef _gostring_ swig_type_40;
-typedef _gostring_ swig_type_41;
-typedef _goslice_ swig_type_42;
+typedef _goslice_ swig_type_41;
+typedef _gostring_ swig_type_42;
 typedef _gostring_ swig_type_43;
 typedef _gostring_ swig_type_44;
-typedef _gostring_ swig_type_45;
+typedef _goslice_ swig_type_45;
 typedef _gostring_ swig_type_46;
-typedef _goslice_ swig_type_47;
+typedef _gostring_ swig_type_47;
 typedef _gostring_ swig_type_48;
-typedef _goslice_ swig_type_49;
-typedef _gostring_ swig_type_50;
-typedef _goslice_ swig_type_51;
+typedef _gostring_ swig_type_49;
+typedef _goslice_ swig_type_50;
+typedef _gostring_ swig_type_51;
 typedef _goslice_ swig_type_52;
 typedef _gostring_ swig_type_53;
 typedef _goslice_ swig_type_54;
 typedef _goslice_ swig_type_55;
 typedef _gostring_ swig_type_56;
 typedef _goslice_ swig_type_57;
-typedef _gostring_ swig_type_58;
+typedef _goslice_ swig_type_58;
 typedef _gostring_ swig_type_59;
-typedef _gostring_ swig_type_60;
+typedef _goslice_ swig_type_60;
 typedef _gostring_ swig_type_61;
 typedef _gostring_ swig_type_62;
-typedef _gostring_ swig_type_63;
+typedef long long swig_type_63;
 typedef _gostring_ swig_type_64;
-typedef _goslice_ swig_type_65;
+typedef _gostring_ swig_type_65;
 typedef _gostring_ swig_type_66;
 typedef _gostring_ swig_type_67;
 typedef _gostring_ swig_type_68;
 typedef _gostring_ swig_type_69;
-typedef _gostring_ swig_type_70;
+typedef _goslice_ swig_type_70;
 typedef _gostring_ swig_type_71;
 typedef _gostring_ swig_type_72;
-typedef _goslice_ swig_type_73;
+typedef _gostring_ swig_type_73;
 typedef _gostring_ swig_type_74;
 typedef _gostring_ swig_type_75;
 typedef _gostring_ swig_type_76;
-typedef _goslice_ swig_type_77;
-typedef _gostring_ swig_type_78;
+typedef _gostring_ swig_type_77;
+typedef _goslice_ swig_type_78;
 typedef _gostring_ swig_type_79;
-typedef _goslice_ swig_type_80;
+typedef _gostring_ swig_type_80;
 typedef _gostring_ swig_type_81;
 typedef _goslice_ swig_type_82;
-typedef _goslice_ swig_type_83;
+typedef _gostring_ swig_type_83;
 typedef _gostring_ swig_type_84;
-typedef long long swig_type_85;
+typedef _goslice_ swig_type_85;
 typedef _gostring_ swig_type_86;
-typedef _gostring_ swig_type_87;
-typedef _gostring_ swig_type_88;
+typedef _goslice_ swig_type_87;
+typedef _goslice_ swig_type_88;
 typedef _gostring_ swig_type_89;
 typedef _gostring_ swig_type_90;
 typedef _gostring_ swig_type_91;
 typedef _goslice_ swig_type_92;
 typedef _gostring_ swig_type_93;
 typedef long long swig_type_94;
-typedef _goslice_ swig_type_95;
+typedef _gostring_ swig_type_95;
 typedef _gostring_ swig_type_96;
 typedef _gostring_ swig_type_97;
 typedef _gostring_ swig_type_98;
 typedef _gostring_ swig_type_99;
-typedef long long swig_type_100;
-typedef _gostring_ swig_type_101;
-typedef _goslice_ swig_type_102;
-typedef _gostring_ swig_type_103;
-typedef _gostring_ swig_type_104;
+typedef _gostring_ swig_type_100;
+typedef _goslice_ swig_type_101;
+typedef _gostring_ swig_type_102;
+typedef long long swig_type_103;
+typedef _goslice_ swig_type_104;
 typedef _gostring_ swig_type_105;
-typedef _goslice_ swig_type_106;
+typedef _gostring_ swig_type_106;
 typedef _gostring_ swig_type_107;
 typedef _gostring_ swig_type_108;
-typedef _gostring_ swig_type_109;
-typedef _goslice_ swig_type_110;
-typedef _gostring_ swig_type_111;
+typedef long long swig_type_109;
+typedef _gostring_ swig_type_110;
+typedef _goslice_ swig_type_111;
 typedef _gostring_ swig_type_112;
-typedef _goslice_ swig_type_113;
+typedef _gostring_ swig_type_113;
 typedef _gostring_ swig_type_114;
-typedef _gostring_ swig_type_115;
+typedef _goslice_ swig_type_115;
 typedef _gostring_ swig_type_116;
 typedef _gostring_ swig_type_117;
 typedef _gostring_ swig_type_118;
-typedef _gostring_ swig_type_119;
+typedef _goslice_ swig_type_119;
 typedef _gostring_ swig_type_120;
 typedef _gostring_ swig_type_121;
-typedef _gostring_ swig_type_122;
+typedef _goslice_ swig_type_122;
 typedef _gostring_ swig_type_123;
-typedef _goslice_ swig_type_124;
-typedef _goslice_ swig_type_125;
+typedef _gostring_ swig_type_124;
+typedef _gostring_ swig_type_125;
 typedef _gostring_ swig_type_126;
-typedef _goslice_ swig_type_127;
+typedef _gostring_ swig_type_127;
 typedef _gostring_ swig_type_128;
-typedef _goslice_ swig_type_129;
-typedef _goslice_ swig_type_130;
+typedef _gostring_ swig_type_129;
+typedef _gostring_ swig_type_130;
 typedef _gostring_ swig_type_131;
 typedef _gostring_ swig_type_132;
-typedef _gostring_ swig_type_133;
-typedef _gostring_ swig_type_134;
+typedef _goslice_ swig_type_133;
+typedef _goslice_ swig_type_134;
 typedef _gostring_ swig_type_135;
-typedef _gostring_ swig_type_136;
-typedef _goslice_ swig_type_137;
-typedef _gostring_ swig_type_138;
-typedef _gostring_ swig_type_139;
-typedef _goslice_ swig_type_140;
+typedef _goslice_ swig_type_136;
+typedef _gostring_ swig_type_137;
+typedef _goslice_ swig_type_138;
+typedef _goslice_ swig_type_139;
+typedef _gostring_ swig_type_140;
 typedef _gostring_ swig_type_141;
-typedef _goslice_ swig_type_142;
+typedef _gostring_ swig_type_142;
 typedef _gostring_ swig_type_143;
 typedef _gostring_ swig_type_144;
-typedef _goslice_ swig_type_145;
-typedef _gostring_ swig_type_146;
+typedef _gostring_ swig_type_145;
+typedef _goslice_ swig_type_146;
 typedef _gostring_ swig_type_147;
-typedef _goslice_ swig_type_148;
-typedef _gostring_ swig_type_149;
+typedef _gostring_ swig_type_148;
+typedef _goslice_ swig_type_149;
 typedef _gostring_ swig_type_150;
 typedef _goslice_ swig_type_151;
 typedef _gostring_ swig_type_152;
-typedef _goslice_ swig_type_153;
-typedef _gostring_ swig_type_154;
-typedef long long swig_type_155;
-typedef _goslice_ swig_type_156;
-typedef _gostring_ swig_type_157;
-typedef long long swig_type_158;
-typedef _goslice_ swig_type_159;
-typedef _gostring_ swig_type_160;
+typedef _gostring_ swig_type_153;
+typedef _goslice_ swig_type_154;
+typedef _gostring_ swig_type_155;
+typedef _gostring_ swig_type_156;
+typedef _goslice_ swig_type_157;
+typedef _gostring_ swig_type_158;
+typedef _gostring_ swig_type_159;
+typedef _goslice_ swig_type_160;
 typedef _gostring_ swig_type_161;
-typedef _gostring_ swig_type_162;
+typedef _goslice_ swig_type_162;
 typedef _gostring_ swig_type_163;
-typedef _gostring_ swig_type_164;
+typedef long long swig_type_164;
 typedef _goslice_ swig_type_165;
 typedef _gostring_ swig_type_166;
-typedef _goslice_ swig_type_167;
+typedef long long swig_type_167;
+typedef _goslice_ swig_type_168;
+typedef _gostring_ swig_type_169;
+typedef _gostring_ swig_type_170;
+typedef _gostring_ swig_type_171;
+typedef _gostring_ swig_type_172;
+typedef _gostring_ swig_type_173;
+typedef _goslice_ swig_type_174;
+typedef _gostring_ swig_type_175;
+typedef _goslice_ swig_type_176;
 extern void _wrap_Swig_free_native_029f8a0c66b2367c(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_029f8a0c66b2367c(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_029f8a0c66b2367c(swig_intgo arg1);
@@ -217,88 +226,92 @@ extern swig_type_20 _wrap_infini_options_get_string_native_029f8a0c66b2367c(uint
 extern swig_type_23 _wrap_infini_model_open_native_029f8a0c66b2367c(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
 extern swig_type_25 _wrap_infini_model_create_native_029f8a0c66b2367c(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
 extern swig_type_27 _wrap_infini_model_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
+extern swig_type_29 _wrap_infini_model_fit_keep_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3, swig_type_31 arg4);
 extern void _wrap_infini_model_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_29 _wrap_infini_session_create_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_32 _wrap_infini_session_create_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
 extern void _wrap_infini_session_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_30 _wrap_infini_session_set_options_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_31 _wrap_infini_session_feed_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_32 arg2, uintptr_t arg3);
-extern swig_type_33 _wrap_infini_session_feed_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3);
-extern swig_type_35 _wrap_infini_session_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_36 arg2, uintptr_t arg3);
-extern swig_type_37 _wrap_infini_session_next_text_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_38 arg3, swig_voidp arg4);
-extern swig_type_39 _wrap_infini_session_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_40 _wrap_infini_session_start_generation_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_41 _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_42 arg2, swig_voidp arg3);
-extern swig_type_43 _wrap_infini_session_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_44 _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_45 _wrap_infini_model_width_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_46 _wrap_infini_session_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_47 arg2);
-extern swig_type_48 _wrap_infini_session_embedding_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_49 arg2);
-extern swig_type_50 _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_51 arg2, uintptr_t arg3, swig_type_52 arg4);
-extern swig_type_53 _wrap_infini_session_score_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
-extern swig_type_56 _wrap_infini_session_score_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_58 _wrap_infini_session_close_segment_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_59 _wrap_infini_session_reset_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_60 _wrap_infini_session_fork_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_61 _wrap_infini_session_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_62 _wrap_infini_session_segment_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_63 _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_64 _wrap_infini_session_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_65 arg2, swig_voidp arg3);
-extern swig_type_66 _wrap_infini_session_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_67 arg2, swig_intgo arg3, swig_type_68 arg4, swig_type_69 arg5, uintptr_t arg6);
-extern swig_type_70 _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_type_71 arg3, swig_type_72 arg4, swig_type_73 arg5, swig_voidp arg6);
-extern swig_type_74 _wrap_infini_session_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_75 arg2, uintptr_t arg3);
-extern swig_type_76 _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_77 arg2);
-extern swig_type_78 _wrap_infini_snapshot_json_native_029f8a0c66b2367c(swig_type_79 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_80 arg4, swig_voidp arg5);
-extern swig_type_81 _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(swig_type_82 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_83 arg4, swig_voidp arg5);
-extern swig_type_84 _wrap_infini_session_rewind_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_85 arg2);
-extern swig_type_86 _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_87 _wrap_infini_batch_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_33 _wrap_infini_session_set_options_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_34 _wrap_infini_session_feed_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_35 arg2, uintptr_t arg3);
+extern swig_type_36 _wrap_infini_session_feed_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_37 arg2, uintptr_t arg3);
+extern swig_type_38 _wrap_infini_session_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_39 arg2, uintptr_t arg3);
+extern swig_type_40 _wrap_infini_session_next_text_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_41 arg3, swig_voidp arg4);
+extern swig_type_42 _wrap_infini_session_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_43 _wrap_infini_session_start_generation_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_44 _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_45 arg2, swig_voidp arg3);
+extern swig_type_46 _wrap_infini_session_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_47 _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_48 _wrap_infini_model_width_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_49 _wrap_infini_session_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_50 arg2);
+extern swig_type_51 _wrap_infini_session_embedding_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_52 arg2);
+extern swig_type_53 _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
+extern swig_type_56 _wrap_infini_session_score_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_type_58 arg4);
+extern swig_type_59 _wrap_infini_session_score_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_60 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_61 _wrap_infini_session_close_segment_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_62 _wrap_infini_session_keep_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_63 arg2);
+extern swig_type_64 _wrap_infini_session_reset_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_65 _wrap_infini_session_fork_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_66 _wrap_infini_session_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_67 _wrap_infini_session_segment_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_68 _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_69 _wrap_infini_session_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_70 arg2, swig_voidp arg3);
+extern swig_type_71 _wrap_infini_session_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_72 arg2, swig_intgo arg3, swig_type_73 arg4, swig_type_74 arg5, uintptr_t arg6);
+extern swig_type_75 _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_type_76 arg3, swig_type_77 arg4, swig_type_78 arg5, swig_voidp arg6);
+extern swig_type_79 _wrap_infini_session_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_80 arg2, uintptr_t arg3);
+extern swig_type_81 _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_82 arg2);
+extern swig_type_83 _wrap_infini_snapshot_json_native_029f8a0c66b2367c(swig_type_84 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_85 arg4, swig_voidp arg5);
+extern swig_type_86 _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(swig_type_87 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_88 arg4, swig_voidp arg5);
+extern swig_type_89 _wrap_infini_session_merge_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_90 arg2, double arg3, uintptr_t arg4);
+extern swig_type_91 _wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_92 arg2, double arg3);
+extern swig_type_93 _wrap_infini_session_rewind_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_94 arg2);
+extern swig_type_95 _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_96 _wrap_infini_batch_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
 extern void _wrap_infini_batch_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_88 _wrap_infini_batch_add_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_89 _wrap_infini_batch_remove_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_90 _wrap_infini_batch_size_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_91 _wrap_infini_batch_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_92 arg3);
-extern swig_type_93 _wrap_infini_batch_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_94 arg2, swig_type_95 arg3, swig_voidp arg4);
-extern swig_type_96 _wrap_infini_trainer_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_97 arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_97 _wrap_infini_batch_add_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_98 _wrap_infini_batch_remove_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_99 _wrap_infini_batch_size_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_100 _wrap_infini_batch_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_101 arg3);
+extern swig_type_102 _wrap_infini_batch_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_103 arg2, swig_type_104 arg3, swig_voidp arg4);
+extern swig_type_105 _wrap_infini_trainer_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_106 arg2, uintptr_t arg3, swig_voidp arg4);
 extern void _wrap_infini_trainer_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_98 _wrap_infini_trainer_step_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_99 _wrap_infini_trainer_run_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_100 arg2, uintptr_t arg3);
-extern swig_type_101 _wrap_infini_trainer_report_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_102 arg2, swig_voidp arg3);
-extern swig_type_103 _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_104 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_105 _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_106 arg2, swig_voidp arg3);
-extern swig_type_107 _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_108 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_109 _wrap_infini_trainer_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_110 arg2, swig_voidp arg3);
-extern swig_type_111 _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_112 _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_113 arg2, swig_voidp arg3);
-extern swig_type_114 _wrap_infini_trainer_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_115 arg2);
-extern swig_type_116 _wrap_infini_trainer_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_117 arg2);
-extern swig_type_118 _wrap_infini_trainer_write_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_119 arg2, swig_type_120 arg3);
-extern swig_type_121 _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_122 arg2);
-extern swig_type_123 _wrap_infini_model_tokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_124 arg2, swig_intgo arg3, swig_type_125 arg4, swig_voidp arg5);
-extern swig_type_126 _wrap_infini_model_token_count_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_127 arg2, swig_intgo arg3, swig_voidp arg4);
-extern swig_type_128 _wrap_infini_model_detokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_129 arg2, swig_intgo arg3, swig_type_130 arg4, swig_voidp arg5);
-extern swig_type_131 _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_132 _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_133 _wrap_infini_model_bos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_134 _wrap_infini_model_eos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_135 _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_type_137 arg4, swig_voidp arg5);
-extern swig_type_138 _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_139 arg2, swig_intgo arg3, swig_type_140 arg4, swig_voidp arg5);
-extern swig_type_141 _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_142 arg2, swig_voidp arg3);
-extern swig_type_143 _wrap_infini_text_stream_create_native_029f8a0c66b2367c(swig_voidp arg1);
+extern swig_type_107 _wrap_infini_trainer_step_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_108 _wrap_infini_trainer_run_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_109 arg2, uintptr_t arg3);
+extern swig_type_110 _wrap_infini_trainer_report_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_111 arg2, swig_voidp arg3);
+extern swig_type_112 _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_113 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_114 _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_115 arg2, swig_voidp arg3);
+extern swig_type_116 _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_117 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_118 _wrap_infini_trainer_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_119 arg2, swig_voidp arg3);
+extern swig_type_120 _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_121 _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_122 arg2, swig_voidp arg3);
+extern swig_type_123 _wrap_infini_trainer_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_124 arg2);
+extern swig_type_125 _wrap_infini_trainer_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_126 arg2);
+extern swig_type_127 _wrap_infini_trainer_write_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_128 arg2, swig_type_129 arg3);
+extern swig_type_130 _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_131 arg2);
+extern swig_type_132 _wrap_infini_model_tokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_133 arg2, swig_intgo arg3, swig_type_134 arg4, swig_voidp arg5);
+extern swig_type_135 _wrap_infini_model_token_count_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_137 _wrap_infini_model_detokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_138 arg2, swig_intgo arg3, swig_type_139 arg4, swig_voidp arg5);
+extern swig_type_140 _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_141 _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_142 _wrap_infini_model_bos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_143 _wrap_infini_model_eos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_144 _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_145 arg2, swig_intgo arg3, swig_type_146 arg4, swig_voidp arg5);
+extern swig_type_147 _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_148 arg2, swig_intgo arg3, swig_type_149 arg4, swig_voidp arg5);
+extern swig_type_150 _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_151 arg2, swig_voidp arg3);
+extern swig_type_152 _wrap_infini_text_stream_create_native_029f8a0c66b2367c(swig_voidp arg1);
 extern void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_144 _wrap_infini_text_stream_push_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_145 arg2);
-extern swig_type_146 _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_147 _wrap_infini_text_stream_next_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_148 arg2, swig_voidp arg3);
-extern swig_type_149 _wrap_infini_model_info_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_150 arg2, swig_type_151 arg3, swig_voidp arg4);
-extern swig_type_152 _wrap_infini_model_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_153 arg2, swig_voidp arg3);
-extern swig_type_154 _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_155 arg2, swig_type_156 arg3, swig_voidp arg4);
-extern swig_type_157 _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(swig_type_158 arg1, swig_type_159 arg2, swig_voidp arg3);
-extern swig_type_160 _wrap_infini_task_create_native_029f8a0c66b2367c(swig_voidp arg1);
+extern swig_type_153 _wrap_infini_text_stream_push_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_154 arg2);
+extern swig_type_155 _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_156 _wrap_infini_text_stream_next_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_157 arg2, swig_voidp arg3);
+extern swig_type_158 _wrap_infini_model_info_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_159 arg2, swig_type_160 arg3, swig_voidp arg4);
+extern swig_type_161 _wrap_infini_model_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
+extern swig_type_163 _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_164 arg2, swig_type_165 arg3, swig_voidp arg4);
+extern swig_type_166 _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(swig_type_167 arg1, swig_type_168 arg2, swig_voidp arg3);
+extern swig_type_169 _wrap_infini_task_create_native_029f8a0c66b2367c(swig_voidp arg1);
 extern void _wrap_infini_task_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_161 _wrap_infini_task_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_162 _wrap_infini_task_done_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_163 _wrap_infini_task_total_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_164 _wrap_infini_task_stage_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_165 arg2, swig_voidp arg3);
-extern swig_type_166 _wrap_infini_log_next_native_029f8a0c66b2367c(swig_voidp arg1, swig_type_167 arg2, swig_voidp arg3);
+extern swig_type_170 _wrap_infini_task_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
+extern swig_type_171 _wrap_infini_task_done_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_172 _wrap_infini_task_total_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_173 _wrap_infini_task_stage_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_174 arg2, swig_voidp arg3);
+extern swig_type_175 _wrap_infini_log_next_native_029f8a0c66b2367c(swig_voidp arg1, swig_type_176 arg2, swig_voidp arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_029f8a0c66b2367c(void);
 #undef intgo
 */
@@ -618,6 +631,29 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	return swig_r_1
 }
 
+func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 uintptr, arg4 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_model_fit_keep_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_31)(unsafe.Pointer(&_swig_i_3)))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg4
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_model_free(arg1 uintptr) {
 	_swig_i_0 := arg1
 	C._wrap_infini_model_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
@@ -664,7 +700,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -683,7 +719,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -702,7 +738,7 @@ func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_36)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_39)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -722,7 +758,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_38)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_41)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -771,7 +807,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_42)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -833,7 +869,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_47)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -851,7 +887,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -871,7 +907,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_51)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -894,7 +930,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -918,7 +954,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -936,6 +972,21 @@ func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	swig_r_p := C._wrap_infini_session_close_segment_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_session_keep_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_63(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1025,7 +1076,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1047,7 +1098,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1075,7 +1126,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1100,7 +1151,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1118,7 +1169,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1139,7 +1190,7 @@ func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_native_029f8a0c66b2367c(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_029f8a0c66b2367c(*(*C.swig_type_84)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_85)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1163,7 +1214,7 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(*(*C.swig_type_82)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(*(*C.swig_type_87)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1180,11 +1231,50 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	return swig_r_1
 }
 
+func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_session_merge_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_85(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1280,7 +1370,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1300,7 +1390,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_103(_swig_i_1), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1320,7 +1410,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1359,7 +1449,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_100(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_109(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1375,7 +1465,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1396,7 +1486,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1415,7 +1505,7 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1436,7 +1526,7 @@ func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1455,7 +1545,7 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1490,7 +1580,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1508,7 +1598,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1526,7 +1616,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1545,7 +1635,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_128)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1566,7 +1656,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_131)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1587,7 +1677,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_tokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_tokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1610,7 +1700,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_token_count_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_token_count_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1631,7 +1721,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_detokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_detokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1717,7 +1807,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, a
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_apply_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1741,7 +1831,7 @@ func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32,
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_140)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1763,7 +1853,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1800,7 +1890,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_154)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1833,7 +1923,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1853,7 +1943,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_150)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1875,7 +1965,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1895,7 +1985,7 @@ func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_155(_swig_i_1), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_164(_swig_i_1), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1914,7 +2004,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(C.swig_type_158(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(C.swig_type_167(_swig_i_0), *(*C.swig_type_168)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1996,7 +2086,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2015,7 +2105,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

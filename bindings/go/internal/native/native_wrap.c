@@ -654,6 +654,45 @@ _gostring_ _wrap_infini_model_save_native_029f8a0c66b2367c(infini_model *_swig_g
 }
 
 
+_gostring_ _wrap_infini_model_fit_keep_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2, _gostring_ _swig_go_3) {
+  infini_model *arg1 = (infini_model *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  char *arg4 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_model **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  arg4 = (char *)malloc(_swig_go_3.n + 1);
+  memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
+  arg4[_swig_go_3.n] = '\0';
+  
+  
+  result = (infini_status)infini_model_fit_keep((struct infini_model const *)arg1,(char const *)arg2,arg3,(char const *)arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  free(arg4); 
+  return _swig_go_result;
+}
+
+
 void _wrap_infini_model_free_native_029f8a0c66b2367c(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
@@ -1197,6 +1236,31 @@ _gostring_ _wrap_infini_session_close_segment_native_029f8a0c66b2367c(infini_ses
 }
 
 
+_gostring_ _wrap_infini_session_keep_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long _swig_go_1) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  int64_t arg2 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  arg2 = (int64_t)_swig_go_1; 
+  
+  result = (infini_status)infini_session_keep(arg1,arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_session_reset_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
@@ -1571,6 +1635,71 @@ _gostring_ _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(_goslice_ _
   arg7 = *(size_t **)&_swig_go_4; 
   
   result = (infini_status)infini_snapshot_json_buffer((void const *)arg1,arg2,arg3,arg4,arg5,arg6,arg7);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_session_merge_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  char *arg2 = (char *) 0 ;
+  double arg3 ;
+  infini_task *arg4 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (double)_swig_go_2; 
+  arg4 = *(infini_task **)&_swig_go_3; 
+  
+  result = (infini_status)infini_session_merge(arg1,(char const *)arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2) {
+  infini_session *arg1 = (infini_session *) 0 ;
+  void *arg2 = (void *) 0 ;
+  size_t arg3 ;
+  double arg4 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_session **)&_swig_go_0; 
+  {
+    arg2 = (void *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = (double)_swig_go_2; 
+  
+  result = (infini_status)infini_session_merge_buffer(arg1,(void const *)arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

@@ -449,6 +449,17 @@ public final class Session implements AutoCloseable {
     call(Native::infini_session_close_segment);
   }
 
+  /**
+   * Marks the last tokens as worth keeping, where the model keeps sentences (option "keep"): they stay in view before all
+   * that it would keep by itself, those that are marked last first.
+   *
+   * @param tokens how many
+   * @throws InfiniException STATE: the model keeps none; INVALID_ARGUMENT: more than the window holds
+   */
+  public void keep(long tokens) {
+    call(session -> Native.infini_session_keep(session, tokens));
+  }
+
   /** Empties the session: memory, window, logits, text held back. Options and random generator stay. */
   public void reset() {
     call(Native::infini_session_reset);
@@ -577,6 +588,31 @@ public final class Session implements AutoCloseable {
    */
   public void restore(Path path, Task task) {
     run(task, (session, t) -> Native.infini_session_restore(session, FileException.name(path), t));
+  }
+
+  /**
+   * Adds what a snapshot holds, its memory and the sentences that it keeps, to the session, or takes it away. The open
+   * segment is closed first; window, position and logits stay, and no rewind goes back to before. All or nothing.
+   *
+   * @param snapshot the snapshot
+   * @param weight how often it is added; below 0 it is taken away
+   * @throws InfiniException INVALID_ARGUMENT (the weight, or more would be taken away than the memory holds); else as
+   *     {@link #restore(Snapshot)}
+   */
+  public void merge(Snapshot snapshot, double weight) {
+    call(session -> snapshot.mergeInto(session, weight));
+  }
+
+  /**
+   * Does what {@link #merge(Snapshot, double)} does with the snapshot in a file.
+   *
+   * @param path the file
+   * @param weight as there
+   * @param task can cancel before it begins; may be null
+   * @throws InfiniException IO, CANCELLED; else as {@link #merge(Snapshot, double)}
+   */
+  public void merge(Path path, double weight, Task task) {
+    run(task, (session, t) -> Native.infini_session_merge(session, FileException.name(path), weight, t));
   }
 
   /**

@@ -136,4 +136,8 @@ public final class Snapshot implements AutoCloseable {
   int restoreInto(long session) {
     return Native.infini_session_restore_buffer(session, bytes());
   }
+
+  int mergeInto(long session, double weight) {
+    return Native.infini_session_merge_buffer(session, bytes(), weight);
+  }
 }

@@ -1,0 +1,120 @@
+// infini keep: teaches a model what is worth keeping.
+#include "common.h"
+#include "filler.h"
+
+namespace cli {
+namespace {
+
+struct KeepArguments : ModelArguments {
+  std::vector<std::string> texts;
+  std::string out, bias;
+  int64_t tokens = 140000, layer = -1;
+  double ridge = 0.1, stray = 0.01;
+  uint64_t seed = 1;
+};
+
+// "18:3,23:3": layers and what their heads add to the scores of kept keys, in nats.
+Json parse_bias(const std::string &list, const Json &info) {
+  Json bias = Json::array();
+  for (size_t at = 0; at < list.size();) {
+    const size_t end = std::min(list.find(',', at), list.size()), colon = list.find(':', at);
+    int layer = -1;
+    double nats = 0;
+    try {
+      if (colon >= end) throw std::invalid_argument("");
+      size_t used = 0;
+      layer = std::stoi(list.substr(at, colon - at), &used);
+      if (used != colon - at) throw std::invalid_argument("");
+      nats = std::stod(list.substr(colon + 1, end - colon - 1), &used);
+      if (used != end - colon - 1) throw std::invalid_argument("");
+    } catch (const std::exception &) { throw std::runtime_error("--bias: '" + list + "' is no list of LAYER:NATS"); }
+    for (int head = 0; head < info["heads"].get<int>(); ++head) bias.push_back({layer, head, nats});
+    at = end + 1;
+  }
+  return bias;
+}
+
+// Text of books, amid which facts of the families for training are told: about so many tokens, with a fact each 4 to 13
+// sentences.
+Json pieces(const KeepArguments &arguments, const infini_model *model) {
+  std::vector<const Family *> chosen;
+  for (const Family &family : families())
+    if (!family.held_out && !family.statements.empty()) chosen.push_back(&family);
+  Json all = Json::array();
+  const auto share = arguments.tokens / static_cast<int64_t>(arguments.texts.size());
+  size_t told = 0;
+  for (size_t i = 0; i < arguments.texts.size(); ++i) {
+    Draw draw({arguments.seed, i});
+    Filler filler(arguments.texts[i], draw);
+    size_t until = 10 + draw.below(10);
+    for (int64_t tokens = 0; tokens < share;) {
+      const auto say = [&](const std::string &text, bool keep) {
+        all.push_back({{"text", text}, {"keep", keep}});
+        tokens += static_cast<int64_t>(tokens_of(model, text, false).size());
+      };
+      say(filler.next(), false);
+      if (--until > 0) continue;
+      for (const std::string &statement : draw_fact(*chosen[told++ % chosen.size()], false, draw).statements) {
+        say(" " + statement, true);
+        say(filler.next(), false);
+      }
+      until = 4 + draw.below(10);
+      if (until % 5 == 0) filler.begin_anywhere(draw);
+    }
+  }
+  return all;
+}
+
+void keep(const KeepArguments &arguments) {
+  check_writable("--out", arguments.out);
+  const Model model = arguments.open();
+  const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+  Json lesson = {{"pieces", pieces(arguments, model.get())},
+                 {"layer", arguments.layer},
+                 {"ridge", arguments.ridge},
+                 {"stray", arguments.stray}};
+  if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias, info);
+  Progress progress("learning what to keep", 0);
+  const Stopwatch watch;
+  check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), progress.task(),
+                              arguments.out.c_str()));
+  const double seconds = watch.seconds();
+  if (arguments.json) print_json({{"out", arguments.out}, {"seconds", seconds}});
+  else print(format("%s written in %.0f s\n", arguments.out.c_str(), seconds));
+}
+
+}  // namespace
+
+void add_keep(CLI::App &app) {
+  const auto arguments = std::make_shared<KeepArguments>();
+  CLI::App *command = app.add_subcommand("keep", "Teaches a model what is worth keeping (option keep)");
+  arguments->add(*command);
+  command->add_option("--text", arguments->texts, "books in which facts are told")->type_name("FILE...")->required();
+  command->add_option("--out", arguments->out, "the model with what was learned")->type_name("FILE")->required();
+  command->add_option("--tokens", arguments->tokens, "how much is read in all")
+      ->check(CLI::PositiveNumber)
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command->add_option("--layer", arguments->layer, "behind which the probe reads; -1: after four sevenths of all")
+      ->capture_default_str();
+  command->add_option("--ridge", arguments->ridge, "lambda of the regression, of the mean of the diagonal")
+      ->capture_default_str();
+  command->add_option("--stray", arguments->stray, "share of the books' own sentences that may be kept")
+      ->capture_default_str();
+  command
+      ->add_option("--bias", arguments->bias,
+                   "nats that the heads of a layer add to the scores of kept keys: 18:3,23:3")
+      ->type_name("LAYER:NATS,...");
+  command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
+  arguments->add_session_flags(*command);
+  command->footer(
+      "Facts of the families for training (see recall) are told amid the texts; ridge regression finds a direction of "
+      "the\n"
+      "residual stream that tells them from prose. The model is opened with --keep, at least 1, and a --carry of a "
+      "segment.\n"
+      "Example:\n"
+      "  infini keep model.gguf --keep 64 --segment 256 --carry 320 --text emma.txt dracula.txt --out keeps.gguf\n");
+  command->callback([arguments] { keep(*arguments); });
+}
+
+}  // namespace cli
