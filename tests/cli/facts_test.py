@@ -2,7 +2,7 @@
 import unittest
 
 import support
-from support import STORIES
+from support import NOVEL, STORIES
 
 
 class Facts(support.Test):
@@ -45,6 +45,37 @@ class Facts(support.Test):
         self.assertIn("state", shown)
         self.fails("recall", STORIES, "--form", "chat", "--distance", "50", says="chat template")
         self.fails("recall", STORIES, "--kind", "weather", says="--kind")
+
+    KEEPING = ["--segment", "64", "--carry", "64", "--keep", "48", "--memory", "open", "--threads", "1"]
+
+    def test_a_model_learns_what_is_worth_keeping(self):
+        out = self.folder / "keeps.gguf"
+        made = self.json("keep", STORIES, *self.KEEPING, "--layer", "2", "--tokens", "6000", "--text", NOVEL, "--bias",
+                         "3:1.5", "--out", out)
+        self.assertEqual(made["out"], str(out))
+        plain, learned = (self.json("recall", model, "--trials", "1", "--distance", "300", "--kind", "digits",
+                                    "--filler", NOVEL, *self.KEEPING)["columns"][0] for model in (STORIES, out))
+        self.assertEqual(plain["tokens"], learned["tokens"])
+        self.assertIn(b"infini.keep.probe", out.read_bytes()[:2 << 20])
+        self.fails("keep", STORIES, "--text", NOVEL, "--out", out, says="keep")
+        self.fails("keep", STORIES, *self.KEEPING, "--text", NOVEL, "--out", out, "--bias", "3", says="--bias")
+
+    def test_memories_are_added_up_and_taken_away(self):
+        texts = {"a": "The number of Anna is 12345. " * 9, "b": "Once upon a time there was a boy. " * 9}
+        for name, text in texts.items():
+            (self.folder / name).write_text(text, encoding="utf-8")
+            self.run_command("feed", STORIES, *self.KEEPING, "--file", self.folder / name, "--memory-only", "--save",
+                             self.folder / (name + ".snap"), "--json")
+        a, b, both, rest = (self.folder / name for name in ("a.snap", "b.snap", "both.snap", "rest.snap"))
+        added = self.json("snapshot", a, "--merge", b, "--model", STORIES, *self.KEEPING, "--out", both)
+        one, other, sum_ = (self.json("snapshot", path)["memory_tokens"] for path in (a, b, both))
+        self.assertEqual(sum_, one + other)
+        self.assertEqual(added["memory_tokens"], sum_)
+        self.assertGreater(added["kept_tokens"], 0)
+        taken = self.json("snapshot", both, "--subtract", b, "--model", STORIES, *self.KEEPING, "--out", rest)
+        self.assertEqual(taken["memory_tokens"], one)
+        self.fails("snapshot", a, "--merge", b, says="--model")
+        self.fails("snapshot", a, "--merge", b, "--model", STORIES, "--out", both, says="made with")
 
 
 if __name__ == "__main__":
