@@ -43,13 +43,12 @@ LayerState LayerState::copy(const View &view) const {
 // One call of attend(): a value for every name of the equations, and the tiles in which they are computed.
 class AttentionSpan {
  public:
-  AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const View &view, QkvRows qkv,
-                int64_t tokens, const float *cosine, const float *sine, const float *gate_weight,
-                const float *keep_bias, bool exact, AttentionScratch &scratch, void *out, int64_t out_stride)
-      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(view.through(rules.shape)), qkv_(qkv),
-        tokens_(tokens), cosine_(cosine), sine_(sine), gate_weight_(gate_weight), keep_bias_(keep_bias),
-        alone_(exact || tokens == 1), scratch_(scratch), out_(out), out_stride_(out_stride),
-        value_stride_(round_up(shape_.value_size, kPanel)) {}
+  AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const TokenSpan &span,
+                bool exact, AttentionScratch &scratch)
+      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(span.view.through(rules.shape)),
+        qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine), sine_(span.sine), gate_weight_(span.gate_weight),
+        keep_bias_(span.keep_bias), alone_(exact || span.tokens == 1), scratch_(scratch), out_(span.out),
+        out_stride_(span.out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
     const int64_t tiles = (tokens_ + tile_tokens(shape_) - 1) / tile_tokens(shape_);
@@ -268,27 +267,24 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
   partial_.reserve(shape.kv_heads * key_tiles * rows * (round_up(shape.value_size, kPanel) + 2));
 }
 
-void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
-            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, const float *keep_bias,
-            bool exact, AttentionScratch &scratch, void *out, int64_t out_stride) {
+void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const TokenSpan &span, bool exact,
+            AttentionScratch &scratch) {
   const AttentionShape &shape = rules.shape;
-  const View own = view.through(shape);
-  const int64_t half = rules.rope.dimensions / 2;
+  const View own = span.view.through(shape);
+  const int64_t half = rules.rope.dimensions / 2, tokens = span.tokens;
   parallel_for(shape.kv_heads * tokens, worth_grain(20 * (shape.key_size + shape.value_size)),
                [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t token = item % tokens;
       const int kv_head = static_cast<int>(item / tokens);
-      const float *row = qkv.data + token * qkv.stride + shape.heads * shape.key_size;
+      const float *row = span.qkv.data + token * span.qkv.stride + shape.heads * shape.key_size;
       const float *key = row + kv_head * shape.key_size;
       const float *value = row + shape.kv_heads * shape.key_size + kv_head * shape.value_size;
-      layer.window.append(own, own.position + token, kv_head, key, value, rules.rope, cosine + token * half,
-                          sine + token * half);
+      layer.window.append(own, own.position + token, kv_head, key, value, rules.rope, span.cosine + token * half,
+                          span.sine + token * half);
     }
   });
-  AttentionSpan(rules, gemm, layer, view, qkv, tokens, cosine, sine, gate_weight, keep_bias, exact, scratch, out,
-                out_stride)
-      .run();
+  AttentionSpan(rules, gemm, layer, span, exact, scratch).run();
 }
 
 namespace {

@@ -56,13 +56,20 @@ class AttentionScratch {
   int64_t per_thread_ = 0;
 };
 
-// Reads `tokens` tokens that all lie in the open segment of `view`, the first at view.position.
-// cosine, sine: [tokens][rope.dimensions / 2]. gate_weight: [heads], sigmoid(beta). keep_bias: [heads], added to the scores
-// of kept keys; may be null.
-// out [tokens][heads * value_size], of shape.type, is A of (10), heads concatenated.
-void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const View &view, QkvRows qkv,
-            int64_t tokens, const float *cosine, const float *sine, const float *gate_weight, const float *keep_bias,
-            bool exact, AttentionScratch &scratch, void *out, int64_t out_stride);
+// Tokens that all lie in the open segment of `view`, the first at view.position, and where what is read of them goes.
+struct TokenSpan {
+  const View &view;
+  int64_t tokens;
+  QkvRows qkv;
+  const float *cosine, *sine;  // [tokens][rope.dimensions / 2]
+  const float *gate_weight;    // [heads], sigmoid(beta)
+  const float *keep_bias;      // [heads], added to the scores of kept keys; may be null
+  void *out;                   // [tokens][heads * value_size], of shape.type: A of (10), heads concatenated
+  int64_t out_stride;          // numbers from a row of it to the next
+};
+// exact: a token's numbers do not depend on what else is in the span.
+void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const TokenSpan &span, bool exact,
+            AttentionScratch &scratch);
 
 // Folds the open segment of `view` into the layer's memories and moves its window on, to where `closing` says.
 void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,

@@ -19,7 +19,6 @@ struct ClosingTokens {
 template <class Load, class Commit>
 void fold_segment(const MemoryKind &kind, const ClosingTokens &closing, const MemoryTile &memory,
                   const MemoryTile &sums, const Load &load, const Commit &commit) {
-  if (closing.tokens == 0) return;
   kind.decay(memory);
   kind.decay(sums);
   int64_t held = closing.held;
@@ -42,10 +41,13 @@ struct FoldScratch {
   Tile dsigma, dvalues;        // [together][...]
 };
 
-// memory = what stood before the segment, plus `weight` times what its first tokens, closing.tokens of them, add.
+// memory = what stood before the segment, which is not read where nothing is held, plus `weight` times what the segment
+// adds. sums: numbers to compute in.
 template <class Load>
-void fold_weighted(const MemoryKind &kind, const ClosingTokens &closing, float weight, const MemoryTile &memory,
-                   const MemoryTile &sums, const Load &load) {
+void fold_weighted(const MemoryKind &kind, const ClosingTokens &closing, float weight, const ConstMemoryTile &before,
+                   const MemoryTile &memory, const MemoryTile &sums, const Load &load) {
+  if (closing.held == 0) std::fill_n(memory.data, memory.size(), 0.0f);
+  else std::copy_n(before.data, before.size(), memory.data);
   std::fill_n(sums.data, sums.size(), 0.0f);
   fold_segment(kind, closing, memory, sums, load, [&] {
     add_scaled(sums.data, weight, sums.size(), memory.data);
@@ -56,7 +58,7 @@ void fold_weighted(const MemoryKind &kind, const ClosingTokens &closing, float w
 // The way back of fold_weighted(): `dmemory`, the gradient of the memory after the segment, becomes that of the memory
 // before it. store(first, rows) hands over what some tokens are given, in scratch.dsigma and scratch.dvalues.
 template <class Load, class Store>
-void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float weight, const ConstMemoryTile &memory,
+void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float weight, const ConstMemoryTile &before,
                    const MemoryTile &dmemory, const FoldScratch &scratch, const Load &load, const Store &store) {
   const int64_t keys = dmemory.keys, values = dmemory.values;
   std::vector<int64_t> ends;  // of pieces: one, unless a segment that was closed early was short
@@ -66,11 +68,8 @@ void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float w
     const int64_t begin = i == 0 ? 0 : ends[i - 1], held = closing.held + begin;
     const bool compares = kind.compares(held);
     if (compares) {
-      std::copy_n(memory.data, memory.size(), scratch.before.data);
-      if (i == 0) kind.decay(scratch.before);
-      else
-        fold_weighted(kind, {begin, closing.held, closing.together, closing.epsilon}, weight, scratch.before,
-                      scratch.sums, load);
+      fold_weighted(kind, {begin, closing.held, closing.together, closing.epsilon}, weight, before, scratch.before,
+                    scratch.sums, load);
       transpose(scratch.before.matrix(), keys, values, scratch.turned_before);
       std::fill_n(scratch.sums.data, scratch.sums.size(), 0.0f);  // must not be read by the piece's other tokens
     }
@@ -84,7 +83,7 @@ void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float w
     }
     if (compares) add_scaled(scratch.sums.data, 1, dmemory.size(), dmemory.data);
   }
-  if (closing.tokens > 0) kind.decay_gradient(dmemory);
+  kind.decay_gradient(dmemory);
 }
 
 }  // namespace infini

@@ -181,10 +181,16 @@ class Block {
     View view = part.state->view;
     while (row < end) {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
-      attend(rules, weights_.gemm, layer_state, view, {workspace_.qkv.data() + row * stride, stride}, span,
-             workspace_.cosine.data() + angles + row * half, workspace_.sine.data() + angles + row * half,
-             layer.gate_weight.data(), layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(), exact_,
-             workspace_.attention, attended_.data + row * attended_.stride * bytes_of(compute_), attended_.stride);
+      const TokenSpan tokens{view,
+                             span,
+                             {workspace_.qkv.data() + row * stride, stride},
+                             workspace_.cosine.data() + angles + row * half,
+                             workspace_.sine.data() + angles + row * half,
+                             layer.gate_weight.data(),
+                             layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
+                             attended_.data + row * attended_.stride * bytes_of(compute_),
+                             attended_.stride};
+      attend(rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);
       view.position += span;
       row += span;
       layer_state.window.settle(view);

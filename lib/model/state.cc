@@ -6,10 +6,10 @@ namespace infini {
 namespace {
 
 std::vector<LayerState> copy_layers(const std::vector<LayerState> &layers, const View &view) {
-  std::vector<LayerState> twins;
-  twins.reserve(layers.size());
-  for (const LayerState &layer : layers) twins.push_back(layer.copy(view));
-  return twins;
+  std::vector<LayerState> copies;
+  copies.reserve(layers.size());
+  for (const LayerState &layer : layers) copies.push_back(layer.copy(view));
+  return copies;
 }
 
 int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
@@ -38,19 +38,19 @@ State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) 
 }
 
 State State::copy() const {
-  State twin;
-  twin.view = view;
-  twin.layers = copy_layers(layers, view);
-  twin.keep = keep;
-  twin.hidden = hidden;
-  twin.logits = logits;
-  twin.has_hidden = has_hidden;
-  twin.has_logits = has_logits;
-  twin.broken = broken;
-  twin.kept = kept;
+  State copied;
+  copied.view = view;
+  copied.layers = copy_layers(layers, view);
+  copied.keep = keep;
+  copied.hidden = hidden;
+  copied.logits = logits;
+  copied.has_hidden = has_hidden;
+  copied.has_logits = has_logits;
+  copied.broken = broken;
+  copied.kept = kept;
   for (const Checkpoint &c : checkpoints)
-    twin.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.keep, c.hidden, c.has_hidden});
-  return twin;
+    copied.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.keep, c.hidden, c.has_hidden});
+  return copied;
 }
 
 void State::clear() {
@@ -112,9 +112,10 @@ void State::boundary_layer(const View &after, const LayerState &layer, size_t in
     checkpoints.back().view = after;
     if (checkpoints.size() > static_cast<size_t>(kept)) checkpoints.pop_front();
   }
-  const auto place = std::find_if(checkpoints.begin(), checkpoints.end(),
-                                  [&](const Checkpoint &c) { return c.view.position == after.position; });
-  if (place != checkpoints.end()) place->layers.push_back(layer.copy(after));  // else it was dropped within the block
+  const auto kept_one = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                     [&](const Checkpoint &c) { return c.view.position == after.position; });
+  if (kept_one != checkpoints.end())
+    kept_one->layers.push_back(layer.copy(after));  // else it was dropped within the block
 }
 
 }  // namespace infini

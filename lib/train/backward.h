@@ -7,7 +7,7 @@
 #include <map>
 #include <vector>
 
-#include "train/attention_gradient.h"
+#include "train/attend_streams.h"
 #include "train/parameters.h"
 
 namespace infini {
@@ -32,7 +32,7 @@ struct LayerView {
   const float *x;  // [rows][x_stride]: what the layer is fed
   int64_t x_stride;
   ConstRows normed;  // [rows][width]: what q, k and v are made of
-  const AttentionPass &pass;
+  const LayerAttention &pass;
 };
 using Watch = std::function<void(const LayerView &)>;
 
@@ -104,7 +104,7 @@ class Backward {
   size_t layers_that_count(const Layout &layout, const Purpose &purpose) const;
   // Of the highest of `layers` that count nobody reads what comes out of it, unless it is the model's.
   bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
-  AttentionPass attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
+  LayerAttention attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace);
 
   // backward_forward.cc
   void embed(const Layout &layout);

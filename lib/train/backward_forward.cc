@@ -32,7 +32,7 @@ void Backward::embed(const Layout &layout) {
     std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
 }
 
-AttentionPass Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
+LayerAttention Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
   return {rules_,
           layout,
           rope_,

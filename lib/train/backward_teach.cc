@@ -75,10 +75,10 @@ void Backward::teach_layer(size_t layer, ConstRows normed, const Layout &layout,
   gemm.multiply(normed, rows_, weights.k.panels(), taught_rows_.data() + queries, taught_stride_, false);
 
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
-  const AttentionPass pass{rules_,        layout,
-                           rope_,         {taught_rows_.data(), taught_stride_},
-                           shut.data(),   purpose.targets.of_layer(layer, config_.heads),
-                           taught_trace_, taught_scratch_};
+  const LayerAttention pass{rules_,        layout,
+                            rope_,         {taught_rows_.data(), taught_stride_},
+                            shut.data(),   purpose.targets.of_layer(layer, config_.heads),
+                            taught_trace_, taught_scratch_};
   tally.supervision.retrieval.add(supervise_streams(pass, told, dqkv_.data()));
   if (!purpose.gradients) return;
   const Parameters::Layer &of = parameters_.layers()[layer];

@@ -24,7 +24,7 @@ std::vector<Lookup> name_lookups(const Sequence &sequence) {
   return lookups;
 }
 
-void add_lookup_weights(const AttentionPass &pass, std::span<const Lookup> lookups, double *sums) {
+void add_lookup_weights(const LayerAttention &pass, std::span<const Lookup> lookups, double *sums) {
   const AttentionShape &shape = pass.rules.shape;
   const int64_t size = shape.key_size, group = shape.group();
   const float scale = 1 / std::sqrt(static_cast<float>(size));

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "train/attention_gradient.h"
+#include "train/attend_streams.h"
 #include "train/sequence.h"
 
 namespace infini {
@@ -23,7 +23,7 @@ std::vector<Lookup> name_lookups(const Sequence &sequence);
 
 // sums [heads] += local attention's weights from `row` to `source`. The pass has gone forward over one sequence, which
 // was one segment.
-void add_lookup_weights(const AttentionPass &pass, std::span<const Lookup> lookups, double *sums);
+void add_lookup_weights(const LayerAttention &pass, std::span<const Lookup> lookups, double *sums);
 
 struct HeadSearch {
   int layers = 0, heads = 0;

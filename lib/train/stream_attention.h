@@ -1,4 +1,4 @@
-// One (stream, KV head) on its way forward: what attention_gradient.cc computes with.
+// One (stream, KV head) on its way forward.
 #pragma once
 
 #include <algorithm>
@@ -8,12 +8,12 @@
 
 #include "base/parallel.h"
 #include "kernels/tile.h"
-#include "train/attention_gradient.h"
+#include "train/attend_streams.h"
 
 namespace infini {
 
 constexpr int64_t kStreamRows = 32;  // queries (token and head of a group) that go through the products together
-constexpr int64_t kFoldRows = 128;   // tokens of a segment that are folded together
+constexpr int64_t kFoldRows = 128;   // tokens of a closing segment that go through the products together
 
 inline int64_t tile_tokens(const AttentionShape &shape) { return std::max<int64_t>(1, kStreamRows / shape.group()); }
 inline int64_t window_rows(const AttentionShape &shape) {
@@ -29,10 +29,10 @@ struct StreamTiles {
   Tile dwindow_keys_, dwindow_values_;
   Tile fold_values_, fold_known_, fold_gradient_;  // [kFoldRows][value_size]
   Tile turned_memory_, turned_gradient_;           // M and dM with rows and columns exchanged
-  Tile dmemory_;                                   // gradient of M, then of z: of each KV head
-  float *piece_memory_, *sums_;                    // M, then z
+  float *dmemories_;                               // gradient of each KV head's memory
+  float *piece_memory_, *sums_;                    // a memory before a piece, and what pieces add
   float *scores_, *dscores_;                       // [rows][window]
-  float *denominator_;                             // [rows]
+  float *denominator_, *ddenominator_;             // [rows]
   float *row_, *turned_;                           // one key, query or value
 
   // take(floats) gives the numbers of each in turn.
@@ -51,27 +51,28 @@ struct StreamTiles {
     turned_values_ = tile(values, window);
     for (Tile *t : {&fold_values_, &fold_known_, &fold_gradient_}) *t = tile(kFoldRows, values);
     for (Tile *t : {&turned_memory_, &turned_gradient_}) *t = tile(values, keys);
-    dmemory_ = {take(shape.kv_heads * memory), keys};
+    dmemories_ = take(shape.kv_heads * memory);
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
-    denominator_ = take(both);
+    for (float **numbers : {&denominator_, &ddenominator_}) *numbers = take(both);
     for (float **numbers : {&row_, &turned_}) *numbers = take(std::max(keys, values));
   }
 };
 
-// One stream and one KV head. Names are those of equations.h.
+// Names are those of attention/equations.h.
 class StreamAttention : protected StreamTiles {
  public:
-  StreamAttention(const AttentionPass &pass, int64_t item)
-      : pass_(pass), shape_(pass.rules.shape),
-        stream_(pass.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
-        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size), values_(shape_.value_size),
-        group_(shape_.group()) {
+  // without_values: nothing is read but features, and of the memory z alone is computed.
+  StreamAttention(const LayerAttention &layer, int64_t item, bool without_values = false)
+      : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
+        stream_(layer.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
+        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size),
+        values_(without_values ? 0 : shape_.value_size), group_(shape_.group()) {
     for (int64_t g = 0; g < group_; ++g)
-      remembers_ |= pass.gate_weight[head(g)] != 0 || (pass.targets.retrieval && pass.targets.retrieval[head(g)] != 0);
-    float *next = pass.scratch.numbers_.data() + thread_index() * pass.scratch.per_thread_;
+      remembers_ |=
+          layer.gate_weight[head(g)] != 0 || (layer.targets.retrieval && layer.targets.retrieval[head(g)] != 0);
+    float *next = layer.scratch.numbers_.data() + thread_index() * layer.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
-    dmemory_.data += kv_head_ * AttentionTrace::memory_size(shape_);
   }
 
   // Segment s of the stream; those before have been.
@@ -85,24 +86,28 @@ class StreamAttention : protected StreamTiles {
       if (reads()) retrieve(tokens);
       store(token, tokens, type, out, out_stride);
     });
-    if (remembers_ && s + 1 < stream_.first_segment + stream_.segments) fold(memory(s), memory(s + 1));
+    if (remembers_ && !is_last(s)) fold();
   }
 
  protected:
   int head(int64_t g) const { return kv_head_ * static_cast<int>(group_) + static_cast<int>(g); }
-  const float *query(int64_t row, int64_t g) const { return pass_.qkv.data + row * pass_.qkv.stride + head(g) * keys_; }
+  const float *query(int64_t row, int64_t g) const {
+    return layer_.qkv.data + row * layer_.qkv.stride + head(g) * keys_;
+  }
   int64_t key_column() const { return shape_.heads * keys_ + kv_head_ * keys_; }
   int64_t value_column() const { return (shape_.heads + shape_.kv_heads) * keys_ + kv_head_ * values_; }
-  const float *key(int64_t row) const { return pass_.qkv.data + row * pass_.qkv.stride + key_column(); }
-  const float *value(int64_t row) const { return pass_.qkv.data + row * pass_.qkv.stride + value_column(); }
-  float *memory(int64_t s) const {
-    return pass_.trace.memory.data() + (s * shape_.kv_heads + kv_head_) * AttentionTrace::memory_size(shape_);
+  const float *key(int64_t row) const { return layer_.qkv.data + row * layer_.qkv.stride + key_column(); }
+  const float *value(int64_t row) const { return layer_.qkv.data + row * layer_.qkv.stride + value_column(); }
+  // Before segment s.
+  MemoryTile memory(int64_t s) const {
+    float *const memories = layer_.trace.memory.data();
+    return {memories + (s * shape_.kv_heads + kv_head_) * AttentionTrace::memory_size(shape_), keys_, values_};
   }
-  float *normaliser(float *M) const { return M + round_up(values_, kPanel) * keys_; }
+  MemoryTile dmemory() const { return {dmemories_ + kv_head_ * AttentionTrace::memory_size(shape_), keys_, values_}; }
   int64_t trace_at(int64_t row, int64_t g) const { return (row * shape_.heads + head(g)) * values_; }
 
   void start(int64_t s) {
-    segment_ = pass_.layout.segments[static_cast<size_t>(s)];
+    segment_ = layer_.layout.segments[static_cast<size_t>(s)];
     index_ = s;
     view_ = StreamSpan::view(shape_, stream_.first, segment_);
     own_ = view_.index_of(view_.position);
@@ -111,15 +116,18 @@ class StreamAttention : protected StreamTiles {
   // The segment that comes after the one at hand, if the stream has it.
   void announce(int64_t s) {
     const bool there = s >= stream_.first_segment && s < stream_.first_segment + stream_.segments;
-    later_ = there ? pass_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
+    later_ = there ? layer_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
   }
   // The same row of the segment that comes after this one is asked for: what one head reads of rows stands far apart, which
   // the processor's own prefetching does not follow. Where segments differ in length some rows are missed.
   void ask(const float *row, int64_t stride, int64_t n) const {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + later_ * stride + i, 0, 2);
   }
+  bool is_last(int64_t s) const { return s + 1 == stream_.first_segment + stream_.segments; }
   bool reads() const { return remembers_ && segment_.held > 0; }
-  float gate(int64_t g) const { return segment_.held > 0 || pass_.rules.first_gated ? pass_.gate_weight[head(g)] : 0; }
+  float gate(int64_t g) const {
+    return segment_.held > 0 || layer_.rules.first_gated ? layer_.gate_weight[head(g)] : 0;
+  }
   // Row of the batch whose token stands at `index` of the window's list.
   int64_t row_at(int64_t index) const {
     return stream_.first + (index < view_.sinks ? index : view_.window_begin + index - view_.sinks);
@@ -137,13 +145,14 @@ class StreamAttention : protected StreamTiles {
     for (int64_t r = 0; r < tokens * group_; ++r) f(r, segment_.first + token + r / group_, r % group_);
   }
 
-  // make(to) fills row `row` of a tile with a key or query; and such a row as it is read.
+  // make(to) fills row `row` of a tile with a key or query.
   template <class Make>
   void into_row(const Tile &tile, int64_t row, const Make &make) {
     if (keys_ <= kPanel) return make(tile.data + row * kPanel);
     make(row_);
     put_row(tile, row, row_, keys_);
   }
+  // Such a row, in one stretch.
   const float *as_row(const Tile &tile, int64_t row) {
     if (keys_ <= kPanel) return tile.data + row * kPanel;
     each_panel(keys_, [&](int64_t p, int64_t n) { std::copy_n(tile.panel(p) + row * kPanel, n, row_ + p * kPanel); });
@@ -153,11 +162,11 @@ class StreamAttention : protected StreamTiles {
   void load_window(bool for_gradient) {
     for (int64_t i = 0; i < window_count_; ++i) {
       const int64_t row = row_at(i);
-      into_row(window_keys_, i, [&](float *to) { pass_.rope.turn(key(row), keys_, i, 1, to); });
+      into_row(window_keys_, i, [&](float *to) { layer_.rope.turn(key(row), keys_, i, 1, to); });
       put_row(window_values_, i, value(row), values_);
       if (i < own_) continue;
-      ask(key(row), pass_.qkv.stride, keys_);
-      ask(value(row), pass_.qkv.stride, values_);
+      ask(key(row), layer_.qkv.stride, keys_);
+      ask(value(row), layer_.qkv.stride, values_);
     }
     transpose(window_keys_, window_count_, keys_, turned_keys_);
     if (for_gradient) transpose(window_values_, window_count_, values_, turned_values_);
@@ -167,9 +176,9 @@ class StreamAttention : protected StreamTiles {
     const float scale = 1 / std::sqrt(static_cast<float>(keys_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
-      into_row(queries_, r, [&](float *to) { pass_.rope.turn(query(row, g), keys_, at, scale, to); });
-      if (reads()) into_row(sigma_, r, [&](float *to) { elu_plus_one(query(row, g), keys_, to); });
-      ask(query(row, g), pass_.qkv.stride, keys_);
+      into_row(queries_, r, [&](float *to) { layer_.rope.turn(query(row, g), keys_, at, scale, to); });
+      if (reads()) into_row(sigma_, r, [&](float *to) { kind_.feature(query(row, g), keys_, to); });
+      ask(query(row, g), layer_.qkv.stride, keys_);
     });
   }
 
@@ -182,12 +191,12 @@ class StreamAttention : protected StreamTiles {
     product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const SoftmaxPart part = softmax_part(scores_ + r * count, seen(token, r), count, scores_ + r * count);
-      pass_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);
+      layer_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);
       denominator_[r] = part.sum;
     });
     product(scores_, count, 1, rows, seen(token, rows - 1), window_values_, values_, a_dot_, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
-      float *to = pass_.trace.a_dot.data() + trace_at(row, g);
+      float *to = layer_.trace.a_dot.data() + trace_at(row, g);
       each_panel(values_, [&](int64_t p, int64_t n) {
         const float *sum = a_dot_.panel(p) + r * kPanel;
         mix(sum, 1 / denominator_[r], sum, 0, n, to + p * kPanel);
@@ -198,16 +207,13 @@ class StreamAttention : protected StreamTiles {
 
   // (7): a_mem_ without the division, denominator_.
   void retrieve(int64_t tokens) {
-    float *M = memory(index_);
-    product(sigma_, tokens * group_, keys_, {M, keys_}, values_, a_mem_, false);
-    for (int64_t r = 0; r < tokens * group_; ++r)
-      denominator_[r] = dot_row(sigma_, r, normaliser(M), keys_) + pass_.rules.epsilon;
+    kind_.read(memory(index_), sigma_, tokens * group_, layer_.rules.epsilon, a_mem_, denominator_);
   }
 
   // (10)
   void store(int64_t token, int64_t tokens, NumberType type, void *out, int64_t out_stride) {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
-      const float *a_dot = pass_.trace.a_dot.data() + trace_at(row, g);
+      const float *a_dot = layer_.trace.a_dot.data() + trace_at(row, g);
       const int64_t at = row * out_stride + head(g) * values_;
       const float weight = gate(g), mem_scale = reads() ? weight / denominator_[r] : 0;
       each_panel(values_, [&](int64_t p, int64_t n) {
@@ -219,62 +225,25 @@ class StreamAttention : protected StreamTiles {
     });
   }
 
-  // sigma of the keys and the values of some rows.
-  void load_fold(int64_t row, int64_t count) {
+  // Tokens of the segment as its fold wants them.
+  FoldRows load_fold(int64_t first, int64_t count) {
     for (int64_t t = 0; t < count; ++t) {
-      into_row(sigma_, t, [&](float *to) { elu_plus_one(key(row + t), keys_, to); });
-      put_row(fold_values_, t, value(row + t), values_);
+      const int64_t row = segment_.first + first + t;
+      into_row(sigma_, t, [&](float *to) { kind_.feature(key(row), keys_, to); });
+      put_row(fold_values_, t, value(row), values_);
     }
+    return {count, sigma_, fold_values_, fold_known_, denominator_};
   }
-  // V - sigma(K) M / (sigma(K) z) of loaded rows; what is known of them stays in fold_known_.
-  void subtract_known(float *M, int64_t count) {
-    product(sigma_, count, keys_, {M, keys_}, values_, fold_known_, false);
-    for (int64_t t = 0; t < count; ++t) {
-      denominator_[t] = dot_row(sigma_, t, normaliser(M), keys_) + pass_.rules.epsilon;
-      each_panel(values_, [&](int64_t p, int64_t n) {
-        float *known = fold_known_.panel(p) + t * kPanel, *v = fold_values_.panel(p) + t * kPanel;
-        mix(known, 1 / denominator_[t], known, 0, n, known);
-        add_scaled(known, -1, n, v);
-      });
-    }
+  ClosingTokens closing() const { return {segment_.tokens, segment_.held, kFoldRows, layer_.rules.epsilon}; }
+  // (8) or (9), times the segment's factor: the memory before the next segment.
+  void fold() {
+    fold_weighted(kind_, closing(), segment_.fold, memory(index_), memory(index_ + 1), {sums_, keys_, values_},
+                  [&](int64_t first, int64_t count) { return load_fold(first, count); });
   }
 
-  // f(first row, rows, whether by (9)) for the pieces in which the segment is folded: see fold() of attention.cc.
-  template <class Function>
-  void each_piece(const Function &f) const {
-    int64_t held = segment_.held;
-    for (int64_t done = 0; done < segment_.tokens;) {
-      const bool delta = pass_.rules.memory->compares(held);
-      const int64_t count = delta ? std::min(segment_.tokens - done, held) : segment_.tokens - done;
-      f(segment_.first + done, count, delta);
-      done += count;
-      held += count;
-    }
-  }
-
-  // One piece: from += ..., where `from` is M and z before it. (8) or (9), times the segment's factor.
-  void fold_piece(float *M, int64_t row, int64_t count, bool delta) {
-    const int64_t matrix = round_up(values_, kPanel) * keys_;
-    std::memset(sums_, 0, static_cast<size_t>(matrix + keys_) * sizeof(float));
-    for (int64_t done = 0; done < count; done += kFoldRows) {
-      const int64_t some = std::min(kFoldRows, count - done);
-      load_fold(row + done, some);
-      if (delta) subtract_known(M, some);
-      product_transposed(sigma_, some, keys_, fold_values_, values_, {sums_, keys_}, true);
-      for (int64_t t = 0; t < some; ++t) add_row(sigma_, t, 1, keys_, sums_ + matrix);
-    }
-    add_scaled(sums_, segment_.fold, matrix + keys_, M);
-  }
-
-  void fold(const float *before, float *after) {
-    const size_t bytes = static_cast<size_t>(AttentionTrace::memory_size(shape_)) * sizeof(float);
-    if (segment_.held == 0) std::memset(after, 0, bytes);
-    else std::memcpy(after, before, bytes);
-    each_piece([&](int64_t row, int64_t count, bool delta) { fold_piece(after, row, count, delta); });
-  }
-
-  const AttentionPass &pass_;
+  const LayerAttention &layer_;
   const AttentionShape &shape_;
+  const MemoryKind &kind_;
   const StreamSpan stream_;
   const int kv_head_;
   const int64_t keys_, values_, group_;

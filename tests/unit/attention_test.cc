@@ -4,6 +4,7 @@
 #include "attention/attention.h"
 #include "attention/equations.h"
 #include "base/random.h"
+#include "decaying_memory.h"
 
 using namespace infini;
 using equations::Matrix;
@@ -12,7 +13,8 @@ namespace {
 
 struct Case {
   int heads = 4, kv_heads = 2, key_size = 16, value_size = 16, segment = 12, carry = 0, sinks = 0;
-  bool delta = false, first_gated = true;
+  std::string kind = "linear";
+  bool first_gated = true;
   int64_t tokens = 61;
   NumberType type = NumberType::F32;
 };
@@ -22,7 +24,7 @@ AttentionRules rules_of(const Case &c) {
   rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type};
   rules.rope.dimensions = c.key_size;
   for (int i = 0; i < c.key_size / 2; ++i) rules.rope.frequency.push_back(std::pow(10000.0, -2.0 * i / c.key_size));
-  rules.memory = c.delta ? &delta_memory() : &linear_memory();
+  rules.memory = find_memory_kind(c.kind);
   rules.first_gated = c.first_gated;
   return rules;
 }
@@ -64,8 +66,9 @@ struct Layer {
       for (int64_t i = 0; i < count; ++i) rules.rope.angles(t + i, cosine.data() + i * half, sine.data() + i * half);
       std::vector<uint16_t> out16(static_cast<size_t>(count * width));
       void *to = shape.type == NumberType::F32 ? static_cast<void *>(out.data() + (t - begin) * width) : out16.data();
-      attend(rules, gemm, state, view, {stream.rows.data() + t * stream.stride, stream.stride}, count, cosine.data(),
-             sine.data(), gates.data(), nullptr, exact, scratch, to, width);
+      const QkvRows qkv{stream.rows.data() + t * stream.stride, stream.stride};
+      attend(rules, gemm, state, {view, count, qkv, cosine.data(), sine.data(), gates.data(), nullptr, to, width},
+             exact, scratch);
       if (shape.type == NumberType::BF16) widen(out16.data(), count * width, out.data() + (t - begin) * width);
       view.position += count;
       t += count;
@@ -132,8 +135,7 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
         const double gate = static_cast<double>(gates[static_cast<size_t>(h)]);
         a = equations::mix(equations::retrieve(raw_q, M, z, 1e-6), a, std::log(gate / (1 - gate)));
       }
-      if (c.delta && begin > 0) equations::update_delta(raw_k, segment_v, M, z, 1e-6);
-      else equations::update_linear(raw_k, segment_v, M, z);
+      equations::memories().at(c.kind)->fold(raw_k, segment_v, 1, begin, 1e-6, M, z);
       for (int64_t t = begin; t < end; ++t)
         for (int j = 0; j < c.value_size; ++j)
           out[static_cast<size_t>((t * c.heads + h) * c.value_size + j)] =
@@ -145,18 +147,19 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
 
 }  // namespace
 
-TEST_CASE("attention over many segments equals the equations, whatever the shape and the cut") {
-  for (const bool delta : {false, true}) {
+TEST_CASE("attention over many segments equals the equations, whatever the memory, the shape and the cut") {
+  for (const std::string &kind : memory_kind_names()) {
     for (const Case &shape :
          {Case{}, Case{.kv_heads = 1}, Case{.kv_heads = 4, .first_gated = false},
           Case{.key_size = 12, .value_size = 20}, Case{.heads = 2, .key_size = 128, .value_size = 128},
           Case{.carry = 5, .sinks = 3}, Case{.carry = 30, .sinks = 2},
           Case{.segment = 200, .carry = 100, .sinks = 4, .tokens = 900}}) {
       Case c = shape;
-      c.delta = delta;
+      c.kind = kind;
       const Stream stream(c, 7);
       const std::vector<float> expected = by_equations(c, stream);
       for (const int64_t cut : {1000, 1, 5}) {
+        CAPTURE(kind);
         CAPTURE(cut);
         CHECK(test::relative_difference(Layer(c).feed(stream, 0, c.tokens, cut), expected) < 1e-5);
       }
@@ -168,7 +171,7 @@ TEST_CASE("attention over many segments equals the equations, whatever the shape
 
 TEST_CASE("exact attention has the same bits for every cut") {
   for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
-    const Case c{.segment = 200, .carry = 300, .sinks = 4, .delta = true, .tokens = 900, .type = type};
+    const Case c{.segment = 200, .carry = 300, .sinks = 4, .kind = "delta", .tokens = 900, .type = type};
     const Stream stream(c, 8);
     const std::vector<float> whole = Layer(c).feed(stream, 0, c.tokens, 1000, true);
     for (const int64_t cut : {1, 7, 64}) CHECK(Layer(c).feed(stream, 0, c.tokens, cut, true) == whole);
@@ -226,7 +229,7 @@ TEST_CASE("a linear memory does not depend on how the past was cut into segments
 TEST_CASE("a delta segment much longer than all before it does not overshoot") {
   // 8 tokens closed by hand, then 2,048: with one batched update the echo in A_mem would be some 20 times larger.
   const Case c{
-      .heads = 1, .kv_heads = 1, .key_size = 32, .value_size = 32, .segment = 2048, .delta = true, .tokens = 2056};
+      .heads = 1, .kv_heads = 1, .key_size = 32, .value_size = 32, .segment = 2048, .kind = "delta", .tokens = 2056};
   const Stream stream(c, 12);
   Layer layer(c);
   layer.feed(stream, 0, 8, 1000);
@@ -247,7 +250,7 @@ TEST_CASE("a delta segment much longer than all before it does not overshoot") {
 }
 
 TEST_CASE("closing an empty segment changes nothing") {
-  const Case c{.delta = true, .tokens = 24};
+  const Case c{.kind = "delta", .tokens = 24};
   const Stream stream(c, 14);
   Layer layer(c);
   layer.feed(stream, 0, 24, 1000);

@@ -5,8 +5,9 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "base/testing.h"
-#include "train/attention_gradient.h"
-#include "train/equations.h"
+#include "decaying_memory.h"
+#include "reference/head_stream.h"
+#include "train/attend_streams.h"
 
 using namespace infini;
 using equations::Head;
@@ -21,7 +22,8 @@ namespace {
 struct Case {
   const char *name;
   int heads, kv_heads, key_size, value_size, segment, carry, sinks, tokens;
-  bool delta, first_gated;
+  const char *kind;
+  bool first_gated;
   float epsilon;
   std::vector<int64_t> closes;
   std::vector<float> fold;
@@ -32,11 +34,11 @@ struct Case {
 };
 
 const Case kCases[] = {
-    {"linear", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {}},
-    {"delta", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}},
-    {"linear, ungated, odd sizes", 3, 1, 6, 5, 4, 0, 0, 17, false, false, 1e-6f, {}, {}},
-    {"delta, ungated, grouped", 4, 2, 12, 10, 5, 0, 0, 19, true, false, 1e-3f, {}, {}},
-    {"carry and sinks", 2, 2, 8, 8, 5, 7, 3, 31, false, true, 1e-6f, {}, {}},
+    {"linear", 2, 1, 8, 8, 5, 0, 0, 23, "linear", true, 1e-6f, {}, {}},
+    {"delta", 1, 1, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}},
+    {"linear, ungated, odd sizes", 3, 1, 6, 5, 4, 0, 0, 17, "linear", false, 1e-6f, {}, {}},
+    {"delta, ungated, grouped", 4, 2, 12, 10, 5, 0, 0, 19, "delta", false, 1e-3f, {}, {}},
+    {"carry and sinks", 2, 2, 8, 8, 5, 7, 3, 31, "linear", true, 1e-6f, {}, {}},
     {"delta, carry and sinks, half rotated",
      2,
      1,
@@ -46,7 +48,7 @@ const Case kCases[] = {
      3,
      2,
      22,
-     true,
+     "delta",
      true,
      1e-6f,
      {},
@@ -56,23 +58,41 @@ const Case kCases[] = {
      4,
      false,
      1.3},
-    {"delta closed early", 2, 1, 8, 8, 12, 0, 0, 47, true, true, 1e-6f, {1, 17, 29, 30}, {}},
-    {"linear closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, false, true, 1e-6f, {1, 17, 29, 30}, {}},
-    {"a large epsilon", 1, 1, 8, 8, 5, 0, 0, 23, true, true, 20.0f, {}, {}},
-    {"linear, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}},
-    {"delta, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {1, 1.5f, 0.5f, 1, 1}},
-    {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, false, true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
-    {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true},
-    {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, false, true, 1e-6f, {}, {}, true},
-    {"linear, heads with places", 4, 2, 8, 8, 5, 0, 0, 23, false, true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
-    {"delta, heads with places, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, true, true, 1e-6f, {}, {}, true, true},
-    {"wide heads, long segments", 4, 2, 72, 80, 200, 130, 3, 450, true, true, 1e-6f, {}, {}},
+    {"delta closed early", 2, 1, 8, 8, 12, 0, 0, 47, "delta", true, 1e-6f, {1, 17, 29, 30}, {}},
+    {"linear closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, "linear", true, 1e-6f, {1, 17, 29, 30}, {}},
+    {"a large epsilon", 1, 1, 8, 8, 5, 0, 0, 23, "delta", true, 20.0f, {}, {}},
+    {"linear, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, "linear", true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}},
+    {"delta, virtual length", 2, 1, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {1, 1.5f, 0.5f, 1, 1}},
+    {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, "linear", true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
+    {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}, true},
+    {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, "linear", true, 1e-6f, {}, {}, true},
+    {"linear, heads with places", 4, 2, 8, 8, 5, 0, 0, 23, "linear", true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
+    {"delta, heads with places, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}, true, true},
+    {"wide heads, long segments", 4, 2, 72, 80, 200, 130, 3, 450, "delta", true, 1e-6f, {}, {}},
+    {"decaying", 2, 1, 8, 8, 5, 0, 0, 23, "decaying", true, 1e-6f, {}, {}},
+    {"decaying closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, "decaying", true, 1e-3f, {1, 17, 29, 30}, {}},
+    {"decaying, supervised, virtual length",
+     4,
+     2,
+     8,
+     8,
+     5,
+     0,
+     0,
+     23,
+     "decaying",
+     true,
+     1e-6f,
+     {},
+     {1, 20, 0.5f, 3, 1},
+     true},
 };
 
 struct Problem {
   explicit Problem(const Case &c) {
     rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, NumberType::F32};
-    rules.memory = c.delta ? &delta_memory() : &linear_memory();
+    rules.memory = find_memory_kind(c.kind);
+    REQUIRE(rules.memory);
     rules.first_gated = c.first_gated;
     rules.epsilon = c.epsilon;
     rules.rope.adjacent = c.adjacent;
@@ -154,7 +174,7 @@ struct Problem {
     }
     return out;
   }
-  HeadStream<double> twin(int kv_head) const {
+  HeadStream twin(int kv_head) const {
     std::vector<Pointed> pointed;
     for (const Retrieval &r : layout.retrievals) {
       std::vector<size_t> sources;
@@ -211,7 +231,7 @@ double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
 }
 
 double loss_of(const Problem &problem, int kv_head, const Head<double> &in) {
-  HeadStream<double> twin = problem.twin(kv_head);
+  HeadStream twin = problem.twin(kv_head);
   const auto a = twin.forward(in), da = problem.gradient_of_output(kv_head);
   double loss = twin.pointed_loss(in) + twin.looking_loss(in);
   for (size_t g = 0; g < a.size(); ++g) loss += dot_all(a[g], da[g]);
@@ -226,7 +246,7 @@ TEST_CASE("the twin's gradients are those that central differences give, for eve
     const Problem problem(c);
     for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
       Head<double> in = problem.head(kv_head);
-      HeadStream<double> twin = problem.twin(kv_head);
+      HeadStream twin = problem.twin(kv_head);
       twin.forward(in);
       Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
       CAPTURE(std::string(c.name));
@@ -274,7 +294,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       rope.prepare(problem.rules);
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
-      const AttentionPass pass{
+      const LayerAttention pass{
           problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
           problem.gate.data(), problem.targets(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
@@ -286,7 +306,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
-        HeadStream<double> twin = problem.twin(kv_head);
+        HeadStream twin = problem.twin(kv_head);
         const auto a = twin.forward(in);
         const Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
         expected_loss += twin.pointed_loss(in);
@@ -353,14 +373,14 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
             qkv[t * stride + i] = std::numeric_limits<float>::quiet_NaN();
       Problem alone = problem;
       alone.local_supervision.clear();
-      const AttentionPass pass{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
-                               shut.data(),   alone.targets(), trace, scratch};
+      const LayerAttention pass{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
+                                shut.data(),   alone.targets(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
       const Supervised supervised = supervise_streams(pass, told_rows, dqkv.data());
       double loss = 0;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
-        HeadStream<double> twin = alone.twin(kv_head);
+        HeadStream twin = alone.twin(kv_head);
         twin.forward(in);
         auto nothing = problem.gradient_of_output(kv_head);
         for (auto &of_head : nothing)

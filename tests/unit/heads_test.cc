@@ -73,8 +73,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
       equations::Head<double> shown = in;  // values that show where attention looks: each token's is its own place
       shown.v = equations::zeros<double>(tokens, tokens);
       for (size_t t = 0; t < tokens; ++t) shown.v[t][t] = 1;
-      const auto looks =
-          equations::HeadStream<double>(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
+      const auto looks = equations::HeadStream(rules, {{0, static_cast<int64_t>(tokens), 0, 1}}, {}).forward(shown);
       for (size_t g = 0; g < looks.size(); ++g) {
         const size_t head =
             layer * static_cast<size_t>(config.heads) + static_cast<size_t>(kv_head * config.group()) + g;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "train/equations.h"
+#include "reference/head_stream.h"
 #include "train/parameters.h"
 
 namespace test {
@@ -125,7 +125,7 @@ class ReferenceModel {
               {static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight * r.weight});
       }
     }
-    equations::HeadStream<double> twin(rules_, segments, pointed);
+    equations::HeadStream twin(rules_, segments, pointed);
     const auto a = twin.forward(in);
     for (size_t g = 0; g < a.size(); ++g)
       for (size_t t = 0; t < a[g].size(); ++t)

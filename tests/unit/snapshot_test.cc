@@ -5,10 +5,12 @@
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/file.h"
 #include "base/random.h"
 #include "base/testing.h"
+#include "decaying_memory.h"
 #include "format/snapshot.h"
 #include "seal.h"
 #include "stream/session.h"
@@ -102,6 +104,32 @@ TEST_CASE("what follows a restore is bit for bit what would have followed withou
       }
     }
   }
+}
+
+TEST_CASE("sessions with every kind of memory are saved and restored, take the same bytes, and refuse another kind") {
+  REQUIRE(memory_kind_names().size() == 3);
+  std::vector<int64_t> bytes, lines;
+  for (const std::string &kind : memory_kind_names()) {
+    CAPTURE(kind);
+    const std::string another = kind == "linear" ? "delta" : "linear";
+    const auto model = Model::create(small_config(5, kind), "", {}),
+               other = Model::create(small_config(5, kind), "", options_of({{"update", another}}));
+    CHECK(model->config().memory.kind == find_memory_kind(kind));
+    Session session(model, kSampling), restored(model, kSampling), fresh(other, kSampling);
+    session.feed(random_tokens(100, 1));
+    for (const Kind what : {Kind::SESSION, Kind::MEMORY}) {
+      std::string message;
+      CHECK(status_of([&] { fresh.restore(session.save(what, {})); }, &message) == Status::MODEL_MISMATCH);
+      CHECK(message.find("update") != std::string::npos);
+    }
+    bytes.push_back(session.state().bytes());
+    lines.push_back(session.state().layers[1].memory[1].bytes());
+    CHECK(&session.state().layers[1].memory[1].kind() == find_memory_kind(kind));
+    restored.restore(session.save(Kind::SESSION, {}));
+    CHECK(future_of(restored) == future_of(session));
+  }
+  CHECK(std::set(bytes.begin(), bytes.end()).size() == 1);
+  CHECK(std::set(lines.begin(), lines.end()) == std::set<int64_t>{2 * 4 * (8 * 64 + 8)});  // sums and what they rounded
 }
 
 TEST_CASE("a saved file replaces the old one and restores") {

@@ -1,0 +1,31 @@
+// Rotations for training, where each index of a window's list comes again and again.
+#pragma once
+
+#include "attention/attention.h"
+#include "base/buffer.h"
+
+namespace infini {
+
+// Rotation by every index that a key may have in a window's list.
+class RopeTable {
+ public:
+  void prepare(const AttentionRules &rules);
+  // A head of `size` turned by `index`, times `scale`; y is not x.
+  void turn(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    turn(x, size, index, scale, y, sine_);
+  }
+  // The transpose of that, which gradients take.
+  void turn_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    turn(x, size, index, scale, y, minus_);
+  }
+
+ private:
+  void turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const;
+
+  Rope rope_;
+  int64_t stride_ = 0;
+  Buffer<float> cosine_, sine_,
+      minus_;  // [indices][stride]: of pairs, or, where they are adjacent, as rotate_pairs() has them
+};
+
+}  // namespace infini

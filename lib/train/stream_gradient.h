@@ -1,0 +1,121 @@
+// One (stream, KV head) on its way back.
+#pragma once
+
+#include "train/stream_supervision.h"
+
+namespace infini {
+
+class StreamGradient : public StreamSupervision {
+ public:
+  using StreamSupervision::StreamSupervision;
+
+  // What `backward` reads and adds to; dqkv becomes that of no loss.
+  void begin(const float *da, int64_t da_stride, double *dbeta) {
+    da_ = da;
+    da_stride_ = da_stride;
+    dbeta_ = dbeta;
+    clear_gradients();
+  }
+  // Segment s of the stream; those behind it have been.
+  void backward(int64_t s) {
+    start(s);
+    announce(s - 1);
+    if (remembers_ && !is_last(s)) fold_backward();
+    load_window(true);
+    clear_rows(dwindow_keys_, window_count_, keys_);
+    clear_rows(dwindow_values_, window_count_, values_);
+    if (reads()) transpose(memory(s).matrix(), keys_, values_, turned_memory_);
+    each_tile([&](int64_t token, int64_t tokens) {
+      load_queries(token, tokens);
+      load_output_gradient(token, tokens);
+      local_backward(token, tokens);
+      if (reads()) retrieve_backward(token, tokens);
+    });
+    store_window_gradient();
+  }
+
+ private:
+  // Queries' are written by the local attention; all others are added up.
+  void clear_gradients() {
+    for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) {
+      std::memset(dkey(row), 0, static_cast<size_t>(keys_) * sizeof(float));
+      std::memset(dvalue(row), 0, static_cast<size_t>(values_) * sizeof(float));
+    }
+    std::fill_n(dmemory().data, dmemory().size(), 0.0f);
+  }
+
+  // dlocal_ = (1 - gate) dA.
+  void load_output_gradient(int64_t token, int64_t tokens) {
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const float *da = da_ + row * da_stride_ + head(g) * values_;
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        mix(da + p * kPanel, 1 - gate(g), da + p * kPanel, 0, n, dlocal_.panel(p) + r * kPanel);
+      });
+      ask(da, da_stride_, values_);
+    });
+  }
+
+  void local_backward(int64_t token, int64_t tokens) {
+    const int64_t rows = tokens * group_, last = seen(token, rows - 1), count = round_up(last, 16);
+    product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
+    product_to_rows(dlocal_, rows, values_, turned_values_, count, dscores_, count, false);
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const float *a_dot = layer_.trace.a_dot.data() + trace_at(row, g),
+                  *da = da_ + row * da_stride_ + head(g) * values_;
+      const float along = dot(da, a_dot, values_), weight = gate(g);
+      ask(a_dot, shape_.heads * values_, values_);
+      dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
+      softmax_gradient(scores_ + r * count, layer_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
+                       seen(token, r), count, dscores_ + r * count);
+      if (layer_.targets.local)
+        supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
+    });
+    product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
+    product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);
+    product(dscores_, count, 1, rows, last, window_keys_, keys_, dqueries_, false);
+    const float scale = 1 / std::sqrt(static_cast<float>(keys_));
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const int64_t at = own_ + row - segment_.first;
+      layer_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
+      ask(dquery(row, g), layer_.qkv.stride, keys_);
+    });
+  }
+
+  void retrieve_backward(int64_t token, int64_t tokens) {
+    const int64_t rows = tokens * group_;
+    retrieve(tokens);
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const float *da = da_ + row * da_stride_ + head(g) * values_;
+      const float weight = gate(g), scale = weight / denominator_[r];
+      float along = 0;  // dA . A_mem
+      each_panel(values_, [&](int64_t p, int64_t n) {
+        along += dot(da + p * kPanel, a_mem_.row(p, r), n) / denominator_[r];
+        mix(da + p * kPanel, scale, da + p * kPanel, 0, n, dretrieved_.row(p, r));
+      });
+      dbeta_[head(g)] += static_cast<double>(along) * weight * (1 - weight);
+      ddenominator_[r] = -scale * along;
+    });
+    clear_rows(dsigma_, rows, keys_);
+    kind_.read_gradient(memory(index_), turned_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_, dmemory());
+    if (layer_.targets.retrieval) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
+    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
+  }
+
+  void store_window_gradient() {
+    for (int64_t i = 0; i < window_count_; ++i) {
+      const int64_t row = row_at(i);
+      layer_.rope.turn_gradient(as_row(dwindow_keys_, i), keys_, i, 1, turned_);
+      add_scaled(turned_, 1, keys_, dkey(row));
+      add_row(dwindow_values_, i, 1, values_, dvalue(row));
+      if (i < own_) continue;
+      ask(dkey(row), layer_.qkv.stride, keys_);
+      ask(dvalue(row), layer_.qkv.stride, values_);
+    }
+  }
+
+  const float *da_ = nullptr;
+  int64_t da_stride_ = 0;
+  double *dbeta_ = nullptr;
+};
+
+}  // namespace infini

@@ -1,0 +1,199 @@
+// Supervision of what a (stream, KV head) looks at, and the way back through its memory, which all gradients share.
+#pragma once
+
+#include <span>
+
+#include "train/stream_attention.h"
+
+namespace infini {
+
+constexpr float kLeastShare = 1e-30f;  // of sigma(q) z, whose logarithm is taken
+
+// Gradients of what has a name begin with d.
+class StreamSupervision : public StreamAttention {
+ public:
+  StreamSupervision(const LayerAttention &layer, int64_t item, float *dqkv, bool without_values = false)
+      : StreamAttention(layer, item, without_values), dqkv_(dqkv) {}
+
+  Supervision supervision() const { return {supervised_, locally_supervised_}; }
+
+  // Supervised retrievals alone, forward and backward, of a head made without values: shares need z, not M. Queries of
+  // rows that are not `supervised` are not read; gradients of keys, and of those rows' queries, are written.
+  Supervised supervise_alone(std::span<const int64_t> supervised) {
+    for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) std::fill_n(dkey(row), keys_, 0.0f);
+    for (const int64_t row : within(supervised, stream_.first, stream_.tokens))
+      for (int64_t g = 0; g < group_; ++g) std::fill_n(dquery(row, g), keys_, 0.0f);
+    std::fill_n(dmemory().data, dmemory().size(), 0.0f);
+    if (!remembers_) return {};
+    const int64_t end = stream_.first_segment + stream_.segments;
+    for (int64_t s = stream_.first_segment; s + 1 < end; ++s) {
+      start(s);
+      fold();
+    }
+    for (int64_t s = end - 1; s >= stream_.first_segment; --s) {
+      start(s);
+      if (!is_last(s)) fold_backward();
+      if (reads())
+        each_tile([&](int64_t token, int64_t tokens) {
+          supervise_tile(token, tokens, within(supervised, segment_.first + token, tokens));
+        });
+    }
+    return supervised_;
+  }
+
+ protected:
+  float *dkey(int64_t row) const { return dqkv_ + row * layer_.qkv.stride + key_column(); }
+  float *dvalue(int64_t row) const { return dqkv_ + row * layer_.qkv.stride + value_column(); }
+  float *dquery(int64_t row, int64_t g) const { return dqkv_ + row * layer_.qkv.stride + head(g) * keys_; }
+
+  // Gradients of the keys and values that went into the memory, and of the memory before the segment.
+  void fold_backward() {
+    const FoldScratch scratch{{piece_memory_, keys_, values_},
+                              {sums_, keys_, values_},
+                              turned_memory_,
+                              turned_gradient_,
+                              dsigma_,
+                              fold_gradient_};
+    fold_gradient(
+        kind_, closing(), segment_.fold, memory(index_), dmemory(), scratch,
+        [&](int64_t first, int64_t count) { return load_fold(first, count); },
+        [&](int64_t first, const FoldRows &rows) {
+      for (int64_t t = 0; t < rows.count; ++t) {
+        add_row(fold_gradient_, t, 1, values_, dvalue(segment_.first + first + t));
+        add_sigma_gradient(t, dkey(segment_.first + first + t));
+      }
+        });
+  }
+
+  // Through sigma: adds row t of dsigma_ to the gradient of a query or key.
+  void add_sigma_gradient(int64_t t, float *to) {
+    each_panel(keys_, [&](int64_t p, int64_t n) {
+      kind_.feature_gradient(sigma_.row(p, t), dsigma_.row(p, t), n, to + p * kPanel);
+    });
+  }
+
+  void supervise_tile(int64_t token, int64_t tokens, std::span<const int64_t> supervised) {
+    if (supervised.empty()) return;
+    const float *z = memory(index_).normaliser();
+    const auto each_supervised = [&](const auto &f) {
+      for (const int64_t row : supervised)
+        for (int64_t g = 0; g < group_; ++g) f((row - segment_.first - token) * group_ + g, row, g);
+    };
+    each_supervised([&](int64_t r, int64_t row, int64_t g) {
+      into_row(sigma_, r, [&](float *to) { kind_.feature(query(row, g), keys_, to); });
+      denominator_[r] = dot_row(sigma_, r, z, keys_) + layer_.rules.epsilon;
+      each_panel(keys_, [&](int64_t p, int64_t n) { std::fill_n(dsigma_.panel(p) + r * kPanel, n, 0.0f); });
+    });
+    supervise(token, tokens, z, dmemory().normaliser());
+    each_supervised([&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
+  }
+
+  std::vector<Retrieval>::const_iterator first_retrieval(int64_t row) const {
+    const std::vector<Retrieval> &all = layer_.layout.retrievals;
+    return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
+  }
+
+  // Those of `rows`, which ascend, from `first` on.
+  static std::span<const int64_t> within(std::span<const int64_t> rows, int64_t first, int64_t count) {
+    const auto begin = std::lower_bound(rows.begin(), rows.end(), first);
+    return {begin, std::lower_bound(begin, rows.end(), first + count)};
+  }
+  std::span<const int64_t> quiet_rows(int64_t first, int64_t tokens) const {
+    if (!layer_.targets.silence) return {};
+    return within(layer_.layout.quiet, first, tokens);
+  }
+  int32_t offset_of(int h) const { return layer_.targets.places ? layer_.targets.places[h] : -1; }
+
+  // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds nothing.
+  void silence(int64_t r, int h, const float *z, float *dz) {
+    const float weight = layer_.targets.silence ? layer_.targets.silence[h] : 0, total = denominator_[r];
+    if (weight == 0 || layer_.rules.epsilon == 0) return;
+    supervised_.loss += static_cast<double>(weight) * std::log(static_cast<double>(total) / layer_.rules.epsilon);
+    each_panel(keys_, [&](int64_t p, int64_t n) {
+      add_scaled(z + p * kPanel, weight / total, n, dsigma_.panel(p) + r * kPanel);
+      add_scaled(sigma_.panel(p) + r * kPanel, weight / total, n, dz + p * kPanel);
+    });
+  }
+
+  // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z + epsilon). The share has no
+  // epsilon of its own: features that vanish would have all of nothing.
+  void supervise(int64_t token, int64_t tokens, const float *z, float *dz) {
+    const std::vector<Retrieval> &all = layer_.layout.retrievals;
+    const int64_t first = segment_.first + token;
+    auto next = first_retrieval(first);
+    std::vector<float> there(static_cast<size_t>(keys_)), sigma(there.size()), left(there.size());
+    for (; next != all.end() && next->row < first + tokens; ++next) {
+      // What the sources added to z, and is left of it.
+      const auto each_source = [&](const auto &f) {
+        for (int64_t i = 0; i < next->sources; ++i) {
+          const int64_t row = layer_.layout.source_rows[static_cast<size_t>(next->first_source + i)];
+          kind_.feature(key(row), keys_, sigma.data());
+          f(row, segment_of(row));
+        }
+      };
+      std::fill(there.begin(), there.end(), 0.0f);
+      each_source([&](int64_t, const Source &source) {
+        mix(sigma.data(), source.factor, sigma.data(), 0, keys_, left.data());
+        for (int64_t i = 0; i < source.closings; ++i) kind_.decay({left.data(), keys_, 0});
+        add_scaled(left.data(), 1, keys_, there.data());
+      });
+      for (int64_t g = 0; g < group_; ++g) {
+        const float weight = layer_.targets.retrieval[head(g)] * next->weight;
+        if (weight == 0) continue;
+        const int64_t r = (next->row - first) * group_ + g;
+        if (const int32_t offset = offset_of(head(g)); offset >= 0 && offset != next->place) {
+          silence(r, head(g), z, dz);
+          continue;
+        }
+        const float share = std::max(dot_row(sigma_, r, there.data(), keys_), kLeastShare), total = denominator_[r];
+        supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total),
+                         static_cast<double>(share) / total, 1});
+        each_panel(keys_, [&](int64_t p, int64_t n) {
+          float *dsigma = dsigma_.panel(p) + r * kPanel;
+          add_scaled(z + p * kPanel, weight / total, n, dsigma);
+          add_scaled(there.data() + p * kPanel, -weight / share, n, dsigma);
+          add_scaled(sigma_.panel(p) + r * kPanel, weight / total, n, dz + p * kPanel);
+        });
+        std::fill_n(row_, keys_, 0.0f);
+        add_row(sigma_, r, -weight / share, keys_, row_);
+        each_source([&](int64_t row, const Source &source) {
+          mix(row_, source.factor, row_, 0, keys_, left.data());
+          for (int64_t i = 0; i < source.closings; ++i) kind_.decay_gradient({left.data(), keys_, 0});
+          kind_.feature_gradient(sigma.data(), left.data(), keys_, dkey(row));
+        });
+      }
+    }
+    for (const int64_t row : quiet_rows(first, tokens))
+      for (int64_t g = 0; g < group_; ++g)
+        if (offset_of(head(g)) >= 0 && layer_.targets.retrieval[head(g)] != 0)
+          silence((row - first) * group_ + g, head(g), z, dz);
+  }
+  // Of a row that was folded: its segment's factor, and how many segments closed between that one and the one at hand.
+  struct Source {
+    float factor;
+    int64_t closings;
+  };
+  Source segment_of(int64_t row) const {
+    const auto all = layer_.layout.segments.begin(), begin = all + stream_.first_segment;
+    const auto after = std::upper_bound(begin, begin + stream_.segments, row,
+                                        [](int64_t at, const SegmentSpan &s) { return at < s.first; });
+    return {(after - 1)->fold, index_ - (after - 1 - all) - 1};
+  }
+
+  // Supervision of local attention: the loss gains -weight * log(p of the row that is looked for), where it is in view.
+  void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
+    const float weight = layer_.targets.local[h];
+    const int64_t subject = layer_.layout.subject[static_cast<size_t>(row)];
+    const int64_t at = own_ + subject - segment_.first;
+    if (weight == 0 || subject < 0 || at < view_.sinks) return;
+    add_scaled(p, weight, seen, dscores);
+    dscores[at] -= weight;
+    const double share = std::max(static_cast<double>(p[at]), 1e-30);  // which a score far below others rounds to 0
+    locally_supervised_.add({-static_cast<double>(weight) * std::log(share), share, 1});
+  }
+
+  float *const dqkv_;
+  Supervised supervised_, locally_supervised_;
+};
+
+}  // namespace infini
