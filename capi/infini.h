@@ -319,17 +319,20 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
    was rewound to before that call. Where the last message is the assistant's, its turn stays open, and generation goes on
    with it.
 
-   `messages_json` is a JSON list of {"role": ..., "content": ...}. Roles are "system" ("developer" is the same), "user"
-   and "assistant"; "content" is a text, null (an empty one) or a list of {"type": "text", "text": ...}, which are
-   joined by line ends; other keys are left alone.
+   The template in the model's file (Jinja) writes them. `messages_json` is a JSON list of {"role": ..., "content": ...}.
+   Roles are "system" ("developer" is the same where the template has none), "user", "assistant" and, where the template has
+   it, "tool"; "content" is a text, null (an empty one) or a list of {"type": "text", "text": ...}, which are joined by line
+   ends; other keys go to the template. A system message that the template does not take stands within the user's that
+   follows.
 
    Contents are a person's words, whoever wrote them: a control token written there is read as the letters that it is
    written with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in part,
    are plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task` as
    in infini_session_feed.
-   INVALID_ARGUMENT  the JSON has an error, the list is empty, a role is not known or has no turn in the template, a part is
+   INVALID_ARGUMENT  the JSON has an error, the list is empty, a role has no turn in the template, which may refuse the
+                     messages in words of its own, a part is
                      no text, or as in infini_session_feed_text; nothing was read
-   UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
+   UNSUPPORTED       the file has no chat template, or one that cannot be run; the message says why, and names its line
    STATE             the model has no tokenizer; or as in infini_session_feed
    CANCELLED         as in infini_session_feed: the last message that was being read is the turn that is open */
 INFINI_API infini_status infini_session_chat(infini_session *session, const char *messages_json, infini_task *task);
@@ -845,7 +848,7 @@ typedef enum infini_chat_flags {
    infini_session_chat, which is the simple way to chat. The text has the contents as they are, control tokens
    that a user wrote among them, which nothing tells from the template's: infini_model_chat_tokens does.
    INVALID_ARGUMENT  the JSON has an error, or a role is not known or has no turn in the template
-   UNSUPPORTED       the file has no chat template, or one that is not known; the message names those that are
+   UNSUPPORTED       the file has no chat template, or one that cannot be run; the message says why, and names its line
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int flags,
                                                  char *buffer, size_t capacity, size_t *size);
@@ -918,7 +921,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
 
 /* Writes the facts as a JSON object:
      "name", "tokenizer" ("llama", "gpt2"; null: none), "tokens" (of the tokenizer), "bos", "eos" (-1: none),
-     "chat_template" ("chatml", "llama2", ...; "unknown"; null: none), "vocabulary"
+     "chat_template" (its family: "chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: none), "vocabulary"
    and, unless the model is a tokenizer alone,
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),

@@ -138,10 +138,7 @@ Json tokenizer_facts(const Model &model) {
   json["tokens"] = json["vocabulary"] = tokenizer.size();
   json["bos"] = tokenizer.bos();
   json["eos"] = tokenizer.eos();
-  if (!tokenizer.chat_template().empty()) {
-    const std::string name = chat_template_name(tokenizer.chat_template());
-    json["chat_template"] = name.empty() ? "unknown" : name;
-  }
+  if (!tokenizer.chat_template().empty()) json["chat_template"] = chat_template_name(tokenizer.chat_template());
   return json;
 }
 

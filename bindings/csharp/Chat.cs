@@ -44,7 +44,7 @@ public sealed partial class Session
     /// <param name="cancellation">As there.</param>
     /// <exception cref="ArgumentException">A text has half of a surrogate pair in it.</exception>
     /// <exception cref="InfiniException">InvalidArgument (there is no message, or a role is not known), Unsupported (the model has
-    /// no chat template, or one that is not known); nothing was read. State, as for a text.</exception>
+    /// no chat template, or one that cannot be run); nothing was read. State, as for a text.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Chat(IEnumerable<ChatMessage> messages, IProgress<WorkProgress>? progress = null,
                      CancellationToken cancellation = default) =>

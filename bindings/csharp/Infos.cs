@@ -9,7 +9,7 @@ namespace Infini;
 /// <param name="Tokens">Of the tokenizer.</param>
 /// <param name="Bos">The token that begins a text; -1: none.</param>
 /// <param name="Eos">The token that ends a text; -1: none.</param>
-/// <param name="ChatTemplate">"chatml", "llama2", ...; "unknown"; null: it has none.</param>
+/// <param name="ChatTemplate">"chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: it has none.</param>
 /// <param name="Vocabulary">The length of a row of logits.</param>
 /// <param name="Architecture">As the file names it.</param>
 /// <param name="Parameters">Their number.</param>

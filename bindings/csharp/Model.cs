@@ -229,7 +229,7 @@ public sealed unsafe class Model : IDisposable
     /// <param name="first">Whether they begin the conversation.</param>
     /// <param name="reply">Whether the text ends where the assistant speaks.</param>
     /// <returns>The text.</returns>
-    /// <exception cref="InfiniException">InvalidArgument; Unsupported (no chat template, or one that is not known).</exception>
+    /// <exception cref="InfiniException">InvalidArgument; Unsupported (no chat template, or one that cannot be run).</exception>
     public string ApplyChat(IEnumerable<ChatMessage> messages, bool first = true, bool reply = true)
     {
         string json = ChatMessage.Json(messages);

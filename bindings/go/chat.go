@@ -20,7 +20,7 @@ type Message struct {
 // tokens are not parsed from it. If the last message is the assistant's, the reply goes on with it. Progress: stage "feed",
 // in tokens.
 //
-// Errors: Unsupported (no chat template, or one that is not known), InvalidArgument, State, Cancelled.
+// Errors: Unsupported (no chat template, or one that cannot be run), InvalidArgument, State, Cancelled.
 func (s *Session) Chat(ctx context.Context, messages ...Message) error {
 	written, err := writeMessages(messages)
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Session) ChatJSON(ctx context.Context, messagesJSON string) error {
 // ChatTokens returns messages as tokens, as Session.Chat would read them. first: they begin the conversation; reply: the
 // tokens end with the opening of the assistant's turn.
 //
-// Errors: Unsupported (no chat template, or one that is not known), InvalidArgument.
+// Errors: Unsupported (no chat template, or one that cannot be run), InvalidArgument.
 func (m *Model) ChatTokens(messages []Message, first, reply bool) ([]int32, error) {
 	written, err := writeMessages(messages)
 	if err != nil {
@@ -57,7 +57,7 @@ func (m *Model) ChatTokens(messages []Message, first, reply bool) ([]int32, erro
 // ApplyChat returns messages as text, as the model was trained to see them: to be looked at. Who reads it with option
 // "special" lets messages write control tokens; Session.Chat does not.
 //
-// Errors: Unsupported (no chat template, or one that is not known), InvalidArgument.
+// Errors: Unsupported (no chat template, or one that cannot be run), InvalidArgument.
 func (m *Model) ApplyChat(messages []Message, first, reply bool) (string, error) {
 	written, err := writeMessages(messages)
 	if err != nil {

@@ -13,7 +13,7 @@ type ModelInfo struct {
 	Tokens       int    `json:"tokens"`        // of the tokenizer
 	BOS          int32  `json:"bos"`           // the token that begins a text; -1: none
 	EOS          int32  `json:"eos"`           // the token that ends a text; -1: none
-	ChatTemplate string `json:"chat_template"` // "chatml", "llama2", ..., "unknown"; "": none
+	ChatTemplate string `json:"chat_template"` // "chatml", "llama2", ..., "other"; "unknown": it cannot be used; "": none
 	Vocabulary   int    `json:"vocabulary"`    // the length of a row of logits
 
 	Architecture   string  `json:"architecture"`

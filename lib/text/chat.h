@@ -1,6 +1,8 @@
-// Chat templates, recognised from the Jinja text in the model's file.
+// Conversations as a model was trained to see them, by the Jinja template in its file.
 #pragma once
 
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,13 +12,14 @@
 namespace infini {
 
 struct ChatMessage {
-  std::string role;  // "system", "developer" (the same), "user" or "assistant"
+  std::string role;  // "system", "developer" (the same, where the template knows none), "user", "assistant" or "tool"
   std::string content;
+  nlohmann::ordered_json more{};  // what else the message has, such as "tool_calls": for templates that look for it
 };
 
 // A JSON list of messages, as programs have them: {"role": text, "content": text}, where the content may be null (an
-// empty one) or a list of {"type": "text", "text": text}, which are joined by line ends; other keys are left alone.
-// INVALID_ARGUMENT, with the number of the message, for anything else.
+// empty one) or a list of {"type": "text", "text": text}, which are joined by line ends.
+// INVALID_ARGUMENT, with the number of the message, for anything else. Other keys go to the template.
 std::vector<ChatMessage> read_chat_messages(std::string_view json);
 
 // Messages as the model was trained to see them, with control tokens written out.
@@ -36,18 +39,32 @@ struct ChatPlace {
   bool open = false;  // an assistant's turn is open before them, and is closed first
 };
 
-// `eos`: the text of the model's end token, which Zephyr's template uses. Where a template has no system turn (Llama 2,
-// Gemma), a system message goes into the user's that follows.
-// An unknown template is an UNSUPPORTED error that names the known ones: ChatML, Llama 2, Llama 3, Zephyr, Gemma.
-// A role that the template has no turn for is an INVALID_ARGUMENT error.
-ChatText chat_text(std::string_view chat_template, const std::vector<ChatMessage> &messages, ChatPlace place,
-                   std::string_view eos = "</s>");
-// The same by the template and the end token of the model's file.
+// A template, and the model's texts of the tokens that begin and end a text, which templates use. What begins a conversation
+// is what the template makes of it. What goes on with one is what the template writes behind a question and an answer that
+// stand for all that was said.
+class ChatTemplate {
+ public:
+  // UNSUPPORTED, with the line, where it is no Jinja that can be run, or does not write what messages say.
+  explicit ChatTemplate(std::string_view jinja, std::string bos = "<s>", std::string eos = "</s>");
+  ~ChatTemplate();
+
+  // INVALID_ARGUMENT where the template refuses the messages, or has no turn for a role. Where it refuses or forgets a
+  // system message, that goes into the user's message that follows.
+  ChatText text(const std::vector<ChatMessage> &messages, ChatPlace place) const;
+  // What closes the assistant's turn: to be fed after a generated reply, because its end token is not.
+  std::string turn_end() const;
+
+ private:
+  struct Run;
+  std::unique_ptr<Run> run_;
+};
+
+// The template of the model's file. UNSUPPORTED where it has none.
+ChatTemplate chat_template_of(const Tokenizer &tokenizer);
 ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPlace place);
-// What closes the assistant's turn: to be fed after a generated reply, because its end token is not.
-std::string chat_turn_end(std::string_view chat_template, std::string_view eos = "</s>");
 std::string chat_turn_end(const Tokenizer &tokenizer);
-// "chatml", "llama2", ...; "" for an unknown one.
-std::string chat_template_name(std::string_view chat_template);
+// The family of a template by its marks: "chatml", "llama2", "llama3", "gemma", "zephyr"; "other"; "unknown" for one that
+// cannot be used.
+std::string chat_template_name(std::string_view jinja);
 
 }  // namespace infini

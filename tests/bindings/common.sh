@@ -38,7 +38,7 @@ import struct, sys
 data = open(sys.argv[1], 'rb').read()
 text = lambda value: struct.pack('<Q', len(value)) + value.encode()
 key = text('tokenizer.chat_template') + struct.pack('<I', 8)
-template = "{% for message in messages %}{{ '<|user|>\\n' + message['content'] + eos_token }}{% endfor %}"
+template = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 template += ' ' * (-(len(key) + 8 + len(template)) % 32)  # so that the weights stay where they are aligned
 count, = struct.unpack_from('<Q', data, 16)
 open(sys.argv[2], 'wb').write(data[:16] + struct.pack('<Q', count + 1) + key + text(template) + data[24:])

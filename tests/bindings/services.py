@@ -238,7 +238,7 @@ def check_end(command):
 
 def check_chat(command, folder):
     """Conversations, with a model that has a chat template, and one that has none."""
-    template = "{% for message in messages %}{{ '<|user|>\\n' + message['content'] + eos_token }}{% endfor %}"
+    template = "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
     entry = lambda text: struct.pack('<Q', len(text)) + text.encode()
     size = len(entry('tokenizer.chat_template')) + 4 + 8
     value = template + ' ' * (-(size + len(template)) % 32)  # so that the weights stay where they are aligned

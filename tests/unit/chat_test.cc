@@ -12,6 +12,7 @@
 #include "temporary_folder.h"
 
 using infini::chat_template_name;
+using infini::ChatTemplate;
 using infini::ChatText;
 using infini::Error;
 using infini::Status;
@@ -21,7 +22,7 @@ namespace {
 
 std::string apply_chat_template(const std::string &chat_template, const Messages &messages, bool reply,
                                 bool first = true, const std::string &eos = "</s>") {
-  return infini::chat_text(chat_template, messages, {.reply = reply, .first = first, .start = first}, eos).text;
+  return ChatTemplate(chat_template, "<s>", eos).text(messages, {.reply = reply, .first = first, .start = first}).text;
 }
 
 const std::string smollm2 =
@@ -29,28 +30,76 @@ const std::string smollm2 =
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + "
     "message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|im_start|>assistant\n' }}{% endif %}";
-// As Qwen 2.5's: the newlines written as \n, and other system turns that are no literal text.
-const std::string qwen25 =
-    R"({%- if tools %}{{- '<|im_start|>system\n' }}{{- messages[0]['content'] }}{{- "# Tools<|im_end|>\n" }}{%- else %}
-{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
-{%- else %}{{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
-{%- endif %}{%- endif %})";
-const std::string plain_chatml = "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'}}";
-const std::string llama2 =
-    "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
-    "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{{ ' '  + content.strip() + ' ' + eos_token }}";
+// With a default system message, and tools.
+const std::string qwen25 = R"({%- if tools %}
+    {{- '<|im_start|>system\n' }}{{- messages[0]['content'] }}{{- "\n\n# Tools<|im_end|>\n" }}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.index0 == 0 or messages[loop.index0 - 1].role != "tool" %}{{- '<|im_start|>user' }}{%- endif %}
+        {{- '\n<tool_response>\n' }}{{- message.content }}{{- '\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}{{- '<|im_end|>\n' }}{%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}
+)";
+const std::string plain_chatml =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
+    "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const std::string llama2 = R"({% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}
+{%- set briefing = messages[0]['content'] %}{% else %}{% set rest = messages %}{% set briefing = false %}{% endif %}
+{%- for message in rest %}
+{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('user and assistant must alternate') }}
+{%- endif %}{% if loop.index0 == 0 and briefing != false %}
+{%- set content = '<<SYS>>\n' + briefing + '\n<</SYS>>\n\n' + message['content'] %}{% else %}
+{%- set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}
+{{- bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}
+{{- ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %})";
 const std::string llama3 =
-    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "
-    "'<|eot_id|>' %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}";
-const std::string llama32 =
-    R"({%- set date_string = strftime_now("%d %b %Y") %}{%- set date_string = "26 Jul 2024" %}
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ "
+    "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% "
+    "endif %}"
+    "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+    "{% endif %}";
+const std::string llama32 = R"({{- bos_token }}{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}{%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}{%- set date_string = "26 Jul 2024" %}{%- endif %}
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set briefing = messages[0]['content']|trim %}{%- set messages = messages[1:] %}
+{%- else %}{%- set briefing = "" %}{%- endif %}
 {{- "<|start_header_id|>system<|end_header_id|>\n\n" }}{{- "Cutting Knowledge Date: December 2023\n" }}
-{{- "Today Date: " + date_string + "\n\n" }}{{- system_message }}{{- "<|eot_id|>" }})";
+{{- "Today Date: " + date_string + "\n\n" }}{{- briefing }}{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}
+)";
 const std::string zephyr =
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
-    "{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n"
-    "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}";
-const std::string gemma = "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}";
+    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + "
+    "eos_token }}\n"
+    "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif "
+    "%}\n"
+    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}";
+const std::string gemma =
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{% set role = 'model' %}{% else %}"
+    "{% set role = message['role'] %}{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + "
+    "'<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}";
+// Marks of its own, as Phi-3's; and a turn of the tool.
+const std::string phi3 =
+    "{% for message in messages %}{% if message['role'] == 'tool' %}{{'<|tool|>\n' + message['content'] + '<|end|>\n'}}"
+    "{% else %}{{'<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
 
 const Messages question = {{"user", "Hi"}};
 const Messages briefed = {{"system", "Be brief."}, {"user", " What is 7 times 8? "}};
@@ -75,19 +124,27 @@ TEST_CASE("each template is recognised") {
   CHECK(chat_template_name(gemma) == "gemma");
 }
 
-TEST_CASE("a template that only looks like a known one is unknown") {
-  CHECK(chat_template_name("") == "");
-  CHECK(chat_template_name("{{ bos_token + '[INST] ' + message['content'] + ' [/INST]' }}") == "");         // Mistral
-  CHECK(chat_template_name("{{'<|user|>' + '\n' + message['content'] + '<|end|>'}}") == "");                // Phi-3
-  CHECK(chat_template_name("{{'<|im_start|>user<|im_sep|>' + message['content'] + '<|im_end|>'}}") == "");  // Phi-4
-  CHECK(status_of("", question) == Status::UNSUPPORTED);
-  try {
-    apply_chat_template("{{ message }}", question, true);
-    FAIL("no error");
-  } catch (const Error &error) {
-    CHECK(error.status() == Status::UNSUPPORTED);
-    CHECK(std::string(error.what()) == "unknown chat template; known are ChatML, Llama 2, Llama 3, Zephyr and Gemma");
-  }
+TEST_CASE("a template that no family has is used all the same, and one that cannot be says why") {
+  CHECK(chat_template_name(phi3) == "other");
+  CHECK(apply_chat_template(phi3, briefed, true) ==
+        "<|system|>\nBe brief.<|end|>\n<|user|>\n What is 7 times 8? <|end|>\n<|assistant|>\n");
+  CHECK(apply_chat_template(phi3, talk, true, false) ==
+        "<|user|>\nHi<|end|>\n<|assistant|>\n Hello! <|end|>\n<|user|>\nMore\n<|end|>\n<|assistant|>\n");
+  const auto refusal = [](const std::string &chat_template) -> std::string {
+    CHECK(chat_template_name(chat_template) == "unknown");
+    try {
+      apply_chat_template(chat_template, question, true);
+    } catch (const Error &error) {
+      CHECK(error.status() == Status::UNSUPPORTED);
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(refusal("{{ message }}") == "the chat template does not write what messages say");
+  CHECK(refusal("{% for m in messages %}\n{{ m.content | frob }}{% endfor %}") ==
+        "the chat template, line 2: filter 'frob' is not known here");
+  CHECK(refusal("{{ '<|user|>' ") == "the chat template, line 1: a tag has no end");
+  CHECK(refusal("{% include 'x' %}") == "the chat template, line 1: {% include %} is not known here");
 }
 
 TEST_CASE("ChatML, with the default system message that the file has") {
@@ -159,7 +216,7 @@ TEST_CASE("a generated reply is closed as the template closes it") {
     const Messages reply = {{"user", "Hi"}, {"assistant", "Hello"}};
     const std::string prompt = apply_chat_template(each, {reply[0]}, true);
     const std::string generated = each == llama2 ? " Hello" : "Hello";
-    CHECK(prompt + generated + infini::chat_turn_end(each) == apply_chat_template(each, reply, false));
+    CHECK(prompt + generated + ChatTemplate(each).turn_end() == apply_chat_template(each, reply, false));
   }
 }
 
@@ -184,7 +241,7 @@ TEST_CASE("an unknown role is an error that names it") {
 TEST_CASE("the last message of the assistant is left open, to be continued") {
   for (const std::string &each : {smollm2, qwen25, llama2, llama3, llama32, zephyr, gemma}) {
     const Messages begun = {{"user", "Hi"}, {"assistant", "Hello"}};
-    CHECK(apply_chat_template(each, begun, true) + infini::chat_turn_end(each) ==
+    CHECK(apply_chat_template(each, begun, true) + ChatTemplate(each).turn_end() ==
           apply_chat_template(each, begun, false));
   }
 }
@@ -194,7 +251,7 @@ TEST_CASE("the words of messages, and nothing else, are marked as such") {
                              {"user", "\n\n"},     {"assistant", "A "},      {"user", "é"}};
   for (const std::string &each : {smollm2, qwen25, llama2, llama3, llama32, zephyr, gemma})
     for (const bool start : {false, true}) {
-      const ChatText chat = infini::chat_text(each, messages, {.start = start, .open = !start});
+      const ChatText chat = ChatTemplate(each).text(messages, {.start = start, .open = !start});
       std::string words, marks;
       size_t at = 0;
       for (const infini::TextRange &range : chat.words) {
@@ -208,7 +265,7 @@ TEST_CASE("the words of messages, and nothing else, are marked as such") {
       CHECK(words == "S<s><|im_end|>Aé");
       Messages empty = messages;  // what is left without the words, but for white space
       for (infini::ChatMessage &message : empty) message.content = "";
-      std::string without = infini::chat_text(each, empty, {.start = start, .open = !start}).text;
+      std::string without = ChatTemplate(each).text(empty, {.start = start, .open = !start}).text;
       for (std::string *text : {&marks, &without}) std::erase_if(*text, [](char c) { return c == ' ' || c == '\n'; });
       CHECK(marks == without);
     }

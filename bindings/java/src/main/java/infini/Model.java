@@ -245,7 +245,7 @@ public final class Model implements AutoCloseable {
    * @param first whether they begin it
    * @param reply whether the text ends where the assistant speaks
    * @return the text
-   * @throws InfiniException INVALID_ARGUMENT (a role is not known); UNSUPPORTED (no chat template, or one that is not known)
+   * @throws InfiniException INVALID_ARGUMENT (a role is not known); UNSUPPORTED (no chat template, or one that cannot be run)
    */
   public String applyChat(List<ChatMessage> messages, boolean first, boolean reply) {
     String json = ChatMessage.json(messages);

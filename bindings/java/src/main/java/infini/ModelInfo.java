@@ -8,7 +8,7 @@ package infini;
  * @param tokens of the tokenizer
  * @param bos the token that begins a text, -1: none
  * @param eos the token that ends a text, -1: none
- * @param chatTemplate "chatml", "llama2", ...; "unknown"; null: none
+ * @param chatTemplate "chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: none
  * @param vocabulary tokens that the model knows: the length of a row of logits
  * @param architecture "llama", ...
  * @param parameters how many there are

@@ -211,7 +211,7 @@ public final class Session implements AutoCloseable {
    * @param messages those that are new
    * @param task stage "feed", in tokens; may be null
    * @throws InfiniException INVALID_ARGUMENT (there is none, or a role is not known); UNSUPPORTED (no chat template, or one
-   *     that is not known); else as {@link #feed(String, Task)}
+   *     that cannot be run); else as {@link #feed(String, Task)}
    */
   public void chat(List<ChatMessage> messages, Task task) {
     chatJson(ChatMessage.json(messages), task);

@@ -1,0 +1,22 @@
+// What templates do to texts. Words stay words.
+#pragma once
+
+#include <functional>
+
+#include "text/jinja.h"
+
+namespace infini::jinja {
+
+// What is left without characters of a set, white space where it is no text, at the ends. (Of characters of several bytes a
+// set takes each byte.)
+Text strip(const Text &text, const Value *set, bool left, bool right);
+// ASCII letters in upper or lower case, as asked for each: its place, and whether a word begins with it.
+Text cased(const Text &text, const std::function<bool(size_t at, bool begins)> &upper_case);
+// The first `most` places, all where that is negative.
+Text replace(const Text &text, const Text &from, const Text &to, int64_t most, Budget &budget);
+// As Python's split and rsplit, by white space where there is no separator.
+List split(const Text &text, const Value *separator, int64_t most, bool from_right, Budget &budget);
+List lines(const Text &text);
+Text indent(const Text &text, const Value *width, bool first, bool blank, Budget &budget);
+
+}  // namespace infini::jinja

@@ -1,0 +1,102 @@
+// Values of Jinja, the language of chat templates, as far as templates use it.
+//
+// Texts know which of their parts came out of messages. What a template does to a text (cutting, joining, replacing) keeps
+// that, so that in the end a person's words can be told from the template's marks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+namespace infini::jinja {
+
+// Bytes, and ranges of them that are a message's words: in order, not empty, apart from one another.
+struct Text {
+  std::string text;
+  std::vector<TextRange> words;
+
+  Text() = default;
+  explicit Text(std::string_view marks) : text(marks) {}
+  static Text of_words(std::string_view words);
+  void append(const Text &other) { append(other, 0, other.text.size()); }
+  void append(const Text &other, size_t begin, size_t end);
+  Text part(size_t begin, size_t end) const;
+  // Other bytes, as many or not, of which all are words if one was.
+  Text changed(std::string bytes) const { return words.empty() ? Text(bytes) : of_words(bytes); }
+};
+
+struct Node;
+class Value;
+using List = std::vector<Value>;
+using Dict = std::vector<std::pair<Text, Value>>;  // in the order in which keys were first set
+struct Function {
+  std::string name;                   // of a function of the language or a method
+  std::shared_ptr<const Value> of{};  // what a method belongs to
+  const Node *macro = nullptr;
+};
+struct None {};
+
+// Lists and dicts are shared, as in Python: a namespace that is changed in a loop is changed outside.
+class Value {
+ public:
+  Value() = default;  // undefined
+  Value(None) : value_(None()) {}
+  Value(bool value) : value_(value) {}
+  Value(int value) : value_(int64_t{value}) {}
+  Value(int64_t value) : value_(value) {}
+  Value(double value) : value_(value) {}
+  Value(Text value) : value_(std::make_shared<const Text>(std::move(value))) {}
+  Value(List value) : value_(std::make_shared<List>(std::move(value))) {}
+  Value(Dict value) : value_(std::make_shared<Dict>(std::move(value))) {}
+  Value(Function value) : value_(std::make_shared<const Function>(std::move(value))) {}
+  Value(const char *) = delete;  // would be a bool
+  // All texts in it are words.
+  static Value of_json(const nlohmann::ordered_json &json);
+
+  bool defined() const { return value_.index() != 0; }
+  bool is_none() const { return std::holds_alternative<None>(value_); }
+  const bool *boolean() const { return std::get_if<bool>(&value_); }
+  const int64_t *integer() const { return std::get_if<int64_t>(&value_); }
+  const double *real() const { return std::get_if<double>(&value_); }
+  const Text *text() const { return get<const Text>(); }
+  List *list() const { return get<List>(); }
+  Dict *dict() const { return get<Dict>(); }
+  const Function *function() const { return get<const Function>(); }
+  bool number() const { return boolean() || integer() || real(); }
+  double as_double() const;
+
+  bool truth() const;
+  bool equals(const Value &other) const;
+  // The value of a key, or nullptr.
+  const Value *find(std::string_view key) const;
+  void set(const Text &key, Value value) const;  // of a dict
+  // As Python writes it.
+  Text str() const;
+  Text json(int indent) const;
+  // "a text", "a list", ..., for messages
+  const char *what() const;
+
+ private:
+  template <class T>
+  T *get() const {
+    const auto *pointer = std::get_if<std::shared_ptr<T>>(&value_);
+    return pointer ? pointer->get() : nullptr;
+  }
+  Text write(bool as_json, int indent, int depth) const;
+
+  std::variant<std::monostate, None, bool, int64_t, double, std::shared_ptr<const Text>, std::shared_ptr<List>,
+               std::shared_ptr<Dict>, std::shared_ptr<const Function>>
+      value_;
+};
+
+// + - * / // % ** and < <= > >= of numbers, and the latter of texts. UNSUPPORTED for others.
+Value arithmetic(const std::string &of, const Value &left, const Value &right);
+
+}  // namespace infini::jinja
