@@ -221,8 +221,8 @@ static void check_text(void) {
 
   static const char messages[] = "[{\"role\": \"user\", \"content\": \"Hello\"}]";
   CHECK_ERROR(infini_model_apply_chat(model, messages, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
-              INFINI_UNSUPPORTED, "ChatML");
-  CHECK_ERROR(infini_model_chat_turn_end(model, NULL, 0, &size), INFINI_UNSUPPORTED, "ChatML");
+              INFINI_UNSUPPORTED, "no chat template");
+  CHECK_ERROR(infini_model_chat_turn_end(model, NULL, 0, &size), INFINI_UNSUPPORTED, "no chat template");
   CHECK_ERROR(infini_model_apply_chat(model, "{}", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),
               INFINI_INVALID_ARGUMENT, "list");
   CHECK_ERROR(infini_model_apply_chat(model, "[1]", INFINI_CHAT_FIRST | INFINI_CHAT_REPLY, NULL, 0, &size),

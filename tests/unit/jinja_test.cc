@@ -186,11 +186,12 @@ TEST_CASE("a hostile template ends soon, and within bounds") {
     return all;
   };
   for (const std::string &deep :
-       {"{{ " + many("(", 20000) + " }}", "{{ " + many("[", 20000) + " }}", "{{ " + many("not ", 20000) + " }}",
+       {"{{ " + many("(", 20000) + "1" + many(")", 20000) + " }}",
+        "{{ " + many("[", 20000) + "1" + many("]", 20000) + " }}", "{{ " + many("not ", 20000) + " }}",
         "{{ " + many("-", 20000) + " }}", "{{ 1" + many("+1", 20000) + " }}", "{{ a" + many(".a", 20000) + " }}",
         "{{ 1" + many("|abs", 20000) + " }}", many("{% if 1 %}", 20000), "{{ 1" + many(" if 1 else 1", 20000) + " }}",
         "{{ 2" + many("**2", 20000) + " }}", "{{ 1" + many(" is odd", 20000) + " }}",
-        "{{ a" + many("()", 20000) + " }}", "{{ " + many("{1:", 20000) + " }}"})
+        "{{ a" + many("()", 20000) + " }}", "{{ " + many("{1:", 20000) + "1" + many("}", 20000) + " }}"})
     CHECK(refusal(deep).find("deeper than") != std::string::npos);
   CHECK(refusal(many("{{ 1 }}", 60000)).find("bytes; at most") != std::string::npos);
 }
