@@ -1,12 +1,13 @@
 // Trainers.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <nlohmann/json.hpp>
 
+#include "adapt/fit_heads.h"
+#include "adapt/head_search.h"
+#include "adapt/make_trainer.h"
 #include "guard.h"
-#include "train/training.h"
 
 using namespace infini;
 using namespace infini::capi;
@@ -58,12 +59,8 @@ std::string report_json(const Trainer &trainer, const StepReport &report) {
 
 std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
   Json heads = Json::array();
-  std::vector<size_t> order(found.value_weight.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return found.value_weight[a] > found.value_weight[b]; });
   const auto width = static_cast<size_t>(found.heads);
-  for (const size_t i : order)
+  for (const size_t i : found.order())
     heads.push_back({{"layer", i / width},
                      {"head", i % width},
                      {"weight", found.value_weight[i]},
@@ -166,7 +163,7 @@ infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *dat
     const Reading reading(trainer, data_json, sequences, segments);
     const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose);
     const HeadSearch found =
-        trainer->value->find_heads(*source, sequences, reading.segment, reading.segments, of(task));
+        find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));
     trainer->heads = heads_json(found, reading.segment, reading.segments, sequences);
   });
 }
@@ -176,7 +173,7 @@ infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, inf
     Trainer &value = trainer_of(trainer);
     if (!(nats > 0 && nats <= 1e6))
       fail(Status::INVALID_ARGUMENT, "nats is ", nats, ", but must be above 0 and at most 1,000,000");
-    value.fit_heads(nats, of(task));
+    fit_heads(value, nats, of(task));
   });
 }
 

@@ -105,10 +105,10 @@ TrainConfig parse_train_config(std::string_view text) {
   c.first_segment = kFirst[choice(fields, "first_segment", kFirst, 0)];
   c.supervision = fields.number("supervision", c.supervision, 0, kMost);
   for (const auto &row : rows(fields, "supervised", 2, 3)) {
-    const double place = row.size() > 2 ? row[2] : -1;
-    if (!(place >= -1 && place <= 1e6 && place == static_cast<int>(place)))
-      fields.refuse("supervised", "[layer, head] or [layer, head, place]");
-    c.supervised.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(place)});
+    const double offset = row.size() > 2 ? row[2] : -1;
+    if (!(offset >= -1 && offset <= 1e6 && offset == static_cast<int>(offset)))
+      fields.refuse("supervised", "[layer, head] or [layer, head, offset]");
+    c.supervised.push_back({static_cast<int>(row[0]), static_cast<int>(row[1]), static_cast<int>(offset)});
   }
   c.silence = fields.number("silence", c.silence, 0, kMost);
   c.local_supervision = fields.number("local_supervision", c.local_supervision, 0, kMost);
@@ -140,7 +140,7 @@ TrainConfig parse_train_config(std::string_view text) {
 std::string describe(const TrainConfig &c) {
   const OptimizerConfig &o = c.optimizer;
   nlohmann::ordered_json gates = nlohmann::ordered_json::array(), supervised = gates;
-  for (const SupervisedHead &s : c.supervised) supervised.push_back({s.layer, s.head, s.place});
+  for (const SupervisedHead &s : c.supervised) supervised.push_back({s.layer, s.head, s.offset});
   for (const HeadGate &g : c.gates)
     gates.push_back({g.layer, g.head, g.beta});  // an infinite number is written as null
   const nlohmann::ordered_json json = {

@@ -26,7 +26,7 @@ struct LoraConfig {
 
 struct SupervisedHead {
   int layer, head;  // -1: all
-  int place = -1;   // the digit of a value that it looks for, from 0; -1: all
+  int offset = -1;  // the token of a value that it looks for, from 0; -1: all
 };
 
 struct HeadGate {

@@ -4,8 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
-#include <map>
-#include <numeric>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -59,14 +57,12 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
                  std::unique_ptr<Lessons> lessons, int threads)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
       compute_(choose_training_compute(config.compute, model_->weights().gemm)), parameters_(*model_),
-      source_(std::move(source)), lessons_(std::move(lessons)) {
+      supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
+      lessons_(std::move(lessons)) {
   const ThreadScope scope(model_->threads(), threads_);
-  check_config();
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
   if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
   change_at_start();
-  for (int l = 0; l < model_->config().layers; ++l)
-    for (int h = 0; h < model_->config().heads; ++h) places_.push_back(trains(l) ? place_of(l, h) : -1);
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
@@ -92,27 +88,6 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
 
 Trainer::~Trainer() = default;
 
-void Trainer::check_config() const {
-  const Config &c = model_->config();
-  const int last = last_layer();
-  if (config_.first_layer > last || last >= c.layers)
-    fail(Status::INVALID_ARGUMENT, "train.layers is [", config_.first_layer, ", ", last,
-         "], but the model has layers 0 to ", c.layers - 1);
-  const auto check_head = [&](const char *field, int layer, int head) {
-    if (layer >= c.layers || head >= c.heads)
-      fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ",
-           c.layers, " layers of ", c.heads, " heads");
-  };
-  for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
-  for (const auto &[layer, head] : config_.local_supervised) {
-    check_head("local_supervised", layer, head);
-    if (config_.hand_on > 0 && layer >= 0 && !trains(layer))
-      fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer,
-           ", which is not trained: with hand_on its v and o change");
-  }
-  for (const HeadGate &g : config_.gates) check_head("gates", g.layer, g.head);
-}
-
 // What the configuration changes before the first step.
 void Trainer::change_at_start() {
   const int heads = model_->config().heads;
@@ -132,17 +107,17 @@ void Trainer::change_at_start() {
 
 std::vector<bool> Trainer::choose_trained() const {
   std::vector<bool> trained(parameters_.list().size(), false);
-  const int last = last_layer();
+  const int last = supervisor_.last_layer();
   const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
   const std::vector<std::string> &targets = config_.lora.targets;
-  const std::vector<float> carriers = locally_supervised();
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
     bool supervised = false, fitted = false;  // fitted: v and o too
     for (int h = 0; h < model_->config().heads; ++h) {
       const auto at = static_cast<size_t>(l * model_->config().heads + h);
-      supervised |= supervises(l, h);
-      fitted |= config_.part == TrainedPart::RETRIEVAL ? places_[at] >= 0 : config_.hand_on > 0 && carriers[at] > 0;
+      supervised |= supervisor_.supervises(l, h);
+      fitted |= config_.part == TrainedPart::RETRIEVAL ? supervisor_.offsets()[at] >= 0
+                                                       : config_.hand_on > 0 && supervisor_.supervises_locally(l, h);
     }
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
@@ -180,57 +155,6 @@ std::vector<Variable> Trainer::choose_variables() const {
         {p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
   }
   return variables;
-}
-
-namespace {
-
-bool is(int layer_asked, int head_asked, int layer, int head) {
-  return (layer_asked < 0 || layer_asked == layer) && (head_asked < 0 || head_asked == head);
-}
-
-// A loss that is a mean over `count` queries and the chosen heads.
-void scale_to_mean(std::vector<float> &chosen, double weight, double count) {
-  const double heads = std::accumulate(chosen.begin(), chosen.end(), 0.0);
-  for (float &w : chosen) w *= static_cast<float>(weight / (count * std::max(1.0, heads)));
-}
-
-}  // namespace
-
-const SupervisedHead *Trainer::supervised_as(int layer, int head) const {
-  for (const SupervisedHead &s : config_.supervised)
-    if (is(s.layer, s.head, layer, head)) return &s;
-  return nullptr;
-}
-
-bool Trainer::supervises(int layer, int head) const {
-  if (config_.supervised.empty())
-    return !std::isinf(parameters_.of(parameters_.gates())[layer * model_->config().heads + head]);
-  return supervised_as(layer, head) != nullptr;
-}
-
-int Trainer::place_of(int layer, int head) const {
-  const SupervisedHead *const supervised = supervised_as(layer, head);
-  return supervised ? supervised->place : -1;
-}
-
-template <class Told>
-std::vector<float> Trainer::each_head(const Told &told) const {
-  std::vector<float> weights;
-  for (int l = 0; l < model_->config().layers; ++l)
-    for (int h = 0; h < model_->config().heads; ++h) weights.push_back(told(l, h) ? 1.0f : 0.0f);
-  return weights;
-}
-
-std::vector<float> Trainer::supervised() const {
-  return each_head([&](int l, int h) { return supervises(l, h); });
-}
-
-std::vector<float> Trainer::locally_supervised() const {
-  return each_head([&](int l, int h) {
-    const bool told = config_.hand_on == 0 || trains(l);  // of layers that are not, v and o stay
-    return told && std::any_of(config_.local_supervised.begin(), config_.local_supervised.end(),
-                               [&](const auto &s) { return is(s.first, s.second, l, h); });
-  });
 }
 
 AttentionRules Trainer::rules_for(int segment) const {
@@ -285,38 +209,15 @@ void Trainer::draw(Task *task) {
   const size_t count = drawn_.size() / static_cast<size_t>(parts_);
   read_ = static_cast<size_t>(repeated_ % parts_) * count;
   total_weight_ = 0;
-  int64_t subjects = 0, quiet = 0;
-  double retrievals = 0;        // by weight
-  std::map<int, double> asked;  // the same by place
+  supervisor_.begin_step();
   for (const Sequence &sequence : sequences()) {
     layout_.clear();
     layout_.add(sequence, drawn_segment_, model_->config().vocabulary);
     for (const float w : layout_.weight) total_weight_ += w;
-    quiet += static_cast<int64_t>(layout_.quiet.size());
-    for (const Retrieval &r : layout_.retrievals) {
-      retrievals += static_cast<double>(r.weight);
-      asked[r.place] += static_cast<double>(r.weight);
-    }
-    subjects += layout_.subjects;
+    supervisor_.count(layout_);
     report_.tokens += layout_.rows();
   }
-  supervision_.clear();
-  silence_.clear();
-  if (config_.supervision > 0 && retrievals > 0) {
-    scale_to_mean(supervision_ = supervised(), config_.supervision, retrievals);
-    silence_ = supervision_;
-    for (size_t i = 0; i < silence_.size(); ++i) {  // each a mean over the retrievals that it is of
-      const double all = retrievals, own = asked[places_[i]];
-      silence_[i] *=
-          places_[i] < 0
-              ? 0.0f
-              : static_cast<float>(config_.silence * all / std::max(1.0, all + static_cast<double>(quiet) - own));
-      if (places_[i] >= 0) supervision_[i] *= static_cast<float>(all / std::max(1.0, own));
-    }
-  }
-  local_supervision_.clear();
-  if (config_.local_supervision > 0 && subjects > 0)
-    scale_to_mean(local_supervision_ = locally_supervised(), config_.local_supervision, static_cast<double>(subjects));
+  supervisor_.end_count();
 }
 
 uint64_t Trainer::checksum_of_read() const {
@@ -356,11 +257,7 @@ void Trainer::add_gradients(Task *task) {
   Purpose purpose;
   purpose.gradients = gradients_.data();
   purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
-  const auto weights = [](const std::vector<float> &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-  purpose.targets = {.retrieval = weights(supervision_),
-                     .silence = weights(silence_),
-                     .local = weights(local_supervision_),
-                     .places = places_.data()};
+  purpose.targets = supervisor_.targets();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
@@ -376,7 +273,7 @@ void Trainer::add_gradients(Task *task) {
   const int heads = model_->config().heads;
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
-    if (!trains(l)) std::fill_n(gates + l * heads, heads, 0.0f);
+    if (!supervisor_.trains(l)) std::fill_n(gates + l * heads, heads, 0.0f);
   if (lora_) lora_->gradients(parameters_, gradients_.data());
 }
 
@@ -437,9 +334,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
                         Task *task) {
   const ThreadScope scope(model_->threads(), threads_);
   Purpose purpose;
-  const std::vector<float> weights = supervised();
-  if (config_.part == TrainedPart::RETRIEVAL) purpose.targets.retrieval = weights.data();
-  purpose.targets.places = places_.data();
+  purpose.targets = supervisor_.equal_targets();
   Tally tally;
   uint64_t place = 0;
   std::exception_ptr failure;

@@ -13,8 +13,8 @@
 #include "train/backward.h"
 #include "train/lora.h"
 #include "train/ranks.h"
-#include "train/retrieval_heads.h"
 #include "train/sequence.h"
+#include "train/supervisor.h"
 #include "train/train_config.h"
 
 namespace infini {
@@ -81,14 +81,14 @@ class Trainer {
                  Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
-  // Over sequences that are read with full attention, whatever window and gates are.
-  HeadSearch find_heads(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
+  // A forward pass by other rules than those of training, which `watch` sees.
+  Tally forward(const Layout &layout, const AttentionRules &rules, const Watch &watch);
 
-  // Heads that are supervised with a place begin anew, by ridge regression over all that is drawn: see trainer_fit.cc.
-  // `nats`: what the memory of such heads is to say for the digit that it finds. With config.hand_on, instead: v and o of
-  // heads whose local attention is supervised. INVALID_ARGUMENT where there is neither; CANCELLED, and errors of the
-  // source: nothing has changed.
-  void fit_heads(double nats, Task *task = nullptr);
+  // What a hook that initialises parameters is given: all that is drawn, as steps will read it.
+  class Drawn;
+  // Lets `hook` change parameters, which it should do last, before the first step. STATE after it. `task`: `stage`, in steps
+  // that read all. Errors of the hook or the source, and CANCELLED: if the hook changed nothing, nothing has changed.
+  void initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook);
 
   int64_t steps() const;
   int64_t tokens() const;  // read by all steps
@@ -99,6 +99,9 @@ class Trainer {
   int64_t bytes() const;  // of weights, gradients, optimizer and activations
   NumberType compute() const { return compute_; }
   const Model &model() const { return *model_; }
+  const Supervisor &supervisor() const { return supervisor_; }
+  ThreadPool &pool() const { return model_->threads(); }
+  int threads() const { return threads_; }
 
   // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
   void save(const std::string &path) const;
@@ -113,29 +116,7 @@ class Trainer {
   std::vector<bool> choose_trained() const;
   std::vector<Variable> choose_variables() const;
   void change_at_start();
-  void check_config() const;
   AttentionRules rules_for(int segment) const;
-  const SupervisedHead *supervised_as(int layer, int head) const;  // null: it is not
-  bool supervises(int layer, int head) const;
-  int place_of(int layer, int head) const;
-  int last_layer() const { return config_.last_layer < 0 ? model_->config().layers - 1 : config_.last_layer; }
-  bool trains(int layer) const { return config_.first_layer <= layer && layer <= last_layer(); }
-  template <class Told>
-  std::vector<float> each_head(const Told &told) const;  // [layers][heads]: 1 where told(layer, head)
-  std::vector<float> supervised() const;                 // [layers][heads]: 1 where it does, else 0
-  std::vector<float> locally_supervised() const;
-  AttentionRules full_attention(int64_t tokens) const;  // trainer_heads.cc
-  // trainer_fit.cc
-  void check_fitting() const;
-  void fit_carriers(Task *task);
-  void fit_retrieval(double nats, Task *task);
-  // f(pass) for all that is drawn, of every rank.
-  void each_drawn(Task *task, const std::function<void(size_t pass)> &f);
-  double size_before_output();
-  std::vector<int32_t> digits_drawn() const;
-  std::vector<float> what_digits_say(const std::vector<int32_t> &digits, double amount) const;
-  void make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries,
-                  const std::vector<float> &said);
   // What this step reads of drawn_.
   std::span<const Sequence> sequences() const {
     return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_));
@@ -162,13 +143,12 @@ class Trainer {
   const int threads_;
   const NumberType compute_;
   Parameters parameters_;
+  Supervisor supervisor_;
   std::vector<bool> trained_;  // by parameter: gets gradients
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<Backward> backward_;
-  std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;      // of parameters_ and of lora_
-  Buffer<float> gradients_;                                       // like parameters_
-  std::vector<float> supervision_, local_supervision_, silence_;  // [layers][heads], scaled for this step; empty: none
-  std::vector<int32_t> places_;  // [layers][heads]: of supervised heads of layers that are trained, -1: all
+  std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
+  Buffer<float> gradients_;                                   // like parameters_
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<Lessons> lessons_;
   int64_t tokens_ = 0;
@@ -187,6 +167,25 @@ class Trainer {
   double total_weight_ = 0;
   Layout layout_;
   StepReport report_;
+};
+
+class Trainer::Drawn {
+ public:
+  std::span<const Sequence> sequences() const { return trainer_.drawn_; }
+  // f for batches of all of them. Cancelled by the task.
+  void each_layout(const std::function<void(const Layout &)> &f);
+  // Within f: a forward pass over the layout at hand, which `watch` sees; and what each layer is fed that is trained by
+  // supervision alone, normed (as Backward::feed_taught).
+  void forward(const Watch &watch);
+  void feed_supervised(const Backward::Fed &f);
+
+ private:
+  friend class Trainer;
+  Drawn(Trainer &trainer, const char *stage, Task *task) : trainer_(trainer), stage_(stage), task_(task) {}
+  Trainer &trainer_;
+  const char *const stage_;
+  Task *const task_;
+  size_t key_ = kNoPass;  // under which what layers are fed is kept
 };
 
 // bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.

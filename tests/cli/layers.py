@@ -8,7 +8,7 @@ import re
 import sys
 
 # Lower ones first.
-LAYERS = ["base", "kernels", "gemm", "format", "text", "memory", "attention", "model", "stream", "train", "cuda"]
+LAYERS = ["base", "kernels", "gemm", "format", "text", "memory", "attention", "model", "stream", "train", "adapt", "cuda"]
 LONG_FILE = 400
 # Files that are longer still, and what they may have: they must shrink, and leave the list.
 LONGER = {

@@ -7,7 +7,7 @@
 #include "base/random.h"
 #include "hf_tokenizer.h"
 #include "temporary_folder.h"
-#include "train/description.h"
+#include "adapt/sources.h"
 #include "train/layout.h"
 #include "training.h"
 

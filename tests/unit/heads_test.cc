@@ -2,6 +2,8 @@
 #include "support.h"
 
 #include "reference_model.h"
+#include "adapt/fit_heads.h"
+#include "adapt/head_search.h"
 #include "train/trainer.h"
 
 using namespace infini;
@@ -58,7 +60,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     OneSequence source(sequence);
     Trainer trainer(model, parse_train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence),
                     nullptr, 1);
-    const HeadSearch found = trainer.find_heads(source, 2, 8, 8);
+    const HeadSearch found = find_heads(trainer, source, 2, 8, 8);
     CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
     CHECK(found.tokens == 2 * static_cast<int64_t>(tokens));
 
@@ -105,8 +107,8 @@ TEST_CASE("a search for heads without an answer is refused, and a cancelled one 
   OneSequence source(sequence);
   Task task;
   task.cancel();
-  CHECK_THROWS_AS(trainer.find_heads(source, 1, 8, 8, &task), Error);
+  CHECK_THROWS_AS(find_heads(trainer, source, 1, 8, 8, &task), Error);
   sequence.answer.assign(sequence.answer.size(), 2);
   OneSequence inside(sequence);
-  CHECK_THROWS_AS(trainer.find_heads(inside, 1, 8, 8), Error);
+  CHECK_THROWS_AS(find_heads(trainer, inside, 1, 8, 8), Error);
 }

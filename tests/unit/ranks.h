@@ -9,7 +9,7 @@
 
 #include "format/gguf.h"
 #include "temporary_folder.h"
-#include "train/training.h"
+#include "adapt/make_trainer.h"
 #include "training.h"
 
 namespace test {

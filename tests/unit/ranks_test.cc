@@ -7,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "adapt/fit_heads.h"
 #include "base/status.h"
 
 using namespace infini;
@@ -194,7 +195,7 @@ TEST_CASE("heads that begin as a regression are the same on every rank, and are 
     CAPTURE(more);
     const auto alone = test::ranks_trainer(model, more);
     const std::string untouched = test::state_of(*alone);
-    alone->fit_heads(10);
+    fit_heads(*alone, 10);
     const std::string fitted = test::state_of(*alone);
     CHECK(fitted != untouched);
     for (int i = 0; i < 4; ++i) alone->step();
@@ -204,7 +205,7 @@ TEST_CASE("heads that begin as a regression are the same on every rank, and are 
     CHECK(threads.run([&](int rank, const Ranks &ranks) {
       Trainer &trainer = *trainers[static_cast<size_t>(rank)];
       trainer.set_ranks(ranks);
-      trainer.fit_heads(10);
+      fit_heads(trainer, 10);
       if (test::state_of(trainer) != fitted) fail(Status::INTERNAL, "rank ", rank, " has fitted other heads");
       for (int i = 0; i < 4; ++i) trainer.step();
     }) == none(3));

@@ -1,5 +1,5 @@
 // Tasks that need a memory: what a sequence says is true, and is worth what it should be.
-#include "train/tasks.h"
+#include "adapt/tasks.h"
 
 #include <algorithm>
 #include <map>

@@ -9,6 +9,8 @@
 #include "temporary_folder.h"
 #include "train/data.h"
 #include "train/source.h"
+#include "adapt/fit_heads.h"
+#include "adapt/head_search.h"
 #include "train/trainer.h"
 #include "training.h"
 
@@ -542,14 +544,14 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
     const Supervised s = t.evaluate(source, 4, 12, 4).supervision.retrieval;
     return s.share / static_cast<double>(s.count);
   };
-  const std::vector<double> fed = t.find_heads(search, 2, 12, 4).value_weight;
+  const std::vector<double> fed = find_heads(t, search, 2, 12, 4).value_weight;
   const double before = share(held_out);
   for (int i = 0; i < 200; ++i) t.step();
   const double after = share(again);
   MESSAGE("share of the retrieval on the sources: " << before << " -> " << after);
   CHECK(before < 0.05);  // one of 36 tokens
   CHECK(after > 0.1);
-  CHECK(t.find_heads(search_again, 2, 12, 4).value_weight == fed);
+  CHECK(find_heads(t, search_again, 2, 12, 4).value_weight == fed);
 
   t.write(folder.file("taught.gguf"), TensorType::F32);
   const Gguf written = Gguf::open(folder.file("taught.gguf"));
@@ -658,24 +660,24 @@ TEST_CASE(
   // Neither a cancel, before or in the middle, nor an error of the source changes anything.
   Task before, between;
   before.cancel();
-  CHECK_THROWS_AS(t->fit_heads(10, &before), Error);
+  CHECK_THROWS_AS(fit_heads(*t, 10, &before), Error);
   between.set_progress([](void *, const char *, int64_t done, int64_t) { return done == 3 ? 1 : 0; }, nullptr);
-  CHECK_THROWS_AS(t->fit_heads(10, &between), Error);
+  CHECK_THROWS_AS(fit_heads(*t, 10, &between), Error);
   CHECK(between.done() == 3);
   Trainer failing(carried, parse_train_config(quick(R"(, "feature_scale": 1)" + taught)),
                   std::make_unique<PairSource>(1, 100), nullptr, 1);
-  CHECK_THROWS_AS(failing.fit_heads(10), Error);
+  CHECK_THROWS_AS(fit_heads(failing, 10), Error);
   CHECK_THROWS_AS(failing.step(), Error);  // what had been drawn is drawn anew
   const double share_before = share(), recall_before = recall();
   CHECK(share_before < 0.1);
   CHECK(recall_before < 0.4);
-  t->fit_heads(10);
+  fit_heads(*t, 10);
   const double share_fitted = share(), recall_fitted = recall();
   CHECK(share_fitted > 0.5);
   CHECK(recall_fitted > 0.5);  // chance is 1 / 6
   // In bf16 too.
   t.swap(spare = made(carried, taught + R"(, "compute": "bf16")"));
-  t->fit_heads(10);
+  fit_heads(*t, 10);
   CHECK(share() == doctest::Approx(share_fitted).epsilon(0.05));
   t.swap(spare);
   // Fitted or read from a checkpoint, it goes on the same.
@@ -691,22 +693,22 @@ TEST_CASE(
                                  << "; digits " << recall_before << ", " << recall_fitted << ", " << recall_taught);
   CHECK(share_taught > 0.75);
   CHECK(recall_taught > 0.7);
-  CHECK_THROWS_AS(t->fit_heads(10), Error);  // after a step
+  CHECK_THROWS_AS(fit_heads(*t, 10), Error);  // after a step
 
   // Where carriers hand on a direction of its own for each name, heads above tell names apart at once.
   auto handing = made(Model::create(c, "", exact), carry + all_heads + R"(, "hand_on": 0.5)");
   Task cancelled;
   cancelled.cancel();
-  CHECK_THROWS_AS(handing->fit_heads(10, &cancelled), Error);
-  handing->fit_heads(10);
+  CHECK_THROWS_AS(fit_heads(*handing, 10, &cancelled), Error);
+  fit_heads(*handing, 10);
   for (int i = 0; i < 150; ++i) handing->step();
   handing->write(folder.file("handed.gguf"), TensorType::F32);
   t = made(Model::open(folder.file("handed.gguf"), exact), taught);
-  t->fit_heads(10);
+  fit_heads(*t, 10);
   MESSAGE("handed on, share of the source fitted " << share() << "; digits " << recall());
   CHECK(share() > share_fitted + 0.1);
   CHECK(recall() > recall_fitted);
-  CHECK_THROWS_AS(made(carried, carry + R"(, "local_supervised": [[0, 0]], "hand_on": 0.5)")->fit_heads(10),
+  CHECK_THROWS_AS(fit_heads(*made(carried, carry + R"(, "local_supervised": [[0, 0]], "hand_on": 0.5)"), 10),
                   Error);  // one head of a group
 
   for (const std::string wrong : {R"(, "train": "features", "supervision": 1, "supervised": [[1, 0, 0], [1, 1, 0]])",
@@ -714,7 +716,7 @@ TEST_CASE(
                                   R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])",
                                   R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])"}) {
     CAPTURE(wrong);
-    CHECK_THROWS_AS(made(carried, wrong)->fit_heads(10), Error);
+    CHECK_THROWS_AS(fit_heads(*made(carried, wrong), 10), Error);
   }
 }
 

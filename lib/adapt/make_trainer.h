@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/options.h"
-#include "train/tasks.h"
+#include "adapt/tasks.h"
 #include "train/trainer.h"
 
 namespace infini {

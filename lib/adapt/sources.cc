@@ -1,4 +1,4 @@
-#include "train/description.h"
+#include "adapt/sources.h"
 
 #include <cmath>
 

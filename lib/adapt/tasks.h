@@ -14,7 +14,7 @@
 
 #include "base/random.h"
 #include "text/tokenizer.h"
-#include "train/curriculum.h"
+#include "adapt/curriculum.h"
 #include "train/sequence.h"
 
 namespace infini {

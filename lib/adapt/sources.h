@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "text/tokenizer.h"
-#include "train/curriculum.h"
+#include "adapt/curriculum.h"
 #include "train/sequence.h"
-#include "train/tasks.h"
+#include "adapt/tasks.h"
 
 namespace infini {
 

@@ -14,6 +14,8 @@
 // Heads below that carry the name hand on what the model happens to know at the name's own token, of which little is left
 // for a layer above to tell one name from others. So their v and o are made anew too: v knows the name, W as above of rows
 // that hold one, and o writes a direction of its own for each.
+#include "adapt/fit_heads.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -27,7 +29,6 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "kernels/gradients.h"
-#include "train/trainer.h"
 
 namespace infini {
 namespace {
@@ -184,103 +185,75 @@ class Regression {
   Buffer<char> x_, y_;
 };
 
-}  // namespace
-
 // Root of the mean square of what the last layer is fed, in rows that ask for a digit.
-double Trainer::size_before_output() {
+double size_before_output(Trainer::Drawn &drawn, const Layout &layout, const Config &config) {
   double squares = 0;
   int64_t rows = 0;
-  const int64_t width = model_->config().width;
+  const int64_t width = config.width;
   const Watch watch = [&](const LayerView &view) {
-    if (view.layer + 1 < parameters_.layers().size()) return;
-    for (int64_t row = 0; row < layout_.rows(); ++row)
-      if (layout_.asked(row) >= 0)
+    if (view.layer + 1 < static_cast<size_t>(config.layers)) return;
+    for (int64_t row = 0; row < layout.rows(); ++row)
+      if (layout.asked(row) >= 0)
         squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
   };
-  Purpose purpose;
-  purpose.watch = &watch;
-  backward_->set_rules(rules_for(drawn_segment_));
-  backward_->run(layout_, purpose);
+  drawn.forward(watch);
   return rows > 0 ? std::sqrt(squares / static_cast<double>(rows * width)) : 0;
 }
 
-// Throws where heads cannot begin anew: none has a place, there were steps, or heads that share keys or values differ.
-void Trainer::check_fitting() const {
-  const auto heads = static_cast<size_t>(model_->config().heads),
-             group = heads / static_cast<size_t>(model_->config().kv_heads);
-  const bool carriers = config_.hand_on > 0;
-  if (!carriers && (config_.part != TrainedPart::RETRIEVAL ||
-                    std::none_of(places_.begin(), places_.end(), [](int32_t place) { return place >= 0; })))
+// Throws where heads cannot begin anew: none has an offset, or heads that share keys or values differ.
+void check_fitting(const Trainer &trainer) {
+  const Config &config = trainer.model().config();
+  const std::vector<int32_t> &offsets = trainer.supervisor().offsets();
+  const int heads = config.heads, group = heads / config.kv_heads;
+  const bool carriers = trainer.config().hand_on > 0;
+  if (!carriers && (trainer.config().part != TrainedPart::RETRIEVAL ||
+                    std::none_of(offsets.begin(), offsets.end(), [](int32_t offset) { return offset >= 0; })))
     fail(Status::INVALID_ARGUMENT,
-         "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place: [layer, "
-         "head, place]; or where train.hand_on is above 0");
-  if (steps() > 0) fail(Status::STATE, "heads begin anew before the first step, but there were ", steps());
-  const std::vector<float> local = locally_supervised();
-  for (size_t i = 0; i < places_.size(); ++i) {
-    const size_t first = i - i % group;
-    if (!carriers && places_[i] != places_[first])
-      fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first % heads, " and ", i % heads, " of layer ",
-           i / heads, " read the same keys, and need the same place");
-    if (carriers && local[i] != local[first])
-      fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first % heads, " and ", i % heads, " of layer ",
-           i / heads, " read the same values: with hand_on both or none");
-  }
+         "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place in a "
+         "value: "
+         "[layer, head, offset]; or where train.hand_on is above 0");
+  for (int l = 0; l < config.layers; ++l)
+    for (int h = 0; h < heads; ++h) {
+      const int first = h - h % group;
+      const auto offset = [&](int head) { return offsets[static_cast<size_t>(l * heads + head)]; };
+      if (!carriers && offset(h) != offset(first))
+        fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first, " and ", h, " of layer ", l,
+             " read the same keys, and need the same offset");
+      if (carriers &&
+          trainer.supervisor().supervises_locally(l, h) != trainer.supervisor().supervises_locally(l, first))
+        fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first, " and ", h, " of layer ", l,
+             " read the same values: with hand_on both or none");
+    }
 }
 
-void Trainer::each_drawn(Task *task, const std::function<void(size_t pass)> &f) {
-  draw(task);
-  const bool keeps =
-      config_.repeat > 1 && ranks_.count() == 1;  // of several ranks each reads all, where its steps read a share
-  const auto each = static_cast<int64_t>(sequences().size());
-  if (task) task->begin("fit heads", parts_);
-  for (int64_t part = 0; part < parts_; ++part) {
-    read_ = static_cast<size_t>(part * each);
-    each_pass(0, each, [&](size_t pass) {
-      if (task && task->take_cancel()) fail(Status::CANCELLED, "fitting heads was cancelled; they are as they were");
-      backward_->set_rules(rules_for(drawn_segment_));
-      f(keeps ? pass : kNoPass);
-    });
-    if (task) task->advance_to(part + 1);
-  }
-}
-
-void Trainer::fit_heads(double nats, Task *task) {
-  check_fitting();
-  const ThreadScope scope(model_->threads(), threads_);
-  if (config_.hand_on > 0) fit_carriers(task);
-  else fit_retrieval(nats, task);
-  weights_changed();
-}
-
-void Trainer::fit_carriers(Task *task) {
-  const Config &config = model_->config();
-  const std::vector<float> carriers = locally_supervised();
+void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameters) {
+  const Config &config = trainer.model().config();
   const int64_t width = config.width, values = config.value_size, heads = config.heads, group = heads / config.kv_heads;
   std::map<size_t, Regression> regressions;  // by layer
   const std::vector<int32_t> no_digits;
   std::map<size_t, std::pair<double, int64_t>> lengths;  // of the stream in rows of digits, summed, and how many
-  const Watch watch = [&](const LayerView &view) {
-    const auto first = carriers.begin() + static_cast<int64_t>(view.layer) * heads;
-    if (std::none_of(first, first + heads, [](float told) { return told > 0; })) return;
-    regressions.try_emplace(view.layer, model_->weights().gemm, compute_, config, no_digits)
-        .first->second.add_names(layout_, view.normed);
+  const auto carries = [&](size_t layer, int64_t h) {
+    return trainer.supervisor().supervises_locally(static_cast<int>(layer), static_cast<int>(h));
+  };
+  const auto add = [&](const Layout &layout, const LayerView &view) {
+    bool any = false;
+    for (int64_t h = 0; h < heads; ++h) any |= carries(view.layer, h);
+    if (!any) return;
+    regressions.try_emplace(view.layer, trainer.model().weights().gemm, trainer.compute(), config, no_digits)
+        .first->second.add_names(layout, view.normed);
     auto &[length, rows] = lengths[view.layer];
-    for (int64_t row = 0; row < layout_.rows(); ++row)
-      if (const float *x = view.x + row * view.x_stride; layout_.name[static_cast<size_t>(row)] >= 0)
+    for (int64_t row = 0; row < layout.rows(); ++row)
+      if (const float *x = view.x + row * view.x_stride; layout.name[static_cast<size_t>(row)] >= 0)
         length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
   };
-  each_drawn(task, [&](size_t) {
-    Purpose purpose;
-    purpose.watch = &watch;
-    backward_->run(layout_, purpose);
-  });
+  drawn.each_layout([&](const Layout &layout) { drawn.forward([&](const LayerView &view) { add(layout, view); }); });
   std::map<size_t, std::vector<double>> fitted;
   for (const auto &[layer, regression] : regressions) fitted[layer] = regression.solve_names();
 
-  Random random(config_.seed);
+  Random random(trainer.config().seed);
   for (const auto &[layer, w] : fitted) {
     // [values][width]: directions that no other name has.
-    const double size = config_.hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) /
+    const double size = trainer.config().hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) /
                         static_cast<double>(group);
     std::vector<double> directions(static_cast<size_t>(values * width));
     for (int64_t j = 0; j < values; ++j) {
@@ -289,57 +262,27 @@ void Trainer::fit_carriers(Task *task) {
       for (double &x : direction) x = random.normal(), squares += x * x;
       for (double &x : direction) x *= size / std::sqrt(squares);
     }
-    const Parameters::Layer &of = parameters_.layers()[layer];
+    const Parameters::Layer &of = parameters.layers()[layer];
     for (int64_t h = 0; h < heads; ++h) {
-      if (carriers[layer * static_cast<size_t>(heads) + static_cast<size_t>(h)] == 0) continue;
-      std::transform(w.begin(), w.begin() + values * width, parameters_.of(of.v) + h / group * values * width,
+      if (!carries(layer, h)) continue;
+      std::transform(w.begin(), w.begin() + values * width, parameters.of(of.v) + h / group * values * width,
                      [](double x) { return static_cast<float>(x); });
       for (int64_t i = 0; i < width; ++i)
         for (int64_t j = 0; j < values; ++j)
-          parameters_.of(of.attention_output)[(i * heads + h) * values + j] =
+          parameters.of(of.attention_output)[(i * heads + h) * values + j] =
               static_cast<float>(directions[static_cast<size_t>(j * width + i)]);
     }
   }
 }
 
-void Trainer::fit_retrieval(double nats, Task *task) {
-  const Config &config = model_->config();
-  const int heads = config.heads, group = heads / config.kv_heads;
-  std::map<size_t, Regression> regressions;  // by layer
-  draw(task);
-  const std::vector<int32_t> digits = digits_drawn();
-  double size = 0;
-  each_drawn(task, [&](size_t pass) {
-    if (size == 0) size = size_before_output();
-    backward_->feed_taught(layout_, pass, [&](size_t layer, ConstRows normed) {
-      regressions.try_emplace(layer, model_->weights().gemm, compute_, config, digits)
-          .first->second.add(layout_, normed);
-    });
-  });
-  if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
-
-  using Fitted =
-      std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
-  std::vector<Fitted> fitted;
-  for (const auto &[layer, regression] : regressions)
-    for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
-      if (const int32_t place = places_[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)];
-          place >= 0)
-        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false),
-                            regression.solve(place, true));
-  const std::vector<float> said = what_digits_say(digits, nats * size);
-  for (const auto &[layer, kv_head, keys, queries] : fitted) make_heads(layer, kv_head, keys, queries, said);
-}
-
 // One group: q and k from W of queries and keys, v from that of keys; of `said` each head adds its share.
-void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys, const std::vector<double> &queries,
-                         const std::vector<float> &said) {
-  const Config &config = model_->config();
-  const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(layer)];
+void make_heads(Parameters &parameters, const Config &config, int layer, int kv_head, const std::vector<double> &keys,
+                const std::vector<double> &queries, const std::vector<float> &said) {
+  const Parameters::Layer &w = parameters.layers()[static_cast<size_t>(layer)];
   const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size,
                 group = config.heads / config.kv_heads;
   const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
-    float *to = parameters_.of(index) + head * key_size * width;
+    float *to = parameters.of(index) + head * key_size * width;
     const double *one = from.data() + (key_size + value_size) * width, *place = one + width;
     for (int64_t i = 0; i < key_size * width; ++i)
       to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] + kPlaced * place[i % width] -
@@ -347,11 +290,11 @@ void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys
   };
   features(w.k, kv_head, keys);
   std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width,
-                 parameters_.of(w.v) + kv_head * value_size * width,
+                 parameters.of(w.v) + kv_head * value_size * width,
                  [](double value) { return static_cast<float>(value); });
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
     features(w.q, h, queries);
-    float *o = parameters_.of(w.attention_output) + h * value_size;
+    float *o = parameters.of(w.attention_output) + h * value_size;
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < value_size; ++j)
         o[i * config.heads * value_size + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
@@ -359,9 +302,9 @@ void Trainer::make_heads(int layer, int kv_head, const std::vector<double> &keys
 }
 
 // Tokens of digits, ascending.
-std::vector<int32_t> Trainer::digits_drawn() const {
+std::vector<int32_t> digits_of(std::span<const Sequence> sequences) {
   std::set<int32_t> digits;
-  for (const Sequence &sequence : drawn_)
+  for (const Sequence &sequence : sequences)
     for (size_t t = 0; t < sequence.label.size(); ++t)
       if (sequence.label[t] >= 0) digits.insert(sequence.tokens[t]);
   return {digits.begin(), digits.end()};
@@ -369,9 +312,10 @@ std::vector<int32_t> Trainer::digits_drawn() const {
 
 // [value_size][width]: what a head's output is to add to the residual stream for the digit of each of its columns, so that
 // the digit's logit rises by `amount` over the size of the stream against the mean of the digits.
-std::vector<float> Trainer::what_digits_say(const std::vector<int32_t> &digits, double amount) const {
-  const int64_t width = model_->config().width, values = model_->config().value_size;
-  const float *norm = parameters_.of(parameters_.output_norm()), *output = parameters_.of(parameters_.output());
+std::vector<float> what_digits_say(const Parameters &parameters, const Config &config,
+                                   const std::vector<int32_t> &digits, double amount) {
+  const int64_t width = config.width, values = config.value_size;
+  const float *norm = parameters.of(parameters.output_norm()), *output = parameters.of(parameters.output());
   std::vector<std::vector<double>> rows;
   std::vector<double> mean(static_cast<size_t>(width));
   for (const int32_t digit : digits) {
@@ -392,6 +336,46 @@ std::vector<float> Trainer::what_digits_say(const std::vector<int32_t> &digits, 
       of_column[i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
   }
   return said;
+}
+
+void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameters, double nats) {
+  const Config &config = trainer.model().config();
+  const int heads = config.heads, group = heads / config.kv_heads;
+  std::map<size_t, Regression> regressions;  // by layer
+  const std::vector<int32_t> digits = digits_of(drawn.sequences());
+  double size = 0;
+  drawn.each_layout([&](const Layout &layout) {
+    if (size == 0) size = size_before_output(drawn, layout, config);
+    drawn.feed_supervised([&](size_t layer, ConstRows normed) {
+      regressions.try_emplace(layer, trainer.model().weights().gemm, trainer.compute(), config, digits)
+          .first->second.add(layout, normed);
+    });
+  });
+  if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
+
+  using Fitted =
+      std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
+  std::vector<Fitted> fitted;
+  for (const auto &[layer, regression] : regressions)
+    for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
+      if (const int32_t place =
+              trainer.supervisor().offsets()[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)];
+          place >= 0)
+        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false),
+                            regression.solve(place, true));
+  const std::vector<float> said = what_digits_say(parameters, config, digits, nats * size);
+  for (const auto &[layer, kv_head, keys, queries] : fitted)
+    make_heads(parameters, config, layer, kv_head, keys, queries, said);
+}
+
+}  // namespace
+
+void fit_heads(Trainer &trainer, double nats, Task *task) {
+  check_fitting(trainer);
+  trainer.initialise("fit heads", task, [&](Trainer::Drawn &drawn, Parameters &parameters) {
+    if (trainer.config().hand_on > 0) fit_carriers(trainer, drawn, parameters);
+    else fit_retrieval(trainer, drawn, parameters, nats);
+  });
 }
 
 }  // namespace infini

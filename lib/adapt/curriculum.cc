@@ -1,4 +1,4 @@
-#include "train/curriculum.h"
+#include "adapt/curriculum.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
-#include "train/training.h"
+#include "adapt/make_trainer.h"
 
 #include "base/fields.h"
 #include "base/random.h"
-#include "train/curriculum.h"
-#include "train/description.h"
+#include "adapt/curriculum.h"
+#include "adapt/sources.h"
 #include "train/source.h"
 
 namespace infini {

@@ -1,4 +1,4 @@
-#include "train/tasks.h"
+#include "adapt/tasks.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,103 @@
+#include "adapt/head_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/gradients.h"
+
+namespace infini {
+namespace {
+
+// The token that looks, and the one before it that it is to look at.
+struct Lookup {
+  int64_t row, source;
+};
+
+std::vector<Lookup> value_lookups(const Sequence &sequence) {
+  std::vector<Lookup> lookups;
+  for (size_t t = 1; t < sequence.tokens.size(); ++t) {
+    if (sequence.answer[t] != 1) continue;
+    const std::span<const Link> links = sequence.links_of(static_cast<int32_t>(t));
+    if (!links.empty()) lookups.push_back({static_cast<int64_t>(t) - 1, std::ranges::max(links, {}, &Link::to).to});
+  }
+  return lookups;
+}
+
+std::vector<Lookup> name_lookups(const Sequence &sequence) {
+  std::vector<Lookup> lookups;
+  for (size_t t = 0; t < sequence.local_target.size(); ++t)
+    if (sequence.local_target[t] >= 0) lookups.push_back({static_cast<int64_t>(t), sequence.local_target[t]});
+  return lookups;
+}
+
+// sums [heads] += local attention's weights from `row` to `source`, of a sequence that was one segment.
+void add_lookup_weights(const LayerAttention &pass, std::span<const Lookup> lookups, double *sums) {
+  const AttentionShape &shape = pass.rules.shape;
+  const int64_t size = shape.key_size, group = shape.group();
+  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  std::vector<float> query(static_cast<size_t>(size)), key(query.size());
+  for (const Lookup &lookup : lookups) {
+    const float *q = pass.qkv.data + lookup.row * pass.qkv.stride,
+                *k = pass.qkv.data + lookup.source * pass.qkv.stride + shape.heads * size;
+    for (int64_t h = 0; h < shape.heads; ++h) {
+      if (h % group == 0) pass.rope.turn(k + h / group * size, size, lookup.source, 1, key.data());
+      pass.rope.turn(q + h * size, size, lookup.row, scale, query.data());
+      sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
+                          pass.trace.log_sum[lookup.row * shape.heads + h]);
+    }
+  }
+}
+
+// One segment that is the whole sequence, whose empty memory no gate reads: the plain model.
+AttentionRules full_attention(const Model &model, int64_t tokens) {
+  AttentionRules rules = model.weights().attention;
+  rules.shape.segment = static_cast<int>(tokens);
+  rules.shape.carry = rules.shape.sinks = 0;
+  rules.first_gated = false;
+  return rules;
+}
+
+}  // namespace
+
+std::vector<size_t> HeadSearch::order() const {
+  std::vector<size_t> order(value_weight.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return value_weight[a] > value_weight[b]; });
+  return order;
+}
+
+HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments, Task *task) {
+  const Config &config = trainer.model().config();
+  const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));
+  HeadSearch found{config.layers, config.heads, none, none};
+  size_t names = 0;
+  if (task) task->begin("find heads", sequences);
+  for (int i = 0; i < sequences; ++i) {
+    if (task && task->take_cancel())
+      fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
+    Sequence sequence = source.next(segment, segments);
+    const std::vector<Lookup> values = value_lookups(sequence), subjects = name_lookups(sequence);
+    for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
+    Layout layout;
+    layout.add(sequence, segment, config.vocabulary);
+    const Watch watch = [&](const LayerView &view) {
+      const size_t first = view.layer * static_cast<size_t>(config.heads);
+      add_lookup_weights(view.pass, values, found.value_weight.data() + first);
+      add_lookup_weights(view.pass, subjects, found.name_weight.data() + first);
+    };
+    found.right += trainer.forward(layout.whole(), full_attention(trainer.model(), layout.rows()), watch).across_right;
+    found.lookups += static_cast<int64_t>(values.size());
+    names += subjects.size();
+    found.tokens += layout.rows();
+    if (task) task->advance_to(i + 1);
+  }
+  if (found.lookups == 0)
+    fail(Status::INVALID_ARGUMENT,
+         "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
+  for (double &weight : found.value_weight) weight /= static_cast<double>(found.lookups);
+  for (double &weight : found.name_weight) weight /= static_cast<double>(std::max<size_t>(1, names));
+  return found;
+}
+
+}  // namespace infini

@@ -1,0 +1,29 @@
+// Which heads retrieve: those that look from where a value must be said to where it stood before (Wu et al.,
+// arXiv 2404.15574). And which look from a value to the name that it belongs to.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "train/trainer.h"
+
+namespace infini {
+
+struct HeadSearch {
+  int layers = 0, heads = 0;
+  // [layers][heads]: mean attention weights from the token before an answer's digit, which predicts it, to where that digit
+  // stood last, of answers whose value last stood in another segment; and from a value's digits, and the token before them,
+  // to the name.
+  std::vector<double> value_weight, name_weight;
+  int64_t lookups = 0, right = 0;  // of values; digits that full attention predicts
+  int64_t tokens = 0;
+  // Heads in the order of their value weight, the greatest first, each layer * heads + head.
+  std::vector<size_t> order() const;
+};
+
+// Over sequences that are read with full attention, whatever window and gates of the trainer are. Changes nothing.
+// INVALID_ARGUMENT where they hold no such answer.
+HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments,
+                      Task *task = nullptr);
+
+}  // namespace infini
