@@ -39,6 +39,7 @@
 %csharp_handle(text_stream, "TextStreamHandle", "out TextStreamHandle")
 %csharp_handle(batch, "BatchHandle", "out BatchHandle")
 %csharp_handle(trainer, "TrainerHandle", "out TrainerHandle")
+%csharp_handle(adaptation, "AdaptationHandle", "out AdaptationHandle")
 
 %csharp_as(size_t, "size_t", "nuint")
 %csharp_as(const int32_t *tokens, "void *", "int*")

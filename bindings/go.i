@@ -17,6 +17,7 @@
 %go_handle(text_stream)
 %go_handle(batch)
 %go_handle(trainer)
+%go_handle(adaptation)
 
 %define %go_array(PATTERN, GO)
 %typemap(gotype) PATTERN GO

@@ -11,7 +11,7 @@
 %{
 #include <stdlib.h>
 #include <string.h>
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 %}
 
 %include <stdint.i>
@@ -43,6 +43,7 @@
 %rename($ignore, %$isenumitem) "";
 
 %include "infini.h"
+%include "infini_train.h"
 
 /* The version of the interface that this package was made for, to be compared with infini_abi_version(). */
 %inline %{

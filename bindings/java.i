@@ -52,6 +52,7 @@
 %java_handle(text_stream)
 %java_handle(batch)
 %java_handle(trainer)
+%java_handle(adaptation)
 
 %apply long long { size_t };
 %java_array((const int32_t *tokens, size_t n_tokens), "jintArray", "int[]", Int, JNI_ABORT)

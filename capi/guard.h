@@ -16,7 +16,7 @@
 #include "stream/session.h"
 #include "text/utf8.h"
 
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 
 // Text that a pull call gives once: it waits here until the caller's buffer takes it.
 struct WaitingText {

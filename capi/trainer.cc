@@ -1,6 +1,4 @@
 // Trainers.
-#include <algorithm>
-#include <cmath>
 
 #include <nlohmann/json.hpp>
 
@@ -8,6 +6,7 @@
 #include "adapt/head_search.h"
 #include "adapt/make_trainer.h"
 #include "guard.h"
+#include "train/report.h"
 
 using namespace infini;
 using namespace infini::capi;
@@ -24,59 +23,12 @@ namespace {
 Trainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 
-Json share(int64_t right, int64_t all) {
-  return all > 0 ? Json(static_cast<double>(right) / static_cast<double>(all)) : Json();
-}
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
-Json mean(const Supervised &s) { return s.count > 0 ? Json(s.share / static_cast<double>(s.count)) : Json(); }
-
-Json tally_json(const Tally &tally) {
-  return {{"loss", tally.weight > 0 ? number(tally.loss / tally.weight) : Json()},
-          {"predictions", tally.predictions},
-          {"recall_across", share(tally.across_right, tally.across)},
-          {"answers_across", tally.across},
-          {"exact_across", share(tally.exact_across, tally.answers_across)},
-          {"recall_inside", share(tally.inside_right, tally.inside)},
-          {"answers_inside", tally.inside},
-          {"exact_inside", share(tally.exact_inside, tally.answers_inside)},
-          {"source_share", mean(tally.supervision.retrieval)},
-          {"subject_share", mean(tally.supervision.local)}};
-}
-
-std::string report_json(const Trainer &trainer, const StepReport &report) {
-  Json json = {{"step", report.step}, {"tokens", trainer.tokens()}};
-  json.update(tally_json(report.tally));
-  json.update({{"supervision", report.tally.supervision.retrieval.loss + report.tally.supervision.local.loss},
-               {"gradient_norm", number(report.gradient_norm)},
-               {"rate_factor", report.rate_factor},
-               {"segment", trainer.lessons().segment()},
-               {"segments", trainer.lessons().segments()},
-               {"seconds", report.seconds},
-               {"tokens_per_second", static_cast<double>(report.tokens) / report.seconds}});
-  return json.dump();
-}
-
 std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
-  Json heads = Json::array();
-  const auto width = static_cast<size_t>(found.heads);
-  for (const size_t i : found.order())
-    heads.push_back({{"layer", i / width},
-                     {"head", i % width},
-                     {"weight", found.value_weight[i]},
-                     {"name_weight", found.name_weight[i]}});
-  const Json json = {{"heads", heads},        {"answers", found.lookups}, {"recall", share(found.right, found.lookups)},
-                     {"segment", segment},    {"segments", segments},     {"sequences", sequences},
-                     {"tokens", found.tokens}};
+  const Json json = {
+      {"heads", describe(found)}, {"answers", found.lookups}, {"recall", share_of(found.right, found.lookups)},
+      {"segment", segment},       {"segments", segments},     {"sequences", sequences},
+      {"tokens", found.tokens}};
   return json.dump();
-}
-
-TensorType type_of(const char *type) {
-  const std::string name = type;
-  if (name == "f32") return TensorType::F32;
-  if (name == "f16") return TensorType::F16;
-  if (name == "bf16") return TensorType::BF16;
-  fail(Status::INVALID_ARGUMENT, "type is '", name, "', but must be one of f32, f16, bf16");
 }
 
 // What a call that only reads is given.
@@ -117,7 +69,7 @@ infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
     Trainer &value = trainer_of(trainer);
     Task *const watched = of(task);
     if (watched) watched->begin("train", 1);
-    trainer->report = report_json(value, value.step(watched));
+    trainer->report = describe(value, value.step(watched)).dump();
     if (watched) watched->advance_to(1);
   });
 }
@@ -129,7 +81,7 @@ infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_
     Task *const watched = of(task);
     if (watched) watched->begin("train", steps);
     for (int64_t i = 0; i < steps; ++i) {
-      trainer->report = report_json(value, value.step(watched));
+      trainer->report = describe(value, value.step(watched)).dump();
       if (watched) watched->advance_to(i + 1);
     }
   });
@@ -147,7 +99,7 @@ infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_
     const auto open = [&]() -> SequenceSource & {
       return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose));
     };
-    Json json = tally_json(trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task)));
+    Json json = describe(trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task)));
     json.update({{"segment", reading.segment}, {"segments", reading.segments}, {"sequences", sequences}});
     trainer->evaluation = json.dump();
   });
@@ -184,15 +136,6 @@ infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, 
 infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Trainer &value = trainer_of(trainer);
-    const Config &config = value.model().config();
-    Json gates = Json::array();
-    const std::vector<float> beta = value.gates();
-    for (int l = 0; l < config.layers; ++l) {
-      gates.push_back(Json::array());
-      for (int h = 0; h < config.heads; ++h)
-        gates.back().push_back(1 /
-                               (1 + std::exp(-static_cast<double>(beta[static_cast<size_t>(l * config.heads + h)]))));
-    }
     const Json json = {{"steps", value.steps()},
                        {"tokens", value.tokens()},
                        {"parameters", value.model().parameters()},
@@ -203,7 +146,7 @@ infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buff
                        {"segments", value.lessons().segments()},
                        {"rank", value.ranks().rank()},
                        {"ranks", value.ranks().count()},
-                       {"gates", gates},
+                       {"gates", describe_gates(value)},
                        {"training", Json::parse(describe(value.config()))}};
     give_text(json.dump(), buffer, capacity, size);
   });
@@ -218,7 +161,7 @@ infini_status infini_trainer_restore(infini_trainer *trainer, const char *path) 
 }
 
 infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type) {
-  return guard([&] { trainer_of(trainer).write(&need(path, "path"), type_of(&need(type, "type"))); });
+  return guard([&] { trainer_of(trainer).write(&need(path, "path"), tensor_type(&need(type, "type"))); });
 }
 
 infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path) {

@@ -63,6 +63,15 @@ internal sealed class TrainerHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
     }
 }
 
+internal sealed class AdaptationHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
+{
+    protected override bool ReleaseHandle()
+    {
+        Native.infini_adaptation_release(handle);
+        return true;
+    }
+}
+
 /// <summary>Holds its sessions' handles too, so that a session may be disposed while a batch has it.</summary>
 internal sealed class BatchHandle() : SafeHandleZeroOrMinusOneIsInvalid(true)
 {

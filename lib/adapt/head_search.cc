@@ -67,6 +67,17 @@ std::vector<size_t> HeadSearch::order() const {
   return order;
 }
 
+nlohmann::ordered_json describe(const HeadSearch &found) {
+  auto heads = nlohmann::ordered_json::array();
+  const auto width = static_cast<size_t>(found.heads);
+  for (const size_t i : found.order())
+    heads.push_back({{"layer", i / width},
+                     {"head", i % width},
+                     {"weight", found.value_weight[i]},
+                     {"name_weight", found.name_weight[i]}});
+  return heads;
+}
+
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments, Task *task) {
   const Config &config = trainer.model().config();
   const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));

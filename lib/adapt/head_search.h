@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "train/trainer.h"
@@ -20,6 +21,9 @@ struct HeadSearch {
   // Heads in the order of their value weight, the greatest first, each layer * heads + head.
   std::vector<size_t> order() const;
 };
+
+// [{"layer", "head", "weight", "name_weight"}, ...] in that order.
+nlohmann::ordered_json describe(const HeadSearch &found);
 
 // Over sequences that are read with full attention, whatever window and gates of the trainer are. Changes nothing.
 // INVALID_ARGUMENT where they hold no such answer.

@@ -1,4 +1,4 @@
-// Sources of sequences from a description in JSON. Its fields are listed in infini.h, at infini_trainer_create ("data"); what
+// Sources of sequences from a description in JSON. Its fields are listed in infini_train.h, at infini_trainer_create ("data"); what
 // they mean is said in tasks.h and data.h too.
 #pragma once
 

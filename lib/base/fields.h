@@ -26,6 +26,7 @@ class Fields {
   std::vector<double> numbers(const char *name, size_t count, double least,
                               double greatest);  // empty or `count` of them
   const nlohmann::json *find(const char *name);  // NULL where it is absent
+  bool has(const char *name) const { return object_.contains(name); }
   // Fails if the object has a field that was not asked for.
   void finish() const;
 

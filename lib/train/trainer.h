@@ -109,6 +109,7 @@ class Trainer {
   void restore(const std::string &path);
   // A GGUF that the engine and other programs open; `type` is that of matrices that were trained. LoRA is merged.
   void write(const std::string &path, TensorType type) const;
+  Gguf gguf(TensorType type) const;  // the same in memory
   // LoRA alone, to be kept beside the model. STATE if none is trained.
   void write_adapter(const std::string &path) const;
 
@@ -187,6 +188,9 @@ class Trainer::Drawn {
   Task *const task_;
   size_t key_ = kNoPass;  // under which what layers are fed is kept
 };
+
+// "f32", "f16" or "bf16", of matrices in a file. INVALID_ARGUMENT for others.
+TensorType tensor_type(const std::string &name);
 
 // bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.
 NumberType choose_training_compute(const std::string &asked, const Gemm &gemm);

@@ -129,7 +129,7 @@ void Trainer::restore(const std::string &path) {
   weights_changed();
 }
 
-void Trainer::write(const std::string &path, TensorType type) const {
+Gguf Trainer::gguf(TensorType type) const {
   std::vector<bool> changed = trained_;
   if (config_.feature_scale != 1)
     for (const Parameters::Layer &w : parameters_.layers()) changed[w.q] = changed[w.k] = true;
@@ -140,7 +140,16 @@ void Trainer::write(const std::string &path, TensorType type) const {
   memory.sinks = rules.shape.sinks;
   memory.epsilon = rules.epsilon;
   memory.first_segment_gated = rules.first_gated;
-  parameters_.gguf(*model_, changed, type, memory).save(path);
+  return parameters_.gguf(*model_, changed, type, memory);
+}
+
+void Trainer::write(const std::string &path, TensorType type) const { gguf(type).save(path); }
+
+TensorType tensor_type(const std::string &name) {
+  if (name == "f32") return TensorType::F32;
+  if (name == "f16") return TensorType::F16;
+  if (name == "bf16") return TensorType::BF16;
+  fail(Status::INVALID_ARGUMENT, "type is '", name, "', but must be one of f32, f16, bf16");
 }
 
 void Trainer::write_adapter(const std::string &path) const {

@@ -1,7 +1,7 @@
 // The C interface's handles, statuses and buffers as C++ values.
 #pragma once
 
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 
 #include <memory>
 #include <stdexcept>
@@ -32,6 +32,7 @@ using Session = Handle<infini_session, infini_session_free>;
 using Batch = Handle<infini_batch, infini_batch_free>;
 using Options = Handle<infini_options, infini_options_free>;
 using Trainer = Handle<infini_trainer, infini_trainer_free>;
+using Adaptation = Handle<infini_adaptation, infini_adaptation_free>;
 using Task = Handle<infini_task, infini_task_free>;
 using TextStream = Handle<infini_text_stream, infini_text_stream_free>;
 

@@ -43,7 +43,7 @@ void add_train(CLI::App &app) {
       "out.\n"
       "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
       "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
-      "continues its --log. Fields of a description: section 8 of infini.h; paths in a file are relative to its "
+      "continues its --log. Fields of a description: infini_train.h; paths in a file are relative to its "
       "folder.\n"
       "Started by mpirun, several processes share each step and come to the same model; the first one shows and "
       "writes.\n"

@@ -2,7 +2,7 @@
    makes the same calls and must print the same, digit for digit. The numbers are those of this machine, so they are
    compared with this program and not with a file that is kept.
      training TOKENIZER TEXT OUT.gguf */
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 #include <stdio.h>
 #include <string.h>
 

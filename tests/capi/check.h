@@ -2,7 +2,7 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,8 @@
-/* The header is C99, may be included twice, and tells the build's versions. */
+/* The headers are C99, may be included twice, and tells the build's versions. */
 #include <infini/infini.h>
 #include <infini/infini.h>
+#include <infini/infini_train.h>
+#include <infini/infini_train.h>
 #include <string.h>
 
 int from_cpp(void);

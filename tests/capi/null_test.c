@@ -210,6 +210,28 @@ static void check_sessions(void) {
   infini_session_free(session);
 }
 
+static void check_adaptations(void) {
+  infini_adaptation *adaptation = NULL;
+  const char *settings = "{\"texts\": [\"" INFINI_SOURCE_DIR "/samples/texts/lord_jim.txt\"]}";
+  CHECK_NULL(infini_adaptation_create(NULL, settings, NULL, NULL, &adaptation), "path");
+  CHECK_NULL(infini_adaptation_create(STORIES, NULL, NULL, NULL, &adaptation), "settings_json");
+  CHECK_NULL(infini_adaptation_create(STORIES, settings, NULL, NULL, NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_settings_json(NULL, 8, NULL), "buffer");
+  CHECK_OK(infini_adaptation_create(STORIES, settings, NULL, NULL, &adaptation));
+  CHECK_NULL(infini_adaptation_step(NULL, NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_run(NULL, NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_report_json(NULL, NULL, 0, NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_report_json(adaptation, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_adaptation_info_json(NULL, NULL, 0, NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_info_json(adaptation, NULL, 8, NULL), "buffer");
+  CHECK_NULL(infini_adaptation_keep(NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_discard(NULL), "adaptation");
+  CHECK_NULL(infini_adaptation_write(NULL, "x"), "adaptation");
+  CHECK_NULL(infini_adaptation_write(adaptation, NULL), "path");
+  infini_adaptation_free(adaptation);
+  infini_adaptation_free(NULL);
+}
+
 static void check_trainers(void) {
   infini_model *model = open_model(STORIES, "f32");
   infini_trainer *trainer = NULL;
@@ -261,5 +283,6 @@ int main(void) {
   check_models();
   check_sessions();
   check_trainers();
+  check_adaptations();
   return check_failures != 0;
 }

@@ -2,7 +2,7 @@
 # The library exports exactly what symbols.txt lists, the header declares exactly that, and null_test.c calls it all.
 #   symbols.sh LIBRARY SOURCE_FOLDER
 set -euo pipefail
-library=$1 tests=$2/tests/capi header=$2/capi/infini.h failed=0
+library=$1 tests=$2/tests/capi headers=$2/capi/*.h failed=0
 
 same() {  # what, expected, actual
   diff <(echo "$2") <(echo "$3") && return
@@ -11,7 +11,7 @@ same() {  # what, expected, actual
 }
 listed=$(sort "$tests/symbols.txt")
 exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort)
-declared=$(grep -o 'INFINI_API [^;(]*(' "$header" | grep -o 'infini_[a-z_]*(' | tr -d '(' | sort)
+declared=$(grep -o -h 'INFINI_API [^;(]*(' $headers | grep -o 'infini_[a-z_]*(' | tr -d '(' | sort)
 called=$(grep -o 'infini_[a-z_]*(' "$tests/null_test.c" | tr -d '(' | sort -u | grep -Fxf "$tests/symbols.txt")
 
 same 'exported symbols' "$listed" "$exported"

@@ -135,16 +135,16 @@ typedef _gostring_ swig_type_102;
 typedef long long swig_type_103;
 typedef _goslice_ swig_type_104;
 typedef _gostring_ swig_type_105;
-typedef _gostring_ swig_type_106;
-typedef _gostring_ swig_type_107;
+typedef _goslice_ swig_type_106;
+typedef _goslice_ swig_type_107;
 typedef _gostring_ swig_type_108;
-typedef long long swig_type_109;
+typedef _goslice_ swig_type_109;
 typedef _gostring_ swig_type_110;
 typedef _goslice_ swig_type_111;
-typedef _gostring_ swig_type_112;
+typedef _goslice_ swig_type_112;
 typedef _gostring_ swig_type_113;
 typedef _gostring_ swig_type_114;
-typedef _goslice_ swig_type_115;
+typedef _gostring_ swig_type_115;
 typedef _gostring_ swig_type_116;
 typedef _gostring_ swig_type_117;
 typedef _gostring_ swig_type_118;
@@ -153,166 +153,191 @@ typedef _gostring_ swig_type_120;
 typedef _gostring_ swig_type_121;
 typedef _goslice_ swig_type_122;
 typedef _gostring_ swig_type_123;
-typedef _gostring_ swig_type_124;
+typedef _goslice_ swig_type_124;
 typedef _gostring_ swig_type_125;
 typedef _gostring_ swig_type_126;
-typedef _gostring_ swig_type_127;
+typedef _goslice_ swig_type_127;
 typedef _gostring_ swig_type_128;
 typedef _gostring_ swig_type_129;
-typedef _gostring_ swig_type_130;
+typedef _goslice_ swig_type_130;
 typedef _gostring_ swig_type_131;
 typedef _gostring_ swig_type_132;
 typedef _goslice_ swig_type_133;
-typedef _goslice_ swig_type_134;
-typedef _gostring_ swig_type_135;
-typedef _goslice_ swig_type_136;
-typedef _gostring_ swig_type_137;
+typedef _gostring_ swig_type_134;
+typedef _goslice_ swig_type_135;
+typedef _gostring_ swig_type_136;
+typedef long long swig_type_137;
 typedef _goslice_ swig_type_138;
-typedef _goslice_ swig_type_139;
-typedef _gostring_ swig_type_140;
-typedef _gostring_ swig_type_141;
+typedef _gostring_ swig_type_139;
+typedef long long swig_type_140;
+typedef _goslice_ swig_type_141;
 typedef _gostring_ swig_type_142;
 typedef _gostring_ swig_type_143;
 typedef _gostring_ swig_type_144;
 typedef _gostring_ swig_type_145;
-typedef _goslice_ swig_type_146;
-typedef _gostring_ swig_type_147;
+typedef _gostring_ swig_type_146;
+typedef _goslice_ swig_type_147;
 typedef _gostring_ swig_type_148;
 typedef _goslice_ swig_type_149;
 typedef _gostring_ swig_type_150;
-typedef _goslice_ swig_type_151;
+typedef _gostring_ swig_type_151;
 typedef _gostring_ swig_type_152;
 typedef _gostring_ swig_type_153;
-typedef _goslice_ swig_type_154;
+typedef long long swig_type_154;
 typedef _gostring_ swig_type_155;
-typedef _gostring_ swig_type_156;
-typedef _goslice_ swig_type_157;
+typedef _goslice_ swig_type_156;
+typedef _gostring_ swig_type_157;
 typedef _gostring_ swig_type_158;
 typedef _gostring_ swig_type_159;
 typedef _goslice_ swig_type_160;
 typedef _gostring_ swig_type_161;
-typedef _goslice_ swig_type_162;
+typedef _gostring_ swig_type_162;
 typedef _gostring_ swig_type_163;
-typedef long long swig_type_164;
-typedef _goslice_ swig_type_165;
+typedef _goslice_ swig_type_164;
+typedef _gostring_ swig_type_165;
 typedef _gostring_ swig_type_166;
-typedef long long swig_type_167;
-typedef _goslice_ swig_type_168;
+typedef _goslice_ swig_type_167;
+typedef _gostring_ swig_type_168;
 typedef _gostring_ swig_type_169;
 typedef _gostring_ swig_type_170;
 typedef _gostring_ swig_type_171;
 typedef _gostring_ swig_type_172;
 typedef _gostring_ swig_type_173;
-typedef _goslice_ swig_type_174;
+typedef _gostring_ swig_type_174;
 typedef _gostring_ swig_type_175;
-typedef _goslice_ swig_type_176;
-extern void _wrap_Swig_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_native_029f8a0c66b2367c(swig_intgo arg1);
-extern swig_type_1 _wrap_infini_status_name_native_029f8a0c66b2367c(swig_intgo arg1);
-extern swig_type_2 _wrap_infini_status_text_native_029f8a0c66b2367c(swig_intgo arg1);
-extern swig_type_3 _wrap_infini_last_error_native_029f8a0c66b2367c(void);
-extern swig_intgo _wrap_infini_last_os_error_native_029f8a0c66b2367c(void);
-extern swig_type_4 _wrap_infini_version_native_029f8a0c66b2367c(void);
-extern swig_intgo _wrap_infini_abi_version_native_029f8a0c66b2367c(void);
-extern swig_type_5 _wrap_infini_options_json_native_029f8a0c66b2367c(swig_type_6 arg1, swig_voidp arg2);
-extern swig_type_7 _wrap_infini_options_create_native_029f8a0c66b2367c(swig_voidp arg1);
-extern void _wrap_infini_options_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_8 _wrap_infini_options_set_int_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
-extern swig_type_11 _wrap_infini_options_set_double_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_12 arg2, double arg3);
-extern swig_type_13 _wrap_infini_options_set_string_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
-extern swig_type_16 _wrap_infini_options_get_int_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
-extern swig_type_18 _wrap_infini_options_get_double_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
-extern swig_type_20 _wrap_infini_options_get_string_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
-extern swig_type_23 _wrap_infini_model_open_native_029f8a0c66b2367c(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_25 _wrap_infini_model_create_native_029f8a0c66b2367c(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_27 _wrap_infini_model_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
-extern swig_type_29 _wrap_infini_model_fit_keep_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3, swig_type_31 arg4);
-extern void _wrap_infini_model_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_32 _wrap_infini_session_create_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern void _wrap_infini_session_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_33 _wrap_infini_session_set_options_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_34 _wrap_infini_session_feed_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_35 arg2, uintptr_t arg3);
-extern swig_type_36 _wrap_infini_session_feed_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_37 arg2, uintptr_t arg3);
-extern swig_type_38 _wrap_infini_session_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_39 arg2, uintptr_t arg3);
-extern swig_type_40 _wrap_infini_session_next_text_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_41 arg3, swig_voidp arg4);
-extern swig_type_42 _wrap_infini_session_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_43 _wrap_infini_session_start_generation_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_44 _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_45 arg2, swig_voidp arg3);
-extern swig_type_46 _wrap_infini_session_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_47 _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_48 _wrap_infini_model_width_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_49 _wrap_infini_session_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_50 arg2);
-extern swig_type_51 _wrap_infini_session_embedding_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_52 arg2);
-extern swig_type_53 _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
-extern swig_type_56 _wrap_infini_session_score_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_type_58 arg4);
-extern swig_type_59 _wrap_infini_session_score_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_60 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_61 _wrap_infini_session_close_segment_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_62 _wrap_infini_session_keep_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_63 arg2);
-extern swig_type_64 _wrap_infini_session_reset_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_65 _wrap_infini_session_fork_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_66 _wrap_infini_session_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_67 _wrap_infini_session_segment_position_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_68 _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_69 _wrap_infini_session_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_70 arg2, swig_voidp arg3);
-extern swig_type_71 _wrap_infini_session_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_72 arg2, swig_intgo arg3, swig_type_73 arg4, swig_type_74 arg5, uintptr_t arg6);
-extern swig_type_75 _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_type_76 arg3, swig_type_77 arg4, swig_type_78 arg5, swig_voidp arg6);
-extern swig_type_79 _wrap_infini_session_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_80 arg2, uintptr_t arg3);
-extern swig_type_81 _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_82 arg2);
-extern swig_type_83 _wrap_infini_snapshot_json_native_029f8a0c66b2367c(swig_type_84 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_85 arg4, swig_voidp arg5);
-extern swig_type_86 _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(swig_type_87 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_88 arg4, swig_voidp arg5);
-extern swig_type_89 _wrap_infini_session_merge_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_90 arg2, double arg3, uintptr_t arg4);
-extern swig_type_91 _wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_92 arg2, double arg3);
-extern swig_type_93 _wrap_infini_session_rewind_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_94 arg2);
-extern swig_type_95 _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_96 _wrap_infini_batch_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern void _wrap_infini_batch_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_97 _wrap_infini_batch_add_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_98 _wrap_infini_batch_remove_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_99 _wrap_infini_batch_size_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_100 _wrap_infini_batch_next_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2, swig_type_101 arg3);
-extern swig_type_102 _wrap_infini_batch_text_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_103 arg2, swig_type_104 arg3, swig_voidp arg4);
-extern swig_type_105 _wrap_infini_trainer_create_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_106 arg2, uintptr_t arg3, swig_voidp arg4);
-extern void _wrap_infini_trainer_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_107 _wrap_infini_trainer_step_native_029f8a0c66b2367c(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_108 _wrap_infini_trainer_run_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_109 arg2, uintptr_t arg3);
-extern swig_type_110 _wrap_infini_trainer_report_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_111 arg2, swig_voidp arg3);
-extern swig_type_112 _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_113 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_114 _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_115 arg2, swig_voidp arg3);
-extern swig_type_116 _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_117 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_118 _wrap_infini_trainer_heads_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_119 arg2, swig_voidp arg3);
-extern swig_type_120 _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_121 _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_122 arg2, swig_voidp arg3);
-extern swig_type_123 _wrap_infini_trainer_save_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_124 arg2);
-extern swig_type_125 _wrap_infini_trainer_restore_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_126 arg2);
-extern swig_type_127 _wrap_infini_trainer_write_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_128 arg2, swig_type_129 arg3);
-extern swig_type_130 _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_131 arg2);
-extern swig_type_132 _wrap_infini_model_tokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_133 arg2, swig_intgo arg3, swig_type_134 arg4, swig_voidp arg5);
-extern swig_type_135 _wrap_infini_model_token_count_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_136 arg2, swig_intgo arg3, swig_voidp arg4);
-extern swig_type_137 _wrap_infini_model_detokenize_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_138 arg2, swig_intgo arg3, swig_type_139 arg4, swig_voidp arg5);
-extern swig_type_140 _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_141 _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_142 _wrap_infini_model_bos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_143 _wrap_infini_model_eos_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_144 _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_145 arg2, swig_intgo arg3, swig_type_146 arg4, swig_voidp arg5);
-extern swig_type_147 _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_148 arg2, swig_intgo arg3, swig_type_149 arg4, swig_voidp arg5);
-extern swig_type_150 _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_151 arg2, swig_voidp arg3);
-extern swig_type_152 _wrap_infini_text_stream_create_native_029f8a0c66b2367c(swig_voidp arg1);
-extern void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_153 _wrap_infini_text_stream_push_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_154 arg2);
-extern swig_type_155 _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_156 _wrap_infini_text_stream_next_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_157 arg2, swig_voidp arg3);
-extern swig_type_158 _wrap_infini_model_info_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_159 arg2, swig_type_160 arg3, swig_voidp arg4);
-extern swig_type_161 _wrap_infini_model_info_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
-extern swig_type_163 _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_164 arg2, swig_type_165 arg3, swig_voidp arg4);
-extern swig_type_166 _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(swig_type_167 arg1, swig_type_168 arg2, swig_voidp arg3);
-extern swig_type_169 _wrap_infini_task_create_native_029f8a0c66b2367c(swig_voidp arg1);
-extern void _wrap_infini_task_free_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_170 _wrap_infini_task_cancel_native_029f8a0c66b2367c(uintptr_t arg1);
-extern swig_type_171 _wrap_infini_task_done_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_172 _wrap_infini_task_total_native_029f8a0c66b2367c(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_173 _wrap_infini_task_stage_native_029f8a0c66b2367c(uintptr_t arg1, swig_type_174 arg2, swig_voidp arg3);
-extern swig_type_175 _wrap_infini_log_next_native_029f8a0c66b2367c(swig_voidp arg1, swig_type_176 arg2, swig_voidp arg3);
-extern swig_intgo _wrap_infini_package_abi_version_native_029f8a0c66b2367c(void);
+typedef _gostring_ swig_type_176;
+typedef _gostring_ swig_type_177;
+typedef _gostring_ swig_type_178;
+typedef _gostring_ swig_type_179;
+typedef _gostring_ swig_type_180;
+typedef _goslice_ swig_type_181;
+typedef _gostring_ swig_type_182;
+typedef _gostring_ swig_type_183;
+typedef _gostring_ swig_type_184;
+typedef _goslice_ swig_type_185;
+typedef _gostring_ swig_type_186;
+typedef _goslice_ swig_type_187;
+typedef _gostring_ swig_type_188;
+typedef _gostring_ swig_type_189;
+typedef _gostring_ swig_type_190;
+typedef _gostring_ swig_type_191;
+extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
+extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
+extern swig_type_2 _wrap_infini_status_text_native_4973874a6275e52b(swig_intgo arg1);
+extern swig_type_3 _wrap_infini_last_error_native_4973874a6275e52b(void);
+extern swig_intgo _wrap_infini_last_os_error_native_4973874a6275e52b(void);
+extern swig_type_4 _wrap_infini_version_native_4973874a6275e52b(void);
+extern swig_intgo _wrap_infini_abi_version_native_4973874a6275e52b(void);
+extern swig_type_5 _wrap_infini_options_json_native_4973874a6275e52b(swig_type_6 arg1, swig_voidp arg2);
+extern swig_type_7 _wrap_infini_options_create_native_4973874a6275e52b(swig_voidp arg1);
+extern void _wrap_infini_options_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_8 _wrap_infini_options_set_int_native_4973874a6275e52b(uintptr_t arg1, swig_type_9 arg2, swig_type_10 arg3);
+extern swig_type_11 _wrap_infini_options_set_double_native_4973874a6275e52b(uintptr_t arg1, swig_type_12 arg2, double arg3);
+extern swig_type_13 _wrap_infini_options_set_string_native_4973874a6275e52b(uintptr_t arg1, swig_type_14 arg2, swig_type_15 arg3);
+extern swig_type_16 _wrap_infini_options_get_int_native_4973874a6275e52b(uintptr_t arg1, swig_type_17 arg2, swig_voidp arg3);
+extern swig_type_18 _wrap_infini_options_get_double_native_4973874a6275e52b(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
+extern swig_type_20 _wrap_infini_options_get_string_native_4973874a6275e52b(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
+extern swig_type_23 _wrap_infini_model_open_native_4973874a6275e52b(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_27 _wrap_infini_model_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
+extern swig_type_29 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3, swig_type_31 arg4);
+extern void _wrap_infini_model_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_32 _wrap_infini_session_create_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern void _wrap_infini_session_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_33 _wrap_infini_session_set_options_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_34 _wrap_infini_session_feed_native_4973874a6275e52b(uintptr_t arg1, swig_type_35 arg2, uintptr_t arg3);
+extern swig_type_36 _wrap_infini_session_feed_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_37 arg2, uintptr_t arg3);
+extern swig_type_38 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_39 arg2, uintptr_t arg3);
+extern swig_type_40 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_41 arg3, swig_voidp arg4);
+extern swig_type_42 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_43 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_44 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_45 arg2, swig_voidp arg3);
+extern swig_type_46 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_47 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_48 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_49 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_50 arg2);
+extern swig_type_51 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_52 arg2);
+extern swig_type_53 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
+extern swig_type_56 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_type_58 arg4);
+extern swig_type_59 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_60 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_61 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_62 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_63 arg2);
+extern swig_type_64 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_65 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_66 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_67 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_68 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_69 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_70 arg2, swig_voidp arg3);
+extern swig_type_71 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_72 arg2, swig_intgo arg3, swig_type_73 arg4, swig_type_74 arg5, uintptr_t arg6);
+extern swig_type_75 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_76 arg3, swig_type_77 arg4, swig_type_78 arg5, swig_voidp arg6);
+extern swig_type_79 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_80 arg2, uintptr_t arg3);
+extern swig_type_81 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_82 arg2);
+extern swig_type_83 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_84 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_85 arg4, swig_voidp arg5);
+extern swig_type_86 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_87 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_88 arg4, swig_voidp arg5);
+extern swig_type_89 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_90 arg2, double arg3, uintptr_t arg4);
+extern swig_type_91 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_92 arg2, double arg3);
+extern swig_type_93 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2);
+extern swig_type_95 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_96 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern void _wrap_infini_batch_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_97 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_98 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_99 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_100 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_101 arg3);
+extern swig_type_102 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_103 arg2, swig_type_104 arg3, swig_voidp arg4);
+extern swig_type_105 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_106 arg2, swig_intgo arg3, swig_type_107 arg4, swig_voidp arg5);
+extern swig_type_108 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_109 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_110 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_111 arg2, swig_intgo arg3, swig_type_112 arg4, swig_voidp arg5);
+extern swig_type_113 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_114 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_115 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_116 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_117 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_118 arg2, swig_intgo arg3, swig_type_119 arg4, swig_voidp arg5);
+extern swig_type_120 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_121 arg2, swig_intgo arg3, swig_type_122 arg4, swig_voidp arg5);
+extern swig_type_123 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_124 arg2, swig_voidp arg3);
+extern swig_type_125 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
+extern void _wrap_infini_text_stream_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_126 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_127 arg2);
+extern swig_type_128 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_129 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_130 arg2, swig_voidp arg3);
+extern swig_type_131 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_132 arg2, swig_type_133 arg3, swig_voidp arg4);
+extern swig_type_134 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_135 arg2, swig_voidp arg3);
+extern swig_type_136 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_137 arg2, swig_type_138 arg3, swig_voidp arg4);
+extern swig_type_139 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_140 arg1, swig_type_141 arg2, swig_voidp arg3);
+extern swig_type_142 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
+extern void _wrap_infini_task_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_143 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_144 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_145 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_146 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_147 arg2, swig_voidp arg3);
+extern swig_type_148 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_149 arg2, swig_voidp arg3);
+extern swig_type_150 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, uintptr_t arg3, swig_voidp arg4);
+extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_152 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_153 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_154 arg2, uintptr_t arg3);
+extern swig_type_155 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_156 arg2, swig_voidp arg3);
+extern swig_type_157 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_158 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_159 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, swig_voidp arg3);
+extern swig_type_161 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_163 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_voidp arg3);
+extern swig_type_165 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_166 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, swig_voidp arg3);
+extern swig_type_168 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_169 arg2);
+extern swig_type_170 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2);
+extern swig_type_172 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2, swig_type_174 arg3);
+extern swig_type_175 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_176 arg2);
+extern swig_type_177 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_178 arg1, swig_type_179 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_180 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_181 arg1, swig_voidp arg2);
+extern swig_type_182 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_183 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_184 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_185 arg2, swig_voidp arg3);
+extern swig_type_186 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_voidp arg3);
+extern swig_type_188 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_189 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_190 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2);
+extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
 import "C"
@@ -355,20 +380,20 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_native_4973874a6275e52b(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
 func Infini_status_name(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_name_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_name_native_4973874a6275e52b(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -378,7 +403,7 @@ func Infini_status_name(arg1 int) (_swig_ret string) {
 func Infini_status_text(arg1 int) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_status_text_native_029f8a0c66b2367c(C.swig_intgo(_swig_i_0))
+	swig_r_p := C._wrap_infini_status_text_native_4973874a6275e52b(C.swig_intgo(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -387,7 +412,7 @@ func Infini_status_text(arg1 int) (_swig_ret string) {
 
 func Infini_last_error() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_last_error_native_029f8a0c66b2367c()
+	swig_r_p := C._wrap_infini_last_error_native_4973874a6275e52b()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -396,13 +421,13 @@ func Infini_last_error() (_swig_ret string) {
 
 func Infini_last_os_error() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_last_os_error_native_029f8a0c66b2367c())
+	swig_r = (int)(C._wrap_infini_last_os_error_native_4973874a6275e52b())
 	return swig_r
 }
 
 func Infini_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_infini_version_native_029f8a0c66b2367c()
+	swig_r_p := C._wrap_infini_version_native_4973874a6275e52b()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -411,7 +436,7 @@ func Infini_version() (_swig_ret string) {
 
 func Infini_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_abi_version_native_029f8a0c66b2367c())
+	swig_r = (int)(C._wrap_infini_abi_version_native_4973874a6275e52b())
 	return swig_r
 }
 
@@ -419,7 +444,7 @@ func Infini_options_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_options_json_native_029f8a0c66b2367c(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_options_json_native_4973874a6275e52b(*(*C.swig_type_6)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -436,7 +461,7 @@ func Infini_options_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 func Infini_options_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_options_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_options_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -449,7 +474,7 @@ func Infini_options_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_options_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_options_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_options_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret error) {
@@ -457,7 +482,7 @@ func Infini_options_set_int(arg1 uintptr, arg2 string, arg3 int64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_int_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_int_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_9)(unsafe.Pointer(&_swig_i_1)), C.swig_type_10(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -476,7 +501,7 @@ func Infini_options_set_double(arg1 uintptr, arg2 string, arg3 float64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_double_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_set_double_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_12)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -495,7 +520,7 @@ func Infini_options_set_string(arg1 uintptr, arg2 string, arg3 string) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_set_string_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_options_set_string_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_14)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_15)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -517,7 +542,7 @@ func Infini_options_get_int(arg1 uintptr, arg2 string, arg3 *int64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_int_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_int_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_17)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -536,7 +561,7 @@ func Infini_options_get_double(arg1 uintptr, arg2 string, arg3 *float64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_options_get_double_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_options_get_double_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_19)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -556,7 +581,7 @@ func Infini_options_get_string(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_options_get_string_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_options_get_string_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_21)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_22)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -579,7 +604,7 @@ func Infini_model_open(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_open_native_029f8a0c66b2367c(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_open_native_4973874a6275e52b(*(*C.swig_type_24)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -598,7 +623,7 @@ func Infini_model_create(arg1 string, arg2 uintptr, arg3 *uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_create_native_029f8a0c66b2367c(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_create_native_4973874a6275e52b(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -617,7 +642,7 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_28)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -637,7 +662,7 @@ func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 uintptr, arg4 string)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_fit_keep_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_31)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_31)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -656,7 +681,7 @@ func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 uintptr, arg4 string)
 
 func Infini_model_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_model_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_model_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret error) {
@@ -664,7 +689,7 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -677,14 +702,14 @@ func Infini_session_create(arg1 uintptr, arg2 uintptr, arg3 *uintptr) (_swig_ret
 
 func Infini_session_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_session_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_session_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_session_set_options(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_set_options_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_set_options_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -700,7 +725,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -719,7 +744,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -738,7 +763,7 @@ func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_39)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_39)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -758,7 +783,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_41)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_41)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -777,7 +802,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -791,7 +816,7 @@ func Infini_session_next(arg1 uintptr, arg2 uintptr, arg3 *int32) (_swig_ret err
 func Infini_session_start_generation(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_start_generation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_start_generation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -807,7 +832,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -824,7 +849,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_session_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_cancel_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_cancel_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -839,7 +864,7 @@ func Infini_model_vocabulary(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_vocabulary_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_vocabulary_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -854,7 +879,7 @@ func Infini_model_width(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_width_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_width_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -869,7 +894,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -887,7 +912,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -907,7 +932,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -930,7 +955,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -954,7 +979,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -971,7 +996,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 func Infini_session_close_segment(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_close_segment_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_close_segment_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -986,7 +1011,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_keep_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_63(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_63(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1000,7 +1025,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 func Infini_session_reset(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_session_reset_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_session_reset_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1015,7 +1040,7 @@ func Infini_session_fork(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_fork_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_fork_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1030,7 +1055,7 @@ func Infini_session_position(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_position_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_position_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1045,7 +1070,7 @@ func Infini_session_segment_position(arg1 uintptr, arg2 *int64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_segment_position_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_segment_position_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1060,7 +1085,7 @@ func Infini_session_memory_tokens(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_memory_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1076,7 +1101,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1098,7 +1123,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1126,7 +1151,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1151,7 +1176,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1169,7 +1194,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1190,7 +1215,7 @@ func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_native_029f8a0c66b2367c(*(*C.swig_type_84)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_85)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_84)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_85)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1214,7 +1239,7 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(*(*C.swig_type_87)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_87)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1237,7 +1262,7 @@ func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1256,7 +1281,7 @@ func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1274,7 +1299,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1289,7 +1314,7 @@ func Infini_session_rewind_limit(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_limit_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1304,7 +1329,7 @@ func Infini_batch_create(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1317,14 +1342,14 @@ func Infini_batch_create(arg1 uintptr, arg2 *uintptr) (_swig_ret error) {
 
 func Infini_batch_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_batch_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_batch_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_batch_add(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_add_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_add_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1339,7 +1364,7 @@ func Infini_batch_remove(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_remove_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_remove_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1354,7 +1379,7 @@ func Infini_batch_size(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_batch_size_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_batch_size_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1370,7 +1395,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1390,276 +1415,10 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_103(_swig_i_1), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_103(_swig_i_1), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_free(arg1 uintptr) {
-	_swig_i_0 := arg1
-	C._wrap_infini_trainer_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
-}
-
-func Infini_trainer_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_step_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_109(_swig_i_1), C.uintptr_t(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	_swig_i_3 := arg4
-	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	_swig_i_3 := arg4
-	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_fit_heads(arg1 uintptr, arg2 float64, arg3 uintptr) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_1)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_128)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_129)(unsafe.Pointer(&_swig_i_2)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	if Swig_escape_always_false {
-		Swig_escape_val = arg3
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_131)(unsafe.Pointer(&_swig_i_1)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
 	}
 	var swig_r_1 error
 
@@ -1677,7 +1436,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_tokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1700,7 +1459,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_token_count_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_109)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1721,7 +1480,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_detokenize_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1743,7 +1502,7 @@ func Infini_model_token_is_end(arg1 uintptr, arg2 int, arg3 *int32) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1759,7 +1518,7 @@ func Infini_model_token_is_control(arg1 uintptr, arg2 int, arg3 *int32) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_token_is_control_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_token_is_control_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1774,7 +1533,7 @@ func Infini_model_bos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_bos_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_bos_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1789,7 +1548,7 @@ func Infini_model_eos(arg1 uintptr, arg2 *int32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_model_eos_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_model_eos_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1807,7 +1566,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, a
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_apply_chat_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_146)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1831,7 +1590,7 @@ func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32,
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_148)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1853,7 +1612,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1870,7 +1629,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 func Infini_text_stream_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1883,14 +1642,14 @@ func Infini_text_stream_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_text_stream_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_text_stream_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_text_stream_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_154)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1907,7 +1666,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 func Infini_text_stream_finish(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_text_stream_finish_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_text_stream_finish_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1923,7 +1682,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1943,7 +1702,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_159)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1965,7 +1724,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1985,7 +1744,7 @@ func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_json_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_type_164(_swig_i_1), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_137(_swig_i_1), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -2004,7 +1763,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(C.swig_type_167(_swig_i_0), *(*C.swig_type_168)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_140(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2021,7 +1780,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 func Infini_task_create(arg1 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_create_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_create_native_4973874a6275e52b(C.swig_voidp(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2034,13 +1793,13 @@ func Infini_task_create(arg1 *uintptr) (_swig_ret error) {
 
 func Infini_task_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_infini_task_free_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	C._wrap_infini_task_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 }
 
 func Infini_task_cancel(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_task_cancel_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_task_cancel_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2055,7 +1814,7 @@ func Infini_task_done(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_done_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_done_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2070,7 +1829,7 @@ func Infini_task_total(arg1 uintptr, arg2 *int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_task_total_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_task_total_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -2086,7 +1845,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_029f8a0c66b2367c(C.uintptr_t(_swig_i_0), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2105,7 +1864,434 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_029f8a0c66b2367c(C.swig_voidp(_swig_i_0), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_free(arg1 uintptr) {
+	_swig_i_0 := arg1
+	C._wrap_infini_trainer_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+}
+
+func Infini_trainer_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_trainer_step_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_154(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_158)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_fit_heads(arg1 uintptr, arg2 float64, arg3 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_fit_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.double(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_169)(unsafe.Pointer(&_swig_i_1)))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_2)))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg3
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_1)))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintptr, arg5 *uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_178)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_179)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg1
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_free(arg1 uintptr) {
+	_swig_i_0 := arg1
+	C._wrap_infini_adaptation_free_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+}
+
+func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_181)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg1
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_step(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_adaptation_step_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_run(arg1 uintptr, arg2 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_adaptation_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_keep(arg1 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	swig_r_p := C._wrap_infini_adaptation_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_discard(arg1 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	swig_r_p := C._wrap_infini_adaptation_discard_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_adaptation_write(arg1 uintptr, arg2 string) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_191)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2121,7 +2307,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 
 func Infini_package_abi_version() (_swig_ret int) {
 	var swig_r int
-	swig_r = (int)(C._wrap_infini_package_abi_version_native_029f8a0c66b2367c())
+	swig_r = (int)(C._wrap_infini_package_abi_version_native_4973874a6275e52b())
 	return swig_r
 }
 

@@ -183,7 +183,7 @@ static void* Swig_malloc(int c) {
 
 #include <stdlib.h>
 #include <string.h>
-#include <infini/infini.h>
+#include <infini/infini_train.h>
 
 
 #include <stdint.h>		// Use the C99 official header
@@ -198,7 +198,7 @@ static int infini_package_abi_version(void) { return INFINI_ABI_VERSION; }
 extern "C" {
 #endif
 
-void _wrap_Swig_free_native_029f8a0c66b2367c(void *_swig_go_0) {
+void _wrap_Swig_free_native_4973874a6275e52b(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -208,7 +208,7 @@ void _wrap_Swig_free_native_029f8a0c66b2367c(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_native_029f8a0c66b2367c(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_native_4973874a6275e52b(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -221,7 +221,7 @@ void *_wrap_Swig_malloc_native_029f8a0c66b2367c(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_name_native_029f8a0c66b2367c(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_name_native_4973874a6275e52b(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -234,7 +234,7 @@ _gostring_ _wrap_infini_status_name_native_029f8a0c66b2367c(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_status_text_native_029f8a0c66b2367c(intgo _swig_go_0) {
+_gostring_ _wrap_infini_status_text_native_4973874a6275e52b(intgo _swig_go_0) {
   int arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -247,7 +247,7 @@ _gostring_ _wrap_infini_status_text_native_029f8a0c66b2367c(intgo _swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_last_error_native_029f8a0c66b2367c() {
+_gostring_ _wrap_infini_last_error_native_4973874a6275e52b() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -258,7 +258,7 @@ _gostring_ _wrap_infini_last_error_native_029f8a0c66b2367c() {
 }
 
 
-intgo _wrap_infini_last_os_error_native_029f8a0c66b2367c() {
+intgo _wrap_infini_last_os_error_native_4973874a6275e52b() {
   int result;
   intgo _swig_go_result;
   
@@ -269,7 +269,7 @@ intgo _wrap_infini_last_os_error_native_029f8a0c66b2367c() {
 }
 
 
-_gostring_ _wrap_infini_version_native_029f8a0c66b2367c() {
+_gostring_ _wrap_infini_version_native_4973874a6275e52b() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -280,7 +280,7 @@ _gostring_ _wrap_infini_version_native_029f8a0c66b2367c() {
 }
 
 
-intgo _wrap_infini_abi_version_native_029f8a0c66b2367c() {
+intgo _wrap_infini_abi_version_native_4973874a6275e52b() {
   int result;
   intgo _swig_go_result;
   
@@ -291,7 +291,7 @@ intgo _wrap_infini_abi_version_native_029f8a0c66b2367c() {
 }
 
 
-_gostring_ _wrap_infini_options_json_native_029f8a0c66b2367c(_goslice_ _swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_options_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   size_t arg2 ;
   size_t *arg3 = (size_t *) 0 ;
@@ -320,7 +320,7 @@ _gostring_ _wrap_infini_options_json_native_029f8a0c66b2367c(_goslice_ _swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_create_native_029f8a0c66b2367c(infini_options **_swig_go_0) {
+_gostring_ _wrap_infini_options_create_native_4973874a6275e52b(infini_options **_swig_go_0) {
   infini_options **arg1 = (infini_options **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -343,7 +343,7 @@ _gostring_ _wrap_infini_options_create_native_029f8a0c66b2367c(infini_options **
 }
 
 
-void _wrap_infini_options_free_native_029f8a0c66b2367c(infini_options *_swig_go_0) {
+void _wrap_infini_options_free_native_4973874a6275e52b(infini_options *_swig_go_0) {
   infini_options *arg1 = (infini_options *) 0 ;
   
   arg1 = *(infini_options **)&_swig_go_0; 
@@ -353,7 +353,7 @@ void _wrap_infini_options_free_native_029f8a0c66b2367c(infini_options *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_options_set_int_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
+_gostring_ _wrap_infini_options_set_int_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t arg3 ;
@@ -385,7 +385,7 @@ _gostring_ _wrap_infini_options_set_int_native_029f8a0c66b2367c(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_set_double_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_options_set_double_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -417,7 +417,7 @@ _gostring_ _wrap_infini_options_set_double_native_029f8a0c66b2367c(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_set_string_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_options_set_string_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -454,7 +454,7 @@ _gostring_ _wrap_infini_options_set_string_native_029f8a0c66b2367c(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_int_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_int_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, long long *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   int64_t *arg3 = (int64_t *) 0 ;
@@ -486,7 +486,7 @@ _gostring_ _wrap_infini_options_get_int_native_029f8a0c66b2367c(infini_options *
 }
 
 
-_gostring_ _wrap_infini_options_get_double_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
+_gostring_ _wrap_infini_options_get_double_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, double *_swig_go_2) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   double *arg3 = (double *) 0 ;
@@ -518,7 +518,7 @@ _gostring_ _wrap_infini_options_get_double_native_029f8a0c66b2367c(infini_option
 }
 
 
-_gostring_ _wrap_infini_options_get_string_native_029f8a0c66b2367c(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_options_get_string_native_4973874a6275e52b(infini_options *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_options *arg1 = (infini_options *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -556,7 +556,7 @@ _gostring_ _wrap_infini_options_get_string_native_029f8a0c66b2367c(infini_option
 }
 
 
-_gostring_ _wrap_infini_model_open_native_029f8a0c66b2367c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
+_gostring_ _wrap_infini_model_open_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -590,7 +590,7 @@ _gostring_ _wrap_infini_model_open_native_029f8a0c66b2367c(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_029f8a0c66b2367c(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
+_gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_model **arg3 = (infini_model **) 0 ;
@@ -622,7 +622,7 @@ _gostring_ _wrap_infini_model_create_native_029f8a0c66b2367c(_gostring_ _swig_go
 }
 
 
-_gostring_ _wrap_infini_model_save_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_model_save_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -654,7 +654,7 @@ _gostring_ _wrap_infini_model_save_native_029f8a0c66b2367c(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_fit_keep_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2, _gostring_ _swig_go_3) {
+_gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2, _gostring_ _swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -693,7 +693,7 @@ _gostring_ _wrap_infini_model_fit_keep_native_029f8a0c66b2367c(infini_model *_sw
 }
 
 
-void _wrap_infini_model_free_native_029f8a0c66b2367c(infini_model *_swig_go_0) {
+void _wrap_infini_model_free_native_4973874a6275e52b(infini_model *_swig_go_0) {
   infini_model *arg1 = (infini_model *) 0 ;
   
   arg1 = *(infini_model **)&_swig_go_0; 
@@ -703,7 +703,7 @@ void _wrap_infini_model_free_native_029f8a0c66b2367c(infini_model *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_session_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
+_gostring_ _wrap_infini_session_create_native_4973874a6275e52b(infini_model *_swig_go_0, infini_options *_swig_go_1, infini_session **_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_session **arg3 = (infini_session **) 0 ;
@@ -730,7 +730,7 @@ _gostring_ _wrap_infini_session_create_native_029f8a0c66b2367c(infini_model *_sw
 }
 
 
-void _wrap_infini_session_free_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
+void _wrap_infini_session_free_native_4973874a6275e52b(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   
   arg1 = *(infini_session **)&_swig_go_0; 
@@ -740,7 +740,7 @@ void _wrap_infini_session_free_native_029f8a0c66b2367c(infini_session *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_session_set_options_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_options *_swig_go_1) {
+_gostring_ _wrap_infini_session_set_options_native_4973874a6275e52b(infini_session *_swig_go_0, infini_options *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
   infini_status result;
@@ -765,7 +765,7 @@ _gostring_ _wrap_infini_session_set_options_native_029f8a0c66b2367c(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_feed_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -796,7 +796,7 @@ _gostring_ _wrap_infini_session_feed_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_feed_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_feed_text_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -827,7 +827,7 @@ _gostring_ _wrap_infini_session_feed_text_native_029f8a0c66b2367c(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_chat_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_chat_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -859,7 +859,7 @@ _gostring_ _wrap_infini_session_chat_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_next_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_session_next_text_native_4973874a6275e52b(infini_session *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -892,7 +892,7 @@ _gostring_ _wrap_infini_session_next_text_native_029f8a0c66b2367c(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_next_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_session_next_native_4973874a6275e52b(infini_session *_swig_go_0, infini_task *_swig_go_1, int *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -919,7 +919,7 @@ _gostring_ _wrap_infini_session_next_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_start_generation_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_start_generation_native_4973874a6275e52b(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -942,7 +942,7 @@ _gostring_ _wrap_infini_session_start_generation_native_029f8a0c66b2367c(infini_
 }
 
 
-_gostring_ _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_stop_reason_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -973,7 +973,7 @@ _gostring_ _wrap_infini_session_stop_reason_native_029f8a0c66b2367c(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_cancel_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_cancel_native_4973874a6275e52b(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -996,7 +996,7 @@ _gostring_ _wrap_infini_session_cancel_native_029f8a0c66b2367c(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_vocabulary_native_4973874a6275e52b(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1021,7 +1021,7 @@ _gostring_ _wrap_infini_model_vocabulary_native_029f8a0c66b2367c(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_width_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_model_width_native_4973874a6275e52b(infini_model *_swig_go_0, long long *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1046,7 +1046,7 @@ _gostring_ _wrap_infini_model_width_native_029f8a0c66b2367c(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1075,7 +1075,7 @@ _gostring_ _wrap_infini_session_logits_native_029f8a0c66b2367c(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
@@ -1104,7 +1104,7 @@ _gostring_ _wrap_infini_session_embedding_native_029f8a0c66b2367c(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1141,7 +1141,7 @@ _gostring_ _wrap_infini_session_feed_logits_native_029f8a0c66b2367c(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -1178,7 +1178,7 @@ _gostring_ _wrap_infini_session_score_native_029f8a0c66b2367c(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_score_text_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_session_score_text_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, double *_swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1213,7 +1213,7 @@ _gostring_ _wrap_infini_session_score_text_native_029f8a0c66b2367c(infini_sessio
 }
 
 
-_gostring_ _wrap_infini_session_close_segment_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_close_segment_native_4973874a6275e52b(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1236,7 +1236,7 @@ _gostring_ _wrap_infini_session_close_segment_native_029f8a0c66b2367c(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_keep_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_keep_native_4973874a6275e52b(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1261,7 +1261,7 @@ _gostring_ _wrap_infini_session_keep_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_reset_native_029f8a0c66b2367c(infini_session *_swig_go_0) {
+_gostring_ _wrap_infini_session_reset_native_4973874a6275e52b(infini_session *_swig_go_0) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -1284,7 +1284,7 @@ _gostring_ _wrap_infini_session_reset_native_029f8a0c66b2367c(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_fork_native_029f8a0c66b2367c(infini_session *_swig_go_0, infini_session **_swig_go_1) {
+_gostring_ _wrap_infini_session_fork_native_4973874a6275e52b(infini_session *_swig_go_0, infini_session **_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   infini_session **arg2 = (infini_session **) 0 ;
   infini_status result;
@@ -1309,7 +1309,7 @@ _gostring_ _wrap_infini_session_fork_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_position_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_position_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1334,7 +1334,7 @@ _gostring_ _wrap_infini_session_position_native_029f8a0c66b2367c(infini_session 
 }
 
 
-_gostring_ _wrap_infini_session_segment_position_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_segment_position_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1359,7 +1359,7 @@ _gostring_ _wrap_infini_session_segment_position_native_029f8a0c66b2367c(infini_
 }
 
 
-_gostring_ _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_memory_tokens_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1384,7 +1384,7 @@ _gostring_ _wrap_infini_session_memory_tokens_native_029f8a0c66b2367c(infini_ses
 }
 
 
-_gostring_ _wrap_infini_session_info_json_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_session_info_json_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -1415,7 +1415,7 @@ _gostring_ _wrap_infini_session_info_json_native_029f8a0c66b2367c(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_save_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, infini_task *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -1463,7 +1463,7 @@ _gostring_ _wrap_infini_session_save_native_029f8a0c66b2367c(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1510,7 +1510,7 @@ _gostring_ _wrap_infini_session_save_buffer_native_029f8a0c66b2367c(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_restore_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
+_gostring_ _wrap_infini_session_restore_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1542,7 +1542,7 @@ _gostring_ _wrap_infini_session_restore_native_029f8a0c66b2367c(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1571,7 +1571,7 @@ _gostring_ _wrap_infini_session_restore_buffer_native_029f8a0c66b2367c(infini_se
 }
 
 
-_gostring_ _wrap_infini_snapshot_json_native_029f8a0c66b2367c(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_native_4973874a6275e52b(_gostring_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   char *arg1 = (char *) 0 ;
   int arg2 ;
   infini_task *arg3 = (infini_task *) 0 ;
@@ -1611,7 +1611,7 @@ _gostring_ _wrap_infini_snapshot_json_native_029f8a0c66b2367c(_gostring_ _swig_g
 }
 
 
-_gostring_ _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(_goslice_ _swig_go_0, intgo _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   int arg3 ;
@@ -1650,7 +1650,7 @@ _gostring_ _wrap_infini_snapshot_json_buffer_native_029f8a0c66b2367c(_goslice_ _
 }
 
 
-_gostring_ _wrap_infini_session_merge_native_029f8a0c66b2367c(infini_session *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
+_gostring_ _wrap_infini_session_merge_native_4973874a6275e52b(infini_session *_swig_go_0, _gostring_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   char *arg2 = (char *) 0 ;
   double arg3 ;
@@ -1684,7 +1684,7 @@ _gostring_ _wrap_infini_session_merge_native_029f8a0c66b2367c(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1715,7 +1715,7 @@ _gostring_ _wrap_infini_session_merge_buffer_native_029f8a0c66b2367c(infini_sess
 }
 
 
-_gostring_ _wrap_infini_session_rewind_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_native_4973874a6275e52b(infini_session *_swig_go_0, long long _swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t arg2 ;
   infini_status result;
@@ -1740,7 +1740,7 @@ _gostring_ _wrap_infini_session_rewind_native_029f8a0c66b2367c(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(infini_session *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_session_rewind_limit_native_4973874a6275e52b(infini_session *_swig_go_0, long long *_swig_go_1) {
   infini_session *arg1 = (infini_session *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -1765,7 +1765,7 @@ _gostring_ _wrap_infini_session_rewind_limit_native_029f8a0c66b2367c(infini_sess
 }
 
 
-_gostring_ _wrap_infini_batch_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
+_gostring_ _wrap_infini_batch_create_native_4973874a6275e52b(infini_model *_swig_go_0, infini_batch **_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   infini_batch **arg2 = (infini_batch **) 0 ;
   infini_status result;
@@ -1790,7 +1790,7 @@ _gostring_ _wrap_infini_batch_create_native_029f8a0c66b2367c(infini_model *_swig
 }
 
 
-void _wrap_infini_batch_free_native_029f8a0c66b2367c(infini_batch *_swig_go_0) {
+void _wrap_infini_batch_free_native_4973874a6275e52b(infini_batch *_swig_go_0) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   
   arg1 = *(infini_batch **)&_swig_go_0; 
@@ -1800,7 +1800,7 @@ void _wrap_infini_batch_free_native_029f8a0c66b2367c(infini_batch *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_batch_add_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_add_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1825,7 +1825,7 @@ _gostring_ _wrap_infini_batch_add_native_029f8a0c66b2367c(infini_batch *_swig_go
 }
 
 
-_gostring_ _wrap_infini_batch_remove_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
+_gostring_ _wrap_infini_batch_remove_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_session *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_session *arg2 = (infini_session *) 0 ;
   infini_status result;
@@ -1850,7 +1850,7 @@ _gostring_ _wrap_infini_batch_remove_native_029f8a0c66b2367c(infini_batch *_swig
 }
 
 
-_gostring_ _wrap_infini_batch_size_native_029f8a0c66b2367c(infini_batch *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_batch_size_native_4973874a6275e52b(infini_batch *_swig_go_0, long long *_swig_go_1) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t *arg2 = (size_t *) 0 ;
   infini_status result;
@@ -1875,7 +1875,7 @@ _gostring_ _wrap_infini_batch_size_native_029f8a0c66b2367c(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_029f8a0c66b2367c(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
+_gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
@@ -1906,7 +1906,7 @@ _gostring_ _wrap_infini_batch_next_native_029f8a0c66b2367c(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_text_native_029f8a0c66b2367c(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_batch_text_native_4973874a6275e52b(infini_batch *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -1939,453 +1939,7 @@ _gostring_ _wrap_infini_batch_text_native_029f8a0c66b2367c(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_trainer_create_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
-  infini_model *arg1 = (infini_model *) 0 ;
-  char *arg2 = (char *) 0 ;
-  infini_options *arg3 = (infini_options *) 0 ;
-  infini_trainer **arg4 = (infini_trainer **) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_model **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  arg3 = *(infini_options **)&_swig_go_2; 
-  arg4 = *(infini_trainer ***)&_swig_go_3; 
-  
-  result = (infini_status)infini_trainer_create((struct infini_model const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-void _wrap_infini_trainer_free_native_029f8a0c66b2367c(infini_trainer *_swig_go_0) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  infini_trainer_free(arg1);
-  
-}
-
-
-_gostring_ _wrap_infini_trainer_step_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  infini_task *arg2 = (infini_task *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  arg2 = *(infini_task **)&_swig_go_1; 
-  
-  result = (infini_status)infini_trainer_step(arg1,arg2);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_run_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  int64_t arg2 ;
-  infini_task *arg3 = (infini_task *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  arg2 = (int64_t)_swig_go_1; 
-  arg3 = *(infini_task **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_run(arg1,arg2,arg3);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_report_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_report((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_evaluate_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  int arg3 ;
-  int arg4 ;
-  infini_task *arg5 = (infini_task *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  arg3 = (int)_swig_go_2; 
-  arg4 = (int)_swig_go_3; 
-  arg5 = *(infini_task **)&_swig_go_4; 
-  
-  result = (infini_status)infini_trainer_evaluate(arg1,(char const *)arg2,arg3,arg4,arg5);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_evaluation_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_evaluation((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_find_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  int arg3 ;
-  int arg4 ;
-  infini_task *arg5 = (infini_task *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  arg3 = (int)_swig_go_2; 
-  arg4 = (int)_swig_go_3; 
-  arg5 = *(infini_task **)&_swig_go_4; 
-  
-  result = (infini_status)infini_trainer_find_heads(arg1,(char const *)arg2,arg3,arg4,arg5);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_heads((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_fit_heads_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  double arg2 ;
-  infini_task *arg3 = (infini_task *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  arg2 = (double)_swig_go_1; 
-  arg3 = *(infini_task **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_fit_heads(arg1,arg2,arg3);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_info_json_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_info_json((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_save_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  
-  result = (infini_status)infini_trainer_save((struct infini_trainer const *)arg1,(char const *)arg2);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_restore_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  
-  result = (infini_status)infini_trainer_restore(arg1,(char const *)arg2);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_write_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  char *arg3 = (char *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  
-  arg3 = (char *)malloc(_swig_go_2.n + 1);
-  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-  arg3[_swig_go_2.n] = '\0';
-  
-  
-  result = (infini_status)infini_trainer_write((struct infini_trainer const *)arg1,(char const *)arg2,(char const *)arg3);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  free(arg3); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_write_adapter_native_029f8a0c66b2367c(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  
-  arg2 = (char *)malloc(_swig_go_1.n + 1);
-  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-  arg2[_swig_go_1.n] = '\0';
-  
-  
-  result = (infini_status)infini_trainer_write_adapter((struct infini_trainer const *)arg1,(char const *)arg2);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_model_tokenize_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_tokenize_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2424,7 +1978,7 @@ _gostring_ _wrap_infini_model_tokenize_native_029f8a0c66b2367c(infini_model *_sw
 }
 
 
-_gostring_ _wrap_infini_model_token_count_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_token_count_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2457,7 +2011,7 @@ _gostring_ _wrap_infini_model_token_count_native_029f8a0c66b2367c(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_detokenize_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_detokenize_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
@@ -2496,7 +2050,7 @@ _gostring_ _wrap_infini_model_detokenize_native_029f8a0c66b2367c(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_end_native_4973874a6275e52b(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2523,7 +2077,7 @@ _gostring_ _wrap_infini_model_token_is_end_native_029f8a0c66b2367c(infini_model 
 }
 
 
-_gostring_ _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
+_gostring_ _wrap_infini_model_token_is_control_native_4973874a6275e52b(infini_model *_swig_go_0, intgo _swig_go_1, int *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t arg2 ;
   int *arg3 = (int *) 0 ;
@@ -2550,7 +2104,7 @@ _gostring_ _wrap_infini_model_token_is_control_native_029f8a0c66b2367c(infini_mo
 }
 
 
-_gostring_ _wrap_infini_model_bos_native_029f8a0c66b2367c(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_bos_native_4973874a6275e52b(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2575,7 +2129,7 @@ _gostring_ _wrap_infini_model_bos_native_029f8a0c66b2367c(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_eos_native_029f8a0c66b2367c(infini_model *_swig_go_0, int *_swig_go_1) {
+_gostring_ _wrap_infini_model_eos_native_4973874a6275e52b(infini_model *_swig_go_0, int *_swig_go_1) {
   infini_model *arg1 = (infini_model *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   infini_status result;
@@ -2600,7 +2154,7 @@ _gostring_ _wrap_infini_model_eos_native_029f8a0c66b2367c(infini_model *_swig_go
 }
 
 
-_gostring_ _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_apply_chat_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2640,7 +2194,7 @@ _gostring_ _wrap_infini_model_apply_chat_native_029f8a0c66b2367c(infini_model *_
 }
 
 
-_gostring_ _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
+_gostring_ _wrap_infini_model_chat_tokens_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
@@ -2680,7 +2234,7 @@ _gostring_ _wrap_infini_model_chat_tokens_native_029f8a0c66b2367c(infini_model *
 }
 
 
-_gostring_ _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2711,7 +2265,7 @@ _gostring_ _wrap_infini_model_chat_turn_end_native_029f8a0c66b2367c(infini_model
 }
 
 
-_gostring_ _wrap_infini_text_stream_create_native_029f8a0c66b2367c(infini_text_stream **_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_create_native_4973874a6275e52b(infini_text_stream **_swig_go_0) {
   infini_text_stream **arg1 = (infini_text_stream **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2734,7 +2288,7 @@ _gostring_ _wrap_infini_text_stream_create_native_029f8a0c66b2367c(infini_text_s
 }
 
 
-void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0) {
+void _wrap_infini_text_stream_free_native_4973874a6275e52b(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   
   arg1 = *(infini_text_stream **)&_swig_go_0; 
@@ -2744,7 +2298,7 @@ void _wrap_infini_text_stream_free_native_029f8a0c66b2367c(infini_text_stream *_
 }
 
 
-_gostring_ _wrap_infini_text_stream_push_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_text_stream_push_native_4973874a6275e52b(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2773,7 +2327,7 @@ _gostring_ _wrap_infini_text_stream_push_native_029f8a0c66b2367c(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0) {
+_gostring_ _wrap_infini_text_stream_finish_native_4973874a6275e52b(infini_text_stream *_swig_go_0) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2796,7 +2350,7 @@ _gostring_ _wrap_infini_text_stream_finish_native_029f8a0c66b2367c(infini_text_s
 }
 
 
-_gostring_ _wrap_infini_text_stream_next_native_029f8a0c66b2367c(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_text_stream_next_native_4973874a6275e52b(infini_text_stream *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_text_stream *arg1 = (infini_text_stream *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2827,7 +2381,7 @@ _gostring_ _wrap_infini_text_stream_next_native_029f8a0c66b2367c(infini_text_str
 }
 
 
-_gostring_ _wrap_infini_model_info_native_029f8a0c66b2367c(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_info_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2865,7 +2419,7 @@ _gostring_ _wrap_infini_model_info_native_029f8a0c66b2367c(infini_model *_swig_g
 }
 
 
-_gostring_ _wrap_infini_model_info_json_native_029f8a0c66b2367c(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_model_info_json_native_4973874a6275e52b(infini_model *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2896,7 +2450,7 @@ _gostring_ _wrap_infini_model_info_json_native_029f8a0c66b2367c(infini_model *_s
 }
 
 
-_gostring_ _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
+_gostring_ _wrap_infini_model_footprint_json_native_4973874a6275e52b(infini_model *_swig_go_0, long long _swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   int64_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2929,7 +2483,7 @@ _gostring_ _wrap_infini_model_footprint_json_native_029f8a0c66b2367c(infini_mode
 }
 
 
-_gostring_ _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_paper_footprint_json_native_4973874a6275e52b(long long _swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int64_t arg1 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2960,7 +2514,7 @@ _gostring_ _wrap_infini_paper_footprint_json_native_029f8a0c66b2367c(long long _
 }
 
 
-_gostring_ _wrap_infini_task_create_native_029f8a0c66b2367c(infini_task **_swig_go_0) {
+_gostring_ _wrap_infini_task_create_native_4973874a6275e52b(infini_task **_swig_go_0) {
   infini_task **arg1 = (infini_task **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -2983,7 +2537,7 @@ _gostring_ _wrap_infini_task_create_native_029f8a0c66b2367c(infini_task **_swig_
 }
 
 
-void _wrap_infini_task_free_native_029f8a0c66b2367c(infini_task *_swig_go_0) {
+void _wrap_infini_task_free_native_4973874a6275e52b(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   
   arg1 = *(infini_task **)&_swig_go_0; 
@@ -2993,7 +2547,7 @@ void _wrap_infini_task_free_native_029f8a0c66b2367c(infini_task *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_infini_task_cancel_native_029f8a0c66b2367c(infini_task *_swig_go_0) {
+_gostring_ _wrap_infini_task_cancel_native_4973874a6275e52b(infini_task *_swig_go_0) {
   infini_task *arg1 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
@@ -3016,7 +2570,7 @@ _gostring_ _wrap_infini_task_cancel_native_029f8a0c66b2367c(infini_task *_swig_g
 }
 
 
-_gostring_ _wrap_infini_task_done_native_029f8a0c66b2367c(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_done_native_4973874a6275e52b(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -3041,7 +2595,7 @@ _gostring_ _wrap_infini_task_done_native_029f8a0c66b2367c(infini_task *_swig_go_
 }
 
 
-_gostring_ _wrap_infini_task_total_native_029f8a0c66b2367c(infini_task *_swig_go_0, long long *_swig_go_1) {
+_gostring_ _wrap_infini_task_total_native_4973874a6275e52b(infini_task *_swig_go_0, long long *_swig_go_1) {
   infini_task *arg1 = (infini_task *) 0 ;
   int64_t *arg2 = (int64_t *) 0 ;
   infini_status result;
@@ -3066,7 +2620,7 @@ _gostring_ _wrap_infini_task_total_native_029f8a0c66b2367c(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_task_stage_native_029f8a0c66b2367c(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_task_stage_native_4973874a6275e52b(infini_task *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_task *arg1 = (infini_task *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3097,7 +2651,7 @@ _gostring_ _wrap_infini_task_stage_native_029f8a0c66b2367c(infini_task *_swig_go
 }
 
 
-_gostring_ _wrap_infini_log_next_native_029f8a0c66b2367c(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_log_next_native_4973874a6275e52b(int *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   int *arg1 = (int *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -3128,7 +2682,721 @@ _gostring_ _wrap_infini_log_next_native_029f8a0c66b2367c(int *_swig_go_0, _gosli
 }
 
 
-intgo _wrap_infini_package_abi_version_native_029f8a0c66b2367c() {
+_gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
+  infini_model *arg1 = (infini_model *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_options *arg3 = (infini_options *) 0 ;
+  infini_trainer **arg4 = (infini_trainer **) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_model **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(infini_options **)&_swig_go_2; 
+  arg4 = *(infini_trainer ***)&_swig_go_3; 
+  
+  result = (infini_status)infini_trainer_create((struct infini_model const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+void _wrap_infini_trainer_free_native_4973874a6275e52b(infini_trainer *_swig_go_0) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  infini_trainer_free(arg1);
+  
+}
+
+
+_gostring_ _wrap_infini_trainer_step_native_4973874a6275e52b(infini_trainer *_swig_go_0, infini_task *_swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
+  
+  result = (infini_status)infini_trainer_step(arg1,arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_run_native_4973874a6275e52b(infini_trainer *_swig_go_0, long long _swig_go_1, infini_task *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  int64_t arg2 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = (int64_t)_swig_go_1; 
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_run(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_report_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_report((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_evaluate_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int arg3 ;
+  int arg4 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (int)_swig_go_2; 
+  arg4 = (int)_swig_go_3; 
+  arg5 = *(infini_task **)&_swig_go_4; 
+  
+  result = (infini_status)infini_trainer_evaluate(arg1,(char const *)arg2,arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_evaluation_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_evaluation((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_find_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  int arg3 ;
+  int arg4 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = (int)_swig_go_2; 
+  arg4 = (int)_swig_go_3; 
+  arg5 = *(infini_task **)&_swig_go_4; 
+  
+  result = (infini_status)infini_trainer_find_heads(arg1,(char const *)arg2,arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_heads((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, double _swig_go_1, infini_task *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  double arg2 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  arg2 = (double)_swig_go_1; 
+  arg3 = *(infini_task **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_fit_heads(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_info_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_trainer_info_json((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_save((struct infini_trainer const *)arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_restore(arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_write((struct infini_trainer const *)arg1,(char const *)arg2,(char const *)arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  free(arg3); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_trainer *arg1 = (infini_trainer *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_trainer **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_trainer_write_adapter((struct infini_trainer const *)arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_create_native_4973874a6275e52b(_gostring_ _swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_adaptation **_swig_go_4) {
+  char *arg1 = (char *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_options *arg3 = (infini_options *) 0 ;
+  infini_task *arg4 = (infini_task *) 0 ;
+  infini_adaptation **arg5 = (infini_adaptation **) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(infini_options **)&_swig_go_2; 
+  arg4 = *(infini_task **)&_swig_go_3; 
+  arg5 = *(infini_adaptation ***)&_swig_go_4; 
+  
+  result = (infini_status)infini_adaptation_create((char const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg1); 
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+void _wrap_infini_adaptation_free_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  
+  infini_adaptation_free(arg1);
+  
+}
+
+
+_gostring_ _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+  char *arg1 = (char *) 0 ;
+  size_t arg2 ;
+  size_t *arg3 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  {
+    arg1 = (char *)_swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(size_t **)&_swig_go_1; 
+  
+  result = (infini_status)infini_adaptation_settings_json(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_step_native_4973874a6275e52b(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
+  
+  result = (infini_status)infini_adaptation_step(arg1,arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_run_native_4973874a6275e52b(infini_adaptation *_swig_go_0, infini_task *_swig_go_1) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  infini_task *arg2 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  arg2 = *(infini_task **)&_swig_go_1; 
+  
+  result = (infini_status)infini_adaptation_run(arg1,arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_report_json_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_adaptation_report_json((struct infini_adaptation const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_info_json_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  char *arg2 = (char *) 0 ;
+  size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  {
+    arg2 = (char *)_swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  arg4 = *(size_t **)&_swig_go_2; 
+  
+  result = (infini_status)infini_adaptation_info_json((struct infini_adaptation const *)arg1,arg2,arg3,arg4);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_keep_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  
+  result = (infini_status)infini_adaptation_keep(arg1);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_discard_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  
+  result = (infini_status)infini_adaptation_discard(arg1);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _gostring_ _swig_go_1) {
+  infini_adaptation *arg1 = (infini_adaptation *) 0 ;
+  char *arg2 = (char *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(infini_adaptation **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  result = (infini_status)infini_adaptation_write((struct infini_adaptation const *)arg1,(char const *)arg2);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+intgo _wrap_infini_package_abi_version_native_4973874a6275e52b() {
   int result;
   intgo _swig_go_result;
   

@@ -1,0 +1,231 @@
+#include "adapt/adaptation.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "adapt/fit_heads.h"
+#include "train/report.h"
+
+namespace infini {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+constexpr const char *kPhases[] = {"find", "carry", "teach", "train"};
+
+}  // namespace
+
+std::string Adaptation::Stage::name() const { return kind == Kind::TEACH ? cat("teach", layer) : phase(); }
+const char *Adaptation::Stage::phase() const { return kPhases[static_cast<size_t>(kind) + 1]; }
+
+Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task)
+    : path_(std::move(path)), settings_(settings), options_(options) {
+  AdaptSettings &s = settings_;
+  if (s.texts.empty()) fail(Status::INVALID_ARGUMENT, "adapt.texts is missing: it names the books to train on");
+  if (!s.layers.empty() && s.layers.size() != 2)
+    fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
+  for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
+  // Segments of 128 tokens behind three that are carried, if the context holds so many.
+  const int64_t context = Model::open(path_, options_, task)->config().context;
+  if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
+  if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
+  model_ = Model::open(path_, this->options(true), task);
+  if (keeps()) resume();
+}
+
+Adaptation::~Adaptation() = default;
+
+// The memory of a plain model is opened as the adapted one will have it.
+Options Adaptation::options(bool plain) const {
+  Options options = options_;
+  if (!plain) return options;
+  options.set("update", std::string("linear"));  // which does not depend on how the past was cut
+  options.set("segment", settings_.segment);
+  options.set("carry", settings_.carry);
+  options.set("sinks", settings_.sinks);
+  return options;
+}
+
+// What heads of the memory are taught is taught layer by layer.
+std::vector<Adaptation::Stage> Adaptation::stages() const {
+  std::vector<Stage> stages;
+  if (!heads_.carriers.empty()) stages.push_back({Stage::Kind::CARRY, heads_.carriers.front().first});
+  for (const SupervisedHead &head : heads_.memory)
+    if (stages.back().kind != Stage::Kind::TEACH || stages.back().layer != head.layer)
+      stages.push_back({Stage::Kind::TEACH, head.layer});
+  stages.push_back({Stage::Kind::TRAIN, -1});
+  return stages;
+}
+
+const AdaptPlan &Adaptation::plan() {
+  if (!plan_) plan_.emplace(model_->tokenizer(), settings_, options_.get_string("compute"), shelf_);
+  return *plan_;
+}
+
+// The greatest number of names, up to that of the settings, for which there is a task; 0, and why, where there is none.
+int64_t Adaptation::names_of_task(std::string &why) {
+  for (int64_t names = settings_.names; names > 0; names = names * 3 / 4) {
+    TaskSettings task;
+    task.kind = TaskSettings::Kind::PASSKEY;
+    task.keys = names;
+    try {
+      TaskSource(model_->tokenizer(), task, nullptr);
+      return names;
+    } catch (const Error &error) {
+      if (error.status() != Status::INVALID_ARGUMENT) throw;
+      why = error.what();
+    }
+  }
+  return 0;
+}
+
+void Adaptation::find(Task *task) {
+  const auto start = Clock::now();
+  const Config &config = model_->config();
+  std::optional<HeadSearch> found;
+  std::string no_task;
+  // Tokenizers whose digits are not tokens of their own have no task: then there is text alone.
+  if (const int64_t names = names_of_task(no_task); names > 0) {
+    no_task.clear();
+    settings_.names = names;
+    plan_.reset();
+    plan().check_room();
+    StagePlan finding = plan().finding(), again = plan().finding();
+    Trainer trainer(model_, finding.config, std::move(finding.source), nullptr,
+                    static_cast<int>(options_.get_int("threads")));
+    found = find_heads(trainer, *again.source, static_cast<int>(settings_.find_sequences),
+                       static_cast<int>(settings_.segment), static_cast<int>(settings_.segments), task);
+    if (std::ranges::max(found->value_weight) < settings_.least)
+      no_task = cat("no head looks at what is asked for with ", settings_.least, " or more");
+  }
+  AdaptHeads heads = no_task.empty() ? choose_heads(*found, config, settings_) : no_heads(config, settings_);
+  if (heads.memory.empty() && no_task.empty())
+    no_task = "the model has too few layers for heads that find each digit of a value";
+  report_ = {{"phase", "find"}, {"found", nullptr}};
+  if (found) {
+    report_["found"] = describe(*found);
+    found_ = Json::array();
+    for (size_t i = 0; i < std::min<size_t>(10, report_["found"].size()); ++i) found_.push_back(report_["found"][i]);
+    full_attention_recall_ = share_of(found->right, found->lookups);
+    tokens_["find"] = found->tokens;
+  }
+  heads_ = std::move(heads);
+  no_task_ = std::move(no_task);
+  found_heads_ = true;
+  seconds_["find"] = seconds_since(start);
+  const nlohmann::json chosen = state();
+  report_.update(
+      {{"carriers", chosen["carriers"]}, {"heads", chosen["heads"]}, {"layers", {heads_.first, heads_.last}}});
+}
+
+bool Adaptation::step(Task *task) {
+  if (!found_heads_) {
+    find(task);
+    return true;
+  }
+  if (!before_) {
+    before_ = measure(model_, task);
+    report_ = {{"phase", "before"}, {"measured", state()["before"]}};
+    write_state();
+    return true;
+  }
+  const std::vector<Stage> all = stages();
+  // What comes out of the last stage is its trainer's.
+  const Stage &stage = all[std::min(done_, all.size() - 1)];
+  if (done_ < all.size() || !trainer_) {
+    const int64_t steps = stage.kind == Stage::Kind::CARRY   ? settings_.carry_steps
+                          : stage.kind == Stage::Kind::TEACH ? settings_.teach_steps
+                                                             : settings_.steps;
+    if (!trainer_) {
+      begin_stage(stage, task);
+      if (report_["phase"] == stage.name()) return true;  // heads were fitted
+    }
+    if (trainer_->steps() < steps) train_step(stage, steps, task);
+    if (trainer_->steps() >= steps && done_ < all.size()) end_stage(stage);
+    return true;
+  }
+  if (after_) return false;
+  Gguf adapted = trainer_->gguf(tensor_type(settings_.type));
+  after_ = measure(Model::build(std::move(adapted), options(false), task), task);
+  report_ = {{"phase", "after"}, {"measured", state()["after"]}};
+  write_state();
+  return true;
+}
+
+void Adaptation::run(Task *task) {
+  while (step(task)) {}
+}
+
+// From the model that the stage before made.
+void Adaptation::begin_stage(const Stage &stage, Task *task) {
+  const std::vector<Stage> all = stages();
+  const size_t at = std::min(done_, all.size() - 1);
+  if (at == 0) stage_model_ = model_;
+  else if (!stage_model_ || keeps()) stage_model_ = Model::open(stage_file(all[at - 1], ".gguf"), options(true), task);
+  StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
+                   : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
+                                                      : plan().training(heads_, stage_model_->config());
+  auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr,
+                                           static_cast<int>(options_.get_int("threads")));
+  report_ = Json::object({{"phase", "open"}});
+  if (keeps() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
+    trainer->restore(stage_file(stage, ".trainer"));
+    trainer_ = std::move(trainer);
+  } else if (stage.kind == Stage::Kind::TEACH || (stage.kind == Stage::Kind::CARRY && settings_.carry_size > 0)) {
+    const auto start = Clock::now();
+    fit_heads(*trainer, settings_.nats, task);
+    seconds_[stage.phase()] += seconds_since(start);
+    trainer_ = std::move(trainer);
+    report_ = Json::object({{"phase", stage.name()}, {"fitted", true}, {"layer", stage.layer}});
+    keep();
+  } else {
+    trainer_ = std::move(trainer);
+  }
+}
+
+void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
+  const int64_t before = tokens_[stage.phase()] - trainer_->tokens(), done = trainer_->steps();  // of the stages before
+  if (task) task->begin("train", steps, done);
+  const StepReport seen = trainer_->step(task);
+  constexpr int kMostRefused = 20;
+  refused_ = std::isfinite(seen.gradient_norm) ? 0 : refused_ + 1;
+  if (refused_ == kMostRefused)
+    fail(Status::STATE, "the gradients of ", kMostRefused,
+         " batches in a row were not finite, and none changed the weights: "
+         "begin again, with lower rates");
+  report_ = describe(*trainer_, seen);
+  report_["phase"] = stage.name();
+  report_["steps"] = steps;
+  seconds_[stage.phase()] += seen.seconds;
+  tokens_[stage.phase()] = before + trainer_->tokens();
+  if (report_["source_share"].is_number()) share_ = report_["source_share"];
+  if (task) task->advance_to(trainer_->steps());
+  if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) keep();
+}
+
+void Adaptation::end_stage(const Stage &stage) {
+  if (stage.kind == Stage::Kind::TRAIN) {
+    gates_ = describe_gates(*trainer_);
+    keep();
+  } else if (keeps()) {
+    trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);
+  } else {
+    stage_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true));
+  }
+  ++done_;
+  write_state();
+  if (stage.kind != Stage::Kind::TRAIN) trainer_.reset();
+}
+
+void Adaptation::write(const std::string &path) const {
+  if (!trainer_ || !found_heads_ || done_ < stages().size())
+    fail(Status::STATE, "the model is not adapted yet: run the adaptation to its end");
+  trainer_->write(path, tensor_type(settings_.type));
+}
+
+}  // namespace infini

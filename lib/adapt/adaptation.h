@@ -1,0 +1,101 @@
+// A plain model learns to use its memory. Heads that retrieve are found. Heads of the layer below them learn to carry a value's
+// name to its digits; then, layer by layer, groups of heads are made anew, each to find one digit of a value by its name and to
+// say it, by regression and attention supervision; last, gates and projections are trained end to end.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adapt/plan.h"
+#include "adapt/settings.h"
+
+namespace infini {
+
+class Adaptation {
+ public:
+  // `path`: the plain model's GGUF file. Goes on from the files that settings.checkpoint names, if they are there. Options:
+  // those of a model. Errors: of opening it; INVALID_ARGUMENT for settings that do not fit it or each other; MODEL_MISMATCH
+  // where the adaptation was begun with others; FORMAT where its files are damaged.
+  Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task = nullptr);
+  ~Adaptation();
+
+  // What comes next, on its own: the search for heads with the measurement before (of which each is a step), the fitting of a
+  // stage's heads, a training step, the measurement after. False where nothing is left. CANCELLED, and errors of files: the
+  // step has not happened, and may be made again.
+  bool step(Task *task);
+  // All that is left.
+  void run(Task *task);
+  // Keeps what it goes on from, in the files of settings.checkpoint; nothing happens without them.
+  void keep();
+  // Removes these files.
+  void discard();
+  // The adapted model, once all stages are trained; else STATE.
+  void write(const std::string &path) const;
+
+  // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and of a
+  // training step what describe(Trainer, StepReport) says, with "steps" of the stage.
+  const nlohmann::ordered_json &report() const { return report_; }
+  // How far it has come, and what was found and measured.
+  nlohmann::ordered_json info() const;
+
+ private:
+  struct Stage {
+    enum class Kind { CARRY, TEACH, TRAIN } kind;
+    int layer;                  // that is taught
+    std::string name() const;   // of its files, and in reports
+    const char *phase() const;  // of which seconds and tokens are counted
+  };
+  struct Measured {
+    std::optional<double> nll;
+    std::vector<std::optional<double>> recall;
+  };
+
+  std::string state_file() const { return settings_.checkpoint + ".json"; }
+  std::string stage_file(const Stage &stage, const char *kind) const {
+    return settings_.checkpoint + "." + stage.name() + kind;
+  }
+  bool keeps() const { return !settings_.checkpoint.empty(); }
+  Options options(bool plain) const;
+  std::vector<Stage> stages() const;  // in order
+  const AdaptPlan &plan();
+  nlohmann::json asked() const;
+  void resume();
+  void restore(const nlohmann::json &state);
+  nlohmann::json state() const;
+  void write_state() const;
+  int64_t names_of_task(std::string &why);
+  void find(Task *task);
+  Measured measure(const std::shared_ptr<const Model> &model, Task *task);
+  std::optional<double> held_out_nll(const std::shared_ptr<const Model> &model, Task *task) const;
+  void begin_stage(const Stage &stage, Task *task);
+  void train_step(const Stage &stage, int64_t steps, Task *task);
+  void end_stage(const Stage &stage);
+
+  const std::string path_;
+  AdaptSettings settings_;
+  const Options options_;
+  ProseShelf shelf_;
+  std::shared_ptr<const Model> model_;        // plain
+  std::shared_ptr<const Model> stage_model_;  // that the stage at hand begins with
+  std::optional<AdaptPlan> plan_;
+  std::unique_ptr<Trainer> trainer_;  // of the stage at hand
+  nlohmann::ordered_json report_ = nlohmann::ordered_json::object();
+
+  // What is kept.
+  AdaptHeads heads_;
+  bool found_heads_ = false;
+  std::string no_task_;  // why there is no task: the model learns from text alone
+  nlohmann::ordered_json found_, full_attention_recall_, share_, gates_;
+  std::optional<Measured> before_, after_;
+  std::map<std::string, double> seconds_;  // by phase
+  std::map<std::string, int64_t> tokens_;
+  std::string stage_;  // of which there is a trainer's state
+  size_t done_ = 0;    // stages
+  int refused_ = 0;    // batches in a row whose gradients were not finite
+};
+
+}  // namespace infini

@@ -1,0 +1,59 @@
+// What a model can do, before its adaptation and after: the mean loss over a held-out text, and recall over borders of segments.
+#include <cmath>
+
+#include "adapt/adaptation.h"
+#include "stream/session.h"
+#include "train/text_file.h"
+
+namespace infini {
+
+// Mean -ln p over the beginning of the held-out text, read as one stream.
+std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model> &model, Task *task) const {
+  if (settings_.held_out.empty()) return std::nullopt;
+  Options options;
+  if (options_.is_set("threads")) options.set("threads", options_.get_int("threads"));
+  Session session(model, options);
+  TextFile file(settings_.held_out);
+  double total = 0;
+  int64_t scored = 0;
+  while (scored + 1 < settings_.held_out_tokens) {
+    const std::string piece = file.next();
+    if (piece.empty()) break;
+    std::vector<int32_t> tokens = model->tokenizer().encode(piece, {.special = false, .start = scored == 0});
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings_.held_out_tokens - scored)));
+    std::vector<float> nll(tokens.size());
+    session.score(tokens, nll.data(), task);
+    for (const float value : nll)
+      if (!std::isnan(value)) total += static_cast<double>(value), ++scored;  // the first has nothing before it
+  }
+  if (scored == 0) fail(Status::INVALID_ARGUMENT, settings_.held_out, " holds no token that has another before it");
+  return total / static_cast<double>(scored);
+}
+
+Adaptation::Measured Adaptation::measure(const std::shared_ptr<const Model> &model, Task *task) {
+  Measured measured{held_out_nll(model, task), {}};
+  if (!no_task_.empty()) return measured;
+  Trainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, static_cast<int>(options_.get_int("threads")));
+  for (const int64_t borders : settings_.borders) {
+    int64_t right = 0, answers = 0;
+    for (const int64_t names : {1, 4, 12}) {
+      std::unique_ptr<SequenceSource> source;
+      try {
+        source = plan().asking(borders, names);
+      } catch (const Error &error) {
+        if (error.status() == Status::INVALID_ARGUMENT && names > 1) break;  // the vocabulary has fewer names
+        throw;
+      }
+      const Tally seen =
+          trainer.evaluate(*source, static_cast<int>(settings_.evaluate_sequences), static_cast<int>(settings_.segment),
+                           static_cast<int>(plan().segments_of_asking(borders, names)), task);
+      right += seen.across_right;
+      answers += seen.across;
+    }
+    measured.recall.push_back(answers > 0 ? std::optional(static_cast<double>(right) / static_cast<double>(answers))
+                                          : std::nullopt);
+  }
+  return measured;
+}
+
+}  // namespace infini
