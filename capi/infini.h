@@ -604,8 +604,9 @@ typedef enum infini_token_flags {
 } infini_token_flags;
 
 /* Writes the tokens of a text. Neither *size nor the tokens depend on anything but the arguments.
-   Characters are taken as they are written: a model that was trained on normalised text (Qwen: Unicode's form NFC) reads
-   composed letters best, which the caller may make.
+   Where the model's own tokenizer does so, which the file tells by tokenizer.ggml.pre (qwen2, deepseek-r1-qwen, stablelm2,
+   hunyuan, gpt-neox, mpt, olmo, command-r), the text is put into Unicode's form NFC first: "e" and a combining acute accent
+   are read as the one letter that they make. With all others characters are taken as they are written.
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it; the message gives the
                      offset of the byte
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
@@ -617,7 +618,7 @@ INFINI_API infini_status infini_model_token_count(const infini_model *model, con
                                                   int flags, size_t *size);
 
 /* Writes the text of tokens. Given the tokens that infini_model_tokenize made of a text, with the same `flags`, it gives
-   that text, byte for byte. The text may begin or end
+   that text (in form NFC, where it was put into that), byte for byte. The text may begin or end
    inside a UTF-8 character if the tokens do.
    INVALID_ARGUMENT  a token is not in the vocabulary
    BUFFER_TOO_SMALL  see Buffers above */

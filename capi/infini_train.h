@@ -63,9 +63,9 @@ typedef struct infini_adaptation infini_adaptation;
        {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
          later: " The river key is 71432.", " What is the river key? The river key is 71432."
          "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
-         filler, held as tokens, once a trainer), "prose_share" 0.5 (of the sequences; in the others filler is the paper's
-         sentences), "numbers" 0 (among 1,000 tokens of filler), "fold" 1 (virtual length: a segment of filler counts up to
-         so many times)
+         filler, held as tokens, once a trainer, without characters that have none), "prose_share" 0.5 (of the sequences; in
+         the others filler is the paper's sentences), "numbers" 0 (among 1,000 tokens of filler), "fold" 1 (virtual length: a
+         segment of filler counts up to so many times)
          of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
          least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike; half where
          a sequence has one or two names)
@@ -76,12 +76,12 @@ typedef struct infini_adaptation infini_adaptation;
          "lookups" "all" (supervision tells to look where the same digit stood; "first": of first digits alone; "value":
          wherever the value's digits stood)
        {"type": "text", "files": [...]}  plain text, UTF-8: "order" "stream" ("excerpts": pieces at random, of "seed" 1),
-         "weight" 1 (of a token)
+         "weight" 1 (of a token), "unknown_text" "error" ("skip", "replace": characters that the vocabulary has no token for)
        {"type": "jsonl", "files": [...]}  a document a line: "field" "text" (that holds it), "weight" 1 of a token, but where
-         the line has "spans": [[begin, end, weight], ...] (bytes of the text), "carry" 0 as above. Where the line has
-         "links": [[from_begin, from_end, to_begin, to_end, weight], ...] (bytes of the text), what is predicted in "from"
-         is an answer that supervision tells to look up in "to", which lies before it: token by token where both have
-         equally many (those that hold a byte of it), else each in the last token of "to"
+         the line has "spans": [[begin, end, weight], ...] (bytes of the text); "unknown_text" and "carry" 0 as above. Where
+         the line has "links": [[from_begin, from_end, to_begin, to_end, weight], ...] (bytes of the text), what is predicted
+         in "from" is an answer that supervision tells to look up in "to", which lies before it: token by token where both
+         have equally many (those that hold a byte of it), else each in the last token of "to"
        {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}  "seed" 1, "ratio" 1
        {"type": "random", "share": 1}  "seed" 1; tokens at random, of which a share is predicted: to measure speed
      "curriculum"  sequences of tasks grow longer and sparser as recall allows; absent: they are as "training" and "data" say

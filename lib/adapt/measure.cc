@@ -17,9 +17,8 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
   double total = 0;
   int64_t scored = 0;
   while (scored + 1 < settings_.held_out_tokens) {
-    const std::string piece = file.next();
-    if (piece.empty()) break;
-    std::vector<int32_t> tokens = model->tokenizer().encode(piece, {.special = false, .start = scored == 0});
+    std::vector<int32_t> tokens;
+    if (!file.next(model->tokenizer(), {.start = scored == 0, .unknown = UnknownText::SKIP}, tokens)) break;
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings_.held_out_tokens - scored)));
     std::vector<float> nll(tokens.size());
     session.score(tokens, nll.data(), task);

@@ -75,6 +75,10 @@ struct Maker {
     s.files = fields.texts("files");
     if (s.files.empty()) fail(Status::INVALID_ARGUMENT, fields.path("files"), " must be a list with a file at least");
     s.weight = fields.number("weight", s.weight, 0, 1e6);
+    const std::string unknown = fields.text("unknown_text", "error");
+    if (unknown != "error" && unknown != "skip" && unknown != "replace")
+      fields.refuse("unknown_text", "error, skip or replace");
+    s.unknown = unknown_text_of(unknown);
     std::string order = "stream";
     int64_t carry = 0;
     if (text) {

@@ -183,10 +183,7 @@ ProseShelf::Tokens ProseShelf::of(const Tokenizer &tokenizer, const std::vector<
   const auto tokens = std::make_shared<std::vector<int32_t>>();
   for (const std::string &path : files) {
     TextFile file(path);
-    for (std::string piece; !(piece = file.next()).empty();) {
-      const std::vector<int32_t> ids = encode(tokenizer, piece);
-      tokens->insert(tokens->end(), ids.begin(), ids.end());
-    }
+    while (file.next(tokenizer, {.start = false, .unknown = UnknownText::SKIP}, *tokens)) {}
   }
   if (!files.empty() && tokens->empty()) fail(Status::INVALID_ARGUMENT, "the prose files hold no text");
   return there = tokens;

@@ -19,6 +19,7 @@ class Bpe : public TextModel {
   bool complete() const override { return complete_; }
   bool expresses(std::string_view character) const override { return vocabulary_.has_bytes(character); }
   bool begins_with_bos() const { return pretokenizer_.begins_with_bos(); }
+  bool normalises() const { return pretokenizer_.normalises(); }
 
  private:
   // Merges by the ids of both sides, in an open hash table with linear probing. No file knows where its merges will lie.

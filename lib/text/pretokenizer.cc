@@ -51,6 +51,10 @@ const std::vector<Family> &families() {
   return table;
 }
 
+// Those whose own tokenizer puts text in form NFC first, which GGUF has no key for.
+constexpr std::string_view normalising[] = {"qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "gpt-neox", "mpt",
+                                            "olmo",  "command-r"};
+
 std::string reason(int code) {
   PCRE2_UCHAR text[128] = {};
   pcre2_get_error_message(code, text, sizeof text);
@@ -85,6 +89,7 @@ Pretokenizer::Pretokenizer(const std::string &name) {
       for (const char *stage : family.stages) stages_.emplace_back(compile(stage));
       whole_words_ = family.whole_words;
       begins_with_bos_ = family.begins_with_bos;
+      normalises_ = std::find(std::begin(normalising), std::end(normalising), name) != std::end(normalising);
       return;
     }
     for (const char *one : family.names) known += cat(known.empty() ? "" : ", ", one);

@@ -23,6 +23,8 @@ class Pretokenizer {
   bool whole_words() const { return whole_words_; }
   // Models of this family begin with BOS even where the file does not say so.
   bool begins_with_bos() const { return begins_with_bos_; }
+  // Models of this name were trained on text in Unicode's normal form C.
+  bool normalises() const { return normalises_; }
 
  private:
   struct Free {
@@ -33,7 +35,7 @@ class Pretokenizer {
 
   // Stage by stage: matches and the gaps between them are the texts that the next stage splits.
   std::vector<std::unique_ptr<pcre2_real_code_8, Free>> stages_;
-  bool whole_words_ = false, begins_with_bos_ = false;
+  bool whole_words_ = false, begins_with_bos_ = false, normalises_ = false;
 };
 
 }  // namespace infini

@@ -1,8 +1,10 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "text/bpe.h"
+#include "text/nfc.h"
 #include "text/sentencepiece.h"
 #include "text/special.h"
 #include "text/utf8.h"
@@ -26,8 +28,10 @@ UnknownText unknown_text_of(std::string_view name) {
 struct Tokenizer::Data {
   explicit Data(const Gguf &gguf);
   void check_id(int32_t id) const;
-  std::string_view express(std::string_view run, size_t offset, UnknownText unknown, std::string &room,
-                           int64_t *unknown_bytes) const;
+  void encode_plain(std::string_view text, size_t begin, bool prefix, const Encode &how, std::vector<int32_t> &ids,
+                    int64_t *unknown_bytes) const;
+  std::string_view express(std::string_view run, const std::function<size_t(size_t)> &place, UnknownText unknown,
+                           std::string &room, Edits &edits, int64_t *unknown_bytes) const;
 
   Vocabulary vocabulary;
   std::string name, chat_template, replacement;
@@ -35,7 +39,7 @@ struct Tokenizer::Data {
   SpecialTokens special;
   std::vector<bool> ends;  // by id
   int32_t bos, eos;
-  bool add_bos, space_prefix;
+  bool add_bos, space_prefix, normalises = false;
 };
 
 Tokenizer::Data::Data(const Gguf &gguf)
@@ -47,6 +51,7 @@ Tokenizer::Data::Data(const Gguf &gguf)
     auto bpe = std::make_unique<Bpe>(gguf, vocabulary);
     add_bos = gguf.get_bool("tokenizer.ggml.add_bos_token", bpe->begins_with_bos());
     space_prefix = false;  // never with this model, whatever the file says: as everywhere
+    normalises = bpe->normalises();
     model = std::move(bpe);
   } else if (name == "llama") {
     model = std::make_unique<SentencePiece>(gguf, vocabulary);
@@ -75,9 +80,10 @@ Tokenizer::Data::Data(const Gguf &gguf)
   replacement = has("\ufffd") ? "\ufffd" : has("?") ? "?" : "";
 }
 
-// A run without special tokens, which begins at byte `offset` of the text, of characters that all have tokens. What is
-// changed for that stands in `room`.
-std::string_view Tokenizer::Data::express(std::string_view run, size_t offset, UnknownText unknown, std::string &room,
+// A run without special tokens, of characters that all have tokens. What is changed for that stands in `room`. `place`:
+// the byte that messages name for one of the run.
+std::string_view Tokenizer::Data::express(std::string_view run, const std::function<size_t(size_t)> &place,
+                                          UnknownText unknown, std::string &room, Edits &edits,
                                           int64_t *unknown_bytes) const {
   if (model->complete()) return run;
   room.clear();
@@ -87,14 +93,43 @@ std::string_view Tokenizer::Data::express(std::string_view run, size_t offset, U
     if (model->expresses(run.substr(at, size))) continue;
     if (unknown == UnknownText::FAIL)
       fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for ", utf8_name(run.substr(at, size)), ", at byte ",
-           offset + at, " of the text; 'unknown_text', of a session or of training, skips or replaces it");
+           place(at), " of the text; 'unknown_text', of a session or of training, skips or replaces it");
     room.append(run, kept, at - kept);
+    const size_t begin = room.size();
     if (unknown == UnknownText::REPLACE) room += replacement;
     if (unknown_bytes) *unknown_bytes += static_cast<int64_t>(size);
     kept = at + size;
+    edits.add(begin, room.size(), kept);
   }
   if (kept == 0) return run;
   return room.append(run, kept);
+}
+
+// Text without special tokens, which begins at byte `begin` of the whole.
+void Tokenizer::Data::encode_plain(std::string_view text, size_t begin, bool prefix, const Encode &how,
+                                   std::vector<int32_t> &ids, int64_t *unknown_bytes) const {
+  std::string normal, known, prefixed;
+  Edits normalised, replaced;
+  if (normalises) text = nfc(text, normal, normalised);
+  const auto place = [&](size_t at) { return how.offset + begin + normalised.origin(at); };
+  text = express(text, place, how.unknown, known, replaced, unknown_bytes);
+  if (text.empty()) return;
+  if (prefix) text = prefixed = cat(' ', text);
+  const size_t first = ids.size();
+  model->encode(text, ids);
+  if (!how.ends) return;
+  size_t end = 0;
+  bool lost = false;  // behind a token for what the vocabulary does not know, which does not say how much it is
+  for (size_t i = first; i < ids.size(); ++i) {
+    const std::string &piece = vocabulary.pieces[static_cast<size_t>(ids[i])];
+    const bool silent = vocabulary.of_type(ids[i], TokenType::UNKNOWN);
+    if (lost && !silent) end = std::min(text.find(piece, end), text.size());
+    lost = silent;
+    const size_t own = silent ? utf8_size(text[std::min(end, text.size() - 1)]) : piece.size();
+    const size_t shown = std::min(end + own, text.size()) - (prefix ? 1 : 0);
+    how.ends->push_back(begin + normalised.origin(replaced.origin(shown)));
+    if (!silent) end += own;
+  }
 }
 
 void Tokenizer::Data::check_id(int32_t id) const {
@@ -112,15 +147,17 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how, int64_
   if (invalid != text.npos) fail(Status::INVALID_ARGUMENT, "invalid UTF-8 at byte ", invalid);
 
   std::vector<int32_t> ids;
-  if (how.start && data_->add_bos && data_->bos >= 0) ids.push_back(data_->bos);
+  const auto put = [&](int32_t id, size_t end) {
+    ids.push_back(id);
+    if (how.ends) how.ends->push_back(end);
+  };
+  if (how.ends) how.ends->clear();
+  if (how.start && data_->add_bos && data_->bos >= 0) put(data_->bos, 0);
   bool prefix = how.start && data_->space_prefix;
-  std::string room;
   const auto encode_plain = [&](size_t begin, size_t end) {
-    const std::string_view plain =
-        data_->express(text.substr(begin, end - begin), begin, how.unknown, room, unknown_bytes);
-    if (plain.empty()) return;
-    prefix ? data_->model->encode(cat(' ', plain), ids) : data_->model->encode(plain, ids);
-    prefix = false;
+    const size_t before = ids.size();
+    data_->encode_plain(text.substr(begin, end - begin), begin, prefix, how, ids, unknown_bytes);
+    if (ids.size() > before) prefix = false;
   };
   size_t begin = 0;
   auto words = how.words.begin();
@@ -133,9 +170,9 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how, int64_
       continue;
     }
     encode_plain(begin, at);
-    ids.push_back(match.id);
-    prefix = data_->space_prefix && ends_text(match.id);
     begin = at += match.size;
+    put(match.id, at);
+    prefix = data_->space_prefix && ends_text(match.id);
   }
   encode_plain(begin, text.size());
   return ids;
@@ -180,6 +217,7 @@ bool Tokenizer::is_control(int32_t id) const {
   return data_->vocabulary.of_type(id, TokenType::CONTROL);
 }
 
+bool Tokenizer::normalises() const { return data_->normalises; }
 const std::string &Tokenizer::model() const { return data_->name; }
 const std::string &Tokenizer::chat_template() const { return data_->chat_template; }
 

@@ -37,10 +37,12 @@ class Tokenizer {
     // parsed there, nor one that reaches into them.
     std::span<const TextRange> words = {};
     UnknownText unknown = UnknownText::FAIL;
+    size_t offset = 0;                    // of the text in what it is a piece of: what messages count from
+    std::vector<size_t> *ends = nullptr;  // for each token the byte of the text before which it ends
   };
   // Ids of a whole text of up to 2 GiB; EOS is never added. Special tokens are found before all else, the longest
   // one at each place, and the text after one is tokenized as a text of its own, with the space prefix where the
-  // model has it. Invalid UTF-8 is an INVALID_ARGUMENT error with its byte offset; a character that the vocabulary has
+  // model has it. Where the model was trained on text in Unicode's form NFC, the text is put into that. Invalid UTF-8 is an INVALID_ARGUMENT error with its byte offset; a character that the vocabulary has
   // no token for is what how.unknown says, and its bytes are added to *unknown_bytes. (A vocabulary that has an unknown
   // token, as some of SentencePiece's, has one for every character.)
   std::vector<int32_t> encode(std::string_view text, Encode how, int64_t *unknown_bytes = nullptr) const;
@@ -54,7 +56,8 @@ class Tokenizer {
   // decode() and all who put a text together piece by piece.
   bool ends_text(int32_t id) const;
   // All tokens; `start`: they begin the stream, so that the BOS and the space prefix come off which encode() gives then.
-  // What encode() was given, byte for byte, if they came from there with the same `start` and `special`.
+  // What encode() was given (or made of it: form NFC, characters without tokens), byte for byte, if they came from there
+  // with the same `start` and `special`.
   std::string decode(std::span<const int32_t> ids, bool special = false, bool start = true) const;
 
   int32_t size() const;
@@ -63,6 +66,7 @@ class Tokenizer {
   // Ends generation: the file's end of sequence, turn or message, or a special token known as one by its text.
   bool is_end(int32_t id) const;
   bool is_control(int32_t id) const;
+  bool normalises() const;                   // texts are put into form NFC
   const std::string &model() const;          // "llama" or "gpt2"
   const std::string &chat_template() const;  // "" where the file has none
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/status.h"
+#include "text/nfc.h"
 
 namespace infini {
 namespace {
@@ -131,9 +132,15 @@ std::string TextStream::next() {
       return take(space);
   }
   if (rest.size() > longest) {
-    size_t border = longest;
-    while (is_continuation(rest[border])) --border;
-    return take(border);
+    const auto start_of = [&](size_t at) {
+      while (is_continuation(rest[at])) --at;
+      return at;
+    };
+    // A letter keeps its marks, if they are not more than letters have.
+    const size_t border = start_of(longest);
+    size_t letter = border;
+    while (letter > longest - most_marks && joins_before(rest.substr(letter))) letter = start_of(letter - 1);
+    return take(joins_before(rest.substr(letter)) ? border : letter);
   }
   scanned_ = std::max(scanned_, rest.size());
   return finished_ ? take(rest.size()) : "";

@@ -41,7 +41,8 @@ class Utf8Stream {
 };
 
 // A long text in pieces that can be tokenized one by one: files, pipes, request bodies, as TextDecoder reads them.
-// A piece ends at the first single space between two letters from 4 KiB on, or at 64 KiB where there is none.
+// A piece ends at the first single space between two letters from 4 KiB on, or at 64 KiB where there is none, before a
+// letter or behind its marks.
 // So pieces depend on the text alone, however it arrives, and at such a space every pre-tokenizer begins a new
 // word: tokens of the pieces are those of the whole. (Only a special token that has such a space within itself,
 // or a SentencePiece token of two words, may be cut in two.)
@@ -60,7 +61,7 @@ class TextStream {
   uint64_t bytes_taken() { return offset_ + begin_ + decoder_.dropped_before(offset_ + begin_); }
 
  private:
-  static constexpr size_t shortest = 4096, longest = 65536;  // bytes of a piece, the last one aside
+  static constexpr size_t shortest = 4096, longest = 65536, most_marks = 256;  // bytes of a piece, the last one aside
   std::string take(size_t size);
 
   TextDecoder decoder_;

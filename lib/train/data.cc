@@ -104,13 +104,8 @@ Sequence ExcerptSource::next(int segment, int segments) {
                                  bytes.begin());
     TextFile text(settings_.files[file], offset + static_cast<int64_t>(std::min(skip, bytes.size())));
     const size_t begin = out.tokens.size();
-    while (out.tokens.size() < total) {
-      const std::string piece = text.next();
-      if (piece.empty()) break;
-      const std::vector<int32_t> ids =
-          tokenizer_.encode(piece, {.special = false, .start = out.tokens.size() == begin});
-      out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
-    }
+    while (out.tokens.size() < total &&
+           text.next(tokenizer_, {.start = out.tokens.size() == begin, .unknown = settings_.unknown}, out.tokens)) {}
     if (out.tokens.size() > begin) out.document.push_back(static_cast<int32_t>(begin));
     else if (++empty == 1000) fail(Status::FORMAT, settings_.files[file], ": no text is left in it");
   }

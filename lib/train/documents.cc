@@ -82,14 +82,11 @@ class TextReader : public FileReader {
     for (;;) {
       DocumentPart part;
       part.begins = offset_ == 0;
-      const std::string piece = text_->next();
+      const bool more = text_->next(tokenizer_, {.start = part.begins, .unknown = settings_.unknown}, part.tokens);
       offset_ = text_->offset();
-      if (!piece.empty()) {
-        any_ = true;
-        part.tokens = tokenizer_.encode(piece, {.special = false, .start = part.begins});
-        part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
-      }
-      if (piece.empty() || offset_ >= text_->size()) {
+      any_ |= !part.tokens.empty();
+      part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
+      if (!more || offset_ >= text_->size()) {
         append_end(tokenizer_, settings_.weight, part);
         open_next();
       }
@@ -150,40 +147,19 @@ class JsonlReader : public FileReader {
     const auto &bytes = text->get_ref<const std::string &>();
     DocumentPart part;
     part.begins = true;
-    part.tokens = tokenizer_.encode(bytes, {.special = false, .start = true});
+    std::vector<size_t> ends;
+    try {
+      part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends});
+    } catch (const Error &error) { refuse(error.what()); }
     part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
     const auto spans = object.find("spans"), links = object.find("links");
-    if (spans != object.end() || links != object.end()) {
-      const std::vector<int64_t> last = last_bytes(bytes, part.tokens);
-      if (spans != object.end()) weigh(*spans, bytes.size(), last, part);
-      if (links != object.end()) link(*links, bytes.size(), last, part);
-    }
+    std::vector<int64_t> last;  // of each token the last byte of the text that it holds; -1: none, as of a BOS
+    for (const size_t end : ends) last.push_back(static_cast<int64_t>(end) - 1);
+    if (spans != object.end()) weigh(*spans, bytes.size(), last, part);
+    if (links != object.end()) link(*links, bytes.size(), last, part);
     if (bytes.empty()) part.tokens.clear();  // a BOS token alone teaches nothing
     append_end(tokenizer_, settings_.weight, part);
     return part;
-  }
-
-  // Of each token the last byte of the text that it holds; -1: none, as of a BOS.
-  std::vector<int64_t> last_bytes(const std::string &bytes, const std::vector<int32_t> &tokens) const {
-    std::vector<int64_t> last;
-    size_t end = 0;
-    bool lost = false;  // behind a token that does not say its bytes: one for what the vocabulary does not know
-    for (const int32_t token : tokens) {
-      // A piece that does not stand in the text has the space that the tokenizer puts before a text.
-      std::string piece = tokenizer_.piece(token);
-      if (piece.empty() && !tokenizer_.is_control(token) && end < bytes.size()) {
-        last.push_back(static_cast<int64_t>(end));
-        lost = true;
-        continue;
-      }
-      if (lost && !piece.empty())
-        if (const size_t found = bytes.find(piece, end); found != bytes.npos) end = found;
-      lost = false;
-      if (bytes.compare(end, piece.size(), piece) != 0) piece = tokenizer_.piece(token, false, true);
-      end = std::min(end + piece.size(), bytes.size());
-      last.push_back(static_cast<int64_t>(end) - 1);
-    }
-    return last;
   }
 
   // A range of bytes at `at` of a list of numbers: [begin, end] within the text.

@@ -33,6 +33,7 @@ struct TextSettings {
   std::vector<std::string> files;
   double weight = 1;           // of each token; of those outside all spans
   std::string field = "text";  // of a line of JSONL, that holds the text
+  UnknownText unknown = UnknownText::FAIL;
 };
 
 // Each file is a document. Ends with the model's end token, where it has one. Errors: as of TextFile; FORMAT if no file

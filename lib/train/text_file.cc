@@ -11,6 +11,15 @@ namespace infini {
 namespace {
 
 constexpr size_t kRead = size_t{1} << 16, kLongestLine = size_t{64} << 20;
+constexpr std::string_view kMark = "\xef\xbb\xbf";
+
+void refuse_utf16(const std::string &path) {
+  std::string mark;
+  ByteFile(path, 0).read(mark, 2);
+  if (mark == "\xff\xfe" || mark == "\xfe\xff")
+    fail(Status::INVALID_ARGUMENT, path,
+         ": is UTF-16, but training reads UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
+}
 
 }  // namespace
 
@@ -38,11 +47,18 @@ bool ByteFile::read(std::string &bytes, size_t most) {
 
 TextFile::TextFile(const std::string &path, int64_t offset)
     : file_(path, offset), stream_(offset == 0), begin_(offset), offset_(offset) {
-  std::string mark;
-  ByteFile(path, 0).read(mark, 2);
-  if (mark == "\xff\xfe" || mark == "\xfe\xff")
-    fail(Status::INVALID_ARGUMENT, path,
-         ": is UTF-16, but training reads UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
+  refuse_utf16(path);
+}
+
+bool TextFile::next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens) {
+  how.offset = static_cast<size_t>(offset_);
+  const std::string piece = next();
+  if (piece.empty()) return false;
+  try {
+    const std::vector<int32_t> ids = tokenizer.encode(piece, how);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  } catch (const Error &error) { throw Error(error.status(), cat(file_.path(), ": ", error.what())); }
+  return true;
 }
 
 std::string TextFile::next() try {
@@ -63,9 +79,18 @@ std::string TextFile::next() try {
               cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
 }
 
-LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {}
+LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {
+  refuse_utf16(path);
+}
 
 bool LineFile::next(std::string &line) {
+  const bool first = offset_ == 0;
+  if (!read_line(line)) return false;
+  if (first && line.starts_with(kMark)) line.erase(0, kMark.size());
+  return true;
+}
+
+bool LineFile::read_line(std::string &line) {
   for (size_t searched = begin_;;) {
     const size_t end = buffer_.find('\n', searched);
     if (end != buffer_.npos) {

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include "text/tokenizer.h"
 #include "text/utf8.h"
 
 namespace infini {
@@ -30,19 +32,23 @@ class TextFile {
   // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for UTF-16,
   // in which such places cannot be found.
   explicit TextFile(const std::string &path, int64_t offset = 0);
-  // "" at the end. INVALID_ARGUMENT for text that is not UTF-8.
-  std::string next();
+  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is not UTF-8, or has characters
+  // without tokens.
+  bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens);
   int64_t offset() const { return offset_; }  // of the next piece
   int64_t size() const { return file_.size(); }
 
  private:
+  std::string next();  // "" at the end
+
   ByteFile file_;
   TextStream stream_;
   int64_t begin_, offset_;
   bool finished_ = false;
 };
 
-// Lines without their ends. A line of more than 64 MiB is a FORMAT error.
+// Lines of UTF-8 without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT
+// error, UTF-16 an INVALID_ARGUMENT one.
 class LineFile {
  public:
   explicit LineFile(const std::string &path, int64_t offset = 0);
@@ -51,6 +57,8 @@ class LineFile {
   const std::string &path() const { return file_.path(); }
 
  private:
+  bool read_line(std::string &line);
+
   ByteFile file_;
   std::string buffer_, more_;
   size_t begin_ = 0;

@@ -209,6 +209,60 @@ TEST_CASE("what links predict is an answer across segments or inside one, and li
   CHECK(layout.source_rows == std::vector<int64_t>{2, 3});
 }
 
+TEST_CASE("characters without a token are an error with their place in the file, or are skipped or replaced") {
+  const test::TemporaryFolder folder;
+  std::vector<std::string> letters = test::byte_tokens();
+  letters[0x16] = "?\u0144";  // no token for U+0016
+  const Tokenizer tokenizer(test::bpe_vocabulary("gpt-2", letters, std::vector<int32_t>(256, 1), {}));
+  std::string text;
+  while (text.size() < 20000) text += "some words ";
+  const std::string file = write(folder, "log.txt", "\xef\xbb\xbf" + text + "\x16" + "ends."),
+                    lines =
+                        write(folder, "log.jsonl", nlohmann::json{{"text", "a\x16z"}, {"spans", {{2, 3, 7}}}}.dump());
+  const auto source_of = [&](const std::string &type, const std::string &path, const std::string &unknown) {
+    nlohmann::json description = {{"type", type}, {"files", {path}}};
+    if (!unknown.empty()) description["unknown_text"] = unknown;
+    return make_source(description.dump(), tokenizer, nullptr, nullptr);
+  };
+  for (const std::string unknown : {"", "error"}) {
+    std::string error = error_of([&] { source_of("text", file, unknown)->next(24000, 1); });
+    CHECK_MESSAGE(
+        error.find(cat("log.txt: the vocabulary has no token for U+0016, at byte ", text.size() + 3)) != error.npos,
+        error);
+    error = error_of([&] { source_of("jsonl", lines, unknown)->next(24, 1); });
+    CHECK_MESSAGE(error.find("log.jsonl:1: the vocabulary has no token for U+0016, at byte 1") != error.npos, error);
+  }
+  const auto size = static_cast<int>(text.size());
+  for (const std::string unknown : {"skip", "replace"}) {
+    const std::string between = unknown == "skip" ? "" : "\ufffd", ending = between + "ends.";
+    const Sequence s = source_of("text", file, unknown)->next(size + static_cast<int>(ending.size()), 1);
+    CHECK(tokenizer.decode(s.tokens) == text + ending);
+    const Sequence line = source_of("jsonl", lines, unknown)->next(static_cast<int>(between.size()) + 2, 1);
+    CHECK(tokenizer.decode(line.tokens) == "a" + between + "z");
+    CHECK(line.weight.back() == 7);  // the span is where it was written
+    CHECK(line.weight[1] == (between.empty() ? 7 : 1));
+  }
+  CHECK(error_of([&] { source_of("text", file, "leave"); }).find("unknown_text") != std::string::npos);
+}
+
+TEST_CASE("a mark at the beginning of JSONL is no part of it, and UTF-16 is told") {
+  const test::TemporaryFolder folder;
+  const std::string line = R"({"text": "Good."})";
+  PackedSource source(read_jsonl(words(), {.files = {write(folder, "a.jsonl", "\xef\xbb\xbf" + line + "\n" + line)}}));
+  check_packed(words(), source, {"Good.", "Good."}, 8, 1);
+  const std::string wide = write(folder, "b.jsonl", std::string("\xff\xfe{\0", 4));
+  CHECK(error_of([&] { read_jsonl(words(), {.files = {wide}}); }).find("is UTF-16") != std::string::npos);
+}
+
+TEST_CASE("spans are found in text that the tokenizer normalises") {
+  const test::TemporaryFolder folder;
+  const Tokenizer tokenizer(test::small_bpe("qwen2"));
+  const std::string text = "e\u0301e\u0301e\u0301 x";
+  const std::string file = write(folder, "a.jsonl", nlohmann::json{{"text", text}, {"spans", {{10, 11, 3}}}}.dump());
+  const Sequence s = PackedSource(read_jsonl(tokenizer, {.files = {file}})).next(8, 1);
+  CHECK(s.weight == std::vector<float>{0, 1, 1, 1, 1, 1, 1, 3});
+}
+
 TEST_CASE("of spans that lie over each other the last counts, however many there are") {
   const test::TemporaryFolder folder;
   std::string text;

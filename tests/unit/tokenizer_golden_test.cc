@@ -175,7 +175,7 @@ TEST_CASE("decoding is the inverse of encoding, special tokens in the text or no
         for (const bool start : {false, true}) {
           const Ids ids = tokenizer.encode(text, {.special = special, .start = start});
           const std::string back = tokenizer.decode(ids, special, start);
-          RC_ASSERT(back == text);
+          if (!tokenizer.normalises()) RC_ASSERT(back == text);
           RC_ASSERT(tokenizer.encode(back, {.special = special, .start = start}) == ids);
         }
     });

@@ -86,6 +86,6 @@ final class NativeLoader {
 
   private static UnsatisfiedLinkError failed(StringBuilder tried) {
     return new UnsatisfiedLinkError("infini: the native library could not be loaded. Tried:" + tried
-        + "\nA missing libdnnl, libopenblas, libhwy, libpcre2, libxxhash, libzstd or libgomp comes with the system's packages.");
+        + "\nA missing libdnnl, libopenblas, libhwy, libpcre2, libutf8proc, libxxhash, libzstd or libgomp comes with the system's packages.");
   }
 }

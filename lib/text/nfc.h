@@ -1,0 +1,18 @@
+// Unicode's normal form C: letters and their marks as one character where there is one, marks in one order.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "text/edits.h"
+
+namespace infini {
+
+// Valid text in form NFC, or the text itself where it is so already; what is made stands in `room`. Time grows with the
+// text, whatever it holds (n log n in a run of combining marks).
+std::string_view nfc(std::string_view text, std::string &room, Edits &edits);
+
+// Whether the character at the front may join with what stands before it, so that a text is not cut there.
+bool joins_before(std::string_view text);
+
+}  // namespace infini
