@@ -55,11 +55,12 @@ public sealed record ModelInfo(
 /// <param name="ChatBegin">Position at which the conversation of <see cref="Session.Chat(ChatMessage[])"/> began; -1: there is
 /// none.</param>
 /// <param name="UnknownBytes">Of text that the model has no token for, which was skipped or replaced.</param>
+/// <param name="KeptTokens">Of sentences that stood out, or were marked, and stay in view.</param>
 /// <param name="Options">Those that were given or came from a snapshot: numbers and texts by name.</param>
 public sealed record SessionInfo(
     long Position, long SegmentPosition, long MemoryTokens, long StateBytes, long CheckpointBytes, long WorkspaceBytes,
     long SessionBytes, long RewindLimit, IReadOnlyList<long> Boundaries, string StopReason, long ChatBegin,
-    long UnknownBytes, IReadOnlyDictionary<string, JsonElement> Options);
+    long UnknownBytes, long KeptTokens, IReadOnlyDictionary<string, JsonElement> Options);
 
 /// <summary>What a snapshot holds.</summary>
 /// <param name="Kind">"session" or "memory".</param>

@@ -71,7 +71,9 @@ func (a *Adaptation) Step(ctx context.Context) (more bool, err error) {
 func (a *Adaptation) Run(ctx context.Context) error { return a.long(ctx, native.Infini_adaptation_run) }
 
 // ReportJSON is what the last step did: "phase", and of a training step "step", "loss", ...; "{}" before the first.
-func (a *Adaptation) ReportJSON() (string, error) { return a.text(native.Infini_adaptation_report_json) }
+func (a *Adaptation) ReportJSON() (string, error) {
+	return a.text(native.Infini_adaptation_report_json)
+}
 
 // InfoJSON is how far it has come, and what was found and measured: "stages", "complete", "before", "after", ...
 func (a *Adaptation) InfoJSON() (string, error) { return a.text(native.Infini_adaptation_info_json) }

@@ -58,6 +58,7 @@ type SessionInfo struct {
 	StopReason      string         `json:"stop_reason"`      // as Session.StopReason tells
 	ChatBegin       int64          `json:"chat_begin"`       // position at which the conversation of Chat began; -1: there is none
 	UnknownBytes    int64          `json:"unknown_bytes"`    // of text without a token, skipped or replaced
+	KeptTokens      int64          `json:"kept_tokens"`      // of sentences that stood out, or were marked, and stay in view
 	Options         map[string]any `json:"options"`          // those that were set
 
 	JSON string `json:"-"` // all of it, as the library wrote it

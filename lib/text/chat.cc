@@ -156,7 +156,13 @@ ChatText ChatTemplate::text(const std::vector<ChatMessage> &messages, ChatPlace 
   return {std::move(text.text), std::move(text.words)};
 }
 
-std::string ChatTemplate::turn_end() const { return run_->behind_answer({}, false).text; }
+// What stands both before another turn and before the end, where a template may have text of its own.
+std::string ChatTemplate::turn_end() const {
+  const std::string end = run_->behind_answer({}, false).text;
+  const std::string next = run_->behind_answer({{"user", Text(kAsked)}}, false).text;
+  return end.substr(
+      0, static_cast<size_t>(std::mismatch(end.begin(), end.end(), next.begin(), next.end()).first - end.begin()));
+}
 
 std::vector<ChatMessage> read_chat_messages(std::string_view text) {
   const auto json = parse_json<nlohmann::ordered_json>(text, Status::INVALID_ARGUMENT, "messages_json");

@@ -220,6 +220,12 @@ TEST_CASE("a generated reply is closed as the template closes it") {
   }
 }
 
+TEST_CASE("what a template writes behind everything closes no turn") {
+  const ChatTemplate padded(smollm2 + "  \n ");
+  CHECK(padded.turn_end() == "<|im_end|>\n");
+  CHECK(padded.text(question, {.first = false, .start = false}).text.starts_with("<|im_start|>user\nHi"));
+}
+
 TEST_CASE("an unknown role is an error that names it") {
   try {
     apply_chat_template(smollm2, {{"user", "a"}, {"fool", "b"}}, true);
