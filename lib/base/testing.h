@@ -8,7 +8,8 @@ namespace infini {
 // base/file.h: after so many bytes, counted over every AtomicFile from now on, the disk is full; -1: never.
 void set_write_failure(long long after_bytes);
 
-// kernels/kernels.h: from now on the kernels use at most this: "avx2", "avx512" or "best".
+// kernels/kernels.h: from now on the kernels use at most this: "avx2", "avx2_vnni", "avx512" (without
+// VNNI) or "best".
 void limit_instruction_set(const char *name);
 
 // gemm/gemm.h: whether a product has gone this way since the program began.

@@ -2,6 +2,7 @@
 
 #include <hwy/targets.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 
@@ -14,9 +15,19 @@
 namespace infini {
 namespace {
 
-int64_t best_target() {
+// Kept: virtual machines take 10 us to answer, and each time Highway asks them it dispatches to the best set again, whatever
+// it was limited to.
+std::atomic<int64_t> best = 0;
+
+int64_t find_best() {
   const int64_t targets = hwy::SupportedTargets();
-  return targets & -targets;  // the lowest bit is the best
+  hwy::GetChosenTarget().Update(targets);
+  best.store(targets & -targets, std::memory_order_relaxed);  // the lowest bit is the best
+  return targets & -targets;
+}
+int64_t best_target() {
+  const int64_t known = best.load(std::memory_order_relaxed);
+  return known ? known : find_best();
 }
 
 }  // namespace
@@ -25,6 +36,27 @@ const char *instruction_set() { return hwy::TargetName(best_target()); }
 
 #if defined(__x86_64__)
 
+bool has_avx2() { return best_target() <= HWY_AVX2; }
+namespace {
+
+enum Known : int { UNKNOWN, NO, YES };
+std::atomic<int> vnni = UNKNOWN;  // kept too: products ask for it
+bool vnni_allowed = true;
+
+bool find_vnni() {
+  if (!vnni_allowed || !has_avx2()) return false;
+  if (has_avx512()) return __builtin_cpu_supports("avx512vnni");
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
+}  // namespace
+
+bool has_vnni() {
+  int known = vnni.load(std::memory_order_relaxed);
+  if (known == UNKNOWN) vnni.store(known = find_vnni() ? YES : NO, std::memory_order_relaxed);
+  return known == YES;
+}
 bool has_avx512() { return best_target() <= HWY_AVX3; }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 bool has_amx_bf16() {
@@ -35,14 +67,18 @@ bool has_fast_bf16() { return has_amx_bf16() || (has_avx512_bf16() && __builtin_
 
 void limit_instruction_set(const char *name) {
   const int64_t below_avx512 = HWY_AVX2 - 1, below_plain_avx512 = HWY_AVX3 - 1;
-  hwy::DisableTargets(std::strcmp(name, "avx2") == 0     ? below_avx512
+  vnni_allowed = std::strcmp(name, "avx2") != 0 && std::strcmp(name, "avx512") != 0;
+  hwy::DisableTargets(std::strncmp(name, "avx2", 4) == 0 ? below_avx512
                       : std::strcmp(name, "avx512") == 0 ? below_plain_avx512
                                                          : 0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  vnni.store(UNKNOWN, std::memory_order_relaxed);
+  find_best();
 }
 
 #else
 
+bool has_avx2() { return false; }
+bool has_vnni() { return false; }
 bool has_avx512() { return false; }
 bool has_avx512_bf16() { return false; }
 bool has_amx_bf16() { return false; }

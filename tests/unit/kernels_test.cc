@@ -51,6 +51,15 @@ double relative_to_largest(const std::vector<float> &actual, const std::vector<f
 
 }  // namespace
 
+TEST_CASE("a limit on the instruction set holds, whoever asks what the processor can do") {
+  limit_instruction_set("avx2");
+  const bool wide = has_avx512();
+  const int rows = product_rows();
+  limit_instruction_set("best");
+  CHECK(!wide);
+  if (has_avx512()) CHECK(rows != product_rows());
+}
+
 TEST_CASE("a product with panels equals its twin for every number of rows, columns and sums") {
   on_every_instruction_set([] {
     Random random(1);
