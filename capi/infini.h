@@ -723,7 +723,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "chat_template" (its family: "chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: none), "vocabulary"
    and, unless the model is a tokenizer alone,
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
-     "context" (tokens it was trained for), "compute" ("f32", "bf16"), "gemm", "weight_bytes" (packed),
+     "context" (tokens it was trained for), "compute" ("f32", "bf16", "int8"), "gemm", "weight_bytes" (packed),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
      "windowed_layers" (those with a window of their own, which have none),
      "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */

@@ -164,7 +164,7 @@ Json facts(const Model &model) {
       {"value_size", config.value_size},
       {"hidden", config.hidden},
       {"context", config.context},
-      {"compute", name_of(model.weights().compute)},
+      {"compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.weights().compute)},
       {"gemm", name_of(model.weights().gemm.library())},
       {"weight_bytes", model.weights().bytes()},
       {"trained_memory", memory.trained},

@@ -61,8 +61,10 @@ const std::vector<OptionSpec> &option_table() {
   static const auto &table = *new std::vector<OptionSpec>{
       // never destroyed: a thread may be at work when the process ends
       // Opening and creating a model.
-      {"compute", MODEL, text("auto"), 0, 0, "auto|f32|bf16",
-       "number type of weights and products; auto: bf16 where the processor has it"},
+      {"weights", MODEL, text("file"), 0, 0, "file|f32|bf16",
+       "how weights are kept; file: blocks of a quantised file at their bits, the rest as compute says"},
+      {"compute", MODEL, text("auto"), 0, 0, "auto|f32|bf16|int8",
+       "number type of products; auto: int8 for weights in blocks, else bf16 where the processor has it"},
       {"gemm", MODEL, text("auto"), 0, 0, "auto|onednn|openblas|native",
        "library for matrix products; auto: oneDNN, or native below AVX-512"},
       {"threads", ANY, integer(0), 0, 1024, "",

@@ -24,7 +24,6 @@ inline float half(uint16_t bits) {
 }
 
 inline uint16_t load16(const uint8_t *bytes) { return static_cast<uint16_t>(bytes[0] | bytes[1] << 8); }
-inline float load_half(const uint8_t *bytes) { return half(load16(bytes)); }
 inline uint32_t load32(const uint8_t *bytes) { return load16(bytes) | static_cast<uint32_t>(load16(bytes + 2)) << 16; }
 
 void unpack_f32(const uint8_t *values, int64_t n, float *out) { std::memcpy(out, values, static_cast<size_t>(n) * 4); }
@@ -45,171 +44,194 @@ void unpack_bf16(const uint8_t *__restrict values, int64_t n, float *__restrict 
   }
 }
 
-// Blocks of 32. Byte j of the quants holds element j in its low and element j + 16 in its high nibble.
+// Blocks of 32, of which a unit has two: `i` is 0 or 1. Byte j of the quants holds element j in its low and element j + 16
+// in its high nibble.
+inline void nibbles(const uint8_t *__restrict bytes, uint8_t *__restrict quants) {
+  for (int j = 0; j < 16; ++j) quants[j] = bytes[j] & 15;
+  for (int j = 0; j < 16; ++j) quants[j + 16] = bytes[j] >> 4;
+}
+// Adds 32 fifth bits, element 0 lowest.
+inline void fifth_bits(uint32_t bits, uint8_t *quants) {
+  for (unsigned j = 0; j < 32; ++j) quants[j] = static_cast<uint8_t>(quants[j] | (bits >> j & 1u) << 4);
+}
 
 // half d; 32 signed bytes: d * q
-void block_q8_0(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block);
-  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(static_cast<int8_t>(block[2 + j]));
+void parts_q8_0(const uint8_t *block, int i, BlockParts &parts) {
+  parts.scale[i] = load16(block);
+  for (int j = 0; j < 32; ++j) parts.quants[32 * i + j] = block[2 + j] ^ 0x80;
 }
-
-// half d; 16 bytes of nibbles: d * (q - 8)
-void block_q4_0(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block);
-  const uint8_t *quants = block + 2;
-  for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>((quants[j] & 15) - 8);
-  for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>((quants[j] >> 4) - 8);
+// half d; 16 bytes of nibbles: d * (q - 8), or d * table[q]
+void parts_q4_0(const uint8_t *block, int i, BlockParts &parts) {
+  parts.scale[i] = load16(block);
+  nibbles(block + 2, parts.quants + 32 * i);
 }
-
 // half d, m; 16 bytes of nibbles: d * q + m
-void block_q4_1(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block), m = load_half(block + 2);
-  const uint8_t *quants = block + 4;
-  for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>(quants[j] & 15) + m;
-  for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>(quants[j] >> 4) + m;
+void parts_q4_1(const uint8_t *block, int i, BlockParts &parts) {
+  parts.scale[i] = load16(block), parts.minimum[i] = load16(block + 2);
+  nibbles(block + 4, parts.quants + 32 * i);
 }
-
-// half d; 32 fifth bits, element 0 lowest; 16 bytes of nibbles: d * (q - 16)
-void block_q5_0(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block);
-  const uint32_t fifth = load32(block + 2);
-  const uint8_t *quants = block + 6;
-  for (unsigned j = 0; j < 16; ++j) {
-    const uint32_t low = (quants[j] & 15u) | (fifth >> j & 1u) << 4;
-    const uint32_t high = static_cast<uint32_t>(quants[j] >> 4) | (fifth >> (j + 16) & 1u) << 4;
-    out[j] = d * static_cast<float>(static_cast<int>(low) - 16);
-    out[j + 16] = d * static_cast<float>(static_cast<int>(high) - 16);
-  }
+// half d; 32 fifth bits; 16 bytes of nibbles: d * (q - 16)
+void parts_q5_0(const uint8_t *block, int i, BlockParts &parts) {
+  parts.scale[i] = load16(block);
+  nibbles(block + 6, parts.quants + 32 * i);
+  fifth_bits(load32(block + 2), parts.quants + 32 * i);
 }
-
 // half d, m; 32 fifth bits; 16 bytes of nibbles: d * q + m
-void block_q5_1(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block), m = load_half(block + 2);
-  const uint32_t fifth = load32(block + 4);
-  const uint8_t *quants = block + 8;
-  for (unsigned j = 0; j < 16; ++j) {
-    const uint32_t low = (quants[j] & 15u) | (fifth >> j & 1u) << 4;
-    const uint32_t high = static_cast<uint32_t>(quants[j] >> 4) | (fifth >> (j + 16) & 1u) << 4;
-    out[j] = d * static_cast<float>(static_cast<int>(low)) + m;
-    out[j + 16] = d * static_cast<float>(static_cast<int>(high)) + m;
-  }
+void parts_q5_1(const uint8_t *block, int i, BlockParts &parts) {
+  parts.scale[i] = load16(block), parts.minimum[i] = load16(block + 2);
+  nibbles(block + 8, parts.quants + 32 * i);
+  fifth_bits(load32(block + 4), parts.quants + 32 * i);
 }
 
-// Blocks of 256, in sub-blocks of 16 or 32 that have a scale of their own.
+// Blocks of 256, in sub-blocks of 16 or 32 that have a scale of their own, and some a minimum that is subtracted.
+
+// Two bits of each element. Each half block takes 32 bytes: bits 0-1 are its first 32 elements, bits 2-3 the next, ...
+inline void pairs_of_bits(const uint8_t *__restrict bytes, int left, uint8_t *__restrict quants) {
+  for (int i = 0; i < 256; i += 32)
+    for (int j = 0; j < 32; ++j)
+      quants[i + j] = static_cast<uint8_t>(quants[i + j] | (bytes[i / 128 * 32 + j] >> (i % 128 / 16) & 3) << left);
+}
+// Each 32 bytes hold one sub-block of 32 in their low nibbles and the next in their high ones.
+inline void nibbles_of_32(const uint8_t *__restrict bytes, uint8_t *__restrict quants) {
+  for (int i = 0; i < 256; i += 64)
+    for (int j = 0; j < 32; ++j) quants[i + j] = bytes[i / 2 + j] & 15, quants[i + 32 + j] = bytes[i / 2 + j] >> 4;
+}
+// Bit b of byte j belongs to element 32 b + j.
+inline void bits_of_32(const uint8_t *__restrict bytes, int left, uint8_t *__restrict quants) {
+  for (int i = 0; i < 256; ++i) quants[i] = static_cast<uint8_t>(quants[i] | (bytes[i % 32] >> (i / 32) & 1) << left);
+}
 
 // 16 bytes of scale (low nibble) and minimum (high); 64 bytes of 2-bit quants; half d, dmin.
-// Each half block takes 32 bytes of quants: bits 0-1 are its first 32 elements, bits 2-3 the next, ...
-void block_q2_k(const uint8_t *__restrict block, float *__restrict out) {
-  const uint8_t *scales = block, *quants = block + 16;
-  const float d = load_half(block + 80), dmin = load_half(block + 82);
-  for (int sub = 0; sub < 16; ++sub) {
-    const float scale = d * static_cast<float>(scales[sub] & 15), least = dmin * static_cast<float>(scales[sub] >> 4);
-    const uint8_t *bytes = quants + sub / 8 * 32 + sub % 2 * 16;
-    const int shift = sub % 8 / 2 * 2;
-    for (int j = 0; j < 16; ++j) out[sub * 16 + j] = scale * static_cast<float>(bytes[j] >> shift & 3) - least;
-  }
+void parts_q2_k(const uint8_t *block, int, BlockParts &parts) {
+  parts.scale[0] = load16(block + 80), parts.minimum[0] = load16(block + 82);
+  for (int sub = 0; sub < 16; ++sub)
+    parts.scales[sub] = static_cast<int8_t>(block[sub] & 15), parts.minimums[sub] = block[sub] >> 4;
+  std::memset(parts.quants, 0, sizeof parts.quants);
+  pairs_of_bits(block + 16, 0, parts.quants);
 }
 
-// 32 bytes of third bits; 64 bytes of 2-bit quants as in Q2_K; 12 bytes of 6-bit scales; half d.
-// Bit b of third[j] belongs to element 32 b + j. Scale i: low 4 bits in nibble i of the first 8 bytes
-// (low nibbles first), high 2 in bits 2 (i / 4) of byte 8 + i % 4; less 32.
-void block_q3_k(const uint8_t *__restrict block, float *__restrict out) {
-  const uint8_t *third = block, *quants = block + 32, *scales = block + 96;
-  const float d = load_half(block + 108);
+// 32 bytes of third bits; 64 bytes of 2-bit quants as in Q2_K; 12 bytes of 6-bit scales; half d. Scale i: low 4 bits in
+// nibble i of the first 8 bytes (low nibbles first), high 2 in bits 2 (i / 4) of byte 8 + i % 4; less 32.
+void parts_q3_k(const uint8_t *block, int, BlockParts &parts) {
+  const uint8_t *scales = block + 96;
+  parts.scale[0] = load16(block + 108);
   for (int sub = 0; sub < 16; ++sub) {
     const int low = sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4;
     const int high = scales[8 + sub % 4] >> (sub / 4 * 2) & 3;
-    const float scale = d * static_cast<float>((low | high << 4) - 32);
-    const uint8_t *bytes = quants + sub / 8 * 32 + sub % 2 * 16, *bits = third + sub % 2 * 16;
-    const int shift = sub % 8 / 2 * 2, bit = sub / 2;
-    for (int j = 0; j < 16; ++j) {
-      const int quant = (bytes[j] >> shift & 3) | (bits[j] >> bit & 1) << 2;
-      out[sub * 16 + j] = scale * static_cast<float>(quant - 4);
-    }
+    parts.scales[sub] = static_cast<int8_t>((low | high << 4) - 32);
   }
+  std::memset(parts.quants, 0, sizeof parts.quants);
+  pairs_of_bits(block + 32, 0, parts.quants);
+  bits_of_32(block, 2, parts.quants);
 }
 
-struct ScaleAndMinimum {
-  float scale, minimum;
-};
-
-// Of sub-block i (of 8) of Q4_K and Q5_K: 6 bits each, packed in 12 bytes. Those of sub-blocks 0 to 3 are the
-// low 6 bits of bytes 0-3 and 4-7; those of 4 to 7 have their low nibbles in bytes 8-11 and their high 2 bits
-// at the top of bytes 0-3 and 4-7.
-inline ScaleAndMinimum scale_and_minimum(const uint8_t *packed, int i) {
-  if (i < 4) return {static_cast<float>(packed[i] & 63), static_cast<float>(packed[i + 4] & 63)};
-  return {static_cast<float>((packed[i + 4] & 15) | packed[i - 4] >> 6 << 4),
-          static_cast<float>(packed[i + 4] >> 4 | packed[i] >> 6 << 4)};
+// Of the 8 sub-blocks of Q4_K and Q5_K: 6 bits each, packed in 12 bytes. Those of sub-blocks 0 to 3 are the low 6 bits of
+// bytes 0-3 and 4-7; those of 4 to 7 have their low nibbles in bytes 8-11 and their high 2 bits at the top of bytes 0-3
+// and 4-7.
+inline void scales_and_minimums(const uint8_t *packed, BlockParts &parts) {
+  for (int i = 0; i < 4; ++i) {
+    parts.scales[i] = packed[i] & 63, parts.minimums[i] = packed[i + 4] & 63;
+    parts.scales[i + 4] = static_cast<int8_t>((packed[i + 8] & 15) | packed[i] >> 6 << 4);
+    parts.minimums[i + 4] = static_cast<uint8_t>(packed[i + 8] >> 4 | packed[i + 4] >> 6 << 4);
+  }
 }
 
 // half d, dmin; 12 bytes of scales and minima; 128 bytes of nibbles.
-// Each 32 bytes hold one sub-block in their low nibbles and the next in their high ones.
-void block_q4_k(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block), dmin = load_half(block + 2);
-  for (int sub = 0; sub < 8; ++sub) {
-    const ScaleAndMinimum packed = scale_and_minimum(block + 4, sub);
-    const float scale = d * packed.scale, least = dmin * packed.minimum;
-    const uint8_t *bytes = block + 16 + sub / 2 * 32;
-    const int shift = sub % 2 * 4;
-    for (int j = 0; j < 32; ++j) out[sub * 32 + j] = scale * static_cast<float>(bytes[j] >> shift & 15) - least;
-  }
+void parts_q4_k(const uint8_t *block, int, BlockParts &parts) {
+  parts.scale[0] = load16(block), parts.minimum[0] = load16(block + 2);
+  scales_and_minimums(block + 4, parts);
+  nibbles_of_32(block + 16, parts.quants);
 }
 
-// As Q4_K, with 32 bytes of fifth bits before the nibbles; bit b of fifth[j] belongs to element 32 b + j.
-void block_q5_k(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block), dmin = load_half(block + 2);
-  const uint8_t *fifth = block + 16;
-  for (int sub = 0; sub < 8; ++sub) {
-    const ScaleAndMinimum packed = scale_and_minimum(block + 4, sub);
-    const float scale = d * packed.scale, least = dmin * packed.minimum;
-    const uint8_t *bytes = block + 48 + sub / 2 * 32;
-    const int shift = sub % 2 * 4;
-    for (int j = 0; j < 32; ++j) {
-      const int quant = (bytes[j] >> shift & 15) | (fifth[j] >> sub & 1) << 4;
-      out[sub * 32 + j] = scale * static_cast<float>(quant) - least;
-    }
-  }
+// As Q4_K, with 32 bytes of fifth bits before the nibbles.
+void parts_q5_k(const uint8_t *block, int, BlockParts &parts) {
+  parts.scale[0] = load16(block), parts.minimum[0] = load16(block + 2);
+  scales_and_minimums(block + 4, parts);
+  nibbles_of_32(block + 48, parts.quants);
+  bits_of_32(block + 16, 4, parts.quants);
 }
 
 // 128 bytes of low nibbles; 64 bytes of high 2-bit parts; 16 signed scales; half d. Each half block of 128 takes
 // 64 bytes of nibbles (low ones: elements 0-63, high ones: 64-127) and 32 of high parts, packed as in Q2_K.
-void block_q6_k(const uint8_t *__restrict block, float *__restrict out) {
-  const float d = load_half(block + 208);
-  for (int sub = 0; sub < 16; ++sub) {
-    const float scale = d * static_cast<float>(static_cast<int8_t>(block[192 + sub]));
-    const uint8_t *low = block + sub / 8 * 64 + sub % 4 * 16, *high = block + 128 + sub / 8 * 32 + sub % 2 * 16;
-    const int low_shift = sub % 8 / 4 * 4, high_shift = sub % 8 / 2 * 2;
-    for (int j = 0; j < 16; ++j) {
-      const int quant = (low[j] >> low_shift & 15) | (high[j] >> high_shift & 3) << 4;
-      out[sub * 16 + j] = scale * static_cast<float>(quant - 32);
+void parts_q6_k(const uint8_t *block, int, BlockParts &parts) {
+  parts.scale[0] = load16(block + 208);
+  std::memcpy(parts.scales, block + 192, 16);
+  for (int i = 0; i < 256; i += 64)
+    for (int j = 0; j < 64; ++j)
+      parts.quants[i + j] = static_cast<uint8_t>(block[i / 128 * 64 + j] >> (i % 128 / 16) & 15);
+  pairs_of_bits(block + 128, 4, parts.quants);
+}
+
+// half d; 16 bits of high and 4 bytes of low parts of the scales, less 32; 128 bytes of nibbles, 16 bytes a sub-block:
+// d * scale * table[q]
+void parts_iq4_xs(const uint8_t *block, int, BlockParts &parts) {
+  parts.scale[0] = load16(block);
+  const int high = load16(block + 2);
+  for (int sub = 0; sub < 8; ++sub) {
+    const int low = block[4 + sub / 2] >> (sub % 2 * 4) & 15;
+    parts.scales[sub] = static_cast<int8_t>((low | (high >> (2 * sub) & 3) << 4) - 32);
+    nibbles(block + 8 + sub * 16, parts.quants + sub * 32);
+  }
+}
+
+// The floats of a block, by its parts.
+template <BlockType TYPE>
+void block_values(const BlockParts &parts, float *__restrict out) {
+  constexpr BlockSpec kSpec = spec_of(TYPE);
+  const float d = half(parts.scale[0]), dmin = kSpec.minimum ? half(parts.minimum[0]) : 0;
+  for (int sub = 0; sub < (kSpec.nested ? kSpec.scales() : 1); ++sub) {
+    const float scale = kSpec.nested ? d * static_cast<float>(parts.scales[sub]) : d;
+    const float minimum = !kSpec.minimum ? 0 : kSpec.nested ? -(dmin * static_cast<float>(parts.minimums[sub])) : dmin;
+    for (int j = 0; j < kSpec.rows; ++j) {
+      const int q = parts.quants[sub * kSpec.rows + j];
+      const float value = scale * static_cast<float>((kSpec.table ? kBlockTable[q] : q) - kSpec.offset);
+      out[sub * kSpec.rows + j] = kSpec.minimum ? value + minimum : value;
     }
   }
 }
 
-template <int Elements, int Bytes, void (*Block)(const uint8_t *, float *)>
+using Parts = void (*)(const uint8_t *block, int i, BlockParts &parts);
+
+template <BlockType TYPE, int BYTES, Parts PARTS>
 void each_block(const uint8_t *blocks, int64_t n, float *out) {
-  for (int64_t i = 0; i < n / Elements; ++i) Block(blocks + i * Bytes, out + i * Elements);
+  constexpr int kElements = spec_of(TYPE).nested ? kLargestUnit : kBlock;
+  BlockParts parts;
+  for (int64_t i = 0; i < n / kElements; ++i) {
+    PARTS(blocks + i * BYTES, 0, parts);
+    block_values<TYPE>(parts, out + i * kElements);
+  }
 }
 
 struct Format {
   TensorType type;
   TensorLayout layout;
   void (*unpack)(const uint8_t *, int64_t n, float *);
+  Parts parts;
+  BlockType blocks;
 };
 
-template <int Elements, int Bytes, void (*Block)(const uint8_t *, float *)>
+template <BlockType TYPE, int BYTES, Parts PARTS>
 constexpr Format blocks(TensorType type, const char *name) {
-  return {type, {name, Elements, Bytes}, each_block<Elements, Bytes, Block>};
+  constexpr int kElements = spec_of(TYPE).nested ? kLargestUnit : kBlock;
+  return {type, {name, kElements, BYTES}, each_block<TYPE, BYTES, PARTS>, PARTS, TYPE};
 }
 
 constexpr Format kFormats[] = {
-    {TensorType::F32, {"F32", 1, 4}, unpack_f32},           {TensorType::F16, {"F16", 1, 2}, unpack_f16},
-    {TensorType::BF16, {"BF16", 1, 2}, unpack_bf16},        blocks<32, 34, block_q8_0>(TensorType::Q8_0, "Q8_0"),
-    blocks<32, 18, block_q4_0>(TensorType::Q4_0, "Q4_0"),   blocks<32, 20, block_q4_1>(TensorType::Q4_1, "Q4_1"),
-    blocks<32, 22, block_q5_0>(TensorType::Q5_0, "Q5_0"),   blocks<32, 24, block_q5_1>(TensorType::Q5_1, "Q5_1"),
-    blocks<256, 84, block_q2_k>(TensorType::Q2_K, "Q2_K"),  blocks<256, 110, block_q3_k>(TensorType::Q3_K, "Q3_K"),
-    blocks<256, 144, block_q4_k>(TensorType::Q4_K, "Q4_K"), blocks<256, 176, block_q5_k>(TensorType::Q5_K, "Q5_K"),
-    blocks<256, 210, block_q6_k>(TensorType::Q6_K, "Q6_K"),
+    {TensorType::F32, {"F32", 1, 4}, unpack_f32, nullptr, {}},
+    {TensorType::F16, {"F16", 1, 2}, unpack_f16, nullptr, {}},
+    {TensorType::BF16, {"BF16", 1, 2}, unpack_bf16, nullptr, {}},
+    blocks<BlockType::Q8_0, 34, parts_q8_0>(TensorType::Q8_0, "Q8_0"),
+    blocks<BlockType::Q4_0, 18, parts_q4_0>(TensorType::Q4_0, "Q4_0"),
+    blocks<BlockType::Q4_1, 20, parts_q4_1>(TensorType::Q4_1, "Q4_1"),
+    blocks<BlockType::Q5_0, 22, parts_q5_0>(TensorType::Q5_0, "Q5_0"),
+    blocks<BlockType::Q5_1, 24, parts_q5_1>(TensorType::Q5_1, "Q5_1"),
+    blocks<BlockType::Q2_K, 84, parts_q2_k>(TensorType::Q2_K, "Q2_K"),
+    blocks<BlockType::Q3_K, 110, parts_q3_k>(TensorType::Q3_K, "Q3_K"),
+    blocks<BlockType::Q4_K, 144, parts_q4_k>(TensorType::Q4_K, "Q4_K"),
+    blocks<BlockType::Q5_K, 176, parts_q5_k>(TensorType::Q5_K, "Q5_K"),
+    blocks<BlockType::Q6_K, 210, parts_q6_k>(TensorType::Q6_K, "Q6_K"),
+    blocks<BlockType::IQ4_NL, 18, parts_q4_0>(TensorType::IQ4_NL, "IQ4_NL"),
+    blocks<BlockType::IQ4_XS, 136, parts_iq4_xs>(TensorType::IQ4_XS, "IQ4_XS"),
 };
 
 const Format *find_format(TensorType type) {
@@ -252,6 +274,28 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values) {
     fail(Status::INVALID_ARGUMENT, n, " elements of type ", format->layout.name, " are not whole blocks of ",
          format->layout.block_elements);
   format->unpack(static_cast<const uint8_t *>(blocks), n, values);
+}
+
+std::optional<BlockType> block_type(TensorType type) {
+  const Format *format = find_format(type);
+  return format && format->parts ? std::optional(format->blocks) : std::nullopt;
+}
+
+bool take_apart(TensorType type, const void *unit, int64_t blocks, BlockParts &parts) {
+  const Format &format = *find_format(type);
+  const BlockSpec &spec = spec_of(format.blocks);
+  const auto finite = [](uint16_t bits) { return (bits & 0x7c00u) != 0x7c00u; };
+  bool good = true;
+  for (int i = 0; i < (spec.nested ? 1 : 2); ++i) {
+    if (i < blocks) {
+      format.parts(static_cast<const uint8_t *>(unit) + i * format.layout.block_bytes, i, parts);
+      good = good && finite(parts.scale[i]) && (!spec.minimum || finite(parts.minimum[i]));
+    } else {
+      parts.scale[i] = parts.minimum[i] = 0;
+      std::memset(parts.quants + 32 * i, 0, 32);
+    }
+  }
+  return good;
 }
 
 float half_to_float(uint16_t bits) { return half(bits); }

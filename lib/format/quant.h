@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/number.h"
+#include "kernels/blocks.h"
 
 namespace infini {
 
@@ -22,6 +24,8 @@ enum class TensorType : uint32_t {
   Q4_K = 12,
   Q5_K = 13,
   Q6_K = 14,
+  IQ4_NL = 20,
+  IQ4_XS = 23,
   BF16 = 30,
 };
 
@@ -41,6 +45,12 @@ const char *tensor_type_names();
 // The floats of n elements that start at `blocks`; n is a multiple of block_elements.
 // `blocks` may be unaligned. Exactly as the format defines them (f32 arithmetic, no reordering).
 void unpack(TensorType type, const void *blocks, int64_t n, float *values);
+
+// How blocks of a type are multiplied at their bits; nothing for the float types.
+std::optional<BlockType> block_type(TensorType type);
+// The parts of a unit (kernels/blocks.h) of such a type: of two blocks of 32, or one of 256. What is past `blocks` blocks
+// is zero. False where a scale is infinite or not a number.
+bool take_apart(TensorType type, const void *unit, int64_t blocks, BlockParts &parts);
 
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);  // nearest, ties to even

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kLogitsRows = 64;
 
-// Rows of the compute type.
+// Rows that are multiplied.
 struct Rows {
   NumberType type;
   char *data;
@@ -52,11 +52,10 @@ class Block {
  public:
   Block(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
       : config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
-        count_(count_tokens(parts)), exact_(exact), compute_(weights_.compute), width_(config_.width),
-        x_stride_(round_up(width_, kPanel)),
-        row_grain_(worth_grain(10 * width_)), normed_{compute_, workspace.normed.data(), width_},
-        attended_{compute_, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
-        activated_{compute_, workspace.activated.data(), config_.hidden} {}
+        count_(count_tokens(parts)), exact_(exact), width_(config_.width), x_stride_(round_up(width_, kPanel)),
+        row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type(), workspace.normed.data(), width_},
+        attended_{weights_.compute, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
+        activated_{weights_.rows_type(), workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
     embed();
@@ -115,7 +114,7 @@ class Block {
   }
 
   // x += norm(a b + bias) * residual_scale, of which a plain layer has the product alone.
-  void add(const Rows &a, const PackedMatrix &b, const std::vector<float> &bias, const std::vector<float> &post_norm) {
+  void add(const Rows &a, const WeightMatrix &b, const std::vector<float> &bias, const std::vector<float> &post_norm) {
     if (bias.empty() && post_norm.empty() && config_.residual_scale == 1)
       return multiply(a, b, workspace_.x, x_stride_, true);
     multiply(a, b, workspace_.branch, x_stride_, false);
@@ -148,8 +147,8 @@ class Block {
     });
   }
 
-  void multiply(const Rows &a, const PackedMatrix &b, Buffer<float> &c, int64_t c_stride, bool accumulate) {
-    weights_.gemm.multiply(a.read(), count_, b.panels(), c.data(), c_stride, accumulate, exact_);
+  void multiply(const Rows &a, const WeightMatrix &b, Buffer<float> &c, int64_t c_stride, bool accumulate) {
+    infini::multiply(weights_.gemm, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate, exact_);
   }
 
   // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
@@ -188,7 +187,7 @@ class Block {
                              workspace_.sine.data() + angles + row * half,
                              layer.gate_weight.data(),
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
-                             attended_.data + row * attended_.stride * bytes_of(compute_),
+                             attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
       attend(rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);
       view.position += span;
@@ -243,7 +242,7 @@ class Block {
           if (activation == Activation::SILU) silu_multiply(gate, gate + hidden, hidden, to);
           else gelu_multiply(gate, gate + hidden, hidden, to);
         };
-        if (compute_ == NumberType::F32) activate(activated_.f32(t));
+        if (activated_.type == NumberType::F32) activate(activated_.f32(t));
         else activate(activated_.bf16(t));
       }
     });
@@ -255,7 +254,6 @@ class Block {
   const std::span<const Part> parts_;
   const int64_t count_;
   const bool exact_;
-  const NumberType compute_;
   const int64_t width_, x_stride_;
   const int64_t row_grain_;  // rows of element-wise work below which a loop stays serial
   const Rows normed_, attended_, activated_;
@@ -265,10 +263,10 @@ class Block {
 void output_rows(const Model &model, Workspace &workspace, const float *x, int64_t x_stride, int64_t rows,
                  float *logits, int64_t stride, bool exact) {
   const Weights &weights = model.weights();
-  const Rows normed{weights.compute, workspace.normed.data(), model.config().width};
+  const Rows normed{weights.rows_type(), workspace.normed.data(), model.config().width};
   for (int64_t row = 0; row < rows; ++row)
     norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
-  weights.gemm.multiply(normed.read(), rows, weights.output.panels(), logits, stride, false, exact);
+  multiply(weights.gemm, weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
   finish_logits(model.config(), logits, rows, stride);
 }
 
@@ -288,13 +286,13 @@ int64_t longest_block(const Model &model, const State &state) {
 void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   const Config &config = model.config();
   const Weights &weights = model.weights();
-  const int64_t bytes = bytes_of(weights.compute);
+  const int64_t bytes = bytes_of(weights.rows_type());
   tokens = std::max(tokens, longest);
   x.reserve(tokens * round_up(config.width, kPanel));
   // The output layer norms up to kLogitsRows rows at a time.
   normed.reserve(std::max(tokens, kLogitsRows) * config.width * bytes);
   qkv.reserve(tokens * round_up(weights.layers[0].qkv.n(), kPanel));
-  attended.reserve(tokens * config.heads * config.value_size * bytes);
+  attended.reserve(tokens * config.heads * config.value_size * bytes_of(weights.compute));
   gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
   activated.reserve(tokens * config.hidden * bytes);
   const int64_t all_angles = angles(config, static_cast<int>(config.ropes.size()));
@@ -371,23 +369,24 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
   workspace.reserve(model, count, thread_count());
   const Weights &weights = model.weights();
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
-  const Rows normed{weights.compute, workspace.normed.data(), width};
+  const Rows normed{weights.rows_type(), workspace.normed.data(), width};
   for (int64_t row = 0; row < count; ++row) {
     copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
   }
-  const auto multiply = [&](int64_t row, int64_t rows, float *logits) {
-    weights.gemm.multiply(normed.read().from(row), rows, weights.output.panels(), logits, stride, false, exact);
+  const auto give = [&](int64_t row, int64_t rows, float *logits) {
+    multiply(weights.gemm, weights.products, normed.read().from(row), rows, weights.output, logits, stride, false,
+             exact);
     finish_logits(model.config(), logits, rows, stride);
   };
   if (count == 1) {
-    multiply(0, 1, states[0]->logits.data());
+    give(0, 1, states[0]->logits.data());
     states[0]->has_logits = true;
     return;
   }
   workspace.logits.reserve(kLogitsRows * stride);
   for (int64_t first = 0; first < count; first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, count - first);
-    multiply(first, rows, workspace.logits.data());
+    give(first, rows, workspace.logits.data());
     parallel_items(rows, rows * stride, [&](int64_t row) {
       State &state = *states[static_cast<size_t>(first + row)];
       std::memcpy(state.logits.data(), workspace.logits.data() + row * stride,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -23,16 +25,34 @@ GemmLibrary choose_library(const Options &options) {
 }
 
 NumberType choose_compute(const Options &options, GemmLibrary library) {
-  const std::string &asked = options.get_string("compute");
-  if (asked == "f32") return NumberType::F32;
+  const std::string &asked = options.get_string("compute"), &weights = options.get_string("weights");
+  if (asked == "f32" || (asked == "auto" && weights == "f32")) return NumberType::F32;
   const char *reason = nullptr;
   if (library == GemmLibrary::OPENBLAS) reason = "OpenBLAS multiplies f32 only";
   else if (library != GemmLibrary::NATIVE && !has_avx512_bf16())
     reason = "the processor has no bf16 products (AVX512_BF16)";
-  else if (asked == "auto" && !has_avx512_bf16()) return NumberType::F32;
+  else if (asked != "bf16" && !has_avx512_bf16()) return NumberType::F32;
   if (!reason) return NumberType::BF16;
   if (asked == "bf16") log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", reason));
   return NumberType::F32;
+}
+
+bool any_blocks(const Weights &weights) {
+  const auto has = [](const WeightMatrix &matrix) {
+    return std::any_of(matrix.pieces.begin(), matrix.pieces.end(), [](const auto &piece) { return piece.in_blocks(); });
+  };
+  return has(weights.output) || std::any_of(weights.layers.begin(), weights.layers.end(), [&](const LayerWeights &l) {
+           return has(l.qkv) || has(l.attention_output) || has(l.gate_up) || has(l.down);
+         });
+}
+
+// Of weights in blocks. Without vectors of bytes they are no faster than floats.
+Compute choose_products(const Options &options, const Weights &weights) {
+  const std::string &asked = options.get_string("compute");
+  if (any_blocks(weights) && (asked == "int8" || asked == "auto")) return Compute::INT8;
+  if (asked == "int8")
+    log(LogLevel::WARNING, "compute falls back from int8 to floats: no weights are kept in blocks of 8 bits or fewer");
+  return weights.compute == NumberType::F32 ? Compute::F32 : Compute::BF16;
 }
 
 // Tensors of the file, remembering which were asked for.
@@ -67,25 +87,92 @@ std::vector<float> unpack_vector(const TensorPart &part, int64_t size) {
   return values;
 }
 
-// A matrix and the parts of tensors whose rows, one below the other, are its columns.
+// A piece of a matrix and the parts of tensors whose rows, one below the other, are its columns.
 struct Packing {
-  PackedMatrix *matrix;
+  WeightMatrix *matrix;
   std::vector<TensorPart> parts;
 };
 
-void pack(const Packing &packing) {
-  PackedMatrix &matrix = *packing.matrix;
+// f(part, its first column, row of the part) for columns [begin, end).
+template <class Function>
+void each_column(const std::vector<TensorPart> &parts, int64_t begin, int64_t end, const Function &f) {
+  int64_t first = 0;
+  for (const TensorPart &part : parts) {
+    for (int64_t j = std::max(begin, first); j < std::min(end, first + part.rows); ++j) f(part, j, j - first);
+    first += part.rows;
+  }
+}
+
+void pack_floats(const std::vector<TensorPart> &parts, PackedMatrix &matrix) {
   parallel_for(round_up(matrix.n(), kPanel) / kPanel, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(matrix.k()));
-    int64_t first = 0;
-    for (const TensorPart &part : packing.parts) {
-      for (int64_t j = std::max(begin * kPanel, first); j < std::min(end * kPanel, first + part.rows); ++j) {
-        unpack_row(part, j - first, matrix.k(), values.data());
-        matrix.set_column(j, values.data());
+    each_column(parts, begin * kPanel, end * kPanel, [&](const TensorPart &part, int64_t j, int64_t row) {
+      unpack_row(part, row, matrix.k(), values.data());
+      matrix.set_column(j, values.data());
+    });
+  });
+}
+
+void pack_blocks(const std::vector<TensorPart> &parts, BlockMatrix &matrix) {
+  const TensorType type = parts[0].tensor->type;
+  const TensorLayout &layout = *tensor_layout(type);
+  const BlockSpec &spec = spec_of(matrix.type());
+  const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
+  parallel_for(round_up(matrix.n(), kStrip) / kStrip, 1, [&](int64_t begin, int64_t end) {
+    std::vector<BlockParts> columns(kStrip);
+    for (int64_t strip = begin; strip < end; ++strip) {
+      std::fill(columns.begin(), columns.end(), BlockParts{});
+      uint8_t *to = matrix.strip(strip);
+      for (int64_t block = 0; block < blocks; block += a_unit, to += spec.unit_bytes()) {
+        each_column(parts, strip * kStrip, (strip + 1) * kStrip, [&](const TensorPart &part, int64_t j, int64_t row) {
+          const int64_t at = ((part.first + row) * blocks + block) * layout.block_bytes;
+          BlockParts &column = columns[static_cast<size_t>(j % kStrip)];
+          if (take_apart(type, part.tensor->data.data() + at, blocks - block, column)) return;
+          std::vector<float> values(static_cast<size_t>(matrix.k()));
+          unpack_row(part, row, matrix.k(), values.data());  // which tells what is not finite
+        });
+        pack_unit(matrix.type(), columns.data(), to);
       }
-      first += part.rows;
     }
   });
+}
+
+// Whether a tensor's blocks are kept.
+std::optional<BlockType> kept_blocks(const Options &options, const GgufTensor &tensor) {
+  if (!has_avx2() || options.get_string("weights") != "file") return std::nullopt;
+  return block_type(tensor.type);
+}
+
+// Divides a matrix into pieces of a kind and makes room for them. Pieces begin at whole panels; where kinds change
+// elsewhere, everything becomes floats.
+std::vector<std::vector<TensorPart>> lay_out(const Packing &packing, const Options &options, NumberType compute) {
+  std::vector<std::vector<TensorPart>> pieces;
+  std::vector<int64_t> columns;
+  const auto kind = [&](const TensorPart &part) { return kept_blocks(options, *part.tensor); };
+  bool whole = true;
+  for (const TensorPart &part : packing.parts) {
+    if (pieces.empty() || kind(part) != kind(pieces.back()[0])) {
+      whole = whole && (columns.empty() || columns.back() % kPanel == 0);
+      pieces.emplace_back(), columns.push_back(0);
+    }
+    pieces.back().push_back(part);
+    columns.back() += part.rows;
+  }
+  if (!whole) {
+    pieces = {packing.parts};
+    columns = {std::accumulate(columns.begin(), columns.end(), int64_t{0})};
+  }
+  const int64_t k = packing.parts[0].tensor->shape[0];
+  int64_t first = 0;
+  for (size_t i = 0; i < pieces.size(); first += columns[i++]) {
+    WeightMatrix::Piece piece;
+    piece.first = first;
+    const auto type = whole ? kind(pieces[i][0]) : std::nullopt;
+    if (type) piece.blocks = BlockMatrix(*type, k, columns[i]);
+    else piece.floats = PackedMatrix(compute, k, columns[i]);
+    packing.matrix->pieces.push_back(std::move(piece));
+  }
+  return pieces;
 }
 
 void check_finite(const GgufTensor &tensor) {
@@ -153,7 +240,7 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
 }
 
 // Where a field's numbers go: a matrix, whose fields come one behind the other, or a vector.
-PackedMatrix *matrix_of(Weights &weights, const TensorSpec &spec) {
+WeightMatrix *matrix_of(Weights &weights, const TensorSpec &spec) {
   if (spec.field == Field::OUTPUT) return &weights.output;
   if (spec.layer < 0) return nullptr;
   LayerWeights &layer = weights.layers[static_cast<size_t>(spec.layer)];
@@ -219,7 +306,7 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
     const TensorPart part = tensors.find(spec);
     if (spec.field == Field::EMBEDDING) {
       embedding = part.tensor;
-    } else if (PackedMatrix *const matrix = matrix_of(*this, spec)) {
+    } else if (WeightMatrix *const matrix = matrix_of(*this, spec)) {
       if (spec.field == Field::OUTPUT) tied = !part;
       const TensorPart rows = part ? part : TensorPart{embedding, 0, spec.rows};  // the output, tied to the embedding
       if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, {}});
@@ -234,11 +321,9 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
   }
   // Every matrix is laid out before the first one is filled: they then lie side by side, and the system's large pages
   // span them, which makes reading them a fifth faster.
-  for (const Packing &packing : packings) {
-    int64_t columns = 0;
-    for (const TensorPart &part : packing.parts) columns += part.rows;
-    *packing.matrix = PackedMatrix(compute, packing.parts[0].tensor->shape[0], columns);
-  }
+  std::vector<std::vector<std::vector<TensorPart>>> pieces;  // of each matrix
+  for (const Packing &packing : packings) pieces.push_back(lay_out(packing, options, compute));
+  products = choose_products(options, *this);
   for (LayerWeights &layer : layers)
     for (std::vector<float> *bias : {&layer.qkv_bias, &layer.attention_output_bias})
       if (std::all_of(bias->begin(), bias->end(), [](float x) { return x == 0; })) bias->clear();
@@ -247,7 +332,11 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
 
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));
   for (size_t i = 0; i < packings.size(); ++i) {
-    pack(packings[i]);
+    for (size_t p = 0; p < pieces[i].size(); ++p) {
+      WeightMatrix::Piece &piece = packings[i].matrix->pieces[p];
+      if (piece.in_blocks()) pack_blocks(pieces[i][p], piece.blocks);
+      else pack_floats(pieces[i][p], piece.floats);
+    }
     step(task, static_cast<int64_t>(i + 1));
   }
 }
@@ -262,7 +351,7 @@ int64_t Weights::bytes() const {
   int64_t total = output.bytes();
   int64_t floats = static_cast<int64_t>(output_norm.size());
   for (const LayerWeights &layer : layers) {
-    for (const PackedMatrix *matrix : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
+    for (const WeightMatrix *matrix : {&layer.qkv, &layer.attention_output, &layer.gate_up, &layer.down})
       total += matrix->bytes();
     for (const std::vector<float> *vector :
          {&layer.attention_norm, &layer.qkv_bias, &layer.q_norm, &layer.k_norm, &layer.attention_output_bias,

@@ -7,7 +7,7 @@
 
 #include "attention/attention.h"
 #include "base/task.h"
-#include "gemm/gemm.h"
+#include "gemm/weight_matrix.h"
 #include "model/config.h"
 
 namespace infini {
@@ -15,15 +15,15 @@ namespace infini {
 // A vector that the layer's plan does not have is empty.
 struct LayerWeights {
   std::vector<float> attention_norm;          // [width]
-  PackedMatrix qkv;                           // [width, heads * key_size + kv_heads * (key_size + value_size)]
+  WeightMatrix qkv;                           // [width, heads * key_size + kv_heads * (key_size + value_size)]
   std::vector<float> qkv_bias;                // [columns of qkv]
   std::vector<float> q_norm, k_norm;          // [key_size] of each head, or of all heads together
-  PackedMatrix attention_output;              // [heads * value_size, width]
+  WeightMatrix attention_output;              // [heads * value_size, width]
   std::vector<float> attention_output_bias;   // [width]
   std::vector<float> attention_post_norm;     // [width]
   std::vector<float> feed_forward_norm;       // [width]
-  PackedMatrix gate_up;                       // [width, 2 * hidden]
-  PackedMatrix down;                          // [hidden, width]
+  WeightMatrix gate_up;                       // [width, 2 * hidden]
+  WeightMatrix down;                          // [hidden, width]
   std::vector<float> feed_forward_post_norm;  // [width]
   std::vector<float> gate_weight;             // [heads], sigmoid(beta)
   std::vector<float> keep_bias;               // [heads], added to scores of kept keys; empty: nothing is
@@ -38,7 +38,10 @@ struct Weights {
   void embed(int32_t token, float *x) const;
   int64_t bytes() const;
 
-  NumberType compute;  // of the matrices and of what is multiplied with them
+  NumberType compute;  // of matrices of floats, of what is multiplied with them, and of the window's K and V
+  Compute products;    // of matrices in blocks
+  // Of the rows that are multiplied: what is rounded to bytes is not rounded to bf16 before.
+  NumberType rows_type() const { return products == Compute::INT8 ? NumberType::F32 : compute; }
   Gemm gemm;
   AttentionRules attention;  // of a layer that has a memory and the first rotation; segment, carry and sinks of all
   std::vector<Rope> ropes;   // as Config::ropes
@@ -47,7 +50,7 @@ struct Weights {
   const GgufTensor *embedding;  // [width, vocabulary], in the file
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [width]
-  PackedMatrix output;             // [width, vocabulary]
+  WeightMatrix output;             // [width, vocabulary]
 };
 
 }  // namespace infini

@@ -14,7 +14,7 @@ namespace infini {
 
 NumberType choose_training_compute(const std::string &asked, const Gemm &gemm) {
   if (asked == "f32" || gemm.library() == GemmLibrary::OPENBLAS) return NumberType::F32;
-  if (asked == "auto") return has_fast_bf16() ? NumberType::BF16 : NumberType::F32;
+  if (asked == "auto" || asked == "int8") return has_fast_bf16() ? NumberType::BF16 : NumberType::F32;
   if (gemm.library() == GemmLibrary::NATIVE || has_avx512_bf16()) return NumberType::BF16;
   log(LogLevel::WARNING, "training computes in f32: the processor has no bf16 products (AVX512_BF16)");
   return NumberType::F32;

@@ -22,13 +22,15 @@ namespace {
 // The numbers of the model that its ceilings depend on.
 struct Shape {
   int64_t layers, width, heads, kv_heads, key, value, hidden, vocabulary, segment, carry, sinks, memory_heads;
+  int64_t weight_bytes;
+  std::string compute;
   bool bf16;
 
   explicit Shape(const Json &info)
       : layers(info["layers"]), width(info["width"]), heads(info["heads"]), kv_heads(info["kv_heads"]),
         key(info["key_size"]), value(info["value_size"]), hidden(info["hidden"]), vocabulary(info["vocabulary"]),
         segment(info["segment"]), carry(info["carry"]), sinks(info["sinks"]), memory_heads(info["memory_heads"]),
-        bf16(info["compute"] == "bf16") {}
+        weight_bytes(info["weight_bytes"]), compute(info["compute"]), bf16(compute != "f32") {}
 
   int64_t number_bytes() const { return bf16 ? 2 : 4; }
   int64_t layer_weights() const {
@@ -49,8 +51,7 @@ struct Shape {
   double bytes_read(int64_t at, int64_t count) const {
     double seen = 0;
     for (int64_t i = at; i < at + count; ++i) seen += static_cast<double>(seen_before(i) + i % segment + 1);
-    const int64_t weights = layers * layer_weights() + width * vocabulary;
-    return static_cast<double>(weights * number_bytes() + memory_heads * key * (value + 1) * 4) +
+    return static_cast<double>(weight_bytes + memory_heads * key * (value + 1) * 4) +
            seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
   }
 };
@@ -168,7 +169,7 @@ Json measure(const BenchArguments &arguments, const infini_model *model, const i
   }
   const double tokens = static_cast<double>(count);
   Json row = {
-      {"compute", shape.bf16 ? "bf16" : "f32"},
+      {"compute", shape.compute},
       {"depth", depth},
       {"feed_tokens_per_second", feeds.greatest()},
       {"feed_ceiling_ratio", feeds.greatest() * products.least_seconds() / tokens},
@@ -243,7 +244,7 @@ void bench(BenchArguments arguments, bool memory_given) {
   if (!arguments.json)
     print(format("%-7s %9s %11s %8s %6s %6s %12s %8s %6s %6s %7s\n", "compute", "depth", "feed tok/s", "median",
                  "ratio", "median", "gener. tok/s", "median", "ratio", "median", "GB/s"));
-  for (const std::string compute : {"f32", "bf16"}) {
+  for (const std::string compute : {"f32", "bf16", "int8"}) {
     if (asked != "auto" && asked != compute) continue;
     const Model model = open(arguments, of_model, compute);
     const Json info = Json::parse(all_of(infini_model_info_json, model.get()));

@@ -147,7 +147,7 @@ void ModelArguments::add(CLI::App &command) {
 }
 
 void ModelArguments::add_session_flags(CLI::App &command) {
-  flags.add(command, {"threads", "compute", "gemm", "block", "deterministic"}, "How it is computed");
+  flags.add(command, {"threads", "weights", "compute", "gemm", "block", "deterministic"}, "How it is computed");
   flags.add(command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory");
 }
 

@@ -89,7 +89,7 @@ static void check_options(void) {
   CHECK_ERROR(infini_options_set_int(options, "block", INT64_MIN), INFINI_INVALID_ARGUMENT, "block");
   CHECK_ERROR(infini_options_set_double(options, "top_p", 1.5), INFINI_INVALID_ARGUMENT, "between 0 and 1");
   CHECK_ERROR(infini_options_set_double(options, "block", 1.5), INFINI_INVALID_ARGUMENT, "an integer");
-  CHECK_ERROR(infini_options_set_string(options, "compute", "f16"), INFINI_INVALID_ARGUMENT, "auto|f32|bf16");
+  CHECK_ERROR(infini_options_set_string(options, "compute", "f16"), INFINI_INVALID_ARGUMENT, "auto|f32|bf16|int8");
   CHECK_ERROR(infini_options_set_string(options, "block", "64"), INFINI_INVALID_ARGUMENT, "an integer");
   CHECK_ERROR(infini_options_set_int(options, "compute", 1), INFINI_INVALID_ARGUMENT, "a text");
   CHECK_ERROR(infini_options_get_int(options, "compute", &number), INFINI_INVALID_ARGUMENT, "a text");
@@ -123,7 +123,7 @@ static void check_table(void) {
   CHECK(size == again && strlen(json) == size);
   CHECK(strstr(json,
                "{\"name\":\"compute\",\"scope\":\"model\",\"type\":\"string\",\"default\":\"auto\","
-               "\"choices\":[\"auto\",\"f32\",\"bf16\"],"));
+               "\"choices\":[\"auto\",\"f32\",\"bf16\",\"int8\"],"));
   CHECK(strstr(
       json,
       "{\"name\":\"block\",\"scope\":\"session\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));

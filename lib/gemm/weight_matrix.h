@@ -1,0 +1,56 @@
+// A model's weights [k, n] as they are kept: as floats in panels, at the bits of their file's blocks, or some columns so
+// and others otherwise.
+#pragma once
+
+#include <vector>
+
+#include "gemm/gemm.h"
+#include "kernels/blocks.h"
+
+namespace infini {
+
+// What products of weights in blocks are made in. INT8: their rows are rounded to bytes, a scale a block of 32. Else the
+// blocks are unpacked in the cache, exactly, to f32 or rounded to bf16.
+enum class Compute : uint8_t { F32, BF16, INT8 };
+
+class BlockMatrix {
+ public:
+  BlockMatrix() = default;
+  BlockMatrix(BlockType type, int64_t k, int64_t n)
+      : type_(type), k_(k), n_(n), data_(round_up(n, kStrip) / kStrip * strip_bytes(type, k)) {}
+  BlockType type() const { return type_; }
+  int64_t k() const { return k_; }
+  int64_t n() const { return n_; }
+  int64_t bytes() const { return static_cast<int64_t>(data_.bytes()); }
+  uint8_t *strip(int64_t index) { return data_.data() + index * strip_bytes(type_, k_); }
+  const uint8_t *strip(int64_t index) const { return data_.data() + index * strip_bytes(type_, k_); }
+
+ private:
+  BlockType type_ = BlockType::Q8_0;
+  int64_t k_ = 0, n_ = 0;
+  Buffer<uint8_t> data_;
+};
+
+struct WeightMatrix {
+  struct Piece {
+    int64_t first = 0;  // column, a multiple of 64
+    PackedMatrix floats;
+    BlockMatrix blocks;  // where k is not zero
+    bool in_blocks() const { return blocks.k() > 0; }
+    int64_t columns() const { return in_blocks() ? blocks.n() : floats.n(); }
+    int64_t bytes() const { return in_blocks() ? blocks.bytes() : floats.bytes(); }
+  };
+  std::vector<Piece> pieces;
+  int64_t n() const { return pieces.empty() ? 0 : pieces.back().first + pieces.back().columns(); }
+  int64_t bytes() const {
+    int64_t total = 0;
+    for (const Piece &piece : pieces) total += piece.bytes();
+    return total;
+  }
+};
+
+// As Gemm::multiply; a's rows may be of either type.
+void multiply(const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows, const WeightMatrix &b, float *c,
+              int64_t c_row, bool accumulate, bool exact);
+
+}  // namespace infini

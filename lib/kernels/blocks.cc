@@ -1,0 +1,335 @@
+// blocks.h for every instruction set: this file includes itself once for each (Highway's foreach_target), and
+// blocks-inl.h once for each kind of byte product that the set has: four products at once (VNNI), pairs of them that
+// saturate at 16 bits. Sets without either have the plain twins, which nothing fast should ask for.
+#include "kernels/blocks.h"
+
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/blocks_scalar.h"
+#include "kernels/cpu.h"
+#include "kernels/kernels.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/blocks.cc"
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace infini {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#define INFINI_BLOCK_VECTORS 1
+#else
+#define INFINI_BLOCK_VECTORS 0
+#endif
+
+#if INFINI_BLOCK_VECTORS
+namespace blocks {
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+using Bytes = hn::Repartition<uint8_t, D>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(D())), kVectors = kStrip / kLanes, kByteLanes = 4 * kLanes;
+using Whole = hn::Vec<hn::Rebind<int32_t, D>>;
+
+HWY_INLINE int32_t Quad(const int8_t *a) {
+  int32_t quad;
+  std::memcpy(&quad, a, sizeof quad);
+  return quad;
+}
+
+// Products of bytes, summed over neighbours: of two in 16 bits, of two of those in 32.
+HWY_INLINE auto PairSums(__m256i q, __m256i a) { return _mm256_maddubs_epi16(q, a); }
+HWY_INLINE auto QuadSums(__m256i pairs, __m256i by) { return _mm256_madd_epi16(pairs, by); }
+#if HWY_MAX_BYTES >= 64
+HWY_INLINE auto PairSums(__m512i q, __m512i a) { return _mm512_maddubs_epi16(q, a); }
+HWY_INLINE auto QuadSums(__m512i pairs, __m512i by) { return _mm512_madd_epi16(pairs, by); }
+#endif
+
+namespace pairs {
+
+constexpr bool kSaturates = true;
+
+// A pair of at most six bits times seven fits in 16 bits; eight bits are multiplied as 16, the even and the odd ones.
+template <bool WIDE>
+struct Row {
+  Whole quad, odd;
+};
+template <bool WIDE>
+HWY_INLINE Row<WIDE> RowOf(const int8_t *a) {
+  const hn::Rebind<int32_t, D> d32;
+  const auto pair = [](int8_t low, int8_t high) {
+    return static_cast<int32_t>((static_cast<uint32_t>(low) & 0xffffu) | static_cast<uint32_t>(high) << 16);
+  };
+  if constexpr (WIDE) return {hn::Set(d32, pair(a[0], a[2])), hn::Set(d32, pair(a[1], a[3]))};
+  else return {hn::Set(d32, Quad(a)), hn::Zero(d32)};
+}
+template <bool WIDE>
+HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
+  const hn::Repartition<uint16_t, D> d16;
+  const auto ones = hn::Set(d16, uint16_t{1}), low = hn::Set(d16, uint16_t{255});
+  if constexpr (!WIDE) return hn::Add(sum, Whole{QuadSums(PairSums(q.raw, row.quad.raw), ones.raw)});
+  const auto even = hn::And(hn::BitCast(d16, q), low), odd = hn::ShiftRight<8>(hn::BitCast(d16, q));
+  sum = hn::Add(sum, Whole{QuadSums(even.raw, row.quad.raw)});
+  return hn::Add(sum, Whole{QuadSums(odd.raw, row.odd.raw)});
+}
+
+#include "kernels/blocks-inl.h"
+
+}  // namespace pairs
+
+#pragma GCC push_options
+#if HWY_TARGET == HWY_AVX2
+#pragma GCC target("avxvnni")
+#else
+#pragma GCC target("avx512vnni")
+#endif
+namespace quads {
+
+constexpr bool kSaturates = false;
+
+template <bool WIDE>
+HWY_INLINE Whole RowOf(const int8_t *a) {
+  return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
+}
+template <bool WIDE>
+HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
+#if HWY_TARGET == HWY_AVX2
+  return Whole{_mm256_dpbusd_avx_epi32(sum.raw, q.raw, row.raw)};
+#else
+  return Whole{_mm512_dpbusd_epi32(sum.raw, q.raw, row.raw)};
+#endif
+}
+
+#include "kernels/blocks-inl.h"
+
+}  // namespace quads
+#pragma GCC pop_options
+
+HWY_INLINE void StorePanel(V even, V odd, float *to) {
+  hn::StoreU(even, D(), to);
+  hn::StoreU(odd, D(), to + kPanel);
+}
+HWY_INLINE void StorePanel(V even, V odd, uint16_t *to) {
+  const hn::RebindToUnsigned<D> du;
+  const auto low = hn::ShiftRight<16>(RoundedBits(D(), even)),
+             high = hn::And(RoundedBits(D(), odd), hn::Set(du, 0xffff0000u));
+  hn::StoreU(hn::Or(low, high), du, reinterpret_cast<uint32_t *>(to));
+}
+HWY_INLINE float *PairOf(float *panel, int64_t row, int column) { return panel + row * kPanel + column; }
+HWY_INLINE uint16_t *PairOf(uint16_t *panel, int64_t row, int column) { return panel + row * kPanel + 2 * column; }
+
+template <BlockType TYPE, class Number>
+HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Number *to) {
+  constexpr BlockSpec kSpec = spec_of(TYPE);
+  const D d;
+  const hn::Rebind<int32_t, D> d32;
+  const auto mask = hn::Set(d32, 255), offset = hn::Set(d32, kSpec.offset);
+  pairs::Tile tile;
+  for (int64_t i = begin; i < end; i += kSpec.unit()) {
+    pairs::UnpackUnit<TYPE>(strip + i / kSpec.unit() * kSpec.unit_bytes(), tile, 0);
+    for (int quad = 0; quad < kSpec.unit() / 4; ++quad) {
+      for (int v = 0; v < kVectors; ++v) {
+        const V scale = hn::Load(d, tile.scales[4 * quad / kSpec.rows] + v * kLanes);
+        const V minimum = kSpec.minimum ? hn::Load(d, tile.minimums[4 * quad / kSpec.rows] + v * kLanes) : hn::Zero(d);
+        const auto q = hn::BitCast(d32, hn::Load(Bytes(), tile.quads[quad] + v * kByteLanes));
+        const auto value = [&](auto whole) HWY_ATTR {
+          const V number = hn::ConvertTo(d, hn::Sub(hn::And(whole, mask), offset));
+          return kSpec.minimum ? hn::Add(hn::Mul(number, scale), minimum) : hn::Mul(number, scale);
+        };
+        const int64_t row = i - begin + 4 * quad;
+        StorePanel(value(q), value(hn::ShiftRight<8>(q)), PairOf(to, row, v * kLanes));
+        StorePanel(value(hn::ShiftRight<16>(q)), value(hn::ShiftRight<24>(q)), PairOf(to, row + 2, v * kLanes));
+      }
+    }
+  }
+}
+
+}  // namespace blocks
+#endif
+
+// f<type>() for a type.
+template <class Function>
+HWY_INLINE void ForType(BlockType type, const Function &f) {
+  switch (type) {
+#define INFINI_CASE(TYPE) \
+  case BlockType::TYPE: return f.template operator()<BlockType::TYPE>();
+    INFINI_CASE(Q8_0)
+    INFINI_CASE(Q4_0)
+    INFINI_CASE(Q4_1)
+    INFINI_CASE(Q5_0)
+    INFINI_CASE(Q5_1)
+    INFINI_CASE(IQ4_NL)
+    INFINI_CASE(Q2_K)
+    INFINI_CASE(Q3_K)
+    INFINI_CASE(Q4_K)
+    INFINI_CASE(Q5_K)
+    INFINI_CASE(Q6_K)
+    INFINI_CASE(IQ4_XS)
+#undef INFINI_CASE
+  }
+}
+
+void BlockProduct(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k, int64_t begin,
+                  int64_t end, float *c, int64_t c_row, bool accumulate) {
+#if !INFINI_BLOCK_VECTORS
+  scalar::block_product(type, x, rows, strips, k, begin, end, c, c_row, accumulate);
+#else
+  ForType(type, [&]<BlockType TYPE>() HWY_ATTR {
+    if (has_vnni()) return blocks::quads::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
+    blocks::pairs::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
+  });
+#endif
+}
+
+template <class Number>
+HWY_INLINE void UnpackTo(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, Number *to) {
+#if !INFINI_BLOCK_VECTORS
+  scalar::unpack_strip(type, strip, begin, end, to);
+#else
+  ForType(type, [&]<BlockType TYPE>() HWY_ATTR { blocks::Unpack<TYPE>(strip, begin, end, to); });
+#endif
+}
+void UnpackStripF32(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, float *to) {
+  UnpackTo(type, strip, begin, end, to);
+}
+void UnpackStripBf16(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, uint16_t *to) {
+  UnpackTo(type, strip, begin, end, to);
+}
+
+void QuantizeRow(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
+                 float *sums) {
+#if !INFINI_BLOCK_VECTORS
+  scalar::quantize_row(type, x, k, values, scales, starts, sums);
+#else
+  const hn::CappedTag<float, 16> d;
+  const hn::Rebind<int32_t, decltype(d)> d32;
+  const hn::Rebind<int8_t, decltype(d)> d8;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::CappedTag<float, 16>()));
+  const BlockSpec &spec = spec_of(type);
+  const int64_t padded = (k + spec.unit() - 1) / spec.unit() * spec.unit();
+  HWY_ALIGN float rest[kBlock];
+  for (int64_t first = 0; first < padded; first += kBlock) {
+    const float *from = x + first;
+    if (first + kBlock > k) {
+      const int64_t count = k > first ? k - first : 0;
+      std::memset(rest, 0, sizeof rest);
+      if (count) std::memcpy(rest, from, static_cast<size_t>(count) * sizeof(float));
+      from = rest;
+    }
+    auto most = hn::Zero(d);
+    for (int i = 0; i < kBlock; i += kLanes) most = hn::Max(most, hn::Abs(hn::LoadU(d, from + i)));
+    const float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+    const bool any = largest > 0x1p-120f;
+    const auto inverse = hn::Set(d, any ? 127 / largest : 0);
+    const float scale = any ? largest / 127 : 0;
+    scales[first / kBlock] = scale;
+    for (int part = 0; part < kBlock; part += spec.rows) {
+      auto sum = hn::Zero(d32);
+      for (int i = part; i < part + spec.rows; i += kLanes) {
+        const auto whole = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), inverse));
+        sum = hn::Add(sum, whole);
+        hn::StoreU(hn::DemoteTo(d8, whole), d8, values + first + i);
+      }
+      const int32_t total = hn::GetLane(hn::SumOfLanes(d32, sum));
+      starts[(first + part) / spec.rows] = -spec.offset * total;
+      sums[(first + part) / spec.rows] = static_cast<float>(total) * scale;
+    }
+  }
+#endif
+}
+
+#undef INFINI_BLOCK_VECTORS
+}  // namespace HWY_NAMESPACE
+}  // namespace infini
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace infini {
+
+HWY_EXPORT(BlockProduct);
+HWY_EXPORT(UnpackStripF32);
+HWY_EXPORT(UnpackStripBf16);
+HWY_EXPORT(QuantizeRow);
+
+void block_product(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k, int64_t begin,
+                   int64_t end, float *c, int64_t c_row, bool accumulate) {
+  HWY_DYNAMIC_DISPATCH(BlockProduct)(type, x, rows, strips, k, begin, end, c, c_row, accumulate);
+}
+void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, float *to) {
+  HWY_DYNAMIC_DISPATCH(UnpackStripF32)(type, strip, begin, end, to);
+}
+void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, uint16_t *to) {
+  HWY_DYNAMIC_DISPATCH(UnpackStripBf16)(type, strip, begin, end, to);
+}
+void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
+                  float *sums) {
+  HWY_DYNAMIC_DISPATCH(QuantizeRow)(type, x, k, values, scales, starts, sums);
+}
+
+namespace {
+
+// Four neighbours of a column, from which plane by plane takes its bits.
+template <int BITS>
+void pack_plane(const uint32_t (&quads)[8][kStrip], int low, uint8_t *to) {
+  constexpr uint32_t kMask = ((1u << BITS) - 1) * 0x01010101u;
+  for (int line = 0; line < BITS; ++line) {
+    uint32_t words[kStrip] = {};
+    for (int field = 0; field < 8 / BITS; ++field)
+      for (int c = 0; c < kStrip; ++c) words[c] |= (quads[field * BITS + line][c] >> low & kMask) << (field * BITS);
+    std::memcpy(to + line * 64, words, sizeof words);
+  }
+}
+
+}  // namespace
+
+void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit) {
+  const BlockSpec &spec = spec_of(type);
+  const auto put_half = [&](int index, int column, uint16_t bits) {
+    std::memcpy(unit + 2 * (index * kStrip + column), &bits, sizeof bits);
+  };
+  uint8_t *const scales = unit + 4 * kStrip, *const minimums = scales + spec.scales() * kStrip;
+  for (int c = 0; c < kStrip; ++c) {
+    const BlockParts &from = columns[c];
+    if (!spec.nested) {
+      for (int part = 0; part < 2; ++part) {
+        put_half(part, c, from.scale[part]);
+        if (spec.minimum) put_half(2 + part, c, from.minimum[part]);
+      }
+      continue;
+    }
+    put_half(0, c, from.scale[0]);
+    put_half(1, c, spec.minimum ? from.minimum[0] : uint16_t{0});
+    for (int part = 0; part < spec.scales(); ++part) {
+      const int at = part * kStrip + c;
+      scales[at] = static_cast<uint8_t>(from.scales[part]);
+      if (spec.shared()) scales[at] = static_cast<uint8_t>(scales[at] | from.minimums[part] << 4);
+      else if (spec.minimum) minimums[at] = from.minimums[part];
+    }
+  }
+  uint8_t *to = unit + spec.head_bytes();
+  for (int block = 0; block < spec.unit() / kBlock; ++block, to += spec.block_bytes()) {
+    uint32_t quads[8][kStrip];
+    for (int c = 0; c < kStrip; ++c)
+      for (int quad = 0; quad < 8; ++quad)
+        std::memcpy(&quads[quad][c], columns[c].quants + block * kBlock + 4 * quad, sizeof(uint32_t));
+    switch (spec.bits) {
+      case 8: pack_plane<8>(quads, 0, to); break;
+      case 6: pack_plane<4>(quads, 0, to), pack_plane<2>(quads, 4, to + 256); break;
+      case 5: pack_plane<4>(quads, 0, to), pack_plane<1>(quads, 4, to + 256); break;
+      case 4: pack_plane<4>(quads, 0, to); break;
+      case 3: pack_plane<2>(quads, 0, to), pack_plane<1>(quads, 2, to + 128); break;
+      default: pack_plane<2>(quads, 0, to); break;
+    }
+  }
+}
+
+}  // namespace infini
+#endif  // HWY_ONCE

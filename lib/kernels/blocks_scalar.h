@@ -1,0 +1,115 @@
+// The plain twins of blocks.h.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/blocks.h"
+#include "kernels/scalar.h"
+
+namespace infini::scalar {
+
+inline float half_to_float(uint16_t bits) {
+  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  const float size = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
+                     : exponent == 31 ? (mantissa ? NAN : INFINITY)
+                                      : std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25);
+  return bits & 0x8000 ? -size : size;
+}
+
+// One element of a strip, in its parts.
+struct BlockElement {
+  int q;  // less the offset
+  float scale, minimum;
+  float value() const { return scale * static_cast<float>(q) + minimum; }
+};
+
+inline BlockElement block_element(BlockType type, const uint8_t *strip, int64_t i, int column) {
+  const BlockSpec &spec = spec_of(type);
+  const uint8_t *const unit = strip + i / spec.unit() * spec.unit_bytes();
+  const int row = static_cast<int>(i % spec.unit()), part = row / spec.rows;
+  const auto half = [&](int index) {
+    uint16_t bits;
+    std::memcpy(&bits, unit + 2 * (index * kStrip + column), sizeof bits);
+    return half_to_float(bits);
+  };
+  BlockElement element{0, 0, 0};
+  if (spec.nested) {
+    const uint8_t *const scales = unit + 4 * kStrip, *const minimums = scales + spec.scales() * kStrip;
+    const int at = part * kStrip + column;
+    const int scale = spec.shared() ? scales[at] & 15 : static_cast<int8_t>(scales[at]);
+    const int minimum = !spec.minimum ? 0 : spec.shared() ? scales[at] >> 4 : minimums[at];
+    element.scale = half(0) * static_cast<float>(scale);
+    if (spec.minimum) element.minimum = -(half(1) * static_cast<float>(minimum));
+  } else {
+    element.scale = half(part);
+    if (spec.minimum) element.minimum = half(2 + part);
+  }
+  const uint8_t *plane = unit + spec.head_bytes() + row / kBlock * spec.block_bytes();
+  const int quad = row % kBlock / 4, byte = column * 4 + row % 4;
+  int q = 0, shift = 0;
+  for (const int bits : {8, 4, 2, 1}) {  // planes, the low bits of a weight first
+    if (!(spec.bits & bits) || (bits != spec.bits && bits == 8)) continue;
+    if (spec.bits == 3 && bits == 1) shift = 2;
+    const int per_plane = bits;  // rows of 64 bytes
+    const int line = quad % per_plane, field = quad / per_plane;
+    q |= (plane[line * 64 + byte] >> (field * bits) & ((1 << bits) - 1)) << shift;
+    plane += per_plane * 64, shift += bits;
+  }
+  element.q = (spec.table ? kBlockTable[q] : q) - spec.offset;
+  return element;
+}
+
+inline void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
+                         float *sums) {
+  const BlockSpec &spec = spec_of(type);
+  const int64_t padded = (k + spec.unit() - 1) / spec.unit() * spec.unit();
+  for (int64_t block = 0; block < padded / kBlock; ++block) {
+    const int64_t first = block * kBlock, count = std::clamp<int64_t>(k - first, 0, kBlock);
+    float largest = 0;
+    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[first + i]));
+    const float inverse = largest > 0x1p-120f ? 127 / largest : 0;
+    scales[block] = largest > 0x1p-120f ? largest / 127 : 0;
+    for (int64_t i = 0; i < kBlock; ++i)
+      values[first + i] = i < count ? static_cast<int8_t>(std::nearbyint(x[first + i] * inverse)) : int8_t{0};
+    for (int64_t i = 0; i < kBlock; i += spec.rows) {
+      int sum = 0;
+      for (int64_t j = 0; j < spec.rows; ++j) sum += values[first + i + j];
+      const int64_t part = (first + i) / spec.rows;
+      starts[part] = -spec.offset * sum;
+      sums[part] = static_cast<float>(sum) * scales[block];
+    }
+  }
+}
+
+inline void block_product(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k,
+                          int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = begin; j < end; ++j) {
+      const uint8_t *const strip = strips + j / kStrip * strip_bytes(type, k);
+      double sum = accumulate ? static_cast<double>(c[r * c_row + j]) : 0;
+      for (int64_t i = 0; i < k; ++i) {
+        const BlockElement b = block_element(type, strip, i, static_cast<int>(j % kStrip));
+        const double a = static_cast<double>(x.scales[r * x.blocks + i / kBlock]) * x.values[r * x.stride + i];
+        sum += a * (static_cast<double>(b.scale) * b.q + static_cast<double>(b.minimum));
+      }
+      c[r * c_row + j] = static_cast<float>(sum);
+    }
+  }
+}
+
+// `Number` by `Number` into the places of a panel.
+template <class Number>
+void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, Number *to) {
+  for (int64_t i = begin; i < end; ++i) {
+    for (int column = 0; column < kStrip; ++column) {
+      const float value = block_element(type, strip, i, column).value();
+      const int64_t row = i - begin;
+      if constexpr (sizeof(Number) == 4) to[row * kPanel + column] = value;
+      else to[row / 2 * (2 * kPanel) + 2 * column + row % 2] = float_to_bf16(value);
+    }
+  }
+}
+
+}  // namespace infini::scalar

@@ -1,0 +1,217 @@
+// Weights at their bits: every block type against its plain twin and the float64 product of the unpacked floats, over
+// remainders, rows and instruction sets.
+#include "support.h"
+
+#include <cstring>
+#include <functional>
+
+#include "base/random.h"
+#include "base/testing.h"
+#include "format/quant.h"
+#include "gemm/weight_matrix.h"
+#include "kernels/blocks_scalar.h"
+
+using namespace infini;
+
+namespace {
+
+constexpr TensorType kTypes[] = {TensorType::Q8_0, TensorType::Q4_0, TensorType::Q4_1,   TensorType::Q5_0,
+                                 TensorType::Q5_1, TensorType::Q2_K, TensorType::Q3_K,   TensorType::Q4_K,
+                                 TensorType::Q5_K, TensorType::Q6_K, TensorType::IQ4_NL, TensorType::IQ4_XS};
+
+void on_every_instruction_set(const std::function<void()> &check) {
+  for (const char *limit : {"avx2", "avx2_vnni", "avx512", "best"}) {
+    limit_instruction_set(limit);
+    CAPTURE(std::string(limit));
+    check();
+  }
+}
+
+// Random blocks of a file, whose halves are of a trained model's size, and what they stand for.
+struct Tensor {
+  TensorType type;
+  int64_t k, n;
+  std::vector<uint8_t> blocks;
+  std::vector<float> values;  // [n][k]
+  BlockMatrix matrix;
+
+  Tensor(TensorType type_, int64_t k_, int64_t n_, uint64_t seed) : type(type_), k(k_), n(n_) {
+    Random random(seed);
+    const TensorLayout &layout = *tensor_layout(type);
+    const int64_t count = k / layout.block_elements * n;
+    blocks.resize(static_cast<size_t>(count * layout.block_bytes));
+    for (uint8_t &byte : blocks) byte = static_cast<uint8_t>(random.next());
+    const auto half_at = [&](int64_t block, int offset) {
+      const uint16_t bits = float_to_half(static_cast<float>(random.normal() * 0.01));
+      std::memcpy(blocks.data() + block * layout.block_bytes + offset, &bits, 2);
+    };
+    for (int64_t block = 0; block < count; ++block) {
+      switch (type) {
+        case TensorType::Q4_1:
+        case TensorType::Q5_1:
+        case TensorType::Q4_K:
+        case TensorType::Q5_K: half_at(block, 2), half_at(block, 0); break;
+        case TensorType::Q2_K: half_at(block, 80), half_at(block, 82); break;
+        case TensorType::Q3_K: half_at(block, 108); break;
+        case TensorType::Q6_K: half_at(block, 208); break;
+        default: half_at(block, 0); break;
+      }
+    }
+    values.resize(static_cast<size_t>(k * n));
+    unpack(type, blocks.data(), k * n, values.data());
+    matrix = BlockMatrix(*block_type(type), k, n);
+    const BlockSpec &spec = spec_of(matrix.type());
+    const int64_t a_row = k / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
+    for (int64_t j = 0; j < round_up(n, kStrip); j += kStrip) {
+      uint8_t *unit = matrix.strip(j / kStrip);
+      for (int64_t block = 0; block < a_row; block += a_unit, unit += spec.unit_bytes()) {
+        std::vector<BlockParts> columns(kStrip);
+        for (int64_t c = 0; c < std::min<int64_t>(kStrip, n - j); ++c)
+          REQUIRE(take_apart(type, blocks.data() + ((j + c) * a_row + block) * layout.block_bytes, a_row - block,
+                             columns[static_cast<size_t>(c)]));
+        pack_unit(matrix.type(), columns.data(), unit);
+      }
+    }
+  }
+};
+
+std::vector<float> random_floats(int64_t n, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float &value : values) value = static_cast<float>(random.normal());
+  return values;
+}
+
+int64_t least_depth(TensorType type) { return spec_of(*block_type(type)).nested ? 256 : 32; }
+
+}  // namespace
+
+TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to panels, bit for bit") {
+  on_every_instruction_set([] {
+    for (const TensorType type : kTypes) {
+      CAPTURE(std::string(tensor_layout(type)->name));
+      for (const int64_t k : {least_depth(type), 3 * least_depth(type)}) {
+        const Tensor tensor(type, k, 21, 1);
+        const int64_t depth = round_up(k, spec_of(tensor.matrix.type()).unit());
+        Buffer<float> f32(depth * kPanel);
+        Buffer<uint16_t> bf16(depth * kPanel);
+        for (int64_t strip = 0; strip < 2; ++strip) {
+          unpack_strip(tensor.matrix.type(), tensor.matrix.strip(strip), 0, depth, f32.data() + strip * kStrip);
+          unpack_strip(tensor.matrix.type(), tensor.matrix.strip(strip), 0, depth, bf16.data() + strip * 2 * kStrip);
+        }
+        int64_t wrong = 0;
+        for (int64_t j = 0; j < 32; ++j) {
+          for (int64_t i = 0; i < depth; ++i) {
+            const float expected = j < 21 && i < k ? tensor.values[static_cast<size_t>(j * k + i)] : 0;
+            const float twin = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), i,
+                                                     static_cast<int>(j % kStrip))
+                                   .value();
+            wrong += twin != expected;
+            wrong += scalar::panel_element(f32.data(), 0, i, j) != expected;
+            wrong += scalar::panel_element(bf16.data(), 0, i, j) != bf16_to_float(float_to_bf16(expected));
+          }
+        }
+        CHECK(wrong == 0);
+      }
+    }
+  });
+}
+
+TEST_CASE("rows are rounded to bytes as their twin says") {
+  on_every_instruction_set([] {
+    for (const TensorType type : kTypes) {
+      const BlockType blocks = *block_type(type);
+      const BlockSpec &spec = spec_of(blocks);
+      for (const int64_t k : {32, 33, 576, 1000}) {
+        const int64_t padded = round_up(k, spec.unit());
+        std::vector<float> x = random_floats(k, static_cast<uint64_t>(k));
+        std::fill_n(x.begin(), 32, 0.0f);  // a block of zeros
+        const auto of = [&](auto quantize) {
+          std::vector<int8_t> values(static_cast<size_t>(padded));
+          std::vector<float> scales(static_cast<size_t>(padded / kBlock)),
+              sums(static_cast<size_t>(padded / spec.rows));
+          std::vector<int32_t> starts(sums.size());
+          quantize(blocks, x.data(), k, values.data(), scales.data(), starts.data(), sums.data());
+          return std::tuple(values, scales, starts, sums);
+        };
+        CHECK(of(quantize_row) == of(scalar::quantize_row));
+      }
+    }
+  });
+}
+
+TEST_CASE(
+    "products in int8 are those of their twin, for every type, number of rows and columns, and threads of any cut") {
+  on_every_instruction_set([] {
+    const Gemm gemm(GemmLibrary::NATIVE);
+    for (const TensorType type : kTypes) {
+      CAPTURE(std::string(tensor_layout(type)->name));
+      for (const int64_t n : {1, 16, 21, 64}) {
+        const Tensor tensor(type, 3 * least_depth(type), n, static_cast<uint64_t>(n));
+        const BlockSpec &spec = spec_of(tensor.matrix.type());
+        const int64_t padded = round_up(tensor.k, spec.unit()), blocks = padded / kBlock, parts = padded / spec.rows;
+        for (const int64_t rows : {1, 2, 3, 7, 16, 37}) {
+          const std::vector<float> x = random_floats(rows * tensor.k, 7);
+          std::vector<int8_t> values(static_cast<size_t>(rows * padded));
+          std::vector<float> scales(static_cast<size_t>(rows * blocks)), sums(static_cast<size_t>(rows * parts));
+          std::vector<int32_t> starts(sums.size());
+          for (int64_t r = 0; r < rows; ++r)
+            quantize_row(tensor.matrix.type(), x.data() + r * tensor.k, tensor.k, values.data() + r * padded,
+                         scales.data() + r * blocks, starts.data() + r * parts, sums.data() + r * parts);
+          const BlockRows bytes{values.data(), scales.data(), starts.data(), sums.data(), padded, blocks, parts};
+          for (const bool accumulate : {false, true}) {
+            std::vector<float> c(static_cast<size_t>(rows * (n + 3)), 0.5f), twin = c, alone = c;
+            block_product(tensor.matrix.type(), bytes, rows, tensor.matrix.strip(0), tensor.k, 0, n, c.data(), n + 3,
+                          accumulate);
+            scalar::block_product(tensor.matrix.type(), bytes, rows, tensor.matrix.strip(0), tensor.k, 0, n,
+                                  twin.data(), n + 3, accumulate);
+            CHECK(test::relative_difference(c, twin) < 2e-5);
+            for (int64_t r = 0; r < rows; ++r)
+              block_product(tensor.matrix.type(), bytes.from(r), 1, tensor.matrix.strip(0), tensor.k, 0, n,
+                            alone.data() + r * (n + 3), n + 3, accumulate);
+            CHECK(alone == c);  // a row depends on itself alone, and nothing past the columns is written
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE(
+    "a matrix in blocks gives the product of its floats: exactly rounded in f32, within a step of bytes in int8") {
+  on_every_instruction_set([] {
+    const Gemm gemm(GemmLibrary::NATIVE);
+    for (const TensorType type : kTypes) {
+      CAPTURE(std::string(tensor_layout(type)->name));
+      const int64_t k = 512, n = 84, rows = 19, c_row = 128;
+      Tensor tensor(type, k, n, 3);
+      WeightMatrix matrix;
+      matrix.pieces.emplace_back();
+      const std::vector<float> x = random_floats(rows * k, 5);
+      std::vector<double> expected(static_cast<size_t>(rows * n)), size(expected.size());
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t j = 0; j < n; ++j)
+          for (int64_t i = 0; i < k; ++i) {
+            const double term = static_cast<double>(x[static_cast<size_t>(r * k + i)]) *
+                                static_cast<double>(tensor.values[static_cast<size_t>(j * k + i)]);
+            expected[static_cast<size_t>(r * n + j)] += term;
+            size[static_cast<size_t>(r * n + j)] += std::abs(tensor.values[static_cast<size_t>(j * k + i)]);
+          }
+      matrix.pieces[0].blocks = std::move(tensor.matrix);
+      for (const Compute compute : {Compute::F32, Compute::INT8}) {
+        std::vector<float> c(static_cast<size_t>(rows * c_row));
+        multiply(gemm, compute, {NumberType::F32, x.data(), k}, rows, matrix, c.data(), c_row, false, true);
+        // A byte is half a step of 4 / 127 from its float, at most: four deviations are a block's largest, nearly always.
+        const double step = compute == Compute::INT8 ? 0.5 * 4.5 / 127 : 1e-5;
+        double worst = 0;
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t j = 0; j < n; ++j)
+            worst = test::larger(
+                worst, std::abs(c[static_cast<size_t>(r * c_row + j)] - expected[static_cast<size_t>(r * n + j)]) /
+                           size[static_cast<size_t>(r * n + j)]);
+        CHECK(worst < step);
+        CHECK(worst > (compute == Compute::INT8 ? 1e-6 : -1.0));  // bytes were used
+      }
+    }
+  });
+}
