@@ -21,7 +21,7 @@ namespace Infini;
 /// <param name="ValueSize">Numbers of a value.</param>
 /// <param name="Hidden">Width of the feed-forward part.</param>
 /// <param name="Context">Tokens that it was trained for.</param>
-/// <param name="Compute">"f32" or "bf16".</param>
+/// <param name="Compute">"f32", "bf16" or "int8".</param>
 /// <param name="Gemm">The library for matrix products.</param>
 /// <param name="WeightBytes">Of the packed weights.</param>
 /// <param name="TrainedMemory">Whether the file has one; without it the model sees only its window.</param>

@@ -100,8 +100,12 @@ public abstract class InfiniOptions
 /// <summary>Options of a model: <c>new InfiniModelOptions { Threads = 2, Memory = "open" }</c>.</summary>
 public sealed class InfiniModelOptions : InfiniOptions
 {
-    /// <summary>Number type of weights and products: "f32", "bf16" or "auto" (default: bf16 where the processor has
-    /// it).</summary>
+    /// <summary>How weights are kept: "f32", "bf16" or "file" (default: blocks of a quantised file at their bits, the rest as
+    /// <see cref="Compute"/> says).</summary>
+    public string? Weights { get => Get() as string; set => Set(value); }
+
+    /// <summary>Number type of products: "f32", "bf16", "int8" or "auto" (default: int8 for weights in blocks, else bf16 where
+    /// the processor has it).</summary>
     public string? Compute { get => Get() as string; set => Set(value); }
 
     /// <summary>Library for matrix products: "onednn", "openblas", "native" or "auto" (default).</summary>

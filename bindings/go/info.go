@@ -26,7 +26,7 @@ type ModelInfo struct {
 	ValueSize      int     `json:"value_size"`
 	Hidden         int     `json:"hidden"`
 	Context        int     `json:"context"` // tokens that it was trained for
-	Compute        string  `json:"compute"` // "f32", "bf16"
+	Compute        string  `json:"compute"` // "f32", "bf16", "int8"
 	Gemm           string  `json:"gemm"`
 	WeightBytes    int64   `json:"weight_bytes"`    // packed
 	TrainedMemory  bool    `json:"trained_memory"`  // the file has one; else the model sees only its window

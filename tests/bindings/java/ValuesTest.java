@@ -88,7 +88,7 @@ class ValuesTest extends Support {
       fails(Status.INVALID_ARGUMENT, "compute", () -> model.newSession(computing()));
       fails(Status.INVALID_ARGUMENT, "max_tokens", () -> Model.open(STORIES, greedy()));
     }
-    assertEquals(List.of("auto", "f32", "bf16"), options.get("compute").choices());
+    assertEquals(List.of("auto", "f32", "bf16", "int8"), options.get("compute").choices());
     assertEquals(List.of(), options.get("stop").choices());
     assertNull(options.get("stop").least());
     assertTrue(options.values().stream().noneMatch(option -> option.help().isEmpty()));

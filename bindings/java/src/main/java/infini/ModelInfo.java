@@ -20,7 +20,7 @@ package infini;
  * @param valueSize features of a value
  * @param hidden width of the feed-forward layers
  * @param context tokens it was trained for
- * @param compute number type of weights and products, "f32" or "bf16"
+ * @param compute number type of products, "f32", "bf16" or "int8"
  * @param gemm library for matrix products
  * @param weightBytes of the weights, packed for this processor
  * @param trainedMemory whether the file has a memory that was trained: where not, the model sees its window alone
