@@ -61,12 +61,11 @@ struct ChatTemplate::Run {
   Text render(const std::vector<Turn> &turns, bool reply) const {
     jinja::List messages;
     for (const Turn &turn : turns) {
-      const Value message = jinja::Dict();
-      message.set(Text("role"), Text(turn.role));
-      message.set(Text("content"), turn.content);
+      jinja::Dict message = {{Text("role"), Text(turn.role)}, {Text("content"), turn.content}};
       if (turn.more)
-        for (const auto &[key, value] : turn.more->items()) message.set(Text::of_words(key), Value::of_json(value));
-      messages.push_back(message);
+        for (const auto &[key, value] : turn.more->items())
+          message.emplace_back(Text::of_words(key), Value::of_json(value));
+      messages.push_back(std::move(message));
     }
     return jinja::render(tree, {{Text("messages"), messages},
                                 {Text("add_generation_prompt"), reply},

@@ -70,9 +70,14 @@ struct Arguments {
 
 // What a run may still do; each use takes from it.
 struct Budget {
-  int64_t steps = 2000000, bytes = 0;
-  void step();
-  void take(size_t bytes);
+  // So much and, beside that, in proportion to what the run is given.
+  explicit Budget(uint64_t given);
+  void step() { work(0); }
+  void work(uint64_t weight);  // a step in which something so heavy is gone through
+  void take(uint64_t bytes);   // of what is written
+
+ private:
+  int64_t steps_, bytes_;
 };
 
 Value call_filter(const std::string &name, const Value &operand, const Arguments &arguments, Budget &budget);
@@ -81,7 +86,7 @@ bool call_test(const std::string &name, const Value &operand, const Arguments &a
 Value method_of(const Value &object, const std::string &name);
 Value call_method(const Function &method, const Arguments &arguments, Budget &budget);
 // What a loop goes over: the items of a list, the keys of a dict, the characters of a text, nothing of what is undefined.
-List items_of(const Value &value);
+List items_of(const Value &value, Budget &budget);
 bool contains(const Value &container, const Value &item);
 // An integer that must be there, or `otherwise`.
 int64_t integer_of(const Value *value, int64_t otherwise, const char *what);

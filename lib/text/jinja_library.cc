@@ -16,8 +16,10 @@ Text text_of(const Value *value, const char *otherwise) { return value ? value->
 
 int64_t length(const Value &value) {
   if (value.dict()) return static_cast<int64_t>(value.dict()->size());
-  if (!value.list() && !value.text() && value.defined()) refuse(cat("the length of ", value.what()));
-  return static_cast<int64_t>(items_of(value).size());
+  if (value.list()) return static_cast<int64_t>(value.list()->size());
+  if (value.text()) return characters(*value.text());
+  if (value.defined()) refuse(cat("the length of ", value.what()));
+  return 0;
 }
 
 List pairs(const Value &dict) {
@@ -30,8 +32,9 @@ List pairs(const Value &dict) {
 Text join(const Value &list, const Text &by, const Value *attribute, Budget &budget) {
   Text out;
   bool first = true;
-  for (const Value &item : items_of(list)) {
+  for (const Value &item : items_of(list, budget)) {
     const Value *part = attribute ? item.find(attribute->str().text) : &item;
+    if (part) budget.work(part->weight());
     const Text text = part ? part->str() : Text();
     budget.take(text.text.size() + by.text.size());
     if (!first) out.append(by);
@@ -51,15 +54,17 @@ double real_of(const Value &value, double otherwise) {
 }
 
 // select, reject, selectattr, rejectattr
-List selected(const Value &list, const Arguments &arguments, bool wanted, bool by_attribute) {
+List selected(const Value &list, const Arguments &arguments, bool wanted, bool by_attribute, Budget &budget) {
   Arguments rest;
   const size_t skip = by_attribute ? 2 : 1;
   for (size_t i = skip; i < arguments.values.size(); ++i) rest.values.push_back(arguments.values[i]);
+  const uint64_t weight = Value(rest.values).weight();
   const Value *attribute = by_attribute ? arguments.get(0, "") : nullptr, *test = arguments.get(skip - 1, "");
   List out;
-  for (const Value &item : items_of(list)) {
+  for (const Value &item : items_of(list, budget)) {
     const Value *of = attribute ? item.find(attribute->str().text) : &item;
     const Value value = of ? *of : Value();
+    budget.work(std::max(weight, value.weight()));
     if ((test ? call_test(test->str().text, value, rest) : value.truth()) == wanted) out.push_back(item);
   }
   return out;
@@ -71,7 +76,7 @@ List map(const Value &list, const Arguments &arguments, Budget &budget) {
   Arguments rest;
   for (size_t i = 1; i < arguments.values.size(); ++i) rest.values.push_back(arguments.values[i]);
   List out;
-  for (const Value &item : items_of(list)) {
+  for (const Value &item : items_of(list, budget)) {
     const Value *of = attribute ? item.find(attribute->str().text) : nullptr;
     if (attribute) out.push_back(of ? *of : otherwise ? *otherwise : Value());
     else if (filter) out.push_back(call_filter(filter->str().text, item, rest, budget));
@@ -80,33 +85,58 @@ List map(const Value &list, const Arguments &arguments, Budget &budget) {
   return out;
 }
 
+// By number where both keys are, else by text.
 List sorted(List list, const Value *attribute, bool reverse) {
-  const auto key = [&](const Value &item) {
-    const Value *of = attribute && attribute->text() ? item.find(attribute->text()->text) : &item;
-    return of ? *of : Value();
+  struct Row {
+    Value item, key;
+    std::string text;
   };
-  std::stable_sort(list.begin(), list.end(), [&](const Value &a, const Value &b) {
-    const Value x = key(a), y = key(b);
-    if (x.number() && y.number()) return reverse ? y.as_double() < x.as_double() : x.as_double() < y.as_double();
-    return reverse ? y.str().text < x.str().text : x.str().text < y.str().text;
+  std::vector<Row> rows;
+  for (Value &item : list) {
+    const Value *of = attribute && attribute->text() ? item.find(attribute->text()->text) : &item;
+    const Value key = of ? *of : Value();
+    rows.push_back({std::move(item), key, key.str().text});
+  }
+  std::stable_sort(rows.begin(), rows.end(), [&](const Row &a, const Row &b) {
+    const Row &first = reverse ? b : a, &second = reverse ? a : b;
+    if (a.key.number() && b.key.number()) return first.key.as_double() < second.key.as_double();
+    return first.text < second.text;
   });
+  for (size_t i = 0; i < rows.size(); ++i) list[i] = std::move(rows[i].item);
   return list;
 }
 
 }  // namespace
 
-List items_of(const Value &value) {
+Budget::Budget(uint64_t given) {
+  const auto some = static_cast<int64_t>(std::min<uint64_t>(given, int64_t{1} << 40));
+  steps_ = 2000000 + some / 8;
+  bytes_ = (32 << 20) + 32 * some;
+}
+
+void Budget::work(uint64_t weight) {
+  steps_ -= 1 + static_cast<int64_t>(weight / 256);
+  if (steps_ < 0) fail(Status::UNSUPPORTED, "the chat template does not come to an end");
+}
+
+void Budget::take(uint64_t count) {
+  bytes_ -= static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX / 2));
+  if (bytes_ < 0) fail(Status::UNSUPPORTED, "the chat template writes too much");
+}
+
+List items_of(const Value &value, Budget &budget) {
   if (value.list()) return *value.list();
   List items;
   if (value.dict())
     for (const auto &[key, item] : *value.dict()) items.push_back(key);
-  else if (const Text *text = value.text())
+  else if (const Text *text = value.text()) {
+    budget.work(64 * value.weight());  // each character becomes a text of its own
     for (size_t at = 0; at < text->text.size();) {
       const size_t end = std::min(at + utf8_size(text->text[at]), text->text.size());
       items.push_back(text->part(at, end));
       at = end;
     }
-  else if (value.defined()) refuse(cat("items are asked of ", value.what()));
+  } else if (value.defined()) refuse(cat("items are asked of ", value.what()));
   return items;
 }
 
@@ -154,6 +184,7 @@ Value call_filter(const std::string &name, const Value &value, const Arguments &
     return replace(value.str(), text_of(argument(0, "old"), ""), text_of(argument(1, "new"), ""),
                    integer_of(argument(2, "count"), -1, "count"), budget);
   if (is("tojson")) {
+    budget.take(value.weight());
     Text json =
         value.json(static_cast<int>(std::clamp<int64_t>(integer_of(argument(0, "indent"), -1, "indent"), -1, 16)));
     budget.take(json.text.size());
@@ -178,15 +209,15 @@ Value call_filter(const std::string &name, const Value &value, const Arguments &
   }
   if (is("items")) return value.defined() ? pairs(value) : List();
   if (is("dictsort")) {
-    List list = pairs(value);
-    std::stable_sort(list.begin(), list.end(), [](const Value &a, const Value &b) {
-      return (*a.list())[0].str().text < (*b.list())[0].str().text;
-    });
-    return list;
+    if (!value.dict()) refuse(cat("the items of ", value.what()));
+    Dict dict = *value.dict();
+    std::stable_sort(dict.begin(), dict.end(),
+                     [](const auto &a, const auto &b) { return a.first.text < b.first.text; });
+    return pairs(Value(std::move(dict)));
   }
-  if (is("selectattr", "rejectattr")) return selected(value, arguments, name == "selectattr", true);
-  if (is("select", "reject")) return selected(value, arguments, name == "select", false);
-  List list = is("list", "first", "last", "reverse", "sort", "unique", "map") ? items_of(value) : List();
+  if (is("selectattr", "rejectattr")) return selected(value, arguments, name == "selectattr", true, budget);
+  if (is("select", "reject")) return selected(value, arguments, name == "select", false, budget);
+  List list = is("list", "first", "last", "reverse", "sort", "unique", "map") ? items_of(value, budget) : List();
   budget.take(list.size());
   if (is("list")) return list;
   if (is("first")) return list.empty() ? Value() : list.front();
@@ -196,7 +227,7 @@ Value call_filter(const std::string &name, const Value &value, const Arguments &
   if (is("unique")) {
     List once;
     for (const Value &item : list) {
-      budget.step();
+      for (const Value &each : once) budget.work(each.weight());
       if (!contains(once, item)) once.push_back(item);
     }
     return once;
@@ -241,8 +272,7 @@ Value method_of(const Value &object, const std::string &name) {
   const bool known = object.text()   ? is("strip", "lstrip", "rstrip", "startswith", "endswith", "split", "rsplit",
                                           "splitlines", "upper", "lower", "title", "capitalize", "replace", "join",
                                           "find", "count", "removeprefix", "removesuffix")
-                     : object.dict() ? is("items", "keys", "values", "get", "update")
-                     : object.list() ? is("append", "pop", "extend")
+                     : object.dict() ? is("items", "keys", "values", "get")
                                      : false;
   return known ? Value(Function{.name = name, .of = std::make_shared<const Value>(object)}) : Value();
 }
@@ -288,39 +318,14 @@ Value call_method(const Function &method, const Arguments &arguments, Budget &bu
       return text->part(0, text->text.size() - (text->text.ends_with(part.text) ? part.text.size() : 0));
     return call_filter(name, object, arguments, budget);  // upper, lower, title, capitalize, replace
   }
-  if (object.dict()) {
-    if (is("items")) return pairs(object);
-    if (is("get")) {
-      const Value *found = argument(0, "") ? object.find(argument(0, "")->str().text) : nullptr;
-      return found ? *found : argument(1, "default") ? *argument(1, "default") : Value(None());
-    }
-    if (is("update")) {
-      const Value given = argument(0, "") ? *argument(0, "") : Value(Dict());
-      if (!given.dict()) refuse(cat("update with ", given.what()));
-      const Dict entries = *given.dict();
-      for (const auto &[key, value] : entries) object.set(key, value);
-      return None();
-    }
-    List list;
-    for (const auto &[key, value] : *object.dict()) list.push_back(name == "keys" ? Value(key) : value);
-    return list;
+  if (is("items")) return pairs(object);
+  if (is("get")) {
+    const Value *found = argument(0, "") ? object.find(argument(0, "")->str().text) : nullptr;
+    return found ? *found : argument(1, "default") ? *argument(1, "default") : Value(None());
   }
-  List &list = *object.list();
-  budget.take(sizeof(Value));
-  if (is("append")) list.push_back(argument(0, "") ? *argument(0, "") : Value());
-  else if (is("extend")) {
-    const List more = argument(0, "") ? items_of(*argument(0, "")) : List();
-    budget.take(more.size() * sizeof(Value));
-    list.insert(list.end(), more.begin(), more.end());
-  } else if (is("pop") && !list.empty()) {
-    const int64_t at = integer_of(argument(0, ""), -1, "pop"), size = static_cast<int64_t>(list.size());
-    if (at < -size || at >= size) refuse("pop of an item that is not there");
-    const auto where = list.begin() + (at < 0 ? at + size : at);
-    Value taken = *where;
-    list.erase(where);
-    return taken;
-  }
-  return None();
+  List list;
+  for (const auto &[key, value] : *object.dict()) list.push_back(name == "keys" ? Value(key) : value);
+  return list;
 }
 
 }  // namespace infini::jinja

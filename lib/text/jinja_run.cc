@@ -2,7 +2,7 @@
 #include <cmath>
 #include <map>
 
-#include "text/jinja.h"
+#include "text/jinja_text.h"
 #include "text/utf8.h"
 
 namespace infini::jinja {
@@ -10,7 +10,6 @@ namespace {
 
 constexpr int kDeepestCalls = 20;  // of macros within one another
 constexpr int64_t kLongestRange = 10000;
-constexpr size_t kBytesAtLeast = 32 << 20;  // that a run may write, and 32 times what it was given beside that
 
 enum class Flow { NEXT, BREAK, CONTINUE };
 
@@ -18,14 +17,11 @@ using Scope = std::map<std::string, Value, std::less<>>;
 
 class Run {
  public:
-  explicit Run(Dict values) {
+  explicit Run(Dict values) : budget_(Value(values).weight()) {
     scopes_.emplace_back();
     for (auto &[name, value] : values) scopes_[0][name.text] = std::move(value);
     for (const char *name : {"range", "namespace", "raise_exception", "dict"})
       scopes_[0].try_emplace(name, Function{.name = name});
-    budget_.bytes = static_cast<int64_t>(kBytesAtLeast);
-    for (const auto &[name, value] : scopes_[0])
-      if (value.list() || value.text()) budget_.bytes += static_cast<int64_t>(32 * value.json(-1).text.size());
   }
 
   Text render(const Node &tree) {
@@ -57,7 +53,7 @@ class Run {
           if (const Flow flow = execute(part); flow != Flow::NEXT) return flow;
         break;
       case Node::TEXT: write(*node.value.text()); break;
-      case Node::OUTPUT: write(evaluate(node.parts[0]).str()); break;
+      case Node::OUTPUT: write(str_of(evaluate(node.parts[0]))); break;
       case Node::IF: {
         size_t i = 0;
         for (; i + 1 < node.parts.size(); i += 2)
@@ -100,12 +96,25 @@ class Run {
     Value value = node.parts[0].kind == Node::BLOCK ? Value(captured(node.parts[0])) : evaluate(node.parts[0]);
     if (!node.attribute) return bind(node.names, value);
     const Value object = lookup(node.names[0]);
-    if (!object.dict()) refuse(cat("'", node.names[0], "' is ", object.what(), ", of which nothing can be set"));
-    object.set(Text(node.names[1]), std::move(value));
+    if (!object.is_namespace())
+      refuse(cat("'", node.names[0], "' is ", object.what(), ", of which nothing can be set"));
+    placed([&] { return object.set(Text(node.names[1]), std::move(value)), Value(); });
   }
 
-  List items_of(const Value &value) const {
-    return *placed([&] { return Value(jinja::items_of(value)); }).list();
+  // A value that is gone through now: its text may be taken, or be compared.
+  const Value &weighed(const Value &value) {
+    budget_.work(value.weight());
+    return value;
+  }
+
+  Text str_of(const Value &value) {
+    if (!value.text()) budget_.take(weighed(value).weight());  // before it is written, however often it holds the same
+    return value.str();
+  }
+
+  List items_of(const Value &value) {
+    weighed(value);
+    return *placed([&] { return Value(jinja::items_of(value, budget_)); }).list();
   }
 
   void loop(const Node &node) {
@@ -162,25 +171,27 @@ class Run {
       case Node::LIST: {
         List items;
         for (const Node &part : node.parts) items.push_back(evaluate(part));
-        return items;
+        return placed([&] { return Value(std::move(items)); });
       }
       case Node::DICT: {
-        const Value dict = Dict();
-        for (size_t i = 0; i < node.parts.size(); i += 2)
-          dict.set(evaluate(node.parts[i]).str(), evaluate(node.parts[i + 1]));
-        return dict;
+        Dict dict;
+        for (size_t i = 0; i < node.parts.size(); i += 2) {
+          const Text key = str_of(evaluate(node.parts[i]));
+          put(dict, key, evaluate(node.parts[i + 1]));
+        }
+        return placed([&] { return Value(std::move(dict)); });
       }
       case Node::ATTRIBUTE: return attribute(evaluate(node.parts[0]), node);
       case Node::ITEM: return item(evaluate(node.parts[0]), evaluate(node.parts[1]));
       case Node::SLICE: return slice(node);
       case Node::CALL: return call(node);
       case Node::FILTER: {
-        const Value operand = evaluate(node.parts[0]);
+        const Value operand = weighed(evaluate(node.parts[0]));
         const Arguments arguments = arguments_of(node);
         return placed([&] { return call_filter(node.name, operand, arguments, budget_); });
       }
       case Node::TEST: {
-        const Value operand = evaluate(node.parts[0]);
+        const Value operand = weighed(evaluate(node.parts[0]));
         const Arguments arguments = arguments_of(node);
         return placed([&] { return Value(call_test(node.name, operand, arguments)); });
       }
@@ -190,7 +201,7 @@ class Run {
           Value left = evaluate(node.parts[0]);
           return left.truth() == (node.name == "or") ? left : evaluate(node.parts[1]);
         }
-        const Value left = evaluate(node.parts[0]), right = evaluate(node.parts[1]);
+        const Value left = weighed(evaluate(node.parts[0])), right = weighed(evaluate(node.parts[1]));
         line_ = node.line;
         return binary(node.name, left, right);
       }
@@ -214,7 +225,7 @@ class Run {
   Arguments arguments_of(const Node &node) {
     Arguments arguments;
     for (size_t i = 1; i < node.parts.size(); ++i) {
-      Value value = evaluate(node.parts[i]);
+      Value value = weighed(evaluate(node.parts[i]));
       if (node.names[i - 1].empty()) arguments.values.push_back(std::move(value));
       else arguments.named.emplace_back(node.names[i - 1], std::move(value));
     }
@@ -228,6 +239,10 @@ class Run {
     return method_of(object, node.name);
   }
 
+  static int64_t length_of(const Value &object) {
+    return object.text() ? characters(*object.text()) : static_cast<int64_t>(object.list()->size());
+  }
+
   Value item(const Value &object, const Value &key) {
     if (!object.defined()) refuse("a part is asked of what is not there");
     if (key.text()) {
@@ -235,9 +250,12 @@ class Run {
       return found ? *found : Value();
     }
     if (!key.integer()) return {};
-    const List items = object.dict() ? List() : items_of(object);
-    const auto size = static_cast<int64_t>(items.size()), index = *key.integer() + (*key.integer() < 0 ? size : 0);
-    return index < 0 || index >= size ? Value() : items[static_cast<size_t>(index)];
+    if (!object.list() && !object.text()) return {};
+    if (object.text()) weighed(object);
+    const int64_t size = length_of(object), index = *key.integer() + (*key.integer() < 0 ? size : 0);
+    if (index < 0 || index >= size) return {};
+    return object.text() ? Value(characters(*object.text(), index, index + 1))
+                         : (*object.list())[static_cast<size_t>(index)];
   }
 
   Value slice(const Node &node) {
@@ -250,8 +268,8 @@ class Run {
                  ? otherwise
                  : integer_of(bounds[which].defined() ? &bounds[which] : nullptr, otherwise, "a bound");
     };
-    const List items = items_of(object);
-    const auto size = static_cast<int64_t>(items.size());
+    weighed(object);
+    const int64_t size = length_of(object);
     const int64_t step = bound(2, 1);
     if (step == 0) refuse("a slice has the step 0");
     const auto clip = [&](int64_t at) {
@@ -260,6 +278,8 @@ class Run {
     };
     const int64_t begin = bounds[0].defined() && !bounds[0].is_none() ? clip(bound(0, 0)) : step < 0 ? size - 1 : 0;
     const int64_t end = bounds[1].defined() && !bounds[1].is_none() ? clip(bound(1, 0)) : step < 0 ? -1 : size;
+    if (object.text() && step == 1) return characters(*object.text(), begin, std::max(begin, end));
+    const List items = items_of(object);
     List part;
     Text text;
     for (int64_t i = begin; step < 0 ? i > end : i < end; i += std::clamp(step, -size - 1, size + 1)) {
@@ -267,8 +287,7 @@ class Run {
       if (object.text()) text.append(*items[static_cast<size_t>(i)].text());
       else part.push_back(items[static_cast<size_t>(i)]);
     }
-    if (object.text()) return text;
-    return part;
+    return object.text() ? Value(text) : Value(part);
   }
 
   Value unary(const std::string &of, const Value &value) const {
@@ -283,8 +302,8 @@ class Run {
     if (of == "==" || of == "!=") return left.equals(right) == (of == "==");
     if (of == "in" || of == "not in") return placed([&] { return Value(contains(right, left) == (of == "in")); });
     if (of == "~" || (of == "+" && left.text() && right.text())) {
-      Text both = left.str();
-      both.append(right.str());
+      Text both = str_of(left);
+      both.append(str_of(right));
       budget_.take(both.text.size());
       return both;
     }
@@ -292,7 +311,7 @@ class Run {
       List both = *left.list();
       both.insert(both.end(), right.list()->begin(), right.list()->end());
       budget_.take(both.size() * sizeof(Value));
-      return both;
+      return placed([&] { return Value(std::move(both)); });
     }
     if (of == "*" && left.text() && right.integer()) {
       Text many;
@@ -316,18 +335,21 @@ class Run {
       return arguments.values.empty()
                  ? Value()
                  : arguments.values[static_cast<size_t>(*function->of->integer()) % arguments.values.size()];
-    if (function->of) return placed([&] { return call_method(*function, arguments, budget_); });
+    if (function->of) {
+      weighed(*function->of);
+      return placed([&] { return call_method(*function, arguments, budget_); });
+    }
     if (function->name == "raise_exception") {
       const Value *why = arguments.get(0, "message");
       fail(Status::INVALID_ARGUMENT,
            "the chat template refuses the messages: ", printable(why ? why->str().text : "", 200));
     }
     if (function->name == "range") return range(arguments);
-    const Value dict = Dict();  // namespace, dict
-    if (!arguments.values.empty() && arguments.values[0].dict())
-      for (const auto &[name, value] : *arguments.values[0].dict()) dict.set(name, value);
-    for (const auto &[name, value] : arguments.named) dict.set(Text(name), value);
-    return dict;
+    Dict dict;  // of dict, or the namespace
+    if (!arguments.values.empty() && arguments.values[0].dict()) dict = *arguments.values[0].dict();
+    for (const auto &[name, value] : arguments.named) put(dict, Text(name), value);
+    const bool changes = function->name == "namespace";
+    return placed([&] { return changes ? Value::namespace_of(std::move(dict)) : Value(std::move(dict)); });
   }
 
   Value range(const Arguments &arguments) {
@@ -372,15 +394,6 @@ class Run {
 };
 
 }  // namespace
-
-void Budget::step() {
-  if (--steps < 0) fail(Status::UNSUPPORTED, "the chat template does not come to an end");
-}
-
-void Budget::take(size_t count) {
-  bytes -= static_cast<int64_t>(count);
-  if (bytes < 0) fail(Status::UNSUPPORTED, "the chat template writes too much");
-}
 
 Text render(const Node &tree, Dict values) { return Run(std::move(values)).render(tree); }
 

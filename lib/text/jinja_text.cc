@@ -17,6 +17,24 @@ Text strip(const Text &text, const Value *set, bool left, bool right) {
   return text.part(begin, end);
 }
 
+namespace {
+
+bool begins_character(char byte) { return (byte & 0xc0) != 0x80; }
+
+}  // namespace
+
+int64_t characters(const Text &text) { return std::count_if(text.text.begin(), text.text.end(), begins_character); }
+
+Text characters(const Text &text, int64_t begin, int64_t end) {
+  size_t at = 0, from = text.text.size();
+  for (int64_t passed = 0; at < text.text.size(); ++at) {
+    if (!begins_character(text.text[at])) continue;
+    if (passed == begin) from = at;
+    if (passed++ == end) break;
+  }
+  return text.part(std::min(from, at), at);
+}
+
 Text cased(const Text &text, const std::function<bool(size_t at, bool begins)> &upper_case) {
   std::string bytes = text.text;
   bool begins = true;  // a word
@@ -60,8 +78,7 @@ List split(const Text &text, const Value *separator, int64_t most, bool from_rig
       if (begin == end) return parts;
       budget.step();
       const size_t stop = most-- == 0 ? end : std::min(text.text.find_first_of(kSpaces, begin), end);
-      parts.push_back(stop == end && most < -1 ? strip(text.part(begin, stop), nullptr, false, true)
-                                               : text.part(begin, stop));
+      parts.push_back(text.part(begin, stop));
       begin = stop;
     }
   }

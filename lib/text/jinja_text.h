@@ -12,6 +12,9 @@ namespace infini::jinja {
 Text strip(const Text &text, const Value *set, bool left, bool right);
 // ASCII letters in upper or lower case, as asked for each: its place, and whether a word begins with it.
 Text cased(const Text &text, const std::function<bool(size_t at, bool begins)> &upper_case);
+// How many characters, and those from one to another.
+int64_t characters(const Text &text);
+Text characters(const Text &text, int64_t begin, int64_t end);
 // The first `most` places, all where that is negative.
 Text replace(const Text &text, const Text &from, const Text &to, int64_t most, Budget &budget);
 // As Python's split and rsplit, by white space where there is no separator.

@@ -7,7 +7,7 @@
 namespace infini::jinja {
 namespace {
 
-constexpr int kDeepest = 64;  // of lists and dicts within one another, which may even hold themselves
+constexpr int kDeepest = 64;  // of lists and dicts within one another: writing, comparing and freeing them recurses
 
 std::string number_text(double value) {
   if (std::isnan(value)) return "nan";
@@ -45,10 +45,11 @@ Text Text::of_words(std::string_view words) {
 }
 
 void Text::append(const Text &other, size_t begin, size_t end) {
-  for (const TextRange &range : other.words) {
-    const size_t from = std::max(range.begin, begin), to = std::min(range.end, end);
-    if (from >= to) continue;
-    const TextRange here = {text.size() + from - begin, text.size() + to - begin};
+  auto range = std::lower_bound(other.words.begin(), other.words.end(), begin,
+                                [](const TextRange &each, size_t at) { return each.end <= at; });
+  for (; range != other.words.end() && range->begin < end; ++range) {
+    const TextRange here = {text.size() + std::max(range->begin, begin) - begin,
+                            text.size() + std::min(range->end, end) - begin};
     if (!words.empty() && words.back().end == here.begin) words.back().end = here.end;
     else words.push_back(here);
   }
@@ -59,6 +60,58 @@ Text Text::part(size_t begin, size_t end) const {
   Text part;
   part.append(*this, begin, end);
   return part;
+}
+
+void put(Dict &dict, const Text &key, Value value) {
+  for (auto &[name, held] : dict)
+    if (name.text == key.text) {
+      held = std::move(value);
+      return;
+    }
+  dict.emplace_back(key, std::move(value));
+}
+
+template <class Parts>
+void Value::Held<Parts>::hold(const Value &part) {
+  if (part.is_namespace()) fail(Status::UNSUPPORTED, "a namespace stands within another value");
+  depth = std::max(depth, part.depth() + 1);
+  if (depth > kDeepest) fail(Status::UNSUPPORTED, "lists are nested deeper than ", kDeepest);
+  if (__builtin_add_overflow(weight, part.weight(), &weight)) weight = UINT64_MAX;
+}
+
+Value::Value(List items) {
+  const auto held = std::make_shared<Held<List>>(Held<List>{std::move(items)});
+  for (const Value &item : held->parts) held->hold(item);
+  value_ = std::shared_ptr<const Held<List>>(held);
+}
+
+Value::Value(Dict entries) {
+  const auto held = std::make_shared<Held<Dict>>(Held<Dict>{std::move(entries)});
+  for (const auto &[key, value] : held->parts) {
+    held->hold(value);
+    held->weight += std::min(UINT64_MAX - held->weight, uint64_t{key.text.size()});
+  }
+  value_ = std::shared_ptr<const Held<Dict>>(held);
+}
+
+Value Value::namespace_of(Dict entries) {
+  Value value;
+  value.value_ = std::make_shared<Dict>();
+  for (auto &[key, entry] : entries) value.set(key, std::move(entry));
+  return value;
+}
+
+int Value::depth() const {
+  if (const auto *held = get<const Held<List>>()) return held->depth;
+  if (const auto *held = get<const Held<Dict>>()) return held->depth;
+  return function() && function()->of ? function()->of->depth() + 1 : 1;
+}
+
+uint64_t Value::weight() const {
+  if (text()) return text()->text.size() + 1;
+  if (const auto *held = get<const Held<List>>()) return held->weight;
+  if (const auto *held = get<const Held<Dict>>()) return held->weight;
+  return 1;
 }
 
 Value Value::of_json(const nlohmann::ordered_json &json) {
@@ -95,7 +148,7 @@ bool Value::truth() const {
   if (text()) return !text()->text.empty();
   if (list()) return !list()->empty();
   if (dict()) return !dict()->empty();
-  return function() != nullptr;
+  return function() || is_namespace();
 }
 
 bool Value::equals(const Value &other) const {
@@ -120,37 +173,34 @@ bool Value::equals(const Value &other) const {
                                         return theirs && entry.second.equals(*theirs);
                                       }));
   if (function()) return function() == other.function();
+  if (is_namespace()) return get<Dict>() == other.get<Dict>();
   return value_.index() == other.value_.index();
 }
 
 const Value *Value::find(std::string_view key) const {
-  if (Dict *entries = dict())
-    for (const auto &[name, value] : *entries)
-      if (name.text == key) return &value;
+  const Dict *const entries = is_namespace() ? get<Dict>() : dict();
+  if (!entries) return nullptr;
+  for (const auto &[name, value] : *entries)
+    if (name.text == key) return &value;
   return nullptr;
 }
 
 void Value::set(const Text &key, Value value) const {
-  for (auto &[name, held] : *dict())
-    if (name.text == key.text) {
-      held = std::move(value);
-      return;
-    }
-  dict()->emplace_back(key, std::move(value));
+  if (value.is_namespace()) fail(Status::UNSUPPORTED, "a namespace stands within another value");
+  put(*get<Dict>(), key, std::move(value));
 }
 
 Text Value::str() const { return text() ? *text() : write(false, -1, 0); }
 Text Value::json(int indent) const { return write(true, indent, 0); }
 
 Text Value::write(bool as_json, int indent, int depth) const {
-  if (depth > kDeepest) fail(Status::UNSUPPORTED, "the chat template writes lists nested deeper than ", kDeepest);
   if (!defined()) return Text(as_json ? "null" : "");
   if (is_none()) return Text(as_json ? "null" : "None");
   if (boolean()) return Text(as_json ? (*boolean() ? "true" : "false") : (*boolean() ? "True" : "False"));
   if (integer()) return Text(std::to_string(*integer()));
   if (real()) return Text(number_text(*real()));
   if (text()) return text()->changed(as_json ? quoted_json(text()->text) : quoted_python(text()->text));
-  if (function()) return Text("<function>");
+  if (function() || is_namespace()) return Text(function() ? "<function>" : "<namespace>");
   Text out(list() ? "[" : "{");
   const bool lines = indent >= 0 && !(list() ? list()->empty() : dict()->empty());
   const auto new_line = [&](int level) {
@@ -208,7 +258,7 @@ const char *Value::what() const {
   if (number()) return "a number";
   if (text()) return "a text";
   if (list()) return "a list";
-  return dict() ? "a dict" : "a function";
+  return dict() ? "a dict" : is_namespace() ? "a namespace" : "a function";
 }
 
 }  // namespace infini::jinja

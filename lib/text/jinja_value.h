@@ -36,6 +36,7 @@ struct Node;
 class Value;
 using List = std::vector<Value>;
 using Dict = std::vector<std::pair<Text, Value>>;  // in the order in which keys were first set
+void put(Dict &dict, const Text &key, Value value);
 struct Function {
   std::string name;                   // of a function of the language or a method
   std::shared_ptr<const Value> of{};  // what a method belongs to
@@ -43,7 +44,8 @@ struct Function {
 };
 struct None {};
 
-// Lists and dicts are shared, as in Python: a namespace that is changed in a loop is changed outside.
+// Nothing changes once it is made, as in the sandbox that transformers runs templates in, but a namespace, and that stands in
+// no list, dict or namespace. So no value holds itself, and all are of bounded depth.
 class Value {
  public:
   Value() = default;  // undefined
@@ -53,10 +55,11 @@ class Value {
   Value(int64_t value) : value_(value) {}
   Value(double value) : value_(value) {}
   Value(Text value) : value_(std::make_shared<const Text>(std::move(value))) {}
-  Value(List value) : value_(std::make_shared<List>(std::move(value))) {}
-  Value(Dict value) : value_(std::make_shared<Dict>(std::move(value))) {}
+  Value(List items);
+  Value(Dict entries);
   Value(Function value) : value_(std::make_shared<const Function>(std::move(value))) {}
   Value(const char *) = delete;  // would be a bool
+  static Value namespace_of(Dict entries);
   // All texts in it are words.
   static Value of_json(const nlohmann::ordered_json &json);
 
@@ -66,17 +69,20 @@ class Value {
   const int64_t *integer() const { return std::get_if<int64_t>(&value_); }
   const double *real() const { return std::get_if<double>(&value_); }
   const Text *text() const { return get<const Text>(); }
-  List *list() const { return get<List>(); }
-  Dict *dict() const { return get<Dict>(); }
+  const List *list() const { return get<const Held<List>>() ? &get<const Held<List>>()->parts : nullptr; }
+  const Dict *dict() const { return get<const Held<Dict>>() ? &get<const Held<Dict>>()->parts : nullptr; }
+  bool is_namespace() const { return get<Dict>() != nullptr; }
   const Function *function() const { return get<const Function>(); }
   bool number() const { return boolean() || integer() || real(); }
   double as_double() const;
 
+  // What it takes to go through the whole of it, about in bytes.
+  uint64_t weight() const;
   bool truth() const;
   bool equals(const Value &other) const;
   // The value of a key, or nullptr.
   const Value *find(std::string_view key) const;
-  void set(const Text &key, Value value) const;  // of a dict
+  void set(const Text &key, Value value) const;  // of a namespace
   // As Python writes it.
   Text str() const;
   Text json(int indent) const;
@@ -84,6 +90,14 @@ class Value {
   const char *what() const;
 
  private:
+  template <class Parts>
+  struct Held {
+    Parts parts;
+    uint64_t weight = 1;
+    int depth = 1;
+    void hold(const Value &part);
+  };
+  int depth() const;
   template <class T>
   T *get() const {
     const auto *pointer = std::get_if<std::shared_ptr<T>>(&value_);
@@ -91,8 +105,9 @@ class Value {
   }
   Text write(bool as_json, int indent, int depth) const;
 
-  std::variant<std::monostate, None, bool, int64_t, double, std::shared_ptr<const Text>, std::shared_ptr<List>,
-               std::shared_ptr<Dict>, std::shared_ptr<const Function>>
+  std::variant<std::monostate, None, bool, int64_t, double, std::shared_ptr<const Text>,
+               std::shared_ptr<const Held<List>>, std::shared_ptr<const Held<Dict>>, std::shared_ptr<Dict>,
+               std::shared_ptr<const Function>>
       value_;
 };
 

@@ -177,8 +177,26 @@ TEST_CASE("a hostile template ends soon, and within bounds") {
         std::string::npos);
   CHECK(refusal("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").find("deeper than") != std::string::npos);
   CHECK(refusal("{{ range(99999999999) }}").find("a range of more than") != std::string::npos);
-  CHECK(refusal("{% set n = namespace(l=[]) %}{% set x = n.l.append(n.l) %}{{ n.l }}").find("deeper") !=
-        std::string::npos);
+  const auto grown = [](const std::string &value, const std::string &then) {
+    return "{% set n = namespace(l=[]) %}{% for i in range(60) %}{% set n.l = " + value + " %}{% endfor %}" + then;
+  };
+  CHECK(refusal(grown("[[n.l]]", "")).find("deeper") != std::string::npos);
+  const std::string tower = grown("[n.l, n.l]", "");
+  CHECK(render(tower + "{{ 'made' }}") == "made");
+  for (const char *use : {"{{ n.l }}", "{{ n.l | tojson }}", "{{ n.l == [1] }}", "{{ 'a' ~ n.l }}", "{{ 1 in n.l }}"})
+    CHECK_MESSAGE(refusal(tower + use).find("the chat template") == 0, use);
+  for (const char *cycle :
+       {"{% set n.x = n %}", "{% set n.x = [n] %}", "{% set n.x = {'n': n} %}", "{% set n.x = [n] + [1] %}"})
+    CHECK_MESSAGE(refusal("{% set n = namespace() %}" + std::string(cycle)).find("a namespace stands within") !=
+                      std::string::npos,
+                  cycle);
+  // As in the sandbox of transformers, nothing but a namespace changes.
+  CHECK(refusal("{% set l = [] %}{{ l.append(l) }}") == "the chat template, line 1: a call of undefined");
+  std::string content(1 << 20, 'a');
+  for (const char *use : {"w[0]", "w[:1]", "w | length", "'b' in w", "w == v", "w | trim | first", "w.find('b')"}) {
+    const std::string often = "{% for i in range(9999) %}{{ " + std::string(use) + " }}{% endfor %}";
+    CHECK_THROWS_AS_MESSAGE(render(often, R"({"w": ")" + content + R"(", "v": ")" + content + "\"}"), Error, use);
+  }
   CHECK(refusal("{{ 'a' * 99999999999 }}").find("the chat template") == 0);
   const auto many = [](const std::string &part, int count) {
     std::string all;
