@@ -6,14 +6,14 @@ using Infini;
 
 /// <summary>The interface that OpenAI's clients speak, under /v1, and the memories that its requests may name: then only
 /// messages that are new are read, and the rest is remembered.</summary>
-internal sealed class OpenAi(Model model, Sessions sessions, long maxTokens, Func<HttpContext, Body> bodyOf, CancellationToken ending)
+internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens, Func<HttpContext, Body> bodyOf, CancellationToken ending)
 {
     internal void Map(WebApplication app)
     {
         app.MapGet("/v1/models", () => Results.Json(new
         {
             @object = "list",
-            data = new[] { new { id = model.Info().Name, @object = "model", created = 0, owned_by = "infini" } },
+            data = new[] { new { id = modelName, @object = "model", created = 0, owned_by = "infini" } },
         }));
         app.MapPost("/v1/chat/completions", context => Complete(context, true));
         app.MapPost("/v1/completions", context => Complete(context, false));
@@ -52,7 +52,7 @@ internal sealed class OpenAi(Model model, Sessions sessions, long maxTokens, Fun
         var fields = new Fields(await bodyOf(context).ToArrayAsync(ending));
         var options = OptionsOf(fields);
         string memory = fields.Text("memory") ?? context.Request.Headers["Infini-Memory"].ToString();
-        var reply = new Reply(context.Response, chat, fields.Flag("stream"), fields.Within("stream_options").Flag("include_usage"), model.Info().Name);
+        var reply = new Reply(context.Response, chat, fields.Flag("stream"), fields.Within("stream_options").Flag("include_usage"), modelName);
         var messages = chat ? fields.List("messages") : [];
         if (chat && messages.Count == 0) throw Refusal.Invalid("\"messages\" must be a list of messages");
         string[] prompts = chat ? [""] : fields.Texts("prompt");
@@ -100,7 +100,7 @@ internal sealed class OpenAi(Model model, Sessions sessions, long maxTokens, Fun
             }
             await context.Response.WriteAsJsonAsync(new
             {
-                @object = "list", data, model = model.Info().Name, usage = new { prompt_tokens = tokens, total_tokens = tokens },
+                @object = "list", data, model = modelName, usage = new { prompt_tokens = tokens, total_tokens = tokens },
             }, cancelled);
             return Results.Empty;
         }));
@@ -121,7 +121,7 @@ internal sealed class OpenAi(Model model, Sessions sessions, long maxTokens, Fun
             await use(Sessions.MemoryId + memory, sessions.Memory(memory, true));
             return;
         }
-        var client = sessions.Add(request, model.CreateSession(new InfiniSessionOptions { UnknownText = "skip" }));
+        var client = sessions.Add(request, sessions.NewSession());
         try
         {
             await use(request, client);

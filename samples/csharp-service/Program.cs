@@ -17,7 +17,8 @@ long maxBody = Number("INFINI_MAX_BODY", 1L << 30), maxSessions = Number("INFINI
 TimeSpan headerTimeout = Seconds("INFINI_HEADER_TIMEOUT", 10), bodyTimeout = Seconds("INFINI_BODY_TIMEOUT", 30);
 
 using var model = Model.Open(args[0]);
-if (model.Info() is { TrainedMemory: false, Window: var window })
+var info = model.Info();
+if (info is { TrainedMemory: false, Window: var window })
 {
     Console.Error.WriteLine($"{args[0]} has no trained memory: it sees only its window of {window} tokens. "
         + $"`infini train {args[0]} --adapt` teaches it one.");
@@ -110,7 +111,7 @@ app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
 app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => Snapshot(sessions.Of(id), context));
 app.MapPut("/sessions/{id}/snapshot", (string id, HttpContext context) => Restore(id, sessions.Of(id), context));
 
-new OpenAi(model, sessions, Number("INFINI_MAX_TOKENS", 4096), Body, ending).Map(app);
+new OpenAi(info.Name, sessions, Number("INFINI_MAX_TOKENS", 4096), Body, ending).Map(app);
 app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(sessions.Memory(name, false), context));
 app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
     Restore(Sessions.MemoryId + name, sessions.Memory(name, true), context));

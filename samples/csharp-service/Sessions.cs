@@ -33,6 +33,8 @@ internal sealed partial class Sessions(Model model, long most, string? store) : 
         throw new Refusal(429, "TOO_MANY_SESSIONS", "the service has as many sessions as it may have; delete one");
     }
 
+    internal Session NewSession() => model.CreateSession(new InfiniSessionOptions { UnknownText = "skip" });
+
     internal Client Of(string id)
     {
         lock (clients)
@@ -72,7 +74,7 @@ internal sealed partial class Sessions(Model model, long most, string? store) : 
             }
             bool stored = store is not null && File.Exists(FileOf(name));
             if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
-            var session = model.CreateSession(new InfiniSessionOptions { UnknownText = "skip" });
+            var session = NewSession();
             try
             {
                 if (stored) session.Restore(FileOf(name));

@@ -46,7 +46,7 @@ func main() {
 		log.Fatal(err)
 	}
 	s := &service{
-		model: model, token: os.Getenv("INFINI_TOKEN"), sessions: map[string]*client{},
+		model: model, name: info.Name, token: os.Getenv("INFINI_TOKEN"), sessions: map[string]*client{},
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
 		patience: seconds("INFINI_BODY_TIMEOUT", 30), store: os.Getenv("INFINI_STORE"), maxTokens: number("INFINI_MAX_TOKENS", 4096),
 	}

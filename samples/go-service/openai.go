@@ -6,27 +6,18 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
 
 	"example.org/infini"
 )
-
-const memoryID = "memory:" // before a memory's name, among the sessions
-
-var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
 // fields are those of a request. Absent and null are the same; fields that nothing here asks for do not count.
 type fields map[string]json.RawMessage
@@ -97,12 +88,8 @@ func (s *service) serveOpenAI(e *exchange, path []string) error {
 	}
 	switch call {
 	case "GET models":
-		info, err := s.model.Info()
-		if err != nil {
-			return err
-		}
 		return e.answer(200, map[string]any{"object": "list", "data": []any{
-			map[string]any{"id": info.Name, "object": "model", "created": 0, "owned_by": "infini"}}})
+			map[string]any{"id": s.name, "object": "model", "created": 0, "owned_by": "infini"}}})
 	case "GET memories":
 		return s.listMemories(e)
 	case "POST chat/completions":
@@ -209,11 +196,7 @@ func (s *service) complete(e *exchange, chat bool) error {
 	} else if prompts, err = f.texts("prompt"); err != nil || len(prompts) != 1 {
 		return refuse(`"prompt" must be one text`)
 	}
-	info, err := s.model.Info()
-	if err != nil {
-		return err
-	}
-	reply.model = info.Name
+	reply.model = s.name
 	var random [12]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return err
@@ -251,31 +234,6 @@ func (s *service) complete(e *exchange, chat bool) error {
 			return c.session.FeedText(e.context, prompts[0])
 		})
 	})
-}
-
-// newMessages are those behind the ones that were read, of which `known` is the digest: all, where it is not theirs. With them
-// comes the digest of all messages. Replies do not count: those that the memory gave are its own, whatever the client has kept
-// of them.
-func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMessage, digest string) {
-	begin := 0
-	for i, message := range messages {
-		var said struct {
-			Role    string          `json:"role"`
-			Content json.RawMessage `json:"content"`
-		}
-		_ = json.Unmarshal(message, &said) // the library says what is wrong with it
-		if said.Role != "assistant" {
-			sum := sha256.Sum256([]byte(digest + said.Role + "\x00" + string(said.Content)))
-			digest = hex.EncodeToString(sum[:])
-		}
-		if known != "" && digest == known {
-			begin = i + 1
-		}
-	}
-	if begin == len(messages) { // asked once more
-		begin--
-	}
-	return messages[begin:], digest
 }
 
 // reply is the answer to one request for a completion.
@@ -399,10 +357,6 @@ func (s *service) embed(e *exchange) error {
 	if err := f.unsupported(map[string][]string{"dimensions": nil}); err != nil {
 		return err
 	}
-	info, err := s.model.Info()
-	if err != nil {
-		return err
-	}
 	c, _, done, err := s.clientFor(e, "", "embeddings-"+fmt.Sprintf("%p", e), infini.Options{"unknown_text": "skip"})
 	if err != nil {
 		return err
@@ -434,184 +388,7 @@ func (s *service) embed(e *exchange) error {
 			}
 			data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": embedding})
 		}
-		return e.answer(200, map[string]any{"object": "list", "data": data, "model": info.Name,
+		return e.answer(200, map[string]any{"object": "list", "data": data, "model": s.name,
 			"usage": map[string]any{"prompt_tokens": tokens, "total_tokens": tokens}})
 	})
-}
-
-// clientFor is the memory of that name, or, where that is empty, a session for this request alone, and its id among the
-// sessions. done gives it back.
-func (s *service) clientFor(e *exchange, memory, request string, options infini.Options) (c *client, id string, done func(), err error) {
-	if memory != "" {
-		c, err = s.memory(e.context, memory, true)
-		return c, memoryID + memory, func() {}, err
-	}
-	session, err := s.model.NewSession(options)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	c = &client{session: session, turn: make(chan struct{}, 1)}
-	if err := s.add(request, c); err != nil {
-		session.Close()
-		return nil, "", nil, err
-	}
-	return c, request, func() {
-		s.remove(request)
-		session.Close()
-	}, nil
-}
-
-// memory is the one of that name, from the store where it is not at hand. create: it may be a new one.
-func (s *service) memory(ctx context.Context, name string, create bool) (*client, error) {
-	if !memoryName.MatchString(name) {
-		return nil, refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
-	}
-	s.opening.Lock() // one at a time; those that are at hand do not wait for it
-	defer s.opening.Unlock()
-	s.mutex.Lock()
-	c := s.sessions[memoryID+name]
-	if c != nil {
-		c.used = time.Now()
-	}
-	s.mutex.Unlock()
-	if c != nil {
-		return c, nil
-	}
-	stored := s.fileOf(name)
-	_, err := os.Stat(stored)
-	if s.store == "" || err != nil {
-		if !create {
-			return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
-		}
-		stored = ""
-	}
-	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
-	if err != nil {
-		return nil, err
-	}
-	c = &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
-	if stored != "" {
-		var info infini.SnapshotInfo
-		if info, err = infini.InspectSnapshot(ctx, stored, false); err == nil {
-			c.known = info.Note
-			err = session.Restore(ctx, stored)
-		}
-	}
-	if err == nil {
-		err = s.add(memoryID+name, c)
-	}
-	if err != nil {
-		session.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (s *service) fileOf(name string) string { return filepath.Join(s.store, name+".snapshot") }
-
-// keep writes a memory to the store after it was used, whatever the client does meanwhile. Other sessions are not kept.
-func (s *service) keep(id string, c *client) {
-	if s.store == "" || !strings.HasPrefix(id, memoryID) {
-		return
-	}
-	name := strings.TrimPrefix(id, memoryID)
-	err := c.session.Save(context.Background(), s.fileOf(name), infini.SaveOptions{Name: name, Note: c.known})
-	if err != nil && !errors.Is(err, os.ErrClosed) {
-		fmt.Fprintf(os.Stderr, "memory %s could not be saved: %v\n", name, err)
-	}
-}
-
-// makeRoom lets the memory go that was used the longest ago, of those that are stored and free; the mutex is held.
-func (s *service) makeRoom() bool {
-	oldest := ""
-	for id, c := range s.sessions {
-		if s.store != "" && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 &&
-			(oldest == "" || c.used.Before(s.sessions[oldest].used)) {
-			oldest = id
-		}
-	}
-	if oldest == "" {
-		return false
-	}
-	c := s.sessions[oldest]
-	select {
-	case c.turn <- struct{}{}: // for ever
-	default:
-		return false
-	}
-	delete(s.sessions, oldest)
-	c.session.Close()
-	return true
-}
-
-func (s *service) anyMemory() bool {
-	for id := range s.sessions {
-		if strings.HasPrefix(id, memoryID) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *service) listMemories(e *exchange) error {
-	names := map[string]bool{}
-	s.mutex.Lock()
-	for id := range s.sessions {
-		if strings.HasPrefix(id, memoryID) {
-			names[strings.TrimPrefix(id, memoryID)] = true
-		}
-	}
-	s.mutex.Unlock()
-	if s.store != "" {
-		files, err := filepath.Glob(filepath.Join(s.store, "*.snapshot"))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			names[strings.TrimSuffix(filepath.Base(file), ".snapshot")] = true
-		}
-	}
-	sorted := []string{}
-	for name := range names {
-		sorted = append(sorted, name)
-	}
-	sort.Strings(sorted)
-	data := []any{}
-	for _, name := range sorted {
-		data = append(data, map[string]any{"object": "memory", "id": name})
-	}
-	return e.answer(200, map[string]any{"object": "list", "data": data})
-}
-
-// serveMemory gives, takes and deletes a memory, as a snapshot of its session.
-func (s *service) serveMemory(e *exchange, name string) error {
-	method := e.request.Method
-	if method != "GET" && method != "PUT" && method != "DELETE" {
-		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
-	}
-	limit := int64(maxOptions)
-	if method == "PUT" {
-		limit = s.maxBody
-	}
-	if err := e.limit(limit); err != nil {
-		return err
-	}
-	c, err := s.memory(e.context, name, method == "PUT")
-	if err != nil {
-		return err
-	}
-	switch method {
-	case "DELETE":
-		s.remove(memoryID + name)
-		c.stop()
-		c.session.Close() // nobody saves it any more
-		if err := os.Remove(s.fileOf(name)); s.store != "" && err != nil && !os.IsNotExist(err) {
-			return err
-		}
-		e.WriteHeader(204)
-		return nil
-	case "PUT":
-		return s.serveSession(e, c, memoryID+name, "PUT snapshot")
-	}
-	return s.serveSession(e, c, memoryID+name, "GET snapshot")
 }

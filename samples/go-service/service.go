@@ -32,6 +32,7 @@ var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "block": 5
 
 type service struct {
 	model       *infini.Model
+	name        string // the model's
 	token       string
 	maxBody     int64 // bytes of a request
 	maxSessions int

@@ -4,7 +4,6 @@ import com.google.gson.JsonNull;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import infini.CancelledException;
-import infini.Model;
 import infini.Options;
 import infini.Session;
 import java.io.IOException;
@@ -37,12 +36,12 @@ final class OpenAi {
       Map.entry("response_format", List.of("{\"type\":\"text\"}")), Map.entry("audio", List.of()),
       Map.entry("prediction", List.of()), Map.entry("modalities", List.of("[\"text\"]")));
 
-  private final Model model;
+  private final String model; // its name
   private final Sessions sessions;
   private final long maxTokens; // that a request may have written
   private final SecureRandom random = new SecureRandom();
 
-  OpenAi(Model model, Sessions sessions, long maxTokens) {
+  OpenAi(String model, Sessions sessions, long maxTokens) {
     this.model = model;
     this.sessions = sessions;
     this.maxTokens = maxTokens;
@@ -72,7 +71,7 @@ final class OpenAi {
     }
     if (path.equals("/models")) {
       connection.answer(200, ordered("object", "list", "data", List.of(
-          ordered("id", model.info().name(), "object", "model", "created", 0, "owned_by", "infini"))));
+          ordered("id", model, "object", "model", "created", 0, "owned_by", "infini"))));
     } else if (path.equals("/memories")) {
       List<Object> data = new ArrayList<>();
       for (String name : sessions.memories()) data.add(ordered("object", "memory", "id", name));
@@ -95,7 +94,7 @@ final class OpenAi {
       if (chat && messages.isEmpty()) throw Refusal.invalid("\"messages\" must be a list of messages");
       List<String> prompts = chat ? List.of("") : fields.texts("prompt");
       if (prompts.size() != 1) throw Refusal.invalid("\"prompt\" must be one text");
-      Reply reply = new Reply(connection, chat, stream, usage, id, model.info().name());
+      Reply reply = new Reply(connection, chat, stream, usage, id, model);
       with(memory, id, (name, client) -> client.inTurn(call -> {
         connection.whenLeft(() -> call.end(Refusal.left()));
         client.session.setOptions(options);
@@ -135,7 +134,7 @@ final class OpenAi {
         data.add(ordered("object", "embedding", "index", data.size(),
             "embedding", format.equals("float") ? numbers : packed(numbers)));
       }
-      connection.answer(200, ordered("object", "list", "data", data, "model", model.info().name(),
+      connection.answer(200, ordered("object", "list", "data", data, "model", model,
           "usage", ordered("prompt_tokens", tokens, "total_tokens", tokens)));
     }));
   }

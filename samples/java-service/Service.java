@@ -45,7 +45,7 @@ final class Service {
   private Service(Model model, String token) throws IOException {
     this.model = model;
     this.sessions = new Sessions(model, number("INFINI_MAX_SESSIONS", 100), System.getenv("INFINI_STORE"));
-    this.openAi = new OpenAi(model, sessions, number("INFINI_MAX_TOKENS", 4096));
+    this.openAi = new OpenAi(model.info().name(), sessions, number("INFINI_MAX_TOKENS", 4096));
     this.token = ("Bearer " + token).getBytes(StandardCharsets.UTF_8);
   }
 

@@ -1,0 +1,61 @@
+// A session's text: what is fed, scored or said becomes tokens here, and goes the way of tokens.
+#include <algorithm>
+
+#include "stream/session_impl.h"
+
+namespace infini {
+
+void Session::score_text(std::string_view text, double *nll, int64_t *scored, Task *task) {
+  const std::vector<int32_t> tokens = encode(text);
+  std::vector<float> losses(tokens.size());
+  const int64_t before = position();
+  const bool follows = impl_->state.has_hidden;
+  const auto sum_up = [&] {
+    const auto read = static_cast<size_t>(position() - before);
+    const size_t begin = std::min<size_t>(!follows, read);
+    double sum = 0;
+    for (size_t i = begin; i < read; ++i) sum += losses[i];
+    if (nll) *nll = sum;
+    if (scored) *scored = static_cast<int64_t>(read - begin);
+  };
+  try {
+    score(tokens, losses.data(), task);
+  } catch (const Error &error) {
+    if (error.status() == Status::CANCELLED) sum_up();  // of what was read
+    throw;
+  }
+  sum_up();
+}
+
+void Session::feed_text(std::string_view text, Task *task) { ingest(encode(text), task, {}); }
+
+std::vector<int32_t> Session::encode(std::string_view text) {
+  return encode(text, {.special = impl_->settings.special, .start = position() == 0});
+}
+
+std::vector<int32_t> Session::encode(std::string_view text, Tokenizer::Encode how) {
+  how.unknown = impl_->settings.unknown;
+  return model_->tokenizer().encode(text, how, &impl_->generation.unknown_bytes);
+}
+
+void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
+  if (messages.empty()) fail(Status::INVALID_ARGUMENT, "there are no messages");
+  const int64_t begin = position();
+  int64_t &chat_begin = impl_->generation.chat_begin;
+  const ChatPlace place = {.reply = true, .first = chat_begin < 0, .start = begin == 0, .open = chat_begin >= 0};
+  const ChatText chat = chat_text(model_->tokenizer(), messages, place);
+  const std::vector<int32_t> tokens = encode(chat.text, chat.encode(place.start));
+  try {
+    ingest(tokens, task, {});
+  } catch (...) {
+    if (chat_begin < 0 && position() > begin) chat_begin = begin;  // a turn is open, though it is not all there
+    throw;
+  }
+  if (chat_begin < 0) chat_begin = begin;
+  start_generation();
+}
+
+int64_t Session::chat_begin() const { return impl_->generation.chat_begin; }
+int64_t Session::unknown_bytes() const { return impl_->generation.unknown_bytes; }
+
+}  // namespace infini
