@@ -41,10 +41,6 @@ bool in_range(const OptionSpec &spec, double value) {
   return value >= spec.least && value <= spec.greatest;  // false for NaN
 }
 
-bool is_choice(const std::string &choices, const std::string &value) {
-  return ("|" + choices + "|").find("|" + value + "|") != std::string::npos && value.find('|') == std::string::npos;
-}
-
 template <class T>
 const T &value_of(const std::map<std::string, OptionValue> &values, const std::string &name) {
   const OptionSpec &spec = spec_of(name);
@@ -150,7 +146,7 @@ void Options::set(const std::string &name, const std::string &value) {
   const OptionSpec &spec = spec_of(name);
   if (!std::holds_alternative<std::string>(spec.standard))
     fail(Status::INVALID_ARGUMENT, "option '", name, "' takes ", type_name(spec), ", not a text");
-  if (spec.choices[0] && !is_choice(spec.choices, value))
+  if (spec.choices[0] && !is_choice(value, spec.choices))
     fail(Status::INVALID_ARGUMENT, "option '", name, "' is '", value, "', but must be one of ", spec.choices);
   values_[name] = value;
 }

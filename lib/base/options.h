@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -26,6 +27,16 @@ struct OptionSpec {
 
 // Every option there is, in the order in which they are documented.
 const std::vector<OptionSpec> &option_table();
+
+// Whether `value` is one of choices that are separated by |.
+inline bool is_choice(std::string_view value, std::string_view choices) {
+  while (true) {
+    const size_t end = choices.find('|');
+    if (choices.substr(0, end) == value) return true;
+    if (end == choices.npos) return false;
+    choices.remove_prefix(end + 1);
+  }
+}
 
 class Options {
  public:

@@ -12,24 +12,14 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <type_traits>
 #include <vector>
 
 #include "base/fields.h"
+#include "base/options.h"
 #include "base/status.h"
 
 namespace infini {
-
-// Whether `value` is one of choices that are separated by |.
-inline bool is_choice(std::string_view value, std::string_view choices) {
-  while (true) {
-    const size_t end = choices.find('|');
-    if (choices.substr(0, end) == value) return true;
-    if (end == choices.npos) return false;
-    choices.remove_prefix(end + 1);
-  }
-}
 
 // Reads fields that an object has; others keep their values. INVALID_ARGUMENT names the field and what is allowed.
 class ReadFields {

@@ -8,8 +8,7 @@ import java.util.function.LongFunction;
 public final class Adaptation implements AutoCloseable {
   private final Handle handle;
   private final ReentrantLock turn = new ReentrantLock();
-  private final ReentrantLock watch = new ReentrantLock(); // of running, for as short as that takes
-  private long running; // the native task of the call that runs; 0: none does
+  private final LongCalls calls = new LongCalls();
 
   private Adaptation(Handle.Maker maker) {
     handle = Handle.of("adaptation", Native::infini_adaptation_free, maker).ownedBy(this);
@@ -105,45 +104,15 @@ public final class Adaptation implements AutoCloseable {
 
   /** Cancels the call that runs, if any, and frees the adaptation when it has returned. Closing again does nothing. */
   @Override public void close() {
-    handle.close(adaptation -> {
-      watch.lock();
-      try {
-        if (running != 0) Native.infini_task_cancel(running);
-      } finally {
-        watch.unlock();
-      }
-    });
-  }
-
-  private interface LongCall {
-    int run(long adaptation, long task);
+    calls.close(handle);
   }
 
   private interface Writer {
     int write(long adaptation, byte[] buffer, long[] size);
   }
 
-  private int run(Task task, LongCall body) {
-    if (task == null) {
-      try (Task own = new Task()) {
-        return run(own, body);
-      }
-    }
-    return handle.call(this, turn, task, adaptation -> Task.with(task, t -> {
-      setRunning(t);
-      try {
-        handle.requireOpen(); // here and not before: now close sees the task
-        return body.run(adaptation, t);
-      } finally {
-        setRunning(0);
-      }
-    }));
-  }
-
-  private void setRunning(long task) {
-    watch.lock();
-    running = task;
-    watch.unlock();
+  private int run(Task task, LongCalls.Body body) {
+    return calls.run(this, handle, turn, task, body, (adaptation, status) -> status);
   }
 
   private String text(Writer writer) {

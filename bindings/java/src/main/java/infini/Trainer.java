@@ -12,8 +12,7 @@ import java.util.function.LongFunction;
 public final class Trainer implements AutoCloseable {
   private final Handle handle;
   private final ReentrantLock turn = new ReentrantLock();
-  private final ReentrantLock watch = new ReentrantLock(); // of running, for as short as that takes
-  private long running; // the native task of the call that runs; 0: none does
+  private final LongCalls calls = new LongCalls();
 
   Trainer(Handle.Maker maker) {
     handle = Handle.of("trainer", Native::infini_trainer_free, maker).ownedBy(this);
@@ -294,18 +293,7 @@ public final class Trainer implements AutoCloseable {
    * Cancels the call that runs, if any, by its task, and frees the trainer when it has returned. Closing again does nothing.
    */
   @Override public void close() {
-    handle.close(trainer -> {
-      watch.lock();
-      try {
-        if (running != 0) Native.infini_task_cancel(running);
-      } finally {
-        watch.unlock();
-      }
-    });
-  }
-
-  private interface LongCall {
-    int run(long trainer, long task);
+    calls.close(handle);
   }
 
   private interface Writer {
@@ -313,28 +301,9 @@ public final class Trainer implements AutoCloseable {
   }
 
   /** Runs a long call, which close cancels, and gives in the same turn what it left. */
-  private String run(Task task, LongCall body, Writer result) {
-    if (task == null) {
-      try (Task own = new Task()) {
-        return run(own, body, result);
-      }
-    }
-    return handle.call(this, turn, task, trainer -> Task.with(task, t -> {
-      setRunning(t);
-      try {
-        handle.requireOpen(); // here and not before: now close sees the task
-        body.run(trainer, t);
-      } finally {
-        setRunning(0);
-      }
-      return Utf8.text((buffer, size) -> result.write(trainer, buffer, size));
-    }));
-  }
-
-  private void setRunning(long task) {
-    watch.lock();
-    running = task;
-    watch.unlock();
+  private String run(Task task, LongCalls.Body body, Writer result) {
+    return calls.run(this, handle, turn, task, body,
+        (trainer, status) -> Utf8.text((buffer, size) -> result.write(trainer, buffer, size)));
   }
 
   private String text(Writer writer) {
