@@ -85,11 +85,12 @@ HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
 
 }  // namespace pairs
 
-#pragma GCC push_options
+// The instruction set of this part is wider. Clang takes the outermost of nested attributes, so that one ends here.
+HWY_AFTER_NAMESPACE();
 #if HWY_TARGET == HWY_AVX2
-#pragma GCC target("avxvnni")
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avxvnni")
 #else
-#pragma GCC target("avx512vnni")
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
 #endif
 namespace quads {
 
@@ -111,7 +112,8 @@ HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
 #include "kernels/blocks-inl.h"
 
 }  // namespace quads
-#pragma GCC pop_options
+HWY_POP_ATTRIBUTES
+HWY_BEFORE_NAMESPACE();
 
 HWY_INLINE void StorePanel(V even, V odd, float *to) {
   hn::StoreU(even, D(), to);
