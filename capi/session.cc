@@ -175,11 +175,15 @@ infini_status infini_session_memory_tokens(const infini_session *session, int64_
 infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Session &stream = session_of(session);
+    nlohmann::ordered_json kept = nlohmann::ordered_json::array();
+    for (const KeptSpan &span : stream.state().keep.spans()) kept.push_back({span.begin, span.tokens, span.worth});
     const nlohmann::ordered_json json = {
         {"position", stream.position()},
         {"segment_position", stream.segment_position()},
         {"memory_tokens", stream.memory_tokens()},
+        {"window_begin", stream.state().view.window_begin},
         {"kept_tokens", stream.state().view.kept},
+        {"kept", kept},
         {"state_bytes", stream.state_bytes()},
         {"checkpoint_bytes", stream.state().checkpoint_bytes()},
         {"workspace_bytes", stream.workspace_bytes()},

@@ -20,7 +20,15 @@ struct RecallArguments : ModelArguments {
 
 struct Score {
   int64_t asked = 0, right = 0;
-  void add(const Score &other) { asked += other.asked, right += other.right; }
+  int64_t located = 0;  // questions for something that was told, and of which it is known where it stands
+  double in_view = 0;   // the shares of it that local attention sees, summed
+  void add(const Score &other) {
+    asked += other.asked, right += other.right, located += other.located, in_view += other.in_view;
+  }
+};
+
+struct Stretch {
+  int64_t begin, end;  // positions of tokens
 };
 
 using Distances = std::map<int64_t, Score>;
@@ -47,7 +55,9 @@ class Stream {
     read_filler(40 + static_cast<int64_t>(draw_.below(160)));
     for (const Fact &fact : facts) {
       for (const std::string &statement : fact.statements) {
+        const int64_t begin = position_;
         say(" " + statement);
+        told_[&fact].push_back({begin, position_});
         if (&statement != &fact.statements.back()) read_filler(30 + static_cast<int64_t>(draw_.below(120)));
       }
       for (const uint64_t distance : arguments_.distances)
@@ -96,6 +106,20 @@ class Stream {
     turn_.clear();
   }
 
+  // The share of the fact's tokens that local attention still sees.
+  double in_view(const Fact &fact) {
+    const Json info = session_info(session_.get());
+    std::vector<Stretch> seen{{info["window_begin"], info["position"]}};
+    for (const Json &span : info["kept"]) seen.push_back({span[0], span[0].get<int64_t>() + span[1].get<int64_t>()});
+    int64_t all = 0, found = 0;
+    for (const Stretch &told : told_[&fact]) {
+      all += told.end - told.begin;
+      for (const Stretch &one : seen)
+        found += std::max<int64_t>(0, std::min(told.end, one.end) - std::max(told.begin, one.begin));
+    }
+    return static_cast<double>(found) / static_cast<double>(all);
+  }
+
   static void chat(infini_session *session, const Json &messages) {
     const Progress quiet;
     check(infini_session_chat(session, json_text(messages, "a message").c_str(), quiet.task()));
@@ -115,7 +139,9 @@ class Stream {
     const std::string answer = generate(fork.get(), in_chat ? 40 : 14);
     Score &score = column_.scores[fact.family][distance];
     const bool right = is_right(fact, answer, in_chat);
-    score.add({1, right});
+    const bool located = !in_chat && !fact.statements.empty();  // in a conversation, marks of turns move what was said
+    const double seen = located ? in_view(fact) : 0;
+    score.add({1, right, located, seen});
     column_.answers.push_back({{"family", fact.family->name},
                                {"distance", distance},
                                {"told", fact.statements},
@@ -123,6 +149,7 @@ class Stream {
                                {"value", fact.value},
                                {"answer", answer},
                                {"right", right}});
+    if (located) column_.answers.back()["in_view"] = seen;
   }
 
   std::string generate(infini_session *session, size_t most) const {
@@ -148,6 +175,7 @@ class Stream {
   std::string turn_;
   int64_t position_ = 0;
   std::multimap<int64_t, std::pair<const Fact *, int64_t>> due_;
+  std::map<const Fact *, std::vector<Stretch>> told_;  // where each fact stands
 };
 
 std::vector<const Family *> chosen_families(const RecallArguments &arguments) {
@@ -183,12 +211,14 @@ void measure(const RecallArguments &arguments, const infini_model *model, const 
 Json json_of(const RecallArguments &arguments, const Column &column) {
   Json results = Json::array();
   for (const auto &[family, distances] : column.scores)
-    for (const auto &[distance, score] : distances)
+    for (const auto &[distance, score] : distances) {
       results.push_back({{"family", family->name},
                          {"kind", family->kind},
                          {"distance", distance},
                          {"asked", score.asked},
                          {"right", score.right}});
+      if (score.located > 0) results.back()["in_view"] = score.in_view / static_cast<double>(score.located);
+    }
   Json json = {{"name", column.name},
                {"tokens", column.tokens},
                {"seconds", column.seconds},
@@ -198,7 +228,7 @@ Json json_of(const RecallArguments &arguments, const Column &column) {
   return json;
 }
 
-// Kinds down, distances across, the ways of reading side by side.
+// Kinds down, distances across, the ways of reading side by side; last, how much of what was told is still in view.
 void print_table(const RecallArguments &arguments, const std::vector<Column> &columns) {
   std::string head = format("%-10s", "right");
   for (const Column &column : columns)
@@ -208,8 +238,9 @@ void print_table(const RecallArguments &arguments, const std::vector<Column> &co
   std::vector<std::string> kinds;
   for (const Family &family : families())
     if (std::find(kinds.begin(), kinds.end(), family.kind) == kinds.end()) kinds.push_back(family.kind);
-  kinds.push_back("all");
+  kinds.insert(kinds.end(), {"all", "in view"});
   for (const std::string &kind : kinds) {
+    const bool view = kind == "in view", all = view || kind == "all";
     std::string row = format("%-10s", kind.c_str());
     bool any = false;
     for (const Column &column : columns)
@@ -217,15 +248,14 @@ void print_table(const RecallArguments &arguments, const std::vector<Column> &co
         Score sum;
         for (const auto &[family, distances] : column.scores)
           if (const auto at = distances.find(static_cast<int64_t>(distance));
-              (kind == "all" || kind == family->kind) && at != distances.end())
+              (all || kind == family->kind) && at != distances.end())
             sum.add(at->second);
-        any |= sum.asked > 0;
-        row +=
-            sum.asked > 0
-                ? format(
-                      " %12s",
-                      format("%lld/%lld", static_cast<long long>(sum.right), static_cast<long long>(sum.asked)).c_str())
-                : format(" %12s", "-");
+        std::string cell = "-";
+        if (view && sum.located > 0) cell = format("%.2f", sum.in_view / static_cast<double>(sum.located));
+        if (!view && sum.asked > 0)
+          cell = format("%lld/%lld", static_cast<long long>(sum.right), static_cast<long long>(sum.asked));
+        any |= cell != "-";
+        row += format(" %12s", cell.c_str());
       }
     if (any) print(row + "\n");
   }
@@ -310,7 +340,9 @@ void add_recall(CLI::App &app) {
       "the value (chat: whose first\n"
       "sentence holds it). 'changed' tells two values, and the newer holds; 'joined' needs two facts; 'never' asks for "
       "what\n"
-      "nobody said, and wants the word unknown.\n"
+      "nobody said, and wants the word unknown. 'in view' is the share of the tokens of what was told that local "
+      "attention\n"
+      "still sees, in its window or kept; what is lost though it is in view was not used.\n"
       "Examples:\n"
       "  infini recall model.gguf --filler novel.txt --distance 100,1000,8K\n"
       "  infini recall model.gguf --filler novel.txt --full --json --answers\n"

@@ -39,6 +39,17 @@ class Facts(support.Test):
         self.assertEqual({row["distance"] for row in answer["columns"][1]["results"]}, set())  # its context is too short
         self.assertEqual({row["distance"] for row in answer["columns"][0]["results"]}, {50, 100000})
 
+    def test_how_much_of_what_was_told_is_still_in_view_is_counted(self):
+        def views(*more):
+            rows = self.recall("--distance", "40,250", "--memory", "open", *more)["columns"][0]["results"]
+            self.assertTrue(all(("in_view" in row) == (row["kind"] != "never") for row in rows))
+            return [[row["in_view"] for row in rows if row["distance"] == d and "in_view" in row] for d in (40, 250)]
+        near, far = views()
+        self.assertGreater(min(near), 0)
+        self.assertEqual(set(far), {0})  # windows of 128
+        near, far = views("--keep", "370")  # room for all
+        self.assertEqual((set(near), set(far)), ({1}, {1}))
+
     def test_a_table_is_shown_and_mistakes_are_said(self):
         shown, _ = self.run_command("recall", STORIES, "--distance", "50", "--trials", "1", "--kind", "places")
         self.assertIn("places", shown)
