@@ -26,7 +26,6 @@
 #include <span>
 #include <tuple>
 
-#include "base/parallel.h"
 #include "base/random.h"
 #include "kernels/gradients.h"
 
@@ -59,7 +58,7 @@ class Regression {
   }
   int64_t one() const { return keys_ + values_; }
 
-  void add(const Layout &layout, ConstRows x) {
+  void add(const Threads &threads, const Layout &layout, ConstRows x) {
     std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by place
     for (int64_t row = 0; row < layout.rows(); ++row) {
       const auto labelled = [&](int64_t at) { return layout.name[static_cast<size_t>(at)] >= 0; };
@@ -67,25 +66,25 @@ class Regression {
       if (const int32_t place = layout.asked(row); place >= 0 && labelled(row + 1)) asked[place].push_back(row);
     }
     const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
-    add_all(layout, x);
+    add_all(threads, layout, x);
     for (const auto &[place, of_place] : held)
-      add(of_place, x, sums(keys_of_, place),
+      add(threads, of_place, x, sums(keys_of_, place),
           [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
     for (const auto &[place, of_place] : asked)
-      add(of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
+      add(threads, of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
 
   // Rows of names that local attention is to look at. More names than a value has numbers share them.
-  void add_names(const Layout &layout, ConstRows x) {
+  void add_names(const Threads &threads, const Layout &layout, ConstRows x) {
     std::map<int64_t, int64_t> named;  // row, number of the name
     for (size_t row = 0; row < layout.subject.size(); ++row)
       if (layout.subject[row] >= 0 && layout.name[row] >= 0) named[layout.subject[row]] = layout.name[row];
-    add_all(layout, x);
+    add_all(threads, layout, x);
     if (named.empty()) return;
     std::vector<int64_t> rows;
     for (const auto &[row, name] : named) rows.push_back(row);
     if (!names_) names_.emplace(width_, columns());
-    add(rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
+    add(threads, rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
   }
 
   // W [columns + 1][width] of keys, or of queries; the last is the place's.
@@ -144,14 +143,14 @@ class Regression {
     return of.try_emplace(place, width_, columns()).first->second;
   }
 
-  void add_all(const Layout &layout, ConstRows x) {
+  void add_all(const Threads &threads, const Layout &layout, ConstRows x) {
     std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
     std::iota(rows.begin(), rows.end(), 0);
-    add(rows, x, all_, [&](int64_t, auto &) {});
+    add(threads, rows, x, all_, [&](int64_t, auto &) {});
   }
   // mark(row, y) sets columns of y.
   template <class Mark>
-  void add(const std::vector<int64_t> &rows, ConstRows x, Sums &to, const Mark &mark) {
+  void add(const Threads &threads, const std::vector<int64_t> &rows, ConstRows x, Sums &to, const Mark &mark) {
     const auto count = static_cast<int64_t>(rows.size()), bytes = static_cast<int64_t>(bytes_of(compute_));
     x_.reserve(count * width_ * bytes);
     y_.reserve(count * columns() * bytes);
@@ -170,9 +169,9 @@ class Regression {
       }
     }
     const ConstRows gathered{compute_, x_.data(), width_};
-    gemm_.multiply_transposed(gathered, gathered, count, width_, width_, to.squares.data(), width_, true);
-    gemm_.multiply_transposed({compute_, y_.data(), columns()}, gathered, count, columns(), width_, to.products.data(),
-                              width_, true);
+    gemm_.multiply_transposed(threads, gathered, gathered, count, width_, width_, to.squares.data(), width_, true);
+    gemm_.multiply_transposed(threads, {compute_, y_.data(), columns()}, gathered, count, columns(), width_,
+                              to.products.data(), width_, true);
   }
 
   const Gemm &gemm_;
@@ -240,7 +239,7 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
     for (int64_t h = 0; h < heads; ++h) any |= carries(view.layer, h);
     if (!any) return;
     regressions.try_emplace(view.layer, trainer.model().weights().gemm, trainer.compute(), config, no_digits)
-        .first->second.add_names(layout, view.normed);
+        .first->second.add_names(drawn.threads(), layout, view.normed);
     auto &[length, rows] = lengths[view.layer];
     for (int64_t row = 0; row < layout.rows(); ++row)
       if (const float *x = view.x + row * view.x_stride; layout.name[static_cast<size_t>(row)] >= 0)
@@ -348,7 +347,7 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
     if (size == 0) size = size_before_output(drawn, layout, config);
     drawn.feed_supervised([&](size_t layer, ConstRows normed) {
       regressions.try_emplace(layer, trainer.model().weights().gemm, trainer.compute(), config, digits)
-          .first->second.add(layout, normed);
+          .first->second.add(drawn.threads(), layout, normed);
     });
   });
   if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");

@@ -6,7 +6,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "base/parallel.h"
 #include "kernels/scalar.h"
 
 namespace infini {
@@ -43,29 +42,30 @@ LayerState LayerState::copy(const View &view) const {
 // One call of attend(): a value for every name of the equations, and the tiles in which they are computed.
 class AttentionSpan {
  public:
-  AttentionSpan(const AttentionRules &rules, const Gemm &gemm, const LayerState &layer, const TokenSpan &span,
-                bool exact, AttentionScratch &scratch)
-      : rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer), view_(span.view.through(rules.shape)),
-        qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine), sine_(span.sine), gate_weight_(span.gate_weight),
-        keep_bias_(span.keep_bias), alone_(exact || span.tokens == 1), scratch_(scratch), out_(span.out),
-        out_stride_(span.out_stride), value_stride_(round_up(shape_.value_size, kPanel)) {}
+  AttentionSpan(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, const LayerState &layer,
+                const TokenSpan &span, bool exact, AttentionScratch &scratch)
+      : threads_(threads), rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer),
+        view_(span.view.through(rules.shape)), qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine),
+        sine_(span.sine), gate_weight_(span.gate_weight), keep_bias_(span.keep_bias), alone_(exact || span.tokens == 1),
+        scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
+        value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
     const int64_t tiles = (tokens_ + tile_tokens(shape_) - 1) / tile_tokens(shape_);
     const int64_t keys = view_.index_of(view_.position + tokens_ - 1) + 1;
     const int64_t begin = keys_from(0) / kTileKeys * kTileKeys, key_tiles = (keys - begin + kTileKeys - 1) / kTileKeys;
     const int64_t operations = tokens_ * shape_.heads * keys * (shape_.key_size + shape_.value_size);
-    if (tiles == 1 && key_tiles > 1 && thread_count() > 1 && shape_.kv_heads < 4 * thread_count()) {
+    if (tiles == 1 && key_tiles > 1 && threads_.count() > 1 && shape_.kv_heads < 4 * threads_.count()) {
       divide_keys(begin, key_tiles, operations);
       return;
     }
-    parallel_items(shape_.kv_heads * tiles, operations, [&](int64_t item) {
-      const Tile tile = make_tile(static_cast<int>(item / tiles), item % tiles);
+    parallel_items(threads_, shape_.kv_heads * tiles, operations, [&](int64_t item, const Threads &here) {
+      const Tile tile = make_tile(here, static_cast<int>(item / tiles), item % tiles);
       turn_queries(tile);
       const int64_t first_tile = keys_from(tile.first_token) / kTileKeys * kTileKeys;
       for (int64_t first = first_tile; first < last_key(tile); first += kTileKeys) {
         const bool alone = first == first_tile;
-        attend_keys(tile, first, alone ? tile.sums : tile.tile_sums, alone ? tile.a_dot : tile.tile_a_dot);
+        attend_keys(here, tile, first, alone ? tile.sums : tile.tile_sums, alone ? tile.a_dot : tile.tile_a_dot);
         if (!alone) combine(tile, tile.tile_sums, tile.tile_a_dot);
       }
       mix_and_store(tile);
@@ -94,13 +94,13 @@ class AttentionSpan {
     float *denominator;             // [rows]
   };
 
-  Tile make_tile(int kv_head, int64_t index) {
+  Tile make_tile(const Threads &here, int kv_head, int64_t index) {
     Tile tile;
     tile.kv_head = kv_head;
     tile.first_token = index * tile_tokens(shape_);
     tile.tokens = std::min(tile_tokens(shape_), tokens_ - tile.first_token);
     tile.rows = tile.tokens * shape_.group();
-    float *next = scratch_.of_thread(thread_index());
+    float *next = scratch_.of_thread(here.index());
     const auto take = [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); };
     tile.q = take(tile.rows * shape_.key_size);
     tile.sigma_q = take(tile.rows * shape_.key_size);
@@ -147,10 +147,11 @@ class AttentionSpan {
   }
 
   // (6) over the keys [first, first + kTileKeys) of the list, as exp(score - maximum) without the division.
-  void attend_keys(const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
+  void attend_keys(const Threads &here, const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
     const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
     const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};
-    gemm_.multiply(q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false, alone_);
+    gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
+                   alone_);
     for (int64_t row = 0; row < tile.rows; ++row) {
       const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
       const int64_t hidden = std::clamp<int64_t>(keys_from(tile.first_token + row / shape_.group()) - first, 0, seen);
@@ -167,7 +168,8 @@ class AttentionSpan {
       if (shape_.type == NumberType::F32) weigh(tile.p + row * count);
       else weigh(reinterpret_cast<uint16_t *>(tile.p) + row * count);
     }
-    gemm_.multiply(p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false, alone_);
+    gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
+                   alone_);
   }
 
   // Adds the part of a tile of keys to what came before it, both relative to their own maximum.
@@ -217,17 +219,18 @@ class AttentionSpan {
       return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part;
     };
     scratch_.partial_.reserve(shape_.kv_heads * key_tiles * part);
-    parallel_items(shape_.kv_heads * key_tiles, operations, [&](int64_t item) {
+    parallel_items(threads_, shape_.kv_heads * key_tiles, operations, [&](int64_t item, const Threads &here) {
       const int64_t kv_head = item / key_tiles, key_tile = item % key_tiles;
-      const Tile tile = make_tile(static_cast<int>(kv_head), 0);
+      const Tile tile = make_tile(here, static_cast<int>(kv_head), 0);
       turn_queries(tile);
       float *a_dot = part_of(kv_head, key_tile);
-      attend_keys(tile, begin + key_tile * kTileKeys, reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_),
-                  a_dot);
+      attend_keys(here, tile, begin + key_tile * kTileKeys,
+                  reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_), a_dot);
     });
-    parallel_for(shape_.kv_heads, rows > 8 ? 1 : shape_.kv_heads, [&](int64_t first_head, int64_t end) {
+    const int64_t grain = rows > 8 ? 1 : shape_.kv_heads;
+    parallel_for(threads_, shape_.kv_heads, grain, [&](int64_t first_head, int64_t end, const Threads &here) {
       for (int64_t kv_head = first_head; kv_head < end; ++kv_head) {
-        const Tile tile = make_tile(static_cast<int>(kv_head), 0);
+        const Tile tile = make_tile(here, static_cast<int>(kv_head), 0);
         for (int64_t key_tile = 0; key_tile < key_tiles; ++key_tile) {
           const float *a_dot = part_of(kv_head, key_tile);
           const auto *sums = reinterpret_cast<const SoftmaxPart *>(a_dot + rows * value_stride_);
@@ -243,6 +246,7 @@ class AttentionSpan {
     });
   }
 
+  const Threads &threads_;
   const AttentionRules &rules_;
   const AttentionShape &shape_;
   const Gemm &gemm_;
@@ -267,12 +271,12 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
   partial_.reserve(shape.kv_heads * key_tiles * rows * (round_up(shape.value_size, kPanel) + 2));
 }
 
-void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const TokenSpan &span, bool exact,
-            AttentionScratch &scratch) {
+void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, LayerState &layer,
+            const TokenSpan &span, bool exact, AttentionScratch &scratch) {
   const AttentionShape &shape = rules.shape;
   const View own = span.view.through(shape);
   const int64_t half = rules.rope.dimensions / 2, tokens = span.tokens;
-  parallel_for(shape.kv_heads * tokens, worth_grain(20 * (shape.key_size + shape.value_size)),
+  parallel_for(threads, shape.kv_heads * tokens, worth_grain(20 * (shape.key_size + shape.value_size)),
                [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t token = item % tokens;
@@ -284,7 +288,7 @@ void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, co
                           span.sine + token * half);
     }
   });
-  AttentionSpan(rules, gemm, layer, span, exact, scratch).run();
+  AttentionSpan(threads, rules, gemm, layer, span, exact, scratch).run();
 }
 
 namespace {
@@ -311,15 +315,15 @@ void close_own(const AttentionRules &rules, LayerState &layer, const View &view)
 
 }  // namespace
 
-void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,
-                   FrontAngles &angles, AttentionScratch &scratch) {
+void close_segment(const Threads &threads, const AttentionRules &rules, LayerState &layer, const View &view,
+                   const Closing &closing, FrontAngles &angles, AttentionScratch &scratch) {
   if (rules.shape.window > 0) return close_own(rules, layer, view.through(rules.shape));
-  angles.turn(rules.rope, closing.after);
+  angles.turn(threads, rules.rope, closing.after);
   const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
-  parallel_items(rules.shape.kv_heads, operations, [&](int64_t kv_head) {
+  parallel_items(threads, rules.shape.kv_heads, operations, [&](int64_t kv_head, const Threads &here) {
     const int h = static_cast<int>(kv_head);
     Memory &memory = layer.memory[static_cast<size_t>(h)];
-    if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(thread_index()));
+    if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(here.index()));
     layer.window.close(view, closing, h, rules.rope, angles);
   });
 }

@@ -68,11 +68,11 @@ struct TokenSpan {
   int64_t out_stride;          // numbers from a row of it to the next
 };
 // exact: a token's numbers do not depend on what else is in the span.
-void attend(const AttentionRules &rules, const Gemm &gemm, LayerState &layer, const TokenSpan &span, bool exact,
-            AttentionScratch &scratch);
+void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, LayerState &layer,
+            const TokenSpan &span, bool exact, AttentionScratch &scratch);
 
 // Folds the open segment of `view` into the layer's memories and moves its window on, to where `closing` says.
-void close_segment(const AttentionRules &rules, LayerState &layer, const View &view, const Closing &closing,
-                   FrontAngles &angles, AttentionScratch &scratch);
+void close_segment(const Threads &threads, const AttentionRules &rules, LayerState &layer, const View &view,
+                   const Closing &closing, FrontAngles &angles, AttentionScratch &scratch);
 
 }  // namespace infini

@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "attention/window.h"
-#include "base/parallel.h"
 
 namespace infini {
 
@@ -23,13 +22,13 @@ View View::closed(const AttentionShape &shape) const {
   return after;
 }
 
-void FrontAngles::turn(const Rope &rope, const View &view) {
+void FrontAngles::turn(const Threads &threads, const Rope &rope, const View &view) {
   if (rope_ == &rope && begin_ == view.window_begin && front_ == view.front()) return;
   rope_ = nullptr;  // until all is there
   cosine.resize(static_cast<size_t>(view.front() * (rope.dimensions / 2)));
   sine.resize(cosine.size());
   const int64_t half = rope.dimensions / 2;
-  parallel_for(view.front(), 64, [&](int64_t begin, int64_t end) {
+  parallel_for(threads, view.front(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       rope.angles(view.window_begin - view.front() + i, cosine.data() + i * half, sine.data() + i * half);
   });

@@ -63,7 +63,7 @@ struct Closing {
 class FrontAngles {
  public:
   // Nothing is computed anew where it is asked for the same once more: layers are alike.
-  void turn(const Rope &rope, const View &view);
+  void turn(const Threads &threads, const Rope &rope, const View &view);
   std::vector<float> cosine, sine;
 
  private:

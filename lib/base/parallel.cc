@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/platform.h"
+#include "base/status.h"
 #include "base/testing.h"
 
 // oneDNN runs on OpenMP; these two are all that is used of it.
@@ -80,7 +81,8 @@ class Team {
   int wanted() const { return wanted_; }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  void run(int64_t n, void (*body)(void *, int64_t), void *context);
+  using Body = void (*)(void *, int64_t, const Threads &);
+  void run(int64_t n, Body body, void *context);
 
  private:
   // gate_ holds the number of the loop, whether it still takes workers, and how many are in it.
@@ -94,7 +96,7 @@ class Team {
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> gate_{g_loops_before.load() * kLoop};
   // The loop; read only by those whom the gate let in.
-  void (*body_)(void *, int64_t) = nullptr;
+  Body body_ = nullptr;
   void *context_ = nullptr;
   // Each thread's share of the items, one after the other; who has done his own takes from the others'.
   struct alignas(64) Share {
@@ -102,22 +104,13 @@ class Team {
     int64_t end = 0;
   };
   std::vector<Share> shares_;
-  std::atomic<bool> failed_{false};
+  std::atomic<bool> running_{false}, failed_{false};
   std::exception_ptr exception_;
 };
 
-namespace {
-thread_local Team *team = nullptr;  // of this thread's scope
-thread_local bool in_loop = false;
-thread_local int index_in_team = 0;
-thread_local int scopes = 0;
-}  // namespace
-
-int thread_count() { return team && !in_loop ? team->size() : 1; }
-int thread_index() { return index_in_team; }
-
 // Of so many threads' shares, beginning with its own; returns how many items it did.
 int64_t Team::take_items(int index, size_t shares) {
+  const Threads here(nullptr, 1, index);
   int64_t done = 0;
   for (size_t i = 0; i < shares; ++i) {
     Share &share = shares_[(static_cast<size_t>(index) + i) % shares_.size()];
@@ -126,7 +119,7 @@ int64_t Team::take_items(int index, size_t shares) {
       if (item >= share.end) break;
       ++done;
       try {
-        body_(context_, item);
+        body_(context_, item, here);
       } catch (...) {
         if (!failed_.exchange(true)) exception_ = std::current_exception();
       }
@@ -141,7 +134,6 @@ bool Team::all_taken() const {
 }
 
 void Team::work(int index) {
-  index_in_team = index;
   omp_set_num_threads(1);
   uint64_t last = ~uint64_t{0};  // the loop that this worker was in last: none
   while (true) {
@@ -159,7 +151,9 @@ void Team::work(int index) {
   }
 }
 
-void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
+void Team::run(int64_t n, Body body, void *context) {
+  if (running_.load(std::memory_order_relaxed)) fail(Status::INTERNAL, "a loop inside another one asks for its team");
+  running_.store(true, std::memory_order_relaxed);
   const int64_t threads = size();
   for (int64_t t = 0; t < threads; ++t) {
     shares_[static_cast<size_t>(t)].next.store(n * t / threads, std::memory_order_relaxed);
@@ -172,18 +166,19 @@ void Team::run(int64_t n, void (*body)(void *, int64_t), void *context) {
   const uint64_t loop = gate_.load(std::memory_order_relaxed) / kLoop + 1;
   gate_.store((loop & 0xffffffffu) * kLoop | kOpen, std::memory_order_release);
   gate_.notify_all();
-  in_loop = true;
   const bool eager = g_eager.load(std::memory_order_relaxed) > 0;
   take_items(0, eager ? 1 : shares_.size());
   while (eager && !all_taken()) std::this_thread::yield();
-  in_loop = false;
   // Every item is taken. Whoever is not in yet stays out; whoever is in finishes its item.
   gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
   wait_until(gate_, [](uint64_t g) { return (g & kWorkers) == 0; });
+  running_.store(false, std::memory_order_relaxed);
   if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
 }
 
-void run_items(int64_t n, void (*run)(void *context, int64_t item), void *context) { team->run(n, run, context); }
+void run_items(const Threads &threads, int64_t n, void (*run)(void *, int64_t, const Threads &), void *context) {
+  threads.team_->run(n, run, context);
+}
 
 EagerThreads::EagerThreads() : before_(g_items_of_others) {
   if (g_eager++ == 0) g_worth_threads = operations_worth_threads.exchange(0);
@@ -197,38 +192,32 @@ void set_loops_before(uint32_t loops) { g_loops_before = loops; }
 ThreadPool::ThreadPool() = default;
 ThreadPool::~ThreadPool() = default;
 
-ThreadScope::ThreadScope(ThreadPool &pool, int threads) : pool_(pool), outermost_(scopes == 0) {
-  if (outermost_ && threads > 1) {
+ThreadScope::ThreadScope(ThreadPool &pool, int threads) : pool_(pool), openmp_threads_(omp_get_max_threads()) {
+  if (threads > 1) {
     {
       const std::lock_guard lock(pool.mutex_);
       const auto fits =
           std::find_if(pool.idle_.begin(), pool.idle_.end(), [&](const auto &t) { return t->wanted() == threads; });
       if (fits != pool.idle_.end()) {
-        team_ = std::move(*fits);
+        own_ = std::move(*fits);
         pool.idle_.erase(fits);
       }
       pool.idle_.reserve(pool.idle_.size() + pool.out_ + 1);  // giving back must not fail
       ++pool.out_;
     }
-    if (!team_) team_ = std::make_unique<Team>(threads);
-    team = team_.get();
+    if (!own_) own_ = std::make_unique<Team>(threads);
+    team_ = own_.get();
+    count_ = own_->size();
   }
-  ++scopes;
-  if (outermost_) {
-    openmp_threads_ = omp_get_max_threads();
-    omp_set_num_threads(1);
-  }
+  omp_set_num_threads(1);
 }
 
 ThreadScope::~ThreadScope() {
-  --scopes;
-  if (!outermost_) return;
   omp_set_num_threads(openmp_threads_);
-  if (!team_) return;
-  team = nullptr;
+  if (!own_) return;
   const std::lock_guard lock(pool_.mutex_);
   --pool_.out_;
-  pool_.idle_.push_back(std::move(team_));
+  pool_.idle_.push_back(std::move(own_));
 }
 
 }  // namespace infini

@@ -11,6 +11,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 namespace infini {
@@ -19,11 +20,27 @@ namespace infini {
 // `threads`.
 int default_threads();
 
-// How many threads the next loop may use (1 inside one: loops never nest), and which of them this is.
-int thread_count();
-int thread_index();
-
 class Team;
+
+// The threads that a loop may use: the calling one alone, or a team. Whatever has loops is given them, by reference, so that
+// code tells what it runs on. Loops never nest: the body of a loop on a team is given the one thread that it is on.
+class Threads {
+ public:
+  Threads() = default;  // the calling thread
+  Threads(const Threads &) = delete;
+  Threads &operator=(const Threads &) = delete;
+
+  int count() const { return count_; }  // that the next loop may use
+  int index() const { return index_; }  // which of its loop's threads this is; 0 outside
+
+ private:
+  friend class Team;
+  friend class ThreadScope;
+  friend void run_items(const Threads &, int64_t, void (*)(void *, int64_t, const Threads &), void *);
+  Threads(Team *team, int count, int index) : team_(team), count_(count), index_(index) {}
+  Team *team_ = nullptr;
+  int count_ = 1, index_ = 0;
+};
 
 // The teams of one model. Calls that run at the same time have one each; they are kept until the model goes.
 class ThreadPool {
@@ -38,10 +55,9 @@ class ThreadPool {
   size_t out_ = 0;  // teams at work, which come back
 };
 
-// A call of the library: its loops may use this many threads. Within another scope of the same thread it does nothing.
-// oneDNN, which divides nothing by itself here, is kept to the calling thread by OpenMP's thread count, which is put
-// back at the end.
-class ThreadScope {
+// A call of the library, and so many threads for its loops. oneDNN, which divides nothing by itself here, is kept to the
+// calling thread by OpenMP's thread count, which is put back at the end.
+class ThreadScope : public Threads {
  public:
   ThreadScope(ThreadPool &pool, int threads);
   ~ThreadScope();
@@ -50,9 +66,8 @@ class ThreadScope {
 
  private:
   ThreadPool &pool_;
-  std::unique_ptr<Team> team_;
-  bool outermost_;
-  int openmp_threads_ = 0;
+  std::unique_ptr<Team> own_;
+  int openmp_threads_;
 };
 
 // A loop of fewer operations than this is done before other threads have woken. EagerThreads of base/testing.h, which
@@ -62,33 +77,49 @@ inline int64_t worth_threads() { return operations_worth_threads.load(std::memor
 // How many items of so many operations each are a piece that is worth a thread.
 inline int64_t worth_grain(int64_t operations) { return worth_threads() / operations + 1; }
 
-// run(context, item) for each item of [0, n), on the threads of the scope. Each begins with a share of its own, neighbours
+// run(context, item, its thread) for each item of [0, n), on a team. Each thread begins with a share of its own, neighbours
 // one after the other, so that what one item asks for ahead the next one finds; then it takes what others have left. The
-// first exception is thrown again when all have ended.
-void run_items(int64_t n, void (*run)(void *context, int64_t item), void *context);
+// first exception is thrown again when all have ended. INTERNAL where the team is in a loop already.
+void run_items(const Threads &threads, int64_t n, void (*run)(void *context, int64_t item, const Threads &here),
+               void *context);
 
-// body(item) for items of unequal cost, `operations` in all.
+// body(range...), or body(range..., here) for those that ask which threads they have.
+template <class Body, class... Range>
+void call_body(const Body &body, const Threads &here, Range... range) {
+  if constexpr (std::is_invocable_v<const Body &, Range..., const Threads &>) body(range..., here);
+  else body(range...);
+}
+
+// body(item) or body(item, here) for items of unequal cost, `operations` in all. `here` are the threads of the body's own
+// loops: its own thread, or, where the loop is not worth a team, all that the loop was given.
 template <class Body>
-void parallel_items(int64_t n, int64_t operations, const Body &body) {
-  if (n < 2 || operations < worth_threads() || thread_count() == 1) {
-    for (int64_t i = 0; i < n; ++i) body(i);
+void parallel_items(const Threads &threads, int64_t n, int64_t operations, const Body &body) {
+  if (n < 2 || operations < worth_threads() || threads.count() == 1) {
+    for (int64_t i = 0; i < n; ++i) call_body(body, threads, i);
     return;
   }
   run_items(
-      n, [](void *context, int64_t item) { (*static_cast<const Body *>(context))(item); }, const_cast<Body *>(&body));
+      threads, n,
+      [](void *context, int64_t item, const Threads &here) {
+    call_body(*static_cast<const Body *>(context), here, item);
+      },
+      const_cast<Body *>(&body));
 }
 
-// body(begin, end) over [0, n) in contiguous pieces of at least `grain`; serial where n < 2 * grain. Where the pieces lie
-// depends on n, grain and the number of threads alone.
+// body(begin, end) or body(begin, end, here) over [0, n) in contiguous pieces of at least `grain`; serial where
+// n < 2 * grain. Where the pieces lie depends on n, grain and the number of threads alone.
 template <class Body>
-void parallel_for(int64_t n, int64_t grain, const Body &body) {
+void parallel_for(const Threads &threads, int64_t n, int64_t grain, const Body &body) {
   // More pieces than threads, so that a thread which the machine holds up does not hold up the others.
-  const int64_t pieces = n < 2 * grain ? 1 : std::min<int64_t>(n / grain, thread_count() == 1 ? 1 : 3 * thread_count());
+  const int64_t most = threads.count() == 1 ? 1 : 3 * threads.count(),
+                pieces = n < 2 * grain ? 1 : std::min<int64_t>(n / grain, most);
   if (pieces == 1) {
-    if (n > 0) body(int64_t{0}, n);
+    if (n > 0) call_body(body, threads, int64_t{0}, n);
     return;
   }
-  parallel_items(pieces, worth_threads(), [&](int64_t piece) { body(n * piece / pieces, n * (piece + 1) / pieces); });
+  parallel_items(threads, pieces, worth_threads(), [&](int64_t piece, const Threads &here) {
+    call_body(body, here, n * piece / pieces, n * (piece + 1) / pieces);
+  });
 }
 
 }  // namespace infini

@@ -6,7 +6,6 @@
 #include <mutex>
 #include <vector>
 
-#include "base/parallel.h"
 #include "base/status.h"
 #include "base/testing.h"
 #include "gemm/onednn.h"
@@ -38,9 +37,9 @@ void PackedMatrix::set_column(int64_t j, const float *values) {
   }
 }
 
-void PackedMatrix::pack(const float *from, int64_t stride, bool by_rows) {
+void PackedMatrix::pack(const Threads &threads, const float *from, int64_t stride, bool by_rows) {
   const int64_t panel_stride = kPanel * k_padded_;
-  parallel_for(round_up(n_, kPanel) / kPanel, worth_grain(4 * kPanel * k_), [&](int64_t begin, int64_t end) {
+  parallel_for(threads, round_up(n_, kPanel) / kPanel, worth_grain(4 * kPanel * k_), [&](int64_t begin, int64_t end) {
     const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
     const float *part = from + begin * kPanel * (by_rows ? 1 : stride);
     const auto into = [&](auto *panels) {
@@ -99,21 +98,24 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
 
 // f(begin, end) for columns of B, which the threads share.
 template <class Function>
-void each_columns(int64_t rows, const Panels &b, const Function &f) {
+void each_columns(const Threads &threads, int64_t rows, const Panels &b, const Function &f) {
   // Units of 16 columns, so that few panels still divide evenly; below some 128 KB of weights a thread, the loop
   // stays serial.
   const int64_t units = round_up(b.n, kPanel) / 16;
   const int64_t grain = std::max<int64_t>(1, 131072 / (16 * b.k * bytes_of(b.type) * std::max<int64_t>(1, rows / 4)));
-  parallel_for(units, grain, [&](int64_t begin, int64_t end) { f(begin * 16, end * 16); });
+  parallel_for(threads, units, grain, [&](int64_t begin, int64_t end) { f(begin * 16, end * 16); });
 }
 
-void native_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  each_columns(rows, b, [&](int64_t begin, int64_t end) { native_part(a, rows, b, begin, end, c, c_row, accumulate); });
+void native_product(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                    bool accumulate) {
+  each_columns(threads, rows, b,
+               [&](int64_t begin, int64_t end) { native_part(a, rows, b, begin, end, c, c_row, accumulate); });
 }
 
 // The same for bf16, where the processor has dot products of it.
-void dot_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  each_columns(rows, b, [&](int64_t begin, int64_t end) {
+void dot_product(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                 bool accumulate) {
+  each_columns(threads, rows, b, [&](int64_t begin, int64_t end) {
     for (int64_t r = 0; r < rows; r += kDotRows)
       panel_dot(a.bf16() + r * a.stride, a.stride, static_cast<int>(std::min<int64_t>(kDotRows, rows - r)),
                 static_cast<const uint16_t *>(b.data), b.stride, b.k, begin, end, c + r * c_row, c_row, accumulate);
@@ -207,31 +209,31 @@ Gemm::Gemm(GemmLibrary library)
       primitives_(std::make_unique<Primitives>()) {}
 Gemm::~Gemm() = default;
 
-void Gemm::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
-                    bool exact) const {
+void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                    bool accumulate, bool exact) const {
   const bool widens = b.type == NumberType::BF16 && slow_bf16_;
   // One token, and a few, are a question of bytes read, which our kernel asks for ahead; with fast bf16 products oneDNN's
   // are ahead from a few rows on.
   const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
   if (dots_ && b.type == NumberType::BF16 && b.k % 2 == 0 && (exact || rows <= kDotRows)) {
     go(ProductWay::DOTS);
-    dot_product(a, rows, b, c, c_row, accumulate);
+    dot_product(threads, a, rows, b, c, c_row, accumulate);
   } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE ||
              !primitives_->supports(widens ? NumberType::F32 : b.type)) {
     go(ProductWay::NATIVE);
-    native_product(a, rows, b, c, c_row, accumulate);
+    native_product(threads, a, rows, b, c, c_row, accumulate);
   } else if (library_ == GemmLibrary::OPENBLAS) {
     go(b.type == NumberType::F32 ? ProductWay::OPENBLAS : ProductWay::NATIVE);
     if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);
-    else native_product(a, rows, b, c, c_row, accumulate);
+    else native_product(threads, a, rows, b, c, c_row, accumulate);
   } else {
     // Tiles of at least 64 rows, then of columns, some more than there are threads.
     const int64_t panels = round_up(b.n, kPanel) / kPanel,
-                  wanted = thread_count() == 1 || operations < worth_threads() ? 1 : 2 * thread_count();
+                  wanted = threads.count() == 1 || operations < worth_threads() ? 1 : 2 * threads.count();
     const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
                   across = std::clamp<int64_t>(wanted / down, 1, panels);
     const int64_t tile_rows = round_up((rows + down - 1) / down, 16);
-    parallel_items(down * across, operations, [&](int64_t tile) {
+    parallel_items(threads, down * across, operations, [&](int64_t tile) {
       const int64_t row = tile / across * tile_rows, column = tile % across;
       if (row >= rows) return;
       const Panels part = some_panels(b, panels * column / across, panels * (column + 1) / across);
@@ -295,15 +297,15 @@ void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int
 
 }  // namespace
 
-void Gemm::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns,
-                               int64_t b_columns, float *c, int64_t c_row, bool accumulate) const {
+void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const ConstRows &b, int64_t rows,
+                               int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const {
   const int64_t operations = rows * a_columns * b_columns;
   const bool blas = library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
   const bool shared =
-      thread_count() > 1 && operations >= worth_threads() && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
-  const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * thread_count() : 1);
+      threads.count() > 1 && operations >= worth_threads() && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
+  const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * threads.count() : 1);
   const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
-  parallel_items(tiles, operations, [&](int64_t tile) {
+  parallel_items(threads, tiles, operations, [&](int64_t tile) {
     const int64_t first = tile * tile_columns, count = std::min(tile_columns, a_columns - first);
     if (count <= 0) return;
     const ConstRows part{a.type, static_cast<const char *>(a.data) + first * bytes_of(a.type), a.stride};

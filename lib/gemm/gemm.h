@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/buffer.h"
+#include "base/parallel.h"
 #include "kernels/kernels.h"
 
 namespace infini {
@@ -49,7 +50,7 @@ class PackedMatrix {
   void set_column(int64_t j, const float *values);
   // The whole matrix anew, as the weights of a model in training are after each step: column j, or with `by_rows`
   // row i, is a row of `from`.
-  void pack(const float *from, int64_t stride, bool by_rows);
+  void pack(const Threads &threads, const float *from, int64_t stride, bool by_rows);
   float at(int64_t i, int64_t j) const;
   Panels panels() const;
   int64_t k() const { return k_; }
@@ -77,14 +78,13 @@ class Gemm {
   // c [rows, n] (+)= a [rows, k] * b; a and b have the same type, c's rows are c_row floats apart and hold
   // n rounded up to 64 elements. A row of C may depend, in its last bits, on how many rows there are, unless
   // `exact`: then our own kernel multiplies, whose rows depend on nothing but themselves.
-  // On the threads of the scope, where the caller is not in a loop already.
-  void multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate,
-                bool exact = false) const;
+  void multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+                bool accumulate, bool exact = false) const;
 
   // c [a_columns, b_columns] (+)= a^T b, as weights' gradients are made: a [rows, a_columns] and b [rows, b_columns]
   // have the same type; c's rows are c_row floats apart. Products of pairs are summed in f32.
-  void multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
-                           float *c, int64_t c_row, bool accumulate) const;
+  void multiply_transposed(const Threads &threads, const ConstRows &a, const ConstRows &b, int64_t rows,
+                           int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const;
 
   GemmLibrary library() const { return library_; }
 

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 
-#include "base/parallel.h"
-
 namespace infini {
 namespace {
 
 // Rows as f32 or bf16: as they are, or converted into `scratch`.
-ConstRows as_type(const ConstRows &a, int64_t rows, int64_t k, NumberType type, Buffer<char> &scratch) {
+ConstRows as_type(const Threads &threads, const ConstRows &a, int64_t rows, int64_t k, NumberType type,
+                  Buffer<char> &scratch) {
   if (a.type == type) return a;
   scratch.reserve(rows * k * bytes_of(type));
-  parallel_for(rows, worth_grain(k), [&](int64_t begin, int64_t end) {
+  parallel_for(threads, rows, worth_grain(k), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       char *const to = scratch.data() + r * k * bytes_of(type);
       if (type == NumberType::F32) widen(a.bf16() + r * a.stride, k, reinterpret_cast<float *>(to));
@@ -30,8 +29,8 @@ struct RowScratch {
   Buffer<int32_t> starts;
 };
 
-void product_of_bytes(const ConstRows &a, int64_t rows, const BlockMatrix &b, float *c, int64_t c_row,
-                      bool accumulate) {
+void product_of_bytes(const Threads &threads, const ConstRows &a, int64_t rows, const BlockMatrix &b, float *c,
+                      int64_t c_row, bool accumulate) {
   static thread_local RowScratch scratch;
   static thread_local Buffer<char> wide;
   const BlockSpec &spec = spec_of(b.type());
@@ -40,7 +39,7 @@ void product_of_bytes(const ConstRows &a, int64_t rows, const BlockMatrix &b, fl
   const int64_t stride = padded + 64, blocks = padded / kBlock, parts = padded / spec.rows;
   for (int64_t first = 0; first < rows; first += kGroupRows) {
     const int64_t count = std::min(kGroupRows, rows - first);
-    const ConstRows x = as_type(a.from(first), count, b.k(), NumberType::F32, wide);
+    const ConstRows x = as_type(threads, a.from(first), count, b.k(), NumberType::F32, wide);
     scratch.values.reserve(count * stride);
     scratch.scales.reserve(count * blocks);
     scratch.starts.reserve(count * parts);
@@ -53,7 +52,7 @@ void product_of_bytes(const ConstRows &a, int64_t rows, const BlockMatrix &b, fl
                           blocks,
                           parts};
     RowScratch &own = scratch;  // of this thread, for the others
-    parallel_for(count, worth_grain(8 * b.k()), [&](int64_t begin, int64_t end) {
+    parallel_for(threads, count, worth_grain(8 * b.k()), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
         quantize_row(b.type(), x.f32() + r * x.stride, b.k(), own.values.data() + r * stride,
                      own.scales.data() + r * blocks, own.starts.data() + r * parts, own.sums.data() + r * parts);
@@ -61,7 +60,7 @@ void product_of_bytes(const ConstRows &a, int64_t rows, const BlockMatrix &b, fl
     const int64_t strips = round_up(b.n(), kStrip) / kStrip;
     const int64_t grain =
         std::max<int64_t>(1, 131072 / (strip_bytes(b.type(), b.k()) * std::max<int64_t>(1, count / 4)));
-    parallel_for(strips, grain, [&](int64_t begin, int64_t end) {
+    parallel_for(threads, strips, grain, [&](int64_t begin, int64_t end) {
       block_product(b.type(), bytes, count, b.strip(0), b.k(), begin * kStrip, std::min(b.n(), end * kStrip),
                     c + first * c_row, c_row, accumulate);
     });
@@ -77,11 +76,12 @@ void clear_strip(Number *columns, int64_t depth) {
 }
 
 // Panel by panel, each unpacked into memory of its thread.
-void product_of_floats(const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b, float *c,
-                       int64_t c_row, bool accumulate, bool exact) {
+void product_of_floats(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b,
+                       float *c, int64_t c_row, bool accumulate, bool exact) {
   constexpr int64_t kStrips = kPanel / kStrip;
   const int64_t unit = spec_of(b.type()).unit(), depth = round_up(b.k(), unit);
-  parallel_items(round_up(b.n(), kPanel) / kPanel, rows * b.k() * b.n(), [&](int64_t panel) {
+  parallel_items(threads, round_up(b.n(), kPanel) / kPanel, rows * b.k() * b.n(),
+                 [&](int64_t panel, const Threads &here) {
     static thread_local Buffer<float> wide;  // whole units
     static thread_local Buffer<uint16_t> half;
     const int64_t columns = std::min<int64_t>(kPanel, b.n() - panel * kPanel);
@@ -93,7 +93,7 @@ void product_of_floats(const Gemm &gemm, const ConstRows &a, int64_t rows, const
           unpack_strip(b.type(), b.strip(panel * kStrips + i), 0, depth, buffer.data() + i * each);
         else clear_strip(buffer.data() + i * each, depth);
       }
-      gemm.multiply(a, rows, {a.type, buffer.data(), b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
+      gemm.multiply(here, a, rows, {a.type, buffer.data(), b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
                     accumulate, exact);
     };
     if (a.type == NumberType::F32) into(wide);
@@ -103,20 +103,21 @@ void product_of_floats(const Gemm &gemm, const ConstRows &a, int64_t rows, const
 
 }  // namespace
 
-void multiply(const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows, const WeightMatrix &b, float *c,
-              int64_t c_row, bool accumulate, bool exact) {
+void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows,
+              const WeightMatrix &b, float *c, int64_t c_row, bool accumulate, bool exact) {
   static thread_local Buffer<char> scratch;
   for (const WeightMatrix::Piece &piece : b.pieces) {
     float *const to = c + piece.first;
     if (!piece.in_blocks()) {
       const Panels panels = piece.floats.panels();
-      gemm.multiply(as_type(a, rows, panels.k, panels.type, scratch), rows, panels, to, c_row, accumulate, exact);
+      gemm.multiply(threads, as_type(threads, a, rows, panels.k, panels.type, scratch), rows, panels, to, c_row,
+                    accumulate, exact);
     } else if (compute == Compute::INT8) {
-      product_of_bytes(a, rows, piece.blocks, to, c_row, accumulate);
+      product_of_bytes(threads, a, rows, piece.blocks, to, c_row, accumulate);
     } else {
       const NumberType type = compute == Compute::F32 ? NumberType::F32 : NumberType::BF16;
-      product_of_floats(gemm, as_type(a, rows, piece.blocks.k(), type, scratch), rows, piece.blocks, to, c_row,
-                        accumulate, exact);
+      product_of_floats(threads, gemm, as_type(threads, a, rows, piece.blocks.k(), type, scratch), rows, piece.blocks,
+                        to, c_row, accumulate, exact);
     }
   }
 }

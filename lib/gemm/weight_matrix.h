@@ -50,7 +50,7 @@ struct WeightMatrix {
 };
 
 // As Gemm::multiply; a's rows may be of either type.
-void multiply(const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows, const WeightMatrix &b, float *c,
-              int64_t c_row, bool accumulate, bool exact);
+void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows,
+              const WeightMatrix &b, float *c, int64_t c_row, bool accumulate, bool exact);
 
 }  // namespace infini

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "base/parallel.h"
 #include "model/worth.h"
 
 namespace infini {
@@ -50,8 +49,8 @@ void finish_logits(const Config &config, float *logits, int64_t rows, int64_t st
 // One block on its way through the layers.
 class Block {
  public:
-  Block(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
-      : config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
+  Block(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
+      : threads_(threads), config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
         count_(count_tokens(parts)), exact_(exact), width_(config_.width), x_stride_(round_up(width_, kPanel)),
         row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type(), workspace.normed.data(), width_},
         attended_{weights_.compute, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
@@ -89,7 +88,7 @@ class Block {
 
   void embed() {
     each_part([&](const Part &part, int64_t row) {
-      parallel_for(static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
+      parallel_for(threads_, static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
           if (config_.embedding_scale != 1) scale(x(row + t), width_, config_.embedding_scale);
@@ -105,7 +104,7 @@ class Block {
 
   // Without a weight: the rows as they are.
   void norm_all(const std::vector<float> &weight) {
-    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+    parallel_for(threads_, count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         if (weight.empty()) copy(x(t), width_, normed_, t);
         else norm(x(t), weight, config_.norm_epsilon, normed_, t);
@@ -118,7 +117,7 @@ class Block {
     if (bias.empty() && post_norm.empty() && config_.residual_scale == 1)
       return multiply(a, b, workspace_.x, x_stride_, true);
     multiply(a, b, workspace_.branch, x_stride_, false);
-    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+    parallel_for(threads_, count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         float *const row = workspace_.branch.data() + t * x_stride_;
         if (!bias.empty()) add_scaled(bias.data(), 1, width_, row);
@@ -136,7 +135,7 @@ class Block {
       const auto n = static_cast<int64_t>(weight.size());
       for (int64_t i = 0; i < size; i += n) rms_norm(row + i, weight.data(), n, config_.norm_epsilon, row + i);
     };
-    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+    parallel_for(threads_, count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         float *const row = workspace_.qkv.data() + t * stride;
         if (!layer.qkv_bias.empty()) add_scaled(layer.qkv_bias.data(), 1, layer.qkv.n(), row);
@@ -148,7 +147,8 @@ class Block {
   }
 
   void multiply(const Rows &a, const WeightMatrix &b, Buffer<float> &c, int64_t c_stride, bool accumulate) {
-    infini::multiply(weights_.gemm, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate, exact_);
+    infini::multiply(threads_, weights_.gemm, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate,
+                     exact_);
   }
 
   // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
@@ -163,15 +163,14 @@ class Block {
       workspace_.first_rows.push_back(row);
       row += static_cast<int64_t>(part.tokens.size());
     }
-    const auto one = [&](int64_t i) {
-      attend_part(layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]);
-    };
-    if (parts_.size() == 1) one(0);
-    else parallel_items(static_cast<int64_t>(parts_.size()), count_ * width_ * width_, one);
+    parallel_items(threads_, static_cast<int64_t>(parts_.size()), count_ * width_ * width_,
+                   [&](int64_t i, const Threads &here) {
+      attend_part(here, layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]);
+    });
   }
 
   // Segment by segment.
-  void attend_part(const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
+  void attend_part(const Threads &threads, const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
     const AttentionRules &rules = weights_.rules(index);
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
     const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
@@ -189,7 +188,7 @@ class Block {
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
-      attend(rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);
+      attend(threads, rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);
       view.position += span;
       row += span;
       layer_state.window.settle(view);
@@ -197,7 +196,7 @@ class Block {
       Closing plain;
       if (!part.state->closing) plain.after = view.closed(weights_.attention.shape);
       const Closing &closing = part.state->closing ? *part.state->closing : plain;
-      close_segment(rules, layer_state, view, closing, part.state->angles, workspace_.attention);
+      close_segment(threads, rules, layer_state, view, closing, part.state->angles, workspace_.attention);
       view = closing.after;
       if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
     }
@@ -235,7 +234,7 @@ class Block {
   void feed_forward(const LayerWeights &layer, Activation activation) {
     const int64_t hidden = config_.hidden, stride = round_up(layer.gate_up.n(), kPanel);
     multiply(normed_, layer.gate_up, workspace_.gate_up, stride, false);
-    parallel_for(count_, row_grain_, [&](int64_t begin, int64_t end) {
+    parallel_for(threads_, count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const float *gate = workspace_.gate_up.data() + t * stride;
         const auto activate = [&](auto *to) {
@@ -248,6 +247,7 @@ class Block {
     });
   }
 
+  const Threads &threads_;
   const Config &config_;
   const Weights &weights_;
   Workspace &workspace_;
@@ -260,13 +260,13 @@ class Block {
 };
 
 // Logits of `rows` rows of x, after the last norm.
-void output_rows(const Model &model, Workspace &workspace, const float *x, int64_t x_stride, int64_t rows,
-                 float *logits, int64_t stride, bool exact) {
+void output_rows(const Threads &threads, const Model &model, Workspace &workspace, const float *x, int64_t x_stride,
+                 int64_t rows, float *logits, int64_t stride, bool exact) {
   const Weights &weights = model.weights();
   const Rows normed{weights.rows_type(), workspace.normed.data(), model.config().width};
   for (int64_t row = 0; row < rows; ++row)
     norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
-  multiply(weights.gemm, weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
+  multiply(threads, weights.gemm, weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
   finish_logits(model.config(), logits, rows, stride);
 }
 
@@ -318,32 +318,32 @@ int64_t Workspace::bytes() const {
          attention.bytes();
 }
 
-void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
+void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
              const LogitsSink &sink) {
-  workspace.reserve(model, count_tokens(parts), thread_count());
+  workspace.reserve(model, count_tokens(parts), threads.count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
   workspace.first_rows.reserve(parts.size());
 
-  Worth worth(model, parts, workspace);
+  Worth worth(threads, model, parts, workspace);
   worth.of_first_tokens(exact);
   for (const Part &part : parts) part.state->broken = true;  // until the block is whole
-  Block block(model, parts, workspace, exact);
+  Block block(threads, model, parts, workspace, exact);
   block.run(worth);
   const bool all_rows = sink || worth.wants_rows();
   if (all_rows) workspace.logits.reserve(kLogitsRows * stride);
   for (int64_t first = 0; all_rows && first < block.count(); first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, block.count() - first);
-    output_rows(model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
-    if (sink) sink(first, rows, workspace.logits.data(), stride);
+    output_rows(threads, model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
+    if (sink) sink(threads, first, rows, workspace.logits.data(), stride);
     worth.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }
   worth.note();
   for (const Part &part : parts) part.state->broken = false;
 }
 
-void close_segment(const Model &model, State &state, Workspace &workspace, bool empty) {
+void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty) {
   if (state.view.open() == 0 && !empty) return;
-  workspace.reserve(model, 1, thread_count());
+  workspace.reserve(model, 1, threads.count());
   const AttentionShape &shape = model.weights().attention.shape;
   Closing closing;
   if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
@@ -351,7 +351,8 @@ void close_segment(const Model &model, State &state, Workspace &workspace, bool 
   const View &after = closing.after;
   state.broken = true;
   for (size_t l = 0; l < state.layers.size(); ++l) {
-    close_segment(model.weights().rules(l), state.layers[l], state.view, closing, state.angles, workspace.attention);
+    close_segment(threads, model.weights().rules(l), state.layers[l], state.view, closing, state.angles,
+                  workspace.attention);
     if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
   }
   state.view = after;
@@ -364,18 +365,17 @@ void close_segment(const Model &model, State &state, Workspace &workspace, bool 
   state.broken = false;
 }
 
-void compute_logits(const Model &model, std::span<State *const> states, Workspace &workspace, bool exact) {
+void compute_logits(const Threads &threads, const Model &model, std::span<State *const> states, Workspace &workspace,
+                    bool exact) {
   const auto count = static_cast<int64_t>(states.size());
-  workspace.reserve(model, count, thread_count());
+  workspace.reserve(model, count, threads.count());
   const Weights &weights = model.weights();
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
   const Rows normed{weights.rows_type(), workspace.normed.data(), width};
-  for (int64_t row = 0; row < count; ++row) {
-    copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
-  }
+  for (int64_t row = 0; row < count; ++row) copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
   const auto give = [&](int64_t row, int64_t rows, float *logits) {
-    multiply(weights.gemm, weights.products, normed.read().from(row), rows, weights.output, logits, stride, false,
-             exact);
+    multiply(threads, weights.gemm, weights.products, normed.read().from(row), rows, weights.output, logits, stride,
+             false, exact);
     finish_logits(model.config(), logits, rows, stride);
   };
   if (count == 1) {
@@ -387,7 +387,7 @@ void compute_logits(const Model &model, std::span<State *const> states, Workspac
   for (int64_t first = 0; first < count; first += kLogitsRows) {
     const int64_t rows = std::min(kLogitsRows, count - first);
     give(first, rows, workspace.logits.data());
-    parallel_items(rows, rows * stride, [&](int64_t row) {
+    parallel_items(threads, rows, rows * stride, [&](int64_t row) {
       State &state = *states[static_cast<size_t>(first + row)];
       std::memcpy(state.logits.data(), workspace.logits.data() + row * stride,
                   static_cast<size_t>(stride) * sizeof(float));

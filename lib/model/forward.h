@@ -44,13 +44,15 @@ struct Part {
   std::span<const int32_t> tokens;
 };
 
-// Receives the logits of rows first .. first + rows of the block: [rows][stride].
-using LogitsSink = std::function<void(int64_t first, int64_t rows, const float *logits, int64_t stride)>;
+// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use the block's threads.
+using LogitsSink =
+    std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
 // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
 // parts are rows of the same products. Every state then stands after its last token. `sink` may be empty. If this
 // throws, state.broken tells whether a state can still be used.
-void forward(const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact, const LogitsSink &sink);
+void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
+             const LogitsSink &sink);
 
 // -ln p of a token, in nats, from the logits before it.
 inline float negative_log_likelihood(const float *logits, int64_t vocabulary, int32_t token) {
@@ -64,9 +66,10 @@ int64_t count_tokens(std::span<const Part> parts);
 int64_t longest_block(const Model &model, const State &state);
 
 // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
-void close_segment(const Model &model, State &state, Workspace &workspace, bool empty = false);
+void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty = false);
 
 // The logits of each state's last token, from its `hidden`, as one product.
-void compute_logits(const Model &model, std::span<State *const> states, Workspace &workspace, bool exact);
+void compute_logits(const Threads &threads, const Model &model, std::span<State *const> states, Workspace &workspace,
+                    bool exact);
 
 }  // namespace infini

@@ -18,7 +18,7 @@ struct Sentence {
 };
 
 // The sentences of the stream, as Keep cuts them; those that are worth keeping in part alone are left out.
-std::vector<Sentence> read_sentences(const Model &model, std::span<const int32_t> tokens,
+std::vector<Sentence> read_sentences(const Threads &threads, const Model &model, std::span<const int32_t> tokens,
                                      std::span<const uint8_t> worth, int layer, Task *task) {
   const auto width = static_cast<int64_t>(model.config().width);
   const float epsilon = model.config().norm_epsilon;
@@ -43,7 +43,7 @@ std::vector<Sentence> read_sentences(const Model &model, std::span<const int32_t
   for (size_t done = 0; done < tokens.size();) {
     const auto count = std::min<size_t>(tokens.size() - done, static_cast<size_t>(longest_block(model, state)));
     const Part part{&state, tokens.subspan(done, count)};
-    forward(model, {&part, 1}, workspace, false, {});
+    forward(threads, model, {&part, 1}, workspace, false, {});
     done += count;
     if (!task) continue;
     task->advance_to(static_cast<int64_t>(done));
@@ -70,8 +70,8 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
     if (token < 0 || token >= config.vocabulary)
       fail(Status::INVALID_ARGUMENT, "token ", token, " is not in the vocabulary of ", config.vocabulary);
   if (task) task->begin("keep", static_cast<int64_t>(tokens.size()));
-  const ThreadScope scope(model.threads(), fit.threads > 0 ? fit.threads : default_threads());
-  const std::vector<Sentence> sentences = read_sentences(model, tokens, worth, probe.layer, task);
+  const ThreadScope threads(model.threads(), fit.threads > 0 ? fit.threads : default_threads());
+  const std::vector<Sentence> sentences = read_sentences(threads, model, tokens, worth, probe.layer, task);
   const auto worthy = static_cast<double>(
       std::count_if(sentences.begin(), sentences.end(), [](const Sentence &s) { return s.worthy; }));
   const double others = static_cast<double>(sentences.size()) - worthy;
@@ -84,7 +84,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   std::vector<double> mean(width), a(width * width), w(width);
   for (const Sentence &s : sentences)
     for (size_t i = 0; i < width; ++i) mean[i] += weight(s) * static_cast<double>(s.mean[i]);
-  parallel_for(static_cast<int64_t>(width), 8, [&](int64_t begin, int64_t end) {
+  parallel_for(threads, static_cast<int64_t>(width), 8, [&](int64_t begin, int64_t end) {
     for (const Sentence &s : sentences)
       for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
         const double x = weight(s) * (static_cast<double>(s.mean[i]) - mean[i]);

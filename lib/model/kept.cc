@@ -57,14 +57,14 @@ Kept kept_of(const Model &model, const State &state) {
   return kept;
 }
 
-void set_kept(const Model &model, State &state, const Kept &kept) {
+void set_kept(const Threads &threads, const Model &model, State &state, const Kept &kept) {
   View after = state.view;
   after.kept = kept.tokens();
   std::vector<Window> windows;
   for (size_t l = 0; l < state.layers.size(); ++l) {
     if (!keeps(model, l)) continue;
     const AttentionRules &rules = model.weights().rules(l);
-    state.angles.turn(rules.rope, after);
+    state.angles.turn(threads, rules.rope, after);
     windows.push_back(
         state.layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, state.angles));
   }

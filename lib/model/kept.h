@@ -25,6 +25,6 @@ int64_t kept_layers(const Model &model);
 
 Kept kept_of(const Model &model, const State &state);
 // The state keeps this instead; it fits the budget.
-void set_kept(const Model &model, State &state, const Kept &kept);
+void set_kept(const Threads &threads, const Model &model, State &state, const Kept &kept);
 
 }  // namespace infini

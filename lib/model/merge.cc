@@ -45,7 +45,7 @@ Kept without(const Kept &kept, const Kept &gone) {
 
 }  // namespace
 
-void merge(const Model &model, State &state, const State &other, double weight) {
+void merge(const Threads &threads, const Model &model, State &state, const State &other, double weight) {
   const double tokens =
       static_cast<double>(state.view.memory_tokens) + weight * static_cast<double>(other.view.memory_tokens);
   for (size_t l = 0; l < state.layers.size(); ++l)
@@ -59,10 +59,10 @@ void merge(const Model &model, State &state, const State &other, double weight) 
   const AttentionShape &shape = model.weights().attention.shape;
   if (shape.keep == 0 || other.view.kept == 0) return;
   const Kept own = kept_of(model, state), theirs = kept_of(model, other);
-  if (weight < 0) return set_kept(model, state, without(own, theirs));
+  if (weight < 0) return set_kept(threads, model, state, without(own, theirs));
   Kept all = theirs;
   all.append(own);
-  set_kept(model, state, all.choose(choose_spans(all.spans, shape)));
+  set_kept(threads, model, state, all.choose(choose_spans(all.spans, shape)));
 }
 
 }  // namespace infini

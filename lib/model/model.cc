@@ -137,7 +137,7 @@ void hash_value(Hash &hash, const GgufValue &value) {
 
 std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Status impossible) {
   std::shared_ptr<Model> model(new Model);
-  const ThreadScope scope(model->threads_, threads_of(options));
+  const ThreadScope threads(model->threads_, threads_of(options));
   model->gguf_ = std::move(gguf);
   if (model->gguf_.find("tokenizer.ggml.model")) model->tokenizer_ = std::make_unique<const Tokenizer>(model->gguf_);
   if (model->gguf_.tensors().empty()) {
@@ -148,7 +148,7 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
   if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
     fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ",
          model->config_->vocabulary);
-  model->weights_ = std::make_unique<const Weights>(model->gguf_, *model->config_, options, task);
+  model->weights_ = std::make_unique<const Weights>(threads, model->gguf_, *model->config_, options, task);
   if (model->tokenizer_ && model->config_->memory.keep > 0) model->ends_sentence_ = sentence_ends(*model->tokenizer_);
   if (!model->config_->memory.trained)
     log(LogLevel::WARNING,

@@ -9,7 +9,6 @@
 #include <tuple>
 
 #include "base/log.h"
-#include "base/parallel.h"
 #include "kernels/cpu.h"
 
 namespace infini {
@@ -103,8 +102,8 @@ void each_column(const std::vector<TensorPart> &parts, int64_t begin, int64_t en
   }
 }
 
-void pack_floats(const std::vector<TensorPart> &parts, PackedMatrix &matrix) {
-  parallel_for(round_up(matrix.n(), kPanel) / kPanel, 1, [&](int64_t begin, int64_t end) {
+void pack_floats(const Threads &threads, const std::vector<TensorPart> &parts, PackedMatrix &matrix) {
+  parallel_for(threads, round_up(matrix.n(), kPanel) / kPanel, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(matrix.k()));
     each_column(parts, begin * kPanel, end * kPanel, [&](const TensorPart &part, int64_t j, int64_t row) {
       unpack_row(part, row, matrix.k(), values.data());
@@ -113,12 +112,12 @@ void pack_floats(const std::vector<TensorPart> &parts, PackedMatrix &matrix) {
   });
 }
 
-void pack_blocks(const std::vector<TensorPart> &parts, BlockMatrix &matrix) {
+void pack_blocks(const Threads &threads, const std::vector<TensorPart> &parts, BlockMatrix &matrix) {
   const TensorType type = parts[0].tensor->type;
   const TensorLayout &layout = *tensor_layout(type);
   const BlockSpec &spec = spec_of(matrix.type());
   const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
-  parallel_for(round_up(matrix.n(), kStrip) / kStrip, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(threads, round_up(matrix.n(), kStrip) / kStrip, 1, [&](int64_t begin, int64_t end) {
     std::vector<BlockParts> columns(kStrip);
     for (int64_t strip = begin; strip < end; ++strip) {
       std::fill(columns.begin(), columns.end(), BlockParts{});
@@ -175,9 +174,9 @@ std::vector<std::vector<TensorPart>> lay_out(const Packing &packing, const Optio
   return pieces;
 }
 
-void check_finite(const GgufTensor &tensor) {
+void check_finite(const Threads &threads, const GgufTensor &tensor) {
   const TensorPart part{&tensor, 0, tensor.rows()};
-  parallel_for(part.rows, 64, [&](int64_t begin, int64_t end) {
+  parallel_for(threads, part.rows, 64, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(tensor.shape[0]));
     for (int64_t j = begin; j < end; ++j) unpack_row(part, j, tensor.shape[0], values.data());
   });
@@ -280,7 +279,7 @@ void step(Task *task, int64_t done) {
 
 }  // namespace
 
-Weights::Weights(const Gguf &gguf, const Config &config, const Options &options, Task *task)
+Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, Task *task)
     : compute(choose_compute(options, choose_library(options))), gemm(choose_library(options)) {
   Tensors tensors(gguf);
   for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(tensors, config, rope));
@@ -327,15 +326,15 @@ Weights::Weights(const Gguf &gguf, const Config &config, const Options &options,
   for (LayerWeights &layer : layers)
     for (std::vector<float> *bias : {&layer.qkv_bias, &layer.attention_output_bias})
       if (std::all_of(bias->begin(), bias->end(), [](float x) { return x == 0; })) bias->clear();
-  if (!tied) check_finite(*embedding);  // else it is when it is packed
+  if (!tied) check_finite(threads, *embedding);  // else it is when it is packed
   tensors.refuse_others(config.architecture->name);
 
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));
   for (size_t i = 0; i < packings.size(); ++i) {
     for (size_t p = 0; p < pieces[i].size(); ++p) {
       WeightMatrix::Piece &piece = packings[i].matrix->pieces[p];
-      if (piece.in_blocks()) pack_blocks(pieces[i][p], piece.blocks);
-      else pack_floats(pieces[i][p], piece.floats);
+      if (piece.in_blocks()) pack_blocks(threads, pieces[i][p], piece.blocks);
+      else pack_floats(threads, pieces[i][p], piece.floats);
     }
     step(task, static_cast<int64_t>(i + 1));
   }

@@ -32,7 +32,7 @@ struct LayerWeights {
 
 struct Weights {
   // Reads every tensor that the architecture knows, refuses any other, and checks shapes and values.
-  Weights(const Gguf &gguf, const Config &config, const Options &options, Task *task);
+  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, Task *task);
 
   // Row `token` of the embedding, [width], from the file's own numbers.
   void embed(int32_t token, float *x) const;

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/parallel.h"
-
 namespace infini {
 
-Worth::Worth(const Model &model, std::span<const Part> parts, Workspace &workspace)
-    : model_(model), shape_(model.weights().attention.shape), probe_(model.config().memory.probe), parts_(parts),
-      workspace_(workspace) {
+Worth::Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace)
+    : threads_(threads), model_(model), shape_(model.weights().attention.shape), probe_(model.config().memory.probe),
+      parts_(parts), workspace_(workspace) {
   if (shape_.keep == 0) return;
   const auto count = static_cast<size_t>(count_tokens(parts));
   workspace.worth.assign(count, 0);
@@ -32,7 +30,7 @@ void Worth::of_first_tokens(bool exact) {
     if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
     if (probe_.weight.empty() && !state.keep.knows(state.view.position) && state.has_hidden) {
       State *const states[] = {&state};
-      if (!state.has_logits) compute_logits(model_, states, workspace_, exact);
+      if (!state.has_logits) compute_logits(threads_, model_, states, workspace_, exact);
       workspace_.worth[row] = negative_log_likelihood(state.logits.data(), model_.config().vocabulary, part.tokens[0]);
     }
     row += part.tokens.size();
@@ -42,7 +40,7 @@ void Worth::of_first_tokens(bool exact) {
 void Worth::of_layer(int layer, const float *x, int64_t stride) {
   if (shape_.keep == 0 || probe_.weight.empty() || layer != probe_.layer) return;
   const auto width = static_cast<int64_t>(probe_.weight.size());
-  parallel_for(static_cast<int64_t>(tokens_.size()), 16, [&](int64_t begin, int64_t end) {
+  parallel_for(threads_, static_cast<int64_t>(tokens_.size()), 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float *const at = x + row * stride;
       const float square = dot(at, at, width) / static_cast<float>(width) + model_.config().norm_epsilon;
@@ -58,7 +56,7 @@ bool Worth::wants_rows() const {
 
 void Worth::of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride) {
   if (!wants_rows()) return;
-  parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+  parallel_for(threads_, rows, 4, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       if (const auto next = static_cast<size_t>(first + row + 1); next < tokens_.size() && !begins_part(next))
         workspace_.worth[next] =

@@ -11,7 +11,7 @@ namespace infini {
 
 class Worth {
  public:
-  Worth(const Model &model, std::span<const Part> parts, Workspace &workspace);
+  Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace);
 
   // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
   void of_first_tokens(bool exact);
@@ -27,6 +27,7 @@ class Worth {
  private:
   bool begins_part(size_t row) const;
 
+  const Threads &threads_;
   const Model &model_;
   const AttentionShape &shape_;
   const KeepProbe &probe_;

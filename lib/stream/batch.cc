@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/parallel.h"
 #include "stream/session_impl.h"
 
 namespace infini {
@@ -58,7 +57,7 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
     threads = std::max(threads, impl.settings.threads);
   }
   if (task && task->take_cancel()) fail(Status::CANCELLED, "generation was cancelled; it may go on");
-  const ThreadScope scope(model_->threads(), threads);
+  const ThreadScope team(model_->threads(), threads);
 
   std::vector<Before> before;
   for (const auto &session : sessions_) before.emplace_back(session->impl_->generation);
@@ -69,9 +68,9 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
     if (!fed[i] && !impl.settings.exact) impl.state.has_logits = false;
   };
   try {
-    choose(tokens);
+    choose(team, tokens);
     // Sessions with option `deterministic` have products of their own, whose rows depend on nothing but themselves.
-    for (const bool exact : {false, true}) feed(exact, tokens, fed);
+    for (const bool exact : {false, true}) feed(team, exact, tokens, fed);
   } catch (...) {
     for (size_t i = 0; i < sessions_.size(); ++i) {
       if (!fed[i]) before[i].put_back(sessions_[i]->impl_->generation);
@@ -83,28 +82,29 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
   return static_cast<size_t>(std::count(fed.begin(), fed.end(), 1));
 }
 
-void Batch::choose(std::span<int32_t> tokens) {
+void Batch::choose(const Threads &threads, std::span<int32_t> tokens) {
   for (const bool exact : {false, true}) {
     std::vector<State *> without_logits;
     for (const auto &session : sessions_) {
       State &state = session->impl_->state;
       if (session->impl_->settings.exact == exact && !state.has_logits) without_logits.push_back(&state);
     }
-    if (!without_logits.empty()) compute_logits(*model_, without_logits, workspace_, exact);
+    if (!without_logits.empty()) compute_logits(threads, *model_, without_logits, workspace_, exact);
   }
   const auto count = static_cast<int64_t>(sessions_.size());
-  parallel_items(count, count * kChoosing * model_->config().vocabulary, [&](int64_t item) {
+  parallel_items(threads, count, count * kChoosing * model_->config().vocabulary,
+                 [&](int64_t item, const Threads &here) {
     const auto i = static_cast<size_t>(item);
     Session &session = *sessions_[i];
     try {
-      tokens[i] = session.choose().value_or(-1);
+      tokens[i] = session.choose(here).value_or(-1);
     } catch (const Error &error) { throw Error(error.status(), cat("session ", i, " of the batch: ", error.what())); }
     session.impl_->generation.end_reported = tokens[i] < 0;
   });
 }
 
 // Of the sessions with or without option `deterministic`, those that have a token.
-void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> &fed) {
+void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> tokens, std::vector<char> &fed) {
   std::vector<Part> parts;
   std::vector<size_t> indices;
   for (size_t i = 0; i < sessions_.size(); ++i) {
@@ -113,7 +113,7 @@ void Batch::feed(bool exact, std::span<const int32_t> tokens, std::vector<char> 
     indices.push_back(i);
   }
   if (parts.empty()) return;
-  forward(*model_, parts, workspace_, exact, {});
+  forward(threads, *model_, parts, workspace_, exact, {});
   for (const size_t i : indices)
     fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
   for (const size_t i : indices) {

@@ -33,8 +33,8 @@ class Batch {
   void drop_text(size_t index) { sessions_[index]->drop_text(); }
 
  private:
-  void choose(std::span<int32_t> tokens);
-  void feed(bool exact, std::span<const int32_t> tokens, std::vector<char> &fed);
+  void choose(const Threads &threads, std::span<int32_t> tokens);
+  void feed(const Threads &threads, bool exact, std::span<const int32_t> tokens, std::vector<char> &fed);
 
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Session>> sessions_;

@@ -32,15 +32,15 @@ void Session::merge(std::span<const std::byte> bytes, double weight, const std::
   impl_->check_whole();
   Session other(model_, {});
   other.restore(bytes, name);  // which refuses what is of another model
-  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
   Workspace workspace;
-  infini::close_segment(*model_, other.impl_->state, workspace, true);
+  infini::close_segment(threads, *model_, other.impl_->state, workspace, true);
   // All or nothing: it is done to a copy.
   auto fresh = std::make_unique<Impl>(*impl_);
   State &state = fresh->state;
   state.checkpoints.clear();
-  infini::close_segment(*model_, state, workspace);
-  infini::merge(*model_, state, other.impl_->state, weight);
+  infini::close_segment(threads, *model_, state, workspace);
+  infini::merge(threads, *model_, state, other.impl_->state, weight);
   state.checkpoints.clear();
   History &history = fresh->history;
   history.tokens.clear(), history.randoms.clear();

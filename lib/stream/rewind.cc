@@ -27,7 +27,7 @@ void Session::rewind(int64_t position) {
          impl_->state.kept == 0 ? "; option 'checkpoints' keeps segment boundaries to go back further" : "");
   if (position == this->position()) return;
 
-  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
   History &history = impl_->history;
   const auto place = std::find_if(state.checkpoints.rbegin(), state.checkpoints.rend(),
                                   [&](const Checkpoint &c) { return c.view.position <= position; });
@@ -44,7 +44,7 @@ void Session::rewind(int64_t position) {
     state.broken = true;  // the state is behind the history
     const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, state)));
     const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
-    forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+    forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
     done += part.tokens.size();
   }
   if (impl_->settings.rewind_sampler) {

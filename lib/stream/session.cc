@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "base/parallel.h"
 #include "stream/session_impl.h"
 
 namespace infini {
@@ -117,7 +116,7 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
   begin_call();
   check_tokens(tokens);
   if (task) task->begin("feed", static_cast<int64_t>(tokens.size()));
-  const ThreadScope scope(model_->threads(), impl_->settings.threads);
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
   size_t done = 0;
   const auto check_cancel = [&] {
     if (cancelled(task))
@@ -128,12 +127,13 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
     check_cancel();
     const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, impl_->state)));
     const auto block = tokens.subspan(done, std::min(longest, tokens.size() - done));
-    const LogitsSink shifted = !sink ? LogitsSink()
-                                     : [&](int64_t first, int64_t rows, const float *logits, int64_t stride) {
-      sink(static_cast<int64_t>(done) + first, rows, logits, stride);
-    };
+    const LogitsSink shifted =
+        !sink ? LogitsSink()
+              : [&](const Threads &here, int64_t first, int64_t rows, const float *logits, int64_t stride) {
+      sink(here, static_cast<int64_t>(done) + first, rows, logits, stride);
+        };
     const Part part{&impl_->state, block};
-    forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, shifted);
+    forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, shifted);
     impl_->remember(*model_, block);
     moved();
     done += block.size();
@@ -151,7 +151,7 @@ void Session::feed(std::span<const int32_t> tokens, Task *task) { ingest(tokens,
 
 void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary;
-  ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
+  ingest(tokens, task, [&](const Threads &, int64_t first, int64_t rows, const float *block, int64_t stride) {
     for (int64_t row = 0; row < rows; ++row)
       std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
   });
@@ -165,8 +165,8 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   };
   check_tokens(tokens);
   nll[0] = impl_->state.has_hidden ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
-  ingest(tokens, task, [&](int64_t first, int64_t rows, const float *block, int64_t stride) {
-    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+  ingest(tokens, task, [&](const Threads &threads, int64_t first, int64_t rows, const float *block, int64_t stride) {
+    parallel_for(threads, rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         if (const int64_t next = first + row + 1; next < count)
           nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
@@ -182,8 +182,8 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
 
 void Session::close_segment() {
   impl_->check_whole();
-  const ThreadScope scope(model_->threads(), impl_->settings.threads);
-  infini::close_segment(*model_, impl_->state, impl_->workspace);
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
+  infini::close_segment(threads, *model_, impl_->state, impl_->workspace);
   impl_->remember(*model_, {});
 }
 
@@ -203,15 +203,20 @@ void Session::reset() {
 }
 
 std::span<const float> Session::logits() {
+  if (impl_->state.has_logits) return logits(Threads());
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
+  return logits(threads);
+}
+
+std::span<const float> Session::logits(const Threads &threads) {
   impl_->check_whole();
   State &state = impl_->state;
   if (!state.has_hidden)
     fail(Status::STATE,
          "there are no logits yet: feed at least one token after creating, resetting or restoring a memory alone");
   if (!state.has_logits) {
-    const ThreadScope scope(model_->threads(), impl_->settings.threads);
     State *const states[] = {&state};
-    compute_logits(*model_, states, impl_->workspace, impl_->settings.exact);
+    compute_logits(threads, *model_, states, impl_->workspace, impl_->settings.exact);
   }
   return {state.logits.data(), static_cast<size_t>(model_->config().vocabulary)};
 }
@@ -248,14 +253,14 @@ void Session::start_generation() {
 }
 
 // The next token of the run, which is not fed yet; nullopt: the run has ended.
-std::optional<int32_t> Session::choose() {
+std::optional<int32_t> Session::choose(const Threads &threads) {
   Generation &generation = impl_->generation;
   const Settings &settings = impl_->settings;
   if (generation.end_reported) start_generation();
   if (generation.reason == StopReason::NONE && settings.max_tokens >= 0 && generation.generated >= settings.max_tokens)
     generation.reason = StopReason::MAX_TOKENS;
   if (generation.reason != StopReason::NONE) return std::nullopt;
-  const int32_t token = impl_->sampler.sample(logits(), generation.recent, generation.random);
+  const int32_t token = impl_->sampler.sample(logits(threads), generation.recent, generation.random);
   if (has_text(*model_, token) && !settings.ignore_end && model_->tokenizer().is_end(token)) {
     generation.reason = StopReason::END_TOKEN;
     return std::nullopt;
@@ -288,11 +293,11 @@ void Session::check_generation(Task *task) const {
 // One token of the run, fed and its text added to the output; nullopt: the run has ended.
 std::optional<int32_t> Session::step(Task *task) {
   check_generation(task);
-  const ThreadScope scope(model_->threads(), impl_->settings.threads);
-  const std::optional<int32_t> token = choose();
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
+  const std::optional<int32_t> token = choose(threads);
   if (!token) return std::nullopt;
   const Part part{&impl_->state, {&*token, 1}};
-  forward(*model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+  forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
   impl_->remember(*model_, {&*token, 1});
   moved();
   accept(*token);

@@ -144,7 +144,8 @@ class Session {
   std::optional<int32_t> step(Task *task);
   const std::string *advance(Task *task);
   void moved();
-  std::optional<int32_t> choose();
+  std::span<const float> logits(const Threads &threads);
+  std::optional<int32_t> choose(const Threads &threads);
   void accept(int32_t token);
   void with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const;
 

@@ -4,7 +4,6 @@
 #include <array>
 #include <vector>
 
-#include "base/parallel.h"
 #include "model/forward.h"
 #include "stream/output.h"
 #include "stream/session.h"

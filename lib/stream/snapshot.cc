@@ -60,12 +60,12 @@ json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state
 const char *compute_name(const Model &model) { return model.weights().compute == NumberType::F32 ? "f32" : "bf16"; }
 
 // The state as it would be with no open segment and no window.
-State emptied(const Model &model, const State &state) {
+State emptied(const Threads &threads, const Model &model, const State &state) {
   State closed = state.copy();
   closed.checkpoints.clear();
   closed.kept = 0;
   Workspace workspace;
-  close_segment(model, closed, workspace, true);
+  close_segment(threads, model, closed, workspace, true);
   return closed;
 }
 
@@ -140,8 +140,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
                   {"model", {{"name", model_->config().name}, {"fingerprint", model_->fingerprint()}}},
                   {"shape", snapshot_shape(*model_, whole)}};
   if (!whole) {
-    const ThreadScope scope(model_->threads(), impl_->settings.threads);
-    const State closed = emptied(*model_, state);
+    const ThreadScope threads(model_->threads(), impl_->settings.threads);
+    const State closed = emptied(threads, *model_, state);
     parts.header["view"] = view_json(closed.view);
     parts.header["compute"] = compute_name(*model_);
     parts.sections.push_back({"memory", memory_bytes<SavedBytes>(closed.layers)});

@@ -235,7 +235,7 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
   if (model.config().memory.keep > 0 &&
       std::any_of(entries.begin(), entries.end(), [](const auto &entry) { return entry.name == "kept"; })) {
     const Kept kept = read_kept(file, model, read_compute(header, file));
-    set_kept(model, state, kept.choose(choose_spans(kept.spans, model.weights().attention.shape)));
+    set_kept(Threads(), model, state, kept.choose(choose_spans(kept.spans, model.weights().attention.shape)));
     state.keep.restore(view, state.keep.spans(), {}, {});
   }
 }

@@ -45,42 +45,45 @@ int64_t operations(const LayerAttention &layer) {
   return layer.layout.rows() * shape.heads * (shape.key_size + shape.value_size) * (shape.segment + shape.key_size);
 }
 
-// f(first item, items, stream) for shares of all (stream, KV head), each of heads of one stream. A thread takes the heads of
+// f(its thread, first item, items, stream) for shares of all (stream, KV head), each of heads of one stream. A thread takes the heads of
 // its share through a segment one by one, then through the next: what they read of a token lies side by side, and the
 // second head finds in the cache what the first one fetched.
 template <class Function>
-void each_share(const LayerAttention &layer, int64_t operations, const Function &f) {
+void each_share(const Threads &threads, const LayerAttention &layer, int64_t operations, const Function &f) {
   const int64_t streams = static_cast<int64_t>(layer.layout.streams.size()), heads = layer.rules.shape.kv_heads;
-  const int64_t shares = thread_count() == 1 ? 1 : std::min<int64_t>(heads, 3 * thread_count() / streams + 1);
-  parallel_items(streams * shares, operations, [&](int64_t item) {
+  const int64_t shares = threads.count() == 1 ? 1 : std::min<int64_t>(heads, 3 * threads.count() / streams + 1);
+  parallel_items(threads, streams * shares, operations, [&](int64_t item, const Threads &here) {
     const int64_t stream = item / shares, first = heads * (item % shares) / shares,
                   end = heads * (item % shares + 1) / shares;
-    f(stream * heads + first, end - first, layer.layout.streams[static_cast<size_t>(stream)]);
+    f(here, stream * heads + first, end - first, layer.layout.streams[static_cast<size_t>(stream)]);
   });
 }
 
 }  // namespace
 
-void attend_streams(const LayerAttention &layer, NumberType type, void *out, int64_t out_stride) {
-  each_share(layer, operations(layer), [&](int64_t first, int64_t items, const StreamSpan &stream) {
+void attend_streams(const Threads &threads, const LayerAttention &layer, NumberType type, void *out,
+                    int64_t out_stride) {
+  each_share(threads, layer, operations(layer),
+             [&](const Threads &here, int64_t first, int64_t items, const StreamSpan &stream) {
     std::vector<StreamAttention> heads;
-    for (int64_t item = first; item < first + items; ++item) heads.emplace_back(layer, item);
+    for (int64_t item = first; item < first + items; ++item) heads.emplace_back(here, layer, item);
     for (int64_t s = stream.first_segment; s < stream.first_segment + stream.segments; ++s)
       for (StreamAttention &head : heads) head.forward(s, type, out, out_stride);
   });
 }
 
-Supervision attend_streams_gradient(const LayerAttention &layer, const float *da, int64_t da_stride, float *dqkv,
-                                    double *dbeta) {
+Supervision attend_streams_gradient(const Threads &threads, const LayerAttention &layer, const float *da,
+                                    int64_t da_stride, float *dqkv, double *dbeta) {
   const AttentionShape &shape = layer.rules.shape;
   const int64_t items = static_cast<int64_t>(layer.layout.streams.size()) * shape.kv_heads;
   // Each head of a stream has its own sums, which are added in order: the same on any number of threads.
   std::vector<double> gates(static_cast<size_t>(items * shape.heads));
   std::vector<Supervision> supervised(static_cast<size_t>(items));
-  each_share(layer, 2 * operations(layer), [&](int64_t first, int64_t count, const StreamSpan &stream) {
+  each_share(threads, layer, 2 * operations(layer),
+             [&](const Threads &here, int64_t first, int64_t count, const StreamSpan &stream) {
     std::vector<StreamGradient> heads;
     for (int64_t item = first; item < first + count; ++item)
-      heads.emplace_back(layer, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
+      heads.emplace_back(here, layer, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
     for (int64_t s = stream.first_segment + stream.segments - 1; s >= stream.first_segment; --s)
       for (StreamGradient &head : heads) head.backward(s);
     for (int64_t i = 0; i < count; ++i)
@@ -91,10 +94,12 @@ Supervision attend_streams_gradient(const LayerAttention &layer, const float *da
   return sum_of(supervised);
 }
 
-Supervised supervise_streams(const LayerAttention &layer, std::span<const int64_t> supervised, float *dqkv) {
+Supervised supervise_streams(const Threads &threads, const LayerAttention &layer, std::span<const int64_t> supervised,
+                             float *dqkv) {
   std::vector<Supervised> items(layer.layout.streams.size() * static_cast<size_t>(layer.rules.shape.kv_heads));
-  parallel_items(static_cast<int64_t>(items.size()), operations(layer), [&](int64_t item) {
-    items[static_cast<size_t>(item)] = StreamSupervision(layer, item, dqkv, true).supervise_alone(supervised);
+  parallel_items(threads, static_cast<int64_t>(items.size()), operations(layer),
+                 [&](int64_t item, const Threads &here) {
+    items[static_cast<size_t>(item)] = StreamSupervision(here, layer, item, dqkv, true).supervise_alone(supervised);
   });
   return sum_of(items);
 }

@@ -65,7 +65,8 @@ struct LayerAttention {
 };
 
 // A of (10), rows of `type` out_stride apart.
-void attend_streams(const LayerAttention &layer, NumberType type, void *out, int64_t out_stride);
+void attend_streams(const Threads &threads, const LayerAttention &layer, NumberType type, void *out,
+                    int64_t out_stride);
 
 // What became of supervised attention.
 struct Supervised {
@@ -80,11 +81,12 @@ struct Supervision {
 };
 
 // da [rows][heads * value_size] is d loss / d A. Writes dqkv, like qkv; adds to dbeta [heads] the gradient of the gates.
-Supervision attend_streams_gradient(const LayerAttention &layer, const float *da, int64_t da_stride, float *dqkv,
-                                    double *dbeta);
+Supervision attend_streams_gradient(const Threads &threads, const LayerAttention &layer, const float *da,
+                                    int64_t da_stride, float *dqkv, double *dbeta);
 
 // Supervision of retrievals alone, forward and backward: there is no other loss. Of qkv it reads k, and q of the rows
 // `supervised` (Layout::told); it writes dqkv, like qkv, for the same.
-Supervised supervise_streams(const LayerAttention &layer, std::span<const int64_t> supervised, float *dqkv);
+Supervised supervise_streams(const Threads &threads, const LayerAttention &layer, std::span<const int64_t> supervised,
+                             float *dqkv);
 
 }  // namespace infini

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/parallel.h"
 #include "train/backward_rows.h"
 
 namespace infini {
@@ -57,8 +56,8 @@ void require_trainable(const Model &model, const Parameters &parameters) {
 
 }  // namespace
 
-Backward::Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute,
-                   int64_t keep_bytes)
+Backward::Backward(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
+                   NumberType compute, int64_t keep_bytes)
     : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
       keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width),
       x_stride_(round_up(width_, kPanel)),
@@ -95,24 +94,24 @@ Backward::Backward(const Model &model, const Parameters &parameters, std::vector
     products_[l] = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
   }
   output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
-  refresh(true);
+  refresh(threads, true);
 }
 
 bool Backward::any_trained(std::initializer_list<size_t> indices) const {
   return std::any_of(indices.begin(), indices.end(), [&](size_t i) { return trained_[i]; });
 }
 
-void Backward::refresh(bool all) {
+void Backward::refresh(const Threads &threads, bool all) {
   for (size_t i = 0; i < taught_.size(); ++i) {
-    taught_features_[i].q.pack(parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
-    taught_features_[i].k.pack(parameters_.of(parameters_.layers()[taught_[i]].k), width_, false);
+    taught_features_[i].q.pack(threads, parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
+    taught_features_[i].k.pack(threads, parameters_.of(parameters_.layers()[taught_[i]].k), width_, false);
   }
   if (!taught_.empty() && !all) return;
   const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
     if (!all && !any_trained(parts)) return;
     const int64_t columns = parameters_[*parts.begin()].columns;
-    product.forward.pack(parameters_.of(*parts.begin()), columns, false);
-    if (product.backward.n() > 0) product.backward.pack(parameters_.of(*parts.begin()), columns, true);
+    product.forward.pack(threads, parameters_.of(*parts.begin()), columns, false);
+    if (product.backward.n() > 0) product.backward.pack(threads, parameters_.of(*parts.begin()), columns, true);
   };
   for (size_t l = 0; l < products_.size(); ++l) {
     const Parameters::Layer &w = parameters_.layers()[l];
@@ -158,7 +157,7 @@ int64_t Backward::bytes() const {
   return total;
 }
 
-void Backward::reserve(const Layout &layout, bool backward) {
+void Backward::reserve(const Layout &layout, int threads, bool backward) {
   rows_ = layout.rows();
   const size_t layers = products_.size();
   const size_t traced = std::max<size_t>(1, layers - lowest_);
@@ -183,7 +182,7 @@ void Backward::reserve(const Layout &layout, bool backward) {
     t.activated.reserve(fed * config_.hidden * bytes);
   }
   rope_.prepare(rules_);
-  scratch_.reserve(rules_, thread_count());
+  scratch_.reserve(rules_, threads);
   if (!backward) return;
   dx_.reserve(rows_ * x_stride_);
   dnormed_.reserve(rows_ * x_stride_);
@@ -209,40 +208,41 @@ size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose)
   return count;
 }
 
-Tally Backward::run(const Layout &layout, const Purpose &purpose, size_t pass) {
+Tally Backward::run(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass) {
   const bool backward = purpose.gradients != nullptr;
   const size_t layers = layers_that_count(layout, purpose);
-  reserve(layout, backward);
-  forward(layout, layers, purpose, pass);
-  if (purpose.logits) all_logits(layout, purpose.logits);
-  Tally tally = losses(layout, purpose);
+  reserve(layout, threads.count(), backward);
+  forward(threads, layout, layers, purpose, pass);
+  if (purpose.logits) all_logits(threads, purpose.logits);
+  Tally tally = losses(threads, layout, purpose);
   if (!backward) return tally;
   for (size_t l = layers; l-- > lowest_;) {
-    if (recomputes_ && l + 1 < layers) attend(layout, l, purpose);
-    if (feeds_forward(l, layers)) feed_forward_backward(l, purpose.gradients);
-    attention_backward(layout, l, purpose, tally);
+    if (recomputes_ && l + 1 < layers) attend(threads, layout, l, purpose);
+    if (feeds_forward(l, layers)) feed_forward_backward(threads, l, purpose.gradients);
+    attention_backward(threads, layout, l, purpose, tally);
   }
   if (trained_[parameters_.embedding()]) embed_backward(layout, purpose.gradients);
   return tally;
 }
 
 // Rows as a product takes them: f32 ones as they are, else rounded to bf16.
-ConstRows Backward::narrowed(const float *values, int64_t stride, int64_t columns, int64_t rows, Buffer<char> &to) {
+ConstRows Backward::narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
+                             Buffer<char> &to) {
   if (compute_ == NumberType::F32) return {compute_, values, stride};
   to.reserve(rows * columns * 2);
   auto *out = reinterpret_cast<uint16_t *>(to.data());
-  parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
+  parallel_for(threads, rows, row_grain(columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, out + r * columns);
   });
   return {compute_, out, columns};
 }
 
 // dx += and the weight's gradient += what dy, of y = norm(x), gives them; rows from `first` on, dy from its own first.
-void Backward::norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first,
-                             int64_t rows, float *gradients) {
+void Backward::norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy, int64_t dy_stride,
+                             int64_t first, int64_t rows, float *gradients) {
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   const float *w = parameters_.of(weight);
-  parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
+  parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
     for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
       rms_norm_gradient(x + (first + r) * x_stride_, w, dy + r * dy_stride, width_, config_.norm_epsilon,
                         dx_.data() + (first + r) * x_stride_, norm_sums_.data() + piece * x_stride_);
@@ -252,24 +252,24 @@ void Backward::norm_backward(const float *x, size_t weight, const float *dy, int
     add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, gradients + parameters_[weight].offset);
 }
 
-void Backward::feed_forward_backward(size_t layer, float *gradients) {
+void Backward::feed_forward_backward(const Threads &threads, size_t layer, float *gradients) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_);
   for (int64_t first = 0; first < rows_; first += kChunk) {
     const int64_t rows = std::min(kChunk, rows_ - first), kept = recomputes_ ? 0 : first;
-    if (recomputes_) feed_forward(layer, first, rows, nullptr);
+    if (recomputes_) feed_forward(threads, layer, first, rows, nullptr);
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
-    const ConstRows dx = narrowed(dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
+    const ConstRows dx = narrowed(threads, dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
     if (trained_[w.down])
-      gemm.multiply_transposed(dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows, width_, hidden,
-                               gradients + parameters_[w.down].offset, hidden, true);
+      gemm.multiply_transposed(threads, dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows,
+                               width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
     const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
     each_piece(rows, [&](int64_t begin, int64_t count) {
-      gemm.multiply(dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(), hidden_stride_,
-                    false);
-      parallel_for(count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
+      gemm.multiply(threads, dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(),
+                    hidden_stride_, false);
+      parallel_for(threads, count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
           const auto into = [&](auto *out) {
@@ -279,30 +279,32 @@ void Backward::feed_forward_backward(size_t layer, float *gradients) {
           else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
         }
       });
-      gemm.multiply(dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(), x_stride_,
-                    false);
-      norm_backward(t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first + begin, count, gradients);
+      gemm.multiply(threads, dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(),
+                    x_stride_, false);
+      norm_backward(threads, t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first + begin, count,
+                    gradients);
     });
     if (any_trained({w.gate, w.up}))
-      gemm.multiply_transposed(dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_}, rows,
-                               2 * hidden, width_, gradients + parameters_[w.gate].offset, width_, true);
+      gemm.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
+                               rows, 2 * hidden, width_, gradients + parameters_[w.gate].offset, width_, true);
   }
 }
 
-void Backward::attention_backward(const Layout &layout, size_t layer, const Purpose &purpose, Tally &tally) {
+void Backward::attention_backward(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose,
+                                  Tally &tally) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
   const int64_t attended = int64_t{config_.heads} * config_.value_size, qkv = products_[layer].qkv.forward.n();
-  const ConstRows dx = narrowed(dx_.data(), x_stride_, width_, rows_, narrow_);
+  const ConstRows dx = narrowed(threads, dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
-    gemm.multiply_transposed(dx, {compute_, t.attended.data(), attended}, rows_, width_, attended,
+    gemm.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended}, rows_, width_, attended,
                              purpose.gradients + parameters_[w.attention_output].offset, attended, true);
-  gemm.multiply(dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(), attended_stride_,
-                false);
+  gemm.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
+                attended_stride_, false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
-  tally.supervision.add(attend_streams_gradient(attention(layout, layer, purpose, t), dattended_.data(),
+  tally.supervision.add(attend_streams_gradient(threads, attention(layout, layer, purpose, t), dattended_.data(),
                                                 attended_stride_, dqkv_.data(), dbeta.data()));
   if (trained_[parameters_.gates()]) {
     float *gates =
@@ -310,13 +312,13 @@ void Backward::attention_backward(const Layout &layout, size_t layer, const Purp
     for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);
   }
 
-  const ConstRows dqkv = narrowed(dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
+  const ConstRows dqkv = narrowed(threads, dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
-    gemm.multiply_transposed(dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_,
+    gemm.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_,
                              purpose.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
-  gemm.multiply(dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
-  norm_backward(input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, purpose.gradients);
+  gemm.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
+  norm_backward(threads, input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, purpose.gradients);
 }
 
 void Backward::embed_backward(const Layout &layout, float *gradients) {

@@ -50,25 +50,25 @@ class Backward {
   // Which parameters are trained decides how far down the backward pass goes and which products it makes. `rules` gives
   // segment, carry, sinks and update rule. `keep_bytes`: where the activations of all layers would take more, only the
   // layers' inputs are kept and the rest is computed again, layer by layer.
-  Backward(const Model &model, const Parameters &parameters, std::vector<bool> trained, NumberType compute,
-           int64_t keep_bytes);
+  Backward(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
+           NumberType compute, int64_t keep_bytes);
   void set_rules(const AttentionRules &rules) { rules_ = rules; }
 
   // Packs the products' weights anew from the masters: after every change of those that are trained.
-  void refresh(bool all = false);
+  void refresh(const Threads &threads, bool all = false);
   // From now on q and k of these layers (ascending) are taught: refresh() leaves the model as it is, so that teach() reads
   // what its layers are fed from it.
-  void set_taught(std::vector<size_t> layers);
+  void set_taught(const Threads &threads, std::vector<size_t> layers);
   // `pass`: a number for this layout, by which what the lowest trained layer is fed is kept for the next run of it; none:
   // nothing is kept. What lies below that layer must not have changed since.
   static constexpr size_t kNoPass = SIZE_MAX;
-  Tally run(const Layout &layout, const Purpose &purpose, size_t pass = kNoPass);
+  Tally run(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass = kNoPass);
   // Supervision alone of the layers that are taught, each fed by the model as it was: no layer's gradient reaches another.
-  Tally teach(const Layout &layout, const Purpose &purpose, size_t pass);
+  Tally teach(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass);
   // f(layer that is taught, what it is fed, normed [rows][width]). Kept as that of `pass`, if it is one, and used when
   // that comes again.
   using Fed = std::function<void(size_t layer, ConstRows normed)>;
-  void feed_taught(const Layout &layout, size_t pass, const Fed &f);
+  void feed_taught(const Threads &threads, const Layout &layout, size_t pass, const Fed &f);
   void forget_passes() { taught_inputs_.clear(), lowest_inputs_.clear(); }
   int64_t bytes() const;  // of activations
   bool recomputes() const { return recomputes_; }
@@ -97,7 +97,7 @@ class Backward {
   int64_t count(size_t index) const { return parameters_[index].size(); }
   bool any_trained(std::initializer_list<size_t> indices) const;
   int64_t trace_bytes(const Layout &layout, bool whole) const;
-  void reserve(const Layout &layout, bool backward);
+  void reserve(const Layout &layout, int threads, bool backward);
   float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
@@ -108,27 +108,31 @@ class Backward {
 
   // backward_forward.cc
   void embed(const Layout &layout);
-  void attend(const Layout &layout, size_t layer, const Purpose &purpose);
-  void feed_forward(size_t layer, int64_t first, int64_t rows, float *out);
-  void norm_rows(const float *x, size_t weight, int64_t rows, char *to);
+  void attend(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose);
+  void feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out);
+  void norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to);
 
-  void forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass);
+  void forward(const Threads &threads, const Layout &layout, size_t layers, const Purpose &purpose, size_t pass);
 
   // backward_teach.cc
-  void teach_layer(size_t layer, ConstRows normed, const Layout &layout, const Purpose &purpose, Tally &tally);
+  void teach_layer(const Threads &threads, size_t layer, ConstRows normed, const Layout &layout, const Purpose &purpose,
+                   Tally &tally);
 
   // backward_loss.cc
-  Tally losses(const Layout &layout, const Purpose &purpose);
+  Tally losses(const Threads &threads, const Layout &layout, const Purpose &purpose);
   void count_answers(const Layout &layout, Tally &tally) const;
-  void chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally);
-  void all_logits(const Layout &layout, float *logits);
+  void chunk_losses(const Threads &threads, const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows,
+                    Tally &tally);
+  void all_logits(const Threads &threads, float *logits);
 
   // backward.cc
-  void feed_forward_backward(size_t layer, float *gradients);
-  void attention_backward(const Layout &layout, size_t layer, const Purpose &purpose, Tally &tally);
-  void norm_backward(const float *x, size_t weight, const float *dy, int64_t dy_stride, int64_t first, int64_t rows,
-                     float *gradients);
-  ConstRows narrowed(const float *values, int64_t stride, int64_t columns, int64_t rows, Buffer<char> &to);
+  void feed_forward_backward(const Threads &threads, size_t layer, float *gradients);
+  void attention_backward(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose,
+                          Tally &tally);
+  void norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy, int64_t dy_stride,
+                     int64_t first, int64_t rows, float *gradients);
+  ConstRows narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
+                     Buffer<char> &to);
   void embed_backward(const Layout &layout, float *gradients);
 
   const Model &model_;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/parallel.h"
 #include "train/backward.h"
 #include "train/backward_rows.h"
 
@@ -14,9 +13,9 @@ int64_t Backward::Trace::bytes() const {
          attention.bytes();
 }
 
-void Backward::norm_rows(const float *x, size_t weight, int64_t rows, char *to) {
+void Backward::norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to) {
   const float *w = parameters_.of(weight);
-  parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
+  parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float *from = x + t * x_stride_;
       if (compute_ == NumberType::F32)
@@ -44,32 +43,32 @@ LayerAttention Backward::attention(const Layout &layout, size_t layer, const Pur
 }
 
 // From the layer's input to the residual stream after attention, and its norm.
-void Backward::attend(const Layout &layout, size_t layer, const Purpose &purpose) {
+void Backward::attend(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose) {
   Trace &t = trace(layer);
   const Parameters::Layer &weights = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
-  norm_rows(input(layer), weights.attention_norm, rows_, t.normed.data());
-  gemm.multiply({compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(), t.qkv.data(),
-                qkv_stride_, false);
+  norm_rows(threads, input(layer), weights.attention_norm, rows_, t.normed.data());
+  gemm.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
+                t.qkv.data(), qkv_stride_, false);
   const int64_t attended = int64_t{config_.heads} * config_.value_size;
-  attend_streams(attention(layout, layer, purpose, t), compute_, t.attended.data(), attended);
+  attend_streams(threads, attention(layout, layer, purpose, t), compute_, t.attended.data(), attended);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
-  gemm.multiply({compute_, t.attended.data(), attended}, rows_, products_[layer].attention_output.forward.panels(),
-                t.middle.data(), x_stride_, true);
-  norm_rows(t.middle.data(), weights.feed_forward_norm, rows_, t.normed_again.data());
+  gemm.multiply(threads, {compute_, t.attended.data(), attended}, rows_,
+                products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
+  norm_rows(threads, t.middle.data(), weights.feed_forward_norm, rows_, t.normed_again.data());
 }
 
 // Rows first .. first + rows; `out` (may be null) receives the layer's output.
-void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *out) {
+void Backward::feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out) {
   Trace &t = trace(layer);
   const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
   each_piece(rows, [&](int64_t begin, int64_t count) {
     float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
     char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
-    gemm.multiply({compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
+    gemm.multiply(threads, {compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
                   products_[layer].gate_up.forward.panels(), gate_up, gate_up_stride_, false);
-    parallel_for(count, row_grain(hidden), [&](int64_t from, int64_t to) {
+    parallel_for(threads, count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
         if (compute_ == NumberType::F32)
@@ -81,11 +80,13 @@ void Backward::feed_forward(size_t layer, int64_t first, int64_t rows, float *ou
     float *x = out + (first + begin) * x_stride_;
     std::memcpy(x, t.middle.data() + (first + begin) * x_stride_,
                 static_cast<size_t>(count * x_stride_) * sizeof(float));
-    gemm.multiply({compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_, true);
+    gemm.multiply(threads, {compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_,
+                  true);
   });
 }
 
-void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpose, size_t pass) {
+void Backward::forward(const Threads &threads, const Layout &layout, size_t layers, const Purpose &purpose,
+                       size_t pass) {
   const auto bytes = static_cast<size_t>(rows_ * x_stride_) * sizeof(float);
   Buffer<float> *const kept = pass != kNoPass && lowest_ > 0 && lowest_ < layers ? &lowest_inputs_[pass] : nullptr;
   const bool again = kept && kept->size() > 0;
@@ -96,7 +97,7 @@ void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpo
       kept->reserve(rows_ * x_stride_);
       std::memcpy(kept->data(), input(l), bytes);
     }
-    attend(layout, l, purpose);
+    attend(threads, layout, l, purpose);
     if (purpose.watch)
       (*purpose.watch)({l,
                         input(l),
@@ -105,7 +106,7 @@ void Backward::forward(const Layout &layout, size_t layers, const Purpose &purpo
                         attention(layout, l, purpose, trace(l))});
     if (!feeds_forward(l, layers)) break;
     for (int64_t first = 0; first < rows_; first += kChunk)
-      feed_forward(l, first, std::min(kChunk, rows_ - first), input(l + 1));
+      feed_forward(threads, l, first, std::min(kChunk, rows_ - first), input(l + 1));
   }
 }
 

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/parallel.h"
 #include "train/backward.h"
 #include "train/backward_rows.h"
 
@@ -15,7 +14,7 @@ int64_t chunk_rows(int64_t stride) { return std::clamp<int64_t>(kLogitsBytes / (
 
 }  // namespace
 
-Tally Backward::losses(const Layout &layout, const Purpose &purpose) {
+Tally Backward::losses(const Threads &threads, const Layout &layout, const Purpose &purpose) {
   loss_rows_.clear();
   for (int64_t t = 0; t < rows_; ++t)
     if (layout.weight[static_cast<size_t>(t)] > 0) loss_rows_.push_back(t);
@@ -25,7 +24,7 @@ Tally Backward::losses(const Layout &layout, const Purpose &purpose) {
   const int64_t count = static_cast<int64_t>(loss_rows_.size()),
                 chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
   for (int64_t first = 0; first < count; first += chunk)
-    chunk_losses(layout, purpose, first, std::min(chunk, count - first), tally);
+    chunk_losses(threads, layout, purpose, first, std::min(chunk, count - first), tally);
   count_answers(layout, tally);
   return tally;
 }
@@ -45,7 +44,8 @@ void Backward::count_answers(const Layout &layout, Tally &tally) const {
   }
 }
 
-void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_t first, int64_t rows, Tally &tally) {
+void Backward::chunk_losses(const Threads &threads, const Layout &layout, const Purpose &purpose, int64_t first,
+                            int64_t rows, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
   const float *x = input(products_.size()), *w = parameters_.of(parameters_.output_norm());
@@ -54,7 +54,7 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   dlogits_.reserve(rows * stride * bytes);
   row_losses_.resize(static_cast<size_t>(rows));
   const auto row_of = [&](int64_t r) { return loss_rows_[static_cast<size_t>(first + r)]; };
-  parallel_for(rows, row_grain(width_), [&](int64_t begin, int64_t end) {
+  parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float *from = x + row_of(r) * x_stride_;
       if (compute_ == NumberType::F32)
@@ -64,8 +64,8 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
     }
   });
   const ConstRows normed{compute_, loss_normed_.data(), width_};
-  gemm.multiply(normed, rows, output_.forward.panels(), logits_.data(), stride, false);
-  parallel_for(rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
+  gemm.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
+  parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const size_t row = static_cast<size_t>(row_of(r));
       const float *logits = logits_.data() + r * stride;
@@ -95,11 +95,11 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
   const size_t output = parameters_.output(), norm = parameters_.output_norm();
   if (trained_[output])
-    gemm.multiply_transposed(dlogits, normed, rows, vocabulary, width_, purpose.gradients + parameters_[output].offset,
-                             width_, true);
-  gemm.multiply(dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
+    gemm.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
+                             purpose.gradients + parameters_[output].offset, width_, true);
+  gemm.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
-  parallel_items(kNormPieces, rows * width_ * 10, [&](int64_t piece) {
+  parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
     for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
       rms_norm_gradient(x + row_of(r) * x_stride_, w, dnormed_.data() + r * x_stride_, width_, config_.norm_epsilon,
                         dx_.data() + row_of(r) * x_stride_, norm_sums_.data() + piece * x_stride_);
@@ -109,15 +109,15 @@ void Backward::chunk_losses(const Layout &layout, const Purpose &purpose, int64_
     add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, purpose.gradients + parameters_[norm].offset);
 }
 
-void Backward::all_logits(const Layout &, float *logits) {
+void Backward::all_logits(const Threads &threads, float *logits) {
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel);
   const size_t norm = parameters_.output_norm();
   for (int64_t first = 0; first < rows_; first += 64) {
     const int64_t rows = std::min<int64_t>(64, rows_ - first);
     loss_normed_.reserve(rows * width_ * bytes_of(compute_));
     logits_.reserve(rows * stride);
-    norm_rows(input(products_.size()) + first * x_stride_, norm, rows, loss_normed_.data());
-    model_.weights().gemm.multiply({compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(),
+    norm_rows(threads, input(products_.size()) + first * x_stride_, norm, rows, loss_normed_.data());
+    model_.weights().gemm.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(),
                                    logits_.data(), stride, false);
     for (int64_t r = 0; r < rows; ++r)
       std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);

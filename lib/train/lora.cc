@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/parallel.h"
 #include "base/random.h"
 #include "kernels/kernels.h"
 
@@ -30,12 +29,12 @@ Lora::Lora(const Parameters &parameters, std::vector<size_t> targets, const Lora
   }
 }
 
-void Lora::apply(Parameters &parameters) const {
+void Lora::apply(const Threads &threads, Parameters &parameters) const {
   const auto scale = static_cast<float>(config_.alpha / config_.rank);
   for (const Target &t : targets_) {
     const Parameter &p = parameters[t.parameter];
     float *weights = parameters.of(t.parameter);
-    parallel_for(p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
+    parallel_for(threads, p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         std::memcpy(weights + i * p.columns, t.base.data() + i * p.columns,
                     static_cast<size_t>(p.columns) * sizeof(float));
@@ -47,19 +46,19 @@ void Lora::apply(Parameters &parameters) const {
   }
 }
 
-void Lora::gradients(const Parameters &parameters, const float *of_weights) {
+void Lora::gradients(const Threads &threads, const Parameters &parameters, const float *of_weights) {
   const auto scale = static_cast<float>(config_.alpha / config_.rank);
   for (const Target &t : targets_) {
     const Parameter &p = parameters[t.parameter];
     const float *d = of_weights + p.offset;
     // dB = scale dW A^T, dA = scale B^T dW
-    parallel_for(p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
+    parallel_for(threads, p.rows, worth_grain(p.columns * config_.rank), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         for (int64_t r = 0; r < config_.rank; ++r)
           gradients_[t.b + i * config_.rank + r] =
               scale * dot(d + i * p.columns, values_.data() + t.a + r * p.columns, p.columns);
     });
-    parallel_for(config_.rank, worth_grain(p.size()), [&](int64_t begin, int64_t end) {
+    parallel_for(threads, config_.rank, worth_grain(p.size()), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         float *to = gradients_.data() + t.a + r * p.columns;
         std::memset(to, 0, static_cast<size_t>(p.columns) * sizeof(float));

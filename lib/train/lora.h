@@ -14,9 +14,9 @@ class Lora {
   Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed);
 
   // Weights of the targets = those at the beginning + alpha / rank * B A.
-  void apply(Parameters &parameters) const;
+  void apply(const Threads &threads, Parameters &parameters) const;
   // Gradients of A and B from those of the weights.
-  void gradients(const Parameters &parameters, const float *of_weights);
+  void gradients(const Threads &threads, const Parameters &parameters, const float *of_weights);
 
   std::vector<Variable> variables() const;  // offsets are into values() and gradients()
   float *values() { return values_.data(); }

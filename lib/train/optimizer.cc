@@ -5,7 +5,6 @@
 #include <cstring>
 #include <numbers>
 
-#include "base/parallel.h"
 #include "kernels/gradients.h"
 
 namespace infini {
@@ -14,8 +13,8 @@ namespace {
 constexpr int64_t kPiece = 1 << 16;  // numbers that one thread takes at a time
 
 template <class Body>
-void pieces(int64_t n, const Body &body) {
-  parallel_items((n + kPiece - 1) / kPiece, 4 * n,
+void pieces(const Threads &threads, int64_t n, const Body &body) {
+  parallel_items(threads, (n + kPiece - 1) / kPiece, 4 * n,
                  [&](int64_t i) { body(i * kPiece, std::min(kPiece, n - i * kPiece)); });
 }
 
@@ -47,12 +46,12 @@ Optimizer::Optimizer(std::vector<Variable> variables, const OptimizerConfig &con
   state_ = Buffer<float>(size);
 }
 
-double Optimizer::norm(const float *gradients) const {
+double Optimizer::norm(const Threads &threads, const float *gradients) const {
   double squares = 0;
   for (const Variable &v : variables_) {
     const int64_t n = v.rows * v.columns;
     std::vector<double> parts(static_cast<size_t>((n + kPiece - 1) / kPiece));
-    pieces(n, [&](int64_t begin, int64_t count) {
+    pieces(threads, n, [&](int64_t begin, int64_t count) {
       parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count);
     });
     for (const double part : parts) squares += part;
@@ -60,8 +59,8 @@ double Optimizer::norm(const float *gradients) const {
   return std::sqrt(squares);
 }
 
-double Optimizer::step(const float *gradients, float *values) {
-  const double norm = this->norm(gradients);
+double Optimizer::step(const Threads &threads, const float *gradients, float *values) {
+  const double norm = this->norm(threads, gradients);
   if (!std::isfinite(norm)) return norm;
   const double scale = config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1,
                factor = config_.schedule.at(steps_);
@@ -70,17 +69,17 @@ double Optimizer::step(const float *gradients, float *values) {
     const Variable &v = variables_[i];
     const float *gradient = gradients + v.offset;
     if (by_muon(v.rule))
-      muon(v, state_of_[i], gradient, scale,
+      muon(threads, v, state_of_[i], gradient, scale,
            factor * (v.rule == Variable::Rule::FEATURES ? config_.feature_rate : config_.muon_rate), values + v.offset);
     else
-      adam(v, state_of_[i], gradient, scale,
+      adam(threads, v, state_of_[i], gradient, scale,
            factor * (v.rule == Variable::Rule::GATE ? config_.gate_rate : config_.rate), values + v.offset);
   }
   return norm;
 }
 
-void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate,
-                     float *values) {
+void Optimizer::adam(const Threads &threads, const Variable &variable, int64_t m, const float *gradient, double scale,
+                     double rate, float *values) {
   const int64_t n = variable.rows * variable.columns;
   const auto t = static_cast<double>(steps_);
   AdamStep step{};
@@ -92,27 +91,27 @@ void Optimizer::adam(const Variable &variable, int64_t m, const float *gradient,
   step.epsilon = static_cast<float>(config_.epsilon);
   step.decay = static_cast<float>(variable.decays ? rate * config_.decay : 0);
   float *first = state_.data() + m, *second = first + round_up(n, 16);
-  pieces(n, [&](int64_t begin, int64_t count) {
+  pieces(threads, n, [&](int64_t begin, int64_t count) {
     adam_update(step, gradient + begin, count, first + begin, second + begin, values + begin);
   });
 }
 
-void Optimizer::muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate,
-                     float *values) {
+void Optimizer::muon(const Threads &threads, const Variable &variable, int64_t m, const float *gradient, double scale,
+                     double rate, float *values) {
   const int64_t n = variable.rows * variable.columns;
   const auto momentum = static_cast<float>(config_.momentum), by = static_cast<float>(scale);
   update_.reserve(n);
   float *moving = state_.data() + m, *update = update_.data();
-  pieces(n, [&](int64_t begin, int64_t count) {
+  pieces(threads, n, [&](int64_t begin, int64_t count) {
     mix(moving + begin, momentum, gradient + begin, by, count, moving + begin);
     mix(moving + begin, momentum, gradient + begin, by, count, update + begin);
   });
-  orthogonalise(update, variable.rows, variable.columns);
+  orthogonalise(threads, update, variable.rows, variable.columns);
   // A tall matrix moves its outputs as much as a square one.
   const double size =
       std::sqrt(std::max(1.0, static_cast<double>(variable.rows) / static_cast<double>(variable.columns)));
   const auto keep = static_cast<float>(1 - (variable.decays ? rate * config_.muon_decay : 0));
-  pieces(n, [&](int64_t begin, int64_t count) {
+  pieces(threads, n, [&](int64_t begin, int64_t count) {
     mix(values + begin, keep, update + begin, static_cast<float>(-rate * size), count, values + begin);
   });
 }
@@ -123,17 +122,18 @@ PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
   return place->second;
 }
 
-ConstRows Optimizer::as_rows(const float *values, int64_t stride, int64_t rows, int64_t columns) {
+ConstRows Optimizer::as_rows(const Threads &threads, const float *values, int64_t stride, int64_t rows,
+                             int64_t columns) {
   if (compute_ == NumberType::F32) return {compute_, values, stride};
   narrow_.reserve(rows * columns);
-  parallel_for(rows, 1 + kPiece / columns, [&](int64_t begin, int64_t end) {
+  parallel_for(threads, rows, 1 + kPiece / columns, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, narrow_.data() + r * columns);
   });
   return {compute_, narrow_.data(), columns};
 }
 
 // Five Newton-Schulz steps X <- a X + (b X X^T + c (X X^T)^2) X on the wider side.
-void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
+void Optimizer::orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns) {
   constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
   const bool tall = rows > columns;
   const int64_t r = std::min(rows, columns), n = std::max(rows, columns), stride = round_up(n, kPanel),
@@ -151,20 +151,23 @@ void Optimizer::orthogonalise(float *u, int64_t rows, int64_t columns) {
   }
   for (int step = 0; step < 5; ++step) {
     PackedMatrix &columns_of_x = packed(n, r);
-    columns_of_x.pack(x_.data(), stride, false);
-    gemm_.multiply(as_rows(x_.data(), stride, r, n), r, columns_of_x.panels(), gram_.data(), gram, false);
+    columns_of_x.pack(threads, x_.data(), stride, false);
+    gemm_.multiply(threads, as_rows(threads, x_.data(), stride, r, n), r, columns_of_x.panels(), gram_.data(), gram,
+                   false);
     PackedMatrix &gram_again = packed(r, r);
-    gram_again.pack(gram_.data(), gram, true);
-    gemm_.multiply(as_rows(gram_.data(), gram, r, r), r, gram_again.panels(), square_.data(), gram, false);
-    parallel_for(r, 1 + kPiece / n, [&](int64_t begin, int64_t end) {
+    gram_again.pack(threads, gram_.data(), gram, true);
+    gemm_.multiply(threads, as_rows(threads, gram_.data(), gram, r, r), r, gram_again.panels(), square_.data(), gram,
+                   false);
+    parallel_for(threads, r, 1 + kPiece / n, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         mix(gram_.data() + i * gram, b, square_.data() + i * gram, c, r, square_.data() + i * gram);
         mix(x_.data() + i * stride, a, x_.data() + i * stride, 0, n, next_.data() + i * stride);
       }
     });
     PackedMatrix &rows_of_x = packed(r, n);
-    rows_of_x.pack(x_.data(), stride, true);
-    gemm_.multiply(as_rows(square_.data(), gram, r, r), r, rows_of_x.panels(), next_.data(), stride, true);
+    rows_of_x.pack(threads, x_.data(), stride, true);
+    gemm_.multiply(threads, as_rows(threads, square_.data(), gram, r, r), r, rows_of_x.panels(), next_.data(), stride,
+                   true);
     std::swap(x_, next_);
   }
   for (int64_t i = 0; i < r; ++i) {

@@ -47,9 +47,9 @@ class Optimizer {
  public:
   Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute);
 
-  double norm(const float *gradients) const;
+  double norm(const Threads &threads, const float *gradients) const;
   // One step; returns the norm of the gradients before clipping. If that is not finite nothing is changed.
-  double step(const float *gradients, float *values);
+  double step(const Threads &threads, const float *gradients, float *values);
   int64_t steps() const { return steps_; }
   const OptimizerConfig &config() const { return config_; }
   void set_config(const OptimizerConfig &config) { config_ = config; }
@@ -60,12 +60,14 @@ class Optimizer {
   void set_steps(int64_t steps) { steps_ = steps; }
 
  private:
-  void adam(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values);
-  void muon(const Variable &variable, int64_t m, const float *gradient, double scale, double rate, float *values);
+  void adam(const Threads &threads, const Variable &variable, int64_t m, const float *gradient, double scale,
+            double rate, float *values);
+  void muon(const Threads &threads, const Variable &variable, int64_t m, const float *gradient, double scale,
+            double rate, float *values);
   // u [rows][columns] becomes nearly orthogonal: its singular values go to about one.
-  void orthogonalise(float *u, int64_t rows, int64_t columns);
+  void orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns);
   PackedMatrix &packed(int64_t k, int64_t n);
-  ConstRows as_rows(const float *values, int64_t stride, int64_t rows, int64_t columns);
+  ConstRows as_rows(const Threads &threads, const float *values, int64_t stride, int64_t rows, int64_t columns);
 
   const std::vector<Variable> variables_;
   OptimizerConfig config_;

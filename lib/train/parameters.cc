@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/parallel.h"
-
 namespace infini {
 namespace {
 
@@ -52,7 +50,7 @@ size_t &Parameters::place(Field field, int layer) {
   }
 }
 
-Parameters::Parameters(const Model &model) {
+Parameters::Parameters(const Threads &threads, const Model &model) {
   const Config &c = model.config();
   layers_.resize(static_cast<size_t>(c.layers));
   for (const TensorSpec &spec : tensor_table(c)) {
@@ -75,7 +73,7 @@ Parameters::Parameters(const Model &model) {
 
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Parameter &p = list_[i];
-    parallel_for(p.rows, 64, [&](int64_t begin, int64_t end) {
+    parallel_for(threads, p.rows, 64, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         unpack_row(parts_[i], row, p.columns, values_.data() + p.offset + row * p.columns);
     });

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/parallel.h"
 #include "kernels/tile.h"
 #include "train/attend_streams.h"
 
@@ -62,8 +61,8 @@ struct StreamTiles {
 // Names are those of attention/equations.h.
 class StreamAttention : protected StreamTiles {
  public:
-  // without_values: nothing is read but features, and of the memory z alone is computed.
-  StreamAttention(const LayerAttention &layer, int64_t item, bool without_values = false)
+  // Computes in the scratch of the thread `here`. without_values: nothing is read but features, and of the memory z alone is computed.
+  StreamAttention(const Threads &here, const LayerAttention &layer, int64_t item, bool without_values = false)
       : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
         stream_(layer.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
         kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size),
@@ -71,7 +70,7 @@ class StreamAttention : protected StreamTiles {
     for (int64_t g = 0; g < group_; ++g)
       remembers_ |=
           layer.gate_weight[head(g)] != 0 || (layer.targets.retrieval && layer.targets.retrieval[head(g)] != 0);
-    float *next = layer.scratch.numbers_.data() + thread_index() * layer.scratch.per_thread_;
+    float *next = layer.scratch.numbers_.data() + here.index() * layer.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
   }
 

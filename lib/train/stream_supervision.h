@@ -12,8 +12,9 @@ constexpr float kLeastShare = 1e-30f;  // of sigma(q) z, whose logarithm is take
 // Gradients of what has a name begin with d.
 class StreamSupervision : public StreamAttention {
  public:
-  StreamSupervision(const LayerAttention &layer, int64_t item, float *dqkv, bool without_values = false)
-      : StreamAttention(layer, item, without_values), dqkv_(dqkv) {}
+  StreamSupervision(const Threads &here, const LayerAttention &layer, int64_t item, float *dqkv,
+                    bool without_values = false)
+      : StreamAttention(here, layer, item, without_values), dqkv_(dqkv) {}
 
   Supervision supervision() const { return {supervised_, locally_supervised_}; }
 

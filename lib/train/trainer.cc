@@ -7,7 +7,6 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "base/parallel.h"
 #include "kernels/cpu.h"
 
 namespace infini {
@@ -56,10 +55,11 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
                  std::unique_ptr<Lessons> lessons, int threads)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
-      compute_(choose_training_compute(config.compute, model_->weights().gemm)), parameters_(*model_),
+      compute_(choose_training_compute(config.compute, model_->weights().gemm)),
+      parameters_(ThreadScope(model_->threads(), threads_), *model_),
       supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
       lessons_(std::move(lessons)) {
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope team(model_->threads(), threads_);
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
   if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
   change_at_start();
@@ -73,7 +73,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
   }
-  backward_ = std::make_unique<Backward>(*model_, parameters_, trained_, compute_, config_.keep_bytes);
+  backward_ = std::make_unique<Backward>(team, *model_, parameters_, trained_, compute_, config_.keep_bytes);
   if (config_.part == TrainedPart::RETRIEVAL) {
     std::vector<size_t> taught;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
@@ -81,7 +81,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     if (taught.empty())
       fail(Status::INVALID_ARGUMENT,
            "train.supervised names no head of the layers that are trained, and no gate is open");
-    backward_->set_taught(taught);
+    backward_->set_taught(team, taught);
   }
   gradients_ = Buffer<float>(parameters_.size());
 }
@@ -241,15 +241,15 @@ void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(siz
 }
 
 // Over layout_, as the part that is trained needs it.
-Tally Trainer::run(int segment, const Purpose &purpose, size_t pass) {
+Tally Trainer::run(const Threads &threads, int segment, const Purpose &purpose, size_t pass) {
   backward_->set_rules(rules_for(segment));
   if (config_.repeat == 1) pass = kNoPass;
-  if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(layout_, purpose, pass);
-  return purpose.targets.retrieval ? backward_->teach(layout_, purpose, pass)
+  if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(threads, layout_, purpose, pass);
+  return purpose.targets.retrieval ? backward_->teach(threads, layout_, purpose, pass)
                                    : Tally();  // where nothing is looked up, nothing is taught
 }
 
-void Trainer::add_gradients(Task *task) {
+void Trainer::add_gradients(const Threads &threads, Task *task) {
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i])
       std::memset(gradients_.data() + parameters_[i].offset, 0,
@@ -266,7 +266,7 @@ void Trainer::add_gradients(Task *task) {
   const auto [first, end] = ranks_.share(static_cast<int64_t>(sequences().size()));
   each_pass(first, end, [&](size_t pass) {
     check_cancel();
-    report_.tally.add(run(drawn_segment_, purpose, pass));
+    report_.tally.add(run(threads, drawn_segment_, purpose, pass));
   });
   layout_.clear();
   // Gates of layers that are not trained stay as they are.
@@ -274,18 +274,18 @@ void Trainer::add_gradients(Task *task) {
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
     if (!supervisor_.trains(l)) std::fill_n(gates + l * heads, heads, 0.0f);
-  if (lora_) lora_->gradients(parameters_, gradients_.data());
+  if (lora_) lora_->gradients(threads, parameters_, gradients_.data());
 }
 
 void Trainer::gradients(Task *task) {
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope threads(model_->threads(), threads_);
   report_ = {};
   uint64_t read = 0;
   std::exception_ptr failure;
   try {
     draw(task);
     if (!ranks_.alone()) read = checksum_of_read();
-    add_gradients(task);
+    add_gradients(threads, task);
   } catch (...) {
     failure = std::current_exception();  // the other ranks have to hear of it
   }
@@ -299,14 +299,17 @@ void Trainer::gradients(Task *task) {
 }
 
 StepReport Trainer::apply() {
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope threads(model_->threads(), threads_);
   report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
   double adapters = 0;
-  if (lora_) adapters = optimizer_->norm(gradients_.data());  // of the gates: where it is not finite, adapters stay too
-  if (lora_ && std::isfinite(adapters)) adapters = adapter_optimizer_->step(lora_->gradients(), lora_->values());
-  const double others = std::isfinite(adapters) ? optimizer_->step(gradients_.data(), parameters_.values()) : 0;
+  if (lora_)
+    adapters = optimizer_->norm(threads, gradients_.data());  // of the gates: where it is not finite, adapters stay too
+  if (lora_ && std::isfinite(adapters))
+    adapters = adapter_optimizer_->step(threads, lora_->gradients(), lora_->values());
+  const double others =
+      std::isfinite(adapters) ? optimizer_->step(threads, gradients_.data(), parameters_.values()) : 0;
   report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
-  if (std::isfinite(report_.gradient_norm)) weights_changed();
+  if (std::isfinite(report_.gradient_norm)) weights_changed(threads);
   else
     log(LogLevel::WARNING,
         cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
@@ -317,9 +320,9 @@ StepReport Trainer::apply() {
   return report_;
 }
 
-void Trainer::weights_changed() {
-  if (lora_) lora_->apply(parameters_);
-  backward_->refresh();
+void Trainer::weights_changed(const Threads &threads) {
+  if (lora_) lora_->apply(threads, parameters_);
+  backward_->refresh(threads);
 }
 
 StepReport Trainer::step(Task *task) {
@@ -332,7 +335,7 @@ StepReport Trainer::step(Task *task) {
 
 Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                         Task *task) {
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope threads(model_->threads(), threads_);
   Purpose purpose;
   purpose.targets = supervisor_.equal_targets();
   Tally tally;
@@ -352,7 +355,7 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
       if (i >= first && i < end) {
         layout_.clear();
         layout_.add(sequence, segment, model_->config().vocabulary);
-        tally.add(run(segment, purpose, kNoPass));
+        tally.add(run(threads, segment, purpose, kNoPass));
       }
       if (task) task->advance_to(i + 1);
     }

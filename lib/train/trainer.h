@@ -100,7 +100,6 @@ class Trainer {
   NumberType compute() const { return compute_; }
   const Model &model() const { return *model_; }
   const Supervisor &supervisor() const { return supervisor_; }
-  ThreadPool &pool() const { return model_->threads(); }
   int threads() const { return threads_; }
 
   // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
@@ -124,13 +123,13 @@ class Trainer {
   }
   // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
   static constexpr size_t kNoPass = Backward::kNoPass;
-  Tally run(int segment, const Purpose &purpose, size_t pass);
-  void weights_changed();
+  Tally run(const Threads &threads, int segment, const Purpose &purpose, size_t pass);
+  void weights_changed(const Threads &threads);
   void draw(Task *task);
   void draw_sequences(Task *task);
   void draw_again();  // before the next step, in place of what is drawn now
   uint64_t checksum_of_read() const;
-  void add_gradients(Task *task);  // of this rank's share of what was drawn
+  void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
   // f(pass), with layout_ holding sequences `first` .. `end` of what this step reads, as many at once as `rows` allows.
   void each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f);
 
@@ -172,6 +171,7 @@ class Trainer {
 
 class Trainer::Drawn {
  public:
+  const Threads &threads() const { return threads_; }  // of the hook
   std::span<const Sequence> sequences() const { return trainer_.drawn_; }
   // f for batches of all of them. Cancelled by the task.
   void each_layout(const std::function<void(const Layout &)> &f);
@@ -182,7 +182,9 @@ class Trainer::Drawn {
 
  private:
   friend class Trainer;
-  Drawn(Trainer &trainer, const char *stage, Task *task) : trainer_(trainer), stage_(stage), task_(task) {}
+  Drawn(const Threads &threads, Trainer &trainer, const char *stage, Task *task)
+      : threads_(threads), trainer_(trainer), stage_(stage), task_(task) {}
+  const Threads &threads_;
   Trainer &trainer_;
   const char *const stage_;
   Task *const task_;

@@ -1,24 +1,23 @@
 // What the trainer shows of a model, and of what is drawn, to whoever searches it or begins its parameters.
-#include "base/parallel.h"
 #include "train/trainer.h"
 
 namespace infini {
 
 Tally Trainer::forward(const Layout &layout, const AttentionRules &rules, const Watch &watch) {
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope threads(model_->threads(), threads_);
   Purpose purpose;
   purpose.watch = &watch;
   backward_->set_rules(rules);
-  return backward_->run(layout, purpose);
+  return backward_->run(threads, layout, purpose);
 }
 
 void Trainer::initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook) {
   if (steps() > 0) fail(Status::STATE, "parameters are initialised before the first step, but there were ", steps());
-  const ThreadScope scope(model_->threads(), threads_);
+  const ThreadScope threads(model_->threads(), threads_);
   draw(task);
-  Drawn drawn(*this, stage, task);
+  Drawn drawn(threads, *this, stage, task);
   hook(drawn, parameters_);
-  weights_changed();
+  weights_changed(threads);
 }
 
 void Trainer::Drawn::each_layout(const std::function<void(const Layout &)> &f) {
@@ -43,11 +42,11 @@ void Trainer::Drawn::each_layout(const std::function<void(const Layout &)> &f) {
 void Trainer::Drawn::forward(const Watch &watch) {
   Purpose purpose;
   purpose.watch = &watch;
-  trainer_.backward_->run(trainer_.layout_, purpose);
+  trainer_.backward_->run(threads_, trainer_.layout_, purpose);
 }
 
 void Trainer::Drawn::feed_supervised(const Backward::Fed &f) {
-  trainer_.backward_->feed_taught(trainer_.layout_, key_, f);
+  trainer_.backward_->feed_taught(threads_, trainer_.layout_, key_, f);
 }
 
 }  // namespace infini

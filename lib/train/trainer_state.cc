@@ -125,8 +125,7 @@ void Trainer::restore(const std::string &path) {
   before_ = before;
   repeated_ = repeated;
   draw_again();
-  const ThreadScope scope(model_->threads(), threads_);
-  weights_changed();
+  weights_changed(ThreadScope(model_->threads(), threads_));
 }
 
 Gguf Trainer::gguf(TensorType type) const {

@@ -67,8 +67,8 @@ struct Layer {
       std::vector<uint16_t> out16(static_cast<size_t>(count * width));
       void *to = shape.type == NumberType::F32 ? static_cast<void *>(out.data() + (t - begin) * width) : out16.data();
       const QkvRows qkv{stream.rows.data() + t * stream.stride, stream.stride};
-      attend(rules, gemm, state, {view, count, qkv, cosine.data(), sine.data(), gates.data(), nullptr, to, width},
-             exact, scratch);
+      attend(Threads(), rules, gemm, state,
+             {view, count, qkv, cosine.data(), sine.data(), gates.data(), nullptr, to, width}, exact, scratch);
       if (shape.type == NumberType::BF16) widen(out16.data(), count * width, out.data() + (t - begin) * width);
       view.position += count;
       t += count;
@@ -79,7 +79,7 @@ struct Layer {
   void close() {
     const Closing closing{view.closed(rules.shape), {}, {}};
     FrontAngles angles;
-    close_segment(rules, state, view, closing, angles, scratch);
+    close_segment(Threads(), rules, state, view, closing, angles, scratch);
     view = closing.after;
   }
 

@@ -280,7 +280,7 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
   const EagerThreads eager;
   ThreadPool pool;
   for (const int threads : {1, 3}) {
-    const ThreadScope scope(pool, threads);
+    const ThreadScope team(pool, threads);
     for (const Case &c : kCases) {
       const int64_t shared = eager.items_of_others();
       CAPTURE(std::string(c.name));
@@ -299,8 +299,9 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
           problem.gate.data(), problem.targets(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
-      attend_streams(pass, NumberType::F32, out.data(), out_stride);
-      const Supervision told = attend_streams_gradient(pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
+      attend_streams(team, pass, NumberType::F32, out.data(), out_stride);
+      const Supervision told =
+          attend_streams_gradient(team, pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
 
       double expected_loss = 0, expected_local_loss = 0;
       std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
@@ -345,7 +346,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
   // Features that are smaller by exp(vanishing) find nothing.
   for (const auto &[threads, vanishing] :
        {std::pair(1, 0.0f), std::pair(1, 25.0f), std::pair(3, 0.0f), std::pair(3, 25.0f)}) {
-    const ThreadScope scope(pool, threads);
+    const ThreadScope team(pool, threads);
     for (const Case &c : kCases) {
       if (!c.pointed) continue;
       CAPTURE(std::string(c.name));
@@ -376,7 +377,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       const LayerAttention pass{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
                                 shut.data(),   alone.targets(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
-      const Supervised supervised = supervise_streams(pass, told_rows, dqkv.data());
+      const Supervised supervised = supervise_streams(team, pass, told_rows, dqkv.data());
       double loss = 0;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);

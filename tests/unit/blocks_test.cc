@@ -200,7 +200,7 @@ TEST_CASE(
       matrix.pieces[0].blocks = std::move(tensor.matrix);
       for (const Compute compute : {Compute::F32, Compute::INT8}) {
         std::vector<float> c(static_cast<size_t>(rows * c_row));
-        multiply(gemm, compute, {NumberType::F32, x.data(), k}, rows, matrix, c.data(), c_row, false, true);
+        multiply(Threads(), gemm, compute, {NumberType::F32, x.data(), k}, rows, matrix, c.data(), c_row, false, true);
         // A byte is half a step of 4 / 127 from its float, at most: four deviations are a block's largest, nearly always.
         const double step = compute == Compute::INT8 ? 0.5 * 4.5 / 127 : 1e-5;
         double worst = 0;

@@ -33,7 +33,7 @@ double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int6
   for (int64_t i = 0; i < c.size(); ++i) c[i] = accumulate ? 0.5f : 777.0f;
   const Gemm gemm(library);
   const void *a = type == NumberType::F32 ? static_cast<const void *>(a32.data()) : a16.data();
-  gemm.multiply({type, a, k}, rows, b.panels(), c.data(), c_row, accumulate, exact);
+  gemm.multiply(Threads(), {type, a, k}, rows, b.panels(), c.data(), c_row, accumulate, exact);
   double worst = 0;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < n; ++j) {
@@ -71,9 +71,9 @@ TEST_CASE("exact products have the same bits however many rows there are") {
     for (int64_t i = 0; i < rows * k; ++i) a32[i] = static_cast<float>(random.normal()), a16[i] = float_to_bf16(a32[i]);
     const ConstRows a{type, type == NumberType::F32 ? static_cast<const void *>(a32.data()) : a16.data(), k};
     const Gemm gemm(GemmLibrary::ONEDNN);
-    gemm.multiply(a, rows, b.panels(), all.data(), c_row, false, true);
+    gemm.multiply(Threads(), a, rows, b.panels(), all.data(), c_row, false, true);
     for (int64_t r = 0; r < rows; ++r)
-      gemm.multiply(a.from(r), 1, b.panels(), one.data() + r * c_row, c_row, false, true);
+      gemm.multiply(Threads(), a.from(r), 1, b.panels(), one.data() + r * c_row, c_row, false, true);
     CHECK(std::equal(all.data(), all.data() + all.size(), one.data()));
   }
 }
@@ -85,8 +85,8 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
         for (const int64_t n : {20, 64}) REQUIRE(check(library, type, rows, 64, n, false, false) < 1e-5);
     const Buffer<float> a(101 * 64), b(101 * 64);
     Buffer<float> c(64 * 64);
-    Gemm(library).multiply_transposed({NumberType::F32, a.data(), 64}, {NumberType::F32, b.data(), 64}, 101, 64, 64,
-                                      c.data(), 64, false);
+    Gemm(library).multiply_transposed(Threads(), {NumberType::F32, a.data(), 64}, {NumberType::F32, b.data(), 64}, 101,
+                                      64, 64, c.data(), 64, false);
   }
   CHECK(has_gone(ProductWay::NATIVE));
   CHECK(has_gone(ProductWay::OPENBLAS) == has_avx512());

@@ -219,9 +219,9 @@ TEST_CASE("transposed products of every library and type are right, whatever the
           const ConstRows left{type, f32 ? static_cast<const void *>(a.data()) : a16.data(), a_stride};
           const ConstRows right{type, f32 ? static_cast<const void *>(b.data()) : b16.data(), b_stride};
           std::vector<float> c(expected.size(), 777.0f);
-          gemm.multiply_transposed(left, right, rows, m, n, c.data(), n, false);
+          gemm.multiply_transposed(Threads(), left, right, rows, m, n, c.data(), n, false);
           REQUIRE(difference(c.data(), expected.data(), m * n) < kF32);
-          gemm.multiply_transposed(left, right, rows, m, n, c.data(), n, true);
+          gemm.multiply_transposed(Threads(), left, right, rows, m, n, c.data(), n, true);
           for (float &x : c) x /= 2;
           REQUIRE(difference(c.data(), expected.data(), m * n) < kF32);
         }

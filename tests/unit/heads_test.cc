@@ -68,7 +68,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     rules.shape.segment = static_cast<int>(tokens);
     rules.shape.carry = rules.shape.sinks = 0;
     rules.first_gated = false;
-    const Parameters parameters(*model);
+    const Parameters parameters(Threads(), *model);
     test::ReferenceModel reference(*model, parameters, rules);
     std::vector<double> expected(found.value_weight.size()), expected_names(expected.size());
     reference.watch = [&](size_t layer, int kv_head, const equations::Head<double> &in) {

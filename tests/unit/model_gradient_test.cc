@@ -43,16 +43,17 @@ struct Run {
   Buffer<float> gradients;
 };
 
-Run run(const Model &model, const Parameters &parameters, const AttentionRules &rules, const Layout &layout,
-        const std::vector<float> &supervision, NumberType compute, int64_t keep, double scale = 1) {
-  Backward backward(model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
+Run run(const Threads &threads, const Model &model, const Parameters &parameters, const AttentionRules &rules,
+        const Layout &layout, const std::vector<float> &supervision, NumberType compute, int64_t keep,
+        double scale = 1) {
+  Backward backward(threads, model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
   backward.set_rules(rules);
   Run result{{}, Buffer<float>(parameters.size())};
   Purpose purpose;
   purpose.gradients = result.gradients.data();
   purpose.loss_scale = scale;
   if (!supervision.empty()) purpose.targets.retrieval = supervision.data();
-  result.tally = backward.run(layout, purpose);
+  result.tally = backward.run(threads, layout, purpose);
   CHECK(backward.recomputes() == (keep == 0));
   return result;
 }
@@ -67,7 +68,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
     const std::string stem = test::fixture(std::string("infini/") + name);
     const auto model = Model::open(stem + ".gguf", f32());
     const Gguf golden = Gguf::open(stem + ".grad.gguf");
-    const Parameters parameters(*model);
+    const Parameters parameters(Threads(), *model);
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
     Layout layout;
     layout.add(plain(tokens, 1.0f / static_cast<float>(tokens.size() - 1)), model->config().memory.segment,
@@ -76,9 +77,9 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
                                                             {NumberType::F32, int64_t{0}, 1, 2e-5},
                                                             {NumberType::F32, kKeepAll, 3, 2e-5},
                                                             {NumberType::BF16, kKeepAll, 1, 0.05}}) {
-      const ThreadScope scope(pool, threads);
+      const ThreadScope team(pool, threads);
       const int64_t shared = eager.items_of_others();
-      const Run result = run(*model, parameters, model->weights().attention, layout, {}, compute, keep);
+      const Run result = run(team, *model, parameters, model->weights().attention, layout, {}, compute, keep);
       double worst = 0;
       for (const Parameter &p : parameters.list()) {
         CAPTURE(p.name);
@@ -125,7 +126,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     CAPTURE(std::string(c.model));
     const std::string stem = test::fixture(std::string("infini/") + c.model);
     const auto model = Model::open(stem + ".gguf", f32());
-    const Parameters parameters(*model);
+    const Parameters parameters(Threads(), *model);
     const AttentionRules &rules = model->weights().attention;
     Random random(5);
     Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
@@ -143,7 +144,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     if (c.supervised)
       for (int i = 0; i < model->config().layers * model->config().heads; ++i)
         supervision.push_back(i % 2 == 0 ? 0.2f : 0.0f);
-    const Run result = run(*model, parameters, rules, layout, supervision, NumberType::F32, 0);
+    const Run result = run(Threads(), *model, parameters, rules, layout, supervision, NumberType::F32, 0);
 
     test::ReferenceModel reference(*model, parameters, rules);
     CHECK(result.tally.loss + result.tally.supervision.retrieval.loss ==
@@ -178,7 +179,7 @@ TEST_CASE(
     "where nothing is predicted, layers above those that are told where to look change nothing and are left out") {
   const std::string stem = test::fixture("infini/linear");
   const auto model = Model::open(stem + ".gguf", f32());
-  const Parameters parameters(*model);
+  const Parameters parameters(Threads(), *model);
   const Config &config = model->config();
   REQUIRE(config.layers > 1);
   Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
@@ -188,7 +189,8 @@ TEST_CASE(
   std::vector<float> told(static_cast<size_t>(config.layers * config.heads));
   for (int h = 0; h < config.heads; ++h) told[static_cast<size_t>(h)] = 0.2f;  // the first layer
   for (const int64_t keep : {int64_t{0}, kKeepAll}) {
-    Backward backward(*model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32, keep);
+    Backward backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32,
+                      keep);
     const auto gradients = [&](bool all_layers) {
       Buffer<float> out(parameters.size());
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
@@ -196,7 +198,7 @@ TEST_CASE(
       purpose.gradients = out.data();
       purpose.targets.retrieval = told.data();
       purpose.logits = all_layers ? logits.data() : nullptr;  // which need every layer
-      const Tally tally = backward.run(layout, purpose);
+      const Tally tally = backward.run(Threads(), layout, purpose);
       CHECK(tally.supervision.retrieval.count == 3 * config.heads);
       CHECK(tally.supervision.retrieval.loss > 0);
       return std::vector<float>(out.data(), out.data() + parameters.size());
@@ -210,17 +212,17 @@ TEST_CASE(
 TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes again") {
   const std::string stem = test::fixture("infini/delta");
   const auto model = Model::open(stem + ".gguf", f32());
-  Parameters parameters(*model);
+  Parameters parameters(Threads(), *model);
   const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
   std::vector<bool> trained(parameters.list().size());
   const Parameters::Layer &last = parameters.layers().back();
   trained[last.q] = trained[last.down] = true;
-  Backward backward(*model, parameters, trained, NumberType::F32, kKeepAll);
+  Backward backward(Threads(), *model, parameters, trained, NumberType::F32, kKeepAll);
   const auto loss = [&](size_t from, size_t pass) {
     Layout layout;
     layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment,
                model->config().vocabulary);
-    return backward.run(layout, {}, pass).loss;
+    return backward.run(Threads(), layout, {}, pass).loss;
   };
   const int64_t before = backward.bytes();
   const double first = loss(0, 0), second = loss(20, 1);
@@ -231,7 +233,7 @@ TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes ag
   CHECK(loss(0, Backward::kNoPass) == first);
   // It is what was kept that is read: lower layers that changed are not seen before it is forgotten.
   parameters.of(parameters.layers().front().v)[0] += 1;
-  backward.refresh(true);
+  backward.refresh(Threads(), true);
   CHECK(loss(0, 0) == first);
   backward.forget_passes();
   CHECK(loss(0, 0) != first);
@@ -242,15 +244,16 @@ TEST_CASE("logits are the engine's") {
   for (const char *name : {"linear-carry-sinks", "delta-ungated-mqa", "delta-wide-mha", "delta-rope-yarn"}) {
     const std::string stem = test::fixture(std::string("infini/") + name);
     const auto model = Model::open(stem + ".gguf", f32());
-    const Parameters parameters(*model);
+    const Parameters parameters(Threads(), *model);
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
     Layout layout;
     layout.add(plain(tokens, 1), model->config().memory.segment, model->config().vocabulary);
-    Backward backward(*model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32, 0);
+    Backward backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32,
+                      0);
     std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary)), engine(logits.size());
     Purpose purpose;
     purpose.logits = logits.data();
-    backward.run(layout, purpose);
+    backward.run(Threads(), layout, purpose);
     Session session(model, {});
     session.feed_logits(tokens, engine.data());
     CHECK(test::relative_difference(logits, engine) < 1e-5);

@@ -83,7 +83,7 @@ TEST_CASE("AdamW with clipping, gates' own rate and decay equals its definition 
       gradients[i] = i == 82 ? 0.0f : static_cast<float>(random.normal() * (step % 2 ? 1.0 : 0.1));
       if (used) squares += static_cast<double>(gradients[i]) * gradients[i];
     }
-    CHECK(optimizer.step(gradients.data(), values.data()) == doctest::Approx(std::sqrt(squares)));
+    CHECK(optimizer.step(Threads(), gradients.data(), values.data()) == doctest::Approx(std::sqrt(squares)));
     const double scale = std::min(1.0, 2 / std::sqrt(squares)), warm = std::min(1.0, step / 4.0);
     for (size_t i = 0; i < expected.size(); ++i) {
       const bool gate = i >= 80 && i < 85;
@@ -101,7 +101,7 @@ TEST_CASE("AdamW with clipping, gates' own rate and decay equals its definition 
   }
   const std::vector<float> before = values;
   gradients[3] = NAN;
-  CHECK(!std::isfinite(optimizer.step(gradients.data(), values.data())));
+  CHECK(!std::isfinite(optimizer.step(Threads(), gradients.data(), values.data())));
   CHECK(std::equal(values.begin(), values.end(), before.begin()));
   CHECK(optimizer.steps() == 20);
 }
@@ -121,7 +121,7 @@ TEST_CASE("Muon equals its definition for wide, square and tall matrices, in f32
       std::vector<double> expected(values.begin() + 16, values.end()), m(n);
       for (int step = 0; step < 3; ++step) {
         for (float &g : gradients) g = static_cast<float>(random.normal());
-        optimizer.step(gradients.data(), values.data());
+        optimizer.step(Threads(), gradients.data(), values.data());
         std::vector<double> u(n);
         for (size_t i = 0; i < n; ++i) m[i] = 0.95 * m[i] + gradients[i + 16], u[i] = gradients[i + 16] + 0.95 * m[i];
         u = newton_schulz(u, rows, columns);

@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/status.h"
 #include "base/testing.h"
 #include "support.h"
 
@@ -64,9 +65,9 @@ double cpu_seconds() {
 void sleep_ms(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 // Runs a loop of n items and checks that each was done once.
-void check_loop(int64_t n) {
+void check_loop(const Threads &threads, int64_t n) {
   std::vector<std::atomic<int>> done(static_cast<size_t>(n));
-  parallel_items(n, kLarge, [&](int64_t item) { ++done[static_cast<size_t>(item)]; });
+  parallel_items(threads, n, kLarge, [&](int64_t item) { ++done[static_cast<size_t>(item)]; });
   for (const auto &times : done) REQUIRE(times == 1);
 }
 
@@ -75,22 +76,22 @@ void check_loop(int64_t n) {
 TEST_CASE("every item is done once, for any number of items and threads") {
   ThreadPool pool;
   for (const int threads : {1, 2, 3, 7}) {
-    const ThreadScope scope(pool, threads);
-    CHECK(thread_count() == threads);
-    for (const int64_t n : {0, 1, 2, 3, 5, 6, 7, 8, 100, 1001}) check_loop(n);
+    const ThreadScope team(pool, threads);
+    CHECK(team.count() == threads);
+    for (const int64_t n : {0, 1, 2, 3, 5, 6, 7, 8, 100, 1001}) check_loop(team, n);
   }
 }
 
 TEST_CASE("pieces follow one another without a gap, are no smaller than the grain, and depend on nothing but numbers") {
   ThreadPool pool;
   for (const int threads : {1, 3}) {
-    const ThreadScope scope(pool, threads);
+    const ThreadScope team(pool, threads);
     for (const int64_t n : {0, 1, 9, 10, 39, 40, 41, 1000}) {
       CAPTURE(n);
       const auto pieces = [&] {
         std::mutex lock;
         std::set<std::pair<int64_t, int64_t>> found;
-        parallel_for(n, 20, [&](int64_t begin, int64_t end) {
+        parallel_for(team, n, 20, [&](int64_t begin, int64_t end) {
           const std::lock_guard guard(lock);
           CHECK(found.emplace(begin, end).second);
         });
@@ -114,12 +115,12 @@ TEST_CASE("pieces follow one another without a gap, are no smaller than the grai
 
 TEST_CASE("a loop that is too small for threads stays on the calling one, and tests can have it otherwise") {
   ThreadPool pool;
-  const ThreadScope scope(pool, 3);
-  const auto others = [] {
+  const ThreadScope team(pool, 3);
+  const auto others = [&] {
     std::atomic<int> count{0};
     const auto caller = std::this_thread::get_id();
-    parallel_items(30, worth_threads() - 1, [&](int64_t) { count += std::this_thread::get_id() != caller; });
-    parallel_items(30, 5, [&](int64_t) { count += std::this_thread::get_id() != caller; });
+    parallel_items(team, 30, worth_threads() - 1, [&](int64_t) { count += std::this_thread::get_id() != caller; });
+    parallel_items(team, 30, 5, [&](int64_t) { count += std::this_thread::get_id() != caller; });
     return count.load();
   };
   CHECK(others() == 0);
@@ -143,12 +144,12 @@ TEST_CASE("a loop that is too small for threads stays on the calling one, and te
 TEST_CASE("no two threads of a loop have the same index, which is below their number") {
   ThreadPool pool;
   const EagerThreads eager;
-  const ThreadScope scope(pool, 4);
+  const ThreadScope team(pool, 4);
   std::vector<std::atomic<int>> inside(4);
   std::atomic<unsigned> seen{0};
   for (int round = 0; round < 50; ++round)
-    parallel_items(40, kLarge, [&](int64_t) {
-      const int index = thread_index();
+    parallel_items(team, 40, kLarge, [&](int64_t, const Threads &here) {
+      const int index = here.index();
       REQUIRE(index >= 0);
       REQUIRE(index < 4);
       CHECK(++inside[static_cast<size_t>(index)] == 1);
@@ -158,7 +159,7 @@ TEST_CASE("no two threads of a loop have the same index, which is below their nu
     });
   CHECK((seen & 1) == 1);  // the caller does its own share
   CHECK(seen > 1);
-  CHECK(thread_index() == 0);
+  CHECK(team.index() == 0);
 }
 
 TEST_CASE("an exception comes out of the loop with its type when all have ended, and the team goes on") {
@@ -166,7 +167,7 @@ TEST_CASE("an exception comes out of the loop with its type when all have ended,
   const EagerThreads eager;
   for (const int threads : {1, 2, 3}) {
     CAPTURE(threads);
-    const ThreadScope scope(pool, threads);
+    const ThreadScope team(pool, threads);
     // On the caller's share, on the last one's, and on all.
     for (const auto &bad :
          {std::function([](int64_t i) { return i == 0; }), std::function([](int64_t i) { return i == 59; }),
@@ -174,7 +175,7 @@ TEST_CASE("an exception comes out of the loop with its type when all have ended,
       std::atomic<int> running{0}, done{0};
       bool thrown = false;
       try {
-        parallel_items(60, kLarge, [&](int64_t item) {
+        parallel_items(team, 60, kLarge, [&](int64_t item) {
           ++running;
           struct Ended {
             std::atomic<int> &running;
@@ -190,41 +191,77 @@ TEST_CASE("an exception comes out of the loop with its type when all have ended,
       }
       CHECK(thrown);
       if (threads > 1 && !bad(1)) CHECK(done == 59);  // the others are done all the same
-      check_loop(60);
+      check_loop(team, 60);
     }
   }
   CHECK(eager.items_of_others() > 0);
 }
 
 TEST_CASE("loops do not nest: one inside another runs on the thread that reaches it") {
-  ThreadPool pool, other;
+  ThreadPool pool;
   const EagerThreads eager;
-  const ThreadScope scope(pool, 3);
+  const ThreadScope team(pool, 3);
   std::atomic<int> sum{0};
-  parallel_items(30, kLarge, [&](int64_t) {
+  parallel_items(team, 30, kLarge, [&](int64_t, const Threads &here) {
     const auto self = std::this_thread::get_id();
-    const int index = thread_index();
-    CHECK(thread_count() == 1);
-    parallel_items(5, kLarge, [&](int64_t) {
+    CHECK(here.count() == 1);
+    parallel_items(here, 5, kLarge, [&](int64_t, const Threads &inner) {
       CHECK(std::this_thread::get_id() == self);
-      CHECK(thread_index() == index);
+      CHECK(inner.index() == here.index());
       ++sum;
     });
-    parallel_for(50, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(here, 50, 1, [&](int64_t begin, int64_t end, const Threads &inner) {
       CHECK(std::this_thread::get_id() == self);
+      CHECK(inner.index() == here.index());
       sum += static_cast<int>(end - begin);
     });
   });
   CHECK(sum == 30 * 55);
-  CHECK(thread_count() == 3);
-  // Nor do scopes: the outermost one's threads are used.
-  {
-    const ThreadScope inner(other, 7);
-    CHECK(thread_count() == 3);
-    check_loop(50);
-  }
-  CHECK(thread_count() == 3);
   CHECK(eager.items_of_others() > 0);
+}
+
+TEST_CASE("a loop inside another one that asks for its team is refused, and the team goes on") {
+  ThreadPool pool;
+  const EagerThreads eager;
+  const ThreadScope team(pool, 3);
+  std::atomic<int> refused{0};
+  parallel_items(team, 30, kLarge, [&](int64_t) {
+    try {
+      parallel_items(team, 5, kLarge, [](int64_t) {});
+    } catch (const Error &error) { refused += error.status() == Status::INTERNAL; }
+  });
+  CHECK(refused == 30);
+  CHECK(eager.items_of_others() > 0);
+  check_loop(team, 50);
+}
+
+TEST_CASE("a loop that is not worth the team leaves it to the loops inside") {
+  ThreadPool pool;
+  const ThreadScope team(pool, 3);
+  const auto all = [&](const Threads &here) {
+    CHECK(&here == &team);
+    CHECK(here.count() == 3);
+    check_loop(here, 50);
+  };
+  parallel_items(team, 1, kLarge, [&](int64_t, const Threads &here) { all(here); });
+  parallel_items(team, 4, 1, [&](int64_t, const Threads &here) { all(here); });
+  parallel_for(team, 10, 10, [&](int64_t, int64_t, const Threads &here) { all(here); });
+}
+
+TEST_CASE("a scope inside another has threads of its own") {
+  ThreadPool pool, other;
+  const EagerThreads eager;
+  const ThreadScope team(pool, 3);
+  {
+    const ThreadScope inner(other, 2), again(pool, 3);
+    CHECK(inner.count() == 2);
+    CHECK(again.count() == 3);
+    parallel_items(team, 9, kLarge, [&](int64_t) {});
+    check_loop(inner, 50);
+    check_loop(again, 50);
+  }
+  CHECK(team.count() == 3);
+  check_loop(team, 50);
 }
 
 TEST_CASE("where the machine gives fewer threads than asked for, a smaller team does the work") {
@@ -234,17 +271,17 @@ TEST_CASE("where the machine gives fewer threads than asked for, a smaller team 
     ThreadPool pool;
     g_threads_left = given;
     {
-      const ThreadScope scope(pool, 6);
+      const ThreadScope team(pool, 6);
       g_threads_left = 1000;
-      CHECK(thread_count() == given + 1);
+      CHECK(team.count() == given + 1);
       const int64_t before = eager.items_of_others();
-      for (const int64_t n : {1, 2, 6, 100}) check_loop(n);
+      for (const int64_t n : {1, 2, 6, 100}) check_loop(team, n);
       CHECK((eager.items_of_others() > before) == (given > 0));
     }
     // It is the team of six from now on; asking again starts none.
     const int made = g_threads_made;
     const ThreadScope again(pool, 6);
-    CHECK(thread_count() == given + 1);
+    CHECK(again.count() == given + 1);
     CHECK(g_threads_made == made);
   }
 }
@@ -254,17 +291,17 @@ TEST_CASE("threads belong to a pool: they are started once for a number, and end
   {
     ThreadPool pool;
     for (int i = 0; i < 10; ++i) {
-      const ThreadScope scope(pool, 3);
-      check_loop(10);
+      const ThreadScope team(pool, 3);
+      check_loop(team, 10);
     }
     CHECK(g_threads_made == made + 2);
-    { const ThreadScope scope(pool, 1); }
+    { const ThreadScope team(pool, 1); }
     CHECK(g_threads_made == made + 2);
-    { const ThreadScope scope(pool, 2); }
+    { const ThreadScope team(pool, 2); }
     CHECK(g_threads_made == made + 3);
   }
-  CHECK(thread_count() == 1);
-  check_loop(10);  // without a scope, on this thread
+  CHECK(Threads().count() == 1);
+  check_loop(Threads(), 10);  // without a scope, on this thread
 }
 
 TEST_CASE("a thread that comes too late is not waited for, and does nothing of a loop that has ended") {
@@ -272,11 +309,11 @@ TEST_CASE("a thread that comes too late is not waited for, and does nothing of a
   g_held = true;
   const int begun = g_begun;
   {
-    const ThreadScope scope(pool, 4);
+    const ThreadScope team(pool, 4);
     const auto caller = std::this_thread::get_id();
     for (int i = 0; i < 100; ++i) {
       std::vector<int> done(50);  // gone when a late thread comes
-      parallel_items(50, kLarge, [&](int64_t item) {
+      parallel_items(team, 50, kLarge, [&](int64_t item) {
         CHECK(std::this_thread::get_id() == caller);
         ++done[static_cast<size_t>(item)];
       });
@@ -288,18 +325,18 @@ TEST_CASE("a thread that comes too late is not waited for, and does nothing of a
     while (g_begun < begun + 3) sleep_ms(1);
     // Now they are there, and take part in what comes.
     const EagerThreads eager;
-    check_loop(50);
+    check_loop(team, 50);
     CHECK(eager.items_of_others() > 0);
   }
 }
 
 TEST_CASE("loops that follow one another at once do not run into each other") {
   ThreadPool pool;
-  const ThreadScope scope(pool, 4);
+  const ThreadScope team(pool, 4);
   for (int i = 0; i < 20000; ++i) {
     const int64_t n = 2 + i * 7 % 13;
     std::vector<int> done(static_cast<size_t>(n));  // gone after the loop
-    parallel_items(n, kLarge, [&, i](int64_t item) { done[static_cast<size_t>(item)] += i + 1; });
+    parallel_items(team, n, kLarge, [&, i](int64_t item) { done[static_cast<size_t>(item)] += i + 1; });
     REQUIRE(done == std::vector<int>(static_cast<size_t>(n), i + 1));
   }
 }
@@ -309,10 +346,10 @@ TEST_CASE("the number of loops may overflow") {
     set_loops_before(before);
     ThreadPool pool;
     const EagerThreads eager;
-    const ThreadScope scope(pool, 3);
+    const ThreadScope team(pool, 3);
     for (int i = 0; i < 6; ++i) {
       const int64_t done = eager.items_of_others();
-      check_loop(9);
+      check_loop(team, 9);
       CHECK(eager.items_of_others() > done);
     }
   }
@@ -325,15 +362,15 @@ TEST_CASE("two callers at once have a team each, of one pool too") {
   std::atomic<int> inside{0}, wrong{0};
   const auto call = [&] {
     for (int round = 0; round < 200; ++round) {
-      const ThreadScope scope(pool, 3);
+      const ThreadScope team(pool, 3);
       if (round == 0) {  // both, or the second would take over the first one's team
         ++inside;
         while (inside < 2) std::this_thread::yield();
       }
       std::vector<std::atomic<int>> done(40);
       std::atomic<unsigned> indices{0};
-      parallel_items(40, kLarge, [&](int64_t item) {
-        indices |= 1u << thread_index();
+      parallel_items(team, 40, kLarge, [&](int64_t item, const Threads &here) {
+        indices |= 1u << here.index();
         ++done[static_cast<size_t>(item)];
       });
       for (const auto &times : done) wrong += times != 1;
@@ -351,8 +388,8 @@ TEST_CASE("after a call no core spins") {
   ThreadPool pool;
   {
     const EagerThreads eager;
-    const ThreadScope scope(pool, 3);
-    for (int i = 0; i < 20; ++i) check_loop(30);
+    const ThreadScope team(pool, 3);
+    for (int i = 0; i < 20; ++i) check_loop(team, 30);
     CHECK(eager.items_of_others() > 0);
   }
   const double before = cpu_seconds();
@@ -367,11 +404,11 @@ TEST_CASE("no signal of the host is delivered to a thread of the library") {
   const EagerThreads eager;
   sigset_t before, after;
   pthread_sigmask(SIG_SETMASK, nullptr, &before);
-  const ThreadScope scope(pool, 3);
+  const ThreadScope team(pool, 3);
   pthread_sigmask(SIG_SETMASK, nullptr, &after);
   std::atomic<int> others{0};
-  parallel_items(30, kLarge, [&](int64_t) {
-    if (thread_index() == 0) return;
+  parallel_items(team, 30, kLarge, [&](int64_t, const Threads &here) {
+    if (here.index() == 0) return;
     ++others;
     sigset_t mask;
     pthread_sigmask(SIG_SETMASK, nullptr, &mask);
