@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <functional>
 
 #include "base/status.h"
 #include "base/testing.h"
@@ -29,6 +30,12 @@ size_t allowed(size_t size) {
 
 MappedFile::MappedFile(const std::string &path, Use use) : bytes_(platform::map_file(path, use == Use::ALL)) {}
 MappedFile::~MappedFile() { platform::unmap_file(bytes_); }
+
+void MappedFile::release(std::span<const std::byte> part) const noexcept {
+  const std::less_equal<const std::byte *> before;
+  if (before(bytes_.data(), part.data()) && before(part.data() + part.size(), bytes_.data() + bytes_.size()))
+    platform::release_pages(part);
+}
 
 AtomicFile::AtomicFile(const std::string &path) : file_(path) {}
 

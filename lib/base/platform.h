@@ -52,6 +52,8 @@ class NoSignals {
 // A regular file, read-only. `all`: every page at once, which costs less than page by page.
 std::span<const std::byte> map_file(const std::string &path, bool all);
 void unmap_file(std::span<const std::byte> bytes) noexcept;
+// Pages that lie wholly in `bytes`, a part of a mapped file, take no memory of this process until they are read again.
+void release_pages(std::span<const std::byte> bytes) noexcept;
 
 // The file beside `path` that takes its place: AtomicFile without its buffer. AtomicFile's contract says what holds.
 class Replacement {

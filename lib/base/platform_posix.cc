@@ -280,6 +280,13 @@ void unmap_file(std::span<const std::byte> bytes) noexcept {
   if (!bytes.empty()) munmap(const_cast<std::byte *>(bytes.data()), bytes.size());
 }
 
+void release_pages(std::span<const std::byte> bytes) noexcept {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data()), end = begin + bytes.size();
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_DONTNEED);  // Linux's
+}
+
 Replacement::Replacement(const std::string &path) : path_(resolve(path)) {
   struct stat old;
   const bool replaces = stat(path_.c_str(), &old) == 0;

@@ -17,6 +17,8 @@
 
 namespace infini {
 
+class MappedFile;
+
 // An array value. Numbers are kept as their little-endian bytes, strings as strings.
 struct GgufArray {
   uint32_t type = 0;  // GGUF value type of an element (see GgufValue)
@@ -78,6 +80,9 @@ class Gguf {
 
   const std::vector<GgufTensor> &tensors() const { return tensors_; }
   const GgufTensor *find_tensor(std::string_view name) const;
+  // Of a part of a tensor that has been read: the memory that the mapped file takes for it goes back to the system, and
+  // comes again from the file where it is read again.
+  void release(std::span<const std::byte> part) const noexcept;
   // Appends a tensor that owns its bytes. INVALID_ARGUMENT for a duplicate name, or for a shape that does
   // not make whole blocks or another number of bytes.
   void add_tensor(const std::string &name, TensorType type, std::vector<int64_t> shape, std::vector<std::byte> data);
@@ -97,7 +102,8 @@ class Gguf {
   Index key_index_;
   std::vector<GgufTensor> tensors_;
   Index tensor_index_;
-  std::vector<std::shared_ptr<const void>> storage_;  // the mapping and the tensors' own bytes
+  std::shared_ptr<const MappedFile> file_;
+  std::vector<std::shared_ptr<const void>> storage_;  // the bytes of tensors that were added
 };
 
 }  // namespace infini

@@ -159,8 +159,13 @@ GgufTensor Reader::tensor(uint64_t &offset) {
 Gguf Gguf::open(const std::string &path) {
   auto file = std::make_shared<const MappedFile>(path);
   Gguf gguf = parse(file->bytes(), path);
-  gguf.storage_.push_back(std::move(file));
+  file->release(file->bytes());
+  gguf.file_ = std::move(file);
   return gguf;
+}
+
+void Gguf::release(std::span<const std::byte> part) const noexcept {
+  if (file_) file_->release(part);
 }
 
 Gguf Gguf::parse(std::span<const std::byte> bytes, const std::string &name) {

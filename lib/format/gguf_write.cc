@@ -67,6 +67,7 @@ void Gguf::save(const std::string &path) const {
   const std::string zeros(unit, '\0');
   for (const GgufTensor &tensor : tensors_) {
     file.write(tensor.data.data(), tensor.data.size());
+    release(tensor.data);
     file.write(zeros.data(), padding(tensor.data.size(), unit));  // after the last one too: other readers expect it
   }
   file.commit();

@@ -23,6 +23,8 @@ inline float half(uint16_t bits) {
   return __builtin_bit_cast(float, (subnormal & __builtin_bit_cast(uint32_t, less)) | (~subnormal & rebased) | sign);
 }
 
+inline bool is_finite(uint16_t bits) { return (bits & 0x7c00u) != 0x7c00u; }
+
 inline uint16_t load16(const uint8_t *bytes) { return static_cast<uint16_t>(bytes[0] | bytes[1] << 8); }
 inline uint32_t load32(const uint8_t *bytes) { return load16(bytes) | static_cast<uint32_t>(load16(bytes + 2)) << 16; }
 
@@ -281,20 +283,65 @@ std::optional<BlockType> block_type(TensorType type) {
   return format && format->parts ? std::optional(format->blocks) : std::nullopt;
 }
 
-bool take_apart(TensorType type, const void *unit, int64_t blocks, BlockParts &parts) {
-  const Format &format = *find_format(type);
+namespace {
+
+// Types of whole bytes or nibbles, whose order in a block is that of a strip: four neighbours of a column after the other.
+// HALVES before the numbers, which FLIP makes unsigned.
+template <int HALVES, int QUADS, uint32_t FLIP>
+bool pack_directly(const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit) {
+  constexpr int kBytes = 2 * HALVES + 4 * QUADS, kHead = 2 * 2 * HALVES * kStrip;
+  bool good = true;
+  for (int c = 0; c < kStrip; ++c) {
+    for (int i = 0; i < 2; ++i) {
+      const auto *block = reinterpret_cast<const uint8_t *>(columns[c]) + i * kBytes;
+      const bool there = columns[c] && i < blocks;
+      for (int part = 0; part < HALVES; ++part) {
+        const uint16_t bits = there ? load16(block + 2 * part) : uint16_t{0};
+        good = good && is_finite(bits);
+        std::memcpy(unit + 2 * ((2 * part + i) * kStrip + c), &bits, sizeof bits);
+      }
+      for (int quad = 0; quad < QUADS; ++quad) {
+        uint32_t four = there ? load32(block + 2 * HALVES + 4 * quad) ^ FLIP : 0;
+        std::memcpy(unit + kHead + ((i * QUADS + quad) * kStrip + c) * 4, &four, sizeof four);
+      }
+    }
+  }
+  return good;
+}
+
+// The parts of a unit of a column.
+bool take_apart(const Format &format, const void *unit, int64_t blocks, BlockParts &parts) {
   const BlockSpec &spec = spec_of(format.blocks);
-  const auto finite = [](uint16_t bits) { return (bits & 0x7c00u) != 0x7c00u; };
   bool good = true;
   for (int i = 0; i < (spec.nested ? 1 : 2); ++i) {
     if (i < blocks) {
       format.parts(static_cast<const uint8_t *>(unit) + i * format.layout.block_bytes, i, parts);
-      good = good && finite(parts.scale[i]) && (!spec.minimum || finite(parts.minimum[i]));
+      good = good && is_finite(parts.scale[i]) && (!spec.minimum || is_finite(parts.minimum[i]));
     } else {
       parts.scale[i] = parts.minimum[i] = 0;
       std::memset(parts.quants + 32 * i, 0, 32);
     }
   }
+  return good;
+}
+
+}  // namespace
+
+bool pack_unit(TensorType type, const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit) {
+  switch (type) {
+    case TensorType::Q8_0: return pack_directly<1, 8, 0x80808080u>(columns, blocks, unit);
+    case TensorType::Q4_0:
+    case TensorType::IQ4_NL: return pack_directly<1, 4, 0>(columns, blocks, unit);
+    case TensorType::Q4_1: return pack_directly<2, 4, 0>(columns, blocks, unit);
+    default: break;
+  }
+  BlockParts parts[kStrip];
+  bool good = true;
+  for (int c = 0; c < kStrip; ++c) {
+    if (columns[c]) good = take_apart(*find_format(type), columns[c], blocks, parts[c]) && good;
+    else std::memset(&parts[c], 0, sizeof parts[c]);
+  }
+  pack_unit(*block_type(type), parts, unit);
   return good;
 }
 

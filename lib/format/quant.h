@@ -48,9 +48,10 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values);
 
 // How blocks of a type are multiplied at their bits; nothing for the float types.
 std::optional<BlockType> block_type(TensorType type);
-// The parts of a unit (kernels/blocks.h) of such a type: of two blocks of 32, or one of 256. What is past `blocks` blocks
-// is zero. False where a scale is infinite or not a number.
-bool take_apart(TensorType type, const void *unit, int64_t blocks, BlockParts &parts);
+// Packs a unit of a strip (kernels/blocks.h): of 16 columns two blocks of 32 each, or one of 256, one behind the other from
+// columns[c]; nullptr: a column that is not there. What is past `blocks` blocks is zero. False where a scale is infinite or not
+// a number.
+bool pack_unit(TensorType type, const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit);
 
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);  // nearest, ties to even

@@ -27,14 +27,10 @@ PackedMatrix::PackedMatrix(NumberType type, int64_t k, int64_t n)
   else bf16_ = Buffer<uint16_t>(size);
 }
 
-void PackedMatrix::set_column(int64_t j, const float *values) {
-  const int64_t panel = j / kPanel * kPanel * k_padded_, column = j % kPanel;
-  if (type_ == NumberType::F32) {
-    for (int64_t i = 0; i < k_; ++i) f32_[panel + i * kPanel + column] = values[i];
-  } else {
-    for (int64_t i = 0; i < k_; ++i)
-      bf16_[panel + i / 2 * (2 * kPanel) + 2 * column + i % 2] = float_to_bf16(values[i]);
-  }
+void PackedMatrix::set_panel(int64_t panel, const float *from, int64_t stride, int64_t columns) {
+  const int64_t at = panel * kPanel * k_padded_;
+  if (type_ == NumberType::F32) pack_columns(from, stride, k_, columns, f32_.data() + at, kPanel * k_padded_);
+  else pack_columns(from, stride, k_, columns, bf16_.data() + at, kPanel * k_padded_);
 }
 
 void PackedMatrix::pack(const Threads &threads, const float *from, int64_t stride, bool by_rows) {

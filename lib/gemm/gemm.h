@@ -46,8 +46,8 @@ class PackedMatrix {
   PackedMatrix() = default;
   PackedMatrix(NumberType type, int64_t k, int64_t n);
 
-  // Different columns may be set from different threads if they lie in different panels.
-  void set_column(int64_t j, const float *values);
+  // The `columns` columns of a panel: column j is `from` + j * stride. Any threads may set different panels.
+  void set_panel(int64_t panel, const float *from, int64_t stride, int64_t columns);
   // The whole matrix anew, as the weights of a model in training are after each step: column j, or with `by_rows`
   // row i, is a row of `from`.
   void pack(const Threads &threads, const float *from, int64_t stride, bool by_rows);

@@ -157,34 +157,12 @@ HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Numbe
 }  // namespace blocks
 #endif
 
-// f<type>() for a type.
-template <class Function>
-HWY_INLINE void ForType(BlockType type, const Function &f) {
-  switch (type) {
-#define INFINI_CASE(TYPE) \
-  case BlockType::TYPE: return f.template operator()<BlockType::TYPE>();
-    INFINI_CASE(Q8_0)
-    INFINI_CASE(Q4_0)
-    INFINI_CASE(Q4_1)
-    INFINI_CASE(Q5_0)
-    INFINI_CASE(Q5_1)
-    INFINI_CASE(IQ4_NL)
-    INFINI_CASE(Q2_K)
-    INFINI_CASE(Q3_K)
-    INFINI_CASE(Q4_K)
-    INFINI_CASE(Q5_K)
-    INFINI_CASE(Q6_K)
-    INFINI_CASE(IQ4_XS)
-#undef INFINI_CASE
-  }
-}
-
 void BlockProduct(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k, int64_t begin,
                   int64_t end, float *c, int64_t c_row, bool accumulate) {
 #if !INFINI_BLOCK_VECTORS
   scalar::block_product(type, x, rows, strips, k, begin, end, c, c_row, accumulate);
 #else
-  ForType(type, [&]<BlockType TYPE>() HWY_ATTR {
+  for_block_type(type, [&]<BlockType TYPE>() HWY_ATTR {
     if (has_vnni()) return blocks::quads::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
     blocks::pairs::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
   });
@@ -196,7 +174,7 @@ HWY_INLINE void UnpackTo(BlockType type, const uint8_t *strip, int64_t begin, in
 #if !INFINI_BLOCK_VECTORS
   scalar::unpack_strip(type, strip, begin, end, to);
 #else
-  ForType(type, [&]<BlockType TYPE>() HWY_ATTR { blocks::Unpack<TYPE>(strip, begin, end, to); });
+  for_block_type(type, [&]<BlockType TYPE>() HWY_ATTR { blocks::Unpack<TYPE>(strip, begin, end, to); });
 #endif
 }
 void UnpackStripF32(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, float *to) {
@@ -274,63 +252,6 @@ void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t e
 void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
                   float *sums) {
   HWY_DYNAMIC_DISPATCH(QuantizeRow)(type, x, k, values, scales, starts, sums);
-}
-
-namespace {
-
-// Four neighbours of a column, from which plane by plane takes its bits.
-template <int BITS>
-void pack_plane(const uint32_t (&quads)[8][kStrip], int low, uint8_t *to) {
-  constexpr uint32_t kMask = ((1u << BITS) - 1) * 0x01010101u;
-  for (int line = 0; line < BITS; ++line) {
-    uint32_t words[kStrip] = {};
-    for (int field = 0; field < 8 / BITS; ++field)
-      for (int c = 0; c < kStrip; ++c) words[c] |= (quads[field * BITS + line][c] >> low & kMask) << (field * BITS);
-    std::memcpy(to + line * 64, words, sizeof words);
-  }
-}
-
-}  // namespace
-
-void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit) {
-  const BlockSpec &spec = spec_of(type);
-  const auto put_half = [&](int index, int column, uint16_t bits) {
-    std::memcpy(unit + 2 * (index * kStrip + column), &bits, sizeof bits);
-  };
-  uint8_t *const scales = unit + 4 * kStrip, *const minimums = scales + spec.scales() * kStrip;
-  for (int c = 0; c < kStrip; ++c) {
-    const BlockParts &from = columns[c];
-    if (!spec.nested) {
-      for (int part = 0; part < 2; ++part) {
-        put_half(part, c, from.scale[part]);
-        if (spec.minimum) put_half(2 + part, c, from.minimum[part]);
-      }
-      continue;
-    }
-    put_half(0, c, from.scale[0]);
-    put_half(1, c, spec.minimum ? from.minimum[0] : uint16_t{0});
-    for (int part = 0; part < spec.scales(); ++part) {
-      const int at = part * kStrip + c;
-      scales[at] = static_cast<uint8_t>(from.scales[part]);
-      if (spec.shared()) scales[at] = static_cast<uint8_t>(scales[at] | from.minimums[part] << 4);
-      else if (spec.minimum) minimums[at] = from.minimums[part];
-    }
-  }
-  uint8_t *to = unit + spec.head_bytes();
-  for (int block = 0; block < spec.unit() / kBlock; ++block, to += spec.block_bytes()) {
-    uint32_t quads[8][kStrip];
-    for (int c = 0; c < kStrip; ++c)
-      for (int quad = 0; quad < 8; ++quad)
-        std::memcpy(&quads[quad][c], columns[c].quants + block * kBlock + 4 * quad, sizeof(uint32_t));
-    switch (spec.bits) {
-      case 8: pack_plane<8>(quads, 0, to); break;
-      case 6: pack_plane<4>(quads, 0, to), pack_plane<2>(quads, 4, to + 256); break;
-      case 5: pack_plane<4>(quads, 0, to), pack_plane<1>(quads, 4, to + 256); break;
-      case 4: pack_plane<4>(quads, 0, to); break;
-      case 3: pack_plane<2>(quads, 0, to), pack_plane<1>(quads, 2, to + 128); break;
-      default: pack_plane<2>(quads, 0, to); break;
-    }
-  }
 }
 
 }  // namespace infini

@@ -59,6 +59,28 @@ constexpr BlockSpec kBlockSpecs[kBlockTypes] = {
 };
 constexpr const BlockSpec &spec_of(BlockType type) { return kBlockSpecs[static_cast<int>(type)]; }
 
+// f.operator()<type>(), for what is made once for each type.
+template <class Function>
+void for_block_type(BlockType type, const Function &f) {
+  switch (type) {
+#define INFINI_CASE(TYPE) \
+  case BlockType::TYPE: return f.template operator()<BlockType::TYPE>();
+    INFINI_CASE(Q8_0)
+    INFINI_CASE(Q4_0)
+    INFINI_CASE(Q4_1)
+    INFINI_CASE(Q5_0)
+    INFINI_CASE(Q5_1)
+    INFINI_CASE(IQ4_NL)
+    INFINI_CASE(Q2_K)
+    INFINI_CASE(Q3_K)
+    INFINI_CASE(Q4_K)
+    INFINI_CASE(Q5_K)
+    INFINI_CASE(Q6_K)
+    INFINI_CASE(IQ4_XS)
+#undef INFINI_CASE
+  }
+}
+
 // What four bits stand for in IQ4_NL and IQ4_XS, plus 128.
 constexpr uint8_t kBlockTable[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
@@ -103,5 +125,7 @@ void block_product(BlockType type, const BlockRows &x, int64_t rows, const uint8
 // multiples of a unit, or end is k rounded up to one. `to` is where row `begin` stands in the panel.
 void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, float *to);
 void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, uint16_t *to);
+// The first k numbers of one of the strip's columns.
+void unpack_strip_column(BlockType type, const uint8_t *strip, int64_t k, int column, float *to);
 
 }  // namespace infini

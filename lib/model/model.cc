@@ -213,6 +213,7 @@ const std::string &Model::fingerprint() const {
       hash.add_number(static_cast<uint32_t>(tensor.type));
       for (const int64_t extent : tensor.shape) hash.add_number(extent);
       hash.add(tensor.data.data(), tensor.data.size());
+      gguf_.release(tensor.data);
     }
     fingerprint_ = hash.hex();
   });

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "kernels/cpu.h"
+#include "model/packing.h"
 
 namespace infini {
 namespace {
@@ -86,100 +87,13 @@ std::vector<float> unpack_vector(const TensorPart &part, int64_t size) {
   return values;
 }
 
-// A piece of a matrix and the parts of tensors whose rows, one below the other, are its columns.
-struct Packing {
-  WeightMatrix *matrix;
-  std::vector<TensorPart> parts;
-};
-
-// f(part, its first column, row of the part) for columns [begin, end).
-template <class Function>
-void each_column(const std::vector<TensorPart> &parts, int64_t begin, int64_t end, const Function &f) {
-  int64_t first = 0;
-  for (const TensorPart &part : parts) {
-    for (int64_t j = std::max(begin, first); j < std::min(end, first + part.rows); ++j) f(part, j, j - first);
-    first += part.rows;
-  }
-}
-
-void pack_floats(const Threads &threads, const std::vector<TensorPart> &parts, PackedMatrix &matrix) {
-  parallel_for(threads, round_up(matrix.n(), kPanel) / kPanel, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> values(static_cast<size_t>(matrix.k()));
-    each_column(parts, begin * kPanel, end * kPanel, [&](const TensorPart &part, int64_t j, int64_t row) {
-      unpack_row(part, row, matrix.k(), values.data());
-      matrix.set_column(j, values.data());
-    });
-  });
-}
-
-void pack_blocks(const Threads &threads, const std::vector<TensorPart> &parts, BlockMatrix &matrix) {
-  const TensorType type = parts[0].tensor->type;
-  const TensorLayout &layout = *tensor_layout(type);
-  const BlockSpec &spec = spec_of(matrix.type());
-  const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
-  parallel_for(threads, round_up(matrix.n(), kStrip) / kStrip, 1, [&](int64_t begin, int64_t end) {
-    std::vector<BlockParts> columns(kStrip);
-    for (int64_t strip = begin; strip < end; ++strip) {
-      std::fill(columns.begin(), columns.end(), BlockParts{});
-      uint8_t *to = matrix.strip(strip);
-      for (int64_t block = 0; block < blocks; block += a_unit, to += spec.unit_bytes()) {
-        each_column(parts, strip * kStrip, (strip + 1) * kStrip, [&](const TensorPart &part, int64_t j, int64_t row) {
-          const int64_t at = ((part.first + row) * blocks + block) * layout.block_bytes;
-          BlockParts &column = columns[static_cast<size_t>(j % kStrip)];
-          if (take_apart(type, part.tensor->data.data() + at, blocks - block, column)) return;
-          std::vector<float> values(static_cast<size_t>(matrix.k()));
-          unpack_row(part, row, matrix.k(), values.data());  // which tells what is not finite
-        });
-        pack_unit(matrix.type(), columns.data(), to);
-      }
-    }
-  });
-}
-
-// Whether a tensor's blocks are kept.
-std::optional<BlockType> kept_blocks(const Options &options, const GgufTensor &tensor) {
-  if (!has_avx2() || options.get_string("weights") != "file") return std::nullopt;
-  return block_type(tensor.type);
-}
-
-// Divides a matrix into pieces of a kind and makes room for them. Pieces begin at whole panels; where kinds change
-// elsewhere, everything becomes floats.
-std::vector<std::vector<TensorPart>> lay_out(const Packing &packing, const Options &options, NumberType compute) {
-  std::vector<std::vector<TensorPart>> pieces;
-  std::vector<int64_t> columns;
-  const auto kind = [&](const TensorPart &part) { return kept_blocks(options, *part.tensor); };
-  bool whole = true;
-  for (const TensorPart &part : packing.parts) {
-    if (pieces.empty() || kind(part) != kind(pieces.back()[0])) {
-      whole = whole && (columns.empty() || columns.back() % kPanel == 0);
-      pieces.emplace_back(), columns.push_back(0);
-    }
-    pieces.back().push_back(part);
-    columns.back() += part.rows;
-  }
-  if (!whole) {
-    pieces = {packing.parts};
-    columns = {std::accumulate(columns.begin(), columns.end(), int64_t{0})};
-  }
-  const int64_t k = packing.parts[0].tensor->shape[0];
-  int64_t first = 0;
-  for (size_t i = 0; i < pieces.size(); first += columns[i++]) {
-    WeightMatrix::Piece piece;
-    piece.first = first;
-    const auto type = whole ? kind(pieces[i][0]) : std::nullopt;
-    if (type) piece.blocks = BlockMatrix(*type, k, columns[i]);
-    else piece.floats = PackedMatrix(compute, k, columns[i]);
-    packing.matrix->pieces.push_back(std::move(piece));
-  }
-  return pieces;
-}
-
-void check_finite(const Threads &threads, const GgufTensor &tensor) {
+void check_finite(const Threads &threads, const Gguf &gguf, const GgufTensor &tensor) {
   const TensorPart part{&tensor, 0, tensor.rows()};
   parallel_for(threads, part.rows, 64, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>(tensor.shape[0]));
     for (int64_t j = begin; j < end; ++j) unpack_row(part, j, tensor.shape[0], values.data());
   });
+  gguf.release(tensor.data);
 }
 
 // Radians a position of each pair; YaRN (Peng et al., arXiv 2309.00071) blends scaled and plain frequencies.
@@ -300,7 +214,7 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
       layer.keep_bias.assign(bias.begin() + l * config.heads, bias.begin() + (l + 1) * config.heads);
   }
   std::vector<Packing> packings;
-  bool tied = true;
+  tied = true;
   for (const TensorSpec &spec : tensor_table(config)) {
     const TensorPart part = tensors.find(spec);
     if (spec.field == Field::EMBEDDING) {
@@ -320,27 +234,24 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
   }
   // Every matrix is laid out before the first one is filled: they then lie side by side, and the system's large pages
   // span them, which makes reading them a fifth faster.
-  std::vector<std::vector<std::vector<TensorPart>>> pieces;  // of each matrix
-  for (const Packing &packing : packings) pieces.push_back(lay_out(packing, options, compute));
+  for (Packing &packing : packings) lay_out(packing, options, compute);
   products = choose_products(options, *this);
   for (LayerWeights &layer : layers)
     for (std::vector<float> *bias : {&layer.qkv_bias, &layer.attention_output_bias})
       if (std::all_of(bias->begin(), bias->end(), [](float x) { return x == 0; })) bias->clear();
-  if (!tied) check_finite(threads, *embedding);  // else it is when it is packed
+  if (!tied) check_finite(threads, gguf, *embedding);  // else it is when it is packed
   tensors.refuse_others(config.architecture->name);
 
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));
   for (size_t i = 0; i < packings.size(); ++i) {
-    for (size_t p = 0; p < pieces[i].size(); ++p) {
-      WeightMatrix::Piece &piece = packings[i].matrix->pieces[p];
-      if (piece.in_blocks()) pack_blocks(threads, pieces[i][p], piece.blocks);
-      else pack_floats(threads, pieces[i][p], piece.floats);
-    }
+    fill(threads, packings[i], gguf);
     step(task, static_cast<int64_t>(i + 1));
   }
 }
 
 void Weights::embed(int32_t token, float *x) const {
+  // From the output where that is the same: the file's own numbers would take memory once more.
+  if (tied && unpack_column(output, *embedding, token, x)) return;
   const int64_t n = embedding->shape[0];
   const TensorLayout *layout = tensor_layout(embedding->type);
   unpack(embedding->type, embedding->data.data() + token * (n / layout->block_elements * layout->block_bytes), n, x);

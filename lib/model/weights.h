@@ -34,7 +34,7 @@ struct Weights {
   // Reads every tensor that the architecture knows, refuses any other, and checks shapes and values.
   Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, Task *task);
 
-  // Row `token` of the embedding, [width], from the file's own numbers.
+  // Row `token` of the embedding, [width]: the file's own numbers.
   void embed(int32_t token, float *x) const;
   int64_t bytes() const;
 
@@ -48,6 +48,7 @@ struct Weights {
   std::vector<AttentionRules> kinds;  // what layers differ in: window, rotation, scale, soft cap
   const AttentionRules &rules(size_t layer) const { return kinds[layers[layer].kind]; }
   const GgufTensor *embedding;  // [width, vocabulary], in the file
+  bool tied;                    // the output is the embedding
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [width]
   WeightMatrix output;             // [width, vocabulary]

@@ -65,11 +65,11 @@ struct Tensor {
     for (int64_t j = 0; j < round_up(n, kStrip); j += kStrip) {
       uint8_t *unit = matrix.strip(j / kStrip);
       for (int64_t block = 0; block < a_row; block += a_unit, unit += spec.unit_bytes()) {
-        std::vector<BlockParts> columns(kStrip);
+        const std::byte *columns[kStrip] = {};
         for (int64_t c = 0; c < std::min<int64_t>(kStrip, n - j); ++c)
-          REQUIRE(take_apart(type, blocks.data() + ((j + c) * a_row + block) * layout.block_bytes, a_row - block,
-                             columns[static_cast<size_t>(c)]));
-        pack_unit(matrix.type(), columns.data(), unit);
+          columns[c] =
+              reinterpret_cast<const std::byte *>(blocks.data()) + ((j + c) * a_row + block) * layout.block_bytes;
+        REQUIRE(pack_unit(type, columns, a_row - block, unit));
       }
     }
   }
@@ -100,6 +100,14 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
           unpack_strip(tensor.matrix.type(), tensor.matrix.strip(strip), 0, depth, bf16.data() + strip * 2 * kStrip);
         }
         int64_t wrong = 0;
+        for (int64_t j = 0; j < 21; ++j) {
+          std::vector<float> column(static_cast<size_t>(k + 1), 12345.0f);
+          unpack_strip_column(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), k, static_cast<int>(j % kStrip),
+                              column.data());
+          wrong += column.back() != 12345.0f;
+          for (int64_t i = 0; i < k; ++i)
+            wrong += column[static_cast<size_t>(i)] != tensor.values[static_cast<size_t>(j * k + i)];
+        }
         for (int64_t j = 0; j < 32; ++j) {
           for (int64_t i = 0; i < depth; ++i) {
             const float expected = j < 21 && i < k ? tensor.values[static_cast<size_t>(j * k + i)] : 0;

@@ -20,11 +20,10 @@ double check(GemmLibrary library, NumberType type, int64_t rows, int64_t k, int6
     return type == NumberType::F32 ? x : bf16_to_float(float_to_bf16(x));
   };
   PackedMatrix b(type, k, n);
-  std::vector<float> column(static_cast<size_t>(k));
-  for (int64_t j = 0; j < n; ++j) {
-    for (float &x : column) x = value();
-    b.set_column(j, column.data());
-  }
+  std::vector<float> columns(static_cast<size_t>(k * n));
+  for (float &x : columns) x = value();
+  for (int64_t j = 0; j < n; j += kPanel)
+    b.set_panel(j / kPanel, columns.data() + j * k, k, std::min<int64_t>(kPanel, n - j));
   Buffer<float> a32(rows * k);
   Buffer<uint16_t> a16(rows * k);
   for (int64_t i = 0; i < rows * k; ++i) a32[i] = value(), a16[i] = float_to_bf16(a32[i]);
@@ -61,11 +60,9 @@ TEST_CASE("exact products have the same bits however many rows there are") {
   Random random(9);
   for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
     PackedMatrix b(type, k, n);
-    std::vector<float> column(static_cast<size_t>(k));
-    for (int64_t j = 0; j < n; ++j) {
-      for (float &x : column) x = static_cast<float>(random.normal());
-      b.set_column(j, column.data());
-    }
+    std::vector<float> columns(static_cast<size_t>(k * n));
+    for (float &x : columns) x = static_cast<float>(random.normal());
+    b.pack(Threads(), columns.data(), k, false);
     Buffer<float> a32(rows * k), all(rows * c_row), one(rows * c_row);
     Buffer<uint16_t> a16(rows * k);
     for (int64_t i = 0; i < rows * k; ++i) a32[i] = static_cast<float>(random.normal()), a16[i] = float_to_bf16(a32[i]);
