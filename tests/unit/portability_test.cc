@@ -114,6 +114,40 @@ TEST_CASE("a snapshot of every released version goes on as the stream that it wa
   }
 }
 
+TEST_CASE("so does one whose window is in bf16 and keeps sentences, and in a session that computes in f32") {
+  const auto open = [](const char *compute) {
+    Options options;
+    options.set("compute", std::string(compute));
+    for (const auto &[name, value] : {std::pair{"segment", 20}, {"carry", 24}, {"keep", 16}})
+      options.set(name, int64_t{value});
+    return Model::open(test::fixture("infini/linear-carry-sinks.gguf"), options);
+  };
+  const std::vector<int32_t> more = stream_of(30);
+  for (uint32_t version = 1; version <= kSnapshotVersion; ++version) {
+    CAPTURE(version);
+    const std::string path = test::fixture("snapshots/") + std::to_string(version) + ".bf16.snap";
+    const char *write = std::getenv("INFINI_WRITE_FIXTURES");
+    if (write && *write == '1' && version == kSnapshotVersion) {
+      Session session(open("bf16"), session_options(1));
+      session.feed(stream_of(133));
+      session.save(path, Kind::SESSION, {"golden", "133 tokens"});
+    }
+    for (const char *compute : {"bf16", "f32"}) {
+      CAPTURE(std::string(compute));
+      Session fed(open(compute), session_options(1)), restored(open(compute), session_options(1));
+      fed.feed(stream_of(133));
+      restored.restore(path);
+      CHECK(restored.state().view.kept > 0);
+      CHECK(restored.state().view.kept == fed.state().view.kept);
+      CHECK(restored.boundaries() == fed.boundaries());
+      CHECK(test::relative_difference(logits_after(restored, more), logits_after(fed, more)) < 0.05);
+      restored.rewind(restored.boundaries().front() + 1);
+      fed.rewind(fed.boundaries().front() + 1);
+      CHECK(test::relative_difference(logits_after(restored, more), logits_after(fed, more)) < 0.05);
+    }
+  }
+}
+
 // Our own products follow the limit too; oneDNN's do as they like.
 void check_instruction_sets(const std::string &compute, const std::string &gemm, double bound) {
   const EagerThreads eager;
