@@ -1,4 +1,4 @@
-// Tokens through the layers.
+// Tokens through the layers: the engine on the processor.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,7 @@
 
 #include "base/buffer.h"
 #include "kernels/kernels.h"
-#include "model/model.h"
-#include "model/state.h"
+#include "model/engine.h"
 
 namespace infini {
 
@@ -38,38 +37,17 @@ struct Workspace {
   int64_t angles(const Config &config, int rotation) const;
 };
 
-// Tokens that go to one session's state.
-struct Part {
-  State *state;
-  std::span<const int32_t> tokens;
-};
-
-// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use the block's threads.
-using LogitsSink =
-    std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
-
-// Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
-// parts are rows of the same products. Every state then stands after its last token. `sink` may be empty. If this
-// throws, state.broken tells whether a state can still be used.
+// As Engine has them.
 void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
              const LogitsSink &sink);
 
-// -ln p of a token, in nats, from the logits before it.
-inline float negative_log_likelihood(const float *logits, int64_t vocabulary, int32_t token) {
-  return log_sum_exp(logits, vocabulary) - logits[token];
-}
-
-int64_t count_tokens(std::span<const Part> parts);
-
-// How many tokens one block may read of those that follow `state`: where sentences are kept it ends with the segment,
-// since what is kept then must be known before.
 int64_t longest_block(const Model &model, const State &state);
 
-// Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
 void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty = false);
 
-// The logits of each state's last token, from its `hidden`, as one product.
 void compute_logits(const Threads &threads, const Model &model, std::span<State *const> states, Workspace &workspace,
                     bool exact);
+
+int64_t count_tokens(std::span<const Part> parts);
 
 }  // namespace infini

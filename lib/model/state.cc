@@ -12,6 +12,10 @@ std::vector<LayerState> copy_layers(const std::vector<LayerState> &layers, const
   return copies;
 }
 
+Place copy_place(const Place &place) {
+  return {place.view, copy_layers(place.layers, place.view), place.keep, place.hidden, place.has_hidden};
+}
+
 int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
   int64_t total = 0;
   for (const LayerState &layer : layers) {
@@ -39,17 +43,12 @@ State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) 
 
 State State::copy() const {
   State copied;
-  copied.view = view;
-  copied.layers = copy_layers(layers, view);
-  copied.keep = keep;
-  copied.hidden = hidden;
+  static_cast<Place &>(copied) = copy_place(*this);
   copied.logits = logits;
-  copied.has_hidden = has_hidden;
   copied.has_logits = has_logits;
   copied.broken = broken;
   copied.kept = kept;
-  for (const Checkpoint &c : checkpoints)
-    copied.checkpoints.push_back({c.view, copy_layers(c.layers, c.view), c.keep, c.hidden, c.has_hidden});
+  for (const Checkpoint &checkpoint : checkpoints) copied.checkpoints.push_back({copy_place(checkpoint)});
   return copied;
 }
 
@@ -68,7 +67,7 @@ void State::clear() {
 
 void State::rewind(const Checkpoint &to) {
   const View target = to.view;
-  if (to.layers.empty()) {
+  if (to.begins()) {
     for (LayerState &layer : layers) {
       layer.window.clear(view);
       for (Memory &memory : layer.memory) memory.clear();

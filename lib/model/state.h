@@ -11,17 +11,22 @@
 
 namespace infini {
 
-// A segment boundary to which a session can be rewound.
-struct Checkpoint {
+// Where a stream stands.
+struct Place {
   View view;
-  std::vector<LayerState> layers;  // empty: as at the beginning of a stream
-  Keep keep;
-  std::vector<float> hidden;  // of the last token before it
+  std::vector<LayerState> layers;
+  Keep keep;                  // sentences that stood out
+  std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
   bool has_hidden = false;
+};
+
+// A segment boundary to which a session can be rewound.
+struct Checkpoint : Place {
+  bool begins() const { return layers.empty(); }  // the stream
   int64_t bytes() const;
 };
 
-struct State {
+struct State : Place {
   explicit State(const Model &model, int checkpoints_kept = 0);
   State copy() const;
   void clear();
@@ -34,12 +39,8 @@ struct State {
   // oldest if there are too many. Layers come in order; different states may do this on different threads.
   void boundary_layer(const View &after, const LayerState &layer, size_t index);
 
-  View view;
-  std::vector<LayerState> layers;
-  Keep keep;                  // sentences that stood out
-  std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
-  bool has_hidden = false, has_logits = false;
+  bool has_logits = false;
   bool broken = false;             // an error struck in the middle of a block: only reset or restore help
   int kept = 0;                    // checkpoints to keep
   std::optional<Closing> closing;  // of the block that is being read, where it closes a segment and something is kept

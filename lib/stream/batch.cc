@@ -89,7 +89,7 @@ void Batch::choose(const Threads &threads, std::span<int32_t> tokens) {
       State &state = session->impl_->state;
       if (session->impl_->settings.exact == exact && !state.has_logits) without_logits.push_back(&state);
     }
-    if (!without_logits.empty()) compute_logits(threads, *model_, without_logits, workspace_, exact);
+    if (!without_logits.empty()) engine_.compute_logits(threads, without_logits, exact);
   }
   const auto count = static_cast<int64_t>(sessions_.size());
   parallel_items(threads, count, count * kChoosing * model_->config().vocabulary,
@@ -113,7 +113,7 @@ void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> to
     indices.push_back(i);
   }
   if (parts.empty()) return;
-  forward(threads, *model_, parts, workspace_, exact, {});
+  engine_.forward(threads, parts, exact);
   for (const size_t i : indices)
     fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
   for (const size_t i : indices) {

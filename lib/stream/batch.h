@@ -15,7 +15,7 @@ namespace infini {
 // One thread at a time, which meanwhile is the thread of its sessions too.
 class Batch {
  public:
-  explicit Batch(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
+  explicit Batch(std::shared_ptr<const Model> model) : model_(std::move(model)), engine_(*model_) {}
 
   // Keeps the session until it is removed. INVALID_ARGUMENT if it is of another model or in the batch already.
   void add(std::shared_ptr<Session> session);
@@ -38,7 +38,7 @@ class Batch {
 
   std::shared_ptr<const Model> model_;
   std::vector<std::shared_ptr<Session>> sessions_;
-  Workspace workspace_;
+  Engine engine_;
 };
 
 }  // namespace infini

@@ -1,6 +1,4 @@
 // What a caller does to what a session remembers: marks it as worth keeping, adds what other streams left behind.
-#include "model/merge.h"
-
 #include <cmath>
 
 #include "base/file.h"
@@ -33,14 +31,13 @@ void Session::merge(std::span<const std::byte> bytes, double weight, const std::
   Session other(model_, {});
   other.restore(bytes, name);  // which refuses what is of another model
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
-  Workspace workspace;
-  infini::close_segment(threads, *model_, other.impl_->state, workspace, true);
+  other.impl_->engine.close_segment(threads, other.impl_->state, true);
   // All or nothing: it is done to a copy.
-  auto fresh = std::make_unique<Impl>(*impl_);
+  auto fresh = std::make_unique<Impl>(*model_, *impl_);
   State &state = fresh->state;
   state.checkpoints.clear();
-  infini::close_segment(threads, *model_, state, workspace);
-  infini::merge(threads, *model_, state, other.impl_->state, weight);
+  fresh->engine.close_segment(threads, state);
+  fresh->engine.merge(threads, state, other.impl_->state, weight);
   state.checkpoints.clear();
   History &history = fresh->history;
   history.tokens.clear(), history.randoms.clear();

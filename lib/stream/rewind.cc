@@ -42,9 +42,9 @@ void Session::rewind(int64_t position) {
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
   for (size_t done = 0; done < again.size();) {
     state.broken = true;  // the state is behind the history
-    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, state)));
+    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(state)));
     const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
-    forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+    impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
     done += part.tokens.size();
   }
   if (impl_->settings.rewind_sampler) {

@@ -17,14 +17,14 @@ Settings::Settings(const Options &options)
       compress(static_cast<int>(options.get_int("compress"))) {}
 
 Session::Impl::Impl(const Model &model, const Options &all)
-    : given(all), options(all), settings(all), state(model, static_cast<int>(all.get_int("checkpoints"))),
-      sampler(all, model.config().vocabulary) {
+    : given(all), options(all), settings(all), engine(model),
+      state(engine.make_state(static_cast<int>(all.get_int("checkpoints")))), sampler(all, model.config().vocabulary) {
   seed(all.get_int("seed"));
   apply(model, all);
 }
 
-Session::Impl::Impl(const Impl &other)
-    : given(other.given), options(other.options), settings(other.settings), state(other.state.copy()),
+Session::Impl::Impl(const Model &model, const Impl &other)
+    : given(other.given), options(other.options), settings(other.settings), engine(model), state(other.state.copy()),
       sampler(other.sampler), generation(other.generation), history(other.history) {
   const auto window = static_cast<size_t>(options.get_int("penalty_window"));
   generation.recent.set_window(
@@ -92,7 +92,9 @@ void History::drop_after(int64_t position) {
 Session::Session(std::shared_ptr<const Model> model, const Options &options)
     : model_(std::move(model)), impl_(std::make_unique<Impl>(*model_, options)) {}
 
-Session::Session(const Session &other) : model_(other.model_), impl_(std::make_unique<Impl>(*other.impl_)) { moved(); }
+Session::Session(const Session &other) : model_(other.model_), impl_(std::make_unique<Impl>(*model_, *other.impl_)) {
+  moved();
+}
 
 Session::~Session() = default;
 
@@ -125,7 +127,8 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
   };
   while (done < tokens.size()) {
     check_cancel();
-    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, longest_block(*model_, impl_->state)));
+    const auto longest =
+        static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(impl_->state)));
     const auto block = tokens.subspan(done, std::min(longest, tokens.size() - done));
     const LogitsSink shifted =
         !sink ? LogitsSink()
@@ -133,7 +136,7 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
       sink(here, static_cast<int64_t>(done) + first, rows, logits, stride);
         };
     const Part part{&impl_->state, block};
-    forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, shifted);
+    impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact, shifted);
     impl_->remember(*model_, block);
     moved();
     done += block.size();
@@ -177,13 +180,13 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
       fail(Status::FORMAT, "the model's logits after token ", i - 1,
            " of this call are not numbers: its file holds some"
            " that are not, or they overflow in compute type '",
-           model_->weights().compute == NumberType::F32 ? "f32" : "bf16", "'; the tokens were read");
+           impl_->engine.number_type() == NumberType::F32 ? "f32" : "bf16", "'; the tokens were read");
 }
 
 void Session::close_segment() {
   impl_->check_whole();
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
-  infini::close_segment(threads, *model_, impl_->state, impl_->workspace);
+  impl_->engine.close_segment(threads, impl_->state);
   impl_->remember(*model_, {});
 }
 
@@ -216,7 +219,7 @@ std::span<const float> Session::logits(const Threads &threads) {
          "there are no logits yet: feed at least one token after creating, resetting or restoring a memory alone");
   if (!state.has_logits) {
     State *const states[] = {&state};
-    compute_logits(threads, *model_, states, impl_->workspace, impl_->settings.exact);
+    impl_->engine.compute_logits(threads, states, impl_->settings.exact);
   }
   return {state.logits.data(), static_cast<size_t>(model_->config().vocabulary)};
 }
@@ -230,7 +233,7 @@ std::span<const float> Session::embedding() const {
 int64_t Session::segment_position() const { return impl_->state.view.open(); }
 int64_t Session::memory_tokens() const { return impl_->state.view.memory_tokens; }
 int64_t Session::state_bytes() const { return impl_->state.bytes() + impl_->history.bytes(); }
-int64_t Session::workspace_bytes() const { return impl_->workspace.bytes(); }
+int64_t Session::workspace_bytes() const { return impl_->engine.bytes(); }
 const State &Session::state() const { return impl_->state; }
 const Options &Session::options() const { return impl_->options; }
 int64_t Session::total_bytes() const {
@@ -297,7 +300,7 @@ std::optional<int32_t> Session::step(Task *task) {
   const std::optional<int32_t> token = choose(threads);
   if (!token) return std::nullopt;
   const Part part{&impl_->state, {&*token, 1}};
-  forward(threads, *model_, {&part, 1}, impl_->workspace, impl_->settings.exact, {});
+  impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
   impl_->remember(*model_, {&*token, 1});
   moved();
   accept(*token);

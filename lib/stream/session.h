@@ -12,9 +12,7 @@
 #include <vector>
 
 #include "base/task.h"
-#include "model/model.h"
-#include "model/forward.h"
-#include "model/state.h"
+#include "model/engine.h"
 #include "stream/sampler.h"
 #include "text/chat.h"
 

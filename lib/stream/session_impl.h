@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "model/forward.h"
+#include "model/engine.h"
 #include "stream/output.h"
 #include "stream/session.h"
 
@@ -60,7 +60,7 @@ struct Settings {
 
 struct Session::Impl {
   Impl(const Model &model, const Options &given);
-  Impl(const Impl &other);  // its workspace is not copied
+  Impl(const Model &model, const Impl &other);  // a copy
   void apply(const Model &model, const Options &all);
   void check_whole() const;
   // Starts the random generator anew; going back to here restores it so.
@@ -73,8 +73,8 @@ struct Session::Impl {
   Options given;    // set by the caller
   Options options;  // and those that a snapshot completed
   Settings settings;
+  Engine engine;
   State state;
-  Workspace workspace;
   Sampler sampler;
   Generation generation;
   History history;

@@ -23,7 +23,6 @@
 #include <cstring>
 
 #include "base/file.h"
-#include "model/kept.h"
 #include "stream/snapshot_parts.h"
 
 namespace infini {
@@ -57,46 +56,39 @@ json option_values(const Options &options) {
 
 json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state[1], state[2], state[3]}; }
 
-const char *compute_name(const Model &model) { return model.weights().compute == NumberType::F32 ? "f32" : "bf16"; }
+const char *compute_name(const Engine &engine) { return engine.number_type() == NumberType::F32 ? "f32" : "bf16"; }
 
 // The state as it would be with no open segment and no window.
 State emptied(const Threads &threads, const Model &model, const State &state) {
   State closed = state.copy();
   closed.checkpoints.clear();
   closed.kept = 0;
-  Workspace workspace;
-  close_segment(threads, model, closed, workspace, true);
+  Engine(model).close_segment(threads, closed, true);
   return closed;
-}
-
-std::vector<char> numbers_of(const Kept &kept, NumberType type) {
-  std::vector<char> bytes;
-  for (const std::vector<float> &layer : kept.layers) {
-    const size_t at = bytes.size(), size = layer.size() * static_cast<size_t>(bytes_of(type));
-    bytes.resize(at + size);
-    if (type == NumberType::F32) std::memcpy(bytes.data() + at, layer.data(), size);
-    else narrow(layer.data(), static_cast<int64_t>(layer.size()), reinterpret_cast<uint16_t *>(bytes.data() + at));
-  }
-  return bytes;
 }
 
 // An image in the making: its header, its sections, and the arrays that are made only for it.
 struct Parts {
-  bool keeps = false;  // sentences
-  json header;
-  std::vector<SnapshotSection> sections;
-  std::vector<int32_t> recent, recent_before;
+  const Engine &engine;
+  bool keeps;  // sentences
+  json header{};
+  std::vector<SnapshotSection> sections{};
+  std::vector<std::vector<char>> made{};
+  std::vector<int32_t> recent{}, recent_before{};
 
   void add(const std::string &name, const auto &values) { sections.push_back({name, {as_section(values)}}); }
-  // `holder`: a state or a checkpoint.
-  void add_layers(const std::string &prefix, const auto &holder) {
-    sections.push_back({prefix + "memory", memory_bytes<SavedBytes>(holder.layers)});
-    sections.push_back({prefix + "window", window_bytes<SavedBytes>(holder.layers, holder.view)});
-    add(prefix + "hidden", holder.hidden);
+  void add_section(const std::string &name, SectionBytes section) {
+    sections.push_back({name, std::move(section.parts)});
+    made.push_back(std::move(section.made));
+  }
+  void add_place(const std::string &prefix, const Place &place) {
+    add_section(prefix + "memory", engine.memory_section(place));
+    add_section(prefix + "window", engine.window_section(place));
+    add(prefix + "hidden", place.hidden);
     if (keeps) {
-      add(prefix + "kept", holder.keep.spans());
-      add(prefix + "surprise", holder.keep.worth());
-      add(prefix + "ends", holder.keep.ends());
+      add(prefix + "kept", place.keep.spans());
+      add(prefix + "surprise", place.keep.worth());
+      add(prefix + "ends", place.keep.ends());
     }
   }
   SnapshotImage image(int compress) { return {text_of(header), std::move(sections), compress}; }
@@ -132,7 +124,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   impl_->check_whole();
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
-  Parts parts;
+  const bool keeps = model_->config().memory.keep > 0;
+  Parts parts{impl_->engine, keeps};
   parts.header = {{"library", INFINI_VERSION_TEXT},
                   {"kind", whole ? "session" : "memory"},
                   {"name", labels.name},
@@ -143,13 +136,11 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
     const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
     parts.header["view"] = view_json(closed.view);
-    parts.header["compute"] = compute_name(*model_);
-    parts.sections.push_back({"memory", memory_bytes<SavedBytes>(closed.layers)});
-    std::vector<char> kept_tokens;
-    if (model_->config().memory.keep > 0) {
-      kept_tokens = numbers_of(kept_of(*model_, closed), model_->weights().compute);
+    parts.header["compute"] = compute_name(impl_->engine);
+    parts.add_section("memory", impl_->engine.memory_section(closed));
+    if (keeps) {
       parts.add("kept", closed.keep.spans());
-      parts.add("kept_tokens", kept_tokens);
+      parts.add_section("kept_tokens", impl_->engine.kept_section(closed));
     }
     f(parts.image(impl_->settings.compress));
     return;
@@ -157,7 +148,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const Generation &generation = impl_->generation;
   const History &history = impl_->history;
   parts.header["view"] = view_json(state.view);
-  parts.header["compute"] = compute_name(*model_);
+  parts.header["compute"] = compute_name(impl_->engine);
   parts.header["has_hidden"] = state.has_hidden;
   parts.header["history_begin"] = history.begin;
   parts.header["random"] = random_json(generation.random.state());
@@ -167,8 +158,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
       {"end_reported", generation.end_reported}, {"text_started", generation.text_started},
       {"chat_begin", generation.chat_begin},     {"unknown_bytes", generation.unknown_bytes}};
   parts.header["options"] = option_values(impl_->options);
-  parts.keeps = model_->config().memory.keep > 0;
-  parts.add_layers("", state);
+  parts.add_place("", state);
   parts.recent = generation.recent.in_order();
   parts.recent_before = history.recent_before.in_order();
   parts.add("tokens", history.tokens);
@@ -181,10 +171,9 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   parts.header["checkpoints"] = json::array();
   for (size_t k = 0; k < state.checkpoints.size(); ++k) {
     const Checkpoint &checkpoint = state.checkpoints[k];
-    parts.header["checkpoints"].push_back({{"view", view_json(checkpoint.view)},
-                                           {"has_hidden", checkpoint.has_hidden},
-                                           {"begins", checkpoint.layers.empty()}});
-    if (!checkpoint.layers.empty()) parts.add_layers(cat("c", k, "."), checkpoint);
+    parts.header["checkpoints"].push_back(
+        {{"view", view_json(checkpoint.view)}, {"has_hidden", checkpoint.has_hidden}, {"begins", checkpoint.begins()}});
+    if (!checkpoint.begins()) parts.add_place(cat("c", k, "."), checkpoint);
   }
   f(parts.image(impl_->settings.compress));
 }

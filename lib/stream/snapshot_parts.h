@@ -24,9 +24,6 @@ nlohmann::json parse_snapshot_header(const SnapshotView &file);
 // What must be equal in the session that restores.
 nlohmann::json snapshot_shape(const Model &model, bool with_window);
 
-using SavedBytes = std::vector<std::span<const std::byte>>;
-using RestoredBytes = std::vector<std::span<std::byte>>;
-
 // Bytes to write from where the values may not be changed, bytes to read into elsewhere.
 template <class T>
 auto as_section(T *values, size_t count) {
@@ -34,25 +31,5 @@ auto as_section(T *values, size_t count) {
   else return std::as_writable_bytes(std::span(values, count));
 }
 auto as_section(auto &values) { return as_section(values.data(), values.size()); }
-
-// Where M and z, and where the windows stand: what the sections `memory` and `window` are written from and read into.
-template <class Bytes>
-Bytes memory_bytes(auto &layers) {
-  Bytes parts;
-  for (auto &layer : layers)
-    for (auto &memory : layer.memory)
-      memory.visit(
-          [&](auto *values, int64_t count) { parts.push_back(as_section(values, static_cast<size_t>(count))); });
-  return parts;
-}
-template <class Bytes>
-Bytes window_bytes(auto &layers, const View &view) {
-  Bytes parts;
-  for (auto &layer : layers)
-    layer.window.visit(view, [&](auto *data, int64_t bytes, NumberType) {
-      parts.push_back(as_section(data, static_cast<size_t>(bytes)));
-    });
-  return parts;
-}
 
 }  // namespace infini

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "base/file.h"
-#include "model/kept.h"
 #include "format/snapshot.h"
 #include "stream/snapshot_parts.h"
 
@@ -35,13 +34,13 @@ std::array<uint64_t, 4> random_member(const json &header, const char *name, cons
 }
 
 // A window begins a carry before the segment, or, where sentences are kept, with a sentence soon after.
-bool window_begins(const View &view, const AttentionShape &shape) {
-  const int64_t least = std::max(view.origin, view.segment_begin - shape.carry);
-  return shape.keep == 0 ? view.window_begin == least
-                         : view.window_begin >= least && view.window_begin <= least + kLongestSpan;
+bool window_begins(const View &view, const MemoryConfig &memory) {
+  const int64_t least = std::max(view.origin, view.segment_begin - memory.carry);
+  return memory.keep == 0 ? view.window_begin == least
+                          : view.window_begin >= least && view.window_begin <= least + kLongestSpan;
 }
 
-View read_view(const json &object, const SnapshotView &file, const AttentionShape &shape) {
+View read_view(const json &object, const SnapshotView &file, const MemoryConfig &memory) {
   View view;
   const auto number = [&](const char *name) { return member<int64_t>(object, name, file.name()); };
   view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
@@ -51,8 +50,8 @@ View read_view(const json &object, const SnapshotView &file, const AttentionShap
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin &&
                        view.window_begin <= view.segment_begin && view.segment_begin <= view.position &&
                        view.position < kMostPosition;
-  if (!ordered || view.open() >= shape.segment || !window_begins(view, shape) || view.kept < 0 ||
-      view.kept > shape.keep || view.sinks != std::min<int64_t>(shape.sinks, view.window_begin - view.origin) ||
+  if (!ordered || view.open() >= memory.segment || !window_begins(view, memory) || view.kept < 0 ||
+      view.kept > memory.keep || view.sinks != std::min<int64_t>(memory.sinks, view.window_begin - view.origin) ||
       view.memory_tokens < 0 || view.memory_tokens > kMostPosition)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(object));
   return view;
@@ -103,40 +102,23 @@ Options complete_options(const Options &given, const json &values, const Snapsho
 
 // --- sections
 
-void read_floats(const SnapshotView &file, const std::string &section, const RestoredBytes &parts) {
-  file.read(section, parts);
-  for (const auto part : parts) {
-    const std::span values(reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float));
-    for (size_t i = 0; i < values.size(); ++i)
-      if (!std::isfinite(values[i])) fail(Status::FORMAT, file.name(), ": section '", section, "' holds ", values[i]);
-  }
+ReadSection section_of(const SnapshotView &file, const std::string &name) {
+  return [&file, name](const std::vector<std::span<std::byte>> &parts) { file.read(name, parts); };
 }
 
-std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
-  std::vector<LayerState> layers;
-  for (const LayerWeights &layer : model.weights().layers) {
-    AttentionRules rules = model.weights().kinds[layer.kind];
-    rules.shape.type = type;
-    layers.emplace_back(rules, layer.gate_weight.data());
-  }
-  return layers;
+void require_finite(bool finite, const SnapshotView &file, const std::string &section) {
+  if (!finite) fail(Status::FORMAT, file.name(), ": section '", section, "' holds numbers that are not finite");
 }
 
 // Reads memories, windows (also those of a session that computed in the other number type) and the last output.
-void read_layers(const SnapshotView &file, const std::string &prefix, const Model &model, NumberType stored,
-                 const View &view, std::vector<LayerState> &layers, std::vector<float> &hidden) {
-  read_floats(file, prefix + "memory", memory_bytes<RestoredBytes>(layers));
-  const bool same = stored == model.weights().compute;
-  std::vector<LayerState> other;
-  if (!same) other = empty_layers(model, stored);
-  for (LayerState &layer : layers) layer.window.settle(view);
-  file.read(prefix + "window", window_bytes<RestoredBytes>(same ? layers : other, view));
-  for (size_t l = 0; l < layers.size(); ++l) {
-    if (!same) layers[l].window.convert_from(other[l].window, view);
-    if (!layers[l].window.is_finite(view))
-      fail(Status::FORMAT, file.name(), ": section '", prefix, "window' holds numbers that are not finite");
-  }
-  read_floats(file, prefix + "hidden", {as_section(hidden)});
+void read_place(const SnapshotView &file, const std::string &prefix, const Engine &engine, NumberType stored,
+                Place &place) {
+  const std::string memory = prefix + "memory", window = prefix + "window", hidden = prefix + "hidden";
+  require_finite(engine.read_memory(place, section_of(file, memory)), file, memory);
+  require_finite(engine.read_window(place, stored, section_of(file, window)), file, window);
+  file.read(hidden, {as_section(place.hidden)});
+  require_finite(std::all_of(place.hidden.begin(), place.hidden.end(), [](float x) { return std::isfinite(x); }), file,
+                 hidden);
 }
 
 // Numbers of any kind, at most so many.
@@ -162,34 +144,23 @@ int64_t count_spans(const std::vector<KeptSpan> &spans) {
   return tokens;
 }
 
-// What a memory alone kept: f32 of the numbers that the file holds.
-Kept read_kept(const SnapshotView &file, const Model &model, NumberType stored) {
+// What a memory alone kept.
+void read_kept(const SnapshotView &file, const Engine &engine, NumberType stored, State &state) {
   constexpr uint64_t kMostKept = 65536;  // tokens, as option "keep"
-  Kept kept{read_numbers<KeptSpan>(file, "kept", kMostKept), {}};
-  const int64_t tokens = count_spans(kept.spans), size = tokens * kept_token_floats(model);
-  const auto numbers = static_cast<uint64_t>(size * kept_layers(model));
+  auto spans = read_numbers<KeptSpan>(file, "kept", kMostKept);
+  const int64_t tokens = count_spans(spans);
   if (tokens < 0 || tokens > static_cast<int64_t>(kMostKept) ||
-      file.entry("kept_tokens").size != numbers * static_cast<uint64_t>(bytes_of(stored)))
+      file.entry("kept_tokens").size != static_cast<uint64_t>(engine.kept_bytes(tokens, stored)))
     fail(Status::FORMAT, file.name(), ": sections 'kept' and 'kept_tokens' do not fit each other");
-  std::vector<float> values(numbers);
-  if (stored == NumberType::F32) {
-    read_floats(file, "kept_tokens", {as_section(values)});
-  } else {
-    const auto narrow = read_numbers<uint16_t>(file, "kept_tokens", numbers);
-    widen(narrow.data(), static_cast<int64_t>(narrow.size()), values.data());
-    if (!std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); }))
-      fail(Status::FORMAT, file.name(), ": section 'kept_tokens' holds numbers that are not finite");
-  }
-  for (auto from = values.begin(); from != values.end(); from += size) kept.layers.emplace_back(from, from + size);
-  kept.layers.resize(static_cast<size_t>(kept_layers(model)));
-  return kept;
+  require_finite(engine.read_kept(state, std::move(spans), stored, section_of(file, "kept_tokens")), file,
+                 "kept_tokens");
 }
 
 // The sentences that are kept, and what is known of the tokens in the window.
-Keep read_keep(const SnapshotView &file, const std::string &prefix, const AttentionShape &shape, const View &view) {
+Keep read_keep(const SnapshotView &file, const std::string &prefix, const MemoryConfig &memory, const View &view) {
   Keep keep;
-  if (shape.keep == 0) return keep;
-  auto spans = read_numbers<KeptSpan>(file, prefix + "kept", static_cast<uint64_t>(shape.keep));
+  if (memory.keep == 0) return keep;
+  auto spans = read_numbers<KeptSpan>(file, prefix + "kept", static_cast<uint64_t>(memory.keep));
   const auto most = static_cast<uint64_t>(view.position - view.window_begin);
   auto worth = read_numbers<float>(file, prefix + "surprise", most);
   auto ends = read_numbers<uint8_t>(file, prefix + "ends", most);
@@ -220,7 +191,8 @@ std::string read_text(const SnapshotView &file, const std::string &section, uint
 // --- the parts of a session
 
 // The memory alone: the position stays, the local view starts with what is kept, as much as this model keeps.
-void read_memory_alone(const SnapshotView &file, const json &header, const Model &model, State &state) {
+void read_memory_alone(const SnapshotView &file, const json &header, const Model &model, const Engine &engine,
+                       State &state) {
   const json stored = member<json>(header, "view", file.name());
   View &view = state.view;
   view.position = member<int64_t>(stored, "position", file.name());
@@ -229,13 +201,12 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
       view.memory_tokens > kMostPosition)
     fail(Status::FORMAT, file.name(), ": impossible positions: ", text_of(stored));
   view.origin = view.window_begin = view.segment_begin = view.position;
-  read_floats(file, "memory", memory_bytes<RestoredBytes>(state.layers));
+  require_finite(engine.read_memory(state, section_of(file, "memory")), file, "memory");
   state.checkpoints.clear();
   const auto &entries = file.entries();  // a snapshot of version 0.1 holds nothing kept
   if (model.config().memory.keep > 0 &&
       std::any_of(entries.begin(), entries.end(), [](const auto &entry) { return entry.name == "kept"; })) {
-    const Kept kept = read_kept(file, model, read_compute(header, file));
-    set_kept(Threads(), model, state, kept.choose(choose_spans(kept.spans, model.weights().attention.shape)));
+    read_kept(file, engine, read_compute(header, file), state);
     state.keep.restore(view, state.keep.spans(), {}, {});
   }
 }
@@ -243,30 +214,27 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
 constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
 
 // The newest checkpoints, as many as the session keeps.
-void read_checkpoints(const SnapshotView &file, const json &header, const Model &model, NumberType stored,
-                      State &state) {
+void read_checkpoints(const SnapshotView &file, const json &header, const MemoryConfig &memory, const Engine &engine,
+                      NumberType stored, State &state) {
   state.checkpoints.clear();
   const json checkpoints = member<json>(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
     fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list of at most ", kMostCheckpoints);
   const size_t kept = static_cast<size_t>(state.kept);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
-    Checkpoint checkpoint;
-    checkpoint.view =
-        read_view(member<json>(checkpoints[k], "view", file.name()), file, model.weights().attention.shape);
+    const bool begins = member<bool>(checkpoints[k], "begins", file.name());
+    Checkpoint checkpoint = begins ? Checkpoint() : engine.make_checkpoint();
+    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file.name()), file, memory);
     checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file.name());
     const int64_t before = state.checkpoints.empty() ? -1 : state.checkpoints.back().view.position;
     if (checkpoint.view.open() != 0 || checkpoint.view.position <= before ||
         checkpoint.view.position > state.view.segment_begin)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " stands at an impossible position");
-    const bool begins = member<bool>(checkpoints[k], "begins", file.name());
     if (begins && checkpoint.view.position != 0)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
     if (!begins) {
-      checkpoint.layers = empty_layers(model, model.weights().compute);
-      checkpoint.hidden.resize(state.hidden.size());
-      read_layers(file, cat("c", k, "."), model, stored, checkpoint.view, checkpoint.layers, checkpoint.hidden);
-      checkpoint.keep = read_keep(file, cat("c", k, "."), model.weights().attention.shape, checkpoint.view);
+      read_place(file, cat("c", k, "."), engine, stored, checkpoint);
+      checkpoint.keep = read_keep(file, cat("c", k, "."), memory, checkpoint.view);
     }
     state.checkpoints.push_back(std::move(checkpoint));
   }
@@ -348,7 +316,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   State &state = fresh->state;
   if (!whole) {
     fresh->apply(*model_, impl_->options);  // a memory brings none: those of an earlier snapshot stay
-    read_memory_alone(file, header, *model_, state);
+    read_memory_alone(file, header, *model_, fresh->engine, state);
     fresh->history.begin = state.view.position;
     fresh->generation.random = impl_->generation.random;
     fresh->history.random_before = impl_->generation.random.state();
@@ -365,12 +333,13 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
     if (error.status() != Status::INVALID_ARGUMENT) throw;
     fail(Status::FORMAT, file.name(), ": ", error.what());
   }
-  state.view = read_view(member<json>(header, "view", file.name()), file, model_->weights().attention.shape);
-  read_layers(file, "", *model_, stored, state.view, state.layers, state.hidden);
-  state.keep = read_keep(file, "", model_->weights().attention.shape, state.view);
+  const MemoryConfig &memory = model_->config().memory;
+  state.view = read_view(member<json>(header, "view", file.name()), file, memory);
+  read_place(file, "", fresh->engine, stored, state);
+  state.keep = read_keep(file, "", memory, state.view);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
-  read_checkpoints(file, header, *model_, stored, state);
-  read_history(file, header, vocabulary, model_->weights().attention.shape.segment, state, fresh->history);
+  read_checkpoints(file, header, memory, fresh->engine, stored, state);
+  read_history(file, header, vocabulary, memory.segment, state, fresh->history);
   read_generation(file, header, vocabulary, state.view.position, fresh->generation);
   // The snapshot's generator goes on, unless this session was given another seed than the one that it began with.
   const json &saved = header.at("options");

@@ -1,5 +1,5 @@
 """The rules of lib/: a layer includes itself and lower ones, and never the C interface; one file knows the operating system,
-and one folder the processor; files are short.
+and one folder the processor; streams know the engine and nothing that it is made of; files are short.
 
 usage: layers.py SOURCE_DIR
 """
@@ -19,6 +19,11 @@ ONLY_IN = {
     r"hwy/.*": r"lib/kernels/.*",
 }
 
+# model/engine.h is all that streams see of what computes them: not its folders, nor its weights and the layers of a state.
+ENGINE = "model/engine.h"
+BEHIND_ENGINE = ["kernels", "gemm", "memory", "attention", "model"]
+REACHES_AROUND = r"\bweights\(\)|(?<!config)\.layers\b|->layers\b"
+
 source = pathlib.Path(sys.argv[1])
 files = sorted(path for path in (source / "lib").rglob("*") if path.suffix in (".h", ".cc"))
 errors = [] if files else ["lib/ holds no source files"]
@@ -33,6 +38,8 @@ for path in files:
     if len(lines) > LONG_FILE:
         errors.append(f"{name}: has {len(lines)} lines, more than {LONG_FILE}: split it along its data")
     for number, line in enumerate(lines, 1):
+        if layer == "stream" and re.search(REACHES_AROUND, line.split("//")[0]):
+            errors.append(f"{name}:{number}: reaches around {ENGINE}: {line.strip()}")
         include = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
         if not include:
             continue
@@ -45,6 +52,8 @@ for path in files:
             errors.append(f"{name}:{number}: includes the C interface ({target})")
         elif folder in LAYERS and LAYERS.index(folder) > LAYERS.index(layer):
             errors.append(f"{name}:{number}: layer {layer} includes {target} of the higher layer {folder}")
+        elif layer == "stream" and folder in BEHIND_ENGINE and target != ENGINE:
+            errors.append(f"{name}:{number}: includes {target}, but streams know {ENGINE} alone")
         elif ".." in pathlib.PurePosixPath(target).parts:
             errors.append(f"{name}:{number}: includes {target} by a relative path")
 

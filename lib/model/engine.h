@@ -1,0 +1,89 @@
+// What computes the streams of a model: the seam at which a device would stand. Sessions, batches and scoring speak to an
+// Engine and to nothing below it (tests/cli/layers.py).
+//
+// It is a class and no table of functions, because there is one implementation, on the processor. For a second one these
+// members are the interface: each is a block of work, which is worth a call into a plug-in. What a caller sees of a state lies
+// in the host's memory; its layers lie where the engine computes, and nobody else touches them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+#include "model/state.h"
+
+namespace infini {
+
+struct Workspace;
+
+// Tokens that go to one session's state.
+struct Part {
+  State *state;
+  std::span<const int32_t> tokens;
+};
+
+// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use the block's threads.
+using LogitsSink =
+    std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
+
+// The bytes of a section of a snapshot, one part behind the other: of the place itself, which must live as long, or `made`.
+struct SectionBytes {
+  std::vector<std::span<const std::byte>> parts;
+  std::vector<char> made;
+};
+// Fills the parts with a section's bytes, which are as many as they are long, or throws.
+using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &parts)>;
+
+// One thread at a time. An engine holds no stream, only what the work on a block needs, which the next one uses again.
+class Engine {
+ public:
+  explicit Engine(const Model &model);
+  ~Engine();
+
+  // Of a stream that begins. A state is of its model, not of the engine that made it.
+  State make_state(int checkpoints) const;
+  Checkpoint make_checkpoint() const;  // whose sections are to be read
+
+  // How many tokens one block may read of those that follow `state`: where sentences are kept it ends with the segment,
+  // since what is kept then must be known before.
+  int64_t longest_block(const State &state) const;
+  // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
+  // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers depend on
+  // nothing else in the block. `sink` may be empty. If this throws, state.broken tells whether a state can still be used.
+  void forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink = {});
+  // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
+  void close_segment(const Threads &threads, State &state, bool empty = false);
+  // The logits of each state's last token, from its `hidden`, as one product.
+  void compute_logits(const Threads &threads, std::span<State *const> states, bool exact);
+  // As merge() of model/merge.h: `other` has no open segment and no window.
+  void merge(const Threads &threads, State &state, const State &other, double weight) const;
+
+  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how. Those that read return whether all
+  // numbers are finite; `stored` is the type of the snapshot's numbers, and place.view is known.
+  NumberType number_type() const;  // of windows and of what is kept
+  SectionBytes memory_section(const Place &place) const;
+  bool read_memory(Place &place, const ReadSection &read) const;
+  SectionBytes window_section(const Place &place) const;
+  bool read_window(Place &place, NumberType stored, const ReadSection &read) const;
+  // Of a state that keeps sentences and has an empty window, and into one: as many as fit the budget.
+  SectionBytes kept_section(const State &state) const;
+  int64_t kept_bytes(int64_t tokens, NumberType stored) const;
+  bool read_kept(State &state, std::vector<KeptSpan> spans, NumberType stored, const ReadSection &read) const;
+
+  int64_t bytes() const;  // of what the work needs
+
+ private:
+  const Model &model_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+// -ln p of a token, in nats, from the logits before it.
+inline float negative_log_likelihood(const float *logits, int64_t vocabulary, int32_t token) {
+  return log_sum_exp(logits, vocabulary) - logits[token];
+}
+
+}  // namespace infini
