@@ -1,5 +1,6 @@
 // Adaptations.
 #include "adapt/adaptation.h"
+#include "base/schema.h"
 #include "guard.h"
 
 using namespace infini;

@@ -1,5 +1,4 @@
 // Statuses, version, options, tasks, the log and text streams.
-#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -8,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/schema.h"
 #include "guard.h"
 
 using namespace infini;
@@ -38,30 +38,6 @@ infini_status failed(Status status, const char *message, int os_error = 0) noexc
     set_last_error(printable(message, sizeof last_error - 8).c_str(), os_error);  // names and paths may be anything
   } catch (...) { set_last_error(status_text(status), os_error); }
   return static_cast<infini_status>(status);
-}
-
-nlohmann::ordered_json describe(const OptionSpec &spec) {
-  static const char *const types[] = {"int", "double", "string"};
-  nlohmann::ordered_json row = {
-      {"name", spec.name}, {"scope", scope_name(spec.scope)}, {"type", types[spec.standard.index()]}};
-  std::visit([&](const auto &value) { row["default"] = value; }, spec.standard);
-  const bool whole = std::holds_alternative<int64_t>(spec.standard);
-  const auto bound = [&](const char *key, double value) {
-    if (std::abs(value) < 0x1p62) whole ? row[key] = static_cast<int64_t>(value) : row[key] = value;
-  };
-  if (spec.standard.index() < 2) {
-    bound("least", spec.least);
-    bound("greatest", spec.greatest);
-  } else if (spec.choices[0]) {
-    row["choices"] = nlohmann::ordered_json::array();
-    for (std::string_view rest = spec.choices; !rest.empty();) {
-      const size_t bar = std::min(rest.find('|'), rest.size());
-      row["choices"].push_back(rest.substr(0, bar));
-      rest.remove_prefix(std::min(bar + 1, rest.size()));
-    }
-  }
-  row["help"] = spec.help;
-  return row;
 }
 
 // The record that infini_log_next is giving. Never destroyed, as the log itself.
@@ -106,7 +82,7 @@ int infini_abi_version(void) { return INFINI_ABI_VERSION; }
 infini_status infini_options_json(char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     auto table = nlohmann::ordered_json::array();
-    for (const OptionSpec &spec : option_table()) table.push_back(describe(spec));
+    for (const OptionSpec &spec : option_table()) table.push_back(describe_option(spec));
     give_text(table.dump(), buffer, capacity, size);
   });
 }

@@ -8,6 +8,7 @@
 
 #include "base/fields.h"
 #include "base/json.h"
+#include "base/schema.h"
 #include "footprint.h"
 #include "guard.h"
 #include "model/keep_fit.h"
@@ -72,49 +73,6 @@ KeepLesson read_keep_lesson(const Model &model, const char *text) {
   }
   fields.finish();
   return lesson;
-}
-
-// --- configuration of infini_model_create
-
-CreateConfig read_create_config(const char *text, std::string &tokenizer) {
-  CreateConfig c;
-  if (!text) return c;
-  const auto json = parse_json(text, Status::INVALID_ARGUMENT, "config_json");
-  Fields fields(json, "config_json");
-  const auto whole = [&](const char *name, int &to) {
-    to = static_cast<int>(fields.whole(name, to, INT32_MIN, INT32_MAX));
-  };
-  const auto number = [&](const char *name, double &to) { to = fields.number(name, to); };
-  const auto string = [&](const char *name, std::string &to) { to = fields.text(name, to); };
-  string("name", c.name);
-  string("architecture", c.architecture);
-  whole("layers", c.layers);
-  whole("width", c.width);
-  whole("heads", c.heads);
-  whole("kv_heads", c.kv_heads);
-  whole("head_size", c.head_size);
-  whole("hidden", c.hidden);
-  whole("vocabulary", c.vocabulary);
-  whole("context", c.context);
-  whole("window", c.window);
-  c.tied = fields.flag("tied", c.tied);
-  number("embedding_deviation", c.embedding_deviation);
-  number("rope_base", c.rope_base);
-  number("norm_epsilon", c.norm_epsilon);
-  whole("segment", c.segment);
-  whole("carry", c.carry);
-  whole("sinks", c.sinks);
-  string("update", c.update);
-  string("first_segment", c.first_segment);
-  number("epsilon", c.epsilon);
-  if (const auto *gate = fields.find("gate")) {
-    if (!gate->is_number() && *gate != "-inf") fields.refuse("gate", "a number or \"-inf\"");
-    c.gate = gate->is_number() ? gate->get<double>() : -std::numeric_limits<double>::infinity();
-  }
-  c.seed = fields.whole("seed", c.seed, INT64_MIN, INT64_MAX);
-  string("tokenizer", tokenizer);
-  fields.finish();
-  return c;
 }
 
 // --- facts
@@ -248,9 +206,9 @@ infini_status infini_model_open(const char *path, const infini_options *options,
 
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
   return give_handle(model, "model", [&] {
-    std::string tokenizer;
-    const CreateConfig config = read_create_config(config_json, tokenizer);
-    return infini_model{Model::create(config, tokenizer, for_model(options))};
+    const auto config = read_settings<CreateConfig>(
+        parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
+    return infini_model{Model::create(config, config.tokenizer, for_model(options))};
   });
 }
 

@@ -54,7 +54,7 @@ Options Adaptation::options(bool plain) const {
 // What heads of the memory are taught is taught layer by layer.
 std::vector<Adaptation::Stage> Adaptation::stages() const {
   std::vector<Stage> stages;
-  if (!heads_.carriers.empty()) stages.push_back({Stage::Kind::CARRY, heads_.carriers.front().first});
+  if (!heads_.carriers.empty()) stages.push_back({Stage::Kind::CARRY, heads_.carriers.front().layer});
   for (const SupervisedHead &head : heads_.memory)
     if (stages.back().kind != Stage::Kind::TEACH || stages.back().layer != head.layer)
       stages.push_back({Stage::Kind::TEACH, head.layer});

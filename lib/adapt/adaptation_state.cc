@@ -6,6 +6,7 @@
 #include "adapt/adaptation.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/schema.h"
 
 namespace infini {
 
@@ -13,27 +14,13 @@ using nlohmann::json;
 
 // What must be the same for a run that goes on.
 json Adaptation::asked() const {
-  const AdaptSettings &s = settings_;
-  return {{"model", model_->fingerprint()},
-          {"part", s.part},
-          {"segment", s.segment},
-          {"segments", s.segments},
-          {"carry", s.carry},
-          {"sinks", s.sinks},
-          {"share", s.share},
-          {"least", s.least},
-          {"layers", s.layers},
-          {"texts", s.texts},
-          {"seed", s.seed},
-          {"nats", s.nats},
-          {"fold", s.fold},
-          {"carry_size", s.carry_size},
-          {"text_ratio", s.text_ratio},
-          {"find_sequences", s.find_sequences},
-          {"held_out", s.held_out},
-          {"held_out_tokens", s.held_out_tokens},
-          {"borders", s.borders},
-          {"evaluate_sequences", s.evaluate_sequences}};
+  json all = settings_json(settings_);
+  // What comes after the stages that are done may change, where it is kept too; each stage's trainer compares its own.
+  for (const char *const free : {"checkpoint", "checkpoint_every", "type", "names", "carry_steps", "carry_rate",
+                                 "teach_sequences", "teach_steps", "teach_rate", "steps", "rate", "gate_rate"})
+    all.erase(free);
+  all["model"] = model_->fingerprint();
+  return all;
 }
 
 json Adaptation::state() const {
@@ -43,12 +30,18 @@ json Adaptation::state() const {
     for (const std::optional<double> &share : m->recall) recall.push_back(share ? json(*share) : json());
     return json{{"nll", m->nll ? json(*m->nll) : json()}, {"recall", recall}};
   };
-  json heads = json::array();
-  for (const SupervisedHead &head : heads_.memory) heads.push_back({head.layer, head.head, head.offset});
-  json out = {
-      {"asked", asked()}, {"seconds", seconds_},         {"tokens", tokens_},         {"carriers", heads_.carriers},
-      {"heads", heads},   {"first", heads_.first},       {"last", heads_.last},       {"names", settings_.names},
-      {"done", done_},    {"before", measured(before_)}, {"after", measured(after_)}, {"stage", stage_}};
+  json out = {{"asked", asked()},
+              {"seconds", seconds_},
+              {"tokens", tokens_},
+              {"carriers", WriteFields::json_of(heads_.carriers)},
+              {"heads", WriteFields::json_of(heads_.memory)},
+              {"first", heads_.first},
+              {"last", heads_.last},
+              {"names", settings_.names},
+              {"done", done_},
+              {"before", measured(before_)},
+              {"after", measured(after_)},
+              {"stage", stage_}};
   if (!no_task_.empty()) out["no_task"] = no_task_;
   const auto add = [&](const char *name, const nlohmann::ordered_json &value) {
     if (!value.is_null()) out[name] = json(value);
@@ -114,10 +107,7 @@ void Adaptation::resume() {
   std::string other;
   try {
     const json state = parse_json(text, Status::FORMAT, state_file());
-    const json now = asked(), &before = state.at("asked");
-    for (const auto &[setting, value] : now.items())
-      if (const json was = before.value(setting, json()); was != value)
-        other += cat(" \"", setting, "\" was ", was.dump(), " and is ", value.dump(), ";");
+    other = differences(state.at("asked"), asked());
     if (other.empty()) restore(state);
   } catch (const std::exception &) { fail(Status::FORMAT, state_file(), " is damaged; remove it to begin anew"); }
   if (!other.empty())
@@ -143,7 +133,7 @@ void Adaptation::restore(const json &state) {
   };
   AdaptHeads heads;
   for (const json &head : state.at("carriers"))
-    heads.carriers.emplace_back(whole(head.at(0), 0, model.layers - 1), whole(head.at(1), 0, model.heads - 1));
+    heads.carriers.push_back({whole(head.at(0), 0, model.layers - 1), whole(head.at(1), 0, model.heads - 1)});
   for (const json &head : state.at("heads"))
     heads.memory.push_back(
         {whole(head.at(0), 0, model.layers - 1), whole(head.at(1), 0, model.heads - 1), whole(head.at(2), 0, 1000)});

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/fields.h"
+#include "base/schema.h"
 #include "base/status.h"
 #include "train/source.h"
 
@@ -19,35 +19,18 @@ Curriculum::Curriculum(const Settings &settings) : settings_(settings), distance
   if (settings.stages.empty()) fail(Status::INVALID_ARGUMENT, "a curriculum needs a stage");
 }
 
+void Curriculum::Stage::complete(const Fields &given) {
+  if (density_least > density_greatest) given.refuse("density", "the least, then the greatest");
+  if (segment > kLongestSequence / segments)
+    given.refuse("segments", cat("fewer: a sequence holds up to ", kLongestSequence, " tokens"));
+}
+
+void Curriculum::Settings::complete(const Fields &given) {
+  if (stages.empty()) given.refuse("stages", "a list with a stage at least");
+}
+
 Curriculum Curriculum::parse(const nlohmann::json &description, const std::string &where) {
-  Fields fields(description, where);
-  Settings s;
-  s.threshold = fields.number("threshold", s.threshold, 0, 1);
-  const std::string recall = fields.text("recall", "digits");
-  if (recall != "digits" && recall != "answers") fields.refuse("recall", "digits or answers");
-  s.whole_answers = recall == "answers";
-  s.distance = fields.number("distance", s.distance, 1, 1e9);
-  s.stretch = fields.number("stretch", s.stretch, 1.001, 1e9);
-  s.fold = fields.number("fold", s.fold, 1, 1e12);
-  s.fold_step = fields.number("fold_step", s.fold_step, 1e-3, 1e3);
-  if (const nlohmann::json *stages = fields.find("stages")) {
-    if (!stages->is_array() || stages->empty()) fields.refuse("stages", "a list of stages");
-    s.stages.clear();
-    for (const nlohmann::json &description_of_stage : *stages) {
-      Fields stage(description_of_stage, cat(fields.path("stages"), "[", s.stages.size(), "]"));
-      const int64_t segment = stage.whole("segment", 64, 1, 1 << 20),
-                    segments = stage.whole("segments", 16, 1, 1 << 20);
-      std::vector<double> density = stage.numbers("density", 2, 1e-6, 1000);
-      if (density.empty()) density = {0.7, 12};
-      if (density[0] > density[1]) stage.refuse("density", "the least, then the greatest");
-      if (segment * segments > kLongestSequence)
-        stage.refuse("segments", cat("fewer: a sequence holds up to ", kLongestSequence, " tokens"));
-      stage.finish();
-      s.stages.push_back({static_cast<int>(segment), static_cast<int>(segments), density[0], density[1]});
-    }
-  }
-  fields.finish();
-  return Curriculum(s);
+  return Curriculum(read_settings<Settings>(description, where));
 }
 
 Difficulty Curriculum::difficulty() const {

@@ -1,6 +1,6 @@
 #include "adapt/make_trainer.h"
 
-#include "base/fields.h"
+#include "base/schema.h"
 #include "base/random.h"
 #include "adapt/curriculum.h"
 #include "adapt/sources.h"
@@ -52,24 +52,49 @@ class RandomSource : public SequenceSource {
   const int vocabulary_;
 };
 
+struct RandomSettings {
+  std::string type = "random";
+  uint64_t seed = 1;
+  double share = 1;
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("type", type, "random", "tokens at random, to measure speed; needs no tokenizer");
+    v("seed", seed, 0, 0x1p63, "of what is drawn");
+    v("share", share, 0, 1, "of the tokens that are predicted");
+  }
+};
+
 std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model,
                                      std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
   if (data.is_object() && data.value("type", nlohmann::json()) == "random") {
-    Fields fields(data, "data");
-    fields.text("type", "");
-    const auto seed = static_cast<uint64_t>(fields.whole("seed", 1, 0, INT64_MAX));
-    const double share = fields.number("share", 1, 0, 1);
-    fields.finish();
-    return std::make_unique<RandomSource>(seed, share, model.config().vocabulary);
+    const auto settings = read_settings<RandomSettings>(data, "data");
+    return std::make_unique<RandomSource>(settings.seed, settings.share, model.config().vocabulary);
   }
-  return make_source(data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), model.tokenizer(),
-                     std::move(curriculum), shelf);
+  return source_of(data, model.tokenizer(), std::move(curriculum), shelf);
 }
 
 }  // namespace
 
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, ProseShelf *shelf) {
   return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
+}
+
+nlohmann::ordered_json describe_trainer() {
+  nlohmann::ordered_json sources = describe_sources();
+  sources["random"] = describe_settings<RandomSettings>();
+  return {{{"name", "training"},
+           {"type", "object"},
+           {"fields", describe_settings<TrainConfig>()},
+           {"help", "what is trained, and how"}},
+          {{"name", "data"},
+           {"type", "object"},
+           {"types", sources},
+           {"help", "where sequences come from: an object of one of these types; must be there"}},
+          {{"name", "curriculum"},
+           {"type", "object"},
+           {"fields", describe_settings<Curriculum::Settings>()},
+           {"help",
+            "sequences of tasks grow longer and sparser as recall allows; absent: they are as training and data say"}}};
 }
 
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
@@ -80,8 +105,7 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
                        *curriculum = fields.find("curriculum");
   fields.finish();
   if (!data) fail(Status::INVALID_ARGUMENT, "trainer.data is missing: it says what is read");
-  TrainConfig config =
-      parse_train_config(training ? training->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : "{}");
+  TrainConfig config = training ? read_settings<TrainConfig>(*training, "train") : TrainConfig();
   if (options.is_set("compute")) config.compute = options.get_string("compute");
   std::shared_ptr<Curriculum> course;
   std::unique_ptr<Lessons> lessons;

@@ -10,12 +10,13 @@
 
 namespace infini {
 
-// {"training": {...} (train_config.h), "data": {...} (description.h, or {"type": "random", "seed": 1, "share": 1}: tokens
-// drawn at random, of which a share is predicted), "curriculum": {...} (curriculum.h; absent: sequences of the training's
-// own segment and segments)}. Options: threads, compute. Prose of tasks is on the shelf;
-// without one, each task has its own.
+// {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute. Prose of
+// tasks is on the shelf; without one, each task has its own.
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                       const Options &options, ProseShelf *shelf = nullptr);
+
+// The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of each.
+nlohmann::ordered_json describe_trainer();
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,

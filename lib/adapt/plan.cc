@@ -63,7 +63,7 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
   int carries = 0;
   for (int g = 1; g < kv_heads; ++g)
     if (names.at({carrier, g}) > names.at({carrier, carries})) carries = g;
-  for (int h = 0; h < group; ++h) chosen.carriers.emplace_back(carrier, carries * group + h);
+  for (int h = 0; h < group; ++h) chosen.carriers.push_back({carrier, carries * group + h});
 
   // In each layer first the groups that retrieve most: they have least else to do.
   int digit = 0;
@@ -113,7 +113,7 @@ TrainConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
   c.rows = settings_.segment * segments;
   c.tokens = sequences * c.rows;
   c.seed = seed(0);
-  c.first_segment = "ungated";
+  c.first_segment = FirstSegment::UNGATED;
   c.epsilon = 1;
   c.optimizer.muon_decay = c.optimizer.decay = 0;
   return c;
@@ -168,7 +168,7 @@ StagePlan AdaptPlan::finding() const {
 StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
   TrainConfig c = common(settings_.segments, 4);
   c.part = TrainedPart::FEATURES;
-  c.first_layer = c.last_layer = heads.carriers.front().first;
+  c.first_layer = c.last_layer = heads.carriers.front().layer;
   c.gates = {{-1, -1, kShut}};
   OptimizerConfig &o = c.optimizer;
   o.gate_rate = 0;
@@ -233,7 +233,7 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
   for (const SupervisedHead &head : heads.memory) c.gates.push_back({head.layer, head.head, kOpen});
   if (!remembers)
     for (int l = heads.first; l <= heads.last; ++l) c.gates.push_back({l, -1, -kOpen});
-  c.muon = !lora;
+  c.hidden = lora ? HiddenRule::ADAMW : HiddenRule::MUON;
   if (lora) c.lora.rank = 16;
   const bool some = heads.first > 0 || heads.last + 1 < model.layers;
   OptimizerConfig &o = c.optimizer;

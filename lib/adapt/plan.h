@@ -13,9 +13,9 @@ namespace infini {
 
 // Which heads learn what.
 struct AdaptHeads {
-  std::vector<std::pair<int, int>> carriers;  // layer, head: of one layer, look from a digit to its name
-  std::vector<SupervisedHead> memory;         // of layers above it, ascending: find the digit of their offset
-  int first = 0, last = -1;                   // layers that are trained end to end
+  std::vector<AttentionHead> carriers;  // of one layer, look from a digit to its name
+  std::vector<SupervisedHead> memory;   // of layers above it, ascending: find the digit of their offset
+  int first = 0, last = -1;             // layers that are trained end to end
 };
 // Carriers stand below the heads above the share of the heaviest. As no_heads() where the model has too few layers for every
 // digit of a value.

@@ -5,8 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "base/schema.h"
-
 namespace infini {
 
 struct AdaptSettings {
@@ -26,7 +24,7 @@ struct AdaptSettings {
   template <class Visitor>
   void fields(Visitor &v) {
     constexpr double kMost = 1e9;
-    v("texts", texts, "files of plain text to train on");
+    v("texts", texts, "", "files of plain text to train on");
     v("held_out", held_out, "", "a text that is not trained on, to measure perplexity and to hide facts in");
     v("checkpoint", checkpoint, "",
       "files that keep what an adaptation goes on from begin with this; empty: nothing is kept");

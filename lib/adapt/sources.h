@@ -1,9 +1,10 @@
-// Sources of sequences from a description in JSON. Its fields are listed in infini_train.h, at infini_trainer_create ("data"); what
-// they mean is said in tasks.h and data.h too.
+// Sources of sequences from a description in JSON: tasks.h and data.h.
 #pragma once
 
 #include <memory>
 #include <string_view>
+
+#include <nlohmann/json.hpp>
 
 #include "text/tokenizer.h"
 #include "adapt/curriculum.h"
@@ -17,5 +18,9 @@ namespace infini {
 // shelf; without one, each has its own.
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
                                             std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
+std::unique_ptr<SequenceSource> source_of(const nlohmann::json &description, const Tokenizer &tokenizer,
+                                          std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
+// Of each type of source the table of its fields (schema.h).
+nlohmann::ordered_json describe_sources();
 
 }  // namespace infini

@@ -1,6 +1,8 @@
 #include "base/fields.h"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "base/status.h"
 
@@ -19,6 +21,7 @@ const json *Fields::find(const char *name) {
 }
 
 void Fields::refuse(const char *name, const std::string &expected) const {
+  if (!has(name)) fail(Status::INVALID_ARGUMENT, path(name), " is missing, but must be ", expected);
   std::string value = object_.at(name).dump(-1, ' ', true, json::error_handler_t::replace);
   if (value.size() > 64) value = value.substr(0, 64) + "...";
   fail(Status::INVALID_ARGUMENT, path(name), " is ", value, ", but must be ", expected);
@@ -89,8 +92,31 @@ void Fields::finish() const {
     std::string names;
     for (const std::string &known : known_) names += (names.empty() ? "" : ", ") + known;
     fail(Status::INVALID_ARGUMENT, where_, " has a field '",
-         json(name).dump(-1, ' ', true, json::error_handler_t::replace), "', which is none of: ", names);
+         json(name).dump(-1, ' ', true, json::error_handler_t::replace), "', which is none of: ", names,
+         did_you_mean(name, known_));
   }
+}
+
+std::string did_you_mean(const std::string &given, const std::vector<std::string> &names) {
+  constexpr size_t kLongest = 64;  // longer than all names
+  if (given.size() > kLongest) return "";
+  size_t least = given.size() / 2 + 1;
+  const std::string *nearest = nullptr;
+  for (const std::string &name : names) {
+    // Changes that make the beginning of `given` the first so many letters of `name` (Levenshtein).
+    std::vector<size_t> changes(name.size() + 1);
+    std::iota(changes.begin(), changes.end(), size_t{0});
+    for (size_t i = 0; i < given.size(); ++i) {
+      size_t diagonal = std::exchange(changes[0], i + 1);
+      for (size_t k = 0; k < name.size(); ++k) {
+        const size_t replaced = diagonal + (given[i] != name[k]);
+        diagonal = changes[k + 1];
+        changes[k + 1] = std::min({replaced, diagonal + 1, changes[k] + 1});
+      }
+    }
+    if (changes.back() < least) least = changes.back(), nearest = &name;
+  }
+  return nearest ? "; did you mean '" + *nearest + "'?" : "";
 }
 
 }  // namespace infini

@@ -1,5 +1,5 @@
-// A JSON object that a caller or a file describes something with: each field checked as it is read, and those that
-// nothing knows refused. Every failure is an INVALID_ARGUMENT error that names the field.
+// Checked reading of a JSON object of settings: each field is checked as it is read, and those that nobody asked for are
+// refused. Every failure is an INVALID_ARGUMENT error that names the field. Structs of settings are read by schema.h.
 #pragma once
 
 #include <cstdint>
@@ -38,5 +38,8 @@ class Fields {
   std::string where_;
   std::vector<std::string> known_;
 };
+
+// "; did you mean 'rate'?" where one of the names is near what was given, else "".
+std::string did_you_mean(const std::string &given, const std::vector<std::string> &names);
 
 }  // namespace infini

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/fields.h"
 #include "base/status.h"
 
 namespace infini {
@@ -15,12 +16,22 @@ OptionValue integer(int64_t value) { return value; }
 OptionValue real(double value) { return value; }
 OptionValue text(const char *value) { return std::string(value); }
 
+// Filled while the library is loaded, and then only read.
+std::map<std::string, std::string (*)()> &added_choices() {
+  static auto &added = *new std::map<std::string, std::string (*)()>;  // never destroyed, as the table
+  return added;
+}
+
 const OptionSpec &spec_of(const std::string &name) {
   for (const OptionSpec &spec : option_table())
     if (name == spec.name) return spec;
-  std::string names;
-  for (const OptionSpec &spec : option_table()) names += cat(names.empty() ? "" : ", ", spec.name);
-  fail(Status::UNKNOWN_OPTION, "no option is named '", name, "'; the options are: ", names);
+  std::vector<std::string> names;
+  std::string all;
+  for (const OptionSpec &spec : option_table()) {
+    names.emplace_back(spec.name);
+    all += cat(all.empty() ? "" : ", ", spec.name);
+  }
+  fail(Status::UNKNOWN_OPTION, "no option is named '", name, "'; the options are: ", all, did_you_mean(name, names));
 }
 
 const char *type_name(const OptionSpec &spec) {
@@ -66,7 +77,7 @@ const std::vector<OptionSpec> &option_table() {
       {"threads", ANY, integer(0), 0, 1024, "",
        "threads of a call; 0: one a physical core, as many as the container's quota allows"},
       {"memory", MODEL, text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
-      {"update", MODEL, text("file"), 0, 0, "file|linear|delta", "update rule of the memory; file: as the model says"},
+      {"update", MODEL, text("file"), 0, 0, "file", "update rule of the memory; file: as the model says"},
       {"segment", MODEL, integer(0), 0, kInt, "", "tokens per segment; 0: as the model says"},
       {"carry", MODEL, integer(-1), -1, kInt, "",
        "tokens before the segment that local attention sees; -1: as the model says"},
@@ -104,6 +115,13 @@ const std::vector<OptionSpec> &option_table() {
   };
   return table;
 }
+
+std::string choices_of(const OptionSpec &option) {
+  const auto more = added_choices().find(option.name);
+  return more == added_choices().end() ? option.choices : cat(option.choices, "|", more->second());
+}
+
+void add_option_choices(const char *option, std::string (*list)()) { added_choices()[option] = list; }
 
 const char *scope_name(OptionScope scope) {
   static const char *const names[] = {"any", "model", "session", "generation", "text"};
@@ -146,8 +164,8 @@ void Options::set(const std::string &name, const std::string &value) {
   const OptionSpec &spec = spec_of(name);
   if (!std::holds_alternative<std::string>(spec.standard))
     fail(Status::INVALID_ARGUMENT, "option '", name, "' takes ", type_name(spec), ", not a text");
-  if (spec.choices[0] && !is_choice(value, spec.choices))
-    fail(Status::INVALID_ARGUMENT, "option '", name, "' is '", value, "', but must be one of ", spec.choices);
+  if (const std::string choices = choices_of(spec); !choices.empty() && !is_choice(value, choices))
+    fail(Status::INVALID_ARGUMENT, "option '", name, "' is '", value, "', but must be one of ", choices);
   values_[name] = value;
 }
 

@@ -27,6 +27,9 @@ struct OptionSpec {
 
 // Every option there is, in the order in which they are documented.
 const std::vector<OptionSpec> &option_table();
+// The choices of an option: the table's, and behind them what a layer above knows and lists as "a|b|c".
+std::string choices_of(const OptionSpec &option);
+void add_option_choices(const char *option, std::string (*list)());
 
 // Whether `value` is one of choices that are separated by |.
 inline bool is_choice(std::string_view value, std::string_view choices) {

@@ -1,17 +1,24 @@
-// Settings that say once what they are. A struct lists its fields to whoever visits them,
+// Settings that say once what they are. A struct shows its fields to whoever visits them,
 //
 //   template <class Visitor> void fields(Visitor &v) {
-//     v("rate", rate, 0, 10, "learning rate of Muon");
-//     v("part", part, "attention|gates|lora|all", "what is trained");
-//     v("texts", texts, "files to train on");
+//     v("rate", rate, 0, 10, "learning rate of Muon");               // numbers, lists of them, pairs (std::tie): a closed range
+//     v("part", part, "attention|gates|lora|all", "what is trained");  // texts, enums in this order, lists of texts; "": any text
+//     v("gate", gate, "-inf", -100, 100, "beta of every head");     // a number for which a text may stand: minus infinity
+//     v("tied", tied, "the output layer is the embedding");          // flags, structs with fields, lists of such; any JSON
+//     v("gates", gates, 3, "[layer, head, beta]", "set before training");  // rows: see RowOf; the columns that must be there
 //   }
+//   void complete(const Fields &given);  // optional: refuses fields that do not fit each other, and sets what follows from them
 //
-// and reading from JSON with checks, refusing what is unknown, and describing follow.
+// and reading from JSON with checks, writing, refusing what is unknown, describing and comparing follow.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -21,78 +28,337 @@
 
 namespace infini {
 
+class ReadFields;
+
+template <class T>
+concept Number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
+template <class T>
+concept Settings = requires(T settings, ReadFields &reader) {
+  settings.fields(reader);
+};
+template <class T>
+concept Choice = std::is_same_v<T, std::string> || std::is_enum_v<T>;
+// A struct with columns(), a std::tie of its numbers. In JSON it is a list of them: whole numbers of -1 (all) to a million,
+// other numbers of -10,000 to 10,000, null for minus infinity. Those at its end may be left out.
+template <class T>
+concept RowOf = requires(T row) {
+  row.columns();
+};
+
+// --- the choices of a text or an enum, "a|b|c"
+
+// a, b or c
+std::string listed(const char *choices);
+size_t count_choices(const char *choices);
+std::string choice_at(const char *choices, size_t index);
+// SIZE_MAX where it is none of them.
+size_t choice_index(const char *choices, const std::string &text);
+
+// --- values as JSON
+
+template <class T>
+nlohmann::ordered_json settings_json(T settings);
+
+class WriteFields {
+ public:
+  template <class T, class... About>
+  void operator()(const char *name, const T &value, const About &...about) {
+    object[name] = json_of(value, about...);
+  }
+  template <class T>
+  void otherwise(T &, const T &) {}
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+
+  template <class T, class... About>
+  static nlohmann::ordered_json json_of(const T &value, const About &...about) {
+    if constexpr (std::is_enum_v<T>) {
+      return choice_at(first_text(about...), static_cast<size_t>(value));
+    } else if constexpr (RowOf<T>) {
+      T copy = value;
+      return std::apply([](const auto &...column) { return nlohmann::ordered_json::array({column...}); },
+                        copy.columns());  // an infinite number is written as null
+    } else if constexpr (Settings<T>) {
+      return settings_json(value);
+    } else if constexpr (
+        requires {
+          typename T::allocator_type;
+          typename T::value_type;
+        } &&
+        !Choice<T> && !requires { typename T::parser_callback_t; }) {
+      auto list = nlohmann::ordered_json::array();
+      for (const auto &item : value) list.push_back(json_of(item, about...));
+      return list;
+    } else {
+      if constexpr (std::is_floating_point_v<T>)
+        if (first_text(about...) && std::isinf(value)) return first_text(about...);
+      return value;
+    }
+  }
+
+ private:
+  static const char *first_text(...) { return nullptr; }
+  template <class... About>
+  static const char *first_text(const char *text, const About &...) {
+    return text;
+  }
+};
+
+template <class T>
+nlohmann::ordered_json settings_json(T settings) {
+  WriteFields writer;
+  settings.fields(writer);
+  return std::move(writer.object);
+}
+
+// --- reading
+
 // Reads fields that an object has; others keep their values. INVALID_ARGUMENT names the field and what is allowed.
 class ReadFields {
  public:
   ReadFields(const nlohmann::json &object, std::string where) : fields_(object, std::move(where)) {}
 
-  template <class Number>
-  void operator()(const char *name, Number &value, double least, double greatest,
-                  const char *) requires std::is_arithmetic_v<Number> {
-    if constexpr (std::is_integral_v<Number>)
-      value =
-          static_cast<Number>(fields_.whole(name, value, static_cast<int64_t>(least), static_cast<int64_t>(greatest)));
+  // What the value is where the object does not say it.
+  template <class T>
+  void otherwise(T &value, const T &standard) {
+    value = standard;
+  }
+
+  template <Number T>
+  void operator()(const char *name, T &value, double least, double greatest, const char *) {
+    if constexpr (std::is_integral_v<T>)
+      value = static_cast<T>(fields_.whole(name, static_cast<int64_t>(value), whole(least), whole(greatest)));
     else value = fields_.number(name, value, least, greatest);
   }
-  void operator()(const char *name, std::string &value, const char *choices, const char *) {
-    value = fields_.text(name, value);
-    if (*choices && !is_choice(value, choices)) fields_.refuse(name, cat("one of ", choices));
+  void operator()(const char *name, double &value, const char *infinite, double least, double greatest, const char *) {
+    const nlohmann::json *const given = fields_.find(name);
+    if (given && *given == infinite) value = -std::numeric_limits<double>::infinity();
+    else if (given && !given->is_number()) fields_.refuse(name, cat("a number or \"", infinite, "\""));
+    else value = fields_.number(name, value, least, greatest);
   }
-  void operator()(const char *name, std::vector<std::string> &value, const char *) {
-    if (fields_.has(name)) value = fields_.texts(name);
+  template <Number T>
+  void operator()(const char *name, std::vector<T> &values, double least, double greatest, const char *) {
+    if (const nlohmann::json *const list = fields_.find(name)) values = numbers<T>(name, *list, least, greatest, "");
   }
-  void operator()(const char *name, std::vector<int64_t> &value, double least, double greatest, const char *) {
+  template <Number T>
+  void operator()(const char *name, const std::tuple<T &, T &> &pair, double least, double greatest, const char *) {
     const nlohmann::json *const list = fields_.find(name);
     if (!list) return;
-    value.clear();
-    const std::string expected =
-        cat("a list of whole numbers from ", static_cast<int64_t>(least), " to ", static_cast<int64_t>(greatest));
-    if (!list->is_array()) fields_.refuse(name, expected);
-    for (const nlohmann::json &item : *list) {
-      if (!fits<int64_t>(item) || static_cast<double>(item.get<int64_t>()) < least ||
-          static_cast<double>(item.get<int64_t>()) > greatest)
-        fields_.refuse(name, expected);
-      value.push_back(item.get<int64_t>());
+    const std::vector<T> two = numbers<T>(name, *list, least, greatest, "2 ");
+    std::get<0>(pair) = two[0];
+    std::get<1>(pair) = two[1];
+  }
+  template <Choice T>
+  void operator()(const char *name, T &value, const char *choices, const char *) {
+    if (const nlohmann::json *const given = fields_.find(name)) value = chosen<T>(name, *given, choices);
+  }
+  void operator()(const char *name, std::vector<std::string> &values, const char *choices, const char *) {
+    if (!fields_.find(name)) return;
+    values = fields_.texts(name);
+    for (const std::string &value : values)
+      if (*choices && !is_choice(value, choices)) fields_.refuse(name, cat("some of ", listed(choices)));
+  }
+  void operator()(const char *name, bool &value, const char *) { value = fields_.flag(name, value); }
+  void operator()(const char *name, nlohmann::json &value, const char *) {
+    if (const nlohmann::json *const given = fields_.find(name)) value = *given;
+  }
+  template <Settings T>
+  void operator()(const char *name, T &value, const char *) {
+    if (const nlohmann::json *const given = fields_.find(name)) value = read<T>(*given, fields_.path(name), value);
+  }
+  template <Settings T>
+  void operator()(const char *name, std::vector<T> &values, const char *) {
+    const nlohmann::json *const list = fields_.find(name);
+    if (!list) return;
+    if (!list->is_array()) fields_.refuse(name, "a list of objects");
+    values.clear();
+    for (const nlohmann::json &item : *list)
+      values.push_back(read<T>(item, cat(fields_.path(name), "[", values.size(), "]"), {}));
+  }
+  template <RowOf T>
+  void operator()(const char *name, std::vector<T> &rows, size_t least, const char *shape, const char *) {
+    const nlohmann::json *const list = fields_.find(name);
+    if (!list) return;
+    rows.clear();
+    for (const nlohmann::json &given : list->is_array() ? *list : nlohmann::json::array({nullptr})) {
+      T row{};
+      constexpr size_t columns = std::tuple_size_v<decltype(row.columns())>;
+      if (!given.is_array() || given.size() < least || given.size() > columns || !read_row(given, row.columns()))
+        fields_.refuse(name, cat("a list of ", shape,
+                                 ": whole numbers from 0, or -1 for all; others from -10000 to 10000, or null"));
+      rows.push_back(row);
     }
   }
-  void finish() const { fields_.finish(); }
+
+  template <class T>
+  static T read(const nlohmann::json &object, const std::string &where, T settings) {
+    ReadFields reader(object, where);
+    settings.fields(reader);
+    reader.fields_.finish();
+    if constexpr (requires { settings.complete(reader.fields_); }) settings.complete(reader.fields_);
+    return settings;
+  }
 
  private:
+  static int64_t whole(double bound) {
+    return bound >= 0x1p63 ? std::numeric_limits<int64_t>::max() : static_cast<int64_t>(bound);
+  }
+
+  template <class T>
+  T chosen(const char *name, const nlohmann::json &given, const char *choices) {
+    if (!given.is_string()) fields_.refuse(name, "a text");
+    const std::string text = given;
+    const size_t index = choice_index(choices, text);
+    if (*choices && index == SIZE_MAX) fields_.refuse(name, listed(choices));
+    if constexpr (std::is_enum_v<T>) return static_cast<T>(index);
+    else return text;
+  }
+
+  template <class T>
+  std::vector<T> numbers(const char *name, const nlohmann::json &list, double least, double greatest,
+                         const char *count) {
+    std::vector<T> out;
+    for (const nlohmann::json &item : list.is_array() ? list : nlohmann::json::array({nullptr})) {
+      const bool is_one = std::is_integral_v<T> ? fits<int64_t>(item) : item.is_number();
+      if (!is_one || !(item.get<double>() >= least && item.get<double>() <= greatest) || (*count && list.size() != 2)) {
+        if constexpr (std::is_integral_v<T>)
+          fields_.refuse(name, cat("a list of ", count, "whole numbers from ", whole(least), " to ", whole(greatest)));
+        else fields_.refuse(name, cat("a list of ", count, "numbers from ", least, " to ", greatest));
+      }
+      out.push_back(item.get<T>());
+    }
+    return out;
+  }
+
+  template <class... Columns>
+  static bool read_row(const nlohmann::json &given, const std::tuple<Columns &...> &columns) {
+    size_t at = 0;
+    const auto read_one = [&]<class T>(T &to) {
+      if (at == given.size()) return true;
+      const nlohmann::json &value = given[at++];
+      if constexpr (std::is_integral_v<T>) {
+        if (!fits<int64_t>(value) || value < -1 || value > 1000000) return false;
+      } else {
+        if (value.is_null()) return to = -std::numeric_limits<T>::infinity(), true;
+        if (!value.is_number() || !(std::abs(value.get<double>()) <= 1e4)) return false;
+      }
+      to = value.get<T>();
+      return true;
+    };
+    return std::apply([&](Columns &...column) { return (read_one(column) && ...); }, columns);
+  }
+
   Fields fields_;
 };
 
-// A table of the fields: [{"name", "type", "default", "least", "greatest" or "choices", "help"}, ...].
+// `settings`: what they are where the object does not say otherwise. `where` names the object in messages.
+template <class T>
+T read_settings(const nlohmann::json &object, const std::string &where, T settings = {}) {
+  return ReadFields::read<T>(object, where, std::move(settings));
+}
+
+// --- describing
+
+// A table of the fields: [{"name", "type", "default", "least", "greatest", "choices", "help"}, ...], as of options.
+//
+//   "int", "double"    from "least" to "greatest", or the text "or"; "ints", "doubles": lists of such, of "length" where it must be one
+//   "string"           one of "choices", a list, where there are any; "strings": lists of such
+//   "bool", "json"
+//   "rows"             lists of lists of numbers, as "shape" says
+//   "object"           of "fields", a table as this one; "objects": lists of such
 class DescribeFields {
  public:
-  template <class Value>
-  void operator()(const char *name, const Value &value, double least, double greatest, const char *help) {
-    const char *const type = !std::is_arithmetic_v<Value> ? "ints" : std::is_integral_v<Value> ? "int" : "double";
-    table.push_back(
-        {{"name", name}, {"type", type}, {"default", value}, {"least", least}, {"greatest", greatest}, {"help", help}});
+  template <class T>
+  void operator()(const char *name, const T &value, double least, double greatest, const char *help) {
+    constexpr bool is_whole = std::is_integral_v<typename Element<T>::type>;
+    nlohmann::ordered_json &field = add(name, is_whole ? "int" : "double", Element<T>::is_list);
+    if constexpr (requires { std::get<1>(value); }) {
+      field["default"] = {std::get<0>(value), std::get<1>(value)};
+      field["length"] = 2;
+    } else {
+      field["default"] = value;
+    }
+    set_range(field, is_whole, least, greatest);
+    field["help"] = help;
   }
-  void operator()(const char *name, const std::string &value, const char *choices, const char *help) {
-    table.push_back({{"name", name}, {"type", "string"}, {"default", value}, {"choices", choices}, {"help", help}});
+  template <class T>
+  void operator()(const char *name, const T &value, const char *choices, const char *help) {
+    nlohmann::ordered_json &field = add(name, "string", !Choice<T>);
+    field["default"] = WriteFields::json_of(value, choices);
+    if (*choices) field["choices"] = choices_json(choices);
+    field["help"] = help;
   }
-  void operator()(const char *name, const std::vector<std::string> &value, const char *help) {
-    table.push_back({{"name", name}, {"type", "strings"}, {"default", value}, {"help", help}});
+  template <class T>
+  void operator()(const char *name, const T &value, const char *help) {
+    if constexpr (Settings<T>) {
+      add(name, "object", false)["fields"] = describe_settings(value);
+    } else if constexpr (requires { typename T::value_type; } && Settings<typename Element<T>::type>) {
+      nlohmann::ordered_json &field = add(name, "object", true);
+      field["default"] = WriteFields::json_of(value);
+      field["fields"] = describe_settings(typename Element<T>::type());
+    } else {
+      add(name, std::is_same_v<T, bool> ? "bool" : "json", false)["default"] = value;
+    }
+    table.back()["help"] = help;
   }
+  void operator()(const char *name, const double &value, const char *infinite, double least, double greatest,
+                  const char *help) {
+    (*this)(name, value, least, greatest, help);
+    table.back()["or"] = infinite;
+  }
+  template <RowOf T>
+  void operator()(const char *name, const std::vector<T> &rows, size_t, const char *shape, const char *help) {
+    nlohmann::ordered_json &field = add(name, "row", true);
+    field["default"] = WriteFields::json_of(rows);
+    field["shape"] = shape;
+    field["help"] = help;
+  }
+  template <class T>
+  void otherwise(T &, const T &) {}
+
   nlohmann::ordered_json table = nlohmann::ordered_json::array();
+
+  template <class T>
+  static nlohmann::ordered_json describe_settings(T settings) {
+    DescribeFields describer;
+    settings.fields(describer);
+    return std::move(describer.table);
+  }
+  static nlohmann::ordered_json choices_json(const char *choices);
+  // Bounds that are none are left out.
+  static void set_range(nlohmann::ordered_json &field, bool is_whole, double least, double greatest);
+
+ private:
+  template <class T>
+  struct Element {
+    using type = T;
+    static constexpr bool is_list = false;
+  };
+  template <class T>
+  struct Element<std::vector<T>> {
+    using type = T;
+    static constexpr bool is_list = true;
+  };
+  template <class T>
+  struct Element<std::tuple<T &, T &>> {
+    using type = T;
+    static constexpr bool is_list = true;
+  };
+  nlohmann::ordered_json &add(const char *name, const char *type, bool list) {
+    table.push_back({{"name", name}, {"type", list ? std::string(type) + "s" : type}});
+    return table.back();
+  }
 };
 
-template <class Settings>
-Settings read_settings(const nlohmann::json &object, const std::string &where) {
-  Settings settings;
-  ReadFields reader(object, where);
-  settings.fields(reader);
-  reader.finish();
-  return settings;
+template <class T>
+nlohmann::ordered_json describe_settings(T settings = {}) {
+  return DescribeFields::describe_settings(std::move(settings));
 }
-template <class Settings>
-nlohmann::ordered_json describe_settings() {
-  Settings settings;
-  DescribeFields describer;
-  settings.fields(describer);
-  return describer.table;
-}
+// The same of an option, with its "scope".
+nlohmann::ordered_json describe_option(const OptionSpec &option);
+
+// --- comparing
+
+// Of two objects, the fields of the second that the first has not, or otherwise: ' "rate" was 1 and is 2;'. Empty: they agree.
+std::string differences(const nlohmann::json &before, const nlohmann::json &now);
 
 }  // namespace infini

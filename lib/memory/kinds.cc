@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "base/options.h"
 #include "memory/kind.h"
 
 namespace infini {
@@ -15,6 +16,15 @@ Kinds &kinds() {
   static auto &kinds = *new Kinds;  // never destroyed: a thread may be at work when the process ends
   return kinds;
 }
+
+[[maybe_unused]] const bool option_knows_them = [] {
+  add_option_choices("update", [] {
+    std::string list;
+    for (const std::string &name : memory_kind_names()) list += (list.empty() ? "" : "|") + name;
+    return list;
+  });
+  return true;
+}();
 
 }  // namespace
 

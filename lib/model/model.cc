@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "base/random.h"
+#include "base/schema.h"
 
 namespace infini {
 namespace {
@@ -81,32 +82,13 @@ void add_tensors(Gguf &gguf, const CreateConfig &c, const Options &options) {
 }
 
 void check_create(const CreateConfig &c) {
-  const auto at_least = [](const char *name, int64_t value, int64_t least, int64_t greatest) {
-    if (value < least || value > greatest)
-      fail(Status::INVALID_ARGUMENT, "configuration: '", name, "' is ", value, ", but must lie between ", least,
-           " and ", greatest);
-  };
-  at_least("layers", c.layers, 1, 4096);
-  at_least("width", c.width, 1, 1 << 20);
-  at_least("heads", c.heads, 1, 1 << 16);
-  at_least("kv_heads", c.kv_heads, 1, c.heads);
-  at_least("head_size", c.head_size, 0, 1024);
-  at_least("hidden", c.hidden, 1, 1 << 22);
-  at_least("vocabulary", c.vocabulary, 1, 1 << 24);
-  at_least("context", c.context, 1, INT32_MAX);
-  at_least("window", c.window, 0, 1 << 24);
-  at_least("segment", c.segment, 1, INT32_MAX / 4);
-  at_least("carry", c.carry, 0, INT32_MAX / 4);
-  at_least("sinks", c.sinks, 0, 65536);
+  read_settings<CreateConfig>(settings_json(c), "configuration");  // ranges
+  if (c.kv_heads > c.heads)
+    fail(Status::INVALID_ARGUMENT, "configuration.kv_heads is ", c.kv_heads, ", but must be at most heads, ", c.heads);
   const int head_size = c.head_size ? c.head_size : c.width / c.heads;
   if (head_size < 2 || head_size % 2 != 0 || head_size > 1024)
     fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size,
          ", but must be even and between 2 and 1024");
-  if (!std::isfinite(c.gate) && !(c.gate < 0))
-    fail(Status::INVALID_ARGUMENT, "configuration: 'gate' is ", c.gate, ", but must be a number or minus infinity");
-  if (!(c.embedding_deviation > 0) || !(c.embedding_deviation <= 1000))
-    fail(Status::INVALID_ARGUMENT, "configuration: 'embedding_deviation' is ", c.embedding_deviation,
-         ", but must be above 0 and at most 1000");
   // Each weight is a float in memory; an absurd product must not reach the allocator.
   const double weights =
       4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;

@@ -18,16 +18,47 @@ namespace infini {
 // What `create` needs; the rest of a Config follows from it.
 struct CreateConfig {
   std::string name = "created", architecture = "llama";
-  int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0 /* 0: width / heads */, hidden = 704;
-  int vocabulary = 256, context = 2048;
-  int window = 0;  // of layers that the architecture gives one; 0: as the architecture says
+  int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0, hidden = 704;
+  int vocabulary = 256, context = 2048, window = 0;
   bool tied = false;
-  double embedding_deviation = 0.02;  // of its random numbers
-  double rope_base = 10000, norm_epsilon = 1e-5;
+  double embedding_deviation = 0.02, rope_base = 10000, norm_epsilon = 1e-5;
   int segment = 64, carry = 0, sinks = 0;
   std::string update = "delta", first_segment = "gated";
-  double epsilon = 1e-6, gate = 0;  // the same beta for every head
+  double epsilon = 1e-6, gate = 0;
   int64_t seed = 0;
+  std::string tokenizer;
+
+  template <class Visitor>
+  void fields(Visitor &v) {
+    constexpr double kInt = 2147483647, kFloat = 3.4e38;
+    v("name", name, "", "which the model is known by");
+    v("architecture", architecture, "", "as general.architecture of a GGUF file says it");
+    v("layers", layers, 1, 4096, "each attention and feed-forward");
+    v("width", width, 1, 1 << 20, "of the residual stream");
+    v("heads", heads, 1, 1 << 16, "of queries, in a layer");
+    v("kv_heads", kv_heads, 1, 1 << 16, "of keys and values: at most as many");
+    v("head_size", head_size, 0, 1024, "even; 0: width / heads");
+    v("hidden", hidden, 1, 1 << 22, "width of a feed-forward layer within");
+    v("vocabulary", vocabulary, 1, 1 << 24, "tokens; a tokenizer brings its own number");
+    v("context", context, 1, kInt, "tokens that the model is made for");
+    v("window", window, 0, 1 << 24,
+      "tokens, of layers that the architecture gives a window of their own; 0: as it says");
+    v("tied", tied, "the output layer is the embedding");
+    v("embedding_deviation", embedding_deviation, 1e-30, 1000,
+      "of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)");
+    v("rope_base", rope_base, 0, kFloat, "of the rotary angles");
+    v("norm_epsilon", norm_epsilon, 0, kFloat, "added to the mean of squares");
+    v("segment", segment, 1, kInt / 4, "tokens of a segment");
+    v("carry", carry, 0, kInt / 4, "tokens before the segment that local attention sees");
+    v("sinks", sinks, 0, 65536, "first tokens of the stream that local attention always sees");
+    v("update", update, "", "kind of memory: delta, linear");
+    v("first_segment", first_segment, "gated|ungated", "whether gates are applied while the memory is empty");
+    v("epsilon", epsilon, 0, kFloat, "added to the denominator of the retrieval");
+    v("gate", gate, "-inf", -kFloat, kFloat, "beta of every head, whose weight is sigmoid(beta); -inf: shut");
+    v("seed", seed, -0x1p63, 0x1p63, "the same seed gives the same weights");
+    v("tokenizer", tokenizer, "",
+      "path of a GGUF file whose tokenizer, and so vocabulary, the model takes over; empty: tokens only");
+  }
 };
 
 class Model {
@@ -37,8 +68,8 @@ class Model {
   // From keys and tensors in memory; `gguf` is kept for save().
   static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr,
                                             Status impossible = Status::FORMAT);
-  // Random weights. `tokenizer_path` (may be empty): a GGUF whose tokenizer the model takes over, which
-  // then fixes the vocabulary; without one the model has tokens only, no text.
+  // Random weights. INVALID_ARGUMENT for a configuration that no model can have. `tokenizer_path` stands for
+  // config.tokenizer, which is not looked at.
   static std::shared_ptr<const Model> create(const CreateConfig &config, const std::string &tokenizer_path,
                                              const Options &options);
 

@@ -64,8 +64,7 @@ bool Supervisor::supervises(int layer, int head) const {
 
 bool Supervisor::supervises_locally(int layer, int head) const {
   if (config_.hand_on > 0 && !trains(layer)) return false;  // of other layers v and o stay
-  return std::ranges::any_of(config_.local_supervised,
-                             [&](const auto &s) { return is(s.first, s.second, layer, head); });
+  return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return is(s.layer, s.head, layer, head); });
 }
 
 template <class Chosen>

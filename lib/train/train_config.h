@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "model/config.h"
@@ -12,7 +14,9 @@
 
 namespace infini {
 
-// ATTENTION: q, k, v, o and gates. FEATURES: q and k, which make what the memory finds; for supervision alone. LORA:
+class Fields;
+
+// ATTENTION: q, k, v, o and gates. FEATURES: q and k, whose features the memory compares; by supervision alone. LORA:
 // adapters and gates. RETRIEVAL: q and k of the supervised heads' layers, by supervision alone, each layer fed by the model
 // as it was; and v and o of heads that fit_heads() makes.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
@@ -21,58 +25,141 @@ enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 struct LoraConfig {
   int rank = 8;
   double alpha = 16;
-  std::vector<std::string> targets = {"q", "k", "v", "o"};  // and "gate", "up", "down"
+  std::vector<std::string> targets = {"q", "k", "v", "o"};
+
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("rank", rank, 1, 1024, "rows of A, columns of B");
+    v("alpha", alpha, 1e-6, 1e6, "the product of both counts alpha / rank times");
+    v("targets", targets, "q|k|v|o|gate|up|down", "projections that have adapters");
+  }
+  void complete(const Fields &given);
+};
+
+struct AttentionHead {
+  int layer, head;  // -1: all
+  auto columns() { return std::tie(layer, head); }
 };
 
 struct SupervisedHead {
   int layer, head;  // -1: all
   int offset = -1;  // the token of a value that it looks for, from 0; -1: all
+  auto columns() { return std::tie(layer, head, offset); }
 };
 
 struct HeadGate {
   int layer, head;  // -1: all
   double beta;      // may be -inf: shut
+  auto columns() { return std::tie(layer, head, beta); }
 };
+
+enum class HiddenRule { MUON, ADAMW };
+enum class FirstSegment { MODEL, GATED, UNGATED };
 
 struct TrainConfig {
   TrainedPart part = TrainedPart::ALL;
-  int first_layer = 0, last_layer = -1;  // of those trained; -1: the model's last
+  int first_layer = 0, last_layer = -1;
   LoraConfig lora;
-  bool muon = true;  // for hidden matrices; else AdamW for everything
+  HiddenRule hidden = HiddenRule::MUON;
   OptimizerConfig optimizer;
-  int64_t tokens = 8192;  // of a step
-  int64_t drawn = 0;      // tokens that are drawn together and read by one step after another; 0: those of a step
-  int repeat = 1;         // times that what was drawn is read
-  int64_t rows = 1024;    // that go through the layers together, at least one sequence
-  int segment = 0, segments = 16;  // of a sequence; 0: as the model says
-  int carry = -1, sinks = -1;      // -1: as the model says
-  double epsilon = -1;             // in the denominator of what the memory says; -1: as the model says
-  std::string first_segment =
-      "model";             // whether the gate is applied where the memory is empty: gated, ungated; model: as it says
-  double supervision = 0;  // what attention supervision weighs in the loss, a retrieval and head
-  std::vector<SupervisedHead> supervised;  // empty: every head whose gate is open
-  double silence =
-      0;  // what finding nothing weighs, beside supervision, of heads that have a place where it is not asked for
-  double local_supervision =
-      0;  // the same of local attention that is told to look at the name whose value is read or asked for
-  std::vector<std::pair<int, int>> local_supervised;  // layer, head
-  double hand_on =
-      0;  // "features": length of what these write for the name that they look at, of that of the stream, once Trainer::fit_heads has made their v and o
-  std::vector<HeadGate> gates;            // set before training, in order
-  double feature_scale = 1;               // on q's and k's weights before training
-  std::string compute = "auto";           // auto: bf16 where the processor is faster at it; f32; bf16
-  int64_t keep_bytes = int64_t{1} << 30;  // of activations; where they would take more, they are computed again
-  uint64_t seed = 1;                      // of LoRA's beginnings
+  int64_t tokens = 8192, drawn = 0;
+  int repeat = 1;
+  int64_t rows = 1024;
+  int segment = 0, segments = 16;
+  int carry = -1, sinks = -1;
+  double epsilon = -1;
+  FirstSegment first_segment = FirstSegment::MODEL;
+  double supervision = 0;
+  std::vector<SupervisedHead> supervised;
+  double silence = 0, local_supervision = 0;
+  std::vector<AttentionHead> local_supervised;
+  double hand_on = 0;
+  std::vector<HeadGate> gates;
+  double feature_scale = 1;
+  std::string compute = "auto";
+  int64_t keep_mb = 1024;
+  uint64_t seed = 1;
+
+  template <class Visitor>
+  void fields(Visitor &v) {
+    constexpr double kMost = 1e9;
+    v("train", part, "all|attention|features|gates|lora|retrieval",
+      "what is trained; attention: q, k, v, o and gates; features: q and k; lora: adapters and gates; retrieval: q and "
+      "k of "
+      "the layers of supervised heads, by supervision alone, each layer fed by the model as it was, and v and o of "
+      "heads "
+      "that were fitted");
+    v("layers", std::tie(first_layer, last_layer), -1, 4096,
+      "first and last of those trained; -1: the model's last; embedding, output and last norm are trained with all "
+      "layers "
+      "alone");
+    v("lora", lora, "low-rank adapters, where they are trained");
+    v("optimizer", hidden, "muon|adamw", "of hidden matrices; AdamW is that of all others");
+    OptimizerConfig &o = optimizer;
+    v("rate", o.rate, 0, 10, "learning rate of AdamW");
+    v("muon_rate", o.muon_rate, 0, 10, "learning rate of Muon");
+    v.otherwise(o.feature_rate, o.muon_rate);
+    v("feature_rate", o.feature_rate, 0, 10, "Muon's for q and k; else as muon_rate");
+    v.otherwise(o.gate_rate, 5 * o.rate);
+    v("gate_rate", o.gate_rate, 0, 100, "learning rate of the gates; else five times rate");
+    v("decay", o.decay, 0, 10, "weight decay of AdamW");
+    v("muon_decay", o.muon_decay, 0, 10, "weight decay of Muon");
+    v("momentum", o.momentum, 0, 0.9999, "of Muon, Nesterov's way");
+    v("beta1", o.beta1, 0, 0.9999, "of AdamW: decay of the mean of the gradients");
+    v("beta2", o.beta2, 0, 0.99999, "of AdamW: decay of the mean of their squares");
+    v("clip", o.clip, 0, kMost, "greatest norm of all gradients together; 0: not clipped");
+    Schedule &s = o.schedule;
+    v("schedule", s.shape, "constant|cosine|linear", "how the learning rates fall");
+    v("warmup", s.warmup, 0, kMost, "steps in which the rates rise");
+    v("steps", s.total, 0, kMost, "where the schedule ends; 0: rates never fall");
+    v("decay_from", s.decay_from, 0, 1, "share of steps after which the rates fall");
+    v("floor", s.floor, 0, 1, "share of the rates that is left at the end");
+    v("tokens", tokens, 1, 1 << 28, "tokens of a step");
+    v("drawn", drawn, 0, 1 << 28,
+      "tokens that are drawn together, and read by one step after another; 0: those of a step");
+    v("repeat", repeat, 1, 1000000,
+      "epochs over what was drawn; above 1, what the lowest trained layer is fed (of retrieval, each supervised layer) "
+      "is "
+      "computed once and kept, 4 bytes (of retrieval in bf16 2) times the model's width a token");
+    v("rows", rows, 1, 1 << 26, "tokens that go through the layers together, at least one sequence");
+    v("segment", segment, 0, 1 << 24, "tokens of a segment; 0: as the model says");
+    v("segments", segments, 1, 1 << 24, "segments of a sequence");
+    v("carry", carry, -1, 1 << 24, "tokens before the segment that local attention sees; -1: as the model says");
+    v("sinks", sinks, -1, 65536, "first tokens that local attention always sees; -1: as the model says");
+    v("epsilon", epsilon, -1, kMost,
+      "added to the denominator of the retrieval: with 1, a head that finds little says little; -1: as the model says");
+    v("first_segment", first_segment, "model|gated|ungated", "whether gates are applied while the memory is empty");
+    v("supervision", supervision, 0, kMost,
+      "loss weight of attention supervision, a retrieval and head: where in the past the memory should look; of "
+      "retrieval "
+      "never 0, but 1");
+    v("supervised", supervised, 2, "[layer, head] or [layer, head, digit]",
+      "heads of the memory that are supervised; none: every one whose gate is open; -1: all; digit: it looks up this "
+      "one "
+      "digit of a value, 0 the first. Of entries that name the same head the first counts");
+    v("silence", silence, 0, kMost,
+      "loss weight, beside supervision: heads of one digit find nothing where it is not asked for; without effect "
+      "where "
+      "epsilon is 0");
+    v("local_supervision", local_supervision, 0, kMost,
+      "loss weight: local attention from the token that reads or asks for a value to its name");
+    v("local_supervised", local_supervised, 2, "[layer, head]", "heads of which it is; -1: all");
+    v("hand_on", hand_on, 0, kMost,
+      "of features: norm of what these heads write for a name, as a share of the residual stream's, once their v and o "
+      "were "
+      "fitted; 0: they are not");
+    v("gates", gates, 3, "[layer, head, beta]", "set before training, in order; -1: all; beta null: shut");
+    v("feature_scale", feature_scale, 1e-3, 1e3, "factor on the weights of q and k before training");
+    v("compute", compute, "auto|f32|bf16",
+      "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");
+    v("keep_mb", keep_mb, 0, 1 << 30,
+      "MiB of activations; where they would take more, they are computed a second time");
+    v("seed", seed, 0, 0x1p63, "of the adapters' random beginnings");
+  }
+  void complete(const Fields &given);
 };
 
-// From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known:
-//   {"train": "all|attention|features|gates|lora|retrieval", "layers": [first, last], "lora": {"rank", "alpha", "targets": [...]},
-//    "optimizer": "muon|adamw", "rate", "muon_rate", "feature_rate", "gate_rate", "decay", "muon_decay", "momentum", "beta1", "beta2",
-//    "clip", "schedule": "constant|cosine|linear", "warmup", "steps", "decay_from", "floor",
-//    "tokens", "drawn", "repeat", "rows", "segment", "segments", "carry", "sinks", "epsilon",
-//    "first_segment": "model|gated|ungated", "supervision", "supervised": [[layer, head] or [layer, head, place], ...], "silence",
-//    "local_supervision", "local_supervised": [[layer, head], ...], "hand_on",
-//    "gates": [[layer, head, beta], ...] (-1: all; beta null: shut), "feature_scale", "compute", "keep_mb", "seed"}
+// From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known.
 TrainConfig parse_train_config(std::string_view json);
 // The text back, every field: equal texts mean equal training.
 std::string describe(const TrainConfig &config);

@@ -73,7 +73,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
   }
-  backward_ = std::make_unique<Backward>(team, *model_, parameters_, trained_, compute_, config_.keep_bytes);
+  backward_ = std::make_unique<Backward>(team, *model_, parameters_, trained_, compute_, config_.keep_mb << 20);
   if (config_.part == TrainedPart::RETRIEVAL) {
     std::vector<size_t> taught;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
@@ -146,13 +146,14 @@ std::vector<Variable> Trainer::choose_variables() const {
     const Parameter &p = parameters_[i];
     const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
     if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden) || (features_alone && !features[i])) continue;
-    const Variable::Rule rule = p.role == Role::GATE       ? Variable::Rule::GATE
-                                : !config_.muon || !hidden ? Variable::Rule::ADAM
-                                : features[i]              ? Variable::Rule::FEATURES
-                                                           : Variable::Rule::MUON;
+    const Variable::Rule rule = p.role == Role::GATE                             ? Variable::Rule::GATE
+                                : config_.hidden == HiddenRule::ADAMW || !hidden ? Variable::Rule::ADAM
+                                : features[i]                                    ? Variable::Rule::FEATURES
+                                                                                 : Variable::Rule::MUON;
     // Beside Muon only hidden matrices decay, as in the recipe that was measured.
     variables.push_back(
-        {p.offset, p.rows, p.columns, rule, hidden || (!config_.muon && p.role != Role::NORM && p.role != Role::GATE)});
+        {p.offset, p.rows, p.columns, rule,
+         hidden || (config_.hidden == HiddenRule::ADAMW && p.role != Role::NORM && p.role != Role::GATE)});
   }
   return variables;
 }
@@ -163,7 +164,7 @@ AttentionRules Trainer::rules_for(int segment) const {
   if (config_.carry >= 0) rules.shape.carry = config_.carry;
   if (config_.sinks >= 0) rules.shape.sinks = config_.sinks;
   if (config_.epsilon >= 0) rules.epsilon = static_cast<float>(config_.epsilon);
-  if (config_.first_segment != "model") rules.first_gated = config_.first_segment == "gated";
+  if (config_.first_segment != FirstSegment::MODEL) rules.first_gated = config_.first_segment == FirstSegment::GATED;
   return rules;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/schema.h"
 #include "format/snapshot.h"
 #include "train/trainer.h"
 
@@ -15,15 +16,6 @@ using nlohmann::json;
 
 std::span<const std::byte> bytes_of(const float *values, int64_t count) {
   return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4};
-}
-
-// Of two descriptions of a training, the fields in which they differ.
-std::string differences(const json &before, const json &now) {
-  std::string out;
-  for (const auto &[field, value] : now.items())
-    if (const json was = before.is_object() ? before.value(field, json()) : json(); was != value)
-      out += cat(" \"", field, "\" was ", was.dump(), " and is ", value.dump(), ";");
-  return out;
 }
 
 }  // namespace

@@ -140,7 +140,7 @@ static void check_create(void) {
              {"{\"layers\": 0}", "layers"},
              {"{\"layers\": 2.5}", "a whole number"},
              {"{\"layers\": 18446744073709551615}", "a whole number"},
-             {"{\"layers\": 5000000000}", "2147483647"},
+             {"{\"context\": 5000000000}", "2147483647"},
              {"{\"tied\": 1}", "true or false"},
              {"{\"epsilon\": \"-inf\"}", "a number"},
              {"{\"update\": 1}", "a text"},
