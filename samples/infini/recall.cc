@@ -201,7 +201,9 @@ void measure(const RecallArguments &arguments, const infini_model *model, const 
     filler.begin_anywhere(draw);
     std::vector<Fact> facts;
     for (int64_t i = done; i < std::min(total, done + arguments.facts); ++i)
-      facts.push_back(draw_fact(*chosen[static_cast<size_t>(i) % chosen.size()], arguments.split == "held-out", draw));
+      if (auto fact = draw_other_fact(*chosen[static_cast<size_t>(i) % chosen.size()], arguments.split == "held-out",
+                                      facts, draw))
+        facts.push_back(std::move(*fact));
     Stream(arguments, model, options, filler, draw, column).run(facts, limit);
     progress.add_done(std::min(arguments.facts, total - done));
   }
@@ -310,7 +312,9 @@ void add_recall(CLI::App &app) {
   command->add_option("--trials", arguments->trials, "facts of each family")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--facts", arguments->facts, "facts that are told in one stream")
+  command
+      ->add_option("--facts", arguments->facts,
+                   "facts that are told in one stream, no two about the same of one family")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--filler", arguments->filler,

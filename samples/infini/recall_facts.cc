@@ -454,8 +454,9 @@ uint64_t Draw::next() {
 size_t Draw::below(size_t count) { return static_cast<size_t>(next() % count); }
 
 Fact draw_fact(const Family &family, bool held_out, Draw &draw) {
-  Fact fact{&family, {}, {}, {}, {}, {}};
-  const std::string subject = draw_value(family.subject, held_out, draw);
+  Fact fact;
+  fact.family = &family;
+  const std::string &subject = fact.subject = draw_value(family.subject, held_out, draw);
   const auto another = [&](Pool pool, const std::string &taken, const std::string &too) {
     std::string value;
     do value = draw_value(pool, held_out, draw);
@@ -479,6 +480,16 @@ Fact draw_fact(const Family &family, bool held_out, Draw &draw) {
   fact.question = fill(asking.question);
   fact.stem = fill(asking.stem);
   return fact;
+}
+
+std::optional<Fact> draw_other_fact(const Family &family, bool held_out, const std::vector<Fact> &told, Draw &draw) {
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    Fact fact = draw_fact(family, held_out, draw);
+    if (std::none_of(told.begin(), told.end(),
+                     [&](const Fact &other) { return other.family == fact.family && other.subject == fact.subject; }))
+      return fact;
+  }
+  return std::nullopt;
 }
 
 bool is_right(const Fact &fact, const std::string &answer, bool anywhere) {

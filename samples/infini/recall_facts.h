@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ const std::vector<Family> &families();
 struct Fact {
   const Family *family;
   std::vector<std::string> statements;
+  std::string subject;  // what it is about; "" where the family has none
   std::string question, stem;
   std::string value;               // "" where the answer is that nothing was said
   std::vector<std::string> wrong;  // values that were told too, but are not the answer
@@ -49,6 +51,10 @@ class Draw {
 
 // The words of trained and of held-out facts are different ones, and so are wordings where a family has both.
 Fact draw_fact(const Family &family, bool held_out, Draw &draw);
+
+// A fact of the family that none of `told` answers the question of: of another family, or about something else. Nothing
+// where there is none, as for a family without a subject that was told.
+std::optional<Fact> draw_other_fact(const Family &family, bool held_out, const std::vector<Fact> &told, Draw &draw);
 
 // Whether an answer gives the fact's value: its words stand at the answer's beginning (`anywhere`: in its first
 // sentence), and no wrong value before them.

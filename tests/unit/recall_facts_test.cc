@@ -64,6 +64,20 @@ TEST_CASE("the same seeds give the same facts, neighbouring ones others") {
   CHECK(seen.size() > 190);
 }
 
+TEST_CASE("no two facts of a stream answer the same question") {
+  for (const Family &family : families()) {
+    Draw draw({5});
+    std::vector<Fact> told;
+    std::set<std::string> subjects;
+    for (int i = 0; i < 200; ++i)
+      if (auto fact = draw_other_fact(family, true, told, draw)) {
+        CHECK_MESSAGE(subjects.insert(fact->subject).second, family.name << ": " << fact->subject);
+        told.push_back(std::move(*fact));
+      }
+    CHECK_MESSAGE((family.subject == Pool::NONE ? told.size() == 1 : told.size() > 2), family.name);
+  }
+}
+
 TEST_CASE("an answer is right if the value comes first, and no older value before it") {
   Fact fact{};
   fact.value = "New York";
