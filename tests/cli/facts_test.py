@@ -1,8 +1,10 @@
 """infini recall: facts that are told in running text and asked for later."""
+import random
+import re
 import unittest
 
 import support
-from support import NOVEL, STORIES
+from support import NOVEL, SOURCE, STORIES
 
 
 class Facts(support.Test):
@@ -87,6 +89,52 @@ class Facts(support.Test):
         self.assertEqual(taken["memory_tokens"], one)
         self.fails("snapshot", a, "--merge", b, says="--model")
         self.fails("snapshot", a, "--merge", b, "--model", STORIES, "--out", both, says="made with")
+
+
+class Merging(support.Test):
+    """The shipped model reads pieces of a novel that is held out, each with a key of its own name, apart from each other."""
+    MODEL = SOURCE / "samples/models/recall.gguf"
+    NAMES = ("red blue green black white old new little great young dark house door church road river sea room table chair "
+             "window horse fire water night morning master lady brother sister mother father").split()  # single tokens
+
+    def read(self, text, name):
+        (self.folder / name).write_text(text, encoding="utf-8")
+        snapshot = self.folder / (name + ".snap")
+        self.run_command("feed", self.MODEL, "--file", self.folder / name, "--memory-only", "--save", snapshot, "--threads",
+                         "1", "--json")
+        return snapshot
+
+    def add_up(self, name, *arguments):
+        out = self.folder / name
+        self.run_command("snapshot", *arguments, "--model", self.MODEL, "--out", out, "--json")
+        return out
+
+    def found(self, snapshot, keys):
+        def answer(name):
+            prompt = f" What is the {name} key? The {name} key is "
+            return self.json("generate", self.MODEL, "--load", snapshot, "--prompt", prompt, "--max-tokens", "6",
+                             "--temperature", "0", "--threads", "1")["text"]
+        return {name for name, key in keys.items() if re.sub(r"\D", "", answer(name)).startswith(key)}
+
+    def test_pieces_read_apart_and_added_up_are_as_one_stream_and_what_is_taken_away_is_forgotten(self):
+        draw = random.Random(4)
+        novel = re.sub(r"\s+", " ", (SOURCE / "samples/texts/lord_jim.txt").read_text(encoding="utf-8"))
+        keys = {name: format(draw.randrange(100000), "05d") for name in self.NAMES}
+        texts = []
+        for i, (name, key) in enumerate(keys.items()):
+            text = novel[20000 + 1500 * i:][:1500]
+            cut = text.rfind(" ", 0, 800)
+            texts.append(f"{text[:cut]} The {name} key is {key}. Remember it. {key} is the {name} key.{text[cut:]}")
+        pieces = [self.read(text, f"piece{i}") for i, text in enumerate(texts)]
+        whole = self.found(self.read("".join(texts), "whole"), keys)
+        total = self.add_up("total", pieces[0], "--merge", *pieces[1:])
+        added = self.found(total, keys)
+        less = self.found(self.add_up("less", total, "--subtract", *pieces[:16]), keys)
+        gone, stay = set(self.NAMES[:16]), set(self.NAMES[16:])
+        self.assertGreaterEqual(len(whole), 30)
+        self.assertLessEqual(abs(len(added) - len(whole)), 1)  # 0.05 of 32
+        self.assertLessEqual(len(less & gone), 2)  # 0.15 of 16
+        self.assertGreaterEqual(len(less & stay), len(added & stay) - 1)
 
 
 if __name__ == "__main__":
