@@ -327,8 +327,10 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
                                   c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute),
                                   with_memory};
     Json json = footprint_json(shape, tokens);
-    const int64_t window =
-        std::min<int64_t>(tokens, c.window()) * (c.key_size + c.value_size) * c.kv_heads * c.layers * shape.value_bytes;
+    int64_t window = 0;  // layers may have windows of their own
+    for (size_t layer = 0; layer < c.plans.size(); ++layer)
+      window += std::min(tokens, model->value->weights().rules(layer).shape.most_keys()) * (c.key_size + c.value_size) *
+                c.kv_heads * shape.value_bytes;
     json["window_bytes"] = window;
     json["session_bytes"] = window + json["methods"].back()["bytes"].get<int64_t>();
     give_text(text_of(json), buffer, capacity, size);

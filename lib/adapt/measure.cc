@@ -1,6 +1,4 @@
 // What a model can do, before its adaptation and after: the mean loss over a held-out text, and recall over borders of segments.
-#include <cmath>
-
 #include "adapt/adaptation.h"
 #include "stream/session.h"
 #include "train/text_file.h"
@@ -21,9 +19,9 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
     if (!file.next(model->tokenizer(), {.start = scored == 0, .unknown = UnknownText::SKIP}, tokens)) break;
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings_.held_out_tokens - scored)));
     std::vector<float> nll(tokens.size());
+    const size_t begin = session.position() == 0;  // the first has nothing before it
     session.score(tokens, nll.data(), task);
-    for (const float value : nll)
-      if (!std::isnan(value)) total += static_cast<double>(value), ++scored;  // the first has nothing before it
+    for (size_t i = begin; i < nll.size(); ++i) total += static_cast<double>(nll[i]), ++scored;
   }
   if (scored == 0) fail(Status::INVALID_ARGUMENT, settings_.held_out, " holds no token that has another before it");
   return total / static_cast<double>(scored);

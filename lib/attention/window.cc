@@ -28,8 +28,8 @@ float load(const uint16_t *number) { return bf16_to_float(*number); }
 }  // namespace
 
 Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
-    : shape_(shape), capacity_(round_up(int64_t{shape.sinks} + shape.keep + shape.carry + shape.segment, kPanel)),
-      key_padded_(padded_k(shape.type, shape.key_size)), heads_(static_cast<size_t>(shape.kv_heads)) {
+    : shape_(shape), capacity_(round_up(shape.most_keys(), kPanel)), key_padded_(padded_k(shape.type, shape.key_size)),
+      heads_(static_cast<size_t>(shape.kv_heads)) {
   const int bytes = bytes_of(shape.type);
   // Places of all that a head has, from `at` on; the first time only to learn how much it is.
   const auto lay_out = [&](char *at) {

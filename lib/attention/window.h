@@ -20,6 +20,7 @@ struct AttentionShape {
   float keep_least = -1e6f;   // what a kept sentence must be worth at least
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
+  int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view
 };
 
 // Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, the kept tokens, then every

@@ -167,7 +167,8 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
     return negative_log_likelihood(before, vocabulary, token);
   };
   check_tokens(tokens);
-  nll[0] = impl_->state.has_hidden ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
+  const bool follows = impl_->state.has_hidden;  // else nothing is before the first
+  nll[0] = follows ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
   ingest(tokens, task, [&](const Threads &threads, int64_t first, int64_t rows, const float *block, int64_t stride) {
     parallel_for(threads, rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
@@ -175,9 +176,9 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
           nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
     });
   });
-  for (size_t i = 1; i < tokens.size(); ++i)
+  for (size_t i = follows ? 0 : 1; i < tokens.size(); ++i)
     if (std::isnan(nll[i]))
-      fail(Status::FORMAT, "the model's logits after token ", i - 1,
+      fail(Status::FORMAT, "the model's logits before token ", i,
            " of this call are not numbers: its file holds some"
            " that are not, or they overflow in compute type '",
            impl_->engine.number_type() == NumberType::F32 ? "f32" : "bf16", "'; the tokens were read");

@@ -248,6 +248,15 @@ static void check_footprint(void) {
   CHECK_STATUS(infini_model_footprint_json(model, INT64_MAX, json, sizeof json, &size), INFINI_INVALID_ARGUMENT);
   CHECK_STATUS(infini_paper_footprint_json(1, json, 3, &size), INFINI_BUFFER_TOO_SMALL);
   infini_model_free(model);
+
+  /* Of four layers two have windows of their own, of 16 tokens: beside the open segment of 254 they hold 15. */
+  model = open_model(INFINI_SOURCE_DIR "/tests/fixtures/arch/gemma2.gguf", "f32");
+  CHECK_OK(infini_model_footprint_json(model, 1000, json, sizeof json, &size));
+  const int token_bytes = 2 * (32 + 32) * 4;
+  char expected[64];
+  snprintf(expected, sizeof expected, "\"window_bytes\":%d", token_bytes * 2 * (512 + 15 + 254));
+  CHECK(strstr(json, expected));
+  infini_model_free(model);
 }
 
 int main(void) {

@@ -211,6 +211,34 @@ TEST_CASE("stories260K writes its golden text and scores its golden story") {
   CHECK(mean == doctest::Approx(golden["story_mean_nll_nats_per_token_given_bos"].get<double>()).epsilon(2e-5));
 }
 
+TEST_CASE("logits that are not numbers give no score, for the first token of a call neither") {
+  const Gguf whole = Gguf::open(kStories);
+  Gguf gguf;
+  for (const auto &[name, entry] : whole.entries()) gguf.set(name, entry);
+  for (const GgufTensor &t : whole.tensors()) {
+    std::vector<std::byte> data(t.data.begin(), t.data.end());
+    if (t.name == "output_norm.weight") {
+      std::vector<float> large(data.size() / sizeof(float), 3e38f);
+      std::memcpy(data.data(), large.data(), data.size());
+    }
+    gguf.add_tensor(t.name, t.type, t.shape, std::move(data));
+  }
+  const auto model = Model::build(std::move(gguf), options_of({{"compute", std::string("f32")}}));
+  const std::vector<int32_t> tokens = {1, 300, 20, 5};
+  std::vector<float> nll(4);
+  Session session(model, {});
+  session.feed(std::span(tokens).first(2));
+  // Each is read all the same, so that a host may go on.
+  CHECK_THROWS_WITH_AS(session.score(std::span(tokens).subspan(2, 1), nll.data()),
+                       doctest::Contains("before token 0 of this call are not numbers"), Error);
+  CHECK(session.position() == 3);
+  double sum = 0;
+  CHECK_THROWS_WITH_AS(session.score_text("once", &sum, nullptr), doctest::Contains("overflow in compute type 'f32'"),
+                       Error);
+  Session fresh(model, {});
+  CHECK_THROWS_WITH_AS(fresh.score(tokens, nll.data()), doctest::Contains("before token 1"), Error);
+}
+
 TEST_CASE("scores do not depend on the cut, and equal those of the logits") {
   const auto model = stories();
   const auto tokens = random_tokens(200, 512, 10);
