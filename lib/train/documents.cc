@@ -235,8 +235,7 @@ class JsonlReader : public FileReader {
     const auto order = [](const Link &link) { return std::tuple(link.from, -link.to, -link.weight); };
     std::ranges::sort(part.links, {}, order);
     const auto same = [](const Link &a, const Link &b) { return a.from == b.from && a.to == b.to; };
-    const auto rest = std::ranges::unique(part.links, same);
-    part.links.erase(rest.begin(), rest.end());
+    part.links.erase(std::unique(part.links.begin(), part.links.end(), same), part.links.end());
   }
 
   std::unique_ptr<LineFile> lines_;

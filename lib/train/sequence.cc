@@ -5,8 +5,8 @@
 namespace infini {
 
 std::span<const Link> Sequence::links_of(int32_t from) const {
-  const auto [begin, end] = std::ranges::equal_range(links, from, {}, &Link::from);
-  return {begin, end};
+  const auto begin = std::ranges::lower_bound(links, from, {}, &Link::from);
+  return {begin, std::ranges::upper_bound(begin, links.end(), from, {}, &Link::from)};
 }
 
 void Sequence::link(int32_t from, int32_t to) {

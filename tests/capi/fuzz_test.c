@@ -19,7 +19,7 @@ static struct {
   void *bytes;
   size_t size;
 } snapshots[SLOTS]; /* those that were saved last, some of them damaged */
-static long statuses[2000];
+static long statuses[2000], chats_read;
 
 static uint32_t draw(uint32_t below) {
   state = state * 6364136223846793005u + 1442695040888963407u;
@@ -180,6 +180,38 @@ static void call_stream(void) {
   free(text);
 }
 
+#define CHATTY "capi_fuzz_test_chat.gguf"
+
+/* The small model with a chat template, which stands before its other keys and is as long as keeps the data aligned. */
+static void write_chatty_model(void) {
+  static const char key[] = "tokenizer.chat_template";
+  static const char template[] =
+      "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+      "{% if add_generation_prompt %}<s>assistant\n{% endif %}";
+  static unsigned char bytes[2000000], added[320];
+  FILE *file = fopen(STORIES, "rb");
+  const size_t size = file ? fread(bytes, 1, sizeof bytes, file) : 0;
+  if (size < 100 || size == sizeof bytes) exit(1);
+  fclose(file);
+  const uint64_t key_size = sizeof key - 1, value_size = sizeof added - 8 - key_size - 4 - 8;
+  const uint32_t text_type = 8;
+  unsigned char *to = added;
+  to = (unsigned char *)memcpy(to, &key_size, 8) + 8;
+  to = (unsigned char *)memcpy(to, key, key_size) + key_size;
+  to = (unsigned char *)memcpy(to, &text_type, 4) + 4;
+  to = (unsigned char *)memcpy(to, &value_size, 8) + 8;
+  memset(to, ' ', value_size);
+  memcpy(to + value_size - (sizeof template - 1), template, sizeof template - 1);
+  uint64_t keys;
+  memcpy(&keys, bytes + 16, 8);
+  ++keys;
+  memcpy(bytes + 16, &keys, 8);
+  file = fopen(CHATTY, "wb");
+  if (!file || fwrite(bytes, 1, 24, file) != 24 || fwrite(added, 1, sizeof added, file) != sizeof added ||
+      fwrite(bytes + 24, 1, size - 24, file) != size - 24 || fclose(file) != 0)
+    exit(1);
+}
+
 static void replace_model(infini_model **slot) {
   char json[256];
   static const char *const extras[] = {"",
@@ -195,7 +227,7 @@ static void replace_model(infini_model **slot) {
                                        ", \"head_size\": 6"};
   infini_model_free(*slot);
   if (once_in(3)) {
-    got(infini_model_open(once_in(10) ? GOLDEN : STORIES, PICK(options), PICK(tasks), slot));
+    got(infini_model_open(once_in(10) ? GOLDEN : once_in(2) ? CHATTY : STORIES, PICK(options), PICK(tasks), slot));
   } else {
     const int heads = 1 << draw(3);
     sprintf(json,
@@ -207,6 +239,14 @@ static void replace_model(infini_model **slot) {
   }
 }
 
+static const char *const chats[] = {"[]",
+                                    "[{\"role\":\"user\",\"content\":\"a\"}]",
+                                    "[{\"role\":\"system\",\"content\":null},{\"role\":\"user\",\"content\":[]}]",
+                                    "[{\"role\":\"user\",\"content\":\"</s>\\u0000<|im_end|>\"}]",
+                                    "[{\"role\":1}]",
+                                    "{",
+                                    "[[[["};
+
 static void call_model(void) {
   infini_model **slot = &PICK(models);
   size_t text_size = 0, n_tokens = 0, number = 0;
@@ -216,8 +256,7 @@ static void call_model(void) {
   const int flags = (int)draw(once_in(20) ? 100 : 4);
   static const char *const facts[] = {
       "layers", "name", "fingerprint", "general.architecture", "x", "tokenizer.ggml.tokens"};
-  static const char *const chats[] = {"[]", "[{\"role\":\"user\",\"content\":\"a\"}]", "[{\"role\":1}]", "{", "[[[["};
-  switch (draw(12)) {
+  switch (draw(13)) {
     case 0:
       if (once_in(3)) replace_model(slot);
       break;
@@ -243,7 +282,12 @@ static void call_model(void) {
       BUFFER_CALLS(char, infini_model_footprint_json(*slot, length, b, n, &size));
       break;
     }
-    case 11:
+    case 11: {
+      const char *const messages = chats[draw(sizeof chats / sizeof *chats)];
+      BUFFER_CALLS(int32_t, infini_model_chat_tokens(*slot, messages, flags, b, n, &size));
+      break;
+    }
+    case 12:
       if (once_in(20)) got(infini_model_save(*slot, "capi_fuzz_test.gguf", PICK(tasks)));
       break;
   }
@@ -263,7 +307,7 @@ static void call_session(void) {
   int pieces = 1 + (int)draw(10);
   double nll = 0;
   int64_t count = 0;
-  switch (draw(18)) {
+  switch (draw(19)) {
     case 0:
       if (!once_in(3)) break;
       infini_session_free(*slot);
@@ -296,6 +340,10 @@ static void call_session(void) {
     case 16:
       if (once_in(3)) got(infini_session_reset(*slot));
       else BUFFER_CALLS(char, infini_session_info_json(*slot, b, n, &size));
+      break;
+    case 18:
+      chats_read +=
+          got(infini_session_chat(*slot, chats[draw(sizeof chats / sizeof *chats)], PICK(tasks))) == INFINI_OK;
       break;
     case 17: got(infini_session_feed(*slot, tokens, n_tokens, PICK(tasks))); break;
   }
@@ -394,6 +442,7 @@ int main(void) {
   CPU_SET(sched_getcpu(), &one);
   sched_setaffinity(0, sizeof one, &one);
   state = seed ? strtoull(seed, NULL, 10) : 1;
+  write_chatty_model();
   for (int i = 0; i < SLOTS; ++i) replace_model(&models[i]);
   while (time(NULL) < end && check_failures == 0) {
     switch (draw(10)) {
@@ -416,9 +465,11 @@ int main(void) {
     infini_batch_free(batches[i]);
     free(snapshots[i].bytes);
   }
+  CHECK(chats_read > 0);
+  remove(CHATTY);
   remove("capi_fuzz_test.gguf");
   remove("capi_fuzz_test.snap");
-  printf("%ld calls:", calls);
+  printf("%ld calls, %ld of them chats that were read:", calls, chats_read);
   for (int i = 0; i < 2000; ++i)
     if (statuses[i] > 0) printf(" %s %ld", infini_status_name(i), statuses[i]);
   printf("\n");

@@ -3,6 +3,7 @@
 #define GOLDEN_H
 
 #include <ctype.h>
+#include <locale.h>
 
 #include "check.h"
 
@@ -32,11 +33,16 @@ static inline golden read_golden(void) {
   if (!file) exit(1);
   json[fread(json, 1, sizeof json - 1, file)] = 0;
   fclose(file);
+  /* Numbers are read as JSON writes them, whatever the locale of the test. */
+  char locale[64];
+  snprintf(locale, sizeof locale, "%s", setlocale(LC_NUMERIC, NULL));
+  setlocale(LC_NUMERIC, "C");
   for (char *at = golden_value(json, "greedy_from_bos_ids"); *at != ']'; at += strspn(at, ", \r\n"))
     result.tokens[result.n_tokens++] = (int32_t)strtol(at, &at, 10);
   char *number = golden_value(json, "logits_after_bos");
   for (int i = 0; i < 512; ++i, number += strspn(number, ", \r\n"))
     result.logits_after_bos[i] = strtof(number, &number);
+  setlocale(LC_NUMERIC, locale);
   char *out = result.text;
   for (const char *at = golden_value(json, "greedy_text"); *at != '"'; ++at) {
     if (*at == '\\') {

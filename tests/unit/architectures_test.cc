@@ -185,7 +185,8 @@ TEST_CASE("what a session holds stays bounded, and layers with a window of their
       }
   }
   int windows = 0;
-  for (const LayerPlan &plan : open_with_memory("gemma3", "f32")->config().plans) windows += plan.window == 16;
+  const auto gemma3 = open_with_memory("gemma3", "f32");
+  for (const LayerPlan &plan : gemma3->config().plans) windows += plan.window == 16;
   CHECK(windows == 6);
 }
 

@@ -3,6 +3,7 @@
 set -euo pipefail
 source=$1 build=$2
 shift 2
+if ! command -v "${CXX:-c++}" >/dev/null; then echo "skipped: there is no ${CXX:-c++}"; exit 77; fi
 cmake -S "$source" -B "$build" -G Ninja -DINFINI_TESTS=OFF -DINFINI_MPI=OFF \
   -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$*" -DCMAKE_CXX_FLAGS="$*" >"$build.log" || { cat "$build.log"; exit 1; }
 cmake --build "$build" --parallel "$(nproc)" >"$build.log" 2>&1 || { grep -E "error|FAILED" -A5 "$build.log" | head -n 60; exit 1; }

@@ -49,6 +49,12 @@ class CancelTest extends Support {
       Throwable cause = assertThrows(ExecutionException.class, () -> future.get(SOON, TimeUnit.SECONDS)).getCause();
       assertEquals(CancelledException.class, cause.getClass(), cause.toString());
     }
+
+    /** The same where closing the session may also have come before it. */
+    void isCancelledOrRefused() {
+      Throwable cause = assertThrows(ExecutionException.class, () -> future.get(SOON, TimeUnit.SECONDS)).getCause();
+      if (!(cause instanceof IllegalStateException)) assertEquals(CancelledException.class, cause.getClass(), cause.toString());
+    }
   }
 
   /** Waits until a session goes on: it never waits for a turn. */
@@ -99,6 +105,19 @@ class CancelTest extends Support {
       moves(session);
       session.close();
       call.isCancelled();
+    }
+  }
+
+  @Test void closingEndsACallThatBegins() throws Exception {
+    try (Model model = open(); Task task = new Task()) {
+      for (int round = 0; round < 400; ++round) {
+        Session session = silent(model);
+        Task given = round % 2 == 0 ? null : task;
+        Call call = new Call(() -> session.nextText(given));
+        for (long until = System.nanoTime() + round * 500; System.nanoTime() < until;) Thread.onSpinWait();
+        session.close();
+        call.isCancelledOrRefused();
+      }
     }
   }
 

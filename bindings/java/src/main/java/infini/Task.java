@@ -92,7 +92,7 @@ public final class Task implements AutoCloseable {
     state.unlock();
   }
 
-  private void cancelIfOpen() {
+  void cancelIfOpen() {
     try {
       cancel();
     } catch (IllegalStateException e) {
