@@ -119,6 +119,7 @@ SectionBytes Engine::kept_section(const State &state) const {
   section.made.resize(static_cast<size_t>(kept_bytes(state.view.kept, number_type())));
   char *to = section.made.data();
   for (const std::vector<float> &layer : kept_of(model_, state).layers) {
+    if (layer.empty()) continue;
     if (number_type() == NumberType::F32) std::memcpy(to, layer.data(), layer.size() * sizeof(float));
     else narrow(layer.data(), static_cast<int64_t>(layer.size()), reinterpret_cast<uint16_t *>(to));
     to += static_cast<int64_t>(layer.size()) * bytes_of(number_type());
