@@ -170,7 +170,7 @@ INFINI_API int infini_abi_version(void);
      {"name", "scope", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
    where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
    strings that must be one of them. "scope" says what takes the option: "model" (infini_model_open, infini_model_create,
-   infini_trainer_create, infini_adaptation_create), "session", "generation" and "text" (all three: infini_session_create,
+   infini_adaptation_create; infini_trainer_create takes "compute" and "threads" of them), "session", "generation" and "text" (all three: infini_session_create,
    infini_session_set_options), or "any". An option that is set and belongs to the other is an INVALID_ARGUMENT error of
    these calls, which says so: a program that opens a model and makes a session has two sets of options. Any thread. */
 INFINI_API infini_status infini_options_json(char *buffer, size_t capacity, size_t *size);

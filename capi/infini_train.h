@@ -1,9 +1,9 @@
 /* infini_train.h: training models through their memory, and adapting plain ones to it.
  *
  * Experimental: unlike infini.h, it may change with every version. Its functions follow the rules of infini.h, are part of the
- * same library and may be mixed with others; a trainer and an adaptation belong to one thread at a time. What they are told
- * is JSON; what a field is, between which numbers, and what it is by default say tables that the library itself writes where
- * there is a _settings_json function.
+ * same library and may be mixed with others; a trainer and an adaptation belong to one thread at a time. Their
+ * settings are JSON; tables that the library itself writes, infini_trainer_settings_json and infini_adaptation_settings_json,
+ * say what each field is, what it may be, and what it is by default.
  */
 #ifndef INFINI_TRAIN_H
 #define INFINI_TRAIN_H
@@ -21,77 +21,35 @@ typedef struct infini_adaptation infini_adaptation;
  * 1. Training
  */
 
-/* A trainer changes a copy of a model's weights, kept in float32 whatever the model's file holds, until the model
-   predicts what it reads; the model itself stays as it is. Memory and gates are trained through all segments of a
-   sequence. `description_json` is an object of
+/* Writes the table of what a trainer is described by, a JSON array of fields as infini_adaptation_settings_json lists them:
+   "training" and "curriculum", objects whose "fields" are such a table too, and "data", an object of one of several "types":
+   {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...], "random": [...]}. Any thread.
+   BUFFER_TOO_SMALL  see Buffers in infini.h */
+INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 
-     "training"    what is trained and how; each may be left out, the values here are the defaults:
-       "train" "all" ("attention": q, k, v, o and gates; "features": q and k; "gates"; "lora": adapters and gates;
-         "retrieval": q and k of supervised heads' layers, by supervision alone, each layer fed by the model as it was; and
-         v and o of heads that infini_trainer_fit_heads makes)
-       "layers" [0, -1] (first and last of those trained; -1: the model's last; embedding, output and last norm are
-         trained with all layers alone)
-       "lora" {"rank" 8, "alpha" 16, "targets" ["q", "k", "v", "o"] (and "gate", "up", "down")}
-       "optimizer" "muon" (for hidden matrices, AdamW for the others; "adamw": for all), "rate" 0.002 (AdamW's),
-       "muon_rate" 0.01, "feature_rate" 0.01 (Muon's for q and k; as "muon_rate"), "gate_rate" 0.01 (five times "rate"),
-       "decay" 0.05, "muon_decay" 0.01, "momentum" 0.95, "beta1" 0.9, "beta2" 0.95, "clip" 1 (norm of the gradients; 0: never)
-       "schedule" "constant" ("cosine", "linear"), "warmup" 100, "steps" 0 (where the schedule ends), "decay_from" 0
-       (share of "steps" after which rates fall), "floor" 0.02 (share of the rates at the end)
-       "tokens" 8192 (of a step), "drawn" 0 (tokens that are drawn together and read by one step after another; 0: those of
-       a step), "repeat" 1 (times that what was drawn is read: layers below those that are trained are then computed once,
-       and what comes out of them is kept, 4 bytes times the model's width a token; of "retrieval" what each taught layer is
-       fed, 4 or, in bf16, 2 bytes times the width), "rows" 1024 (tokens that go through
-       the layers together, at least one sequence). Where nothing is predicted, layers end at the highest that is told
-       where to look
-       "segment" 0 (tokens; 0: as the model says), "segments" 16 (of a sequence), "carry" -1, "sinks" -1 (-1: as the
-       model says), "first_segment" "model" ("gated", "ungated": whether gates are applied while the memory is empty),
-       "epsilon" -1 (added to what the memory finds before it is divided by that: with 1, a head that finds little says
-       little; -1: as the model says)
-       "supervision" 0 (weight of telling the memory where to look; where "retrieval" is trained 1), "supervised" []
-       ([[layer, head], ...]; none: every head whose gate is open; [layer, head, place]: a head that looks for one digit of a
-       value, 0 the first), "silence" 0
-       (weight, beside "supervision", of telling heads with a place to find nothing where no digit of theirs is asked for;
-       nothing is told where epsilon is 0). Of entries that name the same head the first counts
-       "local_supervision" 0 (weight of telling local attention to look at the name whose value is read or asked for),
-       "local_supervised" [] ([[layer, head], ...]; -1: all), "hand_on" 0 (of "features": length of what these heads write
-       for the name that they look at, of that of the residual stream, once infini_trainer_fit_heads has made their v and o)
-       "gates" [] ([[layer, head, beta], ...] set before training; -1: all layers or heads; beta null: shut)
-       "feature_scale" 1 (on the weights of q and k before training)
-       "compute" "auto" ("f32", "bf16": of matrix products; weights, sums and the memory are float32 in any case)
-       "keep_mb" 1024 (activations that would take more MiB are computed a second time instead of kept), "seed" 1
-     "data"        where sequences come from (must be there), one of these types; all but "random" need the model's tokenizer:
-       {"type": "recall"} or {"type": "passkey"}  values of five digits that are told under a name, in filler, and asked for
-         later: " The river key is 71432.", " What is the river key? The river key is 71432."
-         "seed" 1, "names" [] (none: some fifty common words, those that are one token), "prose" [] (text files that are
-         filler, held as tokens, once a trainer, without characters that have none), "prose_share" 0.5 (of the sequences; in
-         the others filler is the paper's sentences), "numbers" 0 (among 1,000 tokens of filler), "fold" 1 (virtual length: a
-         segment of filler counts up to so many times)
-         of "recall": "density" [0.7, 12] (values in 1,000 tokens), "nearest" 12 and "distance" 0 (tokens to the question, at
-         least and at most; 0: the sequence), "far" 0 (share of the questions that follow at any distance alike; half where
-         a sequence has one or two names)
-         of "passkey": "keys" 1, "questions" 1 (at the end), "depth" [0, 1] (where the keys stand)
-         weights: "inside" 1 and "across" 3 of digits of answers, the value told in the same or another segment, "first" 1
-         (times as much: the first digit), "other" 0.15 of a share "other_share" 0.1 of the other tokens; "carry" 0 (tokens
-         before a segment that count as the same one)
-         "lookups" "all" (supervision tells to look where the same digit stood; "first": of first digits alone; "value":
-         wherever the value's digits stood)
-       {"type": "text", "files": [...]}  plain text, UTF-8: "order" "stream" ("excerpts": pieces at random, of "seed" 1),
-         "weight" 1 (of a token), "unknown_text" "error" ("skip", "replace": characters that the vocabulary has no token for)
-       {"type": "jsonl", "files": [...]}  a document a line: "field" "text" (that holds it), "weight" 1 of a token, but where
-         the line has "spans": [[begin, end, weight], ...] (bytes of the text); "unknown_text" and "carry" 0 as above. Where
-         the line has "links": [[from_begin, from_end, to_begin, to_end, weight], ...] (bytes of the text), what is predicted
-         in "from" is an answer that supervision tells to look up in "to", which lies before it: token by token where both
-         have equally many (those that hold a byte of it), else each in the last token of "to"
-       {"type": "mixture", "sources": [{"ratio": 9, "source": {...}}, ...]}  "seed" 1, "ratio" 1
-       {"type": "random", "share": 1}  "seed" 1; tokens at random, of which a share is predicted: to measure speed
-     "curriculum"  sequences of tasks grow longer and sparser as recall allows; absent: they are as "training" and "data" say
-       "stages" [{"segment", "segments", "density": [least, greatest]}, ...] (three, up to 16 segments of 64)
-       "threshold" 0.8 (recall across segments from which the next step is taken), "recall" "digits" ("answers": whole ones)
-       "distance" 48 (at first), "stretch" 1.35 (its growth a step), "fold" 3000 (the greatest), "fold_step" 0.5 (of its
-       logarithm)
+/* A trainer changes a copy of a model's weights, kept in float32 whatever the model's file holds, until the model
+   predicts what it reads; the model itself stays as it is. Gradients go back through memory and gates of all segments of a
+   sequence. `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
+
+     {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
+
+   Only "data" must be there. All its types but "random" need the model's tokenizer.
+     "recall", "passkey"  generated tasks: values of five digits are told under a name, in filler, and asked for later:
+                          " The river key is 71432.", " What is the river key? The river key is 71432."
+     "text"               files of plain text, UTF-8
+     "jsonl"              files with a document a line, {"text": "...", "spans": [...], "links": [...]}, of which the text must
+                          be there. "spans" are loss weights: [[begin, end, weight], ...], in bytes of the text; elsewhere
+                          "weight" of the description counts. "links" are attention supervision: [[from_begin, from_end,
+                          to_begin, to_end, weight], ...]: what is predicted in "from" is an answer that the memory should
+                          retrieve from "to", which lies before it: token by token where both have equally many (those that
+                          hold a byte of it), else each from the last token of "to"
+   Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of the
+   share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0 (no token
+   has a loss weight), the forward pass ends at the highest supervised layer.
 
    Options: "threads", and "compute", which goes before that of the description. The caller frees the trainer.
-   INVALID_ARGUMENT  the JSON has an error, or a field is unknown or not what it should be; the message names it
+   INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model or a
+                     session; the message names it
    STATE             the model has no weights, or no tokenizer where the data needs one
    IO, FORMAT        of a file of the data */
 INFINI_API infini_status infini_trainer_create(const infini_model *model, const char *description_json,
@@ -111,7 +69,7 @@ typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_valu
    the same build, the same kind of processor and equally many threads.
    `callback` is called first with few values, by which ranks tell each other that they have done their part, then with the
    gradients of what is trained; for 1 rank it is never called, and may be NULL. The calls named above then also return
-   the status of another rank  where that one was cancelled or failed before gradients were added up: the step has not
+   the status of another rank where that one was cancelled or failed before gradients were added up: the step has not
                                happened on any rank. So a cancel of one rank's task ends the call on all; one that comes
                                while it waits for the others holds for the next step
    IO                          where `callback` failed: the step has not happened here, though it may have elsewhere, so
@@ -162,10 +120,10 @@ INFINI_API infini_status infini_trainer_evaluate(infini_trainer *trainer, const 
 INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity,
                                                    size_t *size);
 
-/* Finds the heads that retrieve: reads sequences as infini_trainer_evaluate does, of a task ("recall", "passkey"), but
-   with full attention, whatever window and gates are, and takes the mean attention weight from the token before an
-   answer's digit to where that digit stood last, over answers whose value last stood in another segment; and from a
-   value, wherever it stands, to the name that it belongs to. Changes nothing. Progress ("find heads") counts sequences.
+/* Finds the heads that retrieve: runs sequences of a task ("recall", "passkey"), drawn as in infini_trainer_evaluate, with
+   full attention, whatever window and gates are. A head's weight is its mean attention from the token before an answer's
+   digit to the last earlier occurrence of that digit, over answers whose value last stood in another segment; its
+   name_weight is its mean attention from the digits of a value to the name that it belongs to. Changes nothing. Progress ("find heads") counts sequences.
    INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create; INVALID_ARGUMENT too where there is no such answer
    CANCELLED                            what was found before stays */
 INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences,
@@ -179,17 +137,19 @@ INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, cons
 INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity,
                                               size_t *size);
 
-/* Makes heads of the memory anew, before the first step of a trainer of "retrieval" whose "supervised" heads have places:
-   reads all that is drawn, and by ridge regression q and k begin to find the name that a digit belongs to, or that it is
-   asked of, v the digit, and o to say it: together the heads of one group add about `nats` (above 0, at most 1,000,000)
-   to the digit's logit. More names than features of a key, or digits than values, share them. What the layer is fed must
-   hold the names already: heads below carry them there, see "local_supervision".
-   Where "hand_on" is above 0 it makes v and o of those heads below, before their first step, whatever `nats` is: by ridge
-   regression v knows the name that stands at a token, and o writes for each name a direction of its own, drawn at random.
-   The task must be one that has names ("recall", "passkey"). Progress ("fit heads") counts the steps that read all. On
-   several ranks each reads all, and fits the same; infini_trainer_set_ranks comes first.
-   INVALID_ARGUMENT  no head has a place, heads of one group have different ones or are not all told where to look, or what
-                     is drawn asks for no digit there, or holds no name
+/* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task must
+   be one that has names ("recall", "passkey").
+   Where "retrieval" is trained, those are the "supervised" heads that have a digit index: q and k map the residual stream to
+   the name that a digit belongs to, or that is asked for; v maps it to the digit, and o maps that to its logit: together the
+   heads of one group add about `nats` (above 0, at most 1,000,000) to it. Names beyond the number of features of a key, and
+   digits beyond that of values, share them. The residual stream must hold the name at each digit already: heads of lower
+   layers carry it there, see "local_supervision".
+   Where "hand_on" is above 0, those are these heads below, the "local_supervised" ones, whatever `nats` is: v maps a token to
+   the name that it is, and o to a direction of its own for each name, drawn at random.
+   Progress ("fit heads") counts steps over all that is drawn. On several ranks each fits the same to the same data;
+   infini_trainer_set_ranks comes first.
+   INVALID_ARGUMENT  no head has a digit index ("place"), heads of one group have different ones or are not all supervised, or
+                     what is drawn asks for no such digit, or holds no name
    STATE             there was a step already
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */
 INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task);
@@ -225,10 +185,11 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
  * 2. Adapting a plain model
  */
 
-/* Teaches a plain model to use its memory, in stages. Heads that retrieve are found. Heads of the layer below them learn to
-   carry a value's name to its digits; then, layer by layer, groups of heads are made anew, each to find one digit of a value
-   by its name and to say it; last, gates and projections are trained end to end. A model none of whose heads looks things
-   up, or whose tokenizer has no digits, learns from text alone. Recall and the loss on a held-out text are measured before
+/* Teaches a plain model to use its memory, in stages. Heads that retrieve are found. Heads of the layer below them are
+   supervised to attend from a value's digits to its name, and so carry the name there; then, layer by layer, groups of heads
+   are initialised by regression and supervised, each group to retrieve one digit of a value by its name; last, gates and
+   projections are trained end to end. A model none of whose heads retrieves, or whose tokenizer has no digits, learns from
+   text alone. Recall and the loss on a held-out text are measured before
    and after.
    `path` names the plain model, a GGUF file. `settings_json` is an object of the fields that infini_adaptation_settings_json lists, of
    which "texts" must be there. With "checkpoint", a path with which the names of files begin, what an adaptation goes on from
@@ -244,8 +205,12 @@ INFINI_API infini_status infini_adaptation_create(const char *path, const char *
                                                   infini_adaptation **adaptation);
 INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
 
-/* Writes the table of settings, a JSON array of {"name", "type" ("int", "double", "string", "ints", "strings"), "default",
-   "least" and "greatest", or "choices" (separated by |; empty: any text), "help"}. Any thread.
+/* Writes the table of settings, a JSON array of
+     {"name", "type", "default", "least", "greatest", "choices", "help"}
+   where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with strings that
+   must be one of them, as in infini_options_json. Types are "int", "double", "string", "bool", lists of them ("ints", ...; of
+   "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a table as this one), and
+   "objects" (lists of such). Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 

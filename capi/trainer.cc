@@ -47,12 +47,17 @@ struct Reading {
 
 extern "C" {
 
+infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(describe_trainer().dump(), buffer, capacity, size); });
+}
+
 infini_status infini_trainer_create(const infini_model *model, const char *description_json,
                                     const infini_options *options, infini_trainer **trainer) {
   return give_handle(trainer, "trainer", [&] {
     const auto &value = need(model, "model").value;
     infini_trainer made;
-    made.value = make_trainer(value, &need(description_json, "description_json"), for_model(options), &made.prose);
+    made.value = make_trainer(value, &need(description_json, "description_json"), options ? options->value : Options(),
+                              &made.prose);
     return made;
   });
 }

@@ -100,7 +100,7 @@ public sealed unsafe class Model : IDisposable
     /// <summary>Makes a trainer, which changes a copy of this model's weights.</summary>
     /// <param name="descriptionJson">A JSON object: "training" (what is trained and how), "data" (where sequences come from),
     /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only
-    /// "data" must be there. The C header lists their fields.</param>
+    /// "data" must be there. <see cref="Trainer.SettingsJson"/> lists their fields.</param>
     /// <param name="options">"threads", and "compute", which goes before that of the description.</param>
     /// <returns>The trainer, which the caller disposes.</returns>
     /// <exception cref="InfiniException">InvalidArgument (the message names the field), State (the model has no weights, or no

@@ -31,6 +31,12 @@ public sealed class Trainer : IDisposable
         }
     }
 
+    /// <summary>The fields of a description, as <see cref="Model.CreateTrainer"/> takes it.</summary>
+    /// <returns>A JSON array of {"name", "type", "default", "least" and "greatest", or "choices", "help"}; of an object
+    /// "fields", or of each of its "types", are such arrays too.</returns>
+    public static unsafe string SettingsJson() =>
+        Utf8.Text((buffer, capacity, size) => Native.infini_trainer_settings_json(buffer, capacity, size));
+
     /// <summary>Does one step: reads sequences of "tokens" tokens in all, computes the gradients and changes the
     /// weights.</summary>
     /// <param name="cancellation">Cancels between sequences.</param>

@@ -89,9 +89,13 @@ type FoundHeads struct {
 	JSON string `json:"-"` // all of it, as the library wrote it
 }
 
+// TrainerSettings lists the fields of a description as NewTrainer takes it: a JSON array of {"name", "type", "default",
+// "least" and "greatest", or "choices", "help"}; of an object "fields", or of each of its "types", are such arrays too.
+func TrainerSettings() (string, error) { return text(native.Infini_trainer_settings_json) }
+
 // NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
 // (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
-// {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. The C header lists their
+// {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. TrainerSettings lists their
 // fields. Options: "threads", and "compute", which goes before that of the description.
 //
 // Errors: InvalidArgument (the message names the field), State (the model has no weights, or no tokenizer where the data

@@ -97,8 +97,25 @@ nlohmann::ordered_json describe_trainer() {
             "sequences of tasks grow longer and sparser as recall allows; absent: they are as training and data say"}}};
 }
 
+namespace {
+
+constexpr const char *kOptions = "compute|threads";
+
+void check_options(const Options &options) {
+  for (const OptionSpec &option : option_table()) {
+    if (!options.is_set(option.name) || is_choice(option.name, kOptions)) continue;
+    fail(Status::INVALID_ARGUMENT, "option '", option.name, "' belongs to ",
+         option.scope == OptionScope::MODEL ? "a model: give it where the model is opened or created"
+                                            : "a session: give it where the session is created",
+         "; a trainer takes compute and threads");
+  }
+}
+
+}  // namespace
+
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                       const Options &options, ProseShelf *shelf) {
+  check_options(options);
   const nlohmann::json json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(json, "trainer");
   const nlohmann::json *training = fields.find("training"), *data = fields.find("data"),

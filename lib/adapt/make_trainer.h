@@ -10,7 +10,8 @@
 
 namespace infini {
 
-// {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute. Prose of
+// {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute; others
+// are refused. Prose of
 // tasks is on the shelf; without one, each task has its own.
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                       const Options &options, ProseShelf *shelf = nullptr);

@@ -222,7 +222,7 @@ void bench(BenchArguments arguments, bool memory_given) {
     training.json = arguments.json;
     training.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
     if (training.threads == 0) training.threads = physical_cores();
-    bench_train(training, of_model);
+    bench_train(training, of_model, arguments.flags.trainer_options());
     return;
   }
   if (!memory_given) check(infini_options_set_string(of_model.get(), "memory", "open"));

@@ -43,8 +43,8 @@ Model open(const TrainBench &bench, const Options &options) {
 
 }  // namespace
 
-void bench_train(const TrainBench &bench, const Options &options) {
-  const Model model = open(bench, options);
+void bench_train(const TrainBench &bench, const Options &of_model, const Options &of_trainer) {
+  const Model model = open(bench, of_model);
   const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
   const Json description = {{"training",
                              {{"tokens", bench.tokens},
@@ -53,7 +53,7 @@ void bench_train(const TrainBench &bench, const Options &options) {
                               {"gates", {{-1, -1, 0}}}}},
                             {"data", {{"type", "random"}, {"share", bench.share}}}};
   const Trainer trainer =
-      make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), options.get());
+      make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), of_trainer.get());
   const Json state = Json::parse(all_of(infini_trainer_info_json, trainer.get()));
   const bool bf16 = state["compute"] == "bf16";
 

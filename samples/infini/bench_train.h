@@ -17,6 +17,6 @@ struct TrainBench {
   bool json = false;
 };
 
-void bench_train(const TrainBench &bench, const Options &options);
+void bench_train(const TrainBench &bench, const Options &of_model, const Options &of_trainer);
 
 }  // namespace cli

@@ -29,11 +29,6 @@ bool parse(const std::string &text, Number &number) {
   return error == std::errc() && stop == end;
 }
 
-std::string flag_of(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return "--" + name;
-}
-
 // Texts that stop generation, as option "stop" wants them: one a line. Escapes are the user's, but for line ends.
 std::string stop_value(const std::vector<std::string> &texts) {
   std::string value;
@@ -55,17 +50,6 @@ const Json &option_spec(const std::string &name) {
   fail("the library has no option '" + name + "'");
 }
 
-std::string help_of(const Json &spec, bool is_switch) {
-  std::string help = spec["help"];
-  if (is_switch && help.rfind("1: ", 0) == 0) help.erase(0, 3);
-  if (spec.contains("choices") && !spec["choices"].empty()) {
-    std::string choices;
-    for (const std::string choice : spec["choices"]) choices += (choices.empty() ? "" : ", ") + choice;
-    help += " (" + choices + ")";
-  }
-  return help;
-}
-
 std::string default_text(const Json &spec) {
   const Json &value = spec["default"];
   return value.is_string() ? value.get<std::string>() : value.dump();
@@ -74,6 +58,23 @@ std::string default_text(const Json &spec) {
 }  // namespace
 
 // --- flags
+
+std::string flag_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+std::string help_of(const Json &spec, bool is_switch) {
+  std::string help = spec["help"];
+  if (is_switch && help.rfind("1: ", 0) == 0) help.erase(0, 3);
+  if (spec.contains("choices") && !spec["choices"].empty()) {
+    std::string choices;
+    for (const std::string choice : spec["choices"]) choices += (choices.empty() ? "" : ", ") + choice;
+    help += " (" + choices + ")";
+  }
+  if (spec.contains("shape")) help += " (" + spec["shape"].get<std::string>() + ")";
+  return help;
+}
 
 void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, const std::string &group) {
   for (const std::string &name : names) {
@@ -122,10 +123,11 @@ void OptionFlags::set(infini_options *options, const Flag &flag, const std::vect
   }
 }
 
-Options OptionFlags::options(bool of_model) const {
+Options OptionFlags::options(bool of_model, const std::vector<std::string> &names) const {
   Options options = make<Options>(infini_options_create);
   for (const Flag &flag : flags_) {
     if (flag.scope != "any" && (flag.scope == "model") != of_model) continue;
+    if (!names.empty() && std::find(names.begin(), names.end(), flag.name) == names.end()) continue;
     if (flag.flag->count() > 0)
       set(options.get(), flag, flag.type == "switch" ? std::vector<std::string>{"1"} : flag.flag->results());
     else if (!flag.own_default.empty() && !flag.weak) set(options.get(), flag, {flag.own_default});

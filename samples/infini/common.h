@@ -16,6 +16,10 @@ using Json = nlohmann::ordered_json;
 
 // --- flags
 
+std::string flag_of(std::string name);  // --top-k of top_k
+// What a table of the library says about an option or a setting; `is_switch`: of a flag without a value.
+std::string help_of(const Json &spec, bool is_switch);
+
 // Flags that set options of the library. Name, type and help come from the library's own table: option "top_k" is
 // flag --top-k.
 class OptionFlags {
@@ -27,11 +31,12 @@ class OptionFlags {
   // The options whose flags were given, and defaults of the command's, that a model, or a session, takes.
   Options model_options() const { return options(true); }
   Options session_options() const { return options(false); }
+  Options trainer_options() const { return options(true, {"compute", "threads"}); }
   // The weak defaults of flags that were not given, but for options that `set` holds.
   Options weak_defaults(const Json &set) const;
 
  private:
-  Options options(bool of_model) const;
+  Options options(bool of_model, const std::vector<std::string> &names = {}) const;  // {}: all
   struct Flag {
     std::string name, type, scope;
     CLI::Option *flag;

@@ -1,12 +1,29 @@
-// infini options: the library's table of options.
+// infini options: the library's tables of options, and of what training is described by.
 #include "common.h"
 
 namespace cli {
 namespace {
 
-void show(bool json) {
-  const Json table = Json::parse(all_of(infini_options_json));
-  if (json) return print_json({{"options", table}});
+// Fields of objects, and of their types, stand indented below them.
+void show_fields(const Json &table, int indent) {
+  for (const Json &field : table) {
+    const std::string name = std::string(static_cast<size_t>(indent), ' ') + field["name"].get<std::string>();
+    const std::string value = field.contains("fields") || field.contains("types") ? "" : field["default"].dump();
+    print(format("%-19s %-7s %-10s %s\n", name.c_str(), field["type"].get<std::string>().c_str(), value.c_str(),
+                 help_of(field, false).c_str()));
+    if (field.contains("fields")) show_fields(field["fields"], indent + 2);
+    if (!field.contains("types")) continue;
+    for (const auto &[type, fields] : field["types"].items()) {
+      print(format("%*s\"type\": \"%s\"\n", indent + 2, "", type.c_str()));
+      show_fields(fields, indent + 4);
+    }
+  }
+}
+
+void show(bool json, bool training) {
+  const Json table = Json::parse(all_of(training ? infini_trainer_settings_json : infini_options_json));
+  if (json) return print_json({{training ? "fields" : "options", table}});
+  if (training) return show_fields(table, 0);
   for (const Json &spec : table) {
     const Json &standard = spec["default"];
     print(format("%-19s %-7s %-6s %s\n", spec["name"].get<std::string>().c_str(),
@@ -19,15 +36,17 @@ void show(bool json) {
 }  // namespace
 
 void add_options(CLI::App &app) {
-  const auto json = std::make_shared<bool>(false);
+  const auto json = std::make_shared<bool>(false), training = std::make_shared<bool>(false);
   CLI::App *command = app.add_subcommand("options", "Lists the options of the library: type, default, what each is");
   command->add_flag("--json", *json, "print JSON and nothing else");
+  command->add_flag("--training", *training, "the fields of a description of training instead (train --description)");
   command->footer(
       "Commands take those that concern them as flags: top_k is --top-k.\n"
       "Examples:\n"
       "  infini options\n"
-      "  infini options --json\n");
-  command->callback([json] { show(*json); });
+      "  infini options --json\n"
+      "  infini options --training\n");
+  command->callback([json, training] { show(*json, *training); });
 }
 
 }  // namespace cli

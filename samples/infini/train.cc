@@ -19,10 +19,10 @@ std::string train(const TrainArguments &arguments, const Ranks &ranks) {
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
     throw std::runtime_error("--adapter: only --train lora has adapters");
-  const Options options = arguments.flags.model_options();
-  const Model model =
-      plan.create.empty() ? arguments.open() : make<Model>(infini_model_create, plan.create.c_str(), options.get());
-  return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, options);
+  const Model model = plan.create.empty() ? arguments.open()
+                                          : make<Model>(infini_model_create, plan.create.c_str(),
+                                                        arguments.flags.model_options().get());
+  return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, arguments.flags.trainer_options());
 }
 
 }  // namespace
@@ -43,8 +43,8 @@ void add_train(CLI::App &app) {
       "out.\n"
       "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
       "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
-      "continues its --log. Fields of a description: infini_train.h; paths in a file are relative to its "
-      "folder.\n"
+      "continues its --log. Fields of a description: infini options --training; paths in a file are "
+      "relative to its folder.\n"
       "Started by mpirun, several processes share each step and come to the same model; the first one shows and "
       "writes.\n"
       "\n"

@@ -58,6 +58,14 @@ void resolve_data(Json &data, const std::string &file) {
   });
 }
 
+// Fields of "training" that are flags too.
+bool is_flag(const std::string &field) {
+  static const char *const names[] = {"train",  "optimizer", "rate",    "muon_rate", "gate_rate", "schedule",
+                                      "warmup", "tokens",    "segment", "segments",  "carry",     "sinks"};
+  return std::find(std::begin(names), std::end(names), field) != std::end(names);
+}
+constexpr const char *kOwnWarmup = "; else 100, or a tenth of --steps if that is less";
+
 Json text_source(const char *type, const std::vector<std::string> &files) {
   Json source = {{"type", type}, {"files", files}};
   if (source["type"] == "text") source["order"] = "excerpts";
@@ -107,24 +115,16 @@ void PlanFlags::add(CLI::App &command) {
       ->group(kData);
   command.add_option("--evaluate", evaluate_, "JSON of what is measured besides")->type_name("FILE")->group(kData);
 
-  const auto keep = [&](const char *field, CLI::Option *flag) { fields_[field] = flag->group(kTraining); };
-  keep("train", command.add_option("--train", texts_["train"], "all, attention, features, gates or lora"));
-  keep("optimizer", command.add_option("--optimizer", texts_["optimizer"],
-                                       "muon (for hidden matrices; AdamW for the others) or adamw"));
-  keep("rate", command.add_option("--rate", numbers_["rate"], "of AdamW"));
-  keep("muon_rate", command.add_option("--muon-rate", numbers_["muon_rate"], "of Muon"));
-  keep("gate_rate", command.add_option("--gate-rate", numbers_["gate_rate"], "of the gates; else five times --rate"));
-  keep("schedule",
-       command.add_option("--schedule", texts_["schedule"], "constant, or cosine or linear down to the last step"));
-  keep("warmup", command.add_option("--warmup", wholes_["warmup"],
-                                    "steps in which the rates rise; else 100, or a tenth of --steps if that is less"));
-  keep("tokens", command.add_option("--tokens", wholes_["tokens"], "tokens of a step"));
-  keep("segment", command.add_option("--segment", wholes_["segment"], "tokens of a segment; 0: as the model says"));
-  keep("segments", command.add_option("--segments", wholes_["segments"], "segments of a sequence"));
-  keep("carry", command.add_option("--carry", wholes_["carry"],
-                                   "tokens before the segment that local attention sees; -1: as the model says"));
-  keep("sinks", command.add_option("--sinks", wholes_["sinks"],
-                                   "first tokens that local attention always sees; -1: as the model says"));
+  const Json table = Json::parse(all_of(infini_trainer_settings_json));
+  for (const Json &field : table[0]["fields"]) {
+    const std::string name = field["name"];
+    if (!is_flag(name)) continue;
+    const std::string flag = flag_of(name), help = help_of(field, false) + (name == "warmup" ? kOwnWarmup : "");
+    fields_[name] = (field["type"] == "string"   ? command.add_option(flag, texts_[name], help)
+                     : field["type"] == "double" ? command.add_option(flag, numbers_[name], help)
+                                                 : command.add_option(flag, wholes_[name], help))
+                        ->group(kTraining);
+  }
   seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")
                    ->check(CLI::NonNegativeNumber);
   seed_flag_->group(kTraining);

@@ -235,6 +235,7 @@ static void check_adaptations(void) {
 static void check_trainers(void) {
   infini_model *model = open_model(STORIES, "f32");
   infini_trainer *trainer = NULL;
+  CHECK_NULL(infini_trainer_settings_json(NULL, 8, NULL), "buffer");
   CHECK_NULL(infini_trainer_create(NULL, "{}", NULL, &trainer), "model");
   CHECK_NULL(infini_trainer_create(model, NULL, NULL, &trainer), "description_json");
   CHECK_NULL(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, NULL), "trainer");

@@ -150,6 +150,12 @@ static void check_ranks(const infini_model *model) {
 
 static void check_refusals(const infini_model *model) {
   infini_trainer *trainer = NULL;
+  static char table[1 << 16];
+  CHECK_OK(infini_trainer_settings_json(table, sizeof table, NULL));
+  CHECK(strstr(table, "[{\"name\":\"training\",\"type\":\"object\",\"fields\":[{\"name\":\"train\",") == table);
+  CHECK(strstr(table, "{\"name\":\"rank\",\"type\":\"int\",\"default\":8,\"least\":1,\"greatest\":1024,\"help\":") !=
+        NULL);
+  CHECK(strstr(table, "\"passkey\":[{\"name\":\"type\",") && strstr(table, "{\"name\":\"curriculum\","));
   CHECK_ERROR(infini_trainer_create(model, "{", NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
   CHECK_ERROR(infini_trainer_create(model, "[]", NULL, &trainer), INFINI_INVALID_ARGUMENT, "trainer");
   CHECK_ERROR(infini_trainer_create(model, "{}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "data");

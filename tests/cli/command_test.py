@@ -303,6 +303,23 @@ class Manners(Test):
         for option in self.json("options")["options"]:
             self.assertIn(option["name"], self.run_command("options")[0])
 
+    def test_training_is_described_by_a_table_that_its_help_and_flags_follow(self):
+        training, data, curriculum = self.json("options", "--training")["fields"]
+        self.assertEqual([training["name"], data["name"], curriculum["name"]], ["training", "data", "curriculum"])
+        shown, _ = self.run_command("options", "--training")
+        # Each word for itself: help breaks lines.
+        flags = self.run_command("train", "--help")[0].split()
+        for field in training["fields"]:
+            self.assertRegex(shown, rf"(?m)^  {field['name']} +{field['type']} ")
+            if field["name"] in ("optimizer", "muon_rate", "schedule", "sinks"):
+                self.assertIn("--" + field["name"].replace("_", "-"), flags)
+                self.assertIn(" ".join(field["help"].split()), " ".join(flags))
+        for kind, fields in data["types"].items():
+            self.assertIn(f'"type": "{kind}"', shown)
+            self.assertEqual(fields[0]["name"], "type")
+        for field in curriculum["fields"][-1]["fields"]:
+            self.assertRegex(shown, rf"(?m)^    {field['name']} +{field['type']} ")
+
     def test_every_key_is_in_the_readme(self):
         documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "samples/infini/README.md").read_text(encoding="utf-8")))
         out, saved = self.folder / "logits.npy", self.folder / "saved.snap"
@@ -314,6 +331,7 @@ class Manners(Test):
             self.json("bench", STORIES, "--snapshot", "--depth", 1, "--runs", 1, "--folder", self.folder, *EXACT),
             self.json("info", STORIES),
             self.json("options"),
+            self.json("options", "--training")["fields"][0]["fields"][2],
             self.json("tokenize", STORIES, "--text", "a"),
             self.json("detokenize", STORIES, 403),
             self.json("generate", STORIES, "--prompt", "a", "--max-tokens", 1, *EXACT),

@@ -194,6 +194,7 @@ public sealed class TrainerTests : IDisposable
     {
         using var model = Tiny();
         using var noTokenizer = Model.Create("""{"layers": 1}""");
+        Assert.StartsWith("[{\"name\":\"training\"", global::Infini.Trainer.SettingsJson());
         Fails(Status.InvalidArgument, "JSON", () => model.CreateTrainer("{"));
         Fails(Status.InvalidArgument, "data", () => model.CreateTrainer("{}"));
         Fails(Status.InvalidArgument, "rate",

@@ -254,6 +254,9 @@ func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 		_, err := c.model.NewTrainer(c.description, nil)
 		fails(t, err, c.status, c.words)
 	}
+	if table := must(infini.TrainerSettings())(t); !strings.HasPrefix(table, `[{"name":"training"`) {
+		t.Error(table)
+	}
 	_, err := model.NewTrainer(description("all"), infini.Options{"no such": 1})
 	fails(t, err, infini.UnknownOption, "threads")
 	trainer := trainer(t, model, "all")

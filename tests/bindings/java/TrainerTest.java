@@ -216,6 +216,7 @@ class TrainerTest extends Support {
 
   @Test void errorsNameWhatIsWrong() {
     try (Model model = tiny(2); Model noTokenizer = Model.create("{\"layers\": 1}", null)) {
+      assertTrue(Trainer.settingsJson().startsWith("[{\"name\":\"training\""));
       fails(Status.INVALID_ARGUMENT, "JSON", () -> model.newTrainer("{"));
       fails(Status.INVALID_ARGUMENT, "data", () -> model.newTrainer("{}"));
       fails(Status.INVALID_ARGUMENT, "rate",

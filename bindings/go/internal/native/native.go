@@ -180,25 +180,25 @@ typedef _goslice_ swig_type_147;
 typedef _gostring_ swig_type_148;
 typedef _goslice_ swig_type_149;
 typedef _gostring_ swig_type_150;
-typedef _gostring_ swig_type_151;
+typedef _goslice_ swig_type_151;
 typedef _gostring_ swig_type_152;
 typedef _gostring_ swig_type_153;
-typedef long long swig_type_154;
+typedef _gostring_ swig_type_154;
 typedef _gostring_ swig_type_155;
-typedef _goslice_ swig_type_156;
+typedef long long swig_type_156;
 typedef _gostring_ swig_type_157;
-typedef _gostring_ swig_type_158;
+typedef _goslice_ swig_type_158;
 typedef _gostring_ swig_type_159;
-typedef _goslice_ swig_type_160;
+typedef _gostring_ swig_type_160;
 typedef _gostring_ swig_type_161;
-typedef _gostring_ swig_type_162;
+typedef _goslice_ swig_type_162;
 typedef _gostring_ swig_type_163;
-typedef _goslice_ swig_type_164;
+typedef _gostring_ swig_type_164;
 typedef _gostring_ swig_type_165;
-typedef _gostring_ swig_type_166;
-typedef _goslice_ swig_type_167;
+typedef _goslice_ swig_type_166;
+typedef _gostring_ swig_type_167;
 typedef _gostring_ swig_type_168;
-typedef _gostring_ swig_type_169;
+typedef _goslice_ swig_type_169;
 typedef _gostring_ swig_type_170;
 typedef _gostring_ swig_type_171;
 typedef _gostring_ swig_type_172;
@@ -210,17 +210,19 @@ typedef _gostring_ swig_type_177;
 typedef _gostring_ swig_type_178;
 typedef _gostring_ swig_type_179;
 typedef _gostring_ swig_type_180;
-typedef _goslice_ swig_type_181;
+typedef _gostring_ swig_type_181;
 typedef _gostring_ swig_type_182;
-typedef _gostring_ swig_type_183;
+typedef _goslice_ swig_type_183;
 typedef _gostring_ swig_type_184;
-typedef _goslice_ swig_type_185;
+typedef _gostring_ swig_type_185;
 typedef _gostring_ swig_type_186;
 typedef _goslice_ swig_type_187;
 typedef _gostring_ swig_type_188;
-typedef _gostring_ swig_type_189;
+typedef _goslice_ swig_type_189;
 typedef _gostring_ swig_type_190;
 typedef _gostring_ swig_type_191;
+typedef _gostring_ swig_type_192;
+typedef _gostring_ swig_type_193;
 extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
@@ -312,31 +314,32 @@ extern swig_type_144 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t ar
 extern swig_type_145 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern swig_type_146 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_147 arg2, swig_voidp arg3);
 extern swig_type_148 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_149 arg2, swig_voidp arg3);
-extern swig_type_150 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_150 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_151 arg1, swig_voidp arg2);
+extern swig_type_152 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_153 arg2, uintptr_t arg3, swig_voidp arg4);
 extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_152 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_153 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_154 arg2, uintptr_t arg3);
-extern swig_type_155 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_156 arg2, swig_voidp arg3);
-extern swig_type_157 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_158 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_159 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, swig_voidp arg3);
-extern swig_type_161 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_163 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_voidp arg3);
-extern swig_type_165 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_166 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, swig_voidp arg3);
-extern swig_type_168 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_169 arg2);
-extern swig_type_170 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2);
-extern swig_type_172 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2, swig_type_174 arg3);
-extern swig_type_175 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_176 arg2);
-extern swig_type_177 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_178 arg1, swig_type_179 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern swig_type_154 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_155 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_156 arg2, uintptr_t arg3);
+extern swig_type_157 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_158 arg2, swig_voidp arg3);
+extern swig_type_159 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_161 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
+extern swig_type_163 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_165 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_166 arg2, swig_voidp arg3);
+extern swig_type_167 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_168 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_169 arg2, swig_voidp arg3);
+extern swig_type_170 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2);
+extern swig_type_172 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2);
+extern swig_type_174 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2, swig_type_176 arg3);
+extern swig_type_177 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_178 arg2);
+extern swig_type_179 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_180 arg1, swig_type_181 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_180 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_181 arg1, swig_voidp arg2);
-extern swig_type_182 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_183 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_184 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_185 arg2, swig_voidp arg3);
-extern swig_type_186 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_voidp arg3);
-extern swig_type_188 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_189 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_190 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2);
+extern swig_type_182 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_183 arg1, swig_voidp arg2);
+extern swig_type_184 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_185 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_186 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_voidp arg3);
+extern swig_type_188 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_189 arg2, swig_voidp arg3);
+extern swig_type_190 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_191 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_192 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_193 arg2);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
@@ -1878,13 +1881,31 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	return swig_r_1
 }
 
+func Infini_trainer_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_151)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg1
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1923,7 +1944,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_154(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_156(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1939,7 +1960,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_156)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_158)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1960,7 +1981,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_158)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1979,7 +2000,7 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2000,7 +2021,7 @@ func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2019,7 +2040,7 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_166)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2054,7 +2075,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_169)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2072,7 +2093,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_169)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2090,7 +2111,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2109,7 +2130,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_174)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2130,7 +2151,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2151,7 +2172,7 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_178)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_179)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_180)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_181)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2177,7 +2198,7 @@ func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_181)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_183)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2226,7 +2247,7 @@ func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2245,7 +2266,7 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_189)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2291,7 +2312,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_191)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

@@ -110,6 +110,16 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
+   * The fields of a description, as {@link Model#newTrainer(String, Options)} takes it.
+   *
+   * @return a JSON array of {"name", "type", "default", "least" and "greatest", or "choices", "help"}; of an object "fields",
+   *     or of each of its "types", are such arrays too
+   */
+  public static String settingsJson() {
+    return Utf8.text(Native::infini_trainer_settings_json);
+  }
+
+  /**
    * Does one step.
    *
    * @return what it saw
