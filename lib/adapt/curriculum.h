@@ -15,7 +15,7 @@ class Fields;
 struct Difficulty {
   double distance = 0;  // tokens from a value to the question, at most; 0: the whole sequence
   double density_least = 0.7, density_greatest = 12;  // facts a thousand tokens, drawn log-uniformly for each sequence
-  double fold = 0;                                    // a segment of filler counts exp(U(0, fold)) times
+  double fold = 0;                                    // of filler: its repeat weight is exp(U(0, fold))
 };
 
 class Curriculum {

@@ -1,19 +1,19 @@
-// Heads of the memory that begin as a regression instead of at random. A group of heads with a place looks for one digit
-// of a value. Its keys are silent but where that digit stands, and say there whose it is; its queries are silent but where
-// that digit is asked for, and say there of whom. What a layer is fed holds both, linearly, once heads below have carried
-// the name to the digits (see local_supervision): ridge regression finds them, where gradients from random weights do not.
+// Heads of the memory that are initialised by ridge regression. A group of heads with a digit index retrieves one digit of
+// a value. Features of its keys are near 0 but at tokens with that index, where they encode the name; features of its queries
+// are near 0 but where that digit is asked for, and encode the name that is asked. The residual stream holds both linearly once
+// heads below carry names to digits (local_supervision): regression finds them, where gradients from random weights do not.
 //
 //   W = argmin sum over rows r of w_r |W x_r - y_r|^2 + lambda |W|^2
-//   sigma(q) = sigma(kNamed * (W x of the name) + kPlaced * (W x of the place) - kOthers * (W x of one))
+//   sigma(q) = sigma(kNamed * (W x of the name) + kPlaced * (W x of the index) - kOthers * (W x of one))
 //
-// y has a column for every name, which is 1 in rows of that name, one for every digit, one for the place, and one that is 1
-// in all rows. Names are told apart among rows of the place alone (w is 0 elsewhere): that other rows hold no such digit is
-// for the place's column to know. Each part is nearly 1 or 0, and a key is silent unless both are 1. v is the digit, and o
-// says it: the rows of the output layer that belong to digits, apart from their mean.
+// y has a column for every name, which is 1 in rows of that name, one for every digit, one for the digit index, and one that
+// is 1 in all rows. Columns of names are fitted to rows with the index alone (w is 0 elsewhere); the column of the index
+// separates those from the others. Each part is nearly 1 or 0, and features are near 0 unless both are 1. v is the digit, and
+// o raises its logit: the rows of the output layer that belong to digits, less their mean.
 //
-// Heads below that carry the name hand on what the model happens to know at the name's own token, of which little is left
-// for a layer above to tell one name from others. So their v and o are made anew too: v knows the name, W as above of rows
-// that hold one, and o writes a direction of its own for each.
+// The values that carrier heads below would copy from a name's token are whatever the model had there, which hardly separates
+// one name from others in the layers above. So their v and o are fitted too: v is the name, W as above of rows that
+// hold one, and o writes a direction of its own for each.
 #include "adapt/fit_heads.h"
 
 #include <algorithm>
@@ -32,9 +32,9 @@
 namespace infini {
 namespace {
 
-constexpr double kPlaceWeight = 100;  // of a row of the place, where others weigh 1
+constexpr double kPlaceWeight = 100;  // of a row with the digit index, where others weigh 1
 constexpr double kRidge = 1e-4,
-                 kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows of the place
+                 kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows with the digit index
 constexpr double kNamed = 20, kPlaced = 20, kOthers = 30;
 
 // Of rows x: the sum of x x^T, and for each column of y that of y x.
@@ -59,7 +59,7 @@ class Regression {
   int64_t one() const { return keys_ + values_; }
 
   void add(const Threads &threads, const Layout &layout, ConstRows x) {
-    std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by place
+    std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by digit index
     for (int64_t row = 0; row < layout.rows(); ++row) {
       const auto labelled = [&](int64_t at) { return layout.name[static_cast<size_t>(at)] >= 0; };
       if (labelled(row)) held[layout.place[static_cast<size_t>(row)]].push_back(row);
@@ -87,7 +87,7 @@ class Regression {
     add(threads, rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
   }
 
-  // W [columns + 1][width] of keys, or of queries; the last is the place's.
+  // W [columns + 1][width] of keys, or of queries; the last is the digit index's.
   std::vector<double> solve(int32_t place, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
     const auto found = of.find(place);
@@ -102,7 +102,7 @@ class Regression {
   }
 
  private:
-  // W of names (whose number is `named`), then of digits and of one, and of the place.
+  // W of names (whose number is `named`), then of digits and of one, and of the digit index.
   std::vector<double> solve(const Sums &own, int64_t named) const {
     const auto product = [&](const Sums &of, int64_t column, int64_t i) {
       return static_cast<double>(of.products[column * width_ + i]);
@@ -180,7 +180,7 @@ class Regression {
   const std::vector<int32_t> &digits_;
   Sums all_;
   std::optional<Sums> names_;                     // of rows of names that carriers look at
-  std::map<int32_t, Sums> keys_of_, queries_of_;  // by place
+  std::map<int32_t, Sums> keys_of_, queries_of_;  // by digit index
   Buffer<char> x_, y_;
 };
 

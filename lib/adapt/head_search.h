@@ -1,5 +1,5 @@
-// Which heads retrieve: those that look from where a value must be said to where it stood before (Wu et al.,
-// arXiv 2404.15574). And which look from a value to the name that it belongs to.
+// Which heads retrieve: those that attend from where a value is predicted to where it stood before (Wu et al.,
+// arXiv 2404.15574). And which attend from a value to its name.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@ namespace infini {
 
 // Which heads learn what.
 struct AdaptHeads {
-  std::vector<AttentionHead> carriers;  // of one layer, look from a digit to its name
+  std::vector<AttentionHead> carriers;  // of one layer, attend from a digit to its name
   std::vector<SupervisedHead> memory;   // of layers above it, ascending: find the digit of their offset
   int first = 0, last = -1;             // layers that are trained end to end
 };
@@ -39,7 +39,7 @@ class AdaptPlan {
   StagePlan finding() const;
   // Nothing is predicted: local attention alone is supervised.
   StagePlan carrying(const AdaptHeads &heads) const;
-  // Dense sequences: as many names as there is room for, told anywhere or at the very start, and few names.
+  // Dense sequences: with as many names as there is room for, whose values stand anywhere or at the very start; and with few.
   StagePlan teaching(const AdaptHeads &heads, int layer) const;
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
   // A trainer that only reads: facts at the beginning, questions at the end, so many borders at least between them.

@@ -1,4 +1,4 @@
-// Tasks that need a memory: values that are told under a name, and asked for later.
+// Tasks that need a memory: facts give a name a value, questions ask for it later.
 //
 // A sequence is filler into which facts and questions are dropped:
 //

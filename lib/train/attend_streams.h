@@ -40,11 +40,11 @@ class TraceScratch {
 
 // Supervision of heads, [heads] of one layer or [layers][heads] of all. nullptr: none.
 struct HeadTargets {
-  const float *retrieval = nullptr;  // weight in the loss of a supervised retrieval
-  const float *silence = nullptr;    // of heads with an offset, where another one, or nothing, is looked up: weight of
-                                     // log(1 + all / epsilon), of all that a retrieval finds
-  const float *local = nullptr;      // weight in the loss of supervised local attention
-  const int32_t *places = nullptr;   // offset in a value of the tokens that a head looks up, -1: all; nullptr: all
+  const float *retrieval = nullptr;  // loss weight of a supervised retrieval
+  const float *silence = nullptr;   // of heads of one digit index, in rows that ask for another digit or for none: loss
+                                    // weight of log(1 + sigma(q) z / epsilon), 0 where the head finds nothing
+  const float *local = nullptr;     // loss weight of supervised local attention
+  const int32_t *places = nullptr;  // digit index: which token of a value a head retrieves, -1: all; nullptr: all
   HeadTargets of_layer(size_t layer, int heads) const {
     const size_t first = layer * static_cast<size_t>(heads);
     const auto from = [first](auto *all) { return all ? all + first : nullptr; };
@@ -68,7 +68,7 @@ struct LayerAttention {
 void attend_streams(const Threads &threads, const LayerAttention &layer, NumberType type, void *out,
                     int64_t out_stride);
 
-// What became of supervised attention.
+// Losses of supervised attention.
 struct Supervised {
   double loss = 0;    // -weight * log(share), summed, and that of silence
   double share = 0;   // of the attention that falls on the sources, summed

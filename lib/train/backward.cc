@@ -193,7 +193,7 @@ void Backward::reserve(const Layout &layout, int threads, bool backward) {
   norm_sums_.reserve(kNormPieces * x_stride_);
 }
 
-// All of them, or, where nothing is predicted, those up to the highest that is told where to look.
+// All of them. Without a language-model loss: those up to the highest supervised layer.
 size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose) const {
   const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
   if (purpose.logits || purpose.watch ||

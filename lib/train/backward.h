@@ -12,31 +12,31 @@
 
 namespace infini {
 
-// What a pass saw. Sums over rows, so that passes add up.
+// What a forward pass counted. Sums over rows, so that tallies of several batches add up.
 struct Tally {
   double loss = 0;  // weight * cross-entropy in nats
   double weight = 0;
-  Supervision supervision;               // of attention that is told where to look
+  Supervision supervision;               // of supervised attention
   int64_t predictions = 0;               // rows of any weight
   int64_t across = 0, across_right = 0;  // digits of answers whose value last stood in another segment
   int64_t inside = 0, inside_right = 0;  // in the same one
-  // Whole answers, told apart by their first digits. One is exact if all its digits are right, each after the right ones:
-  // then decoding finds it too.
+  // Whole answers; a first digit begins one. An answer is exact if each of its digits is the likeliest token after the right
+  // digits before it: then greedy decoding gives the whole answer too.
   int64_t answers_across = 0, exact_across = 0, answers_inside = 0, exact_inside = 0;
   void add(const Tally &other);
 };
 
-// What a forward pass shows of a layer whose attention is done.
+// What a forward pass shows to a Watch of a layer, after its attention was computed.
 struct LayerView {
   size_t layer;
-  const float *x;  // [rows][x_stride]: what the layer is fed
+  const float *x;  // [rows][x_stride]: the residual stream before the layer
   int64_t x_stride;
   ConstRows normed;  // [rows][width]: what q, k and v are made of
   const LayerAttention &pass;
 };
 using Watch = std::function<void(const LayerView &)>;
 
-// What `run` is to do besides the forward pass.
+// What `run` does besides the forward pass.
 struct Purpose {
   float *gradients = nullptr;    // like the parameters; added to. nullptr: a forward pass only
   double loss_scale = 1;         // on the gradients of the cross-entropy
@@ -54,19 +54,19 @@ class Backward {
            NumberType compute, int64_t keep_bytes);
   void set_rules(const AttentionRules &rules) { rules_ = rules; }
 
-  // Packs the products' weights anew from the masters: after every change of those that are trained.
+  // Packs the products' weights from the f32 masters: to be called whenever the optimizer has changed these.
   void refresh(const Threads &threads, bool all = false);
-  // From now on q and k of these layers (ascending) are taught: refresh() leaves the model as it is, so that teach() reads
-  // what its layers are fed from it.
+  // From now on q and k of these layers (ascending) are trained by supervision alone: refresh() leaves all other weights as
+  // they were, so that teach() reads the inputs of these layers from the original model.
   void set_taught(const Threads &threads, std::vector<size_t> layers);
-  // `pass`: a number for this layout, by which what the lowest trained layer is fed is kept for the next run of it; none:
-  // nothing is kept. What lies below that layer must not have changed since.
+  // `pass`: a cache key. The input of the lowest trained layer is stored under it and reused when the same key comes again,
+  // with the same layout; the layers below must not have changed since. kNoPass: nothing is cached.
   static constexpr size_t kNoPass = SIZE_MAX;
   Tally run(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass = kNoPass);
-  // Supervision alone of the layers that are taught, each fed by the model as it was: no layer's gradient reaches another.
+  // The supervision loss alone, of the layers of set_taught(), whose inputs are those of the original model: gradients of
+  // one layer do not reach another. `pass`: a cache key, as in run().
   Tally teach(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass);
-  // f(layer that is taught, what it is fed, normed [rows][width]). Kept as that of `pass`, if it is one, and used when
-  // that comes again.
+  // f(layer, its normed input [rows][width]) for each layer of set_taught(), from the cache where the key `pass` is in it.
   using Fed = std::function<void(size_t layer, ConstRows normed)>;
   void feed_taught(const Threads &threads, const Layout &layout, size_t pass, const Fed &f);
   void forget_passes() { taught_inputs_.clear(), lowest_inputs_.clear(); }
@@ -159,7 +159,7 @@ class Backward {
   int64_t rows_ = 0;
   std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
   std::vector<Trace> traces_;
-  std::map<size_t, Buffer<float>> lowest_inputs_;  // by pass: of layer lowest_, like inputs_
+  std::map<size_t, Buffer<float>> lowest_inputs_;  // by cache key: of layer lowest_, like inputs_
   RopeTable rope_;
   TraceScratch scratch_;
   Buffer<float> dx_;          // [T][x_stride]
@@ -170,11 +170,11 @@ class Backward {
   Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   Buffer<float> norm_sums_;  // [kNormPieces][width]
-  // Of layers that are taught.
-  std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by pass, of each layer: [T][width] of the compute type
-  Buffer<float> taught_rows_;   // [T][taught_stride_]: q of rows that are told something, and k
-  Buffer<float> told_queries_;  // [told][q columns rounded up to 64]: those rows alone, and then their gradients
-  Buffer<char> told_normed_;    // [told][width] of the compute type
+  // Of layers that are trained by supervision alone.
+  std::map<size_t, std::vector<Buffer<char>>> taught_inputs_;  // by cache key, of each layer: [T][width] of compute
+  Buffer<float> taught_rows_;   // [T][taught_stride_]: q of supervised rows, and k of all
+  Buffer<float> told_queries_;  // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients
+  Buffer<char> told_normed_;    // [supervised rows][width] of the compute type
   AttentionTrace taught_trace_;
   TraceScratch taught_scratch_;
   // Of the output layer.

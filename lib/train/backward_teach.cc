@@ -1,4 +1,4 @@
-// backward.h's lessons for the memory's features.
+// The part of backward.h that trains q and k by supervision alone.
 #include <algorithm>
 #include <cstring>
 
@@ -45,7 +45,7 @@ void Backward::feed_taught(const Threads &threads, const Layout &layout, size_t 
   if (pass != kNoPass) taught_inputs_[pass] = std::move(inputs);
 }
 
-// Keys of all rows matter, but queries only of those that are told something: one in ten.
+// Keys of all rows matter, but queries only of supervised rows: one in ten.
 void Backward::teach_layer(const Threads &threads, size_t layer, ConstRows normed, const Layout &layout,
                            const Purpose &purpose, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;

@@ -14,7 +14,7 @@ namespace infini {
 struct SegmentSpan {
   int64_t first, tokens;  // rows
   int64_t held;           // tokens of its stream that were folded before it
-  float fold;             // factor on what it adds to M and z
+  float fold;             // repeat weight: factor on what the segment adds to M and z
 };
 
 // One document, which is one stream: its memory begins empty.
@@ -26,12 +26,12 @@ struct StreamSpan {
   static View view(const AttentionShape &shape, int64_t stream_first, const SegmentSpan &segment);
 };
 
-// A prediction whose retrieval is supervised: the query is at `row`.
+// A query whose retrieval is supervised: that of `row`, which predicts the next token.
 struct Retrieval {
   int64_t row;
   int64_t first_source, sources;  // of Layout::source_rows, all in earlier segments of the stream
-  int32_t place = -1;             // offset of the predicted token in its value; -1: none
-  float weight = 1;               // of the query in the loss, beside that of the head
+  int32_t place = -1;             // digit index: which token of its value the predicted one is; -1: none
+  float weight = 1;               // loss weight of the query, times that of the head
 };
 
 struct Layout {
@@ -43,7 +43,7 @@ struct Layout {
   // The same with every stream in one segment, where nothing can be retrieved.
   Layout whole() const;
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
-  // Ascending: rows of retrievals, and quiet ones.
+  // The supervised rows, ascending: those of retrievals, and quiet ones.
   std::vector<int64_t> told() const;
 
   std::vector<int32_t> tokens;  // [rows]
@@ -54,14 +54,14 @@ struct Layout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // by row
   std::vector<int64_t> source_rows;
-  std::vector<int64_t> quiet;        // ascending: some rows that look nothing up, of sequences that have offsets
-  std::vector<int32_t> name, place;  // [rows]: label and offset of the row's token, as in Sequence; -1 elsewhere
-  // The offset of the answer's token that is predicted after a row, -1 where none is.
+  std::vector<int64_t> quiet;        // ascending: some rows that ask for nothing, of sequences with digit indices
+  std::vector<int32_t> name, place;  // [rows]: Sequence's label and offset (digit index) of the token; -1 elsewhere
+  // The digit index of the answer's token that the row predicts, -1 where it predicts none.
   int32_t asked(int64_t row) const {
     return answer[static_cast<size_t>(row)] > 0 ? place[static_cast<size_t>(row) + 1] : -1;
   }
-  std::vector<int64_t> subject;  // [rows] or empty: the row that local attention is told to look at, -1 where none
-  int64_t subjects = 0;          // rows that are told
+  std::vector<int64_t> subject;  // [rows] or empty: supervision target of local attention, an earlier row; -1: none
+  int64_t subjects = 0;          // rows that have one
 };
 
 }  // namespace infini

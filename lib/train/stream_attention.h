@@ -144,7 +144,7 @@ class StreamAttention : protected StreamTiles {
     for (int64_t r = 0; r < tokens * group_; ++r) f(r, segment_.first + token + r / group_, r % group_);
   }
 
-  // make(to) fills row `row` of a tile with a key or query.
+  // Fills row `row` of a tile by make(where a key or query is written).
   template <class Make>
   void into_row(const Tile &tile, int64_t row, const Make &make) {
     if (keys_ <= kPanel) return make(tile.data + row * kPanel);

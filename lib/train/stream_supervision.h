@@ -1,4 +1,4 @@
-// Supervision of what a (stream, KV head) looks at, and the way back through its memory, which all gradients share.
+// Supervision of the attention of one (stream, KV head), and its gradients through the memory, which all losses share.
 #pragma once
 
 #include <span>
@@ -169,7 +169,7 @@ class StreamSupervision : public StreamAttention {
         if (offset_of(head(g)) >= 0 && layer_.targets.retrieval[head(g)] != 0)
           silence((row - first) * group_ + g, head(g), z, dz);
   }
-  // Of a row that was folded: its segment's factor, and how many segments closed between that one and the one at hand.
+  // Of a row in the memory: its segment's repeat weight, and how many segments closed between that one and the one at hand.
   struct Source {
     float factor;
     int64_t closings;
@@ -181,7 +181,7 @@ class StreamSupervision : public StreamAttention {
     return {(after - 1)->fold, index_ - (after - 1 - all) - 1};
   }
 
-  // Supervision of local attention: the loss gains -weight * log(p of the row that is looked for), where it is in view.
+  // Supervision of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
   void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
     const float weight = layer_.targets.local[h];
     const int64_t subject = layer_.layout.subject[static_cast<size_t>(row)];

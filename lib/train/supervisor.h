@@ -1,4 +1,4 @@
-// Supervision of attention: which heads are shown where to look, and what that weighs in the loss.
+// Supervision of attention: which heads have targets, and what these weigh in the loss.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 namespace infini {
 
-// For every query row of a layout: its source rows (Layout::retrievals), and a head at a time the query's weight. Of a head
-// that looks for one token of a value alone (an offset), other rows are to find nothing. Local attention has one target a
-// row.
+// For every query row of a layout: its source rows (Layout::retrievals), and a head at a time the query's weight. A head
+// with a digit index retrieves one token of a value alone; in other rows it should find nothing. Local attention has one
+// target a row.
 class Supervisor {
  public:
   // `gates`: beta [layers][heads] of the model that is trained, which must outlive it: without a list of heads, those whose
@@ -24,10 +24,11 @@ class Supervisor {
   int last_layer() const { return last_layer_; }
   bool supervises(int layer, int head) const;
   bool supervises_locally(int layer, int head) const;
-  // [layers][heads]: the token of a value, from 0, that a supervised head of a trained layer looks for; -1: all.
+  // [layers][heads]: the digit index of a supervised head of a trained layer; -1: all.
   const std::vector<int32_t> &offsets() const { return offsets_; }
 
-  // Weights of a step: each kind of loss is a mean over its queries and heads. First all layouts of the step are counted.
+  // Loss weights of a step: each kind of loss is a mean over its queries and heads, so all layouts of the step are counted
+  // first.
   void begin_step() { retrievals_ = quiet_ = local_ = 0, asked_.clear(); }
   void count(const Layout &layout);
   void end_count();
@@ -46,7 +47,7 @@ class Supervisor {
   const float *const gates_;
   const int last_layer_;
   std::vector<int32_t> offsets_;
-  // Of the step: retrievals by weight, all and by offset; rows that look nothing up; rows with a local target.
+  // Of the step: retrievals by weight, all and by digit index; quiet rows; rows with a local target.
   double retrievals_ = 0, quiet_ = 0, local_ = 0;
   std::map<int32_t, double> asked_;
   std::vector<float> retrieval_weights_, silence_weights_, local_weights_, equal_;  // [layers][heads]; empty: none

@@ -81,7 +81,7 @@ class Trainer {
                  Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
-  // A forward pass by other rules than those of training, which `watch` sees.
+  // A forward pass with other rules than those of training, whose layers `watch` sees.
   Tally forward(const Layout &layout, const AttentionRules &rules, const Watch &watch);
 
   // What a hook that initialises parameters is given: all that is drawn, as steps will read it.
@@ -121,7 +121,7 @@ class Trainer {
   std::span<const Sequence> sequences() const {
     return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_));
   }
-  // Over layout_, as the part that is trained needs it. `pass`: of the step, or kNoPass.
+  // Over layout_, as the part that is trained needs it. `pass`: a cache key, see Backward::run.
   static constexpr size_t kNoPass = Backward::kNoPass;
   Tally run(const Threads &threads, int segment, const Purpose &purpose, size_t pass);
   void weights_changed(const Threads &threads);
@@ -188,7 +188,7 @@ class Trainer::Drawn {
   Trainer &trainer_;
   const char *const stage_;
   Task *const task_;
-  size_t key_ = kNoPass;  // under which what layers are fed is kept
+  size_t key_ = kNoPass;  // cache key of the layout at hand
 };
 
 // "f32", "f16" or "bf16", of matrices in a file. INVALID_ARGUMENT for others.
