@@ -77,8 +77,7 @@ KeepLesson read_keep_lesson(const Model &model, const char *text) {
 
 // --- facts
 
-const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
-const char *name_of(GemmLibrary library) {
+const char *library_name(GemmLibrary library) {
   return library == GemmLibrary::ONEDNN ? "onednn" : library == GemmLibrary::OPENBLAS ? "openblas" : "native";
 }
 
@@ -123,7 +122,7 @@ Json facts(const Model &model) {
       {"hidden", config.hidden},
       {"context", config.context},
       {"compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.weights().compute)},
-      {"gemm", name_of(model.weights().gemm.library())},
+      {"gemm", library_name(model.weights().gemm.library())},
       {"weight_bytes", model.weights().bytes()},
       {"trained_memory", memory.trained},
       {"memory_heads", memory_heads},

@@ -145,7 +145,7 @@ infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buff
                        {"tokens", value.tokens()},
                        {"parameters", value.model().parameters()},
                        {"trained_parameters", value.trained_parameters()},
-                       {"compute", value.compute() == NumberType::F32 ? "f32" : "bf16"},
+                       {"compute", name_of(value.compute())},
                        {"bytes", value.bytes()},
                        {"segment", value.lessons().segment()},
                        {"segments", value.lessons().segments()},

@@ -14,6 +14,7 @@ namespace infini {
 // Of weights and of what is multiplied with them. (8 and 4 bit will be two more.)
 enum class NumberType : uint8_t { F32, BF16 };
 inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
+inline const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
 
 enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
 

@@ -181,7 +181,7 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
       fail(Status::FORMAT, "the model's logits before token ", i,
            " of this call are not numbers: its file holds some"
            " that are not, or they overflow in compute type '",
-           impl_->engine.number_type() == NumberType::F32 ? "f32" : "bf16", "'; the tokens were read");
+           name_of(impl_->engine.number_type()), "'; the tokens were read");
 }
 
 void Session::close_segment() {

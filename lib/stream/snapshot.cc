@@ -56,8 +56,6 @@ json option_values(const Options &options) {
 
 json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state[1], state[2], state[3]}; }
 
-const char *compute_name(const Engine &engine) { return engine.number_type() == NumberType::F32 ? "f32" : "bf16"; }
-
 // The state as it would be with no open segment and no window.
 State emptied(const Threads &threads, const Model &model, const State &state) {
   State closed = state.copy();
@@ -136,7 +134,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
     const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
     parts.header["view"] = view_json(closed.view);
-    parts.header["compute"] = compute_name(impl_->engine);
+    parts.header["compute"] = name_of(impl_->engine.number_type());
     parts.add_section("memory", impl_->engine.memory_section(closed));
     if (keeps) {
       parts.add("kept", closed.keep.spans());
@@ -148,7 +146,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const Generation &generation = impl_->generation;
   const History &history = impl_->history;
   parts.header["view"] = view_json(state.view);
-  parts.header["compute"] = compute_name(impl_->engine);
+  parts.header["compute"] = name_of(impl_->engine.number_type());
   parts.header["has_hidden"] = state.has_hidden;
   parts.header["history_begin"] = history.begin;
   parts.header["random"] = random_json(generation.random.state());

@@ -28,7 +28,7 @@ void Trainer::save(const std::string &path) const {
                        {"model", model_->fingerprint()},
                        {"config", describe(config_)},
                        {"threads", threads_},
-                       {"compute", compute_ == NumberType::F32 ? "f32" : "bf16"},
+                       {"compute", name_of(compute_)},
                        {"steps", optimizer_->steps()},
                        {"tokens", tokens_},
                        {"source", again ? before_.source : source_->save()},
