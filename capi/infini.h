@@ -201,8 +201,8 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  * 3. Models: opening and creating
  */
 
-/* Opens a GGUF file and packs its weights for this processor (options "compute", "gemm", "threads", "memory",
-   "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do not
+/* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
+   "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do not
    overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
    the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
@@ -240,6 +240,22 @@ INFINI_API infini_status infini_model_create(const char *config_json, const infi
    IO, NO_SPACE  the file cannot be written; what was there before is still there
    CANCELLED     nothing was written */
 INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
+
+/* Writes the model of the file `from` as the file `to`, with its matrices quantised: a GGUF file that infini_model_open, and
+   every other GGUF reader, opens. `type` is "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
+   "iq4_nl" or "iq4_xs", in upper or lower case, or a type of floats: "f32", "f16", "bf16". Each block takes the scale whose
+   numbers lie nearest to its own; no statistics of activations are used. Vectors (norms, biases) stay as they are. Types
+   whose blocks do not divide a matrix's rows give way, those of 256 to one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0,
+   the others to IQ4_NL), those of 32 to F16; the matrix that makes the logits has six bits at least (Q6_K). "tensor_types"
+   of infini_model_info_json tells what came out, and the log, at level INFO, why.
+   A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL): "threads" of a model.
+   `to` is replaced whole or not at all, and may be `from`. `task` (may be NULL): stage "quantize", in bytes read. Any thread.
+   IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
+   IO, NO_SPACE      `to` cannot be written; what was there before is still there
+   INVALID_ARGUMENT  there is no such type; the message lists those that there are
+   CANCELLED         nothing was written */
+INFINI_API infini_status infini_model_quantize(const char *from, const char *to, const char *type,
+                                               const infini_options *options, infini_task *task);
 
 /* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with it to
    `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer whose mean over
@@ -726,6 +742,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
    and, unless the model is a tokenizer alone,
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16", "int8"), "gemm", "weight_bytes" (packed),
+     "tensor_types" (of the file: {"Q4_0": 24, "F32": 9}, how many tensors are of each),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
      "windowed_layers" (those with a window of their own, which have none),
      "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */

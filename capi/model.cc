@@ -12,6 +12,7 @@
 #include "footprint.h"
 #include "guard.h"
 #include "model/keep_fit.h"
+#include "model/quantize_file.h"
 #include "text/chat.h"
 
 using namespace infini;
@@ -99,6 +100,16 @@ Json tokenizer_facts(const Model &model) {
   return json;
 }
 
+// How many matrices and vectors of the file are of each type.
+Json tensor_types(const Model &model) {
+  Json types = Json::object();
+  for (const GgufTensor &tensor : model.gguf().tensors()) {
+    Json &count = types[tensor_layout(tensor.type)->name];
+    count = (count.is_null() ? 0 : count.get<int64_t>()) + 1;
+  }
+  return types;
+}
+
 Json facts(const Model &model) {
   Json json = tokenizer_facts(model);
   if (!model.has_weights()) return json;
@@ -124,6 +135,7 @@ Json facts(const Model &model) {
       {"compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.weights().compute)},
       {"gemm", library_name(model.weights().gemm.library())},
       {"weight_bytes", model.weights().bytes()},
+      {"tensor_types", tensor_types(model)},
       {"trained_memory", memory.trained},
       {"memory_heads", memory_heads},
       {"windowed_layers", windowed},
@@ -231,6 +243,16 @@ infini_status infini_model_save(const infini_model *model, const char *path, inf
       fail(Status::CANCELLED, "saving the model was cancelled; nothing was written");
     saved.save(path);
     if (task) task->value.advance_to(1);
+  });
+}
+
+infini_status infini_model_quantize(const char *from, const char *to, const char *type, const infini_options *options,
+                                    infini_task *task) {
+  return guard([&] {
+    need(from, "from"), need(to, "to"), need(type, "type");
+    const std::optional<TensorType> asked = tensor_type_of(type);
+    if (!asked) fail(Status::INVALID_ARGUMENT, "type is '", type, "', but must be one of ", tensor_type_names());
+    quantize_file(from, to, *asked, for_model(options), of(task));
   });
 }
 

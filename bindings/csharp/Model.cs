@@ -77,6 +77,25 @@ public sealed unsafe class Model : IDisposable
     public void Save(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
         Work.RunOnce(task => Native.infini_model_save(Handle, path, task), progress, cancellation, path);
 
+    /// <summary>Writes the model of a file as another file, with its matrices quantised. The model need not fit in memory. Types
+    /// whose blocks do not divide a matrix's rows give way to one of smaller blocks. The file is replaced whole or not at
+    /// all.</summary>
+    /// <param name="from">A GGUF file.</param>
+    /// <param name="to">The file to write; may be the same.</param>
+    /// <param name="type">"q8_0", "q6_k", "q4_k", "q4_0", ...; the C header lists the types.</param>
+    /// <param name="options">Threads; may be null.</param>
+    /// <param name="progress">Hears, on other threads, of stage "quantize", in bytes read.</param>
+    /// <param name="cancellation">Leaves nothing written.</param>
+    /// <exception cref="InfiniException">As <see cref="Open"/>, of from; NoSpace; InvalidArgument (no such type).</exception>
+    /// <exception cref="OperationCanceledException">Nothing was written.</exception>
+    public static void Quantize(string from, string to, string type, InfiniModelOptions? options = null,
+                                IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        InfiniLibrary.RequireSameInterface();
+        InfiniOptions.With(options, o =>
+            Work.RunOnce(task => Native.infini_model_quantize(from, to, type, o, task), progress, cancellation, from));
+    }
+
     /// <summary>Starts an empty stream through the model.</summary>
     /// <param name="options">Null: all defaults.</param>
     /// <returns>The session, which the caller disposes.</returns>

@@ -76,6 +76,26 @@ func (m *Model) Save(ctx context.Context, path string) error {
 	})
 }
 
+// Quantize writes the model of the file from as the file to, with its matrices quantised: "q8_0", "q6_k", "q4_k", "q4_0", ...;
+// the C header lists the types. Types whose blocks do not divide a matrix's rows give way to one of smaller blocks. The model
+// need not fit in memory. Options: "threads". The file is replaced whole or not at all, and may be from.
+// Progress: stage "quantize", in bytes read.
+//
+// Errors: as Open, of from; NoSpace; InvalidArgument (no such type); Cancelled.
+func Quantize(ctx context.Context, from, to, quantType string, options Options) error {
+	if err := noZero(from, to, quantType); err != nil {
+		return err
+	}
+	if err := checkABI(); err != nil {
+		return err
+	}
+	return options.with(func(o uintptr) error {
+		w := begin(ctx)
+		defer w.end()
+		return w.do(func(task uintptr) error { return native.Infini_model_quantize(from, to, quantType, o, task) })
+	})
+}
+
 // NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "checkpoints",
 // "rewind_sampler", "compress", "special", "unknown_text" and those of generation ("max_tokens", "temperature", "seed",
 // "stop", ...); those of a model are refused.

@@ -68,8 +68,9 @@ const std::vector<OptionSpec> &option_table() {
   static const auto &table = *new std::vector<OptionSpec>{
       // never destroyed: a thread may be at work when the process ends
       // Opening and creating a model.
-      {"weights", MODEL, text("file"), 0, 0, "file|f32|bf16",
-       "how weights are kept; file: blocks of a quantised file at their bits, the rest as compute says"},
+      {"weights", MODEL, text("file"), 0, 0, "file|f32|bf16|q8_0|q4_0",
+       "how weights are kept; file: blocks of a quantised file at their bits, the rest as compute says; q8_0, q4_0: "
+       "quantised when the model is opened, as infini_model_quantize does"},
       {"compute", MODEL, text("auto"), 0, 0, "auto|f32|bf16|int8",
        "number type of products; auto: int8 for weights in blocks, else bf16 where the processor has it"},
       {"gemm", MODEL, text("auto"), 0, 0, "auto|onednn|openblas|native",

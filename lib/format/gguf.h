@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -89,6 +90,10 @@ class Gguf {
 
   // Writes a version-3 file through a temporary one, so that `path` holds the old file or the new.
   void save(const std::string &path) const;
+  // The same with each tensor as type_of says; write(tensor, that type, put) gives its bytes, in order, to put.
+  using Put = std::function<void(std::span<const std::byte>)>;
+  void save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
+            const std::function<void(const GgufTensor &, TensorType, const Put &)> &write) const;
 
  private:
   // A tree, not a hash table: a hostile file could fill one bucket.

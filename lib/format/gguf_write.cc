@@ -42,6 +42,13 @@ void append_value(std::string &out, const GgufValue &value) {
 }  // namespace
 
 void Gguf::save(const std::string &path) const {
+  save(
+      path, [](const GgufTensor &tensor) { return tensor.type; },
+      [](const GgufTensor &tensor, TensorType, const Put &put) { put(tensor.data); });
+}
+
+void Gguf::save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
+                const std::function<void(const GgufTensor &, TensorType, const Put &)> &write) const {
   const uint64_t unit = alignment(*this, path);
   std::string head(kMagic);
   append_number(head, kVersion);
@@ -56,9 +63,12 @@ void Gguf::save(const std::string &path) const {
     append_string(head, tensor.name);
     append_number(head, static_cast<uint32_t>(tensor.shape.size()));
     for (const int64_t extent : tensor.shape) append_number(head, extent);
-    append_number(head, static_cast<uint32_t>(tensor.type));
+    const TensorType type = type_of(tensor);
+    const uint64_t size =
+        tensor_bytes(Status::INVALID_ARGUMENT, cat("tensor ", quoted(tensor.name)), type, tensor.shape);
+    append_number(head, static_cast<uint32_t>(type));
     append_number(head, offset);
-    offset += tensor.data.size() + padding(tensor.data.size(), unit);
+    offset += size + padding(size, unit);
   }
   if (!tensors_.empty()) head.append(padding(head.size(), unit), '\0');
 
@@ -66,9 +76,13 @@ void Gguf::save(const std::string &path) const {
   file.write(head.data(), head.size());
   const std::string zeros(unit, '\0');
   for (const GgufTensor &tensor : tensors_) {
-    file.write(tensor.data.data(), tensor.data.size());
+    uint64_t size = 0;
+    write(tensor, type_of(tensor), [&](std::span<const std::byte> bytes) {
+      file.write(bytes.data(), bytes.size());
+      size += bytes.size();
+    });
     release(tensor.data);
-    file.write(zeros.data(), padding(tensor.data.size(), unit));  // after the last one too: other readers expect it
+    file.write(zeros.data(), padding(size, unit));  // after the last one too: other readers expect it
   }
   file.commit();
 }

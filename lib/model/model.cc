@@ -13,11 +13,6 @@
 namespace infini {
 namespace {
 
-int threads_of(const Options &options) {
-  const int64_t asked = options.get_int("threads");
-  return asked > 0 ? static_cast<int>(asked) : default_threads();
-}
-
 // Adds one random F32 tensor, normal with the given deviation; deviation 0: all ones.
 void add_random(Gguf &gguf, const std::string &name, std::vector<int64_t> shape, double deviation, Random &random) {
   int64_t count = 1;
@@ -116,6 +111,11 @@ void hash_value(Hash &hash, const GgufValue &value) {
 }
 
 }  // namespace
+
+int threads_of(const Options &options) {
+  const int64_t asked = options.get_int("threads");
+  return asked > 0 ? static_cast<int>(asked) : default_threads();
+}
 
 std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Status impossible) {
   std::shared_ptr<Model> model(new Model);

@@ -61,6 +61,9 @@ struct CreateConfig {
   }
 };
 
+// That option "threads" asks for.
+int threads_of(const Options &options);
+
 class Model {
  public:
   // Reads, checks and packs the file's weights. `task` may be null; cancelling throws CANCELLED.

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/parallel.h"
+#include "format/quantize.h"
 #include "kernels/cpu.h"
 #include "kernels/gradients.h"
 
@@ -64,17 +65,30 @@ void fill_floats(const Threads &threads, const std::vector<TensorPart> &parts, c
   });
 }
 
-void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, const Gguf &gguf, BlockMatrix &matrix) {
-  const TensorType type = parts[0].tensor->type;
+// The file's blocks as they are, or, where those are of another type, made from its numbers.
+void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, TensorType type, const Gguf &gguf,
+                 BlockMatrix &matrix) {
   const TensorLayout &layout = *tensor_layout(type);
   const BlockSpec &spec = spec_of(matrix.type());
-  const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
+  const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements,
+                a_row = blocks * layout.block_bytes;
   each_stretch(threads, parts, gguf, matrix.n(), kStrip, [&](int64_t begin, int64_t end) {
+    Buffer<float> values;
+    Buffer<std::byte> made;
     for (int64_t first = begin; first < end; first += kStrip) {
       const std::byte *columns[kStrip] = {};
       int64_t count = 0;
       each_part(parts, first, std::min(end, first + kStrip), [&](const TensorPart &part, int64_t row, int64_t rows) {
-        for (int64_t i = 0; i < rows; ++i) columns[count++] = row_of(part, row + i);
+        for (int64_t i = 0; i < rows; ++i, ++count) {
+          columns[count] = row_of(part, row + i);
+          if (part.tensor->type == type) continue;
+          values.reserve(matrix.k());
+          made.reserve(kStrip * a_row);
+          std::byte *const to = made.data() + count * a_row;
+          unpack_row(part, row + i, matrix.k(), values.data());
+          quantize(type, values.data(), matrix.k(), to);
+          columns[count] = to;
+        }
       });
       bool good = true;
       uint8_t *to = matrix.strip(first / kStrip);
@@ -83,7 +97,7 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, c
         for (int64_t c = 0; c < count; ++c) columns[c] += a_unit * layout.block_bytes;
       }
       if (good) continue;
-      std::vector<float> values(static_cast<size_t>(matrix.k()));
+      values.reserve(matrix.k());
       each_part(parts, first, first + count, [&](const TensorPart &part, int64_t row, int64_t rows) {
         // One of them tells what is not finite.
         for (int64_t i = 0; i < rows; ++i) unpack_row(part, row + i, matrix.k(), values.data());
@@ -92,30 +106,34 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, c
   });
 }
 
-// Whether a tensor's blocks are kept.
-std::optional<BlockType> kept_blocks(const Options &options, const GgufTensor &tensor) {
-  if (!has_avx2() || options.get_string("weights") != "file") return std::nullopt;
-  return block_type(tensor.type);
+// What a tensor's rows are kept as, where not as floats.
+std::optional<TensorType> kept_type(const Options &options, const GgufTensor &tensor, bool output) {
+  const std::string &asked = options.get_string("weights");
+  TensorType type = tensor.type;
+  if (const auto named = tensor_type_of(asked))
+    type = output ? type_for_output(*named, tensor.shape[0]) : type_for_rows(*named, tensor.shape[0]);
+  else if (asked != "file") return std::nullopt;
+  return has_avx2() && block_type(type) ? std::optional(type) : std::nullopt;
 }
 
 }  // namespace
 
 void lay_out(Packing &packing, const Options &options, NumberType floats) {
   // Pieces begin at whole panels; where kinds change elsewhere, everything becomes floats.
-  std::vector<std::vector<TensorPart>> &pieces = packing.pieces;
+  std::vector<Packing::Piece> &pieces = packing.pieces;
   std::vector<int64_t> columns;
-  const auto kind = [&](const TensorPart &part) { return kept_blocks(options, *part.tensor); };
   bool whole = true;
   for (const TensorPart &part : packing.parts) {
-    if (pieces.empty() || kind(part) != kind(pieces.back()[0])) {
+    const auto type = kept_type(options, *part.tensor, packing.output);
+    if (pieces.empty() || type != pieces.back().blocks) {
       whole = whole && (columns.empty() || columns.back() % kPanel == 0);
-      pieces.emplace_back(), columns.push_back(0);
+      pieces.push_back({{}, type}), columns.push_back(0);
     }
-    pieces.back().push_back(part);
+    pieces.back().parts.push_back(part);
     columns.back() += part.rows;
   }
   if (!whole) {
-    pieces = {packing.parts};
+    pieces = {{packing.parts, std::nullopt}};
     columns = {std::accumulate(columns.begin(), columns.end(), int64_t{0})};
   }
   const int64_t k = packing.parts[0].tensor->shape[0];
@@ -123,8 +141,7 @@ void lay_out(Packing &packing, const Options &options, NumberType floats) {
   for (size_t i = 0; i < pieces.size(); first += columns[i++]) {
     WeightMatrix::Piece piece;
     piece.first = first;
-    const auto type = whole ? kind(pieces[i][0]) : std::nullopt;
-    if (type) piece.blocks = BlockMatrix(*type, k, columns[i]);
+    if (pieces[i].blocks) piece.blocks = BlockMatrix(*block_type(*pieces[i].blocks), k, columns[i]);
     else piece.floats = PackedMatrix(floats, k, columns[i]);
     packing.matrix->pieces.push_back(std::move(piece));
   }
@@ -132,9 +149,10 @@ void lay_out(Packing &packing, const Options &options, NumberType floats) {
 
 void fill(const Threads &threads, const Packing &packing, const Gguf &gguf) {
   for (size_t i = 0; i < packing.pieces.size(); ++i) {
+    const auto &[parts, blocks] = packing.pieces[i];
     WeightMatrix::Piece &piece = packing.matrix->pieces[i];
-    if (piece.in_blocks()) fill_blocks(threads, packing.pieces[i], gguf, piece.blocks);
-    else fill_floats(threads, packing.pieces[i], gguf, piece.floats);
+    if (blocks) fill_blocks(threads, parts, *blocks, gguf, piece.blocks);
+    else fill_floats(threads, parts, gguf, piece.floats);
   }
 }
 
@@ -142,7 +160,6 @@ bool unpack_column(const WeightMatrix &matrix, const GgufTensor &tensor, int64_t
   if (matrix.pieces.size() != 1) return false;
   const WeightMatrix::Piece &piece = matrix.pieces[0];
   if (piece.in_blocks()) {
-    if (block_type(tensor.type) != piece.blocks.type()) return false;
     unpack_strip_column(piece.blocks.type(), piece.blocks.strip(column / kStrip), piece.blocks.k(),
                         static_cast<int>(column % kStrip), values);
     return true;

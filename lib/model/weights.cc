@@ -222,7 +222,7 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
     } else if (WeightMatrix *const matrix = matrix_of(*this, spec)) {
       if (spec.field == Field::OUTPUT) tied = !part;
       const TensorPart rows = part ? part : TensorPart{embedding, 0, spec.rows};  // the output, tied to the embedding
-      if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, {}});
+      if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, matrix == &output, {}});
       packings.back().parts.push_back(rows);
     } else {
       // An optional bias that a file has for q alone, say, is zero for the others.

@@ -130,6 +130,7 @@ void add_passkey(CLI::App &app);
 void add_recall(CLI::App &app);
 void add_keep(CLI::App &app);
 void add_train(CLI::App &app);
+void add_quantize(CLI::App &app);
 void add_options(CLI::App &app);
 
 }  // namespace cli

@@ -108,6 +108,7 @@ int main(int argc, char **argv) {
     cli::add_recall(app);
     cli::add_keep(app);
     cli::add_train(app);
+    cli::add_quantize(app);
     cli::add_options(app);
     refuse_empty_paths(app);
     cli::catch_interrupts();

@@ -81,6 +81,21 @@ static void check_facts(void) {
   CHECK(has(again, "fingerprint", fingerprint));
   infini_model_free(again);
   CHECK_STATUS(infini_model_save(model, "/nonexistent/model.gguf", NULL), INFINI_IO);
+
+  /* Quantised it takes a quarter, and says what it is made of; what cannot be is refused, and nothing is written. */
+  infini_task *task = NULL;
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_model_quantize(SAVED, SAVED, "Q8_0", NULL, task));
+  CHECK(infini_task_done(task) > 0);
+  infini_model *small = open_model(SAVED, "f32");
+  CHECK(has(small, "tensor_types", "{\"F32\":11,\"Q8_0\":36}"));
+  infini_model_free(small);
+  CHECK_ERROR(infini_model_quantize(SAVED, SAVED, "q9", NULL, NULL), INFINI_INVALID_ARGUMENT, "IQ4_XS");
+  CHECK_STATUS(infini_model_quantize(SAVED, "/nonexistent/model.gguf", "q8_0", NULL, NULL), INFINI_IO);
+  CHECK_STATUS(infini_model_quantize("/nonexistent/model.gguf", SAVED, "q8_0", NULL, NULL), INFINI_IO);
+  infini_task_cancel(task);
+  CHECK_STATUS(infini_model_quantize(SAVED, SAVED, "q4_0", NULL, task), INFINI_CANCELLED);
+  infini_task_free(task);
   remove(SAVED);
   infini_model_free(model);
 }

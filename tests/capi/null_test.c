@@ -79,6 +79,9 @@ static void check_models(void) {
   CHECK_NULL(infini_model_open(STORIES, NULL, NULL, NULL), "model");
   CHECK_NULL(infini_model_create(NULL, NULL, NULL), "model");
   CHECK_NULL(infini_model_save(NULL, "unused.gguf", NULL), "model");
+  CHECK_NULL(infini_model_quantize(NULL, "unused.gguf", "q8_0", NULL, NULL), "from");
+  CHECK_NULL(infini_model_quantize("unused.gguf", NULL, "q8_0", NULL, NULL), "to");
+  CHECK_NULL(infini_model_quantize("unused.gguf", "unused.gguf", NULL, NULL, NULL), "type");
   CHECK_NULL(infini_model_vocabulary(NULL, &size), "model");
   CHECK_NULL(infini_model_width(NULL, &size), "model");
   CHECK_NULL(infini_model_tokenize(NULL, "a", 1, INFINI_TOKENS_START, NULL, 0, &size), "model");

@@ -64,11 +64,11 @@ typedef _gostring_ swig_type_31;
 typedef _gostring_ swig_type_32;
 typedef _gostring_ swig_type_33;
 typedef _gostring_ swig_type_34;
-typedef _goslice_ swig_type_35;
+typedef _gostring_ swig_type_35;
 typedef _gostring_ swig_type_36;
-typedef _goslice_ swig_type_37;
+typedef _gostring_ swig_type_37;
 typedef _gostring_ swig_type_38;
-typedef _gostring_ swig_type_39;
+typedef _goslice_ swig_type_39;
 typedef _gostring_ swig_type_40;
 typedef _goslice_ swig_type_41;
 typedef _gostring_ swig_type_42;
@@ -78,118 +78,118 @@ typedef _goslice_ swig_type_45;
 typedef _gostring_ swig_type_46;
 typedef _gostring_ swig_type_47;
 typedef _gostring_ swig_type_48;
-typedef _gostring_ swig_type_49;
-typedef _goslice_ swig_type_50;
+typedef _goslice_ swig_type_49;
+typedef _gostring_ swig_type_50;
 typedef _gostring_ swig_type_51;
-typedef _goslice_ swig_type_52;
+typedef _gostring_ swig_type_52;
 typedef _gostring_ swig_type_53;
 typedef _goslice_ swig_type_54;
-typedef _goslice_ swig_type_55;
-typedef _gostring_ swig_type_56;
-typedef _goslice_ swig_type_57;
+typedef _gostring_ swig_type_55;
+typedef _goslice_ swig_type_56;
+typedef _gostring_ swig_type_57;
 typedef _goslice_ swig_type_58;
-typedef _gostring_ swig_type_59;
-typedef _goslice_ swig_type_60;
-typedef _gostring_ swig_type_61;
-typedef _gostring_ swig_type_62;
-typedef long long swig_type_63;
-typedef _gostring_ swig_type_64;
+typedef _goslice_ swig_type_59;
+typedef _gostring_ swig_type_60;
+typedef _goslice_ swig_type_61;
+typedef _goslice_ swig_type_62;
+typedef _gostring_ swig_type_63;
+typedef _goslice_ swig_type_64;
 typedef _gostring_ swig_type_65;
 typedef _gostring_ swig_type_66;
-typedef _gostring_ swig_type_67;
+typedef long long swig_type_67;
 typedef _gostring_ swig_type_68;
 typedef _gostring_ swig_type_69;
-typedef _goslice_ swig_type_70;
+typedef _gostring_ swig_type_70;
 typedef _gostring_ swig_type_71;
 typedef _gostring_ swig_type_72;
 typedef _gostring_ swig_type_73;
-typedef _gostring_ swig_type_74;
+typedef _goslice_ swig_type_74;
 typedef _gostring_ swig_type_75;
 typedef _gostring_ swig_type_76;
 typedef _gostring_ swig_type_77;
-typedef _goslice_ swig_type_78;
+typedef _gostring_ swig_type_78;
 typedef _gostring_ swig_type_79;
 typedef _gostring_ swig_type_80;
 typedef _gostring_ swig_type_81;
 typedef _goslice_ swig_type_82;
 typedef _gostring_ swig_type_83;
 typedef _gostring_ swig_type_84;
-typedef _goslice_ swig_type_85;
-typedef _gostring_ swig_type_86;
-typedef _goslice_ swig_type_87;
-typedef _goslice_ swig_type_88;
-typedef _gostring_ swig_type_89;
+typedef _gostring_ swig_type_85;
+typedef _goslice_ swig_type_86;
+typedef _gostring_ swig_type_87;
+typedef _gostring_ swig_type_88;
+typedef _goslice_ swig_type_89;
 typedef _gostring_ swig_type_90;
-typedef _gostring_ swig_type_91;
+typedef _goslice_ swig_type_91;
 typedef _goslice_ swig_type_92;
 typedef _gostring_ swig_type_93;
-typedef long long swig_type_94;
+typedef _gostring_ swig_type_94;
 typedef _gostring_ swig_type_95;
-typedef _gostring_ swig_type_96;
+typedef _goslice_ swig_type_96;
 typedef _gostring_ swig_type_97;
-typedef _gostring_ swig_type_98;
+typedef long long swig_type_98;
 typedef _gostring_ swig_type_99;
 typedef _gostring_ swig_type_100;
-typedef _goslice_ swig_type_101;
+typedef _gostring_ swig_type_101;
 typedef _gostring_ swig_type_102;
-typedef long long swig_type_103;
-typedef _goslice_ swig_type_104;
-typedef _gostring_ swig_type_105;
-typedef _goslice_ swig_type_106;
-typedef _goslice_ swig_type_107;
-typedef _gostring_ swig_type_108;
-typedef _goslice_ swig_type_109;
-typedef _gostring_ swig_type_110;
+typedef _gostring_ swig_type_103;
+typedef _gostring_ swig_type_104;
+typedef _goslice_ swig_type_105;
+typedef _gostring_ swig_type_106;
+typedef long long swig_type_107;
+typedef _goslice_ swig_type_108;
+typedef _gostring_ swig_type_109;
+typedef _goslice_ swig_type_110;
 typedef _goslice_ swig_type_111;
-typedef _goslice_ swig_type_112;
-typedef _gostring_ swig_type_113;
+typedef _gostring_ swig_type_112;
+typedef _goslice_ swig_type_113;
 typedef _gostring_ swig_type_114;
-typedef _gostring_ swig_type_115;
-typedef _gostring_ swig_type_116;
+typedef _goslice_ swig_type_115;
+typedef _goslice_ swig_type_116;
 typedef _gostring_ swig_type_117;
 typedef _gostring_ swig_type_118;
-typedef _goslice_ swig_type_119;
+typedef _gostring_ swig_type_119;
 typedef _gostring_ swig_type_120;
 typedef _gostring_ swig_type_121;
-typedef _goslice_ swig_type_122;
-typedef _gostring_ swig_type_123;
-typedef _goslice_ swig_type_124;
+typedef _gostring_ swig_type_122;
+typedef _goslice_ swig_type_123;
+typedef _gostring_ swig_type_124;
 typedef _gostring_ swig_type_125;
-typedef _gostring_ swig_type_126;
-typedef _goslice_ swig_type_127;
-typedef _gostring_ swig_type_128;
+typedef _goslice_ swig_type_126;
+typedef _gostring_ swig_type_127;
+typedef _goslice_ swig_type_128;
 typedef _gostring_ swig_type_129;
-typedef _goslice_ swig_type_130;
-typedef _gostring_ swig_type_131;
+typedef _gostring_ swig_type_130;
+typedef _goslice_ swig_type_131;
 typedef _gostring_ swig_type_132;
-typedef _goslice_ swig_type_133;
-typedef _gostring_ swig_type_134;
-typedef _goslice_ swig_type_135;
+typedef _gostring_ swig_type_133;
+typedef _goslice_ swig_type_134;
+typedef _gostring_ swig_type_135;
 typedef _gostring_ swig_type_136;
-typedef long long swig_type_137;
-typedef _goslice_ swig_type_138;
-typedef _gostring_ swig_type_139;
-typedef long long swig_type_140;
-typedef _goslice_ swig_type_141;
-typedef _gostring_ swig_type_142;
+typedef _goslice_ swig_type_137;
+typedef _gostring_ swig_type_138;
+typedef _goslice_ swig_type_139;
+typedef _gostring_ swig_type_140;
+typedef long long swig_type_141;
+typedef _goslice_ swig_type_142;
 typedef _gostring_ swig_type_143;
-typedef _gostring_ swig_type_144;
-typedef _gostring_ swig_type_145;
+typedef long long swig_type_144;
+typedef _goslice_ swig_type_145;
 typedef _gostring_ swig_type_146;
-typedef _goslice_ swig_type_147;
+typedef _gostring_ swig_type_147;
 typedef _gostring_ swig_type_148;
-typedef _goslice_ swig_type_149;
+typedef _gostring_ swig_type_149;
 typedef _gostring_ swig_type_150;
 typedef _goslice_ swig_type_151;
 typedef _gostring_ swig_type_152;
-typedef _gostring_ swig_type_153;
+typedef _goslice_ swig_type_153;
 typedef _gostring_ swig_type_154;
-typedef _gostring_ swig_type_155;
-typedef long long swig_type_156;
+typedef _goslice_ swig_type_155;
+typedef _gostring_ swig_type_156;
 typedef _gostring_ swig_type_157;
-typedef _goslice_ swig_type_158;
+typedef _gostring_ swig_type_158;
 typedef _gostring_ swig_type_159;
-typedef _gostring_ swig_type_160;
+typedef long long swig_type_160;
 typedef _gostring_ swig_type_161;
 typedef _goslice_ swig_type_162;
 typedef _gostring_ swig_type_163;
@@ -198,11 +198,11 @@ typedef _gostring_ swig_type_165;
 typedef _goslice_ swig_type_166;
 typedef _gostring_ swig_type_167;
 typedef _gostring_ swig_type_168;
-typedef _goslice_ swig_type_169;
-typedef _gostring_ swig_type_170;
+typedef _gostring_ swig_type_169;
+typedef _goslice_ swig_type_170;
 typedef _gostring_ swig_type_171;
 typedef _gostring_ swig_type_172;
-typedef _gostring_ swig_type_173;
+typedef _goslice_ swig_type_173;
 typedef _gostring_ swig_type_174;
 typedef _gostring_ swig_type_175;
 typedef _gostring_ swig_type_176;
@@ -212,17 +212,21 @@ typedef _gostring_ swig_type_179;
 typedef _gostring_ swig_type_180;
 typedef _gostring_ swig_type_181;
 typedef _gostring_ swig_type_182;
-typedef _goslice_ swig_type_183;
+typedef _gostring_ swig_type_183;
 typedef _gostring_ swig_type_184;
 typedef _gostring_ swig_type_185;
 typedef _gostring_ swig_type_186;
 typedef _goslice_ swig_type_187;
 typedef _gostring_ swig_type_188;
-typedef _goslice_ swig_type_189;
+typedef _gostring_ swig_type_189;
 typedef _gostring_ swig_type_190;
-typedef _gostring_ swig_type_191;
+typedef _goslice_ swig_type_191;
 typedef _gostring_ swig_type_192;
-typedef _gostring_ swig_type_193;
+typedef _goslice_ swig_type_193;
+typedef _gostring_ swig_type_194;
+typedef _gostring_ swig_type_195;
+typedef _gostring_ swig_type_196;
+typedef _gostring_ swig_type_197;
 extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
@@ -243,103 +247,104 @@ extern swig_type_20 _wrap_infini_options_get_string_native_4973874a6275e52b(uint
 extern swig_type_23 _wrap_infini_model_open_native_4973874a6275e52b(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
 extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
 extern swig_type_27 _wrap_infini_model_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
-extern swig_type_29 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_30 arg2, uintptr_t arg3, swig_type_31 arg4);
+extern swig_type_29 _wrap_infini_model_quantize_native_4973874a6275e52b(swig_type_30 arg1, swig_type_31 arg2, swig_type_32 arg3, uintptr_t arg4, uintptr_t arg5);
+extern swig_type_33 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3, swig_type_35 arg4);
 extern void _wrap_infini_model_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_32 _wrap_infini_session_create_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_36 _wrap_infini_session_create_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
 extern void _wrap_infini_session_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_33 _wrap_infini_session_set_options_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_34 _wrap_infini_session_feed_native_4973874a6275e52b(uintptr_t arg1, swig_type_35 arg2, uintptr_t arg3);
-extern swig_type_36 _wrap_infini_session_feed_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_37 arg2, uintptr_t arg3);
-extern swig_type_38 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_39 arg2, uintptr_t arg3);
-extern swig_type_40 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_41 arg3, swig_voidp arg4);
-extern swig_type_42 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
-extern swig_type_43 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_44 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_45 arg2, swig_voidp arg3);
-extern swig_type_46 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_47 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_48 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_49 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_50 arg2);
-extern swig_type_51 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_52 arg2);
-extern swig_type_53 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_54 arg2, uintptr_t arg3, swig_type_55 arg4);
-extern swig_type_56 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_57 arg2, uintptr_t arg3, swig_type_58 arg4);
-extern swig_type_59 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_60 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
-extern swig_type_61 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_62 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_63 arg2);
-extern swig_type_64 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_65 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_66 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_67 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_68 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_69 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_70 arg2, swig_voidp arg3);
-extern swig_type_71 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_72 arg2, swig_intgo arg3, swig_type_73 arg4, swig_type_74 arg5, uintptr_t arg6);
-extern swig_type_75 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_76 arg3, swig_type_77 arg4, swig_type_78 arg5, swig_voidp arg6);
-extern swig_type_79 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_80 arg2, uintptr_t arg3);
-extern swig_type_81 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_82 arg2);
-extern swig_type_83 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_84 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_85 arg4, swig_voidp arg5);
-extern swig_type_86 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_87 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_88 arg4, swig_voidp arg5);
-extern swig_type_89 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_90 arg2, double arg3, uintptr_t arg4);
-extern swig_type_91 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_92 arg2, double arg3);
-extern swig_type_93 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2);
-extern swig_type_95 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_96 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_37 _wrap_infini_session_set_options_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_38 _wrap_infini_session_feed_native_4973874a6275e52b(uintptr_t arg1, swig_type_39 arg2, uintptr_t arg3);
+extern swig_type_40 _wrap_infini_session_feed_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_41 arg2, uintptr_t arg3);
+extern swig_type_42 _wrap_infini_session_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_43 arg2, uintptr_t arg3);
+extern swig_type_44 _wrap_infini_session_next_text_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_45 arg3, swig_voidp arg4);
+extern swig_type_46 _wrap_infini_session_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_47 _wrap_infini_session_start_generation_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_48 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uintptr_t arg1, swig_type_49 arg2, swig_voidp arg3);
+extern swig_type_50 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_51 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_52 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_53 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_54 arg2);
+extern swig_type_55 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_56 arg2);
+extern swig_type_57 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_58 arg2, uintptr_t arg3, swig_type_59 arg4);
+extern swig_type_60 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_61 arg2, uintptr_t arg3, swig_type_62 arg4);
+extern swig_type_63 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_64 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
+extern swig_type_65 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_66 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_67 arg2);
+extern swig_type_68 _wrap_infini_session_reset_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_69 _wrap_infini_session_fork_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_70 _wrap_infini_session_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_71 _wrap_infini_session_segment_position_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_72 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_73 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_74 arg2, swig_voidp arg3);
+extern swig_type_75 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_76 arg2, swig_intgo arg3, swig_type_77 arg4, swig_type_78 arg5, uintptr_t arg6);
+extern swig_type_79 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_80 arg3, swig_type_81 arg4, swig_type_82 arg5, swig_voidp arg6);
+extern swig_type_83 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_84 arg2, uintptr_t arg3);
+extern swig_type_85 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_86 arg2);
+extern swig_type_87 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_88 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_89 arg4, swig_voidp arg5);
+extern swig_type_90 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_91 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_92 arg4, swig_voidp arg5);
+extern swig_type_93 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2, double arg3, uintptr_t arg4);
+extern swig_type_95 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_96 arg2, double arg3);
+extern swig_type_97 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_98 arg2);
+extern swig_type_99 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_100 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern void _wrap_infini_batch_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_97 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_98 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_99 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_100 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_101 arg3);
-extern swig_type_102 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_103 arg2, swig_type_104 arg3, swig_voidp arg4);
-extern swig_type_105 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_106 arg2, swig_intgo arg3, swig_type_107 arg4, swig_voidp arg5);
-extern swig_type_108 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_109 arg2, swig_intgo arg3, swig_voidp arg4);
-extern swig_type_110 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_111 arg2, swig_intgo arg3, swig_type_112 arg4, swig_voidp arg5);
-extern swig_type_113 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_114 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
-extern swig_type_115 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_116 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_117 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_118 arg2, swig_intgo arg3, swig_type_119 arg4, swig_voidp arg5);
-extern swig_type_120 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_121 arg2, swig_intgo arg3, swig_type_122 arg4, swig_voidp arg5);
-extern swig_type_123 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_124 arg2, swig_voidp arg3);
-extern swig_type_125 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
+extern swig_type_101 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_102 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_103 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_104 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_105 arg3);
+extern swig_type_106 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_107 arg2, swig_type_108 arg3, swig_voidp arg4);
+extern swig_type_109 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_110 arg2, swig_intgo arg3, swig_type_111 arg4, swig_voidp arg5);
+extern swig_type_112 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_113 arg2, swig_intgo arg3, swig_voidp arg4);
+extern swig_type_114 _wrap_infini_model_detokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_115 arg2, swig_intgo arg3, swig_type_116 arg4, swig_voidp arg5);
+extern swig_type_117 _wrap_infini_model_token_is_end_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_118 _wrap_infini_model_token_is_control_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_voidp arg3);
+extern swig_type_119 _wrap_infini_model_bos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_120 _wrap_infini_model_eos_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_121 _wrap_infini_model_apply_chat_native_4973874a6275e52b(uintptr_t arg1, swig_type_122 arg2, swig_intgo arg3, swig_type_123 arg4, swig_voidp arg5);
+extern swig_type_124 _wrap_infini_model_chat_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_type_125 arg2, swig_intgo arg3, swig_type_126 arg4, swig_voidp arg5);
+extern swig_type_127 _wrap_infini_model_chat_turn_end_native_4973874a6275e52b(uintptr_t arg1, swig_type_128 arg2, swig_voidp arg3);
+extern swig_type_129 _wrap_infini_text_stream_create_native_4973874a6275e52b(swig_voidp arg1);
 extern void _wrap_infini_text_stream_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_126 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_127 arg2);
-extern swig_type_128 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_129 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_130 arg2, swig_voidp arg3);
-extern swig_type_131 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_132 arg2, swig_type_133 arg3, swig_voidp arg4);
-extern swig_type_134 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_135 arg2, swig_voidp arg3);
-extern swig_type_136 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_137 arg2, swig_type_138 arg3, swig_voidp arg4);
-extern swig_type_139 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_140 arg1, swig_type_141 arg2, swig_voidp arg3);
-extern swig_type_142 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
+extern swig_type_130 _wrap_infini_text_stream_push_native_4973874a6275e52b(uintptr_t arg1, swig_type_131 arg2);
+extern swig_type_132 _wrap_infini_text_stream_finish_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_133 _wrap_infini_text_stream_next_native_4973874a6275e52b(uintptr_t arg1, swig_type_134 arg2, swig_voidp arg3);
+extern swig_type_135 _wrap_infini_model_info_native_4973874a6275e52b(uintptr_t arg1, swig_type_136 arg2, swig_type_137 arg3, swig_voidp arg4);
+extern swig_type_138 _wrap_infini_model_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_139 arg2, swig_voidp arg3);
+extern swig_type_140 _wrap_infini_model_footprint_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_141 arg2, swig_type_142 arg3, swig_voidp arg4);
+extern swig_type_143 _wrap_infini_paper_footprint_json_native_4973874a6275e52b(swig_type_144 arg1, swig_type_145 arg2, swig_voidp arg3);
+extern swig_type_146 _wrap_infini_task_create_native_4973874a6275e52b(swig_voidp arg1);
 extern void _wrap_infini_task_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_143 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_144 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_145 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_146 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_147 arg2, swig_voidp arg3);
-extern swig_type_148 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_149 arg2, swig_voidp arg3);
-extern swig_type_150 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_151 arg1, swig_voidp arg2);
-extern swig_type_152 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_153 arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_147 _wrap_infini_task_cancel_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_148 _wrap_infini_task_done_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_149 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
+extern swig_type_150 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, swig_voidp arg3);
+extern swig_type_152 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_153 arg2, swig_voidp arg3);
+extern swig_type_154 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_155 arg1, swig_voidp arg2);
+extern swig_type_156 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_157 arg2, uintptr_t arg3, swig_voidp arg4);
 extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_154 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_155 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_156 arg2, uintptr_t arg3);
-extern swig_type_157 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_158 arg2, swig_voidp arg3);
-extern swig_type_159 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_161 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
-extern swig_type_163 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_165 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_166 arg2, swig_voidp arg3);
-extern swig_type_167 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_168 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_169 arg2, swig_voidp arg3);
-extern swig_type_170 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2);
-extern swig_type_172 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2);
-extern swig_type_174 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2, swig_type_176 arg3);
-extern swig_type_177 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_178 arg2);
-extern swig_type_179 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_180 arg1, swig_type_181 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern swig_type_158 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_159 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, uintptr_t arg3);
+extern swig_type_161 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
+extern swig_type_163 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_165 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_166 arg2, swig_voidp arg3);
+extern swig_type_167 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_168 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
+extern swig_type_169 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_170 arg2, swig_voidp arg3);
+extern swig_type_171 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_172 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2, swig_voidp arg3);
+extern swig_type_174 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2);
+extern swig_type_176 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2);
+extern swig_type_178 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_179 arg2, swig_type_180 arg3);
+extern swig_type_181 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_182 arg2);
+extern swig_type_183 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_184 arg1, swig_type_185 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_182 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_183 arg1, swig_voidp arg2);
-extern swig_type_184 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_185 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_186 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_187 arg2, swig_voidp arg3);
-extern swig_type_188 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_189 arg2, swig_voidp arg3);
-extern swig_type_190 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_191 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_192 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_193 arg2);
+extern swig_type_186 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_187 arg1, swig_voidp arg2);
+extern swig_type_188 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_189 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_190 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2, swig_voidp arg3);
+extern swig_type_192 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_193 arg2, swig_voidp arg3);
+extern swig_type_194 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_195 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_196 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_197 arg2);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
@@ -659,13 +664,40 @@ func Infini_model_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error
 	return swig_r_1
 }
 
+func Infini_model_quantize(arg1 string, arg2 string, arg3 string, arg4 uintptr, arg5 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_model_quantize_native_4973874a6275e52b(*(*C.swig_type_30)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_31)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_32)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg1
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg3
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
 func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 uintptr, arg4 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_30)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_31)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -728,7 +760,7 @@ func Infini_session_feed(arg1 uintptr, arg2 []int32, arg3 uintptr) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_39)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -747,7 +779,7 @@ func Infini_session_feed_text(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_feed_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_37)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_feed_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_41)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -766,7 +798,7 @@ func Infini_session_chat(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_39)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_43)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -786,7 +818,7 @@ func Infini_session_next_text(arg1 uintptr, arg2 uintptr, arg3 []byte, arg4 *uin
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_41)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_next_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -835,7 +867,7 @@ func Infini_session_stop_reason(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_45)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_stop_reason_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_49)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -897,7 +929,7 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_50)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -915,7 +947,7 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_52)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -935,7 +967,7 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -958,7 +990,7 @@ func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_57)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_3)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -982,7 +1014,7 @@ func Infini_session_score_text(arg1 uintptr, arg2 []byte, arg3 uintptr, arg4 *fl
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_session_score_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1014,7 +1046,7 @@ func Infini_session_keep(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_63(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_67(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1104,7 +1136,7 @@ func Infini_session_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1126,7 +1158,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1154,7 +1186,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_78)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1179,7 +1211,7 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1197,7 +1229,7 @@ func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) 
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1218,7 +1250,7 @@ func Infini_snapshot_json(arg1 string, arg2 int, arg3 uintptr, arg4 []byte, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_84)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_85)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_native_4973874a6275e52b(*(*C.swig_type_88)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_89)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1242,7 +1274,7 @@ func Infini_snapshot_json_buffer(arg1 []byte, arg2 int, arg3 uintptr, arg4 []byt
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_87)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(*(*C.swig_type_91)(unsafe.Pointer(&_swig_i_0)), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1265,7 +1297,7 @@ func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_90)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
+	swig_r_p := C._wrap_infini_session_merge_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1284,7 +1316,7 @@ func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1302,7 +1334,7 @@ func Infini_session_rewind(arg1 uintptr, arg2 int64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_94(_swig_i_1))
+	swig_r_p := C._wrap_infini_session_rewind_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_98(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1398,7 +1430,7 @@ func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret erro
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_105)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1418,7 +1450,7 @@ func Infini_batch_text(arg1 uintptr, arg2 uint64, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_103(_swig_i_1), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_batch_text_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_107(_swig_i_1), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1439,7 +1471,7 @@ func Infini_model_tokenize(arg1 uintptr, arg2 []byte, arg3 int, arg4 []int32, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_tokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1462,7 +1494,7 @@ func Infini_model_token_count(arg1 uintptr, arg2 []byte, arg3 int, arg4 *uint64)
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_109)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_token_count_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1483,7 +1515,7 @@ func Infini_model_detokenize(arg1 uintptr, arg2 []int32, arg3 int, arg4 []byte, 
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_detokenize_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_115)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_116)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1569,7 +1601,7 @@ func Infini_model_apply_chat(arg1 uintptr, arg2 string, arg3 int, arg4 []byte, a
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_119)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_apply_chat_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1593,7 +1625,7 @@ func Infini_model_chat_tokens(arg1 uintptr, arg2 string, arg3 int, arg4 []int32,
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_122)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_model_chat_tokens_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_125)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), *(*C.swig_type_126)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1615,7 +1647,7 @@ func Infini_model_chat_turn_end(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_124)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_chat_turn_end_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_128)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1652,7 +1684,7 @@ func Infini_text_stream_push(arg1 uintptr, arg2 []byte) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_127)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_text_stream_push_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_131)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1685,7 +1717,7 @@ func Infini_text_stream_next(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_130)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_text_stream_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_134)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1705,7 +1737,7 @@ func Infini_model_info(arg1 uintptr, arg2 string, arg3 []byte, arg4 *uint64) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_132)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_133)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_info_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_136)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_137)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1727,7 +1759,7 @@ func Infini_model_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret 
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_135)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_model_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_139)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1747,7 +1779,7 @@ func Infini_model_footprint_json(arg1 uintptr, arg2 int64, arg3 []byte, arg4 *ui
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_137(_swig_i_1), *(*C.swig_type_138)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_model_footprint_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_141(_swig_i_1), *(*C.swig_type_142)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1766,7 +1798,7 @@ func Infini_paper_footprint_json(arg1 int64, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_140(_swig_i_0), *(*C.swig_type_141)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_paper_footprint_json_native_4973874a6275e52b(C.swig_type_144(_swig_i_0), *(*C.swig_type_145)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1848,7 +1880,7 @@ func Infini_task_stage(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_147)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_task_stage_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_151)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1867,7 +1899,7 @@ func Infini_log_next(arg1 *int32, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_149)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_log_next_native_4973874a6275e52b(C.swig_voidp(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1885,7 +1917,7 @@ func Infini_trainer_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_151)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_trainer_settings_json_native_4973874a6275e52b(*(*C.swig_type_155)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1905,7 +1937,7 @@ func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintpt
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_153)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1944,7 +1976,7 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_156(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_run_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_type_160(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 
@@ -1960,7 +1992,7 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_158)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1981,7 +2013,7 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_160)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2000,7 +2032,7 @@ func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_r
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_166)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2021,7 +2053,7 @@ func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, ar
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_168)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2040,7 +2072,7 @@ func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret er
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_166)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_170)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2075,7 +2107,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_169)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2093,7 +2125,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2111,7 +2143,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2130,7 +2162,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_176)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_179)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2151,7 +2183,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_182)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2172,7 +2204,7 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_180)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_181)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_184)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2198,7 +2230,7 @@ func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_183)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_187)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2247,7 +2279,7 @@ func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_187)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_191)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2266,7 +2298,7 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_189)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2312,7 +2344,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_197)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

@@ -654,6 +654,52 @@ _gostring_ _wrap_infini_model_save_native_4973874a6275e52b(infini_model *_swig_g
 }
 
 
+_gostring_ _wrap_infini_model_quantize_native_4973874a6275e52b(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_options *_swig_go_3, infini_task *_swig_go_4) {
+  char *arg1 = (char *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  infini_options *arg4 = (infini_options *) 0 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  arg4 = *(infini_options **)&_swig_go_3; 
+  arg5 = *(infini_task **)&_swig_go_4; 
+  
+  result = (infini_status)infini_model_quantize((char const *)arg1,(char const *)arg2,(char const *)arg3,(struct infini_options const *)arg4,arg5);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  free(arg1); 
+  free(arg2); 
+  free(arg3); 
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2, _gostring_ _swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;

@@ -80,6 +80,23 @@ public final class Model implements AutoCloseable {
   }
 
   /**
+   * Writes the model of a file as another file, with its matrices quantised. The model need not fit in memory. Types whose
+   * blocks do not divide a matrix's rows give way to one of smaller blocks. The file is replaced whole or not at all.
+   *
+   * @param from a GGUF file
+   * @param to the file to write; may be the same
+   * @param type "q8_0", "q6_k", "q4_k", "q4_0", ...; the C header lists the types
+   * @param options "threads"; may be null
+   * @param task stage "quantize", in bytes read; may be null
+   * @throws InfiniException as {@link #open(Path, Options, Task)}, of from; NO_SPACE; INVALID_ARGUMENT (no such type);
+   *     CANCELLED: nothing was written
+   */
+  public static void quantize(Path from, Path to, String type, Options options, Task task) {
+    Options.with(options, o -> Task.with(task, t ->
+        Native.infini_model_quantize(FileException.name(from), FileException.name(to), type, o, t)));
+  }
+
+  /**
    * Starts an empty stream through the model with default options.
    *
    * @return the session, which the caller closes
