@@ -12,8 +12,8 @@ class Quantize(Test):
         made = self.folder / "made.gguf"
         done = self.json("quantize", STORIES, made, "--type", "q8_0")
         self.assertEqual(done["bytes"], made.stat().st_size)
-        self.assertLess(done["bytes"], done["bytes_before"] / 3)
-        self.assertEqual(set(done["tensor_types"]), {"F32", "Q8_0"})
+        self.assertLess(done["bytes"], done["bytes_before"] / 2)
+        self.assertEqual(set(done["tensor_types"]), {"F32", "Q8_0", "F16"})  # F16: rows of 172
         self.assertLess(abs(self.json("score", made, "--file", text)["nll_mean"] - before), 0.05)
         output, _ = self.run_command("quantize", STORIES, made, "--type", "q4_k")
         self.assertIn("Q5_0", output)  # rows of 64 are no whole blocks of 256

@@ -78,6 +78,9 @@ public sealed class InfiniTests
         string path = Path.Combine(folder, "😀 模型.gguf");
         model.Save(path);
         using (var again = Model.Open(path)) Assert.Equal(model.Info("fingerprint"), again.Info("fingerprint"));
+        Model.Quantize(path, path, "q8_0");
+        using (var small = Model.Open(path)) Assert.Contains("Q8_0", small.Info("tensor_types"));
+        Assert.Equal(Status.InvalidArgument, Assert.Throws<InfiniException>(() => Model.Quantize(path, path, "q9")).Status);
         Directory.Delete(folder, true);
     }
 

@@ -176,6 +176,13 @@ func TestUnicodeBeyondTheBasicPlane(t *testing.T) {
 	if a, b := must(again.Fact("fingerprint"))(t), must(model.Fact("fingerprint"))(t); a != b {
 		t.Errorf("fingerprints %s and %s", a, b)
 	}
+	check(t, infini.Quantize(background, path, path, "q8_0", infini.Options{"threads": 1}))
+	small := must(infini.Open(background, path, nil))(t)
+	defer small.Close()
+	if types := must(small.Fact("tensor_types"))(t); !strings.Contains(types, "Q8_0") {
+		t.Errorf("quantised to %s", types)
+	}
+	fails(t, infini.Quantize(background, path, path, "q9", nil), infini.InvalidArgument, "IQ4_XS")
 }
 
 func TestEmptyAndHugeInputs(t *testing.T) {

@@ -86,6 +86,11 @@ class InfiniTest extends Support {
       try (Model again = Model.open(path)) {
         assertEquals(model.info("fingerprint"), again.info("fingerprint"));
       }
+      Model.quantize(path, path, "q8_0", null, null);
+      try (Model small = Model.open(path)) {
+        assertTrue(small.info("tensor_types").contains("\"Q8_0\""));
+      }
+      fails(Status.INVALID_ARGUMENT, "IQ4_XS", () -> Model.quantize(path, path, "q9", null, null));
     }
   }
 
