@@ -321,7 +321,7 @@ class Manners(Test):
             self.assertRegex(shown, rf"(?m)^    {field['name']} +{field['type']} ")
 
     def test_every_key_is_in_the_readme(self):
-        documented = set(re.findall(r"`([a-z_]+)`", (SOURCE / "samples/infini/README.md").read_text(encoding="utf-8")))
+        documented = set(re.findall(r"`(\w+)`", (SOURCE / "samples/infini/README.md").read_text(encoding="utf-8")))
         out, saved = self.folder / "logits.npy", self.folder / "saved.snap"
         outputs = [
             self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 600, "--save", saved, *EXACT),
