@@ -6,6 +6,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "attention/mixture.h"
 #include "kernels/scalar.h"
 
 namespace infini {
@@ -189,25 +190,23 @@ class AttentionSpan {
   // (7) and (10).
   void mix_and_store(const Tile &tile) {
     const Memory &memory = layer_.memory[static_cast<size_t>(tile.kv_head)];
-    const bool empty = view_.memory_tokens == 0;
-    const bool gated = memory && (!empty || rules_.first_gated);
-    if (memory && !empty) {
+    const bool reads = memory && view_.memory_tokens > 0;
+    if (reads) {
       for (int64_t row = 0; row < tile.rows; ++row)
         memory.kind().feature(query(tile, row), shape_.key_size, tile.sigma_q + row * shape_.key_size);
       memory.read(tile.sigma_q, tile.rows, rules_.epsilon, tile.a_mem, tile.denominator);
-    } else {
-      std::memset(tile.a_mem, 0, static_cast<size_t>(tile.rows * value_stride_) * sizeof(float));
-      std::fill_n(tile.denominator, tile.rows, 1.0f);
     }
     for (int64_t row = 0; row < tile.rows; ++row) {
-      const float gate = gated ? gate_weight_[head_of(tile, row)] : 0;
-      const float *a_mem = tile.a_mem + row * value_stride_, *a_dot = tile.a_dot + row * value_stride_;
-      const float mem_scale = gate / tile.denominator[row], dot_scale = (1 - gate) / tile.sums[row].sum;
+      const float gate = gate_of(rules_, gate_weight_[head_of(tile, row)], view_.memory_tokens);
+      const float *a_mem = reads ? tile.a_mem + row * value_stride_ : nullptr;
       const int64_t at =
           (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
-      if (shape_.type == NumberType::F32)
-        mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<float *>(out_) + at);
-      else mix(a_mem, mem_scale, a_dot, dot_scale, shape_.value_size, static_cast<uint16_t *>(out_) + at);
+      const auto into = [&](auto *out) {
+        mix_head(gate, a_mem, tile.denominator[row], tile.a_dot + row * value_stride_, tile.sums[row].sum,
+                 shape_.value_size, out + at);
+      };
+      if (shape_.type == NumberType::F32) into(static_cast<float *>(out_));
+      else into(static_cast<uint16_t *>(out_));
     }
   }
 

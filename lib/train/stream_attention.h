@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "attention/mixture.h"
 #include "kernels/tile.h"
 #include "train/attend_streams.h"
 
@@ -124,9 +125,7 @@ class StreamAttention : protected StreamTiles {
   }
   bool is_last(int64_t s) const { return s + 1 == stream_.first_segment + stream_.segments; }
   bool reads() const { return remembers_ && segment_.held > 0; }
-  float gate(int64_t g) const {
-    return segment_.held > 0 || layer_.rules.first_gated ? layer_.gate_weight[head(g)] : 0;
-  }
+  float gate(int64_t g) const { return gate_of(layer_.rules, layer_.gate_weight[head(g)], segment_.held); }
   // Row of the batch whose token stands at `index` of the window's list.
   int64_t row_at(int64_t index) const {
     return stream_.first + (index < view_.sinks ? index : view_.window_begin + index - view_.sinks);
@@ -214,12 +213,13 @@ class StreamAttention : protected StreamTiles {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const float *a_dot = layer_.trace.a_dot.data() + trace_at(row, g);
       const int64_t at = row * out_stride + head(g) * values_;
-      const float weight = gate(g), mem_scale = reads() ? weight / denominator_[r] : 0;
       each_panel(values_, [&](int64_t p, int64_t n) {
-        const float *x = reads() ? a_mem_.panel(p) + r * kPanel : a_dot + p * kPanel;
-        if (type == NumberType::F32)
-          mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<float *>(out) + at + p * kPanel);
-        else mix(x, mem_scale, a_dot + p * kPanel, 1 - weight, n, static_cast<uint16_t *>(out) + at + p * kPanel);
+        const float *a_mem = reads() ? a_mem_.panel(p) + r * kPanel : nullptr;
+        const auto into = [&](auto *to) {
+          mix_head(gate(g), a_mem, denominator_[r], a_dot + p * kPanel, 1, n, to + at + p * kPanel);
+        };
+        if (type == NumberType::F32) into(static_cast<float *>(out));
+        else into(static_cast<uint16_t *>(out));
       });
     });
   }
