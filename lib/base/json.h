@@ -3,33 +3,115 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "base/status.h"
 
 namespace infini {
 
+// Takes JSON apart without asking for memory. Its own destructor asks for some, as soon as a list or an object holds
+// anything, and ends the program where it gets none: so what is within goes first.
+struct EmptyFirst {
+  template <class Json>
+  static void empty(Json &value) noexcept {
+    if (value.is_array()) {
+      auto &list = value.template get_ref<typename Json::array_t &>();
+      for (; !list.empty(); list.pop_back()) empty(list.back());
+    } else if (value.is_object()) {
+      auto &object = value.template get_ref<typename Json::object_t &>();
+      for (auto &[name, member] : object) empty(member);
+      object.clear();
+    }
+  }
+  template <class Json>
+  void operator()(Json *value) const noexcept {
+    empty(*value);
+    delete value;
+  }
+};
+template <class Json = nlohmann::json>
+using OwnedJson = std::unique_ptr<Json, EmptyFirst>;
+
+// Hears a parser, and builds what it says. Nothing is in the air: where memory ends, the root owns all that was built.
+template <class Json>
+class JsonBuilder {
+ public:
+  JsonBuilder(Json &root, const std::function<void()> &too_deep) : root_(root), too_deep_(too_deep) {}
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(int64_t value) { return add(value); }
+  bool number_unsigned(uint64_t value) { return add(value); }
+  bool number_float(double value, const std::string &) { return add(value); }
+  bool string(std::string &value) { return add(std::move(value)); }
+  bool binary(typename Json::binary_t &) { return false; }  // JSON has none
+  bool key(std::string &name) {
+    member_ = &(*open_.back())[std::move(name)];
+    return true;
+  }
+  bool start_object(size_t) { return open(Json::value_t::object); }
+  bool start_array(size_t) { return open(Json::value_t::array); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool parse_error(size_t, const std::string &, const nlohmann::detail::exception &error) {
+    reason = error.what();
+    return false;
+  }
+  std::string reason;  // why it is no JSON
+
+ private:
+  template <class Value>
+  bool add(Value value) {
+    place() = std::move(value);
+    return true;
+  }
+  Json &place() {
+    constexpr size_t kDeepest = 32;
+    if (open_.size() > kDeepest) too_deep_();
+    if (open_.empty()) return root_;
+    if (open_.back()->is_object()) {
+      EmptyFirst::empty(*member_);  // of the same name came before
+      return *member_;
+    }
+    return open_.back()->emplace_back();
+  }
+  bool open(typename Json::value_t type) {
+    Json &begun = place();
+    begun = type;
+    open_.push_back(&begun);
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json &root_, *member_ = nullptr;
+  const std::function<void()> &too_deep_;
+  std::vector<Json *> open_;
+};
+
 // Throws `status`, with the name of the text, where it is no JSON or is nested deeper than 32: what goes through values
 // recurses, and must not run out of stack.
 template <class Json = nlohmann::json>
+OwnedJson<Json> parse_owned_json(std::string_view text, Status status, const std::string &name) {
+  OwnedJson<Json> json(new Json());
+  const std::function<void()> too_deep = [&] { fail(status, name, " is JSON nested deeper than 32"); };
+  JsonBuilder<Json> builder(*json, too_deep);
+  if (Json::sax_parse(text, &builder)) return json;
+  // The parser quotes what it read, which may be anything.
+  std::replace_if(
+      builder.reason.begin(), builder.reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  fail(status, name, " is not JSON: ", builder.reason);
+}
+template <class Json = nlohmann::json>
 Json parse_json(std::string_view text, Status status, const std::string &name) {
-  constexpr int kDeepest = 32;
-  const auto shallow = [&](int depth, typename Json::parse_event_t, Json &) {
-    if (depth > kDeepest) fail(status, name, " is JSON nested deeper than ", kDeepest);
-    return true;
-  };
-  try {
-    return Json::parse(text, shallow);
-  } catch (const typename Json::exception &error) {
-    // The parser quotes what it read, which may be anything.
-    std::string reason = error.what();
-    std::replace_if(
-        reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    fail(status, name, " is not JSON: ", reason);
-  }
+  return std::move(*parse_owned_json<Json>(text, status, name));
 }
 
 // Whether the value can become a T without a number that T cannot hold.
@@ -41,7 +123,14 @@ bool fits(const nlohmann::json &value) {
   else return true;
 }
 
-// A member of a file's JSON, in the type that it must have.
+// A member of a file's JSON, as it is.
+inline const nlohmann::json &member(const nlohmann::json &object, const char *name, const std::string &file) {
+  if (object.is_object())
+    if (const auto found = object.find(name); found != object.end()) return *found;
+  fail(Status::FORMAT, file, ": the header lacks '", name, "'");
+}
+
+// The same, in the type that it must have.
 template <class T>
 T member(const nlohmann::json &object, const char *name, const std::string &file) {
   try {

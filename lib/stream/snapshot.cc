@@ -30,18 +30,21 @@ namespace {
 
 using nlohmann::json;
 
-json view_json(const View &view) {
-  return {{"position", view.position},
-          {"origin", view.origin},
-          {"window_begin", view.window_begin},
-          {"segment_begin", view.segment_begin},
-          {"sinks", view.sinks},
-          {"memory_tokens", view.memory_tokens},
-          {"kept", view.kept}};
+// Headers are written member by member: an initializer list is taken apart with memory of its own (base/json.h). What
+// holds others is made before: a null that becomes an object by its first member is broken where memory ends.
+void write_view(const View &view, json &to) {
+  to = json::value_t::object;
+  to["position"] = view.position;
+  to["origin"] = view.origin;
+  to["window_begin"] = view.window_begin;
+  to["segment_begin"] = view.segment_begin;
+  to["sinks"] = view.sinks;
+  to["memory_tokens"] = view.memory_tokens;
+  to["kept"] = view.kept;
 }
 
-json option_values(const Options &options) {
-  json values = json::object();
+void write_options(const Options &options, json &values) {
+  values = json::value_t::object;
   for (const OptionSpec &spec : option_table()) {
     if (!options.is_set(spec.name)) continue;
     if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions),
@@ -51,10 +54,12 @@ json option_values(const Options &options) {
     else if (std::holds_alternative<double>(spec.standard)) values[spec.name] = options.get_double(spec.name);
     else values[spec.name] = options.get_string(spec.name);
   }
-  return values;
 }
 
-json random_json(const std::array<uint64_t, 4> &state) { return {state[0], state[1], state[2], state[3]}; }
+void write_random(const std::array<uint64_t, 4> &state, json &to) {
+  to = json::value_t::array;
+  for (const uint64_t word : state) to.push_back(word);
+}
 
 // The state as it would be with no open segment and no window.
 State emptied(const Threads &threads, const Model &model, const State &state) {
@@ -69,7 +74,8 @@ State emptied(const Threads &threads, const Model &model, const State &state) {
 struct Parts {
   const Engine &engine;
   bool keeps;  // sentences
-  json header{};
+  OwnedJson<> owned{new json(json::value_t::object)};
+  json &header = *owned;
   std::vector<SnapshotSection> sections{};
   std::vector<std::vector<char>> made{};
   std::vector<int32_t> recent{}, recent_before{};
@@ -94,18 +100,20 @@ struct Parts {
 
 }  // namespace
 
-nlohmann::json snapshot_shape(const Model &model, bool with_window) {
+OwnedJson<> snapshot_shape(const Model &model, bool with_window) {
   const Config &config = model.config();
   std::string memory_heads;  // a digit a KV head: whether it has a memory
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < config.kv_heads; ++h) memory_heads += config.has_memory(l, h) ? '1' : '0';
-  json shape = {{"layers", config.layers},
-                {"kv_heads", config.kv_heads},
-                {"key_size", config.key_size},
-                {"value_size", config.value_size},
-                {"memory_heads", memory_heads},
-                {"memory_type", "f32"},
-                {"update", config.memory.kind->name()}};
+  OwnedJson<> owned(new json(json::value_t::object));
+  json &shape = *owned;
+  shape["layers"] = config.layers;
+  shape["kv_heads"] = config.kv_heads;
+  shape["key_size"] = config.key_size;
+  shape["value_size"] = config.value_size;
+  shape["memory_heads"] = memory_heads;
+  shape["memory_type"] = "f32";
+  shape["update"] = config.memory.kind->name();
   if (with_window) {
     shape["width"] = config.width;
     shape["segment"] = config.memory.segment;
@@ -113,7 +121,7 @@ nlohmann::json snapshot_shape(const Model &model, bool with_window) {
     shape["sinks"] = config.memory.sinks;
     shape["keep"] = config.memory.keep;
   }
-  return shape;
+  return owned;
 }
 
 // f(image) with everything that it points into alive.
@@ -124,17 +132,20 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const State &state = impl_->state;
   const bool keeps = model_->config().memory.keep > 0;
   Parts parts{impl_->engine, keeps};
-  parts.header = {{"library", INFINI_VERSION_TEXT},
-                  {"kind", whole ? "session" : "memory"},
-                  {"name", labels.name},
-                  {"note", labels.note},
-                  {"model", {{"name", model_->config().name}, {"fingerprint", model_->fingerprint()}}},
-                  {"shape", snapshot_shape(*model_, whole)}};
+  json &header = parts.header;
+  header["library"] = INFINI_VERSION_TEXT;
+  header["kind"] = whole ? "session" : "memory";
+  header["name"] = labels.name;
+  header["note"] = labels.note;
+  json &made_with = header["model"] = json::value_t::object;
+  made_with["name"] = model_->config().name;
+  made_with["fingerprint"] = model_->fingerprint();
+  header["shape"] = std::move(*snapshot_shape(*model_, whole));
   if (!whole) {
     const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
-    parts.header["view"] = view_json(closed.view);
-    parts.header["compute"] = name_of(impl_->engine.number_type());
+    write_view(closed.view, header["view"]);
+    header["compute"] = name_of(impl_->engine.number_type());
     parts.add_section("memory", impl_->engine.memory_section(closed));
     if (keeps) {
       parts.add("kept", closed.keep.spans());
@@ -145,17 +156,20 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   }
   const Generation &generation = impl_->generation;
   const History &history = impl_->history;
-  parts.header["view"] = view_json(state.view);
-  parts.header["compute"] = name_of(impl_->engine.number_type());
-  parts.header["has_hidden"] = state.has_hidden;
-  parts.header["history_begin"] = history.begin;
-  parts.header["random"] = random_json(generation.random.state());
-  parts.header["random_before"] = random_json(history.random_before);
-  parts.header["generation"] = {
-      {"generated", generation.generated},       {"stop_reason", kStopReasons[static_cast<int>(generation.reason)]},
-      {"end_reported", generation.end_reported}, {"text_started", generation.text_started},
-      {"chat_begin", generation.chat_begin},     {"unknown_bytes", generation.unknown_bytes}};
-  parts.header["options"] = option_values(impl_->options);
+  write_view(state.view, header["view"]);
+  header["compute"] = name_of(impl_->engine.number_type());
+  header["has_hidden"] = state.has_hidden;
+  header["history_begin"] = history.begin;
+  write_random(generation.random.state(), header["random"]);
+  write_random(history.random_before, header["random_before"]);
+  json &run = header["generation"] = json::value_t::object;
+  run["generated"] = generation.generated;
+  run["stop_reason"] = kStopReasons[static_cast<int>(generation.reason)];
+  run["end_reported"] = generation.end_reported;
+  run["text_started"] = generation.text_started;
+  run["chat_begin"] = generation.chat_begin;
+  run["unknown_bytes"] = generation.unknown_bytes;
+  write_options(impl_->options, header["options"]);
   parts.add_place("", state);
   parts.recent = generation.recent.in_order();
   parts.recent_before = history.recent_before.in_order();
@@ -166,11 +180,13 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   parts.add("ready", generation.output.ready());
   parts.add("held", generation.output.held());
   parts.add("pending", generation.output.pending());
-  parts.header["checkpoints"] = json::array();
+  json &checkpoints = header["checkpoints"] = json::value_t::array;
   for (size_t k = 0; k < state.checkpoints.size(); ++k) {
     const Checkpoint &checkpoint = state.checkpoints[k];
-    parts.header["checkpoints"].push_back(
-        {{"view", view_json(checkpoint.view)}, {"has_hidden", checkpoint.has_hidden}, {"begins", checkpoint.begins()}});
+    json &written = checkpoints.emplace_back() = json::value_t::object;
+    write_view(checkpoint.view, written["view"]);
+    written["has_hidden"] = checkpoint.has_hidden;
+    written["begins"] = checkpoint.begins();
     if (!checkpoint.begins()) parts.add_place(cat("c", k, "."), checkpoint);
   }
   f(parts.image(impl_->settings.compress));
@@ -221,24 +237,29 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
     if (task->take_cancel()) fail(Status::CANCELLED, "inspecting '", name, "' was cancelled after ", done, " bytes");
   };
   pass(0);
-  json header = parse_snapshot_header(file);
-  header["format_version"] = file.version();
-  header["size"] = file.size();
-  header["sections"] = json::array();
+  const auto owned = parse_snapshot_header(file);
+  json &header = *owned;
+  const auto put = [&](const char *fact) -> json & {
+    EmptyFirst::empty(header[fact]);  // whatever the file says there
+    return header[fact];
+  };
+  put("format_version") = file.version();
+  put("size") = file.size();
+  json &sections = put("sections") = json::value_t::array;
   const auto digits = [](uint64_t sum) {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(sum));
     return std::string(text);
   };
   for (const SnapshotView::Entry &entry : file.entries()) {
-    json section = {{"name", entry.name},
-                    {"offset", entry.offset},
-                    {"stored_size", entry.stored_size},
-                    {"size", entry.size},
-                    {"encoding", entry.encoding == 0 ? "plain" : "zstd"},
-                    {"checksum", digits(entry.checksum)}};
+    json &section = sections.emplace_back() = json::value_t::object;
+    section["name"] = entry.name;
+    section["offset"] = entry.offset;
+    section["stored_size"] = entry.stored_size;
+    section["size"] = entry.size;
+    section["encoding"] = entry.encoding == 0 ? "plain" : "zstd";
+    section["checksum"] = digits(entry.checksum);
     if (verify) section["content_checksum"] = digits(file.verify(entry, pass));
-    header["sections"].push_back(std::move(section));
   }
   return text_of(header);
 }

@@ -19,10 +19,10 @@ inline constexpr const char *kSavedOptions[] = {
 inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
 
 // The header's JSON: an object. FORMAT if it is none.
-nlohmann::json parse_snapshot_header(const SnapshotView &file);
+OwnedJson<> parse_snapshot_header(const SnapshotView &file);
 
 // What must be equal in the session that restores.
-nlohmann::json snapshot_shape(const Model &model, bool with_window);
+OwnedJson<> snapshot_shape(const Model &model, bool with_window);
 
 // Bytes to write from where the values may not be changed, bytes to read into elsewhere.
 template <class T>

@@ -25,9 +25,9 @@ NumberType read_compute(const json &header, const SnapshotView &file) {
 
 // The four numbers of a random generator.
 std::array<uint64_t, 4> random_member(const json &header, const char *name, const SnapshotView &file) {
-  const auto values = member<std::vector<json>>(header, name, file.name());
+  const json &values = member(header, name, file.name());
   std::array<uint64_t, 4> state{};
-  if (values.size() != state.size() || !std::all_of(values.begin(), values.end(), fits<uint64_t>))
+  if (!values.is_array() || values.size() != state.size() || !std::all_of(values.begin(), values.end(), fits<uint64_t>))
     fail(Status::FORMAT, file.name(), ": '", name, "' is no state of a random generator");
   std::transform(values.begin(), values.end(), state.begin(), [](const json &value) { return value.get<uint64_t>(); });
   return state;
@@ -61,29 +61,28 @@ View read_view(const json &object, const SnapshotView &file, const MemoryConfig 
 std::string mismatch(const std::string &name, const json &shape, const json &here) {
   if (name == "memory_heads")
     return "other gates open: open the model with the option 'memory' that it was opened with then";
-  const json there = shape.is_object() && shape.contains(name) ? shape[name] : json();
   const auto text = [](const json &value) { return value.is_string() ? value.get<std::string>() : text_of(value); };
   const std::string_view options[] = {"update", "segment", "carry", "sinks", "keep"};
+  const std::string there = shape.is_object() && shape.contains(name) ? text(shape[name]) : "null";
   if (std::find(std::begin(options), std::end(options), name) == std::end(options))
-    return cat("'", name, "' ", text(there), ", but this model's is ", text(here));
-  return cat("option '", name, "' ", text(there), ", but this model was opened with ", text(here),
-             ": open it with the same");
+    return cat("'", name, "' ", there, ", but this model's is ", text(here));
+  return cat("option '", name, "' ", there, ", but this model was opened with ", text(here), ": open it with the same");
 }
 
 void check_model(const json &header, const SnapshotView &file, const Model &model, bool with_window) {
-  const json stored = member<json>(header, "model", file.name());
+  const json &stored = member(header, "model", file.name());
   const auto fingerprint = member<std::string>(stored, "fingerprint", file.name());
   if (fingerprint != model.fingerprint())
     fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot belongs to model '",
          member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint.substr(0, 8),
          "), this session's is '", model.config().name, "' (", model.fingerprint().substr(0, 8), ")");
-  json shape = member<json>(header, "shape", file.name());
-  if (with_window && shape.is_object() && !shape.contains("keep"))
-    shape["keep"] = 0;  // as before there was such a thing
-  const json expected = snapshot_shape(model, with_window);
-  for (const auto &[name, value] : expected.items())
-    if (!shape.is_object() || !shape.contains(name) || shape[name] != value)
+  const json &shape = member(header, "shape", file.name());
+  const auto expected = snapshot_shape(model, with_window);
+  for (const auto &[name, value] : expected->items()) {
+    const bool there = shape.is_object() && shape.contains(name);
+    if (there ? shape[name] != value : name != "keep" || value != 0)  // version 0.1 kept nothing, and did not say so
       fail(Status::MODEL_MISMATCH, file.name(), ": the snapshot was made with ", mismatch(name, shape, value));
+  }
 }
 
 // The options of the session, completed from the snapshot's.
@@ -193,7 +192,7 @@ std::string read_text(const SnapshotView &file, const std::string &section, uint
 // The memory alone: the position stays, the local view starts with what is kept, as much as this model keeps.
 void read_memory_alone(const SnapshotView &file, const json &header, const Model &model, const Engine &engine,
                        State &state) {
-  const json stored = member<json>(header, "view", file.name());
+  const json &stored = member(header, "view", file.name());
   View &view = state.view;
   view.position = member<int64_t>(stored, "position", file.name());
   view.memory_tokens = member<int64_t>(stored, "memory_tokens", file.name());
@@ -217,14 +216,14 @@ constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
 void read_checkpoints(const SnapshotView &file, const json &header, const MemoryConfig &memory, const Engine &engine,
                       NumberType stored, State &state) {
   state.checkpoints.clear();
-  const json checkpoints = member<json>(header, "checkpoints", file.name());
+  const json &checkpoints = member(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
     fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list of at most ", kMostCheckpoints);
   const size_t kept = static_cast<size_t>(state.kept);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
     const bool begins = member<bool>(checkpoints[k], "begins", file.name());
     Checkpoint checkpoint = begins ? Checkpoint() : engine.make_checkpoint();
-    checkpoint.view = read_view(member<json>(checkpoints[k], "view", file.name()), file, memory);
+    checkpoint.view = read_view(member(checkpoints[k], "view", file.name()), file, memory);
     checkpoint.has_hidden = member<bool>(checkpoints[k], "has_hidden", file.name());
     const int64_t before = state.checkpoints.empty() ? -1 : state.checkpoints.back().view.position;
     if (checkpoint.view.open() != 0 || checkpoint.view.position <= before ||
@@ -269,7 +268,7 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
 
 void read_generation(const SnapshotView &file, const json &header, int vocabulary, int64_t position,
                      Generation &generation) {
-  const json run = member<json>(header, "generation", file.name());
+  const json &run = member(header, "generation", file.name());
   generation.generated = member<int64_t>(run, "generated", file.name());
   const auto reason =
       std::find(std::begin(kStopReasons), std::end(kStopReasons), member<std::string>(run, "stop_reason", file.name()));
@@ -291,9 +290,9 @@ void read_generation(const SnapshotView &file, const json &header, int vocabular
 
 }  // namespace
 
-json parse_snapshot_header(const SnapshotView &file) {
-  json header = parse_json(file.json(), Status::FORMAT, file.name() + ": the header");
-  if (!header.is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
+OwnedJson<> parse_snapshot_header(const SnapshotView &file) {
+  auto header = parse_owned_json(file.json(), Status::FORMAT, file.name() + ": the header");
+  if (!header->is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
   return header;
 }
 
@@ -305,7 +304,8 @@ void Session::restore(const std::string &path, Task *task) {
 
 void Session::restore(std::span<const std::byte> bytes, const std::string &name) {
   const SnapshotView file(bytes, name);
-  const json header = parse_snapshot_header(file);
+  const auto owned = parse_snapshot_header(file);
+  const json &header = *owned;
   const auto kind = member<std::string>(header, "kind", file.name());
   if (kind != "session" && kind != "memory") fail(Status::FORMAT, file.name(), ": kind '", kind, "' is not known");
   const bool whole = kind == "session";
@@ -328,13 +328,13 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   const NumberType stored = read_compute(header, file);
   const int vocabulary = model_->config().vocabulary;
   try {
-    fresh->apply(*model_, complete_options(impl_->given, member<json>(header, "options", file.name()), file));
+    fresh->apply(*model_, complete_options(impl_->given, member(header, "options", file.name()), file));
   } catch (const Error &error) {
     if (error.status() != Status::INVALID_ARGUMENT) throw;
     fail(Status::FORMAT, file.name(), ": ", error.what());
   }
   const MemoryConfig &memory = model_->config().memory;
-  state.view = read_view(member<json>(header, "view", file.name()), file, memory);
+  state.view = read_view(member(header, "view", file.name()), file, memory);
   read_place(file, "", fresh->engine, stored, state);
   state.keep = read_keep(file, "", memory, state.view);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());

@@ -1,7 +1,8 @@
-// Memory that ends anywhere, but where JSON is taken apart (nlohmann/json 3.11 asks for some to destroy an object): each call either has not happened, or says that the session must be reset or restored; what it
+// Memory that ends anywhere: each call either has not happened, or says that the session must be reset or restored; what it
 // left behind never leads astray.
 #include "allocations.h"
 #include "support.h"
+#include "temporary_folder.h"
 
 #include "base/testing.h"
 #include "stream/batch.h"
@@ -112,6 +113,53 @@ TEST_CASE("memory may end in any allocation of a call") {
       MESSAGE(std::string(name) << ", " << threads << " threads: " << (n - 1) << " allocations");
     }
     CHECK((eager.items_of_others() > shared) == (threads > 1));
+  }
+}
+
+TEST_CASE("memory may end in any allocation of saving, restoring and inspecting") {
+  const auto model = small_model();
+  const std::vector<int32_t> tokens = stream_of(kBefore + kMore + 20);
+  Session base(model, session_options(1));
+  base.feed(std::span(tokens).first(kBefore));
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("snapshot");
+  base.save(path, Session::SnapshotKind::SESSION, {"first", ""});
+  const auto whole = base.save(Session::SnapshotKind::SESSION, {}),
+             memory = base.save(Session::SnapshotKind::MEMORY, {});
+  const std::string facts = inspect_snapshot(whole, "buffer", true, nullptr);
+  bool same = true;
+  const std::pair<const char *, std::function<void(Session &)>> calls[] =
+      {
+          {"save", [&](Session &s) { same = s.save(Session::SnapshotKind::SESSION, {}) == whole; }},
+          {"save a memory", [&](Session &s) { same = s.save(Session::SnapshotKind::MEMORY, {}) == memory; }},
+          {"save to a file",
+           [&](Session &s) {
+    s.save(path, Session::SnapshotKind::SESSION, {"", "again"});
+           }},
+          {"restore", [&](Session &s) { s.restore(whole, "buffer"); }},
+          {"restore a memory", [&](Session &s) { s.restore(memory, "buffer"); }},
+          {"restore from a file", [&](Session &s) { s.restore(path, nullptr); }},
+          {"inspect", [&](Session &) { same = inspect_snapshot(whole, "buffer", true, nullptr) == facts; }},
+  };
+  for (const auto &[name, call] : calls) {
+    long n = 0;
+    for (bool more = true; more; ++n) {
+      CAPTURE(std::string(name));
+      CAPTURE(n);
+      Session session(model, session_options(1));
+      session.feed(std::span(tokens).first(30));
+      const auto before = session.save(Session::SnapshotKind::SESSION, {});
+      Session &used = std::string_view(name).starts_with("restore") ? session : base;
+      more = fails_at(n, [&, &f = call] { f(used); });
+      CHECK(same);
+      // A session that was not restored is as it was, and a file that was not written too.
+      if (more && &used == &session) CHECK(session.save(Session::SnapshotKind::SESSION, {}) == before);
+      Session restored(model, session_options(1));
+      restored.restore(path, nullptr);
+      CHECK(restored.position() == kBefore);
+      REQUIRE(n < 10000);
+    }
+    MESSAGE(std::string(name) << ": " << (n - 1) << " allocations");
   }
 }
 
