@@ -2,11 +2,12 @@
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
 
-from support import COMMAND, EXACT, NOVEL, STORIES, Test, spoken, unittest
+from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, spoken, unittest
 
 MEGABYTE = 1_000_000
 
@@ -50,6 +51,44 @@ class Feed(Test):
         self.fails("feed", STORIES, "--file", "-", "--repeat", "--max-tokens", 10, says="--repeat")
         self.fails("feed", STORIES, "--file", NOVEL, "--repeat", says="--max-tokens")
         self.run_command("feed", STORIES, "--file", "-", stdin=b"good \xff bad", code=1)
+
+
+class UnknownText(Test):
+    """Characters that the vocabulary has no token for: here byte 0x16, whose token was renamed."""
+
+    def setUp(self):
+        super().setUp()
+        token = lambda text: struct.pack("<Q", len(text.encode())) + text.encode()
+        data = (SOURCE / "samples/models/recall.gguf").read_bytes()
+        self.assertEqual(data.count(token("\u0116")), 1)
+        self.model = self.folder / "gaps.gguf"
+        self.model.write_bytes(data.replace(token("\u0116"), token("\u03a9")))
+
+    def run_with(self, stdin, *arguments):
+        done = subprocess.run([COMMAND, *map(str, arguments), "--json"], input=stdin, capture_output=True, timeout=600)
+        return done.returncode, json.loads(done.stdout or "null"), done.stderr.decode()
+
+    def test_it_is_left_out_and_counted(self):
+        for command in (("feed", self.model, "--file", "-"), ("score", self.model, "--file", "-"),
+                        ("generate", self.model, "--file", "-", "--max-tokens", 3)):
+            plain, skipped = (self.run_with(text, *command, *EXACT) for text in (b"a log of it", b"a \x16log\x16 of it"))
+            with self.subTest(command[0]):
+                self.assertEqual((plain[0], plain[1]["unknown_bytes"], plain[2]), (0, 0, ""))
+                self.assertEqual((skipped[0], skipped[1]["unknown_bytes"]), (0, 2))
+                self.assertIn("no token for 2 bytes of the text", skipped[2])
+                for key in {"tokens", "scored", "nll", "text"} & plain[1].keys():
+                    self.assertEqual(skipped[1][key], plain[1][key], key)
+
+    def test_or_an_error_that_says_where(self):
+        for command in ("feed", "score", "generate"):
+            code, _, errors = self.run_with(b"a \x16log", command, self.model, "--file", "-", "--unknown-text", "error", *EXACT)
+            self.assertEqual(code, 1, command)
+            self.assertIn("no token for U+0016, at byte 2 of the text", errors)
+
+    def test_or_replaced(self):
+        _, feed, _ = self.run_with(b"a \x16log", "feed", self.model, "--file", "-", "--unknown-text", "replace", *EXACT)
+        _, plain, _ = self.run_with("a \ufffdlog".encode(), "feed", self.model, "--file", "-", *EXACT)
+        self.assertEqual((feed["unknown_bytes"], feed["tokens"]), (1, plain["tokens"]))
 
 
 class LongFeed(Feed):
