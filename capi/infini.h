@@ -478,7 +478,7 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
 /* All numbers of a session as a JSON object:
      "position", "segment_position", "memory_tokens", "window_begin" (position of the first token that local attention sees
      behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these sentences, in
-     the order in which they are seen: lists of position, tokens, and what each is worth; 1e6: it was marked),
+     the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was marked),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the whole

@@ -176,7 +176,8 @@ infini_status infini_session_info_json(const infini_session *session, char *buff
   return guard([&] {
     const Session &stream = session_of(session);
     nlohmann::ordered_json kept = nlohmann::ordered_json::array();
-    for (const KeptSpan &span : stream.state().keep.spans()) kept.push_back({span.begin, span.tokens, span.worth});
+    for (const KeptSpan &span : stream.state().keep.spans())
+      kept.push_back({{"position", span.begin}, {"tokens", span.tokens}, {"worth", span.worth}});
     const nlohmann::ordered_json json = {
         {"position", stream.position()},
         {"segment_position", stream.segment_position()},

@@ -55,12 +55,20 @@ public sealed record ModelInfo(
 /// <param name="ChatBegin">Position at which the conversation of <see cref="Session.Chat(ChatMessage[])"/> began; -1: there is
 /// none.</param>
 /// <param name="UnknownBytes">Of text that the model has no token for, which was skipped or replaced.</param>
+/// <param name="WindowBegin">Position of the first token in view behind sinks and kept sentences.</param>
 /// <param name="KeptTokens">Of sentences that stood out, or were marked, and stay in view.</param>
+/// <param name="Kept">These sentences, in the order in which they are seen.</param>
 /// <param name="Options">Those that were given or came from a snapshot: numbers and texts by name.</param>
 public sealed record SessionInfo(
     long Position, long SegmentPosition, long MemoryTokens, long StateBytes, long CheckpointBytes, long WorkspaceBytes,
     long SessionBytes, long RewindLimit, IReadOnlyList<long> Boundaries, string StopReason, long ChatBegin,
-    long UnknownBytes, long KeptTokens, IReadOnlyDictionary<string, JsonElement> Options);
+    long UnknownBytes, long WindowBegin, long KeptTokens, IReadOnlyList<KeptSentence> Kept, IReadOnlyDictionary<string, JsonElement> Options);
+
+/// <summary>A sentence that stays in view.</summary>
+/// <param name="Position">Of its first token.</param>
+/// <param name="Tokens">How many it has.</param>
+/// <param name="Worth">What it is ranked by; 1e6: it was marked.</param>
+public sealed record KeptSentence(long Position, long Tokens, double Worth);
 
 /// <summary>What a snapshot holds.</summary>
 /// <param name="Kind">"session" or "memory".</param>

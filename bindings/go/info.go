@@ -44,6 +44,13 @@ type ModelInfo struct {
 	JSON string `json:"-"` // all of it, as the library wrote it
 }
 
+// KeptSentence is one that stays in view.
+type KeptSentence struct {
+	Position int64   `json:"position"` // of its first token
+	Tokens   int64   `json:"tokens"`
+	Worth    float64 `json:"worth"` // what it is ranked by; 1e6: it was marked
+}
+
 // SessionInfo is where a session is, and what it holds.
 type SessionInfo struct {
 	Position        int64          `json:"position"`         // tokens read since the stream began
@@ -58,7 +65,9 @@ type SessionInfo struct {
 	StopReason      string         `json:"stop_reason"`      // as Session.StopReason tells
 	ChatBegin       int64          `json:"chat_begin"`       // position at which the conversation of Chat began; -1: there is none
 	UnknownBytes    int64          `json:"unknown_bytes"`    // of text without a token, skipped or replaced
+	WindowBegin     int64          `json:"window_begin"`     // position of the first token in view behind sinks and kept sentences
 	KeptTokens      int64          `json:"kept_tokens"`      // of sentences that stood out, or were marked, and stay in view
+	Kept            []KeptSentence `json:"kept"`             // these sentences, in the order in which they are seen
 	Options         map[string]any `json:"options"`          // those that were set
 
 	JSON string `json:"-"` // all of it, as the library wrote it

@@ -110,7 +110,8 @@ class Stream {
   double in_view(const Fact &fact) {
     const Json info = session_info(session_.get());
     std::vector<Stretch> seen{{info["window_begin"], info["position"]}};
-    for (const Json &span : info["kept"]) seen.push_back({span[0], span[0].get<int64_t>() + span[1].get<int64_t>()});
+    for (const Json &span : info["kept"])
+      seen.push_back({span["position"], span["position"].get<int64_t>() + span["tokens"].get<int64_t>()});
     int64_t all = 0, found = 0;
     for (const Stretch &told : told_[&fact]) {
       all += told.end - told.begin;

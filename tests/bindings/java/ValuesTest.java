@@ -19,6 +19,7 @@ import infini.SessionInfo;
 import infini.Snapshot;
 import infini.Status;
 import infini.Trainer;
+import java.lang.reflect.RecordComponent;
 import java.net.URI;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystem;
@@ -27,9 +28,13 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
@@ -75,6 +80,33 @@ class ValuesTest extends Support {
       assertEquals(Map.of("checkpoints", 2L, "temperature", 0.5), info.options());
       assertTrue(info.stateBytes() > 0 && info.sessionBytes() > info.workspaceBytes());
     }
+  }
+
+  @Test void recordsHaveAllThatTheLibraryWrites() {
+    try (Model model = open(); Session session = model.newSession()) {
+      session.feed("One day Lily met a dog.");
+      hasAll(ModelInfo.class, model.info().json());
+      hasAll(SessionInfo.class, session.info().json());
+      assertEquals(List.of(), session.info().kept());
+      assertEquals(0, session.info().windowBegin() - 4); // behind the sinks
+    }
+  }
+
+  /** A record has the members of a JSON object, by Java's names, and the object itself. */
+  private static void hasAll(Class<? extends Record> record, String json) {
+    Set<String> names = new TreeSet<>(Set.of("json"));
+    int depth = 0;
+    for (int at = 0; at < json.length(); ++at) {
+      char c = json.charAt(at);
+      if (c == '{' || c == '[') ++depth;
+      if (c == '}' || c == ']') --depth;
+      if (c != '"') continue;
+      int begin = at + 1;
+      for (++at; json.charAt(at) != '"'; ++at) if (json.charAt(at) == '\\') ++at;
+      if (depth != 1 || json.charAt(at + 1) != ':') continue;
+      names.add(Pattern.compile("_(.)").matcher(json.substring(begin, at)).replaceAll(found -> found.group(1).toUpperCase(Locale.ROOT)));
+    }
+    assertEquals(names, Arrays.stream(record.getRecordComponents()).map(RecordComponent::getName).collect(Collectors.toCollection(TreeSet::new)));
   }
 
   @Test void optionsAreDocumented() {
