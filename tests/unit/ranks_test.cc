@@ -15,9 +15,9 @@ using namespace infini;
 namespace {
 
 // A sum over threads. `fails_at`: the call, counted from 0, that fails on every rank instead.
-class Threads {
+class RankThreads {
  public:
-  explicit Threads(int count, int fails_at = -1)
+  explicit RankThreads(int count, int fails_at = -1)
       : values_(static_cast<size_t>(count)), fails_at_(fails_at), barrier_(count) {
     for (int r = 0; r < count; ++r) members_.push_back({this, r, 0});
   }
@@ -38,13 +38,13 @@ class Threads {
 
  private:
   struct Member {
-    Threads *all;
+    RankThreads *all;
     int rank, calls;
   };
 
   static int sum(void *user_data, float *values, size_t n_values) {
     Member &member = *static_cast<Member *>(user_data);
-    Threads &all = *member.all;
+    RankThreads &all = *member.all;
     if (member.calls++ == all.fails_at_) return 7;
     all.values_[static_cast<size_t>(member.rank)] = {values, n_values};
     all.barrier_.arrive_and_wait();
@@ -100,7 +100,7 @@ TEST_CASE("words of every rank come through sums of floats exactly") {
   const std::vector<std::vector<uint64_t>> words = {{0, UINT64_MAX, std::bit_cast<uint64_t>(-1.0 / 3)},
                                                     {uint64_t{1} << 63, 1, std::bit_cast<uint64_t>(1e300)},
                                                     {12345678901234567u, 0x3fffff, 0x400000}};
-  Threads threads(3);
+  RankThreads threads(3);
   const auto errors = threads.run([&](int rank, const Ranks &ranks) {
     const std::vector<uint64_t> all = ranks.gather(words[static_cast<size_t>(rank)]);
     for (size_t i = 0; i < 9; ++i)
@@ -119,7 +119,7 @@ TEST_CASE("the gradients of several ranks are those of one") {
       alone->gradients();
       std::vector<std::unique_ptr<Trainer>> trainers;
       for (int r = 0; r < count; ++r) trainers.push_back(test::ranks_trainer(model, c.more));
-      Threads threads(count);
+      RankThreads threads(count);
       CHECK(threads.run([&](int rank, const Ranks &ranks) {
         trainers[static_cast<size_t>(rank)]->set_ranks(ranks);
         trainers[static_cast<size_t>(rank)]->gradients();
@@ -160,7 +160,7 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
     std::vector<std::string> states(4);
     std::vector<Tally> tallies(4);
     Tally expected;
-    Threads threads(4);
+    RankThreads threads(4);
     const auto errors = threads.run([&](int rank, const Ranks &ranks) {
       const auto trainer = test::ranks_trainer(model, more);
       trainer->set_ranks(ranks);
@@ -201,7 +201,7 @@ TEST_CASE("heads that begin as a regression are the same on every rank, and are 
     for (int i = 0; i < 4; ++i) alone->step();
     std::vector<std::unique_ptr<Trainer>> trainers;
     for (int r = 0; r < 3; ++r) trainers.push_back(test::ranks_trainer(model, more));
-    Threads threads(3);
+    RankThreads threads(3);
     CHECK(threads.run([&](int rank, const Ranks &ranks) {
       Trainer &trainer = *trainers[static_cast<size_t>(rank)];
       trainer.set_ranks(ranks);
@@ -221,7 +221,7 @@ TEST_CASE("a cancel, or a failure, of one rank ends the step of all, and it has 
   const auto untouched = test::ranks_trainer(model);
   Task task;
   std::vector<std::string> states(3);
-  Threads threads(3);
+  RankThreads threads(3);
   const auto errors = threads.run([&](int rank, const Ranks &ranks) {
     const auto trainer = test::ranks_trainer(model);
     trainer->set_ranks(ranks);
@@ -260,7 +260,7 @@ TEST_CASE("a step whose sum fails has not happened") {
   const auto model = test::ranks_model();
   std::vector<std::unique_ptr<Trainer>> trainers;
   for (int r = 0; r < 2; ++r) trainers.push_back(test::ranks_trainer(model));
-  Threads working(2);
+  RankThreads working(2);
   const auto step = [&](int rank, const Ranks &ranks) {
     trainers[static_cast<size_t>(rank)]->set_ranks(ranks);
     trainers[static_cast<size_t>(rank)]->step();
@@ -268,7 +268,7 @@ TEST_CASE("a step whose sum fails has not happened") {
   CHECK(working.run(step) == none(2));
   const std::string before = test::state_of(*trainers[0]);
   for (const int call : {0, 1}) {  // when they agree, and when gradients are summed
-    Threads failing(2, call);
+    RankThreads failing(2, call);
     CHECK(all_say(failing.run(step), "returned 7 on rank "));
     CHECK(failing.calls() == call + 1);
     for (const auto &trainer : trainers) CHECK(test::state_of(*trainer) == before);
@@ -279,7 +279,7 @@ TEST_CASE("a step whose sum fails has not happened") {
     for (int r = 0; r < 2; ++r) made.push_back(test::ranks_trainer(model));
     return made;
   }();
-  Threads again(2);
+  RankThreads again(2);
   CHECK(again.run([&](int rank, const Ranks &ranks) {
     twins[static_cast<size_t>(rank)]->set_ranks(ranks);
     for (int i = 0; i < 2; ++i) twins[static_cast<size_t>(rank)]->step();
@@ -306,7 +306,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
     int lies_;
   };
   const auto told = [&](const std::string &part, const std::function<void(int, const Ranks &)> &body) {
-    Threads threads(2);
+    RankThreads threads(2);
     CHECK(all_say(threads.run(body), part));
   };
   told("descriptions", [&](int rank, const Ranks &ranks) {
