@@ -88,7 +88,7 @@ class ValuesTest extends Support {
       hasAll(ModelInfo.class, model.info().json());
       hasAll(SessionInfo.class, session.info().json());
       assertEquals(List.of(), session.info().kept());
-      assertEquals(0, session.info().windowBegin() - 4); // behind the sinks
+      assertEquals(0, session.info().windowBegin());
     }
   }
 
