@@ -74,7 +74,7 @@ State emptied(const Threads &threads, const Model &model, const State &state) {
 struct Parts {
   const Engine &engine;
   bool keeps;  // sentences
-  OwnedJson<> owned{new json(json::value_t::object)};
+  OwnedJson<> owned;
   json &header = *owned;
   std::vector<SnapshotSection> sections{};
   std::vector<std::vector<char>> made{};
@@ -105,7 +105,7 @@ OwnedJson<> snapshot_shape(const Model &model, bool with_window) {
   std::string memory_heads;  // a digit a KV head: whether it has a memory
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < config.kv_heads; ++h) memory_heads += config.has_memory(l, h) ? '1' : '0';
-  OwnedJson<> owned(new json(json::value_t::object));
+  OwnedJson<> owned = owned_object();
   json &shape = *owned;
   shape["layers"] = config.layers;
   shape["kv_heads"] = config.kv_heads;
@@ -131,7 +131,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
   const bool keeps = model_->config().memory.keep > 0;
-  Parts parts{impl_->engine, keeps};
+  Parts parts{impl_->engine, keeps, owned_object()};
   json &header = parts.header;
   header["library"] = INFINI_VERSION_TEXT;
   header["kind"] = whole ? "session" : "memory";
