@@ -140,6 +140,7 @@ bool Engine::read_kept(State &state, std::vector<KeptSpan> spans, NumberType sto
   for (int64_t l = 0; l < kept_layers(model_); ++l) {
     const char *from = bytes.data() + l * layer * bytes_of(stored);
     std::vector<float> &values = kept.layers.emplace_back(static_cast<size_t>(layer));
+    if (values.empty()) continue;
     if (stored == NumberType::F32) std::memcpy(values.data(), from, values.size() * sizeof(float));
     else widen(reinterpret_cast<const uint16_t *>(from), layer, values.data());
     if (!all_finite(values.data(), values.size())) return false;
