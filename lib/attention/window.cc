@@ -222,8 +222,7 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
   put_value(head, view.index_of(position), value);
   if (head.raw) {
     const int64_t at = (position - view.segment_begin) * shape_.key_size;
-    if (shape_.type == NumberType::F32) std::copy_n(key, shape_.key_size, reinterpret_cast<float *>(head.raw) + at);
-    else narrow(key, shape_.key_size, reinterpret_cast<uint16_t *>(head.raw) + at);
+    store(key, shape_.key_size, shape_.type, head.raw + at * bytes_of(shape_.type));
   }
   if (const int64_t sink = position - view.origin; sink < shape_.sinks) {
     std::copy_n(key, shape_.key_size, head.sink_keys + sink * shape_.key_size);
@@ -264,8 +263,7 @@ void Window::gather_kept(Head &head, const View &before, const Closing &closing,
         for (int j = 0; j < rope.dimensions / 2; ++j)  // backwards
           cosine[j] /= magnitude * magnitude, sine[j] /= -magnitude * magnitude;
         rope.apply(turned, shape_.key_size, cosine, sine, 1, key);
-        if (shape_.type == NumberType::F32) std::memcpy(to + t * key_bytes, key, static_cast<size_t>(key_bytes));
-        else narrow(key, shape_.key_size, reinterpret_cast<uint16_t *>(to + t * key_bytes));
+        store(key, shape_.key_size, shape_.type, to + t * key_bytes);
       }
     }
     if (from != closing.after.sinks + i) move(head, from, closing.after.sinks + i, run);
@@ -367,8 +365,7 @@ Panels Window::values(int kv_head, int64_t begin, int64_t count) const {
 
 void Window::raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const {
   const char *raw = heads_[static_cast<size_t>(kv_head)].raw + begin * shape_.key_size * bytes_of(shape_.type);
-  if (shape_.type == NumberType::F32) std::memcpy(keys, raw, static_cast<size_t>(count * shape_.key_size) * 4);
-  else widen(reinterpret_cast<const uint16_t *>(raw), count * shape_.key_size, keys);
+  load(shape_.type, raw, count * shape_.key_size, keys);
 }
 
 void Window::raw_values(int kv_head, int64_t index, int64_t count, float *values) const {

@@ -45,13 +45,6 @@ double Fields::number(const char *name, double standard, double least, double gr
   return value->get<double>();
 }
 
-double Fields::number(const char *name, double standard) {
-  const json *value = find(name);
-  if (!value) return standard;
-  if (!value->is_number()) refuse(name, "a number");
-  return value->get<double>();
-}
-
 bool Fields::flag(const char *name, bool standard) {
   const json *value = find(name);
   if (!value) return standard;
@@ -73,17 +66,6 @@ std::vector<std::string> Fields::texts(const char *name) {
       !std::all_of(value->begin(), value->end(), [](const json &item) { return item.is_string(); }))
     refuse(name, "a list of texts");
   return value->get<std::vector<std::string>>();
-}
-
-std::vector<double> Fields::numbers(const char *name, size_t count, double least, double greatest) {
-  const json *value = find(name);
-  if (!value) return {};
-  const auto fits = [&](const json &item) {
-    return item.is_number() && item.get<double>() >= least && item.get<double>() <= greatest;
-  };
-  if (!value->is_array() || value->size() != count || !std::all_of(value->begin(), value->end(), fits))
-    refuse(name, cat("a list of ", count, " numbers from ", least, " to ", greatest));
-  return value->get<std::vector<double>>();
 }
 
 void Fields::finish() const {

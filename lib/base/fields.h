@@ -19,13 +19,10 @@ class Fields {
   // The value, or `standard` where the field is absent. Ranges are closed.
   int64_t whole(const char *name, int64_t standard, int64_t least, int64_t greatest);
   double number(const char *name, double standard, double least, double greatest);
-  double number(const char *name, double standard);  // any finite one
   bool flag(const char *name, bool standard);
   std::string text(const char *name, const std::string &standard);
   std::vector<std::string> texts(const char *name);  // a list; empty where it is absent
-  std::vector<double> numbers(const char *name, size_t count, double least,
-                              double greatest);  // empty or `count` of them
-  const nlohmann::json *find(const char *name);  // NULL where it is absent
+  const nlohmann::json *find(const char *name);      // NULL where it is absent
   bool has(const char *name) const { return object_.contains(name); }
   // Fails if the object has a field that was not asked for.
   void finish() const;

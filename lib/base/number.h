@@ -1,10 +1,17 @@
-// Numbers in two bytes: the upper half of a float.
+// Floats: whether they are numbers, and in two bytes, which are the upper half of one.
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
+#include <span>
 
 namespace infini {
+
+inline bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
 
 inline float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 

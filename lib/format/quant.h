@@ -33,6 +33,9 @@ struct TensorLayout {
   const char *name;
   int block_elements;  // elements of a row that share a block; 1 for the float types
   int block_bytes;
+  int64_t bytes(int64_t n) const {
+    return n / block_elements * block_bytes;
+  }  // of n elements, a multiple of block_elements
 };
 
 // nullptr for a type that this library cannot read.

@@ -1,6 +1,7 @@
 // Matrix products with weights that were packed once: oneDNN, OpenBLAS and our own kernel behind one seam.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +15,15 @@ namespace infini {
 // Of weights and of what is multiplied with them. (8 and 4 bit will be two more.)
 enum class NumberType : uint8_t { F32, BF16 };
 inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
+// n floats as numbers of the type, and back.
+inline void store(const float *x, int64_t n, NumberType type, void *to) {
+  if (type == NumberType::F32) std::copy_n(x, n, static_cast<float *>(to));
+  else narrow(x, n, static_cast<uint16_t *>(to));
+}
+inline void load(NumberType type, const void *from, int64_t n, float *x) {
+  if (type == NumberType::F32) std::copy_n(static_cast<const float *>(from), n, x);
+  else widen(static_cast<const uint16_t *>(from), n, x);
+}
 inline const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
 
 enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };

@@ -1,8 +1,6 @@
 #include "model/engine.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "model/forward.h"
 #include "model/kept.h"
@@ -47,10 +45,6 @@ Bytes window_bytes(auto &layers, const View &view) {
 using Saved = std::vector<std::span<const std::byte>>;
 using Restored = std::vector<std::span<std::byte>>;
 
-bool all_finite(const float *values, size_t count) {
-  return std::all_of(values, values + count, [](float x) { return std::isfinite(x); });
-}
-
 }  // namespace
 
 Engine::Engine(const Model &model) : model_(model), workspace_(std::make_unique<Workspace>()) {}
@@ -93,7 +87,7 @@ bool Engine::read_memory(Place &place, const ReadSection &read) const {
   const Restored parts = memory_bytes<Restored>(place.layers);
   read(parts);
   return std::all_of(parts.begin(), parts.end(), [](const std::span<std::byte> part) {
-    return all_finite(reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float));
+    return all_finite({reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float)});
   });
 }
 
@@ -119,10 +113,9 @@ SectionBytes Engine::kept_section(const State &state) const {
   section.made.resize(static_cast<size_t>(kept_bytes(state.view.kept, number_type())));
   char *to = section.made.data();
   for (const std::vector<float> &layer : kept_of(model_, state).layers) {
-    if (layer.empty()) continue;
-    if (number_type() == NumberType::F32) std::memcpy(to, layer.data(), layer.size() * sizeof(float));
-    else narrow(layer.data(), static_cast<int64_t>(layer.size()), reinterpret_cast<uint16_t *>(to));
-    to += static_cast<int64_t>(layer.size()) * bytes_of(number_type());
+    const auto count = static_cast<int64_t>(layer.size());
+    store(layer.data(), count, number_type(), to);
+    to += count * bytes_of(number_type());
   }
   section.parts.push_back(std::as_bytes(std::span(section.made)));
   return section;
@@ -140,10 +133,8 @@ bool Engine::read_kept(State &state, std::vector<KeptSpan> spans, NumberType sto
   for (int64_t l = 0; l < kept_layers(model_); ++l) {
     const char *from = bytes.data() + l * layer * bytes_of(stored);
     std::vector<float> &values = kept.layers.emplace_back(static_cast<size_t>(layer));
-    if (values.empty()) continue;
-    if (stored == NumberType::F32) std::memcpy(values.data(), from, values.size() * sizeof(float));
-    else widen(reinterpret_cast<const uint16_t *>(from), layer, values.data());
-    if (!all_finite(values.data(), values.size())) return false;
+    load(stored, from, layer, values.data());
+    if (!all_finite(values)) return false;
   }
   set_kept(Threads(), model_, state, kept.choose(choose_spans(kept.spans, model_.weights().attention.shape)));
   return true;

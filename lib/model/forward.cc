@@ -28,8 +28,7 @@ void norm(const float *x, const std::vector<float> &weight, float epsilon, const
 }
 
 void copy(const float *x, int64_t n, const Rows &to, int64_t row) {
-  if (to.type == NumberType::F32) std::memcpy(to.f32(row), x, static_cast<size_t>(n) * sizeof(float));
-  else narrow(x, n, to.bf16(row));
+  store(x, n, to.type, to.data + row * to.stride * bytes_of(to.type));
 }
 
 void scale(float *x, int64_t n, float by) {

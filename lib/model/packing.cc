@@ -22,10 +22,7 @@ void each_part(const std::vector<TensorPart> &parts, int64_t begin, int64_t end,
   }
 }
 
-int64_t row_bytes(const GgufTensor &tensor) {
-  const TensorLayout &layout = *tensor_layout(tensor.type);
-  return tensor.shape[0] / layout.block_elements * layout.block_bytes;
-}
+int64_t row_bytes(const GgufTensor &tensor) { return tensor_layout(tensor.type)->bytes(tensor.shape[0]); }
 
 // Where a row of the part begins.
 const std::byte *row_of(const TensorPart &part, int64_t row) {
@@ -71,7 +68,7 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, T
   const TensorLayout &layout = *tensor_layout(type);
   const BlockSpec &spec = spec_of(matrix.type());
   const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements,
-                a_row = blocks * layout.block_bytes;
+                a_row = layout.bytes(matrix.k());
   each_stretch(threads, parts, gguf, matrix.n(), kStrip, [&](int64_t begin, int64_t end) {
     Buffer<float> values;
     Buffer<std::byte> made;

@@ -259,7 +259,7 @@ void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *val
   const int64_t from = within ? 0 : part.first + row;
   std::vector<float> whole(static_cast<size_t>(within ? width : 0));
   float *const to = within ? whole.data() : values;
-  unpack(tensor.type, tensor.data.data() + from * (width / layout->block_elements * layout->block_bytes), width, to);
+  unpack(tensor.type, tensor.data.data() + from * layout->bytes(width), width, to);
   // Adding zeros catches every infinity and NaN in one pass that vectorises.
   float sum = 0;
   for (int64_t i = 0; i < width; ++i) sum += to[i] * 0.0f;

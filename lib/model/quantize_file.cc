@@ -80,10 +80,8 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
       return;
     }
     constexpr int64_t kNumbers = 1 << 20;  // at a time
-    const TensorLayout &layout = *tensor_layout(made), &old = *tensor_layout(tensor.type);
     const int64_t k = tensor.shape[0], most = std::max<int64_t>(1, kNumbers / k);
-    const int64_t row_bytes = k / layout.block_elements * layout.block_bytes,
-                  old_bytes = k / old.block_elements * old.block_bytes;
+    const int64_t row_bytes = tensor_layout(made)->bytes(k), old_bytes = tensor_layout(tensor.type)->bytes(k);
     const TensorPart part{&tensor, 0, tensor.rows()};
     Buffer<std::byte> blocks(std::min(most, part.rows) * row_bytes);
     for (int64_t row = 0; row < part.rows; row += most) {

@@ -254,7 +254,7 @@ void Weights::embed(int32_t token, float *x) const {
   if (tied && unpack_column(output, *embedding, token, x)) return;
   const int64_t n = embedding->shape[0];
   const TensorLayout *layout = tensor_layout(embedding->type);
-  unpack(embedding->type, embedding->data.data() + token * (n / layout->block_elements * layout->block_bytes), n, x);
+  unpack(embedding->type, embedding->data.data() + token * layout->bytes(n), n, x);
 }
 
 int64_t Weights::bytes() const {

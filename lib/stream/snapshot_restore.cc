@@ -116,8 +116,7 @@ void read_place(const SnapshotView &file, const std::string &prefix, const Engin
   require_finite(engine.read_memory(place, section_of(file, memory)), file, memory);
   require_finite(engine.read_window(place, stored, section_of(file, window)), file, window);
   file.read(hidden, {as_section(place.hidden)});
-  require_finite(std::all_of(place.hidden.begin(), place.hidden.end(), [](float x) { return std::isfinite(x); }), file,
-                 hidden);
+  require_finite(all_finite(place.hidden), file, hidden);
 }
 
 // Numbers of any kind, at most so many.
@@ -163,8 +162,7 @@ Keep read_keep(const SnapshotView &file, const std::string &prefix, const Memory
   const auto most = static_cast<uint64_t>(view.position - view.window_begin);
   auto worth = read_numbers<float>(file, prefix + "surprise", most);
   auto ends = read_numbers<uint8_t>(file, prefix + "ends", most);
-  const bool sound = ends.size() == worth.size() && count_spans(spans) == view.kept &&
-                     std::all_of(worth.begin(), worth.end(), [](float x) { return std::isfinite(x); });
+  const bool sound = ends.size() == worth.size() && count_spans(spans) == view.kept && all_finite(worth);
   if (!sound)
     fail(Status::FORMAT, file.name(), ": sections '", prefix, "kept', 'surprise' and 'ends' do not fit the stream");
   keep.restore(view, std::move(spans), std::move(worth), std::move(ends));

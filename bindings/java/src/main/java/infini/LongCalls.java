@@ -1,6 +1,7 @@
 package infini;
 
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 
 /** Runs the long calls of a native object, one at a time, each with a task by which closing the object cancels it. */
 final class LongCalls {
@@ -24,29 +25,34 @@ final class LongCalls {
         return run(owner, handle, turn, own, body, then);
       }
     }
-    return handle.call(owner, turn, task, object -> Task.with(task, t -> {
-      int status;
-      setRunning(t);
-      try {
-        handle.requireOpen(); // here and not before: now close sees the task
-        status = body.run(object, t);
-      } finally {
-        setRunning(0);
-      }
-      return then.of(object, status);
-    }));
+    return handle.call(owner, turn, task, object -> Task.with(task,
+        t -> then.of(object, watched(handle, t, () -> body.run(object, t)))));
+  }
+
+  /** Runs a call that has its turn with a native task, which closing the object cancels from here on. */
+  <T> T watched(Handle handle, long task, Supplier<T> body) {
+    setRunning(task);
+    try {
+      handle.requireOpen(); // here and not before: now close sees the task
+      return body.get();
+    } finally {
+      setRunning(0);
+    }
   }
 
   /** Closes the object, and before cancels the call that runs, if any. */
   void close(Handle handle) {
-    handle.close(object -> {
-      watch.lock();
-      try {
-        if (running != 0) Native.infini_task_cancel(running);
-      } finally {
-        watch.unlock();
-      }
-    });
+    handle.close(object -> cancel());
+  }
+
+  /** Cancels the call that runs, if any. */
+  void cancel() {
+    watch.lock();
+    try {
+      if (running != 0) Native.infini_task_cancel(running);
+    } finally {
+      watch.unlock();
+    }
   }
 
   private void setRunning(long task) {

@@ -24,7 +24,7 @@ public final class Session implements AutoCloseable {
   final Handle handle;
   final ReentrantLock turn = new ReentrantLock();
   private final Task own; // of calls that are given none
-  private volatile Task running; // of the long call that has its turn
+  private final LongCalls calls = new LongCalls();
   private final int vocabulary;
   private final int width;
   private byte[] buffer = new byte[256]; // of nextText
@@ -640,8 +640,7 @@ public final class Session implements AutoCloseable {
   /** Cancels the call that runs, if any, and frees the session when it has returned. Closing again does nothing. */
   @Override public void close() {
     handle.close(session -> {
-      Task used = running;
-      if (used != null) used.cancelIfOpen();
+      calls.cancel();
       cancel(session);
     });
   }
@@ -670,15 +669,8 @@ public final class Session implements AutoCloseable {
 
   /** Runs a long call with a task that may be null. */
   private <T> T run(Task task, LongCall<T> body) {
-    return call(task, session -> {
-      Task used = running = task == null ? own : task;
-      try {
-        handle.requireOpen(); // who closes from here on cancels the task, before the native call begins too
-        return Task.with(used, t -> body.run(session, t));
-      } finally {
-        running = null;
-      }
-    });
+    return call(task, session -> Task.with(task == null ? own : task,
+        t -> calls.watched(handle, t, () -> body.run(session, t))));
   }
 
   private <T> T call(LongFunction<T> body) {

@@ -92,7 +92,7 @@ public final class Task implements AutoCloseable {
     state.unlock();
   }
 
-  void cancelIfOpen() {
+  private void cancelIfOpen() {
     try {
       cancel();
     } catch (IllegalStateException e) {
