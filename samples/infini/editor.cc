@@ -59,6 +59,7 @@ struct Editor::Keys {
       const size_t size = std::mbrtowc(letter, &byte, 1, &state);
       if (size == static_cast<size_t>(-2)) continue;
       if (size == static_cast<size_t>(-1)) *letter = L'\uFFFD';  // of no character
+      if (size == 0) *letter = 'D' & 0x1f;  // how a terminal keeps a Ctrl-D that was typed while no line was edited
       return 1;
     }
   }

@@ -161,8 +161,19 @@ class AtATerminal(ChatTest):
         chat.wait_for("> ")
         chat.type("/é\x7f\x7f/ö\r")  # a letter of two bytes is one
         chat.wait_for("there is no /ö")
+        chat.wait_for("> ")
         chat.type(CTRL_D)
         self.assertEqual(chat.end()[0], 0)
+
+    def test_ctrl_d_amid_a_reply_leaves_after_it(self):
+        chat = self.terminal("--ignore-end", "--max-tokens", 2000)
+        chat.type("Hello.\r")
+        chat.wait_for("\n")
+        chat.wait_for(" ")  # of the reply
+        chat.type(CTRL_D)
+        code, shown = chat.end()
+        self.assertEqual(code, 0, shown)
+        self.assertIn("(cut after 2,000 tokens", shown)
 
 
 if __name__ == "__main__":
