@@ -5,12 +5,14 @@
 
 #include "input.h"
 #include "keeping.h"
+#include "ranks.h"
 
 namespace cli {
 namespace {
 
 struct FeedArguments : ModelArguments {
   std::string file;
+  std::vector<std::string> merged;
   int64_t max_tokens = 0, every = 0, skip = 0;
   bool repeat = false;
   Keeping keeping;
@@ -182,13 +184,66 @@ void feed(FeedArguments &arguments) {
                 " bytes of standard input, so load it and go on with the bytes that follow them");
 }
 
+// Reads each text as a stream of its own, several processes in turns, and adds up what the streams leave behind.
+void feed_apart(FeedArguments &arguments, const Ranks &ranks) {
+  for (const std::string &path : arguments.merged) {
+    if (path == "-") throw std::runtime_error("--merge reads files, not standard input");
+    if (ranks.first()) Input{path};  // before anything is read in vain
+  }
+  if (ranks.first()) arguments.keeping.check_early();
+  const Stopwatch watch;
+  const Model model = arguments.open();
+  const Session total = arguments.start(model.get());
+  const auto memory_tokens = [&] { return session_info(total.get())["memory_tokens"].get<int64_t>(); };
+  const auto add = [&](const std::string &snapshot) {
+    check(infini_session_merge_buffer(total.get(), snapshot.data(), snapshot.size(), 1));
+  };
+  const auto memory_of = [](const infini_session *session) {
+    return all_of(infini_session_save_buffer, session, INFINI_SNAPSHOT_MEMORY, nullptr, nullptr);
+  };
+  if (ranks.first()) {
+    tell_of_no_memory(arguments.model, model.get());
+    arguments.keeping.load(total.get());
+  }
+  const int64_t before = memory_tokens();
+  int64_t unknown = 0;
+  for (size_t i = static_cast<size_t>(ranks.rank()); i < arguments.merged.size();
+       i += static_cast<size_t>(ranks.count())) {
+    Input input(arguments.merged[i]);
+    const Session session = arguments.start(model.get());
+    Reader reader(arguments, model.get(), session.get(), input.size());
+    input.read(false, false, [&](std::string_view piece) { return reader.read(piece); });
+    reader.clear_progress();
+    unknown += reader.unknown();
+    add(memory_of(session.get()));
+  }
+  tell_of_unknown_text(unknown);
+  ranks.to_first(memory_of(total.get()), add);
+  if (!ranks.first()) return;
+  arguments.keeping.save(total.get());
+  const double seconds = watch.seconds();
+  const int64_t tokens = memory_tokens() - before;
+  const Json kept = session_info(total.get())["kept_tokens"];
+  if (!arguments.json)
+    return print(format("%s: %s tokens of %zu texts in %.1f s, %s kept\n", arguments.keeping.path().c_str(),
+                        grouped(tokens).c_str(), arguments.merged.size(), seconds, grouped(kept).c_str()));
+  Json summary = {{"texts", arguments.merged.size()},
+                  {"tokens", tokens},
+                  {"seconds", seconds},
+                  {"memory_tokens", memory_tokens()},
+                  {"kept_tokens", kept}};
+  arguments.keeping.describe(summary);
+  print_json(summary);
+}
+
 }  // namespace
 
 void add_feed(CLI::App &app) {
   const auto arguments = std::make_shared<FeedArguments>();
   CLI::App *command = app.add_subcommand("feed", "Reads a text of any length, and shows speed and memory");
   arguments->add(*command);
-  command->add_option("--file", arguments->file, "the text; -: standard input")->type_name("FILE")->required();
+  CLI::Option *const file = command->add_option("--file", arguments->file, "the text; -: standard input");
+  file->type_name("FILE");
   command->add_option("--max-tokens", arguments->max_tokens, "stop after that many tokens; 0: at the end")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--repeat", arguments->repeat, "read the file again and again");
@@ -198,7 +253,15 @@ void add_feed(CLI::App &app) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--skip", arguments->skip, "leave out the first tokens of the text: those that --load has read")
       ->check(CLI::NonNegativeNumber);
+  CLI::Option *const merge = command->add_option(
+      "--merge", arguments->merged,
+      "texts that are read apart, each as a stream of its own, and whose memories are added up; by several processes "
+      "under mpirun");
+  merge->type_name("FILE...");
   arguments->keeping.add(*command, *arguments);
+  merge->needs(command->get_option("--save"));
+  for (const char *const other : {"--file", "--max-tokens", "--repeat", "--every", "--skip", "--save-every"})
+    merge->excludes(command->get_option(other));
   arguments->add_text_flags(*command);
   arguments->add_session_flags(*command);
   command->footer(
@@ -211,8 +274,15 @@ void add_feed(CLI::App &app) {
       "  infini feed model.gguf --file novel.txt --repeat --max-tokens 1000000 --every 100000\n"
       "  infini feed model.gguf --file one.txt --save memory.snap --name 'two books'\n"
       "  infini feed model.gguf --file two.txt --load memory.snap --save memory.snap\n"
-      "  tail -f service.log | infini feed model.gguf --file - --every 10000\n");
-  command->callback([arguments] { feed(*arguments); });
+      "  tail -f service.log | infini feed model.gguf --file - --every 10000\n"
+      "  infini feed model.gguf --merge books/*.txt --save library.snap\n"
+      "  mpirun -n 4 infini feed model.gguf --merge books/*.txt --save library.snap --threads 1\n");
+  command->callback([arguments] {
+    if (arguments->file.empty() && arguments->merged.empty())
+      throw std::runtime_error("name what is to be read: --file, or --merge");
+    if (arguments->merged.empty()) feed(*arguments);
+    else on_ranks([&](const Ranks &ranks) { feed_apart(*arguments, ranks); });
+  });
 }
 
 }  // namespace cli

@@ -23,6 +23,10 @@ bool started_by_mpirun() {
   return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMI_SIZE") || std::getenv("PMIX_RANK");
 }
 
+void expect_heard(int status) {
+  if (status != MPI_SUCCESS) throw std::runtime_error("MPI: another process cannot be heard");
+}
+
 }  // namespace
 
 Ranks::Ranks() {
@@ -41,9 +45,30 @@ Ranks::~Ranks() {
 }
 
 int64_t Ranks::from_first(int64_t value) const {
-  if (count_ > 1 && MPI_Bcast(&value, 1, MPI_INT64_T, 0, MPI_COMM_WORLD) != MPI_SUCCESS)
-    throw std::runtime_error("MPI: the first process cannot be heard");
+  if (count_ > 1) expect_heard(MPI_Bcast(&value, 1, MPI_INT64_T, 0, MPI_COMM_WORLD));
   return value;
+}
+
+void Ranks::to_first(const std::string &bytes, const std::function<void(const std::string &bytes)> &take) const {
+  const auto each_piece = [](int64_t size, const auto &pass) {
+    constexpr int64_t kPiece = int64_t{1} << 30;  // MPI counts in int
+    for (int64_t at = 0; at < size; at += kPiece) expect_heard(pass(at, static_cast<int>(std::min(kPiece, size - at))));
+  };
+  if (!first()) {
+    const auto size = static_cast<int64_t>(bytes.size());
+    expect_heard(MPI_Send(&size, 1, MPI_INT64_T, 0, 0, MPI_COMM_WORLD));
+    each_piece(size, [&](int64_t at, int n) { return MPI_Send(bytes.data() + at, n, MPI_BYTE, 0, 0, MPI_COMM_WORLD); });
+    return;
+  }
+  for (int rank = 1; rank < count_; ++rank) {
+    int64_t size = 0;
+    expect_heard(MPI_Recv(&size, 1, MPI_INT64_T, rank, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE));
+    std::string heard(static_cast<size_t>(size), '\0');
+    each_piece(size, [&](int64_t at, int n) {
+      return MPI_Recv(heard.data() + at, n, MPI_BYTE, rank, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    });
+    take(heard);
+  }
 }
 
 void Ranks::linger() const {
@@ -73,6 +98,8 @@ Ranks::Ranks() {
 Ranks::~Ranks() = default;
 
 int64_t Ranks::from_first(int64_t value) const { return value; }
+
+void Ranks::to_first(const std::string &, const std::function<void(const std::string &bytes)> &) const {}
 
 void Ranks::linger() const {}
 

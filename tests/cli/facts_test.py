@@ -90,6 +90,39 @@ class Facts(support.Test):
         self.fails("snapshot", a, "--merge", b, says="--model")
         self.fails("snapshot", a, "--merge", b, "--model", STORIES, "--out", both, says="made with")
 
+    def test_texts_are_read_apart_by_one_command_and_what_they_leave_behind_is_added_up(self):
+        texts = {"a": "The number of Anna is 12345. " * 9, "b": "Once upon a time there was a boy. " * 9, "none": ""}
+        for name, text in texts.items():
+            (self.folder / name).write_text(text, encoding="utf-8")
+        paths = [self.folder / name for name in texts]
+        for name in "ab":
+            self.run_command("feed", STORIES, *self.KEEPING, "--file", self.folder / name, "--memory-only", "--save",
+                             self.folder / (name + ".snap"), "--json")
+        a, b, both, read, more, rest, empty = (self.folder / (name + ".snap") for name in "a b both read more rest empty".split())
+        self.run_command("snapshot", a, "--merge", b, "--model", STORIES, *self.KEEPING, "--out", both, "--json")
+        self.run_command("feed", STORIES, *self.KEEPING, "--merge", self.folder / "none", "--save", empty, "--json")
+        read_at_once = self.json("feed", STORIES, *self.KEEPING, "--merge", *paths, "--memory-only", "--save", read)
+        self.assertEqual(read_at_once["texts"], 3)
+        self.assertEqual(read_at_once["memory_tokens"], self.json("snapshot", both)["memory_tokens"] +
+                         self.json("snapshot", empty)["memory_tokens"])
+        self.assertEqual(read_at_once["tokens"], read_at_once["memory_tokens"])
+        self.assertGreater(read_at_once["kept_tokens"], 0)
+        # What one of them left behind can be taken away, and another text be added to what there is.
+        self.run_command("snapshot", read, "--subtract", b, "--model", STORIES, *self.KEEPING, "--out", rest, "--json")
+        added = self.json("feed", STORIES, *self.KEEPING, "--load", rest, "--merge", self.folder / "b", "--save", more)
+        self.assertEqual(added["memory_tokens"], read_at_once["memory_tokens"])
+        self.assertEqual(added["tokens"], self.json("snapshot", b)["memory_tokens"])
+
+    def test_what_cannot_be_read_apart_is_refused(self):
+        text, snap = self.folder / "text", self.folder / "all.snap"
+        text.write_text("Once upon a time.", encoding="utf-8")
+        self.fails("feed", STORIES, says="--merge")
+        self.fails("feed", STORIES, "--merge", text, says="--save")
+        self.fails("feed", STORIES, "--merge", text, "--file", text, "--save", snap, says="--file")
+        self.fails("feed", STORIES, "--merge", text, "-", "--save", snap, says="standard input")
+        self.fails("feed", STORIES, "--merge", text, self.folder / "missing", "--save", snap, says="missing")
+        self.assertFalse(snap.exists())
+
 
 class Merging(support.Test):
     """The shipped model reads pieces of a novel that is held out, each with a key of its own name, apart from each other."""
@@ -127,7 +160,9 @@ class Merging(support.Test):
             texts.append(f"{text[:cut]} The {name} key is {key}. Remember it. {key} is the {name} key.{text[cut:]}")
         pieces = [self.read(text, f"piece{i}") for i, text in enumerate(texts)]
         whole = self.found(self.read("".join(texts), "whole"), keys)
-        total = self.add_up("total", pieces[0], "--merge", *pieces[1:])
+        total = self.folder / "total"
+        self.run_command("feed", self.MODEL, "--merge", *(self.folder / f"piece{i}" for i in range(len(texts))),
+                         "--memory-only", "--save", total, "--threads", "1", "--json")
         added = self.found(total, keys)
         less = self.found(self.add_up("less", total, "--subtract", *pieces[:16]), keys)
         gone, stay = set(self.NAMES[:16]), set(self.NAMES[16:])

@@ -1,4 +1,4 @@
-"""Training on several processes: states equal to the bit, and what becomes of the others when one rank is in trouble."""
+"""Training, and reading, on several processes: states equal to the bit, and what becomes of the others when one rank is in trouble."""
 import array
 import json
 import os
@@ -12,6 +12,7 @@ import unittest
 MPIRUN = os.environ["INFINI_MPIRUN"]
 TRAIN = os.environ["INFINI_MPI_TRAIN"]
 COMMAND = os.environ.get("INFINI_COMMAND", "")
+STORIES = os.path.join(os.environ["INFINI_SOURCE_DIR"], "samples/models/stories260K.gguf")
 WORDS = os.path.join(os.environ["INFINI_SOURCE_DIR"], "samples/models/words2048.gguf")
 STEPS = 6
 TENSORS = 2 * 2048 * 32 + 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32 + 2 * 32)  # numbers of the model, gates aside
@@ -170,6 +171,44 @@ class Command(Test):
         # With 3, from a log that only the first of them reads.
         self.assertEqual(self.train(3, "stopped", steps, every)["step"], steps)
         self.assertEqual(self.steps_logged(), (list(range(1, steps + 1)), list(range(0, steps + 1, every))))
+
+
+@unittest.skipUnless(COMMAND, "the command is not built")
+class Feed(Test):
+    """infini feed --merge, started by mpirun."""
+    TEXTS = ["Once upon a time there was a girl. " * 40, "The boy had a red ball. " * 70, "A bird sat in the tree. " * 10]
+
+    def feed(self, ranks, texts, name="memory"):
+        saved = self.folder / f"{name}.{ranks}"
+        start = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
+        done = subprocess.run([*start, COMMAND, "feed", STORIES, "--memory", "open", "--segment", "32", "--carry", "32", "--keep", "40",
+                               "--threads", "1", "--merge", *texts, "--memory-only", "--save", saved, "--json"],
+                              capture_output=True, text=True, timeout=100)
+        return saved, done
+
+    def test_what_several_processes_read_is_what_one_reads(self):
+        texts = [self.folder / f"text{i}" for i in range(len(self.TEXTS))]
+        for path, text in zip(texts, self.TEXTS):
+            path.write_text(text)
+        for ranks, count in (2, 2), (3, 3), (2, 3), (4, 3):
+            alone, one = self.feed(1, texts[:count], f"one{count}")
+            saved, several = self.feed(ranks, texts[:count], f"several{count}")
+            self.assertEqual((several.returncode, several.stderr), (0, ""))
+            one, several = json.loads(one.stdout), json.loads(several.stdout)  # of the first rank alone
+            for key in "texts", "tokens", "memory_tokens", "kept_tokens":
+                self.assertEqual(several[key], one[key])
+            if (ranks, count) != (2, 3):  # there the third text is added before the second one
+                difference = subprocess.run([COMMAND, "snapshot", alone, "--diff", saved, "--json"], capture_output=True, text=True)
+                self.assertTrue(json.loads(difference.stdout)["identical"], difference.stdout)
+
+    def test_a_text_that_one_of_them_cannot_read_ends_all_and_saves_nothing(self):
+        good, bad = self.folder / "good", self.folder / "bad"
+        good.write_text(self.TEXTS[0])
+        bad.write_bytes(b"Once upon \xff")
+        saved, done = self.feed(2, [good, bad])
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("rank 1 of 2", done.stderr)
+        self.assertFalse(saved.exists())
 
 
 if __name__ == "__main__":
