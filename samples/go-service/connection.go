@@ -24,11 +24,18 @@ type exchange struct {
 	patience   time.Duration
 	ended      bool // the body
 	begun      bool // the answer, which is a stream
+
+	came          time.Time
+	client        string // who asks, for turns
+	status        int    // of the answer; 0: none yet
+	read, written int64  // tokens
+	spoke         bool   // there was text
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request, patience time.Duration) (e *exchange, end func()) {
 	ctx, cancel := context.WithCancel(r.Context())
-	e = &exchange{w, r, ctx, cancel, r.Context().Value(connectionKey{}).(net.Conn), patience, r.Body == http.NoBody, false}
+	e = &exchange{ResponseWriter: w, request: r, context: ctx, cancel: cancel, connection: r.Context().Value(connectionKey{}).(net.Conn),
+		patience: patience, ended: r.Body == http.NoBody, came: time.Now()}
 	returned, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -83,8 +90,16 @@ func (e *exchange) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (e *exchange) WriteHeader(code int) {
+	e.status = code
+	e.ResponseWriter.WriteHeader(code)
+}
+
 // Write writes the answer: of a large one each piece may take its time.
 func (e *exchange) Write(p []byte) (written int, err error) {
+	if e.status == 0 {
+		e.status = 200
+	}
 	for err == nil && written < len(p) {
 		piece := p[written:]
 		if len(piece) > 1<<16 {

@@ -7,12 +7,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,8 +22,22 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) < 2 || os.Getenv("INFINI_TOKEN") == "" {
+	given, err := readSettings()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if len(os.Args) < 2 || len(given.list("INFINI_TOKEN")) == 0 {
 		log.Fatal("usage: INFINI_TOKEN=secret go-service MODEL.gguf [ADDRESS]")
+	}
+	number := func(name string, otherwise int64) int64 {
+		value, err := given.number(name, otherwise)
+		if err != nil {
+			log.Fatal(err)
+		}
+		return value
+	}
+	seconds := func(name string, otherwise int64) time.Duration {
+		return time.Duration(number(name, otherwise)) * time.Second
 	}
 	ending, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	model, err := infini.Open(ending, os.Args[1], nil)
@@ -37,6 +52,10 @@ func main() {
 		log.Printf("%s has no trained memory: it sees only its window of %d tokens. `infini train %s --adapt` teaches it one.",
 			os.Args[1], info.Window, os.Args[1])
 	}
+	batch, err := model.NewBatch()
+	if err != nil {
+		log.Fatal(err)
+	}
 	address := "127.0.0.1:8080"
 	if len(os.Args) > 2 {
 		address = os.Args[2]
@@ -46,22 +65,42 @@ func main() {
 		log.Fatal(err)
 	}
 	s := &service{
-		model: model, name: info.Name, token: os.Getenv("INFINI_TOKEN"), sessions: map[string]*client{},
+		model: model, name: info.Name, sessions: map[string]*client{}, store: given["INFINI_STORE"],
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
-		patience: seconds("INFINI_BODY_TIMEOUT", 30), store: os.Getenv("INFINI_STORE"), maxTokens: number("INFINI_MAX_TOKENS", 4096),
+		maxTokens: number("INFINI_MAX_TOKENS", 4096), maxPrompt: number("INFINI_MAX_PROMPT", 1<<17),
+		maxMemories: int(number("INFINI_MAX_MEMORIES", 10000)), maxTime: seconds("INFINI_MAX_SECONDS", 3600),
+		patience: seconds("INFINI_BODY_TIMEOUT", 30), origins: given.list("INFINI_CORS"),
+		log: &logger{}, metrics: metrics{requests: map[int]int64{}}, writer: &writer{batch: batch}, reading: newTurns(2, -1),
+		working: newTurns(int(number("INFINI_BATCH", 16)), int(number("INFINI_QUEUE", 64))),
+	}
+	for _, token := range given.list("INFINI_TOKEN") {
+		s.tokens = append(s.tokens, []byte("Bearer "+token))
+	}
+	if given["INFINI_LOG"] != "off" {
+		s.log.out = os.Stderr
 	}
 	if s.store != "" {
 		if err := os.MkdirAll(s.store, 0o777); err != nil {
 			log.Fatal(err)
 		}
 	}
+	most, connections := number("INFINI_MAX_CONNECTIONS", 1000), int64(0)
 	server := http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: seconds("INFINI_HEADER_TIMEOUT", 10),
 		IdleTimeout:       s.patience,
+		MaxHeaderBytes:    1 << 14,
+		ErrorLog:          log.New(io.Discard, "", 0), // what clients do wrong they are told
 		BaseContext:       func(net.Listener) context.Context { return ending },
 		ConnContext: func(ctx context.Context, connection net.Conn) context.Context {
 			return context.WithValue(ctx, connectionKey{}, connection)
+		},
+		ConnState: func(connection net.Conn, state http.ConnState) { // those beyond the bound are hung up on
+			if state == http.StateNew && atomic.AddInt64(&connections, 1) > most {
+				_ = connection.Close()
+			} else if state == http.StateClosed {
+				atomic.AddInt64(&connections, -1)
+			}
 		},
 	}
 	fmt.Println("listening on", listener.Addr())
@@ -79,15 +118,4 @@ func main() {
 		log.Fatal(err)
 	}
 	<-ended
-}
-
-func number(variable string, otherwise int64) int64 {
-	if value, err := strconv.ParseInt(os.Getenv(variable), 10, 64); err == nil {
-		return value
-	}
-	return otherwise
-}
-
-func seconds(variable string, otherwise int64) time.Duration {
-	return time.Duration(number(variable, otherwise)) * time.Second
 }

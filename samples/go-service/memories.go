@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -93,7 +92,9 @@ func (s *service) memory(ctx context.Context, name string, create bool) (*client
 		if !create {
 			return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
 		}
-		stored = ""
+		if stored = ""; s.countMemories() >= s.maxMemories {
+			return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
+		}
 	}
 	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
 	if err != nil {
@@ -127,7 +128,7 @@ func (s *service) keep(id string, c *client) {
 	name := strings.TrimPrefix(id, memoryID)
 	err := c.session.Save(context.Background(), s.fileOf(name), infini.SaveOptions{Name: name, Note: c.known})
 	if err != nil && !errors.Is(err, os.ErrClosed) {
-		fmt.Fprintf(os.Stderr, "memory %s could not be saved: %v\n", name, err)
+		s.log.line("error", map[string]any{"message": "a memory could not be saved", "memory": name, "error": err.Error()})
 	}
 }
 
@@ -163,7 +164,8 @@ func (s *service) anyMemory() bool {
 	return false
 }
 
-func (s *service) listMemories(e *exchange) error {
+// memories are the names of all.
+func (s *service) memories() ([]string, error) {
 	names := map[string]bool{}
 	s.mutex.Lock()
 	for id := range s.sessions {
@@ -175,7 +177,7 @@ func (s *service) listMemories(e *exchange) error {
 	if s.store != "" {
 		files, err := filepath.Glob(filepath.Join(s.store, "*.snapshot"))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, file := range files {
 			names[strings.TrimSuffix(filepath.Base(file), ".snapshot")] = true
@@ -186,8 +188,21 @@ func (s *service) listMemories(e *exchange) error {
 		sorted = append(sorted, name)
 	}
 	sort.Strings(sorted)
+	return sorted, nil
+}
+
+func (s *service) countMemories() int {
+	names, _ := s.memories()
+	return len(names)
+}
+
+func (s *service) listMemories(e *exchange) error {
+	names, err := s.memories()
+	if err != nil {
+		return err
+	}
 	data := []any{}
-	for _, name := range sorted {
+	for _, name := range names {
 		data = append(data, map[string]any{"object": "memory", "id": name})
 	}
 	return e.answer(200, map[string]any{"object": "list", "data": data})

@@ -202,6 +202,12 @@ func (s *service) complete(e *exchange, chat bool) error {
 		return err
 	}
 	reply.id = hex.EncodeToString(random[:])
+	return s.work(e, func() error { return s.reply(&reply, memory, options, messages, prompts) })
+}
+
+// reply uses a session for an answer.
+func (s *service) reply(reply *reply, memory string, options infini.Options, messages []json.RawMessage, prompts []string) error {
+	e := reply.exchange
 	c, id, done, err := s.clientFor(e, memory, reply.id, options)
 	if err != nil {
 		return err
@@ -212,26 +218,26 @@ func (s *service) complete(e *exchange, chat bool) error {
 			return err
 		}
 		reply.keep = func() { s.keep(id, c) }
-		if chat {
+		if reply.chat {
 			fresh, digest := newMessages(messages, c.known)
 			c.known = "" // until they are read
 			written, err := json.Marshal(fresh)
 			if err != nil {
 				return err
 			}
-			return reply.write(c.session, func() error {
-				if err := c.session.ChatJSON(e.context, string(written)); err != nil {
+			return s.write(reply, c.session, func() error {
+				if err := s.read(e, c.session, string(written), c.session.ChatJSON); err != nil {
 					return err
 				}
 				c.known = digest
 				return nil
 			})
 		}
-		return reply.write(c.session, func() error {
+		return s.write(reply, c.session, func() error {
 			if err := c.session.StartGeneration(); err != nil {
 				return err
 			}
-			return c.session.FeedText(e.context, prompts[0])
+			return s.read(e, c.session, prompts[0], c.session.FeedText)
 		})
 	})
 }
@@ -246,7 +252,7 @@ type reply struct {
 }
 
 // write reads what was said, sends what the model writes, and keeps all before it says that it has ended.
-func (r *reply) write(session *infini.Session, read func() error) error {
+func (s *service) write(r *reply, session *infini.Session, read func() error) error {
 	before, err := session.Position()
 	if err != nil {
 		return err
@@ -270,7 +276,7 @@ func (r *reply) write(session *infini.Session, read func() error) error {
 	if r.stream && r.chat {
 		take = r.opening(take)
 	}
-	reason, err := r.run(session, take, r.stream)
+	reason, err := s.run(r.exchange, session, take, r.stream)
 	r.keep()
 	if err != nil {
 		if r.begun {
@@ -283,7 +289,7 @@ func (r *reply) write(session *infini.Session, read func() error) error {
 	if err != nil {
 		return err
 	}
-	finish := map[string]string{"max_tokens": "length", "cancelled": "cancelled"}[reason]
+	finish := map[string]string{"max_tokens": "length", "max_time": "length", "cancelled": "cancelled"}[reason]
 	if finish == "" {
 		finish = "stop"
 	}
@@ -357,6 +363,10 @@ func (s *service) embed(e *exchange) error {
 	if err := f.unsupported(map[string][]string{"dimensions": nil}); err != nil {
 		return err
 	}
+	return s.work(e, func() error { return s.answerEmbeddings(e, texts, format) })
+}
+
+func (s *service) answerEmbeddings(e *exchange, texts []string, format string) error {
 	c, _, done, err := s.clientFor(e, "", "embeddings-"+fmt.Sprintf("%p", e), infini.Options{"unknown_text": "skip"})
 	if err != nil {
 		return err
@@ -368,7 +378,7 @@ func (s *service) embed(e *exchange) error {
 			if err := c.session.Reset(); err != nil {
 				return err
 			}
-			if err := c.session.FeedText(e.context, text); err != nil {
+			if err := s.read(e, c.session, text, c.session.FeedText); err != nil {
 				return err
 			}
 			numbers, err := c.session.Embedding()

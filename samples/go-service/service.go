@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -33,12 +32,21 @@ var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "block": 5
 type service struct {
 	model       *infini.Model
 	name        string // the model's
-	token       string
-	maxBody     int64 // bytes of a request
+	maxBody     int64  // bytes of a request
 	maxSessions int
 	patience    time.Duration
 	store       string // the folder of memories; "": they live as long as the service
 	maxTokens   int64  // that a request of /v1 may have written
+	maxPrompt   int64  // tokens that a request may have read
+	maxMemories int
+	maxTime     time.Duration // of a request that computes
+	tokens      [][]byte      // headers that are let in
+	origins     []string      // of pages of others that may ask; "*": all
+	log         *logger
+	metrics     metrics
+	working     *turns // requests that compute
+	reading     *turns // of those, the ones that read; each uses the processors as it can
+	writer      *writer
 
 	opening  sync.Mutex // of memories
 	mutex    sync.Mutex
@@ -68,8 +76,12 @@ func (r *refusal) Error() string { return r.message }
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, end := newExchange(w, r, s.patience)
 	defer end()
+	defer s.account(e)
 	if err := s.serve(e); err != nil {
 		refused := refusalOf(err)
+		if refused.code == 429 {
+			e.Header().Set("Retry-After", s.retryAfter())
+		}
 		var body any = map[string]any{"error": refused.name, "message": refused.message}
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			body = openAIError(refused)
@@ -80,11 +92,14 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *service) serve(e *exchange) error {
 	r := e.request
-	if r.URL.Path == "/healthz" && r.Method == "GET" {
-		return e.answer(200, map[string]any{"status": "ok"})
+	if s.allowOrigin(e) {
+		return nil
 	}
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.token)) != 1 {
-		return &refusal{401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN"}
+	if done, err := s.probe(e); done {
+		return err
+	}
+	if err := s.admit(e); err != nil {
+		return err
 	}
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if path[0] == "v1" && len(path) > 1 {
@@ -93,7 +108,7 @@ func (s *service) serve(e *exchange) error {
 	id, call := "", r.Method+" "+path[0]
 	if len(path) > 1 && path[0] == "sessions" {
 		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
-	} else if len(path) > 1 || path[0] != "sessions" && path[0] != "model" {
+	} else if len(path) > 1 || path[0] != "sessions" && path[0] != "model" && path[0] != "metrics" {
 		return &refusal{404, "NOT_FOUND", "there is no such path"}
 	}
 	limit := s.maxBody
@@ -116,6 +131,8 @@ func (s *service) serve(e *exchange) error {
 		return s.serveSession(e, c, id, call)
 	}
 	switch call {
+	case "GET metrics":
+		return s.writeMetrics(e)
 	case "GET model":
 		info, err := s.model.Info()
 		if err != nil {
@@ -157,17 +174,21 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		if _, err := io.Copy(io.Discard, e); err != nil {
 			return err
 		}
-		return c.use(e, func() error { return e.generate(c.session) })
+		return c.use(e, func() error {
+			return s.work(e, func() error { return s.generate(e, c.session) })
+		})
 	case "POST chat":
 		messages, err := messagesOf(e)
 		if err != nil {
 			return err
 		}
 		return c.use(e, func() error {
-			if err := c.session.ChatJSON(e.context, messages); err != nil {
-				return err
-			}
-			return e.generate(c.session)
+			return s.work(e, func() error {
+				if err := s.read(e, c.session, messages, c.session.ChatJSON); err != nil {
+					return err
+				}
+				return s.generate(e, c.session)
+			})
 		})
 	case "GET snapshot":
 		var snapshot bytes.Buffer
@@ -380,10 +401,41 @@ func (e *exchange) feed(session *infini.Session) error {
 	return e.answer(200, map[string]any{"position": after.Position, "skipped": after.UnknownBytes - before.UnknownBytes})
 }
 
+// work runs what computes when its turn has come, and for so long as a request may take.
+func (s *service) work(e *exchange, do func() error) error {
+	if err := s.working.take(e.context, e.client); err != nil {
+		return err
+	}
+	defer s.working.leave()
+	if s.maxTime > 0 {
+		var cancel context.CancelFunc
+		e.context, cancel = context.WithTimeout(e.context, s.maxTime)
+		defer cancel()
+	}
+	return do()
+}
+
+// read reads a text, not too many at a time.
+func (s *service) read(e *exchange, session *infini.Session, text string, read func(context.Context, string) error) error {
+	count, err := s.model.TokenCount(text, false, false)
+	if err == nil && int64(count) > s.maxPrompt { // the reader says what else is wrong
+		return &refusal{400, "CONTEXT_LENGTH_EXCEEDED", fmt.Sprintf("the request has %d tokens to read, but may have %d", count, s.maxPrompt)}
+	}
+	if err := s.reading.take(e.context, e.client); err != nil {
+		return err
+	}
+	defer s.reading.leave()
+	before, _ := session.Position()
+	err = read(e.context, text)
+	after, _ := session.Position()
+	e.read += after - before
+	return err
+}
+
 // generate sends the text of a run as server-sent events.
-func (e *exchange) generate(session *infini.Session) error {
+func (s *service) generate(e *exchange, session *infini.Session) error {
 	event := func(name string, data any) error { return e.event("event: "+name, data) }
-	reason, err := e.run(session, func(text string) error { return event("text", map[string]any{"text": text}) }, true)
+	reason, err := s.run(e, session, func(text string) error { return event("text", map[string]any{"text": text}) }, true)
 	if err != nil && !e.begun {
 		return err
 	}
@@ -396,30 +448,37 @@ func (e *exchange) generate(session *infini.Session) error {
 	return nil
 }
 
-// run lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and the
-// session may go on. With beats, comments are sent while no text comes, so that a client that went away shows.
-func (e *exchange) run(session *infini.Session, take func(text string) error, beats bool) (reason string, err error) {
+// run lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and "max_time";
+// the session may go on. With beats, comments are sent while no text comes, so that a client that went away shows.
+func (s *service) run(e *exchange, session *infini.Session, take func(text string) error, beats bool) (reason string, err error) {
+	before, _ := session.Position()
+	defer func() {
+		after, _ := session.Position()
+		e.written += after - before
+	}()
+	run := s.writer.begin(e.context, session)
 	for {
-		beat, cancel := context.WithTimeout(e.context, heartbeat)
-		text, err := session.Next(beat)
+		beat, cancel := context.WithTimeout(context.Background(), heartbeat)
+		text, err := s.writer.take(beat, run)
 		cancel()
+		late := errors.Is(e.context.Err(), context.DeadlineExceeded)
 		switch {
-		case err == nil:
-			err = take(text)
+		case err == io.EOF && run.reason == "cancelled" && late:
+			return "max_time", nil
 		case err == io.EOF:
-			return session.StopReason()
-		case e.context.Err() != nil:
-			return "cancelled", nil
-		case errors.Is(err, context.DeadlineExceeded):
-			err = nil
-			if beats {
-				err = e.send(":")
-			}
-		default:
+			return run.reason, nil
+		case err != nil && e.context.Err() != nil:
+			return "cancelled", nil // it was deleted
+		case err != nil:
 			return "", err
+		case text != "":
+			s.metrics.firstToken(e)
+			err = take(text)
+		case beats:
+			err = e.send(":")
 		}
 		if err != nil {
-			return "cancelled", nil // nobody listens
+			e.cancel() // nobody listens
 		}
 	}
 }
@@ -464,6 +523,8 @@ func refusalOf(err error) *refusal {
 		return refused
 	case errors.As(err, &tooLarge):
 		return &refusal{413, "TOO_LARGE", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &refusal{504, "TIMEOUT", "the request took longer than it may"}
 	case errors.Is(err, context.Canceled):
 		return &refusal{409, "CANCELLED", "the call was cancelled"}
 	case errors.Is(err, os.ErrClosed):

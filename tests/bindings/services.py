@@ -16,6 +16,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+import many
 import v1
 from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
@@ -329,6 +330,7 @@ def check(command, speaks_v1):
             with Service(command, model) as service:
                 v1.check_chat(service)
             v1.check_memories(command, model)
+            many.check(command, pathlib.Path(folder))
         check_gaps(command, pathlib.Path(folder))
     return snapshot, wanted
 

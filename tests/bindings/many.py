@@ -1,0 +1,132 @@
+"""Many clients at once: what samples/SERVICES.md promises of turns, limits and fairness, for services.py."""
+import http.client
+import json
+import threading
+import time
+
+import v1
+from service import SOON, TOKEN, Service, ends_cancelled
+
+LONG = {'prompt': 'One day', 'max_tokens': 1 << 30, 'logit_bias': {'2': -100}}  # never ends by itself
+
+
+def asks(service, fields, path='/v1/completions', token=TOKEN):
+    """A request whose answer is not read yet."""
+    connection = http.client.HTTPConnection('127.0.0.1', service.port, timeout=60)
+    connection.request('POST', path, json.dumps(fields), {'Authorization': f'Bearer {token}'})
+    return connection
+
+
+def metric(service, name):
+    lines = service.call('GET', '/metrics').decode().splitlines()
+    return next((float(line.rpartition(' ')[2]) for line in lines if line.rpartition(' ')[0] == name), 0)
+
+
+def waits(service, name, value):
+    end = time.monotonic() + SOON
+    while metric(service, name) != value:
+        assert time.monotonic() < end, f'{name} is {metric(service, name)}, not {value}'
+        time.sleep(0.02)
+
+
+def check_together(command):
+    """Requests that join and leave at any time write what they would alone; who is at fault is refused alone."""
+    with Service(command, INFINI_BATCH='8') as service:
+        prompts = ['One day', 'Once upon a time, there was a', 'Tom', 'The sun and the moon', 'Lily'] * 3
+        ask = lambda i: v1.post(service, 'completions', prompt=prompts[i], temperature=0, max_tokens=10 + 17 * i % 60)['choices'][0]
+        alone = [ask(i) for i in range(5)]
+        together = [None] * len(prompts)
+        def client(i):
+            time.sleep(i % 4 * 0.02)
+            together[i] = ask(i)
+        clients = [threading.Thread(target=client, args=(i,)) for i in range(len(prompts))]
+        for thread in clients: thread.start()
+        # The only token that is left is the end: there is nothing to write, or the library refuses the request, and nothing else.
+        bad = asks(service, {'prompt': 'x', 'logit_bias': {str(token): -10000 for token in range(512)}})
+        assert bad.getresponse().status in (200, 400)
+        for thread in clients: thread.join()
+        for i, choice in enumerate(together):
+            assert choice and choice['finish_reason'] == 'length', (i, choice)
+            if i < 5:
+                assert choice == alone[i], (choice, alone[i])
+        assert service.sessions() == {} and metric(service, 'infini_active_requests') == 0
+
+
+def check_queue(command):
+    """The queue has an end, is fair between clients, and loses who goes away."""
+    with Service(command, INFINI_BATCH='1', INFINI_QUEUE='3', INFINI_TOKEN='one,two') as service:
+        service.call = lambda *given, token='one', call=service.call, **more: call(*given, token=token, **more)
+        first = asks(service, LONG | {'stream': True}, token='one')
+        first.getresponse().read(10)
+        short = {'prompt': 'One day', 'max_tokens': 1}
+        order, answers = [], []
+        def waits_for(token):
+            assert asks(service, short, token=token).getresponse().status == 200
+            order.append(token)
+        for i, token in enumerate(('one', 'one', 'two')):
+            answers.append(threading.Thread(target=waits_for, args=(token,)))
+            answers[-1].start()
+            waits(service, 'infini_queue_requests', i + 1)
+        service.call('GET', '/readyz', expect=503)
+        refused = asks(service, short, token='two').getresponse()
+        error = json.loads(refused.read())['error']
+        assert refused.status == 429 and int(refused.headers['Retry-After']) >= 1 and error['type'] == 'rate_limit_error', error
+        first.close()
+        for thread in answers: thread.join(30)
+        assert order == ['one', 'two', 'one'], order  # in turn, though both of one's came before
+        service.call('GET', '/readyz')
+        first = asks(service, LONG | {'stream': True}, token='one')
+        first.getresponse().read(10)
+        gone = asks(service, short, token='two')
+        waits(service, 'infini_queue_requests', 1)
+        gone.close()
+        waits(service, 'infini_queue_requests', 0)
+        first.close()
+        waits(service, 'infini_active_requests', 0)
+
+
+def check_limits(command, folder):
+    with Service(command, INFINI_MAX_PROMPT='100', INFINI_MAX_SECONDS='1', INFINI_MAX_TOKENS=str(1 << 40), INFINI_MAX_MEMORIES='1',
+                 INFINI_STORE=str(folder / 'store')) as service:
+        error = v1.post(service, 'completions', 400, prompt='Lily has a dog. ' * 100)['error']
+        assert error['code'] == 'context_length_exceeded' and '100' in error['message'], error
+        assert v1.post(service, 'embeddings', 400, input=['x', 'Lily has a dog. ' * 100])['error']['code'] == 'context_length_exceeded'
+        begun = time.monotonic()
+        late = v1.post(service, 'completions', **LONG)
+        assert 0.9 < time.monotonic() - begun < 1 + SOON
+        assert late['choices'][0]['finish_reason'] == 'length' and late['usage']['completion_tokens'] > 1, late
+        v1.post(service, 'completions', prompt='x', max_tokens=1, memory='one')
+        assert v1.post(service, 'completions', 429, prompt='x', max_tokens=1, memory='two')['error']['code'] == 'too_many_memories'
+        v1.post(service, 'completions', prompt='x', max_tokens=1, memory='one')
+
+
+def check_long_prompt(command):
+    """Who writes goes on while a long prompt is read, and a busy session is ended by DELETE."""
+    with Service(command) as service:
+        service.call('POST', '/v1/completions', json.dumps({'prompt': 'One day', 'max_tokens': 1}).encode())
+        session = service.session(max_tokens=-1, ignore_end=True)
+        service.feed(session, b'Once upon a time')
+        with service.generating(session) as stream:
+            reading = asks(service, {'prompt': 'Lily has a dog. ' * 6000, 'max_tokens': 1})
+            answered = threading.Event()
+            def wait():
+                assert reading.getresponse().status == 200
+                answered.set()
+            thread = threading.Thread(target=wait)
+            thread.start()
+            pieces = 0
+            stream.settimeout(SOON)
+            while not answered.is_set():
+                assert stream.recv(4096)
+                pieces += 1
+            thread.join()
+            assert pieces > 20, f'{pieces} pieces came while a prompt was read'
+            service.call('DELETE', session, expect=204)
+            ends_cancelled(stream)
+
+
+def check(command, folder):
+    check_together(command)
+    check_queue(command)
+    check_limits(command, folder)
+    check_long_prompt(command)
