@@ -2,16 +2,14 @@ using System.Text.Json;
 using Infini;
 
 /// <summary>An answer of server-sent events.</summary>
-internal sealed class Events(HttpResponse response)
+internal sealed class Events(HttpResponse response, Work work)
 {
-    private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(5); // of comments while no text comes
-
     /// <summary>Sends the text of a run, and why it ended. What fails before anything was sent is thrown.</summary>
     internal async Task<IResult> Generate(Session session, CancellationToken cancelled)
     {
         try
         {
-            string reason = await Run(session, text => Send("text", new { text }), true, cancelled);
+            string reason = await work.Run(this, response.HttpContext, session, text => Send("text", new { text }), true, cancelled);
             await Send("end", new { stop_reason = reason });
         }
         catch (InfiniException e) when (response.HasStarted)
@@ -20,38 +18,6 @@ internal sealed class Events(HttpResponse response)
             await Send("error", new { error = refusal.Name, message = refusal.Message });
         }
         return Results.Empty;
-    }
-
-    /// <summary>Lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and
-    /// the session may go on. With beats, comments are sent while no text comes.</summary>
-    internal async Task<string> Run(Session session, Func<string, Task> take, bool beats, CancellationToken cancelled)
-    {
-        try
-        {
-            while (true)
-            {
-                var next = session.NextTextAsync(cancelled);
-                while (beats && !next.IsCompleted) await Beat(next);
-                if (await next is not { } text) return session.StopReason;
-                await take(text);
-            }
-        }
-        catch (Exception e) when (Refusal.IsCancel(e))
-        {
-            return "cancelled";
-        }
-    }
-
-    private async Task Beat(Task next)
-    {
-        try
-        {
-            await next.WaitAsync(Heartbeat, CancellationToken.None);
-        }
-        catch (TimeoutException) when (!next.IsCompleted)
-        {
-            await Write(":\n\n");
-        }
     }
 
     /// <summary>Sends an event, which may have no name.</summary>

@@ -6,7 +6,7 @@ using Infini;
 
 /// <summary>The interface that OpenAI's clients speak, under /v1, and the memories that its requests may name: then only
 /// messages that are new are read, and the rest is remembered.</summary>
-internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens, Func<HttpContext, Body> bodyOf, CancellationToken ending)
+internal sealed class OpenAi(string modelName, Sessions sessions, Work work, long maxTokens, Func<HttpContext, Body> bodyOf, CancellationToken ending)
 {
     internal void Map(WebApplication app)
     {
@@ -52,12 +52,12 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
         var fields = new Fields(await bodyOf(context).ToArrayAsync(ending));
         var options = OptionsOf(fields);
         string memory = fields.Text("memory") ?? context.Request.Headers["Infini-Memory"].ToString();
-        var reply = new Reply(context.Response, chat, fields.Flag("stream"), fields.Within("stream_options").Flag("include_usage"), modelName);
+        var reply = new Reply(context.Response, chat, fields.Flag("stream"), fields.Within("stream_options").Flag("include_usage"), modelName, work);
         var messages = chat ? fields.List("messages") : [];
         if (chat && messages.Count == 0) throw Refusal.Invalid("\"messages\" must be a list of messages");
         string[] prompts = chat ? [""] : fields.Texts("prompt");
         if (prompts.Length != 1) throw Refusal.Invalid("\"prompt\" must be one text");
-        await With(memory, reply.Id, (id, client) => client.Use(context, ending, async (session, cancelled) =>
+        await Do(context, memory, reply.Id, async (id, client, session, cancelled) =>
         {
             session.SetOptions(options);
             await reply.Write(session, cancelled, async () =>
@@ -65,16 +65,16 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
                 if (!chat)
                 {
                     session.StartGeneration();
-                    await session.FeedAsync(prompts[0], null, cancelled);
+                    await work.Read(context, session, prompts[0], cancelled, () => session.FeedAsync(prompts[0], null, cancelled));
                     return;
                 }
                 var (fresh, digest) = NewMessages(messages, client.Known);
                 client.Known = ""; // until they are read
-                await session.ChatJsonAsync("[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]", null, cancelled);
+                string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
+                await work.Read(context, session, written, cancelled, () => session.ChatJsonAsync(written, null, cancelled));
                 client.Known = digest;
             }, () => sessions.Keep(id, client, session));
-            return Results.Empty;
-        }));
+        });
     }
 
     private async Task Embed(HttpContext context)
@@ -85,14 +85,14 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
         string format = fields.Text("encoding_format") ?? "float";
         if (format is not ("float" or "base64")) throw Refusal.Invalid("\"encoding_format\" must be \"float\" or \"base64\"");
         fields.Unsupported(("dimensions", []));
-        await With("", "embeddings-" + Reply.NewId(), (_, client) => client.Use(context, ending, async (session, cancelled) =>
+        await Do(context, "", "embeddings-" + Reply.NewId(), async (_, _, session, cancelled) =>
         {
             var data = new List<object>();
             long tokens = 0;
             foreach (string text in texts)
             {
                 session.Reset();
-                await session.FeedAsync(text, null, cancelled);
+                await work.Read(context, session, text, cancelled, () => session.FeedAsync(text, null, cancelled));
                 if (session.Position == 0) throw Refusal.Invalid($"text {data.Count} of \"input\" has no tokens");
                 float[] numbers = session.Embedding();
                 tokens += session.Position;
@@ -102,8 +102,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
             {
                 @object = "list", data, model = modelName, usage = new { prompt_tokens = tokens, total_tokens = tokens },
             }, cancelled);
-            return Results.Empty;
-        }));
+        });
     }
 
     private static string Packed(float[] numbers)
@@ -113,23 +112,27 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
         return Convert.ToBase64String(bytes);
     }
 
-    // Uses the memory of that name or, where it is empty, a session for this request alone.
-    private async Task With(string memory, string request, Func<string, Client, Task> use)
+    // Has its turn with the memory of that name or, where it is empty, with a session for this request alone.
+    private async Task Do(HttpContext context, string memory, string request, Func<string, Client, Session, CancellationToken, Task> use)
     {
-        if (memory != "")
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(ending, Connection.Of(context).Left);
+        await work.Do(context, over.Token, async cancelled =>
         {
-            await use(Sessions.MemoryId + memory, sessions.Memory(memory, true));
-            return;
-        }
-        var client = sessions.Add(request, sessions.NewSession());
-        try
-        {
-            await use(request, client);
-        }
-        finally
-        {
-            sessions.Remove(request);
-        }
+            string id = memory == "" ? request : Sessions.MemoryId + memory;
+            var client = memory == "" ? sessions.Add(request, sessions.NewSession()) : sessions.Memory(memory, true);
+            try
+            {
+                return await client.Use(context, cancelled, async (session, ended) =>
+                {
+                    await use(id, client, session, ended);
+                    return Results.Empty;
+                });
+            }
+            finally
+            {
+                if (memory == "") sessions.Remove(request);
+            }
+        });
     }
 
     // A request's options, as the library knows them. What is not given is as OpenAI's interface has it.
@@ -184,10 +187,10 @@ internal sealed class OpenAi(string modelName, Sessions sessions, long maxTokens
 }
 
 /// <summary>The answer to one request for a completion.</summary>
-internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool usage, string model)
+internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool usage, string model, Work work)
 {
     private readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-    private readonly Events events = new(response);
+    private readonly Events events = new(response, work);
 
     internal string Id { get; } = NewId();
 
@@ -204,7 +207,7 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
         {
             await read();
             begin = session.Position;
-            reason = await events.Run(session, async piece =>
+            reason = await work.Run(events, response.HttpContext, session, async piece =>
             {
                 if (!stream)
                 {
@@ -225,12 +228,12 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
             keep();
         }
         long end = session.Position;
-        string finish = reason switch { "max_tokens" => "length", "cancelled" => "cancelled", _ => "stop" };
+        string finish = reason switch { "max_tokens" or "max_time" => "length", "cancelled" => "cancelled", _ => "stop" };
         var used = new { prompt_tokens = begin - before, completion_tokens = end - begin, total_tokens = end - before };
         if (!stream)
         {
             if (reason == "cancelled") throw new OperationCanceledException();
-            await response.WriteAsJsonAsync(Whole(text.ToString(), finish, used), cancelled);
+            await response.WriteAsJsonAsync(Whole(text.ToString(), finish, used), response.HttpContext.RequestAborted);
             return;
         }
         await events.Send("", chat ? Chunk(new { }, finish) : Whole("", finish));

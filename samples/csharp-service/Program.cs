@@ -2,19 +2,18 @@
 // the other languages have too.
 //   INFINI_TOKEN=secret dotnet run -- MODEL.gguf [ADDRESS]
 using System.Security.Cryptography;
-using System.Text;
 using Microsoft.AspNetCore.Http.Features;
 using Infini;
 
-string? token = Environment.GetEnvironmentVariable("INFINI_TOKEN");
-if (args.Length < 1 || string.IsNullOrEmpty(token))
+var settings = new Settings();
+if (args.Length < 1 || settings.List("INFINI_TOKEN").Length == 0)
 {
     Console.Error.WriteLine("usage: INFINI_TOKEN=secret dotnet run -- MODEL.gguf [ADDRESS]");
     return 1;
 }
 const long MaxOptions = 1 << 16, MaxMessages = 1 << 20; // bytes of a body
-long maxBody = Number("INFINI_MAX_BODY", 1L << 30), maxSessions = Number("INFINI_MAX_SESSIONS", 100);
-TimeSpan headerTimeout = Seconds("INFINI_HEADER_TIMEOUT", 10), bodyTimeout = Seconds("INFINI_BODY_TIMEOUT", 30);
+long maxBody = settings.Number("INFINI_MAX_BODY", 1L << 30);
+TimeSpan headerTimeout = settings.Seconds("INFINI_HEADER_TIMEOUT", 10), bodyTimeout = settings.Seconds("INFINI_BODY_TIMEOUT", 30);
 
 using var model = Model.Open(args[0]);
 var info = model.Info();
@@ -23,18 +22,23 @@ if (info is { TrainedMemory: false, Window: var window })
     Console.Error.WriteLine($"{args[0]} has no trained memory: it sees only its window of {window} tokens. "
         + $"`infini train {args[0]} --adapt` teaches it one.");
 }
-string? store = Environment.GetEnvironmentVariable("INFINI_STORE");
+string? store = settings.Text("INFINI_STORE");
 if (store is not null) Directory.CreateDirectory(store);
-using var sessions = new Sessions(model, maxSessions, store);
+using var sessions = new Sessions(model, settings.Number("INFINI_MAX_SESSIONS", 100), settings.Number("INFINI_MAX_MEMORIES", 10000), store);
+var work = new Work(model, settings);
+var operators = work.Operators = new Operators(settings, sessions, work.Working);
+sessions.Log = operators.Log;
 
 var builder = WebApplication.CreateSlimBuilder();
-builder.Logging.SetMinimumLevel(LogLevel.Warning);
+builder.Logging.SetMinimumLevel(LogLevel.Error);
 builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(3));
 builder.WebHost.UseSockets(options => options.MaxWriteBufferSize = 1); // what was written was sent, whatever comes then
 builder.WebHost.ConfigureKestrel(options =>
 {
     options.Limits.MaxRequestBodySize = maxBody;
     options.Limits.RequestHeadersTimeout = options.Limits.KeepAliveTimeout = headerTimeout;
+    options.Limits.MaxConcurrentConnections = settings.Number("INFINI_MAX_CONNECTIONS", 1000);
+    options.Limits.MaxRequestHeadersTotalSize = 1 << 14;
     options.Limits.MinRequestBodyDataRate = null; // slow is not silent, which Body watches
     options.ConfigureEndpointDefaults(listen => listen.Use(next => connection => Connection.Serve(connection, next)));
 });
@@ -46,12 +50,14 @@ app.Use(async (context, next) =>
 {
     try
     {
+        context.Items[typeof(Account)] = new Account();
         await Answer(context, next);
         await context.Response.CompleteAsync();
     }
     finally
     {
         Connection.Of(context).Answered();
+        operators.Ended(context);
     }
 });
 
@@ -93,7 +99,8 @@ app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
 {
     var client = sessions.Of(id);
     await Body(context).ToArrayAsync(ending);
-    return await client.Use(context, ending, (session, cancelled) => new Events(context.Response).Generate(session, cancelled));
+    return await client.Use(context, ending, (session, cancelled) => work.Do(context, cancelled, either =>
+        new Events(context.Response, work).Generate(session, either)));
 });
 
 // Reads what was said and writes the reply.
@@ -101,21 +108,24 @@ app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
 {
     var client = sessions.Of(id);
     string messages = Json.MessagesOf(await Body(context).ToArrayAsync(ending));
-    return await client.Use(context, ending, async (session, cancelled) =>
+    return await client.Use(context, ending, (session, cancelled) => work.Do(context, cancelled, async either =>
     {
-        await session.ChatJsonAsync(messages, null, cancelled);
-        return await new Events(context.Response).Generate(session, cancelled);
-    });
+        await work.Read(context, session, messages, either, () => session.ChatJsonAsync(messages, null, either));
+        return await new Events(context.Response, work).Generate(session, either);
+    }));
 });
 
 app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => Snapshot(sessions.Of(id), context));
 app.MapPut("/sessions/{id}/snapshot", (string id, HttpContext context) => Restore(id, sessions.Of(id), context));
 
-new OpenAi(info.Name, sessions, Number("INFINI_MAX_TOKENS", 4096), Body, ending).Map(app);
+new OpenAi(info.Name, sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096), Body, ending).Map(app);
 app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(sessions.Memory(name, false), context));
 app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
     Restore(Sessions.MemoryId + name, sessions.Memory(name, true), context));
 app.MapGet("/healthz", () => Results.Json(new { status = "ok" }));
+app.MapGet("/readyz", () => work.Working.Full ? throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may")
+    : Results.Json(new { status = "ready" }));
+app.MapGet("/metrics", () => Results.Text(operators.Metrics(), "text/plain; version=0.0.4"));
 
 await app.StartAsync();
 Console.WriteLine("listening on " + app.Urls.First().Replace("http://", ""));
@@ -141,9 +151,7 @@ async Task Answer(HttpContext context, RequestDelegate next)
 {
     try
     {
-        string given = context.Request.Headers.Authorization.ToString();
-        if (context.Request.Path != "/healthz" && !CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(given), Encoding.UTF8.GetBytes("Bearer " + token)))
-            throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
+        if (!operators.Admit(context)) return;
         var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
         limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
         {
@@ -167,6 +175,9 @@ async Task Answer(HttpContext context, RequestDelegate next)
             if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
             context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
         }
+        if (Account.Of(context).Late.IsCancellationRequested && Refusal.IsCancel(e))
+            refusal = new Refusal(504, "TIMEOUT", "the request took longer than it may");
+        if (refusal.Code == 429) context.Response.Headers.RetryAfter = work.Working.RetryAfter.ToString();
         context.Response.StatusCode = refusal.Code;
         await context.Response.WriteAsJsonAsync(context.Request.Path.StartsWithSegments("/v1")
             ? OpenAi.Error(refusal) : new { error = refusal.Name, message = refusal.Message });
@@ -178,8 +189,3 @@ async Task Answer(HttpContext context, RequestDelegate next)
 }
 
 Body Body(HttpContext context) => new(context, bodyTimeout);
-
-static long Number(string variable, long otherwise) =>
-    long.TryParse(Environment.GetEnvironmentVariable(variable), out long value) && value > 0 ? value : otherwise;
-
-static TimeSpan Seconds(string variable, long otherwise) => TimeSpan.FromSeconds(Number(variable, otherwise));

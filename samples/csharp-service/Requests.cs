@@ -45,7 +45,15 @@ internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
         using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellation, left);
         waiting.CancelAfter(patience);
         using var watch = waiting.Token.Register(reader.CancelPendingRead);
-        var read = await reader.ReadAsync(CancellationToken.None);
+        System.IO.Pipelines.ReadResult read;
+        try
+        {
+            read = await reader.ReadAsync(CancellationToken.None);
+        }
+        catch (IOException e) when (e is not BadHttpRequestException)
+        {
+            throw Refusal.Invalid("the body ends early or is badly framed: " + e.Message);
+        }
         var taken = read.Buffer.Slice(0, Math.Min(buffer.Length, read.Buffer.Length));
         taken.CopyTo(buffer.Span);
         int size = (int)taken.Length;

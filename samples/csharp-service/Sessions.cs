@@ -3,11 +3,13 @@ using Infini;
 
 /// <summary>The sessions of the service, of which some are memories: sessions with a name, which are kept in a folder after each
 /// request where there is one, and then make room for others.</summary>
-internal sealed partial class Sessions(Model model, long most, string? store) : IDisposable
+internal sealed partial class Sessions(Model model, long most, long mostMemories, string? store) : IDisposable
 {
     internal const string MemoryId = "memory:"; // before a memory's name
 
     private const int Tries = 50; // a second in all: a memory's request may have answered and not quite ended
+
+    internal Action<string, Dictionary<string, object>>? Log { get; set; }
 
     private readonly Dictionary<string, Client> clients = [];
     private readonly object opening = new(); // of memories
@@ -52,6 +54,11 @@ internal sealed partial class Sessions(Model model, long most, string? store) : 
         client?.Dispose();
     }
 
+    internal int Count
+    {
+        get { lock (clients) return clients.Count; }
+    }
+
     internal List<object> Describe()
     {
         lock (clients) return clients.Select(entry => entry.Value.Describe(entry.Key)).OfType<object>().ToList();
@@ -74,6 +81,8 @@ internal sealed partial class Sessions(Model model, long most, string? store) : 
             }
             bool stored = store is not null && File.Exists(FileOf(name));
             if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
+            if (!stored && Memories().Count >= mostMemories)
+                throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
             var session = NewSession();
             try
             {
@@ -114,7 +123,7 @@ internal sealed partial class Sessions(Model model, long most, string? store) : 
         }
         catch (InfiniException e)
         {
-            Console.Error.WriteLine($"memory {name} could not be saved: {e.Message}");
+            Log?.Invoke("error", new() { ["message"] = "a memory could not be saved", ["memory"] = name, ["error"] = e.Message });
         }
         catch (ObjectDisposedException)
         {

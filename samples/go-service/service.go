@@ -108,7 +108,7 @@ func (s *service) serve(e *exchange) error {
 	id, call := "", r.Method+" "+path[0]
 	if len(path) > 1 && path[0] == "sessions" {
 		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
-	} else if len(path) > 1 || path[0] != "sessions" && path[0] != "model" && path[0] != "metrics" {
+	} else if len(path) > 1 || !strings.Contains(" sessions model metrics healthz readyz ", " "+path[0]+" ") {
 		return &refusal{404, "NOT_FOUND", "there is no such path"}
 	}
 	limit := s.maxBody

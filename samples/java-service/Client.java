@@ -23,10 +23,18 @@ final class Client {
     final Task task = new Task();
     volatile Ahead text; // that is fed; null: none is
     volatile Refusal reason; // for which it was ended
+    private volatile Runnable whenEnded;
+
+    /** Has something done when it is ended; null: nothing. Who then finds a reason was too late. */
+    void whenEnded(Runnable work) {
+      whenEnded = work;
+    }
 
     /** Ends it within a block or a token, whether something comes in or out, or not. */
     void end(Refusal why) {
       if (reason == null) reason = why;
+      Runnable waiting = whenEnded;
+      if (waiting != null) waiting.run();
       Ahead reading = text;
       if (reading != null) reading.fail(why);
       try {
@@ -41,7 +49,7 @@ final class Client {
     }
   }
 
-  interface Work {
+  interface Use {
     void run(Call call) throws IOException;
   }
 
@@ -62,18 +70,23 @@ final class Client {
   }
 
   /** Runs what uses the session, where no other request does. */
-  void inTurn(Work work) throws IOException {
+  void inTurn(Use use) throws IOException {
+    try (Call call = new Call()) {
+      inTurn(call, use);
+    }
+  }
+
+  void inTurn(Call call, Use use) throws IOException {
     try {
       if (!turn.tryAcquire(1, TimeUnit.SECONDS)) // the request before may have answered and not quite ended
         throw new Refusal(409, "BUSY", "another request uses the session");
     } catch (InterruptedException e) {
       throw new Refusal(409, "BUSY", "the service is interrupted");
     }
-    Call call = new Call();
-    try (call) {
+    try {
       this.call = call;
       if (ending) cancel();
-      work.run(call);
+      use.run(call);
     } catch (CancelledException e) {
       throw call.reason == null ? e : call.reason;
     } catch (IllegalStateException e) { // it was deleted

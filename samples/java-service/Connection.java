@@ -25,10 +25,10 @@ import java.util.concurrent.TimeoutException;
 final class Connection implements AutoCloseable {
   private static final int MAX_HEAD = 1 << 14; // bytes
   private static final int MAX_LINE = 1 << 10; // bytes, between chunks
-  private static final long HEAD_SECONDS = Service.number("INFINI_HEADER_TIMEOUT", 10);
-  private static final long BODY_SECONDS = Service.number("INFINI_BODY_TIMEOUT", 30);
+  private static final long HEAD_SECONDS = Settings.number("INFINI_HEADER_TIMEOUT", 10);
+  private static final long BODY_SECONDS = Settings.number("INFINI_BODY_TIMEOUT", 30);
   private static final Map<Integer, String> REASONS = Map.of(200, "OK", 201, "Created", 204, "No Content");
-  private static final ScheduledThreadPoolExecutor TIMER = new ScheduledThreadPoolExecutor(1, work -> {
+  static final ScheduledThreadPoolExecutor TIMER = new ScheduledThreadPoolExecutor(1, work -> {
     Thread thread = new Thread(work, "timer");
     thread.setDaemon(true);
     return thread;
@@ -46,6 +46,13 @@ final class Connection implements AutoCloseable {
   private String method = ""; // until it has come
   private String path;
   private boolean answered;
+  private final StringBuilder more = new StringBuilder(); // lines of the answer's head
+  final long came = System.nanoTime();
+  String client = ""; // who asks, for turns
+  int status; // of the answer
+  long read; // tokens
+  long written;
+  boolean spoke; // there was text
   private Future<?> other; // reads, until the client leaves; null: nobody does but the request's own thread
 
   Connection(Socket socket, ExecutorService executor) throws IOException {
@@ -68,6 +75,15 @@ final class Connection implements AutoCloseable {
   /** A header by its name in small letters; null: there is none. */
   String header(String name) {
     return headers.get(name);
+  }
+
+  String host() {
+    return socket.getInetAddress().getHostAddress();
+  }
+
+  /** Adds a line to the head of the answer that is to come. */
+  void add(String line) {
+    more.append(line).append("\r\n");
   }
 
   boolean answered() {
@@ -231,8 +247,9 @@ final class Connection implements AutoCloseable {
 
   void begin(int code, String... lines) throws IOException {
     answered = true;
+    status = code;
     String head = "HTTP/1.1 " + code + " " + REASONS.getOrDefault(code, "Refused") + "\r\nConnection: close\r\n"
-        + (code == 401 ? "WWW-Authenticate: Bearer\r\n" : "") + String.join("\r\n", lines)
+        + more + (code == 401 ? "WWW-Authenticate: Bearer\r\n" : "") + String.join("\r\n", lines)
         + (lines.length > 0 ? "\r\n\r\n" : "\r\n");
     write(head.getBytes(StandardCharsets.US_ASCII));
   }

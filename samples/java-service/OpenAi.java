@@ -36,13 +36,17 @@ final class OpenAi {
       Map.entry("response_format", List.of("{\"type\":\"text\"}")), Map.entry("audio", List.of()),
       Map.entry("prediction", List.of()), Map.entry("modalities", List.of("[\"text\"]")));
 
+  static final byte[] BEAT = ":\n\n".getBytes(StandardCharsets.US_ASCII); // between events, while no text comes
+
   private final String model; // its name
   private final Sessions sessions;
+  private final Work work;
   private final long maxTokens; // that a request may have written
   private final SecureRandom random = new SecureRandom();
 
-  OpenAi(String model, Sessions sessions, long maxTokens) {
+  OpenAi(String model, Sessions sessions, Work work, long maxTokens) {
     this.model = model;
+    this.work = work;
     this.sessions = sessions;
     this.maxTokens = maxTokens;
   }
@@ -95,22 +99,22 @@ final class OpenAi {
       List<String> prompts = chat ? List.of("") : fields.texts("prompt");
       if (prompts.size() != 1) throw Refusal.invalid("\"prompt\" must be one text");
       Reply reply = new Reply(connection, chat, stream, usage, id, model);
-      with(memory, id, (name, client) -> client.inTurn(call -> {
-        connection.whenLeft(() -> call.end(Refusal.left()));
+      with(connection, memory, id, (name, client, call) -> {
         client.session.setOptions(options);
-        reply.write(client.session, call, () -> {
+        reply.write(client.session, call, work, () -> {
           if (!chat) {
             client.session.startGeneration();
-            client.session.feed(prompts.get(0), call.task);
+            work.read(connection, client.session, prompts.get(0), call, () -> client.session.feed(prompts.get(0), call.task));
             return;
           }
           JsonArray fresh = new JsonArray();
           String digest = newMessages(messages, client.known, fresh);
           client.known = ""; // until they are read
-          client.session.chatJson(Requests.JSON.toJson(fresh), call.task);
+          String written = Requests.JSON.toJson(fresh);
+          work.read(connection, client.session, written, call, () -> client.session.chatJson(written, call.task));
           client.known = digest;
         }, () -> sessions.keep(name, client));
-      }));
+      });
     }
   }
 
@@ -121,13 +125,12 @@ final class OpenAi {
     if (!format.equals("float") && !format.equals("base64"))
       throw Refusal.invalid("\"encoding_format\" must be \"float\" or \"base64\"");
     fields.refuse(Map.of("dimensions", List.of()));
-    with("", "embeddings-" + newId(), (name, client) -> client.inTurn(call -> {
-      connection.whenLeft(() -> call.end(Refusal.left()));
+    with(connection, "", "embeddings-" + newId(), (name, client, call) -> {
       List<Object> data = new ArrayList<>();
       long tokens = 0;
       for (String text : texts) {
         client.session.reset();
-        client.session.feed(text, call.task);
+        work.read(connection, client.session, text, call, () -> client.session.feed(text, call.task));
         if (client.session.position() == 0) throw Refusal.invalid("text " + data.size() + " of \"input\" has no tokens");
         float[] numbers = client.session.embedding();
         tokens += client.session.position();
@@ -136,7 +139,7 @@ final class OpenAi {
       }
       connection.answer(200, ordered("object", "list", "data", data, "model", model,
           "usage", ordered("prompt_tokens", tokens, "total_tokens", tokens)));
-    }));
+    });
   }
 
   private static String packed(float[] numbers) {
@@ -146,20 +149,22 @@ final class OpenAi {
   }
 
   private interface Use {
-    void run(String id, Client client) throws IOException;
+    void run(String id, Client client, Client.Call call) throws IOException;
   }
 
-  /** Uses the memory of that name or, where it is empty, a session for this request alone. */
-  private void with(String memory, String request, Use use) throws IOException {
-    if (!memory.isEmpty()) {
-      use.run(Sessions.MEMORY + memory, sessions.memory(memory, true));
-      return;
-    }
-    Client client = sessions.add(request, sessions.newSession());
-    try {
-      use.run(request, client);
-    } finally {
-      sessions.remove(request);
+  /** Has its turn with the memory of that name or, where it is empty, with a session for this request alone. */
+  private void with(Connection connection, String memory, String request, Use use) throws IOException {
+    try (Client.Call call = new Client.Call()) {
+      connection.whenLeft(() -> call.end(Refusal.left()));
+      work.act(connection, call, () -> {
+        String id = memory.isEmpty() ? request : Sessions.MEMORY + memory;
+        Client client = memory.isEmpty() ? sessions.add(request, sessions.newSession()) : sessions.memory(memory, true);
+        try {
+          client.inTurn(call, c -> use.run(id, client, c));
+        } finally {
+          if (memory.isEmpty()) sessions.remove(request);
+        }
+      });
     }
   }
 
@@ -211,9 +216,12 @@ final class OpenAi {
   }
 
   private static String digestOf(String text) {
+    return HexFormat.of().formatHex(digest(text));
+  }
+
+  static byte[] digest(String text) {
     try {
-      byte[] digest = MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
-      return HexFormat.of().formatHex(digest);
+      return MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
     } catch (NoSuchAlgorithmException e) {
       throw new AssertionError("every Java has SHA-256", e);
     }
@@ -240,7 +248,7 @@ final class OpenAi {
 
     /** Reads what was said, sends what the model writes, and keeps all before it says that it has ended. What fails before
         anything was sent is thrown. */
-    void write(Session session, Client.Call call, Runnable read, Runnable keep) throws IOException {
+    void write(Session session, Client.Call call, Work work, Runnable read, Runnable keep) throws IOException {
       long before = session.position();
       long begin = before;
       StringBuilder whole = new StringBuilder();
@@ -248,15 +256,16 @@ final class OpenAi {
       try {
         read.run();
         begin = session.position();
-        for (String piece : session.texts(call.task)) {
+        reason = work.run(connection, session, call, piece -> {
           if (!stream) {
             whole.append(piece);
-            continue;
+            return;
           }
           if (!connection.answered()) begin();
-          send(choice(piece, null));
-        }
-        reason = session.stopReason();
+          if (piece == null) connection.write(BEAT);
+          else send(choice(piece, null));
+        }, stream);
+        if (reason.equals("cancelled") && !connection.answered()) throw call.reason == null ? Refusal.left() : call.reason;
       } catch (CancelledException | IllegalStateException e) { // a session that was closed is cancelled, too
         if (!connection.answered()) throw e;
         reason = "cancelled";
@@ -269,7 +278,7 @@ final class OpenAi {
       }
       long end = reason.equals("cancelled") ? begin : session.position();
       String finish = switch (reason) {
-        case "max_tokens" -> "length";
+        case "max_tokens", "max_time" -> "length";
         case "cancelled" -> "cancelled";
         default -> "stop";
       };

@@ -29,36 +29,35 @@ import java.util.concurrent.TimeUnit;
  * <pre>INFINI_TOKEN=secret java -cp infini-0.1.0.jar:gson.jar:CLASSES Service MODEL.gguf [ADDRESS]</pre>
  */
 final class Service {
-  private static final int MAX_CONNECTIONS = 1000;
-
   private final Model model;
-  private final byte[] token;
-  private final long maxBody = number("INFINI_MAX_BODY", 1L << 30); // bytes of a request
+  private final long maxBody = Settings.number("INFINI_MAX_BODY", 1L << 30); // bytes of a request
   private final Sessions sessions;
+  private final Operators operators = new Operators();
+  private final Work work;
   private final OpenAi openAi;
   private final SecureRandom random = new SecureRandom();
   private final ExecutorService executor = executor();
-  private final Semaphore connections = new Semaphore(MAX_CONNECTIONS);
+  private final Semaphore connections = new Semaphore((int) Settings.number("INFINI_MAX_CONNECTIONS", 1000));
   private final Semaphore calls = new Semaphore(Integer.MAX_VALUE); // requests that are being served have one each
   private volatile boolean ending;
 
-  private Service(Model model, String token) throws IOException {
+  private Service(Model model) throws IOException {
     this.model = model;
-    this.sessions = new Sessions(model, number("INFINI_MAX_SESSIONS", 100), System.getenv("INFINI_STORE"));
-    this.openAi = new OpenAi(model.info().name(), sessions, number("INFINI_MAX_TOKENS", 4096));
-    this.token = ("Bearer " + token).getBytes(StandardCharsets.UTF_8);
+    this.sessions = new Sessions(model, Settings.number("INFINI_MAX_SESSIONS", 100),
+        Settings.number("INFINI_MAX_MEMORIES", 10000), Settings.text("INFINI_STORE"));
+    this.work = new Work(model, operators);
+    this.openAi = new OpenAi(model.info().name(), sessions, work, Settings.number("INFINI_MAX_TOKENS", 4096));
   }
 
   public static void main(String[] args) throws IOException {
-    String token = System.getenv("INFINI_TOKEN");
-    if (args.length < 1 || token == null || token.isEmpty()) {
+    if (args.length < 1 || Settings.list("INFINI_TOKEN").isEmpty()) {
       System.err.println("usage: INFINI_TOKEN=secret java Service MODEL.gguf [ADDRESS]");
       System.exit(1);
     }
     String address = args.length > 1 ? args[1] : "127.0.0.1:8080";
     int colon = address.lastIndexOf(':');
     String host = address.substring(0, Math.max(colon, 0));
-    Service service = new Service(Model.open(Path.of(args[0])), token);
+    Service service = new Service(Model.open(Path.of(args[0])));
     ModelInfo info = service.model.info();
     if (!info.trainedMemory())
       System.out.println(args[0] + " has no trained memory: it sees only its window of " + info.window()
@@ -69,11 +68,6 @@ final class Service {
       System.out.println("listening on " + host + ":" + listener.getLocalPort());
       service.accept(listener);
     }
-  }
-
-  static long number(String variable, long otherwise) {
-    String value = System.getenv(variable);
-    return value == null ? otherwise : Long.parseLong(value);
   }
 
   /** A virtual thread for each task where the JDK has them (21), else threads of a pool. */
@@ -133,27 +127,28 @@ final class Service {
     } catch (RuntimeException e) {
       if (connection.answered()) return;
       Refusal refusal = Refusal.of(e);
+      if (refusal.code == 429) connection.add("Retry-After: " + work.working.retryAfter());
       boolean theirs = connection.path() != null && connection.path().startsWith("/v1/");
       connection.answer(refusal.code, theirs ? OpenAi.error(refusal) : refusal.body());
     } finally {
       if (counted) calls.release();
+      if (connection.status != 0) operators.ended(connection);
     }
   }
 
   private void serve(Connection connection) throws IOException {
     String[] path = connection.path().substring(1).split("/", -1);
     String method = connection.method();
-    if (path.length == 1 && path[0].equals("healthz") && method.equals("GET")) {
-      connection.answer(200, Map.of("status", "ok"));
-      return;
-    }
-    String given = connection.header("authorization");
-    if (given == null || !MessageDigest.isEqual(given.getBytes(StandardCharsets.UTF_8), token))
-      throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
+    if (!operators.admit(connection, work.working)) return;
     if (path.length == 3 && path[0].equals("v1") && path[1].equals("memories")) {
       serveMemory(connection, path[2]);
     } else if (path[0].equals("v1")) {
       openAi.serve(connection);
+    } else if (path.length == 1 && path[0].equals("metrics")) {
+      if (!method.equals("GET")) throw Refusal.wrongMethod();
+      connection.answer(200, "text/plain; version=0.0.4", operators.metrics(sessions, work.working));
+    } else if (path.length == 1 && (path[0].equals("healthz") || path[0].equals("readyz"))) {
+      throw Refusal.wrongMethod();
     } else if (path.length == 1 && path[0].equals("model")) {
       if (!method.equals("GET")) throw Refusal.wrongMethod();
       connection.answer(200, "application/json", (model.info().json() + "\n").getBytes(StandardCharsets.UTF_8));
@@ -184,14 +179,16 @@ final class Service {
       case "POST generate" -> client.inTurn(use -> {
         client.session.logits(); // what is refused is refused before the answer begins
         connection.whenLeft(() -> use.end(Refusal.left()));
-        generate(connection, client.session, use);
+        work.act(connection, use, () -> generate(connection, client.session, use));
       });
       case "POST chat" -> {
         String messages = Requests.messages(connection.body(Math.min(Requests.MAX_MESSAGES, maxBody)));
         client.inTurn(use -> {
           connection.whenLeft(() -> use.end(Refusal.left()));
-          client.session.chatJson(messages, use.task);
-          generate(connection, client.session, use);
+          work.act(connection, use, () -> {
+            work.read(connection, client.session, messages, use, () -> client.session.chatJson(messages, use.task));
+            generate(connection, client.session, use);
+          });
         });
       }
       case "GET snapshot" -> client.inTurn(use -> {
@@ -255,11 +252,14 @@ final class Service {
   }
 
   /** Sends the text of a run as server-sent events. The session may go on after it, however it ends. */
-  private static void generate(Connection connection, Session session, Client.Call call) throws IOException {
+  private void generate(Connection connection, Session session, Client.Call call) throws IOException {
     connection.begin(200, "Content-Type: text/event-stream", "Cache-Control: no-store");
     try {
-      for (String text : session.texts(call.task)) send(connection, "text", Map.of("text", text));
-      send(connection, "end", Map.of("stop_reason", session.stopReason()));
+      String reason = work.run(connection, session, call, text -> {
+        if (text == null) connection.write(OpenAi.BEAT);
+        else send(connection, "text", Map.of("text", text));
+      }, true);
+      send(connection, "end", Map.of("stop_reason", reason));
     } catch (CancelledException | IllegalStateException e) { // a session that was closed is cancelled, too
       send(connection, "end", Map.of("stop_reason", "cancelled"));
     } catch (RuntimeException e) {

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -25,14 +26,16 @@ final class Sessions {
 
   private final Model model;
   private final long most;
+  private final long mostMemories;
   private final Path store; // null: memories live as long as the service
   private final Map<String, Client> clients = new HashMap<>();
   private final Object opening = new Object(); // of memories
   private boolean ended;
 
-  Sessions(Model model, long most, String store) throws IOException {
+  Sessions(Model model, long most, long mostMemories, String store) throws IOException {
     this.model = model;
     this.most = most;
+    this.mostMemories = mostMemories;
     this.store = store == null ? null : Files.createDirectories(Path.of(store));
   }
 
@@ -99,7 +102,7 @@ final class Sessions {
   }
 
   /** The memory of that name, from the folder where it is not at hand. */
-  Client memory(String name, boolean create) {
+  Client memory(String name, boolean create) throws IOException {
     if (!name.matches("[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"))
       throw Refusal.invalid("'" + name + "' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
     synchronized (opening) {
@@ -112,6 +115,8 @@ final class Sessions {
       }
       boolean stored = store != null && Files.exists(fileOf(name));
       if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
+      if (!stored && memories().size() >= mostMemories)
+        throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
       Session session = newSession();
       try {
         if (stored) session.restore(fileOf(name), null);
@@ -132,7 +137,7 @@ final class Sessions {
     }
   }
 
-  Iterable<String> memories() throws IOException {
+  Collection<String> memories() throws IOException {
     TreeSet<String> names = new TreeSet<>();
     synchronized (clients) {
       for (String id : clients.keySet())
@@ -153,7 +158,7 @@ final class Sessions {
     try {
       client.session.save(fileOf(name), false, name, client.known, null);
     } catch (InfiniException e) {
-      System.err.println("memory " + name + " could not be saved: " + e.getMessage());
+      Operators.log("error", Map.of("message", "a memory could not be saved", "memory", name, "error", e.getMessage()));
     } catch (IllegalStateException e) {
       // it was deleted
     }

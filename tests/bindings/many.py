@@ -17,6 +17,14 @@ def asks(service, fields, path='/v1/completions', token=TOKEN):
     return connection
 
 
+def endless(service):
+    """A connection on which text comes and comes."""
+    body = json.dumps(LONG | {'stream': True}).encode()
+    connection = service.begin('POST', '/v1/completions', f'Content-Length: {len(body)}', body=body)
+    assert connection.recv(100)
+    return connection
+
+
 def metric(service, name):
     lines = service.call('GET', '/metrics').decode().splitlines()
     return next((float(line.rpartition(' ')[2]) for line in lines if line.rpartition(' ')[0] == name), 0)
@@ -49,21 +57,20 @@ def check_together(command):
             assert choice and choice['finish_reason'] == 'length', (i, choice)
             if i < 5:
                 assert choice == alone[i], (choice, alone[i])
-        assert service.sessions() == {} and metric(service, 'infini_active_requests') == 0
+        waits(service, 'infini_active_requests', 0)
+        assert service.sessions() == {}
 
 
 def check_queue(command):
     """The queue has an end, is fair between clients, and loses who goes away."""
-    with Service(command, INFINI_BATCH='1', INFINI_QUEUE='3', INFINI_TOKEN='one,two') as service:
-        service.call = lambda *given, token='one', call=service.call, **more: call(*given, token=token, **more)
-        first = asks(service, LONG | {'stream': True}, token='one')
-        first.getresponse().read(10)
-        short = {'prompt': 'One day', 'max_tokens': 1}
+    with Service(command, INFINI_BATCH='1', INFINI_QUEUE='3', INFINI_MAX_TOKENS=str(1 << 40), INFINI_TOKEN=f'{TOKEN}, two') as service:
+        first = endless(service)
+        short = LONG | {'max_tokens': 1000}  # long enough that the order shows
         order, answers = [], []
         def waits_for(token):
             assert asks(service, short, token=token).getresponse().status == 200
             order.append(token)
-        for i, token in enumerate(('one', 'one', 'two')):
+        for i, token in enumerate((TOKEN, TOKEN, 'two')):
             answers.append(threading.Thread(target=waits_for, args=(token,)))
             answers[-1].start()
             waits(service, 'infini_queue_requests', i + 1)
@@ -73,10 +80,9 @@ def check_queue(command):
         assert refused.status == 429 and int(refused.headers['Retry-After']) >= 1 and error['type'] == 'rate_limit_error', error
         first.close()
         for thread in answers: thread.join(30)
-        assert order == ['one', 'two', 'one'], order  # in turn, though both of one's came before
+        assert order == [TOKEN, 'two', TOKEN], order  # in turn, though both of the one's came before
         service.call('GET', '/readyz')
-        first = asks(service, LONG | {'stream': True}, token='one')
-        first.getresponse().read(10)
+        first = endless(service)
         gone = asks(service, short, token='two')
         waits(service, 'infini_queue_requests', 1)
         gone.close()

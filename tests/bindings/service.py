@@ -23,6 +23,7 @@ class Service:
         self.process = subprocess.Popen(shlex.split(command) + [model, '127.0.0.1:0'], stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True, env=environment)
         self.said = []  # before it listened
+        self.heard = []  # after
         for line in self.process.stdout:
             if line.startswith('listening on '):
                 self.port = int(line.strip().rpartition(':')[2])
@@ -34,7 +35,9 @@ class Service:
 
     def show(self):
         for line in self.process.stdout:
-            print('  it said:', line, end='', flush=True)
+            self.heard.append(line)
+            if not line.startswith('{'):  # which is of the log
+                print('  it said:', line, end='', flush=True)
 
     def __enter__(self):
         return self

@@ -17,6 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 import many
+import operators
 import v1
 from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
@@ -331,6 +332,7 @@ def check(command, speaks_v1):
                 v1.check_chat(service)
             v1.check_memories(command, model)
             many.check(command, pathlib.Path(folder))
+            operators.check(command, pathlib.Path(folder), model)
         check_gaps(command, pathlib.Path(folder))
     return snapshot, wanted
 

@@ -3,6 +3,7 @@
 # missing are left out, in words. services.sh BUILD VERSION
 . "$(dirname "$0")/common.sh"
 need python3
+python3 -c 'import yaml' 2>/dev/null || { echo "skipped: Python has no yaml (Debian package python3-yaml)"; exit 77; }
 use_stage "$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -13,7 +14,7 @@ if ! command -v javac >/dev/null || [ ! -e "$jar" ] || [ ! -e $gson ]; then
   echo "java left out: it needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
 else
   javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/"*.java
-  services+=("java=java -cp $jar:$gson:$folder/java Service")
+  services+=("java=java -Xmx256m -cp $jar:$gson:$folder/java Service")
 fi
 if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; then
   echo "csharp left out: it needs \`dotnet\` and Infini.$2.nupkg"

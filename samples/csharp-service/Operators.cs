@@ -1,0 +1,191 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+
+/// <summary>Settings of the environment, and, where that does not name one, of the file INFINI_CONFIG: lines NAME=VALUE.</summary>
+internal sealed class Settings
+{
+    private readonly Dictionary<string, string> values = [];
+
+    internal Settings()
+    {
+        if (Environment.GetEnvironmentVariable("INFINI_CONFIG") is { Length: > 0 } path)
+        {
+            if (!File.Exists(path)) throw Bad($"INFINI_CONFIG names {path}, which is no file");
+            foreach (var (line, number) in File.ReadLines(path).Select((line, i) => (line.Trim(), i + 1)))
+            {
+                if (line == "" || line[0] == '#') continue;
+                int equals = line.IndexOf('=');
+                if (equals < 0) throw Bad($"{path}: line {number} is not NAME=VALUE");
+                values[line[..equals].Trim()] = line[(equals + 1)..].Trim();
+            }
+        }
+        foreach (System.Collections.DictionaryEntry pair in Environment.GetEnvironmentVariables())
+        {
+            if (pair.Key.ToString()!.StartsWith("INFINI_", StringComparison.Ordinal)) values[pair.Key.ToString()!] = pair.Value!.ToString()!;
+        }
+    }
+
+    internal string? Text(string name) => values.GetValueOrDefault(name) is { Length: > 0 } value ? value : null;
+
+    /// <summary>Values with commas between.</summary>
+    internal string[] List(string name) =>
+        (Text(name) ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+
+    internal long Number(string name, long otherwise)
+    {
+        if (Text(name) is not { } text) return otherwise;
+        return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long value) ? value
+            : throw Bad($"{name} is \"{text}\", but must be a whole number, at least 0");
+    }
+
+    // Ends the service, which has not begun.
+    private static Exception Bad(string what)
+    {
+        Console.Error.WriteLine(what);
+        Environment.Exit(1);
+        return new FormatException(what);
+    }
+
+    internal TimeSpan Seconds(string name, long otherwise) => TimeSpan.FromSeconds(Number(name, otherwise));
+}
+
+/// <summary>What is known of a request, to be counted and logged.</summary>
+internal sealed class Account
+{
+    internal long Came { get; } = System.Diagnostics.Stopwatch.GetTimestamp();
+    internal string Client { get; set; } = ""; // who asks, for turns
+    internal long Read { get; set; } // tokens
+    internal long Written { get; set; }
+    internal bool Spoke { get; set; } // there was text
+    internal CancellationToken Late { get; set; } // cancelled when the request has taken as long as it may
+    internal TimeSpan Took => System.Diagnostics.Stopwatch.GetElapsedTime(Came);
+
+    internal static Account Of(HttpContext context) => (Account)context.Items[typeof(Account)]!;
+}
+
+/// <summary>What operators expect: logs, tokens, probes and metrics.</summary>
+internal sealed partial class Operators(Settings settings, Sessions sessions, Turns working)
+{
+    private static readonly double[] Buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+    private readonly byte[][] tokens = [.. settings.List("INFINI_TOKEN").Select(token => SHA256.HashData(Encoding.UTF8.GetBytes("Bearer " + token)))];
+    private readonly string[] origins = settings.List("INFINI_CORS");
+    private readonly bool logs = settings.Text("INFINI_LOG") != "off";
+    private readonly object mutex = new();
+    private readonly SortedDictionary<int, long> requests = []; // by status
+    private readonly long[] first = new long[Buckets.Length + 1]; // of seconds to the first text: how many came in each bucket, and later
+    private long read, written;
+    private double seconds;
+
+    /// <summary>Lets in who has a token, all of which are compared, each in the same time, and who asks whether the service lives and
+    /// takes requests. Whether there is more to answer.</summary>
+    internal bool Admit(HttpContext context)
+    {
+        var request = context.Request;
+        if (AllowOrigin(context)) return false;
+        if (request.Method == "GET" && request.Path.Value is "/healthz" or "/readyz") return true;
+        byte[] given = SHA256.HashData(Encoding.UTF8.GetBytes(request.Headers.Authorization.ToString()));
+        int who = -1;
+        for (int i = 0; i < tokens.Length; ++i)
+        {
+            if (CryptographicOperations.FixedTimeEquals(given, tokens[i])) who = i;
+        }
+        if (who < 0) throw new Refusal(401, "UNAUTHORIZED", "the Authorization header must be: Bearer TOKEN");
+        Account.Of(context).Client = $"{who} {context.Connection.RemoteIpAddress}";
+        return true;
+    }
+
+    // Lets pages of the origins that were named ask. Whether it answered what browsers ask before.
+    private bool AllowOrigin(HttpContext context)
+    {
+        string origin = context.Request.Headers.Origin.ToString();
+        if (origin == "" || !origins.Any(allowed => allowed == "*" || allowed == origin)) return false;
+        context.Response.Headers.AccessControlAllowOrigin = origin;
+        context.Response.Headers.Vary = "Origin";
+        if (context.Request.Method != "OPTIONS") return false;
+        context.Response.Headers.AccessControlAllowMethods = "GET, POST, PUT, DELETE";
+        context.Response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Infini-Memory";
+        context.Response.StatusCode = 204;
+        return true;
+    }
+
+    /// <summary>Counts how long the first text took.</summary>
+    internal void FirstToken(Account account)
+    {
+        if (account.Spoke) return;
+        account.Spoke = true;
+        double took = account.Took.TotalSeconds;
+        lock (mutex)
+        {
+            ++first[Buckets.Count(bucket => bucket < took)];
+            seconds += took;
+        }
+    }
+
+    /// <summary>Counts and logs a request that has ended.</summary>
+    internal void Ended(HttpContext context)
+    {
+        var account = Account.Of(context);
+        int status = context.Response.StatusCode;
+        lock (mutex)
+        {
+            requests[status] = requests.GetValueOrDefault(status) + 1;
+            read += account.Read;
+            written += account.Written;
+        }
+        string path = status is 401 or 404 ? "" : Named().Replace(context.Request.Path.Value!, "/$1/{}"); // an unknown one may be anything
+        Log("info", new()
+        {
+            ["message"] = "request", ["method"] = context.Request.Method, ["path"] = path, ["status"] = status,
+            ["ms"] = (long)account.Took.TotalMilliseconds, ["tokens_read"] = account.Read, ["tokens_written"] = account.Written,
+        });
+    }
+
+    /// <summary>Writes a line of JSON of what happened, without what users wrote.</summary>
+    internal void Log(string level, Dictionary<string, object> facts)
+    {
+        if (!logs) return;
+        facts["time"] = DateTime.UtcNow.ToString("yyyy-MM-ddTHH:mm:ss.fffZ", CultureInfo.InvariantCulture);
+        facts["level"] = level;
+        Console.Error.WriteLine(JsonSerializer.Serialize(facts));
+    }
+
+    /// <summary>All of it in Prometheus's text format.</summary>
+    internal string Metrics()
+    {
+        var text = new StringBuilder();
+        void Title(string name, string kind, string help) => text.Append($"# HELP infini_{name} {help}\n# TYPE infini_{name} {kind}\n");
+        void One(string name, string kind, string help, long value)
+        {
+            Title(name, kind, help);
+            text.Append(CultureInfo.InvariantCulture, $"infini_{name} {value}\n");
+        }
+        var (inside, waiting) = working.Counts;
+        lock (mutex)
+        {
+            One("tokens_read_total", "counter", "Tokens of requests that were read.", read);
+            One("tokens_written_total", "counter", "Tokens that were written.", written);
+            One("queue_requests", "gauge", "Requests that wait for their turn.", waiting);
+            One("active_requests", "gauge", "Requests that read or write.", inside);
+            One("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.Count);
+            One("memories", "gauge", "Memories, wherever they are.", sessions.Memories().Count);
+            Title("requests_total", "counter", "Requests that have ended, by the status of the answer.");
+            foreach (var (status, count) in requests) text.Append(CultureInfo.InvariantCulture, $"infini_requests_total{{status=\"{status}\"}} {count}\n");
+            Title("first_token_seconds", "histogram", "From the request to its first text.");
+            long sum = 0;
+            for (int i = 0; i < first.Length; ++i)
+            {
+                string bound = i < Buckets.Length ? Buckets[i].ToString(CultureInfo.InvariantCulture) : "+Inf";
+                text.Append(CultureInfo.InvariantCulture, $"infini_first_token_seconds_bucket{{le=\"{bound}\"}} {sum += first[i]}\n");
+            }
+            text.Append(CultureInfo.InvariantCulture, $"infini_first_token_seconds_sum {seconds}\ninfini_first_token_seconds_count {sum}\n");
+        }
+        return text.ToString();
+    }
+
+    [GeneratedRegex("^/(sessions|v1/memories)/[^/]+")]
+    private static partial Regex Named();
+}

@@ -1,0 +1,116 @@
+using Infini;
+
+/// <summary>What computes: requests have their turn, and limits.</summary>
+internal sealed class Work(Model model, Settings settings)
+{
+    private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(5); // of comments while no text comes
+
+    private readonly TimeSpan maxTime = settings.Seconds("INFINI_MAX_SECONDS", 3600);
+    private readonly long maxPrompt = settings.Number("INFINI_MAX_PROMPT", 1 << 17); // tokens that a request may have read
+    private readonly Turns reading = new(2, null); // each uses the processors as it can
+    private readonly Writer writer = new(model.CreateBatch());
+
+    internal Turns Working { get; } = new(settings.Number("INFINI_BATCH", 16), settings.Number("INFINI_QUEUE", 64));
+
+    internal Operators? Operators { get; set; }
+
+    /// <summary>Does what computes when its turn has come, and for so long as a request may take.</summary>
+    internal async Task<T> Do<T>(HttpContext context, CancellationToken cancelled, Func<CancellationToken, Task<T>> work)
+    {
+        var account = Account.Of(context);
+        await Working.Take(account.Client, cancelled);
+        try
+        {
+            using var late = new CancellationTokenSource();
+            if (maxTime > TimeSpan.Zero) late.CancelAfter(maxTime);
+            account.Late = late.Token;
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(cancelled, late.Token);
+            return await work(either.Token);
+        }
+        finally
+        {
+            Working.Leave();
+        }
+    }
+
+    /// <summary>Reads a text, not too many at a time.</summary>
+    internal async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<Task> read)
+    {
+        int count = Count(text);
+        if (count > maxPrompt)
+            throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {count} tokens to read, but may have {maxPrompt}");
+        var account = Account.Of(context);
+        await reading.Take(account.Client, cancelled);
+        long before = session.Position;
+        try
+        {
+            await read();
+            account.Read += session.Position - before;
+        }
+        finally
+        {
+            reading.Leave();
+        }
+    }
+
+    /// <summary>Lets the model write, piece by piece, and returns why it ended: "cancelled" too, when the client goes away, and
+    /// "max_time"; the session may go on. With beats, comments are sent while no text comes.</summary>
+    internal async Task<string> Run(Events events, HttpContext context, Session session, Func<string, Task> take, bool beats,
+                                    CancellationToken cancelled)
+    {
+        var account = Account.Of(context);
+        using var gone = CancellationTokenSource.CreateLinkedTokenSource(cancelled);
+        long before = session.Position;
+        var run = writer.Begin(session, gone.Token);
+        try
+        {
+            while (true)
+            {
+                var (text, reason) = await run.Take(Heartbeat);
+                if (text is null) return reason == "cancelled" && account.Late.IsCancellationRequested ? "max_time" : reason;
+                if (text != "") Operators!.FirstToken(account);
+                try
+                {
+                    if (text != "") await take(text);
+                    else if (beats) await events.Write(":\n\n");
+                }
+                catch (Exception e) when (e is OperationCanceledException or IOException)
+                {
+                    await gone.CancelAsync(); // nobody listens
+                }
+            }
+        }
+        catch (Exception e) when (Refusal.IsCancel(e) || cancelled.IsCancellationRequested)
+        {
+            return "cancelled"; // it was deleted
+        }
+        finally
+        {
+            account.Written += PositionOf(session, before) - before;
+        }
+    }
+
+    private int Count(string text)
+    {
+        try
+        {
+            return model.CountTokens(text);
+        }
+        catch (InfiniException)
+        {
+            return 0; // the reader says what is wrong
+        }
+    }
+
+    private static long PositionOf(Session session, long otherwise)
+    {
+        try
+        {
+            return session.Position;
+        }
+        catch (ObjectDisposedException)
+        {
+            return otherwise;
+        }
+    }
+}
