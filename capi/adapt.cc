@@ -22,17 +22,16 @@ extern "C" {
 infini_status infini_adaptation_create(const char *path, const char *settings_json, const infini_options *options,
                                        infini_task *task, infini_adaptation **adaptation) {
   return give_handle(adaptation, "adaptation", [&] {
-    const nlohmann::json settings =
-        parse_json(&need(settings_json, "settings_json"), Status::INVALID_ARGUMENT, "the settings");
+    const auto settings = parse_json(&need(settings_json, "settings_json"), Status::INVALID_ARGUMENT, "the settings");
     return infini_adaptation{std::make_unique<Adaptation>(
-        &need(path, "path"), read_settings<AdaptSettings>(settings, "adapt"), for_model(options), of(task))};
+        &need(path, "path"), read_settings<AdaptSettings>(*settings, "adapt"), for_model(options), of(task))};
   });
 }
 
 void infini_adaptation_free(infini_adaptation *adaptation) { delete adaptation; }
 
 infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(describe_settings<AdaptSettings>().dump(), buffer, capacity, size); });
+  return guard([&] { give_text(describe_settings<AdaptSettings>().text, buffer, capacity, size); });
 }
 
 infini_status infini_adaptation_step(infini_adaptation *adaptation, infini_task *task) {
@@ -45,12 +44,12 @@ infini_status infini_adaptation_run(infini_adaptation *adaptation, infini_task *
 
 infini_status infini_adaptation_report_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                             size_t *size) {
-  return guard([&] { give_text(text_of(adaptation_of(adaptation).report()), buffer, capacity, size); });
+  return guard([&] { give_text(adaptation_of(adaptation).report().text, buffer, capacity, size); });
 }
 
 infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                           size_t *size) {
-  return guard([&] { give_text(text_of(adaptation_of(adaptation).info()), buffer, capacity, size); });
+  return guard([&] { give_text(adaptation_of(adaptation).info().text(), buffer, capacity, size); });
 }
 
 infini_status infini_adaptation_keep(infini_adaptation *adaptation) {

@@ -4,8 +4,6 @@
 #include <new>
 #include <stdexcept>
 
-#include <nlohmann/json.hpp>
-
 #include "base/log.h"
 #include "base/schema.h"
 #include "guard.h"
@@ -81,9 +79,9 @@ int infini_abi_version(void) { return INFINI_ABI_VERSION; }
 
 infini_status infini_options_json(char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    auto table = nlohmann::ordered_json::array();
-    for (const OptionSpec &spec : option_table()) table.push_back(describe_option(spec));
-    give_text(table.dump(), buffer, capacity, size);
+    JsonList table;
+    for (const OptionSpec &spec : option_table()) table.add(describe_option(spec));
+    give_text(table.json().text, buffer, capacity, size);
   });
 }
 

@@ -17,7 +17,6 @@
 
 using namespace infini;
 using namespace infini::capi;
-using Json = nlohmann::ordered_json;
 
 namespace {
 
@@ -44,18 +43,22 @@ struct KeepLesson {
 KeepLesson read_keep_lesson(const Model &model, const char *text) {
   KeepLesson lesson;
   const auto json = parse_json(text, Status::INVALID_ARGUMENT, "lesson_json");
-  Fields fields(json, "lesson_json");
+  Fields fields(*json, "lesson_json");
   lesson.fit.layer = static_cast<int>(fields.whole("layer", -1, -1, model.config().layers - 1));
   lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
   lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
   lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
   if (const nlohmann::json *bias = fields.find("bias")) {
     const int layers = model.config().layers, heads = model.config().heads;
+    const auto refuse = [&] {
+      fields.refuse("bias", cat("a list of [layer, head, nats] of ", layers, " layers of ", heads, " heads"));
+    };
+    if (!bias->is_array()) refuse();
     lesson.fit.bias.resize(static_cast<size_t>(layers) * static_cast<size_t>(heads));
-    for (const nlohmann::json &one : bias->is_array() ? *bias : nlohmann::json::array({nullptr})) {
+    for (const nlohmann::json &one : *bias) {
       if (!one.is_array() || one.size() != 3 || !fits<int>(one[0]) || !fits<int>(one[1]) || !one[2].is_number() ||
           one[0] < 0 || one[0] >= layers || one[1] < 0 || one[1] >= heads || !(std::abs(one[2].get<double>()) <= 100))
-        fields.refuse("bias", cat("a list of [layer, head, nats] of ", layers, " layers of ", heads, " heads"));
+        refuse();
       lesson.fit.bias[one[0].get<size_t>() * static_cast<size_t>(heads) + one[1].get<size_t>()] = one[2].get<float>();
     }
   }
@@ -82,37 +85,38 @@ const char *library_name(GemmLibrary library) {
   return library == GemmLibrary::ONEDNN ? "onednn" : library == GemmLibrary::OPENBLAS ? "openblas" : "native";
 }
 
-Json tokenizer_facts(const Model &model) {
-  Json json = {{"name", model.gguf().get_string("general.name", "")},
-               {"tokenizer", nullptr},
-               {"tokens", 0},
-               {"bos", -1},
-               {"eos", -1},
-               {"chat_template", nullptr},
-               {"vocabulary", 0}};
-  if (!model.has_tokenizer()) return json;
-  const Tokenizer &tokenizer = model.tokenizer();
-  json["tokenizer"] = tokenizer.model();
-  json["tokens"] = json["vocabulary"] = tokenizer.size();
-  json["bos"] = tokenizer.bos();
-  json["eos"] = tokenizer.eos();
-  if (!tokenizer.chat_template().empty()) json["chat_template"] = chat_template_name(tokenizer.chat_template());
+// How many matrices and vectors of the file are of each type.
+JsonObject tensor_types(const Model &model) {
+  std::vector<std::pair<const char *, int64_t>> counts;  // in the file's order
+  for (const GgufTensor &tensor : model.gguf().tensors()) {
+    const char *const name = tensor_layout(tensor.type)->name;
+    auto found = std::find_if(counts.begin(), counts.end(), [&](const auto &count) { return count.first == name; });
+    if (found == counts.end()) found = counts.insert(found, {name, 0});
+    ++found->second;
+  }
+  JsonObject json;
+  for (const auto &[name, count] : counts) json.add(name, count);
   return json;
 }
 
-// How many matrices and vectors of the file are of each type.
-Json tensor_types(const Model &model) {
-  Json types = Json::object();
-  for (const GgufTensor &tensor : model.gguf().tensors()) {
-    Json &count = types[tensor_layout(tensor.type)->name];
-    count = (count.is_null() ? 0 : count.get<int64_t>()) + 1;
+JsonObject facts(const Model &model) {
+  const bool has_weights = model.has_weights();
+  JsonObject json;
+  json.add("name", model.gguf().get_string("general.name", ""));
+  if (model.has_tokenizer()) {
+    const Tokenizer &tokenizer = model.tokenizer();
+    json.add("tokenizer", tokenizer.model())
+        .add("tokens", tokenizer.size())
+        .add("bos", tokenizer.bos())
+        .add("eos", tokenizer.eos());
+    if (tokenizer.chat_template().empty()) json.add("chat_template", nullptr);
+    else json.add("chat_template", chat_template_name(tokenizer.chat_template()));
+    if (!has_weights) json.add("vocabulary", tokenizer.size());
+  } else {
+    json.add("tokenizer", nullptr).add("tokens", 0).add("bos", -1).add("eos", -1).add("chat_template", nullptr);
+    if (!has_weights) json.add("vocabulary", 0);
   }
-  return types;
-}
-
-Json facts(const Model &model) {
-  Json json = tokenizer_facts(model);
-  if (!model.has_weights()) return json;
+  if (!has_weights) return json;
   const Config &config = model.config();
   const MemoryConfig &memory = config.memory;
   int memory_heads = 0;
@@ -120,75 +124,69 @@ Json facts(const Model &model) {
       std::count_if(config.plans.begin(), config.plans.end(), [](const LayerPlan &plan) { return plan.window > 0; });
   for (int layer = 0; layer < config.layers; ++layer)
     for (int head = 0; head < config.kv_heads; ++head) memory_heads += config.has_memory(layer, head);
-  json.update(Json{
-      {"vocabulary", config.vocabulary},
-      {"architecture", config.architecture->name},
-      {"parameters", model.parameters()},
-      {"layers", config.layers},
-      {"width", config.width},
-      {"heads", config.heads},
-      {"kv_heads", config.kv_heads},
-      {"key_size", config.key_size},
-      {"value_size", config.value_size},
-      {"hidden", config.hidden},
-      {"context", config.context},
-      {"compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.weights().compute)},
-      {"gemm", library_name(model.weights().gemm.library())},
-      {"weight_bytes", model.weights().bytes()},
-      {"tensor_types", tensor_types(model)},
-      {"trained_memory", memory.trained},
-      {"memory_heads", memory_heads},
-      {"windowed_layers", windowed},
-      {"segment", memory.segment},
-      {"carry", memory.carry},
-      {"sinks", memory.sinks},
-      {"keep", memory.keep},
-      {"window", config.window()},
-      {"update", memory.kind->name()},
-      {"first_segment", memory.first_segment_gated ? "gated" : "ungated"},
-      {"epsilon", tidy(memory.epsilon)},
-  });
+  json.add("vocabulary", config.vocabulary)
+      .add("architecture", config.architecture->name)
+      .add("parameters", model.parameters())
+      .add("layers", config.layers)
+      .add("width", config.width)
+      .add("heads", config.heads)
+      .add("kv_heads", config.kv_heads)
+      .add("key_size", config.key_size)
+      .add("value_size", config.value_size)
+      .add("hidden", config.hidden)
+      .add("context", config.context)
+      .add("compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.weights().compute))
+      .add("gemm", library_name(model.weights().gemm.library()))
+      .add("weight_bytes", model.weights().bytes())
+      .add("tensor_types", tensor_types(model))
+      .add("trained_memory", memory.trained)
+      .add("memory_heads", memory_heads)
+      .add("windowed_layers", windowed)
+      .add("segment", memory.segment)
+      .add("carry", memory.carry)
+      .add("sinks", memory.sinks)
+      .add("keep", memory.keep)
+      .add("window", config.window())
+      .add("update", memory.kind->name())
+      .add("first_segment", memory.first_segment_gated ? "gated" : "ungated")
+      .add("epsilon", tidy(memory.epsilon));
   return json;
 }
 
-Json json_of(const GgufValue &value) {
+std::string text_of_fact(const GgufValue &value) {
   return std::visit(
-      [](const auto &v) -> Json {
+      [](const auto &v) -> std::string {
         using T = std::decay_t<decltype(v)>;
         if constexpr (std::is_same_v<T, GgufArray>)
           fail(Status::INVALID_ARGUMENT, "the key holds an array of ", v.count, " values, not a single one");
-        else if constexpr (std::is_same_v<T, float>) return tidy(v);
-        else return v;
+        else if constexpr (std::is_same_v<T, float>) return json_of(tidy(v)).text;
+        else if constexpr (std::is_same_v<T, std::string>) return v;
+        else return json_of(v).text;
       },
       value);
 }
 
 std::string fact(const Model &model, const std::string &name) {
   if (name == "fingerprint") return model.fingerprint();
-  const Json known = facts(model);
-  Json value;
-  if (known.contains(name)) {
-    value = known[name];
-  } else if (const GgufValue *found = model.gguf().find(name)) {
-    value = json_of(*found);
-  } else {
-    std::string names = "fingerprint";
-    for (const auto &item : known.items()) names += ", " + item.key();
-    fail(Status::INVALID_ARGUMENT, "the model has no fact named '", name, "'; there are: ", names,
-         ", and the keys of its file");
-  }
-  return value.is_string() ? value.get<std::string>() : text_of(value);
+  const auto known = parse_json<nlohmann::ordered_json>(facts(model).text(), Status::INTERNAL, "what is known");
+  if (const auto found = known->find(name); found != known->end())
+    return found->is_string() ? found->get<std::string>() : text_of(*found);
+  if (const GgufValue *found = model.gguf().find(name)) return text_of_fact(*found);
+  std::string names = "fingerprint";
+  for (const auto &item : known->items()) names += ", " + item.key();
+  fail(Status::INVALID_ARGUMENT, "the model has no fact named '", name, "'; there are: ", names,
+       ", and the keys of its file");
 }
 
-Json footprint_json(const FootprintShape &shape, int64_t tokens) {
+JsonObject footprint_json(const FootprintShape &shape, int64_t tokens) {
   if (tokens < 0) fail(Status::INVALID_ARGUMENT, "tokens is ", tokens, ", but must not be negative");
   const int64_t token_bytes = (shape.key_size + shape.value_size) * shape.heads * shape.layers * shape.value_bytes;
   if (tokens > INT64_MAX / 2 / token_bytes)
     fail(Status::INVALID_ARGUMENT, "tokens is ", tokens, ": too large to count bytes");
-  Json methods = Json::array();
+  JsonList methods;
   for (const Footprint &f : footprints(shape, tokens))
-    methods.push_back({{"method", f.method}, {"values", f.values}, {"bytes", f.bytes}});
-  return {{"tokens", tokens}, {"methods", methods}};
+    methods.add(JsonObject().add("method", f.method).add("values", f.values).add("bytes", f.bytes));
+  return JsonObject().add("tokens", tokens).add("methods", methods);
 }
 
 // --- text
@@ -218,7 +216,7 @@ infini_status infini_model_open(const char *path, const infini_options *options,
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
   return give_handle(model, "model", [&] {
     const auto config = read_settings<CreateConfig>(
-        parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
+        *parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
     return infini_model{Model::create(config, config.tokenizer, for_model(options))};
   });
 }
@@ -335,7 +333,7 @@ infini_status infini_model_info(const infini_model *model, const char *name, cha
 }
 
 infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(text_of(facts(model_of(model))), buffer, capacity, size); });
+  return guard([&] { give_text(facts(model_of(model)).text(), buffer, capacity, size); });
 }
 
 infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
@@ -347,19 +345,18 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
     const FootprintShape shape = {c.layers,     c.heads, c.kv_heads,       c.key_size,
                                   c.value_size, c.width, c.memory.segment, bytes_of(model->value->weights().compute),
                                   with_memory};
-    Json json = footprint_json(shape, tokens);
+    JsonObject json = footprint_json(shape, tokens);
     int64_t window = 0;  // layers may have windows of their own
     for (size_t layer = 0; layer < c.plans.size(); ++layer)
       window += std::min(tokens, model->value->weights().rules(layer).shape.most_keys()) * (c.key_size + c.value_size) *
                 c.kv_heads * shape.value_bytes;
-    json["window_bytes"] = window;
-    json["session_bytes"] = window + json["methods"].back()["bytes"].get<int64_t>();
-    give_text(text_of(json), buffer, capacity, size);
+    json.add("window_bytes", window).add("session_bytes", window + footprints(shape, tokens).back().bytes);
+    give_text(json.text(), buffer, capacity, size);
   });
 }
 
 infini_status infini_paper_footprint_json(int64_t tokens, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(text_of(footprint_json(kPaperShape, tokens)), buffer, capacity, size); });
+  return guard([&] { give_text(footprint_json(kPaperShape, tokens).text(), buffer, capacity, size); });
 }
 
 }  // extern "C"

@@ -2,8 +2,6 @@
 #include <cmath>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "base/json.h"
 #include "guard.h"
 
@@ -26,14 +24,14 @@ void give_row(std::span<const float> row, float *out, size_t size, const char *n
   std::copy(row.begin(), row.end(), need_array(out, size, name).begin());
 }
 
-nlohmann::ordered_json options_json(const Options &options) {
-  auto json = nlohmann::ordered_json::object();
+JsonObject options_json(const Options &options) {
+  JsonObject json;
   for (const OptionSpec &spec : option_table()) {
     if (!options.is_set(spec.name)) continue;
     switch (spec.standard.index()) {
-      case 0: json[spec.name] = options.get_int(spec.name); break;
-      case 1: json[spec.name] = options.get_double(spec.name); break;
-      default: json[spec.name] = options.get_string(spec.name);
+      case 0: json.add(spec.name, options.get_int(spec.name)); break;
+      case 1: json.add(spec.name, options.get_double(spec.name)); break;
+      default: json.add(spec.name, options.get_string(spec.name));
     }
   }
   return json;
@@ -175,28 +173,27 @@ infini_status infini_session_memory_tokens(const infini_session *session, int64_
 infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Session &stream = session_of(session);
-    nlohmann::ordered_json kept = nlohmann::ordered_json::array();
+    JsonList kept;
     for (const KeptSpan &span : stream.state().keep.spans())
-      kept.push_back({{"position", span.begin}, {"tokens", span.tokens}, {"worth", span.worth}});
-    const nlohmann::ordered_json json = {
-        {"position", stream.position()},
-        {"segment_position", stream.segment_position()},
-        {"memory_tokens", stream.memory_tokens()},
-        {"window_begin", stream.state().view.window_begin},
-        {"kept_tokens", stream.state().view.kept},
-        {"kept", kept},
-        {"state_bytes", stream.state_bytes()},
-        {"checkpoint_bytes", stream.state().checkpoint_bytes()},
-        {"workspace_bytes", stream.workspace_bytes()},
-        {"session_bytes", stream.total_bytes()},
-        {"rewind_limit", stream.rewind_limit()},
-        {"boundaries", stream.boundaries()},
-        {"stop_reason", stream.stop_reason()},
-        {"chat_begin", stream.chat_begin()},
-        {"unknown_bytes", stream.unknown_bytes()},
-        {"options", options_json(stream.options())},
-    };
-    give_text(text_of(json), buffer, capacity, size);
+      kept.add(JsonObject().add("position", span.begin).add("tokens", span.tokens).add("worth", span.worth));
+    JsonObject json;
+    json.add("position", stream.position())
+        .add("segment_position", stream.segment_position())
+        .add("memory_tokens", stream.memory_tokens())
+        .add("window_begin", stream.state().view.window_begin)
+        .add("kept_tokens", stream.state().view.kept)
+        .add("kept", kept)
+        .add("state_bytes", stream.state_bytes())
+        .add("checkpoint_bytes", stream.state().checkpoint_bytes())
+        .add("workspace_bytes", stream.workspace_bytes())
+        .add("session_bytes", stream.total_bytes())
+        .add("rewind_limit", stream.rewind_limit())
+        .add("boundaries", stream.boundaries())
+        .add("stop_reason", stream.stop_reason())
+        .add("chat_begin", stream.chat_begin())
+        .add("unknown_bytes", stream.unknown_bytes())
+        .add("options", options_json(stream.options()));
+    give_text(json.text(), buffer, capacity, size);
   });
 }
 

@@ -1,7 +1,5 @@
 // Trainers.
 
-#include <nlohmann/json.hpp>
-
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
 #include "adapt/make_trainer.h"
@@ -10,7 +8,6 @@
 
 using namespace infini;
 using namespace infini::capi;
-using Json = nlohmann::ordered_json;
 
 struct infini_trainer {
   std::unique_ptr<Trainer> value;
@@ -24,11 +21,15 @@ Trainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").
 const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 
 std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
-  const Json json = {
-      {"heads", describe(found)}, {"answers", found.lookups}, {"recall", share_of(found.right, found.lookups)},
-      {"segment", segment},       {"segments", segments},     {"sequences", sequences},
-      {"tokens", found.tokens}};
-  return json.dump();
+  return JsonObject()
+      .add("heads", describe(found))
+      .add("answers", found.lookups)
+      .add("recall", share_of(found.right, found.lookups))
+      .add("segment", segment)
+      .add("segments", segments)
+      .add("sequences", sequences)
+      .add("tokens", found.tokens)
+      .text();
 }
 
 // What a call that only reads is given.
@@ -48,7 +49,7 @@ struct Reading {
 extern "C" {
 
 infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(describe_trainer().dump(), buffer, capacity, size); });
+  return guard([&] { give_text(describe_trainer().text, buffer, capacity, size); });
 }
 
 infini_status infini_trainer_create(const infini_model *model, const char *description_json,
@@ -74,7 +75,7 @@ infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
     Trainer &value = trainer_of(trainer);
     Task *const watched = of(task);
     if (watched) watched->begin("train", 1);
-    trainer->report = describe(value, value.step(watched)).dump();
+    trainer->report = describe(value, value.step(watched)).text();
     if (watched) watched->advance_to(1);
   });
 }
@@ -86,7 +87,7 @@ infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_
     Task *const watched = of(task);
     if (watched) watched->begin("train", steps);
     for (int64_t i = 0; i < steps; ++i) {
-      trainer->report = describe(value, value.step(watched)).dump();
+      trainer->report = describe(value, value.step(watched)).text();
       if (watched) watched->advance_to(i + 1);
     }
   });
@@ -104,9 +105,12 @@ infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_
     const auto open = [&]() -> SequenceSource & {
       return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose));
     };
-    Json json = describe(trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task)));
-    json.update({{"segment", reading.segment}, {"segments", reading.segments}, {"sequences", sequences}});
-    trainer->evaluation = json.dump();
+    const Tally tally = trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task));
+    trainer->evaluation = describe(tally)
+                              .add("segment", reading.segment)
+                              .add("segments", reading.segments)
+                              .add("sequences", sequences)
+                              .text();
   });
 }
 
@@ -141,19 +145,20 @@ infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, 
 infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Trainer &value = trainer_of(trainer);
-    const Json json = {{"steps", value.steps()},
-                       {"tokens", value.tokens()},
-                       {"parameters", value.model().parameters()},
-                       {"trained_parameters", value.trained_parameters()},
-                       {"compute", name_of(value.compute())},
-                       {"bytes", value.bytes()},
-                       {"segment", value.lessons().segment()},
-                       {"segments", value.lessons().segments()},
-                       {"rank", value.ranks().rank()},
-                       {"ranks", value.ranks().count()},
-                       {"gates", describe_gates(value)},
-                       {"training", Json::parse(describe(value.config()))}};
-    give_text(json.dump(), buffer, capacity, size);
+    JsonObject json;
+    json.add("steps", value.steps())
+        .add("tokens", value.tokens())
+        .add("parameters", value.model().parameters())
+        .add("trained_parameters", value.trained_parameters())
+        .add("compute", name_of(value.compute()))
+        .add("bytes", value.bytes())
+        .add("segment", value.lessons().segment())
+        .add("segments", value.lessons().segments())
+        .add("rank", value.ranks().rank())
+        .add("ranks", value.ranks().count())
+        .add("gates", describe_gates(value))
+        .add("training", JsonText{describe(value.config())});
+    give_text(json.text(), buffer, capacity, size);
   });
 }
 

@@ -6,12 +6,12 @@
 #include <filesystem>
 
 #include "adapt/fit_heads.h"
+#include "base/schema.h"
 #include "train/report.h"
 
 namespace infini {
 namespace {
 
-using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -106,21 +106,21 @@ void Adaptation::find(Task *task) {
   AdaptHeads heads = no_task.empty() ? choose_heads(*found, config, settings_) : no_heads(config, settings_);
   if (heads.memory.empty() && no_task.empty())
     no_task = "the model has too few layers for heads that find each digit of a value";
-  report_ = {{"phase", "find"}, {"found", nullptr}};
+  JsonObject report;
+  report.add("phase", "find").add("found", found ? std::optional(describe(*found)) : std::nullopt);
   if (found) {
-    report_["found"] = describe(*found);
-    found_ = Json::array();
-    for (size_t i = 0; i < std::min<size_t>(10, report_["found"].size()); ++i) found_.push_back(report_["found"][i]);
-    full_attention_recall_ = share_of(found->right, found->lookups);
+    found_ = describe(*found, 10).json();
+    full_attention_recall_ = json_of(share_of(found->right, found->lookups));
     tokens_["find"] = found->tokens;
   }
   heads_ = std::move(heads);
   no_task_ = std::move(no_task);
   found_heads_ = true;
   seconds_["find"] = seconds_since(start);
-  const nlohmann::json chosen = state();
-  report_.update(
-      {{"carriers", chosen["carriers"]}, {"heads", chosen["heads"]}, {"layers", {heads_.first, heads_.last}}});
+  report_ = report.add("carriers", WriteFields::written(heads_.carriers))
+                .add("heads", WriteFields::written(heads_.memory))
+                .add("layers", std::array{heads_.first, heads_.last})
+                .json();
 }
 
 bool Adaptation::step(Task *task) {
@@ -130,7 +130,7 @@ bool Adaptation::step(Task *task) {
   }
   if (!before_) {
     before_ = measure(model_, task);
-    report_ = {{"phase", "before"}, {"measured", state()["before"]}};
+    report_ = JsonObject().add("phase", "before").add("measured", before_).json();
     write_state();
     return true;
   }
@@ -141,10 +141,7 @@ bool Adaptation::step(Task *task) {
     const int64_t steps = stage.kind == Stage::Kind::CARRY   ? settings_.carry_steps
                           : stage.kind == Stage::Kind::TEACH ? settings_.teach_steps
                                                              : settings_.steps;
-    if (!trainer_) {
-      begin_stage(stage, task);
-      if (report_["phase"] == stage.name()) return true;  // heads were fitted
-    }
+    if (!trainer_ && begin_stage(stage, task)) return true;
     if (trainer_->steps() < steps) train_step(stage, steps, task);
     if (trainer_->steps() >= steps && done_ < all.size()) end_stage(stage);
     return true;
@@ -152,7 +149,7 @@ bool Adaptation::step(Task *task) {
   if (after_) return false;
   Gguf adapted = trainer_->gguf(tensor_type(settings_.type));
   after_ = measure(Model::build(std::move(adapted), options(false), task), task);
-  report_ = {{"phase", "after"}, {"measured", state()["after"]}};
+  report_ = JsonObject().add("phase", "after").add("measured", after_).json();
   write_state();
   return true;
 }
@@ -162,7 +159,7 @@ void Adaptation::run(Task *task) {
 }
 
 // From the model that the stage before made.
-void Adaptation::begin_stage(const Stage &stage, Task *task) {
+bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   const std::vector<Stage> all = stages();
   const size_t at = std::min(done_, all.size() - 1);
   if (at == 0) stage_model_ = model_;
@@ -172,7 +169,7 @@ void Adaptation::begin_stage(const Stage &stage, Task *task) {
                                                       : plan().training(heads_, stage_model_->config());
   auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr,
                                            static_cast<int>(options_.get_int("threads")));
-  report_ = Json::object({{"phase", "open"}});
+  report_ = JsonObject().add("phase", "open").json();
   if (keeps() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     trainer->restore(stage_file(stage, ".trainer"));
     trainer_ = std::move(trainer);
@@ -181,11 +178,13 @@ void Adaptation::begin_stage(const Stage &stage, Task *task) {
     fit_heads(*trainer, settings_.nats, task);
     seconds_[stage.phase()] += seconds_since(start);
     trainer_ = std::move(trainer);
-    report_ = Json::object({{"phase", stage.name()}, {"fitted", true}, {"layer", stage.layer}});
+    report_ = JsonObject().add("phase", stage.name()).add("fitted", true).add("layer", stage.layer).json();
     keep();
+    return true;
   } else {
     trainer_ = std::move(trainer);
   }
+  return false;
 }
 
 void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
@@ -198,19 +197,17 @@ void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
     fail(Status::STATE, "the gradients of ", kMostRefused,
          " batches in a row were not finite, and none changed the weights: "
          "begin again, with lower rates");
-  report_ = describe(*trainer_, seen);
-  report_["phase"] = stage.name();
-  report_["steps"] = steps;
+  report_ = describe(*trainer_, seen).add("phase", stage.name()).add("steps", steps).json();
   seconds_[stage.phase()] += seen.seconds;
   tokens_[stage.phase()] = before + trainer_->tokens();
-  if (report_["source_share"].is_number()) share_ = report_["source_share"];
+  if (const auto share = source_share(seen.tally)) share_ = json_of(share);
   if (task) task->advance_to(trainer_->steps());
   if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) keep();
 }
 
 void Adaptation::end_stage(const Stage &stage) {
   if (stage.kind == Stage::Kind::TRAIN) {
-    gates_ = describe_gates(*trainer_);
+    gates_ = describe_gates(*trainer_).json();
     keep();
   } else if (keeps()) {
     trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);

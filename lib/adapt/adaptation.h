@@ -5,13 +5,13 @@
 
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "adapt/plan.h"
 #include "adapt/settings.h"
+#include "base/json.h"
 
 namespace infini {
 
@@ -38,9 +38,9 @@ class Adaptation {
 
   // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and of a
   // training step what describe(Trainer, StepReport) says, with "steps" of the stage.
-  const nlohmann::ordered_json &report() const { return report_; }
+  const JsonText &report() const { return report_; }
   // How far it has come, and what was found and measured.
-  nlohmann::ordered_json info() const;
+  JsonObject info() const;
 
  private:
   struct Stage {
@@ -52,6 +52,7 @@ class Adaptation {
   struct Measured {
     std::optional<double> nll;
     std::vector<std::optional<double>> recall;
+    JsonText json() const { return JsonObject().add("nll", nll).add("recall", recall).json(); }
   };
 
   std::string state_file() const { return settings_.checkpoint + ".json"; }
@@ -62,16 +63,17 @@ class Adaptation {
   Options options(bool plain) const;
   std::vector<Stage> stages() const;  // in order
   const AdaptPlan &plan();
-  nlohmann::json asked() const;
+  JsonObject asked() const;
+  void add_findings(JsonObject &out) const;
   void resume();
   void restore(const nlohmann::json &state);
-  nlohmann::json state() const;
+  JsonObject state() const;
   void write_state() const;
   int64_t names_of_task(std::string &why);
   void find(Task *task);
   Measured measure(const std::shared_ptr<const Model> &model, Task *task);
   std::optional<double> held_out_nll(const std::shared_ptr<const Model> &model, Task *task) const;
-  void begin_stage(const Stage &stage, Task *task);
+  bool begin_stage(const Stage &stage, Task *task);  // true: heads were fitted, which is a step
   void train_step(const Stage &stage, int64_t steps, Task *task);
   void end_stage(const Stage &stage);
 
@@ -83,13 +85,13 @@ class Adaptation {
   std::shared_ptr<const Model> stage_model_;  // that the stage at hand begins with
   std::optional<AdaptPlan> plan_;
   std::unique_ptr<Trainer> trainer_;  // of the stage at hand
-  nlohmann::ordered_json report_ = nlohmann::ordered_json::object();
+  JsonText report_{"{}"};
 
   // What is kept.
   AdaptHeads heads_;
   bool found_heads_ = false;
-  std::string no_task_;  // why there is no task: the model learns from text alone
-  nlohmann::ordered_json found_, full_attention_recall_, share_, gates_;
+  std::string no_task_;                                     // why there is no task: the model learns from text alone
+  JsonText found_, full_attention_recall_, share_, gates_;  // without text: not known yet
   std::optional<Measured> before_, after_;
   std::map<std::string, double> seconds_;  // by phase
   std::map<std::string, int64_t> tokens_;

@@ -13,66 +13,58 @@ namespace infini {
 using nlohmann::json;
 
 // What must be the same for a run that goes on.
-json Adaptation::asked() const {
-  json all = settings_json(settings_);
+JsonObject Adaptation::asked() const {
   // What comes after the stages that are done may change, where it is kept too; each stage's trainer compares its own.
-  for (const char *const free : {"checkpoint", "checkpoint_every", "type", "names", "carry_steps", "carry_rate",
-                                 "teach_sequences", "teach_steps", "teach_rate", "steps", "rate", "gate_rate"})
-    all.erase(free);
-  all["model"] = model_->fingerprint();
-  return all;
+  constexpr const char *kFree =
+      "checkpoint|checkpoint_every|type|names|carry_steps|carry_rate|teach_sequences|teach_steps|"
+      "teach_rate|steps|rate|gate_rate";
+  const auto all = parse_json(settings_json(settings_).text(), Status::INTERNAL, "the settings");
+  JsonObject asked;
+  for (const auto &[name, value] : all->items())
+    if (!is_choice(name, kFree)) asked.add(name, JsonText{text_of(value)});
+  return asked.add("model", model_->fingerprint());
 }
 
-json Adaptation::state() const {
-  const auto measured = [](const std::optional<Measured> &m) {
-    if (!m) return json();
-    json recall = json::array();
-    for (const std::optional<double> &share : m->recall) recall.push_back(share ? json(*share) : json());
-    return json{{"nll", m->nll ? json(*m->nll) : json()}, {"recall", recall}};
-  };
-  json out = {{"asked", asked()},
-              {"seconds", seconds_},
-              {"tokens", tokens_},
-              {"carriers", WriteFields::json_of(heads_.carriers)},
-              {"heads", WriteFields::json_of(heads_.memory)},
-              {"first", heads_.first},
-              {"last", heads_.last},
-              {"names", settings_.names},
-              {"done", done_},
-              {"before", measured(before_)},
-              {"after", measured(after_)},
-              {"stage", stage_}};
-  if (!no_task_.empty()) out["no_task"] = no_task_;
-  const auto add = [&](const char *name, const nlohmann::ordered_json &value) {
-    if (!value.is_null()) out[name] = json(value);
+void Adaptation::add_findings(JsonObject &out) const {
+  const auto add = [&](const char *name, const JsonText &found) {
+    if (!found.text.empty()) out.add(name, found);
   };
   add("found", found_);
   add("full_attention_recall", full_attention_recall_);
+  if (!no_task_.empty()) out.add("no_task", no_task_);
+  out.add("carriers", WriteFields::written(heads_.carriers)).add("heads", WriteFields::written(heads_.memory));
+  out.add("first", heads_.first).add("last", heads_.last);
   add("share", share_);
+  if (before_) out.add("before", before_);
+  if (after_) out.add("after", after_);
   add("gates", gates_);
-  return out;
 }
 
-nlohmann::ordered_json Adaptation::info() const {
-  const json all = state();
-  nlohmann::ordered_json out = {{"borders", settings_.borders}};
-  for (const char *key : {"found", "full_attention_recall", "no_task", "carriers", "heads", "first", "last", "share",
-                          "before", "after", "gates"})
-    if (all.contains(key) && !all[key].is_null()) out[key] = all[key];
-  out["phase_seconds"] = seconds_;
-  out["phase_tokens"] = tokens_;
-  out["stages"] = nlohmann::ordered_json::array();
+JsonObject Adaptation::state() const {
+  JsonObject out;
+  out.add("asked", asked()).add("seconds", seconds_).add("tokens", tokens_);
+  add_findings(out);
+  return out.add("names", settings_.names).add("done", done_).add("stage", stage_);
+}
+
+JsonObject Adaptation::info() const {
+  JsonObject out;
+  out.add("borders", settings_.borders);
+  add_findings(out);
+  JsonList names;
   if (found_heads_)
-    for (const Stage &stage : stages()) out["stages"].push_back(stage.name());
-  out["stages_done"] = done_;
-  out["complete"] = after_.has_value();
-  return out;
+    for (const Stage &stage : stages()) names.add(stage.name());
+  return out.add("phase_seconds", seconds_)
+      .add("phase_tokens", tokens_)
+      .add("stages", names)
+      .add("stages_done", done_)
+      .add("complete", after_.has_value());
 }
 
 void Adaptation::write_state() const {
   if (!keeps()) return;
   AtomicFile file(state_file());
-  const std::string text = text_of(state()) + "\n";
+  const std::string text = state().text() + "\n";
   file.write(text.data(), text.size());
   file.commit();
 }
@@ -106,9 +98,9 @@ void Adaptation::resume() {
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::string other;
   try {
-    const json state = parse_json(text, Status::FORMAT, state_file());
-    other = differences(state.at("asked"), asked());
-    if (other.empty()) restore(state);
+    const auto state = parse_json(text, Status::FORMAT, state_file());
+    other = differences(state->at("asked"), *parse_json(asked().text(), Status::INTERNAL, "the settings"));
+    if (other.empty()) restore(*state);
   } catch (const std::exception &) { fail(Status::FORMAT, state_file(), " is damaged; remove it to begin anew"); }
   if (!other.empty())
     fail(Status::MODEL_MISMATCH, state_file(), " was begun otherwise:", other,
@@ -116,11 +108,11 @@ void Adaptation::resume() {
 }
 
 void Adaptation::restore(const json &state) {
-  const auto measured = [](const json &m) -> std::optional<Measured> {
-    if (m.is_null()) return std::nullopt;
+  const auto measured = [](const json *m) -> std::optional<Measured> {
+    if (!m) return std::nullopt;
     Measured out;
-    if (m.at("nll").is_number()) out.nll = m["nll"].get<double>();
-    for (const json &share : m.at("recall"))
+    if (m->at("nll").is_number()) out.nll = m->at("nll").get<double>();
+    for (const json &share : m->at("recall"))
       out.recall.push_back(share.is_number() ? std::optional(share.get<double>()) : std::nullopt);
     return out;
   };
@@ -148,13 +140,18 @@ void Adaptation::restore(const json &state) {
   phases("seconds", seconds_);
   phases("tokens", tokens_);
   done_ = static_cast<size_t>(whole(state.at("done"), 0, static_cast<int64_t>(stages().size())));
-  before_ = measured(state.value("before", json()));
-  after_ = measured(state.value("after", json()));
+  const auto find = [&](const char *name) {
+    const auto found = state.find(name);
+    return found == state.end() || found->is_null() ? nullptr : &*found;
+  };
+  const auto text = [&](const char *name) { return JsonText{find(name) ? text_of(*find(name)) : ""}; };
+  before_ = measured(find("before"));
+  after_ = measured(find("after"));
   no_task_ = state.value("no_task", "");
-  found_ = state.value("found", json());
-  full_attention_recall_ = state.value("full_attention_recall", json());
-  share_ = state.value("share", json());
-  gates_ = state.value("gates", json());
+  found_ = text("found");
+  full_attention_recall_ = text("full_attention_recall");
+  share_ = text("share");
+  gates_ = text("gates");
   stage_ = state.value("stage", "");
   found_heads_ = true;
 }

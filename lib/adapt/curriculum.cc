@@ -59,14 +59,18 @@ void Curriculum::observe(double recall) {
 }
 
 std::string Curriculum::save() const {
-  return nlohmann::json{
-      {"stage", stage_}, {"distance", distance_}, {"fold", fold_}, {"recall", recall_}, {"observed", observed_}}
-      .dump();
+  return JsonObject()
+      .add("stage", stage_)
+      .add("distance", distance_)
+      .add("fold", fold_)
+      .add("recall", recall_)
+      .add("observed", observed_)
+      .text();
 }
 
 void Curriculum::restore(const std::string &state) try {
-  const nlohmann::json json = parse_json(state, Status::INVALID_ARGUMENT, "state");
-  Fields fields(json, "state");
+  const auto json = parse_json(state, Status::INVALID_ARGUMENT, "state");
+  Fields fields(*json, "state");
   const auto stage = fields.whole("stage", -1, 0, static_cast<int64_t>(settings_.stages.size()) - 1);
   const double distance = fields.number("distance", -1, 1, 1e300);
   const double fold = fields.number("fold", -1, 0, std::log(settings_.fold));

@@ -67,14 +67,15 @@ std::vector<size_t> HeadSearch::order() const {
   return order;
 }
 
-nlohmann::ordered_json describe(const HeadSearch &found) {
-  auto heads = nlohmann::ordered_json::array();
+JsonList describe(const HeadSearch &found, size_t most) {
+  JsonList heads;
   const auto width = static_cast<size_t>(found.heads);
-  for (const size_t i : found.order())
-    heads.push_back({{"layer", i / width},
-                     {"head", i % width},
-                     {"weight", found.value_weight[i]},
-                     {"name_weight", found.name_weight[i]}});
+  for (const size_t i : std::views::take(found.order(), most))
+    heads.add(JsonObject()
+                  .add("layer", i / width)
+                  .add("head", i % width)
+                  .add("weight", found.value_weight[i])
+                  .add("name_weight", found.name_weight[i]));
   return heads;
 }
 

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/json.h"
 #include "train/trainer.h"
 
 namespace infini {
@@ -23,7 +23,8 @@ struct HeadSearch {
 };
 
 // [{"layer", "head", "weight", "name_weight"}, ...] in that order.
-nlohmann::ordered_json describe(const HeadSearch &found);
+// At most so many, of the largest weight of the value first.
+JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
 // Over sequences that are read with full attention, whatever window and gates of the trainer are. Changes nothing.
 // INVALID_ARGUMENT where they hold no such answer.

@@ -41,10 +41,8 @@ class RandomSource : public SequenceSource {
     s.answer.assign(size, 0);
     return s;
   }
-  std::string save() const override { return save_random(random_).dump(); }
-  void restore(const std::string &state) override {
-    restore_random(nlohmann::json::parse(state, nullptr, false), random_);
-  }
+  std::string save() const override { return save_random(random_); }
+  void restore(const std::string &state) override { restore_random(*parse_state(state), random_); }
 
  private:
   Random random_;
@@ -66,7 +64,7 @@ struct RandomSettings {
 
 std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model,
                                      std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
-  if (data.is_object() && data.value("type", nlohmann::json()) == "random") {
+  if (data.is_object() && data.contains("type") && is_text(data["type"], "random")) {
     const auto settings = read_settings<RandomSettings>(data, "data");
     return std::make_unique<RandomSource>(settings.seed, settings.share, model.config().vocabulary);
   }
@@ -76,25 +74,23 @@ std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &mo
 }  // namespace
 
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, ProseShelf *shelf) {
-  return make(parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
+  return make(*parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
 }
 
-nlohmann::ordered_json describe_trainer() {
-  nlohmann::ordered_json sources = describe_sources();
-  sources["random"] = describe_settings<RandomSettings>();
-  return {{{"name", "training"},
-           {"type", "object"},
-           {"fields", describe_settings<TrainConfig>()},
-           {"help", "what is trained, and how"}},
-          {{"name", "data"},
-           {"type", "object"},
-           {"types", sources},
-           {"help", "where sequences come from: an object of one of these types; must be there"}},
-          {{"name", "curriculum"},
-           {"type", "object"},
-           {"fields", describe_settings<Curriculum::Settings>()},
-           {"help",
-            "sequences of tasks grow longer and sparser as recall allows; absent: they are as training and data say"}}};
+JsonText describe_trainer() {
+  const auto part = [](const char *name) { return JsonObject().add("name", name).add("type", "object"); };
+  const JsonObject sources = describe_sources().add("random", describe_settings<RandomSettings>());
+  return JsonList()
+      .add(part("training").add("fields", describe_settings<TrainConfig>()).add("help", "what is trained, and how"))
+      .add(part("data")
+               .add("types", sources)
+               .add("help", "where sequences come from: an object of one of these types; must be there"))
+      .add(part("curriculum")
+               .add("fields", describe_settings<Curriculum::Settings>())
+               .add("help",
+                    "sequences of tasks grow longer and sparser as recall allows; absent: they are as "
+                    "training and data say"))
+      .json();
 }
 
 namespace {
@@ -116,8 +112,8 @@ void check_options(const Options &options) {
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                       const Options &options, ProseShelf *shelf) {
   check_options(options);
-  const nlohmann::json json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
-  Fields fields(json, "trainer");
+  const auto json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
+  Fields fields(*json, "trainer");
   const nlohmann::json *training = fields.find("training"), *data = fields.find("data"),
                        *curriculum = fields.find("curriculum");
   fields.finish();

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/options.h"
 #include "adapt/tasks.h"
 #include "train/trainer.h"
@@ -17,7 +18,7 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
                                       const Options &options, ProseShelf *shelf = nullptr);
 
 // The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of each.
-nlohmann::ordered_json describe_trainer();
+JsonText describe_trainer();
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,

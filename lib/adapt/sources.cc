@@ -56,7 +56,7 @@ struct JsonLines : Files {
 
 struct MixturePart {
   double ratio = 1;
-  json source;
+  JsonText source{"null"};
   template <class Visitor>
   void fields(Visitor &v) {
     v("ratio", ratio, 0, 1e9, "how often its sequences are drawn, beside those of the others");
@@ -109,7 +109,8 @@ struct Maker {
   std::unique_ptr<SequenceSource> mixture(const MixtureSettings &settings, const std::string &where) const {
     std::vector<Mixture::Part> parts;
     for (const MixturePart &part : settings.sources)
-      parts.push_back({part.ratio, make(part.source, cat(where, ".sources[", parts.size(), "].source"))});
+      parts.push_back({part.ratio, make(*parse_json(part.source.text, Status::INVALID_ARGUMENT, where),
+                                        cat(where, ".sources[", parts.size(), "].source"))});
     return std::make_unique<Mixture>(std::move(parts), settings.seed);
   }
 };
@@ -124,14 +125,15 @@ void TaskSettings::complete(const Fields &given) {
   ascending("depth", depth_least, depth_greatest);
 }
 
-nlohmann::ordered_json describe_sources() {
+JsonObject describe_sources() {
   TaskSettings passkey;
   passkey.kind = TaskSettings::Kind::PASSKEY;
-  return {{"recall", describe_settings<TaskSettings>()},
-          {"passkey", describe_settings(passkey)},
-          {"text", describe_settings<TextFiles>()},
-          {"jsonl", describe_settings<JsonLines>()},
-          {"mixture", describe_settings<MixtureSettings>()}};
+  return JsonObject()
+      .add("recall", describe_settings<TaskSettings>())
+      .add("passkey", describe_settings(passkey))
+      .add("text", describe_settings<TextFiles>())
+      .add("jsonl", describe_settings<JsonLines>())
+      .add("mixture", describe_settings<MixtureSettings>());
 }
 
 std::unique_ptr<SequenceSource> source_of(const json &description, const Tokenizer &tokenizer,
@@ -141,7 +143,7 @@ std::unique_ptr<SequenceSource> source_of(const json &description, const Tokeniz
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
                                             std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
-  return source_of(parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), tokenizer,
+  return source_of(*parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), tokenizer,
                    std::move(curriculum), shelf);
 }
 

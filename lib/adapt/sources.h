@@ -4,8 +4,7 @@
 #include <memory>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "text/tokenizer.h"
 #include "adapt/curriculum.h"
 #include "train/sequence.h"
@@ -21,6 +20,6 @@ std::unique_ptr<SequenceSource> make_source(std::string_view description, const 
 std::unique_ptr<SequenceSource> source_of(const nlohmann::json &description, const Tokenizer &tokenizer,
                                           std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
 // Of each type of source the table of its fields (schema.h).
-nlohmann::ordered_json describe_sources();
+JsonObject describe_sources();
 
 }  // namespace infini

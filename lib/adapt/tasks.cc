@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "text/utf8.h"
 #include "train/source.h"
@@ -295,11 +294,8 @@ Sequence TaskSource::next(int segment, int segments) {
   return writer.finish(difficulty.fold);
 }
 
-std::string TaskSource::save() const { return nlohmann::json{{"random", save_random(random_)}}.dump(); }
+std::string TaskSource::save() const { return save_random(random_); }
 
-void TaskSource::restore(const std::string &state) {
-  const nlohmann::json json = parse_state(state);
-  restore_random(json.value("random", nlohmann::json()), random_);
-}
+void TaskSource::restore(const std::string &state) { restore_random(*parse_state(state), random_); }
 
 }  // namespace infini

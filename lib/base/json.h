@@ -104,7 +104,7 @@ class JsonBuilder {
 // Throws `status`, with the name of the text, where it is no JSON or is nested deeper than 32: what goes through values
 // recurses, and must not run out of stack.
 template <class Json = nlohmann::json>
-OwnedJson<Json> parse_owned_json(std::string_view text, Status status, const std::string &name) {
+OwnedJson<Json> parse_json(std::string_view text, Status status, const std::string &name) {
   OwnedJson<Json> json(new Json());
   const std::function<void()> too_deep = [&] { fail(status, name, " is JSON nested deeper than 32"); };
   JsonBuilder<Json> builder(*json, too_deep);
@@ -114,10 +114,6 @@ OwnedJson<Json> parse_owned_json(std::string_view text, Status status, const std
       builder.reason.begin(), builder.reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   fail(status, name, " is not JSON: ", builder.reason);
 }
-template <class Json = nlohmann::json>
-Json parse_json(std::string_view text, Status status, const std::string &name) {
-  return std::move(*parse_owned_json<Json>(text, status, name));
-}
 
 // Whether the value can become a T without a number that T cannot hold.
 template <class T>
@@ -126,6 +122,11 @@ bool fits(const nlohmann::json &value) {
   else if constexpr (std::is_same_v<T, int64_t>)
     return value.is_number_integer() && (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
   else return true;
+}
+
+// Its own == with a literal makes a value of that, and ends the program where memory ends.
+inline bool is_text(const nlohmann::json &value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string &>() == text;
 }
 
 // A member of a file's JSON, as it is.
@@ -149,6 +150,73 @@ T member(const nlohmann::json &object, const char *name, const std::string &file
 template <class Json>
 std::string text_of(const Json &value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// JSON as text. It is written from its beginning to its end, so that nothing is built that must be taken apart again.
+struct JsonText {
+  std::string text;
+};
+template <class T>
+JsonText json_of(const T &value);
+
+class JsonList {
+ public:
+  template <class T>
+  JsonList &add(const T &value) {
+    text_ += text_.empty() ? "" : ",";
+    text_ += json_of(value).text;
+    return *this;
+  }
+  JsonText json() const { return {"[" + text_ + "]"}; }
+
+ private:
+  std::string text_;
+};
+
+class JsonObject {
+ public:
+  template <class T>
+  JsonObject &add(std::string_view name, const T &value) {
+    text_ += text_.empty() ? "" : ",";
+    text_ += json_of(name).text + ":" + json_of(value).text;
+    return *this;
+  }
+  // What another one has, behind this one's.
+  JsonObject &add(const JsonObject &other) {
+    text_ += text_.empty() || other.text_.empty() ? "" : ",";
+    text_ += other.text_;
+    return *this;
+  }
+  JsonText json() const { return {"{" + text_ + "}"}; }
+  std::string text() const { return json().text; }
+
+ private:
+  std::string text_;
+};
+
+// A number, a text (bytes that are not UTF-8 become U+FFFD), a flag, nullptr, a list, tuple or map of such, or what is JSON already.
+// Numbers that are not finite, and optional values that are not there, are null.
+template <class T>
+JsonText json_of(const T &value) {
+  if constexpr (std::is_same_v<T, JsonText>) return value;
+  else if constexpr (requires { value.json(); }) return value.json();
+  else if constexpr (requires { value.has_value(); }) return value ? json_of(*value) : json_of(nullptr);
+  else if constexpr (std::is_convertible_v<T, std::string_view> && !std::is_null_pointer_v<T>)
+    return {text_of(nlohmann::json(std::string_view(value)))};
+  else if constexpr (
+      requires { std::tuple_size<T>::value; } && !requires { value.begin(); }) {
+    JsonList list;
+    std::apply([&](const auto &...item) { (list.add(item), ...); }, value);
+    return list.json();
+  } else if constexpr (requires { typename T::mapped_type; }) {
+    JsonObject object;
+    for (const auto &[name, member] : value) object.add(name, member);
+    return object.json();
+  } else if constexpr (requires { value.begin(); }) {
+    JsonList list;
+    for (const auto &item : value) list.add(item);
+    return list.json();
+  } else return {text_of(nlohmann::json(value))};
 }
 
 }  // namespace infini

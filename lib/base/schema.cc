@@ -3,7 +3,6 @@
 namespace infini {
 
 using nlohmann::json;
-using nlohmann::ordered_json;
 
 namespace {
 
@@ -45,37 +44,40 @@ std::string listed(const char *choices) {
   return list;
 }
 
-ordered_json DescribeFields::choices_json(const char *choices) {
-  auto list = ordered_json::array();
-  each_choice(choices, [&](std::string_view choice) { return list.push_back(choice), false; });
-  return list;
+JsonText DescribeFields::choices_json(const char *choices) {
+  JsonList list;
+  each_choice(choices, [&](std::string_view choice) { return list.add(choice), false; });
+  return list.json();
 }
 
-void DescribeFields::set_range(ordered_json &field, bool is_whole, double least, double greatest) {
+void DescribeFields::add_range(JsonObject &row, bool is_whole, double least, double greatest) {
   const auto bound = [&](const char *key, double value) {
-    if (std::abs(value) < 0x1p62) is_whole ? field[key] = static_cast<int64_t>(value) : field[key] = value;
+    if (std::abs(value) < 0x1p62) is_whole ? row.add(key, static_cast<int64_t>(value)) : row.add(key, value);
   };
   bound("least", least);
   bound("greatest", greatest);
 }
 
-ordered_json describe_option(const OptionSpec &option) {
+JsonText describe_option(const OptionSpec &option) {
   static const char *const types[] = {"int", "double", "string"};
   const size_t type = option.standard.index();
-  ordered_json row = {{"name", option.name}, {"scope", scope_name(option.scope)}, {"type", types[type]}};
-  std::visit([&](const auto &value) { row["default"] = value; }, option.standard);
-  if (type < 2) DescribeFields::set_range(row, type == 0, option.least, option.greatest);
+  JsonObject row;
+  row.add("name", option.name).add("scope", scope_name(option.scope)).add("type", types[type]);
+  std::visit([&](const auto &value) { row.add("default", value); }, option.standard);
+  if (type < 2) DescribeFields::add_range(row, type == 0, option.least, option.greatest);
   else if (const std::string choices = choices_of(option); !choices.empty())
-    row["choices"] = DescribeFields::choices_json(choices.c_str());
-  row["help"] = option.help;
-  return row;
+    row.add("choices", DescribeFields::choices_json(choices.c_str()));
+  return row.add("help", option.help).json();
 }
 
 std::string differences(const json &before, const json &now) {
   std::string out;
-  for (const auto &[field, value] : now.items())
-    if (const json was = before.is_object() ? before.value(field, json()) : json(); was != value)
-      out += cat(" \"", field, "\" was ", was.dump(), " and is ", value.dump(), ";");
+  const json none;
+  for (const auto &[field, value] : now.items()) {
+    const auto found = before.is_object() ? before.find(field) : before.end();
+    if (const json &was = found == before.end() ? none : *found; was != value)
+      out += cat(" \"", field, "\" was ", text_of(was), " and is ", text_of(value), ";");
+  }
   return out;
 }
 

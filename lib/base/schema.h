@@ -57,41 +57,39 @@ size_t choice_index(const char *choices, const std::string &text);
 // --- values as JSON
 
 template <class T>
-nlohmann::ordered_json settings_json(T settings);
+JsonObject settings_json(T settings);
 
 class WriteFields {
  public:
   template <class T, class... About>
   void operator()(const char *name, const T &value, const About &...about) {
-    object[name] = json_of(value, about...);
+    object.add(name, written(value, about...));
   }
   template <class T>
   void otherwise(T &, const T &) {}
-  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  JsonObject object;
 
   template <class T, class... About>
-  static nlohmann::ordered_json json_of(const T &value, const About &...about) {
+  static JsonText written(const T &value, const About &...about) {
     if constexpr (std::is_enum_v<T>) {
-      return choice_at(first_text(about...), static_cast<size_t>(value));
+      return json_of(choice_at(first_text(about...), static_cast<size_t>(value)));
     } else if constexpr (RowOf<T>) {
       T copy = value;
-      return std::apply([](const auto &...column) { return nlohmann::ordered_json::array({column...}); },
-                        copy.columns());  // an infinite number is written as null
+      return json_of(copy.columns());  // an infinite number is written as null
     } else if constexpr (Settings<T>) {
-      return settings_json(value);
-    } else if constexpr (
-        requires {
-          typename T::allocator_type;
-          typename T::value_type;
-        } &&
-        !Choice<T> && !requires { typename T::parser_callback_t; }) {
-      auto list = nlohmann::ordered_json::array();
-      for (const auto &item : value) list.push_back(json_of(item, about...));
-      return list;
+      return settings_json(value).json();
+    } else if constexpr (requires {
+                           typename T::allocator_type;
+                           typename T::value_type;
+                         } &&
+                         !Choice<T>) {
+      JsonList list;
+      for (const auto &item : value) list.add(written(item, about...));
+      return list.json();
     } else {
       if constexpr (std::is_floating_point_v<T>)
-        if (first_text(about...) && std::isinf(value)) return first_text(about...);
-      return value;
+        if (first_text(about...) && std::isinf(value)) return json_of(first_text(about...));
+      return json_of(value);
     }
   }
 
@@ -104,7 +102,7 @@ class WriteFields {
 };
 
 template <class T>
-nlohmann::ordered_json settings_json(T settings) {
+JsonObject settings_json(T settings) {
   WriteFields writer;
   settings.fields(writer);
   return std::move(writer.object);
@@ -131,7 +129,7 @@ class ReadFields {
   }
   void operator()(const char *name, double &value, const char *infinite, double least, double greatest, const char *) {
     const nlohmann::json *const given = fields_.find(name);
-    if (given && *given == infinite) value = -std::numeric_limits<double>::infinity();
+    if (given && is_text(*given, infinite)) value = -std::numeric_limits<double>::infinity();
     else if (given && !given->is_number()) fields_.refuse(name, cat("a number or \"", infinite, "\""));
     else value = fields_.number(name, value, least, greatest);
   }
@@ -158,8 +156,8 @@ class ReadFields {
       if (*choices && !is_choice(value, choices)) fields_.refuse(name, cat("some of ", listed(choices)));
   }
   void operator()(const char *name, bool &value, const char *) { value = fields_.flag(name, value); }
-  void operator()(const char *name, nlohmann::json &value, const char *) {
-    if (const nlohmann::json *const given = fields_.find(name)) value = *given;
+  void operator()(const char *name, JsonText &value, const char *) {
+    if (const nlohmann::json *const given = fields_.find(name)) value = {text_of(*given)};
   }
   template <Settings T>
   void operator()(const char *name, T &value, const char *) {
@@ -178,13 +176,17 @@ class ReadFields {
   void operator()(const char *name, std::vector<T> &rows, size_t least, const char *shape, const char *) {
     const nlohmann::json *const list = fields_.find(name);
     if (!list) return;
+    const auto refuse = [&] {
+      fields_.refuse(name, cat("a list of ", shape,
+                               ": whole numbers from 0, or -1 for all; others from -10000 to 10000, or null"));
+    };
+    if (!list->is_array()) refuse();
     rows.clear();
-    for (const nlohmann::json &given : list->is_array() ? *list : nlohmann::json::array({nullptr})) {
+    for (const nlohmann::json &given : *list) {
       T row{};
       constexpr size_t columns = std::tuple_size_v<decltype(row.columns())>;
       if (!given.is_array() || given.size() < least || given.size() > columns || !read_row(given, row.columns()))
-        fields_.refuse(name, cat("a list of ", shape,
-                                 ": whole numbers from 0, or -1 for all; others from -10000 to 10000, or null"));
+        refuse();
       rows.push_back(row);
     }
   }
@@ -216,14 +218,16 @@ class ReadFields {
   template <class T>
   std::vector<T> numbers(const char *name, const nlohmann::json &list, double least, double greatest,
                          const char *count) {
+    const auto refuse = [&] {
+      if constexpr (std::is_integral_v<T>)
+        fields_.refuse(name, cat("a list of ", count, "whole numbers from ", whole(least), " to ", whole(greatest)));
+      else fields_.refuse(name, cat("a list of ", count, "numbers from ", least, " to ", greatest));
+    };
+    if (!list.is_array() || (*count && list.size() != 2)) refuse();
     std::vector<T> out;
-    for (const nlohmann::json &item : list.is_array() ? list : nlohmann::json::array({nullptr})) {
+    for (const nlohmann::json &item : list) {
       const bool is_one = std::is_integral_v<T> ? fits<int64_t>(item) : item.is_number();
-      if (!is_one || !(item.get<double>() >= least && item.get<double>() <= greatest) || (*count && list.size() != 2)) {
-        if constexpr (std::is_integral_v<T>)
-          fields_.refuse(name, cat("a list of ", count, "whole numbers from ", whole(least), " to ", whole(greatest)));
-        else fields_.refuse(name, cat("a list of ", count, "numbers from ", least, " to ", greatest));
-      }
+      if (!is_one || !(item.get<double>() >= least && item.get<double>() <= greatest)) refuse();
       out.push_back(item.get<T>());
     }
     return out;
@@ -269,63 +273,47 @@ class DescribeFields {
  public:
   template <class T>
   void operator()(const char *name, const T &value, double least, double greatest, const char *help) {
-    constexpr bool is_whole = std::is_integral_v<typename Element<T>::type>;
-    nlohmann::ordered_json &field = add(name, is_whole ? "int" : "double", Element<T>::is_list);
-    if constexpr (requires { std::get<1>(value); }) {
-      field["default"] = {std::get<0>(value), std::get<1>(value)};
-      field["length"] = 2;
-    } else {
-      field["default"] = value;
-    }
-    set_range(field, is_whole, least, greatest);
-    field["help"] = help;
+    add(number(name, value, least, greatest), help);
+  }
+  void operator()(const char *name, const double &value, const char *infinite, double least, double greatest,
+                  const char *help) {
+    add(number(name, value, least, greatest), help, infinite);
   }
   template <class T>
   void operator()(const char *name, const T &value, const char *choices, const char *help) {
-    nlohmann::ordered_json &field = add(name, "string", !Choice<T>);
-    field["default"] = WriteFields::json_of(value, choices);
-    if (*choices) field["choices"] = choices_json(choices);
-    field["help"] = help;
+    JsonObject row = field(name, "string", !Choice<T>);
+    row.add("default", WriteFields::written(value, choices));
+    if (*choices) row.add("choices", choices_json(choices));
+    add(std::move(row), help);
   }
   template <class T>
   void operator()(const char *name, const T &value, const char *help) {
     if constexpr (Settings<T>) {
-      add(name, "object", false)["fields"] = describe_settings(value);
+      add(field(name, "object", false).add("fields", describe_settings(value)), help);
     } else if constexpr (requires { typename T::value_type; } && Settings<typename Element<T>::type>) {
-      nlohmann::ordered_json &field = add(name, "object", true);
-      field["default"] = WriteFields::json_of(value);
-      field["fields"] = describe_settings(typename Element<T>::type());
+      JsonObject row = field(name, "object", true);
+      row.add("default", WriteFields::written(value));
+      add(row.add("fields", describe_settings(typename Element<T>::type())), help);
     } else {
-      add(name, std::is_same_v<T, bool> ? "bool" : "json", false)["default"] = value;
+      add(field(name, std::is_same_v<T, bool> ? "bool" : "json", false).add("default", value), help);
     }
-    table.back()["help"] = help;
-  }
-  void operator()(const char *name, const double &value, const char *infinite, double least, double greatest,
-                  const char *help) {
-    (*this)(name, value, least, greatest, help);
-    table.back()["or"] = infinite;
   }
   template <RowOf T>
   void operator()(const char *name, const std::vector<T> &rows, size_t, const char *shape, const char *help) {
-    nlohmann::ordered_json &field = add(name, "row", true);
-    field["default"] = WriteFields::json_of(rows);
-    field["shape"] = shape;
-    field["help"] = help;
+    add(field(name, "row", true).add("default", WriteFields::written(rows)).add("shape", shape), help);
   }
   template <class T>
   void otherwise(T &, const T &) {}
 
-  nlohmann::ordered_json table = nlohmann::ordered_json::array();
-
   template <class T>
-  static nlohmann::ordered_json describe_settings(T settings) {
+  static JsonText describe_settings(T settings) {
     DescribeFields describer;
     settings.fields(describer);
-    return std::move(describer.table);
+    return describer.table_.json();
   }
-  static nlohmann::ordered_json choices_json(const char *choices);
+  static JsonText choices_json(const char *choices);
   // Bounds that are none are left out.
-  static void set_range(nlohmann::ordered_json &field, bool is_whole, double least, double greatest);
+  static void add_range(JsonObject &row, bool is_whole, double least, double greatest);
 
  private:
   template <class T>
@@ -343,18 +331,34 @@ class DescribeFields {
     using type = T;
     static constexpr bool is_list = true;
   };
-  nlohmann::ordered_json &add(const char *name, const char *type, bool list) {
-    table.push_back({{"name", name}, {"type", list ? std::string(type) + "s" : type}});
-    return table.back();
+
+  template <class T>
+  static JsonObject number(const char *name, const T &value, double least, double greatest) {
+    constexpr bool is_whole = std::is_integral_v<typename Element<T>::type>;
+    JsonObject row = field(name, is_whole ? "int" : "double", Element<T>::is_list);
+    row.add("default", value);
+    if constexpr (requires { std::get<1>(value); }) row.add("length", 2);
+    add_range(row, is_whole, least, greatest);
+    return row;
   }
+  static JsonObject field(const char *name, const char *type, bool list) {
+    return JsonObject().add("name", name).add("type", list ? std::string(type) + "s" : type);
+  }
+  void add(JsonObject row, const char *help, const char *infinite = nullptr) {
+    row.add("help", help);
+    if (infinite) row.add("or", infinite);
+    table_.add(row);
+  }
+
+  JsonList table_;
 };
 
 template <class T>
-nlohmann::ordered_json describe_settings(T settings = {}) {
+JsonText describe_settings(T settings = {}) {
   return DescribeFields::describe_settings(std::move(settings));
 }
 // The same of an option, with its "scope".
-nlohmann::ordered_json describe_option(const OptionSpec &option);
+JsonText describe_option(const OptionSpec &option);
 
 // --- comparing
 

@@ -289,7 +289,7 @@ void read_generation(const SnapshotView &file, const json &header, int vocabular
 }  // namespace
 
 OwnedJson<> parse_snapshot_header(const SnapshotView &file) {
-  auto header = parse_owned_json(file.json(), Status::FORMAT, file.name() + ": the header");
+  auto header = parse_json(file.json(), Status::FORMAT, file.name() + ": the header");
   if (!header->is_object()) fail(Status::FORMAT, file.name(), ": the header holds no JSON object");
   return header;
 }

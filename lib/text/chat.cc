@@ -31,12 +31,12 @@ std::string content_of(const nlohmann::ordered_json &message, size_t number) {
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
     const nlohmann::ordered_json &part = content[i];
-    const auto is_text = [&](const char *key) {
+    const auto has_text = [&](const char *key) {
       return part.is_object() && part.contains(key) && part[key].is_string();
     };
-    if (is_text("type") && part["type"] != "text")
+    if (has_text("type") && part["type"].get_ref<const std::string &>() != "text")
       refuse(cat("has a part of type '", printable(part["type"].get<std::string>()), "'; only text can be read"));
-    if (!is_text("type") || !is_text("text"))
+    if (!has_text("type") || !has_text("text"))
       refuse(cat("has a part ", i, " that is not {\"type\": \"text\", \"text\": text}"));
     if (i > 0) text += '\n';
     text += part["text"].get<std::string>();
@@ -48,7 +48,7 @@ std::string content_of(const nlohmann::ordered_json &message, size_t number) {
 struct Turn {
   std::string role;
   Text content;
-  const nlohmann::ordered_json *more = nullptr;
+  const jinja::Dict *more = nullptr;
 };
 
 }  // namespace
@@ -62,9 +62,7 @@ struct ChatTemplate::Run {
     jinja::List messages;
     for (const Turn &turn : turns) {
       jinja::Dict message = {{Text("role"), Text(turn.role)}, {Text("content"), turn.content}};
-      if (turn.more)
-        for (const auto &[key, value] : turn.more->items())
-          message.emplace_back(Text::of_words(key), Value::of_json(value));
+      if (turn.more) message.insert(message.end(), turn.more->begin(), turn.more->end());
       messages.push_back(std::move(message));
     }
     return jinja::render(tree, {{Text("messages"), messages},
@@ -165,16 +163,17 @@ std::string ChatTemplate::turn_end() const {
 
 std::vector<ChatMessage> read_chat_messages(std::string_view text) {
   const auto json = parse_json<nlohmann::ordered_json>(text, Status::INVALID_ARGUMENT, "messages_json");
-  if (!json.is_array())
+  if (!json->is_array())
     fail(Status::INVALID_ARGUMENT, "messages_json: not a JSON list of {\"role\": text, \"content\": text}");
   std::vector<ChatMessage> messages;
-  for (const auto &message : json) {
+  for (const auto &message : *json) {
     if (!message.is_object() || !message.contains("role") || !message["role"].is_string())
       fail(Status::INVALID_ARGUMENT, "messages_json: message ", messages.size(),
            " is not {\"role\": text, \"content\": text}");
     ChatMessage &read = messages.emplace_back();
-    read = {message["role"].get<std::string>(), content_of(message, messages.size() - 1), message};
-    for (const char *key : {"role", "content"}) read.more.erase(key);
+    read = {message["role"].get<std::string>(), content_of(message, messages.size() - 1)};
+    for (const auto &[key, value] : message.items())
+      if (key != "role" && key != "content") read.more.emplace_back(Text::of_words(key), Value::of_json(value));
   }
   return messages;
 }

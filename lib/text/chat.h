@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/jinja_value.h"
 #include "text/tokenizer.h"
 
 namespace infini {
@@ -14,7 +14,7 @@ namespace infini {
 struct ChatMessage {
   std::string role;  // "system", "developer" (the same, where the template knows none), "user", "assistant" or "tool"
   std::string content;
-  nlohmann::ordered_json more{};  // what else the message has, such as "tool_calls": for templates that look for it
+  jinja::Dict more{};  // what else the message has, such as "tool_calls": for templates that look for it
 };
 
 // A JSON list of messages, as programs have them: {"role": text, "content": text}, where the content may be null (an

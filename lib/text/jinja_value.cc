@@ -19,9 +19,7 @@ std::string number_text(double value) {
   return text;
 }
 
-std::string quoted_json(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string quoted_json(std::string_view text) { return text_of(nlohmann::json(text)); }
 
 std::string quoted_python(std::string_view text) {
   const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';

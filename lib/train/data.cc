@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "train/source.h"
 #include "train/text_file.h"
@@ -57,13 +56,13 @@ void PackedSource::mark_answers(Sequence &sequence, int segment) const {
 std::string PackedSource::save() const {
   // Between two parts nothing is held: the reader's own place says it all.
   const bool between = at_ == part_.tokens.size();
-  return json{{"reader", between ? reader_->save() : before_}, {"at", between ? 0 : at_}}.dump();
+  return JsonObject().add("reader", between ? reader_->save() : before_).add("at", between ? 0 : at_).text();
 }
 
 void PackedSource::restore(const std::string &state) {
-  const json fields = parse_state(state);
-  const auto reader = fields.find("reader"), at = fields.find("at");
-  if (reader == fields.end() || !reader->is_string() || at == fields.end() || !at->is_number_unsigned())
+  const auto fields = parse_state(state);
+  const auto reader = fields->find("reader"), at = fields->find("at");
+  if (reader == fields->end() || !reader->is_string() || at == fields->end() || !at->is_number_unsigned())
     fail(Status::FORMAT, "the place in a source of texts is damaged");
   reader_->restore(reader->get<std::string>());
   before_ = reader->get<std::string>();
@@ -116,11 +115,9 @@ Sequence ExcerptSource::next(int segment, int segments) {
   return out;
 }
 
-std::string ExcerptSource::save() const { return json{{"random", save_random(random_)}}.dump(); }
+std::string ExcerptSource::save() const { return save_random(random_); }
 
-void ExcerptSource::restore(const std::string &state) {
-  restore_random(parse_state(state).value("random", json()), random_);
-}
+void ExcerptSource::restore(const std::string &state) { restore_random(*parse_state(state), random_); }
 
 // --- mixtures
 
@@ -148,19 +145,19 @@ Sequence Mixture::next(int segment, int segments) {
 }
 
 std::string Mixture::save() const {
-  json states = json::array();
-  for (const Part &part : parts_) states.push_back(part.source->save());
-  return json{{"random", save_random(random_)}, {"sources", states}}.dump();
+  JsonList states;
+  for (const Part &part : parts_) states.add(part.source->save());
+  return JsonObject().add("random", random_.state()).add("sources", states).text();
 }
 
 void Mixture::restore(const std::string &state) {
-  const json fields = parse_state(state);
-  const auto sources = fields.find("sources");
+  const auto fields = parse_state(state);
+  const auto sources = fields->find("sources");
   const auto is_text = [](const json &item) { return item.is_string(); };
-  if (sources == fields.end() || !sources->is_array() || sources->size() != parts_.size() ||
+  if (sources == fields->end() || !sources->is_array() || sources->size() != parts_.size() ||
       !std::all_of(sources->begin(), sources->end(), is_text))
     fail(Status::FORMAT, "the state of a mixture does not have one for each of its ", parts_.size(), " sources");
-  restore_random(fields.value("random", json()), random_);
+  restore_random(*fields, random_);
   for (size_t i = 0; i < parts_.size(); ++i) parts_[i].source->restore((*sources)[i].get<std::string>());
 }
 

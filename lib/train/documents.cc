@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <tuple>
 
@@ -29,13 +28,15 @@ class FileReader : public DocumentReader {
     if (settings.files.empty()) fail(Status::INVALID_ARGUMENT, "a source of texts needs files");
   }
 
-  std::string save() const override { return json{{"file", file_}, {"offset", offset_}, {"line", line_}}.dump(); }
+  std::string save() const override {
+    return JsonObject().add("file", file_).add("offset", offset_).add("line", line_).text();
+  }
 
   void restore(const std::string &state) override {
-    const json fields = parse_state(state);
+    const auto fields = parse_state(state);
     const auto number = [&](const char *name) {
-      const auto found = fields.find(name);
-      if (found == fields.end() || !found->is_number_unsigned() || found->get<uint64_t>() > INT64_MAX)
+      const auto found = fields->find(name);
+      if (found == fields->end() || !found->is_number_unsigned() || found->get<uint64_t>() > INT64_MAX)
         fail(Status::FORMAT, "the place in the texts is damaged");
       return found->get<int64_t>();
     };
@@ -137,10 +138,11 @@ class JsonlReader : public FileReader {
   }
 
   DocumentPart read(const std::string &line) const {
-    json object;
+    OwnedJson<> parsed;
     try {
-      object = parse_json(line, Status::INVALID_ARGUMENT, "the line");
+      parsed = parse_json(line, Status::INVALID_ARGUMENT, "the line");
     } catch (const Error &error) { refuse(error.what()); }
+    const json &object = *parsed;
     if (!object.is_object()) refuse("not a JSON object");
     const auto text = object.find(settings_.field);
     if (text == object.end() || !text->is_string()) refuse("has no text '", settings_.field, "'");

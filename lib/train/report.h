@@ -1,17 +1,20 @@
 // What training saw, as JSON: the fields that the header documents.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <optional>
 
+#include "base/json.h"
 #include "train/trainer.h"
 
 namespace infini {
 
-nlohmann::ordered_json describe(const Tally &tally);
-nlohmann::ordered_json describe(const Trainer &trainer, const StepReport &report);
+JsonObject describe(const Tally &tally);
+JsonObject describe(const Trainer &trainer, const StepReport &report);
 // Weights of the gates, one list a layer.
-nlohmann::ordered_json describe_gates(const Trainer &trainer);
+JsonList describe_gates(const Trainer &trainer);
 // right / all; null where there is none.
-nlohmann::ordered_json share_of(int64_t right, int64_t all);
+// The mean share of attention that supervised look-ups put on their sources, where there were any.
+std::optional<double> source_share(const Tally &tally);
+std::optional<double> share_of(int64_t right, int64_t all);
 
 }  // namespace infini

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,22 +41,24 @@ inline int sequence_size(int segment, int segments) {
 }
 
 // The state that a source saved: an object. FORMAT for one that is damaged.
-inline nlohmann::json parse_state(const std::string &state) {
+inline OwnedJson<> parse_state(const std::string &state) {
   try {
-    nlohmann::json json = parse_json(state, Status::FORMAT, "the state");
-    if (json.is_object()) return json;
+    auto json = parse_json(state, Status::FORMAT, "the state");
+    if (json->is_object()) return json;
   } catch (const Error &) {}
   fail(Status::FORMAT, "the state of a source of sequences is damaged");
 }
 
-inline nlohmann::json save_random(const Random &random) { return random.state(); }
+inline std::string save_random(const Random &random) { return JsonObject().add("random", random.state()).text(); }
 
 inline void restore_random(const nlohmann::json &state, Random &random) {
+  const auto words = state.find("random");
   const auto is_word = [](const nlohmann::json &word) { return word.is_number_unsigned(); };
-  if (!state.is_array() || state.size() != 4 || !std::all_of(state.begin(), state.end(), is_word) ||
-      state == nlohmann::json{0u, 0u, 0u, 0u})
-    fail(Status::FORMAT, "the state of the random numbers is damaged");
-  random.set_state(state.get<std::array<uint64_t, 4>>());
+  std::array<uint64_t, 4> read{};
+  if (words != state.end() && words->is_array() && words->size() == 4 && std::ranges::all_of(*words, is_word))
+    words->get_to(read);
+  if (read == std::array<uint64_t, 4>{}) fail(Status::FORMAT, "the state of the random numbers is damaged");
+  random.set_state(read);
 }
 
 }  // namespace infini

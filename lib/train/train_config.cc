@@ -23,9 +23,9 @@ void TrainConfig::complete(const Fields &given) {
 }
 
 TrainConfig parse_train_config(std::string_view text) {
-  return read_settings<TrainConfig>(parse_json(text, Status::INVALID_ARGUMENT, "the training configuration"), "train");
+  return read_settings<TrainConfig>(*parse_json(text, Status::INVALID_ARGUMENT, "the training configuration"), "train");
 }
 
-std::string describe(const TrainConfig &config) { return settings_json(config).dump(); }
+std::string describe(const TrainConfig &config) { return settings_json(config).text(); }
 
 }  // namespace infini

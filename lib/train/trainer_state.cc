@@ -1,7 +1,6 @@
 // Checkpoints of training, in the snapshot container: the header's JSON holds every number and the source's place, the
 // sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
 // `adapter_optimizer`.
-#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -24,17 +23,18 @@ void Trainer::save(const std::string &path) const {
   const bool again =
       again_ || (!drawn_.empty() &&
                  repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
-  const json header = {{"kind", "training"},
-                       {"model", model_->fingerprint()},
-                       {"config", describe(config_)},
-                       {"threads", threads_},
-                       {"compute", name_of(compute_)},
-                       {"steps", optimizer_->steps()},
-                       {"tokens", tokens_},
-                       {"source", again ? before_.source : source_->save()},
-                       {"lessons_before", again ? before_.lessons : lessons_->save()},
-                       {"repeated", again ? repeated_ : 0},
-                       {"lessons", lessons_->save()}};
+  JsonObject header;
+  header.add("kind", "training")
+      .add("model", model_->fingerprint())
+      .add("config", describe(config_))
+      .add("threads", threads_)
+      .add("compute", name_of(compute_))
+      .add("steps", optimizer_->steps())
+      .add("tokens", tokens_)
+      .add("source", again ? before_.source : source_->save())
+      .add("lessons_before", again ? before_.lessons : lessons_->save())
+      .add("repeated", again ? repeated_ : 0)
+      .add("lessons", lessons_->save());
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
@@ -45,7 +45,7 @@ void Trainer::save(const std::string &path) const {
     sections.push_back(
         {"adapter_optimizer", {bytes_of(adapter_optimizer_->state().data(), adapter_optimizer_->state().size())}});
   }
-  const SnapshotImage image(header.dump(-1, ' ', false, json::error_handler_t::replace), std::move(sections), 0);
+  const SnapshotImage image(header.text(), std::move(sections), 0);
   AtomicFile file(path);
   image.write([&](const void *data, size_t size) { file.write(data, size); });
   file.commit();
@@ -54,15 +54,16 @@ void Trainer::save(const std::string &path) const {
 void Trainer::restore(const std::string &path) {
   const MappedFile mapped(path);
   const SnapshotView file(mapped.bytes(), path);
-  const json header = parse_json(file.json(), Status::FORMAT, path + ": the header");
+  const auto owned = parse_json(file.json(), Status::FORMAT, path + ": the header");
+  const json &header = *owned;
   if (!header.is_object() || member<std::string>(header, "kind", path) != "training")
     fail(Status::FORMAT, path, ": not a checkpoint of training");
   if (member<std::string>(header, "model", path) != model_->fingerprint())
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
   if (member<std::string>(header, "config", path) != describe(config_))
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
-         differences(parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
-                     json::parse(describe(config_))),
+         differences(*parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
+                     *parse_json(describe(config_), Status::INTERNAL, "the configuration")),
          " train as then, or name another checkpoint");
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);

@@ -182,36 +182,6 @@ static void call_stream(void) {
 
 #define CHATTY "capi_fuzz_test_chat.gguf"
 
-/* The small model with a chat template, which stands before its other keys and is as long as keeps the data aligned. */
-static void write_chatty_model(void) {
-  static const char key[] = "tokenizer.chat_template";
-  static const char template[] =
-      "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
-      "{% if add_generation_prompt %}<s>assistant\n{% endif %}";
-  static unsigned char bytes[2000000], added[320];
-  FILE *file = fopen(STORIES, "rb");
-  const size_t size = file ? fread(bytes, 1, sizeof bytes, file) : 0;
-  if (size < 100 || size == sizeof bytes) exit(1);
-  fclose(file);
-  const uint64_t key_size = sizeof key - 1, value_size = sizeof added - 8 - key_size - 4 - 8;
-  const uint32_t text_type = 8;
-  unsigned char *to = added;
-  to = (unsigned char *)memcpy(to, &key_size, 8) + 8;
-  to = (unsigned char *)memcpy(to, key, key_size) + key_size;
-  to = (unsigned char *)memcpy(to, &text_type, 4) + 4;
-  to = (unsigned char *)memcpy(to, &value_size, 8) + 8;
-  memset(to, ' ', value_size);
-  memcpy(to + value_size - (sizeof template - 1), template, sizeof template - 1);
-  uint64_t keys;
-  memcpy(&keys, bytes + 16, 8);
-  ++keys;
-  memcpy(bytes + 16, &keys, 8);
-  file = fopen(CHATTY, "wb");
-  if (!file || fwrite(bytes, 1, 24, file) != 24 || fwrite(added, 1, sizeof added, file) != sizeof added ||
-      fwrite(bytes + 24, 1, size - 24, file) != size - 24 || fclose(file) != 0)
-    exit(1);
-}
-
 static void replace_model(infini_model **slot) {
   char json[256];
   static const char *const extras[] = {"",
@@ -442,7 +412,7 @@ int main(void) {
   CPU_SET(sched_getcpu(), &one);
   sched_setaffinity(0, sizeof one, &one);
   state = seed ? strtoull(seed, NULL, 10) : 1;
-  write_chatty_model();
+  write_chatty_model(CHATTY);
   for (int i = 0; i < SLOTS; ++i) replace_model(&models[i]);
   while (time(NULL) < end && check_failures == 0) {
     switch (draw(10)) {

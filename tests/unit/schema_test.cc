@@ -78,6 +78,8 @@ std::string error_of(const char *text) {
   return "";
 }
 
+json written(const Example &settings) { return json::parse(settings_json(settings).text()); }
+
 const json &field(const json &table, const std::string &name) {
   for (const json &one : table)
     if (one["name"] == name) return one;
@@ -96,13 +98,13 @@ TEST_CASE("settings are read from JSON, and written as they were read") {
   CHECK(e.gate == -std::numeric_limits<double>::infinity());
   CHECK(e.points.at(0).height == -std::numeric_limits<double>::infinity());
   CHECK(e.seed == 0x7fffffffffffffff);
-  CHECK(settings_json(e).dump() == text);
+  CHECK(settings_json(e).text() == text);
   // What is absent keeps its value, or follows another field.
   const Example absent = read_settings<Example>(json::parse(R"({"rate": 3, "points": [[1, 2]], "list": [{}]})"), "it");
   CHECK(absent.twice == 6);
   CHECK(absent.points.at(0).height == 7);
   CHECK(absent.list.at(0).depth == 3);
-  CHECK(settings_json(read_settings<Example>(json::object(), "it")) == settings_json(Example()));
+  CHECK(settings_json(read_settings<Example>(json::object(), "it")).text() == settings_json(Example()).text());
 }
 
 TEST_CASE("a setting that is wrong is refused by name, with what is allowed") {
@@ -150,7 +152,7 @@ TEST_CASE("a setting that is wrong is refused by name, with what is allowed") {
 }
 
 TEST_CASE("settings are described by a table") {
-  const json table = describe_settings<Example>();
+  const json table = json::parse(describe_settings<Example>().text);
   CHECK(table.size() == 14);
   CHECK(
       field(table, "count") ==
@@ -177,11 +179,11 @@ TEST_CASE("settings are described by a table") {
 
 TEST_CASE("what differs between two settings is said") {
   Example now;
-  CHECK(differences(settings_json(now), settings_json(now)) == "");
-  const json before = settings_json(now);
+  CHECK(differences(written(now), written(now)) == "");
+  const json before = written(now);
   now.rate = 2;
   now.colour = Colour::RED;
-  CHECK(differences(before, settings_json(now)) == R"( "colour" was "green" and is "red"; "rate" was 0.5 and is 2.0;)");
+  CHECK(differences(before, written(now)) == R"( "colour" was "green" and is "red"; "rate" was 0.5 and is 2.0;)");
   CHECK(differences(json(), {{"rate", 1}}) == R"( "rate" was null and is 1;)");
 }
 
@@ -216,11 +218,11 @@ TEST_CASE("each field of a trainer, of each source and of an adaptation has its 
     }
     return count;
   };
-  const json trainer = describe_trainer();
+  const json trainer = json::parse(describe_trainer().text);
   CHECK(check(trainer) > 100);
   CHECK(trainer[1]["types"].size() == 6);
-  CHECK(check(describe_settings<AdaptSettings>()) == 31);
-  CHECK(check(describe_settings<CreateConfig>()) == 24);
+  CHECK(check(json::parse(describe_settings<AdaptSettings>().text)) == 31);
+  CHECK(check(json::parse(describe_settings<CreateConfig>().text)) == 24);
 }
 
 TEST_CASE("the option `update` knows each kind of memory that there is") {
@@ -230,6 +232,6 @@ TEST_CASE("the option `update` knows each kind of memory that there is") {
   CHECK_THROWS_WITH_AS(options.set("update", std::string("x")), doctest::Contains("file|linear|delta|decaying"), Error);
   for (const OptionSpec &option : option_table())
     if (option.name == std::string("update"))
-      CHECK(describe_option(option)["choices"] == json({"file", "linear", "delta", "decaying"}));
+      CHECK(json::parse(describe_option(option).text)["choices"] == json({"file", "linear", "delta", "decaying"}));
   CHECK_THROWS_WITH_AS(options.set("tempreature", 1.0), doctest::Contains("did you mean 'temperature'?"), Error);
 }
