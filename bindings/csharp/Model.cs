@@ -263,12 +263,18 @@ public sealed unsafe class Model : IDisposable
     /// <param name="reply">As in <see cref="ApplyChat"/>.</param>
     /// <returns>The tokens.</returns>
     /// <exception cref="InfiniException">As <see cref="ApplyChat"/>.</exception>
-    public int[] ChatTokens(IEnumerable<ChatMessage> messages, bool first = true, bool reply = true)
-    {
-        string json = ChatMessage.Json(messages);
-        return Tokens((nuint)json.Length + 256, (buffer, capacity, size) => Native.infini_model_chat_tokens(
-            Handle, json, Flags(first, reply), buffer, capacity, size));
-    }
+    public int[] ChatTokens(IEnumerable<ChatMessage> messages, bool first = true, bool reply = true) =>
+        ChatTokensJson(ChatMessage.Json(messages), first, reply);
+
+    /// <summary>Does the same with messages as other programs write them.</summary>
+    /// <param name="messagesJson">As <see cref="Session.ChatJson"/> takes them.</param>
+    /// <param name="first">As in <see cref="ChatTokens"/>.</param>
+    /// <param name="reply">As in <see cref="ChatTokens"/>.</param>
+    /// <returns>The tokens.</returns>
+    /// <exception cref="InfiniException">As <see cref="ApplyChat"/>.</exception>
+    public int[] ChatTokensJson(string messagesJson, bool first = true, bool reply = true) =>
+        Tokens((nuint)messagesJson.Length + 256, (buffer, capacity, size) => Native.infini_model_chat_tokens(
+            Handle, messagesJson, Flags(first, reply), buffer, capacity, size));
 
     /// <summary>What closes the assistant's turn: to be fed after a generated reply.</summary>
     /// <exception cref="InfiniException">Unsupported: as <see cref="ApplyChat"/>.</exception>

@@ -49,8 +49,16 @@ func (m *Model) ChatTokens(messages []Message, first, reply bool) ([]int32, erro
 	if err != nil {
 		return nil, err
 	}
-	return m.tokens(len(written), func(model uintptr, b []int32, n *uint64) error {
-		return native.Infini_model_chat_tokens(model, written, flags(first, reply), b, n)
+	return m.ChatTokensJSON(written, first, reply)
+}
+
+// ChatTokensJSON does what ChatTokens does with messages as other programs write them, as Session.ChatJSON takes them.
+func (m *Model) ChatTokensJSON(messagesJSON string, first, reply bool) ([]int32, error) {
+	if err := noZero(messagesJSON); err != nil {
+		return nil, err
+	}
+	return m.tokens(len(messagesJSON), func(model uintptr, b []int32, n *uint64) error {
+		return native.Infini_model_chat_tokens(model, messagesJSON, flags(first, reply), b, n)
 	})
 }
 

@@ -9,6 +9,7 @@ using Microsoft.AspNetCore.Http.Features;
 internal sealed class Connection
 {
     private const int Ahead = 8 << 20; // bytes
+    private static readonly TimeSpan Parting = TimeSpan.FromSeconds(1);
 
     private readonly Pipe ahead = new(new PipeOptions(pauseWriterThreshold: Ahead, resumeWriterThreshold: Ahead / 2,
                                                       useSynchronizationContext: false));
@@ -36,6 +37,7 @@ internal sealed class Connection
         finally
         {
             await connection.ahead.Reader.CompleteAsync();
+            await Task.WhenAny(reading, Task.Delay(Parting)); // an answer is lost where what the client still sends meets a closed connection
             transport.Input.CancelPendingRead();
             await reading;
             await connection.ahead.Writer.CompleteAsync();
@@ -57,14 +59,17 @@ internal sealed class Connection
     {
         try
         {
-            while (true)
+            for (bool wanted = true; ;)
             {
                 var read = await input.ReadAsync();
                 lock (ahead) asked |= !read.Buffer.IsEmpty;
-                foreach (var part in read.Buffer) ahead.Writer.Write(part.Span);
+                if (wanted)
+                {
+                    foreach (var part in read.Buffer) ahead.Writer.Write(part.Span);
+                }
                 input.AdvanceTo(read.Buffer.End);
-                var flushed = await ahead.Writer.FlushAsync();
-                if (read.IsCompleted || read.IsCanceled || flushed.IsCompleted) break;
+                if (wanted) wanted = !(await ahead.Writer.FlushAsync()).IsCompleted;
+                if (read.IsCompleted || read.IsCanceled) break;
             }
         }
         catch (Exception e) when (e is IOException or ConnectionAbortedException or OperationCanceledException)

@@ -65,13 +65,13 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
                 if (!chat)
                 {
                     session.StartGeneration();
-                    await work.Read(context, session, prompts[0], cancelled, () => session.FeedAsync(prompts[0], null, cancelled));
+                    await work.ReadText(context, session, prompts[0], cancelled);
                     return;
                 }
                 var (fresh, digest) = NewMessages(messages, client.Known);
                 client.Known = ""; // until they are read
                 string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
-                await work.Read(context, session, written, cancelled, () => session.ChatJsonAsync(written, null, cancelled));
+                await work.ReadChat(context, session, written, memory == "", cancelled);
                 client.Known = digest;
             }, () => sessions.Keep(id, client, session));
         });
@@ -92,7 +92,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
             foreach (string text in texts)
             {
                 session.Reset();
-                await work.Read(context, session, text, cancelled, () => session.FeedAsync(text, null, cancelled));
+                await work.ReadText(context, session, text, cancelled);
                 if (session.Position == 0) throw Refusal.Invalid($"text {data.Count} of \"input\" has no tokens");
                 float[] numbers = session.Embedding();
                 tokens += session.Position;

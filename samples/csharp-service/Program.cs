@@ -110,7 +110,7 @@ app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
     string messages = Json.MessagesOf(await Body(context).ToArrayAsync(ending));
     return await client.Use(context, ending, (session, cancelled) => work.Do(context, cancelled, async either =>
     {
-        await work.Read(context, session, messages, either, () => session.ChatJsonAsync(messages, null, either));
+        await work.ReadChat(context, session, messages, false, either);
         return await new Events(context.Response, work).Generate(session, either);
     }));
 });

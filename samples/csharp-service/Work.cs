@@ -3,6 +3,8 @@ using Infini;
 /// <summary>What computes: requests have their turn, and limits.</summary>
 internal sealed class Work(Model model, Settings settings)
 {
+    private const int MaxPiece = 256; // tokens of a prompt that are read before others have their turn
+
     private static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(5); // of comments while no text comes
 
     private readonly TimeSpan maxTime = settings.Seconds("INFINI_MAX_SECONDS", 3600);
@@ -33,23 +35,41 @@ internal sealed class Work(Model model, Settings settings)
         }
     }
 
-    /// <summary>Reads a text, not too many at a time.</summary>
-    internal async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<Task> read)
+    /// <summary>Reads a plain text into a session.</summary>
+    internal Task ReadText(HttpContext context, Session session, string text, CancellationToken cancelled) =>
+        Read(context, session, text, cancelled, () => model.Tokenize(text, start: session.Position == 0),
+             () => session.FeedAsync(text, null, cancelled));
+
+    /// <summary>Reads messages into a session.</summary>
+    /// <param name="once">The conversation does not go on later: then nobody must know that it has begun.</param>
+    internal Task ReadChat(HttpContext context, Session session, string messages, bool once, CancellationToken cancelled) =>
+        Read(context, session, messages, cancelled, once ? () => model.ChatTokensJson(messages) : null,
+             () => session.ChatJsonAsync(messages, null, cancelled));
+
+    // Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
+    private async Task Read(HttpContext context, Session session, string text, CancellationToken cancelled, Func<int[]>? split,
+                            Func<Task> whole)
     {
-        int count = Count(text);
+        int[]? tokens = split is null ? null : Try(split, null); // what is wrong with it, whole says
+        int count = tokens?.Length ?? Try(() => model.CountTokens(text), 0);
         if (count > maxPrompt)
             throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {count} tokens to read, but may have {maxPrompt}");
         var account = Account.Of(context);
-        await reading.Take(account.Client, cancelled);
         long before = session.Position;
-        try
+        for (int begin = 0; begin < (tokens?.Length ?? 1); begin += MaxPiece)
         {
-            await read();
-            account.Read += session.Position - before;
-        }
-        finally
-        {
-            reading.Leave();
+            await reading.Take(account.Client, cancelled);
+            try
+            {
+                if (tokens is null) await whole();
+                else await session.FeedAsync(tokens.AsMemory(begin, Math.Min(MaxPiece, tokens.Length - begin)), null, cancelled);
+            }
+            finally
+            {
+                reading.Leave();
+                account.Read += PositionOf(session, before) - before;
+                before = PositionOf(session, before);
+            }
         }
     }
 
@@ -90,15 +110,15 @@ internal sealed class Work(Model model, Settings settings)
         }
     }
 
-    private int Count(string text)
+    private static T Try<T>(Func<T> get, T otherwise)
     {
         try
         {
-            return model.CountTokens(text);
+            return get();
         }
-        catch (InfiniException)
+        catch (Exception e) when (e is InfiniException or ArgumentException)
         {
-            return 0; // the reader says what is wrong
+            return otherwise;
         }
     }
 

@@ -225,8 +225,12 @@ func (s *service) reply(reply *reply, memory string, options infini.Options, mes
 			if err != nil {
 				return err
 			}
+			var split func(string) ([]int32, error)
+			if memory == "" { // a conversation that goes on later must know that it has begun
+				split = func(text string) ([]int32, error) { return s.model.ChatTokensJSON(text, true, true) }
+			}
 			return s.write(reply, c.session, func() error {
-				if err := s.read(e, c.session, string(written), c.session.ChatJSON); err != nil {
+				if err := s.read(e, c.session, string(written), split, c.session.ChatJSON); err != nil {
 					return err
 				}
 				c.known = digest
@@ -237,7 +241,7 @@ func (s *service) reply(reply *reply, memory string, options infini.Options, mes
 			if err := c.session.StartGeneration(); err != nil {
 				return err
 			}
-			return s.read(e, c.session, prompts[0], c.session.FeedText)
+			return s.read(e, c.session, prompts[0], s.plain(c.session), c.session.FeedText)
 		})
 	})
 }
@@ -378,7 +382,7 @@ func (s *service) answerEmbeddings(e *exchange, texts []string, format string) e
 			if err := c.session.Reset(); err != nil {
 				return err
 			}
-			if err := s.read(e, c.session, text, c.session.FeedText); err != nil {
+			if err := s.read(e, c.session, text, s.plain(c.session), c.session.FeedText); err != nil {
 				return err
 			}
 			numbers, err := c.session.Embedding()

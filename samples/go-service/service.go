@@ -23,6 +23,7 @@ import (
 const (
 	maxOptions  = 1 << 16 // bytes
 	maxMessages = 1 << 20
+	maxPiece    = 256             // tokens of a prompt that are read before others have their turn
 	heartbeat   = 5 * time.Second // of events while no text comes
 )
 
@@ -184,7 +185,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		}
 		return c.use(e, func() error {
 			return s.work(e, func() error {
-				if err := s.read(e, c.session, messages, c.session.ChatJSON); err != nil {
+				if err := s.read(e, c.session, messages, nil, c.session.ChatJSON); err != nil {
 					return err
 				}
 				return s.generate(e, c.session)
@@ -415,21 +416,56 @@ func (s *service) work(e *exchange, do func() error) error {
 	return do()
 }
 
-// read reads a text, not too many at a time.
-func (s *service) read(e *exchange, session *infini.Session, text string, read func(context.Context, string) error) error {
-	count, err := s.model.TokenCount(text, false, false)
-	if err == nil && int64(count) > s.maxPrompt { // the reader says what else is wrong
+// read reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole.
+func (s *service) read(e *exchange, session *infini.Session, text string, split func(string) ([]int32, error),
+	whole func(context.Context, string) error) error {
+	var tokens []int32
+	if split != nil {
+		tokens, _ = split(text) // what is wrong with it, whole says
+	}
+	count := len(tokens)
+	if tokens == nil {
+		count, _ = s.model.TokenCount(text, false, false)
+	}
+	if int64(count) > s.maxPrompt {
 		return &refusal{400, "CONTEXT_LENGTH_EXCEEDED", fmt.Sprintf("the request has %d tokens to read, but may have %d", count, s.maxPrompt)}
 	}
-	if err := s.reading.take(e.context, e.client); err != nil {
-		return err
-	}
-	defer s.reading.leave()
 	before, _ := session.Position()
-	err = read(e.context, text)
-	after, _ := session.Position()
-	e.read += after - before
-	return err
+	defer func() {
+		after, _ := session.Position()
+		e.read += after - before
+	}()
+	turn := func(read func() error) error {
+		if err := s.reading.take(e.context, e.client); err != nil {
+			return err
+		}
+		defer s.reading.leave()
+		return read()
+	}
+	if tokens == nil {
+		return turn(func() error { return whole(e.context, text) })
+	}
+	for begin := 0; begin < len(tokens); begin += maxPiece {
+		end := begin + maxPiece
+		if end > len(tokens) {
+			end = len(tokens)
+		}
+		if err := turn(func() error { return session.Feed(e.context, tokens[begin:end]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain splits a text that is read into a session.
+func (s *service) plain(session *infini.Session) func(text string) ([]int32, error) {
+	return func(text string) ([]int32, error) {
+		position, err := session.Position()
+		if err != nil {
+			return nil, err
+		}
+		return s.model.Tokenize(text, false, position == 0)
+	}
 }
 
 // generate sends the text of a run as server-sent events.

@@ -104,14 +104,14 @@ final class OpenAi {
         reply.write(client.session, call, work, () -> {
           if (!chat) {
             client.session.startGeneration();
-            work.read(connection, client.session, prompts.get(0), call, () -> client.session.feed(prompts.get(0), call.task));
+            work.readText(connection, client.session, prompts.get(0), call);
             return;
           }
           JsonArray fresh = new JsonArray();
           String digest = newMessages(messages, client.known, fresh);
           client.known = ""; // until they are read
           String written = Requests.JSON.toJson(fresh);
-          work.read(connection, client.session, written, call, () -> client.session.chatJson(written, call.task));
+          work.readChat(connection, client.session, written, memory.isEmpty(), call);
           client.known = digest;
         }, () -> sessions.keep(name, client));
       });
@@ -130,7 +130,7 @@ final class OpenAi {
       long tokens = 0;
       for (String text : texts) {
         client.session.reset();
-        work.read(connection, client.session, text, call, () -> client.session.feed(text, call.task));
+        work.readText(connection, client.session, text, call);
         if (client.session.position() == 0) throw Refusal.invalid("text " + data.size() + " of \"input\" has no tokens");
         float[] numbers = client.session.embedding();
         tokens += client.session.position();

@@ -186,7 +186,7 @@ final class Service {
         client.inTurn(use -> {
           connection.whenLeft(() -> use.end(Refusal.left()));
           work.act(connection, use, () -> {
-            work.read(connection, client.session, messages, use, () -> client.session.chatJson(messages, use.task));
+            work.readChat(connection, client.session, messages, false, use);
             generate(connection, client.session, use);
           });
         });

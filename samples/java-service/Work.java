@@ -2,11 +2,14 @@ import infini.InfiniException;
 import infini.Model;
 import infini.Session;
 import java.io.IOException;
+import java.util.Arrays;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 
 /** What computes: requests have their turn, and limits. */
 final class Work {
+  private static final int MAX_PIECE = 256; // tokens of a prompt that are read before others have their turn
   private static final long HEARTBEAT = 5; // seconds, of comments while no text comes
 
   private final Model model;
@@ -40,26 +43,42 @@ final class Work {
     }
   }
 
-  /** Reads a text, not too many at a time. */
-  void read(Connection connection, Session session, String text, Client.Call call, Runnable read) {
-    long count = count(text);
+  /** Reads a plain text into a session. */
+  void readText(Connection connection, Session session, String text, Client.Call call) {
+    read(connection, session, text, call, () -> model.tokenize(text, false, session.position() == 0),
+        () -> session.feed(text, call.task));
+  }
+
+  /** Reads messages into a session. once: the conversation does not go on later, and nobody must know that it has begun. */
+  void readChat(Connection connection, Session session, String messages, boolean once, Client.Call call) {
+    read(connection, session, messages, call, once ? () -> model.chatTokensJson(messages, true, true) : null,
+        () -> session.chatJson(messages, call.task));
+  }
+
+  /** Reads a text in pieces, between which others have their turn. Where its tokens cannot be told before, it is read whole. */
+  private void read(Connection connection, Session session, String text, Client.Call call, Supplier<int[]> split, Runnable whole) {
+    int[] tokens = split == null ? null : attempt(split, null); // what is wrong with it, whole says
+    int count = tokens != null ? tokens.length : attempt(() -> model.tokenCount(text, false, false), 0);
     if (count > maxPrompt)
       throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", "the request has " + count + " tokens to read, but may have " + maxPrompt);
-    reading.take(connection.client, call);
-    try {
+    for (int begin = 0; begin < (tokens == null ? 1 : count); begin += MAX_PIECE) {
+      reading.take(connection.client, call);
       long before = session.position();
-      read.run();
-      connection.read += session.position() - before;
-    } finally {
-      reading.leave();
+      try {
+        if (tokens == null) whole.run();
+        else session.feed(Arrays.copyOfRange(tokens, begin, Math.min(begin + MAX_PIECE, count)), call.task);
+        connection.read += session.position() - before;
+      } finally {
+        reading.leave();
+      }
     }
   }
 
-  private long count(String text) {
+  private static <T> T attempt(Supplier<T> get, T otherwise) {
     try {
-      return model.tokenCount(text, false, false);
+      return get.get();
     } catch (InfiniException | IllegalArgumentException e) {
-      return 0; // the reader says what is wrong
+      return otherwise;
     }
   }
 

@@ -113,7 +113,7 @@ def check_long_prompt(command):
         session = service.session(max_tokens=-1, ignore_end=True)
         service.feed(session, b'Once upon a time')
         with service.generating(session) as stream:
-            reading = asks(service, {'prompt': 'Lily has a dog. ' * 6000, 'max_tokens': 1})
+            reading = asks(service, {'prompt': 'Lily has a dog. ' * 3000, 'max_tokens': 1})
             answered = threading.Event()
             def wait():
                 assert reading.getresponse().status == 200
@@ -131,8 +131,27 @@ def check_long_prompt(command):
             ends_cancelled(stream)
 
 
+def check_pieces(command):
+    """A short prompt does not wait until long ones, which came before, have been read."""
+    with Service(command) as service:
+        long = [{'prompt': 'Lily has a dog. ' * 2000}, {'prompt': 'Tom has a cat. ' * 2000}, {'prompt': 'The sun is hot. ' * 2000}]
+        longs = [asks(service, fields | {'max_tokens': 1}) for fields in long]
+        waits(service, 'infini_active_requests', 3)
+        answered = []
+        def wait(name, connection):
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            answered.append(name)
+        threads = [threading.Thread(target=wait, args=('long', connection)) for connection in longs]
+        threads.append(threading.Thread(target=wait, args=('short', asks(service, {'prompt': 'One day', 'max_tokens': 1}))))
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        assert answered[0] == 'short' and len(answered) == 4, answered
+
+
 def check(command, folder):
     check_together(command)
     check_queue(command)
     check_limits(command, folder)
     check_long_prompt(command)
+    check_pieces(command)

@@ -40,6 +40,8 @@ public sealed class ChatTests
     {
         using var model = Open();
         int[] plain = model.ChatTokens([ChatMessage.User("a")]);
+        Assert.Equal(plain, model.ChatTokensJson("""[{"role": "user", "content": [{"type": "text", "text": "a"}], "name": "x"}]"""));
+        Fails(Status.InvalidArgument, "", () => model.ChatTokensJson("{"));
         int[] sly = model.ChatTokens([ChatMessage.User("a</s><s>")]);
         Assert.Equal(plain.Count(model.IsControl), sly.Count(model.IsControl));
         Assert.Contains("a</s><s>", model.ApplyChat([ChatMessage.User("a</s><s>")]));

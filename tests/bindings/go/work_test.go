@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -379,6 +380,13 @@ func TestChatIsOneCall(t *testing.T) {
 	if a.String() != b.String() || a.Len() == 0 {
 		t.Errorf("%q and %q", a.String(), b.String())
 	}
+	written := `[{"role": "user", "content": [{"type": "text", "text": "Who is?"}], "name": "x"}]`
+	same := must(model.ChatTokens([]infini.Message{user("Who is?")}, true, true))(t)
+	if got := must(model.ChatTokensJSON(written, true, true))(t); !reflect.DeepEqual(got, same) {
+		t.Fatal(got, same)
+	}
+	_, err := model.ChatTokensJSON("x", true, true)
+	fails(t, err, infini.InvalidArgument, "")
 	check(t, s.ChatJSON(background, `[{"role": "user", "name": "x", "content": [{"type": "text", "text": "And Tom?"}]}]`))
 	must(s.Next(background))(t)
 	if info := must(s.Info())(t); info.ChatBegin != 0 {

@@ -58,6 +58,8 @@ class ChatTest extends Support {
       int[] tokens = model.chatTokens(List.of(ChatMessage.user("a</s></s></s>")), true, true);
       int[] plain = model.chatTokens(List.of(ChatMessage.user("a")), true, true);
       assertTrue(tokens.length >= plain.length + 6);
+      assertArrayEquals(plain, model.chatTokensJson("[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}]}]", true, true));
+      fails(Status.INVALID_ARGUMENT, "", () -> model.chatTokensJson("{", true, true));
       session.chat(ChatMessage.user("a</s></s></s>"));
       assertEquals(tokens.length, session.position());
     }

@@ -282,9 +282,21 @@ public final class Model implements AutoCloseable {
    *     {@link #applyChat}
    */
   public int[] chatTokens(List<ChatMessage> messages, boolean first, boolean reply) {
-    String json = ChatMessage.json(messages);
-    return tokens(json.length(), (model, buffer, size) ->
-        Native.infini_model_chat_tokens(model, json, flags(first, reply), buffer, size));
+    return chatTokensJson(ChatMessage.json(messages), first, reply);
+  }
+
+  /**
+   * The same of messages as other programs write them.
+   *
+   * @param messagesJson as {@link Session#chatJson} takes them
+   * @param first as in {@link #chatTokens}
+   * @param reply as in {@link #chatTokens}
+   * @return the tokens
+   * @throws InfiniException as {@link #chatTokens}
+   */
+  public int[] chatTokensJson(String messagesJson, boolean first, boolean reply) {
+    return tokens(messagesJson.length(), (model, buffer, size) ->
+        Native.infini_model_chat_tokens(model, messagesJson, flags(first, reply), buffer, size));
   }
 
   /**
