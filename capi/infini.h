@@ -259,14 +259,17 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
 
 /* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with it to
    `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer whose mean over
-   a sentence says what it is worth, "infini.keep.least", below which none is kept, and "infini.keep.bias". A model opened
-   from that file needs no logits while it reads. Other programs read the file as before. lesson_json: an object of
+   a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias" and
+   "infini.keep.focus". A model opened from that file needs no logits while it reads. Other programs read the file as
+   before. lesson_json: an object of
      "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else false)
                are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them teach it
      "layer": behind which the probe reads, from 0; -1 (as where it is absent): after four sevenths of the layers
      "ridge" 0.1: lambda of the regression, times the mean of the diagonal
      "stray" 0.01: the share of the other sentences that "least" lets pass
      "bias": a list of [layer, head, nats], added to that head's scores of kept keys; absent: none
+     "focus" 1: what heads with a bias take, for each query, from the scores of a kept sentence for each nat that its best
+               score lacks to the best of all that is kept, so that facts are not taken for each other; 0 to 100
      "threads" 0: as many as there are
    `task` (may be NULL): stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer

@@ -47,6 +47,7 @@ KeepLesson read_keep_lesson(const Model &model, const char *text) {
   lesson.fit.layer = static_cast<int>(fields.whole("layer", -1, -1, model.config().layers - 1));
   lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
   lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
+  lesson.fit.focus = fields.number("focus", lesson.fit.focus, 0, 100);
   lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
   if (const nlohmann::json *bias = fields.find("bias")) {
     const int layers = model.config().layers, heads = model.config().heads;

@@ -47,8 +47,9 @@ class AttentionSpan {
                 const TokenSpan &span, bool exact, AttentionScratch &scratch)
       : threads_(threads), rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer),
         view_(span.view.through(rules.shape)), qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine),
-        sine_(span.sine), gate_weight_(span.gate_weight), keep_bias_(span.keep_bias), alone_(exact || span.tokens == 1),
-        scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
+        sine_(span.sine), gate_weight_(span.gate_weight), keep_bias_(span.keep_bias),
+        kept_(view_.kept > 0 && raises(span.keep_bias) ? span.kept : std::span<const KeptSpan>()),
+        alone_(exact || span.tokens == 1), scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
         value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
@@ -63,6 +64,7 @@ class AttentionSpan {
     parallel_items(threads_, shape_.kv_heads * tiles, operations, [&](int64_t item, const Threads &here) {
       const Tile tile = make_tile(here, static_cast<int>(item / tiles), item % tiles);
       turn_queries(tile);
+      rank_kept(here, tile);
       const int64_t first_tile = keys_from(tile.first_token) / kTileKeys * kTileKeys;
       for (int64_t first = first_tile; first < last_key(tile); first += kTileKeys) {
         const bool alone = first == first_tile;
@@ -76,9 +78,13 @@ class AttentionSpan {
   // Floats that a tile needs.
   static int64_t scratch_size(const AttentionShape &shape) {
     const int64_t rows = tile_tokens(shape) * shape.group(), value_stride = round_up(shape.value_size, kPanel);
-    const int64_t tile = rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5) + 16 * 16;
+    const int64_t tile =
+        rows * (2 * shape.key_size + 2 * kTileKeys + 3 * value_stride + 5 + most_sentences(shape)) + 17 * 16;
     return std::max(tile, kFoldTokens * (shape.key_size + 2 * value_stride + 1) + 3 * 16);
   }
+
+  // That are ranked: each has a token at least.
+  static int64_t most_sentences(const AttentionShape &shape) { return shape.keep_focus > 0 ? shape.keep : 0; }
 
  private:
   // Queries of one KV head: rows are (token, head of the group).
@@ -93,6 +99,7 @@ class AttentionSpan {
     SoftmaxPart *sums, *tile_sums;  // [rows]
     float *a_mem;                   // [rows][value_stride]: numerator of (7)
     float *denominator;             // [rows]
+    float *behind;                  // [rows][kept_.size()]: nats that the scores of each kept sentence lose; or null
   };
 
   Tile make_tile(const Threads &here, int kv_head, int64_t index) {
@@ -113,9 +120,15 @@ class AttentionSpan {
     tile.tile_sums = reinterpret_cast<SoftmaxPart *>(take(tile.rows * 2));
     tile.a_mem = take(tile.rows * value_stride_);
     tile.denominator = take(tile.rows);
+    tile.behind = focuses() ? take(tile.rows * sentences()) : nullptr;
     return tile;
   }
 
+  bool raises(const float *bias) const {
+    return bias && std::any_of(bias, bias + shape_.heads, [](float nats) { return nats != 0; });
+  }
+  bool focuses() const { return shape_.keep_focus > 0 && !kept_.empty(); }
+  int64_t sentences() const { return static_cast<int64_t>(kept_.size()); }
   int head_of(const Tile &tile, int64_t row) const {
     return tile.kv_head * shape_.group() + static_cast<int>(row % shape_.group());
   }
@@ -147,6 +160,39 @@ class AttentionSpan {
     }
   }
 
+  // f(sentence, from, to) for what is kept of the keys [first, first + count) of the list, `first` counted as 0.
+  template <class Function>
+  void each_kept(int64_t first, int64_t count, const Function &f) const {
+    int64_t at = view_.sinks - first;
+    for (size_t i = 0; i < kept_.size() && at < count; at += kept_[i++].tokens)
+      if (at + kept_[i].tokens > 0) f(i, std::max<int64_t>(0, at), std::min(count, at + kept_[i].tokens));
+  }
+
+  // For each row, what each kept sentence lacks to the best one, both by the best score of their keys, times the focus.
+  void rank_kept(const Threads &here, const Tile &tile) {
+    if (!tile.behind) return;
+    std::fill_n(tile.behind, tile.rows * sentences(), -std::numeric_limits<float>::infinity());
+    const ConstRows q{shape_.type, tile.q, shape_.key_size};
+    for (int64_t first = 0; first < view_.front(); first += kTileKeys) {
+      const int64_t count = std::min(kTileKeys, round_up(view_.front() - first, kPanel));
+      gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
+                     alone_);
+      for (int64_t row = 0; row < tile.rows; ++row) {
+        float *const scores = tile.scores + row * count;
+        if (rules_.soft_cap > 0) soft_cap(scores, std::min(count, view_.front() - first), rules_.soft_cap);
+        each_kept(first, count, [&](size_t sentence, int64_t from, int64_t to) {
+          float &best = tile.behind[row * sentences() + static_cast<int64_t>(sentence)];
+          best = std::max(best, *std::max_element(scores + from, scores + to));
+        });
+      }
+    }
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      float *const behind = tile.behind + row * sentences();
+      const float best = *std::max_element(behind, behind + sentences());
+      for (int64_t i = 0; i < sentences(); ++i) behind[i] = shape_.keep_focus * (best - behind[i]);
+    }
+  }
+
   // (6) over the keys [first, first + kTileKeys) of the list, as exp(score - maximum) without the division.
   void attend_keys(const Threads &here, const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
     const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
@@ -158,10 +204,11 @@ class AttentionSpan {
       const int64_t hidden = std::clamp<int64_t>(keys_from(tile.first_token + row / shape_.group()) - first, 0, seen);
       float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
       if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
-      if (keep_bias_ && keep_bias_[head_of(tile, row)] != 0) {
-        const int64_t kept = std::max<int64_t>(0, view_.sinks - first), end = std::min(seen, view_.front() - first);
-        for (int64_t i = kept; i < end; ++i) scores[i] += keep_bias_[head_of(tile, row)];
-      }
+      if (const float bias = keep_bias_ ? keep_bias_[head_of(tile, row)] : 0; bias != 0)
+        each_kept(first, seen, [&](size_t sentence, int64_t from, int64_t to) {
+          const float behind = tile.behind ? tile.behind[row * sentences() + static_cast<int64_t>(sentence)] : 0;
+          for (int64_t i = from; i < to; ++i) scores[i] += bias - behind;
+        });
       const auto weigh = [&](auto *to) {
         std::fill_n(to, hidden, std::remove_pointer_t<decltype(to)>{});
         sums[row] = softmax_part(scores + hidden, seen - hidden, count - hidden, to + hidden);
@@ -217,11 +264,19 @@ class AttentionSpan {
     const auto part_of = [&](int64_t kv_head, int64_t tile) {
       return scratch_.partial_.data() + (kv_head * key_tiles + tile) * part;
     };
-    scratch_.partial_.reserve(shape_.kv_heads * key_tiles * part);
+    scratch_.partial_.reserve(shape_.kv_heads * (key_tiles * part + rows * most_sentences(shape_)));
+    const auto tile_of = [&](int64_t kv_head, const Threads &here) {
+      Tile tile = make_tile(here, static_cast<int>(kv_head), 0);
+      if (tile.behind) tile.behind = part_of(shape_.kv_heads, 0) + kv_head * rows * sentences();  // behind all parts
+      turn_queries(tile);
+      return tile;
+    };
+    if (focuses())
+      parallel_items(threads_, shape_.kv_heads, operations,
+                     [&](int64_t kv_head, const Threads &here) { rank_kept(here, tile_of(kv_head, here)); });
     parallel_items(threads_, shape_.kv_heads * key_tiles, operations, [&](int64_t item, const Threads &here) {
       const int64_t kv_head = item / key_tiles, key_tile = item % key_tiles;
-      const Tile tile = make_tile(here, static_cast<int>(kv_head), 0);
-      turn_queries(tile);
+      const Tile tile = tile_of(kv_head, here);
       float *a_dot = part_of(kv_head, key_tile);
       attend_keys(here, tile, begin + key_tile * kTileKeys,
                   reinterpret_cast<SoftmaxPart *>(a_dot + rows * value_stride_), a_dot);
@@ -254,6 +309,7 @@ class AttentionSpan {
   const QkvRows qkv_;
   const int64_t tokens_;
   const float *const cosine_, *const sine_, *const gate_weight_, *const keep_bias_;
+  const std::span<const KeptSpan> kept_;  // in view, and raised by some head
   const bool alone_;  // our own kernel multiplies: its rows depend on themselves alone, and it allocates nothing
   AttentionScratch &scratch_;
   void *const out_;
@@ -267,7 +323,8 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
   const int64_t rows = std::min(tokens, tile_tokens(shape)) * shape.group();
   const int64_t key_tiles =
       (int64_t{shape.sinks} + shape.keep + shape.carry + shape.segment + kTileKeys - 1) / kTileKeys;
-  partial_.reserve(shape.kv_heads * key_tiles * rows * (round_up(shape.value_size, kPanel) + 2));
+  partial_.reserve(shape.kv_heads * rows *
+                   (key_tiles * (round_up(shape.value_size, kPanel) + 2) + AttentionSpan::most_sentences(shape)));
 }
 
 void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, LayerState &layer,

@@ -25,6 +25,9 @@ struct KeepProbe {
   std::vector<float> weight;  // [width]: the worth of a token is weight . x / rms(x)
   float least = -kMarked;     // sentences that are worth less are not kept
   std::vector<float> bias;    // [layers][heads]: nats that scores of kept keys get; empty: none
+  // Heads with a bias tell sentences apart: the scores of each lose this many times what its best key lacks to the best of
+  // all that is kept, for that query.
+  float focus = 0;
 };
 
 // Which of these stay within the budget: the worthiest, of those that are worth the same the last ones.

@@ -18,6 +18,7 @@ struct AttentionShape {
   NumberType type;            // of K and V in the window, and of the local products
   int keep = 0;               // tokens of sentences that stood out: see keep.h
   float keep_least = -1e6f;   // what a kept sentence must be worth at least
+  float keep_focus = 0;       // KeepProbe::focus
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
   int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view

@@ -87,6 +87,9 @@ KeepProbe read_probe(const Gguf &gguf, const Config &config) {
   if (!(std::abs(probe.least) <= kMarked))
     fail(Status::FORMAT, "key 'infini.keep.least' is ", probe.least, ", but must be a number of at most ", kMarked);
   probe.bias = read_learned(gguf, "infini.keep.bias", int64_t{config.layers} * config.heads, 100);
+  probe.focus = static_cast<float>(gguf.get_double("infini.keep.focus", 0));
+  if (!(probe.focus >= 0 && probe.focus <= 100))
+    fail(Status::FORMAT, "key 'infini.keep.focus' is ", probe.focus, ", but must be a number from 0 to 100");
   return probe;
 }
 

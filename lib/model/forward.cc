@@ -185,6 +185,7 @@ class Block {
                              workspace_.sine.data() + angles + row * half,
                              layer.gate_weight.data(),
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
+                             part.state->keep.spans(),
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
       attend(threads, rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);

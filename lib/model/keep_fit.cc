@@ -66,6 +66,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   KeepProbe probe;
   probe.layer = fit.layer >= 0 ? fit.layer : config.layers * 4 / 7;
   probe.bias = fit.bias;
+  probe.focus = static_cast<float>(fit.focus);
   for (const int32_t token : tokens)
     if (token < 0 || token >= config.vocabulary)
       fail(Status::INVALID_ARGUMENT, "token ", token, " is not in the vocabulary of ", config.vocabulary);
@@ -115,6 +116,7 @@ Gguf with_probe(const Model &model, const KeepProbe &probe) {
   gguf.set("infini.keep.least", probe.least);
   if (probe.bias.empty()) gguf.erase("infini.keep.bias");
   else gguf.set_doubles("infini.keep.bias", probe.bias);
+  gguf.set("infini.keep.focus", probe.focus);
   return gguf;
 }
 

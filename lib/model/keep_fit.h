@@ -17,6 +17,7 @@ struct KeepFit {
   int threads = 0;          // 0: as many as there are
   double stray = 0.01;      // of the sentences that are not worth keeping, the share that is kept none the less
   std::vector<float> bias;  // KeepProbe::bias, or empty
+  double focus = 1;         // KeepProbe::focus
 };
 
 // Reads a stream of tokens of which those with a `worth` other than 0 are worth keeping, through a model that keeps

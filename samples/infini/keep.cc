@@ -9,7 +9,7 @@ struct KeepArguments : ModelArguments {
   std::vector<std::string> texts;
   std::string out, bias;
   int64_t tokens = 140000, layer = -1;
-  double ridge = 0.1, stray = 0.01;
+  double ridge = 0.1, stray = 0.01, focus = 1;
   uint64_t seed = 1;
 };
 
@@ -72,7 +72,8 @@ void keep(const KeepArguments &arguments) {
   Json lesson = {{"pieces", pieces(arguments, model.get())},
                  {"layer", arguments.layer},
                  {"ridge", arguments.ridge},
-                 {"stray", arguments.stray}};
+                 {"stray", arguments.stray},
+                 {"focus", arguments.focus}};
   if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias, info);
   Progress progress("learning what to keep", 0);
   const Stopwatch watch;
@@ -105,6 +106,12 @@ void add_keep(CLI::App &app) {
       ->add_option("--bias", arguments->bias,
                    "nats that the heads of a layer add to the scores of kept keys: 18:3,23:3")
       ->type_name("LAYER:NATS,...");
+  command
+      ->add_option("--focus", arguments->focus,
+                   "nats that these heads take, for each query, from a kept sentence for each that it scores less than "
+                   "the best one")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(

@@ -4,7 +4,9 @@
 #include "attention/attention.h"
 #include "attention/equations.h"
 #include "base/random.h"
+#include "base/testing.h"
 #include "decaying_memory.h"
+#include "reference/keep.h"
 
 using namespace infini;
 using equations::Matrix;
@@ -17,11 +19,17 @@ struct Case {
   bool first_gated = true;
   int64_t tokens = 61;
   NumberType type = NumberType::F32;
+  int keep = 0;
+  float focus = 0;
+  bool gated = true;
 };
+
+const Threads kAlone;
 
 AttentionRules rules_of(const Case &c) {
   AttentionRules rules;
-  rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type};
+  rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type, c.keep};
+  rules.shape.keep_focus = c.focus;
   rules.rope.dimensions = c.key_size;
   for (int i = 0; i < c.key_size / 2; ++i) rules.rope.frequency.push_back(std::pow(10000.0, -2.0 * i / c.key_size));
   rules.memory = find_memory_kind(c.kind);
@@ -46,14 +54,16 @@ struct Stream {
 
 std::vector<float> gate_weights(const Case &c) {
   std::vector<float> weights;
-  for (int h = 0; h < c.heads; ++h) weights.push_back(1 / (1 + std::exp(-0.7f * static_cast<float>(h - 1))));
+  for (int h = 0; h < c.heads; ++h)
+    weights.push_back(c.gated ? 1 / (1 + std::exp(-0.7f * static_cast<float>(h - 1))) : 0);
   return weights;
 }
 
 // A layer that is fed `cut` tokens at a time: what model/forward.cc does with it.
 struct Layer {
-  Layer(const Case &c)
-      : rules(rules_of(c)), gates(gate_weights(c)), state(rules, gates.data()), gemm(GemmLibrary::ONEDNN) {}
+  Layer(const Case &c, const Threads &team = kAlone)
+      : threads(team), rules(rules_of(c)), gates(gate_weights(c)), state(rules, gates.data()),
+        gemm(GemmLibrary::ONEDNN) {}
 
   std::vector<float> feed(const Stream &stream, int64_t begin, int64_t end, int64_t cut, bool exact = false) {
     const AttentionShape &shape = rules.shape;
@@ -67,8 +77,10 @@ struct Layer {
       std::vector<uint16_t> out16(static_cast<size_t>(count * width));
       void *to = shape.type == NumberType::F32 ? static_cast<void *>(out.data() + (t - begin) * width) : out16.data();
       const QkvRows qkv{stream.rows.data() + t * stream.stride, stream.stride};
-      attend(Threads(), rules, gemm, state,
-             {view, count, qkv, cosine.data(), sine.data(), gates.data(), nullptr, to, width}, exact, scratch);
+      attend(threads, rules, gemm, state,
+             {view, count, qkv, cosine.data(), sine.data(), gates.data(),
+              keep_bias.empty() ? nullptr : keep_bias.data(), kept, to, width},
+             exact, scratch);
       if (shape.type == NumberType::BF16) widen(out16.data(), count * width, out.data() + (t - begin) * width);
       view.position += count;
       t += count;
@@ -76,19 +88,26 @@ struct Layer {
     }
     return out;
   }
-  void close() {
-    const Closing closing{view.closed(rules.shape), {}, {}};
+  // `sentences` of the segment, by their tokens' positions, are kept, and nothing else.
+  void close(std::vector<KeptSpan> sentences = {}) {
+    Closing closing{view.closed(rules.shape), std::move(sentences), {}};
+    for (const KeptSpan &span : closing.spans)
+      for (int64_t t = span.begin; t < span.begin + span.tokens; ++t) closing.sources.push_back(view.index_of(t));
+    closing.after.kept = static_cast<int64_t>(closing.sources.size());
     FrontAngles angles;
-    close_segment(Threads(), rules, state, view, closing, angles, scratch);
-    view = closing.after;
+    close_segment(threads, rules, state, view, closing, angles, scratch);
+    view = closing.after, kept = closing.spans;
   }
 
+  const Threads &threads;
   AttentionRules rules;
   std::vector<float> gates;
   LayerState state;
   Gemm gemm;
   AttentionScratch scratch;
   View view;
+  std::vector<KeptSpan> kept;
+  std::vector<float> keep_bias;  // [heads], or empty
 };
 
 std::vector<double> turned(const AttentionRules &rules, std::vector<double> x, int64_t position) {
@@ -175,6 +194,64 @@ TEST_CASE("exact attention has the same bits for every cut") {
     const Stream stream(c, 8);
     const std::vector<float> whole = Layer(c).feed(stream, 0, c.tokens, 1000, true);
     for (const int64_t cut : {1, 7, 64}) CHECK(Layer(c).feed(stream, 0, c.tokens, cut, true) == whole);
+  }
+}
+
+TEST_CASE("kept sentences are raised, and told apart, as the reference says, whatever the cut and the threads") {
+  const std::vector<KeptSpan> sentences{{5, 20, 0}, {30, 60, 0}, {100, 1, 0}, {120, 64, 0}, {190, 60, 0}};
+  const std::vector<float> bias{3, 0, -1.5f, 2};
+  ThreadPool pool;
+  const ThreadScope team(pool, 3);
+  const EagerThreads eager;
+  for (const float focus : {0.0f, 1.0f, 2.5f}) {
+    CAPTURE(focus);
+    const Case c{.segment = 301, .carry = 40, .sinks = 2, .tokens = 360, .keep = 256, .focus = focus, .gated = false};
+    const Stream stream(c, 11);
+    const auto read = [&](const Case &now, const Threads &threads, int64_t cut, bool exact) {
+      Layer layer(now, threads);
+      layer.keep_bias = bias;
+      layer.feed(stream, 0, 300, 1000, exact);
+      layer.close(sentences);
+      CHECK(layer.view.kept == 205);
+      return layer.feed(stream, 300, 360, cut, exact);
+    };
+    std::vector<float> expected(static_cast<size_t>(60 * c.heads * c.value_size));
+    for (int h = 0; h < c.heads; ++h) {
+      const AttentionRules rules = rules_of(c);
+      const int kv = h / rules.shape.group();
+      std::vector<int64_t> list{0, 1};
+      std::vector<equations::Sentence> kept;
+      for (const KeptSpan &span : sentences) {
+        kept.push_back({list.size(), list.size() + static_cast<size_t>(span.tokens)});
+        for (int64_t t = span.begin; t < span.begin + span.tokens; ++t) list.push_back(t);
+      }
+      for (int64_t t = 260; t < 360; ++t) list.push_back(t);
+      Matrix<double> q, k, v;
+      for (size_t i = 0; i < list.size(); ++i) {
+        const auto at = static_cast<int64_t>(i);
+        k.push_back(turned(rules, stream.slice(list[i], c.heads * c.key_size + kv * c.key_size, c.key_size), at));
+        v.push_back(stream.slice(list[i], (c.heads + c.kv_heads) * c.key_size + kv * c.value_size, c.value_size));
+        if (list[i] >= 300) q.push_back(turned(rules, stream.slice(list[i], h * c.key_size, c.key_size), at));
+      }
+      const Matrix<double> a = equations::kept_attention<double>(q, k, v, list.size() - q.size(), kept,
+                                                                 static_cast<double>(bias[static_cast<size_t>(h)]),
+                                                                 static_cast<double>(focus));
+      for (size_t t = 0; t < q.size(); ++t)
+        for (size_t j = 0; j < a[t].size(); ++j)
+          expected[(t * static_cast<size_t>(c.heads) + static_cast<size_t>(h)) * a[t].size() + j] =
+              static_cast<float>(a[t][j]);
+    }
+    for (const Threads *threads : {&kAlone, static_cast<const Threads *>(&team)}) {
+      const std::vector<float> exact = read(c, *threads, 60, true);
+      for (const int64_t cut : {60, 7, 1}) {
+        CAPTURE(cut);
+        CHECK(test::relative_difference(read(c, *threads, cut, false), expected) < 1e-5);
+        CHECK(read(c, *threads, cut, true) == exact);
+      }
+      Case narrow = c;
+      narrow.type = NumberType::BF16;
+      CHECK(test::relative_difference(read(narrow, *threads, 7, false), expected) < 0.15);  // sharper by the focus
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "seal.h"
+#include "stream/batch.h"
 #include "stream/session.h"
 
 using namespace infini;
@@ -21,17 +22,30 @@ Options options_of(Values values) {
   return options;
 }
 
+// What a model's heads do with what is kept.
+struct Lifting {
+  double bias, focus;
+};
+
 // stories260K, whose words are known and whose layers are several.
 std::shared_ptr<const Model> stories(int64_t segment, int64_t carry, int64_t keep, const char *compute = "f32",
-                                     const char *memory = "file") {
-  return Model::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf",
-                     options_of({{"segment", segment},
-                                 {"carry", carry},
-                                 {"sinks", int64_t{2}},
-                                 {"keep", keep},
-                                 {"memory", std::string(memory)},
-                                 {"compute", std::string(compute)}}));
+                                     const char *memory = "file", Lifting lifting = {0, 0}) {
+  Gguf gguf = Gguf::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf");
+  if (lifting.bias != 0) {
+    const auto heads =
+        static_cast<size_t>(gguf.get_int("llama.block_count") * gguf.get_int("llama.attention.head_count"));
+    gguf.set_doubles("infini.keep.bias", std::vector<float>(heads, static_cast<float>(lifting.bias)));
+    gguf.set("infini.keep.focus", static_cast<float>(lifting.focus));
+  }
+  return Model::build(std::move(gguf), options_of({{"segment", segment},
+                                                   {"carry", carry},
+                                                   {"sinks", int64_t{2}},
+                                                   {"keep", keep},
+                                                   {"memory", std::string(memory)},
+                                                   {"compute", std::string(compute)}}));
 }
+
+constexpr Lifting kLiftings[] = {{0, 0}, {2, 1}};
 
 const char *const kStory =
     "Once upon a time, there was a little girl named Lily. She liked to play outside in the park. One day, she saw a "
@@ -98,50 +112,76 @@ TEST_CASE("a sentence that nobody expected is kept, within the budget, and other
 
 TEST_CASE("how the stream is cut changes nothing, bit for bit where that is asked for") {
   for (const bool exact : {true, false}) {
-    const auto model = stories(20, 48, 40, "f32", "open");
-    const Options options = options_of({{"deterministic", int64_t{exact}}});
-    Session whole(model, options), cut(model, options);
-    const auto tokens = story(*model);
-    whole.feed(tokens);
-    Random random(3);
-    for (size_t at = 0; at < tokens.size();) {
-      const auto count = std::min<size_t>(tokens.size() - at, 1 + static_cast<size_t>(random.uniform() * 30));
-      cut.feed(std::span(tokens).subspan(at, count));
-      at += count;
+    for (const Lifting lifting : kLiftings) {
+      const auto model = stories(20, 48, 40, "f32", "open", lifting);
+      const Options options = options_of({{"deterministic", int64_t{exact}}});
+      Session whole(model, options), cut(model, options);
+      const auto tokens = story(*model);
+      whole.feed(tokens);
+      Random random(3);
+      for (size_t at = 0; at < tokens.size();) {
+        const auto count = std::min<size_t>(tokens.size() - at, 1 + static_cast<size_t>(random.uniform() * 30));
+        cut.feed(std::span(tokens).subspan(at, count));
+        at += count;
+      }
+      if (exact) CHECK(logits_of(cut) == logits_of(whole));
+      else CHECK(test::relative_difference(cut.logits(), whole.logits()) < 2e-5);
+      CHECK(cut.state().view.kept > 20);
     }
-    if (exact) CHECK(logits_of(cut) == logits_of(whole));
-    else CHECK(test::relative_difference(cut.logits(), whole.logits()) < 2e-5);
-    CHECK(cut.state().view.kept > 20);
   }
 }
 
 TEST_CASE("a snapshot, a fork and a rewind hold what is kept") {
   for (const char *compute : {"f32", "bf16"}) {
-    const auto model = stories(20, 48, 40, compute, "open");
-    const Options options = options_of({{"checkpoints", int64_t{4}}, {"temperature", 1.0}});
-    Session session(model, options);
-    const auto tokens = story(*model);
-    session.feed(std::span(tokens).first(170));
-    const auto bytes = session.save(Session::SnapshotKind::SESSION, {});
-    auto fork = session.fork();
-    Session restored(model, options);
-    restored.restore(bytes);
-    const auto rest = std::span(tokens).subspan(170, 37);
-    for (Session *one : {&session, fork.get(), &restored}) one->feed(rest);
-    CHECK(logits_of(*fork) == logits_of(session));
-    CHECK(logits_of(restored) == logits_of(session));
-    const std::vector<float> wanted = logits_of(session);
-    for (const int64_t back : {206, 190, 170, 150}) {
-      session.rewind(back);
-      session.feed(std::span(tokens).subspan(static_cast<size_t>(back), 207 - static_cast<size_t>(back)));
-      CHECK(test::relative_difference(session.logits(), wanted) < (compute == std::string("f32") ? 2e-5 : 0.1));
+    for (const Lifting lifting : kLiftings) {
+      const auto model = stories(20, 48, 40, compute, "open", lifting);
+      const Options options = options_of({{"checkpoints", int64_t{4}}, {"temperature", 1.0}});
+      Session session(model, options);
+      const auto tokens = story(*model);
+      session.feed(std::span(tokens).first(170));
+      const auto bytes = session.save(Session::SnapshotKind::SESSION, {});
+      auto fork = session.fork();
+      Session restored(model, options);
+      restored.restore(bytes);
+      const auto rest = std::span(tokens).subspan(170, 37);
+      for (Session *one : {&session, fork.get(), &restored}) one->feed(rest);
+      CHECK(logits_of(*fork) == logits_of(session));
+      CHECK(logits_of(restored) == logits_of(session));
+      const std::vector<float> wanted = logits_of(session);
+      for (const int64_t back : {206, 190, 170, 150}) {
+        session.rewind(back);
+        session.feed(std::span(tokens).subspan(static_cast<size_t>(back), 207 - static_cast<size_t>(back)));
+        CHECK(test::relative_difference(session.logits(), wanted) < (compute == std::string("f32") ? 2e-5 : 0.1));
+      }
+      // In the other number type what is kept is converted.
+      const auto other = stories(20, 48, 40, compute == std::string("f32") ? "bf16" : "f32", "open", lifting);
+      Session converted(other, options);
+      converted.restore(bytes);
+      converted.feed(rest);
+      CHECK(test::relative_difference(converted.logits(), wanted) < 0.1);
     }
-    // In the other number type what is kept is converted.
-    const auto other = stories(20, 48, 40, compute == std::string("f32") ? "bf16" : "f32", "open");
-    Session converted(other, options);
-    converted.restore(bytes);
-    converted.feed(rest);
-    CHECK(test::relative_difference(converted.logits(), wanted) < 0.1);
+  }
+}
+
+TEST_CASE("sessions that keep sentences do in a batch what each would do alone, bit for bit where that is asked for") {
+  for (const Lifting lifting : kLiftings) {
+    const auto model = stories(20, 48, 40, "f32", "open", lifting);
+    const auto tokens = story(*model);
+    Batch batch(model);
+    std::vector<std::shared_ptr<Session>> together, alone;
+    for (int64_t i = 0; i < 3; ++i)
+      for (auto *sessions : {&together, &alone}) {
+        sessions->push_back(std::make_shared<Session>(
+            model, options_of({{"deterministic", int64_t{1}}, {"temperature", 1.0}, {"seed", i}})));
+        sessions->back()->feed(std::span(tokens).first(static_cast<size_t>(120 + 33 * i)));
+      }
+    for (const auto &session : together) batch.add(session);
+    for (int step = 0; step < 40; ++step) {
+      std::vector<int32_t> next(3);
+      batch.next(next);
+      for (size_t i = 0; i < 3; ++i) REQUIRE(next[i] == alone[i]->next().value_or(-1));
+    }
+    for (size_t i = 0; i < 3; ++i) CHECK(logits_of(*together[i]) == logits_of(*alone[i]));
   }
 }
 
@@ -265,28 +305,32 @@ TEST_CASE("a memory alone brings what is kept, in either number type, as much as
   }
 }
 
-TEST_CASE("scores of kept keys get the bias of their head") {
-  // A bias that hides what is kept leaves the window and the sinks; none changes nothing.
-  const auto build = [&](int64_t keep, double bias) {
-    Gguf gguf = Gguf::open(INFINI_SOURCE_DIR "/samples/models/stories260K.gguf");
-    const auto plain = stories(20, 48, keep);
-    const Config &config = plain->config();
-    gguf.set_doubles("infini.keep.bias",
-                     std::vector<float>(static_cast<size_t>(config.layers * config.heads), static_cast<float>(bias)));
-    return Model::build(std::move(gguf), options_of({{"segment", int64_t{20}},
-                                                     {"carry", int64_t{48}},
-                                                     {"sinks", int64_t{2}},
-                                                     {"keep", keep},
-                                                     {"compute", std::string("f32")}}));
-  };
-  const auto last = [&](const std::shared_ptr<const Model> &model) {
+TEST_CASE("heads raise what is kept by their bias, and tell it apart by the focus") {
+  // A bias that hides what is kept leaves the window and the sinks; none changes nothing, and a focus without one neither.
+  const auto last = [&](int64_t keep, Lifting lifting) {
+    const auto model = stories(20, 48, keep, "f32", "file", lifting);
     Session session(model, {});
     const auto tokens = story(*model);
     session.feed(std::span(tokens).first(190));
     return logits_of(session);
   };
-  const auto none = last(build(40, 0)), hidden = last(build(40, -90)), plain = last(stories(20, 48, 40));
-  CHECK(none == plain);
-  CHECK(test::relative_difference(hidden, plain) > 0.01);
-  CHECK(test::relative_difference(last(build(40, 2)), plain) > 0.01);
+  const auto plain = last(40, {0, 0}), raised = last(40, {2, 0}), focused = last(40, {2, 1});
+  CHECK(test::relative_difference(last(40, {-90, 0}), plain) > 0.01);
+  CHECK(test::relative_difference(raised, plain) > 0.01);
+  CHECK(test::relative_difference(focused, raised) > 0.001);
+  CHECK(last(0, {2, 1}) == last(0, {0, 0}));
+  std::string message;
+  const auto status_of = [&](double focus) {
+    try {
+      stories(20, 48, 40, "f32", "file", {2, focus});
+    } catch (const Error &error) {
+      message = error.what();
+      return error.status();
+    }
+    return Status::OK;
+  };
+  for (const double focus : {-1.0, 101.0, std::nan("")}) {
+    CHECK(status_of(focus) == Status::FORMAT);
+    CHECK(message.find("infini.keep.focus") != std::string::npos);
+  }
 }
