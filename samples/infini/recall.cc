@@ -137,7 +137,7 @@ class Stream {
       const std::string text = "\n\nQuestion: " + fact.question + "\nAnswer: " + fact.stem;
       check(infini_session_feed_text(fork.get(), text.data(), text.size(), quiet.task()));
     }
-    const std::string answer = generate(fork.get(), in_chat ? 40 : 14);
+    const std::string answer = generate(fork.get(), in_chat ? 40 : std::max<size_t>(14, fact.value.size()));
     Score &score = column_.scores[fact.family][distance];
     const bool right = is_right(fact, answer, in_chat);
     const bool located = !in_chat && !fact.statements.empty();  // in a conversation, marks of turns move what was said
@@ -182,7 +182,8 @@ class Stream {
 std::vector<const Family *> chosen_families(const RecallArguments &arguments) {
   std::vector<const Family *> chosen;
   for (const Family &family : families())
-    if (family.held_out == (arguments.split == "held-out") && (arguments.kind.empty() || family.kind == arguments.kind))
+    if (family.held_out == (arguments.split == "held-out") &&
+        (arguments.kind.empty() ? !family.by_name() : family.kind == arguments.kind))
       chosen.push_back(&family);
   if (chosen.empty())
     throw std::runtime_error("--kind: no " + arguments.split + " family is of the kind '" + arguments.kind + "'");
@@ -332,7 +333,8 @@ void add_recall(CLI::App &app) {
       ->capture_default_str();
   command->add_option(
       "--kind", arguments->kind,
-      "only families of one kind: digits, words, names, places, numbers, who, changed, joined, needle, never");
+      "only families of one kind: digits, words, names, places, numbers, who, changed, joined, needle, never; "
+      "and, only if they are named, ruler, babilong");
   command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
   command->add_flag("--full", arguments->full,
                     "beside it the same model without a memory, with all of its context in view");
@@ -347,7 +349,10 @@ void add_recall(CLI::App &app) {
       "what\n"
       "nobody said, and wants the word unknown. 'in view' is the share of the tokens of what was told that local "
       "attention\n"
-      "still sees, in its window or kept; what is lost though it is in view was not used.\n"
+      "still sees, in its window or kept; what is lost though it is in view was not used. 'ruler' is S-NIAH 1 (2 and 3 "
+      "with "
+      "--filler), a number\n"
+      "of seven digits and a uuid; 'babilong' one and two supporting facts.\n"
       "Examples:\n"
       "  infini recall model.gguf --filler novel.txt --distance 100,1000,8K\n"
       "  infini recall model.gguf --filler novel.txt --full --json --answers\n"

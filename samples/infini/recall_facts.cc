@@ -44,11 +44,20 @@ std::string draw_value(Pool pool, bool held_out, Draw &draw) {
     case Pool::OBJECT: return draw_word(kObjects, held_out, draw);
     case Pool::ROOM: return draw_word(kRooms, held_out, draw);
     case Pool::DIGITS: return draw_digits(draw, 5);
+    case Pool::SEVEN_DIGITS: return draw_digits(draw, 7);
     case Pool::NUMBER: return draw_digits(draw, 2 + draw.below(2));
     case Pool::VARIABLE: {
       std::string name = "X";
       for (int i = 0; i < 3; ++i) name += static_cast<char>('A' + draw.below(26));
       return name;
+    }
+    case Pool::UUID: {
+      std::string uuid;
+      for (const size_t part : {8, 4, 4, 4, 12}) {
+        if (!uuid.empty()) uuid += '-';
+        for (size_t i = 0; i < part; ++i) uuid += "0123456789abcdef"[draw.below(16)];
+      }
+      return uuid;
     }
     case Pool::NONE: break;
   }
@@ -418,6 +427,42 @@ const std::vector<Family> &families() {
        {{"One of the special magic words for {S} is: {V}."}},
        {{"What is the special magic word for {S} mentioned in the provided text?",
          "The special magic word for {S} mentioned in the provided text is"}}},
+      // --- as RULER has them (S-NIAH 1 amid sentences that repeat, 2 and 3 amid prose), and BABILong (qa1 and qa2)
+      {"niah number",
+       "ruler",
+       true,
+       Pool::WORD,
+       Pool::SEVEN_DIGITS,
+       Pool::NONE,
+       {{"One of the special magic numbers for {S} is: {V}."}},
+       {{"What is the special magic number for {S} mentioned in the provided text?",
+         "The special magic number for {S} mentioned in the provided text is"}}},
+      {"niah uuid",
+       "ruler",
+       true,
+       Pool::WORD,
+       Pool::UUID,
+       Pool::NONE,
+       {{"One of the special magic uuids for {S} is: {V}."}},
+       {{"What is the special magic uuid for {S} mentioned in the provided text?",
+         "The special magic uuid for {S} mentioned in the provided text is"}}},
+      {"one supporting fact",
+       "babilong",
+       true,
+       Pool::PERSON,
+       Pool::ROOM,
+       Pool::NONE,
+       {{"{S} went to the {V}.", "{S} moved to the {V}.", "{S} travelled to the {V}.", "{S} journeyed to the {V}."}},
+       {{"Where is {S}?", "{S} is in the"}}},
+      {"two supporting facts",
+       "babilong",
+       true,
+       Pool::OBJECT,
+       Pool::ROOM,
+       Pool::PERSON,
+       {{"{O} took the {S} there.", "{O} picked up the {S} there.", "{O} got the {S} there."},
+        {"{O} went to the {V}.", "{O} moved to the {V}.", "{O} travelled to the {V}.", "{O} journeyed to the {V}."}},
+       {{"Where is the {S}?", "The {S} is in the"}}},
       // --- nothing was said
       {"not said",
        "never",

@@ -9,7 +9,7 @@
 namespace cli {
 
 // What a placeholder of a wording stands for.
-enum class Pool { NONE, PERSON, TOWN, WORD, OBJECT, ROOM, DIGITS, NUMBER, VARIABLE };
+enum class Pool { NONE, PERSON, TOWN, WORD, OBJECT, ROOM, DIGITS, SEVEN_DIGITS, NUMBER, VARIABLE, UUID };
 
 struct Asking {
   const char *question;  // as a person asks it
@@ -19,8 +19,9 @@ struct Asking {
 // {S} the subject, {V} the value that is asked for, {W} another value of its kind, {O} another subject.
 struct Family {
   const char *name;
-  const char *kind;  // what it tests
-  bool held_out;     // never trained on
+  const char *kind;                                                                                 // what it tests
+  bool held_out;                                                                                    // never trained on
+  bool by_name() const { return kind == std::string("ruler") || kind == std::string("babilong"); }  // asked for alone
   Pool subject, value, other;
   std::vector<std::vector<const char *>> statements;  // told one after the other; each in one of these wordings
   std::vector<Asking> askings;

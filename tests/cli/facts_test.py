@@ -35,6 +35,14 @@ class Facts(support.Test):
         self.assertTrue(trained and held_out)
         self.assertFalse(trained & held_out)
 
+    def test_the_forms_of_other_benchmarks_are_asked_if_they_are_named(self):
+        def families(*more):
+            return {row["family"] for row in self.recall("--distance", "50", *more)["columns"][0]["results"]}
+        self.assertEqual(families("--kind", "ruler"), {"niah number", "niah uuid"})
+        self.assertEqual(families("--kind", "babilong"), {"one supporting fact", "two supporting facts"})
+        self.assertFalse(families() & {"niah number", "niah uuid", "one supporting fact", "two supporting facts"})
+        self.fails("recall", STORIES, "--distance", "50", "--kind", "ruler", "--split", "train", says="--kind")
+
     def test_full_attention_stands_beside_up_to_the_context(self):
         answer = self.recall("--distance", "50,100000", "--kind", "digits", "--full")
         self.assertEqual([column["name"] for column in answer["columns"]], ["model", "full attention"])
