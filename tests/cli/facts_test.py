@@ -1,10 +1,12 @@
 """infini recall: facts that are told in running text and asked for later."""
+import os
 import random
 import re
+import subprocess
 import unittest
 
 import support
-from support import NOVEL, SOURCE, STORIES
+from support import COMMAND, NOVEL, SOURCE, STORIES
 
 
 class Facts(support.Test):
@@ -80,6 +82,29 @@ class Facts(support.Test):
         self.assertIn(b"infini.keep.probe", out.read_bytes()[:2 << 20])
         self.fails("keep", STORIES, "--text", NOVEL, "--out", out, says="keep")
         self.fails("keep", STORIES, *self.KEEPING, "--text", NOVEL, "--out", out, "--bias", "3", says="--bias")
+
+    def test_one_command_teaches_and_shows_what_it_is_worth_and_makes_nothing_twice(self):
+        made = self.folder / "made"
+        recipe = [SOURCE / "samples/train/keep.py", STORIES, made, "--text", NOVEL, "--filler", NOVEL, "--context", "512",
+                  "--segment", "64", "--carry", "64", "--keep", "48", "--tokens", "6000", "--score", "3000", "--distances",
+                  "40,600", "--seeds", "1", "--trials", "1", "--threads", "1", "--bias", "3:1"]
+        def run():
+            done = subprocess.run(recipe, env={**os.environ, "INFINI": COMMAND}, capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+        table = run()
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        self.assertEqual(rows[0], ["", "state", "after 40", "after 600", "mean NLL"])
+        self.assertEqual([row[0] for row in rows[2:]],
+                         ["full attention", "window alone", "keeps what surprised", "keeps what it was taught to"])
+        self.assertEqual(rows[2][3], "")  # beyond its context
+        for row in rows[3:]:
+            self.assertRegex(row[2] + row[3], r"^\d+ of 14\d+ of 14$")
+            self.assertGreater(float(row[4]), 1)
+        times = {path: path.stat().st_mtime_ns for path in made.glob("*.json")}
+        self.assertEqual(len(times), 9)
+        self.assertEqual(run(), table)
+        self.assertEqual({path: path.stat().st_mtime_ns for path in times}, times)
 
     def test_memories_are_added_up_and_taken_away(self):
         texts = {"a": "The number of Anna is 12345. " * 9, "b": "Once upon a time there was a boy. " * 9}
