@@ -9,6 +9,7 @@ internal sealed unsafe class Pieces : IDisposable
 
     private readonly TextStreamHandle stream;
     private readonly byte[] piece = new byte[Largest];
+    private long begin, end; // of the piece that was given last, in the text
 
     internal Pieces() => InfiniException.Check(Native.infini_text_stream_create(out stream));
 
@@ -28,9 +29,17 @@ internal sealed unsafe class Pieces : IDisposable
         {
             int status = Native.infini_text_stream_next(stream, data, (nuint)piece.Length, &size);
             if (InfiniException.Check(status) == InfiniException.End) return null;
+            (begin, end) = (end, end + (long)size);
             return piece.AsMemory(0, (int)size);
         }
     }
+
+    /// <summary>Of an error about the piece that was given last, whether it can say where that begins.</summary>
+    internal bool Places(InfiniException error) => error.Status == Status.InvalidArgument && begin > 0;
+
+    /// <summary>The same error with the place.</summary>
+    internal InfiniException Placed(InfiniException error) =>
+        new((int)error.Status, $"in the piece of the text that begins at byte {begin}: {error.Message}", null);
 
     public void Dispose() => stream.Dispose();
 }

@@ -74,7 +74,11 @@ public sealed partial class Session
             while (pieces.Next() is { } piece)
             {
                 reporter?.NextPiece(piece.Length);
-                using (turn.Take(cancellation)) Read(piece.Span, reporter, cancellation);
+                try
+                {
+                    using (turn.Take(cancellation)) Read(piece.Span, reporter, cancellation);
+                }
+                catch (InfiniException e) when (pieces.Places(e)) { throw pieces.Placed(e); }
             }
         }
     }
@@ -159,7 +163,11 @@ public sealed partial class Session
             while (pieces.Next() is { } piece)
             {
                 reporter?.NextPiece(piece.Length);
-                await OnPool(() => Read(piece.Span, reporter, cancellation), cancellation).ConfigureAwait(false);
+                try
+                {
+                    await OnPool(() => Read(piece.Span, reporter, cancellation), cancellation).ConfigureAwait(false);
+                }
+                catch (InfiniException e) when (pieces.Places(e)) { throw pieces.Placed(e); }
             }
         }
     }

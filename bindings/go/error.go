@@ -3,6 +3,7 @@ package infini
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 
 	"example.org/infini/internal/native"
@@ -68,6 +69,16 @@ func cancelledBy(cause error) error {
 		message += ": " + cause.Error()
 	}
 	return &Error{Status: Cancelled, Message: message, cause: cause}
+}
+
+// inPiece says of an error about a piece of a text where in the text it begins.
+func inPiece(begin int64, err error) error {
+	var refused *Error
+	if begin == 0 || !errors.As(err, &refused) || refused.Status != InvalidArgument {
+		return err
+	}
+	message := fmt.Sprintf("in the piece of the text that begins at byte %d: %s", begin, refused.Message)
+	return &Error{Status: InvalidArgument, Message: message, cause: refused.cause}
 }
 
 // failure is the error of a call that met another's.

@@ -81,7 +81,8 @@ func (s *Session) FeedReader(ctx context.Context, r io.Reader) error {
 		w.count(sizeOf(r))
 		return piecesOf(r, w, func(piece []byte) error {
 			w.at(len(piece))
-			return w.do(func(task uintptr) error { return native.Infini_session_feed_text(session, piece, task) })
+			err := w.do(func(task uintptr) error { return native.Infini_session_feed_text(session, piece, task) })
+			return inPiece(w.bytes.before, err)
 		})
 	})
 }

@@ -15,8 +15,14 @@ struct Cancelled : std::runtime_error {
   Cancelled() : std::runtime_error("cancelled") {}
 };
 
+// The library does not take what it was given.
+struct Refused : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 inline void check(infini_status status) {
   if (status == INFINI_CANCELLED) throw Cancelled();
+  if (status == INFINI_INVALID_ARGUMENT) throw Refused(infini_last_error());
   if (status != INFINI_OK) throw std::runtime_error(infini_last_error());
 }
 

@@ -46,7 +46,8 @@ Input::~Input() {
 void Input::read(bool repeat, bool whole, const Take &take) {
   const TextStream stream = make<TextStream>(infini_text_stream_create);
   std::string data(size_t{1} << 13, '\0'), piece(size_t{1} << 16, '\0');
-  size_t held = 0;  // bytes in front of `data` that begin a character
+  size_t held = 0;    // bytes in front of `data` that begin a character
+  int64_t begin = 0;  // of the piece that is given, in the text
   bool any = false, inside = false;
   // Gives what is ready; false: enough.
   const auto give = [&] {
@@ -60,7 +61,13 @@ void Input::read(bool repeat, bool whole, const Take &take) {
       if (status == INFINI_END) return true;
       check(status);
       any = inside = true;
-      if (!take(std::string_view(piece).substr(0, size))) return false;
+      try {
+        if (!take(std::string_view(piece).substr(0, size))) return false;
+      } catch (const Refused &error) {
+        if (begin == 0) throw;
+        throw Refused("in the piece of the text that begins at byte " + std::to_string(begin) + ": " + error.what());
+      }
+      begin += static_cast<int64_t>(size);
       inside = false;
     }
   };

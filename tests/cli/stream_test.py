@@ -84,6 +84,10 @@ class UnknownText(Test):
             code, _, errors = self.run_with(b"a \x16log", command, self.model, "--file", "-", "--unknown-text", "error", *EXACT)
             self.assertEqual(code, 1, command)
             self.assertIn("no token for U+0016, at byte 2 of the text", errors)
+        # In a long text the message says where the piece begins, and where in that the character stands.
+        _, _, errors = self.run_with(b"a log " * 2000 + b"\x16", "feed", self.model, "--file", "-", "--unknown-text", "error", *EXACT)
+        places = [int(place) for place in re.findall("at byte ([0-9]+)", errors)]
+        self.assertEqual((len(places), sum(places)), (2, 12000), errors)
 
     def test_or_replaced(self):
         _, feed, _ = self.run_with(b"a \x16log", "feed", self.model, "--file", "-", "--unknown-text", "replace", *EXACT)

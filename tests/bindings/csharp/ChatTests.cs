@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.RegularExpressions;
 using Infini;
 using Xunit;
 using static Support;
@@ -80,6 +81,12 @@ public sealed class ChatTests
         File.Delete(path);
         using var strict = model.CreateSession();
         Fails(Status.InvalidArgument, "U+0016", () => strict.Feed("a \u0016log"));
+        // In a long text the message says where the piece begins, and where in that the character stands.
+        var far = Assert.Throws<InfiniException>(
+            () => strict.Feed(new StringReader(string.Concat(Enumerable.Repeat("a log ", 12000)) + "\u0016")));
+        var places = Regex.Matches(far.Message, "at byte ([0-9]+)").Select(place => int.Parse(place.Groups[1].Value)).ToArray();
+        Assert.Equal(2, places.Length);
+        Assert.Equal(72000, places.Sum());
         using var skips = model.CreateSession(new() { UnknownText = "skip" });
         skips.Feed("a \u0016log\u0016");
         Assert.Equal(2, skips.Info().UnknownBytes);

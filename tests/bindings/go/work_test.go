@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -420,6 +421,16 @@ func TestTextWithoutTokens(t *testing.T) {
 		}
 		if kind == "error" {
 			fails(t, err, infini.InvalidArgument, "2")
+			// In a long text the message says where the piece begins, and where in that the character stands.
+			begin, at := 0, 0
+			err = s.FeedReader(background, strings.NewReader(strings.Repeat("a log ", 12000)+"\x16"))
+			if _, scan := fmt.Sscanf(err.Error()[strings.Index(err.Error(), "at byte"):], "at byte %d: ", &begin); scan != nil || begin == 0 {
+				t.Error(err)
+			}
+			fmt.Sscanf(err.Error()[strings.LastIndex(err.Error(), "at byte"):], "at byte %d of the text", &at)
+			if begin+at != 72000 {
+				t.Error(err)
+			}
 		} else {
 			check(t, err)
 		}

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import infini.CancelledException;
 import infini.ChatMessage;
+import infini.InfiniException;
 import infini.Model;
 import infini.Options;
 import infini.Session;
@@ -17,6 +18,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -108,6 +110,13 @@ class ChatTest extends Support {
       assertEquals(strict.position(), skips.position());
       assertEquals(3, skips.info().unknownBytes());
       assertEquals(0, strict.info().unknownBytes());
+      // In a long text the message says where the piece begins, and where in that the character stands.
+      String far = assertThrows(InfiniException.class, () -> strict.feed(
+          new ByteArrayInputStream(("a log ".repeat(12000) + "\u0016").getBytes(StandardCharsets.UTF_8)), null)).getMessage();
+      long[] places = Pattern.compile("at byte ([0-9]+)").matcher(far).results().mapToLong(
+          place -> Long.parseLong(place.group(1))).toArray();
+      assertEquals(2, places.length, far);
+      assertEquals(72000, places[0] + places[1], far);
     }
   }
 }

@@ -65,7 +65,12 @@ final class Reading {
       byte[] bytes = Arrays.copyOf(buffer, (int) size[0]);
       long before = piece.before;
       piece = new Piece(before, bytes.length);
-      reader.read(bytes);
+      try {
+        reader.read(bytes);
+      } catch (InfiniException e) {
+        if (before == 0 || e.status() != Status.INVALID_ARGUMENT) throw e;
+        throw new InfiniException(e.code(), "in the piece of the text that begins at byte " + before + ": " + e.getMessage());
+      }
       piece = new Piece(before + bytes.length, 0);
     }
   }
