@@ -17,15 +17,21 @@ internal sealed class Client(Session session) : IDisposable
     internal bool TakeForGood() => turn.Wait(0);
 
     /// <summary>What the list of sessions says of it; null where it was deleted meanwhile. Does not wait.</summary>
-    internal object? Describe(string id)
+    internal object? Describe(string id) => Position is { } position ? new { id, position, busy = turn.CurrentCount == 0 } : null;
+
+    /// <summary>The session's; null where it was deleted. Does not wait.</summary>
+    internal long? Position
     {
-        try
+        get
         {
-            return new { id, position = session.Position, busy = turn.CurrentCount == 0 };
-        }
-        catch (ObjectDisposedException)
-        {
-            return null;
+            try
+            {
+                return session.Position;
+            }
+            catch (ObjectDisposedException)
+            {
+                return null;
+            }
         }
     }
 

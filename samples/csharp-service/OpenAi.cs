@@ -21,7 +21,7 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         app.MapGet("/v1/memories", () => Results.Json(new
         {
             @object = "list",
-            data = sessions.Memories().Select(name => new { @object = "memory", id = name }),
+            data = sessions.Memories().Select(sessions.DescribeMemory),
         }));
         app.MapDelete("/v1/memories/{name}", (string name) =>
         {

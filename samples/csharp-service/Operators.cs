@@ -69,6 +69,10 @@ internal sealed class Account
 /// <summary>What operators expect: logs, tokens, probes and metrics.</summary>
 internal sealed partial class Operators(Settings settings, Sessions sessions, Turns working)
 {
+    /// <summary>Lets the page run what is in it, and ask this service alone.</summary>
+    internal const string PagePolicy =
+        "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
     private static readonly double[] Buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
     private readonly byte[][] tokens = [.. settings.List("INFINI_TOKEN").Select(token => SHA256.HashData(Encoding.UTF8.GetBytes("Bearer " + token)))];
@@ -86,7 +90,7 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Tu
     {
         var request = context.Request;
         if (AllowOrigin(context)) return false;
-        if (request.Method == "GET" && request.Path.Value is "/healthz" or "/readyz") return true;
+        if (request.Method == "GET" && request.Path.Value is "/" or "/healthz" or "/readyz") return true;
         byte[] given = SHA256.HashData(Encoding.UTF8.GetBytes(request.Headers.Authorization.ToString()));
         int who = -1;
         for (int i = 0; i < tokens.Length; ++i)

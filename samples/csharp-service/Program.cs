@@ -88,12 +88,7 @@ app.MapPost("/sessions/{id}/cancel", (string id) =>
 });
 
 app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
-    sessions.Of(id).Use(context, ending, async (session, cancelled) =>
-    {
-        long before = session.Info().UnknownBytes;
-        await session.FeedAsync(Body(context), null, cancelled);
-        return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
-    }));
+    sessions.Of(id).Use(context, ending, (session, cancelled) => Feed(context, session, cancelled)));
 
 app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
 {
@@ -122,6 +117,30 @@ new OpenAi(info.Name, sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096)
 app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(sessions.Memory(name, false), context));
 app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
     Restore(Sessions.MemoryId + name, sessions.Memory(name, true), context));
+app.MapPost("/v1/memories/{name}/feed", (string name, HttpContext context) =>
+{
+    var client = sessions.Memory(name, true);
+    return client.Use(context, ending, async (session, cancelled) =>
+    {
+        try
+        {
+            return await Feed(context, session, cancelled);
+        }
+        finally
+        {
+            sessions.Keep(Sessions.MemoryId + name, client, session);
+        }
+    });
+});
+if (settings.Text("INFINI_PAGE") is { } page)
+{
+    byte[] html = File.ReadAllBytes(page);
+    app.MapGet("/", (HttpContext context) =>
+    {
+        context.Response.Headers.ContentSecurityPolicy = Operators.PagePolicy;
+        return Results.Bytes(html, "text/html; charset=utf-8");
+    });
+}
 app.MapGet("/healthz", () => Results.Json(new { status = "ok" }));
 app.MapGet("/readyz", () => work.Working.Full ? throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may")
     : Results.Json(new { status = "ready" }));
@@ -134,6 +153,13 @@ return 0;
 
 Task<IResult> Snapshot(Client client, HttpContext context) => client.Use(context, ending, (session, _) =>
     Task.FromResult(Results.Bytes(session.Snapshot(), "application/octet-stream")));
+
+async Task<IResult> Feed(HttpContext context, Session session, CancellationToken cancelled)
+{
+    long before = session.Info().UnknownBytes;
+    await session.FeedAsync(Body(context), null, cancelled);
+    return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
+}
 
 async Task<IResult> Restore(string id, Client client, HttpContext context)
 {

@@ -112,6 +112,15 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         return [.. names.Order(StringComparer.Ordinal)];
     }
 
+    /// <summary>What the list of memories says of one.</summary>
+    internal object DescribeMemory(string name)
+    {
+        Client? client;
+        lock (clients) clients.TryGetValue(MemoryId + name, out client);
+        var file = store is null ? null : new FileInfo(FileOf(name));
+        return new { @object = "memory", id = name, bytes = file is { Exists: true } ? file.Length : 0, tokens = client?.Position };
+    }
+
     /// <summary>Writes a memory to the folder, for who has its turn. Other sessions are not kept.</summary>
     internal void Keep(string id, Client client, Session session)
     {

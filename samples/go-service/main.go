@@ -76,6 +76,11 @@ func main() {
 	for _, token := range given.list("INFINI_TOKEN") {
 		s.tokens = append(s.tokens, []byte("Bearer "+token))
 	}
+	if path := given["INFINI_PAGE"]; path != "" {
+		if s.page, err = os.ReadFile(path); err != nil {
+			log.Fatal(err)
+		}
+	}
 	if given["INFINI_LOG"] != "off" {
 		s.log.out = os.Stderr
 	}

@@ -203,9 +203,38 @@ func (s *service) listMemories(e *exchange) error {
 	}
 	data := []any{}
 	for _, name := range names {
-		data = append(data, map[string]any{"object": "memory", "id": name})
+		memory := map[string]any{"object": "memory", "id": name, "bytes": 0, "tokens": nil}
+		if facts, err := os.Stat(s.fileOf(name)); s.store != "" && err == nil {
+			memory["bytes"] = facts.Size()
+		}
+		s.mutex.Lock()
+		c := s.sessions[memoryID+name]
+		s.mutex.Unlock()
+		if c != nil {
+			if position, err := c.session.Position(); err == nil {
+				memory["tokens"] = position
+			}
+		}
+		data = append(data, memory)
 	}
 	return e.answer(200, map[string]any{"object": "list", "data": data})
+}
+
+// feedMemory reads a text of any length into a memory.
+func (s *service) feedMemory(e *exchange, name string) error {
+	if e.request.Method != "POST" {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	}
+	if err := e.limit(s.maxBody); err != nil {
+		return err
+	}
+	c, err := s.memory(e.context, name, true)
+	if err != nil {
+		return err
+	}
+	return c.use(e, func() error {
+		return e.feed(c.session, func() { s.keep(memoryID+name, c) })
+	})
 }
 
 // serveMemory gives, takes and deletes a memory, as a snapshot of its session.

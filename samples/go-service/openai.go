@@ -83,6 +83,9 @@ func (s *service) serveOpenAI(e *exchange, path []string) error {
 	if path[0] == "memories" && len(path) == 2 {
 		return s.serveMemory(e, path[1])
 	}
+	if path[0] == "memories" && len(path) == 3 && path[2] == "feed" {
+		return s.feedMemory(e, path[1])
+	}
 	if err := e.limit(maxMessages); err != nil {
 		return err
 	}

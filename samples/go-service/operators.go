@@ -138,6 +138,14 @@ func (s *service) probe(e *exchange) (answered bool, err error) {
 		return false, nil
 	}
 	switch e.request.URL.Path {
+	case "/":
+		if s.page == nil {
+			return false, nil
+		}
+		e.Header().Set("Content-Type", "text/html; charset=utf-8")
+		e.Header().Set("Content-Security-Policy", pagePolicy)
+		_, err := e.Write(s.page)
+		return true, err
 	case "/healthz":
 		return true, e.answer(200, map[string]any{"status": "ok"})
 	case "/readyz":
@@ -154,6 +162,9 @@ func (s *service) retryAfter() string {
 	_, waiting := s.working.counts()
 	return strconv.Itoa(1 + waiting/s.working.most)
 }
+
+// pagePolicy lets the page run what is in it, and ask this service alone.
+const pagePolicy = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 var buckets = []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}
 

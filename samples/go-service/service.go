@@ -43,6 +43,7 @@ type service struct {
 	maxTime     time.Duration // of a request that computes
 	tokens      [][]byte      // headers that are let in
 	origins     []string      // of pages of others that may ask; "*": all
+	page        []byte        // to talk on; nil: there is none
 	log         *logger
 	metrics     metrics
 	working     *turns // requests that compute
@@ -109,6 +110,8 @@ func (s *service) serve(e *exchange) error {
 	id, call := "", r.Method+" "+path[0]
 	if len(path) > 1 && path[0] == "sessions" {
 		id, call = path[1], r.Method+" "+strings.Join(path[2:], "/")
+	} else if r.URL.Path == "/" && s.page != nil {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
 	} else if len(path) > 1 || !strings.Contains(" sessions model metrics healthz readyz ", " "+path[0]+" ") {
 		return &refusal{404, "NOT_FOUND", "there is no such path"}
 	}
@@ -170,7 +173,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		e.WriteHeader(204)
 		return nil
 	case "POST feed":
-		return c.use(e, func() error { return e.feed(c.session) })
+		return c.use(e, func() error { return e.feed(c.session, func() {}) })
 	case "POST generate":
 		if _, err := io.Copy(io.Discard, e); err != nil {
 			return err
@@ -378,14 +381,15 @@ func readJSON[T any](body io.Reader, object *map[string]T) error {
 	return nil
 }
 
-// feed reads the body into the session.
-func (e *exchange) feed(session *infini.Session) error {
+// feed reads the body into the session, and keeps that before it answers.
+func (e *exchange) feed(session *infini.Session, keep func()) error {
 	before, err := session.Info()
 	if err != nil {
 		return err
 	}
 	text := e.readAhead()
 	err = session.FeedReader(text.context, text)
+	keep()
 	if err != nil {
 		e.cancel()
 	}

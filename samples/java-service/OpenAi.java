@@ -78,7 +78,7 @@ final class OpenAi {
           ordered("id", model, "object", "model", "created", 0, "owned_by", "infini"))));
     } else if (path.equals("/memories")) {
       List<Object> data = new ArrayList<>();
-      for (String name : sessions.memories()) data.add(ordered("object", "memory", "id", name));
+      for (String name : sessions.memories()) data.add(sessions.describeMemory(name));
       connection.answer(200, ordered("object", "list", "data", data));
     } else {
       Fields fields = new Fields(Requests.objectOf(Requests.textOf(connection.body(Requests.MAX_MESSAGES))));

@@ -10,6 +10,9 @@ import java.util.TreeMap;
 
 /** What operators expect: logs, tokens, probes and metrics. */
 final class Operators {
+  /** Lets the page run what is in it, and ask this service alone. */
+  static final String PAGE_POLICY =
+      "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'";
   private static final double[] BUCKETS = {0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
   private static final boolean LOGS = !"off".equals(Settings.text("INFINI_LOG"));
 
@@ -34,6 +37,7 @@ final class Operators {
       connection.answer(200, Map.of("status", ready ? "ready" : "ok"));
       return false;
     }
+    if (connection.method().equals("GET") && connection.path().equals("/")) return true; // a page holds no secret
     String header = connection.header("authorization");
     byte[] given = OpenAi.digest(header == null ? "" : header);
     int who = -1;

@@ -12,6 +12,7 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
@@ -34,6 +35,7 @@ final class Service {
   private final Sessions sessions;
   private final Operators operators = new Operators();
   private final Work work;
+  private final byte[] page; // to talk on; null: there is none
   private final OpenAi openAi;
   private final SecureRandom random = new SecureRandom();
   private final ExecutorService executor = executor();
@@ -45,6 +47,8 @@ final class Service {
     this.model = model;
     this.sessions = new Sessions(model, Settings.number("INFINI_MAX_SESSIONS", 100),
         Settings.number("INFINI_MAX_MEMORIES", 10000), Settings.text("INFINI_STORE"));
+    String file = Settings.text("INFINI_PAGE");
+    this.page = file == null ? null : Files.readAllBytes(Path.of(file));
     this.work = new Work(model, operators);
     this.openAi = new OpenAi(model.info().name(), sessions, work, Settings.number("INFINI_MAX_TOKENS", 4096));
   }
@@ -140,7 +144,15 @@ final class Service {
     String[] path = connection.path().substring(1).split("/", -1);
     String method = connection.method();
     if (!operators.admit(connection, work.working)) return;
-    if (path.length == 3 && path[0].equals("v1") && path[1].equals("memories")) {
+    if (connection.path().equals("/") && page != null) {
+      if (!method.equals("GET")) throw Refusal.wrongMethod();
+      connection.add("Content-Security-Policy: " + Operators.PAGE_POLICY);
+      connection.answer(200, "text/html; charset=utf-8", page);
+    } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("feed")) {
+      if (!method.equals("POST")) throw Refusal.wrongMethod();
+      Client client = sessions.memory(path[2], true);
+      client.inTurn(use -> feed(connection, client.session, use, () -> sessions.keep(Sessions.MEMORY + path[2], client)));
+    } else if (path.length == 3 && path[0].equals("v1") && path[1].equals("memories")) {
       serveMemory(connection, path[2]);
     } else if (path[0].equals("v1")) {
       openAi.serve(connection);
@@ -175,7 +187,7 @@ final class Service {
         client.cancel();
         connection.answer(204, null);
       }
-      case "POST feed" -> client.inTurn(use -> feed(connection, client.session, use));
+      case "POST feed" -> client.inTurn(use -> feed(connection, client.session, use, () -> {}));
       case "POST generate" -> client.inTurn(use -> {
         client.session.logits(); // what is refused is refused before the answer begins
         connection.whenLeft(() -> use.end(Refusal.left()));
@@ -231,7 +243,8 @@ final class Service {
     }
   }
 
-  private void feed(Connection connection, Session session, Client.Call call) throws IOException {
+  /** Reads the body into the session, and keeps that before it answers. */
+  private void feed(Connection connection, Session session, Client.Call call, Runnable keep) throws IOException {
     InputStream body = connection.body(maxBody);
     try (Ahead text = new Ahead()) {
       call.text = text;
@@ -246,7 +259,11 @@ final class Service {
         call.end(Refusal.left());
       });
       long before = session.info().unknownBytes();
-      session.feed(text, call.task);
+      try {
+        session.feed(text, call.task);
+      } finally {
+        keep.run();
+      }
       connection.answer(200, Map.of("position", session.position(), "skipped", session.info().unknownBytes() - before));
     }
   }

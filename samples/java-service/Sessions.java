@@ -10,6 +10,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
@@ -135,6 +136,26 @@ final class Sessions {
     try (Options options = new Options().set("unknown_text", "skip")) {
       return model.newSession(options);
     }
+  }
+
+  /** What the list of memories says of one. */
+  Map<String, Object> describeMemory(String name) throws IOException {
+    Map<String, Object> memory = new LinkedHashMap<>();
+    memory.put("object", "memory");
+    memory.put("id", name);
+    memory.put("bytes", store != null && Files.exists(fileOf(name)) ? Files.size(fileOf(name)) : 0);
+    Client client;
+    synchronized (clients) {
+      client = clients.get(MEMORY + name);
+    }
+    Long position = null;
+    try {
+      if (client != null) position = client.session.position();
+    } catch (IllegalStateException e) {
+      // it was deleted
+    }
+    memory.put("tokens", position);
+    return memory;
   }
 
   Collection<String> memories() throws IOException {

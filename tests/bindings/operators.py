@@ -84,7 +84,9 @@ def resolved(part):
 
 def check_specification(command, model):
     """Each example of the specification is answered as it says; other methods and paths are refused."""
-    with Service(command, model) as service:
+    page = pathlib.Path(__file__).parents[2] / 'samples' / 'web' / 'index.html'
+    with Service(command, model, INFINI_PAGE=str(page)) as service:
+        assert service.call('GET', '/', token=None) == page.read_bytes()
         session = service.session(max_tokens=5)
         service.feed(session, b'One day')
         snapshot = service.call('GET', session + '/snapshot')
@@ -110,7 +112,7 @@ def check_specification(command, model):
                     schema, answer = kinds[given]['schema'], json.loads(text)
                     assert isinstance(answer, {'object': dict, 'array': list}[schema['type']]), (path, answer)
                     assert all(key in answer for key in schema.get('required', ())), (path, answer)
-        for path in ('/', '/v1', '/v1/', '/v1/chat', '/v1/engines', '/model/x', '/sessions/x/y/z', '/v1/memories/x/y', '/healthz/x', '/metrics/x'):
+        for path in ('/v1', '/v1/', '/v1/chat', '/v1/engines', '/model/x', '/sessions/x/y/z', '/v1/memories/x/y', '/healthz/x', '/metrics/x'):
             for method in METHODS:
                 assert ask(service, method, path)[0] == 404, (method, path)
 

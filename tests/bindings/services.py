@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import pathlib
+import shlex
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -300,6 +302,13 @@ def check_gaps(command, folder):
         service.refused(400, 'INVALID_ARGUMENT', 'POST', strict + '/feed', b'a \x16log')
 
 
+def check_clients(command, model):
+    """Clients that others wrote, which services.sh has made ready."""
+    for client in filter(None, os.environ.get('INFINI_CLIENTS', '').split(';')):
+        with Service(command, model) as service:
+            subprocess.run(shlex.split(client) + [f'127.0.0.1:{service.port}', TOKEN], check=True, timeout=120)
+
+
 def check(command, speaks_v1):
     with Service(command) as service:
         check_requests(service)
@@ -333,6 +342,7 @@ def check(command, speaks_v1):
             v1.check_memories(command, model)
             many.check(command, pathlib.Path(folder))
             operators.check(command, pathlib.Path(folder), model)
+            check_clients(command, model)
         check_gaps(command, pathlib.Path(folder))
     return snapshot, wanted
 

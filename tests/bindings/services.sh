@@ -33,4 +33,20 @@ else
   echo "go left out: no \`go\` on the path"
 fi
 [ ${#services[@]} -gt 0 ] || exit 77
+# OpenAI's own clients.
+clients=()
+if command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix "$1/npm" openai@7.59.0 >/dev/null 2>&1; then
+  clients+=("node $tests/clients/openai.mjs $1/npm")
+else
+  echo "skipped: OpenAI's client for JavaScript, which needs \`npm\` and its registry"
+fi
+if [ -e "$folder/cs" ] && cp -r "$tests/clients" "$folder/clients" && dotnet build --nologo --verbosity quiet --configuration Release \
+  --output "$folder/client" "$folder/clients" >"$folder/log" 2>&1; then
+  clients+=("dotnet $folder/client/clients.dll")
+elif [ -e "$folder/cs" ]; then
+  grep -qE 'NU1101|NU1301' "$folder/log" || { cat "$folder/log"; exit 1; }
+  echo "skipped: OpenAI's client for .NET, which needs NuGet"
+fi
+INFINI_CLIENTS=$(IFS=';'; echo "${clients[*]}")
+export INFINI_CLIENTS
 python3 "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"

@@ -120,7 +120,12 @@ def check_memories(command, model):
             assert other < 100
             header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
             assert header['usage']['prompt_tokens'] < 100
-            assert json.loads(service.call('GET', '/v1/memories'))['data'] == [{'object': 'memory', 'id': 'lily'}]
+            assert json.loads(service.call('GET', '/v1/memories'))['data'] == [
+                {'object': 'memory', 'id': 'lily', 'bytes': (pathlib.Path(store) / 'lily.snapshot').stat().st_size,
+                 'tokens': service.sessions()['/sessions/memory:lily'][0]}]
+            fed = json.loads(service.call('POST', '/v1/memories/fed/feed', 'Lily has a dog. '.encode() * 100))
+            assert fed['position'] > 400 and (pathlib.Path(store) / 'fed.snapshot').exists(), fed
+            service.call('DELETE', '/v1/memories/fed', expect=204)
             snapshot = service.call('GET', '/v1/memories/lily')
             service.call('PUT', '/v1/memories/tom', snapshot)
             for name in ('.x', 'a/b', '..', 'x' * 65, 'a%00', ''):
