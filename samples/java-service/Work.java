@@ -112,6 +112,6 @@ final class Work {
     } catch (IllegalStateException e) { // it was deleted
       return "cancelled";
     }
-    return run.reason().equals("cancelled") && call.reason.code == 504 ? "max_time" : run.reason();
+    return run.reason().equals("cancelled") && call.reason != null && call.reason.code == 504 ? "max_time" : run.reason();
   }
 }
