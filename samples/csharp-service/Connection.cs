@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Collections.Concurrent;
 using System.IO.Pipelines;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Http.Features;
@@ -10,6 +11,9 @@ internal sealed class Connection
 {
     private const int Ahead = 8 << 20; // bytes
     private static readonly TimeSpan Parting = TimeSpan.FromSeconds(1);
+
+    // Once a client has left, nothing else holds a connection that waits for the rest of a head, and a collected one keeps its place.
+    private static readonly ConcurrentDictionary<Connection, bool> Served = [];
 
     private readonly Pipe ahead = new(new PipeOptions(pauseWriterThreshold: Ahead, resumeWriterThreshold: Ahead / 2,
                                                       useSynchronizationContext: false));
@@ -25,6 +29,7 @@ internal sealed class Connection
     internal static async Task Serve(ConnectionContext context, ConnectionDelegate next)
     {
         var connection = new Connection();
+        Served[connection] = true;
         context.Features.Set(connection);
         context.ConnectionClosed = CancellationToken.None; // Kestrel is told by what it reads
         var transport = context.Transport;
@@ -42,6 +47,7 @@ internal sealed class Connection
             await reading;
             await connection.ahead.Writer.CompleteAsync();
             context.Transport = transport;
+            Served.TryRemove(connection, out _);
         }
     }
 

@@ -1,4 +1,5 @@
 """What operators expect of the sample services, what samples/openapi.yaml says of them, and what must not hurt them."""
+import contextlib
 import http.client
 import json
 import pathlib
@@ -188,6 +189,19 @@ def check_abuse(command):
             except (ConnectionError, http.client.HTTPException):
                 assert time.monotonic() < end
         many.waits(service, 'infini_active_requests', 0)
+    with Service(command, INFINI_MAX_CONNECTIONS='50', INFINI_HEADER_TIMEOUT='1') as service:
+        for _ in range(2):  # clients that leave amid the head free their places
+            for _ in range(80):
+                with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', service.port), timeout=10) as connection:
+                    connection.sendall(b'GET /model HTTP/1.1\r\nHost')
+            end = time.monotonic() + 1 + SOON
+            while True:
+                try:
+                    assert service.sessions() == {}
+                    break
+                except (ConnectionError, http.client.HTTPException):
+                    assert time.monotonic() < end, 'no place is free'
+                    time.sleep(0.1)
 
 
 def check(command, folder, model):
