@@ -3,7 +3,10 @@
 # missing are left out, in words. services.sh BUILD VERSION
 . "$(dirname "$0")/common.sh"
 need python3
-python3 -c 'import yaml' 2>/dev/null || { echo "skipped: Python has no yaml (Debian package python3-yaml)"; exit 77; }
+for python in python3 /usr/bin/python3 ''; do # Debian's package is for Debian's Python, which may not be the first on the path
+  [ -n "$python" ] || { echo "skipped: Python has no yaml (Debian package python3-yaml)"; exit 77; }
+  "$python" -c 'import yaml' 2>/dev/null && break
+done
 use_stage "$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -49,4 +52,4 @@ elif [ -e "$folder/cs" ]; then
 fi
 INFINI_CLIENTS=$(IFS=';'; echo "${clients[*]}")
 export INFINI_CLIENTS
-python3 "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"
+"$python" "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"
