@@ -11,7 +11,7 @@ using namespace infini::capi;
 
 struct infini_trainer {
   std::unique_ptr<Trainer> value;
-  ProseShelf prose;
+  TokenCache prose;
   std::string report = "{}", evaluation = "{}", heads = "{}";  // JSON of the last ones
 };
 
@@ -38,8 +38,8 @@ struct Reading {
     const Trainer &value = trainer_of(trainer);
     if (sequences < 1 || given < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", given);
     need(data_json, "data_json");
-    segment = value.lessons().segment();
-    segments = given > 0 ? given : value.lessons().segments();
+    segment = value.lengths().segment();
+    segments = given > 0 ? given : value.lengths().segments();
   }
   int segment, segments;
 };
@@ -152,8 +152,8 @@ infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buff
         .add("trained_parameters", value.trained_parameters())
         .add("compute", name_of(value.compute()))
         .add("bytes", value.bytes())
-        .add("segment", value.lessons().segment())
-        .add("segments", value.lessons().segments())
+        .add("segment", value.lengths().segment())
+        .add("segments", value.lengths().segments())
         .add("rank", value.ranks().rank())
         .add("ranks", value.ranks().count())
         .add("gates", describe_gates(value))

@@ -51,7 +51,7 @@ Options Adaptation::options(bool plain) const {
   return options;
 }
 
-// What heads of the memory are taught is taught layer by layer.
+// Heads of the memory are supervised layer by layer.
 std::vector<Adaptation::Stage> Adaptation::stages() const {
   std::vector<Stage> stages;
   if (!heads_.carriers.empty()) stages.push_back({Stage::Kind::CARRY, heads_.carriers.front().layer});
@@ -63,7 +63,7 @@ std::vector<Adaptation::Stage> Adaptation::stages() const {
 }
 
 const AdaptPlan &Adaptation::plan() {
-  if (!plan_) plan_.emplace(model_->tokenizer(), settings_, options_.get_string("compute"), shelf_);
+  if (!plan_) plan_.emplace(model_->tokenizer(), settings_, options_.get_string("compute"), cache_);
   return *plan_;
 }
 

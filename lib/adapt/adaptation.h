@@ -1,6 +1,7 @@
-// A plain model learns to use its memory. Heads that retrieve are found. Heads of the layer below them learn to carry a value's
-// name to its digits; then, layer by layer, groups of heads are made anew, each to find one digit of a value by its name and to
-// say it, by regression and attention supervision; last, gates and projections are trained end to end.
+// A plain model learns to use its memory, in stages. First, heads that retrieve are searched. Heads of the layer below them
+// (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then, layer by layer,
+// groups of heads are initialised by regression and supervised, each group to retrieve one digit of a value by its name and to
+// raise the logit of that digit. Last, gates and projections are trained end to end.
 #pragma once
 
 #include <map>
@@ -17,19 +18,19 @@ namespace infini {
 
 class Adaptation {
  public:
-  // `path`: the plain model's GGUF file. Goes on from the files that settings.checkpoint names, if they are there. Options:
-  // those of a model. Errors: of opening it; INVALID_ARGUMENT for settings that do not fit it or each other; MODEL_MISMATCH
+  // `path`: the GGUF file of the plain model. Continues from the files that settings.checkpoint names, if they are there.
+  // Options: those of a model. Errors: of opening it; INVALID_ARGUMENT for settings that do not fit it or each other; MODEL_MISMATCH
   // where the adaptation was begun with others; FORMAT where its files are damaged.
   Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task = nullptr);
   ~Adaptation();
 
-  // What comes next, on its own: the search for heads with the measurement before (of which each is a step), the fitting of a
-  // stage's heads, a training step, the measurement after. False where nothing is left. CANCELLED, and errors of files: the
-  // step has not happened, and may be made again.
+  // One step, whatever comes next: the search for heads, the measurement before, the fitting of the heads of a stage, a
+  // training step, or the measurement after. False where nothing is left. CANCELLED, and errors of files: the step has not
+  // happened, and may be made again.
   bool step(Task *task);
-  // All that is left.
+  // All steps that are left.
   void run(Task *task);
-  // Keeps what it goes on from, in the files of settings.checkpoint; nothing happens without them.
+  // Writes the files of settings.checkpoint, from which it can be continued; without that setting does nothing.
   void keep();
   // Removes these files.
   void discard();
@@ -45,7 +46,7 @@ class Adaptation {
  private:
   struct Stage {
     enum class Kind { CARRY, TEACH, TRAIN } kind;
-    int layer;                  // that is taught
+    int layer;                  // whose heads are supervised
     std::string name() const;   // of its files, and in reports
     const char *phase() const;  // of which seconds and tokens are counted
   };
@@ -80,7 +81,7 @@ class Adaptation {
   const std::string path_;
   AdaptSettings settings_;
   const Options options_;
-  ProseShelf shelf_;
+  TokenCache cache_;
   std::shared_ptr<const Model> model_;        // plain
   std::shared_ptr<const Model> stage_model_;  // that the stage at hand begins with
   std::optional<AdaptPlan> plan_;

@@ -1,5 +1,5 @@
-// What an adaptation keeps, for a run that goes on: one JSON file, and of each stage the trainer's state and the model that
-// came out.
+// The files from which an adaptation is continued: a JSON file, and of each stage the checkpoint of its trainer and the model
+// that it made.
 #include <filesystem>
 #include <fstream>
 
@@ -12,7 +12,7 @@ namespace infini {
 
 using nlohmann::json;
 
-// What must be the same for a run that goes on.
+// The settings that must be the same when it is continued.
 JsonObject Adaptation::asked() const {
   // What comes after the stages that are done may change, where it is kept too; each stage's trainer compares its own.
   constexpr const char *kFree =

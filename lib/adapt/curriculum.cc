@@ -5,7 +5,7 @@
 
 #include "base/schema.h"
 #include "base/status.h"
-#include "train/source.h"
+#include "train/source_helpers.h"
 
 namespace infini {
 namespace {
@@ -35,11 +35,12 @@ Curriculum Curriculum::parse(const nlohmann::json &description, const std::strin
 
 Difficulty Curriculum::difficulty() const {
   const Stage &stage = settings_.stages[stage_];
-  return {std::min(distance_, whole()), stage.density_least, stage.density_greatest, fold_};
+  return {std::min(distance_, whole()), stage.density_least, stage.density_greatest, log_repeat_};
 }
 
 bool Curriculum::complete() const {
-  return stage_ + 1 == settings_.stages.size() && distance_ >= whole() && fold_ >= std::log(settings_.fold);
+  return stage_ + 1 == settings_.stages.size() && distance_ >= whole() &&
+         log_repeat_ >= std::log(settings_.virtual_length);
 }
 
 void Curriculum::observe(double recall) {
@@ -53,7 +54,7 @@ void Curriculum::observe(double recall) {
     ++stage_;
     recall_ -= 0.15;
   } else {
-    fold_ = std::min(fold_ + settings_.fold_step, std::log(settings_.fold));
+    log_repeat_ = std::min(log_repeat_ + settings_.virtual_length_step, std::log(settings_.virtual_length));
     recall_ -= 0.05;
   }
 }
@@ -62,7 +63,7 @@ std::string Curriculum::save() const {
   return JsonObject()
       .add("stage", stage_)
       .add("distance", distance_)
-      .add("fold", fold_)
+      .add("fold", log_repeat_)
       .add("recall", recall_)
       .add("observed", observed_)
       .text();
@@ -73,14 +74,15 @@ void Curriculum::restore(const std::string &state) try {
   Fields fields(*json, "state");
   const auto stage = fields.whole("stage", -1, 0, static_cast<int64_t>(settings_.stages.size()) - 1);
   const double distance = fields.number("distance", -1, 1, 1e300);
-  const double fold = fields.number("fold", -1, 0, std::log(settings_.fold));
+  const double log_repeat = fields.number("fold", -1, 0, std::log(settings_.virtual_length));
   const double recall = fields.number("recall", -2, -1, 1);
   const int64_t observed = fields.whole("observed", -1, 0, int64_t{1} << 50);
   fields.finish();
-  if (stage < 0 || distance < 0 || fold < 0 || recall < -1 || observed < 0) fail(Status::FORMAT, "a field is missing");
+  if (stage < 0 || distance < 0 || log_repeat < 0 || recall < -1 || observed < 0)
+    fail(Status::FORMAT, "a field is missing");
   stage_ = static_cast<size_t>(stage);
   distance_ = distance;
-  fold_ = fold;
+  log_repeat_ = log_repeat;
   recall_ = recall;
   observed_ = observed;
 } catch (const Error &error) { fail(Status::FORMAT, "the curriculum's ", error.what()); }

@@ -1,19 +1,21 @@
-// Heads of the memory that are initialised by ridge regression. A group of heads with a digit index retrieves one digit of
-// a value. Features of its keys are near 0 but at tokens with that index, where they encode the name; features of its queries
-// are near 0 but where that digit is asked for, and encode the name that is asked. The residual stream holds both linearly once
-// heads below carry names to digits (local_supervision): regression finds them, where gradients from random weights do not.
+// Heads of the memory are initialised by ridge regression. A group of heads with an offset retrieves one digit of a value, that
+// of the offset. Features of its keys are near 0 except at digits with that offset, where they encode the name of the value;
+// features of its queries are near 0 except where such a digit is asked for, where they encode the name that is asked for. Both
+// are linear functions of the residual stream once heads below have carried names to digits (local_supervision). Regression
+// finds these functions; gradients from random weights do not.
 //
 //   W = argmin sum over rows r of w_r |W x_r - y_r|^2 + lambda |W|^2
-//   sigma(q) = sigma(kNamed * (W x of the name) + kPlaced * (W x of the index) - kOthers * (W x of one))
+//   sigma(q) = sigma(kName * (W x)[name] + kOffset * (W x)[offset] - kBias * (W x)[one])
 //
-// y has a column for every name, which is 1 in rows of that name, one for every digit, one for the digit index, and one that
-// is 1 in all rows. Columns of names are fitted to rows with the index alone (w is 0 elsewhere); the column of the index
-// separates those from the others. Each part is nearly 1 or 0, and features are near 0 unless both are 1. v is the digit, and
-// o raises its logit: the rows of the output layer that belong to digits, less their mean.
+// x_r is the input of the layer, and y_r has a column for every name, which is 1 in rows of that name, one for every digit, one
+// for the offset, and one that is 1 in all rows. Columns of names are fitted to rows with the offset alone (w is 0 elsewhere);
+// the column of the offset separates those from the others. Each is nearly 1 or 0, and a feature is near 0 unless both are 1.
+// v is the columns of digits, and o raises the logit of the digit: it is the rows of the output layer that belong to digits,
+// less their mean.
 //
-// The values that carrier heads below would copy from a name's token are whatever the model had there, which hardly separates
-// one name from others in the layers above. So their v and o are fitted too: v is the name, W as above of rows that
-// hold one, and o writes a direction of its own for each.
+// Carrier heads copy names to digits. What a plain model holds at the token of a name hardly tells it from other names in the
+// layers above, so v and o of carriers are fitted too: v is the columns of names, fitted as above to rows that hold a name, and
+// o writes a random direction for each, which is that name's alone.
 #include "adapt/fit_heads.h"
 
 #include <algorithm>
@@ -32,53 +34,55 @@
 namespace infini {
 namespace {
 
-constexpr double kPlaceWeight = 100;  // of a row with the digit index, where others weigh 1
-constexpr double kRidge = 1e-4,
-                 kNameRidge = 1e-3;  // lambda, of the mean of the diagonal; of names among rows with the digit index
-constexpr double kNamed = 20, kPlaced = 20, kOthers = 30;
+constexpr double kOffsetWeight = 100;  // w of a row with the offset; of others it is 1
+// lambda, relative to the mean of the diagonal of the sum of x x^T; the latter for the columns of names.
+constexpr double kRidge = 1e-4, kNameRidge = 1e-3;
+constexpr double kName = 20, kOffset = 20, kBias = 30;
 
-// Of rows x: the sum of x x^T, and for each column of y that of y x.
+// Sums over rows: of x x^T, and for each column of y of y x.
 struct Sums {
   Sums(int64_t width, int64_t columns) : squares(width * width), products(columns * width) {}
   Buffer<float> squares;   // [width][width]
   Buffer<float> products;  // [columns][width]
 };
 
-// What one layer is fed.
+// The regression over the inputs of one layer.
 class Regression {
  public:
-  // `digits`: their tokens, ascending.
+  // `digits`: the tokens of digits, ascending.
   Regression(const Gemm &gemm, NumberType compute, const Config &config, const std::vector<int32_t> &digits)
       : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size),
         digits_(digits), all_(width_, columns()) {}
 
-  // Columns of y. More names than features of a key share them, and so do digits and values.
+  // Columns of y. If there are more names than a key has features, some share a column; so do digits and the size of a value.
   int64_t digit(int32_t token) const {
     return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_;
   }
   int64_t one() const { return keys_ + values_; }
 
-  void add(const Threads &threads, const Layout &layout, ConstRows x) {
-    std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by digit index
+  void add(const Threads &threads, const BatchLayout &layout, ConstRows x) {
+    std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by offset
     for (int64_t row = 0; row < layout.rows(); ++row) {
-      const auto labelled = [&](int64_t at) { return layout.name[static_cast<size_t>(at)] >= 0; };
-      if (labelled(row)) held[layout.place[static_cast<size_t>(row)]].push_back(row);
-      if (const int32_t place = layout.asked(row); place >= 0 && labelled(row + 1)) asked[place].push_back(row);
+      const auto labelled = [&](int64_t at) { return layout.label[static_cast<size_t>(at)] >= 0; };
+      if (labelled(row)) held[layout.offset[static_cast<size_t>(row)]].push_back(row);
+      if (const int32_t offset = layout.asked_offset(row); offset >= 0 && labelled(row + 1))
+        asked[offset].push_back(row);
     }
-    const auto name = [&](int64_t row) { return layout.name[static_cast<size_t>(row)] % keys_; };
+    const auto name = [&](int64_t row) { return layout.label[static_cast<size_t>(row)] % keys_; };
     add_all(threads, layout, x);
-    for (const auto &[place, of_place] : held)
-      add(threads, of_place, x, sums(keys_of_, place),
+    for (const auto &[offset, of_offset] : held)
+      add(threads, of_offset, x, sums(keys_of_, offset),
           [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
-    for (const auto &[place, of_place] : asked)
-      add(threads, of_place, x, sums(queries_of_, place), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
+    for (const auto &[offset, of_offset] : asked)
+      add(threads, of_offset, x, sums(queries_of_, offset), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
 
-  // Rows of names that local attention is to look at. More names than a value has numbers share them.
-  void add_names(const Threads &threads, const Layout &layout, ConstRows x) {
+  // The same for carriers: rows of names that are targets of local attention. Names share columns where there are more than
+  // the size of a value.
+  void add_names(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::map<int64_t, int64_t> named;  // row, number of the name
-    for (size_t row = 0; row < layout.subject.size(); ++row)
-      if (layout.subject[row] >= 0 && layout.name[row] >= 0) named[layout.subject[row]] = layout.name[row];
+    for (size_t row = 0; row < layout.local_target.size(); ++row)
+      if (layout.local_target[row] >= 0 && layout.label[row] >= 0) named[layout.local_target[row]] = layout.label[row];
     add_all(threads, layout, x);
     if (named.empty()) return;
     std::vector<int64_t> rows;
@@ -87,22 +91,23 @@ class Regression {
     add(threads, rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
   }
 
-  // W [columns + 1][width] of keys, or of queries; the last is the digit index's.
-  std::vector<double> solve(int32_t place, bool queries) const {
+  // W [columns + 1][width] of keys, or of queries; the last row is that of the offset.
+  std::vector<double> solve(int32_t offset, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
-    const auto found = of.find(place);
+    const auto found = of.find(offset);
     if (found == of.end())
-      fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at place ", place);
+      fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at offset ", offset);
     return solve(found->second, keys_);
   }
-  // Of names, by number.
+  // W of names alone.
   std::vector<double> solve_names() const {
-    if (!names_) fail(Status::INVALID_ARGUMENT, "what was drawn tells local attention to look at no name");
+    if (!names_)
+      fail(Status::INVALID_ARGUMENT, "what was drawn holds no name that local attention is supervised to attend to");
     return solve(*names_, 0);
   }
 
  private:
-  // W of names (whose number is `named`), then of digits and of one, and of the digit index.
+  // W of `named` columns of names, then of digits and of one, and of the offset.
   std::vector<double> solve(const Sums &own, int64_t named) const {
     const auto product = [&](const Sums &of, int64_t column, int64_t i) {
       return static_cast<double>(of.products[column * width_ + i]);
@@ -113,17 +118,17 @@ class Regression {
       for (int64_t i = 0; i < width_; ++i) names[static_cast<size_t>(column * width_ + i)] = product(own, column, i);
     for (int64_t column = named; column <= columns(); ++column)
       for (int64_t i = 0; i < width_; ++i) {
-        const bool place = column == columns();
+        const bool offset = column == columns();
         w[static_cast<size_t>((column - named) * width_ + i)] =
-            column == one() ? product(all_, one(), i) + (kPlaceWeight - 1) * product(own, one(), i)
-                            : kPlaceWeight * product(own, place ? one() : column, i);
+            column == one() ? product(all_, one(), i) + (kOffsetWeight - 1) * product(own, one(), i)
+                            : kOffsetWeight * product(own, offset ? one() : column, i);
       }
     if (named > 0) solve(0, 1, own, kNameRidge, names);
-    solve(1, kPlaceWeight - 1, own, kRidge, w);
+    solve(1, kOffsetWeight - 1, own, kRidge, w);
     names.insert(names.end(), w.begin(), w.end());
     return names;
   }
-  // w becomes W, where it was the sum of y x^T over rows that weigh `all`, and `more` of them `own` in addition.
+  // Replaces w, the weighted sums of y x^T, by W. Rows weigh `all`, those of `own` `more` in addition.
   void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
     std::vector<double> a(static_cast<size_t>(width_ * width_));
     double trace = 0;
@@ -139,11 +144,11 @@ class Regression {
   }
 
   int64_t columns() const { return keys_ + values_ + 1; }
-  Sums &sums(std::map<int32_t, Sums> &of, int32_t place) {
-    return of.try_emplace(place, width_, columns()).first->second;
+  Sums &sums(std::map<int32_t, Sums> &of, int32_t offset) {
+    return of.try_emplace(offset, width_, columns()).first->second;
   }
 
-  void add_all(const Threads &threads, const Layout &layout, ConstRows x) {
+  void add_all(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::vector<int64_t> rows(static_cast<size_t>(layout.rows()));
     std::iota(rows.begin(), rows.end(), 0);
     add(threads, rows, x, all_, [&](int64_t, auto &) {});
@@ -179,45 +184,44 @@ class Regression {
   const int64_t width_, keys_, values_;
   const std::vector<int32_t> &digits_;
   Sums all_;
-  std::optional<Sums> names_;                     // of rows of names that carriers look at
-  std::map<int32_t, Sums> keys_of_, queries_of_;  // by digit index
+  std::optional<Sums> names_;                     // over rows of names, for carriers
+  std::map<int32_t, Sums> keys_of_, queries_of_;  // by offset
   Buffer<char> x_, y_;
 };
 
-// Root of the mean square of what the last layer is fed, in rows that ask for a digit.
-double size_before_output(Trainer::Drawn &drawn, const Layout &layout, const Config &config) {
+// Root mean square of the input of the last layer, in rows that predict a digit of an answer.
+double size_before_output(Trainer::Drawn &drawn, const BatchLayout &layout, const Config &config) {
   double squares = 0;
   int64_t rows = 0;
   const int64_t width = config.width;
-  const Watch watch = [&](const LayerView &view) {
+  const LayerObserver observer = [&](const LayerView &view) {
     if (view.layer + 1 < static_cast<size_t>(config.layers)) return;
     for (int64_t row = 0; row < layout.rows(); ++row)
-      if (layout.asked(row) >= 0)
+      if (layout.asked_offset(row) >= 0)
         squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
   };
-  drawn.forward(watch);
+  drawn.forward(observer);
   return rows > 0 ? std::sqrt(squares / static_cast<double>(rows * width)) : 0;
 }
 
-// Throws where heads cannot begin anew: none has an offset, or heads that share keys or values differ.
+// INVALID_ARGUMENT where no head can be fitted: none has an offset, or heads that share keys or values differ.
 void check_fitting(const Trainer &trainer) {
   const Config &config = trainer.model().config();
   const std::vector<int32_t> &offsets = trainer.supervisor().offsets();
   const int heads = config.heads, group = heads / config.kv_heads;
-  const bool carriers = trainer.config().hand_on > 0;
+  const bool carriers = trainer.config().carrier_norm > 0;
   if (!carriers && (trainer.config().part != TrainedPart::RETRIEVAL ||
                     std::none_of(offsets.begin(), offsets.end(), [](int32_t offset) { return offset >= 0; })))
     fail(Status::INVALID_ARGUMENT,
-         "heads begin as a regression where \"retrieval\" is trained and train.supervised gives them a place in a "
-         "value: "
-         "[layer, head, offset]; or where train.hand_on is above 0");
+         "heads are fitted where \"retrieval\" is trained and train.supervised gives them the digit of a value that "
+         "they retrieve, [layer, head, digit]; or where train.hand_on is above 0");
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < heads; ++h) {
       const int first = h - h % group;
       const auto offset = [&](int head) { return offsets[static_cast<size_t>(l * heads + head)]; };
       if (!carriers && offset(h) != offset(first))
         fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first, " and ", h, " of layer ", l,
-             " read the same keys, and need the same offset");
+             " read the same keys, and must retrieve the same digit");
       if (carriers &&
           trainer.supervisor().supervises_locally(l, h) != trainer.supervisor().supervises_locally(l, first))
         fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first, " and ", h, " of layer ", l,
@@ -234,7 +238,7 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
   const auto carries = [&](size_t layer, int64_t h) {
     return trainer.supervisor().supervises_locally(static_cast<int>(layer), static_cast<int>(h));
   };
-  const auto add = [&](const Layout &layout, const LayerView &view) {
+  const auto add = [&](const BatchLayout &layout, const LayerView &view) {
     bool any = false;
     for (int64_t h = 0; h < heads; ++h) any |= carries(view.layer, h);
     if (!any) return;
@@ -242,18 +246,19 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
         .first->second.add_names(drawn.threads(), layout, view.normed);
     auto &[length, rows] = lengths[view.layer];
     for (int64_t row = 0; row < layout.rows(); ++row)
-      if (const float *x = view.x + row * view.x_stride; layout.name[static_cast<size_t>(row)] >= 0)
+      if (const float *x = view.x + row * view.x_stride; layout.label[static_cast<size_t>(row)] >= 0)
         length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
   };
-  drawn.each_layout([&](const Layout &layout) { drawn.forward([&](const LayerView &view) { add(layout, view); }); });
+  drawn.each_layout(
+      [&](const BatchLayout &layout) { drawn.forward([&](const LayerView &view) { add(layout, view); }); });
   std::map<size_t, std::vector<double>> fitted;
   for (const auto &[layer, regression] : regressions) fitted[layer] = regression.solve_names();
 
   Random random(trainer.config().seed);
   for (const auto &[layer, w] : fitted) {
     // [values][width]: directions that no other name has.
-    const double size = trainer.config().hand_on * lengths[layer].first / static_cast<double>(lengths[layer].second) /
-                        static_cast<double>(group);
+    const double size = trainer.config().carrier_norm * lengths[layer].first /
+                        static_cast<double>(lengths[layer].second) / static_cast<double>(group);
     std::vector<double> directions(static_cast<size_t>(values * width));
     for (int64_t j = 0; j < values; ++j) {
       double squares = 0;
@@ -274,18 +279,19 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
   }
 }
 
-// One group: q and k from W of queries and keys, v from that of keys; of `said` each head adds its share.
+// Sets the weights of one group: q and k from W of queries and keys, v from W of keys, o from `directions`, as
+// digit_directions() gives them; each head of the group adds an equal share.
 void make_heads(Parameters &parameters, const Config &config, int layer, int kv_head, const std::vector<double> &keys,
-                const std::vector<double> &queries, const std::vector<float> &said) {
+                const std::vector<double> &queries, const std::vector<float> &directions) {
   const Parameters::Layer &w = parameters.layers()[static_cast<size_t>(layer)];
   const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size,
                 group = config.heads / config.kv_heads;
   const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
     float *to = parameters.of(index) + head * key_size * width;
-    const double *one = from.data() + (key_size + value_size) * width, *place = one + width;
+    const double *one = from.data() + (key_size + value_size) * width, *offset = one + width;
     for (int64_t i = 0; i < key_size * width; ++i)
-      to[i] = static_cast<float>(kNamed * from[static_cast<size_t>(i)] + kPlaced * place[i % width] -
-                                 kOthers * one[i % width]);
+      to[i] = static_cast<float>(kName * from[static_cast<size_t>(i)] + kOffset * offset[i % width] -
+                                 kBias * one[i % width]);
   };
   features(w.k, kv_head, keys);
   std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width,
@@ -296,11 +302,12 @@ void make_heads(Parameters &parameters, const Config &config, int layer, int kv_
     float *o = parameters.of(w.attention_output) + h * value_size;
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < value_size; ++j)
-        o[i * config.heads * value_size + j] = said[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
+        o[i * config.heads * value_size + j] =
+            directions[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
   }
 }
 
-// Tokens of digits, ascending.
+// The tokens that are digits of values, ascending.
 std::vector<int32_t> digits_of(std::span<const Sequence> sequences) {
   std::set<int32_t> digits;
   for (const Sequence &sequence : sequences)
@@ -309,10 +316,10 @@ std::vector<int32_t> digits_of(std::span<const Sequence> sequences) {
   return {digits.begin(), digits.end()};
 }
 
-// [value_size][width]: what a head's output is to add to the residual stream for the digit of each of its columns, so that
-// the digit's logit rises by `amount` over the size of the stream against the mean of the digits.
-std::vector<float> what_digits_say(const Parameters &parameters, const Config &config,
-                                   const std::vector<int32_t> &digits, double amount) {
+// [value_size][width]: what a group adds to the residual stream for the digit of each column of v, so that the logit of the
+// digit rises, against the mean of all digits, by `amount` over the root mean square of the stream.
+std::vector<float> digit_directions(const Parameters &parameters, const Config &config,
+                                    const std::vector<int32_t> &digits, double amount) {
   const int64_t width = config.width, values = config.value_size;
   const float *norm = parameters.of(parameters.output_norm()), *output = parameters.of(parameters.output());
   std::vector<std::vector<double>> rows;
@@ -328,13 +335,13 @@ std::vector<float> what_digits_say(const Parameters &parameters, const Config &c
   for (std::vector<double> &row : rows)
     for (size_t i = 0; i < row.size(); ++i)
       row[i] -= mean[i], squares += row[i] * row[i] / static_cast<double>(rows.size());
-  std::vector<float> said(static_cast<size_t>(values * width));
+  std::vector<float> directions(static_cast<size_t>(values * width));
   for (size_t r = 0; r < rows.size(); ++r) {
-    float *of_column = said.data() + static_cast<int64_t>(r) % values * width;
+    float *of_column = directions.data() + static_cast<int64_t>(r) % values * width;
     for (size_t i = 0; i < rows[r].size(); ++i)
       of_column[i] += static_cast<float>(amount * rows[r][i] / std::max(squares, 1e-30));
   }
-  return said;
+  return directions;
 }
 
 void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameters, double nats) {
@@ -343,9 +350,9 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
   std::map<size_t, Regression> regressions;  // by layer
   const std::vector<int32_t> digits = digits_of(drawn.sequences());
   double size = 0;
-  drawn.each_layout([&](const Layout &layout) {
+  drawn.each_layout([&](const BatchLayout &layout) {
     if (size == 0) size = size_before_output(drawn, layout, config);
-    drawn.feed_supervised([&](size_t layer, ConstRows normed) {
+    drawn.each_retrieval_input([&](size_t layer, ConstRows normed) {
       regressions.try_emplace(layer, trainer.model().weights().gemm, trainer.compute(), config, digits)
           .first->second.add(drawn.threads(), layout, normed);
     });
@@ -357,14 +364,14 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
   std::vector<Fitted> fitted;
   for (const auto &[layer, regression] : regressions)
     for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
-      if (const int32_t place =
+      if (const int32_t offset =
               trainer.supervisor().offsets()[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)];
-          place >= 0)
-        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(place, false),
-                            regression.solve(place, true));
-  const std::vector<float> said = what_digits_say(parameters, config, digits, nats * size);
+          offset >= 0)
+        fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(offset, false),
+                            regression.solve(offset, true));
+  const std::vector<float> directions = digit_directions(parameters, config, digits, nats * size);
   for (const auto &[layer, kv_head, keys, queries] : fitted)
-    make_heads(parameters, config, layer, kv_head, keys, queries, said);
+    make_heads(parameters, config, layer, kv_head, keys, queries, directions);
 }
 
 }  // namespace
@@ -372,7 +379,7 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
 void fit_heads(Trainer &trainer, double nats, Task *task) {
   check_fitting(trainer);
   trainer.initialise("fit heads", task, [&](Trainer::Drawn &drawn, Parameters &parameters) {
-    if (trainer.config().hand_on > 0) fit_carriers(trainer, drawn, parameters);
+    if (trainer.config().carrier_norm > 0) fit_carriers(trainer, drawn, parameters);
     else fit_retrieval(trainer, drawn, parameters, nats);
   });
 }

@@ -9,7 +9,7 @@
 namespace infini {
 namespace {
 
-// The token that looks, and the one before it that it is to look at.
+// Rows of a query, and of the key that it should attend to.
 struct Lookup {
   int64_t row, source;
 };
@@ -32,19 +32,19 @@ std::vector<Lookup> name_lookups(const Sequence &sequence) {
 }
 
 // sums [heads] += local attention's weights from `row` to `source`, of a sequence that was one segment.
-void add_lookup_weights(const LayerAttention &pass, std::span<const Lookup> lookups, double *sums) {
-  const AttentionShape &shape = pass.rules.shape;
+void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup> lookups, double *sums) {
+  const AttentionShape &shape = attention.rules.shape;
   const int64_t size = shape.key_size, group = shape.group();
   const float scale = 1 / std::sqrt(static_cast<float>(size));
   std::vector<float> query(static_cast<size_t>(size)), key(query.size());
   for (const Lookup &lookup : lookups) {
-    const float *q = pass.qkv.data + lookup.row * pass.qkv.stride,
-                *k = pass.qkv.data + lookup.source * pass.qkv.stride + shape.heads * size;
+    const float *q = attention.qkv.data + lookup.row * attention.qkv.stride,
+                *k = attention.qkv.data + lookup.source * attention.qkv.stride + shape.heads * size;
     for (int64_t h = 0; h < shape.heads; ++h) {
-      if (h % group == 0) pass.rope.turn(k + h / group * size, size, lookup.source, 1, key.data());
-      pass.rope.turn(q + h * size, size, lookup.row, scale, query.data());
+      if (h % group == 0) attention.rope.turn(k + h / group * size, size, lookup.source, 1, key.data());
+      attention.rope.turn(q + h * size, size, lookup.row, scale, query.data());
       sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
-                          pass.trace.log_sum[lookup.row * shape.heads + h]);
+                          attention.trace.log_sum[lookup.row * shape.heads + h]);
     }
   }
 }
@@ -83,24 +83,25 @@ HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, i
   const Config &config = trainer.model().config();
   const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));
   HeadSearch found{config.layers, config.heads, none, none};
-  size_t names = 0;
+  size_t name_count = 0;
   if (task) task->begin("find heads", sequences);
   for (int i = 0; i < sequences; ++i) {
     if (task && task->take_cancel())
       fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
     Sequence sequence = source.next(segment, segments);
-    const std::vector<Lookup> values = value_lookups(sequence), subjects = name_lookups(sequence);
+    const std::vector<Lookup> values = value_lookups(sequence), names = name_lookups(sequence);
     for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
-    Layout layout;
+    BatchLayout layout;
     layout.add(sequence, segment, config.vocabulary);
-    const Watch watch = [&](const LayerView &view) {
+    const LayerObserver observer = [&](const LayerView &view) {
       const size_t first = view.layer * static_cast<size_t>(config.heads);
-      add_lookup_weights(view.pass, values, found.value_weight.data() + first);
-      add_lookup_weights(view.pass, subjects, found.name_weight.data() + first);
+      add_lookup_weights(view.attention, values, found.value_weight.data() + first);
+      add_lookup_weights(view.attention, names, found.name_weight.data() + first);
     };
-    found.right += trainer.forward(layout.whole(), full_attention(trainer.model(), layout.rows()), watch).across_right;
+    found.right +=
+        trainer.forward(layout.unsegmented(), full_attention(trainer.model(), layout.rows()), observer).across_right;
     found.lookups += static_cast<int64_t>(values.size());
-    names += subjects.size();
+    name_count += names.size();
     found.tokens += layout.rows();
     if (task) task->advance_to(i + 1);
   }
@@ -108,7 +109,7 @@ HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, i
     fail(Status::INVALID_ARGUMENT,
          "the sequences hold no answer whose value stands in an earlier segment: heads cannot be found with them");
   for (double &weight : found.value_weight) weight /= static_cast<double>(found.lookups);
-  for (double &weight : found.name_weight) weight /= static_cast<double>(std::max<size_t>(1, names));
+  for (double &weight : found.name_weight) weight /= static_cast<double>(std::max<size_t>(1, name_count));
   return found;
 }
 

@@ -1,5 +1,5 @@
-// Which heads retrieve: those that attend from where a value is predicted to where it stood before (Wu et al.,
-// arXiv 2404.15574). And which attend from a value to its name.
+// The search for heads that retrieve: those that attend from where a value is predicted to where it stood before (Wu et al.,
+// arXiv 2404.15574). It also finds heads that attend from a value to its name.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,12 @@ namespace infini {
 
 struct HeadSearch {
   int layers = 0, heads = 0;
-  // [layers][heads]: mean attention weights from the token before an answer's digit, which predicts it, to where that digit
-  // stood last, of answers whose value last stood in another segment; and from a value's digits, and the token before them,
-  // to the name.
+  // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where that digit
+  // stood last, over answers whose value last stood in another segment. Of a name: from the digits of a value, and the token
+  // before them, to the name.
   std::vector<double> value_weight, name_weight;
-  int64_t lookups = 0, right = 0;  // of values; digits that full attention predicts
-  int64_t tokens = 0;
+  int64_t lookups = 0, right = 0;  // digits of such answers; those that the model predicts with full attention
+  int64_t tokens = 0;              // that were read
   // Heads in the order of their value weight, the greatest first, each layer * heads + head.
   std::vector<size_t> order() const;
 };
@@ -26,8 +26,8 @@ struct HeadSearch {
 // At most so many, of the largest weight of the value first.
 JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
-// Over sequences that are read with full attention, whatever window and gates of the trainer are. Changes nothing.
-// INVALID_ARGUMENT where they hold no such answer.
+// Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT where the
+// sequences hold no such answer.
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments,
                       Task *task = nullptr);
 

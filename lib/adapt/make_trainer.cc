@@ -3,15 +3,15 @@
 #include "base/schema.h"
 #include "base/random.h"
 #include "adapt/curriculum.h"
-#include "adapt/sources.h"
-#include "train/source.h"
+#include "adapt/make_source.h"
+#include "train/source_helpers.h"
 
 namespace infini {
 namespace {
 
-class CurriculumLessons : public Lessons {
+class CurriculumLengths : public SequenceLengths {
  public:
-  explicit CurriculumLessons(std::shared_ptr<Curriculum> curriculum) : curriculum_(std::move(curriculum)) {}
+  explicit CurriculumLengths(std::shared_ptr<Curriculum> curriculum) : curriculum_(std::move(curriculum)) {}
   int segment() const override { return curriculum_->segment(); }
   int segments() const override { return curriculum_->segments(); }
   void observe(const Tally &seen) override {
@@ -63,18 +63,18 @@ struct RandomSettings {
 };
 
 std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model,
-                                     std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
+                                     std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
   if (data.is_object() && data.contains("type") && is_text(data["type"], "random")) {
     const auto settings = read_settings<RandomSettings>(data, "data");
     return std::make_unique<RandomSource>(settings.seed, settings.share, model.config().vocabulary);
   }
-  return source_of(data, model.tokenizer(), std::move(curriculum), shelf);
+  return source_of(data, model.tokenizer(), std::move(curriculum), cache);
 }
 
 }  // namespace
 
-std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, ProseShelf *shelf) {
-  return make(*parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, shelf);
+std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, TokenCache *cache) {
+  return make(*parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, cache);
 }
 
 JsonText describe_trainer() {
@@ -110,7 +110,7 @@ void check_options(const Options &options) {
 }  // namespace
 
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, ProseShelf *shelf) {
+                                      const Options &options, TokenCache *cache) {
   check_options(options);
   const auto json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(*json, "trainer");
@@ -121,14 +121,14 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
   TrainConfig config = training ? read_settings<TrainConfig>(*training, "train") : TrainConfig();
   if (options.is_set("compute")) config.compute = options.get_string("compute");
   std::shared_ptr<Curriculum> course;
-  std::unique_ptr<Lessons> lessons;
+  std::unique_ptr<SequenceLengths> lengths;
   if (curriculum) {
     course = std::make_shared<Curriculum>(Curriculum::parse(*curriculum, "trainer.curriculum"));
-    lessons = std::make_unique<CurriculumLessons>(course);
+    lengths = std::make_unique<CurriculumLengths>(course);
   }
   model->config();  // STATE where there is nothing to train
-  std::unique_ptr<SequenceSource> source = make(*data, *model, course, shelf);
-  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lessons),
+  std::unique_ptr<SequenceSource> source = make(*data, *model, course, cache);
+  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lengths),
                                    static_cast<int>(options.get_int("threads")));
 }
 

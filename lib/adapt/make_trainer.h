@@ -11,17 +11,16 @@
 
 namespace infini {
 
-// {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute; others
-// are refused. Prose of
-// tasks is on the shelf; without one, each task has its own.
+// From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute; others
+// are refused. `cache`: of the prose of tasks; null: each task has its own.
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, ProseShelf *shelf = nullptr);
+                                      const Options &options, TokenCache *cache = nullptr);
 
 // The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of each.
 JsonText describe_trainer();
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,
-                                                     ProseShelf *shelf = nullptr);
+                                                     TokenCache *cache = nullptr);
 
 }  // namespace infini

@@ -5,13 +5,13 @@
 #include <limits>
 #include <map>
 
-#include "train/data.h"
+#include "train/text_sources.h"
 
 namespace infini {
 namespace {
 
 constexpr double kOpen = 2,
-                 kShut = -std::numeric_limits<double>::infinity();  // beta: of heads that were taught; of others
+                 kShut = -std::numeric_limits<double>::infinity();  // beta: of supervised heads; of others
 constexpr int kDigits = static_cast<int>(TaskSource::kDigits);
 // Among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values.
 constexpr double kNumbers = 4;
@@ -27,11 +27,11 @@ void choose_layers(AdaptHeads &chosen, int lowest, int highest, int layers, cons
   if (chosen.first > chosen.last || chosen.last >= layers)
     fail(Status::INVALID_ARGUMENT, "adapt.layers must be the first and the last, of layers 0 to ", layers - 1);
   if (!chosen.memory.empty() && (chosen.first > lowest || chosen.last < highest))
-    fail(Status::INVALID_ARGUMENT, "adapt.layers: heads of layers ", lowest, " to ", highest, " are taught, of ",
+    fail(Status::INVALID_ARGUMENT, "adapt.layers: heads of layers ", lowest, " to ", highest, " are supervised, of ",
          layers, " layers, and must be among those that are trained");
 }
 
-// Heads of a group share their keys: [layer, kv head] and the sum of what was found of its heads.
+// Sums of head weights for each [layer, KV head]: the heads of a group share their keys.
 std::map<std::pair<int, int>, double> group_weights(const HeadSearch &found, const std::vector<double> &weights,
                                                     int group) {
   std::map<std::pair<int, int>, double> sums;
@@ -91,7 +91,7 @@ AdaptHeads no_heads(const Config &model, const AdaptSettings &settings) {
 
 void AdaptPlan::check_room() const {
   if (const int64_t tokens = teaching_segments() * settings_.segment; tokens < kFact + kQuestion)
-    fail(Status::INVALID_ARGUMENT, "adapt.segment, adapt.segments: heads are taught with sequences of ", tokens,
+    fail(Status::INVALID_ARGUMENT, "adapt.segment, adapt.segments: heads are supervised in sequences of ", tokens,
          " tokens, but a fact and a question take ", kFact + kQuestion);
 }
 
@@ -107,7 +107,7 @@ TrainConfig AdaptPlan::window(int64_t segments) const {
   return c;
 }
 
-// Sequences of so many segments, so many a step, through the layers one by one.
+// So many sequences a step, each of so many segments, which go through the layers one at a time.
 TrainConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
   TrainConfig c = window(segments);
   c.rows = settings_.segment * segments;
@@ -148,13 +148,13 @@ TaskSettings AdaptPlan::one_asked() const {
 
 AdaptPlan::Source AdaptPlan::task(TaskSettings task, int64_t number) const {
   task.seed = seed(number);
-  return std::make_unique<TaskSource>(tokenizer_, task, nullptr, &shelf_);
+  return std::make_unique<TaskSource>(tokenizer_, task, nullptr, &cache_);
 }
 
 AdaptPlan::Source AdaptPlan::mixture(std::vector<std::pair<double, Source>> parts, int64_t number) const {
-  std::vector<Mixture::Part> all;
+  std::vector<MixedSource::Part> all;
   for (auto &[ratio, source] : parts) all.push_back({ratio, std::move(source)});
-  return std::make_unique<Mixture>(std::move(all), seed(number));
+  return std::make_unique<MixedSource>(std::move(all), seed(number));
 }
 
 // --- the stages
@@ -178,7 +178,7 @@ StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
   c.repeat = 5;
   c.local_supervision = 1;
   c.local_supervised = heads.carriers;
-  c.hand_on = settings_.carry_size;
+  c.carrier_norm = settings_.carry_size;
   TaskSettings s = recall(1, 24);
   s.across = s.inside = s.other_share = 0;
   return {c, task(s, 1)};
@@ -207,7 +207,7 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   c.repeat = static_cast<int>(settings_.teach_steps / steps + 1);
   const auto part = [&](TaskSettings s, int64_t number) {
     s.across = s.inside = s.other_share = 0;
-    s.difficulty.fold = std::log(settings_.fold);
+    s.difficulty.log_repeat = std::log(settings_.virtual_length);
     s.numbers = kNumbers;
     return task(s, number);
   };
@@ -244,14 +244,14 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
   auto text =
       std::make_unique<ExcerptSource>(tokenizer_, TextSettings{.files = settings_.texts, .weight = 0.05}, seed(8));
   if (!remembers) return {c, std::move(text)};
-  // What the window shows teaches the memory nothing: most questions come from beyond it.
+  // The memory learns nothing from what the window shows: most questions ask for values beyond it.
   const auto part = [&](TaskSettings s, int64_t number) {
     s.carry = settings_.carry;
     s.across = 0.8;
     s.inside = 0.2;
     s.other = 0.1;
     s.other_share = 0.04;
-    s.difficulty.fold = std::log(settings_.fold);
+    s.difficulty.log_repeat = std::log(settings_.virtual_length);
     s.numbers = kNumbers;
     return task(s, number);
   };
@@ -284,7 +284,7 @@ std::unique_ptr<SequenceSource> AdaptPlan::asking(int64_t borders, int64_t names
   TaskSettings s = asked(names, std::min<int64_t>(names, 4), 0);
   s.prose.assign(settings_.held_out.empty() ? 0 : 1, settings_.held_out);
   s.seed = static_cast<uint64_t>(1000 + borders);
-  return std::make_unique<TaskSource>(tokenizer_, s, nullptr, &shelf_);
+  return std::make_unique<TaskSource>(tokenizer_, s, nullptr, &cache_);
 }
 
 int64_t AdaptPlan::segments_of_asking(int64_t borders, int64_t names) const {

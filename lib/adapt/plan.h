@@ -1,4 +1,4 @@
-// What each stage of an adaptation trains, and on what.
+// The stages of an adaptation: what each trains, and on which sequences.
 #pragma once
 
 #include <memory>
@@ -13,14 +13,15 @@ namespace infini {
 
 // Which heads learn what.
 struct AdaptHeads {
-  std::vector<AttentionHead> carriers;  // of one layer, attend from a digit to its name
-  std::vector<SupervisedHead> memory;   // of layers above it, ascending: find the digit of their offset
-  int first = 0, last = -1;             // layers that are trained end to end
+  std::vector<AttentionHead>
+      carriers;  // of one layer: attend from a digit to the name of its value, and copy the name there
+  std::vector<SupervisedHead> memory;  // of layers above it, ascending: each retrieves the digit of its offset
+  int first = 0, last = -1;            // layers that are trained end to end
 };
-// Carriers stand below the heads above the share of the heaviest. As no_heads() where the model has too few layers for every
-// digit of a value.
+// Carriers are in the layer below the lowest head that retrieves (settings.share). no_heads() where the model has too few
+// layers for a group of heads for every digit of a value.
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings);
-// Where there is none: the layers' upper half, and no heads.
+// Where no head retrieves: the upper half of the layers, and no heads.
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);
 
 struct StagePlan {
@@ -28,21 +29,22 @@ struct StagePlan {
   std::unique_ptr<SequenceSource> source;
 };
 
-// `settings` have a window (segment, carry) and names by now; the tokenizer and the shelf must outlive the plan. `compute`: as
-// in TrainConfig.
+// segment, carry and names of `settings` are numbers, no longer defaults; the tokenizer and the cache must outlive the plan.
+// `compute`: as in TrainConfig.
 class AdaptPlan {
  public:
-  AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, ProseShelf &shelf)
-      : tokenizer_(tokenizer), settings_(settings), compute_(std::move(compute)), shelf_(shelf) {}
+  AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, TokenCache &cache)
+      : tokenizer_(tokenizer), settings_(settings), compute_(std::move(compute)), cache_(cache) {}
   // INVALID_ARGUMENT where sequences have no room for a fact and a question.
   void check_room() const;
   StagePlan finding() const;
-  // Nothing is predicted: local attention alone is supervised.
+  // No token has a loss weight: local attention alone is supervised.
   StagePlan carrying(const AdaptHeads &heads) const;
-  // Dense sequences: with as many names as there is room for, whose values stand anywhere or at the very start; and with few.
+  // Sequences with as many facts as there is room for, which stand anywhere or at the very start, and such with few facts.
   StagePlan teaching(const AdaptHeads &heads, int layer) const;
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
-  // A trainer that only reads: facts at the beginning, questions at the end, so many borders at least between them.
+  // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning and
+  // questions at the end, with at least so many borders of segments between them.
   TrainConfig reading() const;
   std::unique_ptr<SequenceSource> asking(int64_t borders, int64_t names) const;
   int64_t segments_of_asking(int64_t borders, int64_t names) const;
@@ -62,7 +64,7 @@ class AdaptPlan {
   const Tokenizer &tokenizer_;
   const AdaptSettings settings_;
   const std::string compute_;
-  ProseShelf &shelf_;
+  TokenCache &cache_;
 };
 
 }  // namespace infini

@@ -1,4 +1,4 @@
-// How a plain model is adapted.
+// The settings of an adaptation: of each stage how long it is, and at which rates it trains.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct AdaptSettings {
   int64_t find_sequences = 8, carry_steps = 60, teach_sequences = 800, teach_steps = 300, steps = 250;
   int64_t names = 16;
   double carry_rate = 0.03, carry_size = 0.25, teach_rate = 0.1, nats = 8, rate = 0.003, gate_rate = 0.01,
-         text_ratio = 0.5, fold = 3000;
+         text_ratio = 0.5, virtual_length = 3000;
   int64_t seed = 1, checkpoint_every = 25, evaluate_sequences = 2, held_out_tokens = 8192;
   std::vector<int64_t> borders = {1, 2, 4, 8, 16, 32, 64};
 
@@ -25,36 +25,39 @@ struct AdaptSettings {
   void fields(Visitor &v) {
     constexpr double kMost = 1e9;
     v("texts", texts, "", "files of plain text to train on");
-    v("held_out", held_out, "", "a text that is not trained on, to measure perplexity and to hide facts in");
+    v("held_out", held_out, "",
+      "a text that is not trained on: perplexity is measured on it, and facts are hidden in it");
     v("checkpoint", checkpoint, "",
-      "files that keep what an adaptation goes on from begin with this; empty: nothing is kept");
-    v("checkpoint_every", checkpoint_every, 1, kMost, "steps after which it is kept");
+      "the names of files from which an adaptation is continued begin with this; empty: nothing is kept");
+    v("checkpoint_every", checkpoint_every, 1, kMost, "steps after which these files are written");
     v("part", part, "attention|gates|lora|all", "what is trained end to end");
     v("type", type, "f16|f32|bf16", "of matrices that were trained, when the model is measured and written");
     v("segment", segment, 0, 1 << 20, "tokens; 0: 128, or a quarter of the context");
     v("segments", segments, 2, 1 << 20, "of a sequence");
     v("carry", carry, -1, 1 << 20, "tokens before a segment that local attention sees; -1: three segments");
     v("sinks", sinks, 0, 65536, "first tokens that local attention always sees");
-    v("share", share, 0, 1, "heads retrieve whose attention on what they look up is above this share of the greatest");
-    v("least", least, 0, 1, "and above this; where none is, the model learns from plain text alone");
+    v("share", share, 0, 1,
+      "heads retrieve whose attention on the answer's source is at least this share of the greatest");
+    v("least", least, 0, 1, "and the greatest must be at least this; else the model learns from plain text alone");
     v("layers", layers, 0, 4096,
-      "first and last layer that are trained; else a quarter of them, from the lowest head on");
-    v("find_sequences", find_sequences, 1, kMost, "sequences in which heads are looked for");
-    v("carry_steps", carry_steps, 1, kMost, "steps in which heads learn to look at the name that a digit belongs to");
+      "first and last layer that are trained end to end; by default a quarter of them, from the lowest supervised head "
+      "on");
+    v("find_sequences", find_sequences, 1, kMost, "sequences in which heads that retrieve are searched");
+    v("carry_steps", carry_steps, 1, kMost,
+      "stage carry: steps in which heads learn to attend from a digit to the name that its value belongs to");
     v("carry_rate", carry_rate, 0, 10, "Muon's rate in them");
     v("carry_size", carry_size, 0, kMost,
-      "length of what they write for a name, of that of the residual stream; 0: what the model's own values make of "
-      "it");
+      "norm of what these heads write for a name, relative to that of the residual stream; 0: they write what the "
+      "model's own v and o make of it");
     v("teach_sequences", teach_sequences, 1, kMost,
-      "sequences that heads of the memory are taught with, layer by layer; what a layer is fed is kept, 2 bytes (f32: "
-      "4) "
-      "times the model's width a token, and made again by a run that goes on");
-    v("teach_steps", teach_steps, 1, kMost, "steps of attention supervision, for each layer");
+      "stage teach: sequences with which heads are supervised, layer by layer; the inputs of a layer are kept, which "
+      "takes 2 bytes (f32: 4) times the model's width a token");
+    v("teach_steps", teach_steps, 1, kMost, "steps of it, for each layer");
     v("teach_rate", teach_rate, 0, 10, "Muon's rate in them");
-    v("names", names, 1, 1000, "of the task, at most; fewer where the vocabulary has fewer");
-    v("nats", nats, 1e-6, 1e6, "what the memory adds to the logit of the digit that it finds, before all is trained");
-    v("fold", fold, 1, kMost, "virtual length: filler counts as up to so many times as long");
-    v("steps", steps, 1, kMost, "steps of training end to end");
+    v("names", names, 1, 1000, "names that values have in the tasks, at most; fewer where the vocabulary has fewer");
+    v("nats", nats, 1e-6, 1e6, "what fitted heads add to the logit of the digit that they retrieve");
+    v("fold", virtual_length, 1, kMost, "virtual length: segments of filler count as up to so many");
+    v("steps", steps, 1, kMost, "stage train: steps of training end to end");
     v("rate", rate, 1e-9, 10, "Muon's rate in them");
     v("gate_rate", gate_rate, 0, 10, "of the gates");
     v("text_ratio", text_ratio, 0, 1, "share of sequences that are plain text, which keeps the perplexity");

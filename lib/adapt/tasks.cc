@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "text/utf8.h"
-#include "train/source.h"
+#include "train/source_helpers.h"
 #include "train/text_file.h"
 
 namespace infini {
@@ -46,9 +46,9 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
       i += zeros - 1;
     }
   }
-  size_t places = 0;
-  for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + TaskSource::kDigits)) ++places;
-  if (parts_.size() != places + 1)
+  size_t gaps = 0;
+  for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + TaskSource::kDigits)) ++gaps;
+  if (parts_.size() != gaps + 1)
     fail(Status::INVALID_ARGUMENT, "the tokenizer does not make each digit of '", text,
          "' a token of its own, which the tasks need");
 }
@@ -59,7 +59,7 @@ class TaskSource::Writer {
  public:
   Writer(TaskSource &source, int segment, int segments)
       : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
-        said_(source.names_.size(), -1), last_digit_(said_), value_(source.names_.size()),
+        value_at_(source.names_.size(), -1), last_digit_(value_at_), value_(source.names_.size()),
         marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
       for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
@@ -80,20 +80,20 @@ class TaskSource::Writer {
   }
 
   // What does not fit any more is cut off.
-  void say(const Phrase &phrase, size_t name, bool answers) {
+  void put_phrase(const Phrase &phrase, size_t name, bool answers) {
     const size_t begin = out_.tokens.size();
-    subject_ = -1;
+    name_at_ = -1;
     for (size_t part = 0; part < phrase.parts().size(); ++part) {
-      if (part > 0) say_value(name, answers);
+      if (part > 0) put_value(name, answers);
       for (const int32_t token : phrase.parts()[part]) {
-        if (token == source_.names_[name].token) subject_ = static_cast<int32_t>(out_.tokens.size());
+        if (token == source_.names_[name].token) name_at_ = static_cast<int32_t>(out_.tokens.size());
         put(token);
       }
     }
     for (size_t at = begin; at < std::min(out_.tokens.size(), total_); ++at) marked_[at / segment_] = true;
   }
 
-  Sequence finish(double fold) {
+  Sequence finish(double log_repeat) {
     fill(total_);
     out_.tokens.resize(total_);
     out_.answer.resize(total_);
@@ -108,10 +108,10 @@ class TaskSource::Writer {
                            (t == 0 || !out_.answer[t - 1] ? settings.first : 1);
       out_.weight.push_back(static_cast<float>(out_.answer[t] ? digit : drawn ? settings.other : 0));
     }
-    if (fold > 0)
+    if (log_repeat > 0)
       for (const bool marked : marked_)
-        out_.repeat_weight.push_back(marked ? 1.0f
-                                            : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, fold))));
+        out_.repeat_weight.push_back(
+            marked ? 1.0f : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, log_repeat))));
     return std::move(out_);
   }
 
@@ -139,33 +139,33 @@ class TaskSource::Writer {
     for (const int32_t id : ids) put(id);
   }
 
-  void say_value(size_t name, bool answers) {
+  void put_value(size_t name, bool answers) {
     const auto begin = static_cast<int32_t>(out_.tokens.size());
     for (size_t digit = 0; digit < kDigits; ++digit) {
       const int32_t at = begin + static_cast<int32_t>(digit);
-      const int32_t from = said_[name] < 0 ? -1 : said_[name] + static_cast<int32_t>(digit);
+      const int32_t from = value_at_[name] < 0 ? -1 : value_at_[name] + static_cast<int32_t>(digit);
       // A digit is predicted from the token before it: that one's segment decides what is in view.
       const int64_t view_begin =
           static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
       const bool in_view = from >= 0 && from >= view_begin;
       const TaskSettings::Lookups lookups = source_.settings_.lookups;
-      const int32_t told = lookups == TaskSettings::Lookups::VALUE                ? last_digit_[name]
-                           : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1
-                                                                                  : from;
-      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, told);
+      const int32_t source = lookups == TaskSettings::Lookups::VALUE                ? last_digit_[name]
+                             : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1
+                                                                                    : from;
+      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, source);
       last_digit_[name] = at;
-      out_.local_target.back() = subject_;
+      out_.local_target.back() = name_at_;
       out_.label.back() = static_cast<int32_t>(name);
       out_.offset.back() = static_cast<int32_t>(digit);
     }
-    out_.local_target[static_cast<size_t>(begin) - 1] = subject_;  // where the first digit is predicted
-    said_[name] = begin;
+    out_.local_target[static_cast<size_t>(begin) - 1] = name_at_;  // where the first digit is predicted
+    value_at_[name] = begin;
   }
 
   TaskSource &source_;
   size_t segment_, total_;
-  int32_t subject_ = -1;             // where the name of what is being said last stood in it
-  std::vector<int32_t> said_;        // where each name's value last stood, -1: nowhere
+  int32_t name_at_ = -1;             // where the name last stood in the phrase that is being written
+  std::vector<int32_t> value_at_;    // where the value of each name last stood, -1: nowhere
   std::vector<int32_t> last_digit_;  // and its last digit so far
   std::vector<Value> value_;
   std::vector<bool> marked_;  // segments that hold a part of a fact or a question
@@ -176,7 +176,7 @@ class TaskSource::Writer {
 
 // --- the source
 
-ProseShelf::Tokens ProseShelf::of(const Tokenizer &tokenizer, const std::vector<std::string> &files) {
+TokenCache::Tokens TokenCache::of(const Tokenizer &tokenizer, const std::vector<std::string> &files) {
   Tokens &there = read_[files];
   if (there) return there;
   const auto tokens = std::make_shared<std::vector<int32_t>>();
@@ -189,7 +189,7 @@ ProseShelf::Tokens ProseShelf::of(const Tokenizer &tokenizer, const std::vector<
 }
 
 TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
-                       std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf)
+                       std::shared_ptr<const Curriculum> curriculum, TokenCache *cache)
     : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
@@ -206,7 +206,7 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
                     [&](const Name &other) { return other.token == single_token(tokenizer, " " + name); }))
       fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is given twice");
     const std::string fact = " The " + name + " key is " + kZeros + ".";
-    has_pass_ |= names_.empty() && name == kNames[0];
+    has_passkey_name_ |= names_.empty() && name == kNames[0];
     names_.push_back({single_token(tokenizer, " " + name), Phrase(tokenizer, fact, digits_[0]),
                       Phrase(tokenizer, fact + " Remember it. " + kZeros + " is the " + name + " key.", digits_[0]),
                       Phrase(tokenizer, " What is the " + name + " key?" + fact, digits_[0])});
@@ -218,8 +218,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
   if (settings.questions < 1 || settings.questions > settings.keys)
     fail(Status::INVALID_ARGUMENT, settings.questions, " questions cannot be asked about ", settings.keys, " keys");
   sentences_ = encode(tokenizer, kSentences);
-  ProseShelf own;
-  prose_ = (shelf ? *shelf : own).of(tokenizer, settings.prose);
+  TokenCache own;
+  prose_ = (cache ? *cache : own).of(tokenizer, settings.prose);
 }
 
 std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty,
@@ -231,7 +231,7 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
   const auto count = static_cast<size_t>(std::clamp(expected, 1.0, static_cast<double>(names.size())));
   draw_to_front(random_, names, count);
   // Few names: the paper's, more often than by chance, with more questions.
-  if (count <= 2 && has_pass_ && random_.uniform() < 0.7)
+  if (count <= 2 && has_passkey_name_ && random_.uniform() < 0.7)
     std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
   const bool few = count <= 2;
   const double farthest = std::max(nearest, difficulty.distance > 0 ? std::min(difficulty.distance, tokens) : tokens);
@@ -251,7 +251,7 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
 }
 
 std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vector<size_t> &names) {
-  if (settings_.keys > 1 || !has_pass_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
+  if (settings_.keys > 1 || !has_passkey_name_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
   const auto size_of = [&](const Phrase Name::*phrase, int64_t count) {
     double total = 0;
     for (int64_t i = 0; i < count; ++i)
@@ -286,12 +286,12 @@ Sequence TaskSource::next(int segment, int segments) {
   for (const Event &event : events) {
     writer.fill(static_cast<size_t>(event.at));
     const Name &name = names_[event.name];
-    writer.say(event.asks                ? name.question
-               : random_.uniform() < 0.5 ? name.reminder
-                                         : name.fact,
-               event.name, event.asks);
+    writer.put_phrase(event.asks                ? name.question
+                      : random_.uniform() < 0.5 ? name.reminder
+                                                : name.fact,
+                      event.name, event.asks);
   }
-  return writer.finish(difficulty.fold);
+  return writer.finish(difficulty.log_repeat);
 }
 
 std::string TaskSource::save() const { return save_random(random_); }

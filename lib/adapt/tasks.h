@@ -1,6 +1,6 @@
-// Tasks that need a memory: facts give a name a value, questions ask for it later.
+// Tasks that need a memory: facts give a name a value of five digits, questions ask for it later.
 //
-// A sequence is filler into which facts and questions are dropped:
+// A sequence is filler into which facts and questions are put:
 //
 //   The river key is 71432.        or   The river key is 71432. Remember it. 71432 is the river key.
 //   What is the river key? The river key is 71432.
@@ -22,8 +22,8 @@
 namespace infini {
 
 struct TaskSettings {
-  // recall: as many names as the density says, each asked for about three times, at log-uniform distances.
-  // passkey: `keys` facts within a stretch of the sequence, and questions at the end, for as many of them.
+  // RECALL: as many facts as the density says, each asked for about three times, at log-uniform distances.
+  // PASSKEY: `keys` facts within a stretch of the sequence, and `questions` at its end.
   enum class Kind { RECALL, PASSKEY } kind = Kind::RECALL;
   uint64_t seed = 1;
   std::vector<std::string> names, prose;
@@ -33,58 +33,59 @@ struct TaskSettings {
   int64_t keys = 1, questions = 1;
   double depth_least = 0, depth_greatest = 1;
   int64_t carry = 0;
-  // What predictions are worth. Given the digits before it, a digit is known by them too, whatever the name: the first one,
-  // which has none, counts `first` times as much.
+  // Loss weights. A digit can be predicted from the digits before it, whatever the name; only the first one needs the name,
+  // and counts `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  // Where attention supervision says to look. ALL: where the same digit stood. FIRST: the same for first digits alone,
-  // those that only the name finds. VALUE: wherever digits of the same name stood, so that the name alone finds them: a
-  // feature that has learned digit indices finds names no more, nor the other way round, because what ELU + 1 adds up are
-  // sums.
+  // Targets of supervised retrievals. ALL: the same digit of the value, wherever it stood. FIRST: the same for first digits
+  // alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: a feature that learned
+  // to tell digits apart by their offset cannot tell names apart too, because sigma(q) sigma(k) is a sum over features.
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 
   template <class Visitor>
   void fields(Visitor &v) {
     constexpr double kMost = 1e6;
     v("type", kind, "recall|passkey",
-      "recall: values of five digits are told under a name, in filler, and asked for later; passkey: questions at the "
-      "end");
+      "recall: facts, values of five digits under a name, stand in filler and are asked for later; passkey: all "
+      "questions stand at the end");
     v("seed", seed, 0, 0x1p63, "of what is drawn");
-    v("names", names, "", "under which values are told; none: some fifty common words, those that are one token");
+    v("names", names, "", "of values; none: some fifty common words, of which those are used that are one token");
     v("prose", prose, "",
-      "text files that are filler, held as tokens, once a trainer, without characters that have none");
-    v("prose_share", prose_share, 0, 1, "of the sequences; in the others filler is the paper's sentences");
-    v("numbers", numbers, 0, 1000, "of 1 to 6 digits, which are no values, among 1,000 tokens of filler");
-    double repeats = std::exp(difficulty.fold);
-    v("fold", repeats, 1, 1e12, "virtual length: a segment of filler counts up to so many times");
-    difficulty.fold = std::log(repeats);
+      "text files that are filler; a trainer holds their tokens once; characters that have none are left out");
+    v("prose_share", prose_share, 0, 1,
+      "share of the sequences whose filler is prose; in the others it is the sentences of the paper");
+    v("numbers", numbers, 0, 1000, "numbers of 1 to 6 digits, which are no values, in 1,000 tokens of filler");
+    double repeats = std::exp(difficulty.log_repeat);
+    v("fold", repeats, 1, 1e12, "virtual length: segments of filler count as up to so many");
+    difficulty.log_repeat = std::log(repeats);
     if (kind == Kind::RECALL) {
       v("nearest", nearest, 1, 1e9, "tokens from a value to its question, at least");
       v("far", far, 0, 1,
-        "share of the questions that follow at any distance alike; half where a sequence has one or two names");
+        "share of the questions whose distance is drawn uniformly; half where a sequence has one or two names");
       v("distance", difficulty.distance, 0, 1e9, "tokens from a value to its question, at most; 0: the sequence");
       v("density", std::tie(difficulty.density_least, difficulty.density_greatest), 1e-6, 1000,
         "values in 1,000 tokens, at least and at most, drawn log-uniformly for each sequence");
     } else {
-      v("keys", keys, 1, 1000, "values that are told");
-      v("questions", questions, 1, 1000, "at the end");
+      v("keys", keys, 1, 1000, "facts");
+      v("questions", questions, 1, 1000, "questions at the end");
       v("depth", std::tie(depth_least, depth_greatest), 0, 1,
-        "where values stand, from the beginning, 0, to the questions, 1");
+        "where facts stand, at least and at most, from the beginning, 0, to the questions, 1");
     }
-    v("carry", carry, 0, 1 << 24, "tokens before a segment that are in view too: as if they stood in the same one");
-    v("inside", inside, 0, kMost, "loss weight of an answer's digits, the value told in the same segment");
-    v("across", across, 0, kMost, "the same, told in another segment");
+    v("carry", carry, 0, 1 << 24,
+      "tokens before a segment that local attention sees too: values there count as in the same segment");
+    v("inside", inside, 0, kMost, "loss weight of the digits of an answer whose value stands in the same segment");
+    v("across", across, 0, kMost, "the same where it stands in an earlier segment");
     v("lookups", lookups, "all|first|value",
-      "where supervision says to look: where the same digit stood; first: for first digits alone; value: wherever the "
-      "value's digits stood");
-    v("first", first, 0, kMost, "times as much: an answer's first digit");
-    v("other", other, 0, kMost, "loss weight of a random share of the other tokens");
+      "targets of supervised retrievals; all: where the same digit stood; first: the same, for first digits alone; "
+      "value: where any digit of the value stood");
+    v("first", first, 0, kMost, "factor on the loss weight of the first digit of an answer");
+    v("other", other, 0, kMost, "loss weight of a random share of all other tokens");
     v("other_share", other_share, 0, 1, "that share");
   }
   void complete(const Fields &given);
 };
 
-// Prose as tokens, read once and shared by all sources that have the same files.
-class ProseShelf {
+// Text files as tokens, read once and shared by all sources that name the same files.
+class TokenCache {
  public:
   using Tokens = std::shared_ptr<const std::vector<int32_t>>;
   // Errors: as of TextFile; INVALID_ARGUMENT where there are files, but no text.
@@ -94,13 +95,13 @@ class ProseShelf {
   std::map<std::vector<std::string>, Tokens> read_;
 };
 
-// Text in which values have places, as tokens.
+// The tokens of a text with gaps in which values stand.
 class Phrase {
  public:
   // `text` holds a run of five zeros for each value. INVALID_ARGUMENT if the tokenizer does not keep digits apart.
   Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero);
   size_t size() const { return size_; }
-  const std::vector<std::vector<int32_t>> &parts() const { return parts_; }  // a value stands between two of them
+  const std::vector<std::vector<int32_t>> &parts() const { return parts_; }  // between two of them is a gap
 
  private:
   std::vector<std::vector<int32_t>> parts_;
@@ -111,12 +112,12 @@ class TaskSource : public SequenceSource {
  public:
   static constexpr size_t kDigits = 5;
 
-  // INVALID_ARGUMENT: a digit, or a name that was asked for, is not one token; there are too few names; ...
+  // INVALID_ARGUMENT: a digit, or a name in the settings, is not one token; there are too few names; ...
   // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
-  // The curriculum (may be NULL) is looked at whenever a sequence is made; it must not change meanwhile. The tokenizer must
-  // outlive the source. `shelf`: where the prose is; NULL: the source has its own.
+  // The curriculum (may be null) is read by next(), and must not change during it. The tokenizer must outlive the source.
+  // `cache`: of prose; null: the source has its own.
   TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum,
-             ProseShelf *shelf = nullptr);
+             TokenCache *cache = nullptr);
 
   Sequence next(int segment, int segments) override;
   std::string save() const override;
@@ -131,7 +132,7 @@ class TaskSource : public SequenceSource {
     Phrase fact, reminder, question;
   };
   struct Event {
-    double at;  // tokens before it, if nothing else is in the way
+    double at;  // tokens before it, unless earlier events push it back
     bool asks;
     size_t name;
   };
@@ -144,10 +145,10 @@ class TaskSource : public SequenceSource {
   TaskSettings settings_;
   std::shared_ptr<const Curriculum> curriculum_;
   std::array<int32_t, 10> digits_;
-  std::vector<Name> names_;  // "pass" first, if it is one of them
-  bool has_pass_ = false;
+  std::vector<Name> names_;  // the paper's, "pass", first, if it is one of them
+  bool has_passkey_name_ = false;
   std::vector<int32_t> sentences_;
-  ProseShelf::Tokens prose_;
+  TokenCache::Tokens prose_;
   Random random_;
 };
 

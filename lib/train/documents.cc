@@ -5,7 +5,7 @@
 #include <numeric>
 #include <tuple>
 
-#include "train/source.h"
+#include "train/source_helpers.h"
 #include "train/text_file.h"
 
 namespace infini {
@@ -21,7 +21,7 @@ void append_end(const Tokenizer &tokenizer, double weight, DocumentPart &part) {
   if (!part.offset.empty()) part.offset.push_back(-1);
 }
 
-// What both readers have: files in order, over and over, and a place in one of them.
+// What both readers have: files in order, over and over, and a position in one of them.
 class FileReader : public DocumentReader {
  public:
   FileReader(const Tokenizer &tokenizer, const TextSettings &settings) : tokenizer_(tokenizer), settings_(settings) {
@@ -37,12 +37,12 @@ class FileReader : public DocumentReader {
     const auto number = [&](const char *name) {
       const auto found = fields->find(name);
       if (found == fields->end() || !found->is_number_unsigned() || found->get<uint64_t>() > INT64_MAX)
-        fail(Status::FORMAT, "the place in the texts is damaged");
+        fail(Status::FORMAT, "the position in the texts is damaged");
       return found->get<int64_t>();
     };
     const int64_t file = number("file"), offset = number("offset"), line = number("line");
     if (file >= static_cast<int64_t>(settings_.files.size()))
-      fail(Status::FORMAT, "the place in the texts is in file ", file, ", but there are ", settings_.files.size());
+      fail(Status::FORMAT, "the position in the texts is in file ", file, ", but there are ", settings_.files.size());
     open(static_cast<size_t>(file), offset);
     line_ = line;
     any_ = true;

@@ -10,10 +10,10 @@ namespace infini {
 
 class Lora {
  public:
-  // For each of `targets` (places in parameters.list()); A is random, B zero, so that training begins at the model.
+  // For each of `targets` (indices in parameters.list()); A is random, B zero, so that training begins at the model.
   Lora(const Parameters &parameters, std::vector<size_t> targets, const LoraConfig &config, uint64_t seed);
 
-  // Weights of the targets = those at the beginning + alpha / rank * B A.
+  // Weights of the targets become those at the beginning + alpha / rank * B A.
   void apply(const Threads &threads, Parameters &parameters) const;
   // Gradients of A and B from those of the weights.
   void gradients(const Threads &threads, const Parameters &parameters, const float *of_weights);

@@ -117,9 +117,9 @@ void Optimizer::muon(const Threads &threads, const Variable &variable, int64_t m
 }
 
 PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
-  const auto [place, fresh] = packed_.try_emplace({k, n});
-  if (fresh) place->second = PackedMatrix(compute_, k, n);
-  return place->second;
+  const auto [found, fresh] = packed_.try_emplace({k, n});
+  if (fresh) found->second = PackedMatrix(compute_, k, n);
+  return found->second;
 }
 
 ConstRows Optimizer::as_rows(const Threads &threads, const float *values, int64_t stride, int64_t rows,

@@ -23,13 +23,13 @@ struct Schedule {
   double at(int64_t step) const;  // of the step that comes after `step` others
 };
 
-// A stretch of values that one rule updates.
+// A matrix or vector among the parameters, and how it is updated.
 struct Variable {
-  // FEATURES: Muon with a rate of its own, for q and k. GATE: Adam with a rate of its own and no decay.
+  // ADAM: AdamW. FEATURES: Muon with a rate of its own, for q and k. GATE: Adam with a rate of its own and no decay.
   enum class Rule { ADAM, MUON, FEATURES, GATE };
-  int64_t offset, rows, columns;
+  int64_t offset, rows, columns;  // the offset is that of its first value
   Rule rule;
-  bool decays;
+  bool decays;  // has weight decay
 };
 
 struct OptimizerConfig {
@@ -54,7 +54,7 @@ class Optimizer {
   const OptimizerConfig &config() const { return config_; }
   void set_config(const OptimizerConfig &config) { config_ = config; }
 
-  // Its memory, for checkpoints: `state` as floats, and the number of steps.
+  // Moments of all variables and the number of steps, for checkpoints.
   Buffer<float> &state() { return state_; }
   const Buffer<float> &state() const { return state_; }
   void set_steps(int64_t steps) { steps_ = steps; }
@@ -75,7 +75,7 @@ class Optimizer {
   const NumberType compute_;
   int64_t steps_ = 0;
   Buffer<float> state_;            // of each variable m, then, for Adam, v
-  std::vector<int64_t> state_of_;  // where a variable's begins
+  std::vector<int64_t> state_of_;  // offset of each variable's in it
   // Muon's scratch.
   std::map<std::pair<int64_t, int64_t>, PackedMatrix> packed_;
   Buffer<float> update_, x_, next_, gram_, square_;

@@ -21,7 +21,7 @@ std::vector<std::byte> packed(TensorType type, const float *values, int64_t coun
 
 }  // namespace
 
-size_t &Parameters::place(Field field, int layer) {
+size_t &Parameters::index_of(Field field, int layer) {
   switch (field) {
     case Field::EMBEDDING: return embedding_;
     case Field::OUTPUT_NORM: return output_norm_;
@@ -59,12 +59,12 @@ Parameters::Parameters(const Threads &threads, const Model &model) {
     const bool behind = spec.field == Field::K || spec.field == Field::V || spec.field == Field::UP ||
                         spec.field == Field::K_BIAS || spec.field == Field::V_BIAS;
     if (!behind) size_ = round_up(size_, 16);
-    place(spec.field, spec.layer) = list_.size();
+    index_of(spec.field, spec.layer) = list_.size();
     list_.push_back({spec.name, spec.role, spec.layer, spec.rows, spec.columns, size_});
     parts_.push_back(part);
     size_ += spec.rows * spec.columns;
   }
-  // A tied output stays at place 0, which is the embedding's.
+  // A tied output stays at index 0, which is the embedding's.
   gates_ = list_.size();
   size_ = round_up(size_, 16);
   list_.push_back({"infini.memory.gate", Role::GATE, -1, c.layers, c.heads, size_});

@@ -1,5 +1,5 @@
-// A model's weights as training holds them: f32 masters, one below the other in one stretch of memory, so that
-// gradients and what an optimizer remembers have the same layout.
+// A model's weights as training holds them: f32 masters, one behind the other in one array, so that gradients and
+// optimizer states can have the same layout.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@
 namespace infini {
 
 struct Parameter {
-  std::string name;  // as the table of tensors says (model/plan.h); the gates' is their key
+  std::string name;  // of its tensor (model/plan.h); of the gates: their key in the file
   Role role;
-  int layer;              // -1: of no layer
+  int layer;              // -1: of none, such as the embedding
   int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
   int64_t offset;
   int64_t size() const { return rows * columns; }
@@ -25,7 +25,7 @@ class Parameters {
   // Unpacks every tensor of the model, of whatever type.
   Parameters(const Threads &threads, const Model &model);
 
-  // Places in list(), of fields of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
+  // Indices in list(), of fields of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
   // other, and so do their biases, and gate and up: each group is one matrix, or one vector.
   static constexpr size_t kNone = SIZE_MAX;
   struct Layer {
@@ -42,8 +42,8 @@ class Parameters {
   size_t output() const { return output_; }  // the embedding, where they are tied
   size_t gates() const { return gates_; }
 
-  int64_t size() const { return size_; }  // floats, gaps included
-  int64_t count() const;                  // numbers that are parameters
+  int64_t size() const { return size_; }  // floats of the array, gaps between parameters included
+  int64_t count() const;                  // numbers that are parameters, without the gaps
   float *values() { return values_.data(); }
   const float *values() const { return values_.data(); }
   float *of(size_t index) { return values_.data() + list_[index].offset; }
@@ -54,8 +54,8 @@ class Parameters {
   Gguf gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const;
 
  private:
-  // The place of a field, wherever it stands.
-  size_t &place(Field field, int layer);
+  // Where the index of a field in list() is kept.
+  size_t &index_of(Field field, int layer);
 
   std::vector<Parameter> list_;
   std::vector<TensorPart> parts_;  // [list without gates]: where the model's file holds each

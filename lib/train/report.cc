@@ -39,8 +39,8 @@ JsonObject describe(const Trainer &trainer, const StepReport &report) {
       .add("supervision", report.tally.supervision.retrieval.loss + report.tally.supervision.local.loss)
       .add("gradient_norm", report.gradient_norm)
       .add("rate_factor", report.rate_factor)
-      .add("segment", trainer.lessons().segment())
-      .add("segments", trainer.lessons().segments())
+      .add("segment", trainer.lengths().segment())
+      .add("segments", trainer.lengths().segments())
       .add("seconds", report.seconds)
       .add("tokens_per_second", static_cast<double>(report.tokens) / report.seconds);
 }

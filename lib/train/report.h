@@ -1,4 +1,4 @@
-// What training saw, as JSON: the fields that the header documents.
+// Reports of training as JSON, with the fields that infini_train.h documents.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Rotations for training, where each index of a window's list comes again and again.
+// A table of rotary position embeddings: training rotates by the same few indices of a window again and again.
 #pragma once
 
 #include "attention/attention.h"

@@ -19,15 +19,17 @@ struct Link {
 struct Sequence {
   std::vector<int32_t> tokens;  // T
   std::vector<float> weight;    // T: loss weight of predicting tokens[t] from those before it; weight[0] is not used
-  // T: 1 where tokens[t] is part of an answer whose value last stood in another segment, 2: in the same one, 0: no answer.
+  // T: 1 where tokens[t] is part of an answer whose value last stood in another segment, so that only the memory holds it;
+  // 2 where it stood in the same one, or in view of local attention; 0 where tokens[t] is part of no answer.
   std::vector<uint8_t> answer;
   std::vector<Link> links;            // ascending by `from`
-  std::vector<int32_t> local_target;  // T or empty: target of supervised local attention at t, before it; -1: none
-  std::vector<float> repeat_weight;   // segments or empty (all 1): factor on what each adds to M and z
-  std::vector<int32_t> document;      // starts of documents, ascending, the first 0: memory is reset at each
-  // T or empty, for heads that retrieve one token of a value alone: the digit index, which token of its value tokens[t] is,
-  // from 0; and the number of the name that the value belongs to; -1 elsewhere.
-  std::vector<int32_t> offset, label;
+  std::vector<int32_t> local_target;  // T or empty: supervision target of local attention at t, before it; -1: none
+  std::vector<float>
+      repeat_weight;  // segments or empty (all 1): factor on what each adds to M and z: as if it came so often
+  std::vector<int32_t> document;  // starts of documents, ascending, the first 0: each begins with an empty memory
+  // T or empty, for heads that retrieve one token of a value alone, such as its third digit.
+  std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none
+  std::vector<int32_t> label;   // number of the name that the value belongs to; -1: none
 
   std::span<const Link> links_of(int32_t from) const;
   // Links `from`, which must not lie before any token that has links, to an earlier token and to all that this one links to.

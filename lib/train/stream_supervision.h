@@ -1,25 +1,25 @@
-// Supervision of the attention of one (stream, KV head), and its gradients through the memory, which all losses share.
+// Supervision of the attention of one (stream, KV head), and the gradients through the memory, which all losses share.
 #pragma once
 
 #include <span>
 
-#include "train/stream_attention.h"
+#include "train/stream_forward.h"
 
 namespace infini {
 
-constexpr float kLeastShare = 1e-30f;  // of sigma(q) z, whose logarithm is taken
+constexpr float kLeastShare = 1e-30f;  // of a retrieval, before its logarithm is taken
 
-// Gradients of what has a name begin with d.
-class StreamSupervision : public StreamAttention {
+// d... is the gradient of the loss with respect to what follows the d.
+class StreamSupervision : public StreamForward {
  public:
   StreamSupervision(const Threads &here, const LayerAttention &layer, int64_t item, float *dqkv,
                     bool without_values = false)
-      : StreamAttention(here, layer, item, without_values), dqkv_(dqkv) {}
+      : StreamForward(here, layer, item, without_values), dqkv_(dqkv) {}
 
   Supervision supervision() const { return {supervised_, locally_supervised_}; }
 
-  // Supervised retrievals alone, forward and backward, of a head made without values: shares need z, not M. Queries of
-  // rows that are not `supervised` are not read; gradients of keys, and of those rows' queries, are written.
+  // Forward and backward where supervision of retrievals is the only loss, for a head made without values: shares need z, not
+  // M. Reads only queries of the rows `supervised`; writes the gradients of these queries and of all keys.
   Supervised supervise_alone(std::span<const int64_t> supervised) {
     for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) std::fill_n(dkey(row), keys_, 0.0f);
     for (const int64_t row : within(supervised, stream_.first, stream_.tokens))
@@ -56,7 +56,7 @@ class StreamSupervision : public StreamAttention {
                               dsigma_,
                               fold_gradient_};
     fold_gradient(
-        kind_, closing(), segment_.fold, memory(index_), dmemory(), scratch,
+        kind_, closing(), segment_.repeat_weight, memory(index_), dmemory(), scratch,
         [&](int64_t first, int64_t count) { return load_fold(first, count); },
         [&](int64_t first, const FoldRows &rows) {
       for (int64_t t = 0; t < rows.count; ++t) {
@@ -94,16 +94,16 @@ class StreamSupervision : public StreamAttention {
     return std::lower_bound(all.begin(), all.end(), row, [](const Retrieval &r, int64_t at) { return r.row < at; });
   }
 
-  // Those of `rows`, which ascend, from `first` on.
+  // Of `rows`, which ascend, those from `first` to first + count.
   static std::span<const int64_t> within(std::span<const int64_t> rows, int64_t first, int64_t count) {
     const auto begin = std::lower_bound(rows.begin(), rows.end(), first);
     return {begin, std::lower_bound(begin, rows.end(), first + count)};
   }
-  std::span<const int64_t> quiet_rows(int64_t first, int64_t tokens) const {
+  std::span<const int64_t> silent_rows(int64_t first, int64_t tokens) const {
     if (!layer_.targets.silence) return {};
-    return within(layer_.layout.quiet, first, tokens);
+    return within(layer_.layout.silent, first, tokens);
   }
-  int32_t offset_of(int h) const { return layer_.targets.places ? layer_.targets.places[h] : -1; }
+  int32_t offset_of(int h) const { return layer_.targets.offsets ? layer_.targets.offsets[h] : -1; }
 
   // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds nothing.
   void silence(int64_t r, int h, const float *z, float *dz) {
@@ -124,7 +124,7 @@ class StreamSupervision : public StreamAttention {
     auto next = first_retrieval(first);
     std::vector<float> there(static_cast<size_t>(keys_)), sigma(there.size()), left(there.size());
     for (; next != all.end() && next->row < first + tokens; ++next) {
-      // What the sources added to z, and is left of it.
+      // What the sources added to z, as far as it is left there.
       const auto each_source = [&](const auto &f) {
         for (int64_t i = 0; i < next->sources; ++i) {
           const int64_t row = layer_.layout.source_rows[static_cast<size_t>(next->first_source + i)];
@@ -142,7 +142,7 @@ class StreamSupervision : public StreamAttention {
         const float weight = layer_.targets.retrieval[head(g)] * next->weight;
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
-        if (const int32_t offset = offset_of(head(g)); offset >= 0 && offset != next->place) {
+        if (const int32_t offset = offset_of(head(g)); offset >= 0 && offset != next->offset) {
           silence(r, head(g), z, dz);
           continue;
         }
@@ -164,12 +164,12 @@ class StreamSupervision : public StreamAttention {
         });
       }
     }
-    for (const int64_t row : quiet_rows(first, tokens))
+    for (const int64_t row : silent_rows(first, tokens))
       for (int64_t g = 0; g < group_; ++g)
         if (offset_of(head(g)) >= 0 && layer_.targets.retrieval[head(g)] != 0)
           silence((row - first) * group_ + g, head(g), z, dz);
   }
-  // Of a row in the memory: its segment's repeat weight, and how many segments closed between that one and the one at hand.
+  // Of a row whose segment is in the memory: the repeat weight of that segment, and how many segments closed after it.
   struct Source {
     float factor;
     int64_t closings;
@@ -178,15 +178,15 @@ class StreamSupervision : public StreamAttention {
     const auto all = layer_.layout.segments.begin(), begin = all + stream_.first_segment;
     const auto after = std::upper_bound(begin, begin + stream_.segments, row,
                                         [](int64_t at, const SegmentSpan &s) { return at < s.first; });
-    return {(after - 1)->fold, index_ - (after - 1 - all) - 1};
+    return {(after - 1)->repeat_weight, index_ - (after - 1 - all) - 1};
   }
 
   // Supervision of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
   void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
     const float weight = layer_.targets.local[h];
-    const int64_t subject = layer_.layout.subject[static_cast<size_t>(row)];
-    const int64_t at = own_ + subject - segment_.first;
-    if (weight == 0 || subject < 0 || at < view_.sinks) return;
+    const int64_t target = layer_.layout.local_target[static_cast<size_t>(row)];
+    const int64_t at = own_ + target - segment_.first;
+    if (weight == 0 || target < 0 || at < view_.sinks) return;
     add_scaled(p, weight, seen, dscores);
     dscores[at] -= weight;
     const double share = std::max(static_cast<double>(p[at]), 1e-30);  // which a score far below others rounds to 0

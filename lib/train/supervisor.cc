@@ -44,7 +44,7 @@ void Supervisor::check_heads() const {
   for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
   for (const auto &[layer, head] : config_.local_supervised) {
     check_head("local_supervised", layer, head);
-    if (config_.hand_on > 0 && layer >= 0 && !trains(layer))
+    if (config_.carrier_norm > 0 && layer >= 0 && !trains(layer))
       fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer,
            ", which is not trained: with hand_on its v and o change");
   }
@@ -63,7 +63,7 @@ bool Supervisor::supervises(int layer, int head) const {
 }
 
 bool Supervisor::supervises_locally(int layer, int head) const {
-  if (config_.hand_on > 0 && !trains(layer)) return false;  // of other layers v and o stay
+  if (config_.carrier_norm > 0 && !trains(layer)) return false;  // of other layers v and o stay
   return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return is(s.layer, s.head, layer, head); });
 }
 
@@ -75,13 +75,13 @@ std::vector<float> Supervisor::each_head(const Chosen &chosen) const {
   return weights;
 }
 
-void Supervisor::count(const Layout &layout) {
+void Supervisor::count(const BatchLayout &layout) {
   for (const Retrieval &r : layout.retrievals) {
     retrievals_ += static_cast<double>(r.weight);
-    asked_[r.place] += static_cast<double>(r.weight);
+    asked_[r.offset] += static_cast<double>(r.weight);
   }
-  quiet_ += static_cast<double>(layout.quiet.size());
-  local_ += static_cast<double>(layout.subjects);
+  silent_ += static_cast<double>(layout.silent.size());
+  local_ += static_cast<double>(layout.local_targets);
 }
 
 void Supervisor::end_count() {
@@ -97,7 +97,7 @@ void Supervisor::end_count() {
       silence_weights_[i] *=
           offsets_[i] < 0
               ? 0.0f
-              : static_cast<float>(config_.silence * retrievals_ / std::max(1.0, retrievals_ + quiet_ - own));
+              : static_cast<float>(config_.silence * retrievals_ / std::max(1.0, retrievals_ + silent_ - own));
       if (offsets_[i] >= 0) retrieval_weights_[i] *= static_cast<float>(retrievals_ / std::max(1.0, own));
     }
   }
@@ -112,12 +112,12 @@ HeadTargets Supervisor::targets() const {
   return {.retrieval = given(retrieval_weights_),
           .silence = given(silence_weights_),
           .local = given(local_weights_),
-          .places = offsets_.data()};
+          .offsets = offsets_.data()};
 }
 
 HeadTargets Supervisor::equal_targets() {
   HeadTargets targets;
-  targets.places = offsets_.data();
+  targets.offsets = offsets_.data();
   if (config_.part != TrainedPart::RETRIEVAL) return targets;
   equal_ = each_head([&](int l, int h) { return supervises(l, h); });
   targets.retrieval = equal_.data();

@@ -5,15 +5,16 @@
 #include <map>
 #include <vector>
 
-#include "train/attend_streams.h"
-#include "train/layout.h"
+#include "train/batch_attention.h"
+#include "train/batch_layout.h"
 #include "train/train_config.h"
 
 namespace infini {
 
-// For every query row of a layout: its source rows (Layout::retrievals), and a head at a time the query's weight. A head
-// with a digit index retrieves one token of a value alone; in other rows it should find nothing. Local attention has one
-// target a row.
+// The targets themselves stand in the layout of a batch: source rows of each supervised retrieval
+// (BatchLayout::retrievals), and one target a row for local attention (BatchLayout::local_target). This class says how much
+// each counts, for each head. A head that has an offset retrieves that one token of a value alone; in other rows it should
+// find nothing.
 class Supervisor {
  public:
   // `gates`: beta [layers][heads] of the model that is trained, which must outlive it: without a list of heads, those whose
@@ -24,13 +25,13 @@ class Supervisor {
   int last_layer() const { return last_layer_; }
   bool supervises(int layer, int head) const;
   bool supervises_locally(int layer, int head) const;
-  // [layers][heads]: the digit index of a supervised head of a trained layer; -1: all.
+  // [layers][heads]: offset of a supervised head of a trained layer; -1: it has none, and retrieves any token.
   const std::vector<int32_t> &offsets() const { return offsets_; }
 
-  // Loss weights of a step: each kind of loss is a mean over its queries and heads, so all layouts of the step are counted
-  // first.
-  void begin_step() { retrievals_ = quiet_ = local_ = 0, asked_.clear(); }
-  void count(const Layout &layout);
+  // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are counted
+  // first: begin_step(), count() of each, end_count(); then targets().
+  void begin_step() { retrievals_ = silent_ = local_ = 0, asked_.clear(); }
+  void count(const BatchLayout &layout);
   void end_count();
   HeadTargets targets() const;
   // Where nothing is trained: every supervised head's queries, each with a weight of 1.
@@ -47,8 +48,8 @@ class Supervisor {
   const float *const gates_;
   const int last_layer_;
   std::vector<int32_t> offsets_;
-  // Of the step: retrievals by weight, all and by digit index; quiet rows; rows with a local target.
-  double retrievals_ = 0, quiet_ = 0, local_ = 0;
+  // Of the step: retrievals by weight, all and by offset; silent rows; rows with a local target.
+  double retrievals_ = 0, silent_ = 0, local_ = 0;
   std::map<int32_t, double> asked_;
   std::vector<float> retrieval_weights_, silence_weights_, local_weights_, equal_;  // [layers][heads]; empty: none
 };

@@ -1,4 +1,4 @@
-// Files of text, read in pieces: what sources of sequences stand on. Errors name the file; all may be an enemy's.
+// Files of text, read in pieces, for sources of sequences. Errors name the file. No content is trusted.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class ByteFile {
 class TextFile {
  public:
   // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for UTF-16,
-  // in which such places cannot be found.
+  // in which the beginnings of characters cannot be found.
   explicit TextFile(const std::string &path, int64_t offset = 0);
   // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is not UTF-8, or has characters
   // without tokens.

@@ -1,4 +1,4 @@
-// How a model is trained: what of it, by which optimizer, on how much at a time.
+// The settings of training: what of a model is trained, by which optimizer, on how many tokens a step.
 #pragma once
 
 #include <algorithm>
@@ -16,9 +16,9 @@ namespace infini {
 
 class Fields;
 
-// ATTENTION: q, k, v, o and gates. FEATURES: q and k, whose features the memory compares; by supervision alone. LORA:
-// adapters and gates. RETRIEVAL: q and k of the supervised heads' layers, by supervision alone, each layer fed by the model
-// as it was; and v and o of heads that fit_heads() makes.
+// ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
+// RETRIEVAL: q and k of the layers of supervised heads, by supervision of retrievals alone, each layer fed by the model as it
+// was; and v and o of heads that fit_heads() initialises.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
@@ -43,7 +43,7 @@ struct AttentionHead {
 
 struct SupervisedHead {
   int layer, head;  // -1: all
-  int offset = -1;  // the token of a value that it looks for, from 0; -1: all
+  int offset = -1;  // the token of a value that it retrieves, from 0; -1: any
   auto columns() { return std::tie(layer, head, offset); }
 };
 
@@ -73,7 +73,7 @@ struct TrainConfig {
   std::vector<SupervisedHead> supervised;
   double silence = 0, local_supervision = 0;
   std::vector<AttentionHead> local_supervised;
-  double hand_on = 0;
+  double carrier_norm = 0;
   std::vector<HeadGate> gates;
   double feature_scale = 1;
   std::string compute = "auto";
@@ -85,26 +85,23 @@ struct TrainConfig {
     constexpr double kMost = 1e9;
     v("train", part, "all|attention|features|gates|lora|retrieval",
       "what is trained; attention: q, k, v, o and gates; features: q and k; lora: adapters and gates; retrieval: q and "
-      "k of "
-      "the layers of supervised heads, by supervision alone, each layer fed by the model as it was, and v and o of "
-      "heads "
-      "that were fitted");
+      "k of the layers of supervised heads, by supervision alone, each layer fed by the model as it was, and v and o "
+      "of heads that were fitted");
     v("layers", std::tie(first_layer, last_layer), -1, 4096,
-      "first and last of those trained; -1: the model's last; embedding, output and last norm are trained with all "
-      "layers "
-      "alone");
-    v("lora", lora, "low-rank adapters, where they are trained");
-    v("optimizer", hidden, "muon|adamw", "of hidden matrices; AdamW is that of all others");
+      "first and last layer that is trained; -1: the model's last; embedding, output and last norm are trained only if "
+      "all layers are");
+    v("lora", lora, "low-rank adapters, where train is lora");
+    v("optimizer", hidden, "muon|adamw", "for hidden matrices; all other parameters are trained by AdamW");
     OptimizerConfig &o = optimizer;
     v("rate", o.rate, 0, 10, "learning rate of AdamW");
     v("muon_rate", o.muon_rate, 0, 10, "learning rate of Muon");
     v.otherwise(o.feature_rate, o.muon_rate);
-    v("feature_rate", o.feature_rate, 0, 10, "Muon's for q and k; else as muon_rate");
+    v("feature_rate", o.feature_rate, 0, 10, "learning rate of Muon for q and k; by default muon_rate");
     v.otherwise(o.gate_rate, 5 * o.rate);
-    v("gate_rate", o.gate_rate, 0, 100, "learning rate of the gates; else five times rate");
+    v("gate_rate", o.gate_rate, 0, 100, "learning rate of the gates; by default five times rate");
     v("decay", o.decay, 0, 10, "weight decay of AdamW");
     v("muon_decay", o.muon_decay, 0, 10, "weight decay of Muon");
-    v("momentum", o.momentum, 0, 0.9999, "of Muon, Nesterov's way");
+    v("momentum", o.momentum, 0, 0.9999, "of Muon (Nesterov)");
     v("beta1", o.beta1, 0, 0.9999, "of AdamW: decay of the mean of the gradients");
     v("beta2", o.beta2, 0, 0.99999, "of AdamW: decay of the mean of their squares");
     v("clip", o.clip, 0, kMost, "greatest norm of all gradients together; 0: not clipped");
@@ -118,43 +115,42 @@ struct TrainConfig {
     v("drawn", drawn, 0, 1 << 28,
       "tokens that are drawn together, and read by one step after another; 0: those of a step");
     v("repeat", repeat, 1, 1000000,
-      "epochs over what was drawn; above 1, what the lowest trained layer is fed (of retrieval, each supervised layer) "
-      "is "
-      "computed once and kept, 4 bytes (of retrieval in bf16 2) times the model's width a token");
+      "epochs over what was drawn; above 1, the input of the lowest trained layer (for retrieval: of each supervised "
+      "layer) is computed once and kept, which takes 4 bytes (for retrieval in bf16: 2) times the model's width a "
+      "token");
     v("rows", rows, 1, 1 << 26, "tokens that go through the layers together, at least one sequence");
     v("segment", segment, 0, 1 << 24, "tokens of a segment; 0: as the model says");
     v("segments", segments, 1, 1 << 24, "segments of a sequence");
     v("carry", carry, -1, 1 << 24, "tokens before the segment that local attention sees; -1: as the model says");
     v("sinks", sinks, -1, 65536, "first tokens that local attention always sees; -1: as the model says");
     v("epsilon", epsilon, -1, kMost,
-      "added to the denominator of the retrieval: with 1, a head that finds little says little; -1: as the model says");
+      "added to the denominator of the retrieval: with 1, a head whose query matches nothing retrieves nearly 0; -1: "
+      "as the model says");
     v("first_segment", first_segment, "model|gated|ungated", "whether gates are applied while the memory is empty");
     v("supervision", supervision, 0, kMost,
-      "loss weight of attention supervision, a retrieval and head: where in the past the memory should look; of "
-      "retrieval "
-      "never 0, but 1");
+      "loss weight of supervised retrievals: the share of a retrieval that should come from where the answer stands; "
+      "where retrieval is trained, 0 means 1");
     v("supervised", supervised, 2, "[layer, head] or [layer, head, digit]",
-      "heads of the memory that are supervised; none: every one whose gate is open; -1: all; digit: it looks up this "
-      "one "
-      "digit of a value, 0 the first. Of entries that name the same head the first counts");
+      "heads whose retrievals are supervised; none: all whose gate is open; -1: all layers, heads; digit: the head "
+      "retrieves this one digit of a value, 0 the first. Of entries that name the same head the first counts");
     v("silence", silence, 0, kMost,
-      "loss weight, beside supervision: heads of one digit find nothing where it is not asked for; without effect "
-      "where "
-      "epsilon is 0");
+      "loss weight, a factor on supervision: heads that have a digit should retrieve nothing where it is not asked "
+      "for; needs an epsilon above 0");
     v("local_supervision", local_supervision, 0, kMost,
-      "loss weight: local attention from the token that reads or asks for a value to its name");
-    v("local_supervised", local_supervised, 2, "[layer, head]", "heads of which it is; -1: all");
-    v("hand_on", hand_on, 0, kMost,
-      "of features: norm of what these heads write for a name, as a share of the residual stream's, once their v and o "
-      "were "
-      "fitted; 0: they are not");
-    v("gates", gates, 3, "[layer, head, beta]", "set before training, in order; -1: all; beta null: shut");
+      "loss weight of supervised local attention, from the tokens of a value, and the one before them, to its name");
+    v("local_supervised", local_supervised, 2, "[layer, head]",
+      "heads whose local attention is supervised; -1: all layers, heads");
+    v("hand_on", carrier_norm, 0, kMost,
+      "where features are trained: norm of what the local_supervised heads write for a name, relative to that of the "
+      "residual stream, once their v and o are fitted; 0: they are not fitted");
+    v("gates", gates, 3, "[layer, head, beta]",
+      "gates that are set before training, in this order; -1: all layers, heads; beta null: shut");
     v("feature_scale", feature_scale, 1e-3, 1e3, "factor on the weights of q and k before training");
     v("compute", compute, "auto|f32|bf16",
       "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");
     v("keep_mb", keep_mb, 0, 1 << 30,
-      "MiB of activations; where they would take more, they are computed a second time");
-    v("seed", seed, 0, 0x1p63, "of the adapters' random beginnings");
+      "MiB of activations that are kept for the backward pass; where they would take more, they are computed twice");
+    v("seed", seed, 0, 0x1p63, "of the random initial values of adapters and of what fitted heads write for names");
   }
   void complete(const Fields &given);
 };

@@ -21,7 +21,7 @@ NumberType choose_training_compute(const std::string &asked, const Gemm &gemm) {
 
 namespace {
 
-// f(name of the target, place in the parameters) for a layer's matrices.
+// f(name of the target, index in the parameters) for a layer's matrices.
 template <class Function>
 void each_matrix(const Parameters::Layer &w, const Function &f) {
   f("q", w.q);
@@ -33,7 +33,7 @@ void each_matrix(const Parameters::Layer &w, const Function &f) {
   f("down", w.down);
 }
 
-// What ranks must have read alike.
+// Adds all that ranks must have read alike.
 void add_to(StreamChecksum &sum, const Sequence &sequence) {
   const auto add = [&](const auto &values) {
     const uint64_t count = values.size();
@@ -53,15 +53,15 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-                 std::unique_ptr<Lessons> lessons, int threads)
+                 std::unique_ptr<SequenceLengths> lengths, int threads)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
       compute_(choose_training_compute(config.compute, model_->weights().gemm)),
       parameters_(ThreadScope(model_->threads(), threads_), *model_),
       supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
-      lessons_(std::move(lessons)) {
+      lengths_(std::move(lengths)) {
   const ThreadScope team(model_->threads(), threads_);
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
-  if (!lessons_) lessons_ = std::make_unique<FixedLessons>(segment, config_.segments);
+  if (!lengths_) lengths_ = std::make_unique<FixedLengths>(segment, config_.segments);
   change_at_start();
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
@@ -73,15 +73,15 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
   }
-  backward_ = std::make_unique<Backward>(team, *model_, parameters_, trained_, compute_, config_.keep_mb << 20);
+  graph_ = std::make_unique<TrainingGraph>(team, *model_, parameters_, trained_, compute_, config_.keep_mb << 20);
   if (config_.part == TrainedPart::RETRIEVAL) {
-    std::vector<size_t> taught;
+    std::vector<size_t> layers;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
-      if (trained_[parameters_.layers()[l].q]) taught.push_back(l);
-    if (taught.empty())
+      if (trained_[parameters_.layers()[l].q]) layers.push_back(l);
+    if (layers.empty())
       fail(Status::INVALID_ARGUMENT,
            "train.supervised names no head of the layers that are trained, and no gate is open");
-    backward_->set_taught(team, taught);
+    graph_->set_retrieval_layers(team, layers);
   }
   gradients_ = Buffer<float>(parameters_.size());
 }
@@ -116,8 +116,9 @@ std::vector<bool> Trainer::choose_trained() const {
     for (int h = 0; h < model_->config().heads; ++h) {
       const auto at = static_cast<size_t>(l * model_->config().heads + h);
       supervised |= supervisor_.supervises(l, h);
-      fitted |= config_.part == TrainedPart::RETRIEVAL ? supervisor_.offsets()[at] >= 0
-                                                       : config_.hand_on > 0 && supervisor_.supervises_locally(l, h);
+      fitted |= config_.part == TrainedPart::RETRIEVAL
+                    ? supervisor_.offsets()[at] >= 0
+                    : config_.carrier_norm > 0 && supervisor_.supervises_locally(l, h);
     }
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
@@ -168,34 +169,34 @@ AttentionRules Trainer::rules_for(int segment) const {
   return rules;
 }
 
-// The same sequences again, where some of their steps are done, however lessons have gone on since.
+// The same sequences again, where some of their steps are done, however lengths have gone on since.
 void Trainer::draw_sequences(Task *task) {
-  backward_->forget_passes();
-  const std::string lessons = lessons_->save();
+  graph_->clear_cache();
+  const std::string lengths = lengths_->save();
   if (again_) {
     source_->restore(before_.source);
   } else {
-    before_ = {source_->save(), lessons};
+    before_ = {source_->save(), lengths};
     repeated_ = 0;
     again_ = true;  // until all are there
   }
-  lessons_->restore(before_.lessons);
+  lengths_->restore(before_.lengths);
   try {
-    drawn_segment_ = lessons_->segment();
-    const int64_t length = int64_t{drawn_segment_} * lessons_->segments(),
+    drawn_segment_ = lengths_->segment();
+    const int64_t length = int64_t{drawn_segment_} * lengths_->segments(),
                   count = std::max<int64_t>(1, config_.tokens / length);
     parts_ = std::max<int64_t>(1, config_.drawn / (count * length));
     for (int64_t i = 0; i < count * parts_; ++i) {
       if (task && task->take_cancel())
         fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
-      drawn_.push_back(source_->next(drawn_segment_, lessons_->segments()));
+      drawn_.push_back(source_->next(drawn_segment_, lengths_->segments()));
     }
   } catch (...) {
     drawn_.clear();
-    lessons_->restore(lessons);
+    lengths_->restore(lengths);
     throw;
   }
-  lessons_->restore(lessons);
+  lengths_->restore(lengths);
   again_ = false;
 }
 
@@ -228,7 +229,7 @@ uint64_t Trainer::checksum_of_read() const {
   return sum.value();
 }
 
-void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f) {
+void Trainer::each_batch(int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f) {
   const std::span<const Sequence> read = sequences();
   layout_.clear();
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
@@ -241,13 +242,12 @@ void Trainer::each_pass(int64_t first, int64_t end, const std::function<void(siz
   }
 }
 
-// Over layout_, as the part that is trained needs it.
-Tally Trainer::run(const Threads &threads, int segment, const Purpose &purpose, size_t pass) {
-  backward_->set_rules(rules_for(segment));
-  if (config_.repeat == 1) pass = kNoPass;
-  if (config_.part != TrainedPart::RETRIEVAL) return backward_->run(threads, layout_, purpose, pass);
-  return purpose.targets.retrieval ? backward_->teach(threads, layout_, purpose, pass)
-                                   : Tally();  // where nothing is looked up, nothing is taught
+Tally Trainer::run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key) {
+  graph_->set_rules(rules_for(segment));
+  if (config_.repeat == 1) cache_key = kUncached;
+  if (config_.part != TrainedPart::RETRIEVAL) return graph_->run(threads, layout_, request, cache_key);
+  return request.targets.retrieval ? graph_->run_retrieval(threads, layout_, request, cache_key)
+                                   : Tally();  // where nothing is looked up, there is no loss
 }
 
 void Trainer::add_gradients(const Threads &threads, Task *task) {
@@ -255,19 +255,19 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
     if (trained_[i])
       std::memset(gradients_.data() + parameters_[i].offset, 0,
                   static_cast<size_t>(parameters_[i].size()) * sizeof(float));
-  Purpose purpose;
-  purpose.gradients = gradients_.data();
-  purpose.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
-  purpose.targets = supervisor_.targets();
+  RunRequest request;
+  request.gradients = gradients_.data();
+  request.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
+  request.targets = supervisor_.targets();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();
   const auto [first, end] = ranks_.share(static_cast<int64_t>(sequences().size()));
-  each_pass(first, end, [&](size_t pass) {
+  each_batch(first, end, [&](size_t cache_key) {
     check_cancel();
-    report_.tally.add(run(threads, drawn_segment_, purpose, pass));
+    report_.tally.add(run(threads, drawn_segment_, request, cache_key));
   });
   layout_.clear();
   // Gates of layers that are not trained stay as they are.
@@ -291,7 +291,7 @@ void Trainer::gradients(Task *task) {
     failure = std::current_exception();  // the other ranks have to hear of it
   }
   try {
-    report_.tally = agree(Joint::STEP, read, report_.tally, failure);
+    report_.tally = agree(JointCall::STEP, read, report_.tally, failure);
     for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
   } catch (...) {
     draw_again();
@@ -317,13 +317,13 @@ StepReport Trainer::apply() {
   tokens_ += report_.tokens;
   ++repeated_;
   report_.step = optimizer_->steps();
-  lessons_->observe(report_.tally);
+  lengths_->observe(report_.tally);
   return report_;
 }
 
 void Trainer::weights_changed(const Threads &threads) {
   if (lora_) lora_->apply(threads, parameters_);
-  backward_->refresh(threads);
+  graph_->refresh(threads);
 }
 
 StepReport Trainer::step(Task *task) {
@@ -337,10 +337,10 @@ StepReport Trainer::step(Task *task) {
 Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                         Task *task) {
   const ThreadScope threads(model_->threads(), threads_);
-  Purpose purpose;
-  purpose.targets = supervisor_.equal_targets();
+  RunRequest request;
+  request.targets = supervisor_.equal_targets();
   Tally tally;
-  uint64_t place = 0;
+  uint64_t data = 0;
   std::exception_ptr failure;
   if (task) task->begin("evaluate", sequences);
   try {
@@ -356,14 +356,14 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
       if (i >= first && i < end) {
         layout_.clear();
         layout_.add(sequence, segment, model_->config().vocabulary);
-        tally.add(run(threads, segment, purpose, kNoPass));
+        tally.add(run(threads, segment, request, kUncached));
       }
       if (task) task->advance_to(i + 1);
     }
-    place = read.value();
+    data = read.value();
   } catch (...) { failure = std::current_exception(); }
   layout_.clear();
-  return agree(Joint::EVALUATION, place, tally, failure);
+  return agree(JointCall::EVALUATION, data, tally, failure);
 }
 
 Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
@@ -387,7 +387,7 @@ int64_t Trainer::trained_parameters() const {
 }
 
 int64_t Trainer::bytes() const {
-  int64_t total = 4 * (parameters_.size() + gradients_.size() + optimizer_->state().size()) + backward_->bytes();
+  int64_t total = 4 * (parameters_.size() + gradients_.size() + optimizer_->state().size()) + graph_->bytes();
   if (lora_) total += 8 * lora_->size() + 4 * adapter_optimizer_->state().size();
   return total;
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/task.h"
-#include "train/backward.h"
+#include "train/graph.h"
 #include "train/lora.h"
 #include "train/ranks.h"
 #include "train/sequence.h"
@@ -19,10 +19,10 @@
 
 namespace infini {
 
-// How long sequences are, which may change as recall allows.
-class Lessons {
+// How long sequences are: as long as the configuration says, or, with a curriculum, longer as recall grows.
+class SequenceLengths {
  public:
-  virtual ~Lessons() = default;
+  virtual ~SequenceLengths() = default;
   virtual int segment() const = 0;              // tokens
   virtual int segments() const = 0;             // of a sequence
   virtual void observe(const Tally &seen) = 0;  // after every step
@@ -30,9 +30,9 @@ class Lessons {
   virtual void restore(const std::string &state) = 0;
 };
 
-class FixedLessons : public Lessons {
+class FixedLengths : public SequenceLengths {
  public:
-  FixedLessons(int segment, int segments) : segment_(segment), segments_(segments) {}
+  FixedLengths(int segment, int segments) : segment_(segment), segments_(segments) {}
   int segment() const override { return segment_; }
   int segments() const override { return segments_; }
   void observe(const Tally &) override {}
@@ -54,46 +54,48 @@ struct StepReport {
 
 class Trainer {
  public:
-  // `lessons` may be null: sequences of config.segment and config.segments. Errors: INVALID_ARGUMENT for a configuration
-  // that does not fit the model.
+  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT for a
+  // configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-          std::unique_ptr<Lessons> lessons, int threads);
+          std::unique_ptr<SequenceLengths> lengths, int threads);
   ~Trainer();
 
-  // Shares steps and evaluations with other processes, which do the same with trainers made alike: see trainer_ranks.cc.
+  // Shares the sequences of steps and evaluations with other processes, which make the same calls of trainers made alike: see
+  // trainer_ranks.cc.
   void set_ranks(const Ranks &ranks) {
     ranks_ = ranks;
-    backward_->forget_passes();  // which are of other shares
+    graph_->clear_cache();  // of sequences that this process now may have no share of
   }
   const Ranks &ranks() const { return ranks_; }
 
-  // One step: gradients(), then apply(). `task` may be null; cancelling throws CANCELLED, and the step has not happened.
+  // One step: gradients(), then apply(). `task` may be null; a cancel throws CANCELLED, and the step has not happened.
   StepReport step(Task *task = nullptr);
   // Draws sequences and computes their gradients, summed over all ranks. Errors: the step has not happened, on any rank.
   void gradients(Task *task = nullptr);
-  // Of what is trained: these stretches of memory are what ranks sum.
+  // The gradients of all that is trained, in the stretches of memory that ranks sum.
   std::vector<std::span<float>> trained_gradients();
   StepReport apply();
 
-  // Forward passes over sequences of another source. `open` is called once; an error of it ends every rank's evaluation,
-  // as any other error does.
+  // Forward passes over sequences of another source; nothing changes. `open`, which makes the source, is called once: with
+  // several ranks its error, as any other, ends the evaluation of all.
   Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                  Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
 
-  // A forward pass with other rules than those of training, whose layers `watch` sees.
-  Tally forward(const Layout &layout, const AttentionRules &rules, const Watch &watch);
+  // A forward pass with other attention rules than those of training. `observer` sees every layer.
+  Tally forward(const BatchLayout &layout, const AttentionRules &rules, const LayerObserver &observer);
 
-  // What a hook that initialises parameters is given: all that is drawn, as steps will read it.
+  // The sequences that the first steps will read (config.drawn), for a hook that initialises parameters from them.
   class Drawn;
-  // Lets `hook` change parameters, which it should do last, before the first step. STATE after it. `task`: `stage`, in steps
-  // that read all. Errors of the hook or the source, and CANCELLED: if the hook changed nothing, nothing has changed.
+  // Calls `hook`, which may change parameters and should do so last. Before the first step; STATE after it. `task`: progress
+  // in the stage `stage`, in steps that read all sequences once. Errors: of the hook and the source, and CANCELLED; then
+  // nothing has changed but what the hook changed.
   void initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook);
 
   int64_t steps() const;
   int64_t tokens() const;  // read by all steps
   const TrainConfig &config() const { return config_; }
-  const Lessons &lessons() const { return *lessons_; }
+  const SequenceLengths &lengths() const { return *lengths_; }
   std::vector<float> gates() const;  // beta [layers][heads]
   int64_t trained_parameters() const;
   int64_t bytes() const;  // of weights, gradients, optimizer and activations
@@ -121,22 +123,22 @@ class Trainer {
   std::span<const Sequence> sequences() const {
     return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_));
   }
-  // Over layout_, as the part that is trained needs it. `pass`: a cache key, see Backward::run.
-  static constexpr size_t kNoPass = Backward::kNoPass;
-  Tally run(const Threads &threads, int segment, const Purpose &purpose, size_t pass);
+  static constexpr size_t kUncached = TrainingGraph::kUncached;
+  // TrainingGraph::run or run_retrieval, over layout_.
+  Tally run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key);
   void weights_changed(const Threads &threads);
   void draw(Task *task);
   void draw_sequences(Task *task);
   void draw_again();  // before the next step, in place of what is drawn now
   uint64_t checksum_of_read() const;
   void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
-  // f(pass), with layout_ holding sequences `first` .. `end` of what this step reads, as many at once as `rows` allows.
-  void each_pass(int64_t first, int64_t end, const std::function<void(size_t pass)> &f);
+  // f(cache key) for batches of the sequences `first` .. `end` of this step, each of up to config.rows rows in layout_.
+  void each_batch(int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f);
 
   // trainer_ranks.cc
-  enum class Joint : uint64_t { STEP, EVALUATION };
+  enum class JointCall : uint64_t { STEP, EVALUATION };
   uint64_t weights_checksum() const;
-  Tally agree(Joint call, uint64_t place, const Tally &own, const std::exception_ptr &failure) const;
+  Tally agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const;
 
   const std::shared_ptr<const Model> model_;
   const TrainConfig config_;
@@ -146,39 +148,39 @@ class Trainer {
   Supervisor supervisor_;
   std::vector<bool> trained_;  // by parameter: gets gradients
   std::unique_ptr<Lora> lora_;
-  std::unique_ptr<Backward> backward_;
+  std::unique_ptr<TrainingGraph> graph_;
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;                                   // like parameters_
   std::unique_ptr<SequenceSource> source_;
-  std::unique_ptr<Lessons> lessons_;
+  std::unique_ptr<SequenceLengths> lengths_;
   int64_t tokens_ = 0;
   Ranks ranks_;
 
   // The step at hand.
   std::vector<Sequence> drawn_;
-  struct Place {
-    std::string source, lessons;
-  } before_;              // where drawn_ came from
-  bool again_ = false;    // drawn_ is empty, and will be what came from there
-  int64_t parts_ = 1;     // steps that read all that is drawn once
-  int64_t repeated_ = 0;  // steps that have read it
+  struct SourceState {
+    std::string source, lengths;
+  } before_;              // of source_ and lengths_ before drawn_ was drawn
+  bool again_ = false;    // drawn_ is empty, and will be drawn again from before_
+  int64_t parts_ = 1;     // steps that read all of drawn_ once
+  int64_t repeated_ = 0;  // steps that have read of drawn_
   size_t read_ = 0;       // the first of drawn_ that this step reads
   int drawn_segment_ = 0;
   double total_weight_ = 0;
-  Layout layout_;
+  BatchLayout layout_;
   StepReport report_;
 };
 
 class Trainer::Drawn {
  public:
-  const Threads &threads() const { return threads_; }  // of the hook
+  const Threads &threads() const { return threads_; }  // on which the hook may compute
   std::span<const Sequence> sequences() const { return trainer_.drawn_; }
-  // f for batches of all of them. Cancelled by the task.
-  void each_layout(const std::function<void(const Layout &)> &f);
-  // Within f: a forward pass over the layout at hand, which `watch` sees; and what each layer is fed that is trained by
-  // supervision alone, normed (as Backward::feed_taught).
-  void forward(const Watch &watch);
-  void feed_supervised(const Backward::Fed &f);
+  // f for each batch of these sequences. A cancel of the task throws CANCELLED between batches.
+  void each_layout(const std::function<void(const BatchLayout &)> &f);
+  // To be called by f, over its batch: a forward pass, of which `observer` sees every layer; and
+  // TrainingGraph::each_retrieval_input, where retrieval is trained.
+  void forward(const LayerObserver &observer);
+  void each_retrieval_input(const TrainingGraph::NormedInput &f);
 
  private:
   friend class Trainer;
@@ -188,7 +190,7 @@ class Trainer::Drawn {
   Trainer &trainer_;
   const char *const stage_;
   Task *const task_;
-  size_t key_ = kNoPass;  // cache key of the layout at hand
+  size_t key_ = kUncached;  // cache key of the batch at hand
 };
 
 // "f32", "f16" or "bf16", of matrices in a file. INVALID_ARGUMENT for others.

@@ -1,14 +1,14 @@
-// What the trainer shows of a model, and of what is drawn, to whoever searches it or begins its parameters.
+// What a trainer offers to a search for heads and to hooks that initialise parameters.
 #include "train/trainer.h"
 
 namespace infini {
 
-Tally Trainer::forward(const Layout &layout, const AttentionRules &rules, const Watch &watch) {
+Tally Trainer::forward(const BatchLayout &layout, const AttentionRules &rules, const LayerObserver &observer) {
   const ThreadScope threads(model_->threads(), threads_);
-  Purpose purpose;
-  purpose.watch = &watch;
-  backward_->set_rules(rules);
-  return backward_->run(threads, layout, purpose);
+  RunRequest request;
+  request.observer = &observer;
+  graph_->set_rules(rules);
+  return graph_->run(threads, layout, request);
 }
 
 void Trainer::initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook) {
@@ -20,7 +20,7 @@ void Trainer::initialise(const char *stage, Task *task, const std::function<void
   weights_changed(threads);
 }
 
-void Trainer::Drawn::each_layout(const std::function<void(const Layout &)> &f) {
+void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> &f) {
   Trainer &t = trainer_;
   // Of several ranks each reads all, where its steps read a share.
   const bool keeps = t.config_.repeat > 1 && t.ranks_.count() == 1;
@@ -28,25 +28,25 @@ void Trainer::Drawn::each_layout(const std::function<void(const Layout &)> &f) {
   if (task_) task_->begin(stage_, t.parts_);
   for (int64_t part = 0; part < t.parts_; ++part) {
     t.read_ = static_cast<size_t>(part * each);
-    t.each_pass(0, each, [&](size_t pass) {
+    t.each_batch(0, each, [&](size_t cache_key) {
       if (task_ && task_->take_cancel())
         fail(Status::CANCELLED, "cancelled (", stage_, "); the parameters are as they were");
-      t.backward_->set_rules(t.rules_for(t.drawn_segment_));
-      key_ = keeps ? pass : kNoPass;
+      t.graph_->set_rules(t.rules_for(t.drawn_segment_));
+      key_ = keeps ? cache_key : kUncached;
       f(t.layout_);
     });
     if (task_) task_->advance_to(part + 1);
   }
 }
 
-void Trainer::Drawn::forward(const Watch &watch) {
-  Purpose purpose;
-  purpose.watch = &watch;
-  trainer_.backward_->run(threads_, trainer_.layout_, purpose);
+void Trainer::Drawn::forward(const LayerObserver &observer) {
+  RunRequest request;
+  request.observer = &observer;
+  trainer_.graph_->run(threads_, trainer_.layout_, request);
 }
 
-void Trainer::Drawn::feed_supervised(const Backward::Fed &f) {
-  trainer_.backward_->feed_taught(threads_, trainer_.layout_, key_, f);
+void Trainer::Drawn::each_retrieval_input(const TrainingGraph::NormedInput &f) {
+  trainer_.graph_->each_retrieval_input(threads_, trainer_.layout_, key_, f);
 }
 
 }  // namespace infini

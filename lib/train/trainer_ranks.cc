@@ -1,7 +1,7 @@
 // Training on several ranks. Each holds the same trainer and draws the same sequences, so that sources and checkpoints
-// are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each tells what it
-// has done and seen, or that it could not, and any that could not stops the step on all. Only then gradients are summed,
-// and each rank changes its weights in the same way. No rank sends weights: that they stay equal is checked.
+// are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each says what it
+// has computed and counted, or that it failed, and one that failed stops the step on all. Only then gradients are summed,
+// and each rank changes its weights in the same way. Weights are not sent, but checked to be equal.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -14,7 +14,7 @@ namespace infini {
 namespace {
 
 // What a rank tells the others, word by word.
-enum Word : size_t { STATUS, CALL, MADE_OF, STEPS, PLACE, WEIGHTS, TALLY };
+enum Word : size_t { STATUS, CALL, MADE_OF, STEPS, DATA, WEIGHTS, TALLY };
 // A tally goes as it lies in memory: doubles and whole numbers of eight bytes, nothing between them.
 using TallyWords = std::array<uint64_t, sizeof(Tally) / sizeof(uint64_t)>;
 constexpr size_t kWords = TALLY + std::tuple_size_v<TallyWords>;
@@ -63,9 +63,9 @@ uint64_t Trainer::weights_checksum() const {
   return sum.value();
 }
 
-// The tally of all ranks. `place`: of what is read. Throws `failure`, or that another rank has failed, or that the ranks
+// The tally of all ranks. `data`: a checksum of what is read. Throws `failure`, or that another rank has failed, or that the ranks
 // do not do the same.
-Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::exception_ptr &failure) const {
+Tally Trainer::agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const {
   if (ranks_.alone()) {
     if (failure) std::rethrow_exception(failure);
     return own;
@@ -75,7 +75,7 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
                                      static_cast<uint64_t>(call),
                                      checksum(made_of.data(), made_of.size()),
                                      static_cast<uint64_t>(steps()),
-                                     place,
+                                     data,
                                      weights_checksum()};
   std::ranges::copy(std::bit_cast<TallyWords>(own), words.begin() + TALLY);
   std::vector<uint64_t> all;
@@ -88,7 +88,7 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
   if (failure) std::rethrow_exception(failure);
 
   const auto word = [&](int rank, Word which) { return all[static_cast<size_t>(rank) * kWords + which]; };
-  const char *const done = call == Joint::STEP ? "; the step has not happened" : "; nothing was evaluated";
+  const char *const done = call == JointCall::STEP ? "; the step has not happened" : "; nothing was evaluated";
   for (int r = 0; r < ranks_.count(); ++r) {
     const auto status = static_cast<Status>(word(r, STATUS));
     if (status == Status::OK) continue;
@@ -100,7 +100,7 @@ Tally Trainer::agree(Joint call, uint64_t place, const Tally &own, const std::ex
       {CALL, "they make different calls"},
       {MADE_OF, "their trainers were made from different models or descriptions"},
       {STEPS, "they have done different numbers of steps: restore the same checkpoint on all"},
-      {PLACE, "they read different sequences: restore the same checkpoint on all, and give all the same data"},
+      {DATA, "they read different sequences: restore the same checkpoint on all, and give all the same data"},
       {WEIGHTS,
        "their weights differ: they need the same build, the same kind of processor and as many threads, and the same "
        "checkpoint"}};

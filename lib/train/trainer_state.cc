@@ -1,4 +1,4 @@
-// Checkpoints of training, in the snapshot container: the header's JSON holds every number and the source's place, the
+// Checkpoints of training, in the snapshot container. The header's JSON holds every number and the state of the source, the
 // sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
 // `adapter_optimizer`.
 
@@ -32,9 +32,9 @@ void Trainer::save(const std::string &path) const {
       .add("steps", optimizer_->steps())
       .add("tokens", tokens_)
       .add("source", again ? before_.source : source_->save())
-      .add("lessons_before", again ? before_.lessons : lessons_->save())
+      .add("lessons_before", again ? before_.lengths : lengths_->save())
       .add("repeated", again ? repeated_ : 0)
-      .add("lessons", lessons_->save());
+      .add("lessons", lengths_->save());
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
@@ -71,8 +71,9 @@ void Trainer::restore(const std::string &path) {
   if (steps < 0 || steps > kMost || tokens < 0 || tokens > kMost || repeated < 0 ||
       repeated >= config_.repeat * std::max<int64_t>(1, config_.drawn))
     fail(Status::FORMAT, path, ": impossible number of steps or tokens");
-  const Place before{member<std::string>(header, "source", path), member<std::string>(header, "lessons_before", path)};
-  const auto lessons = member<std::string>(header, "lessons", path);
+  const SourceState before{member<std::string>(header, "source", path),
+                           member<std::string>(header, "lessons_before", path)};
+  const auto lengths = member<std::string>(header, "lessons", path);
 
   // Everything is read before anything is changed.
   const auto read = [&](const char *section, int64_t floats) {
@@ -90,14 +91,14 @@ void Trainer::restore(const std::string &path) {
     adapters = read("adapters", lora_->size());
     adapter_state = read("adapter_optimizer", adapter_optimizer_->state().size());
   }
-  const std::string source_now = source_->save(), lessons_now = lessons_->save();
+  const std::string source_now = source_->save(), lengths_now = lengths_->save();
   try {
     source_->restore(before.source);
-    lessons_->restore(before.lessons);
-    lessons_->restore(lessons);
+    lengths_->restore(before.lengths);
+    lengths_->restore(lengths);
   } catch (...) {
     source_->restore(source_now);
-    lessons_->restore(lessons_now);
+    lengths_->restore(lengths_now);
     throw;
   }
 
@@ -126,7 +127,7 @@ Gguf Trainer::gguf(TensorType type) const {
   if (config_.feature_scale != 1)
     for (const Parameters::Layer &w : parameters_.layers()) changed[w.q] = changed[w.k] = true;
   MemoryConfig memory = model_->config().memory;
-  const AttentionRules rules = rules_for(lessons_->segment());
+  const AttentionRules rules = rules_for(lengths_->segment());
   memory.segment = rules.shape.segment;
   memory.carry = rules.shape.carry;
   memory.sinks = rules.shape.sinks;

@@ -1,5 +1,6 @@
 """The rules of lib/: a layer includes itself and lower ones, and never the C interface; one file knows the operating system,
-and one folder the processor; streams know the engine and nothing that it is made of; files are short.
+and one folder the processor; streams know the engine and nothing that it is made of; files are short, and no folder is
+more than a quarter of all.
 
 usage: layers.py SOURCE_DIR
 """
@@ -9,7 +10,8 @@ import sys
 
 # Lower ones first.
 LAYERS = ["base", "kernels", "gemm", "format", "text", "memory", "attention", "model", "stream", "train", "adapt", "cuda"]
-LONG_FILE = 400
+LONG_FILE = 400  # lines
+LARGE_FOLDER = 0.25  # of all lines
 # Headers of systems and processors, and where alone each may be included.
 ONLY_IN = {
     r"(sys|arpa|linux|net|netinet)/.*|(unistd|fcntl|sched|signal|pthread|dirent|dlfcn|poll|glob|pwd|termios|semaphore|windows|io)\.h":
@@ -27,6 +29,7 @@ REACHES_AROUND = r"\bweights\(\)|(?<!config)\.layers\b|->layers\b"
 source = pathlib.Path(sys.argv[1])
 files = sorted(path for path in (source / "lib").rglob("*") if path.suffix in (".h", ".cc"))
 errors = [] if files else ["lib/ holds no source files"]
+lines_in = dict.fromkeys(LAYERS, 0)
 
 for path in files:
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -35,6 +38,7 @@ for path in files:
     if len(name.parts) != 3 or layer not in LAYERS:
         errors.append(f"{name}: lies in no layer ({', '.join(LAYERS)})")
         continue
+    lines_in[layer] += len(lines)
     if len(lines) > LONG_FILE:
         errors.append(f"{name}: has {len(lines)} lines, more than {LONG_FILE}: split it along its data")
     for number, line in enumerate(lines, 1):
@@ -56,6 +60,10 @@ for path in files:
             errors.append(f"{name}:{number}: includes {target}, but streams know {ENGINE} alone")
         elif ".." in pathlib.PurePosixPath(target).parts:
             errors.append(f"{name}:{number}: includes {target} by a relative path")
+
+for layer, count in lines_in.items():
+    if count > LARGE_FOLDER * sum(lines_in.values()):
+        errors.append(f"lib/{layer}: has {count} of {sum(lines_in.values())} lines, more than a quarter: move a part out")
 
 for error in errors:
     print(error, file=sys.stderr)

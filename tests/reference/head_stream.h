@@ -1,10 +1,10 @@
-// One KV head's whole stream forward and backward, in plain loops: the reference of train/attend_streams.h. Its windows are
+// One KV head's whole stream forward and backward, in plain loops: the reference of train/batch_attention.h. Its windows are
 // its own. Gradients are as reference/gradients.h has them.
 #pragma once
 
 #include "attention/attention.h"
 #include "reference/memory.h"
-#include "train/layout.h"
+#include "train/batch_layout.h"
 
 namespace infini::equations {
 
@@ -25,10 +25,10 @@ struct Pointed {
   double weight;
 };
 
-// Supervised local attention, of group head `head`: the loss gains -weight * log(p of `subject`), if
+// Supervised local attention, of group head `head`: the loss gains -weight * log(p of `target`), if
 // that token is in view and no sink.
 struct Looking {
-  size_t head, token, subject;
+  size_t head, token, target;
   double weight;
 };
 
@@ -155,7 +155,7 @@ class HeadStream {
   };
 
   Real epsilon() const { return static_cast<Real>(rules_.epsilon); }
-  Real fold(size_t s) const { return static_cast<Real>(segments_[s].fold); }
+  Real fold(size_t s) const { return static_cast<Real>(segments_[s].repeat_weight); }
   bool gated(Real beta, size_t s) const { return !std::isinf(beta) && (segments_[s].held > 0 || rules_.first_gated); }
   size_t segment_of(size_t token) const {
     size_t s = 0;
@@ -226,7 +226,7 @@ class HeadStream {
     for (const Looking &look : looking_) {
       if (look.head != h || segment_of(look.token) != s) continue;
       for (size_t i = window.sinks; i < window.token.size(); ++i)
-        if (window.token[i] == look.subject)
+        if (window.token[i] == look.target)
           f(look.token - static_cast<size_t>(segments_[s].first), i, static_cast<Real>(look.weight));
     }
   }

@@ -1,4 +1,4 @@
-// Heads that retrieve, against the plain twin.
+// Heads that retrieve, against the plain reference.
 #include "support.h"
 
 #include "reference_model.h"
@@ -34,8 +34,7 @@ Sequence with_answers(const std::string &stem) {
     s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
   }
   s.local_target.assign(s.tokens.size(), -1);
-  for (const auto &[t, subject] : {std::pair{5, 4}, {21, 2}, {58, 40}})
-    s.local_target[static_cast<size_t>(t)] = subject;
+  for (const auto &[t, target] : {std::pair{5, 4}, {21, 2}, {58, 40}}) s.local_target[static_cast<size_t>(t)] = target;
   return s;
 }
 
@@ -71,7 +70,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     const Parameters parameters(Threads(), *model);
     test::ReferenceModel reference(*model, parameters, rules);
     std::vector<double> expected(found.value_weight.size()), expected_names(expected.size());
-    reference.watch = [&](size_t layer, int kv_head, const equations::Head<double> &in) {
+    reference.observer = [&](size_t layer, int kv_head, const equations::Head<double> &in) {
       equations::Head<double> shown = in;  // values that show where attention looks: each token's is its own place
       shown.v = equations::zeros<double>(tokens, tokens);
       for (size_t t = 0; t < tokens; ++t) shown.v[t][t] = 1;
@@ -88,7 +87,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
         }
       }
     };
-    Layout layout;
+    BatchLayout layout;
     layout.add(sequence, static_cast<int64_t>(tokens), config.vocabulary);
     reference.loss(layout, {});
     for (size_t i = 0; i < expected.size(); ++i) {

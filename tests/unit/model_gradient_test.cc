@@ -5,7 +5,7 @@
 #include "base/testing.h"
 #include "reference_model.h"
 #include "stream/session.h"
-#include "train/backward.h"
+#include "train/graph.h"
 
 using namespace infini;
 
@@ -44,16 +44,16 @@ struct Run {
 };
 
 Run run(const Threads &threads, const Model &model, const Parameters &parameters, const AttentionRules &rules,
-        const Layout &layout, const std::vector<float> &supervision, NumberType compute, int64_t keep,
+        const BatchLayout &layout, const std::vector<float> &supervision, NumberType compute, int64_t keep,
         double scale = 1) {
-  Backward backward(threads, model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
+  TrainingGraph backward(threads, model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
   backward.set_rules(rules);
   Run result{{}, Buffer<float>(parameters.size())};
-  Purpose purpose;
-  purpose.gradients = result.gradients.data();
-  purpose.loss_scale = scale;
-  if (!supervision.empty()) purpose.targets.retrieval = supervision.data();
-  result.tally = backward.run(threads, layout, purpose);
+  RunRequest request;
+  request.gradients = result.gradients.data();
+  request.loss_scale = scale;
+  if (!supervision.empty()) request.targets.retrieval = supervision.data();
+  result.tally = backward.run(threads, layout, request);
   CHECK(backward.recomputes() == (keep == 0));
   return result;
 }
@@ -70,7 +70,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
     const Gguf golden = Gguf::open(stem + ".grad.gguf");
     const Parameters parameters(Threads(), *model);
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
-    Layout layout;
+    BatchLayout layout;
     layout.add(plain(tokens, 1.0f / static_cast<float>(tokens.size() - 1)), model->config().memory.segment,
                model->config().vocabulary);
     for (const auto &[compute, keep, threads, tolerance] : {std::tuple{NumberType::F32, kKeepAll, 1, 2e-5},
@@ -136,10 +136,10 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
       for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {59, 44}, {60, 41}})
         sequence.link(t, source);
     }
-    Layout layout;
+    BatchLayout layout;
     layout.add(sequence, rules.shape.segment, model->config().vocabulary, c.closes);
     if (c.fold)
-      for (size_t i = 0; i < layout.segments.size(); ++i) layout.segments[i].fold = i % 3 == 1 ? 7.0f : 1.0f;
+      for (size_t i = 0; i < layout.segments.size(); ++i) layout.segments[i].repeat_weight = i % 3 == 1 ? 7.0f : 1.0f;
     std::vector<float> supervision;
     if (c.supervised)
       for (int i = 0; i < model->config().layers * model->config().heads; ++i)
@@ -175,8 +175,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
   }
 }
 
-TEST_CASE(
-    "where nothing is predicted, layers above those that are told where to look change nothing and are left out") {
+TEST_CASE("where nothing is predicted, layers above supervised ones change nothing and are left out") {
   const std::string stem = test::fixture("infini/linear");
   const auto model = Model::open(stem + ".gguf", f32());
   const Parameters parameters(Threads(), *model);
@@ -184,21 +183,21 @@ TEST_CASE(
   REQUIRE(config.layers > 1);
   Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
   for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) sequence.link(t, source);
-  Layout layout;
+  BatchLayout layout;
   layout.add(sequence, config.memory.segment, config.vocabulary);
-  std::vector<float> told(static_cast<size_t>(config.layers * config.heads));
-  for (int h = 0; h < config.heads; ++h) told[static_cast<size_t>(h)] = 0.2f;  // the first layer
+  std::vector<float> retrieval(static_cast<size_t>(config.layers * config.heads));
+  for (int h = 0; h < config.heads; ++h) retrieval[static_cast<size_t>(h)] = 0.2f;  // the first layer
   for (const int64_t keep : {int64_t{0}, kKeepAll}) {
-    Backward backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32,
-                      keep);
+    TrainingGraph backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true),
+                           NumberType::F32, keep);
     const auto gradients = [&](bool all_layers) {
       Buffer<float> out(parameters.size());
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
-      Purpose purpose;
-      purpose.gradients = out.data();
-      purpose.targets.retrieval = told.data();
-      purpose.logits = all_layers ? logits.data() : nullptr;  // which need every layer
-      const Tally tally = backward.run(Threads(), layout, purpose);
+      RunRequest request;
+      request.gradients = out.data();
+      request.targets.retrieval = retrieval.data();
+      request.logits = all_layers ? logits.data() : nullptr;  // which need every layer
+      const Tally tally = backward.run(Threads(), layout, request);
       CHECK(tally.supervision.retrieval.count == 3 * config.heads);
       CHECK(tally.supervision.retrieval.loss > 0);
       return std::vector<float>(out.data(), out.data() + parameters.size());
@@ -209,7 +208,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes again") {
+TEST_CASE("what the lowest trained layer is fed is kept under its cache key") {
   const std::string stem = test::fixture("infini/delta");
   const auto model = Model::open(stem + ".gguf", f32());
   Parameters parameters(Threads(), *model);
@@ -217,12 +216,12 @@ TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes ag
   std::vector<bool> trained(parameters.list().size());
   const Parameters::Layer &last = parameters.layers().back();
   trained[last.q] = trained[last.down] = true;
-  Backward backward(Threads(), *model, parameters, trained, NumberType::F32, kKeepAll);
-  const auto loss = [&](size_t from, size_t pass) {
-    Layout layout;
+  TrainingGraph backward(Threads(), *model, parameters, trained, NumberType::F32, kKeepAll);
+  const auto loss = [&](size_t from, size_t cache_key) {
+    BatchLayout layout;
     layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment,
                model->config().vocabulary);
-    return backward.run(Threads(), layout, {}, pass).loss;
+    return backward.run(Threads(), layout, {}, cache_key).loss;
   };
   const int64_t before = backward.bytes();
   const double first = loss(0, 0), second = loss(20, 1);
@@ -230,14 +229,14 @@ TEST_CASE("what the lowest trained layer is fed is kept for a pass that comes ag
   CHECK(first != second);
   CHECK(loss(0, 0) == first);
   CHECK(loss(20, 1) == second);
-  CHECK(loss(0, Backward::kNoPass) == first);
+  CHECK(loss(0, TrainingGraph::kUncached) == first);
   // It is what was kept that is read: lower layers that changed are not seen before it is forgotten.
   parameters.of(parameters.layers().front().v)[0] += 1;
   backward.refresh(Threads(), true);
   CHECK(loss(0, 0) == first);
-  backward.forget_passes();
+  backward.clear_cache();
   CHECK(loss(0, 0) != first);
-  CHECK(loss(0, 0) == loss(0, Backward::kNoPass));
+  CHECK(loss(0, 0) == loss(0, TrainingGraph::kUncached));
 }
 
 TEST_CASE("logits are the engine's") {
@@ -246,14 +245,14 @@ TEST_CASE("logits are the engine's") {
     const auto model = Model::open(stem + ".gguf", f32());
     const Parameters parameters(Threads(), *model);
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
-    Layout layout;
+    BatchLayout layout;
     layout.add(plain(tokens, 1), model->config().memory.segment, model->config().vocabulary);
-    Backward backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true), NumberType::F32,
-                      0);
+    TrainingGraph backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true),
+                           NumberType::F32, 0);
     std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary)), engine(logits.size());
-    Purpose purpose;
-    purpose.logits = logits.data();
-    backward.run(Threads(), layout, purpose);
+    RunRequest request;
+    request.logits = logits.data();
+    backward.run(Threads(), layout, request);
     Session session(model, {});
     session.feed_logits(tokens, engine.data());
     CHECK(test::relative_difference(logits, engine) < 1e-5);

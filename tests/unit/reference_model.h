@@ -17,7 +17,7 @@ class ReferenceModel {
         parameters_(parameters), rules_(rules) {}
 
   // Sum of weight * cross-entropy, plus the supervised retrievals', weighed by supervision [layers][heads] (may be empty).
-  double loss(const infini::Layout &layout, const std::vector<float> &supervision) const {
+  double loss(const infini::BatchLayout &layout, const std::vector<float> &supervision) const {
     using namespace infini;
     const size_t rows = layout.tokens.size(), width = static_cast<size_t>(config_.width);
     double total = 0;
@@ -53,8 +53,8 @@ class ReferenceModel {
     return total;
   }
 
-  std::vector<double> values;                                                                     // like the parameters
-  std::function<void(size_t layer, int kv_head, const infini::equations::Head<double> &)> watch;  // may be empty
+  std::vector<double> values;  // like the parameters
+  std::function<void(size_t layer, int kv_head, const infini::equations::Head<double> &)> observer;  // may be empty
 
  private:
   using Rows = std::vector<std::vector<double>>;
@@ -86,7 +86,7 @@ class ReferenceModel {
       for (size_t i = 0; i < x[t].size(); ++i) x[t][i] += y[t][i];
   }
 
-  double attend(const infini::Layout &layout, const infini::StreamSpan &stream, size_t layer, int kv_head,
+  double attend(const infini::BatchLayout &layout, const infini::StreamSpan &stream, size_t layer, int kv_head,
                 const Rows &q, const Rows &k, const Rows &v, const std::vector<float> &supervision,
                 Rows &attended) const {
     using namespace infini;
@@ -106,7 +106,7 @@ class ReferenceModel {
     }
     in.k = columns(k, kv_head * config_.key_size, config_.key_size);
     in.v = columns(v, kv_head * config_.value_size, config_.value_size);
-    if (watch) watch(layer, kv_head, in);
+    if (observer) observer(layer, kv_head, in);
     std::vector<SegmentSpan> segments(layout.segments.begin() + stream.first_segment,
                                       layout.segments.begin() + stream.first_segment + stream.segments);
     for (SegmentSpan &s : segments) s.first -= stream.first;
@@ -125,14 +125,14 @@ class ReferenceModel {
               {static_cast<size_t>(g), static_cast<size_t>(r.row - stream.first), sources, weight * r.weight});
       }
     }
-    equations::HeadStream twin(rules_, segments, pointed);
-    const auto a = twin.forward(in);
+    equations::HeadStream head(rules_, segments, pointed);
+    const auto a = head.forward(in);
     for (size_t g = 0; g < a.size(); ++g)
       for (size_t t = 0; t < a[g].size(); ++t)
         std::copy(a[g][t].begin(), a[g][t].end(),
                   attended[static_cast<size_t>(stream.first) + t].begin() +
                       (kv_head * group + static_cast<int>(g)) * config_.value_size);
-    return twin.pointed_loss(in);
+    return head.pointed_loss(in);
   }
 
   const infini::Config &config_;

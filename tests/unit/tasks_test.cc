@@ -43,7 +43,7 @@ std::string text_of(const Sequence &sequence) { return words().decode(sequence.t
 TEST_CASE("the same seed and the same calls make the same sequences") {
   TaskSettings settings = dense();
   settings.prose = {test::novel_path};
-  settings.difficulty.fold = 3;
+  settings.difficulty.log_repeat = 3;
   TaskSource a = source(settings), b = source(settings);
   for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(32, 4)})
     check_same(a.next(segment, segments), b.next(segment, segments));
@@ -211,7 +211,7 @@ TEST_CASE("where values are looked up, every digit of a name leads to all before
 // Between facts and their questions, in rising order, where near ones are up to 400 tokens away.
 std::vector<double> distances(double far) {
   TaskSettings settings;
-  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .fold = 0};
+  settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .log_repeat = 0};
   settings.far = far;
   TaskSource tasks = source(settings);
   std::vector<double> all;
@@ -305,7 +305,7 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
 
 TEST_CASE("virtual length: only segments without facts and questions are folded more than once") {
   TaskSettings settings;
-  settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .fold = std::log(100)};
+  settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .log_repeat = std::log(100)};
   TaskSource tasks = source(settings);
   double sum = 0;
   int long_ones = 0;
@@ -464,7 +464,7 @@ TEST_CASE("a curriculum goes on by recall: distance, segments, virtual length") 
   CHECK(curriculum.difficulty().distance == 48);  // below the threshold nothing moves
   CHECK(curriculum.stage() == 0);
 
-  double distance = 48, fold = 0;
+  double distance = 48, log_repeat = 0;
   size_t stage = 0;
   int steps = 0;
   for (; !curriculum.complete(); ++steps) {
@@ -475,20 +475,20 @@ TEST_CASE("a curriculum goes on by recall: distance, segments, virtual length") 
     const double whole = curriculum.segment() * curriculum.segments();
     if (curriculum.stage() != stage) {
       CHECK(before.distance == distance);
-      CHECK(now.fold == 0);
+      CHECK(now.log_repeat == 0);
       stage = curriculum.stage();
     } else if (now.distance != before.distance) {
       CHECK(now.distance == doctest::Approx(std::min(before.distance * 1.35, whole)));
-      CHECK(now.fold == 0);
-    } else if (now.fold != before.fold) {
+      CHECK(now.log_repeat == 0);
+    } else if (now.log_repeat != before.log_repeat) {
       CHECK(stage == 2);
       CHECK(now.distance == whole);
-      CHECK(now.fold == doctest::Approx(std::min(before.fold + 0.5, std::log(3000.0))));
+      CHECK(now.log_repeat == doctest::Approx(std::min(before.log_repeat + 0.5, std::log(3000.0))));
     }
     distance = now.distance;
-    fold = now.fold;
+    log_repeat = now.log_repeat;
   }
-  CHECK(fold == doctest::Approx(std::log(3000.0)));
+  CHECK(log_repeat == doctest::Approx(std::log(3000.0)));
   CHECK(curriculum.segments() == 16);
   CHECK(curriculum.difficulty().density_least == 0.7);
   CHECK(steps > 100);  // each step waits for its proof
@@ -543,8 +543,8 @@ TEST_CASE("a curriculum is described in JSON") {
 }
 
 TEST_CASE("tasks are as hard as the curriculum says") {
-  const auto curriculum = std::make_shared<Curriculum>(
-      Curriculum::Settings{.stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .fold = 10, .fold_step = 5});
+  const auto curriculum = std::make_shared<Curriculum>(Curriculum::Settings{
+      .stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .virtual_length = 10, .virtual_length_step = 5});
   TaskSource tasks = source({}, curriculum);
   CHECK(tasks.next(curriculum->segment(), curriculum->segments()).repeat_weight.empty());
   while (!curriculum->complete()) curriculum->observe(1);

@@ -7,8 +7,8 @@
 #include "base/random.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
-#include "train/data.h"
-#include "train/source.h"
+#include "train/text_sources.h"
+#include "train/source_helpers.h"
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
 #include "train/trainer.h"
@@ -682,11 +682,11 @@ TEST_CASE(
   t.swap(spare);
   // Fitted or read from a checkpoint, it goes on the same.
   t->save(folder.file("state"));
-  auto twin = made(carried, taught);
-  twin->restore(folder.file("state"));
+  auto other = made(carried, taught);
+  other->restore(folder.file("state"));
   for (int i = 0; i < 300; ++i) {
     const double loss = t->step().tally.supervision.retrieval.loss;
-    if (i < 12) CHECK(twin->step().tally.supervision.retrieval.loss == loss);
+    if (i < 12) CHECK(other->step().tally.supervision.retrieval.loss == loss);
   }
   const double share_taught = share(), recall_taught = recall();
   MESSAGE("share of the source " << share_before << ", fitted " << share_fitted << ", taught " << share_taught
@@ -729,15 +729,15 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
         R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" +
         part + "\"");
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
-    Trainer t = trainer(model, config), twin = trainer(model, config);
+    Trainer t = trainer(model, config), other = trainer(model, config);
     std::vector<double> losses;
     for (int i = 0; i < 9; ++i) {
       losses.push_back(loss(t.step()));
       if (i == 3) {  // in the middle of the second three
         t.save(folder.file("state"));
-        twin.restore(folder.file("state"));
+        other.restore(folder.file("state"));
       }
-      if (i > 3) CHECK(loss(twin.step()) == losses.back());
+      if (i > 3) CHECK(loss(other.step()) == losses.back());
       if (i % 3 > 0) CHECK(losses[static_cast<size_t>(i)] == losses[static_cast<size_t>(i - 1)]);
       else if (i > 0) CHECK(losses[static_cast<size_t>(i)] != losses[static_cast<size_t>(i - 1)]);
     }
@@ -756,15 +756,15 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
         part);
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
     for (int saved = 0; saved < 5; ++saved) {
-      Trainer t = trainer(model, config), twin = trainer(model, config);
+      Trainer t = trainer(model, config), other = trainer(model, config);
       std::vector<double> losses;
       for (int i = 0; i < 8; ++i) {
         losses.push_back(loss(t.step()));
         if (i == saved) {
           t.save(folder.file("state"));
-          twin.restore(folder.file("state"));
+          other.restore(folder.file("state"));
         }
-        if (i > saved) CHECK(loss(twin.step()) == losses.back());
+        if (i > saved) CHECK(loss(other.step()) == losses.back());
       }
       for (size_t i = 0; i < 8; ++i) CHECK(losses[i] == losses[i / 4 * 4 + i % 2]);  // two steps read all, twice
       for (const size_t i : {1u, 4u, 5u}) CHECK(losses[i] != losses[i - 1]);
@@ -775,7 +775,7 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
 TEST_CASE(
     "sequences that are read again stay as they are, however the lessons go on, after a checkpoint and a cancel too") {
   // Grows with every step.
-  class Growing : public Lessons {
+  class Growing : public SequenceLengths {
    public:
     int segment() const override { return 12; }
     int segments() const override { return segments_; }
@@ -794,7 +794,7 @@ TEST_CASE(
   };
   for (int saved = 0; saved < 6; ++saved) {
     CAPTURE(saved);
-    Trainer t = made(), twin = made();
+    Trainer t = made(), other = made();
     for (int i = 0; i < 8; ++i) {
       Task task;
       task.cancel();
@@ -802,15 +802,15 @@ TEST_CASE(
       const StepReport report = t.step();
       if (i == saved) {
         t.save(folder.file("state"));
-        twin.restore(folder.file("state"));
+        other.restore(folder.file("state"));
       }
       if (i <= saved) continue;
-      const StepReport again = twin.step();
+      const StepReport again = other.step();
       CHECK(again.tally.loss == report.tally.loss);
       CHECK(again.tokens == report.tokens);
     }
     t.save(folder.file("a"));
-    twin.save(folder.file("b"));
+    other.save(folder.file("b"));
     CHECK(test::read_text(folder.file("a")) == test::read_text(folder.file("b")));
   }
 }
@@ -837,12 +837,12 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
   const auto made = [&](const int &when) {
     return Trainer(model, parse_train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
   };
-  Trainer t = made(trouble), twin = made(none);
-  t.step(), twin.step();
+  Trainer t = made(trouble), other = made(none);
+  t.step(), other.step();
   trouble = 1;
   for (int i = 0; i < 2; ++i) CHECK_THROWS_WITH_AS(t.step(), doctest::Contains("gone"), Error);
   trouble = 0;
-  for (int i = 0; i < 2; ++i) CHECK(t.step().tally.loss == twin.step().tally.loss);
+  for (int i = 0; i < 2; ++i) CHECK(t.step().tally.loss == other.step().tally.loss);
 }
 
 TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time") {
@@ -865,17 +865,17 @@ TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer 
 
 TEST_CASE("a cancelled step has not happened") {
   const auto model = small_model("linear");
-  Trainer t = trainer(model, quick(R"(, "rows": 100)")), twin = trainer(model, quick(R"(, "rows": 100)"));
+  Trainer t = trainer(model, quick(R"(, "rows": 100)")), other = trainer(model, quick(R"(, "rows": 100)"));
   t.step();
   Task task;
   task.cancel();
   CHECK_THROWS_AS(t.step(&task), Error);
   t.step(&task);
-  twin.step();
-  twin.step();
+  other.step();
+  other.step();
   test::TemporaryFolder folder;
   t.save(folder.file("a"));
-  twin.save(folder.file("b"));
+  other.save(folder.file("b"));
   CHECK(test::read_text(folder.file("a")) == test::read_text(folder.file("b")));
 }
 

@@ -1,8 +1,8 @@
-#include "adapt/sources.h"
+#include "adapt/make_source.h"
 
 #include "base/schema.h"
 #include "base/status.h"
-#include "train/data.h"
+#include "train/text_sources.h"
 
 namespace infini {
 namespace {
@@ -86,7 +86,7 @@ struct MixtureSettings {
 struct Maker {
   const Tokenizer &tokenizer;
   std::shared_ptr<const Curriculum> curriculum;
-  ProseShelf *shelf;
+  TokenCache *cache;
 
   std::unique_ptr<SequenceSource> make(const json &description, const std::string &where) const {
     Fields fields(description, where);
@@ -95,7 +95,7 @@ struct Maker {
     if (!is_choice(type, kTypes)) fields.refuse("type", listed(kTypes));
     if (type == "recall" || type == "passkey")
       return std::make_unique<TaskSource>(tokenizer, read_settings<TaskSettings>(description, where), curriculum,
-                                          shelf);
+                                          cache);
     if (type == "mixture") return mixture(read_settings<MixtureSettings>(description, where), where);
     if (type == "jsonl") {
       const auto lines = read_settings<JsonLines>(description, where);
@@ -107,11 +107,11 @@ struct Maker {
   }
 
   std::unique_ptr<SequenceSource> mixture(const MixtureSettings &settings, const std::string &where) const {
-    std::vector<Mixture::Part> parts;
+    std::vector<MixedSource::Part> parts;
     for (const MixturePart &part : settings.sources)
       parts.push_back({part.ratio, make(*parse_json(part.source.text, Status::INVALID_ARGUMENT, where),
                                         cat(where, ".sources[", parts.size(), "].source"))});
-    return std::make_unique<Mixture>(std::move(parts), settings.seed);
+    return std::make_unique<MixedSource>(std::move(parts), settings.seed);
   }
 };
 
@@ -137,14 +137,14 @@ JsonObject describe_sources() {
 }
 
 std::unique_ptr<SequenceSource> source_of(const json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
-  return Maker{tokenizer, std::move(curriculum), shelf}.make(description, "source");
+                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
+  return Maker{tokenizer, std::move(curriculum), cache}.make(description, "source");
 }
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf) {
+                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
   return source_of(*parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), tokenizer,
-                   std::move(curriculum), shelf);
+                   std::move(curriculum), cache);
 }
 
 }  // namespace infini

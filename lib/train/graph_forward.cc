@@ -1,19 +1,19 @@
-// backward.h's way forward: the engine's layers (model/forward.cc), keeping what the way back needs.
+// The forward pass of graph.h: the layers of model/forward.cc, keeping what the backward pass needs.
 #include <algorithm>
 #include <cstring>
 
-#include "train/backward.h"
-#include "train/backward_rows.h"
+#include "train/graph.h"
+#include "train/graph_rows.h"
 
 namespace infini {
 
-int64_t Backward::Trace::bytes() const {
+int64_t TrainingGraph::Trace::bytes() const {
   return static_cast<int64_t>(normed.bytes() + qkv.bytes() + attended.bytes() + middle.bytes() + normed_again.bytes() +
                               gate_up.bytes() + activated.bytes()) +
          attention.bytes();
 }
 
-void Backward::norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to) {
+void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to) {
   const float *w = parameters_.of(weight);
   parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -25,25 +25,26 @@ void Backward::norm_rows(const Threads &threads, const float *x, size_t weight, 
   });
 }
 
-void Backward::embed(const Layout &layout) {
+void TrainingGraph::embed(const BatchLayout &layout) {
   const float *table = parameters_.of(parameters_.embedding());
   for (int64_t t = 0; t < rows_; ++t)
     std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
 }
 
-LayerAttention Backward::attention(const Layout &layout, size_t layer, const Purpose &purpose, Trace &trace) {
+LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer, const RunRequest &request,
+                                        Trace &trace) {
   return {rules_,
           layout,
           rope_,
           {trace.qkv.data(), qkv_stride_},
           gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
-          purpose.targets.of_layer(layer, config_.heads),
+          request.targets.of_layer(layer, config_.heads),
           trace.attention,
           scratch_};
 }
 
 // From the layer's input to the residual stream after attention, and its norm.
-void Backward::attend(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose) {
+void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request) {
   Trace &t = trace(layer);
   const Parameters::Layer &weights = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
@@ -51,7 +52,7 @@ void Backward::attend(const Threads &threads, const Layout &layout, size_t layer
   gemm.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
                 t.qkv.data(), qkv_stride_, false);
   const int64_t attended = int64_t{config_.heads} * config_.value_size;
-  attend_streams(threads, attention(layout, layer, purpose, t), compute_, t.attended.data(), attended);
+  attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   gemm.multiply(threads, {compute_, t.attended.data(), attended}, rows_,
                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
@@ -59,7 +60,7 @@ void Backward::attend(const Threads &threads, const Layout &layout, size_t layer
 }
 
 // Rows first .. first + rows; `out` (may be null) receives the layer's output.
-void Backward::feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out) {
+void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out) {
   Trace &t = trace(layer);
   const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
@@ -85,10 +86,11 @@ void Backward::feed_forward(const Threads &threads, size_t layer, int64_t first,
   });
 }
 
-void Backward::forward(const Threads &threads, const Layout &layout, size_t layers, const Purpose &purpose,
-                       size_t pass) {
+void TrainingGraph::forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
+                            size_t cache_key) {
   const auto bytes = static_cast<size_t>(rows_ * x_stride_) * sizeof(float);
-  Buffer<float> *const kept = pass != kNoPass && lowest_ > 0 && lowest_ < layers ? &lowest_inputs_[pass] : nullptr;
+  Buffer<float> *const kept =
+      cache_key != kUncached && lowest_ > 0 && lowest_ < layers ? &lowest_inputs_[cache_key] : nullptr;
   const bool again = kept && kept->size() > 0;
   if (again) std::memcpy(input(lowest_), kept->data(), bytes);
   else embed(layout);
@@ -97,13 +99,13 @@ void Backward::forward(const Threads &threads, const Layout &layout, size_t laye
       kept->reserve(rows_ * x_stride_);
       std::memcpy(kept->data(), input(l), bytes);
     }
-    attend(threads, layout, l, purpose);
-    if (purpose.watch)
-      (*purpose.watch)({l,
-                        input(l),
-                        x_stride_,
-                        {compute_, trace(l).normed.data(), width_},
-                        attention(layout, l, purpose, trace(l))});
+    attend(threads, layout, l, request);
+    if (request.observer)
+      (*request.observer)({l,
+                           input(l),
+                           x_stride_,
+                           {compute_, trace(l).normed.data(), width_},
+                           attention(layout, l, request, trace(l))});
     if (!feeds_forward(l, layers)) break;
     for (int64_t first = 0; first < rows_; first += kChunk)
       feed_forward(threads, l, first, std::min(kChunk, rows_ - first), input(l + 1));

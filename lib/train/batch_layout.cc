@@ -1,4 +1,4 @@
-#include "train/layout.h"
+#include "train/batch_layout.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,8 +8,8 @@
 namespace infini {
 namespace {
 
-constexpr size_t kQuiet =
-    101;  // of so many rows one is quiet; no divisor of a usual segment, so that they stand everywhere in it
+// One row in so many is silent. It is no divisor of a usual segment, so that they stand everywhere in it.
+constexpr size_t kSilentRows = 101;
 
 void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
@@ -53,7 +53,7 @@ View StreamSpan::view(const AttentionShape &shape, int64_t stream_first, const S
   return before.closed(shape);
 }
 
-void Layout::clear() {
+void BatchLayout::clear() {
   tokens.clear();
   target.clear();
   weight.clear();
@@ -62,19 +62,19 @@ void Layout::clear() {
   segments.clear();
   retrievals.clear();
   source_rows.clear();
-  quiet.clear();
-  name.clear();
-  place.clear();
-  subject.clear();
-  subjects = 0;
+  silent.clear();
+  label.clear();
+  offset.clear();
+  local_target.clear();
+  local_targets = 0;
 }
 
-Layout Layout::whole() const {
-  Layout out = *this;
+BatchLayout BatchLayout::unsegmented() const {
+  BatchLayout out = *this;
   out.segments.clear();
   out.retrievals.clear();
   out.source_rows.clear();
-  out.quiet.clear();
+  out.silent.clear();
   for (StreamSpan &stream : out.streams) {
     stream.first_segment = static_cast<int64_t>(out.segments.size());
     stream.segments = 1;
@@ -83,15 +83,15 @@ Layout Layout::whole() const {
   return out;
 }
 
-std::vector<int64_t> Layout::told() const {
-  std::vector<int64_t> rows = quiet;
+std::vector<int64_t> BatchLayout::supervised_rows() const {
+  std::vector<int64_t> rows = silent;
   for (const Retrieval &retrieval : retrievals) rows.push_back(retrieval.row);
   std::sort(rows.begin(), rows.end());
   rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
   return rows;
 }
 
-void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
+void BatchLayout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
   check(s, vocabulary);
   const int64_t base = rows(), n = static_cast<int64_t>(s.tokens.size());
   const size_t first_segment = segments.size();
@@ -117,7 +117,7 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
   if (!s.repeat_weight.empty() && s.repeat_weight.size() != segments.size() - first_segment)
     fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ",
          s.repeat_weight.size(), " repeat weights");
-  for (size_t i = 0; i < s.repeat_weight.size(); ++i) segments[first_segment + i].fold = s.repeat_weight[i];
+  for (size_t i = 0; i < s.repeat_weight.size(); ++i) segments[first_segment + i].repeat_weight = s.repeat_weight[i];
 
   auto link = s.links.begin();
   for (size_t t = 0; t < s.tokens.size(); ++t) {
@@ -128,14 +128,14 @@ void Layout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::sp
     weight.push_back(predicts ? s.weight[next] : 0);
     answer.push_back(predicts ? s.answer[next] : uint8_t{0});
     const int32_t looks_at = s.local_target.empty() ? -1 : s.local_target[t];
-    subject.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
-    subjects += subject.back() >= 0;
-    name.push_back(s.label.empty() ? -1 : s.label[t]);
-    place.push_back(s.offset.empty() ? -1 : s.offset[t]);
+    local_target.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
+    local_targets += local_target.back() >= 0;
+    label.push_back(s.label.empty() ? -1 : s.label[t]);
+    offset.push_back(s.offset.empty() ? -1 : s.offset[t]);
     while (link != s.links.end() && link->from <= static_cast<int32_t>(t)) ++link;
     const bool linked = predicts && link != s.links.end() && link->from == static_cast<int32_t>(next);
-    if (!s.offset.empty() && t % kQuiet == kQuiet / 2 && answer.back() == 0 && !linked)
-      quiet.push_back(base + static_cast<int64_t>(t));
+    if (!s.offset.empty() && t % kSilentRows == kSilentRows / 2 && answer.back() == 0 && !linked)
+      silent.push_back(base + static_cast<int64_t>(t));
     if (!linked) continue;
     // Only what is in the memory can be found.
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,

@@ -1,4 +1,4 @@
-// One (stream, KV head) on its way forward.
+// The forward pass of one (stream, KV head).
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 #include "attention/mixture.h"
 #include "kernels/tile.h"
-#include "train/attend_streams.h"
+#include "train/batch_attention.h"
 
 namespace infini {
 
@@ -20,7 +20,8 @@ inline int64_t window_rows(const AttentionShape &shape) {
   return round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel);
 }
 
-// What one thread computes in, a segment of one head at a time. Rows are (token, head of the group) of a tile, or tokens of a window or fold.
+// The scratch memory of one thread, which computes a segment of one KV head at a time. A row of a tile is a (token, query head
+// of the group), or a token of the window, or one of those that go into the memory together.
 struct StreamTiles {
   Tile queries_, sigma_, dqueries_, dsigma_;  // [rows][key_size]; queries turned and scaled
   Tile a_dot_, a_mem_, dlocal_, dretrieved_;  // [rows][value_size]
@@ -60,10 +61,10 @@ struct StreamTiles {
 };
 
 // Names are those of attention/equations.h.
-class StreamAttention : protected StreamTiles {
+class StreamForward : protected StreamTiles {
  public:
-  // Computes in the scratch of the thread `here`. without_values: nothing is read but features, and of the memory z alone is computed.
-  StreamAttention(const Threads &here, const LayerAttention &layer, int64_t item, bool without_values = false)
+  // Computes in the scratch of the thread `here`. without_values: values are not read, and of the memory only z is computed.
+  StreamForward(const Threads &here, const LayerAttention &layer, int64_t item, bool without_values = false)
       : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
         stream_(layer.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
         kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size),
@@ -75,7 +76,7 @@ class StreamAttention : protected StreamTiles {
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
   }
 
-  // Segment s of the stream; those before have been.
+  // Segment s of the stream, after those before it.
   void forward(int64_t s, NumberType type, void *out, int64_t out_stride) {
     start(s);
     announce(s + 1);
@@ -113,14 +114,14 @@ class StreamAttention : protected StreamTiles {
     own_ = view_.index_of(view_.position);
     window_count_ = own_ + segment_.tokens;
   }
-  // The segment that comes after the one at hand, if the stream has it.
+  // Says which segment will be computed next, if the stream has it.
   void announce(int64_t s) {
     const bool there = s >= stream_.first_segment && s < stream_.first_segment + stream_.segments;
     later_ = there ? layer_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
   }
-  // The same row of the segment that comes after this one is asked for: what one head reads of rows stands far apart, which
-  // the processor's own prefetching does not follow. Where segments differ in length some rows are missed.
-  void ask(const float *row, int64_t stride, int64_t n) const {
+  // Prefetches the same row of the segment that comes next: what one head reads of rows lies far apart, which the processor's
+  // own prefetching does not follow. Where segments differ in length some rows are missed.
+  void prefetch(const float *row, int64_t stride, int64_t n) const {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + later_ * stride + i, 0, 2);
   }
   bool is_last(int64_t s) const { return s + 1 == stream_.first_segment + stream_.segments; }
@@ -143,14 +144,14 @@ class StreamAttention : protected StreamTiles {
     for (int64_t r = 0; r < tokens * group_; ++r) f(r, segment_.first + token + r / group_, r % group_);
   }
 
-  // Fills row `row` of a tile by make(where a key or query is written).
+  // Fills row `row` of a tile: make(to) writes a key or query to `to`.
   template <class Make>
   void into_row(const Tile &tile, int64_t row, const Make &make) {
     if (keys_ <= kPanel) return make(tile.data + row * kPanel);
     make(row_);
     put_row(tile, row, row_, keys_);
   }
-  // Such a row, in one stretch.
+  // Row `row` of a tile, contiguous in memory.
   const float *as_row(const Tile &tile, int64_t row) {
     if (keys_ <= kPanel) return tile.data + row * kPanel;
     each_panel(keys_, [&](int64_t p, int64_t n) { std::copy_n(tile.panel(p) + row * kPanel, n, row_ + p * kPanel); });
@@ -163,8 +164,8 @@ class StreamAttention : protected StreamTiles {
       into_row(window_keys_, i, [&](float *to) { layer_.rope.turn(key(row), keys_, i, 1, to); });
       put_row(window_values_, i, value(row), values_);
       if (i < own_) continue;
-      ask(key(row), layer_.qkv.stride, keys_);
-      ask(value(row), layer_.qkv.stride, values_);
+      prefetch(key(row), layer_.qkv.stride, keys_);
+      prefetch(value(row), layer_.qkv.stride, values_);
     }
     transpose(window_keys_, window_count_, keys_, turned_keys_);
     if (for_gradient) transpose(window_values_, window_count_, values_, turned_values_);
@@ -176,11 +177,11 @@ class StreamAttention : protected StreamTiles {
       const int64_t at = own_ + row - segment_.first;
       into_row(queries_, r, [&](float *to) { layer_.rope.turn(query(row, g), keys_, at, scale, to); });
       if (reads()) into_row(sigma_, r, [&](float *to) { kind_.feature(query(row, g), keys_, to); });
-      ask(query(row, g), layer_.qkv.stride, keys_);
+      prefetch(query(row, g), layer_.qkv.stride, keys_);
     });
   }
 
-  // Keys that the tile's last token sees, and those of one row.
+  // How many keys of the window row r sees, of a tile that begins at `token` of the segment.
   int64_t seen(int64_t token, int64_t r) const { return own_ + token + r / group_ + 1; }
 
   // (6), and the logarithm of its sum.
@@ -199,7 +200,7 @@ class StreamAttention : protected StreamTiles {
         const float *sum = a_dot_.panel(p) + r * kPanel;
         mix(sum, 1 / denominator_[r], sum, 0, n, to + p * kPanel);
       });
-      ask(to, shape_.heads * values_, values_);
+      prefetch(to, shape_.heads * values_, values_);
     });
   }
 
@@ -224,7 +225,7 @@ class StreamAttention : protected StreamTiles {
     });
   }
 
-  // Tokens of the segment as its fold wants them.
+  // Features and values of tokens of the closing segment, which go into the memory together.
   FoldRows load_fold(int64_t first, int64_t count) {
     for (int64_t t = 0; t < count; ++t) {
       const int64_t row = segment_.first + first + t;
@@ -234,9 +235,9 @@ class StreamAttention : protected StreamTiles {
     return {count, sigma_, fold_values_, fold_known_, denominator_};
   }
   ClosingTokens closing() const { return {segment_.tokens, segment_.held, kFoldRows, layer_.rules.epsilon}; }
-  // (8) or (9), times the segment's factor: the memory before the next segment.
+  // (8) or (9), times the repeat weight of the segment: gives the memory before the next segment.
   void fold() {
-    fold_weighted(kind_, closing(), segment_.fold, memory(index_), memory(index_ + 1), {sums_, keys_, values_},
+    fold_weighted(kind_, closing(), segment_.repeat_weight, memory(index_), memory(index_ + 1), {sums_, keys_, values_},
                   [&](int64_t first, int64_t count) { return load_fold(first, count); });
   }
 
@@ -251,7 +252,7 @@ class StreamAttention : protected StreamTiles {
   // The segment at hand.
   SegmentSpan segment_{};
   int64_t index_ = 0, own_ = 0, window_count_ = 0;
-  int64_t later_ = 0;  // rows from it to the segment that comes after it
+  int64_t later_ = 0;  // rows from it to the segment that comes next
   View view_;
 };
 

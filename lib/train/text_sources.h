@@ -1,7 +1,7 @@
-// Sequences from texts: files that are read as a stream, for ever, and packed so that nothing is lost.
+// Sources of sequences that read texts, for ever, and one that draws from several others.
 //
-// A document that ends within a sequence is followed by the next one, with an empty memory; one that does not is gone
-// on with in the next sequence, which begins with an empty memory too. Predicting a document's first token is worth 0.
+// Where a document ends within a sequence, the next one follows, with an empty memory. One that does not end is continued in
+// the next sequence, which begins with an empty memory too. Predicting the first token of a document weighs 0.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,8 @@
 
 namespace infini {
 
-// Documents packed into sequences. What links predict is an answer, and what they lead to is in view for so many tokens
-// behind its segment as local attention carries. A link that a sequence's end cuts through is left out.
+// Documents packed into sequences, one behind the other. Tokens that are linked count as answers (Sequence::answer).
+// `carry`: tokens before a segment that local attention sees too. A link across the end of a sequence is left out.
 class PackedSource : public SequenceSource {
  public:
   explicit PackedSource(std::unique_ptr<DocumentReader> reader, int64_t carry = 0)
@@ -29,12 +29,12 @@ class PackedSource : public SequenceSource {
 
   std::unique_ptr<DocumentReader> reader_;
   const int64_t carry_;
-  std::string before_;  // the reader's place before part_
+  std::string before_;  // state of the reader before it gave part_
   DocumentPart part_;
-  size_t at_ = 0;  // of part_, what is given next
+  size_t at_ = 0;  // token of part_ that comes next
 };
 
-// Excerpts of text files, each a document, from places drawn anew for every sequence; a longer file is drawn more often.
+// Excerpts of text files, each a document, which begin at a byte that is drawn uniformly over all files.
 class ExcerptSource : public SequenceSource {
  public:
   ExcerptSource(const Tokenizer &tokenizer, const TextSettings &settings, uint64_t seed);
@@ -49,14 +49,14 @@ class ExcerptSource : public SequenceSource {
   Random random_;
 };
 
-// Every sequence is one of several sources', drawn by their ratios.
-class Mixture : public SequenceSource {
+// Every sequence comes from one of several sources, which is drawn with a probability proportional to its ratio.
+class MixedSource : public SequenceSource {
  public:
   struct Part {
     double ratio;
     std::unique_ptr<SequenceSource> source;
   };
-  Mixture(std::vector<Part> parts, uint64_t seed);
+  MixedSource(std::vector<Part> parts, uint64_t seed);
   Sequence next(int segment, int segments) override;
   std::string save() const override;
   void restore(const std::string &state) override;  // after a failure nothing can be relied on

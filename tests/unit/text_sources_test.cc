@@ -1,5 +1,5 @@
 // Texts as training sequences: nothing lost, borders kept, weights where they belong, enemies refused.
-#include "train/data.h"
+#include "train/text_sources.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -7,8 +7,8 @@
 #include "base/random.h"
 #include "hf_tokenizer.h"
 #include "temporary_folder.h"
-#include "adapt/sources.h"
-#include "train/layout.h"
+#include "adapt/make_source.h"
+#include "train/batch_layout.h"
 #include "training.h"
 
 using namespace infini;
@@ -202,7 +202,7 @@ TEST_CASE("what links predict is an answer across segments or inside one, and li
     CHECK(cut.links[0].to == 1);
   }
   // The trainer finds what lies in the memory: in earlier segments of the document.
-  Layout layout;
+  BatchLayout layout;
   layout.add(PackedSource(read_jsonl(words(), {.files = {file}})).next(4, 5), 4, words().size());
   REQUIRE(layout.retrievals.size() == 2);
   CHECK(layout.retrievals[0].row == 5);
@@ -498,14 +498,14 @@ TEST_CASE("excerpts come from everywhere in all files") {
 TEST_CASE("a mixture keeps its ratios") {
   const test::TemporaryFolder folder;
   const auto part = [&](double ratio, const char *text) {
-    return Mixture::Part{ratio,
-                         std::make_unique<PackedSource>(read_texts(words(), {.files = {write(folder, text, text)}}))};
+    return MixedSource::Part{
+        ratio, std::make_unique<PackedSource>(read_texts(words(), {.files = {write(folder, text, text)}}))};
   };
-  std::vector<Mixture::Part> parts;
+  std::vector<MixedSource::Part> parts;
   parts.push_back(part(6, "a"));
   parts.push_back(part(0, "b"));
   parts.push_back(part(2, "c"));
-  Mixture mixture(std::move(parts), 5);
+  MixedSource mixture(std::move(parts), 5);
   int a = 0, b = 0, c = 0;
   for (int round = 0; round < 1000; ++round) {
     const std::string text = words().decode(mixture.next(2, 1).tokens);

@@ -1,4 +1,4 @@
-// What the sources of sequences share: draws, and states as JSON.
+// Helpers of sources of sequences: random draws, the size of a sequence, and states as JSON.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What the files of backward.h share.
+// Sizes and loops that the files of graph.h share.
 #pragma once
 
 #include <algorithm>

@@ -1,10 +1,10 @@
-#include "train/backward.h"
+#include "train/graph.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "train/backward_rows.h"
+#include "train/graph_rows.h"
 
 namespace infini {
 
@@ -25,7 +25,7 @@ void Tally::add(const Tally &other) {
 
 namespace {
 
-// What the way back cannot do yet, it must not do wrongly.
+// Refuses parts of models that the backward pass does not know.
 void require_trainable(const Model &model, const Parameters &parameters) {
   const Config &c = model.config();
   const char *feature = nullptr;
@@ -56,8 +56,8 @@ void require_trainable(const Model &model, const Parameters &parameters) {
 
 }  // namespace
 
-Backward::Backward(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
-                   NumberType compute, int64_t keep_bytes)
+TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Parameters &parameters,
+                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
     : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
       keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width),
       x_stride_(round_up(width_, kPanel)),
@@ -66,7 +66,7 @@ Backward::Backward(const Threads &threads, const Model &model, const Parameters 
                            kPanel)),
       gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
       attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)),
-      taught_stride_(round_up(
+      retrieval_stride_(round_up(
           int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel),
           16)),
       products_(static_cast<size_t>(config_.layers)) {
@@ -97,16 +97,16 @@ Backward::Backward(const Threads &threads, const Model &model, const Parameters 
   refresh(threads, true);
 }
 
-bool Backward::any_trained(std::initializer_list<size_t> indices) const {
+bool TrainingGraph::any_trained(std::initializer_list<size_t> indices) const {
   return std::any_of(indices.begin(), indices.end(), [&](size_t i) { return trained_[i]; });
 }
 
-void Backward::refresh(const Threads &threads, bool all) {
-  for (size_t i = 0; i < taught_.size(); ++i) {
-    taught_features_[i].q.pack(threads, parameters_.of(parameters_.layers()[taught_[i]].q), width_, false);
-    taught_features_[i].k.pack(threads, parameters_.of(parameters_.layers()[taught_[i]].k), width_, false);
+void TrainingGraph::refresh(const Threads &threads, bool all) {
+  for (size_t i = 0; i < retrieval_layers_.size(); ++i) {
+    retrieval_products_[i].q.pack(threads, parameters_.of(parameters_.layers()[retrieval_layers_[i]].q), width_, false);
+    retrieval_products_[i].k.pack(threads, parameters_.of(parameters_.layers()[retrieval_layers_[i]].k), width_, false);
   }
-  if (!taught_.empty() && !all) return;
+  if (!retrieval_layers_.empty() && !all) return;
   const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
     if (!all && !any_trained(parts)) return;
     const int64_t columns = parameters_[*parts.begin()].columns;
@@ -124,7 +124,7 @@ void Backward::refresh(const Threads &threads, bool all) {
   weigh_gates();
 }
 
-void Backward::weigh_gates() {
+void TrainingGraph::weigh_gates() {
   const float *beta = parameters_.of(parameters_.gates());
   gate_weights_.resize(static_cast<size_t>(count(parameters_.gates())));
   for (size_t i = 0; i < gate_weights_.size(); ++i)
@@ -132,7 +132,7 @@ void Backward::weigh_gates() {
         std::isinf(beta[i]) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-static_cast<double>(beta[i]))));
 }
 
-int64_t Backward::trace_bytes(const Layout &layout, bool whole) const {
+int64_t TrainingGraph::trace_bytes(const BatchLayout &layout, bool whole) const {
   const int64_t rows = layout.rows(), bytes = bytes_of(compute_), heads = config_.heads;
   const int64_t a_row = 2 * width_ * bytes + 4 * qkv_stride_ + 4 * heads * (config_.value_size + 1) +
                         heads * config_.value_size * bytes + 4 * x_stride_;
@@ -142,22 +142,22 @@ int64_t Backward::trace_bytes(const Layout &layout, bool whole) const {
              AttentionTrace::memory_size(rules_.shape);
 }
 
-int64_t Backward::bytes() const {
+int64_t TrainingGraph::bytes() const {
   int64_t total = scratch_.bytes();
   for (const auto &x : inputs_) total += static_cast<int64_t>(x.bytes());
-  for (const auto &[pass, x] : lowest_inputs_) total += static_cast<int64_t>(x.bytes());
-  for (const auto &[pass, inputs] : taught_inputs_)
+  for (const auto &[cache_key, x] : lowest_inputs_) total += static_cast<int64_t>(x.bytes());
+  for (const auto &[cache_key, inputs] : retrieval_inputs_)
     for (const auto &x : inputs) total += static_cast<int64_t>(x.bytes());
   for (const Trace &t : traces_) total += t.bytes();
-  for (const Buffer<float> *b :
-       {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_, &taught_rows_, &told_queries_})
+  for (const Buffer<float> *b : {&dx_, &dnormed_, &dattended_, &dqkv_, &dactivated_, &norm_sums_, &logits_,
+                                 &retrieval_rows_, &supervised_queries_})
     total += static_cast<int64_t>(b->bytes());
-  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_, &told_normed_})
+  for (const Buffer<char> *b : {&dgate_up_, &narrow_, &narrow_qkv_, &loss_normed_, &dlogits_, &supervised_normed_})
     total += static_cast<int64_t>(b->bytes());
   return total;
 }
 
-void Backward::reserve(const Layout &layout, int threads, bool backward) {
+void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backward) {
   rows_ = layout.rows();
   const size_t layers = products_.size();
   const size_t traced = std::max<size_t>(1, layers - lowest_);
@@ -193,41 +193,44 @@ void Backward::reserve(const Layout &layout, int threads, bool backward) {
   norm_sums_.reserve(kNormPieces * x_stride_);
 }
 
-// All of them. Without a language-model loss: those up to the highest supervised layer.
-size_t Backward::layers_that_count(const Layout &layout, const Purpose &purpose) const {
+// How many layers the forward pass takes: all, or, without a language-model loss, those up to the highest supervised one.
+size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequest &request) const {
   const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
-  if (purpose.logits || purpose.watch ||
+  if (request.logits || request.observer ||
       std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; }))
     return layers;
-  const auto told = [&](const float *weights, size_t layer) {
+  const auto supervised = [&](const float *weights, size_t layer) {
     return weights &&
            std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
   };
   size_t count = layers;
-  while (count > 0 && !told(purpose.targets.retrieval, count - 1) && !told(purpose.targets.local, count - 1)) --count;
+  while (count > 0 && !supervised(request.targets.retrieval, count - 1) &&
+         !supervised(request.targets.local, count - 1))
+    --count;
   return count;
 }
 
-Tally Backward::run(const Threads &threads, const Layout &layout, const Purpose &purpose, size_t pass) {
-  const bool backward = purpose.gradients != nullptr;
-  const size_t layers = layers_that_count(layout, purpose);
+Tally TrainingGraph::run(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
+                         size_t cache_key) {
+  const bool backward = request.gradients != nullptr;
+  const size_t layers = layers_that_count(layout, request);
   reserve(layout, threads.count(), backward);
-  forward(threads, layout, layers, purpose, pass);
-  if (purpose.logits) all_logits(threads, purpose.logits);
-  Tally tally = losses(threads, layout, purpose);
+  forward(threads, layout, layers, request, cache_key);
+  if (request.logits) all_logits(threads, request.logits);
+  Tally tally = losses(threads, layout, request);
   if (!backward) return tally;
   for (size_t l = layers; l-- > lowest_;) {
-    if (recomputes_ && l + 1 < layers) attend(threads, layout, l, purpose);
-    if (feeds_forward(l, layers)) feed_forward_backward(threads, l, purpose.gradients);
-    attention_backward(threads, layout, l, purpose, tally);
+    if (recomputes_ && l + 1 < layers) attend(threads, layout, l, request);
+    if (feeds_forward(l, layers)) feed_forward_backward(threads, l, request.gradients);
+    attention_backward(threads, layout, l, request, tally);
   }
-  if (trained_[parameters_.embedding()]) embed_backward(layout, purpose.gradients);
+  if (trained_[parameters_.embedding()]) embed_backward(layout, request.gradients);
   return tally;
 }
 
 // Rows as a product takes them: f32 ones as they are, else rounded to bf16.
-ConstRows Backward::narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
-                             Buffer<char> &to) {
+ConstRows TrainingGraph::narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns,
+                                  int64_t rows, Buffer<char> &to) {
   if (compute_ == NumberType::F32) return {compute_, values, stride};
   to.reserve(rows * columns * 2);
   auto *out = reinterpret_cast<uint16_t *>(to.data());
@@ -238,8 +241,8 @@ ConstRows Backward::narrowed(const Threads &threads, const float *values, int64_
 }
 
 // dx += and the weight's gradient += what dy, of y = norm(x), gives them; rows from `first` on, dy from its own first.
-void Backward::norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy, int64_t dy_stride,
-                             int64_t first, int64_t rows, float *gradients) {
+void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy,
+                                  int64_t dy_stride, int64_t first, int64_t rows, float *gradients) {
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   const float *w = parameters_.of(weight);
   parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
@@ -252,7 +255,7 @@ void Backward::norm_backward(const Threads &threads, const float *x, size_t weig
     add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, gradients + parameters_[weight].offset);
 }
 
-void Backward::feed_forward_backward(const Threads &threads, size_t layer, float *gradients) {
+void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, float *gradients) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
@@ -290,8 +293,8 @@ void Backward::feed_forward_backward(const Threads &threads, size_t layer, float
   }
 }
 
-void Backward::attention_backward(const Threads &threads, const Layout &layout, size_t layer, const Purpose &purpose,
-                                  Tally &tally) {
+void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout &layout, size_t layer,
+                                       const RunRequest &request, Tally &tally) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
@@ -299,29 +302,29 @@ void Backward::attention_backward(const Threads &threads, const Layout &layout, 
   const ConstRows dx = narrowed(threads, dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
     gemm.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended}, rows_, width_, attended,
-                             purpose.gradients + parameters_[w.attention_output].offset, attended, true);
+                             request.gradients + parameters_[w.attention_output].offset, attended, true);
   gemm.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
                 attended_stride_, false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
-  tally.supervision.add(attend_streams_gradient(threads, attention(layout, layer, purpose, t), dattended_.data(),
+  tally.supervision.add(attend_streams_gradient(threads, attention(layout, layer, request, t), dattended_.data(),
                                                 attended_stride_, dqkv_.data(), dbeta.data()));
   if (trained_[parameters_.gates()]) {
     float *gates =
-        purpose.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
+        request.gradients + parameters_[parameters_.gates()].offset + static_cast<int64_t>(layer) * config_.heads;
     for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);
   }
 
   const ConstRows dqkv = narrowed(threads, dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
     gemm.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_,
-                             purpose.gradients + parameters_[w.q].offset, width_, true);
+                             request.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
   gemm.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
-  norm_backward(threads, input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, purpose.gradients);
+  norm_backward(threads, input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, request.gradients);
 }
 
-void Backward::embed_backward(const Layout &layout, float *gradients) {
+void TrainingGraph::embed_backward(const BatchLayout &layout, float *gradients) {
   float *table = gradients + parameters_[parameters_.embedding()].offset;
   for (int64_t t = 0; t < rows_; ++t)
     add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[static_cast<size_t>(t)] * width_);

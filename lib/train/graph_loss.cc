@@ -1,9 +1,9 @@
-// backward.h's output layer: cross-entropy of the rows that count, and the gradient of the last layer's output.
+// The output layer of graph.h: cross-entropy of the rows that have a weight, and the gradient of the last layer's output.
 #include <algorithm>
 #include <cstring>
 
-#include "train/backward.h"
-#include "train/backward_rows.h"
+#include "train/graph.h"
+#include "train/graph_rows.h"
 
 namespace infini {
 namespace {
@@ -14,23 +14,23 @@ int64_t chunk_rows(int64_t stride) { return std::clamp<int64_t>(kLogitsBytes / (
 
 }  // namespace
 
-Tally Backward::losses(const Threads &threads, const Layout &layout, const Purpose &purpose) {
+Tally TrainingGraph::losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request) {
   loss_rows_.clear();
   for (int64_t t = 0; t < rows_; ++t)
     if (layout.weight[static_cast<size_t>(t)] > 0) loss_rows_.push_back(t);
-  if (purpose.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
+  if (request.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   row_right_.resize(loss_rows_.size());
   Tally tally;
   const int64_t count = static_cast<int64_t>(loss_rows_.size()),
                 chunk = chunk_rows(round_up(config_.vocabulary, kPanel));
   for (int64_t first = 0; first < count; first += chunk)
-    chunk_losses(threads, layout, purpose, first, std::min(chunk, count - first), tally);
+    chunk_losses(threads, layout, request, first, std::min(chunk, count - first), tally);
   count_answers(layout, tally);
   return tally;
 }
 
-// An answer is what stands together of rows that predict its digits.
-void Backward::count_answers(const Layout &layout, Tally &tally) const {
+// An answer is a run of rows, one behind the other, that predict its tokens.
+void TrainingGraph::count_answers(const BatchLayout &layout, Tally &tally) const {
   const auto kind = [&](size_t r) { return layout.answer[static_cast<size_t>(loss_rows_[r])]; };
   for (size_t r = 0; r < loss_rows_.size();) {
     const size_t first = r++;
@@ -44,8 +44,8 @@ void Backward::count_answers(const Layout &layout, Tally &tally) const {
   }
 }
 
-void Backward::chunk_losses(const Threads &threads, const Layout &layout, const Purpose &purpose, int64_t first,
-                            int64_t rows, Tally &tally) {
+void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
+                                 int64_t first, int64_t rows, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
   const float *x = input(products_.size()), *w = parameters_.of(parameters_.output_norm());
@@ -70,7 +70,7 @@ void Backward::chunk_losses(const Threads &threads, const Layout &layout, const 
       const size_t row = static_cast<size_t>(row_of(r));
       const float *logits = logits_.data() + r * stride;
       const int32_t target = layout.target[row];
-      const auto scale = static_cast<float>(purpose.loss_scale * static_cast<double>(layout.weight[row]));
+      const auto scale = static_cast<float>(request.loss_scale * static_cast<double>(layout.weight[row]));
       if (layout.answer[row])
         row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
       float &loss = row_losses_[static_cast<size_t>(r)];
@@ -91,12 +91,12 @@ void Backward::chunk_losses(const Threads &threads, const Layout &layout, const 
     if (layout.answer[row] == 1) ++tally.across, tally.across_right += right;
     if (layout.answer[row] == 2) ++tally.inside, tally.inside_right += right;
   }
-  if (!purpose.gradients) return;
+  if (!request.gradients) return;
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
   const size_t output = parameters_.output(), norm = parameters_.output_norm();
   if (trained_[output])
     gemm.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
-                             purpose.gradients + parameters_[output].offset, width_, true);
+                             request.gradients + parameters_[output].offset, width_, true);
   gemm.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
@@ -106,10 +106,10 @@ void Backward::chunk_losses(const Threads &threads, const Layout &layout, const 
   });
   if (!trained_[norm]) return;
   for (int64_t piece = 0; piece < kNormPieces; ++piece)
-    add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, purpose.gradients + parameters_[norm].offset);
+    add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, request.gradients + parameters_[norm].offset);
 }
 
-void Backward::all_logits(const Threads &threads, float *logits) {
+void TrainingGraph::all_logits(const Threads &threads, float *logits) {
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel);
   const size_t norm = parameters_.output_norm();
   for (int64_t first = 0; first < rows_; first += 64) {

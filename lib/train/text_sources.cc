@@ -1,9 +1,9 @@
-#include "train/data.h"
+#include "train/text_sources.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "train/source.h"
+#include "train/source_helpers.h"
 #include "train/text_file.h"
 
 namespace infini {
@@ -54,7 +54,7 @@ void PackedSource::mark_answers(Sequence &sequence, int segment) const {
 }
 
 std::string PackedSource::save() const {
-  // Between two parts nothing is held: the reader's own place says it all.
+  // Between two parts nothing is held: the reader's own state says it all.
   const bool between = at_ == part_.tokens.size();
   return JsonObject().add("reader", between ? reader_->save() : before_).add("at", between ? 0 : at_).text();
 }
@@ -63,7 +63,7 @@ void PackedSource::restore(const std::string &state) {
   const auto fields = parse_state(state);
   const auto reader = fields->find("reader"), at = fields->find("at");
   if (reader == fields->end() || !reader->is_string() || at == fields->end() || !at->is_number_unsigned())
-    fail(Status::FORMAT, "the place in a source of texts is damaged");
+    fail(Status::FORMAT, "the state of a source of texts is damaged");
   reader_->restore(reader->get<std::string>());
   before_ = reader->get<std::string>();
   part_ = {};
@@ -73,7 +73,7 @@ void PackedSource::restore(const std::string &state) {
   part_ = reader_->next();
   if (taken > part_.tokens.size()) {
     part_ = {};
-    fail(Status::FORMAT, "the place in a source of texts is not in them: were they changed?");
+    fail(Status::FORMAT, "the state of a source of texts leads behind their end: were they changed?");
   }
   at_ = static_cast<size_t>(taken);
 }
@@ -91,9 +91,9 @@ Sequence ExcerptSource::next(int segment, int segments) {
   const auto total = static_cast<size_t>(sequence_size(segment, segments));
   Sequence out;
   for (int empty = 0; out.tokens.size() < total;) {
-    const double place = random_.uniform() * ends_.back();
-    const auto file = static_cast<size_t>(std::upper_bound(ends_.begin(), ends_.end(), place) - ends_.begin());
-    const auto offset = static_cast<int64_t>(place - (file > 0 ? ends_[file - 1] : 0));
+    const double byte = random_.uniform() * ends_.back();
+    const auto file = static_cast<size_t>(std::upper_bound(ends_.begin(), ends_.end(), byte) - ends_.begin());
+    const auto offset = static_cast<int64_t>(byte - (file > 0 ? ends_[file - 1] : 0));
     // Begins behind a space, or, where none is near, at the next character.
     std::string bytes;
     ByteFile(settings_.files[file], offset).read(bytes, 4096);
@@ -121,7 +121,7 @@ void ExcerptSource::restore(const std::string &state) { restore_random(*parse_st
 
 // --- mixtures
 
-Mixture::Mixture(std::vector<Part> parts, uint64_t seed) : parts_(std::move(parts)), random_(seed) {
+MixedSource::MixedSource(std::vector<Part> parts, uint64_t seed) : parts_(std::move(parts)), random_(seed) {
   double total = 0;
   for (const Part &part : parts_) {
     if (!(part.ratio >= 0) || !std::isfinite(part.ratio))
@@ -131,7 +131,7 @@ Mixture::Mixture(std::vector<Part> parts, uint64_t seed) : parts_(std::move(part
   if (total <= 0) fail(Status::INVALID_ARGUMENT, "a mixture needs a source whose ratio is not 0");
 }
 
-Sequence Mixture::next(int segment, int segments) {
+Sequence MixedSource::next(int segment, int segments) {
   double total = 0;
   for (const Part &part : parts_) total += part.ratio;
   double drawn = random_.uniform() * total;
@@ -144,13 +144,13 @@ Sequence Mixture::next(int segment, int segments) {
   return parts_[chosen].source->next(segment, segments);
 }
 
-std::string Mixture::save() const {
+std::string MixedSource::save() const {
   JsonList states;
   for (const Part &part : parts_) states.add(part.source->save());
   return JsonObject().add("random", random_.state()).add("sources", states).text();
 }
 
-void Mixture::restore(const std::string &state) {
+void MixedSource::restore(const std::string &state) {
   const auto fields = parse_state(state);
   const auto sources = fields->find("sources");
   const auto is_text = [](const json &item) { return item.is_string(); };

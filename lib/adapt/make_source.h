@@ -1,4 +1,4 @@
-// Sources of sequences from a description in JSON: tasks.h and data.h.
+// Sources of sequences from a description in JSON: those of tasks.h and text_sources.h.
 #pragma once
 
 #include <memory>
@@ -13,13 +13,13 @@
 namespace infini {
 
 // INVALID_ARGUMENT names the field that is wrong; otherwise the errors are those of the sources. The tokenizer must outlive
-// the source. Tasks are as hard as the curriculum says; without one (NULL), as their description does. Their prose is on the
-// shelf; without one, each has its own.
+// the source. Tasks are as hard as the curriculum says; without one (null), as their description does. `cache`: of the prose
+// of tasks; null: each task has its own.
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
+                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr);
 std::unique_ptr<SequenceSource> source_of(const nlohmann::json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, ProseShelf *shelf = nullptr);
-// Of each type of source the table of its fields (schema.h).
+                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr);
+// The table of the fields (schema.h) of each type of source.
 JsonObject describe_sources();
 
 }  // namespace infini

@@ -1,4 +1,4 @@
-// Gradients: the plain twin against central differences, the fast path against the twin, and whole models against
+// Gradients: the plain reference against central differences, the fast path against the reference, and whole models against
 // golden gradients and against differences of a loss in f64.
 #include "support.h"
 
@@ -7,7 +7,7 @@
 #include "base/testing.h"
 #include "decaying_memory.h"
 #include "reference/head_stream.h"
-#include "train/attend_streams.h"
+#include "train/batch_attention.h"
 
 using namespace infini;
 using equations::Head;
@@ -66,8 +66,8 @@ const Case kCases[] = {
     {"linear, supervised", 2, 1, 8, 8, 5, 0, 0, 23, "linear", true, 1e-6f, {}, {1, 20, 0.5f, 3, 1}, true},
     {"delta, supervised", 4, 2, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}, true},
     {"linear, supervised, carry and sinks", 2, 1, 8, 8, 5, 4, 2, 23, "linear", true, 1e-6f, {}, {}, true},
-    {"linear, heads with places", 4, 2, 8, 8, 5, 0, 0, 23, "linear", true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
-    {"delta, heads with places, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}, true, true},
+    {"linear, heads with offsets", 4, 2, 8, 8, 5, 0, 0, 23, "linear", true, 1, {}, {1, 20, 0.5f, 3, 1}, true, true},
+    {"delta, heads with offsets, a small epsilon", 4, 1, 8, 8, 5, 0, 0, 23, "delta", true, 1e-6f, {}, {}, true, true},
     {"wide heads, long segments", 4, 2, 72, 80, 200, 130, 3, 450, "delta", true, 1e-6f, {}, {}},
     {"decaying", 2, 1, 8, 8, 5, 0, 0, 23, "decaying", true, 1e-6f, {}, {}},
     {"decaying closed early with carry", 2, 1, 8, 8, 12, 5, 0, 47, "decaying", true, 1e-3f, {1, 17, 29, 30}, {}},
@@ -110,21 +110,21 @@ struct Problem {
       sequence.links.back().weight = 0.6f;
       // In its own segment, in the one before, far before, at the stream's beginning.
       sequence.local_target.assign(sequence.tokens.size(), -1);
-      for (const auto &[t, subject] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}})
-        sequence.local_target[static_cast<size_t>(t)] = subject;
+      for (const auto &[t, target] : {std::pair{7, 6}, {8, 4}, {14, 13}, {16, 13}, {20, 2}, {3, 0}, {6, 1}})
+        sequence.local_target[static_cast<size_t>(t)] = target;
     }
     if (c.placed) {
       sequence.label.assign(sequence.tokens.size(), -1);
       sequence.offset = sequence.label;
-      for (const auto &[t, place] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}})
-        sequence.label[static_cast<size_t>(t)] = 0, sequence.offset[static_cast<size_t>(t)] = place;
+      for (const auto &[t, offset] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}})
+        sequence.label[static_cast<size_t>(t)] = 0, sequence.offset[static_cast<size_t>(t)] = offset;
     }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
     if (c.placed) {
-      layout.quiet = {2, 16, 21};
+      layout.silent = {2, 16, 21};
       for (int h = 0; h < c.heads; ++h)
-        places.push_back(h - 1), silence.push_back(h == 3 ? 0 : 0.2f + static_cast<float>(h));
+        offsets.push_back(h - 1), silence.push_back(h == 3 ? 0 : 0.2f + static_cast<float>(h));
     }
 
     Random random(7);
@@ -174,7 +174,7 @@ struct Problem {
     }
     return out;
   }
-  HeadStream twin(int kv_head) const {
+  HeadStream reference(int kv_head) const {
     std::vector<Pointed> pointed;
     for (const Retrieval &r : layout.retrievals) {
       std::vector<size_t> sources;
@@ -182,25 +182,25 @@ struct Problem {
         sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
       for (int g = 0; g < rules.shape.group(); ++g) {
         const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
-        if (weight != 0 && place(kv_head, g) != -1 && place(kv_head, g) != r.place) hush(pointed, kv_head, g, r.row);
+        if (weight != 0 && offset(kv_head, g) != -1 && offset(kv_head, g) != r.offset) hush(pointed, kv_head, g, r.row);
         else if (weight != 0)
           pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight * r.weight});
       }
     }
-    for (const int64_t row : layout.quiet)
+    for (const int64_t row : layout.silent)
       for (int g = 0; g < rules.shape.group(); ++g)
-        if (place(kv_head, g) != -1) hush(pointed, kv_head, g, row);
+        if (offset(kv_head, g) != -1) hush(pointed, kv_head, g, row);
     std::vector<Looking> looking;
-    for (size_t t = 0; t < layout.subject.size() && !local_supervision.empty(); ++t)
-      for (int g = 0; g < rules.shape.group() && layout.subject[t] >= 0; ++g)
+    for (size_t t = 0; t < layout.local_target.size() && !local_supervision.empty(); ++t)
+      for (int g = 0; g < rules.shape.group() && layout.local_target[t] >= 0; ++g)
         looking.push_back(
-            {static_cast<size_t>(g), t, static_cast<size_t>(layout.subject[t]),
+            {static_cast<size_t>(g), t, static_cast<size_t>(layout.local_target[t]),
              static_cast<double>(local_supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
     return {rules, layout.segments, pointed, looking};
   }
 
-  int32_t place(int kv_head, int g) const {
-    return places.empty() ? -1 : places[static_cast<size_t>(kv_head * rules.shape.group() + g)];
+  int32_t offset(int kv_head, int g) const {
+    return offsets.empty() ? -1 : offsets[static_cast<size_t>(kv_head * rules.shape.group() + g)];
   }
   // A retrieval that is to find nothing.
   void hush(std::vector<Pointed> &pointed, int kv_head, int g, int64_t row) const {
@@ -214,13 +214,13 @@ struct Problem {
     return {.retrieval = given(supervision),
             .silence = given(silence),
             .local = given(local_supervision),
-            .places = given(places)};
+            .offsets = given(offsets)};
   }
 
   AttentionRules rules;
-  Layout layout;
+  BatchLayout layout;
   std::vector<float> qkv, da, beta, gate, supervision, local_supervision, silence;
-  std::vector<int32_t> places;
+  std::vector<int32_t> offsets;
 };
 
 double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
@@ -231,24 +231,24 @@ double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
 }
 
 double loss_of(const Problem &problem, int kv_head, const Head<double> &in) {
-  HeadStream twin = problem.twin(kv_head);
-  const auto a = twin.forward(in), da = problem.gradient_of_output(kv_head);
-  double loss = twin.pointed_loss(in) + twin.looking_loss(in);
+  HeadStream reference = problem.reference(kv_head);
+  const auto a = reference.forward(in), da = problem.gradient_of_output(kv_head);
+  double loss = reference.pointed_loss(in) + reference.looking_loss(in);
   for (size_t g = 0; g < a.size(); ++g) loss += dot_all(a[g], da[g]);
   return loss;
 }
 
 }  // namespace
 
-TEST_CASE("the twin's gradients are those that central differences give, for every kind of input") {
+TEST_CASE("the reference's gradients are those that central differences give, for every kind of input") {
   for (const Case &c : kCases) {
     if (c.tokens > 100) continue;
     const Problem problem(c);
     for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
       Head<double> in = problem.head(kv_head);
-      HeadStream twin = problem.twin(kv_head);
-      twin.forward(in);
-      Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
+      HeadStream reference = problem.reference(kv_head);
+      reference.forward(in);
+      Head<double> d = reference.backward(in, problem.gradient_of_output(kv_head));
       CAPTURE(std::string(c.name));
       double worst = 0, largest = 0;
       const auto check = [&](double &x, double gradient) {
@@ -276,7 +276,7 @@ TEST_CASE("the twin's gradients are those that central differences give, for eve
   }
 }
 
-TEST_CASE("the fast path's outputs and gradients are the twin's, on any number of threads") {
+TEST_CASE("the fast path's outputs and gradients are the reference's, on any number of threads") {
   const EagerThreads eager;
   ThreadPool pool;
   for (const int threads : {1, 3}) {
@@ -294,24 +294,24 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       rope.prepare(problem.rules);
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
-      const LayerAttention pass{
+      const LayerAttention attention{
           problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
           problem.gate.data(), problem.targets(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
-      attend_streams(team, pass, NumberType::F32, out.data(), out_stride);
-      const Supervision told =
-          attend_streams_gradient(team, pass, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
+      attend_streams(team, attention, NumberType::F32, out.data(), out_stride);
+      const Supervision supervision =
+          attend_streams_gradient(team, attention, problem.da.data(), out_stride, dqkv.data(), dbeta.data());
 
       double expected_loss = 0, expected_local_loss = 0;
       std::vector<float> expected_out(out.size()), expected(dqkv.size()), actual_beta, expected_beta;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
-        HeadStream twin = problem.twin(kv_head);
-        const auto a = twin.forward(in);
-        const Head<double> d = twin.backward(in, problem.gradient_of_output(kv_head));
-        expected_loss += twin.pointed_loss(in);
-        expected_local_loss += twin.looking_loss(in);
+        HeadStream reference = problem.reference(kv_head);
+        const auto a = reference.forward(in);
+        const Head<double> d = reference.backward(in, problem.gradient_of_output(kv_head));
+        expected_loss += reference.pointed_loss(in);
+        expected_local_loss += reference.looking_loss(in);
         const int group = c.heads / c.kv_heads;
         for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
           const auto put = [&](std::vector<float> &to, size_t row, int64_t at, const std::vector<double> &from) {
@@ -332,9 +332,9 @@ TEST_CASE("the fast path's outputs and gradients are the twin's, on any number o
       CHECK(test::relative_difference(out, expected_out) < 1e-5);
       CHECK(test::relative_difference(dqkv, expected) < 1e-4);
       CHECK(test::largest_difference(actual_beta, expected_beta) < 1e-4);
-      CHECK(told.retrieval.loss == doctest::Approx(expected_loss).epsilon(1e-5));
-      CHECK(told.local.loss == doctest::Approx(expected_local_loss).epsilon(1e-5));
-      CHECK((told.local.count > 0) == c.pointed);
+      CHECK(supervision.retrieval.loss == doctest::Approx(expected_loss).epsilon(1e-5));
+      CHECK(supervision.local.loss == doctest::Approx(expected_local_loss).epsilon(1e-5));
+      CHECK((supervision.local.count > 0) == c.pointed);
       CHECK((eager.items_of_others() > shared) == (threads > 1 && c.kv_heads > 1));
     }
   }
@@ -361,10 +361,10 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve(problem.rules, threads);
       const std::vector<float> shut(problem.gate.size());
-      // Values, and queries that are told nothing, are neither read nor given a gradient.
-      const std::vector<int64_t> told_rows = problem.layout.told();
+      // Values, and queries that are not supervised, are neither read nor given a gradient.
+      const std::vector<int64_t> supervised_rows = problem.layout.supervised_rows();
       const auto is_told = [&](size_t row) {
-        return std::binary_search(told_rows.begin(), told_rows.end(), static_cast<int64_t>(row));
+        return std::binary_search(supervised_rows.begin(), supervised_rows.end(), static_cast<int64_t>(row));
       };
       std::vector<float> qkv = problem.qkv;
       for (size_t t = 0; t < problem.layout.tokens.size(); ++t)
@@ -374,20 +374,20 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
             qkv[t * stride + i] = std::numeric_limits<float>::quiet_NaN();
       Problem alone = problem;
       alone.local_supervision.clear();
-      const LayerAttention pass{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
-                                shut.data(),   alone.targets(), trace, scratch};
+      const LayerAttention attention{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
+                                     shut.data(),   alone.targets(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
-      const Supervised supervised = supervise_streams(team, pass, told_rows, dqkv.data());
+      const Supervised supervised = supervise_streams(team, attention, supervised_rows, dqkv.data());
       double loss = 0;
       for (int kv_head = 0; kv_head < c.kv_heads; ++kv_head) {
         const Head<double> in = problem.head(kv_head);
-        HeadStream twin = alone.twin(kv_head);
-        twin.forward(in);
+        HeadStream reference = alone.reference(kv_head);
+        reference.forward(in);
         auto nothing = problem.gradient_of_output(kv_head);
         for (auto &of_head : nothing)
           for (auto &row : of_head) std::fill(row.begin(), row.end(), 0.0);
-        const Head<double> d = twin.backward(in, nothing);
-        loss += twin.pointed_loss(in);
+        const Head<double> d = reference.backward(in, nothing);
+        loss += reference.pointed_loss(in);
         const int group = c.heads / c.kv_heads;
         for (size_t t = 0; t < problem.layout.tokens.size(); ++t) {
           for (int g = 0; g < group; ++g)
@@ -405,12 +405,12 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       }
       CHECK(test::relative_difference(dqkv, expected) < 1e-4);
       CHECK(supervised.loss == doctest::Approx(loss).epsilon(1e-5));
-      int64_t told = 0;
+      int64_t queries = 0;
       for (size_t h = 0; h < problem.supervision.size(); ++h)
         for (const Retrieval &r : problem.layout.retrievals)
-          told += problem.supervision[h] != 0 &&
-                  (problem.places.empty() || problem.places[h] < 0 || problem.places[h] == r.place);
-      CHECK(supervised.count == told);
+          queries += problem.supervision[h] != 0 &&
+                     (problem.offsets.empty() || problem.offsets[h] < 0 || problem.offsets[h] == r.offset);
+      CHECK(supervised.count == queries);
       CHECK(supervised.share > 0);
       CHECK(supervised.share < static_cast<double>(supervised.count) * (vanishing > 0 ? 1e-6 : 1));
     }

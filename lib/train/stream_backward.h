@@ -1,22 +1,23 @@
-// One (stream, KV head) on its way back.
+// The backward pass of one (stream, KV head).
 #pragma once
 
 #include "train/stream_supervision.h"
 
 namespace infini {
 
-class StreamGradient : public StreamSupervision {
+class StreamBackward : public StreamSupervision {
  public:
   using StreamSupervision::StreamSupervision;
 
-  // What `backward` reads and adds to; dqkv becomes that of no loss.
+  // Before backward(): `da`, d loss / d A, is what it reads, `dbeta` what it adds to. Gradients of keys, values and memory
+  // become 0.
   void begin(const float *da, int64_t da_stride, double *dbeta) {
     da_ = da;
     da_stride_ = da_stride;
     dbeta_ = dbeta;
     clear_gradients();
   }
-  // Segment s of the stream; those behind it have been.
+  // Segment s of the stream, after those behind it.
   void backward(int64_t s) {
     start(s);
     announce(s - 1);
@@ -35,7 +36,7 @@ class StreamGradient : public StreamSupervision {
   }
 
  private:
-  // Queries' are written by the local attention; all others are added up.
+  // Gradients of queries are written by local_backward(), all others are sums.
   void clear_gradients() {
     for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) {
       std::memset(dkey(row), 0, static_cast<size_t>(keys_) * sizeof(float));
@@ -51,7 +52,7 @@ class StreamGradient : public StreamSupervision {
       each_panel(values_, [&](int64_t p, int64_t n) {
         mix(da + p * kPanel, 1 - gate(g), da + p * kPanel, 0, n, dlocal_.panel(p) + r * kPanel);
       });
-      ask(da, da_stride_, values_);
+      prefetch(da, da_stride_, values_);
     });
   }
 
@@ -63,7 +64,7 @@ class StreamGradient : public StreamSupervision {
       const float *a_dot = layer_.trace.a_dot.data() + trace_at(row, g),
                   *da = da_ + row * da_stride_ + head(g) * values_;
       const float along = dot(da, a_dot, values_), weight = gate(g);
-      ask(a_dot, shape_.heads * values_, values_);
+      prefetch(a_dot, shape_.heads * values_, values_);
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       softmax_gradient(scores_ + r * count, layer_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
                        seen(token, r), count, dscores_ + r * count);
@@ -77,7 +78,7 @@ class StreamGradient : public StreamSupervision {
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
       layer_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
-      ask(dquery(row, g), layer_.qkv.stride, keys_);
+      prefetch(dquery(row, g), layer_.qkv.stride, keys_);
     });
   }
 
@@ -108,8 +109,8 @@ class StreamGradient : public StreamSupervision {
       add_scaled(turned_, 1, keys_, dkey(row));
       add_row(dwindow_values_, i, 1, values_, dvalue(row));
       if (i < own_) continue;
-      ask(dkey(row), layer_.qkv.stride, keys_);
-      ask(dvalue(row), layer_.qkv.stride, values_);
+      prefetch(dkey(row), layer_.qkv.stride, keys_);
+      prefetch(dvalue(row), layer_.qkv.stride, values_);
     }
   }
 

@@ -1,10 +1,10 @@
-#include "train/attend_streams.h"
+#include "train/batch_attention.h"
 
-#include "train/stream_gradient.h"
+#include "train/stream_backward.h"
 
 namespace infini {
 
-void AttentionTrace::reserve(const AttentionRules &rules, const Layout &layout) {
+void AttentionTrace::reserve(const AttentionRules &rules, const BatchLayout &layout) {
   const AttentionShape &shape = rules.shape;
   a_dot.reserve(layout.rows() * shape.heads * shape.value_size);
   log_sum.reserve(layout.rows() * shape.heads);
@@ -45,9 +45,9 @@ int64_t operations(const LayerAttention &layer) {
   return layer.layout.rows() * shape.heads * (shape.key_size + shape.value_size) * (shape.segment + shape.key_size);
 }
 
-// f(its thread, first item, items, stream) for shares of all (stream, KV head), each of heads of one stream. A thread takes the heads of
-// its share through a segment one by one, then through the next: what they read of a token lies side by side, and the
-// second head finds in the cache what the first one fetched.
+// f(its thread, first item, items, stream) for shares of all items (stream, KV head). A share holds heads of one stream, which
+// a thread takes through one segment after the other: what they read of a token lies side by side, so that the second head
+// finds in the cache what the first one fetched.
 template <class Function>
 void each_share(const Threads &threads, const LayerAttention &layer, int64_t operations, const Function &f) {
   const int64_t streams = static_cast<int64_t>(layer.layout.streams.size()), heads = layer.rules.shape.kv_heads;
@@ -65,10 +65,10 @@ void attend_streams(const Threads &threads, const LayerAttention &layer, NumberT
                     int64_t out_stride) {
   each_share(threads, layer, operations(layer),
              [&](const Threads &here, int64_t first, int64_t items, const StreamSpan &stream) {
-    std::vector<StreamAttention> heads;
+    std::vector<StreamForward> heads;
     for (int64_t item = first; item < first + items; ++item) heads.emplace_back(here, layer, item);
     for (int64_t s = stream.first_segment; s < stream.first_segment + stream.segments; ++s)
-      for (StreamAttention &head : heads) head.forward(s, type, out, out_stride);
+      for (StreamForward &head : heads) head.forward(s, type, out, out_stride);
   });
 }
 
@@ -81,11 +81,11 @@ Supervision attend_streams_gradient(const Threads &threads, const LayerAttention
   std::vector<Supervision> supervised(static_cast<size_t>(items));
   each_share(threads, layer, 2 * operations(layer),
              [&](const Threads &here, int64_t first, int64_t count, const StreamSpan &stream) {
-    std::vector<StreamGradient> heads;
+    std::vector<StreamBackward> heads;
     for (int64_t item = first; item < first + count; ++item)
       heads.emplace_back(here, layer, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
     for (int64_t s = stream.first_segment + stream.segments - 1; s >= stream.first_segment; --s)
-      for (StreamGradient &head : heads) head.backward(s);
+      for (StreamBackward &head : heads) head.backward(s);
     for (int64_t i = 0; i < count; ++i)
       supervised[static_cast<size_t>(first + i)] = heads[static_cast<size_t>(i)].supervision();
   });

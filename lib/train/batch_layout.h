@@ -1,0 +1,71 @@
+// How sequences lie in a batch. Each token is a row, and all sequences lie one behind the other; the matrix products of a
+// layer take all rows at once, its attention takes each stream segment by segment.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "attention/window.h"
+#include "train/sequence.h"
+
+namespace infini {
+
+struct SegmentSpan {
+  int64_t first, tokens;  // rows
+  int64_t held;           // tokens of its stream that the memory holds before it
+  float repeat_weight;    // factor on what the segment adds to M and z, as in Sequence
+};
+
+// One document, which is one stream: its memory begins empty.
+struct StreamSpan {
+  int64_t first, tokens;  // rows
+  int64_t first_segment, segments;
+
+  // What local attention sees while the segment is read, as in a session.
+  static View view(const AttentionShape &shape, int64_t stream_first, const SegmentSpan &segment);
+};
+
+// A query whose retrieval is supervised: that of `row`, which predicts the token after it.
+struct Retrieval {
+  int64_t row;
+  int64_t first_source,
+      sources;          // its targets, a range of BatchLayout::source_rows: all in earlier segments of the stream
+  int32_t offset = -1;  // which token of its value the predicted one is, from 0; -1: none
+  float weight = 1;     // loss weight of the query, a factor on that of the head
+};
+
+struct BatchLayout {
+  // Appends a sequence; segments end every `segment` tokens of a document, and where `closes` says (counts of tokens
+  // from the sequence's start, ascending: as if a session had closed its segment there). INVALID_ARGUMENT for a
+  // sequence whose parts do not fit each other, or a token outside the vocabulary.
+  void add(const Sequence &sequence, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes = {});
+  void clear();
+  // The same batch with every stream in one segment, where nothing can be retrieved.
+  BatchLayout unsegmented() const;
+  int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
+  // The rows whose queries are supervised, ascending: those of `retrievals`, and the silent ones.
+  std::vector<int64_t> supervised_rows() const;
+
+  std::vector<int32_t> tokens;  // [rows]
+  std::vector<int32_t> target;  // [rows]: the token after it, -1 at a document's end
+  std::vector<float> weight;    // [rows]: loss weight of predicting the target
+  std::vector<uint8_t> answer;  // [rows]: of the target, as in Sequence
+  std::vector<StreamSpan> streams;
+  std::vector<SegmentSpan> segments;  // of all streams, in order
+  std::vector<Retrieval> retrievals;  // ascending by row
+  std::vector<int64_t> source_rows;
+  // Ascending: of sequences that have offsets, a sample of the rows that predict no answer and have no links. Heads with an
+  // offset should retrieve nothing there.
+  std::vector<int64_t> silent;
+  std::vector<int32_t> label, offset;  // [rows]: of the token, as in Sequence; -1: none
+  // Offset of the token that the row predicts, where that is part of an answer; else -1.
+  int32_t asked_offset(int64_t row) const {
+    return answer[static_cast<size_t>(row)] > 0 ? offset[static_cast<size_t>(row) + 1] : -1;
+  }
+  std::vector<int64_t>
+      local_target;           // [rows] or empty: supervision target of local attention, an earlier row; -1: none
+  int64_t local_targets = 0;  // number of rows that have one
+};
+
+}  // namespace infini

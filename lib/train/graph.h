@@ -1,0 +1,195 @@
+// A whole model forward and backward over a batch of sequences, layer by layer. The matrix products of a layer take all rows
+// (tokens of the batch) at once; its attention takes each stream (document) segment by segment. Weights are f32 masters;
+// products are made in the type `compute` and summed in f32.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "train/batch_attention.h"
+#include "train/parameters.h"
+
+namespace infini {
+
+// Losses and counts of a forward pass: sums over its rows, so that tallies of several batches add up.
+struct Tally {
+  double loss = 0;          // sum of weight * cross-entropy, in nats
+  double weight = 0;        // sum of the weights
+  Supervision supervision;  // losses of supervised attention
+  int64_t predictions = 0;  // rows whose weight is not 0
+  int64_t across = 0,
+          across_right = 0;  // tokens of answers whose value last stood in another segment, see Sequence::answer
+  int64_t inside = 0, inside_right = 0;  // in the same one
+  // Whole answers: runs of such tokens. An answer is exact if each of its tokens is the likeliest after the right ones before
+  // it: then greedy decoding gives the whole answer too.
+  int64_t answers_across = 0, exact_across = 0, answers_inside = 0, exact_inside = 0;
+  void add(const Tally &other);
+};
+
+// What a forward pass shows to a LayerObserver: one layer, once its attention is computed.
+struct LayerView {
+  size_t layer;
+  const float *x;  // [rows][x_stride]: the residual stream before the layer
+  int64_t x_stride;
+  ConstRows normed;  // [rows][width]: what q, k and v are made of
+  const LayerAttention &attention;
+};
+using LayerObserver = std::function<void(const LayerView &)>;
+
+// What a run computes besides the forward pass.
+struct RunRequest {
+  float *gradients = nullptr;               // laid out like the parameters; added to. nullptr: no backward pass
+  double loss_scale = 1;                    // factor on the gradients of the cross-entropy
+  HeadTargets targets;                      // [layers][heads]
+  float *logits = nullptr;                  // [rows][vocabulary], of every row; for tests
+  const LayerObserver *observer = nullptr;  // sees every layer on the way forward
+};
+
+class TrainingGraph {
+ public:
+  // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and which
+  // products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs are kept
+  // and the rest is computed again, layer by layer.
+  TrainingGraph(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
+                NumberType compute, int64_t keep_bytes);
+  // Segment, carry, sinks and kind of memory; until then the model's.
+  void set_rules(const AttentionRules &rules) { rules_ = rules; }
+
+  // Packs the products' weights anew from the f32 masters: to be called whenever these have changed. `all`: also of
+  // parameters that are not trained.
+  void refresh(const Threads &threads, bool all = false);
+  // From now on q and k of these layers (ascending) are trained by supervision of their retrievals alone: refresh() leaves
+  // all other weights as they were, so that run_retrieval() feeds these layers as the original model does.
+  void set_retrieval_layers(const Threads &threads, std::vector<size_t> layers);
+  // Forward, and, where gradients are asked for, backward. The input of the lowest trained layer is stored under
+  // `cache_key` and reused when the same key comes again, with the same layout; the layers below must not have changed
+  // since. kUncached: nothing is stored.
+  static constexpr size_t kUncached = SIZE_MAX;
+  Tally run(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key = kUncached);
+  // The same for the layers of set_retrieval_layers(), whose loss is that of their supervised retrievals alone, and whose
+  // inputs are those of the original model: no gradient of one layer reaches another. All their inputs are cached.
+  Tally run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key);
+  // f(layer, its normed input [rows][width]) for each layer of set_retrieval_layers(), from the cache where it has them.
+  using NormedInput = std::function<void(size_t layer, ConstRows normed)>;
+  void each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key, const NormedInput &f);
+  void clear_cache() { retrieval_inputs_.clear(), lowest_inputs_.clear(); }
+  int64_t bytes() const;  // of activations
+  bool recomputes() const { return recomputes_; }
+
+ private:
+  // Forward and backward weights of one product: [in, out] and [out, in].
+  struct Product {
+    PackedMatrix forward, backward;
+  };
+  struct LayerProducts {
+    Product qkv, attention_output, gate_up, down;
+  };
+  // What the forward pass keeps of one layer. T: rows.
+  struct Trace {
+    Buffer<char> normed;  // [T][width] of the compute type
+    Buffer<float> qkv;    // [T][qkv columns rounded up to 64]
+    AttentionTrace attention;
+    Buffer<char> attended;      // [T][heads * value_size] of the compute type
+    Buffer<float> middle;       // [T][width rounded up to 64]: the residual stream between attention and feed-forward
+    Buffer<char> normed_again;  // [T][width] of the compute type
+    Buffer<float> gate_up;      // [T or kChunk][2 * hidden rounded up to 64]
+    Buffer<char> activated;     // [T or kChunk][hidden] of the compute type
+    int64_t bytes() const;
+  };
+
+  int64_t count(size_t index) const { return parameters_[index].size(); }
+  bool any_trained(std::initializer_list<size_t> indices) const;
+  int64_t trace_bytes(const BatchLayout &layout, bool whole) const;
+  void reserve(const BatchLayout &layout, int threads, bool backward);
+  float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
+  Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
+  void weigh_gates();
+  size_t layers_that_count(const BatchLayout &layout, const RunRequest &request) const;
+  // Of the highest of `layers` that count nobody reads what comes out of it, unless it is the model's.
+  bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
+  LayerAttention attention(const BatchLayout &layout, size_t layer, const RunRequest &request, Trace &trace);
+
+  // backward_forward.cc
+  void embed(const BatchLayout &layout);
+  void attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request);
+  void feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out);
+  void norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to);
+
+  void forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
+               size_t cache_key);
+
+  // backward_teach.cc
+  void supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
+                       const RunRequest &request, Tally &tally);
+
+  // backward_loss.cc
+  Tally losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request);
+  void count_answers(const BatchLayout &layout, Tally &tally) const;
+  void chunk_losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request, int64_t first,
+                    int64_t rows, Tally &tally);
+  void all_logits(const Threads &threads, float *logits);
+
+  // backward.cc
+  void feed_forward_backward(const Threads &threads, size_t layer, float *gradients);
+  void attention_backward(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request,
+                          Tally &tally);
+  void norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy, int64_t dy_stride,
+                     int64_t first, int64_t rows, float *gradients);
+  ConstRows narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
+                     Buffer<char> &to);
+  void embed_backward(const BatchLayout &layout, float *gradients);
+
+  const Model &model_;
+  const Config &config_;
+  const Parameters &parameters_;
+  const std::vector<bool> trained_;
+  const NumberType compute_;
+  const int64_t keep_bytes_;
+  AttentionRules rules_;
+  const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_, retrieval_stride_;
+  size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
+  bool recomputes_ = false;
+  size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
+
+  std::vector<LayerProducts> products_;
+  Product output_;
+  std::vector<float> gate_weights_;       // [layers][heads]
+  std::vector<size_t> retrieval_layers_;  // as in set_retrieval_layers()
+  struct Features {
+    PackedMatrix q, k;
+  };
+  std::vector<Features> retrieval_products_;  // of each
+
+  int64_t rows_ = 0;
+  std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
+  std::vector<Trace> traces_;
+  std::map<size_t, Buffer<float>> lowest_inputs_;  // by cache key: of layer lowest_, like inputs_
+  RopeTable rope_;
+  TraceScratch scratch_;
+  Buffer<float> dx_;          // [T][x_stride]
+  Buffer<float> dnormed_;     // [T][x_stride]
+  Buffer<float> dattended_;   // [T][attended_stride]
+  Buffer<float> dqkv_;        // [T][qkv_stride]
+  Buffer<float> dactivated_;  // [kPiece or T][hidden_stride]
+  Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
+  Buffer<char> narrow_, narrow_qkv_;
+  Buffer<float> norm_sums_;  // [kNormPieces][width]
+  // Of the layers of set_retrieval_layers().
+  std::map<size_t, std::vector<Buffer<char>>> retrieval_inputs_;  // by cache key, of each layer: [T][width] of compute
+  Buffer<float> retrieval_rows_;  // [T][retrieval_stride_]: q of supervised rows, and k of all
+  Buffer<float>
+      supervised_queries_;  // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients
+  Buffer<char> supervised_normed_;  // [supervised rows][width] of the compute type
+  AttentionTrace retrieval_trace_;
+  TraceScratch retrieval_scratch_;
+  // Of the output layer.
+  std::vector<int64_t> loss_rows_;
+  Buffer<char> loss_normed_, dlogits_;
+  Buffer<float> logits_;
+  std::vector<float> row_losses_;
+  std::vector<uint8_t> row_right_;  // of every row with a loss
+};
+
+}  // namespace infini

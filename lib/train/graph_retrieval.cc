@@ -1,0 +1,107 @@
+// The part of graph.h that trains q and k of some layers by supervision of their retrievals alone.
+#include <algorithm>
+#include <cstring>
+
+#include "train/graph.h"
+
+namespace infini {
+
+void TrainingGraph::set_retrieval_layers(const Threads &threads, std::vector<size_t> layers) {
+  retrieval_layers_ = std::move(layers);
+  retrieval_products_.clear();
+  const auto make = [&](int64_t heads) { return PackedMatrix(compute_, width_, heads * config_.key_size); };
+  for (size_t i = 0; i < retrieval_layers_.size(); ++i)
+    retrieval_products_.push_back({make(config_.heads), make(config_.kv_heads)});
+  refresh(threads);
+}
+
+Tally TrainingGraph::run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
+                                   size_t cache_key) {
+  Tally tally;
+  each_retrieval_input(threads, layout, cache_key, [&](size_t layer, ConstRows normed) {
+    supervise_layer(threads, layer, normed, layout, request, tally);
+  });
+  return tally;
+}
+
+void TrainingGraph::each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key,
+                                         const NormedInput &f) {
+  rows_ = layout.rows();
+  if (const auto kept = retrieval_inputs_.find(cache_key); kept != retrieval_inputs_.end()) {
+    for (size_t i = 0; i < retrieval_layers_.size(); ++i)
+      f(retrieval_layers_[i], {compute_, kept->second[i].data(), width_});
+    return;
+  }
+  std::vector<Buffer<char>> inputs;
+  const LayerObserver observer = [&](const LayerView &view) {
+    if (inputs.size() == retrieval_layers_.size() || retrieval_layers_[inputs.size()] != view.layer) return;
+    inputs.emplace_back();
+    if (cache_key != kUncached) {
+      const int64_t bytes = rows_ * width_ * bytes_of(compute_);
+      inputs.back().reserve(bytes);
+      std::memcpy(inputs.back().data(), view.normed.data, static_cast<size_t>(bytes));
+    }
+    f(view.layer, view.normed);
+  };
+  RunRequest request;
+  request.observer = &observer;
+  reserve(layout, threads.count(), false);
+  forward(threads, layout, retrieval_layers_.back() + 1, request, kUncached);
+  if (cache_key != kUncached) retrieval_inputs_[cache_key] = std::move(inputs);
+}
+
+// Keys of all rows matter, but queries only of supervised rows: one in ten.
+void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
+                                    const RunRequest &request, Tally &tally) {
+  const Gemm &gemm = model_.weights().gemm;
+  const Features &weights = retrieval_products_[static_cast<size_t>(
+      std::lower_bound(retrieval_layers_.begin(), retrieval_layers_.end(), layer) - retrieval_layers_.begin())];
+  const std::vector<int64_t> supervised = layout.supervised_rows();
+  // Rows of zeros behind them, so that oneDNN makes few kernels.
+  const int64_t count = static_cast<int64_t>(supervised.size()), padded = round_up(count, 64),
+                queries = int64_t{config_.heads} * config_.key_size,
+                keys = int64_t{config_.kv_heads} * config_.key_size;
+  const int64_t stride = round_up(queries, kPanel), row_bytes = width_ * bytes_of(compute_);
+  retrieval_rows_.reserve(rows_ * retrieval_stride_);
+  retrieval_trace_.reserve(rules_, layout);
+  retrieval_scratch_.reserve(rules_, threads.count());
+  dqkv_.reserve(rows_ * retrieval_stride_);
+  supervised_normed_.reserve(padded * row_bytes);
+  supervised_queries_.reserve(padded * stride);
+  std::fill_n(supervised_normed_.data() + count * row_bytes, (padded - count) * row_bytes, char{0});
+  for (int64_t i = 0; i < count; ++i)
+    std::memcpy(supervised_normed_.data() + i * row_bytes, normed.from(supervised[static_cast<size_t>(i)]).data,
+                static_cast<size_t>(row_bytes));
+  const ConstRows asking{compute_, supervised_normed_.data(), width_};
+  if (count > 0) gemm.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
+  for (int64_t i = 0; i < count; ++i)
+    std::copy_n(supervised_queries_.data() + i * stride, queries,
+                retrieval_rows_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_);
+  gemm.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries, retrieval_stride_, false);
+
+  const std::vector<float> shut(static_cast<size_t>(config_.heads));
+  const LayerAttention attention{rules_,
+                                 layout,
+                                 rope_,
+                                 {retrieval_rows_.data(), retrieval_stride_},
+                                 shut.data(),
+                                 request.targets.of_layer(layer, config_.heads),
+                                 retrieval_trace_,
+                                 retrieval_scratch_};
+  tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));
+  if (!request.gradients) return;
+  const Parameters::Layer &of = parameters_.layers()[layer];
+  const ConstRows dkeys = narrowed(threads, dqkv_.data() + queries, retrieval_stride_, keys, rows_, narrow_qkv_);
+  gemm.multiply_transposed(threads, dkeys, normed, rows_, keys, width_, request.gradients + parameters_[of.k].offset,
+                           width_, true);
+  if (count == 0) return;
+  std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
+  for (int64_t i = 0; i < count; ++i)
+    std::copy_n(dqkv_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_, queries,
+                supervised_queries_.data() + i * stride);
+  const ConstRows dqueries = narrowed(threads, supervised_queries_.data(), stride, queries, padded, narrow_qkv_);
+  gemm.multiply_transposed(threads, dqueries, asking, padded, queries, width_,
+                           request.gradients + parameters_[of.q].offset, width_, true);
+}
+
+}  // namespace infini
