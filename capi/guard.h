@@ -115,14 +115,21 @@ infini_status give_handle(Handle **out, const char *name, const Make &make) noex
   });
 }
 
+// Whether up to `most` elements are to be written, by the header's rule for buffers: false where only their number is asked
+// for. A call that works long asks this before it works.
+template <class T>
+bool need_room(size_t most, T *buffer, size_t capacity, size_t *size) {
+  need_array(buffer, capacity, "buffer");
+  if (size) *size = most;
+  if (buffer && capacity < most)
+    fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " elements, but ", most, " are needed");
+  return buffer;
+}
+
 // Copies values out by the header's rule for buffers. True: they were delivered, not only counted.
 template <class T>
 bool give(std::span<const T> values, T *buffer, size_t capacity, size_t *size) {
-  need_array(buffer, capacity, "buffer");
-  if (size) *size = values.size();
-  if (!buffer) return false;
-  if (capacity < values.size())
-    fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " elements, but ", values.size(), " are needed");
+  if (!need_room(values.size(), buffer, capacity, size)) return false;
   std::copy(values.begin(), values.end(), buffer);
   if constexpr (std::is_same_v<T, char>)
     if (capacity > values.size()) buffer[values.size()] = 0;

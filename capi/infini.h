@@ -76,6 +76,11 @@
  *              and *size says how many there are: OK. If capacity is less than that, nothing is written, *size
  *              is set, and the status is BUFFER_TOO_SMALL. `size` may be NULL where it is not wanted. Behind a
  *              text a zero byte is written where there is room for it; *size does not count it.
+ *   Work       A call that changes an object leaves what it found there, and another call reads it, as often as
+ *              wanted: infini_session_feed and _logits, infini_trainer_step and _report_json. A call that only
+ *              measures writes its result itself (..._json with a task), and never works for nothing: with buffer
+ *              NULL and capacity 0 it only sets *size, to a capacity that is enough and may be more than the
+ *              result, and if capacity is less than that, BUFFER_TOO_SMALL comes before the work.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
@@ -544,7 +549,7 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
    sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
-   BUFFER_TOO_SMALL  see Buffers above */
+   BUFFER_TOO_SMALL  see Buffers, and Work, above */
 INFINI_API infini_status infini_snapshot_json(const char *path, int flags, infini_task *task, char *buffer,
                                               size_t capacity, size_t *size);
 INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,

@@ -62,7 +62,7 @@ INFINI_API void infini_trainer_free(infini_trainer *trainer);
 typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_values);
 
 /* Trains on `ranks` processes (1 to 65536), of which this one has the number `rank`, from 0. Each makes a trainer of the
-   same model, description and data, and makes the same calls of infini_trainer_step, _run and _evaluate in the same order.
+   same model, description and data, and makes the same calls of infini_trainer_step, _run and _evaluate_json in the same order.
    It computes its share of the sequences of a step; then gradients are added up, and all change their weights alike, so
    that they stay equal to the bit. Gradients are those of one process, but for rounding. Reports and evaluations are of all
    sequences, on every rank. Only whole sequences are shared: "tokens" should hold a multiple of `ranks` of them. Ranks need
@@ -94,7 +94,7 @@ INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_tas
    CANCELLED, IO, FORMAT, INVALID_ARGUMENT  as in infini_trainer_step; the steps before it are done */
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 
-/* Writes what the last step saw, as a JSON object ({} before the first):
+/* Writes what the last step computed, as a JSON object ({} before the first):
      "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
      another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
@@ -104,42 +104,39 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
      "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
-INFINI_API infini_status infini_trainer_report(const infini_trainer *trainer, char *buffer, size_t capacity,
-                                               size_t *size);
+INFINI_API infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity,
+                                                    size_t *size);
 
 /* Reads `sequences` sequences of `segments` segments (0: as many as in training now) from data that is described as in
-   infini_trainer_create, and changes nothing. Progress ("evaluate") counts sequences.
+   infini_trainer_create, and changes nothing. Writes what was found, a JSON object of "loss", "predictions", the fields of
+   answers and, where "retrieval" is trained, "source_share" as in infini_trainer_report_json, and "segment", "segments",
+   "sequences". Progress ("evaluate") counts sequences.
    INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create
-   CANCELLED                            the former evaluation stays */
-INFINI_API infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences,
-                                                 int segments, infini_task *task);
+   CANCELLED
+   BUFFER_TOO_SMALL                     before anything was read; see Work in infini.h */
+INFINI_API infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *data_json, int sequences,
+                                                      int segments, infini_task *task, char *buffer, size_t capacity,
+                                                      size_t *size);
 
-/* Writes what the last evaluation found, as a JSON object ({} before the first): "loss", "predictions", answers
-   and, where "retrieval" is trained, "source_share" as in infini_trainer_report, "segment", "segments", "sequences".
-   BUFFER_TOO_SMALL  see Buffers in infini.h */
-INFINI_API infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity,
-                                                   size_t *size);
-
-/* Finds the heads that retrieve: runs sequences of a task ("recall", "passkey"), drawn as in infini_trainer_evaluate, with
-   full attention, whatever window and gates are. A head's weight is its mean attention from the token before an answer's
-   digit to the last earlier occurrence of that digit, over answers whose value last stood in another segment; its
-   name_weight is its mean attention from the digits of a value to the name that it belongs to. Changes nothing. Progress ("find heads") counts sequences.
+/* Finds the heads that retrieve: reads sequences of a task ("recall", "passkey"), drawn as in infini_trainer_evaluate_json,
+   with full attention, whatever window and gates are, and changes nothing. Writes a JSON object:
+     "heads"    [{"layer", "head", "weight", "name_weight"}, ...], all of them, those of the greatest "weight" first; layers
+                and heads count from 0. "weight" is the mean attention from the token before a digit of an answer to the last
+                earlier occurrence of that digit, over answers whose value last stood in another segment; "name_weight" that
+                from the digits of a value to its name; both from 0 to 1
+     "answers"  how many digits those were; "recall": the share of them that the model predicts with full attention
+     "segment", "segments", "sequences", "tokens" (read)
+   Progress ("find heads") counts sequences.
    INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create; INVALID_ARGUMENT too where there is no such answer
-   CANCELLED                            what was found before stays */
-INFINI_API infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences,
-                                                   int segments, infini_task *task);
-
-/* Writes what was found last, as a JSON object ({} before the first): "heads" ([{"layer", "head", "weight",
-   "name_weight"}, ...], all of them, those of the greatest "weight" first, layers and heads from 0, weights from 0 to 1),
-   "answers" (digits that were looked up), "recall" (share of them that full attention predicts), "segment", "segments",
-   "sequences", "tokens" (read).
-   BUFFER_TOO_SMALL  see Buffers in infini.h */
-INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity,
-                                              size_t *size);
+   CANCELLED
+   BUFFER_TOO_SMALL                     before anything was read; see Work in infini.h */
+INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char *data_json, int sequences,
+                                                        int segments, infini_task *task, char *buffer, size_t capacity,
+                                                        size_t *size);
 
 /* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task must
    be one that has names ("recall", "passkey").
-   Where "retrieval" is trained, those are the "supervised" heads that have a digit index: q and k map the residual stream to
+   Where "retrieval" is trained, those are the "supervised" heads that have a digit: q and k map the residual stream to
    the name that a digit belongs to, or that is asked for; v maps it to the digit, and o maps that to its logit: together the
    heads of one group add about `nats` (above 0, at most 1,000,000) to it. Names beyond the number of features of a key, and
    digits beyond that of values, share them. The residual stream must hold the name at each digit already: heads of lower
@@ -148,7 +145,7 @@ INFINI_API infini_status infini_trainer_heads(const infini_trainer *trainer, cha
    the name that it is, and o to a direction of its own for each name, drawn at random.
    Progress ("fit heads") counts steps over all that is drawn. On several ranks each fits the same to the same data;
    infini_trainer_set_ranks comes first.
-   INVALID_ARGUMENT  no head has a digit index ("place"), heads of one group have different ones or are not all supervised, or
+   INVALID_ARGUMENT  no head has a digit, heads of one group have different ones or are not all supervised, or
                      what is drawn asks for no such digit, or holds no name
    STATE             there was a step already
    CANCELLED, IO, FORMAT  as in infini_trainer_step; the heads are as they were */
@@ -229,8 +226,8 @@ INFINI_API infini_status infini_adaptation_step(infini_adaptation *adaptation, i
 INFINI_API infini_status infini_adaptation_run(infini_adaptation *adaptation, infini_task *task);
 
 /* Writes what the last step did, as a JSON object ({} before the first): "phase" ("find", "before", "carry", "teach3": of
-   layer 3, "train", "after"); of a training step the fields of infini_trainer_report and "steps" (of the stage), of the
-   search "found" (as "heads" of infini_trainer_heads), "carriers", "heads", "layers", of a measurement "measured".
+   layer 3, "train", "after"); of a training step the fields of infini_trainer_report_json and "steps" (of the stage), of the
+   search "found" (as "heads" of infini_trainer_find_heads_json), "carriers", "heads", "layers", of a measurement "measured".
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *adaptation, char *buffer,
                                                        size_t capacity, size_t *size);

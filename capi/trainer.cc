@@ -12,7 +12,7 @@ using namespace infini::capi;
 struct infini_trainer {
   std::unique_ptr<Trainer> value;
   TokenCache prose;
-  std::string report = "{}", evaluation = "{}", heads = "{}";  // JSON of the last ones
+  std::string report = "{}";  // of the last step, as JSON
 };
 
 namespace {
@@ -30,6 +30,12 @@ std::string heads_json(const HeadSearch &found, int segment, int segments, int s
       .add("sequences", sequences)
       .add("tokens", found.tokens)
       .text();
+}
+
+// Bytes of the JSON that calls write once they have read, at most.
+constexpr size_t kEvaluationJson = 1024;
+size_t heads_json_most(const Config &config) {
+  return 1024 + 160 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
 }
 
 // What a call that only reads is given.
@@ -93,39 +99,36 @@ infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_
   });
 }
 
-infini_status infini_trainer_report(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
+infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
   return guard([&] { give_text(need(trainer, "trainer").report, buffer, capacity, size); });
 }
 
-infini_status infini_trainer_evaluate(infini_trainer *trainer, const char *data_json, int sequences, int segments,
-                                      infini_task *task) {
+infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *data_json, int sequences, int segments,
+                                           infini_task *task, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
+    if (!need_room(kEvaluationJson, buffer, capacity, size)) return;
     std::unique_ptr<SequenceSource> source;
     const auto open = [&]() -> SequenceSource & {
       return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose));
     };
     const Tally tally = trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task));
-    trainer->evaluation = describe(tally)
-                              .add("segment", reading.segment)
-                              .add("segments", reading.segments)
-                              .add("sequences", sequences)
-                              .text();
+    JsonObject json = describe(tally);
+    json.add("segment", reading.segment).add("segments", reading.segments).add("sequences", sequences);
+    give_text(json.text(), buffer, capacity, size);
   });
 }
 
-infini_status infini_trainer_evaluation(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(need(trainer, "trainer").evaluation, buffer, capacity, size); });
-}
-
-infini_status infini_trainer_find_heads(infini_trainer *trainer, const char *data_json, int sequences, int segments,
-                                        infini_task *task) {
+infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char *data_json, int sequences,
+                                             int segments, infini_task *task, char *buffer, size_t capacity,
+                                             size_t *size) {
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
+    if (!need_room(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
     const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose);
     const HeadSearch found =
         find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));
-    trainer->heads = heads_json(found, reading.segment, reading.segments, sequences);
+    give_text(heads_json(found, reading.segment, reading.segments, sequences), buffer, capacity, size);
   });
 }
 
@@ -136,10 +139,6 @@ infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, inf
       fail(Status::INVALID_ARGUMENT, "nats is ", nats, ", but must be above 0 and at most 1,000,000");
     fit_heads(value, nats, of(task));
   });
-}
-
-infini_status infini_trainer_heads(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(need(trainer, "trainer").heads, buffer, capacity, size); });
 }
 
 infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {

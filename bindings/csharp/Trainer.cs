@@ -10,10 +10,8 @@ namespace Infini;
 /// that is never disposed is freed by the garbage collector, which does not see how much memory it takes.</remarks>
 public sealed class Trainer : IDisposable
 {
-    // What the library found last, as JSON.
     private static readonly unsafe Writer
-        TheReport = Native.infini_trainer_report, TheEvaluation = Native.infini_trainer_evaluation,
-        TheHeads = Native.infini_trainer_heads, TheInfo = Native.infini_trainer_info_json;
+        TheReport = Native.infini_trainer_report_json, TheInfo = Native.infini_trainer_info_json;
 
     private readonly TrainerHandle handle;
     private readonly Turn turn = new();
@@ -83,15 +81,13 @@ public sealed class Trainer : IDisposable
     /// <param name="sequences">How many.</param>
     /// <param name="segments">Of each; 0: as many as in training now.</param>
     /// <param name="progress">Hears, on other threads, of stage "evaluate", in sequences.</param>
-    /// <param name="cancellation">Cancels between sequences; the former evaluation stays.</param>
+    /// <param name="cancellation">Cancels between sequences.</param>
     /// <returns>What was found.</returns>
     /// <exception cref="InfiniException">InvalidArgument, State, Io, Format, as in <see cref="Model.CreateTrainer"/>.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public TrainingEvaluation Evaluate(string dataJson, int sequences, int segments = 0, IProgress<WorkProgress>? progress = null,
                                        CancellationToken cancellation = default) =>
-        EvaluationOf(Long(
-            (trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
-            TheEvaluation, progress, cancellation));
+        EvaluationOf(Long(Evaluating(dataJson, sequences, segments), progress, cancellation));
 
     /// <summary>Does what <see cref="Evaluate"/> does, on a thread of the pool.</summary>
     /// <param name="dataJson">As in <see cref="Evaluate"/>.</param>
@@ -103,45 +99,37 @@ public sealed class Trainer : IDisposable
     public async Task<TrainingEvaluation> EvaluateAsync(string dataJson, int sequences, int segments = 0,
                                                         IProgress<WorkProgress>? progress = null,
                                                         CancellationToken cancellation = default) =>
-        EvaluationOf(await LongAsync(
-            (trainer, task) => Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, task),
-            TheEvaluation, progress, cancellation).ConfigureAwait(false));
+        EvaluationOf(await LongAsync(Evaluating(dataJson, sequences, segments), progress, cancellation)
+                         .ConfigureAwait(false));
 
-    /// <summary>What the last evaluation found.</summary>
-    /// <returns>Before the first one, an evaluation of 0 sequences.</returns>
-    public TrainingEvaluation Evaluation() => EvaluationOf(EvaluationJson());
-
-    /// <summary>What the last evaluation found, as the library wrote it.</summary>
-    /// <returns>A JSON object: "loss", "sequences", ...; "{}" before the first.</returns>
-    public string EvaluationJson() => Text(TheEvaluation);
+    private static unsafe Measurer Evaluating(string dataJson, int sequences, int segments) =>
+        (trainer, task, buffer, capacity, size) =>
+            Native.infini_trainer_evaluate_json(trainer, dataJson, sequences, segments, task, buffer, capacity, size);
 
     /// <summary>Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.</summary>
     /// <param name="dataJson">Where they come from: a task that has answers, "recall" or "passkey".</param>
     /// <param name="sequences">How many.</param>
     /// <param name="segments">Of each; 0: as many as in training now.</param>
     /// <param name="progress">Hears, on other threads, of stage "find heads", in sequences.</param>
-    /// <param name="cancellation">Cancels between sequences; what was found before stays.</param>
+    /// <param name="cancellation">Cancels between sequences.</param>
     /// <returns>A JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is
     /// asked for first; "recall", "answers", ...</returns>
     /// <exception cref="InfiniException">InvalidArgument (no answer's value stands in an earlier segment, too), State, Io,
     /// Format, as in <see cref="Model.CreateTrainer"/>.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
-    public string FindHeads(string dataJson, int sequences, int segments = 0, IProgress<WorkProgress>? progress = null,
-                            CancellationToken cancellation = default) =>
-        Long((trainer, task) => Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, task),
-             TheHeads, progress, cancellation);
+    public unsafe string FindHeads(string dataJson, int sequences, int segments = 0,
+                                   IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        Long((trainer, task, buffer, capacity, size) => Native.infini_trainer_find_heads_json(
+                 trainer, dataJson, sequences, segments, task, buffer, capacity, size),
+             progress, cancellation);
 
-    /// <summary>The heads that were found last, as the library wrote them.</summary>
-    /// <returns>A JSON object: "heads", ...; "{}" before the first search.</returns>
-    public string HeadsJson() => Text(TheHeads);
-
-    /// <summary>Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
-    /// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
-    /// digit. Where "hand_on" is above 0 it makes heads that carry names hand on a direction for each instead.</summary>
-    /// <param name="nats">What the heads of one group together add to the logit of the digit that they find.</param>
+    /// <summary>Initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval"
+    /// the "supervised" heads that have a digit, so that they retrieve it by its name and raise its logit; where "hand_on" is
+    /// above 0, the "local_supervised" heads instead, so that they write a direction of its own for each name.</summary>
+    /// <param name="nats">What the heads of one group together add to the logit of the digit that they retrieve.</param>
     /// <param name="progress">Hears, on other threads, of stage "fit heads", in the steps that read all.</param>
     /// <param name="cancellation">Cancels between sequences; the heads are as they were.</param>
-    /// <exception cref="InfiniException">InvalidArgument (no head has a place, ...); State (there was a step); Io,
+    /// <exception cref="InfiniException">InvalidArgument (no head has a digit, ...); State (there was a step); Io,
     /// Format.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void FitHeads(double nats, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
@@ -157,7 +145,7 @@ public sealed class Trainer : IDisposable
     public void Save(string path) => Call(trainer => Native.infini_trainer_save(trainer, path), path);
 
     /// <summary>Goes on from where another trainer of the same model and description was saved: on the same build, processor
-    /// and number of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this
+    /// and number of threads, the next steps are the same bit for bit. The last report stays that of this
     /// trainer.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InfiniException">ModelMismatch (another model or description), Io, Format, Truncated, Checksum,
@@ -187,39 +175,68 @@ public sealed class Trainer : IDisposable
 
     private unsafe delegate int Writer(TrainerHandle trainer, byte* buffer, nuint capacity, nuint* size);
 
+    // A long call that writes what it measured: too small a buffer ends it before its work.
+    private unsafe delegate int Measurer(TrainerHandle trainer, TaskHandle task, byte* buffer, nuint capacity, nuint* size);
+
     private void Call(Func<TrainerHandle, int> call, string path)
     {
         using (turn.Take()) InfiniException.Check(call(Handle), path);
     }
 
-    private string Long(Func<TrainerHandle, TaskHandle, int> call, Writer? found, IProgress<WorkProgress>? progress,
+    private string Long(Func<TrainerHandle, TaskHandle, int> call, Writer? left, IProgress<WorkProgress>? progress,
+                        CancellationToken cancellation) =>
+        Long((reporter, token) => InTurn(call, left, reporter, token), progress, cancellation);
+
+    private string Long(Measurer call, IProgress<WorkProgress>? progress, CancellationToken cancellation) =>
+        Long((reporter, token) => InTurn(call, reporter, token), progress, cancellation);
+
+    private string Long(Func<Reporter?, CancellationToken, string> inTurn, IProgress<WorkProgress>? progress,
                         CancellationToken cancellation)
     {
         using var reporter = Reporter.Of(progress);
         string json;
-        using (turn.Take(cancellation)) json = InTurn(call, found, reporter, cancellation);
+        using (turn.Take(cancellation)) json = inTurn(reporter, cancellation);
         reporter?.End();
         return json;
     }
 
+    private Task<string> LongAsync(Func<TrainerHandle, TaskHandle, int> call, Writer left, IProgress<WorkProgress>? progress,
+                                   CancellationToken cancellation) =>
+        LongAsync((reporter, token) => InTurn(call, left, reporter, token), progress, cancellation);
+
+    private Task<string> LongAsync(Measurer call, IProgress<WorkProgress>? progress, CancellationToken cancellation) =>
+        LongAsync((reporter, token) => InTurn(call, reporter, token), progress, cancellation);
+
     // No thread waits for the turn.
-    private async Task<string> LongAsync(Func<TrainerHandle, TaskHandle, int> call, Writer found,
-                                         IProgress<WorkProgress>? progress, CancellationToken cancellation)
+    private async Task<string> LongAsync(Func<Reporter?, CancellationToken, string> inTurn, IProgress<WorkProgress>? progress,
+                                         CancellationToken cancellation)
     {
         using var reporter = Reporter.Of(progress);
         string json;
         using (await turn.TakeAsync(cancellation).ConfigureAwait(false))
-            json = await Task.Run(() => InTurn(call, found, reporter, cancellation), cancellation).ConfigureAwait(false);
+            json = await Task.Run(() => inTurn(reporter, cancellation), cancellation).ConfigureAwait(false);
         reporter?.End();
         return json;
     }
 
-    // What the call found, as JSON, before another has its turn.
-    private unsafe string InTurn(Func<TrainerHandle, TaskHandle, int> call, Writer? found, Reporter? reporter,
+    // What the call left in the trainer, as JSON, before another has its turn.
+    private unsafe string InTurn(Func<TrainerHandle, TaskHandle, int> call, Writer? left, Reporter? reporter,
                                  CancellationToken cancellation)
     {
         work.Run(task => call(Handle, task), reporter, cancellation);
-        return found is null ? "" : Utf8.Text((buffer, capacity, size) => found(Handle, buffer, capacity, size));
+        return left is null ? "" : Utf8.Text((buffer, capacity, size) => left(Handle, buffer, capacity, size));
+    }
+
+    // What the call measured.
+    private unsafe string InTurn(Measurer call, Reporter? reporter, CancellationToken cancellation)
+    {
+        string json = "";
+        work.Run(task =>
+        {
+            json = Utf8.Text((buffer, capacity, size) => call(Handle, task, buffer, capacity, size));
+            return 0;
+        }, reporter, cancellation);
+        return json;
     }
 
     private unsafe string Text(Writer write)
@@ -230,5 +247,5 @@ public sealed class Trainer : IDisposable
     private static TrainingReport ReportOf(string json) => JsonSerializer.Deserialize(json, LibraryJson.Default.TrainingReport);
 
     private static TrainingEvaluation EvaluationOf(string json) =>
-        JsonSerializer.Deserialize(json, LibraryJson.Default.TrainingEvaluation);
+        JsonSerializer.Deserialize(json, LibraryJson.Default.TrainingEvaluation) with { Json = json };
 }

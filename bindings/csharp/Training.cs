@@ -14,7 +14,7 @@ namespace Infini;
 /// <param name="RecallInside">Share of digits right, of answers whose value last stood in the same segment.</param>
 /// <param name="AnswersInside">The number of those digits.</param>
 /// <param name="ExactInside">Share of those answers whose digits are all right.</param>
-/// <param name="Supervision">The loss of telling the memory where to look.</param>
+/// <param name="Supervision">The loss of supervised attention.</param>
 /// <param name="GradientNorm">Before clipping; null where it was not finite, and nothing was changed.</param>
 /// <param name="RateFactor">Of the schedule.</param>
 /// <param name="Segment">Tokens of a segment.</param>
@@ -27,8 +27,7 @@ public readonly record struct TrainingReport(
     double? RecallInside, long AnswersInside, double? ExactInside, double Supervision, double? GradientNorm, double RateFactor,
     int Segment, int Segments, double Seconds, double TokensPerSecond);
 
-/// <summary>What an evaluation of a <see cref="Trainer"/> found; before the first one <c>Sequences</c> is 0 and the
-/// rest says nothing. A share of nothing is null.</summary>
+/// <summary>What an evaluation of a <see cref="Trainer"/> found. A share of nothing is null.</summary>
 /// <param name="Loss">As in <see cref="TrainingReport"/>.</param>
 /// <param name="Predictions">As in <see cref="TrainingReport"/>.</param>
 /// <param name="RecallAcross">As in <see cref="TrainingReport"/>.</param>
@@ -43,4 +42,8 @@ public readonly record struct TrainingReport(
 [method: JsonConstructor]
 public readonly record struct TrainingEvaluation(
     double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross, double? RecallInside,
-    long AnswersInside, double? ExactInside, int Segment, int Segments, int Sequences);
+    long AnswersInside, double? ExactInside, int Segment, int Segments, int Sequences)
+{
+    /// <summary>All of it, as the library wrote it.</summary>
+    [JsonIgnore] public string Json { get; init; } = "";
+}

@@ -28,7 +28,7 @@ type TrainingReport struct {
 	RecallInside    float64 `json:"recall_inside"`     // share of digits right, of answers whose value last stood in the same segment
 	AnswersInside   int64   `json:"answers_inside"`    // the number of those digits
 	ExactInside     float64 `json:"exact_inside"`      // share of those answers whose digits are all right
-	Supervision     float64 `json:"supervision"`       // the loss of telling the memory where to look
+	Supervision     float64 `json:"supervision"`       // the loss of supervised attention
 	GradientNorm    float64 `json:"gradient_norm"`     // before clipping; NaN: it was not finite, and nothing was changed
 	RateFactor      float64 `json:"rate_factor"`       // of the schedule
 	Segment         int     `json:"segment"`           // tokens of a segment
@@ -37,8 +37,7 @@ type TrainingReport struct {
 	TokensPerSecond float64 `json:"tokens_per_second"` // read by the step
 }
 
-// TrainingEvaluation is what an evaluation found; before the first one Sequences is 0 and the rest says nothing. A share
-// of nothing is NaN.
+// TrainingEvaluation is what an evaluation found. A share of nothing is NaN.
 type TrainingEvaluation struct {
 	Loss          float64 `json:"loss"`           // these eight as in a TrainingReport
 	Predictions   int64   `json:"predictions"`    //
@@ -51,6 +50,8 @@ type TrainingEvaluation struct {
 	Segment       int     `json:"segment"`        // tokens of a segment
 	Segments      int     `json:"segments"`       // segments of a sequence
 	Sequences     int     `json:"sequences"`      // how many were read
+
+	JSON string `json:"-"` // all of it, as the library wrote it
 }
 
 // TrainerInfo is the state of a trainer.
@@ -71,9 +72,9 @@ type TrainerInfo struct {
 	JSON string `json:"-"` // all of it, as the library wrote it
 }
 
-// FoundHeads is which heads retrieve: before the first search there are none.
+// FoundHeads is which heads retrieve.
 type FoundHeads struct {
-	Heads []struct { // those that look most at what is asked for first
+	Heads []struct { // those of the greatest weight first
 		Layer      int     `json:"layer"`
 		Head       int     `json:"head"`
 		Weight     float64 `json:"weight"`
@@ -142,7 +143,7 @@ func (t *Trainer) Run(ctx context.Context, steps int64) (TrainingReport, error) 
 }
 
 func (t *Trainer) train(ctx context.Context, do func(trainer, task uintptr) error) (TrainingReport, error) {
-	return reportOf(t.long(ctx, do, native.Infini_trainer_report))
+	return reportOf(t.long(ctx, do, native.Infini_trainer_report_json))
 }
 
 // Report returns what the last step saw: before the first one, a report of 0 steps.
@@ -150,28 +151,21 @@ func (t *Trainer) Report() (TrainingReport, error) { return reportOf(t.ReportJSO
 
 // ReportJSON returns what the last step saw as the library wrote it, a JSON object: "step", "loss", ...; {} before the
 // first.
-func (t *Trainer) ReportJSON() (string, error) { return t.text(native.Infini_trainer_report) }
+func (t *Trainer) ReportJSON() (string, error) { return t.text(native.Infini_trainer_report_json) }
 
 // Evaluate reads sequences of so many segments (0: as many as in training now) and says how well the model predicts
 // them. It changes nothing. dataJSON says where they come from, as "data" in Model.NewTrainer. Progress: stage
 // "evaluate", in sequences.
 //
-// Errors: those of Model.NewTrainer; Cancelled (the former evaluation stays).
+// Errors: those of Model.NewTrainer; Cancelled.
 func (t *Trainer) Evaluate(ctx context.Context, dataJSON string, sequences, segments int) (TrainingEvaluation, error) {
 	if err := readable(dataJSON, sequences, segments); err != nil {
 		return evaluationOf("", err)
 	}
-	return evaluationOf(t.long(ctx, func(trainer, task uintptr) error {
-		return native.Infini_trainer_evaluate(trainer, dataJSON, sequences, segments, task)
-	}, native.Infini_trainer_evaluation))
+	return evaluationOf(t.measure(ctx, func(trainer, task uintptr, b []byte, n *uint64) error {
+		return native.Infini_trainer_evaluate_json(trainer, dataJSON, sequences, segments, task, b, n)
+	}))
 }
-
-// Evaluation returns what the last evaluation found: before the first one, an evaluation of 0 sequences.
-func (t *Trainer) Evaluation() (TrainingEvaluation, error) { return evaluationOf(t.EvaluationJSON()) }
-
-// EvaluationJSON returns what the last evaluation found as the library wrote it, a JSON object: "loss", "sequences",
-// ...; {} before the first.
-func (t *Trainer) EvaluationJSON() (string, error) { return t.text(native.Infini_trainer_evaluation) }
 
 // FindHeads finds the heads that retrieve: it reads sequences of a task that has answers ("recall", "passkey") with full
 // attention. It changes nothing. Progress: stage "find heads", in sequences.
@@ -181,25 +175,19 @@ func (t *Trainer) FindHeads(ctx context.Context, dataJSON string, sequences, seg
 	if err := readable(dataJSON, sequences, segments); err != nil {
 		return FoundHeads{}, err
 	}
-	return headsOf(t.long(ctx, func(trainer, task uintptr) error {
-		return native.Infini_trainer_find_heads(trainer, dataJSON, sequences, segments, task)
-	}, native.Infini_trainer_heads))
-}
-
-// Heads returns the heads that were found last.
-func (t *Trainer) Heads() (FoundHeads, error) { return headsOf(t.text(native.Infini_trainer_heads)) }
-
-func headsOf(written string, err error) (FoundHeads, error) {
+	written, err := t.measure(ctx, func(trainer, task uintptr, b []byte, n *uint64) error {
+		return native.Infini_trainer_find_heads_json(trainer, dataJSON, sequences, segments, task, b, n)
+	})
 	found := FoundHeads{JSON: written}
 	return found, read(written, err, &found)
 }
 
-// FitHeads makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of
-// "retrieval" whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the
-// digit; the heads of one group together add so many nats to its logit. Where "hand_on" is above 0 it makes heads that
-// carry names hand on a direction for each instead. Progress: stage "fit heads", in the steps that read all.
+// FitHeads initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval"
+// the "supervised" heads that have a digit, so that they retrieve it by its name, and the heads of one group together add so
+// many nats to its logit; where "hand_on" is above 0, the "local_supervised" heads instead, so that they write a direction of
+// its own for each name. Progress: stage "fit heads", in the steps that read all.
 //
-// Errors: InvalidArgument (no head has a place, ...), State (there was a step), Cancelled, IO, Format; the heads are as
+// Errors: InvalidArgument (no head has a digit, ...), State (there was a step), Cancelled, IO, Format; the heads are as
 // they were.
 func (t *Trainer) FitHeads(ctx context.Context, nats float64) error {
 	_, err := t.long(ctx, func(trainer, task uintptr) error {
@@ -220,8 +208,7 @@ func (t *Trainer) Info() (info TrainerInfo, err error) {
 func (t *Trainer) Save(path string) error { return t.file(native.Infini_trainer_save, path) }
 
 // Restore goes on from where another trainer of the same model and description was saved: on the same build, processor
-// and number of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this
-// trainer.
+// and number of threads, the next steps are the same bit for bit. The last report stays that of this trainer.
 //
 // Errors: ModelMismatch (another model or description), IO, Format, Truncated, Checksum, VersionTooNew; then nothing has
 // changed.
@@ -275,6 +262,18 @@ func (t *Trainer) long(ctx context.Context, do func(trainer, task uintptr) error
 	return
 }
 
+// measure runs a long call that writes its result itself: too small a buffer ends it before its work.
+func (t *Trainer) measure(ctx context.Context, do func(trainer, task uintptr, b []byte, n *uint64) error) (result string, err error) {
+	defer runtime.KeepAlive(t)
+	err = t.handle.work(ctx, func(trainer uintptr, w *work) error {
+		return w.do(func(task uintptr) (err error) {
+			result, err = text(func(b []byte, n *uint64) error { return do(trainer, task, b, n) })
+			return err
+		})
+	})
+	return
+}
+
 func (t *Trainer) file(do func(trainer uintptr, path string) error, path string) error {
 	if err := noZero(path); err != nil {
 		return err
@@ -299,6 +298,6 @@ func reportOf(written string, err error) (TrainingReport, error) {
 
 func evaluationOf(written string, err error) (TrainingEvaluation, error) {
 	nan := math.NaN()
-	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan}
+	e := TrainingEvaluation{Loss: nan, RecallAcross: nan, ExactAcross: nan, RecallInside: nan, ExactInside: nan, JSON: written}
 	return e, read(written, err, &e)
 }

@@ -74,7 +74,7 @@ void bench_train(const TrainBench &bench, const Options &of_model, const Options
   check(infini_trainer_step(trainer.get(), progress.task()));  // the first step finds its memory
   for (int64_t run = 0; run < bench.runs; ++run) {
     check(infini_trainer_step(trainer.get(), progress.task()));
-    const Json report = Json::parse(all_of(infini_trainer_report, trainer.get()));
+    const Json report = Json::parse(all_of(infini_trainer_report_json, trainer.get()));
     if (!report["loss"].is_number() || !report["gradient_norm"].is_number())
       throw std::runtime_error("the loss or its gradients are not finite");
     speeds.values.push_back(report["tokens_per_second"]);

@@ -1,7 +1,7 @@
 // The log of a training, as JSON, one object a line:
 //
 //   {"run": {...}}                                       what is trained and how: the first line
-//   {"step": 1, "loss", "recall_across", ...}            what infini_trainer_report says, after steps
+//   {"step": 1, "loss", "recall_across", ...}            what infini_trainer_report_json says, after steps
 //   {"step": 0, "evaluation": [...], "gates": [[...]]}   what was measured after so many steps, and each layer's gates
 #pragma once
 

@@ -165,7 +165,7 @@ bool TrainRun::evaluation_is_due() const {
 
 void TrainRun::step() {
   check(infini_trainer_step(trainer_.get(), progress_.task()));
-  report_ = Json::parse(all_of(infini_trainer_report, trainer_.get()));
+  report_ = Json::parse(all_of(infini_trainer_report_json, trainer_.get()));
   step_ = report_["step"].get<int64_t>();
   refused_.hear(report_);
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
@@ -192,10 +192,10 @@ void TrainRun::evaluate() {
   for (const Examination &one : plan_.examinations) {
     for (const int segments : one.segments) {
       line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
-      check(infini_trainer_evaluate(trainer_.get(), json_text(one.data, "the description").c_str(), one.sequences,
-                                    segments, progress_.task()));
       Json result = {{"name", one.name}};
-      result.update(Json::parse(all_of(infini_trainer_evaluation, trainer_.get())));
+      result.update(Json::parse(all_of(infini_trainer_evaluate_json, trainer_.get(),
+                                       json_text(one.data, "the description").c_str(), one.sequences, segments,
+                                       progress_.task())));
       if (is_text(one.data))
         result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
       results.push_back(std::move(result));

@@ -10,24 +10,28 @@ static int show(void *user_data, const char *text, size_t text_size) {
   return fwrite(text, 1, text_size, (FILE *)user_data) != text_size;
 }
 
-/* Prints a report, or an evaluation, without the times at its end. */
-static int print(infini_status (*write)(const infini_trainer *, char *, size_t, size_t *),
-                 const infini_trainer *trainer) {
+/* Prints the last report without the times at its end. */
+static int print_report(const infini_trainer *trainer) {
   char json[2048];
-  if (write(trainer, json, sizeof json, NULL) != INFINI_OK) return 1;
+  if (infini_trainer_report_json(trainer, json, sizeof json, NULL) != INFINI_OK) return 1;
   char *times = strstr(json, ",\"seconds\"");
   if (times) *times = 0;
-  printf("%s\n", json);
-  return 0;
+  return printf("%s\n", json) < 0;
+}
+
+static int print_evaluation(infini_trainer *trainer) {
+  char json[2048];
+  const char *data = "{\"type\": \"random\"}";
+  if (infini_trainer_evaluate_json(trainer, data, 2, 3, NULL, json, sizeof json, NULL) != INFINI_OK) return 1;
+  return printf("%s\n", json) < 0;
 }
 
 static int train(const infini_model *model, const char *description, const infini_options *options, const char *path) {
   infini_trainer *trainer = NULL;
   int failed = infini_trainer_create(model, description, options, &trainer) != INFINI_OK ||
-               infini_trainer_step(trainer, NULL) != INFINI_OK || print(infini_trainer_report, trainer) ||
-               infini_trainer_run(trainer, 79, NULL) != INFINI_OK || print(infini_trainer_report, trainer) ||
-               infini_trainer_evaluate(trainer, "{\"type\": \"random\"}", 2, 3, NULL) != INFINI_OK ||
-               print(infini_trainer_evaluation, trainer) || infini_trainer_write(trainer, path, "f32") != INFINI_OK;
+               infini_trainer_step(trainer, NULL) != INFINI_OK || print_report(trainer) ||
+               infini_trainer_run(trainer, 79, NULL) != INFINI_OK || print_report(trainer) ||
+               print_evaluation(trainer) || infini_trainer_write(trainer, path, "f32") != INFINI_OK;
   infini_trainer_free(trainer);
   return failed;
 }

@@ -20,15 +20,21 @@ static infini_trainer *new_trainer(const infini_model *model, const char *descri
   return trainer;
 }
 
-/* The number behind "name": in the trainer's last report, its evaluation or its state. */
-typedef infini_status (*json_function)(const infini_trainer *, char *, size_t, size_t *);
-static double number(json_function function, const infini_trainer *trainer, const char *name) {
-  char json[8192], key[64];
-  CHECK_OK(function(trainer, json, sizeof json, NULL));
+/* The number behind "name" in a JSON object. */
+static double number_in(const char *json, const char *name) {
+  char key[64];
   snprintf(key, sizeof key, "\"%s\":", name);
   const char *found = strstr(json, key);
   CHECK(found != NULL);
   return found ? atof(found + strlen(key)) : -1;
+}
+
+/* The same in the trainer's last report or its state. */
+typedef infini_status (*json_function)(const infini_trainer *, char *, size_t, size_t *);
+static double number(json_function function, const infini_trainer *trainer, const char *name) {
+  char json[8192];
+  CHECK_OK(function(trainer, json, sizeof json, NULL));
+  return number_in(json, name);
 }
 
 static int cancel_at_two(void *user_data, const char *stage, int64_t done, int64_t total) {
@@ -51,18 +57,44 @@ static int same_files(const char *a, const char *b) {
   return x == y;
 }
 
+/* Counts the reports of a call that works. */
+static int work_begins(void *user_data, const char *stage, int64_t done, int64_t total) {
+  (void)stage, (void)done, (void)total;
+  ++*(int *)user_data;
+  return 0;
+}
+
+/* The call gives what it measured; asking how much room that needs, and giving too little, begins no work. */
+static void check_evaluation(infini_trainer *trainer) {
+  const char *data = "{\"type\": \"random\", \"seed\": 7}";
+  char json[2048];
+  size_t needed = 0, size = 0;
+  int begun = 0;
+  infini_task *task = NULL;
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_task_set_progress(task, work_begins, &begun));
+  CHECK_OK(infini_trainer_evaluate_json(trainer, data, 2, 3, task, NULL, 0, &needed));
+  CHECK_STATUS(infini_trainer_evaluate_json(trainer, data, 2, 3, task, json, needed - 1, &size),
+               INFINI_BUFFER_TOO_SMALL);
+  CHECK(begun == 0 && size == needed && needed <= sizeof json);
+  CHECK_OK(infini_trainer_evaluate_json(trainer, data, 2, 3, task, json, needed, &size));
+  CHECK(begun > 0 && size < needed && size == strlen(json));
+  CHECK(number_in(json, "predictions") == 2 * (3 * 32 - 1) && number_in(json, "segments") == 3);
+  infini_task_free(task);
+}
+
 static void check_training(const infini_model *model) {
-  infini_trainer *trainer = new_trainer(model, DESCRIPTION("all")), *twin = new_trainer(model, DESCRIPTION("all"));
+  infini_trainer *trainer = new_trainer(model, DESCRIPTION("all")), *other = new_trainer(model, DESCRIPTION("all"));
   char buffer[8];
   size_t size = 0;
-  CHECK_OK(infini_trainer_report(trainer, buffer, sizeof buffer, &size));
+  CHECK_OK(infini_trainer_report_json(trainer, buffer, sizeof buffer, &size));
   CHECK(strcmp(buffer, "{}") == 0);
   CHECK_OK(infini_trainer_step(trainer, NULL));
-  CHECK(number(infini_trainer_report, trainer, "step") == 1);
-  CHECK(number(infini_trainer_report, trainer, "tokens") == 256);
-  CHECK(number(infini_trainer_report, trainer, "loss") > 6); /* at random nothing better than ln 512 can be had */
-  CHECK(number(infini_trainer_report, trainer, "tokens_per_second") > 0);
-  CHECK_STATUS(infini_trainer_report(trainer, buffer, sizeof buffer, &size), INFINI_BUFFER_TOO_SMALL);
+  CHECK(number(infini_trainer_report_json, trainer, "step") == 1);
+  CHECK(number(infini_trainer_report_json, trainer, "tokens") == 256);
+  CHECK(number(infini_trainer_report_json, trainer, "loss") > 6); /* at random nothing better than ln 512 can be had */
+  CHECK(number(infini_trainer_report_json, trainer, "tokens_per_second") > 0);
+  CHECK_STATUS(infini_trainer_report_json(trainer, buffer, sizeof buffer, &size), INFINI_BUFFER_TOO_SMALL);
   CHECK(number(infini_trainer_info_json, trainer, "trained_parameters") > 200000);
 
   /* A cancelled run keeps the steps that were done. */
@@ -84,17 +116,15 @@ static void check_training(const infini_model *model) {
   infini_task_free(task);
 
   /* From the checkpoint the same model comes out, bit for bit. */
-  CHECK_OK(infini_trainer_restore(twin, CHECKPOINT));
-  CHECK(number(infini_trainer_info_json, twin, "steps") == 3);
-  CHECK_OK(infini_trainer_run(twin, 3, NULL));
+  CHECK_OK(infini_trainer_restore(other, CHECKPOINT));
+  CHECK(number(infini_trainer_info_json, other, "steps") == 3);
+  CHECK_OK(infini_trainer_run(other, 3, NULL));
   CHECK_OK(infini_trainer_write(trainer, TRAINED, "f32"));
-  CHECK_OK(infini_trainer_write(twin, TRAINED ".twin", "f32"));
-  CHECK(same_files(TRAINED, TRAINED ".twin"));
-  remove(TRAINED ".twin");
+  CHECK_OK(infini_trainer_write(other, TRAINED ".other", "f32"));
+  CHECK(same_files(TRAINED, TRAINED ".other"));
+  remove(TRAINED ".other");
 
-  CHECK_OK(infini_trainer_evaluate(trainer, "{\"type\": \"random\", \"seed\": 7}", 2, 3, NULL));
-  CHECK(number(infini_trainer_evaluation, trainer, "predictions") == 2 * (3 * 32 - 1));
-  CHECK(number(infini_trainer_evaluation, trainer, "segments") == 3);
+  check_evaluation(trainer);
   infini_model *trained = open_model(TRAINED, "f32");
   char value[64];
   CHECK_OK(infini_model_info(trained, "segment", value, sizeof value, NULL));
@@ -110,7 +140,7 @@ static void check_training(const infini_model *model) {
   CHECK_ERROR(infini_trainer_write(trainer, TRAINED, "q4"), INFINI_INVALID_ARGUMENT, "q4");
   CHECK_STATUS(infini_trainer_write(trainer, "/nonexistent/model.gguf", "f16"), INFINI_IO);
   infini_trainer_free(trainer);
-  infini_trainer_free(twin);
+  infini_trainer_free(other);
 
   infini_trainer *lora = new_trainer(model, DESCRIPTION("lora"));
   CHECK_OK(infini_trainer_run(lora, 2, NULL));
@@ -140,7 +170,9 @@ static void check_ranks(const infini_model *model) {
         number(infini_trainer_info_json, trainer, "ranks") == 2);
   CHECK_ERROR(infini_trainer_run(trainer, 2, NULL), INFINI_IO, "returned 3 on rank 1 of 2");
   CHECK(calls == 1 && number(infini_trainer_info_json, trainer, "steps") == 0);
-  CHECK_ERROR(infini_trainer_evaluate(trainer, "{\"type\": \"random\"}", 2, 0, NULL), INFINI_IO, "returned 3");
+  char json[2048];
+  CHECK_ERROR(infini_trainer_evaluate_json(trainer, "{\"type\": \"random\"}", 2, 0, NULL, json, sizeof json, NULL),
+              INFINI_IO, "returned 3");
   CHECK(calls == 2);
   CHECK_OK(infini_trainer_set_ranks(trainer, 0, 1, NULL, NULL));
   CHECK_OK(infini_trainer_step(trainer, NULL));
@@ -182,21 +214,19 @@ static void check_heads(void) {
       " \"tokenizer\": \"" INFINI_SOURCE_DIR "/samples/models/words2048.gguf\"}",
       NULL, &model));
   infini_trainer *trainer = new_trainer(model, DESCRIPTION("all"));
-  CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
-  CHECK(strcmp(json, "{}") == 0);
-  CHECK_OK(infini_trainer_find_heads(trainer, recall, 2, 8, NULL));
-  CHECK_OK(infini_trainer_heads(trainer, json, sizeof json, NULL));
-  CHECK(strncmp(json, "{\"heads\":[{\"layer\":", 19) == 0);
-  CHECK(number(infini_trainer_heads, trainer, "weight") > 0.002 &&
-        number(infini_trainer_heads, trainer, "weight") < 0.1);
-  CHECK(number(infini_trainer_heads, trainer, "answers") >= 5 &&
-        number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
-  CHECK_ERROR(infini_trainer_find_heads(trainer, "{\"type\": \"random\"}", 2, 8, NULL), INFINI_INVALID_ARGUMENT,
-              "answer");
-  CHECK_STATUS(infini_trainer_find_heads(trainer, recall, 0, 8, NULL), INFINI_INVALID_ARGUMENT);
-  CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "place");
+  size_t size = 0;
+  CHECK_STATUS(infini_trainer_find_heads_json(trainer, recall, 2, 8, NULL, json, 8, &size), INFINI_BUFFER_TOO_SMALL);
+  CHECK(size <= sizeof json);
+  CHECK_OK(infini_trainer_find_heads_json(trainer, recall, 2, 8, NULL, json, sizeof json, &size));
+  CHECK(strncmp(json, "{\"heads\":[{\"layer\":", 19) == 0 && size == strlen(json));
+  CHECK(number_in(json, "weight") > 0.002 && number_in(json, "weight") < 0.1);
+  CHECK(number_in(json, "answers") >= 5 && number_in(json, "tokens") == 2 * 8 * 32);
+  CHECK_ERROR(infini_trainer_find_heads_json(trainer, "{\"type\": \"random\"}", 2, 8, NULL, json, sizeof json, NULL),
+              INFINI_INVALID_ARGUMENT, "answer");
+  CHECK_STATUS(infini_trainer_find_heads_json(trainer, recall, 0, 8, NULL, json, sizeof json, NULL),
+               INFINI_INVALID_ARGUMENT);
+  CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "[layer, head, digit]");
   CHECK_ERROR(infini_trainer_fit_heads(trainer, 0, NULL), INFINI_INVALID_ARGUMENT, "nats");
-  CHECK(number(infini_trainer_heads, trainer, "tokens") == 2 * 8 * 32);
   infini_trainer_free(trainer);
   infini_model_free(model);
 }

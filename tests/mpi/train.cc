@@ -65,13 +65,13 @@ void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Tr
       if (ranks.first()) cli::check(infini_trainer_save(trainer.get(), checkpoint.c_str()));
     }
   } catch (const cli::Cancelled &) { std::printf("rank %d: %s\n", ranks.rank(), infini_last_error()); }
-  cli::check(
-      infini_trainer_evaluate(trainer.get(), R"({"type": "recall", "density": [20, 40], "seed": 7})", 6, 0, nullptr));
+  const std::string evaluation = cli::all_of(infini_trainer_evaluate_json, trainer.get(),
+                                             R"({"type": "recall", "density": [20, 40], "seed": 7})", 6, 0, nullptr);
   cli::check(infini_trainer_save(trainer.get(), (folder + "/state." + std::to_string(ranks.rank())).c_str()));
   if (!ranks.first()) return;
   cli::check(infini_trainer_write(trainer.get(), (folder + "/model.gguf").c_str(), "f32"));
-  std::printf("%s\n", cli::all_of(infini_trainer_report, trainer.get()).c_str());
-  std::printf("%s\n", cli::all_of(infini_trainer_evaluation, trainer.get()).c_str());
+  std::printf("%s\n", cli::all_of(infini_trainer_report_json, trainer.get()).c_str());
+  std::printf("%s\n", evaluation.c_str());
 }
 
 }  // namespace

@@ -194,15 +194,15 @@ typedef _gostring_ swig_type_161;
 typedef _goslice_ swig_type_162;
 typedef _gostring_ swig_type_163;
 typedef _gostring_ swig_type_164;
-typedef _gostring_ swig_type_165;
-typedef _goslice_ swig_type_166;
+typedef _goslice_ swig_type_165;
+typedef _gostring_ swig_type_166;
 typedef _gostring_ swig_type_167;
-typedef _gostring_ swig_type_168;
+typedef _goslice_ swig_type_168;
 typedef _gostring_ swig_type_169;
-typedef _goslice_ swig_type_170;
-typedef _gostring_ swig_type_171;
+typedef _gostring_ swig_type_170;
+typedef _goslice_ swig_type_171;
 typedef _gostring_ swig_type_172;
-typedef _goslice_ swig_type_173;
+typedef _gostring_ swig_type_173;
 typedef _gostring_ swig_type_174;
 typedef _gostring_ swig_type_175;
 typedef _gostring_ swig_type_176;
@@ -214,19 +214,17 @@ typedef _gostring_ swig_type_181;
 typedef _gostring_ swig_type_182;
 typedef _gostring_ swig_type_183;
 typedef _gostring_ swig_type_184;
-typedef _gostring_ swig_type_185;
+typedef _goslice_ swig_type_185;
 typedef _gostring_ swig_type_186;
-typedef _goslice_ swig_type_187;
+typedef _gostring_ swig_type_187;
 typedef _gostring_ swig_type_188;
-typedef _gostring_ swig_type_189;
+typedef _goslice_ swig_type_189;
 typedef _gostring_ swig_type_190;
 typedef _goslice_ swig_type_191;
 typedef _gostring_ swig_type_192;
-typedef _goslice_ swig_type_193;
+typedef _gostring_ swig_type_193;
 typedef _gostring_ swig_type_194;
 typedef _gostring_ swig_type_195;
-typedef _gostring_ swig_type_196;
-typedef _gostring_ swig_type_197;
 extern void _wrap_Swig_free_native_4973874a6275e52b(uintptr_t arg1);
 extern uintptr_t _wrap_Swig_malloc_native_4973874a6275e52b(swig_intgo arg1);
 extern swig_type_1 _wrap_infini_status_name_native_4973874a6275e52b(swig_intgo arg1);
@@ -324,27 +322,25 @@ extern swig_type_156 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr
 extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_158 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_159 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, uintptr_t arg3);
-extern swig_type_161 _wrap_infini_trainer_report_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
-extern swig_type_163 _wrap_infini_trainer_evaluate_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_165 _wrap_infini_trainer_evaluation_native_4973874a6275e52b(uintptr_t arg1, swig_type_166 arg2, swig_voidp arg3);
-extern swig_type_167 _wrap_infini_trainer_find_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_168 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5);
-extern swig_type_169 _wrap_infini_trainer_heads_native_4973874a6275e52b(uintptr_t arg1, swig_type_170 arg2, swig_voidp arg3);
-extern swig_type_171 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
-extern swig_type_172 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2, swig_voidp arg3);
-extern swig_type_174 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2);
-extern swig_type_176 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2);
-extern swig_type_178 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_179 arg2, swig_type_180 arg3);
-extern swig_type_181 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_182 arg2);
-extern swig_type_183 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_184 arg1, swig_type_185 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
+extern swig_type_161 _wrap_infini_trainer_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_162 arg2, swig_voidp arg3);
+extern swig_type_163 _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_164 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_165 arg6, swig_voidp arg7);
+extern swig_type_166 _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_168 arg6, swig_voidp arg7);
+extern swig_type_169 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
+extern swig_type_170 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2, swig_voidp arg3);
+extern swig_type_172 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2);
+extern swig_type_174 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2);
+extern swig_type_176 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2, swig_type_178 arg3);
+extern swig_type_179 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_180 arg2);
+extern swig_type_181 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_182 arg1, swig_type_183 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_186 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_187 arg1, swig_voidp arg2);
-extern swig_type_188 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_189 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_190 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2, swig_voidp arg3);
-extern swig_type_192 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_193 arg2, swig_voidp arg3);
-extern swig_type_194 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_195 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_196 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_197 arg2);
+extern swig_type_184 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_185 arg1, swig_voidp arg2);
+extern swig_type_186 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_187 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_188 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_189 arg2, swig_voidp arg3);
+extern swig_type_190 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2, swig_voidp arg3);
+extern swig_type_192 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_193 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_194 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_195 arg2);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
@@ -1987,12 +1983,12 @@ func Infini_trainer_run(arg1 uintptr, arg2 int64, arg3 uintptr) (_swig_ret error
 	return swig_r_1
 }
 
-func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
+func Infini_trainer_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_report_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_162)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2006,17 +2002,22 @@ func Infini_trainer_report(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret e
 	return swig_r_1
 }
 
-func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
+func Infini_trainer_evaluate_json(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr, arg6 []byte, arg7 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_evaluate_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	_swig_i_5 := arg6
+	_swig_i_6 := arg7
+	swig_r_p := C._wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_164)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_165)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg6
 	}
 	var swig_r_1 error
 
@@ -2027,55 +2028,22 @@ func Infini_trainer_evaluate(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5
 	return swig_r_1
 }
 
-func Infini_trainer_evaluation(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_evaluation_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_166)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_find_heads(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr) (_swig_ret error) {
+func Infini_trainer_find_heads_json(arg1 uintptr, arg2 string, arg3 int, arg4 int, arg5 uintptr, arg6 []byte, arg7 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_trainer_find_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_168)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4))
+	_swig_i_5 := arg6
+	_swig_i_6 := arg7
+	swig_r_p := C._wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_167)(unsafe.Pointer(&_swig_i_1)), C.swig_intgo(_swig_i_2), C.swig_intgo(_swig_i_3), C.uintptr_t(_swig_i_4), *(*C.swig_type_168)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_heads(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_heads_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_170)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
-		Swig_escape_val = arg2
+		Swig_escape_val = arg6
 	}
 	var swig_r_1 error
 
@@ -2107,7 +2075,7 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_trainer_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_171)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2125,7 +2093,7 @@ func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2143,7 +2111,7 @@ func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2162,7 +2130,7 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_179)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_2)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2183,7 +2151,7 @@ func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_182)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2204,7 +2172,7 @@ func Infini_adaptation_create(arg1 string, arg2 string, arg3 uintptr, arg4 uintp
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_184)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_185)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
+	swig_r_p := C._wrap_infini_adaptation_create_native_4973874a6275e52b(*(*C.swig_type_182)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_183)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2230,7 +2198,7 @@ func Infini_adaptation_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_187)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
+	swig_r_p := C._wrap_infini_adaptation_settings_json_native_4973874a6275e52b(*(*C.swig_type_185)(unsafe.Pointer(&_swig_i_0)), C.swig_voidp(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -2279,7 +2247,7 @@ func Infini_adaptation_report_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_sw
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_191)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_report_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_189)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2298,7 +2266,7 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_193)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
+	swig_r_p := C._wrap_infini_adaptation_info_json_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_191)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2344,7 +2312,7 @@ func Infini_adaptation_write(arg1 uintptr, arg2 string) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_197)(unsafe.Pointer(&_swig_i_1)))
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_195)(unsafe.Pointer(&_swig_i_1)))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

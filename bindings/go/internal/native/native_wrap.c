@@ -2853,7 +2853,7 @@ _gostring_ _wrap_infini_trainer_run_native_4973874a6275e52b(infini_trainer *_swi
 }
 
 
-_gostring_ _wrap_infini_trainer_report_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
+_gostring_ _wrap_infini_trainer_report_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   size_t arg3 ;
@@ -2868,7 +2868,7 @@ _gostring_ _wrap_infini_trainer_report_native_4973874a6275e52b(infini_trainer *_
   }
   arg4 = *(size_t **)&_swig_go_2; 
   
-  result = (infini_status)infini_trainer_report((struct infini_trainer const *)arg1,arg2,arg3,arg4);
+  result = (infini_status)infini_trainer_report_json((struct infini_trainer const *)arg1,arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2884,12 +2884,15 @@ _gostring_ _wrap_infini_trainer_report_native_4973874a6275e52b(infini_trainer *_
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluate_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
   int arg4 ;
   infini_task *arg5 = (infini_task *) 0 ;
+  char *arg6 = (char *) 0 ;
+  size_t arg7 ;
+  size_t *arg8 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2902,8 +2905,13 @@ _gostring_ _wrap_infini_trainer_evaluate_native_4973874a6275e52b(infini_trainer 
   arg3 = (int)_swig_go_2; 
   arg4 = (int)_swig_go_3; 
   arg5 = *(infini_task **)&_swig_go_4; 
+  {
+    arg6 = (char *)_swig_go_5.array;
+    arg7 = (size_t)_swig_go_5.len;
+  }
+  arg8 = *(size_t **)&_swig_go_6; 
   
-  result = (infini_status)infini_trainer_evaluate(arg1,(char const *)arg2,arg3,arg4,arg5);
+  result = (infini_status)infini_trainer_evaluate_json(arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7,arg8);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2920,43 +2928,15 @@ _gostring_ _wrap_infini_trainer_evaluate_native_4973874a6275e52b(infini_trainer 
 }
 
 
-_gostring_ _wrap_infini_trainer_evaluation_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_evaluation((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_find_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4) {
+_gostring_ _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, intgo _swig_go_2, intgo _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   int arg3 ;
   int arg4 ;
   infini_task *arg5 = (infini_task *) 0 ;
+  char *arg6 = (char *) 0 ;
+  size_t arg7 ;
+  size_t *arg8 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2969,8 +2949,13 @@ _gostring_ _wrap_infini_trainer_find_heads_native_4973874a6275e52b(infini_traine
   arg3 = (int)_swig_go_2; 
   arg4 = (int)_swig_go_3; 
   arg5 = *(infini_task **)&_swig_go_4; 
+  {
+    arg6 = (char *)_swig_go_5.array;
+    arg7 = (size_t)_swig_go_5.len;
+  }
+  arg8 = *(size_t **)&_swig_go_6; 
   
-  result = (infini_status)infini_trainer_find_heads(arg1,(char const *)arg2,arg3,arg4,arg5);
+  result = (infini_status)infini_trainer_find_heads_json(arg1,(char const *)arg2,arg3,arg4,arg5,arg6,arg7,arg8);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2983,37 +2968,6 @@ _gostring_ _wrap_infini_trainer_find_heads_native_4973874a6275e52b(infini_traine
     }
   }
   free(arg2); 
-  return _swig_go_result;
-}
-
-
-_gostring_ _wrap_infini_trainer_heads_native_4973874a6275e52b(infini_trainer *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
-  infini_trainer *arg1 = (infini_trainer *) 0 ;
-  char *arg2 = (char *) 0 ;
-  size_t arg3 ;
-  size_t *arg4 = (size_t *) 0 ;
-  infini_status result;
-  _gostring_ _swig_go_result;
-  
-  arg1 = *(infini_trainer **)&_swig_go_0; 
-  {
-    arg2 = (char *)_swig_go_1.array;
-    arg3 = (size_t)_swig_go_1.len;
-  }
-  arg4 = *(size_t **)&_swig_go_2; 
-  
-  result = (infini_status)infini_trainer_heads((struct infini_trainer const *)arg1,arg2,arg3,arg4);
-  {
-    _swig_go_result.p = NULL;
-    _swig_go_result.n = 0;
-    if (result != INFINI_OK) {
-      const char *message = result == INFINI_END ? "" : infini_last_error();
-      size_t room = strlen(message) + 32;
-      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
-      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
-      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
-    }
-  }
   return _swig_go_result;
 }
 

@@ -56,8 +56,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
-   * What an evaluation found; before the first one {@code sequences} is 0 and the rest says nothing. A share of nothing is
-   * NaN.
+   * What an evaluation found. A share of nothing is NaN.
    *
    * @param loss as in {@link Report}
    * @param predictions as in {@link Report}
@@ -72,16 +71,17 @@ public final class Trainer implements AutoCloseable {
    * @param segment tokens of a segment
    * @param segments segments of a sequence
    * @param sequences how many were read
+   * @param json the whole as the library wrote it
    */
   public record Evaluation(double loss, long predictions, double recallAcross, long answersAcross, double exactAcross,
       double recallInside, long answersInside, double exactInside, double sourceShare, double subjectShare, int segment,
-      int segments, int sequences) {
+      int segments, int sequences, String json) {
     static Evaluation of(String json) {
       Json of = Json.object(json);
       return new Evaluation(of.real("loss"), of.whole("predictions"), of.real("recall_across"),
           of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"), of.whole("answers_inside"),
           of.real("exact_inside"), of.real("source_share"), of.real("subject_share"), of.small("segment"),
-          of.small("segments"), of.small("sequences"));
+          of.small("segments"), of.small("sequences"), json);
     }
   }
 
@@ -138,7 +138,7 @@ public final class Trainer implements AutoCloseable {
    *     the same sequences
    */
   public Report step(Task task) {
-    return Report.of(run(task, Native::infini_trainer_step, Native::infini_trainer_report));
+    return Report.of(run(task, Native::infini_trainer_step, Native::infini_trainer_report_json));
   }
 
   /**
@@ -151,7 +151,8 @@ public final class Trainer implements AutoCloseable {
    *     tells
    */
   public Report run(long steps, Task task) {
-    return Report.of(run(task, (trainer, t) -> Native.infini_trainer_run(trainer, steps, t), Native::infini_trainer_report));
+    return Report.of(run(task, (trainer, t) -> Native.infini_trainer_run(trainer, steps, t),
+        Native::infini_trainer_report_json));
   }
 
   /**
@@ -169,7 +170,7 @@ public final class Trainer implements AutoCloseable {
    * @return a JSON object: "step", "loss", ...; "{}" before the first
    */
   public String reportJson() {
-    return text(Native::infini_trainer_report);
+    return text(Native::infini_trainer_report_json);
   }
 
   /**
@@ -183,27 +184,8 @@ public final class Trainer implements AutoCloseable {
    * @throws InfiniException INVALID_ARGUMENT, STATE, IO, FORMAT (as {@link Model#newTrainer(String, Options)}); CANCELLED
    */
   public Evaluation evaluate(String dataJson, int sequences, int segments, Task task) {
-    return Evaluation.of(run(task,
-        (trainer, t) -> Native.infini_trainer_evaluate(trainer, dataJson, sequences, segments, t),
-        Native::infini_trainer_evaluation));
-  }
-
-  /**
-   * What the last evaluation found.
-   *
-   * @return before the first one, an evaluation of 0 sequences
-   */
-  public Evaluation evaluation() {
-    return Evaluation.of(evaluationJson());
-  }
-
-  /**
-   * What the last evaluation found, as the library wrote it.
-   *
-   * @return a JSON object: "loss", "sequences", ...; "{}" before the first
-   */
-  public String evaluationJson() {
-    return text(Native::infini_trainer_evaluation);
+    return Evaluation.of(measure(task, (trainer, t, buffer, size) ->
+        Native.infini_trainer_evaluate_json(trainer, dataJson, sequences, segments, t, buffer, size)));
   }
 
   /**
@@ -219,27 +201,18 @@ public final class Trainer implements AutoCloseable {
    *     {@link Model#newTrainer(String, Options)}; CANCELLED
    */
   public String findHeads(String dataJson, int sequences, int segments, Task task) {
-    return run(task, (trainer, t) -> Native.infini_trainer_find_heads(trainer, dataJson, sequences, segments, t),
-        Native::infini_trainer_heads);
+    return measure(task, (trainer, t, buffer, size) ->
+        Native.infini_trainer_find_heads_json(trainer, dataJson, sequences, segments, t, buffer, size));
   }
 
   /**
-   * The heads that were found last, as the library wrote them.
+   * Initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval" the
+   * "supervised" heads that have a digit, so that they retrieve it by its name and raise its logit; where "hand_on" is above 0,
+   * the "local_supervised" heads instead, so that they write a direction of its own for each name.
    *
-   * @return a JSON object: "heads", ...; "{}" before the first search
-   */
-  public String headsJson() {
-    return text(Native::infini_trainer_heads);
-  }
-
-  /**
-   * Makes heads of the memory anew, by regression over all that is drawn, before the first step of a trainer of "retrieval"
-   * whose "supervised" heads have places: they begin to find the name that a digit is asked of, and to say the digit. Where
-   * "hand_on" is above 0 it makes heads that carry names hand on a direction for each instead.
-   *
-   * @param nats what the heads of one group together add to the logit of the digit that they find
+   * @param nats what the heads of one group together add to the logit of the digit that they retrieve
    * @param task stage "fit heads", in the steps that read all; may be null
-   * @throws InfiniException INVALID_ARGUMENT (no head has a place, ...); STATE (there was a step); CANCELLED, IO, FORMAT: the
+   * @throws InfiniException INVALID_ARGUMENT (no head has a digit, ...); STATE (there was a step); CANCELLED, IO, FORMAT: the
    *     heads are as they were
    */
   public void fitHeads(double nats, Task task) {
@@ -267,7 +240,7 @@ public final class Trainer implements AutoCloseable {
 
   /**
    * Goes on from where another trainer of the same model and description was saved: on the same build, processor and number
-   * of threads, the next steps are the same bit for bit. The last report and evaluation stay those of this trainer.
+   * of threads, the next steps are the same bit for bit. The last report stays that of this trainer.
    *
    * @param path the file
    * @throws InfiniException MODEL_MISMATCH (another model or description); IO, FORMAT, TRUNCATED, CHECKSUM, VERSION; then
@@ -314,6 +287,19 @@ public final class Trainer implements AutoCloseable {
   private String run(Task task, LongCalls.Body body, Writer result) {
     return calls.run(this, handle, turn, task, body,
         (trainer, status) -> Utf8.text((buffer, size) -> result.write(trainer, buffer, size)));
+  }
+
+  private interface Measurer {
+    int measure(long trainer, long task, byte[] buffer, long[] size);
+  }
+
+  /** Runs a long call, which close cancels, and which writes its result itself: too small a buffer ends it before its work. */
+  private String measure(Task task, Measurer call) {
+    String[] result = new String[1];
+    return calls.run(this, handle, turn, task, (trainer, t) -> {
+      result[0] = Utf8.text((buffer, size) -> call.measure(trainer, t, buffer, size));
+      return 0;
+    }, (trainer, status) -> result[0]);
   }
 
   private String text(Writer writer) {
