@@ -594,7 +594,8 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
 /* One token for every session, as infini_session_next would give it: buffer [size of the batch], in the order in which
    they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
    the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they come
-   from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins.
+   from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins; infini_session_cancel
+   does not reach this call.
    INVALID_ARGUMENT  a session has no token that is possible; the message gives its number; all are as they were
    OK                at least one session got a token
    END               none did

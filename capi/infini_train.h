@@ -1,9 +1,9 @@
 /* infini_train.h: training models through their memory, and adapting plain ones to it.
  *
- * Experimental: unlike infini.h, it may change with every version. Its functions follow the rules of infini.h, are part of the
- * same library and may be mixed with others; a trainer and an adaptation belong to one thread at a time. Their
- * settings are JSON; tables that the library itself writes, infini_trainer_settings_json and infini_adaptation_settings_json,
- * say what each field is, what it may be, and what it is by default.
+ * Experimental: unlike infini.h, it may change with every version. Its functions follow the rules of infini.h, are part
+ * of the same library and may be mixed with others; a trainer and an adaptation belong to one thread at a time. Their
+ * settings are JSON; tables that the library itself writes, infini_trainer_settings_json and
+ * infini_adaptation_settings_json, say what each field is, what it may be, and what it is by default.
  */
 #ifndef INFINI_TRAIN_H
 #define INFINI_TRAIN_H
@@ -21,15 +21,16 @@ typedef struct infini_adaptation infini_adaptation;
  * 1. Training
  */
 
-/* Writes the table of what a trainer is described by, a JSON array of fields as infini_adaptation_settings_json lists them:
-   "training" and "curriculum", objects whose "fields" are such a table too, and "data", an object of one of several "types":
-   {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...], "random": [...]}. Any thread.
+/* Writes the table of what a trainer is described by, a JSON array of fields as infini_adaptation_settings_json lists
+   them: "training" and "curriculum", objects whose "fields" are such a table too, and "data", an object of one of
+   several "types": {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...], "random":
+   [...]}. Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* A trainer changes a copy of a model's weights, kept in float32 whatever the model's file holds, until the model
-   predicts what it reads; the model itself stays as it is. Gradients go back through memory and gates of all segments of a
-   sequence. `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
+   predicts what it reads; the model itself stays as it is. Gradients go back through memory and gates of all segments
+   of a sequence. `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
 
      {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
 
@@ -37,47 +38,48 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
      "recall", "passkey"  generated tasks: values of five digits are told under a name, in filler, and asked for later:
                           " The river key is 71432.", " What is the river key? The river key is 71432."
      "text"               files of plain text, UTF-8
-     "jsonl"              files with a document a line, {"text": "...", "spans": [...], "links": [...]}, of which the text must
-                          be there. "spans" are loss weights: [[begin, end, weight], ...], in bytes of the text; elsewhere
-                          "weight" of the description counts. "links" are attention supervision: [[from_begin, from_end,
-                          to_begin, to_end, weight], ...]: what is predicted in "from" is an answer that the memory should
-                          retrieve from "to", which lies before it: token by token where both have equally many (those that
-                          hold a byte of it), else each from the last token of "to"
-   Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of the
-   share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0 (no token
-   has a loss weight), the forward pass ends at the highest supervised layer.
+     "jsonl"              files with a document a line, {"text": "...", "spans": [...], "links": [...]}, of which the
+                          text must be there. "spans" are loss weights: [[begin, end, weight], ...], in bytes of the
+                          text; elsewhere "weight" of the description counts. "links" are attention supervision:
+                          [[from_begin, from_end, to_begin, to_end, weight], ...]: what is predicted in "from" is an
+                          answer that the memory should retrieve from "to", which lies before it: token by token where
+                          both have equally many (those that hold a byte of it), else each from the last token of "to"
+   Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of
+   the share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0
+   (no token has a loss weight), the forward pass ends at the highest supervised layer.
 
    Options: "threads", and "compute", which goes before that of the description. The caller frees the trainer.
-   INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model or a
-                     session; the message names it
+   INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model
+                     or a session; the message names it
    STATE             the model has no weights, or no tokenizer where the data needs one
    IO, FORMAT        of a file of the data */
 INFINI_API infini_status infini_trainer_create(const infini_model *model, const char *description_json,
                                                const infini_options *options, infini_trainer **trainer);
 INFINI_API void infini_trainer_free(infini_trainer *trainer);
 
-/* Adds up over processes: replaces each of `values` by the sum of what all ranks have in its place, which must be the same
-   bits on every rank. All ranks call it equally often, with equally many values, and wait in it for each other. Returns 0,
-   or anything else if that failed; then it must fail on every other rank too, now or at its next call. */
+/* Adds up over processes: replaces each of `values` by the sum of what all ranks have in its place, which must be the
+   same bits on every rank. All ranks call it equally often, with equally many values, and wait in it for each other.
+   Returns 0, or anything else if that failed; then it must fail on every other rank too, now or at its next call. */
 typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_values);
 
-/* Trains on `ranks` processes (1 to 65536), of which this one has the number `rank`, from 0. Each makes a trainer of the
-   same model, description and data, and makes the same calls of infini_trainer_step, _run and _evaluate_json in the same order.
-   It computes its share of the sequences of a step; then gradients are added up, and all change their weights alike, so
-   that they stay equal to the bit. Gradients are those of one process, but for rounding. Reports and evaluations are of all
-   sequences, on every rank. Only whole sequences are shared: "tokens" should hold a multiple of `ranks` of them. Ranks need
-   the same build, the same kind of processor and equally many threads.
-   `callback` is called first with few values, by which ranks tell each other that they have done their part, then with the
-   gradients of what is trained; for 1 rank it is never called, and may be NULL. The calls named above then also return
-   the status of another rank where that one was cancelled or failed before gradients were added up: the step has not
-                               happened on any rank. So a cancel of one rank's task ends the call on all; one that comes
-                               while it waits for the others holds for the next step
-   IO                          where `callback` failed: the step has not happened here, though it may have elsewhere, so
-                               restore a checkpoint on all
-   STATE                       where ranks differ in model, description, steps, place in the data, weights or call: nothing
-                               has happened
-   Checkpoints know nothing of ranks: any rank may save, all must restore the same file, and there may be more or fewer of
-   them than before. To be called between steps; the trainer keeps `user_data`.
+/* Trains on `ranks` processes (1 to 65536), of which this one has the number `rank`, from 0. Each makes a trainer of
+   the same model, description and data, and makes the same calls of infini_trainer_step, _run and _evaluate_json in the
+   same order. It computes its share of the sequences of a step; then gradients are added up, and all change their
+   weights alike, so that they stay equal to the bit. Gradients are those of one process, but for rounding. Reports and
+   evaluations are of all sequences, on every rank. Only whole sequences are shared: "tokens" should hold a multiple of
+   `ranks` of them. Ranks need the same build, the same kind of processor and equally many threads.
+   `callback` is called first with few values, by which ranks tell each other that they have done their part, then with
+   the gradients of what is trained; for 1 rank it is never called, and may be NULL. The calls named above then also
+   return
+     the status of another rank  that was cancelled or failed before gradients were added up: the step has not happened
+                                 on any rank. So a cancel of one rank's task ends the call on all; one that comes while
+                                 it waits for the others holds for the next step
+     IO                          where `callback` failed: the step has not happened here, though it may have elsewhere,
+                                 so restore a checkpoint on all
+     STATE                       where ranks differ in model, description, steps, data that was read, weights or call:
+                                 nothing has happened
+   Checkpoints know nothing of ranks: any rank may save, all must restore the same file, and there may be more or fewer
+   of them than before. To be called between steps; the trainer keeps `user_data`.
    INVALID_ARGUMENT  ranks or rank is out of range, or callback is NULL with more than one rank */
 INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int rank, int ranks,
                                                   infini_sum_callback callback, void *user_data);
@@ -85,9 +87,11 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
 /* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
    NULL): stage "train", in steps; reports, and can cancel, between sequences.
    CANCELLED  the step has not happened: the next one reads the same sequences
+   OUT_OF_MEMORY  the same; but where memory ended while weights were being changed, all calls but
+                  infini_trainer_restore and infini_trainer_free return STATE from then on
    IO, FORMAT  of a file of the data; the step has not happened
    INVALID_ARGUMENT  the same, where its text is not UTF-8 or the tokenizer has no token for a part of it
-   Gradients that are not finite change nothing: the step counts for nothing, and "gradient_norm" of the report is null. */
+   Gradients that are not finite change nothing: the step counts for nothing, "gradient_norm" of the report is null. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
 /* As many steps. Progress ("train") counts them, and is reported between sequences too.
@@ -99,18 +103,18 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
      another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
      "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
-     value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean over
-     supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was changed),
-     "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
+     value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean
+     over supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was
+     changed), "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity,
                                                     size_t *size);
 
 /* Reads `sequences` sequences of `segments` segments (0: as many as in training now) from data that is described as in
-   infini_trainer_create, and changes nothing. Writes what was found, a JSON object of "loss", "predictions", the fields of
-   answers and, where "retrieval" is trained, "source_share" as in infini_trainer_report_json, and "segment", "segments",
-   "sequences". Progress ("evaluate") counts sequences.
+   infini_trainer_create, and changes nothing. Writes what was found, a JSON object of "loss", "predictions", the fields
+   of answers and, where "retrieval" is trained, "source_share" as in infini_trainer_report_json, and "segment",
+   "segments", "sequences". Progress ("evaluate") counts sequences.
    INVALID_ARGUMENT, STATE, IO, FORMAT  as in infini_trainer_create
    CANCELLED
    BUFFER_TOO_SMALL                     before anything was read; see Work in infini.h */
@@ -118,12 +122,13 @@ INFINI_API infini_status infini_trainer_evaluate_json(infini_trainer *trainer, c
                                                       int segments, infini_task *task, char *buffer, size_t capacity,
                                                       size_t *size);
 
-/* Finds the heads that retrieve: reads sequences of a task ("recall", "passkey"), drawn as in infini_trainer_evaluate_json,
-   with full attention, whatever window and gates are, and changes nothing. Writes a JSON object:
-     "heads"    [{"layer", "head", "weight", "name_weight"}, ...], all of them, those of the greatest "weight" first; layers
-                and heads count from 0. "weight" is the mean attention from the token before a digit of an answer to the last
-                earlier occurrence of that digit, over answers whose value last stood in another segment; "name_weight" that
-                from the digits of a value to its name; both from 0 to 1
+/* Finds the heads that retrieve: reads sequences of a task ("recall", "passkey"), drawn as in
+   infini_trainer_evaluate_json, with full attention, whatever window and gates are, and changes nothing. Writes a JSON
+   object:
+     "heads"    [{"layer", "head", "weight", "name_weight"}, ...], all of them, those of the greatest "weight" first;
+                layers and heads count from 0. "weight" is the mean attention from the token before a digit of an answer
+                to the last earlier occurrence of that digit, over answers whose value last stood in another segment;
+                "name_weight" that from the digits of a value to its name; both from 0 to 1
      "answers"  how many digits those were; "recall": the share of them that the model predicts with full attention
      "segment", "segments", "sequences", "tokens" (read)
    Progress ("find heads") counts sequences.
@@ -134,17 +139,17 @@ INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer,
                                                         int segments, infini_task *task, char *buffer, size_t capacity,
                                                         size_t *size);
 
-/* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task must
-   be one that has names ("recall", "passkey").
+/* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task
+   must be one that has names ("recall", "passkey").
    Where "retrieval" is trained, those are the "supervised" heads that have a digit: q and k map the residual stream to
-   the name that a digit belongs to, or that is asked for; v maps it to the digit, and o maps that to its logit: together the
-   heads of one group add about `nats` (above 0, at most 1,000,000) to it. Names beyond the number of features of a key, and
-   digits beyond that of values, share them. The residual stream must hold the name at each digit already: heads of lower
-   layers carry it there, see "local_supervision".
-   Where "hand_on" is above 0, those are these heads below, the "local_supervised" ones, whatever `nats` is: v maps a token to
-   the name that it is, and o to a direction of its own for each name, drawn at random.
-   Progress ("fit heads") counts steps over all that is drawn. On several ranks each fits the same to the same data;
-   infini_trainer_set_ranks comes first.
+   the name that a digit belongs to, or that is asked for; v maps it to the digit, and o maps that to its logit:
+   together the heads of one group add about `nats` (above 0, at most 1,000,000) to it. Names beyond the number of
+   features of a key, and digits beyond that of values, share them. The residual stream must hold the name at each digit
+   already: heads of lower layers carry it there, see "local_supervision".
+   Where "hand_on" is above 0, those are these heads below, the "local_supervised" ones, whatever `nats` is: v maps a
+   token to the name that it is, and o to a direction of its own for each name, drawn at random. Progress ("fit heads")
+   counts steps over all that is drawn. On several ranks each fits the same to the same data; infini_trainer_set_ranks
+   comes first.
    INVALID_ARGUMENT  no head has a digit, heads of one group have different ones or are not all supervised, or
                      what is drawn asks for no such digit, or holds no name
    STATE             there was a step already
@@ -152,8 +157,8 @@ INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer,
 INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task);
 
 /* Writes the trainer's state as a JSON object: "steps", "tokens", "parameters" (of the model), "trained_parameters",
-   "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks", "gates"
-   (their weights, one list a layer), "training" (every field of it).
+   "compute", "bytes" (of weights, gradients, optimizer and activations), "segment", "segments", "rank", "ranks",
+   "gates" (their weights, one list a layer), "training" (every field of it).
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity,
                                                   size_t *size);
@@ -163,7 +168,8 @@ INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
    next steps are the same bit for bit.
    IO, NO_SPACE    the file cannot be written
    MODEL_MISMATCH  (restore) it belongs to another model or another "training"
-   IO, FORMAT, TRUNCATED, CHECKSUM, VERSION  (restore) the file cannot be read, is damaged or too new; nothing changed */
+   IO, FORMAT, TRUNCATED, CHECKSUM, VERSION
+                   (restore) the file cannot be read, is damaged or too new; nothing has changed */
 INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, const char *path);
 INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path);
 
@@ -183,16 +189,16 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
  */
 
 /* Teaches a plain model to use its memory, in stages. Heads that retrieve are found. Heads of the layer below them are
-   supervised to attend from a value's digits to its name, and so carry the name there; then, layer by layer, groups of heads
-   are initialised by regression and supervised, each group to retrieve one digit of a value by its name; last, gates and
-   projections are trained end to end. A model none of whose heads retrieves, or whose tokenizer has no digits, learns from
-   text alone. Recall and the loss on a held-out text are measured before
-   and after.
-   `path` names the plain model, a GGUF file. `settings_json` is an object of the fields that infini_adaptation_settings_json lists, of
-   which "texts" must be there. With "checkpoint", a path with which the names of files begin, what an adaptation goes on from
-   is kept in them as it goes, and an adaptation that is made with the same settings goes on from there, bit for bit on the
-   same build, processor and number of threads. Options: those of infini_model_open; the model's own are chosen for the memory
-   by "segment", "carry" and "sinks". `task` (may be NULL): opening. The caller frees the adaptation.
+   supervised to attend from a value's digits to its name, and so carry the name there; then, layer by layer, groups of
+   heads are initialised by regression and supervised, each group to retrieve one digit of a value by its name; last,
+   gates and projections are trained end to end. A model none of whose heads retrieves, or whose tokenizer has no
+   digits, learns from text alone. Recall and the loss on a held-out text are measured before and after.
+   `path` names the plain model, a GGUF file. `settings_json` is an object of the fields that
+   infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", a path with which the names
+   of files begin, what an adaptation goes on from is kept in them as it goes, and an adaptation that is made with the
+   same settings goes on from there, bit for bit on the same build, processor and number of threads. Options: those of
+   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` (may be NULL):
+   opening. The caller frees the adaptation.
    INVALID_ARGUMENT  a field is unknown or not what it should be, or does not fit the model; the message names it
    MODEL_MISMATCH    what is kept was begun with another model or other settings, which the message names
    FORMAT            what is kept is damaged
@@ -204,20 +210,21 @@ INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
 
 /* Writes the table of settings, a JSON array of
      {"name", "type", "default", "least", "greatest", "choices", "help"}
-   where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with strings that
-   must be one of them, as in infini_options_json. Types are "int", "double", "string", "bool", lists of them ("ints", ...; of
-   "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a table as this one), and
-   "objects" (lists of such). Any thread.
+   where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with strings
+   that must be one of them, as in infini_options_json. Types are "int", "double", "string", "bool", lists of them
+   ("ints", ...; of "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a
+   table as this one), and "objects" (lists of such). Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* What comes next: the search for heads, the measurement before, the fitting of a stage's heads, a training step, the
-   measurement after. `task` (may be NULL): stages "find heads", "evaluate", "feed", "fit heads", "train" (in the steps of the
-   stage).
+   measurement after. `task` (may be NULL): stages "find heads", "evaluate", "feed", "fit heads", "train" (in the steps
+   of the stage).
    END        nothing is left
    CANCELLED  it has not happened, and may be made again, or after the files of "checkpoint" were made by
               infini_adaptation_keep in another process
-   STATE      gradients have not been finite for 20 batches in a row
+   STATE      gradients have not been finite for 20 batches in a row; or memory ended before, while weights were being
+              changed: make the adaptation again, from its files
    IO, NO_SPACE, FORMAT, INVALID_ARGUMENT  of a file; it may be made again */
 INFINI_API infini_status infini_adaptation_step(infini_adaptation *adaptation, infini_task *task);
 
@@ -225,25 +232,26 @@ INFINI_API infini_status infini_adaptation_step(infini_adaptation *adaptation, i
    CANCELLED, STATE, IO, NO_SPACE, FORMAT, INVALID_ARGUMENT  as in infini_adaptation_step; the steps before are done */
 INFINI_API infini_status infini_adaptation_run(infini_adaptation *adaptation, infini_task *task);
 
-/* Writes what the last step did, as a JSON object ({} before the first): "phase" ("find", "before", "carry", "teach3": of
-   layer 3, "train", "after"); of a training step the fields of infini_trainer_report_json and "steps" (of the stage), of the
-   search "found" (as "heads" of infini_trainer_find_heads_json), "carriers", "heads", "layers", of a measurement "measured".
+/* Writes what the last step did, as a JSON object ({} before the first): "phase" ("find", "before", "carry", "teach3":
+   of layer 3, "train", "after"); of a training step the fields of infini_trainer_report_json and "steps" (of the
+   stage), of the search "found" (as "heads" of infini_trainer_find_heads_json), "carriers", "heads", "layers", of a
+   measurement "measured".
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *adaptation, char *buffer,
                                                        size_t capacity, size_t *size);
 
 /* Writes how far it has come, as a JSON object: "borders", "stages", "stages_done", "complete", "phase_seconds" and
-   "phase_tokens" (of "find", "carry", "teach", "train"), and as soon as they are known "found" (the heads that look most at
-   what is asked for), "full_attention_recall", "no_task" (why the model learns from text alone), "carriers" ([[layer, head],
-   ...]), "heads" ([[layer, head, digit], ...]), "first" and "last" (layers that are trained end to end), "share" (of the
-   retrieval that falls on the source), "before" and "after" ({"nll": nats a held-out token, "recall": [of digits over so many
-   borders, ...]}), "gates".
+   "phase_tokens" (of "find", "carry", "teach", "train"), and as soon as they are known "found" (the heads that look
+   most at what is asked for), "full_attention_recall", "no_task" (why the model learns from text alone), "carriers"
+   ([[layer, head], ...]), "heads" ([[layer, head, digit], ...]), "first" and "last" (layers that are trained end to
+   end), "share" (of the retrieval that falls on the source), "before" and "after" ({"nll": nats a held-out token,
+   "recall": [of digits over so many borders, ...]}), "gates".
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                                      size_t *size);
 
-/* Keeps what it goes on from in the files of "checkpoint", as steps do by themselves now and then; removes them. Nothing
-   happens without "checkpoint".
+/* Keeps what it goes on from in the files of "checkpoint", as steps do by themselves now and then; removes them.
+   Nothing happens without "checkpoint".
    IO, NO_SPACE  a file cannot be written; those of before are still there */
 INFINI_API infini_status infini_adaptation_keep(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_discard(infini_adaptation *adaptation);

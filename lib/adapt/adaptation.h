@@ -1,7 +1,7 @@
-// A plain model learns to use its memory, in stages. First, heads that retrieve are searched. Heads of the layer below them
-// (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then, layer by layer,
-// groups of heads are initialised by regression and supervised, each group to retrieve one digit of a value by its name and to
-// raise the logit of that digit. Last, gates and projections are trained end to end.
+// A plain model learns to use its memory, in stages. First, heads that retrieve are searched. Heads of the layer below
+// them (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then, layer
+// by layer, groups of heads are initialised by regression and supervised, each group to retrieve one digit of a value
+// by its name and to raise the logit of that digit. Last, gates and projections are trained end to end.
 #pragma once
 
 #include <map>
@@ -18,15 +18,15 @@ namespace infini {
 
 class Adaptation {
  public:
-  // `path`: the GGUF file of the plain model. Continues from the files that settings.checkpoint names, if they are there.
-  // Options: those of a model. Errors: of opening it; INVALID_ARGUMENT for settings that do not fit it or each other; MODEL_MISMATCH
-  // where the adaptation was begun with others; FORMAT where its files are damaged.
+  // `path`: the GGUF file of the plain model. Continues from the files that settings.checkpoint names, if they are
+  // there. Options: those of a model. Errors: of opening it; INVALID_ARGUMENT for settings that do not fit it or each
+  // other; MODEL_MISMATCH where the adaptation was begun with others; FORMAT where its files are damaged.
   Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task = nullptr);
   ~Adaptation();
 
   // One step, whatever comes next: the search for heads, the measurement before, the fitting of the heads of a stage, a
-  // training step, or the measurement after. False where nothing is left. CANCELLED, and errors of files: the step has not
-  // happened, and may be made again.
+  // training step, or the measurement after. False where nothing is left. CANCELLED, and errors of files: the step has
+  // not happened, and may be made again.
   bool step(Task *task);
   // All steps that are left.
   void run(Task *task);
@@ -37,8 +37,8 @@ class Adaptation {
   // The adapted model, once all stages are trained; else STATE.
   void write(const std::string &path) const;
 
-  // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and of a
-  // training step what describe(Trainer, StepReport) says, with "steps" of the stage.
+  // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and
+  // of a training step what describe(Trainer, StepReport) says, with "steps" of the stage.
   const JsonText &report() const { return report_; }
   // How far it has come, and what was found and measured.
   JsonObject info() const;
@@ -47,8 +47,8 @@ class Adaptation {
   struct Stage {
     enum class Kind { CARRY, TEACH, TRAIN } kind;
     int layer;                  // whose heads are supervised
-    std::string name() const;   // of its files, and in reports
-    const char *phase() const;  // of which seconds and tokens are counted
+    std::string name() const;   // as in its files and reports, such as "teach3"
+    const char *phase() const;  // under which its seconds and tokens are counted, such as "teach"
   };
   struct Measured {
     std::optional<double> nll;
@@ -82,13 +82,13 @@ class Adaptation {
   AdaptSettings settings_;
   const Options options_;
   TokenCache cache_;
-  std::shared_ptr<const Model> model_;        // plain
-  std::shared_ptr<const Model> stage_model_;  // that the stage at hand begins with
+  std::shared_ptr<const Model> model_;        // the plain one
+  std::shared_ptr<const Model> stage_model_;  // with which the stage at hand begins
   std::optional<AdaptPlan> plan_;
   std::unique_ptr<Trainer> trainer_;  // of the stage at hand
   JsonText report_{"{}"};
 
-  // What is kept.
+  // The state that is written to settings.checkpoint.
   AdaptHeads heads_;
   bool found_heads_ = false;
   std::string no_task_;                                     // why there is no task: the model learns from text alone
@@ -96,9 +96,9 @@ class Adaptation {
   std::optional<Measured> before_, after_;
   std::map<std::string, double> seconds_;  // by phase
   std::map<std::string, int64_t> tokens_;
-  std::string stage_;  // of which there is a trainer's state
-  size_t done_ = 0;    // stages
-  int refused_ = 0;    // batches in a row whose gradients were not finite
+  std::string stage_;  // name of the stage whose trainer was saved
+  size_t done_ = 0;    // stages that are complete
+  int refused_ = 0;    // steps in a row whose gradients were not finite
 };
 
 }  // namespace infini

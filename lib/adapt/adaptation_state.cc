@@ -1,5 +1,5 @@
-// The files from which an adaptation is continued: a JSON file, and of each stage the checkpoint of its trainer and the model
-// that it made.
+// The files from which an adaptation is continued: a JSON file, and of each stage the checkpoint of its trainer and the
+// model that it made.
 #include <filesystem>
 #include <fstream>
 

@@ -1,5 +1,5 @@
-// How hard the tasks are. At first segments are short, and facts dense and near, but mostly beyond the window; as recall
-// grows, distances grow, then sequences, then the virtual length of filler.
+// How hard the tasks are. At first segments are short, and facts dense and near, but mostly beyond the window; as
+// recall grows, distances grow, then sequences, then the virtual length of filler.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,8 @@ class Curriculum {
     }
     void complete(const Fields &given);
   };
-  // Digits are learned sooner than whole answers, but say less where there are several names: most digits can be predicted
-  // from those before them, whatever name was asked for.
+  // Digits are learned sooner than whole answers, but say less where there are several names: most digits can be
+  // predicted from those before them, whatever name was asked for.
   enum class Recall { DIGITS, ANSWERS };
   struct Settings {
     std::vector<Stage> stages = {{32, 4, 12, 24}, {32, 8, 12, 24}, {64, 16, 0.7, 12}};
@@ -59,8 +59,8 @@ class Curriculum {
   // INVALID_ARGUMENT names a field that is wrong.
   static Curriculum parse(const nlohmann::json &description, const std::string &where);
 
-  // To be called after a training step that had answers across segments, with the share of their digits, or of the whole
-  // answers, that was right. INVALID_ARGUMENT outside of [0, 1].
+  // To be called after a training step that had answers across segments, with the share of their digits, or of the
+  // whole answers, that was right. INVALID_ARGUMENT outside of [0, 1].
   void observe(double recall);
   bool whole_answers() const { return settings_.recall == Recall::ANSWERS; }  // what observe() wants the share of
 
@@ -71,7 +71,8 @@ class Curriculum {
   double recall() const { return recall_; }  // smoothed; each step lowers it, so that the next one must be earned
   bool complete() const;                     // nothing is left to make harder
 
-  // The state as JSON. restore() throws FORMAT for one that is damaged or does not fit the settings; nothing has changed then.
+  // The state as JSON. restore() throws FORMAT for one that is damaged or does not fit the settings; nothing has
+  // changed then.
   std::string save() const;
   void restore(const std::string &state);
 

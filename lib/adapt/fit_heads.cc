@@ -1,21 +1,21 @@
-// Heads of the memory are initialised by ridge regression. A group of heads with an offset retrieves one digit of a value, that
-// of the offset. Features of its keys are near 0 except at digits with that offset, where they encode the name of the value;
-// features of its queries are near 0 except where such a digit is asked for, where they encode the name that is asked for. Both
-// are linear functions of the residual stream once heads below have carried names to digits (local_supervision). Regression
-// finds these functions; gradients from random weights do not.
+// Heads of the memory are initialised by ridge regression. A group of heads with an offset retrieves one digit of a
+// value, that of the offset. Features of its keys are near 0 except at digits with that offset, where they encode the
+// name of the value; features of its queries are near 0 except where such a digit is asked for, where they encode the
+// name that is asked for. Both are linear functions of the residual stream once heads below have carried names to
+// digits (local_supervision). Regression finds these functions; gradients from random weights do not.
 //
 //   W = argmin sum over rows r of w_r |W x_r - y_r|^2 + lambda |W|^2
 //   sigma(q) = sigma(kName * (W x)[name] + kOffset * (W x)[offset] - kBias * (W x)[one])
 //
-// x_r is the input of the layer, and y_r has a column for every name, which is 1 in rows of that name, one for every digit, one
-// for the offset, and one that is 1 in all rows. Columns of names are fitted to rows with the offset alone (w is 0 elsewhere);
-// the column of the offset separates those from the others. Each is nearly 1 or 0, and a feature is near 0 unless both are 1.
-// v is the columns of digits, and o raises the logit of the digit: it is the rows of the output layer that belong to digits,
-// less their mean.
+// x_r is the input of the layer, and y_r has a column for every name, which is 1 in rows of that name, one for every
+// digit, one for the offset, and one that is 1 in all rows. Columns of names are fitted to rows with the offset alone
+// (w is 0 elsewhere); the column of the offset separates those from the others. Each is nearly 1 or 0, and a feature is
+// near 0 unless both are 1. v is the columns of digits, and o raises the logit of the digit: it is the rows of the
+// output layer that belong to digits, less their mean.
 //
-// Carrier heads copy names to digits. What a plain model holds at the token of a name hardly tells it from other names in the
-// layers above, so v and o of carriers are fitted too: v is the columns of names, fitted as above to rows that hold a name, and
-// o writes a random direction for each, which is that name's alone.
+// Carrier heads copy names to digits. What a plain model holds at the token of a name hardly tells it from other names
+// in the layers above, so v and o of carriers are fitted too: v is the columns of names, fitted as above to rows that
+// hold a name, and o writes a random direction for each, which is that name's alone.
 #include "adapt/fit_heads.h"
 
 #include <algorithm>
@@ -54,7 +54,8 @@ class Regression {
       : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size),
         digits_(digits), all_(width_, columns()) {}
 
-  // Columns of y. If there are more names than a key has features, some share a column; so do digits and the size of a value.
+  // Columns of y. If there are more names than a key has features, some share a column; so do digits and the size of a
+  // value.
   int64_t digit(int32_t token) const {
     return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_;
   }
@@ -77,8 +78,8 @@ class Regression {
       add(threads, of_offset, x, sums(queries_of_, offset), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
 
-  // The same for carriers: rows of names that are targets of local attention. Names share columns where there are more than
-  // the size of a value.
+  // The same for carriers: rows of names that are targets of local attention. Names share columns where there are more
+  // than the size of a value.
   void add_names(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::map<int64_t, int64_t> named;  // row, number of the name
     for (size_t row = 0; row < layout.local_target.size(); ++row)
@@ -316,8 +317,8 @@ std::vector<int32_t> digits_of(std::span<const Sequence> sequences) {
   return {digits.begin(), digits.end()};
 }
 
-// [value_size][width]: what a group adds to the residual stream for the digit of each column of v, so that the logit of the
-// digit rises, against the mean of all digits, by `amount` over the root mean square of the stream.
+// [value_size][width]: what a group adds to the residual stream for the digit of each column of v, so that the logit of
+// the digit rises, against the mean of all digits, by `amount` over the root mean square of the stream.
 std::vector<float> digit_directions(const Parameters &parameters, const Config &config,
                                     const std::vector<int32_t> &digits, double amount) {
   const int64_t width = config.width, values = config.value_size;

@@ -41,8 +41,8 @@ void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup>
     const float *q = attention.qkv.data + lookup.row * attention.qkv.stride,
                 *k = attention.qkv.data + lookup.source * attention.qkv.stride + shape.heads * size;
     for (int64_t h = 0; h < shape.heads; ++h) {
-      if (h % group == 0) attention.rope.turn(k + h / group * size, size, lookup.source, 1, key.data());
-      attention.rope.turn(q + h * size, size, lookup.row, scale, query.data());
+      if (h % group == 0) attention.rope.rotate(k + h / group * size, size, lookup.source, 1, key.data());
+      attention.rope.rotate(q + h * size, size, lookup.row, scale, query.data());
       sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
                           attention.trace.log_sum[lookup.row * shape.heads + h]);
     }

@@ -1,5 +1,5 @@
-// The search for heads that retrieve: those that attend from where a value is predicted to where it stood before (Wu et al.,
-// arXiv 2404.15574). It also finds heads that attend from a value to its name.
+// The search for heads that retrieve: those that attend from where a value is predicted to where it stood before (Wu et
+// al., arXiv 2404.15574). It also finds heads that attend from a value to its name.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@ namespace infini {
 
 struct HeadSearch {
   int layers = 0, heads = 0;
-  // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where that digit
-  // stood last, over answers whose value last stood in another segment. Of a name: from the digits of a value, and the token
-  // before them, to the name.
+  // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where
+  // that digit stood last, over answers whose value last stood in another segment. Of a name: from the digits of a
+  // value, and the token before them, to the name.
   std::vector<double> value_weight, name_weight;
   int64_t lookups = 0, right = 0;  // digits of such answers; those that the model predicts with full attention
   int64_t tokens = 0;              // that were read
@@ -26,8 +26,8 @@ struct HeadSearch {
 // At most so many, of the largest weight of the value first.
 JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
-// Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT where the
-// sequences hold no such answer.
+// Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT
+// where the sequences hold no such answer.
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments,
                       Task *task = nullptr);
 

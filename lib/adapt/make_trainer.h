@@ -11,12 +11,13 @@
 
 namespace infini {
 
-// From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute; others
-// are refused. `cache`: of the prose of tasks; null: each task has its own.
+// From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute;
+// others are refused. `cache`: of the prose of tasks; null: each task has its own.
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                       const Options &options, TokenCache *cache = nullptr);
 
-// The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of each.
+// The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of
+// each.
 JsonText describe_trainer();
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.

@@ -1,4 +1,5 @@
-// What is measured before and after an adaptation: the mean loss over a held-out text, and recall across borders of segments.
+// What is measured before and after an adaptation: the mean loss over a held-out text, and recall across borders of
+// segments.
 #include "adapt/adaptation.h"
 #include "stream/session.h"
 #include "train/text_file.h"

@@ -17,7 +17,8 @@ constexpr int kDigits = static_cast<int>(TaskSource::kDigits);
 constexpr double kNumbers = 4;
 constexpr int64_t kFact = 32, kQuestion = 20;  // tokens, at most
 
-// First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at least.
+// First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at
+// least.
 void choose_layers(AdaptHeads &chosen, int lowest, int highest, int layers, const AdaptSettings &settings) {
   chosen.first = lowest;
   chosen.last = std::min(layers - 1, std::max(highest, lowest + (layers + 3) / 4 - 1));
@@ -139,7 +140,8 @@ TaskSettings AdaptPlan::asked(int64_t names, int64_t questions, double deepest) 
   return s;
 }
 
-// One fact at the very start: what follows is filler, and prose has more to tell apart from it than the paper's sentences.
+// One fact at the very start: what follows is filler, and prose has more to tell apart from it than the paper's
+// sentences.
 TaskSettings AdaptPlan::one_asked() const {
   TaskSettings s = asked(1, 1, 0);
   s.prose_share = 0.8;

@@ -18,8 +18,8 @@ struct AdaptHeads {
   std::vector<SupervisedHead> memory;  // of layers above it, ascending: each retrieves the digit of its offset
   int first = 0, last = -1;            // layers that are trained end to end
 };
-// Carriers are in the layer below the lowest head that retrieves (settings.share). no_heads() where the model has too few
-// layers for a group of heads for every digit of a value.
+// Carriers are in the layer below the lowest head that retrieves (settings.share). no_heads() where the model has too
+// few layers for a group of heads for every digit of a value.
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings);
 // Where no head retrieves: the upper half of the layers, and no heads.
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);
@@ -29,8 +29,8 @@ struct StagePlan {
   std::unique_ptr<SequenceSource> source;
 };
 
-// segment, carry and names of `settings` are numbers, no longer defaults; the tokenizer and the cache must outlive the plan.
-// `compute`: as in TrainConfig.
+// segment, carry and names of `settings` are numbers, no longer defaults; the tokenizer and the cache must outlive the
+// plan. `compute`: as in TrainConfig.
 class AdaptPlan {
  public:
   AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, TokenCache &cache)
@@ -40,11 +40,12 @@ class AdaptPlan {
   StagePlan finding() const;
   // No token has a loss weight: local attention alone is supervised.
   StagePlan carrying(const AdaptHeads &heads) const;
-  // Sequences with as many facts as there is room for, which stand anywhere or at the very start, and such with few facts.
+  // Sequences with as many facts as there is room for, which stand anywhere or at the very start, and such with few
+  // facts.
   StagePlan teaching(const AdaptHeads &heads, int layer) const;
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
-  // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning and
-  // questions at the end, with at least so many borders of segments between them.
+  // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning
+  // and questions at the end, with at least so many borders of segments between them.
   TrainConfig reading() const;
   std::unique_ptr<SequenceSource> asking(int64_t borders, int64_t names) const;
   int64_t segments_of_asking(int64_t borders, int64_t names) const;

@@ -33,12 +33,13 @@ struct TaskSettings {
   int64_t keys = 1, questions = 1;
   double depth_least = 0, depth_greatest = 1;
   int64_t carry = 0;
-  // Loss weights. A digit can be predicted from the digits before it, whatever the name; only the first one needs the name,
-  // and counts `first` times as much.
+  // Loss weights. A digit can be predicted from the digits before it, whatever the name; only the first one needs the
+  // name, and counts `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  // Targets of supervised retrievals. ALL: the same digit of the value, wherever it stood. FIRST: the same for first digits
-  // alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: a feature that learned
-  // to tell digits apart by their offset cannot tell names apart too, because sigma(q) sigma(k) is a sum over features.
+  // Targets of supervised retrievals. ALL: the same digit of the value, wherever it stood. FIRST: the same for first
+  // digits alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: a feature
+  // that learned to tell digits apart by their offset cannot tell names apart too, because sigma(q) sigma(k) is a sum
+  // over features.
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 
   template <class Visitor>
@@ -112,10 +113,10 @@ class TaskSource : public SequenceSource {
  public:
   static constexpr size_t kDigits = 5;
 
-  // INVALID_ARGUMENT: a digit, or a name in the settings, is not one token; there are too few names; ...
-  // IO, INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8.
-  // The curriculum (may be null) is read by next(), and must not change during it. The tokenizer must outlive the source.
-  // `cache`: of prose; null: the source has its own.
+  // INVALID_ARGUMENT: a digit, or a name in the settings, is not one token; there are too few names; ... IO,
+  // INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8. The curriculum (may be null) is read by
+  // next(), and must not change during it. The tokenizer must outlive the source. `cache`: of prose; null: the source
+  // has its own.
   TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum,
              TokenCache *cache = nullptr);
 

@@ -45,9 +45,9 @@ int64_t operations(const LayerAttention &layer) {
   return layer.layout.rows() * shape.heads * (shape.key_size + shape.value_size) * (shape.segment + shape.key_size);
 }
 
-// f(its thread, first item, items, stream) for shares of all items (stream, KV head). A share holds heads of one stream, which
-// a thread takes through one segment after the other: what they read of a token lies side by side, so that the second head
-// finds in the cache what the first one fetched.
+// f(its thread, first item, items, stream) for shares of all items (stream, KV head). A share holds heads of one
+// stream, which a thread takes through one segment after the other: what they read of a token lies side by side, so
+// that the second head finds in the cache what the first one fetched.
 template <class Function>
 void each_share(const Threads &threads, const LayerAttention &layer, int64_t operations, const Function &f) {
   const int64_t streams = static_cast<int64_t>(layer.layout.streams.size()), heads = layer.rules.shape.kv_heads;

@@ -1,5 +1,5 @@
-// Infini-attention of one layer over a batch of whole streams, forward and backward through every segment. It computes what
-// attention/equations.h says, one (stream, KV head) at a time, in f32 whatever the type of the products is.
+// Infini-attention of one layer over a batch of whole streams, forward and backward through every segment. It computes
+// what attention/equations.h says, one (stream, KV head) at a time, in f32 whatever the type of the products is.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,8 @@ class TraceScratch {
   int64_t per_thread_ = 0;
 };
 
-// Which heads are supervised, and what that weighs in the loss: [heads] of one layer, or [layers][heads] of all. nullptr: no
-// such loss.
+// Which heads are supervised, and what that weighs in the loss: [heads] of one layer, or [layers][heads] of all.
+// nullptr: no such loss.
 struct HeadTargets {
   const float *retrieval = nullptr;  // loss weight of a supervised retrieval
   // Of heads that have an offset, in rows that predict another token of a value, or none: loss weight of
@@ -82,13 +82,13 @@ struct Supervision {
   void add(const Supervision &other);
 };
 
-// The backward pass. `da` [rows][heads * value_size] is d loss / d A. Writes d loss / d qkv into dqkv, laid out like qkv, and
-// adds the gradients of the gates to dbeta [heads].
+// The backward pass. `da` [rows][heads * value_size] is d loss / d A. Writes d loss / d qkv into dqkv, laid out like
+// qkv, and adds the gradients of the gates to dbeta [heads].
 Supervision attend_streams_gradient(const Threads &threads, const LayerAttention &layer, const float *da,
                                     int64_t da_stride, float *dqkv, double *dbeta);
 
-// Forward and backward where supervision of retrievals is the only loss. Of qkv it reads k of all rows, and q of the rows
-// `supervised` (BatchLayout::supervised_rows); of dqkv it writes the same parts.
+// Forward and backward where supervision of retrievals is the only loss. Of qkv it reads k of all rows, and q of the
+// rows `supervised` (BatchLayout::supervised_rows); of dqkv it writes the same parts.
 Supervised supervise_streams(const Threads &threads, const LayerAttention &layer, std::span<const int64_t> supervised,
                              float *dqkv);
 

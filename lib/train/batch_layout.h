@@ -1,5 +1,5 @@
-// How sequences lie in a batch. Each token is a row, and all sequences lie one behind the other; the matrix products of a
-// layer take all rows at once, its attention takes each stream segment by segment.
+// How sequences lie in a batch. Each token is a row, and all sequences lie one behind the other; the matrix products of
+// a layer take all rows at once, its attention takes each stream segment by segment.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,9 @@ struct StreamSpan {
 // A query whose retrieval is supervised: that of `row`, which predicts the token after it.
 struct Retrieval {
   int64_t row;
-  int64_t first_source,
-      sources;          // its targets, a range of BatchLayout::source_rows: all in earlier segments of the stream
-  int32_t offset = -1;  // which token of its value the predicted one is, from 0; -1: none
-  float weight = 1;     // loss weight of the query, a factor on that of the head
+  int64_t first_source, sources;  // its targets, of BatchLayout::source_rows, all in earlier segments of the stream
+  int32_t offset = -1;            // which token of its value the predicted one is, from 0; -1: none
+  float weight = 1;               // loss weight of the query, a factor on that of the head
 };
 
 struct BatchLayout {
@@ -55,17 +54,16 @@ struct BatchLayout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // ascending by row
   std::vector<int64_t> source_rows;
-  // Ascending: of sequences that have offsets, a sample of the rows that predict no answer and have no links. Heads with an
-  // offset should retrieve nothing there.
+  // Ascending: of sequences that have offsets, a sample of the rows that predict no answer and have no links. Heads
+  // with an offset should retrieve nothing there.
   std::vector<int64_t> silent;
   std::vector<int32_t> label, offset;  // [rows]: of the token, as in Sequence; -1: none
   // Offset of the token that the row predicts, where that is part of an answer; else -1.
   int32_t asked_offset(int64_t row) const {
     return answer[static_cast<size_t>(row)] > 0 ? offset[static_cast<size_t>(row) + 1] : -1;
   }
-  std::vector<int64_t>
-      local_target;           // [rows] or empty: supervision target of local attention, an earlier row; -1: none
-  int64_t local_targets = 0;  // number of rows that have one
+  std::vector<int64_t> local_target;  // [rows]: supervision target of local attention, an earlier row; -1: none
+  int64_t local_targets = 0;          // number of rows that have one
 };
 
 }  // namespace infini

@@ -193,7 +193,8 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   norm_sums_.reserve(kNormPieces * x_stride_);
 }
 
-// How many layers the forward pass takes: all, or, without a language-model loss, those up to the highest supervised one.
+// How many layers the forward pass takes: all, or, without a language-model loss, those up to the highest supervised
+// one.
 size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequest &request) const {
   const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
   if (request.logits || request.observer ||

@@ -1,6 +1,6 @@
-// A whole model forward and backward over a batch of sequences, layer by layer. The matrix products of a layer take all rows
-// (tokens of the batch) at once; its attention takes each stream (document) segment by segment. Weights are f32 masters;
-// products are made in the type `compute` and summed in f32.
+// A whole model forward and backward over a batch of sequences, layer by layer. The matrix products of a layer take all
+// rows (tokens of the batch) at once; its attention takes each stream (document) segment by segment. Weights are f32
+// masters; products are made in the type `compute` and summed in f32.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ struct Tally {
   int64_t across = 0,
           across_right = 0;  // tokens of answers whose value last stood in another segment, see Sequence::answer
   int64_t inside = 0, inside_right = 0;  // in the same one
-  // Whole answers: runs of such tokens. An answer is exact if each of its tokens is the likeliest after the right ones before
-  // it: then greedy decoding gives the whole answer too.
+  // Whole answers: runs of such tokens. An answer is exact if each of its tokens is the likeliest after the right ones
+  // before it: then greedy decoding gives the whole answer too.
   int64_t answers_across = 0, exact_across = 0, answers_inside = 0, exact_inside = 0;
   void add(const Tally &other);
 };
@@ -49,9 +49,9 @@ struct RunRequest {
 
 class TrainingGraph {
  public:
-  // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and which
-  // products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs are kept
-  // and the rest is computed again, layer by layer.
+  // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and
+  // which products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs
+  // are kept and the rest is computed again, layer by layer.
   TrainingGraph(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
                 NumberType compute, int64_t keep_bytes);
   // Segment, carry, sinks and kind of memory; until then the model's.
@@ -60,18 +60,20 @@ class TrainingGraph {
   // Packs the products' weights anew from the f32 masters: to be called whenever these have changed. `all`: also of
   // parameters that are not trained.
   void refresh(const Threads &threads, bool all = false);
-  // From now on q and k of these layers (ascending) are trained by supervision of their retrievals alone: refresh() leaves
-  // all other weights as they were, so that run_retrieval() feeds these layers as the original model does.
+  // From now on q and k of these layers (ascending) are trained by supervision of their retrievals alone: refresh()
+  // leaves all other weights as they were, so that run_retrieval() feeds these layers as the original model does.
   void set_retrieval_layers(const Threads &threads, std::vector<size_t> layers);
   // Forward, and, where gradients are asked for, backward. The input of the lowest trained layer is stored under
   // `cache_key` and reused when the same key comes again, with the same layout; the layers below must not have changed
   // since. kUncached: nothing is stored.
   static constexpr size_t kUncached = SIZE_MAX;
   Tally run(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key = kUncached);
-  // The same for the layers of set_retrieval_layers(), whose loss is that of their supervised retrievals alone, and whose
-  // inputs are those of the original model: no gradient of one layer reaches another. All their inputs are cached.
+  // The same for the layers of set_retrieval_layers(), whose loss is that of their supervised retrievals alone, and
+  // whose inputs are those of the original model: no gradient of one layer reaches another. All their inputs are
+  // cached.
   Tally run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key);
-  // f(layer, its normed input [rows][width]) for each layer of set_retrieval_layers(), from the cache where it has them.
+  // f(layer, its normed input [rows][width]) for each layer of set_retrieval_layers(), from the cache where it has
+  // them.
   using NormedInput = std::function<void(size_t layer, ConstRows normed)>;
   void each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key, const NormedInput &f);
   void clear_cache() { retrieval_inputs_.clear(), lowest_inputs_.clear(); }

@@ -1,4 +1,5 @@
-// The output layer of graph.h: cross-entropy of the rows that have a weight, and the gradient of the last layer's output.
+// The output layer of graph.h: cross-entropy of the rows that have a weight, and the gradient of the last layer's
+// output.
 #include <algorithm>
 #include <cstring>
 

@@ -49,8 +49,8 @@ class Parameters {
   float *of(size_t index) { return values_.data() + list_[index].offset; }
   const float *of(size_t index) const { return values_.data() + list_[index].offset; }
 
-  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and gates in
-  // F32); the others keep their bytes. `memory` is what the infini.* keys shall say, gates aside.
+  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and gates
+  // in F32); the others keep their bytes. `memory` is what the infini.* keys shall say, gates aside.
   Gguf gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const;
 
  private:

@@ -1,5 +1,5 @@
-// Processes that train together, each of them a rank. The only thing that they exchange is a sum over all ranks, which the
-// host computes by whatever it has: MPI, threads, sockets.
+// Processes that train together, each of them a rank. The only thing that they exchange is a sum over all ranks, which
+// the host computes by whatever it has: MPI, threads, sockets.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@
 
 namespace infini {
 
-// Replaces each of `values` by its sum over all ranks, each of which calls it with equally many. Anything but 0: it failed.
+// Replaces each of `values` by its sum over all ranks, each of which calls it with equally many. Anything but 0: it
+// failed.
 using SumCallback = int (*)(void *user_data, float *values, size_t n_values);
 
 class Ranks {

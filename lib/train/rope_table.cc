@@ -27,11 +27,11 @@ void RopeTable::prepare(const AttentionRules &rules) {
   }
 }
 
-void RopeTable::turn(const float *x, int64_t size, int64_t index, float scale, float *y,
-                     const Buffer<float> &sine) const {
+void RopeTable::rotate(const float *x, int64_t size, int64_t index, float scale, float *y,
+                       const Buffer<float> &sine) const {
   const float *c = cosine_.data() + index * stride_, *s = sine.data() + index * stride_;
   if (rope_.adjacent) rotate_pairs(x, c, s, rope_.dimensions, scale, y);
-  else rotate(x, c, s, rope_.dimensions, false, scale, y);
+  else infini::rotate(x, c, s, rope_.dimensions, false, scale, y);
   for (int64_t i = rope_.dimensions; i < size; ++i) y[i] = x[i] * scale;
 }
 

@@ -10,17 +10,17 @@ namespace infini {
 class RopeTable {
  public:
   void prepare(const AttentionRules &rules);
-  // A head of `size` turned by `index`, times `scale`; y is not x.
-  void turn(const float *x, int64_t size, int64_t index, float scale, float *y) const {
-    turn(x, size, index, scale, y, sine_);
+  // A head of `size` rotated by `index`, times `scale`; y is not x.
+  void rotate(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    rotate(x, size, index, scale, y, sine_);
   }
   // The transpose of that, which gradients take.
-  void turn_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const {
-    turn(x, size, index, scale, y, minus_);
+  void rotate_gradient(const float *x, int64_t size, int64_t index, float scale, float *y) const {
+    rotate(x, size, index, scale, y, minus_);
   }
 
  private:
-  void turn(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const;
+  void rotate(const float *x, int64_t size, int64_t index, float scale, float *y, const Buffer<float> &sine) const;
 
   Rope rope_;
   int64_t stride_ = 0;

@@ -19,8 +19,8 @@ struct Link {
 struct Sequence {
   std::vector<int32_t> tokens;  // T
   std::vector<float> weight;    // T: loss weight of predicting tokens[t] from those before it; weight[0] is not used
-  // T: 1 where tokens[t] is part of an answer whose value last stood in another segment, so that only the memory holds it;
-  // 2 where it stood in the same one, or in view of local attention; 0 where tokens[t] is part of no answer.
+  // T: 1 where tokens[t] is part of an answer whose value last stood in another segment, so that only the memory holds
+  // it; 2 where it stood in the same one, or in view of local attention; 0 where tokens[t] is part of no answer.
   std::vector<uint8_t> answer;
   std::vector<Link> links;            // ascending by `from`
   std::vector<int32_t> local_target;  // T or empty: supervision target of local attention at t, before it; -1: none
@@ -32,7 +32,8 @@ struct Sequence {
   std::vector<int32_t> label;   // number of the name that the value belongs to; -1: none
 
   std::span<const Link> links_of(int32_t from) const;
-  // Links `from`, which must not lie before any token that has links, to an earlier token and to all that this one links to.
+  // Links `from`, which must not lie before any token that has links, to an earlier token and to all that this one
+  // links to.
   void link(int32_t from, int32_t to);
 };
 

@@ -9,8 +9,8 @@ class StreamBackward : public StreamSupervision {
  public:
   using StreamSupervision::StreamSupervision;
 
-  // Before backward(): `da`, d loss / d A, is what it reads, `dbeta` what it adds to. Gradients of keys, values and memory
-  // become 0.
+  // Before backward(): `da`, d loss / d A, is what it reads, `dbeta` what it adds to. Gradients of keys, values and
+  // memory become 0.
   void begin(const float *da, int64_t da_stride, double *dbeta) {
     da_ = da;
     da_stride_ = da_stride;
@@ -25,7 +25,7 @@ class StreamBackward : public StreamSupervision {
     load_window(true);
     clear_rows(dwindow_keys_, window_count_, keys_);
     clear_rows(dwindow_values_, window_count_, values_);
-    if (reads()) transpose(memory(s).matrix(), keys_, values_, turned_memory_);
+    if (reads()) transpose(memory(s).matrix(), keys_, values_, transposed_memory_);
     each_tile([&](int64_t token, int64_t tokens) {
       load_queries(token, tokens);
       load_output_gradient(token, tokens);
@@ -58,8 +58,8 @@ class StreamBackward : public StreamSupervision {
 
   void local_backward(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, last = seen(token, rows - 1), count = round_up(last, 16);
-    product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
-    product_to_rows(dlocal_, rows, values_, turned_values_, count, dscores_, count, false);
+    product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);
+    product_to_rows(dlocal_, rows, values_, transposed_values_, count, dscores_, count, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const float *a_dot = layer_.trace.a_dot.data() + trace_at(row, g),
                   *da = da_ + row * da_stride_ + head(g) * values_;
@@ -77,7 +77,7 @@ class StreamBackward : public StreamSupervision {
     const float scale = 1 / std::sqrt(static_cast<float>(keys_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
-      layer_.rope.turn_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
+      layer_.rope.rotate_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));
       prefetch(dquery(row, g), layer_.qkv.stride, keys_);
     });
   }
@@ -97,7 +97,8 @@ class StreamBackward : public StreamSupervision {
       ddenominator_[r] = -scale * along;
     });
     clear_rows(dsigma_, rows, keys_);
-    kind_.read_gradient(memory(index_), turned_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_, dmemory());
+    kind_.read_gradient(memory(index_), transposed_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_,
+                        dmemory());
     if (layer_.targets.retrieval) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
@@ -105,8 +106,8 @@ class StreamBackward : public StreamSupervision {
   void store_window_gradient() {
     for (int64_t i = 0; i < window_count_; ++i) {
       const int64_t row = row_at(i);
-      layer_.rope.turn_gradient(as_row(dwindow_keys_, i), keys_, i, 1, turned_);
-      add_scaled(turned_, 1, keys_, dkey(row));
+      layer_.rope.rotate_gradient(as_row(dwindow_keys_, i), keys_, i, 1, rotated_);
+      add_scaled(rotated_, 1, keys_, dkey(row));
       add_row(dwindow_values_, i, 1, values_, dvalue(row));
       if (i < own_) continue;
       prefetch(dkey(row), layer_.qkv.stride, keys_);

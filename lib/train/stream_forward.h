@@ -20,21 +20,21 @@ inline int64_t window_rows(const AttentionShape &shape) {
   return round_up(int64_t{shape.sinks} + shape.carry + shape.segment, kPanel);
 }
 
-// The scratch memory of one thread, which computes a segment of one KV head at a time. A row of a tile is a (token, query head
-// of the group), or a token of the window, or one of those that go into the memory together.
+// The scratch memory of one thread, which computes a segment of one KV head at a time. A row of a tile is a (token,
+// query head of the group), or a token of the window, or one of those that go into the memory together.
 struct StreamTiles {
-  Tile queries_, sigma_, dqueries_, dsigma_;  // [rows][key_size]; queries turned and scaled
+  Tile queries_, sigma_, dqueries_, dsigma_;  // [rows][key_size]; queries rotated and scaled
   Tile a_dot_, a_mem_, dlocal_, dretrieved_;  // [rows][value_size]
-  Tile window_keys_, window_values_;          // [window][...]; keys turned
-  Tile turned_keys_, turned_values_;          // the same with rows and columns exchanged
+  Tile window_keys_, window_values_;          // [window][...]; keys rotated
+  Tile transposed_keys_, transposed_values_;  // the same transposed
   Tile dwindow_keys_, dwindow_values_;
   Tile fold_values_, fold_known_, fold_gradient_;  // [kFoldRows][value_size]
-  Tile turned_memory_, turned_gradient_;           // M and dM with rows and columns exchanged
+  Tile transposed_memory_, transposed_gradient_;   // M and dM transposed
   float *dmemories_;                               // gradient of each KV head's memory
   float *piece_memory_, *sums_;                    // a memory before a piece, and what pieces add
   float *scores_, *dscores_;                       // [rows][window]
   float *denominator_, *ddenominator_;             // [rows]
-  float *row_, *turned_;                           // one key, query or value
+  float *row_, *rotated_;                          // one key, query or value
 
   // take(floats) gives the numbers of each in turn.
   template <class Take>
@@ -48,22 +48,23 @@ struct StreamTiles {
     for (Tile *t : {&a_dot_, &a_mem_, &dlocal_, &dretrieved_}) *t = tile(rows, values);
     for (Tile *t : {&window_keys_, &dwindow_keys_}) *t = tile(window, keys);
     for (Tile *t : {&window_values_, &dwindow_values_}) *t = tile(window, values);
-    turned_keys_ = tile(keys, window);
-    turned_values_ = tile(values, window);
+    transposed_keys_ = tile(keys, window);
+    transposed_values_ = tile(values, window);
     for (Tile *t : {&fold_values_, &fold_known_, &fold_gradient_}) *t = tile(kFoldRows, values);
-    for (Tile *t : {&turned_memory_, &turned_gradient_}) *t = tile(values, keys);
+    for (Tile *t : {&transposed_memory_, &transposed_gradient_}) *t = tile(values, keys);
     dmemories_ = take(shape.kv_heads * memory);
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
     for (float **numbers : {&denominator_, &ddenominator_}) *numbers = take(both);
-    for (float **numbers : {&row_, &turned_}) *numbers = take(std::max(keys, values));
+    for (float **numbers : {&row_, &rotated_}) *numbers = take(std::max(keys, values));
   }
 };
 
 // Names are those of attention/equations.h.
 class StreamForward : protected StreamTiles {
  public:
-  // Computes in the scratch of the thread `here`. without_values: values are not read, and of the memory only z is computed.
+  // Computes in the scratch of the thread `here`. without_values: values are not read, and of the memory only z is
+  // computed.
   StreamForward(const Threads &here, const LayerAttention &layer, int64_t item, bool without_values = false)
       : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
         stream_(layer.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
@@ -119,8 +120,8 @@ class StreamForward : protected StreamTiles {
     const bool there = s >= stream_.first_segment && s < stream_.first_segment + stream_.segments;
     later_ = there ? layer_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
   }
-  // Prefetches the same row of the segment that comes next: what one head reads of rows lies far apart, which the processor's
-  // own prefetching does not follow. Where segments differ in length some rows are missed.
+  // Prefetches the same row of the segment that comes next: what one head reads of rows lies far apart, which the
+  // processor's own prefetching does not follow. Where segments differ in length some rows are missed.
   void prefetch(const float *row, int64_t stride, int64_t n) const {
     for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(row + later_ * stride + i, 0, 2);
   }
@@ -161,21 +162,21 @@ class StreamForward : protected StreamTiles {
   void load_window(bool for_gradient) {
     for (int64_t i = 0; i < window_count_; ++i) {
       const int64_t row = row_at(i);
-      into_row(window_keys_, i, [&](float *to) { layer_.rope.turn(key(row), keys_, i, 1, to); });
+      into_row(window_keys_, i, [&](float *to) { layer_.rope.rotate(key(row), keys_, i, 1, to); });
       put_row(window_values_, i, value(row), values_);
       if (i < own_) continue;
       prefetch(key(row), layer_.qkv.stride, keys_);
       prefetch(value(row), layer_.qkv.stride, values_);
     }
-    transpose(window_keys_, window_count_, keys_, turned_keys_);
-    if (for_gradient) transpose(window_values_, window_count_, values_, turned_values_);
+    transpose(window_keys_, window_count_, keys_, transposed_keys_);
+    if (for_gradient) transpose(window_values_, window_count_, values_, transposed_values_);
   }
 
   void load_queries(int64_t token, int64_t tokens) {
     const float scale = 1 / std::sqrt(static_cast<float>(keys_));
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
-      into_row(queries_, r, [&](float *to) { layer_.rope.turn(query(row, g), keys_, at, scale, to); });
+      into_row(queries_, r, [&](float *to) { layer_.rope.rotate(query(row, g), keys_, at, scale, to); });
       if (reads()) into_row(sigma_, r, [&](float *to) { kind_.feature(query(row, g), keys_, to); });
       prefetch(query(row, g), layer_.qkv.stride, keys_);
     });
@@ -187,7 +188,7 @@ class StreamForward : protected StreamTiles {
   // (6), and the logarithm of its sum.
   void attend_locally(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
-    product_to_rows(queries_, rows, keys_, turned_keys_, count, scores_, count, false);
+    product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const SoftmaxPart part = softmax_part(scores_ + r * count, seen(token, r), count, scores_ + r * count);
       layer_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);

@@ -18,8 +18,8 @@ class StreamSupervision : public StreamForward {
 
   Supervision supervision() const { return {supervised_, locally_supervised_}; }
 
-  // Forward and backward where supervision of retrievals is the only loss, for a head made without values: shares need z, not
-  // M. Reads only queries of the rows `supervised`; writes the gradients of these queries and of all keys.
+  // Forward and backward where supervision of retrievals is the only loss, for a head made without values: shares need
+  // z, not M. Reads only queries of the rows `supervised`; writes the gradients of these queries and of all keys.
   Supervised supervise_alone(std::span<const int64_t> supervised) {
     for (int64_t row = stream_.first; row < stream_.first + stream_.tokens; ++row) std::fill_n(dkey(row), keys_, 0.0f);
     for (const int64_t row : within(supervised, stream_.first, stream_.tokens))
@@ -51,8 +51,8 @@ class StreamSupervision : public StreamForward {
   void fold_backward() {
     const FoldScratch scratch{{piece_memory_, keys_, values_},
                               {sums_, keys_, values_},
-                              turned_memory_,
-                              turned_gradient_,
+                              transposed_memory_,
+                              transposed_gradient_,
                               dsigma_,
                               fold_gradient_};
     fold_gradient(
@@ -105,7 +105,8 @@ class StreamSupervision : public StreamForward {
   }
   int32_t offset_of(int h) const { return layer_.targets.offsets ? layer_.targets.offsets[h] : -1; }
 
-  // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds nothing.
+  // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds
+  // nothing.
   void silence(int64_t r, int h, const float *z, float *dz) {
     const float weight = layer_.targets.silence ? layer_.targets.silence[h] : 0, total = denominator_[r];
     if (weight == 0 || layer_.rules.epsilon == 0) return;

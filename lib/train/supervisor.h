@@ -12,13 +12,13 @@
 namespace infini {
 
 // The targets themselves stand in the layout of a batch: source rows of each supervised retrieval
-// (BatchLayout::retrievals), and one target a row for local attention (BatchLayout::local_target). This class says how much
-// each counts, for each head. A head that has an offset retrieves that one token of a value alone; in other rows it should
-// find nothing.
+// (BatchLayout::retrievals), and one target a row for local attention (BatchLayout::local_target). This class says how
+// much each counts, for each head. A head that has an offset retrieves that one token of a value alone; in other rows
+// it should find nothing.
 class Supervisor {
  public:
-  // `gates`: beta [layers][heads] of the model that is trained, which must outlive it: without a list of heads, those whose
-  // gates are open are supervised. INVALID_ARGUMENT for heads that the model does not have.
+  // `gates`: beta [layers][heads] of the model that is trained, which must outlive it: without a list of heads, those
+  // whose gates are open are supervised. INVALID_ARGUMENT for heads that the model does not have.
   Supervisor(const TrainConfig &config, const Config &model, const float *gates);
 
   bool trains(int layer) const { return config_.first_layer <= layer && layer <= last_layer_; }
@@ -28,8 +28,8 @@ class Supervisor {
   // [layers][heads]: offset of a supervised head of a trained layer; -1: it has none, and retrieves any token.
   const std::vector<int32_t> &offsets() const { return offsets_; }
 
-  // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are counted
-  // first: begin_step(), count() of each, end_count(); then targets().
+  // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are
+  // counted first: begin_step(), count() of each, end_count(); then targets().
   void begin_step() { retrievals_ = silent_ = local_ = 0, asked_.clear(); }
   void count(const BatchLayout &layout);
   void end_count();

@@ -29,11 +29,11 @@ class ByteFile {
 // A text in pieces that can be tokenized one by one: UTF-8, with or without a mark, with any line ends.
 class TextFile {
  public:
-  // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for UTF-16,
-  // in which the beginnings of characters cannot be found.
+  // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for
+  // UTF-16, in which the beginnings of characters cannot be found.
   explicit TextFile(const std::string &path, int64_t offset = 0);
-  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is not UTF-8, or has characters
-  // without tokens.
+  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is not UTF-8, or has
+  // characters without tokens.
   bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens);
   int64_t offset() const { return offset_; }  // of the next piece
   int64_t size() const { return file_.size(); }
@@ -47,8 +47,8 @@ class TextFile {
   bool finished_ = false;
 };
 
-// Lines of UTF-8 without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT
-// error, UTF-16 an INVALID_ARGUMENT one.
+// Lines of UTF-8 without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a
+// FORMAT error, UTF-16 an INVALID_ARGUMENT one.
 class LineFile {
  public:
   explicit LineFile(const std::string &path, int64_t offset = 0);

@@ -1,7 +1,8 @@
 // Sources of sequences that read texts, for ever, and one that draws from several others.
 //
-// Where a document ends within a sequence, the next one follows, with an empty memory. One that does not end is continued in
-// the next sequence, which begins with an empty memory too. Predicting the first token of a document weighs 0.
+// Where a document ends within a sequence, the next one follows, with an empty memory. One that does not end is
+// continued in the next sequence, which begins with an empty memory too. Predicting the first token of a document
+// weighs 0.
 #pragma once
 
 #include <memory>

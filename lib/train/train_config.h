@@ -17,8 +17,8 @@ namespace infini {
 class Fields;
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
-// RETRIEVAL: q and k of the layers of supervised heads, by supervision of retrievals alone, each layer fed by the model as it
-// was; and v and o of heads that fit_heads() initialises.
+// RETRIEVAL: q and k of the layers of supervised heads, by supervision of retrievals alone, each layer fed by the model
+// as it was; and v and o of heads that fit_heads() initialises.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.

@@ -279,6 +279,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
 }
 
 void Trainer::gradients(Task *task) {
+  check_whole();
   const ThreadScope threads(model_->threads(), threads_);
   report_ = {};
   uint64_t read = 0;
@@ -301,6 +302,7 @@ void Trainer::gradients(Task *task) {
 
 StepReport Trainer::apply() {
   const ThreadScope threads(model_->threads(), threads_);
+  unfinished_ = true;
   report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
   double adapters = 0;
   if (lora_)
@@ -311,7 +313,8 @@ StepReport Trainer::apply() {
       std::isfinite(adapters) ? optimizer_->step(threads, gradients_.data(), parameters_.values()) : 0;
   report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
   if (std::isfinite(report_.gradient_norm)) weights_changed(threads);
-  else
+  unfinished_ = false;
+  if (!std::isfinite(report_.gradient_norm))
     log(LogLevel::WARNING,
         cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
@@ -336,6 +339,7 @@ StepReport Trainer::step(Task *task) {
 
 Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                         Task *task) {
+  check_whole();
   const ThreadScope threads(model_->threads(), threads_);
   RunRequest request;
   request.targets = supervisor_.equal_targets();

@@ -54,14 +54,14 @@ struct StepReport {
 
 class Trainer {
  public:
-  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT for a
-  // configuration that does not fit the model.
+  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
+  // for a configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
           std::unique_ptr<SequenceLengths> lengths, int threads);
   ~Trainer();
 
-  // Shares the sequences of steps and evaluations with other processes, which make the same calls of trainers made alike: see
-  // trainer_ranks.cc.
+  // Shares the sequences of steps and evaluations with other processes, which make the same calls of trainers made
+  // alike: see trainer_ranks.cc.
   void set_ranks(const Ranks &ranks) {
     ranks_ = ranks;
     graph_->clear_cache();  // of sequences that this process now may have no share of
@@ -70,14 +70,17 @@ class Trainer {
 
   // One step: gradients(), then apply(). `task` may be null; a cancel throws CANCELLED, and the step has not happened.
   StepReport step(Task *task = nullptr);
-  // Draws sequences and computes their gradients, summed over all ranks. Errors: the step has not happened, on any rank.
+  // Draws sequences and computes their gradients, summed over all ranks. Errors: the step has not happened, on any
+  // rank.
   void gradients(Task *task = nullptr);
   // The gradients of all that is trained, in the stretches of memory that ranks sum.
   std::vector<std::span<float>> trained_gradients();
+  // Changes the weights by these gradients. After an error, such as bad_alloc, in the middle of it the weights are
+  // neither the old nor the new ones: all other calls throw STATE until restore() has set them.
   StepReport apply();
 
-  // Forward passes over sequences of another source; nothing changes. `open`, which makes the source, is called once: with
-  // several ranks its error, as any other, ends the evaluation of all.
+  // Forward passes over sequences of another source; nothing changes. `open`, which makes the source, is called once:
+  // with several ranks its error, as any other, ends the evaluation of all.
   Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                  Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
@@ -87,9 +90,9 @@ class Trainer {
 
   // The sequences that the first steps will read (config.drawn), for a hook that initialises parameters from them.
   class Drawn;
-  // Calls `hook`, which may change parameters and should do so last. Before the first step; STATE after it. `task`: progress
-  // in the stage `stage`, in steps that read all sequences once. Errors: of the hook and the source, and CANCELLED; then
-  // nothing has changed but what the hook changed.
+  // Calls `hook`, which may change parameters and should do so last. Before the first step; STATE after it. `task`:
+  // progress in the stage `stage`, in steps that read all sequences once. Errors: of the hook and the source, and
+  // CANCELLED; then nothing has changed but what the hook changed.
   void initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook);
 
   int64_t steps() const;
@@ -115,6 +118,7 @@ class Trainer {
   void write_adapter(const std::string &path) const;
 
  private:
+  void check_whole() const;
   std::vector<bool> choose_trained() const;
   std::vector<Variable> choose_variables() const;
   void change_at_start();
@@ -154,6 +158,7 @@ class Trainer {
   std::unique_ptr<SequenceSource> source_;
   std::unique_ptr<SequenceLengths> lengths_;
   int64_t tokens_ = 0;
+  bool unfinished_ = false;  // weights and optimizers are being changed, or an error ended that
   Ranks ranks_;
 
   // The step at hand.

@@ -4,6 +4,7 @@
 namespace infini {
 
 Tally Trainer::forward(const BatchLayout &layout, const AttentionRules &rules, const LayerObserver &observer) {
+  check_whole();
   const ThreadScope threads(model_->threads(), threads_);
   RunRequest request;
   request.observer = &observer;
@@ -12,12 +13,15 @@ Tally Trainer::forward(const BatchLayout &layout, const AttentionRules &rules, c
 }
 
 void Trainer::initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook) {
+  check_whole();
   if (steps() > 0) fail(Status::STATE, "parameters are initialised before the first step, but there were ", steps());
   const ThreadScope threads(model_->threads(), threads_);
   draw(task);
   Drawn drawn(threads, *this, stage, task);
   hook(drawn, parameters_);
+  unfinished_ = true;
   weights_changed(threads);
+  unfinished_ = false;
 }
 
 void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> &f) {

@@ -1,7 +1,7 @@
 // Training on several ranks. Each holds the same trainer and draws the same sequences, so that sources and checkpoints
 // are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each says what it
-// has computed and counted, or that it failed, and one that failed stops the step on all. Only then gradients are summed,
-// and each rank changes its weights in the same way. Weights are not sent, but checked to be equal.
+// has computed and counted, or that it failed, and one that failed stops the step on all. Only then gradients are
+// summed, and each rank changes its weights in the same way. Weights are not sent, but checked to be equal.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -63,8 +63,8 @@ uint64_t Trainer::weights_checksum() const {
   return sum.value();
 }
 
-// The tally of all ranks. `data`: a checksum of what is read. Throws `failure`, or that another rank has failed, or that the ranks
-// do not do the same.
+// The tally of all ranks. `data`: a checksum of what is read. Throws `failure`, or that another rank has failed, or
+// that the ranks do not do the same.
 Tally Trainer::agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const {
   if (ranks_.alone()) {
     if (failure) std::rethrow_exception(failure);

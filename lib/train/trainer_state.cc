@@ -1,5 +1,5 @@
-// Checkpoints of training, in the snapshot container. The header's JSON holds every number and the state of the source, the
-// sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
+// Checkpoints of training, in the snapshot container. The header's JSON holds every number and the state of the source,
+// the sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
 // `adapter_optimizer`.
 
 #include "base/file.h"
@@ -19,7 +19,14 @@ std::span<const std::byte> bytes_of(const float *values, int64_t count) {
 
 }  // namespace
 
+void Trainer::check_whole() const {
+  if (unfinished_)
+    fail(Status::STATE,
+         "an error ended a step while it changed the weights; restore a checkpoint, or make another trainer");
+}
+
 void Trainer::save(const std::string &path) const {
+  check_whole();
   const bool again =
       again_ || (!drawn_.empty() &&
                  repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
@@ -102,6 +109,7 @@ void Trainer::restore(const std::string &path) {
     throw;
   }
 
+  unfinished_ = true;
   const float *next = values.data();
   for (size_t i = 0; i < trained_.size(); ++i) {
     if (!trained_[i]) continue;
@@ -120,9 +128,11 @@ void Trainer::restore(const std::string &path) {
   repeated_ = repeated;
   draw_again();
   weights_changed(ThreadScope(model_->threads(), threads_));
+  unfinished_ = false;
 }
 
 Gguf Trainer::gguf(TensorType type) const {
+  check_whole();
   std::vector<bool> changed = trained_;
   if (config_.feature_scale != 1)
     for (const Parameters::Layer &w : parameters_.layers()) changed[w.q] = changed[w.k] = true;
@@ -147,6 +157,7 @@ TensorType tensor_type(const std::string &name) {
 
 void Trainer::write_adapter(const std::string &path) const {
   if (!lora_) fail(Status::STATE, "no LoRA is trained: there are no adapters to write");
+  check_whole();
   lora_->gguf(*model_, parameters_).save(path);
 }
 

@@ -1,5 +1,5 @@
-// Gradients: the plain reference against central differences, the fast path against the reference, and whole models against
-// golden gradients and against differences of a loss in f64.
+// Gradients: the plain reference against central differences, the fast path against the reference, and whole models
+// against golden gradients and against differences of a loss in f64.
 #include "support.h"
 
 #include "base/parallel.h"
