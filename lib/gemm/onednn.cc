@@ -44,7 +44,8 @@ Kernel make_kernel(const dnnl::engine &engine, Kernel kernel, bool accumulate) {
     if (std::string(description.impl_info_str()).rfind("brg", 0) != 0) return kernel;
     kernel.scratch = description.scratchpad_desc();
     kernel.primitive = dnnl::matmul(description);
-  } catch (const dnnl::error &) {
+  } catch (const dnnl::error &error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
     kernel.primitive = {};  // not supported on this processor
   }
   return kernel;
@@ -96,9 +97,9 @@ struct OneDnn::Cache {
       if (const auto found = kernels.find(key); found != kernels.end()) return found->second;
     }
     std::unique_lock lock(mutex);
-    const auto [place, fresh] = kernels.try_emplace(key);
-    if (fresh) place->second = make_kernel(engine, key);
-    return place->second;  // a map's elements never move
+    if (const auto found = kernels.find(key); found != kernels.end()) return found->second;
+    Kernel made = make_kernel(engine, key);                          // which may end for want of memory
+    return kernels.try_emplace(key, std::move(made)).first->second;  // a map's elements never move
   }
 
   void execute(const Kernel &kernel, const void *a, const void *b, float *c, char *scratch) const {

@@ -11,20 +11,23 @@ void RopeTable::prepare(const AttentionRules &rules) {
   const bool same = rope.adjacent == rope_.adjacent && rope.dimensions == rope_.dimensions &&
                     rope.frequency == rope_.frequency && rope.magnitude == rope_.magnitude;
   if (same && cosine_.size() >= indices * stride) return;
-  rope_ = rope;
-  stride_ = stride;
-  for (Buffer<float> *table : {&cosine_, &sine_, &minus_}) *table = Buffer<float>(indices * stride);
+  Buffer<float> cosines(indices * stride), sines(indices * stride), negatives(indices * stride);
   std::vector<float> cosine(static_cast<size_t>(half)), sine(cosine.size());
   for (int64_t i = 0; i < indices; ++i) {
     rope.angles(i, cosine.data(), sine.data());
     for (int64_t j = 0; j < stride; ++j) {
       const size_t pair = static_cast<size_t>(rope.adjacent ? j / 2 : j);
       const float sign = rope.adjacent && j % 2 == 0 ? -1.0f : 1.0f;
-      cosine_[i * stride + j] = cosine[pair];
-      sine_[i * stride + j] = sign * sine[pair];
-      minus_[i * stride + j] = -sign * sine[pair];
+      cosines[i * stride + j] = cosine[pair];
+      sines[i * stride + j] = sign * sine[pair];
+      negatives[i * stride + j] = -sign * sine[pair];
     }
   }
+  rope_ = rope;
+  stride_ = stride;
+  cosine_ = std::move(cosines);
+  sine_ = std::move(sines);
+  minus_ = std::move(negatives);
 }
 
 void RopeTable::rotate(const float *x, int64_t size, int64_t index, float scale, float *y,
