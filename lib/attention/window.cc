@@ -155,13 +155,23 @@ constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;  // bytes
 void Window::put_key(Head &head, int64_t index, const float *key) {
   uint16_t numbers[kLargest];
   const bool f32 = shape_.type == NumberType::F32;
-  if (!f32) {
-    narrow(key, shape_.key_size, numbers);
-    if (shape_.key_size % 2 != 0) numbers[shape_.key_size] = 0;
-  }
-  const char *const from = f32 ? reinterpret_cast<const char *>(key) : reinterpret_cast<const char *>(numbers);
+  if (!f32) narrow(key, shape_.key_size, numbers);
+  put_key_row(head, index, f32 ? reinterpret_cast<const char *>(key) : reinterpret_cast<const char *>(numbers));
+}
+
+// Of an odd number of bf16 the last one stands in half a cell, beside a zero.
+void Window::put_key_row(Head &head, int64_t index, const char *key) {
+  const int64_t whole = shape_.key_size * bytes_of(shape_.type) / kCell;
   char *const to = key_cell(head, index);
-  for (int64_t i = 0; i < key_cells(); ++i) std::memcpy(to + i * kCellRow, from + i * kCell, kCell);
+  for (int64_t i = 0; i < whole; ++i) std::memcpy(to + i * kCellRow, key + i * kCell, kCell);
+  if (whole < key_cells()) std::memcpy(to + whole * kCellRow, key + whole * kCell, 2);
+}
+
+void Window::get_key_row(const Head &head, int64_t index, char *key) const {
+  const int64_t whole = shape_.key_size * bytes_of(shape_.type) / kCell;
+  const char *const from = key_cell(head, index);
+  for (int64_t i = 0; i < whole; ++i) std::memcpy(key + i * kCell, from + i * kCellRow, kCell);
+  if (whole < key_cells()) std::memcpy(key + whole * kCell, from + whole * kCellRow, 2);
 }
 
 void Window::put_value(Head &head, int64_t index, const float *value) {
@@ -233,9 +243,7 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
 void Window::get_key(const Head &head, int64_t index, float *key) const {
   uint16_t numbers[kLargest];
   const bool f32 = shape_.type == NumberType::F32;
-  char *const to = f32 ? reinterpret_cast<char *>(key) : reinterpret_cast<char *>(numbers);
-  const char *const from = key_cell(head, index);
-  for (int64_t i = 0; i < key_cells(); ++i) std::memcpy(to + i * kCell, from + i * kCellRow, kCell);
+  get_key_row(head, index, f32 ? reinterpret_cast<char *>(key) : reinterpret_cast<char *>(numbers));
   if (!f32) widen(numbers, shape_.key_size, key);
 }
 

@@ -106,6 +106,14 @@ class Window {
   // Values of the list as f32 panels [value_size / 64][count][64].
   void raw_values(int kv_head, int64_t index, int64_t count, float *values) const;
 
+  // All that `view` uses, in a layout that is no kernel's: how snapshots hold a window. Per KV head rows of the list's keys,
+  // turned, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment, where the head has a
+  // memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4 bytes; then, in f32, the sinks'
+  // keys before rotation and values.
+  int64_t row_bytes(const View &view, NumberType type) const;
+  void to_rows(const View &view, char *to) const;                       // of shape.type
+  void from_rows(const View &view, NumberType type, const char *from);  // into a window that holds nothing yet
+
   // Takes over what `view` uses of a window of the other number type.
   void convert_from(const Window &other, const View &view);
   bool is_finite(const View &view) const;  // all that `view` uses
@@ -116,8 +124,8 @@ class Window {
 
   // Every stretch of memory that `view` uses, in a fixed order: f(data, bytes, type of its numbers). Per KV head: keys
   // in panels of 64 tokens, values [tokens][64] for each 64 of value_size, keys of the open segment before rotation,
-  // the sinks' keys before rotation and values in f32, and kept keys before rotation. This is also how a snapshot holds a
-  // window.
+  // the sinks' keys before rotation and values in f32, and kept keys before rotation. This is also how snapshots of
+  // format 1 hold a window.
   template <class Visit>
   void visit(const View &view, const Visit &f) {
     visit_own(view.through(shape_), f);
@@ -139,6 +147,8 @@ class Window {
   char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
   int64_t key_cells() const;
   void put_key(Head &head, int64_t index, const float *key);
+  void put_key_row(Head &head, int64_t index, const char *key);  // of shape.type, as the next
+  void get_key_row(const Head &head, int64_t index, char *key) const;
   void put_value(Head &head, int64_t index, const float *value);
   void get_key(const Head &head, int64_t index, float *key) const;
   Window twin() const;  // of the same shape, with nothing in it

@@ -50,6 +50,12 @@ void AtomicFile::write(const void *data, size_t size) {
   buffer_.append(static_cast<const char *>(data), size);
 }
 
+void AtomicFile::rewrite(std::span<const std::byte> front) {
+  check_open();
+  flush();
+  file_.rewrite(reinterpret_cast<const char *>(front.data()), front.size());
+}
+
 void AtomicFile::flush() {
   put(buffer_.data(), buffer_.size());
   buffer_.clear();

@@ -34,8 +34,9 @@ class MappedFile {
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string &path);
-  // Both throw IO or NO_SPACE; the file is then given up, and calling either again is a STATE error.
-  void write(const void *data, size_t size);  // small pieces are gathered
+  // Each throws IO or NO_SPACE; the file is then given up, and calling any again is a STATE error.
+  void write(const void *data, size_t size);       // small pieces are gathered
+  void rewrite(std::span<const std::byte> front);  // over the first bytes that were written
   void commit();
 
  private:

@@ -67,6 +67,7 @@ class Replacement {
   bool open() const { return descriptor_ >= 0; }  // neither committed nor given up
   // Each gives the file up if it fails.
   void write(const char *data, size_t size);
+  void rewrite(const char *data, size_t size);  // over the file's first bytes
   void commit();
   [[noreturn]] void fail(const char *what, int code);  // errno's code
 

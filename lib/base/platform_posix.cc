@@ -334,6 +334,15 @@ void Replacement::write(const char *data, size_t size) {
   }
 }
 
+void Replacement::rewrite(const char *data, size_t size) {
+  for (size_t at = 0; at < size;) {
+    const ssize_t written = ::pwrite(descriptor_, data + at, size - at, static_cast<off_t>(at));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail("cannot write", written < 0 ? errno : EIO);
+    at += static_cast<size_t>(written);
+  }
+}
+
 void Replacement::commit() {
   if (fsync(descriptor_) != 0) fail("cannot flush", errno);
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot replace", errno);

@@ -2,7 +2,7 @@
 // mean is stream/snapshot.cc's business.
 //
 //   0   8  magic "INFINISN"                    for ever at these places,
-//   8   4  format version, 1                   whatever the version
+//   8   4  format version, 1 or 2              whatever the version
 //   12  4  byte order, 0x01020304 (numbers are little-endian)
 //   16  8  header size H in bytes, a multiple of 64
 //   24  8  header checksum: XXH3-64 of bytes 0 .. H with these 8 as zero
@@ -20,13 +20,18 @@
 #include <string>
 #include <vector>
 
+#include "base/buffer.h"
+
 namespace infini {
 
-constexpr uint32_t kSnapshotVersion = 1;
+constexpr uint32_t kSnapshotVersion = 2;  // 1 is read too: it had windows in panels (stream/snapshot.cc)
 
 struct SnapshotSection {
   std::string name;                               // at most 23 bytes
   std::vector<std::span<const std::byte>> parts;  // its bytes, in order
+  // Behind them so many that are made piece by piece where they are wanted, the same each time.
+  uint64_t made_bytes = 0;
+  std::function<void(const std::function<void(std::span<const std::byte>)> &take)> make{};
 };
 
 // A whole snapshot, ready to be written; holds views of the sections' bytes.
@@ -35,8 +40,10 @@ class SnapshotImage {
   // level 0: sections as they are, else Zstandard's level for those that it makes smaller.
   SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level);
   size_t size() const { return size_; }
-  // Calls write(data, size) for every stretch of the file, in order.
-  void write(const std::function<void(const void *, size_t)> &write) const;
+  // Calls write(data, size) for every stretch of the file, in order, some 256 KB at a time. Only then are the checksums known: what it returns is
+  // to be written over the file's first bytes.
+  [[nodiscard]] std::vector<std::byte> write(const std::function<void(const void *, size_t)> &write) const;
+  std::vector<std::byte> bytes() const;  // of the file
 
  private:
   std::vector<std::byte> header_;
@@ -68,9 +75,12 @@ class SnapshotView {
   // The section's bytes, verified and decompressed; when it throws, the parts hold anything. FORMAT if there is no such
   // section, or unless it fills the parts exactly.
   void read(const std::string &section, const std::vector<std::span<std::byte>> &parts) const;
+  // The same where they lie, or, if they had to be decompressed, in `space`.
+  std::span<const std::byte> view(const std::string &section, uint64_t size, Buffer<std::byte> &space) const;
   const Entry &entry(const std::string &section) const;
 
  private:
+  const Entry &entry(const std::string &section, uint64_t size) const;  // FORMAT unless it is of that size
   void check_sum(const Entry &entry, uint64_t sum) const;
   std::span<const std::byte> bytes_;
   std::string name_, json_;

@@ -1,6 +1,7 @@
 #include "model/engine.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "model/forward.h"
 #include "model/kept.h"
@@ -32,15 +33,21 @@ Bytes memory_bytes(auto &layers) {
       });
   return parts;
 }
-template <class Bytes>
-Bytes window_bytes(auto &layers, const View &view) {
-  Bytes parts;
-  for (auto &layer : layers)
-    layer.window.visit(view, [&](auto *data, int64_t bytes, NumberType) {
-      using Byte = typename Bytes::value_type::element_type;
-      parts.push_back({reinterpret_cast<Byte *>(data), static_cast<size_t>(bytes)});
+// As format 1 of snapshots has them.
+std::vector<std::span<std::byte>> panels_of(std::vector<LayerState> &layers, const View &view) {
+  std::vector<std::span<std::byte>> parts;
+  for (LayerState &layer : layers)
+    layer.window.visit(view, [&](char *data, int64_t bytes, NumberType) {
+      parts.push_back(std::as_writable_bytes(std::span(data, static_cast<size_t>(bytes))));
     });
   return parts;
+}
+// Where each layer's rows begin, and where they all end.
+std::vector<int64_t> row_offsets(const Place &place, NumberType type) {
+  std::vector<int64_t> offsets{0};
+  for (const LayerState &layer : place.layers)
+    offsets.push_back(offsets.back() + layer.window.row_bytes(place.view, type));
+  return offsets;
 }
 using Saved = std::vector<std::span<const std::byte>>;
 using Restored = std::vector<std::span<std::byte>>;
@@ -81,7 +88,7 @@ int64_t Engine::bytes() const { return workspace_->bytes(); }
 
 NumberType Engine::number_type() const { return model_.weights().compute; }
 
-SectionBytes Engine::memory_section(const Place &place) const { return {memory_bytes<Saved>(place.layers), {}}; }
+SnapshotSection Engine::memory_section(const Place &place) const { return {"", memory_bytes<Saved>(place.layers)}; }
 
 bool Engine::read_memory(Place &place, const ReadSection &read) const {
   const Restored parts = memory_bytes<Restored>(place.layers);
@@ -91,16 +98,47 @@ bool Engine::read_memory(Place &place, const ReadSection &read) const {
   });
 }
 
-SectionBytes Engine::window_section(const Place &place) const {
-  return {window_bytes<Saved>(place.layers, place.view), {}};
+SnapshotSection Engine::window_section(const Threads &, const Place &place) const {
+  const std::vector<int64_t> offsets = row_offsets(place, number_type());
+  // A layer at a time: its rows are written while they are in the processor's cache, and made in memory that was used for
+  // those before. On one thread: that waits for memory and for the file, not for the rows.
+  const auto make = [&place, offsets](const auto &take) {
+    Buffer<char> rows;
+    for (size_t l = 0; l < place.layers.size(); ++l) {
+      const int64_t bytes = offsets[l + 1] - offsets[l];
+      rows.reserve(bytes);
+      place.layers[l].window.to_rows(place.view, rows.data());
+      take(std::as_bytes(std::span(rows.data(), static_cast<size_t>(bytes))));
+    }
+  };
+  return {"", {}, static_cast<uint64_t>(offsets.back()), make};
 }
 
-bool Engine::read_window(Place &place, NumberType stored, const ReadSection &read) const {
+uint64_t Engine::window_bytes(const Place &place, NumberType stored) const {
+  return static_cast<uint64_t>(row_offsets(place, stored).back());
+}
+
+bool Engine::read_window(const Threads &threads, Place &place, NumberType stored,
+                         std::span<const std::byte> section) const {
+  const std::vector<int64_t> offsets = row_offsets(place, stored);
+  const char *rows = reinterpret_cast<const char *>(section.data());
+  std::atomic<bool> finite{true};
+  parallel_items(threads, static_cast<int64_t>(place.layers.size()), offsets.back(), [&](int64_t item) {
+    const auto l = static_cast<size_t>(item);
+    Window &window = place.layers[l].window;
+    window.settle(place.view);
+    window.from_rows(place.view, stored, rows + offsets[l]);
+    if (!window.is_finite(place.view)) finite = false;
+  });
+  return finite;
+}
+
+bool Engine::read_window_1(Place &place, NumberType stored, const ReadSection &read) const {
   const bool same = stored == number_type();
   std::vector<LayerState> other;
   if (!same) other = empty_layers(model_, stored);
   for (LayerState &layer : place.layers) layer.window.settle(place.view);
-  read(window_bytes<Restored>(same ? place.layers : other, place.view));
+  read(panels_of(same ? place.layers : other, place.view));
   for (size_t l = 0; l < place.layers.size(); ++l) {
     if (!same) place.layers[l].window.convert_from(other[l].window, place.view);
     if (!place.layers[l].window.is_finite(place.view)) return false;
@@ -108,17 +146,17 @@ bool Engine::read_window(Place &place, NumberType stored, const ReadSection &rea
   return true;
 }
 
-SectionBytes Engine::kept_section(const State &state) const {
-  SectionBytes section;
-  section.made.resize(static_cast<size_t>(kept_bytes(state.view.kept, number_type())));
-  char *to = section.made.data();
-  for (const std::vector<float> &layer : kept_of(model_, state).layers) {
-    const auto count = static_cast<int64_t>(layer.size());
-    store(layer.data(), count, number_type(), to);
-    to += count * bytes_of(number_type());
-  }
-  section.parts.push_back(std::as_bytes(std::span(section.made)));
-  return section;
+SnapshotSection Engine::kept_section(const State &state) const {
+  const auto make = [this, &state](const auto &take) {
+    std::vector<char> numbers;
+    for (const std::vector<float> &layer : kept_of(model_, state).layers) {
+      const auto count = static_cast<int64_t>(layer.size());
+      numbers.resize(static_cast<size_t>(count * bytes_of(number_type())));
+      store(layer.data(), count, number_type(), numbers.data());
+      take(std::as_bytes(std::span(numbers)));
+    }
+  };
+  return {"", {}, static_cast<uint64_t>(kept_bytes(state.view.kept, number_type())), make};
 }
 
 int64_t Engine::kept_bytes(int64_t tokens, NumberType stored) const {

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "format/snapshot.h"
 #include "model/model.h"
 #include "model/state.h"
 
@@ -30,11 +31,6 @@ struct Part {
 using LogitsSink =
     std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
-// The bytes of a section of a snapshot, one part behind the other: of the place itself, which must live as long, or `made`.
-struct SectionBytes {
-  std::vector<std::span<const std::byte>> parts;
-  std::vector<char> made;
-};
 // Fills the parts with a section's bytes, which are as many as they are long, or throws.
 using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &parts)>;
 
@@ -62,15 +58,19 @@ class Engine {
   // As merge() of model/merge.h: `other` has no open segment and no window.
   void merge(const Threads &threads, State &state, const State &other, double weight) const;
 
-  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how. Those that read return whether all
-  // numbers are finite; `stored` is the type of the snapshot's numbers, and place.view is known.
+  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how, and names them. Threads and what
+  // they are of must live as long. Those that read return whether all numbers are finite; `stored` is the type of the
+  // snapshot's numbers, and place.view is known.
   NumberType number_type() const;  // of windows and of what is kept
-  SectionBytes memory_section(const Place &place) const;
+  SnapshotSection memory_section(const Place &place) const;
   bool read_memory(Place &place, const ReadSection &read) const;
-  SectionBytes window_section(const Place &place) const;
-  bool read_window(Place &place, NumberType stored, const ReadSection &read) const;
+  SnapshotSection window_section(const Threads &threads, const Place &place) const;
+  // The place's windows hold nothing yet. Of so many bytes, and of one of format 1.
+  uint64_t window_bytes(const Place &place, NumberType stored) const;
+  bool read_window(const Threads &threads, Place &place, NumberType stored, std::span<const std::byte> section) const;
+  bool read_window_1(Place &place, NumberType stored, const ReadSection &read) const;
   // Of a state that keeps sentences and has an empty window, and into one: as many as fit the budget.
-  SectionBytes kept_section(const State &state) const;
+  SnapshotSection kept_section(const State &state) const;
   int64_t kept_bytes(int64_t tokens, NumberType stored) const;
   bool read_kept(State &state, std::vector<KeptSpan> spans, NumberType stored, const ReadSection &read) const;
 

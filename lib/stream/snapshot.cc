@@ -2,7 +2,8 @@
 //
 //   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
 //             left of these sums, M and z again; f32
-//   window    of each layer, as attention/window.h lays it out: visit()
+//   window    of each layer, as to_rows() of attention/window.h lays it out, of the header's `compute` type; in format 1
+//             as visit() does
 //   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens that
 //             were read: what each is worth, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
@@ -70,24 +71,24 @@ State emptied(const Threads &threads, const Model &model, const State &state) {
   return closed;
 }
 
-// An image in the making: its header, its sections, and the arrays that are made only for it.
+// An image in the making: its header, its sections, and arrays that are made only for it.
 struct Parts {
+  const Threads &threads;
   const Engine &engine;
   bool keeps;  // sentences
   OwnedJson<> owned;
   json &header = *owned;
   std::vector<SnapshotSection> sections{};
-  std::vector<std::vector<char>> made{};
   std::vector<int32_t> recent{}, recent_before{};
 
   void add(const std::string &name, const auto &values) { sections.push_back({name, {as_section(values)}}); }
-  void add_section(const std::string &name, SectionBytes section) {
-    sections.push_back({name, std::move(section.parts)});
-    made.push_back(std::move(section.made));
+  void add_section(const std::string &name, SnapshotSection section) {
+    section.name = name;
+    sections.push_back(std::move(section));
   }
   void add_place(const std::string &prefix, const Place &place) {
     add_section(prefix + "memory", engine.memory_section(place));
-    add_section(prefix + "window", engine.window_section(place));
+    add_section(prefix + "window", engine.window_section(threads, place));
     add(prefix + "hidden", place.hidden);
     if (keeps) {
       add(prefix + "kept", place.keep.spans());
@@ -131,7 +132,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
   const bool keeps = model_->config().memory.keep > 0;
-  Parts parts{impl_->engine, keeps, owned_object()};
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
+  Parts parts{threads, impl_->engine, keeps, owned_object()};
   json &header = parts.header;
   header["library"] = INFINI_VERSION_TEXT;
   header["kind"] = whole ? "session" : "memory";
@@ -142,7 +144,6 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   made_with["fingerprint"] = model_->fingerprint();
   header["shape"] = std::move(*snapshot_shape(*model_, whole));
   if (!whole) {
-    const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
     write_view(closed.view, header["view"]);
     header["compute"] = name_of(impl_->engine.number_type());
@@ -199,27 +200,18 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
     if (task) task->begin("save", static_cast<int64_t>(image.size()));
     AtomicFile file(path);
     int64_t done = 0;
-    constexpr size_t kPiece = size_t{4} << 20;
-    image.write([&](const void *data, size_t size) {
-      for (size_t at = 0; at < size; at += kPiece) {
-        if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");
-        file.write(static_cast<const char *>(data) + at, std::min(kPiece, size - at));
-        if (task) task->advance_to(done += static_cast<int64_t>(std::min(kPiece, size - at)));
-      }
-    });
+    file.rewrite(image.write([&](const void *data, size_t size) {
+      if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");
+      file.write(data, size);
+      if (task) task->advance_to(done += static_cast<int64_t>(size));
+    }));
     file.commit();
   });
 }
 
 std::vector<std::byte> Session::save(SnapshotKind kind, const Labels &labels) const {
   std::vector<std::byte> bytes;
-  with_image(kind, labels, [&](const SnapshotImage &image) {
-    bytes.reserve(image.size());
-    image.write([&](const void *data, size_t size) {
-      const auto *from = static_cast<const std::byte *>(data);
-      bytes.insert(bytes.end(), from, from + size);
-    });
-  });
+  with_image(kind, labels, [&](const SnapshotImage &image) { bytes = image.bytes(); });
   return bytes;
 }
 

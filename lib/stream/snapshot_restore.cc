@@ -110,11 +110,17 @@ void require_finite(bool finite, const SnapshotView &file, const std::string &se
 }
 
 // Reads memories, windows (also those of a session that computed in the other number type) and the last output.
-void read_place(const SnapshotView &file, const std::string &prefix, const Engine &engine, NumberType stored,
-                Place &place) {
+void read_place(const Threads &threads, const SnapshotView &file, const std::string &prefix, const Engine &engine,
+                NumberType stored, Place &place) {
   const std::string memory = prefix + "memory", window = prefix + "window", hidden = prefix + "hidden";
   require_finite(engine.read_memory(place, section_of(file, memory)), file, memory);
-  require_finite(engine.read_window(place, stored, section_of(file, window)), file, window);
+  if (file.version() == 1) {
+    require_finite(engine.read_window_1(place, stored, section_of(file, window)), file, window);
+  } else {
+    Buffer<std::byte> space;
+    const auto rows = file.view(window, engine.window_bytes(place, stored), space);
+    require_finite(engine.read_window(threads, place, stored, rows), file, window);
+  }
   file.read(hidden, {as_section(place.hidden)});
   require_finite(all_finite(place.hidden), file, hidden);
 }
@@ -211,8 +217,8 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
 constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
 
 // The newest checkpoints, as many as the session keeps.
-void read_checkpoints(const SnapshotView &file, const json &header, const MemoryConfig &memory, const Engine &engine,
-                      NumberType stored, State &state) {
+void read_checkpoints(const Threads &threads, const SnapshotView &file, const json &header, const MemoryConfig &memory,
+                      const Engine &engine, NumberType stored, State &state) {
   state.checkpoints.clear();
   const json &checkpoints = member(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
@@ -230,7 +236,7 @@ void read_checkpoints(const SnapshotView &file, const json &header, const Memory
     if (begins && checkpoint.view.position != 0)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
     if (!begins) {
-      read_place(file, cat("c", k, "."), engine, stored, checkpoint);
+      read_place(threads, file, cat("c", k, "."), engine, stored, checkpoint);
       checkpoint.keep = read_keep(file, cat("c", k, "."), memory, checkpoint.view);
     }
     state.checkpoints.push_back(std::move(checkpoint));
@@ -333,10 +339,11 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name)
   }
   const MemoryConfig &memory = model_->config().memory;
   state.view = read_view(member(header, "view", file.name()), file, memory);
-  read_place(file, "", fresh->engine, stored, state);
+  const ThreadScope threads(model_->threads(), fresh->settings.threads);
+  read_place(threads, file, "", fresh->engine, stored, state);
   state.keep = read_keep(file, "", memory, state.view);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
-  read_checkpoints(file, header, memory, fresh->engine, stored, state);
+  read_checkpoints(threads, file, header, memory, fresh->engine, stored, state);
   read_history(file, header, vocabulary, memory.segment, state, fresh->history);
   read_generation(file, header, vocabulary, state.view.position, fresh->generation);
   // The snapshot's generator goes on, unless this session was given another seed than the one that it began with.

@@ -54,7 +54,7 @@ void Trainer::save(const std::string &path) const {
   }
   const SnapshotImage image(header.text(), std::move(sections), 0);
   AtomicFile file(path);
-  image.write([&](const void *data, size_t size) { file.write(data, size); });
+  file.rewrite(image.write([&](const void *data, size_t size) { file.write(data, size); }));
   file.commit();
 }
 

@@ -167,7 +167,7 @@ class Snapshot(KeepingTest):
         told = self.json("snapshot", self.saved)
         self.assertEqual((told["name"], told["note"], told["model"], told["kind"]), ("diary", "until May", "stories260K", "session"))
         self.assertEqual((told["position"], told["segment_position"], told["memory_tokens"]), (600, 600 % 254, 600 // 254 * 254))
-        self.assertEqual((told["bytes"], told["format_version"]), (self.saved.stat().st_size, 1))
+        self.assertEqual((told["bytes"], told["format_version"]), (self.saved.stat().st_size, 2))
         self.assertRegex(told["fingerprint"], "^[0-9a-f]{32}$")
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.saved.stat().st_mtime))
         self.assertEqual(told["time"], written)

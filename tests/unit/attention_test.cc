@@ -337,3 +337,54 @@ TEST_CASE("closing an empty segment changes nothing") {
   CHECK(layer.state.memory[0].matrix(3, 3) == before);
   CHECK(layer.view.memory_tokens == view.memory_tokens);
 }
+
+TEST_CASE("a window's rows make the same window, of any sizes and number type, and nearly the same of the other type") {
+  for (const auto &[key_size, value_size, tokens] :
+       {std::tuple(16, 16, 9), {7, 70, 131}, {64, 128, 64}, {65, 3, 130}}) {
+    for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
+      CAPTURE(key_size);
+      CAPTURE(tokens);
+      AttentionShape shape{4, 2, key_size, value_size, 100, 60, 3, type};
+      Window window(shape, {true, false});
+      View view;
+      view.segment_begin = view.window_begin = tokens / 3;
+      view.sinks = std::min<int64_t>(3, view.window_begin);
+      Random random(5);
+      const auto row = [&](int size) {
+        std::vector<float> values(static_cast<size_t>(size));
+        for (float &x : values) x = static_cast<float>(random.normal());
+        return values;
+      };
+      for (; view.position < 3; ++view.position) {  // sinks
+        View begin;
+        begin.position = view.position;
+        for (int h = 0; h < 2; ++h)
+          window.append(begin, view.position, h, row(key_size).data(), row(value_size).data(), Rope(), nullptr,
+                        nullptr);
+      }
+      view.position = view.segment_begin;
+      for (int64_t t = view.segment_begin; t < tokens; ++t)
+        for (int h = 0; h < 2; ++h)
+          window.append(view, t, h, row(key_size).data(), row(value_size).data(), Rope(), nullptr, nullptr);
+      view.position = tokens;
+      const auto contents = [&](const Window &of) {
+        std::vector<char> bytes;
+        of.visit(view,
+                 [&](const char *data, int64_t size, NumberType) { bytes.insert(bytes.end(), data, data + size); });
+        return bytes;
+      };
+      std::vector<char> rows(static_cast<size_t>(window.row_bytes(view, type)) + 1, 'x');
+      window.to_rows(view, rows.data());
+      CHECK(rows.back() == 'x');
+      Window again(shape, {true, false});
+      again.from_rows(view, type, rows.data());
+      CHECK(contents(again) == contents(window));
+
+      shape.type = type == NumberType::F32 ? NumberType::BF16 : NumberType::F32;
+      Window other(shape, {true, false}), converted(shape, {true, false});
+      other.from_rows(view, type, rows.data());
+      converted.convert_from(window, view);
+      CHECK(contents(other) == contents(converted));
+    }
+  }
+}

@@ -152,6 +152,22 @@ TEST_CASE("a disk that fills up at any byte leaves the old file and no litter") 
   CHECK(test::read_text(path) == text);
 }
 
+TEST_CASE("what a file begins with can be written anew, gathered or written already") {
+  const test::TemporaryFolder folder;
+  const std::string front = "front";
+  for (const size_t size : {size_t{5}, size_t{300}, size_t{200000}}) {
+    CAPTURE(size);
+    std::string text = pattern(size, 'f');
+    AtomicFile file(folder.file("a"));
+    for (size_t at = 0; at < size; at += 70) file.write(text.data() + at, std::min<size_t>(70, size - at));
+    file.rewrite(std::as_bytes(std::span(front)));
+    file.write("end", 3);
+    file.commit();
+    check_refused(Status::STATE, folder.file("a"), [&] { file.rewrite({}); });
+    CHECK(test::read_text(folder.file("a")) == text.replace(0, front.size(), front) + "end");
+  }
+}
+
 TEST_CASE("a file that failed cannot be committed afterwards") {
   const test::TemporaryFolder folder;
   AtomicFile file(folder.file("a"));

@@ -2,6 +2,8 @@
 // that was ever released, which must open for ever.
 #include "support.h"
 
+#include <cstring>
+
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -182,5 +184,71 @@ TEST_CASE("a snapshot goes on with another instruction set and another number of
   for (const char *gemm : {"auto", "native"}) {
     check_instruction_sets("f32", gemm, kRounding);
     check_instruction_sets("bf16", gemm, 0.05);
+  }
+}
+
+TEST_CASE("a snapshot saved under any compute type, products and instruction set opens under any other") {
+  struct Setting {
+    const char *compute, *gemm, *set;
+  };
+  std::vector<Setting> settings;
+  for (const char *compute : {"f32", "bf16"})
+    for (const char *gemm : {"auto", "native", "openblas"})
+      for (const char *set : {"avx2", "best"}) settings.push_back({compute, gemm, set});
+  const std::vector<int32_t> more = stream_of(30);
+  Session plain(fixture_model(), session_options(1));
+  plain.feed(stream_of(83));
+  const std::vector<float> expected = logits_after(plain, more);
+  for (const Setting &saver : settings) {
+    limit_instruction_set(saver.set);
+    Session session(fixture_model(saver.compute, saver.gemm), session_options(1));
+    session.feed(stream_of(83));
+    const auto bytes = session.save(Kind::SESSION, {});
+    for (const Setting &restorer : settings) {
+      for (const Setting *s : {&saver, &restorer}) CAPTURE(cat(s->compute, " ", s->gemm, " ", s->set));
+      limit_instruction_set(restorer.set);
+      Session restored(fixture_model(restorer.compute, restorer.gemm), session_options(2));
+      restored.restore(bytes);
+      const bool f32 = std::string(saver.compute) == "f32" && std::string(restorer.compute) == "f32";
+      CHECK(test::relative_difference(logits_after(restored, more), expected) < (f32 ? kRounding : 0.05));
+    }
+  }
+  limit_instruction_set("best");
+}
+
+TEST_CASE("the window of a snapshot holds rows of tokens: no panels, and nothing that nobody needs") {
+  const auto model = fixture_model();
+  const Config &config = model->config();
+  for (const char *compute : {"f32", "bf16"}) {
+    CAPTURE(std::string(compute));
+    Session session(fixture_model(compute), {});
+    session.feed(stream_of(83));
+    const auto bytes = session.save(Kind::SESSION, {});
+    const SnapshotView file(bytes, "snapshot");
+    const View &view = session.state().view;
+    const int64_t number = std::string(compute) == "f32" ? 4 : 2, both = config.key_size + config.value_size;
+    int64_t size = 0;
+    for (int l = 0; l < config.layers; ++l)
+      for (int h = 0; h < config.kv_heads; ++h)
+        size += number * (view.keys() * both + (config.has_memory(l, h) ? view.open() * config.key_size : 0)) +
+                4 * config.memory.sinks * both;
+    CHECK(file.entry("window").size == static_cast<uint64_t>(size));
+    // The first head's value of the stream's first token, which is a sink: as a row of the list, and in f32.
+    std::vector<std::byte> window(static_cast<size_t>(size));
+    file.read("window", {window});
+    const auto at = [&](int64_t place) { return window.data() + place; };
+    const int64_t values = number * view.keys() * config.key_size,
+                  sinks = number * (view.keys() * both + (config.has_memory(0, 0) ? view.open() * config.key_size : 0));
+    for (int64_t i = 0; i < config.memory.sinks * config.value_size; ++i) {
+      float row, sink;
+      uint16_t half;
+      std::memcpy(&sink, at(sinks + 4 * (config.memory.sinks * config.key_size + i)), 4);
+      if (number == 4) std::memcpy(&row, at(values + 4 * i), 4);
+      else
+        std::memcpy(&half, at(values + 2 * i), 2), widen(&half, 1, &row), narrow(&sink, 1, &half),
+            widen(&half, 1, &sink);
+      CHECK(row == sink);
+      CHECK(row != 0);
+    }
   }
 }

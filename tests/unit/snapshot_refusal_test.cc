@@ -46,15 +46,6 @@ std::vector<int32_t> stream_of(int32_t count) {
   return tokens;
 }
 
-Bytes bytes_of(const SnapshotImage &image) {
-  Bytes bytes;
-  image.write([&](const void *data, size_t size) {
-    const auto *from = static_cast<const std::byte *>(data);
-    bytes.insert(bytes.end(), from, from + size);
-  });
-  return bytes;
-}
-
 using Sections = std::vector<std::pair<std::string, Bytes>>;
 
 // The snapshot with its header and sections changed, and whole again.
@@ -69,7 +60,7 @@ Bytes forge(const Bytes &bytes, const std::function<void(json &, Sections &)> &c
   change(header, sections);
   std::vector<SnapshotSection> parts;
   for (const auto &[name, contents] : sections) parts.push_back({name, {contents}});
-  return bytes_of({header.dump(), std::move(parts), level});
+  return SnapshotImage(header.dump(), std::move(parts), level).bytes();
 }
 
 Bytes forge_header(const Bytes &bytes, const std::function<void(json &)> &change) {
@@ -163,7 +154,7 @@ TEST_CASE("what is no snapshot, is old, new or of another byte order says so") {
   // A newer version is told before anything that it may have changed: here its table of sections is none of ours.
   Bytes newer = patched<uint32_t>(victim.plain, 40, 0xffffffff);
   victim.check(newer, Status::FORMAT, {"sections"});
-  victim.check(patched<uint32_t>(newer, 8, 2), Status::VERSION, {"version 2"});
+  victim.check(patched<uint32_t>(newer, 8, 3), Status::VERSION, {"version 3"});
 }
 
 TEST_CASE("another model is named") {
@@ -271,7 +262,7 @@ TEST_CASE("a small file cannot ask for much memory") {
   while (ZSTD_compressStream2(context, &out, &in, ZSTD_e_end) != 0) {}
   ZSTD_freeCCtx(context);
   frame.resize(out.pos);
-  Bytes wide = bytes_of({"{}", {{"ready", {frame}}}, 0});
+  Bytes wide = SnapshotImage("{}", {{"ready", {frame}}}, 0).bytes();
   wide = patched(patched<uint32_t>(wide, 64 + 56, 1), 64 + 40, uint64_t{small.size()});
   const SnapshotView view(wide, "wide");
   CHECK_THROWS_WITH_AS(view.verify(view.entry("ready")), doctest::Contains("too much memory"), Error);
