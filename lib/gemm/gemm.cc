@@ -8,9 +8,9 @@
 
 #include "base/status.h"
 #include "base/testing.h"
+#include "gemm/choose.h"
 #include "gemm/onednn.h"
 #include "kernels/bf16_dot.h"
-#include "kernels/cpu.h"
 #include "kernels/gradients.h"
 #include "kernels/scalar.h"
 
@@ -65,8 +65,6 @@ unsigned bit_of(ProductWay way) { return 1u << static_cast<unsigned>(way); }
 void go(ProductWay way) {
   if (!has_gone(way)) g_ways.fetch_or(bit_of(way), std::memory_order_relaxed);
 }
-
-constexpr int64_t kFewRows = 16;
 
 // Our own kernel, one thread: columns [begin, end) of C, multiples of 16.
 void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begin, int64_t end, float *c, int64_t c_row,
@@ -159,15 +157,14 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
 }
 
 // bf16 where the processor has no fast products of it: f32 ones of pieces that are widened as they are needed and stay
-// in the cache. One thread, which keeps its pieces, at most 1 MB each as long as 256 rows of k are.
-void widened_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
-                     bool accumulate) {
+// in the cache. One thread, whose pieces are at most 1 MB each as long as 256 rows of k are.
+void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows &a, int64_t rows, const Panels &b,
+                     float *c, int64_t c_row, bool accumulate) {
   const int64_t depth = padded_k(NumberType::BF16, b.k), pairs = round_up(b.k, 2);
   const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);         // rows of A
   const int64_t group = kPanel * std::clamp<int64_t>(100000 / (kPanel * depth), 1, 8);  // columns of B
-  static thread_local Buffer<float> scratch;
-  scratch.reserve((piece + group) * depth + piece * group);
-  float *const wide_b = scratch.data(), *const wide_a = wide_b + group * depth, *const sums = wide_a + piece * depth;
+  ScratchPool::Loan loan(scratch, ((piece + group) * depth + piece * group) * int64_t{sizeof(float)});
+  float *const wide_b = loan.at<float>(), *const wide_a = wide_b + group * depth, *const sums = wide_a + piece * depth;
   if (pairs < depth) std::fill(wide_b, wide_a, 0.0f);
   for (int64_t row = 0; row < rows; row += piece) {
     const int64_t count = std::min(piece, rows - row);
@@ -193,67 +190,67 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
           std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
 }
 
+// Tiles of at least 64 rows, then of columns, some more than there are threads; each by oneDNN on one thread, of `b` itself or,
+// with `wide`, in f32.
+void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wide, const ConstRows &a, int64_t rows,
+                   const Panels &b, float *c, int64_t c_row, bool accumulate) {
+  const int64_t panels = round_up(b.n, kPanel) / kPanel, operations = rows * b.k * b.n,
+                wanted = threads.count() == 1 || operations < worth_threads() ? 1 : 2 * threads.count();
+  const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
+                across = std::clamp<int64_t>(wanted / down, 1, panels);
+  const int64_t tile_rows = round_up((rows + down - 1) / down, 16);
+  parallel_items(threads, down * across, operations, [&](int64_t tile) {
+    const int64_t row = tile / across * tile_rows, column = tile % across;
+    if (row >= rows) return;
+    const Panels part = some_panels(b, panels * column / across, panels * (column + 1) / across);
+    const int64_t count = std::min(tile_rows, rows - row);
+    float *to = c + row * c_row + panels * column / across * kPanel;
+    if (wide) {
+      go(ProductWay::WIDENED);
+      widened_product(onednn, *wide, a.from(row), count, part, to, c_row, accumulate);
+      return;
+    }
+    if (part.n == c_row) {
+      onednn_product(onednn, a.from(row), count, part, to, c_row, accumulate);
+      return;
+    }
+    // oneDNN's kernels write dense rows only.
+    go(ProductWay::ONEDNN_APART);
+    const int64_t dense_row = round_up(part.n, kPanel);
+    Buffer<float> dense(count * dense_row);
+    onednn_product(onednn, a.from(row), count, part, dense.data(), part.n, false);
+    for (int64_t r = 0; r < count; ++r) {
+      if (accumulate) add_scaled(dense.data() + r * part.n, 1, part.n, to + r * c_row);
+      else std::copy_n(dense.data() + r * part.n, part.n, to + r * c_row);
+    }
+  });
+}
+
 }  // namespace
 
 bool has_gone(ProductWay way) { return g_ways.load(std::memory_order_relaxed) & bit_of(way); }
 
-struct Gemm::Primitives : OneDnn {};
-
-Gemm::Gemm(GemmLibrary library)
-    : library_(library), slow_bf16_(!has_fast_bf16()),
-      dots_(has_bf16_dot() && has_fast_bf16() && !has_amx_bf16() && library != GemmLibrary::NATIVE),
-      primitives_(std::make_unique<Primitives>()) {}
+Gemm::Gemm(GemmLibrary library) : library_(library), onednn_(std::make_unique<OneDnn>()) {
+  const Cpu cpu = Cpu::here();
+  const auto ways = [&](NumberType type, bool even) {
+    const bool onednn = onednn_->supports(widens(type, cpu) ? NumberType::F32 : type);
+    return choose_ways(library, type, even, onednn, cpu);
+  };
+  f32_ = ways(NumberType::F32, true);
+  bf16_[0] = ways(NumberType::BF16, true);
+  bf16_[1] = ways(NumberType::BF16, false);
+}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                     bool accumulate, bool exact) const {
-  const bool widens = b.type == NumberType::BF16 && slow_bf16_;
-  // One token, and a few, are a question of bytes read, which our kernel asks for ahead; with fast bf16 products oneDNN's
-  // are ahead from a few rows on.
-  const int64_t few_rows = b.type == NumberType::F32 || widens ? kFewRows : 4, operations = rows * b.k * b.n;
-  if (dots_ && b.type == NumberType::BF16 && b.k % 2 == 0 && (exact || rows <= kDotRows)) {
-    go(ProductWay::DOTS);
-    dot_product(threads, a, rows, b, c, c_row, accumulate);
-  } else if (exact || rows <= few_rows || library_ == GemmLibrary::NATIVE ||
-             !primitives_->supports(widens ? NumberType::F32 : b.type)) {
-    go(ProductWay::NATIVE);
-    native_product(threads, a, rows, b, c, c_row, accumulate);
-  } else if (library_ == GemmLibrary::OPENBLAS) {
-    go(b.type == NumberType::F32 ? ProductWay::OPENBLAS : ProductWay::NATIVE);
-    if (b.type == NumberType::F32) openblas_product(a, rows, b, c, c_row, accumulate);
-    else native_product(threads, a, rows, b, c, c_row, accumulate);
-  } else {
-    // Tiles of at least 64 rows, then of columns, some more than there are threads.
-    const int64_t panels = round_up(b.n, kPanel) / kPanel,
-                  wanted = threads.count() == 1 || operations < worth_threads() ? 1 : 2 * threads.count();
-    const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
-                  across = std::clamp<int64_t>(wanted / down, 1, panels);
-    const int64_t tile_rows = round_up((rows + down - 1) / down, 16);
-    parallel_items(threads, down * across, operations, [&](int64_t tile) {
-      const int64_t row = tile / across * tile_rows, column = tile % across;
-      if (row >= rows) return;
-      const Panels part = some_panels(b, panels * column / across, panels * (column + 1) / across);
-      const int64_t count = std::min(tile_rows, rows - row);
-      float *to = c + row * c_row + panels * column / across * kPanel;
-      if (widens) {
-        go(ProductWay::WIDENED);
-        widened_product(*primitives_, a.from(row), count, part, to, c_row, accumulate);
-        return;
-      }
-      if (part.n == c_row) {
-        onednn_product(*primitives_, a.from(row), count, part, to, c_row, accumulate);
-        return;
-      }
-      // oneDNN's kernels write dense rows only.
-      go(ProductWay::ONEDNN_APART);
-      const int64_t dense_row = round_up(part.n, kPanel);
-      Buffer<float> dense(count * dense_row);
-      onednn_product(*primitives_, a.from(row), count, part, dense.data(), part.n, false);
-      for (int64_t r = 0; r < count; ++r) {
-        if (accumulate) add_scaled(dense.data() + r * part.n, 1, part.n, to + r * c_row);
-        else std::copy_n(dense.data() + r * part.n, part.n, to + r * c_row);
-      }
-    });
+  const ProductWays &ways = b.type == NumberType::F32 ? f32_ : bf16_[b.k % 2];
+  switch (exact || rows <= ways.few_rows ? ways.few : ways.many) {
+    case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);
+    case Product::DOTS: go(ProductWay::DOTS); return dot_product(threads, a, rows, b, c, c_row, accumulate);
+    case Product::OPENBLAS: go(ProductWay::OPENBLAS); return openblas_product(a, rows, b, c, c_row, accumulate);
+    case Product::ONEDNN: return tiled_product(threads, *onednn_, nullptr, a, rows, b, c, c_row, accumulate);
+    case Product::WIDENED: return tiled_product(threads, *onednn_, &scratch_, a, rows, b, c, c_row, accumulate);
   }
 }
 
@@ -316,10 +313,10 @@ void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const
     }
     // oneDNN in pieces of a few sizes, so that it makes few kernels; the last rows by our own.
     int64_t row = 0;
-    if (library_ == GemmLibrary::ONEDNN && c_row == b_columns && primitives_->supports(a.type)) {
+    if (library_ == GemmLibrary::ONEDNN && c_row == b_columns && onednn_->supports(a.type)) {
       for (const int64_t size : {4096, 2048, 1024, 512, 256, 128, 64, 32}) {
-        while (rows - row >= size && primitives_->multiply_transposed(part.from(row), b.from(row), size, count,
-                                                                      b_columns, to, accumulate || row > 0))
+        while (rows - row >= size && onednn_->multiply_transposed(scratch_, part.from(row), b.from(row), size, count,
+                                                                  b_columns, to, accumulate || row > 0))
           row += size;
       }
     }

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "gemm/scratch.h"
 #include "kernels/kernels.h"
 
 namespace infini {
@@ -80,6 +81,17 @@ class PackedMatrix {
 // Rows that a panel of k rows takes in memory: k rounded up to what oneDNN's layout needs.
 inline int64_t padded_k(NumberType type, int64_t k) { return round_up(k, type == NumberType::F32 ? 16 : 32); }
 
+class OneDnn;
+
+// How a product is computed: as many rows as `few_rows`, or any number where rows must not depend on each other, one way, and
+// more another. choose.h decides.
+enum class Product : uint8_t { NATIVE, DOTS, OPENBLAS, ONEDNN, WIDENED };
+struct ProductWays {
+  Product few;
+  int64_t few_rows;
+  Product many;
+};
+
 // One product. Immutable for its users; any number of threads may multiply at once.
 class Gemm {
  public:
@@ -98,13 +110,14 @@ class Gemm {
                            int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const;
 
   GemmLibrary library() const { return library_; }
+  // For the work on products. It goes with the model, whose threads share it.
+  ScratchPool &scratch() const { return scratch_; }
 
  private:
-  struct Primitives;
   GemmLibrary library_;
-  bool slow_bf16_;  // oneDNN's products of it are slower than those of f32
-  bool dots_;       // few rows of it, and any that must be exact, go by the processor's dot products
-  std::unique_ptr<Primitives> primitives_;
+  std::unique_ptr<OneDnn> onednn_;
+  ProductWays f32_, bf16_[2];  // of an even k, and of an odd one
+  mutable ScratchPool scratch_;
 };
 
 // Solves a x = b for symmetric a [n][n] that is positive definite; b [columns][n] becomes x, a is spoilt. False where a is

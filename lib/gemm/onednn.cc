@@ -72,14 +72,6 @@ Kernel make_kernel(const dnnl::engine &engine, const Key &key) {
   return make_kernel(engine, kernel, accumulate != 0);
 }
 
-// What oneDNN needs for a product of plain matrices, a MB or so: kept by each thread, because fresh memory costs as
-// much as the product.
-Buffer<char> &scratch_of_thread(size_t bytes) {
-  static thread_local Buffer<char> scratch;
-  scratch.reserve(static_cast<int64_t>(bytes));
-  return scratch;
-}
-
 }  // namespace
 
 struct OneDnn::Cache {
@@ -143,12 +135,13 @@ bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *
   return true;
 }
 
-bool OneDnn::multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns,
-                                 int64_t b_columns, float *c, bool accumulate) const {
+bool OneDnn::multiply_transposed(ScratchPool &scratch, const ConstRows &a, const ConstRows &b, int64_t rows,
+                                 int64_t a_columns, int64_t b_columns, float *c, bool accumulate) const {
   const Kernel &kernel = cache_->find(
       {static_cast<int64_t>(a.type), true, a_columns, rows, b_columns, a.stride, b.stride, b_columns, accumulate});
   if (!kernel.primitive) return false;
-  cache_->execute(kernel, a.data, b.data, c, scratch_of_thread(kernel.scratch.get_size()).data());
+  ScratchPool::Loan loan(scratch, static_cast<int64_t>(kernel.scratch.get_size()));
+  cache_->execute(kernel, a.data, b.data, c, loan.at<char>());
   return true;
 }
 

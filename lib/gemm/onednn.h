@@ -15,9 +15,9 @@ class OneDnn {
   bool supports(NumberType type) const;
   // On the calling thread. False where oneDNN has no fast kernel for these panels on this processor.
   bool multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const;
-  // c [a_columns, b_columns], dense, (+)= a^T b over plain rows; false as above.
-  bool multiply_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
-                           float *c, bool accumulate) const;
+  // c [a_columns, b_columns], dense, (+)= a^T b over plain rows; false as above. It takes a MB of scratch or so.
+  bool multiply_transposed(ScratchPool &scratch, const ConstRows &a, const ConstRows &b, int64_t rows,
+                           int64_t a_columns, int64_t b_columns, float *c, bool accumulate) const;
 
  private:
   struct Cache;

@@ -1,61 +1,59 @@
 #include "gemm/weight_matrix.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace infini {
 namespace {
 
-// Rows as f32 or bf16: as they are, or converted into `scratch`.
-ConstRows as_type(const Threads &threads, const ConstRows &a, int64_t rows, int64_t k, NumberType type,
-                  Buffer<char> &scratch) {
-  if (a.type == type) return a;
-  scratch.reserve(rows * k * bytes_of(type));
-  parallel_for(threads, rows, worth_grain(k), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      char *const to = scratch.data() + r * k * bytes_of(type);
-      if (type == NumberType::F32) widen(a.bf16() + r * a.stride, k, reinterpret_cast<float *>(to));
-      else narrow(a.f32() + r * a.stride, k, reinterpret_cast<uint16_t *>(to));
-    }
-  });
-  return {type, scratch.data(), k};
-}
+// Rows [rows, k] as f32 or bf16: as they are, or converted into memory that is lent for it.
+class TypedRows {
+ public:
+  TypedRows(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, int64_t k, NumberType type)
+      : rows_(a) {
+    if (a.type == type) return;
+    char *const made = loan_.emplace(gemm.scratch(), rows * k * bytes_of(type)).at<char>();
+    parallel_for(threads, rows, worth_grain(k), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        char *const to = made + r * k * bytes_of(type);
+        if (type == NumberType::F32) widen(a.bf16() + r * a.stride, k, reinterpret_cast<float *>(to));
+        else narrow(a.f32() + r * a.stride, k, reinterpret_cast<uint16_t *>(to));
+      }
+    });
+    rows_ = {type, made, k};
+  }
+  const ConstRows &rows() const { return rows_; }
+
+ private:
+  ConstRows rows_;
+  std::optional<ScratchPool::Loan> loan_;
+};
 
 // Rows rounded to bytes, a group of rows at a time, so that what they take stays small.
 constexpr int64_t kGroupRows = 512;
 
-struct RowScratch {
-  Buffer<int8_t> values;
-  Buffer<float> scales, sums;
-  Buffer<int32_t> starts;
-};
-
-void product_of_bytes(const Threads &threads, const ConstRows &a, int64_t rows, const BlockMatrix &b, float *c,
-                      int64_t c_row, bool accumulate) {
-  static thread_local RowScratch scratch;
-  static thread_local Buffer<char> wide;
+void product_of_bytes(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b,
+                      float *c, int64_t c_row, bool accumulate) {
   const BlockSpec &spec = spec_of(b.type());
   const int64_t padded = round_up(b.k(), spec.unit());
   // 64 bytes more, or rows a power of two apart would share few lines of the nearest cache.
   const int64_t stride = padded + 64, blocks = padded / kBlock, parts = padded / spec.rows;
+  const int64_t most = std::min(kGroupRows, rows), scales_at = round_up(most * stride, 64),
+                starts_at = scales_at + round_up(most * blocks * 4, 64),
+                sums_at = starts_at + round_up(most * parts * 4, 64);
+  ScratchPool::Loan loan(gemm.scratch(), sums_at + most * parts * 4);
+  auto *const values = loan.at<int8_t>();
+  auto *const scales = loan.at<float>(scales_at), *const sums = loan.at<float>(sums_at);
+  auto *const starts = loan.at<int32_t>(starts_at);
+  const BlockRows bytes{values, scales, starts, sums, stride, blocks, parts};
   for (int64_t first = 0; first < rows; first += kGroupRows) {
     const int64_t count = std::min(kGroupRows, rows - first);
-    const ConstRows x = as_type(threads, a.from(first), count, b.k(), NumberType::F32, wide);
-    scratch.values.reserve(count * stride);
-    scratch.scales.reserve(count * blocks);
-    scratch.starts.reserve(count * parts);
-    scratch.sums.reserve(count * parts);
-    const BlockRows bytes{scratch.values.data(),
-                          scratch.scales.data(),
-                          scratch.starts.data(),
-                          scratch.sums.data(),
-                          stride,
-                          blocks,
-                          parts};
-    RowScratch &own = scratch;  // of this thread, for the others
+    const TypedRows typed(threads, gemm, a.from(first), count, b.k(), NumberType::F32);
+    const ConstRows &x = typed.rows();
     parallel_for(threads, count, worth_grain(8 * b.k()), [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
-        quantize_row(b.type(), x.f32() + r * x.stride, b.k(), own.values.data() + r * stride,
-                     own.scales.data() + r * blocks, own.starts.data() + r * parts, own.sums.data() + r * parts);
+        quantize_row(b.type(), x.f32() + r * x.stride, b.k(), values + r * stride, scales + r * blocks,
+                     starts + r * parts, sums + r * parts);
     });
     const int64_t strips = round_up(b.n(), kStrip) / kStrip;
     const int64_t grain =
@@ -82,22 +80,19 @@ void product_of_floats(const Threads &threads, const Gemm &gemm, const ConstRows
   const int64_t unit = spec_of(b.type()).unit(), depth = round_up(b.k(), unit);
   parallel_items(threads, round_up(b.n(), kPanel) / kPanel, rows * b.k() * b.n(),
                  [&](int64_t panel, const Threads &here) {
-    static thread_local Buffer<float> wide;  // whole units
-    static thread_local Buffer<uint16_t> half;
+    ScratchPool::Loan loan(gemm.scratch(), depth * kPanel * bytes_of(a.type));  // whole units
     const int64_t columns = std::min<int64_t>(kPanel, b.n() - panel * kPanel);
-    const auto into = [&](auto &buffer) {
-      buffer.reserve(depth * kPanel);
-      const int64_t each = sizeof(buffer[0]) == 4 ? kStrip : 2 * kStrip;
+    const auto into = [&](auto *unpacked) {
+      const int64_t each = sizeof(*unpacked) == 4 ? kStrip : 2 * kStrip;
       for (int64_t i = 0; i < kStrips; ++i) {
-        if (i * kStrip < columns)
-          unpack_strip(b.type(), b.strip(panel * kStrips + i), 0, depth, buffer.data() + i * each);
-        else clear_strip(buffer.data() + i * each, depth);
+        if (i * kStrip < columns) unpack_strip(b.type(), b.strip(panel * kStrips + i), 0, depth, unpacked + i * each);
+        else clear_strip(unpacked + i * each, depth);
       }
-      gemm.multiply(here, a, rows, {a.type, buffer.data(), b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
+      gemm.multiply(here, a, rows, {a.type, unpacked, b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
                     accumulate, exact);
     };
-    if (a.type == NumberType::F32) into(wide);
-    else into(half);
+    if (a.type == NumberType::F32) into(loan.at<float>());
+    else into(loan.at<uint16_t>());
   });
 }
 
@@ -105,19 +100,18 @@ void product_of_floats(const Threads &threads, const Gemm &gemm, const ConstRows
 
 void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows,
               const WeightMatrix &b, float *c, int64_t c_row, bool accumulate, bool exact) {
-  static thread_local Buffer<char> scratch;
   for (const WeightMatrix::Piece &piece : b.pieces) {
     float *const to = c + piece.first;
     if (!piece.in_blocks()) {
       const Panels panels = piece.floats.panels();
-      gemm.multiply(threads, as_type(threads, a, rows, panels.k, panels.type, scratch), rows, panels, to, c_row,
-                    accumulate, exact);
+      const TypedRows typed(threads, gemm, a, rows, panels.k, panels.type);
+      gemm.multiply(threads, typed.rows(), rows, panels, to, c_row, accumulate, exact);
     } else if (compute == Compute::INT8) {
-      product_of_bytes(threads, a, rows, piece.blocks, to, c_row, accumulate);
+      product_of_bytes(threads, gemm, a, rows, piece.blocks, to, c_row, accumulate);
     } else {
       const NumberType type = compute == Compute::F32 ? NumberType::F32 : NumberType::BF16;
-      product_of_floats(threads, gemm, as_type(threads, a, rows, piece.blocks.k(), type, scratch), rows, piece.blocks,
-                        to, c_row, accumulate, exact);
+      const TypedRows typed(threads, gemm, a, rows, piece.blocks.k(), type);
+      product_of_floats(threads, gemm, typed.rows(), rows, piece.blocks, to, c_row, accumulate, exact);
     }
   }
 }

@@ -5,7 +5,7 @@
 
 #include "base/parallel.h"
 #include "format/quantize.h"
-#include "kernels/cpu.h"
+#include "gemm/choose.h"
 #include "kernels/gradients.h"
 
 namespace infini {
@@ -110,7 +110,7 @@ std::optional<TensorType> kept_type(const Options &options, const GgufTensor &te
   if (const auto named = tensor_type_of(asked))
     type = output ? type_for_output(*named, tensor.shape[0]) : type_for_rows(*named, tensor.shape[0]);
   else if (asked != "file") return std::nullopt;
-  return has_avx2() && block_type(type) ? std::optional(type) : std::nullopt;
+  return keeps_blocks(Cpu::here()) && block_type(type) ? std::optional(type) : std::nullopt;
 }
 
 }  // namespace

@@ -8,34 +8,11 @@
 #include <set>
 #include <tuple>
 
-#include "base/log.h"
-#include "kernels/cpu.h"
+#include "gemm/choose.h"
 #include "model/packing.h"
 
 namespace infini {
 namespace {
-
-GemmLibrary choose_library(const Options &options) {
-  const std::string &asked = options.get_string("gemm");
-  if (asked == "openblas") return GemmLibrary::OPENBLAS;
-  if (asked == "native") return GemmLibrary::NATIVE;
-  // Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
-  if (asked == "onednn" || (kOneDnnByDefault && has_avx512())) return GemmLibrary::ONEDNN;
-  return GemmLibrary::NATIVE;
-}
-
-NumberType choose_compute(const Options &options, GemmLibrary library) {
-  const std::string &asked = options.get_string("compute"), &weights = options.get_string("weights");
-  if (asked == "f32" || (asked == "auto" && weights == "f32")) return NumberType::F32;
-  const char *reason = nullptr;
-  if (library == GemmLibrary::OPENBLAS) reason = "OpenBLAS multiplies f32 only";
-  else if (library != GemmLibrary::NATIVE && !has_avx512_bf16())
-    reason = "the processor has no bf16 products (AVX512_BF16)";
-  else if (asked != "bf16" && !has_avx512_bf16()) return NumberType::F32;
-  if (!reason) return NumberType::BF16;
-  if (asked == "bf16") log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", reason));
-  return NumberType::F32;
-}
 
 bool any_blocks(const Weights &weights) {
   const auto has = [](const WeightMatrix &matrix) {
@@ -44,15 +21,6 @@ bool any_blocks(const Weights &weights) {
   return has(weights.output) || std::any_of(weights.layers.begin(), weights.layers.end(), [&](const LayerWeights &l) {
            return has(l.qkv) || has(l.attention_output) || has(l.gate_up) || has(l.down);
          });
-}
-
-// Of weights in blocks. Without vectors of bytes they are no faster than floats.
-Compute choose_products(const Options &options, const Weights &weights) {
-  const std::string &asked = options.get_string("compute");
-  if (any_blocks(weights) && (asked == "int8" || asked == "auto")) return Compute::INT8;
-  if (asked == "int8")
-    log(LogLevel::WARNING, "compute falls back from int8 to floats: no weights are kept in blocks of 8 bits or fewer");
-  return weights.compute == NumberType::F32 ? Compute::F32 : Compute::BF16;
 }
 
 // Tensors of the file, remembering which were asked for.
@@ -195,7 +163,8 @@ void step(Task *task, int64_t done) {
 }  // namespace
 
 Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, Task *task)
-    : compute(choose_compute(options, choose_library(options))), gemm(choose_library(options)) {
+    : gemm(choose_library(options.get_string("gemm"), Cpu::here())) {
+  compute = choose_compute(options.get_string("compute"), options.get_string("weights"), gemm.library(), Cpu::here());
   Tensors tensors(gguf);
   for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(tensors, config, rope));
   attention = make_rules(config, LayerPlan{}, ropes, compute);
@@ -236,7 +205,7 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
   // Every matrix is laid out before the first one is filled: they then lie side by side, and the system's large pages
   // span them, which makes reading them a fifth faster.
   for (Packing &packing : packings) lay_out(packing, options, compute);
-  products = choose_products(options, *this);
+  products = choose_block_compute(options.get_string("compute"), any_blocks(*this), compute);
   for (LayerWeights &layer : layers)
     for (std::vector<float> *bias : {&layer.qkv_bias, &layer.attention_output_bias})
       if (std::all_of(bias->begin(), bias->end(), [](float x) { return x == 0; })) bias->clear();

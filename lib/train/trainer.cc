@@ -7,17 +7,9 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "kernels/cpu.h"
+#include "gemm/choose.h"
 
 namespace infini {
-
-NumberType choose_training_compute(const std::string &asked, const Gemm &gemm) {
-  if (asked == "f32" || gemm.library() == GemmLibrary::OPENBLAS) return NumberType::F32;
-  if (asked == "auto" || asked == "int8") return has_fast_bf16() ? NumberType::BF16 : NumberType::F32;
-  if (gemm.library() == GemmLibrary::NATIVE || has_avx512_bf16()) return NumberType::BF16;
-  log(LogLevel::WARNING, "training computes in f32: the processor has no bf16 products (AVX512_BF16)");
-  return NumberType::F32;
-}
 
 namespace {
 
@@ -55,7 +47,7 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
                  std::unique_ptr<SequenceLengths> lengths, int threads)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
-      compute_(choose_training_compute(config.compute, model_->weights().gemm)),
+      compute_(choose_training_compute(config.compute, model_->weights().gemm.library(), Cpu::here())),
       parameters_(ThreadScope(model_->threads(), threads_), *model_),
       supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
       lengths_(std::move(lengths)) {

@@ -201,7 +201,4 @@ class Trainer::Drawn {
 // "f32", "f16" or "bf16", of matrices in a file. INVALID_ARGUMENT for others.
 TensorType tensor_type(const std::string &name);
 
-// bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.
-NumberType choose_training_compute(const std::string &asked, const Gemm &gemm);
-
 }  // namespace infini

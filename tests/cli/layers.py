@@ -49,6 +49,8 @@ for path in files:
             continue
         target = include[2]
         folder = target.split("/")[0] if "/" in target else ""  # <memory> is none of ours
+        if target == "kernels/cpu.h" and layer != "kernels" and str(name) != "lib/gemm/choose.cc":
+            errors.append(f"{name}:{number}: includes {target}: what the processor decides belongs in lib/gemm/choose.cc")
         for headers, place in ONLY_IN.items():
             if include[1] == "<" and re.fullmatch(headers, target) and not re.fullmatch(place, str(name)):
                 errors.append(f"{name}:{number}: includes <{target}>, which belongs in {place} alone")

@@ -3,7 +3,7 @@
 
 #include "base/random.h"
 #include "base/testing.h"
-#include "gemm/gemm.h"
+#include "gemm/choose.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
 #include "kernels/scalar.h"
@@ -94,4 +94,69 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
   CHECK(has_gone(ProductWay::TRANSPOSED_NATIVE));
   CHECK(has_gone(ProductWay::TRANSPOSED_OPENBLAS));
   CHECK(has_gone(ProductWay::TRANSPOSED_ONEDNN) == has_avx512());
+}
+
+TEST_CASE("each processor multiplies in the ways in which it is fast") {
+  //                                avx2  avx512 bf16  fast  amx   dot
+  const Cpu none{}, avx2{true}, cascade{true, true}, cooper{true, true, true, false, false, true},
+      zen4{true, true, true, true, false, true}, sapphire{true, true, true, true, true, true};
+  struct Row {
+    const Cpu &cpu;
+    GemmLibrary library;
+    NumberType numbers, training;
+    Product f32, bf16_few, bf16;
+    int64_t bf16_few_rows;
+  };
+  using enum Product;
+  const auto N = GemmLibrary::NATIVE, D = GemmLibrary::ONEDNN;
+  const auto F = NumberType::F32, B = NumberType::BF16;
+  for (const Row &row :
+       {Row{none, N, F, F, NATIVE, NATIVE, NATIVE, 16}, Row{avx2, N, F, F, NATIVE, NATIVE, NATIVE, 16},
+        Row{cascade, D, F, F, ONEDNN, NATIVE, WIDENED, 16}, Row{cooper, D, B, F, ONEDNN, NATIVE, WIDENED, 16},
+        Row{zen4, D, B, B, ONEDNN, DOTS, ONEDNN, 16}, Row{sapphire, D, B, B, ONEDNN, NATIVE, ONEDNN, 4}}) {
+    CAPTURE(row.cpu.avx512);
+    CAPTURE(row.cpu.fast_bf16);
+    if (kOneDnnByDefault) CHECK(choose_library("auto", row.cpu) == row.library);
+    CHECK(choose_library("native", row.cpu) == N);
+    CHECK(choose_compute("auto", "file", row.library, row.cpu) == row.numbers);
+    CHECK(choose_compute("bf16", "file", GemmLibrary::OPENBLAS, row.cpu) == F);
+    CHECK(choose_compute("bf16", "file", N, row.cpu) == B);
+    CHECK(choose_training_compute("auto", row.library, row.cpu) == row.training);
+    CHECK(keeps_blocks(row.cpu) == row.cpu.avx2);
+    const ProductWays f32 = choose_ways(row.library, F, true, row.cpu.avx512, row.cpu),
+                      even = choose_ways(row.library, B, true, row.cpu.avx512, row.cpu),
+                      odd = choose_ways(row.library, B, false, row.cpu.avx512, row.cpu);
+    CHECK(f32.few == NATIVE);
+    CHECK(f32.many == row.f32);
+    CHECK(even.few == row.bf16_few);
+    CHECK(even.few_rows == row.bf16_few_rows);
+    CHECK(even.many == row.bf16);
+    CHECK(odd.few == NATIVE);
+    CHECK(odd.many == row.bf16);
+    CHECK(choose_ways(N, B, true, true, row.cpu).many == NATIVE);
+  }
+  CHECK(choose_ways(GemmLibrary::OPENBLAS, F, true, true, zen4).many == OPENBLAS);
+  CHECK(choose_ways(GemmLibrary::OPENBLAS, B, true, true, zen4).many == NATIVE);
+  CHECK(choose_block_compute("auto", true, F) == Compute::INT8);
+  CHECK(choose_block_compute("bf16", true, B) == Compute::BF16);
+  CHECK(choose_block_compute("int8", false, F) == Compute::F32);
+}
+
+TEST_CASE("scratch is lent to one at a time, and again") {
+  ScratchPool pool;
+  char *first, *second;
+  {
+    ScratchPool::Loan a(pool, 1000), b(pool, 500000);
+    first = a.at<char>(), second = b.at<char>();
+    CHECK((second + 500000 <= first || first + 1000 <= second));
+    first[999] = second[499999] = 'x';
+  }
+  {
+    ScratchPool::Loan small(pool, 900), large(pool, 400000);
+    CHECK(small.at<char>() == first);
+    CHECK(large.at<char>() == second);
+    CHECK(large.at<char>()[399999] == 0);
+  }
+  ScratchPool::Loan grown(pool, 600000);
+  grown.at<char>()[599999] = 'x';
 }
