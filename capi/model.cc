@@ -218,7 +218,7 @@ infini_status infini_model_create(const char *config_json, const infini_options 
   return give_handle(model, "model", [&] {
     const auto config = read_settings<CreateConfig>(
         *parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
-    return infini_model{Model::create(config, config.tokenizer, for_model(options))};
+    return infini_model{Model::create(config, for_model(options))};
   });
 }
 

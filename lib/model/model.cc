@@ -151,13 +151,12 @@ std::shared_ptr<const Model> Model::open(const std::string &path, const Options 
   }
 }
 
-std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const std::string &tokenizer_path,
-                                           const Options &options) {
+std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Options &options) {
   CreateConfig config = asked;
   Gguf gguf;
   Gguf tokenizer;
-  if (!tokenizer_path.empty()) {
-    tokenizer = Gguf::open(tokenizer_path);
+  if (!config.tokenizer.empty()) {
+    tokenizer = Gguf::open(config.tokenizer);
     config.vocabulary = static_cast<int>(tokenizer.get_strings("tokenizer.ggml.tokens").size());
   }
   check_create(config);

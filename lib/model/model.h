@@ -71,10 +71,8 @@ class Model {
   // From keys and tensors in memory; `gguf` is kept for save().
   static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr,
                                             Status impossible = Status::FORMAT);
-  // Random weights. INVALID_ARGUMENT for a configuration that no model can have. `tokenizer_path` stands for
-  // config.tokenizer, which is not looked at.
-  static std::shared_ptr<const Model> create(const CreateConfig &config, const std::string &tokenizer_path,
-                                             const Options &options);
+  // Random weights. INVALID_ARGUMENT for a configuration that no model can have.
+  static std::shared_ptr<const Model> create(const CreateConfig &config, const Options &options);
 
   void save(const std::string &path) const { gguf_.save(path); }
 

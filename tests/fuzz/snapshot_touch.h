@@ -22,7 +22,7 @@ inline std::shared_ptr<const infini::Model> snapshot_model() {
   infini::Options options;
   options.set("compute", std::string("f32"));
   options.set("threads", int64_t{1});
-  return infini::Model::create(config, "", options);
+  return infini::Model::create(config, options);
 }
 
 inline infini::Options snapshot_options() {

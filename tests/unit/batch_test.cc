@@ -42,7 +42,7 @@ TEST_CASE("deterministic sessions generate the same tokens and logits, bit for b
   for (const char *compute : {"f32", "bf16"}) {
     Options options;
     options.set("compute", compute);
-    const auto model = Model::create(small_config(), "", options);
+    const auto model = Model::create(small_config(), options);
     Batch batch(model);
     std::vector<std::shared_ptr<Session>> together, alone;
     for (int i = 0; i < 9; ++i) {
@@ -64,7 +64,7 @@ TEST_CASE("without deterministic, the logits are equal within the rounding bound
   for (const char *compute : {"f32", "bf16"}) {
     Options options;
     options.set("compute", compute);
-    const auto model = Model::create(small_config(), "", options);
+    const auto model = Model::create(small_config(), options);
     Batch batch(model);
     std::vector<std::shared_ptr<Session>> together, alone;
     for (int i = 0; i < 20; ++i) {
@@ -86,7 +86,7 @@ TEST_CASE("without deterministic, the logits are equal within the rounding bound
 }
 
 TEST_CASE("a batch refuses strangers and twins, and names a session that has no logits") {
-  const auto model = Model::create(small_config(), "", {}), other = Model::create(small_config(), "", {});
+  const auto model = Model::create(small_config(), {}), other = Model::create(small_config(), {});
   Batch batch(model);
   batch.add(make_session(model, 0, false));
   const auto twin = make_session(model, 1, false);
@@ -101,7 +101,7 @@ TEST_CASE("a batch refuses strangers and twins, and names a session that has no 
 }
 
 TEST_CASE("a session without a possible token is named, and no other notices") {
-  const auto model = Model::create(small_config(), "", {});
+  const auto model = Model::create(small_config(), {});
   std::string nothing;
   for (int token = 0; token < 150; ++token) nothing += (token > 0 ? "," : "") + std::to_string(token) + ":-inf";
   Batch batch(model);
@@ -133,7 +133,7 @@ TEST_CASE("a session without a possible token is named, and no other notices") {
 TEST_CASE("a session whose run ended in a batch goes on from its snapshot bit for bit") {
   Options f32;
   f32.set("compute", std::string("f32"));
-  const auto model = Model::create(small_config(), "", f32);
+  const auto model = Model::create(small_config(), f32);
   Batch batch(model);
   std::vector<std::shared_ptr<Session>> sessions;
   for (int i = 0; i < 20; ++i) {

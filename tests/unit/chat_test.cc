@@ -388,7 +388,8 @@ std::shared_ptr<const infini::Model> small_model(const infini::Gguf &vocabulary)
   vocabulary.save(folder.file("vocabulary.gguf"));
   infini::CreateConfig config;
   config.layers = 1, config.width = 32, config.heads = 2, config.kv_heads = 1, config.hidden = 32, config.segment = 16;
-  return infini::Model::create(config, folder.file("vocabulary.gguf"), {});
+  config.tokenizer = folder.file("vocabulary.gguf");
+  return infini::Model::create(config, {});
 }
 
 infini::Options short_answers() {

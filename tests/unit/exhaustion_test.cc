@@ -20,7 +20,7 @@ std::shared_ptr<const Model> small_model() {
   config.segment = 16, config.carry = 5, config.sinks = 2, config.seed = 3;
   Options options;
   options.set("compute", std::string("f32"));
-  return Model::create(config, "", options);
+  return Model::create(config, options);
 }
 
 Options session_options(int64_t threads) {

@@ -36,7 +36,7 @@ TEST_CASE("a snapshot with as many checkpoints as an option may ask for is read 
   CreateConfig config;
   config.layers = 1, config.width = 8, config.heads = 1, config.kv_heads = 1, config.hidden = 8, config.vocabulary = 16,
   config.segment = 2;
-  const auto model = Model::create(config, "", {});
+  const auto model = Model::create(config, {});
   Options options;
   options.set("checkpoints", int64_t{4096});
   Session session(model, options), other(model, options);

@@ -62,7 +62,7 @@ TEST_CASE("an open model takes the memory of its file, once: while opening, with
   for (const bool tied : {true, false}) {
     CAPTURE(tied);
     const std::string path = folder.file("model.gguf");
-    Model::create(shape(tied), "", options)->save(path);
+    Model::create(shape(tied), options)->save(path);
     const auto size = static_cast<int64_t>(std::filesystem::file_size(path));
     const int64_t most = size + size / 10;
     Model::open(path, options);  // code that is needed is in memory from here on
@@ -91,7 +91,7 @@ TEST_CASE("rows of a tied embedding are the file's own numbers, whatever the out
   small.layers = 1;
   small.vocabulary = 100;
   const std::string path = folder.file("model.gguf");
-  Model::create(small, "", {})->save(path);
+  Model::create(small, {})->save(path);
   const Gguf file = Gguf::open(path);
   const GgufTensor &embedding = *file.find_tensor("token_embd.weight");
   for (const char *weights : {"file", "f32", "bf16"}) {

@@ -117,7 +117,7 @@ TEST_CASE("numbers that are not finite are refused where they stand, whether or 
   config.layers = 1, config.width = 32, config.heads = 2, config.kv_heads = 1, config.hidden = 48,
   config.vocabulary = 70, config.tied = false;
   const test::TemporaryFolder folder;
-  Model::create(config, "", {})->save(folder.file("model.gguf"));
+  Model::create(config, {})->save(folder.file("model.gguf"));
   const Gguf whole = Gguf::open(folder.file("model.gguf"));
   const auto refused = [&](const std::string &tensor, const std::string &key, GgufValue value) {
     Gguf gguf;

@@ -199,7 +199,7 @@ TEST_CASE("a model's file in every type opens, keeps its vectors, and computes w
   config.vocabulary = 300;
   config.gate = 0.3;
   const std::string from = folder.file("floats.gguf");
-  Model::create(config, "", {})->save(from);
+  Model::create(config, {})->save(from);
   std::vector<int32_t> tokens;
   for (int i = 0; i < 100; ++i) tokens.push_back(i * 7 % 300);
   const auto logits = [&](const std::string &path, const char *weights, const char *compute) {
@@ -230,7 +230,7 @@ TEST_CASE("a model's file in every type opens, keeps its vectors, and computes w
   }
   // Quantised when opened it is the same model, bit for bit, with an embedding that is tied; another stays in the file.
   config.tied = true;
-  Model::create(config, "", {})->save(from);
+  Model::create(config, {})->save(from);
   for (const char *name : {"q8_0", "q4_0"}) {
     const std::string path = folder.file("made.gguf");
     quantize_file(from, path, *tensor_type_of(name), {}, nullptr);
@@ -244,7 +244,7 @@ TEST_CASE("a file may be quantised onto itself; cancelled, nothing is written; a
   CreateConfig config;
   config.layers = 1, config.width = 64, config.heads = config.kv_heads = 2, config.hidden = 96, config.vocabulary = 64;
   const std::string path = folder.file("model.gguf");
-  Model::create(config, "", {})->save(path);
+  Model::create(config, {})->save(path);
   const auto before = std::filesystem::file_size(path);
   Task task;
   task.cancel();

@@ -24,9 +24,10 @@ inline std::shared_ptr<const infini::Model> ranks_model(const std::string &updat
   c.hidden = 48;
   c.segment = 16;
   c.update = update;
+  c.tokenizer = words_path;
   infini::Options options;
   options.set("compute", std::string("f32"));
-  return infini::Model::create(c, words_path, options);
+  return infini::Model::create(c, options);
 }
 
 // What trainers read, and evaluate on.

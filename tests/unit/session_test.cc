@@ -60,7 +60,7 @@ const std::vector<std::vector<size_t>> kCuts = {{1000000}, {1}, {3}, {7}, {64}, 
 
 TEST_CASE("the same calls give the same bits") {
   for (const char *compute : {"f32", "bf16"}) {
-    const auto model = Model::create(small_config("delta"), "", options_of({{"compute", std::string(compute)}}));
+    const auto model = Model::create(small_config("delta"), options_of({{"compute", std::string(compute)}}));
     const auto tokens = random_tokens(300, 200, 1);
     for (const auto &cuts : kCuts) {
       Session a(model, {}), b(model, {});
@@ -73,7 +73,7 @@ TEST_CASE("any cut gives the same logits within the rounding bound") {
   for (const char *update : {"linear", "delta"}) {
     for (const char *compute : {"f32", "bf16"}) {
       const double bound = compute == std::string("f32") ? 2e-5 : 0.1;
-      const auto model = Model::create(small_config(update), "", options_of({{"compute", std::string(compute)}}));
+      const auto model = Model::create(small_config(update), options_of({{"compute", std::string(compute)}}));
       const auto tokens = random_tokens(300, 200, 2);
       Session whole(model, {});
       const auto expected = all_logits(whole, tokens, {1000000});
@@ -88,7 +88,7 @@ TEST_CASE("any cut gives the same logits within the rounding bound") {
 TEST_CASE("option deterministic: any cut gives the same bits, on any number of threads") {
   const EagerThreads eager;
   for (const char *compute : {"f32", "bf16"}) {
-    const auto model = Model::create(small_config("delta"), "", options_of({{"compute", std::string(compute)}}));
+    const auto model = Model::create(small_config("delta"), options_of({{"compute", std::string(compute)}}));
     const auto tokens = random_tokens(300, 200, 3);
     Session whole(model, options_of({{"deterministic", int64_t{1}}}));
     const auto expected = all_logits(whole, tokens, {1000000});
@@ -104,7 +104,7 @@ TEST_CASE("option deterministic: any cut gives the same bits, on any number of t
 }
 
 TEST_CASE("a fork goes on exactly as its parent, and they share nothing") {
-  const auto model = Model::create(small_config("linear"), "", {});
+  const auto model = Model::create(small_config("linear"), {});
   const auto before = random_tokens(130, 200, 4), after = random_tokens(90, 200, 5), other = random_tokens(90, 200, 6);
   Session parent(model, options_of({{"temperature", 1.0}, {"seed", int64_t{3}}, {"repetition_penalty", 1.3}}));
   parent.feed(before);
@@ -120,7 +120,7 @@ TEST_CASE("a fork costs a copy of the state only") {
   config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
   config.vocabulary = 200;
   config.segment = 96, config.carry = 32;
-  const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}}));
+  const auto model = Model::create(config, options_of({{"compute", std::string("f32")}}));
   Session parent(model, {});
   parent.feed(random_tokens(96 * 5 + 95, 200, 4));
   REQUIRE(parent.workspace_bytes() > parent.state_bytes() / 2);  // which a fork makes only when it is fed
@@ -138,7 +138,7 @@ TEST_CASE("a fork costs a copy of the state only") {
 }
 
 TEST_CASE("a reset session is a new one") {
-  const auto model = Model::create(small_config("delta"), "", {});
+  const auto model = Model::create(small_config("delta"), {});
   const auto tokens = random_tokens(150, 200, 7);
   Session used(model, {}), fresh(model, {});
   used.feed(random_tokens(200, 200, 8));
@@ -149,7 +149,7 @@ TEST_CASE("a reset session is a new one") {
 }
 
 TEST_CASE("a cancelled feed says what it consumed, and the session goes on correctly") {
-  const auto model = Model::create(small_config("delta"), "", {});
+  const auto model = Model::create(small_config("delta"), {});
   const auto tokens = random_tokens(200, 200, 9);
   const Options options = options_of({{"block", int64_t{32}}});
   Session cut(model, options), whole(model, options);
@@ -182,7 +182,7 @@ TEST_CASE("a cancelled feed says what it consumed, and the session goes on corre
 }
 
 TEST_CASE("a bad token is refused before any is read") {
-  const auto model = Model::create(small_config("delta"), "", {});
+  const auto model = Model::create(small_config("delta"), {});
   Session session(model, {});
   const std::vector<int32_t> bad = {1, 2, 200};
   CHECK_THROWS_WITH_AS(session.feed(bad), doctest::Contains("token 2 is 200"), Error);
@@ -260,7 +260,7 @@ TEST_CASE("what a session says that it holds covers what it takes of the heap") 
   config.layers = 2, config.width = 256, config.heads = 4, config.kv_heads = 2, config.hidden = 64,
   config.vocabulary = 200;
   config.segment = 96, config.carry = 32;
-  const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}}));
+  const auto model = Model::create(config, options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}}));
   const auto heap = [] { return static_cast<int64_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
   const int64_t before = heap();
   Session session(model, options_of({{"checkpoints", int64_t{4}}, {"threads", int64_t{1}}, {"block", int64_t{64}}}));
@@ -363,7 +363,7 @@ TEST_CASE("biases of one token add up, to a number") {
 }
 
 TEST_CASE("memory of a session does not grow once its window is full") {
-  const auto model = Model::create(small_config("delta"), "", {});
+  const auto model = Model::create(small_config("delta"), {});
   Session session(model, {});
   session.feed(random_tokens(48 * 20, 200, 12));
   const int64_t state = session.state_bytes(), workspace = session.workspace_bytes();
@@ -373,7 +373,9 @@ TEST_CASE("memory of a session does not grow once its window is full") {
 }
 
 TEST_CASE("a saved model is the same model") {
-  const auto model = Model::create(small_config("delta"), kStories, {});
+  CreateConfig config = small_config("delta");
+  config.tokenizer = kStories;
+  const auto model = Model::create(config, {});
   const std::string path = "saved_model_test.gguf";
   model->save(path);
   const auto reopened = Model::open(path, {});

@@ -29,7 +29,7 @@ std::shared_ptr<const Model> small_model(const std::string &name = "victim", int
   config.segment = 24, config.carry = 10, config.sinks = 3, config.seed = seed;
   Options options;
   options.set("compute", std::string("f32"));
-  return Model::create(config, "", options);
+  return Model::create(config, options);
 }
 
 Options session_options(int64_t compress = 0) {

@@ -39,7 +39,7 @@ CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta")
 }
 
 std::shared_ptr<const Model> small_model(const char *compute = "f32", int64_t seed = 5) {
-  return Model::create(small_config(seed), "", options_of({{"compute", std::string(compute)}}));
+  return Model::create(small_config(seed), options_of({{"compute", std::string(compute)}}));
 }
 
 std::vector<int32_t> random_tokens(size_t n, uint64_t seed) {
@@ -112,8 +112,8 @@ TEST_CASE("sessions with every kind of memory are saved and restored, take the s
   for (const std::string &kind : memory_kind_names()) {
     CAPTURE(kind);
     const std::string another = kind == "linear" ? "delta" : "linear";
-    const auto model = Model::create(small_config(5, kind), "", {}),
-               other = Model::create(small_config(5, kind), "", options_of({{"update", another}}));
+    const auto model = Model::create(small_config(5, kind), {}),
+               other = Model::create(small_config(5, kind), options_of({{"update", another}}));
     CHECK(model->config().memory.kind == find_memory_kind(kind));
     Session session(model, kSampling), restored(model, kSampling), fresh(other, kSampling);
     session.feed(random_tokens(100, 1));
@@ -173,9 +173,8 @@ TEST_CASE(
     "length") {
   auto config = small_config();
   config.carry = config.sinks = 0;
-  const auto model = Model::create(config, "", options_of({{"compute", std::string("f32")}}));
-  const auto longer =
-      Model::create(config, "", options_of({{"compute", std::string("f32")}, {"segment", int64_t{40}}}));
+  const auto model = Model::create(config, options_of({{"compute", std::string("f32")}}));
+  const auto longer = Model::create(config, options_of({{"compute", std::string("f32")}, {"segment", int64_t{40}}}));
   REQUIRE(longer->weights().attention.shape.segment == 40);
   Session source(model, kSampling), closed(model, kSampling), restored(model, kSampling), elsewhere(longer, kSampling),
       fed(longer, kSampling);
@@ -423,7 +422,7 @@ TEST_CASE("each kind of bad snapshot has its own error") {
   Session stranger(small_model("f32", 6), {});
   CHECK(status_of([&] { stranger.restore(bytes); }, &message) == Status::MODEL_MISMATCH);
   CHECK(message.find(model->fingerprint().substr(0, 8)) != std::string::npos);
-  const auto wider = Model::create(small_config(), "", options_of({{"segment", int64_t{48}}, {"compute", "f32"}}));
+  const auto wider = Model::create(small_config(), options_of({{"segment", int64_t{48}}, {"compute", "f32"}}));
   Session other_segment(wider, {});
   CHECK(status_of([&] { other_segment.restore(bytes); }, &message) == Status::MODEL_MISMATCH);
   CHECK(message.find("option 'segment' 24, but this model was opened with 48") != std::string::npos);

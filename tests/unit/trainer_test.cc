@@ -80,7 +80,7 @@ std::shared_ptr<const Model> small_model(const std::string &update, int layers =
   c.update = update;
   Options options;
   options.set("compute", std::string("f32"));
-  return Model::create(c, "", options);
+  return Model::create(c, options);
 }
 
 constexpr const char *kQuick =
@@ -462,7 +462,8 @@ TEST_CASE("a small model learns the look-ups that documents link") {
   c.epsilon = 1;
   Options exact;
   exact.set("compute", std::string("f32"));
-  const auto model = Model::create(c, test::words_path, exact);
+  c.tokenizer = test::words_path;
+  const auto model = Model::create(c, exact);
   const TextSettings lessons = write("lessons.jsonl", 3000), held_out = write("held_out.jsonl", 200);
   Trainer t(model,
             parse_train_config(quick(
@@ -633,7 +634,7 @@ TEST_CASE(
       carry =
           R"(, "train": "features", "layers": [0, 0], "gates": [[-1, -1, null]], "local_supervision": 1, "feature_rate": 0.1)",
       all_heads = R"(, "local_supervised": [[0, -1]])";
-  auto carriers = made(Model::create(c, "", exact), carry + all_heads);
+  auto carriers = made(Model::create(c, exact), carry + all_heads);
   Supervised carrying;
   for (int i = 0; i < 150; ++i) carrying = carriers->step().tally.supervision.local;
   const double carries = carrying.share / static_cast<double>(carrying.count);
@@ -696,7 +697,7 @@ TEST_CASE(
   CHECK_THROWS_AS(fit_heads(*t, 10), Error);  // after a step
 
   // Where carriers hand on a direction of its own for each name, heads above tell names apart at once.
-  auto handing = made(Model::create(c, "", exact), carry + all_heads + R"(, "hand_on": 0.5)");
+  auto handing = made(Model::create(c, exact), carry + all_heads + R"(, "hand_on": 0.5)");
   Task cancelled;
   cancelled.cancel();
   CHECK_THROWS_AS(fit_heads(*handing, 10, &cancelled), Error);

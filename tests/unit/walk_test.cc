@@ -77,7 +77,8 @@ std::shared_ptr<const Model> model_of(const SetUp &set_up) {
   config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48, config.seed = 5;
   config.architecture = set_up.architecture, config.window = 9;
   config.segment = 24, config.carry = set_up.carry, config.sinks = set_up.sinks, config.update = set_up.update;
-  return Model::create(config, INFINI_SOURCE_DIR "/samples/models/stories260K.gguf",
+  config.tokenizer = INFINI_SOURCE_DIR "/samples/models/stories260K.gguf";
+  return Model::create(config,
                        options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}, {"keep", set_up.keep}}));
 }
 
