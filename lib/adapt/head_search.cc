@@ -70,7 +70,9 @@ std::vector<size_t> HeadSearch::order() const {
 JsonList describe(const HeadSearch &found, size_t most) {
   JsonList heads;
   const auto width = static_cast<size_t>(found.heads);
-  for (const size_t i : std::views::take(found.order(), most))
+  std::vector<size_t> order = found.order();
+  order.resize(std::min(order.size(), most));
+  for (const size_t i : order)
     heads.add(JsonObject()
                   .add("layer", i / width)
                   .add("head", i % width)
