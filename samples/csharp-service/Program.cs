@@ -156,8 +156,15 @@ Task<IResult> Snapshot(Client client, HttpContext context) => client.Use(context
 
 async Task<IResult> Feed(HttpContext context, Session session, CancellationToken cancelled)
 {
-    long before = session.Info().UnknownBytes;
-    await session.FeedAsync(Body(context), null, cancelled);
+    long before = session.Info().UnknownBytes, position = session.Position;
+    try
+    {
+        await session.FeedAsync(Body(context), null, cancelled);
+    }
+    finally
+    {
+        Account.Of(context).Read += Work.PositionOf(session, position) - position;
+    }
     return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
 }
 

@@ -122,7 +122,7 @@ internal sealed class Work(Model model, Settings settings)
         }
     }
 
-    private static long PositionOf(Session session, long otherwise)
+    internal static long PositionOf(Session session, long otherwise)
     {
         try
         {

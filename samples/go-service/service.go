@@ -389,6 +389,9 @@ func (e *exchange) feed(session *infini.Session, keep func()) error {
 	}
 	text := e.readAhead()
 	err = session.FeedReader(text.context, text)
+	if position, fault := session.Position(); fault == nil {
+		e.read += position - before.Position
+	}
 	keep()
 	if err != nil {
 		e.cancel()

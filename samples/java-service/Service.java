@@ -258,10 +258,11 @@ final class Service {
         connection.awaitLeaving();
         call.end(Refusal.left());
       });
-      long before = session.info().unknownBytes();
+      long before = session.info().unknownBytes(), position = session.position();
       try {
         session.feed(text, call.task);
       } finally {
+        connection.read += Work.attempt(session::position, position) - position;
         keep.run();
       }
       connection.answer(200, Map.of("position", session.position(), "skipped", session.info().unknownBytes() - before));

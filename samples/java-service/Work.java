@@ -74,10 +74,10 @@ final class Work {
     }
   }
 
-  private static <T> T attempt(Supplier<T> get, T otherwise) {
+  static <T> T attempt(Supplier<T> get, T otherwise) {
     try {
       return get.get();
-    } catch (InfiniException | IllegalArgumentException e) {
+    } catch (InfiniException | IllegalArgumentException | IllegalStateException e) {
       return otherwise;
     }
   }

@@ -50,6 +50,11 @@ def check_probes(command, folder):
         assert float(values['infini_tokens_written_total']) - before['infini_tokens_written_total'] == 7, values
         assert float(values['infini_first_token_seconds_bucket{le="+Inf"}']) == 1 == float(values['infini_first_token_seconds_count'])
         assert float(values['infini_requests_total{status="401"}']) == 1 and float(values['infini_memories']) == 1, values
+        read = float(values['infini_tokens_read_total'])
+        fed = json.loads(service.call('POST', '/v1/memories/fed/feed', b'a text that is fed'))['position']
+        end = time.monotonic() + SOON
+        while many.metric(service, 'infini_tokens_read_total') != read + fed:
+            assert time.monotonic() < end, (read, fed)
         logged = [json.loads(line) for line in list(service.heard) if line.startswith('{')]
         written = [entry for entry in logged if entry['tokens_written'] == 7]
         assert len(written) == 1 and written[0]['path'] == '/v1/completions' and written[0]['status'] == 200, logged
