@@ -1,4 +1,5 @@
 // A window as snapshots hold it: rows of tokens, which no kernel's panels have a part in.
+#include <algorithm>
 #include <cstring>
 
 #include "attention/window.h"
@@ -136,8 +137,7 @@ void Window::to_rows(const View &asked, char *to) const {
     copy(head.raw, raw);
     copy(head.kept, kept);
     const int64_t all = keys * (key_row + value_row) + raw + kept, gap = round_up(all, 4) - all;
-    std::memset(to, 0, static_cast<size_t>(gap));
-    to += gap;
+    to = std::fill_n(to, gap, '\0');
     copy(head.sink_keys, sinks_of(shape_, view) * shape_.key_size * 4);
     copy(head.sink_values, sinks_of(shape_, view) * shape_.value_size * 4);
   }
