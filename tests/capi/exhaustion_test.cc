@@ -34,11 +34,18 @@ bool fails_at(long n, const std::function<infini_status()> &call) {
 int main() {
   const char *const path = "capi_exhaustion_test_chat.gguf";
   write_chatty_model(path);
-  infini_model *const model = open_model(path, "f32");
-  infini_options *options = nullptr;
+  infini_options *options = nullptr, *ours = nullptr;
+  infini_model *model = nullptr;
   infini_trainer *trainer = nullptr;
   CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
+  // oneDNN 2.7 itself reads what it has freed, once memory has ended within it.
+  CHECK_OK(infini_options_create(&ours));
+  CHECK_OK(infini_options_set_int(ours, "threads", 1));
+  CHECK_OK(infini_options_set_string(ours, "gemm", "native"));
+  CHECK_OK(infini_options_set_string(ours, "compute", "f32"));
+  CHECK_OK(infini_model_open(path, ours, nullptr, &model));
+  infini_options_free(ours);
   CHECK_OK(infini_trainer_create(model, kTraining, options, &trainer));
   infini_session *const session = new_session(model, 7);
   CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, nullptr));
