@@ -50,50 +50,49 @@ int main() {
   infini_session *const session = new_session(model, 7);
   CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, nullptr));
 
-  const auto made = [](infini_status status, infini_model *it) { return infini_model_free(it), status; };
+  const auto open = [&] {
+    infini_model *it = nullptr;
+    const infini_status status = infini_model_open(path, options, nullptr, &it);
+    infini_model_free(it);
+    return status;
+  };
+  const auto create = [&](const char *config) {
+    infini_model *it = nullptr;
+    const infini_status status = infini_model_create(config, options, &it);
+    infini_model_free(it);
+    return status;
+  };
   const std::pair<const char *, std::function<infini_status()>> calls[] =
       {
-          {"open",
+          {"open", open},
+          {"create", [&] { return create(R"({"gate": "-inf", )" SHAPE); }},
+          {"create wrongly", [&] { return create(R"({"deep": [1, {"a": [2]}], )" SHAPE); }},
+          {"model facts", [&] { return infini_model_info_json(model, text, sizeof text, &text_size); }},
+          {"one fact", [&] { return infini_model_info(model, "architecture", text, sizeof text, &text_size); }},
+          {"footprint", [&] { return infini_model_footprint_json(model, 1000, text, sizeof text, &text_size); }},
+          {"options", [&] { return infini_options_json(text, sizeof text, &text_size); }},
+          {"settings of training", [&] { return infini_trainer_settings_json(text, sizeof text, &text_size); }},
+          {"settings of adaptation", [&] { return infini_adaptation_settings_json(text, sizeof text, &text_size); }},
+          {"session facts", [&] { return infini_session_info_json(session, text, sizeof text, &text_size); }},
+          {"messages", [&] { return infini_model_apply_chat(model, kMessages, 0, text, sizeof text, &text_size); }},
+          {"other messages",
            [&] {
-    infini_model *it = nullptr;
-    return made(infini_model_open(path, options, nullptr, &it), it);
-           }},
-          {"create",
-           [&] {
-    infini_model *it = nullptr;
-    return made(infini_model_create(R"({"gate": "-inf", )" SHAPE, options, &it), it);
-           }},
-                                                                {"create wrongly",
-                                                                 [&] {
-    infini_model *it = nullptr;
-    return made(infini_model_create(R"({"deep": [1, {"a": [2]}], )" SHAPE, options, &it), it);
-                                                                 }},
-      {"model facts", [&] { return infini_model_info_json(model, text, sizeof text, &text_size); }},
-      {"one fact", [&] { return infini_model_info(model, "architecture", text, sizeof text, &text_size); }},
-      {"footprint", [&] { return infini_model_footprint_json(model, 1000, text, sizeof text, &text_size); }},
-      {"options", [&] { return infini_options_json(text, sizeof text, &text_size); }},
-      {"settings of training", [&] { return infini_trainer_settings_json(text, sizeof text, &text_size); }},
-      {"settings of adaptation", [&] { return infini_adaptation_settings_json(text, sizeof text, &text_size); }},
-      {"session facts", [&] { return infini_session_info_json(session, text, sizeof text, &text_size); }},
-      {"messages", [&] { return infini_model_apply_chat(model, kMessages, 0, text, sizeof text, &text_size); }},
-      {"other messages",
-       [&] {
     return infini_model_apply_chat(model, R"([{"role": "user", "content": [{"type": "image", "url": ["x"]}]}])", 0,
                                    text, sizeof text, &text_size);
-       }},
-      {"chat",
-       [&] {
+           }},
+          {"chat",
+           [&] {
     const infini_status status = infini_session_chat(session, kMessages, nullptr);
     CHECK_OK(infini_session_reset(session));
     return status;
-       }},
-      {"trainer",
-       [&] {
+           }},
+                                                                {"trainer",
+                                                                 [&] {
     infini_trainer *it = nullptr;
     const infini_status status = infini_trainer_create(model, kTraining, options, &it);
     infini_trainer_free(it);
     return status;
-       }},
+                                                                 }},
       {"trainer facts", [&] { return infini_trainer_info_json(trainer, text, sizeof text, &text_size); }},
       };
   for (const auto &[name, call] : calls) {
