@@ -14,6 +14,7 @@ cmake --build "$folder" --parallel "$(nproc)" --target "${targets[@]}"
 run=()
 if setarch -R true 2>/dev/null; then run=(setarch -R); fi
 export TSAN_OPTIONS="suppressions=$here/thread.supp halt_on_error=1 ${TSAN_OPTIONS:-}"
+export LSAN_OPTIONS="suppressions=$here/leak.supp print_suppressions=0 ${LSAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1 ${UBSAN_OPTIONS:-}"
 unset INFINI_TEST_DATA  # large models are a matter of the release tree
 export OMP_WAIT_POLICY=passive  # waiting threads take no time from the others
