@@ -176,7 +176,8 @@ class Footprint(Test):
         self.assertEqual(held[4]["kv_cache"], 10_000 * held[0]["kv_cache"])
         self.assertEqual(held[4]["infini_attention"], held[0]["infini_attention"])
         self.assertEqual(held[0]["kv_cache"], 1000 * 5 * 4 * 16 * 4)  # tokens, layers, KV heads, key and value, bytes
-        self.run_command("footprint", STORIES)
+        shown, _ = self.run_command("footprint", STORIES)
+        self.assertIn("with its window, in all", shown)
 
     def test_failures(self):
         self.fails("footprint", says="MODEL")
