@@ -40,8 +40,8 @@ class SnapshotImage {
   // level 0: sections as they are, else Zstandard's level for those that it makes smaller.
   SnapshotImage(const std::string &json, std::vector<SnapshotSection> sections, int level);
   size_t size() const { return size_; }
-  // Calls write(data, size) for every stretch of the file, in order, some 256 KB at a time. Only then are the checksums known: what it returns is
-  // to be written over the file's first bytes.
+  // Calls write(data, size) for every stretch of the file, in order, some 256 KB at a time. Only then are the checksums
+  // known: what it returns is to be written over the file's first bytes.
   [[nodiscard]] std::vector<std::byte> write(const std::function<void(const void *, size_t)> &write) const;
   std::vector<std::byte> bytes() const;  // of the file
 

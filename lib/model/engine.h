@@ -58,13 +58,13 @@ class Engine {
   // As merge() of model/merge.h: `other` has no open segment and no window.
   void merge(const Threads &threads, State &state, const State &other, double weight) const;
 
-  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how, and names them. Threads and what
-  // they are of must live as long. Those that read return whether all numbers are finite; `stored` is the type of the
+  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how, and names them. What they
+  // are of must live as long. Those that read return whether all numbers are finite; `stored` is the type of the
   // snapshot's numbers, and place.view is known.
   NumberType number_type() const;  // of windows and of what is kept
   SnapshotSection memory_section(const Place &place) const;
   bool read_memory(Place &place, const ReadSection &read) const;
-  SnapshotSection window_section(const Threads &threads, const Place &place) const;
+  SnapshotSection window_section(const Place &place) const;
   // The place's windows hold nothing yet. Of so many bytes, and of one of format 1.
   uint64_t window_bytes(const Place &place, NumberType stored) const;
   bool read_window(const Threads &threads, Place &place, NumberType stored, std::span<const std::byte> section) const;

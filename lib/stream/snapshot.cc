@@ -73,7 +73,6 @@ State emptied(const Threads &threads, const Model &model, const State &state) {
 
 // An image in the making: its header, its sections, and arrays that are made only for it.
 struct Parts {
-  const Threads &threads;
   const Engine &engine;
   bool keeps;  // sentences
   OwnedJson<> owned;
@@ -88,7 +87,7 @@ struct Parts {
   }
   void add_place(const std::string &prefix, const Place &place) {
     add_section(prefix + "memory", engine.memory_section(place));
-    add_section(prefix + "window", engine.window_section(threads, place));
+    add_section(prefix + "window", engine.window_section(place));
     add(prefix + "hidden", place.hidden);
     if (keeps) {
       add(prefix + "kept", place.keep.spans());
@@ -132,8 +131,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
   const bool keeps = model_->config().memory.keep > 0;
-  const ThreadScope threads(model_->threads(), impl_->settings.threads);
-  Parts parts{threads, impl_->engine, keeps, owned_object()};
+  Parts parts{impl_->engine, keeps, owned_object()};
   json &header = parts.header;
   header["library"] = INFINI_VERSION_TEXT;
   header["kind"] = whole ? "session" : "memory";
@@ -144,6 +142,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   made_with["fingerprint"] = model_->fingerprint();
   header["shape"] = std::move(*snapshot_shape(*model_, whole));
   if (!whole) {
+    const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
     write_view(closed.view, header["view"]);
     header["compute"] = name_of(impl_->engine.number_type());

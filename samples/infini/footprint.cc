@@ -55,7 +55,7 @@ void footprint(const FootprintArguments &arguments) {
       line += format(" %12s", size_text(find(counted["methods"], entry["method"])["bytes"]).c_str());
     print(line + "\n");
   }
-  line = format("%-24s", "with its window, in all");
+  line = format("%-24s", "and its window");
   for (const Json &counted : results) line += format(" %12s", size_text(counted["session_bytes"]).c_str());
   print(line + "\n");
 }
