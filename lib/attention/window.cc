@@ -62,7 +62,7 @@ Window Window::twin() const {
 
 Window Window::copy(const View &view) const {
   Window copied = twin();
-  copied.settle(view);
+  copied.prepare(view);
   std::vector<char *> to;
   copied.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
   size_t next = 0;
@@ -75,6 +75,11 @@ Window Window::copy(const View &view) const {
 
 void Window::settle(const View &view) {
   if (!large_pages_ && view.through(shape_).keys() > capacity_ / 2) storage_.use_large_pages(), large_pages_ = true;
+}
+
+void Window::prepare(const View &view) {
+  settle(view);
+  visit(view, [](char *data, int64_t bytes, NumberType) { platform::provide_pages(data, static_cast<size_t>(bytes)); });
 }
 
 void Window::clear(const View &view) {

@@ -97,6 +97,8 @@ class Window {
                    const FrontAngles &angles) const;
   // Large pages from now on, if `view` fills more than half of the window.
   void settle(const View &view);
+  // The same of a window that holds nothing yet, and memory for all that `view` uses.
+  void prepare(const View &view);
 
   // Keys [key_size, count] and values [count, value_size] of the list, from index `begin` (a multiple of 64) on.
   Panels keys(int kv_head, int64_t begin, int64_t count) const;

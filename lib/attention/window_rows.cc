@@ -119,14 +119,8 @@ void Window::to_rows(const View &asked, char *to) const {
           std::memcpy(to + t * value_row + first * 4, panel + t * kPanel * 4, static_cast<size_t>(columns * 4));
         continue;
       }
-      // Two tokens stand side by side.
-      for (int64_t t = 0; t < keys; t += 2) {
-        const auto *pairs = reinterpret_cast<const uint16_t *>(panel) + t * kPanel;
-        uint16_t even[kPanel], odd[kPanel];
-        for (int64_t j = 0; j < kPanel; ++j) even[j] = pairs[2 * j], odd[j] = pairs[2 * j + 1];
-        std::memcpy(to + t * value_row + first * 2, even, static_cast<size_t>(columns * 2));
-        if (t + 1 < keys) std::memcpy(to + (t + 1) * value_row + first * 2, odd, static_cast<size_t>(columns * 2));
-      }
+      unpack_rows(reinterpret_cast<const uint16_t *>(panel), keys, columns, reinterpret_cast<uint16_t *>(to) + first,
+                  shape_.value_size);
     }
     to += keys * value_row;
     const auto copy = [&](const void *from, int64_t size) {

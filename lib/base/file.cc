@@ -43,6 +43,11 @@ void AtomicFile::check_open() const {
   if (!file_.open()) fail(Status::STATE, "'", file_.path(), "' was written or given up already");
 }
 
+void AtomicFile::reserve(size_t size) {
+  check_open();
+  file_.reserve(size);
+}
+
 void AtomicFile::write(const void *data, size_t size) {
   check_open();
   if (buffer_.size() + size > kBufferSize) flush();

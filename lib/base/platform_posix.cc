@@ -49,6 +49,13 @@ void gather_pages(void *memory, size_t bytes) noexcept {
   madvise(memory, bytes, kCollapse);
 }
 
+void provide_pages(void *memory, size_t bytes) noexcept {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14, which older headers lack
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(memory), first = begin / page * page;
+  if (bytes > 0) madvise(reinterpret_cast<void *>(first), begin + bytes - first, kPopulateWrite);
+}
+
 // --- Processors and threads --------------------------------------------------------------------------------------------
 
 namespace {
@@ -172,10 +179,11 @@ namespace {
 
 constexpr size_t kLargestWrite = size_t{1} << 30;  // Linux writes at most 2 GiB in one call
 
+bool no_space(int code) { return code == ENOSPC || code == EFBIG || code == EDQUOT; }
+
 [[noreturn]] void fail_io(const char *what, const std::string &path, int code) {
-  const bool full = code == ENOSPC || code == EFBIG || code == EDQUOT;
-  throw Error(full ? Status::NO_SPACE : Status::IO, cat(what, " '", path, "': ", std::generic_category().message(code)),
-              code);
+  throw Error(no_space(code) ? Status::NO_SPACE : Status::IO,
+              cat(what, " '", path, "': ", std::generic_category().message(code)), code);
 }
 
 const char *kind_of(mode_t mode) {
@@ -321,6 +329,11 @@ void Replacement::discard() noexcept {
 void Replacement::fail(const char *what, int code) {
   discard();
   fail_io(what, path_, code);
+}
+
+void Replacement::reserve(size_t size) {
+  if (size == 0 || fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0) return;  // Linux's
+  if (no_space(errno)) fail("cannot write", errno);
 }
 
 void Replacement::write(const char *data, size_t size) {

@@ -89,6 +89,27 @@ void PackRows16(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint
   }
 }
 
+void UnpackRows16(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const hn::Rebind<uint16_t, D> d16;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t i = 0; i < k; i += 2, panel += 2 * kPanel) {
+    const auto *pairs = reinterpret_cast<const uint32_t *>(panel);
+    uint16_t *even = to + i * stride, *odd = even + stride;
+    int64_t c = 0;
+    for (; c + lanes <= n; c += lanes) {
+      const auto pair = hn::LoadU(du, pairs + c);
+      hn::StoreU(hn::TruncateTo(d16, pair), d16, even + c);
+      if (i + 1 < k) hn::StoreU(hn::TruncateTo(d16, hn::ShiftRight<16>(pair)), d16, odd + c);
+    }
+    for (; c < n; ++c) {
+      even[c] = static_cast<uint16_t>(pairs[c]);
+      if (i + 1 < k) odd[c] = static_cast<uint16_t>(pairs[c] >> 16);
+    }
+  }
+}
+
 #if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
 // Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row a block of four lanes.
 template <class Tag>
@@ -109,6 +130,7 @@ template <class Body>
 HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k, int64_t left, const Body &body) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   int64_t i = 0;
+  for (; left <= 0 && i < k; i += 2) body(i, hn::Zero(d), hn::Zero(d));
 #if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
   if (left >= lanes) {
     const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> pairs;
@@ -288,6 +310,7 @@ namespace infini {
 HWY_EXPORT(PackRowsF32);
 HWY_EXPORT(PackRowsBf16);
 HWY_EXPORT(PackRows16);
+HWY_EXPORT(UnpackRows16);
 HWY_EXPORT(PackColumnsF32);
 HWY_EXPORT(PackColumnsBf16);
 HWY_EXPORT(RotatePairs);
@@ -309,6 +332,9 @@ void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t
 }
 void pack_rows(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
   HWY_DYNAMIC_DISPATCH(PackRows16)(from, stride, k, n, panels, panel_stride);
+}
+void unpack_rows(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(UnpackRows16)(panel, k, n, to, stride);
 }
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
   HWY_DYNAMIC_DISPATCH(PackColumnsF32)(from, stride, k, n, panels, panel_stride);

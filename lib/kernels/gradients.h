@@ -13,6 +13,8 @@ namespace infini {
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
 void pack_rows(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
+// One panel of n columns at most 64 back into rows.
+void unpack_rows(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride);
 // The same where columns of it are rows of `from`: element (i, j) is from[j * stride + i].
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);

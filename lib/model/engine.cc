@@ -126,7 +126,7 @@ bool Engine::read_window(const Threads &threads, Place &place, NumberType stored
   parallel_items(threads, static_cast<int64_t>(place.layers.size()), offsets.back(), [&](int64_t item) {
     const auto l = static_cast<size_t>(item);
     Window &window = place.layers[l].window;
-    window.settle(place.view);
+    window.prepare(place.view);
     window.from_rows(place.view, stored, rows + offsets[l]);
     if (!window.is_finite(place.view)) finite = false;
   });
@@ -137,7 +137,7 @@ bool Engine::read_window_1(Place &place, NumberType stored, const ReadSection &r
   const bool same = stored == number_type();
   std::vector<LayerState> other;
   if (!same) other = empty_layers(model_, stored);
-  for (LayerState &layer : place.layers) layer.window.settle(place.view);
+  for (LayerState &layer : place.layers) layer.window.prepare(place.view);
   read(panels_of(same ? place.layers : other, place.view));
   for (size_t l = 0; l < place.layers.size(); ++l) {
     if (!same) place.layers[l].window.convert_from(other[l].window, place.view);

@@ -198,6 +198,7 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
   with_image(kind, labels, [&](const SnapshotImage &image) {
     if (task) task->begin("save", static_cast<int64_t>(image.size()));
     AtomicFile file(path);
+    file.reserve(image.size());
     int64_t done = 0;
     file.rewrite(image.write([&](const void *data, size_t size) {
       if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");

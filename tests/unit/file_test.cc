@@ -75,6 +75,27 @@ TEST_CASE("a mapped file holds the bytes of the file") {
   CHECK(mapped == text);
 }
 
+TEST_CASE("a file that room was reserved for holds what was written, and no more") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("a"), text = pattern(100000, 'a');
+  for (const size_t room : {size_t{0}, text.size() / 2, text.size(), text.size() * 3}) {
+    AtomicFile file(path);
+    file.reserve(room);
+    file.write(text.data(), text.size());
+    file.commit();
+    CHECK(test::read_text(path) == text);
+  }
+}
+
+TEST_CASE("more room than a disk can have is refused before anything is written") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("a");
+  put_text(path, "old");
+  check_refused(Status::NO_SPACE, path, [&] { AtomicFile(path).reserve(size_t{1} << 50); });
+  CHECK(test::read_text(path) == "old");
+  CHECK(folder.names() == Names{"a"});
+}
+
 TEST_CASE("an empty file maps to no bytes") {
   const test::TemporaryFolder folder;
   put_text(folder.file("empty"), "");
