@@ -38,7 +38,7 @@ if(INFINI_KIND STREQUAL "STATIC")
   endforeach()
   list(JOIN INFINI_MODULES " " modules)
   set(openmp "")
-  if(INFINI_ONEDNN)
+  if(INFINI_OPENMP)
     set(openmp "find_dependency(OpenMP COMPONENTS CXX)\n")
   endif()
   string(CONFIGURE [[

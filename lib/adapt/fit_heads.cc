@@ -29,6 +29,7 @@
 #include <tuple>
 
 #include "base/random.h"
+#include "gemm/solve.h"
 #include "kernels/gradients.h"
 
 namespace infini {
@@ -139,8 +140,7 @@ class Regression {
     for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
     for (int64_t i = 0; i < width_; ++i)
       a[static_cast<size_t>(i * (width_ + 1))] += ridge * trace / static_cast<double>(width_);
-    if (!solve_positive(static_cast<int>(width_), static_cast<int>(static_cast<int64_t>(w.size()) / width_), a.data(),
-                        w.data()))
+    if (!solve_positive(width_, static_cast<int64_t>(w.size()) / width_, a.data(), w.data()))
       fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
   }
 

@@ -7,8 +7,8 @@
 #include "base/status.h"
 #include "base/testing.h"
 
-// oneDNN runs on OpenMP; these two are all that is used of it.
-#if INFINI_ONEDNN
+// Debian's oneDNN runs on OpenMP; these two are all that is used of it.
+#if INFINI_OPENMP
 extern "C" {
 void omp_set_num_threads(int threads);
 int omp_get_max_threads(void);

@@ -56,7 +56,7 @@ class ThreadPool {
 };
 
 // A call of the library, and so many threads for its loops. oneDNN, which divides nothing by itself here, is kept to the
-// calling thread by OpenMP's thread count, which is put back at the end.
+// calling thread by OpenMP's thread count, where it is built for OpenMP; that is put back at the end.
 class ThreadScope : public Threads {
  public:
   ThreadScope(ThreadPool &pool, int threads);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
 
@@ -12,7 +13,11 @@ Cpu Cpu::here() {
 }
 
 GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu) {
-  if (gemm == "openblas") return GemmLibrary::OPENBLAS;
+  if (gemm == "openblas") {
+    if (!kOpenBlas)
+      fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no OpenBLAS; use auto, onednn or native");
+    return GemmLibrary::OPENBLAS;
+  }
   if (gemm == "native") return GemmLibrary::NATIVE;
   // Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
   if (gemm == "onednn" || (kOneDnnByDefault && cpu.avx512)) return GemmLibrary::ONEDNN;
@@ -55,7 +60,7 @@ bool widens(NumberType type, const Cpu &cpu) { return type == NumberType::BF16 &
 ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu) {
   const bool f32 = type == NumberType::F32, wide = widens(type, cpu);
   Product many = Product::NATIVE;
-  if (library == GemmLibrary::OPENBLAS && f32 && onednn) many = Product::OPENBLAS;
+  if (kOpenBlas && library == GemmLibrary::OPENBLAS && f32 && onednn) many = Product::OPENBLAS;
   if (library == GemmLibrary::ONEDNN && onednn) many = wide ? Product::WIDENED : Product::ONEDNN;
   // One token, and a few, are a question of bytes read, which our kernels ask for ahead; with fast bf16 products oneDNN's
   // are ahead from a few rows on. Dot products of pairs want an even k.

@@ -1,22 +1,16 @@
 #include "gemm/gemm.h"
 
-#include <cblas.h>
-
 #include <atomic>
-#include <mutex>
 #include <vector>
 
 #include "base/status.h"
 #include "base/testing.h"
 #include "gemm/choose.h"
 #include "gemm/onednn.h"
+#include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/gradients.h"
 #include "kernels/scalar.h"
-
-// LAPACK's, which OpenBLAS holds: a x = b by Cholesky's factors.
-extern "C" void dposv_(const char *triangle, const int *n, const int *columns, double *a, const int *a_row, double *b,
-                       const int *b_row, int *info);
 
 namespace infini {
 
@@ -116,19 +110,12 @@ void dot_product(const Threads &threads, const ConstRows &a, int64_t rows, const
   });
 }
 
-// Panel by panel, one product of the process at a time: a build of OpenBLAS without threads (Debian's serial package)
-// hands out its work space without a lock, and two calls at once spoil each other's sums. One with threads divides the
-// product itself.
-std::mutex openblas;
-void openblas_product(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  const std::lock_guard lock(openblas);
+// Panel by panel.
+void openblas_panels(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
   const auto *data = static_cast<const float *>(b.data);
-  for (int64_t j = 0; j < b.n; j += kPanel) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rows),
-                static_cast<int>(std::min<int64_t>(kPanel, b.n - j)), static_cast<int>(b.k), 1.0f, a.f32(),
-                static_cast<int>(a.stride), data + j / kPanel * b.stride, kPanel, accumulate ? 1.0f : 0.0f, c + j,
-                static_cast<int>(c_row));
-  }
+  for (int64_t j = 0; j < b.n; j += kPanel)
+    openblas_product(false, rows, std::min<int64_t>(kPanel, b.n - j), b.k, a.f32(), a.stride,
+                     data + j / kPanel * b.stride, kPanel, accumulate, c + j, c_row);
 }
 
 // oneDNN on the calling thread, in pieces of a few sizes for which it has kernels; the last few rows by our own.
@@ -248,7 +235,7 @@ void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, co
   switch (exact || rows <= ways.few_rows ? ways.few : ways.many) {
     case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);
     case Product::DOTS: go(ProductWay::DOTS); return dot_product(threads, a, rows, b, c, c_row, accumulate);
-    case Product::OPENBLAS: go(ProductWay::OPENBLAS); return openblas_product(a, rows, b, c, c_row, accumulate);
+    case Product::OPENBLAS: go(ProductWay::OPENBLAS); return openblas_panels(a, rows, b, c, c_row, accumulate);
     case Product::ONEDNN: return tiled_product(threads, *onednn_, nullptr, a, rows, b, c, c_row, accumulate);
     case Product::WIDENED: return tiled_product(threads, *onednn_, &scratch_, a, rows, b, c, c_row, accumulate);
   }
@@ -293,9 +280,8 @@ void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int
 void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const ConstRows &b, int64_t rows,
                                int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const {
   const int64_t operations = rows * a_columns * b_columns;
-  const bool blas = library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
-  const bool shared =
-      threads.count() > 1 && operations >= worth_threads() && !(blas && openblas_get_parallel() == OPENBLAS_THREAD);
+  const bool blas = kOpenBlas && library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
+  const bool shared = threads.count() > 1 && operations >= worth_threads() && !(blas && openblas_has_threads());
   const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * threads.count() : 1);
   const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
   parallel_items(threads, tiles, operations, [&](int64_t tile) {
@@ -305,10 +291,7 @@ void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const
     float *to = c + first * c_row;
     if (blas) {
       go(ProductWay::TRANSPOSED_OPENBLAS);
-      const std::lock_guard lock(openblas);
-      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<int>(count), static_cast<int>(b_columns),
-                  static_cast<int>(rows), 1.0f, part.f32(), static_cast<int>(a.stride), b.f32(),
-                  static_cast<int>(b.stride), accumulate ? 1.0f : 0.0f, to, static_cast<int>(c_row));
+      openblas_product(true, count, b_columns, rows, part.f32(), a.stride, b.f32(), b.stride, accumulate, to, c_row);
       return;
     }
     // oneDNN in pieces of a few sizes, so that it makes few kernels; the last rows by our own.
@@ -325,13 +308,6 @@ void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const
     go(ProductWay::TRANSPOSED_NATIVE);
     native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
   });
-}
-
-bool solve_positive(int n, int columns, double *a, double *b) {
-  const std::lock_guard lock(openblas);
-  int info = 0;
-  dposv_("L", &n, &columns, a, &n, b, &n, &info);
-  return info == 0;
 }
 
 }  // namespace infini

@@ -120,8 +120,4 @@ class Gemm {
   mutable ScratchPool scratch_;
 };
 
-// Solves a x = b for symmetric a [n][n] that is positive definite; b [columns][n] becomes x, a is spoilt. False where a is
-// not, nor finite. OpenBLAS, on the calling thread.
-bool solve_positive(int n, int columns, double *a, double *b);
-
 }  // namespace infini

@@ -6,6 +6,7 @@
 
 #include "base/parallel.h"
 #include "gemm/gemm.h"
+#include "gemm/solve.h"
 #include "kernels/kernels.h"
 #include "model/forward.h"
 
@@ -96,7 +97,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   double trace = 0;
   for (size_t i = 0; i < width; ++i) trace += a[i * (width + 1)];
   for (size_t i = 0; i < width; ++i) a[i * (width + 1)] += fit.ridge * trace / static_cast<double>(width);
-  if (!solve_positive(static_cast<int>(width), 1, a.data(), w.data()))
+  if (!solve_positive(config.width, 1, a.data(), w.data()))
     fail(Status::INVALID_ARGUMENT, "what the model reads is not finite, or always 0: there is nothing to fit");
   probe.weight.assign(w.begin(), w.end());
 

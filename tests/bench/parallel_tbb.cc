@@ -8,7 +8,7 @@
 #include "base/platform.h"
 #include "base/testing.h"
 
-#if INFINI_ONEDNN
+#if INFINI_OPENMP
 extern "C" {
 void omp_set_num_threads(int threads);
 int omp_get_max_threads(void);

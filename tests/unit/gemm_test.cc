@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/testing.h"
 #include "gemm/choose.h"
+#include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
 #include "kernels/scalar.h"
@@ -86,13 +87,13 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
                                       64, 64, c.data(), 64, false);
   }
   CHECK(has_gone(ProductWay::NATIVE));
-  CHECK(has_gone(ProductWay::OPENBLAS) == has_avx512());
+  CHECK(has_gone(ProductWay::OPENBLAS) == (kOpenBlas && has_avx512()));
   CHECK(has_gone(ProductWay::ONEDNN) == has_avx512());
   CHECK(has_gone(ProductWay::ONEDNN_APART) == has_avx512());
   CHECK(has_gone(ProductWay::DOTS) == (has_bf16_dot() && has_fast_bf16() && !has_amx_bf16()));
   CHECK(has_gone(ProductWay::WIDENED) == (has_avx512() && !has_fast_bf16()));
   CHECK(has_gone(ProductWay::TRANSPOSED_NATIVE));
-  CHECK(has_gone(ProductWay::TRANSPOSED_OPENBLAS));
+  CHECK(has_gone(ProductWay::TRANSPOSED_OPENBLAS) == kOpenBlas);
   CHECK(has_gone(ProductWay::TRANSPOSED_ONEDNN) == has_avx512());
 }
 
@@ -135,11 +136,17 @@ TEST_CASE("each processor multiplies in the ways in which it is fast") {
     CHECK(odd.many == row.bf16);
     CHECK(choose_ways(N, B, true, true, row.cpu).many == NATIVE);
   }
-  CHECK(choose_ways(GemmLibrary::OPENBLAS, F, true, true, zen4).many == OPENBLAS);
+  CHECK(choose_ways(GemmLibrary::OPENBLAS, F, true, true, zen4).many == (kOpenBlas ? OPENBLAS : NATIVE));
   CHECK(choose_ways(GemmLibrary::OPENBLAS, B, true, true, zen4).many == NATIVE);
   CHECK(choose_block_compute("auto", true, F) == Compute::INT8);
   CHECK(choose_block_compute("bf16", true, B) == Compute::BF16);
   CHECK(choose_block_compute("int8", false, F) == Compute::F32);
+}
+
+TEST_CASE("a library that the build lacks is refused in words, and any other is taken") {
+  CHECK(choose_library("native", Cpu::here()) == GemmLibrary::NATIVE);
+  if (kOpenBlas) CHECK(choose_library("openblas", Cpu::here()) == GemmLibrary::OPENBLAS);
+  else CHECK_THROWS_WITH(choose_library("openblas", Cpu::here()), doctest::Contains("has no OpenBLAS; use auto"));
 }
 
 TEST_CASE("scratch is lent to one at a time, and again") {
