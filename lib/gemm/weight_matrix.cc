@@ -34,32 +34,21 @@ constexpr int64_t kGroupRows = 512;
 
 void product_of_bytes(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b,
                       float *c, int64_t c_row, bool accumulate) {
-  const BlockSpec &spec = spec_of(b.type());
-  const int64_t padded = round_up(b.k(), spec.unit());
-  // 64 bytes more, or rows a power of two apart would share few lines of the nearest cache.
-  const int64_t stride = padded + 64, blocks = padded / kBlock, parts = padded / spec.rows;
-  const int64_t most = std::min(kGroupRows, rows), scales_at = round_up(most * stride, 64),
-                starts_at = scales_at + round_up(most * blocks * 4, 64),
-                sums_at = starts_at + round_up(most * parts * 4, 64);
-  ScratchPool::Loan loan(gemm.scratch(), sums_at + most * parts * 4);
-  auto *const values = loan.at<int8_t>();
-  auto *const scales = loan.at<float>(scales_at), *const sums = loan.at<float>(sums_at);
-  auto *const starts = loan.at<int32_t>(starts_at);
-  const BlockRows bytes{values, scales, starts, sums, stride, blocks, parts};
+  const int group = rows == 1 ? 1 : kRowGroup;
+  ScratchPool::Loan loan(gemm.scratch(), block_rows_bytes(b.type(), b.k(), std::min(kGroupRows, rows), group));
+  auto *const bytes = loan.at<uint8_t>();
   for (int64_t first = 0; first < rows; first += kGroupRows) {
     const int64_t count = std::min(kGroupRows, rows - first);
     const TypedRows typed(threads, gemm, a.from(first), count, b.k(), NumberType::F32);
     const ConstRows &x = typed.rows();
     parallel_for(threads, count, worth_grain(8 * b.k()), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        quantize_row(b.type(), x.f32() + r * x.stride, b.k(), values + r * stride, scales + r * blocks,
-                     starts + r * parts, sums + r * parts);
+      for (int64_t r = begin; r < end; ++r) quantize_row(b.type(), x.f32() + r * x.stride, b.k(), r, group, bytes);
     });
     const int64_t strips = round_up(b.n(), kStrip) / kStrip;
     const int64_t grain =
         std::max<int64_t>(1, 131072 / (strip_bytes(b.type(), b.k()) * std::max<int64_t>(1, count / 4)));
     parallel_for(threads, strips, grain, [&](int64_t begin, int64_t end) {
-      block_product(b.type(), bytes, count, b.strip(0), b.k(), begin * kStrip, std::min(b.n(), end * kStrip),
+      block_product(b.type(), {bytes, group}, count, b.strip(0), b.k(), begin * kStrip, std::min(b.n(), end * kStrip),
                     c + first * c_row, c_row, accumulate);
     });
   }

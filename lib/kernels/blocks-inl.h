@@ -7,16 +7,21 @@
 // Two vectors of columns of a strip, or of two strips, unpacked to bytes: it stays in the nearest cache while rows go over
 // it.
 constexpr int kTileVectors = 2, kTileStrips = kTileVectors / kVectors, kTileColumns = kTileVectors * kLanes;
+template <int DEPTH>
 struct Tile {
-  HWY_ALIGN uint8_t quads[kLargestUnit / 4][kTileVectors * kByteLanes];
-  HWY_ALIGN float scales[kLargestUnit / 16][kTileColumns];
-  HWY_ALIGN float minimums[kLargestUnit / 16][kTileColumns];
+  HWY_ALIGN uint8_t quads[DEPTH / 4][kTileVectors * kByteLanes];
+  HWY_ALIGN float scales[DEPTH / 16][kTileColumns];
+  HWY_ALIGN float minimums[DEPTH / 16][kTileColumns];
 };
+using UnitTile = Tile<kLargestUnit>;
+// As deep as leaves room for a group of rows beside it.
+using DeepTile = Tile<3 * kLargestUnit>;
 
 // Scales and minima of a unit, as floats.
-template <BlockType TYPE>
-HWY_INLINE void UnpackScales(const uint8_t *unit, Tile &tile, int first_block, int first_vector = 0) {
+template <BlockType TYPE, int DEPTH>
+HWY_INLINE void UnpackScales(const uint8_t *unit, Tile<DEPTH> &tile, int first_block, int first_vector = 0) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
+  const int first_part = first_block * kSpec.parts();
   const D d;
   const hn::Rebind<hwy::float16_t, D> d16;
   const hn::Rebind<int32_t, D> d32;
@@ -34,22 +39,22 @@ HWY_INLINE void UnpackScales(const uint8_t *unit, Tile &tile, int first_block, i
         const auto load = [&](const uint8_t *from) HWY_ATTR { return hn::PromoteTo(d32, hn::LoadU(d8, from + at)); };
         auto whole = load(scales);
         const int column = (first_vector + v) * kLanes;
-        float *const to = tile.scales[part] + column;
+        float *const to = tile.scales[first_part + part] + column, *const to_minimum =
+                                                                       tile.minimums[first_part + part] + column;
         if constexpr (kSpec.shared()) {
           hn::Store(hn::Mul(scale, hn::ConvertTo(d, hn::And(whole, hn::Set(d32, 15)))), d, to);
-          hn::Store(hn::Mul(minimum, hn::ConvertTo(d, hn::ShiftRight<4>(whole))), d, tile.minimums[part] + column);
+          hn::Store(hn::Mul(minimum, hn::ConvertTo(d, hn::ShiftRight<4>(whole))), d, to_minimum);
         } else {
           whole = hn::ShiftRight<24>(hn::ShiftLeft<24>(whole));
           hn::Store(hn::Mul(scale, hn::ConvertTo(d, whole)), d, to);
-          if constexpr (kSpec.minimum)
-            hn::Store(hn::Mul(minimum, hn::ConvertTo(d, load(minimums))), d, tile.minimums[part] + column);
+          if constexpr (kSpec.minimum) hn::Store(hn::Mul(minimum, hn::ConvertTo(d, load(minimums))), d, to_minimum);
         }
       }
     } else {
       for (int part = 0; part < kSpec.scales(); ++part) {
         const int column = (first_vector + v) * kLanes;
-        hn::Store(half(part, v), d, tile.scales[first_block + part] + column);
-        if constexpr (kSpec.minimum) hn::Store(half(2 + part, v), d, tile.minimums[first_block + part] + column);
+        hn::Store(half(part, v), d, tile.scales[first_part + part] + column);
+        if constexpr (kSpec.minimum) hn::Store(half(2 + part, v), d, tile.minimums[first_part + part] + column);
       }
     }
   }
@@ -88,8 +93,8 @@ HWY_INLINE void Quads(const uint8_t *block, int v, hn::Vec<Bytes> (&q)[8]) {
   }
 }
 
-template <BlockType TYPE>
-HWY_INLINE void UnpackUnit(const uint8_t *unit, Tile &tile, int first_block, int first_vector = 0) {
+template <BlockType TYPE, int DEPTH>
+HWY_INLINE void UnpackUnit(const uint8_t *unit, Tile<DEPTH> &tile, int first_block, int first_vector = 0) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   UnpackScales<TYPE>(unit, tile, first_block, first_vector);
   for (int block = 0; block < kSpec.unit() / kBlock; ++block) {
@@ -120,12 +125,22 @@ HWY_INLINE void StoreSums(V sum, int64_t inside, float *c) {
   else if (inside > 0) StoreRest(D(), sum, inside, c);
 }
 
-// ROWS rows of X times a tile, added to what C holds: a number of X that was loaded serves two vectors of columns, and the
-// rows' chains of products run side by side.
+HWY_INLINE float FloatAt(const uint8_t *from) {
+  float number;
+  std::memcpy(&number, from, sizeof number);
+  return number;
+}
+HWY_INLINE int32_t WholeAt(const uint8_t *from) {
+  int32_t number;
+  std::memcpy(&number, from, sizeof number);
+  return number;
+}
+
+// ROWS rows of a group, from its row `first` on, times a tile, added to what C holds: a number of X that was loaded serves
+// two vectors of columns, and the rows' chains of products run side by side.
 template <int PART_ROWS, bool MINIMUM, bool WIDE, int ROWS>
-HWY_NOINLINE void TileProduct(const Tile &tile, const BlockRows &x, int64_t first_block, int64_t blocks, float *c,
-                              int64_t c_row, int columns, bool accumulate) {
-  constexpr int kPerBlock = kBlock / PART_ROWS, kQuads = 8 / kPerBlock;
+HWY_NOINLINE void TileProduct(const DeepTile &tile, const uint8_t *x, int first, int64_t parts, float *c, int64_t c_row,
+                              int columns, bool accumulate) {
   const D d;
   const hn::Rebind<int32_t, D> d32;
   const Bytes bytes;
@@ -135,23 +150,25 @@ HWY_NOINLINE void TileProduct(const Tile &tile, const BlockRows &x, int64_t firs
 #pragma GCC unroll 8
     for (int v = 0; v < kTileVectors; ++v)
       sum[r][v] = LoadSums(c + r * c_row + v * kLanes, columns - v * kLanes, accumulate);
-  for (int64_t part = 0; part < blocks * kPerBlock; ++part) {
-    const int64_t at = first_block * kPerBlock + part;
-    const int8_t *const values = x.values + at * PART_ROWS;
+  const auto *values = reinterpret_cast<const int8_t *>(x) + first * PART_ROWS;
+  const uint8_t *scales = x + kRowGroup * PART_ROWS + 4 * first;
+  constexpr int64_t kPartBytes = kRowGroup * (PART_ROWS + 4 + 4);
+  for (int64_t part = 0; part < parts; ++part, values += kPartBytes, scales += kPartBytes) {
+    const auto number = [&](int r) HWY_ATTR { return scales + 4 * kRowGroup + 4 * r; };
     Whole whole[ROWS][kTileVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) whole[r][v] = hn::Set(d32, x.starts[r * x.parts + at]);
+      for (int v = 0; v < kTileVectors; ++v) whole[r][v] = MINIMUM ? hn::Zero(d32) : hn::Set(d32, WholeAt(number(r)));
 #pragma GCC unroll 8
-    for (int quad = 0; quad < kQuads; ++quad) {
-      const uint8_t *const from = tile.quads[part * kQuads + quad];
+    for (int quad = 0; quad < PART_ROWS / 4; ++quad) {
+      const uint8_t *const from = tile.quads[part * (PART_ROWS / 4) + quad];
       hn::Vec<Bytes> q[kTileVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kTileVectors; ++v) q[v] = hn::Load(bytes, from + v * kByteLanes);
 #pragma GCC unroll 8
       for (int r = 0; r < ROWS; ++r) {
-        const auto row = RowOf<WIDE>(values + r * x.stride + 4 * quad);
+        const auto row = RowOf<WIDE>(values + r * PART_ROWS + 4 * quad);
 #pragma GCC unroll 8
         for (int v = 0; v < kTileVectors; ++v) whole[r][v] = Step<WIDE>(whole[r][v], q[v], row);
       }
@@ -160,12 +177,11 @@ HWY_NOINLINE void TileProduct(const Tile &tile, const BlockRows &x, int64_t firs
     for (int v = 0; v < kTileVectors; ++v) {
       const V scale = hn::Load(d, tile.scales[part] + v * kLanes);
 #pragma GCC unroll 8
-      for (int r = 0; r < ROWS; ++r)
-        sum[r][v] = AddPart(whole[r][v], scale, x.scales[r * x.blocks + at / kPerBlock], sum[r][v]);
+      for (int r = 0; r < ROWS; ++r) sum[r][v] = AddPart(whole[r][v], scale, FloatAt(scales + 4 * r), sum[r][v]);
       if constexpr (MINIMUM) {
         const V minimum = hn::Load(d, tile.minimums[part] + v * kLanes);
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS; ++r) sum[r][v] = hn::MulAdd(minimum, hn::Set(d, x.sums[r * x.parts + at]), sum[r][v]);
+        for (int r = 0; r < ROWS; ++r) sum[r][v] = hn::MulAdd(minimum, hn::Set(d, FloatAt(number(r))), sum[r][v]);
       }
     }
   }
@@ -176,53 +192,52 @@ HWY_NOINLINE void TileProduct(const Tile &tile, const BlockRows &x, int64_t firs
 }
 
 // So many rows' sums stay in registers.
-constexpr int kMostRows = HWY_MAX_BYTES >= 64 ? 8 : 4;
+constexpr int kMostRows = HWY_MAX_BYTES >= 64 ? kRowGroup : kRowGroup / 2;
 
+// Rows [first, rows) of a group.
 template <int PART_ROWS, bool MINIMUM, bool WIDE, int ROWS = kMostRows>
-HWY_INLINE void TileRows(const Tile &tile, const BlockRows &x, int64_t rows, int64_t first_block, int64_t blocks,
-                         float *c, int64_t c_row, int columns, bool accumulate) {
-  int64_t r = 0;
-  for (; rows - r >= ROWS; r += ROWS)
-    TileProduct<PART_ROWS, MINIMUM, WIDE, ROWS>(tile, x.from(r), first_block, blocks, c + r * c_row, c_row, columns,
-                                                accumulate);
+HWY_INLINE void TileRows(const DeepTile &tile, const uint8_t *x, int first, int rows, int64_t parts, float *c,
+                         int64_t c_row, int columns, bool accumulate) {
+  for (; rows - first >= ROWS; first += ROWS)
+    TileProduct<PART_ROWS, MINIMUM, WIDE, ROWS>(tile, x, first, parts, c + first * c_row, c_row, columns, accumulate);
   if constexpr (ROWS > 1) {
-    if (r < rows)
-      TileRows<PART_ROWS, MINIMUM, WIDE, ROWS / 2>(tile, x.from(r), rows - r, first_block, blocks, c + r * c_row, c_row,
-                                                   columns, accumulate);
+    if (first < rows)
+      TileRows<PART_ROWS, MINIMUM, WIDE, ROWS / 2>(tile, x, first, rows, parts, c, c_row, columns, accumulate);
   }
 }
 
 // One row, which waits for the weights alone: they go from memory to sums without a stop.
 template <BlockType TYPE, bool WIDE>
-HWY_INLINE void RowProduct(const BlockRows &x, const uint8_t *unit, int64_t units, float *c, int columns,
+HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units, float *c, int columns,
                            bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
-  constexpr int kPerBlock = kBlock / kSpec.rows, kQuads = 8 / kPerBlock, kBlocks = kSpec.unit() / kBlock;
-  constexpr int64_t kAhead = 4096;
+  constexpr int kPerBlock = kSpec.parts(), kQuads = 8 / kPerBlock, kBlocks = kSpec.unit() / kBlock;
+  constexpr int64_t kAhead = 4096, kPartBytes = row_part_bytes(kSpec, 1);
   const D d;
   const hn::Rebind<int32_t, D> d32;
-  Tile tile;
+  UnitTile tile;
   V sum[kVectors];
   for (int v = 0; v < kVectors; ++v) sum[v] = LoadSums(c + v * kLanes, columns - v * kLanes, accumulate);
-  for (int64_t i = 0; i < units; ++i, unit += kSpec.unit_bytes()) {
+  for (int64_t i = 0; i < units; ++i, unit += kSpec.unit_bytes(), x += kSpec.scales() * kPartBytes) {
     UnpackScales<TYPE>(unit, tile, 0);
     for (int block = 0; block < kBlocks; ++block) {
       const uint8_t *const from = unit + kSpec.head_bytes() + block * kSpec.block_bytes();
       for (int line = 0; line < kSpec.block_bytes(); line += 64) hwy::Prefetch(from + kAhead + line);
-      const int64_t at = i * kBlocks + block;
       for (int v = 0; v < kVectors; ++v) {
         hn::Vec<Bytes> q[8];
         Quads<TYPE>(from, v, q);
 #pragma GCC unroll 2
         for (int part = 0; part < kPerBlock; ++part) {
-          const int64_t x_part = at * kPerBlock + part, b_part = block * kPerBlock + part;
-          Whole whole = hn::Set(d32, x.starts[x_part]);
+          const int at = block * kPerBlock + part;
+          const uint8_t *const values = x + at * kPartBytes, *const scale = values + kSpec.rows;
+          Whole whole = kSpec.minimum ? hn::Zero(d32) : hn::Set(d32, WholeAt(scale + 4));
 #pragma GCC unroll 8
           for (int quad = 0; quad < kQuads; ++quad)
-            whole = Step<WIDE>(whole, q[part * kQuads + quad], RowOf<WIDE>(x.values + x_part * kSpec.rows + 4 * quad));
-          sum[v] = AddPart(whole, hn::Load(d, tile.scales[b_part] + v * kLanes), x.scales[at], sum[v]);
+            whole = Step<WIDE>(whole, q[part * kQuads + quad],
+                               RowOf<WIDE>(reinterpret_cast<const int8_t *>(values) + 4 * quad));
+          sum[v] = AddPart(whole, hn::Load(d, tile.scales[at] + v * kLanes), FloatAt(scale), sum[v]);
           if constexpr (kSpec.minimum)
-            sum[v] = hn::MulAdd(hn::Load(d, tile.minimums[b_part] + v * kLanes), hn::Set(d, x.sums[x_part]), sum[v]);
+            sum[v] = hn::MulAdd(hn::Load(d, tile.minimums[at] + v * kLanes), hn::Set(d, FloatAt(scale + 4)), sum[v]);
         }
       }
     }
@@ -235,27 +250,36 @@ HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strip
                           int64_t end, float *c, int64_t c_row, bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   constexpr bool kWide = kSaturates && (kSpec.bits == 8 || kSpec.table);
-  constexpr int kUnits = kLargestUnit / kSpec.unit(), kBlocks = kSpec.unit() / kBlock;
-  const int64_t units = (k + kSpec.unit() - 1) / kSpec.unit();
+  constexpr int64_t kMostUnits = 3 * kLargestUnit / kSpec.unit();
+  constexpr int kBlocks = kSpec.unit() / kBlock;
+  const int64_t units = (k + kSpec.unit() - 1) / kSpec.unit(),
+                unit_bytes = kSpec.scales() * row_part_bytes(kSpec, x.group), group_bytes = units * unit_bytes;
   const auto strip_at = [&](int64_t j) { return strips + j / kStrip * units * kSpec.unit_bytes(); };
   const auto inside = [&](int64_t j, int most) { return static_cast<int>(end - j < most ? end - j : most); };
-  if (rows == 1) {
-    for (int64_t j = begin; j < end; j += kStrip)
-      RowProduct<TYPE, kWide>(x, strip_at(j), units, c + j, inside(j, kStrip), accumulate);
+  if (x.group == 1) {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t j = begin; j < end; j += kStrip)
+        RowProduct<TYPE, kWide>(x.data + r * group_bytes, strip_at(j), units, c + r * c_row + j, inside(j, kStrip),
+                                accumulate);
     return;
   }
-  Tile tile;
-  std::memset(&tile, 0, sizeof tile);  // where the last strip has no neighbour
-  for (int64_t j = begin; j < end; j += kTileColumns) {
-    for (int64_t first = 0; first < units; first += kUnits) {
-      const int64_t count = units - first < kUnits ? units - first : kUnits;
-      for (int strip = 0; strip < kTileStrips && j + strip * kStrip < end; ++strip) {
-        const uint8_t *unit = strip_at(j + strip * kStrip) + first * kSpec.unit_bytes();
+  const int64_t passes = (units + kMostUnits - 1) / kMostUnits;
+  DeepTile tile;
+  for (int64_t pass = 0; pass < passes; ++pass) {  // what is read of X again and again stays in the cache
+    const int64_t first = units * pass / passes, count = units * (pass + 1) / passes - first;
+    for (int64_t j = begin; j < end; j += kTileColumns) {
+      for (int strip = 0; strip < kTileStrips; ++strip) {
+        // Where the last strip has no neighbour, it is its own.
+        const int64_t column = j + strip * kStrip < end ? j + strip * kStrip : j;
+        const uint8_t *unit = strip_at(column) + first * kSpec.unit_bytes();
         for (int64_t i = 0; i < count; ++i, unit += kSpec.unit_bytes())
           UnpackUnit<TYPE>(unit, tile, static_cast<int>(i) * kBlocks, strip * kVectors);
       }
-      TileRows<kSpec.rows, kSpec.minimum, kWide>(tile, x, rows, first * kBlocks, count * kBlocks, c + j, c_row,
-                                                 inside(j, kTileColumns), accumulate || first > 0);
+      const uint8_t *group = x.data + first * unit_bytes;
+      for (int64_t r = 0; r < rows; r += kRowGroup, group += group_bytes)
+        TileRows<kSpec.rows, kSpec.minimum, kWide>(
+            tile, group, 0, static_cast<int>(rows - r < kRowGroup ? rows - r : kRowGroup), count * kSpec.scales(),
+            c + r * c_row + j, c_row, inside(j, kTileColumns), accumulate || pass > 0);
     }
   }
 }

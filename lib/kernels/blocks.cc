@@ -134,7 +134,7 @@ HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Numbe
   const D d;
   const hn::Rebind<int32_t, D> d32;
   const auto mask = hn::Set(d32, 255), offset = hn::Set(d32, kSpec.offset);
-  pairs::Tile tile;
+  pairs::UnitTile tile;
   for (int64_t i = begin; i < end; i += kSpec.unit()) {
     pairs::UnpackUnit<TYPE>(strip + i / kSpec.unit() * kSpec.unit_bytes(), tile, 0);
     for (int quad = 0; quad < kSpec.unit() / 4; ++quad) {
@@ -184,16 +184,16 @@ void UnpackStripBf16(BlockType type, const uint8_t *strip, int64_t begin, int64_
   UnpackTo(type, strip, begin, end, to);
 }
 
-void QuantizeRow(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
-                 float *sums) {
+void QuantizeRow(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows) {
 #if !INFINI_BLOCK_VECTORS
-  scalar::quantize_row(type, x, k, values, scales, starts, sums);
+  scalar::quantize_row(type, x, k, row, group, rows);
 #else
   const hn::CappedTag<float, 16> d;
   const hn::Rebind<int32_t, decltype(d)> d32;
   const hn::Rebind<int8_t, decltype(d)> d8;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::CappedTag<float, 16>()));
-  const BlockSpec &spec = spec_of(type);
+  const scalar::BlockRow to(type, k, row, group, rows);
+  const BlockSpec &spec = to.spec;
   const int64_t padded = (k + spec.unit() - 1) / spec.unit() * spec.unit();
   HWY_ALIGN float rest[kBlock];
   for (int64_t first = 0; first < padded; first += kBlock) {
@@ -210,17 +210,16 @@ void QuantizeRow(BlockType type, const float *x, int64_t k, int8_t *values, floa
     const bool any = largest > 0x1p-120f;
     const auto inverse = hn::Set(d, any ? 127 / largest : 0);
     const float scale = any ? largest / 127 : 0;
-    scales[first / kBlock] = scale;
-    for (int part = 0; part < kBlock; part += spec.rows) {
+    for (int begin = 0; begin < kBlock; begin += spec.rows) {
+      const int64_t part = (first + begin) / spec.rows;
+      int8_t *const values = to.values(part);
       auto sum = hn::Zero(d32);
-      for (int i = part; i < part + spec.rows; i += kLanes) {
-        const auto whole = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), inverse));
+      for (int i = 0; i < spec.rows; i += kLanes) {
+        const auto whole = hn::NearestInt(hn::Mul(hn::LoadU(d, from + begin + i), inverse));
         sum = hn::Add(sum, whole);
-        hn::StoreU(hn::DemoteTo(d8, whole), d8, values + first + i);
+        hn::StoreU(hn::DemoteTo(d8, whole), d8, values + i);
       }
-      const int32_t total = hn::GetLane(hn::SumOfLanes(d32, sum));
-      starts[(first + part) / spec.rows] = -spec.offset * total;
-      sums[(first + part) / spec.rows] = static_cast<float>(total) * scale;
+      to.set(part, scale, hn::GetLane(hn::SumOfLanes(d32, sum)));
     }
   }
 #endif
@@ -249,9 +248,8 @@ void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t e
 void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, uint16_t *to) {
   HWY_DYNAMIC_DISPATCH(UnpackStripBf16)(type, strip, begin, end, to);
 }
-void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
-                  float *sums) {
-  HWY_DYNAMIC_DISPATCH(QuantizeRow)(type, x, k, values, scales, starts, sums);
+void quantize_row(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows) {
+  HWY_DYNAMIC_DISPATCH(QuantizeRow)(type, x, k, row, group, rows);
 }
 
 }  // namespace infini

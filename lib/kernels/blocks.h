@@ -32,6 +32,7 @@ struct BlockSpec {
 
   constexpr int unit() const { return nested ? kLargestUnit : 2 * kBlock; }
   constexpr int scales() const { return unit() / rows; }
+  constexpr int parts() const { return kBlock / rows; }  // of a block
   // Scales of two bits share a byte with their minima.
   constexpr bool shared() const { return nested && minimum && bits == 2; }
   // Halves of the scales, then of the minima; where nested, the whole numbers of both.
@@ -100,21 +101,25 @@ struct BlockParts {
 // Writes a unit of a strip.
 void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit);
 
-// Rows of a product in int8, each with a scale a block: x = scale * value. Their padding, up to whole units, is zero.
+// Rows of a product in int8, each with a scale a block: x = scale * value. They lie as a product reads them, from one end to
+// the other: in groups of kRowGroup, or each by itself, and of a group part below part, where a part shares a weight's
+// scale. A part holds the values of each of its rows; each row's scale, a float; and a number of each row: of types with a
+// minimum the sum of the values times their scale, a float, else -offset times that sum, an int32. Padding, up to whole
+// units, is zero.
+constexpr int kRowGroup = 8;
+constexpr int row_part_bytes(const BlockSpec &spec, int group) { return group * (spec.rows + 4 + 4); }
 struct BlockRows {
-  const int8_t *values;   // [rows][stride]
-  const float *scales;    // [rows][blocks]
-  const int32_t *starts;  // [rows][parts]: -offset times the sum of the values that share a weight's scale
-  const float *sums;      // [rows][parts]: the sum of those values, times their scale
-  int64_t stride, blocks, parts;
-  BlockRows from(int64_t row) const {
-    return {
-        values + row * stride, scales + row * blocks, starts + row * parts, sums + row * parts, stride, blocks, parts};
-  }
+  const uint8_t *data;
+  int group;  // kRowGroup or 1
 };
-// One such row of `k` floats, for weights of a type. Values are rounded to the nearest of -127 to 127.
-void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
-                  float *sums);
+// Bytes that `rows` rows of k numbers take.
+constexpr int64_t block_rows_bytes(BlockType type, int64_t k, int64_t rows, int group) {
+  const BlockSpec &spec = spec_of(type);
+  return (rows + group - 1) / group * ((k + spec.unit() - 1) / spec.unit() * spec.scales()) *
+         row_part_bytes(spec, group);
+}
+// Writes the row of that number, of `k` floats, for weights of a type. Values are rounded to the nearest of -127 to 127.
+void quantize_row(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows);
 
 // c[r, j] (+)= sum_i x[r, i] * b[i, j] for columns [begin, end) of B, where begin is a multiple of 16. Products of a
 // block are summed as whole numbers, blocks in order in f32: a row of C depends on its row of X alone.

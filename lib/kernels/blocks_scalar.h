@@ -61,24 +61,49 @@ inline BlockElement block_element(BlockType type, const uint8_t *strip, int64_t 
   return element;
 }
 
-inline void quantize_row(BlockType type, const float *x, int64_t k, int8_t *values, float *scales, int32_t *starts,
-                         float *sums) {
+// A row of a product, taken out of its group: of each of its parts the values, and where its numbers stand.
+struct BlockRow {
+  const BlockSpec &spec;
+  uint8_t *first;
+  int group, row;
+  BlockRow(BlockType type, int64_t k, int64_t row_, int group_, uint8_t *rows)
+      : spec(spec_of(type)), first(rows + block_rows_bytes(type, k, row_ / group_ * group_, group_)), group(group_),
+        row(static_cast<int>(row_ % group_)) {}
+  uint8_t *at(int64_t part) const { return first + part * row_part_bytes(spec, group); }
+  int8_t *values(int64_t part) const { return reinterpret_cast<int8_t *>(at(part)) + row * spec.rows; }
+  float scale(int64_t part) const {
+    float number;
+    std::memcpy(&number, at(part) + group * spec.rows + 4 * row, sizeof number);
+    return number;
+  }
+  // sum: of its values.
+  void set(int64_t part, float scale, int32_t sum) const {
+    uint8_t *const to = at(part) + group * spec.rows + 4 * row;
+    const float scaled = static_cast<float>(sum) * scale;
+    const int32_t start = -spec.offset * sum;
+    std::memcpy(to, &scale, sizeof scale);
+    std::memcpy(to + 4 * group, spec.minimum ? static_cast<const void *>(&scaled) : &start, 4);
+  }
+};
+
+inline void quantize_row(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows) {
   const BlockSpec &spec = spec_of(type);
+  const BlockRow to(type, k, row, group, rows);
   const int64_t padded = (k + spec.unit() - 1) / spec.unit() * spec.unit();
   for (int64_t block = 0; block < padded / kBlock; ++block) {
     const int64_t first = block * kBlock, count = std::clamp<int64_t>(k - first, 0, kBlock);
     float largest = 0;
     for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(x[first + i]));
-    const float inverse = largest > 0x1p-120f ? 127 / largest : 0;
-    scales[block] = largest > 0x1p-120f ? largest / 127 : 0;
-    for (int64_t i = 0; i < kBlock; ++i)
-      values[first + i] = i < count ? static_cast<int8_t>(std::nearbyint(x[first + i] * inverse)) : int8_t{0};
+    const float inverse = largest > 0x1p-120f ? 127 / largest : 0, scale = largest > 0x1p-120f ? largest / 127 : 0;
     for (int64_t i = 0; i < kBlock; i += spec.rows) {
-      int sum = 0;
-      for (int64_t j = 0; j < spec.rows; ++j) sum += values[first + i + j];
       const int64_t part = (first + i) / spec.rows;
-      starts[part] = -spec.offset * sum;
-      sums[part] = static_cast<float>(sum) * scales[block];
+      int32_t sum = 0;
+      for (int64_t j = 0; j < spec.rows; ++j) {
+        const auto value = static_cast<int8_t>(i + j < count ? std::nearbyint(x[first + i + j] * inverse) : 0);
+        to.values(part)[j] = value;
+        sum += value;
+      }
+      to.set(part, scale, sum);
     }
   }
 }
@@ -86,12 +111,14 @@ inline void quantize_row(BlockType type, const float *x, int64_t k, int8_t *valu
 inline void block_product(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k,
                           int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   for (int64_t r = 0; r < rows; ++r) {
+    const BlockRow row(type, k, r, x.group, const_cast<uint8_t *>(x.data));
     for (int64_t j = begin; j < end; ++j) {
       const uint8_t *const strip = strips + j / kStrip * strip_bytes(type, k);
       double sum = accumulate ? static_cast<double>(c[r * c_row + j]) : 0;
       for (int64_t i = 0; i < k; ++i) {
         const BlockElement b = block_element(type, strip, i, static_cast<int>(j % kStrip));
-        const double a = static_cast<double>(x.scales[r * x.blocks + i / kBlock]) * x.values[r * x.stride + i];
+        const int64_t part = i / row.spec.rows;
+        const double a = static_cast<double>(row.scale(part)) * row.values(part)[i % row.spec.rows];
         sum += a * (static_cast<double>(b.scale) * b.q + static_cast<double>(b.minimum));
       }
       c[r * c_row + j] = static_cast<float>(sum);

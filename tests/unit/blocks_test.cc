@@ -129,20 +129,17 @@ TEST_CASE("rows are rounded to bytes as their twin says") {
   on_every_instruction_set([] {
     for (const TensorType type : kTypes) {
       const BlockType blocks = *block_type(type);
-      const BlockSpec &spec = spec_of(blocks);
       for (const int64_t k : {32, 33, 576, 1000}) {
-        const int64_t padded = round_up(k, spec.unit());
         std::vector<float> x = random_floats(k, static_cast<uint64_t>(k));
         std::fill_n(x.begin(), 32, 0.0f);  // a block of zeros
-        const auto of = [&](auto quantize) {
-          std::vector<int8_t> values(static_cast<size_t>(padded));
-          std::vector<float> scales(static_cast<size_t>(padded / kBlock)),
-              sums(static_cast<size_t>(padded / spec.rows));
-          std::vector<int32_t> starts(sums.size());
-          quantize(blocks, x.data(), k, values.data(), scales.data(), starts.data(), sums.data());
-          return std::tuple(values, scales, starts, sums);
-        };
-        CHECK(of(quantize_row) == of(scalar::quantize_row));
+        for (const int group : {1, kRowGroup}) {
+          const auto of = [&](auto quantize) {
+            std::vector<uint8_t> rows(static_cast<size_t>(block_rows_bytes(blocks, k, 11, group)), 77);
+            for (const int64_t row : {0, 7, 10}) quantize(blocks, x.data(), k, row, group, rows.data());
+            return rows;
+          };
+          CHECK(of(quantize_row) == of(scalar::quantize_row));
+        }
       }
     }
   });
@@ -154,29 +151,28 @@ TEST_CASE(
     const Gemm gemm(GemmLibrary::NATIVE);
     for (const TensorType type : kTypes) {
       CAPTURE(std::string(tensor_layout(type)->name));
-      for (const int64_t n : {1, 16, 21, 64}) {
-        const Tensor tensor(type, 3 * least_depth(type), n, static_cast<uint64_t>(n));
-        const BlockSpec &spec = spec_of(tensor.matrix.type());
-        const int64_t padded = round_up(tensor.k, spec.unit()), blocks = padded / kBlock, parts = padded / spec.rows;
+      for (const int64_t n : {1, 16, 37, 64}) {
+        const int64_t deep = least_depth(type) == 32 ? 1696 : 1792;  // in passes of unlike depths
+        const Tensor tensor(type, n == 16 ? deep : 3 * least_depth(type), n, static_cast<uint64_t>(n));
+        const BlockType blocks = tensor.matrix.type();
         for (const int64_t rows : {1, 2, 3, 7, 16, 37}) {
           const std::vector<float> x = random_floats(rows * tensor.k, 7);
-          std::vector<int8_t> values(static_cast<size_t>(rows * padded));
-          std::vector<float> scales(static_cast<size_t>(rows * blocks)), sums(static_cast<size_t>(rows * parts));
-          std::vector<int32_t> starts(sums.size());
-          for (int64_t r = 0; r < rows; ++r)
-            quantize_row(tensor.matrix.type(), x.data() + r * tensor.k, tensor.k, values.data() + r * padded,
-                         scales.data() + r * blocks, starts.data() + r * parts, sums.data() + r * parts);
-          const BlockRows bytes{values.data(), scales.data(), starts.data(), sums.data(), padded, blocks, parts};
+          const auto rounded = [&](int group) {
+            std::vector<uint8_t> made(static_cast<size_t>(block_rows_bytes(blocks, tensor.k, rows, group)));
+            for (int64_t r = 0; r < rows; ++r)
+              quantize_row(blocks, x.data() + r * tensor.k, tensor.k, r, group, made.data());
+            return made;
+          };
+          const std::vector<uint8_t> groups = rounded(kRowGroup), apart = rounded(1);
           for (const bool accumulate : {false, true}) {
             std::vector<float> c(static_cast<size_t>(rows * (n + 3)), 0.5f), twin = c, alone = c;
-            block_product(tensor.matrix.type(), bytes, rows, tensor.matrix.strip(0), tensor.k, 0, n, c.data(), n + 3,
+            const uint8_t *const strips = tensor.matrix.strip(0);
+            block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, c.data(), n + 3,
                           accumulate);
-            scalar::block_product(tensor.matrix.type(), bytes, rows, tensor.matrix.strip(0), tensor.k, 0, n,
-                                  twin.data(), n + 3, accumulate);
+            scalar::block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, twin.data(), n + 3,
+                                  accumulate);
             CHECK(test::relative_difference(c, twin) < 2e-5);
-            for (int64_t r = 0; r < rows; ++r)
-              block_product(tensor.matrix.type(), bytes.from(r), 1, tensor.matrix.strip(0), tensor.k, 0, n,
-                            alone.data() + r * (n + 3), n + 3, accumulate);
+            block_product(blocks, {apart.data(), 1}, rows, strips, tensor.k, 0, n, alone.data(), n + 3, accumulate);
             CHECK(alone == c);  // a row depends on itself alone, and nothing past the columns is written
           }
         }
