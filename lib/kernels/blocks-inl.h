@@ -212,13 +212,15 @@ HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units,
                            bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   constexpr int kPerBlock = kSpec.parts(), kQuads = 8 / kPerBlock, kBlocks = kSpec.unit() / kBlock;
-  constexpr int64_t kAhead = 4096, kPartBytes = row_part_bytes(kSpec, 1);
+  constexpr int64_t kPartBytes = row_part_bytes(kSpec, 1);
+  constexpr int64_t kAhead = 8192;  // bytes: what memory gives while it answers one load
   const D d;
   const hn::Rebind<int32_t, D> d32;
   UnitTile tile;
   V sum[kVectors];
   for (int v = 0; v < kVectors; ++v) sum[v] = LoadSums(c + v * kLanes, columns - v * kLanes, accumulate);
   for (int64_t i = 0; i < units; ++i, unit += kSpec.unit_bytes(), x += kSpec.scales() * kPartBytes) {
+    for (int line = 0; line < kSpec.head_bytes(); line += 64) hwy::Prefetch(unit + kAhead + line);
     UnpackScales<TYPE>(unit, tile, 0);
     for (int block = 0; block < kBlocks; ++block) {
       const uint8_t *const from = unit + kSpec.head_bytes() + block * kSpec.block_bytes();
