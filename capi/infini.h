@@ -762,9 +762,9 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    for "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", by the formulas of the
    Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
-   "infini_attention" is the memory alone; a session also holds keys and values of its window, "window_bytes" by then, and
-   "session_bytes" is both, what is to be compared with "kv_cache". What a session really holds, with its buffers, is in
-   infini_session_info_json.
+   "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" by then;
+   "session_bytes" is all that one holds without options of its own, however long the stream, with the whole window and the
+   buffers of its work: what infini_session_info_json says once a whole block was read, to a hundredth.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
 INFINI_API infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer,

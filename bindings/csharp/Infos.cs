@@ -127,7 +127,7 @@ public sealed record OptionInfo(
 /// <param name="Tokens">Length of the past.</param>
 /// <param name="Methods">The methods; "infini_attention" is the memory alone.</param>
 /// <param name="WindowBytes">Keys and values of the window of a session of the model; 0 where there is no model.</param>
-/// <param name="SessionBytes">These and the memory: what is to be compared with "kv_cache"; 0 where there is no model.</param>
+/// <param name="SessionBytes">All that a session holds, however long the stream; 0 where there is no model.</param>
 public sealed record Footprint(long Tokens, IReadOnlyList<MethodFootprint> Methods, long WindowBytes, long SessionBytes);
 
 /// <summary>What one method holds.</summary>

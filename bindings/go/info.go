@@ -117,7 +117,7 @@ type Footprint struct {
 		Bytes  float64 `json:"bytes"`
 	} `json:"methods"`
 	WindowBytes  int64 `json:"window_bytes"`  // of a model: keys and values of its window
-	SessionBytes int64 `json:"session_bytes"` // these and "infini_attention", beside "kv_cache"
+	SessionBytes int64 `json:"session_bytes"` // all that a session holds, however long the stream
 }
 
 // OptionInfo is a row of the table of options.

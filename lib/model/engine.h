@@ -74,7 +74,8 @@ class Engine {
   int64_t kept_bytes(int64_t tokens, NumberType stored) const;
   bool read_kept(State &state, std::vector<KeptSpan> spans, NumberType stored, const ReadSection &read) const;
 
-  int64_t bytes() const;  // of what the work needs
+  void reserve(int64_t tokens, int threads);  // what blocks of so many tokens need, now instead of when they come
+  int64_t bytes() const;                      // of what the work needs
 
  private:
   const Model &model_;

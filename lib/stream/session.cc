@@ -237,6 +237,10 @@ int64_t Session::state_bytes() const { return impl_->state.bytes() + impl_->hist
 int64_t Session::workspace_bytes() const { return impl_->engine.bytes(); }
 const State &Session::state() const { return impl_->state; }
 const Options &Session::options() const { return impl_->options; }
+void Session::reserve() {
+  const ThreadScope threads(model_->threads(), impl_->settings.threads);
+  impl_->engine.reserve(impl_->settings.block, threads.count());
+}
 int64_t Session::total_bytes() const {
   return impl_->state.held_bytes() + impl_->history.bytes() + workspace_bytes() + impl_->sampler.bytes();
 }

@@ -102,6 +102,7 @@ class Session {
   int64_t state_bytes() const;                                                    // what a copy of the session costs
   int64_t workspace_bytes() const;                                                // buffers of the last block, reused
   int64_t total_bytes() const;  // all that it holds: the state with its whole buffers, workspace, sampler
+  void reserve();               // takes the workspace of a whole block now
   const State &state() const;
   const Options &options() const;  // that were given, or came from a snapshot
 

@@ -1,18 +1,28 @@
 // infini-desktop [FILE...]: one window in which a model reads what is dropped on it. FILE: a model, a text or a memory.
+#include <cstdio>
+#include <span>
+#include <string_view>
+
 #include "window.h"
 
+namespace {
+
+constexpr const char *kHelp =
+    "Usage: infini-desktop [FILE...]\n\n"
+    "A window in which a model reads texts of any length in fixed memory, and answers.\n"
+    "FILE is a model (.gguf), a memory that was saved (.memory) or a text; they are taken in order, the model "
+    "first.\n\n"
+    "Example:\n"
+    "  infini-desktop model.gguf novel.txt\n";
+
+}  // namespace
+
 int main(int argc, char **argv) {
+  for (const std::string_view argument : std::span(argv, static_cast<std::size_t>(argc)).subspan(1))
+    if (argument == "--help" || argument == "-h") return std::fputs(kHelp, stdout) < 0;  // which needs no display
   const auto application = Gtk::Application::create(
       "org.example.infini", Gio::Application::Flags::HANDLES_OPEN | Gio::Application::Flags::NON_UNIQUE);
   Glib::set_application_name("infini");
-  application->set_option_context_parameter_string("[FILE…]");
-  application->set_option_context_summary(
-      "A window in which a model reads texts of any length in fixed memory, and answers.");
-  application->set_option_context_description(
-      "FILE is a model (.gguf), a memory that was saved (.memory) or a text; they are taken in order, the model "
-      "first.\n"
-      "Example:\n"
-      "  infini-desktop model.gguf novel.txt\n");
   desktop::Window *window = nullptr;
   const auto open_window = [&] {
     if (!window) {

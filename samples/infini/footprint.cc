@@ -55,7 +55,7 @@ void footprint(const FootprintArguments &arguments) {
       line += format(" %12s", size_text(find(counted["methods"], entry["method"])["bytes"]).c_str());
     print(line + "\n");
   }
-  line = format("%-24s", "and its window");
+  line = format("%-24s", "A session, in all");
   for (const Json &counted : results) line += format(" %12s", size_text(counted["session_bytes"]).c_str());
   print(line + "\n");
 }
@@ -71,7 +71,8 @@ void add_footprint(CLI::App &app) {
   command->add_flag("--paper", arguments->paper, "the paper's set-up instead of a model's");
   arguments->add_session_flags(*command);
   command->footer(
-      "A KV cache grows with the text; the others do not (Memorizing Transformers: after 65,000 tokens).\n"
+      "A KV cache grows with the text; the others do not (Memorizing Transformers: after 65,000 tokens). The last row\n"
+      "is what a session of the library takes: the memory, its window and the buffers of its work.\n"
       "Examples:\n"
       "  infini footprint model.gguf\n"
       "  infini footprint --paper --json\n");

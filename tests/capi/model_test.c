@@ -273,6 +273,23 @@ static void check_footprint(void) {
   char expected[64];
   snprintf(expected, sizeof expected, "\"window_bytes\":%d", token_bytes * 2 * (512 + 15 + 254));
   CHECK(strstr(json, expected));
+
+  /* What a session holds in all, as one tells that has read a block. */
+  const char *const in_all = strstr(json, "\"session_bytes\":");
+  CHECK(in_all);
+  infini_session *session = NULL;
+  CHECK_OK(infini_session_create(model, NULL, &session));
+  int32_t tokens[2000];
+  for (int i = 0; i < 2000; ++i) tokens[i] = 5;
+  CHECK_OK(infini_session_feed(session, tokens, 2000, NULL));
+  char facts[4096];
+  CHECK_OK(infini_session_info_json(session, facts, sizeof facts, &size));
+  const char *const held = strstr(facts, "\"session_bytes\":");
+  CHECK(held);
+  const double counted = atof(in_all + strlen("\"session_bytes\":")),
+               measured = atof(held + strlen("\"session_bytes\":"));
+  CHECK(counted > 0.99 * measured && counted < 1.01 * measured); /* what is noted of each open token varies */
+  infini_session_free(session);
   infini_model_free(model);
 }
 

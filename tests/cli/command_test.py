@@ -176,8 +176,13 @@ class Footprint(Test):
         self.assertEqual(held[4]["kv_cache"], 10_000 * held[0]["kv_cache"])
         self.assertEqual(held[4]["infini_attention"], held[0]["infini_attention"])
         self.assertEqual(held[0]["kv_cache"], 1000 * 5 * 4 * 16 * 4)  # tokens, layers, KV heads, key and value, bytes
+        read = self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 2000, *EXACT)
+        for result in results:
+            # A text comes in pieces of which none may fill the longest block.
+            self.assertLess(read["session_bytes"], 1.01 * result["session_bytes"])
+            self.assertGreater(read["session_bytes"], 0.8 * result["session_bytes"])
         shown, _ = self.run_command("footprint", STORIES)
-        self.assertIn("and its window", shown)
+        self.assertIn("A session, in all", shown)
 
     def test_failures(self):
         self.fails("footprint", says="MODEL")

@@ -58,7 +58,7 @@ class ValuesTest extends Support {
       assertEquals(1000, footprint.tokens());
       assertEquals(new Footprint.Method("kv_cache", 320000, 1280000), footprint.methods().get(0));
       long memory = footprint.methods().get(4).bytes();
-      assertTrue(footprint.windowBytes() > 0 && footprint.sessionBytes() == memory + footprint.windowBytes());
+      assertTrue(footprint.windowBytes() > 0 && footprint.sessionBytes() > memory + footprint.windowBytes());
       assertEquals(5, Infini.paperFootprint(65000).methods().size());
     }
     try (Model odd = Model.create("{\"layers\": 1, \"name\": \"\\\"😀\\\\\\n\\u0001\"}", null)) {

@@ -8,7 +8,7 @@ import java.util.List;
  * @param tokens its length
  * @param methods "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", the memory alone
  * @param windowBytes keys and values of a session's window by then; 0 for the set-up of the paper
- * @param sessionBytes the memory's and the window's: what is to be compared with "kv_cache"; 0 for the set-up of the paper
+ * @param sessionBytes all that a session holds, however long the stream; 0 for the set-up of the paper
  * @param json the whole as the library wrote it
  */
 public record Footprint(long tokens, List<Method> methods, long windowBytes, long sessionBytes, String json) {
