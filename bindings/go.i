@@ -2,10 +2,6 @@
    message was copied inside the very call that failed, because it is kept for each thread and a goroutine may change
    threads between two calls. */
 
-%insert(cgo_comment_typedefs) %{
-#cgo pkg-config: infini
-%}
-
 %define %go_handle(NAME)
 %typemap(gotype) infini_##NAME *, const infini_##NAME * "uintptr"
 %typemap(gotype) infini_##NAME ** "*uintptr"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi] [portable]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ declare -A packages=(
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go python3-yaml"
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
   [mpi]="libopenmpi-dev openmpi-bin"
+  [portable]="dpkg-dev debian-archive-keyring"
   [fuzz]="clang libclang-rt-dev libomp-dev"
 )
 

@@ -111,10 +111,18 @@ public static unsafe class InfiniLibrary
         return Encoding.UTF8.GetString(json);
     }
 
-    /// <summary>Refuses a library of another binary interface.</summary>
+    /// <summary>Refuses a library of another binary interface, and says why none could be loaded.</summary>
     internal static void RequireSameInterface()
     {
-        int wanted = Native.infini_package_abi_version(), loaded = Native.infini_abi_version();
+        int wanted, loaded;
+        try
+        {
+            (wanted, loaded) = (Native.infini_package_abi_version(), Native.infini_abi_version());
+        }
+        catch (TypeInitializationException e) when (e.GetBaseException() is DllNotFoundException missing)
+        {
+            throw new DllNotFoundException(missing.Message, e); // the first call initialises what the later ones go through
+        }
         if (wanted == loaded) return;
         throw new DllNotFoundException($"infini: this package was made for libinfini.so.{wanted}, but libinfini.so.{loaded} "
             + $"(version {Version}) was loaded: use the library and the package of the same version");

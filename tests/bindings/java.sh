@@ -19,17 +19,74 @@ java -Xcheck:jni -Dsource="$source" -Dtraining="$1/training.txt" -Dchat="$classe
   --scan-classpath "$classes" --details=tree --disable-banner --disable-ansi-colors | tee "$classes/log"
 if grep -q 'WARNING in native' "$classes/log"; then exit 1; fi
 
-# The loader's ways, and its words where none works.
+# The loader's ways, and its words where none works. What is unpacked is gone when the program runs.
 loads() { java "$@" -cp "$classes:$path" Loads >"$classes/log" 2>&1; }
-refused() { if loads "$1"; then echo "$1: loaded all the same"; exit 1; fi; }
-for way in infini.unpack.folder infini.library.folder java.library.path; do # the first fills the folder
-  loads -D$way="$classes/unpacked"
+refused() { if loads "$@"; then echo "$*: loaded all the same"; exit 1; fi; }
+natives=$1/java/natives unpacked=$classes/unpacked
+for way in infini.library.path java.library.path; do
+  loads -D$way="$natives"
   grep -qx "$2" "$classes/log"
 done
-refused -Dinfini.library.folder=/nowhere
-grep "infini.library.folder /nowhere: .*libinfini_java.so" "$classes/log"
+mkdir "$unpacked"
+( umask 000; loads -Dinfini.unpack.folder="$unpacked" ) & # the folder made there is nobody else's all the same
+modes=
+while kill -0 $! 2>/dev/null; do modes+=$(stat -c %a "$unpacked"/infini* 2>/dev/null || true); done
+wait $!
+[[ $modes =~ ^(700)+$ ]] || { echo "the folder that was unpacked to had the modes '$modes'"; exit 1; }
+grep -qx "$2" "$classes/log"
+[ -z "$(ls -A "$unpacked")" ]
+refused -Dinfini.library.path=/nowhere
+grep "infini.library.path /nowhere: .*libinfini_java.so" "$classes/log"
 refused -Dinfini.unpack.folder=/proc/nowhere
 grep "java.library.path: " "$classes/log"
 grep "this jar, unpacked to .*/proc/nowhere" "$classes/log"
+
+# Where a folder cannot be written, another one serves: a home that is read-only beside a good temporary folder, and the
+# other way round. Where a file-size limit or a full disk ends the unpacking, the reason is said and nothing is left.
+loads -Duser.home=/proc/nowhere
+XDG_RUNTIME_DIR='' XDG_CACHE_HOME=$classes/cache loads -Djava.io.tmpdir=/proc/nowhere
+[ -z "$(ls -A "$classes/cache")" ]
+( ulimit -f 100; refused -Dinfini.unpack.folder="$unpacked" )
+grep "this jar, unpacked to $unpacked: .*File too large" "$classes/log"
+[ -z "$(ls -A "$unpacked")" ]
+
+# Processes that unpack at once into one folder do not meet.
+pids=()
+for i in 1 2 3 4; do java -Dinfini.unpack.folder="$unpacked" -cp "$classes:$path" Loads >"$classes/log$i" 2>&1 & pids+=($!); done
+for pid in "${pids[@]}"; do wait "$pid"; done
+for i in 1 2 3 4; do grep -qx "$2" "$classes/log$i"; done
+[ -z "$(ls -A "$unpacked")" ]
+
+# Libraries of another processor, or damaged ones, in the way are passed by; a folder that the program names holds the right ones.
+mkdir "$classes/wrong"
+for file in libinfini.so.0 libinfini_java.so; do # the same, but for the processor that the header names: AArch64
+  cp "$natives/$file" "$classes/wrong"
+  printf '\xb7\x00' | dd of="$classes/wrong/$file" bs=1 seek=18 conv=notrunc status=none
+done
+LD_LIBRARY_PATH=$classes/wrong loads -Djava.library.path="$classes/wrong"
+grep -qx "$2" "$classes/log"
+refused -Dinfini.library.path="$classes/wrong"
+grep "infini.library.path $classes/wrong: " "$classes/log"
+
+# Whoever lacks a library hears which one.
+mkdir "$classes/lacking"
+for file in libinfini.so.0 libinfini_java.so; do sed 's/libm\.so\.6/libq.so.6/g' "$natives/$file" >"$classes/lacking/$file"; done
+refused -Dinfini.library.path="$classes/lacking"
+grep "The system has no libq.so.6: install it" "$classes/log"
+
+# Where this shell may mount: temporary folders that are full, or that hold no programs.
+if unshare --mount true 2>/dev/null; then
+  mkdir "$classes/mounted"
+  inside() { unshare --mount bash -euc "mount -t tmpfs -o $1 tmpfs '$classes/mounted'; shift; exec \"\$@\"" - "$@"; }
+  run=(java -Djava.io.tmpdir="$classes/mounted" -cp "$classes:$path")
+  for options in noexec size=64k; do
+    XDG_RUNTIME_DIR='' XDG_CACHE_HOME=$classes/cache inside $options "${run[@]}" Loads >"$classes/log" 2>&1
+    grep -qx "$2" "$classes/log"
+    if inside $options "${run[@]}" -Dinfini.unpack.folder="$classes/mounted" Loads >"$classes/log" 2>&1; then exit 1; fi
+    grep -E "may not hold programs \(noexec\)|No space left on device" "$classes/log"
+  done
+else
+  echo "this shell may not mount: full and noexec folders are left out"
+fi
 java --module-path "$1/packages/infini-$2.jar" --describe-module infini | grep -qx "exports infini"
 if command -v mvn >/dev/null; then mvn --offline --quiet --file "$1/packages/infini-$2.pom" validate; fi

@@ -2,32 +2,44 @@ package infini;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.DigestInputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
- * Loads the native side: from the folder of system property {@code infini.library.folder}, else from the library path,
- * else from this jar, unpacked to the folder of property {@code infini.unpack.folder} or to a temporary one.
+ * Loads the native side: from the folder of system property {@code infini.library.path}, else from the library path, else from
+ * this jar. What is unpacked lies in a folder of this process alone, which nobody else may read or write, is compared with what
+ * was packed, and is deleted as soon as it is loaded.
  */
 final class NativeLoader {
-  private static final String[] FILES = {"libinfini.so.0", "libinfini_java.so"}; // the second loads the first
+  private static final String[] FILES = {"libinfini.so.0", "libinfini_java.so"}; // the second stands on the first
 
   private NativeLoader() {}
 
   static void load() {
-    StringBuilder tried = new StringBuilder();
-    String folder = System.getProperty("infini.library.folder");
-    if (folder != null) {
-      if (load(Path.of(folder), "infini.library.folder", tried)) return;
+    List<String> tried = new ArrayList<>();
+    String path = System.getProperty("infini.library.path");
+    if (path != null) {
+      if (load(Path.of(path), "infini.library.path", tried)) return;
       throw failed(tried); // who names a folder wants that one
     }
     try {
       System.loadLibrary("infini_java");
       return;
     } catch (UnsatisfiedLinkError e) {
-      tried.append("\n  java.library.path: ").append(e.getMessage());
+      tried.add("java.library.path: " + explained(e.getMessage()));
     }
     if (!unpackAndLoad(tried)) throw failed(tried);
   }
@@ -39,38 +51,78 @@ final class NativeLoader {
         + loaded + " was loaded: use the library and the package of the same version");
   }
 
-  private static boolean unpackAndLoad(StringBuilder tried) {
+  private static boolean unpackAndLoad(List<String> tried) {
     String platform = System.getProperty("os.name").toLowerCase(Locale.ROOT).replace(" ", "") + "-"
         + System.getProperty("os.arch").replace("amd64", "x86_64");
-    String configured = System.getProperty("infini.unpack.folder");
-    Path folder = configured == null ? null : Path.of(configured);
-    try {
-      folder = folder == null ? Files.createTempDirectory("infini") : Files.createDirectories(folder);
-      for (String file : FILES) {
-        String resource = "/native/" + platform + "/" + file;
-        try (InputStream in = NativeLoader.class.getResourceAsStream(resource)) {
-          if (in == null) throw new IOException("it has no " + resource);
-          Path part = Files.createTempFile(folder, file, ".part"); // another process may be unpacking too
-          Files.copy(in, part, StandardCopyOption.REPLACE_EXISTING);
-          Files.move(part, folder.resolve(file), StandardCopyOption.ATOMIC_MOVE);
-        }
+    String from = "/native/" + platform + "/";
+    String sums;
+    try (InputStream in = NativeLoader.class.getResourceAsStream(from + "SHA256SUMS")) {
+      if (in == null) {
+        tried.add("this jar: it holds no libraries for " + platform + ", only for linux-x86_64");
+        return false;
       }
-      return load(folder, "this jar, unpacked to", tried);
+      sums = new String(in.readAllBytes(), StandardCharsets.US_ASCII);
     } catch (IOException e) {
-      tried.append("\n  this jar, unpacked to ").append(folder == null ? "a temporary folder" : folder).append(": ").append(e);
+      tried.add("this jar: " + e);
       return false;
-    } finally {
-      if (configured == null && folder != null) delete(folder); // what is mapped stays
     }
+    for (Path place : places()) {
+      Path folder = null;
+      try {
+        Files.createDirectories(place);
+        folder = privateFolder(place);
+        for (String file : FILES) unpack(from + file, folder.resolve(file), sums);
+        if (load(folder, "this jar, unpacked to", tried)) return true;
+      } catch (IOException e) {
+        tried.add("this jar, unpacked to " + place + ": " + e);
+      } finally {
+        if (folder != null) delete(folder); // what is mapped stays
+      }
+    }
+    return false;
   }
 
-  private static boolean load(Path folder, String what, StringBuilder tried) {
-    Path file = folder.resolve(FILES[1]).toAbsolutePath();
+  /** Folders in which to unpack, the best one first: temporary folders may be full, or may not hold programs. */
+  private static List<Path> places() {
+    String configured = System.getProperty("infini.unpack.folder");
+    if (configured != null) return List.of(Path.of(configured));
+    List<Path> places = new ArrayList<>(List.of(Path.of(System.getProperty("java.io.tmpdir"))));
+    String runtime = System.getenv("XDG_RUNTIME_DIR"), cache = System.getenv("XDG_CACHE_HOME");
+    if (runtime != null && !runtime.isEmpty()) places.add(Path.of(runtime));
+    places.add(cache != null && !cache.isEmpty() ? Path.of(cache) : Path.of(System.getProperty("user.home"), ".cache"));
+    return places;
+  }
+
+  private static Path privateFolder(Path place) throws IOException {
+    if (!place.getFileSystem().supportedFileAttributeViews().contains("posix")) return Files.createTempDirectory(place, "infini");
+    Set<PosixFilePermission> mine = PosixFilePermissions.fromString("rwx------");
+    return Files.createTempDirectory(place, "infini", PosixFilePermissions.asFileAttribute(mine));
+  }
+
+  private static void unpack(String resource, Path file, String sums) throws IOException {
+    try (InputStream in = NativeLoader.class.getResourceAsStream(resource)) {
+      if (in == null) throw new IOException("the jar has no " + resource);
+      Files.copy(in, file);
+    }
+    MessageDigest digest;
+    try (InputStream in = new DigestInputStream(Files.newInputStream(file), digest = MessageDigest.getInstance("SHA-256"))) {
+      byte[] buffer = new byte[1 << 20];
+      while (in.read(buffer) >= 0) continue;
+    } catch (NoSuchAlgorithmException e) {
+      throw new AssertionError(e); // every Java has it
+    }
+    if (!sums.contains(HexFormat.of().formatHex(digest.digest()) + "  " + file.getFileName() + "\n"))
+      throw new IOException("what lies in " + file + " is not what the jar holds");
+  }
+
+  private static boolean load(Path folder, String what, List<String> tried) {
     try {
-      System.load(file.toString());
+      Path library = folder.resolve(FILES[0]).toAbsolutePath(); // by its path, so that no other of its name is taken
+      if (Files.exists(library)) System.load(library.toString());
+      System.load(folder.resolve(FILES[1]).toAbsolutePath().toString());
       return true;
     } catch (UnsatisfiedLinkError e) {
-      tried.append("\n  ").append(what).append(' ').append(folder).append(": ").append(e.getMessage());
+      tried.add(what + ' ' + folder + ": " + explained(e.getMessage()));
       return false;
     }
   }
@@ -84,8 +136,24 @@ final class NativeLoader {
     }
   }
 
-  private static UnsatisfiedLinkError failed(StringBuilder tried) {
-    return new UnsatisfiedLinkError("infini: the native library could not be loaded. Tried:" + tried
-        + "\nA missing libdnnl, libopenblas, libhwy, libpcre2, libutf8proc, libxxhash, libzstd or libgomp comes with the system's packages.");
+  private static final Pattern MISSING =
+      Pattern.compile("(?:Error loading shared library )?(lib(?!infini)[^\\s/:]+): (?:cannot open shared object file|No such file)");
+  private static final Pattern TOO_OLD = Pattern.compile("version [`'](GLIBC_[\\d.]+)' not found");
+
+  /** The system's words, and what they mean where that is not plain. */
+  private static String explained(String words) {
+    Matcher missing = MISSING.matcher(words), old = TOO_OLD.matcher(words);
+    if (missing.find())
+      return words + "\n    The system has no " + missing.group(1)
+          + ": install it, or use a package of the build `portable`, which needs the C library alone.";
+    if (old.find())
+      return words + "\n    The system's C library is older than " + old.group(1) + ", with which this package was built.";
+    if (words.contains("failed to map segment"))
+      return words + "\n    That folder may not hold programs (noexec): name another in infini.unpack.folder.";
+    return words;
+  }
+
+  private static UnsatisfiedLinkError failed(List<String> tried) {
+    return new UnsatisfiedLinkError("infini: the native library could not be loaded. Tried:\n  " + String.join("\n  ", tried));
   }
 }

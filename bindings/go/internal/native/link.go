@@ -1,0 +1,4 @@
+package native
+
+// #cgo pkg-config: infini
+import "C"
