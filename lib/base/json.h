@@ -37,11 +37,6 @@ struct EmptyFirst {
 };
 template <class Json = nlohmann::json>
 using OwnedJson = std::unique_ptr<Json, EmptyFirst>;
-inline OwnedJson<> owned_object() {
-  OwnedJson<> json(new nlohmann::json());
-  *json = nlohmann::json::value_t::object;
-  return json;
-}
 
 // Hears a parser, and builds what it says. Nothing is in the air: where memory ends, the root owns all that was built.
 template <class Json>

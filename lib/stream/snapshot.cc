@@ -29,37 +29,29 @@
 namespace infini {
 namespace {
 
-using nlohmann::json;
-
-// Headers are written member by member: an initializer list is taken apart with memory of its own (base/json.h). What
-// holds others is made before: a null that becomes an object by its first member is broken where memory ends.
-void write_view(const View &view, json &to) {
-  to = json::value_t::object;
-  to["position"] = view.position;
-  to["origin"] = view.origin;
-  to["window_begin"] = view.window_begin;
-  to["segment_begin"] = view.segment_begin;
-  to["sinks"] = view.sinks;
-  to["memory_tokens"] = view.memory_tokens;
-  to["kept"] = view.kept;
+JsonObject json_of_view(const View &view) {
+  return JsonObject()
+      .add("position", view.position)
+      .add("origin", view.origin)
+      .add("window_begin", view.window_begin)
+      .add("segment_begin", view.segment_begin)
+      .add("sinks", view.sinks)
+      .add("memory_tokens", view.memory_tokens)
+      .add("kept", view.kept);
 }
 
-void write_options(const Options &options, json &values) {
-  values = json::value_t::object;
+JsonObject json_of_options(const Options &options) {
+  JsonObject values;
   for (const OptionSpec &spec : option_table()) {
     if (!options.is_set(spec.name)) continue;
     if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions),
                      [&](std::string_view name) { return name == spec.name; }))
       continue;
-    if (std::holds_alternative<int64_t>(spec.standard)) values[spec.name] = options.get_int(spec.name);
-    else if (std::holds_alternative<double>(spec.standard)) values[spec.name] = options.get_double(spec.name);
-    else values[spec.name] = options.get_string(spec.name);
+    if (std::holds_alternative<int64_t>(spec.standard)) values.add(spec.name, options.get_int(spec.name));
+    else if (std::holds_alternative<double>(spec.standard)) values.add(spec.name, options.get_double(spec.name));
+    else values.add(spec.name, options.get_string(spec.name));
   }
-}
-
-void write_random(const std::array<uint64_t, 4> &state, json &to) {
-  to = json::value_t::array;
-  for (const uint64_t word : state) to.push_back(word);
+  return values;
 }
 
 // The state as it would be with no open segment and no window.
@@ -75,8 +67,7 @@ State emptied(const Threads &threads, const Model &model, const State &state) {
 struct Parts {
   const Engine &engine;
   bool keeps;  // sentences
-  OwnedJson<> owned;
-  json &header = *owned;
+  JsonObject header{};
   std::vector<SnapshotSection> sections{};
   std::vector<int32_t> recent{}, recent_before{};
 
@@ -95,33 +86,31 @@ struct Parts {
       add(prefix + "ends", place.keep.ends());
     }
   }
-  SnapshotImage image(int compress) { return {text_of(header), std::move(sections), compress}; }
+  SnapshotImage image(int compress) { return {header.text(), std::move(sections), compress}; }
 };
 
 }  // namespace
 
-OwnedJson<> snapshot_shape(const Model &model, bool with_window) {
+JsonObject snapshot_shape(const Model &model, bool with_window) {
   const Config &config = model.config();
   std::string memory_heads;  // a digit a KV head: whether it has a memory
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < config.kv_heads; ++h) memory_heads += config.has_memory(l, h) ? '1' : '0';
-  OwnedJson<> owned = owned_object();
-  json &shape = *owned;
-  shape["layers"] = config.layers;
-  shape["kv_heads"] = config.kv_heads;
-  shape["key_size"] = config.key_size;
-  shape["value_size"] = config.value_size;
-  shape["memory_heads"] = memory_heads;
-  shape["memory_type"] = "f32";
-  shape["update"] = config.memory.kind->name();
-  if (with_window) {
-    shape["width"] = config.width;
-    shape["segment"] = config.memory.segment;
-    shape["carry"] = config.memory.carry;
-    shape["sinks"] = config.memory.sinks;
-    shape["keep"] = config.memory.keep;
-  }
-  return owned;
+  JsonObject shape;
+  shape.add("layers", config.layers)
+      .add("kv_heads", config.kv_heads)
+      .add("key_size", config.key_size)
+      .add("value_size", config.value_size)
+      .add("memory_heads", memory_heads)
+      .add("memory_type", "f32")
+      .add("update", config.memory.kind->name());
+  if (with_window)
+    shape.add("width", config.width)
+        .add("segment", config.memory.segment)
+        .add("carry", config.memory.carry)
+        .add("sinks", config.memory.sinks)
+        .add("keep", config.memory.keep);
+  return shape;
 }
 
 // f(image) with everything that it points into alive.
@@ -131,21 +120,19 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   const bool whole = kind == SnapshotKind::SESSION;
   const State &state = impl_->state;
   const bool keeps = model_->config().memory.keep > 0;
-  Parts parts{impl_->engine, keeps, owned_object()};
-  json &header = parts.header;
-  header["library"] = INFINI_VERSION_TEXT;
-  header["kind"] = whole ? "session" : "memory";
-  header["name"] = labels.name;
-  header["note"] = labels.note;
-  json &made_with = header["model"] = json::value_t::object;
-  made_with["name"] = model_->config().name;
-  made_with["fingerprint"] = model_->fingerprint();
-  header["shape"] = std::move(*snapshot_shape(*model_, whole));
+  Parts parts{impl_->engine, keeps};
+  JsonObject &header = parts.header;
+  header.add("library", INFINI_VERSION_TEXT)
+      .add("kind", whole ? "session" : "memory")
+      .add("name", labels.name)
+      .add("note", labels.note)
+      .add("model", JsonObject().add("name", model_->config().name).add("fingerprint", model_->fingerprint()))
+      .add("shape", snapshot_shape(*model_, whole))
+      .add("compute", name_of(impl_->engine.number_type()));
   if (!whole) {
     const ThreadScope threads(model_->threads(), impl_->settings.threads);
     const State closed = emptied(threads, *model_, state);
-    write_view(closed.view, header["view"]);
-    header["compute"] = name_of(impl_->engine.number_type());
+    header.add("view", json_of_view(closed.view));
     parts.add_section("memory", impl_->engine.memory_section(closed));
     if (keeps) {
       parts.add("kept", closed.keep.spans());
@@ -156,20 +143,26 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   }
   const Generation &generation = impl_->generation;
   const History &history = impl_->history;
-  write_view(state.view, header["view"]);
-  header["compute"] = name_of(impl_->engine.number_type());
-  header["has_hidden"] = state.has_hidden;
-  header["history_begin"] = history.begin;
-  write_random(generation.random.state(), header["random"]);
-  write_random(history.random_before, header["random_before"]);
-  json &run = header["generation"] = json::value_t::object;
-  run["generated"] = generation.generated;
-  run["stop_reason"] = kStopReasons[static_cast<int>(generation.reason)];
-  run["end_reported"] = generation.end_reported;
-  run["text_started"] = generation.text_started;
-  run["chat_begin"] = generation.chat_begin;
-  run["unknown_bytes"] = generation.unknown_bytes;
-  write_options(impl_->options, header["options"]);
+  JsonList checkpoints;
+  for (const Checkpoint &checkpoint : state.checkpoints)
+    checkpoints.add(JsonObject()
+                        .add("view", json_of_view(checkpoint.view))
+                        .add("has_hidden", checkpoint.has_hidden)
+                        .add("begins", checkpoint.begins()));
+  header.add("view", json_of_view(state.view))
+      .add("has_hidden", state.has_hidden)
+      .add("history_begin", history.begin)
+      .add("random", generation.random.state())
+      .add("random_before", history.random_before)
+      .add("generation", JsonObject()
+                             .add("generated", generation.generated)
+                             .add("stop_reason", kStopReasons[static_cast<int>(generation.reason)])
+                             .add("end_reported", generation.end_reported)
+                             .add("text_started", generation.text_started)
+                             .add("chat_begin", generation.chat_begin)
+                             .add("unknown_bytes", generation.unknown_bytes))
+      .add("options", json_of_options(impl_->options))
+      .add("checkpoints", checkpoints);
   parts.add_place("", state);
   parts.recent = generation.recent.in_order();
   parts.recent_before = history.recent_before.in_order();
@@ -180,15 +173,8 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   parts.add("ready", generation.output.ready());
   parts.add("held", generation.output.held());
   parts.add("pending", generation.output.pending());
-  json &checkpoints = header["checkpoints"] = json::value_t::array;
-  for (size_t k = 0; k < state.checkpoints.size(); ++k) {
-    const Checkpoint &checkpoint = state.checkpoints[k];
-    json &written = checkpoints.emplace_back() = json::value_t::object;
-    write_view(checkpoint.view, written["view"]);
-    written["has_hidden"] = checkpoint.has_hidden;
-    written["begins"] = checkpoint.begins();
-    if (!checkpoint.begins()) parts.add_place(cat("c", k, "."), checkpoint);
-  }
+  for (size_t k = 0; k < state.checkpoints.size(); ++k)
+    if (!state.checkpoints[k].begins()) parts.add_place(cat("c", k, "."), state.checkpoints[k]);
   f(parts.image(impl_->settings.compress));
 }
 
@@ -229,31 +215,29 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
     if (task->take_cancel()) fail(Status::CANCELLED, "inspecting '", name, "' was cancelled after ", done, " bytes");
   };
   pass(0);
-  const auto owned = parse_snapshot_header(file);
-  json &header = *owned;
-  const auto put = [&](const char *fact) -> json & {
-    EmptyFirst::empty(header[fact]);  // whatever the file says there
-    return header[fact];
-  };
-  put("format_version") = file.version();
-  put("size") = file.size();
-  json &sections = put("sections") = json::value_t::array;
   const auto digits = [](uint64_t sum) {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(sum));
     return std::string(text);
   };
+  const auto header = parse_snapshot_header(file);
+  JsonList sections;
   for (const SnapshotView::Entry &entry : file.entries()) {
-    json &section = sections.emplace_back() = json::value_t::object;
-    section["name"] = entry.name;
-    section["offset"] = entry.offset;
-    section["stored_size"] = entry.stored_size;
-    section["size"] = entry.size;
-    section["encoding"] = entry.encoding == 0 ? "plain" : "zstd";
-    section["checksum"] = digits(entry.checksum);
-    if (verify) section["content_checksum"] = digits(file.verify(entry, pass));
+    JsonObject section;
+    section.add("name", entry.name)
+        .add("offset", entry.offset)
+        .add("stored_size", entry.stored_size)
+        .add("size", entry.size)
+        .add("encoding", entry.encoding == 0 ? "plain" : "zstd")
+        .add("checksum", digits(entry.checksum));
+    if (verify) section.add("content_checksum", digits(file.verify(entry, pass)));
+    sections.add(section);
   }
-  return text_of(header);
+  JsonObject facts;
+  facts.add("format_version", file.version()).add("size", file.size()).add("sections", sections);
+  for (const auto &[field, value] : header->items())  // but for what the file itself is known better by
+    if (field != "format_version" && field != "size" && field != "sections") facts.add(field, JsonText{text_of(value)});
+  return facts.text();
 }
 
 std::string inspect_snapshot(const std::string &path, bool verify, Task *task) {

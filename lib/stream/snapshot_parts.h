@@ -22,7 +22,7 @@ inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string
 OwnedJson<> parse_snapshot_header(const SnapshotView &file);
 
 // What must be equal in the session that restores.
-OwnedJson<> snapshot_shape(const Model &model, bool with_window);
+JsonObject snapshot_shape(const Model &model, bool with_window);
 
 // Bytes to write from where the values may not be changed, bytes to read into elsewhere.
 template <class T>

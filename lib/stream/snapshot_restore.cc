@@ -77,7 +77,7 @@ void check_model(const json &header, const SnapshotView &file, const Model &mode
          member<std::string>(stored, "name", file.name()), "' (fingerprint ", fingerprint.substr(0, 8),
          "), this session's is '", model.config().name, "' (", model.fingerprint().substr(0, 8), ")");
   const json &shape = member(header, "shape", file.name());
-  const auto expected = snapshot_shape(model, with_window);
+  const auto expected = parse_json(snapshot_shape(model, with_window).text(), Status::INTERNAL, "the shape");
   for (const auto &[name, value] : expected->items()) {
     const bool there = shape.is_object() && shape.contains(name);
     if (there ? shape[name] != value : name != "keep" || value != 0)  // version 0.1 kept nothing, and did not say so
