@@ -115,8 +115,8 @@ infini_status give_handle(Handle **out, const char *name, const Make &make) noex
   });
 }
 
-// Whether up to `most` elements are to be written, by the header's rule for buffers: false where only their number is asked
-// for. A call that works long asks this before it works.
+// Whether up to `most` elements are to be written, by the header's rule for buffers: false where only their number is
+// asked for. A call that works long asks this before it works.
 template <class T>
 bool need_room(size_t most, T *buffer, size_t capacity, size_t *size) {
   need_array(buffer, capacity, "buffer");

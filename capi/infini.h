@@ -90,8 +90,8 @@
  *              "Any thread" below means: with this handle and no lock.
  *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
  *              A callback may use other handles, the task, infini_session_cancel and infini_session_position, but
- *              no other function of the session, trainer or text stream that is calling it. It must return: no longjmp, no C++
- *              exception.
+ *              no other function of the session, trainer or text stream that is calling it. It must return: no longjmp,
+ *              no C++ exception.
  *   Manners    The library never prints, exits, aborts, installs a signal handler, or changes the locale or the
  *              caller's OpenMP settings. Outside of a call it uses no processor time.
  */
@@ -154,8 +154,8 @@ INFINI_API const char *infini_status_text(int status);
    next failing call. Never NULL. */
 INFINI_API const char *infini_last_error(void);
 
-/* The operating system's number (errno) of what made this thread's last call fail that did, such as ENOENT where a file is
-   missing; 0 where the system did not refuse anything. */
+/* The operating system's number (errno) of what made this thread's last call fail that did, such as ENOENT where a file
+   is missing; 0 where the system did not refuse anything. */
 INFINI_API int infini_last_os_error(void);
 
 /* The library's version, "MAJOR.MINOR.PATCH". The text lives for ever. Any thread. */
@@ -174,10 +174,11 @@ INFINI_API int infini_abi_version(void);
 /* Writes the table of all options as JSON, a list in documented order of
      {"name", "scope", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
    where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
-   strings that must be one of them. "scope" says what takes the option: "model" (infini_model_open, infini_model_create,
-   infini_adaptation_create; infini_trainer_create takes "compute" and "threads" of them), "session", "generation" and "text" (all three: infini_session_create,
-   infini_session_set_options), or "any". An option that is set and belongs to the other is an INVALID_ARGUMENT error of
-   these calls, which says so: a program that opens a model and makes a session has two sets of options. Any thread. */
+   strings that must be one of them. "scope" says what takes the option: "model" (infini_model_open,
+   infini_model_create, infini_adaptation_create; infini_trainer_create takes "compute" and "threads" of them),
+   "session", "generation" and "text" (all three: infini_session_create, infini_session_set_options), or "any". An
+   option that is set and belongs to the other is an INVALID_ARGUMENT error of these calls, which says so: a program
+   that opens a model and makes a session has two sets of options. Any thread. */
 INFINI_API infini_status infini_options_json(char *buffer, size_t capacity, size_t *size);
 
 /* Makes an empty set of options. The caller frees it. */
@@ -207,8 +208,8 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  */
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
-   "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do not
-   overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
+   "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do
+   not overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
    the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
@@ -246,15 +247,16 @@ INFINI_API infini_status infini_model_create(const char *config_json, const infi
    CANCELLED     nothing was written */
 INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
 
-/* Writes the model of the file `from` as the file `to`, with its matrices quantised: a GGUF file that infini_model_open, and
-   every other GGUF reader, opens. `type` is "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
-   "iq4_nl" or "iq4_xs", in upper or lower case, or a type of floats: "f32", "f16", "bf16". Each block takes the scale whose
-   numbers lie nearest to its own; no statistics of activations are used. Vectors (norms, biases) stay as they are. Types
-   whose blocks do not divide a matrix's rows give way, those of 256 to one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0,
-   the others to IQ4_NL), those of 32 to F16; the matrix that makes the logits has six bits at least (Q6_K). "tensor_types"
-   of infini_model_info_json tells what came out, and the log, at level INFO, why.
-   A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL): "threads" of a model.
-   `to` is replaced whole or not at all, and may be `from`. `task` (may be NULL): stage "quantize", in bytes read. Any thread.
+/* Writes the model of the file `from` as the file `to`, with its matrices quantised: a GGUF file that
+   infini_model_open, and every other GGUF reader, opens. `type` is "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k",
+   "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl" or "iq4_xs", in upper or lower case, or a type of floats: "f32", "f16",
+   "bf16". Each block takes the scale whose numbers lie nearest to its own; no statistics of activations are used.
+   Vectors (norms, biases) stay as they are. Types whose blocks do not divide a matrix's rows give way, those of 256 to
+   one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0, the others to IQ4_NL), those of 32 to F16; the matrix that makes
+   the logits has six bits at least (Q6_K). "tensor_types" of infini_model_info_json tells what came out, and the log,
+   at level INFO, why. A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL):
+   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task` (may be NULL): stage
+   "quantize", in bytes read. Any thread.
    IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
    IO, NO_SPACE      `to` cannot be written; what was there before is still there
    INVALID_ARGUMENT  there is no such type; the message lists those that there are
@@ -262,26 +264,27 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
 INFINI_API infini_status infini_model_quantize(const char *from, const char *to, const char *type,
                                                const infini_options *options, infini_task *task);
 
-/* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with it to
-   `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer whose mean over
-   a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias" and
-   "infini.keep.focus". A model opened from that file needs no logits while it reads. Other programs read the file as
-   before. lesson_json: an object of
-     "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else false)
-               are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them teach it
+/* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with
+   it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer
+   whose mean over a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias"
+   and "infini.keep.focus". A model opened from that file needs no logits while it reads. Other programs read the file
+   as before. lesson_json: an object of
+     "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else
+               false) are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them
+               teach it
      "layer": behind which the probe reads, from 0; -1 (as where it is absent): after four sevenths of the layers
      "ridge" 0.1: lambda of the regression, times the mean of the diagonal
      "stray" 0.01: the share of the other sentences that "least" lets pass
      "bias": a list of [layer, head, nats], added to that head's scores of kept keys; absent: none
-     "focus" 1: what heads with a bias take, for each query, from the scores of a kept sentence for each nat that its best
-               score lacks to the best of all that is kept, so that facts are not taken for each other; 0 to 100
+     "focus" 1: what heads with a bias take, for each query, from the scores of a kept sentence for each nat that its
+               best score lacks to the best of all that is kept, so that facts are not taken for each other; 0 to 100
      "threads" 0: as many as there are
    `task` (may be NULL): stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer
    INVALID_ARGUMENT  a field, which the message names; or the stream lacks sentences of either sort
    CANCELLED, IO, NO_SPACE  nothing was written */
-INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, infini_task *task,
-                                               const char *path);
+INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
+                                               infini_task *task);
 
 /* Lets the model go. Its memory is freed when its last session is freed too. */
 INFINI_API void infini_model_free(infini_model *model);
@@ -318,7 +321,8 @@ INFINI_API infini_status infini_session_feed(infini_session *session, const int3
    set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream. Characters that
    the vocabulary has no token for (some models' lack some control characters and the farthest of Unicode) are an error
    or, by option "unknown_text", left out or replaced, by U+FFFD or where that has no token by a question mark;
-   "unknown_bytes" of infini_session_info_json counts them. (A vocabulary that has an unknown token takes that for them.)
+   "unknown_bytes" of infini_session_info_json counts them. (A vocabulary that has an unknown token takes that for
+   them.)
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it (the message gives the
                      offset of the byte in this text); nothing was read
    STATE             the model has no tokenizer; or as in infini_session_feed
@@ -337,20 +341,20 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
 
    Give each message once: the session holds the conversation, and a snapshot of it too. The answer's turn stays open
    behind what was generated; the next call closes it. What begins a conversation (a default system message, where the
-   template has one) is read in the first call after the session was created or reset, a memory alone was restored, or it
-   was rewound to before that call. Where the last message is the assistant's, its turn stays open, and generation goes on
-   with it.
+   template has one) is read in the first call after the session was created or reset, a memory alone was restored, or
+   it was rewound to before that call. Where the last message is the assistant's, its turn stays open, and generation
+   goes on with it.
 
-   The template in the model's file (Jinja) writes them. `messages_json` is a JSON list of {"role": ..., "content": ...}.
-   Roles are "system" ("developer" is the same where the template has none), "user", "assistant" and, where the template has
-   it, "tool"; "content" is a text, null (an empty one) or a list of {"type": "text", "text": ...}, which are joined by line
-   ends; other keys go to the template. A system message that the template does not take stands within the user's that
-   follows.
+   The template in the model's file (Jinja) writes them. `messages_json` is a JSON list of {"role": ..., "content":
+   ...}. Roles are "system" ("developer" is the same where the template has none), "user", "assistant" and, where the
+   template has it, "tool"; "content" is a text, null (an empty one) or a list of {"type": "text", "text": ...}, which
+   are joined by line ends; other keys go to the template. A system message that the template does not take stands
+   within the user's that follows.
 
    Contents are a person's words, whoever wrote them: a control token written there is read as the letters that it is
-   written with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in part,
-   are plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task` as
-   in infini_session_feed.
+   written with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in
+   part, are plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task`
+   as in infini_session_feed.
    INVALID_ARGUMENT  the JSON has an error, the list is empty, a role has no turn in the template, which may refuse the
                      messages in words of its own, a part is
                      no text, or as in infini_session_feed_text; nothing was read
@@ -401,9 +405,9 @@ INFINI_API infini_status infini_session_start_generation(infini_session *session
 INFINI_API infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity,
                                                     size_t *size);
 
-/* Ends the call of this session that runs, where it reads, generates or saves: it returns CANCELLED, also where the cancel
-   came while its last block or token was read, so that a loop of calls ends. Where none runs, nothing happens; who wants
-   to stop a coming call gives it a task, whose cancel stays until a call takes it. Any thread at any time. */
+/* Ends the call of this session that runs, where it reads, generates or saves: it returns CANCELLED, also where the
+   cancel came while its last block or token was read, so that a loop of calls ends. Where none runs, nothing happens;
+   who wants to stop a coming call gives it a task, whose cancel stays until a call takes it. Any thread at any time. */
 INFINI_API infini_status infini_session_cancel(infini_session *session);
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -459,9 +463,9 @@ INFINI_API infini_status infini_session_score_text(infini_session *session, cons
    STATE  as in infini_session_feed */
 INFINI_API infini_status infini_session_close_segment(infini_session *session);
 
-/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view before all that the model
-   itself would keep, within the budget of option "keep", whole sentences of at most 64 tokens at a time; what was marked last
-   comes first. Only what is still in the window can be marked. A rewind to before the mark forgets it.
+/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view before all that the
+   model itself would keep, within the budget of option "keep", whole sentences of at most 64 tokens at a time; what was
+   marked last comes first. Only what is still in the window can be marked. A rewind to before the mark forgets it.
    STATE             the model keeps no tokens (option "keep" is 0); or as in infini_session_feed
    INVALID_ARGUMENT  n_tokens is below 1 or reaches back beyond the window; the message says how far */
 INFINI_API infini_status infini_session_keep(infini_session *session, int64_t n_tokens);
@@ -473,8 +477,8 @@ INFINI_API infini_status infini_session_reset(infini_session *session);
    ("state_bytes"). Both may then run on different threads. The caller frees it. */
 INFINI_API infini_status infini_session_fork(const infini_session *session, infini_session **fork);
 
-/* Tokens read since the stream began, generated ones included. Any thread at any time: while a call reads, they are those
-   of its blocks that are done. */
+/* Tokens read since the stream began, generated ones included. Any thread at any time: while a call reads, they are
+   those of its blocks that are done. */
 INFINI_API infini_status infini_session_position(const infini_session *session, int64_t *position);
 
 /* Tokens in the open segment: at most the model's segment length less one. */
@@ -484,13 +488,14 @@ INFINI_API infini_status infini_session_segment_position(const infini_session *s
 INFINI_API infini_status infini_session_memory_tokens(const infini_session *session, int64_t *tokens);
 
 /* All numbers of a session as a JSON object:
-     "position", "segment_position", "memory_tokens", "window_begin" (position of the first token that local attention sees
-     behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these sentences, in
-     the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was marked),
+     "position", "segment_position", "memory_tokens", "window_begin" (position of the first token that local attention
+     sees behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these
+     sentences, in the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was
+     marked),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
      boundaries take that are kept; all alike, but for the beginning, which takes nothing),
-     "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the whole
-     buffers of its windows, workspace, sampler),
+     "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the
+     whole buffers of its windows, workspace, sampler),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
      "chat_begin" (position at which the conversation of infini_session_chat began; -1: there is none),
      "unknown_bytes" (of text without tokens that was skipped or replaced, see option "unknown_text"),
@@ -508,13 +513,14 @@ typedef enum infini_snapshot_flags {
   INFINI_SNAPSHOT_VERIFY = 2  /* compare every section's checksum */
 } infini_snapshot_flags;
 
-/* Saves a session. `flags` 0: everything that it needs to go on exactly as if it had never stopped; INFINI_SNAPSHOT_MEMORY:
-   the memory alone and the sentences that are kept, as they would be after closing the open segment, which stays open here.
-   `name` and `note` (may be NULL) are kept in the snapshot and shown by infini_snapshot_json; they are the caller's. Option "compress" of the session is
-   Zstandard's level. The file is replaced whole or not at all, whatever happens meanwhile: through a temporary file beside
-   it, `.infini-*.tmp`, which only a killed process leaves behind, for the next save into the folder to remove. Where `path`
-   is a symbolic link, the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO.
-   `task` (may be NULL): stage "save", in bytes.
+/* Saves a session. `flags` 0: everything that it needs to go on exactly as if it had never stopped;
+   INFINI_SNAPSHOT_MEMORY: the memory alone and the sentences that are kept, as they would be after closing the open
+   segment, which stays open here. `name` and `note` (may be NULL) are kept in the snapshot and shown by
+   infini_snapshot_json; they are the caller's. Option "compress" of the session is Zstandard's level. The file is
+   replaced whole or not at all, whatever happens meanwhile: through a temporary file beside it, `.infini-*.tmp`, which
+   only a killed process leaves behind, for the next save into the folder to remove. Where `path` is a symbolic link,
+   the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO. `task` (may be NULL):
+   stage "save", in bytes.
    IO, NO_SPACE  the file cannot be written; what was there before is still there (or, where the disk failed at the very
                  last, when the folder is flushed, the new file, whole)
    CANCELLED     what was there before is still there
@@ -522,19 +528,20 @@ typedef enum infini_snapshot_flags {
 INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int flags,
                                              const char *name, const char *note, infini_task *task);
 
-/* The same into a buffer of bytes.
+/* The same into a buffer of bytes, where nothing else is made of its size; after an error the buffer holds anything.
+   Asking for the size alone takes no time, except with option "compress", which compresses for it.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name,
                                                     const char *note, void *buffer, size_t capacity, size_t *size);
 
 /* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
    follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
-   equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and so
-   does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps the position; the local view starts with the sentences that are kept, of which this model's budget
-   takes the worthiest, and there are no logits until something is fed. `task` (may be NULL)
-   can cancel before it begins.
-   MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with another
-                     value of an option, which it names with both values
+   equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and
+   so does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps
+   the position; the local view starts with the sentences that are kept, of which this model's budget takes the
+   worthiest, and there are no logits until something is fed. `task` (may be NULL) can cancel before it begins.
+   MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with
+                     another value of an option, which it names with both values
    VERSION           it was written by a newer version of the library
    CHECKSUM, FORMAT, TRUNCATED  it was damaged; the message says where
    IO                the file cannot be read */
@@ -542,11 +549,12 @@ INFINI_API infini_status infini_session_restore(infini_session *session, const c
 INFINI_API infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size);
 
 /* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
-   "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position", "memory_tokens", ...},
+   "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position",
+   "memory_tokens", ...},
    "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
-   "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and given is
-   "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time, whatever
-   sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
+   "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and given
+   is "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time,
+   whatever sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers, and Work, above */
@@ -555,13 +563,14 @@ INFINI_API infini_status infini_snapshot_json(const char *path, int flags, infin
 INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,
                                                      char *buffer, size_t capacity, size_t *size);
 
-/* Adds what another stream left behind: `weight` times M and z of the snapshot (as they are once its open segment is closed)
-   go into this session's memory, and the sentences that it keeps before those that this one keeps, the worthiest of all
-   within the budget. With a Linear memory and weight 1 the first layer's memory becomes, to rounding, that of one stream that
-   read both, in any order; in layers above each text was read without the other. With the Delta rule what is read back is
-   the mean of what both would give. A weight below 0 takes away: M, z, and the sentences that both keep; what was added by
-   weight 1 goes by -1. This session's open segment is closed first; its window, position and last logits stay, and nothing can
-   be rewound to before. All or nothing. `task` (may be NULL) can cancel before it begins.
+/* Adds what another stream left behind: `weight` times M and z of the snapshot (as they are once its open segment is
+   closed) go into this session's memory, and the sentences that it keeps before those that this one keeps, the
+   worthiest of all within the budget. With a Linear memory and weight 1 the first layer's memory becomes, to rounding,
+   that of one stream that read both, in any order; in layers above each text was read without the other. With the Delta
+   rule what is read back is the mean of what both would give. A weight below 0 takes away: M, z, and the sentences that
+   both keep; what was added by weight 1 goes by -1. This session's open segment is closed first; its window, position
+   and last logits stay, and nothing can be rewound to before. All or nothing. `task` (may be NULL) can cancel before it
+   begins.
    INVALID_ARGUMENT  the weight is 0 or no number of at most 1e6, or more would be taken away than the memory holds
    else as in infini_session_restore: another model's snapshot is refused with both names */
 INFINI_API infini_status infini_session_merge(infini_session *session, const char *path, double weight,
@@ -579,9 +588,9 @@ INFINI_API infini_status infini_session_merge_buffer(infini_session *session, co
 INFINI_API infini_status infini_session_rewind(infini_session *session, int64_t position);
 INFINI_API infini_status infini_session_rewind_limit(const infini_session *session, int64_t *position);
 
-/* A batch lets many sessions of one model advance in one call: their tokens go through the same matrix products, so that
-   the model's weights are read once for all. A session in a batch stays usable by itself, on the batch's thread. The
-   batch keeps its sessions alive; they and the batch may be freed in any order. */
+/* A batch lets many sessions of one model advance in one call: their tokens go through the same matrix products, so
+   that the model's weights are read once for all. A session in a batch stays usable by itself, on the batch's thread.
+   The batch keeps its sessions alive; they and the batch may be freed in any order. */
 INFINI_API infini_status infini_batch_create(const infini_model *model, infini_batch **batch);
 INFINI_API void infini_batch_free(infini_batch *batch);
 
@@ -593,9 +602,9 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
 
 /* One token for every session, as infini_session_next would give it: buffer [size of the batch], in the order in which
    they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
-   the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they come
-   from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins; infini_session_cancel
-   does not reach this call.
+   the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they
+   come from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins;
+   infini_session_cancel does not reach this call.
    INVALID_ARGUMENT  a session has no token that is possible; the message gives its number; all are as they were
    OK                at least one session got a token
    END               none did
@@ -631,9 +640,10 @@ typedef enum infini_token_flags {
 } infini_token_flags;
 
 /* Writes the tokens of a text. Neither *size nor the tokens depend on anything but the arguments.
-   Where the model's own tokenizer does so, which the file tells by tokenizer.ggml.pre (qwen2, deepseek-r1-qwen, stablelm2,
-   hunyuan, gpt-neox, mpt, olmo, command-r), the text is put into Unicode's form NFC first: "e" and a combining acute accent
-   are read as the one letter that they make. With all others characters are taken as they are written.
+   Where the model's own tokenizer does so, which the file tells by tokenizer.ggml.pre (qwen2, deepseek-r1-qwen,
+   stablelm2, hunyuan, gpt-neox, mpt, olmo, command-r), the text is put into Unicode's form NFC first: "e" and a
+   combining acute accent are read as the one letter that they make. With all others characters are taken as they are
+   written.
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it; the message gives the
                      offset of the byte
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
@@ -644,8 +654,8 @@ INFINI_API infini_status infini_model_tokenize(const infini_model *model, const 
 INFINI_API infini_status infini_model_token_count(const infini_model *model, const char *text, size_t text_size,
                                                   int flags, size_t *size);
 
-/* Writes the text of tokens. Given the tokens that infini_model_tokenize made of a text, with the same `flags`, it gives
-   that text (in form NFC, where it was put into that), byte for byte. The text may begin or end
+/* Writes the text of tokens. Given the tokens that infini_model_tokenize made of a text, with the same `flags`, it
+   gives that text (in form NFC, where it was put into that), byte for byte. The text may begin or end
    inside a UTF-8 character if the tokens do.
    INVALID_ARGUMENT  a token is not in the vocabulary
    BUFFER_TOO_SMALL  see Buffers above */
@@ -680,16 +690,16 @@ INFINI_API infini_status infini_model_apply_chat(const infini_model *model, cons
                                                  char *buffer, size_t capacity, size_t *size);
 
 /* The same as tokens, to be fed to a session: those of the template's marks, and of the contents none that is a control
-   token. INFINI_CHAT_FIRST: also what begins a stream (BOS) where the model wants that. Between a generated answer and tokens
-   without it stands what closes the answer's turn: infini_model_chat_turn_end.
+   token. INFINI_CHAT_FIRST: also what begins a stream (BOS) where the model wants that. Between a generated answer and
+   tokens without it stands what closes the answer's turn: infini_model_chat_turn_end.
    INVALID_ARGUMENT  the vocabulary has no token for a part of a content; or as in infini_model_apply_chat
    UNSUPPORTED       as in infini_model_apply_chat
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
 INFINI_API infini_status infini_model_chat_tokens(const infini_model *model, const char *messages_json, int flags,
                                                   int32_t *buffer, size_t capacity, size_t *size);
 
-/* Writes what closes the assistant's turn: to be read, with option "special" set to 1, after a generated reply, whose end
-   token was not fed.
+/* Writes what closes the assistant's turn: to be read, with option "special" set to 1, after a generated reply, whose
+   end token was not fed.
    UNSUPPORTED, BUFFER_TOO_SMALL  as in infini_model_apply_chat */
 INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer, size_t capacity,
                                                     size_t *size);
@@ -710,16 +720,16 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
    and a lone CR become LF, so that a text reads alike wherever it was written. (infini_session_feed_text and
    infini_model_tokenize take a text as it stands.) Other encodings must be converted first, as by `iconv`.
 
-   How far that has come is counted in bytes that were pushed, whose total the caller may know: what was read is at most a
-   piece behind them. infini_task_done and infini_task_total are those of one call, and so of one piece, in tokens.
+   How far that has come is counted in bytes that were pushed, whose total the caller may know: what was read is at most
+   a piece behind them. infini_task_done and infini_task_total are those of one call, and so of one piece, in tokens.
 
    One thread at a time. The caller frees the stream. */
 INFINI_API infini_status infini_text_stream_create(infini_text_stream **stream);
 INFINI_API void infini_text_stream_free(infini_text_stream *stream);
 
 /* Adds bytes of the text, which may end inside a character.
-   INVALID_ARGUMENT  the text is neither UTF-8 nor UTF-16 with a mark; the message gives the offset in the stream, of the
-                     bytes as they were pushed, and how to convert; nothing was added
+   INVALID_ARGUMENT  the text is neither UTF-8 nor UTF-16 with a mark; the message gives the offset in the stream, of
+                     the bytes as they were pushed, and how to convert; nothing was added
    STATE             the stream was finished */
 INFINI_API infini_status infini_text_stream_push(infini_text_stream *stream, const char *text, size_t text_size);
 
@@ -747,7 +757,8 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
 
 /* Writes the facts as a JSON object:
      "name", "tokenizer" ("llama", "gpt2"; null: none), "tokens" (of the tokenizer), "bos", "eos" (-1: none),
-     "chat_template" (its family: "chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: none), "vocabulary"
+     "chat_template" (its family: "chatml", "llama2", ..., "other"; "unknown": it cannot be used; null: none),
+     "vocabulary"
    and, unless the model is a tokenizer alone,
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16", "int8"), "gemm", "weight_bytes" (packed),
@@ -763,8 +774,8 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
    "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" by then;
-   "session_bytes" is all that one holds without options of its own, however long the stream, with the whole window and the
-   buffers of its work: what infini_session_info_json says once a whole block was read, to a hundredth.
+   "session_bytes" is all that one holds without options of its own, however long the stream, with the whole window and
+   the buffers of its work: what infini_session_info_json says once a whole block was read, to a hundredth.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
 INFINI_API infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer,
@@ -788,8 +799,8 @@ INFINI_API void infini_task_free(infini_task *task);
    cancel up. Calls look for it between blocks, layers or tokens. */
 INFINI_API infini_status infini_task_cancel(infini_task *task);
 
-/* How far the call that runs, or the last one that ran, has come: in matrices, tokens, bytes, sequences or steps, see its
-   comment. A total of 0 is not known. */
+/* How far the call that runs, or the last one that ran, has come: in matrices, tokens, bytes, sequences or steps, see
+   its comment. A total of 0 is not known. */
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 

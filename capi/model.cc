@@ -222,8 +222,8 @@ infini_status infini_model_create(const char *config_json, const infini_options 
   });
 }
 
-infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, infini_task *task,
-                                    const char *path) {
+infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
+                                    infini_task *task) {
   return guard([&] {
     const Model &teaches = model_of(model);
     need(path, "path");

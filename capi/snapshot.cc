@@ -37,8 +37,9 @@ infini_status infini_session_save(const infini_session *session, const char *pat
 infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name, const char *note,
                                          void *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    const std::vector<std::byte> bytes = need(session, "session").value->save(kind_of(flags), labels_of(name, note));
-    give(std::span(bytes), static_cast<std::byte *>(buffer), capacity, size);
+    auto *const to = static_cast<std::byte *>(buffer);
+    const auto place = [&](size_t bytes) { return need_room(bytes, to, capacity, size) ? to : nullptr; };
+    need(session, "session").value->save(kind_of(flags), labels_of(name, note), place);
   });
 }
 

@@ -174,15 +174,11 @@ std::vector<std::byte> SnapshotImage::write(const std::function<void(const void 
   return header;
 }
 
-std::vector<std::byte> SnapshotImage::bytes() const {
-  std::vector<std::byte> all;
-  all.reserve(size_);
-  const std::vector<std::byte> header = write([&](const void *data, size_t size) {
-    const auto *from = static_cast<const std::byte *>(data);
-    all.insert(all.end(), from, from + size);
-  });
-  std::copy(header.begin(), header.end(), all.begin());
-  return all;
+void SnapshotImage::write_to(std::byte *file) const {
+  std::byte *next = file;
+  const std::vector<std::byte> header = write(
+      [&](const void *data, size_t size) { next = std::copy_n(static_cast<const std::byte *>(data), size, next); });
+  std::copy(header.begin(), header.end(), file);
 }
 
 SnapshotView::SnapshotView(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {

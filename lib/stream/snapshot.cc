@@ -195,9 +195,18 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
   });
 }
 
+void Session::save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place) const {
+  with_image(kind, labels, [&](const SnapshotImage &image) {
+    if (std::byte *const to = place(image.size())) image.write_to(to);
+  });
+}
+
 std::vector<std::byte> Session::save(SnapshotKind kind, const Labels &labels) const {
   std::vector<std::byte> bytes;
-  with_image(kind, labels, [&](const SnapshotImage &image) { bytes = image.bytes(); });
+  save(kind, labels, [&](size_t size) {
+    bytes.resize(size);
+    return bytes.data();
+  });
   return bytes;
 }
 

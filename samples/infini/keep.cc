@@ -77,8 +77,8 @@ void keep(const KeepArguments &arguments) {
   if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias, info);
   Progress progress("learning what to keep", 0);
   const Stopwatch watch;
-  check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), progress.task(),
-                              arguments.out.c_str()));
+  check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), arguments.out.c_str(),
+                              progress.task()));
   const double seconds = watch.seconds();
   if (arguments.json) print_json({{"out", arguments.out}, {"seconds", seconds}});
   else print(format("%s written in %.0f s\n", arguments.out.c_str(), seconds));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "format/snapshot.h"
 
 namespace test {
 
@@ -17,6 +18,12 @@ inline void seal(std::vector<std::byte> &bytes) {
   std::memcpy(bytes.data() + 24, &zero, 8);
   const uint64_t sum = infini::checksum(bytes.data(), header);
   std::memcpy(bytes.data() + 24, &sum, 8);
+}
+
+inline std::vector<std::byte> bytes_of(const infini::SnapshotImage &image) {
+  std::vector<std::byte> bytes(image.size());
+  image.write_to(bytes.data());
+  return bytes;
 }
 
 }  // namespace test

@@ -60,7 +60,7 @@ Bytes forge(const Bytes &bytes, const std::function<void(json &, Sections &)> &c
   change(header, sections);
   std::vector<SnapshotSection> parts;
   for (const auto &[name, contents] : sections) parts.push_back({name, {contents}});
-  return SnapshotImage(header.dump(), std::move(parts), level).bytes();
+  return test::bytes_of(SnapshotImage(header.dump(), std::move(parts), level));
 }
 
 Bytes forge_header(const Bytes &bytes, const std::function<void(json &)> &change) {
@@ -262,7 +262,7 @@ TEST_CASE("a small file cannot ask for much memory") {
   while (ZSTD_compressStream2(context, &out, &in, ZSTD_e_end) != 0) {}
   ZSTD_freeCCtx(context);
   frame.resize(out.pos);
-  Bytes wide = SnapshotImage("{}", {{"ready", {frame}}}, 0).bytes();
+  Bytes wide = test::bytes_of(SnapshotImage("{}", {{"ready", {frame}}}, 0));
   wide = patched(patched<uint32_t>(wide, 64 + 56, 1), 64 + 40, uint64_t{small.size()});
   const SnapshotView view(wide, "wide");
   CHECK_THROWS_WITH_AS(view.verify(view.entry("ready")), doctest::Contains("too much memory"), Error);

@@ -145,6 +145,29 @@ TEST_CASE("a saved file replaces the old one and restores") {
   std::remove("snapshot_test.snap");
 }
 
+TEST_CASE("a snapshot goes where the caller says once its size is known, and nowhere where only that is wanted") {
+  const auto model = small_model();
+  for (const int64_t level : {0, 3}) {
+    Options options = kSampling;
+    options.set("compress", level);
+    Session session(model, options);
+    session.feed(random_tokens(50, 1));
+    for (const Kind kind : {Kind::SESSION, Kind::MEMORY}) {
+      const std::vector<std::byte> expected = session.save(kind, {"name", "note"});
+      size_t told = 0;
+      session.save(kind, {"name", "note"}, [&](size_t size) -> std::byte * {
+        told = size;
+        return nullptr;
+      });
+      CHECK(told == expected.size());
+      std::vector<std::byte> room(told + 1, std::byte{7});
+      session.save(kind, {"name", "note"}, [&](size_t) { return room.data(); });
+      CHECK(std::equal(expected.begin(), expected.end(), room.begin()));
+      CHECK(room.back() == std::byte{7});
+    }
+  }
+}
+
 TEST_CASE("a memory alone is what closing the segment would give, and leaves the session as it was") {
   const auto model = small_model();
   Session session(model, kSampling), closed(model, kSampling), restored(model, kSampling);
@@ -486,7 +509,7 @@ TEST_CASE("contents have one checksum, however they were compressed") {
 
 TEST_CASE("JSON that is nested too deeply is refused") {
   const std::string deep = "{\"a\":" + std::string(200'000, '[') + std::string(200'000, ']') + "}";
-  const std::vector<std::byte> bytes = SnapshotImage(deep, {}, 0).bytes();
+  const std::vector<std::byte> bytes = test::bytes_of(SnapshotImage(deep, {}, 0));
   std::string message;
   CHECK(status_of([&] { inspect_snapshot(bytes, "x", false); }, &message) == Status::FORMAT);
   CHECK(message.find("nested") != std::string::npos);

@@ -243,7 +243,7 @@ extern swig_type_23 _wrap_infini_model_open_native_4973874a6275e52b(swig_type_24
 extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
 extern swig_type_27 _wrap_infini_model_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
 extern swig_type_29 _wrap_infini_model_quantize_native_4973874a6275e52b(swig_type_30 arg1, swig_type_31 arg2, swig_type_32 arg3, uintptr_t arg4, uintptr_t arg5);
-extern swig_type_33 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_34 arg2, uintptr_t arg3, swig_type_35 arg4);
+extern swig_type_33 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_34 arg2, swig_type_35 arg3, uintptr_t arg4);
 extern void _wrap_infini_model_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_36 _wrap_infini_session_create_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_voidp arg3);
 extern void _wrap_infini_session_free_native_4973874a6275e52b(uintptr_t arg1);
@@ -684,19 +684,19 @@ func Infini_model_quantize(arg1 string, arg2 string, arg3 string, arg4 uintptr, 
 	return swig_r_1
 }
 
-func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 uintptr, arg4 string) (_swig_ret error) {
+func Infini_model_fit_keep(arg1 uintptr, arg2 string, arg3 string, arg4 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_3)))
+	swig_r_p := C._wrap_infini_model_fit_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_34)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_35)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg4
+		Swig_escape_val = arg3
 	}
 	var swig_r_1 error
 

@@ -700,11 +700,11 @@ _gostring_ _wrap_infini_model_quantize_native_4973874a6275e52b(_gostring_ _swig_
 }
 
 
-_gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2, _gostring_ _swig_go_3) {
+_gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
-  infini_task *arg3 = (infini_task *) 0 ;
-  char *arg4 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  infini_task *arg4 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -714,14 +714,14 @@ _gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_sw
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
-  arg3 = *(infini_task **)&_swig_go_2; 
   
-  arg4 = (char *)malloc(_swig_go_3.n + 1);
-  memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
-  arg4[_swig_go_3.n] = '\0';
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
   
+  arg4 = *(infini_task **)&_swig_go_3; 
   
-  result = (infini_status)infini_model_fit_keep((struct infini_model const *)arg1,(char const *)arg2,arg3,(char const *)arg4);
+  result = (infini_status)infini_model_fit_keep((struct infini_model const *)arg1,(char const *)arg2,(char const *)arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -734,7 +734,7 @@ _gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_sw
     }
   }
   free(arg2); 
-  free(arg4); 
+  free(arg3); 
   return _swig_go_result;
 }
 
