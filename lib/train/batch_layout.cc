@@ -91,12 +91,17 @@ std::vector<int64_t> BatchLayout::supervised_rows() const {
   return rows;
 }
 
-void BatchLayout::add(const Sequence &s, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
-  check(s, vocabulary);
+void BatchLayout::add(const Sequence &sequence, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes) {
+  check(sequence, vocabulary);
+  add_rows(sequence, add_segments(sequence, segment, closes));
+}
+
+std::vector<BatchLayout::Start> BatchLayout::add_segments(const Sequence &s, int64_t segment,
+                                                          std::span<const int64_t> closes) {
   const int64_t base = rows(), n = static_cast<int64_t>(s.tokens.size());
   const size_t first_segment = segments.size();
   const size_t documents = std::max<size_t>(1, s.document.size());
-  std::vector<int64_t> start_of_segment(static_cast<size_t>(n)), start_of_document(static_cast<size_t>(n));
+  std::vector<Start> starts;
   for (size_t d = 0; d < documents; ++d) {
     const int64_t begin = s.document.empty() ? 0 : s.document[d],
                   end = d + 1 < s.document.size() ? s.document[d + 1] : n;
@@ -106,10 +111,8 @@ void BatchLayout::add(const Sequence &s, int64_t segment, int64_t vocabulary, st
       if (const auto close = std::upper_bound(closes.begin(), closes.end(), at); close != closes.end())
         stop = std::min(stop, *close);
       segments.push_back({base + at, stop - at, at - begin, 1});
-      for (; at < stop; ++at) {
-        start_of_segment[static_cast<size_t>(at)] = segments.back().first - base;
-        start_of_document[static_cast<size_t>(at)] = begin;
-      }
+      starts.resize(static_cast<size_t>(stop), {begin, at});
+      at = stop;
       ++stream.segments;
     }
     streams.push_back(stream);
@@ -118,17 +121,21 @@ void BatchLayout::add(const Sequence &s, int64_t segment, int64_t vocabulary, st
     fail(Status::INVALID_ARGUMENT, "training sequence: it has ", segments.size() - first_segment, " segments, but ",
          s.repeat_weight.size(), " repeat weights");
   for (size_t i = 0; i < s.repeat_weight.size(); ++i) segments[first_segment + i].repeat_weight = s.repeat_weight[i];
+  return starts;
+}
 
+void BatchLayout::add_rows(const Sequence &s, const std::vector<Start> &starts) {
+  const int64_t base = rows();
   auto link = s.links.begin();
   for (size_t t = 0; t < s.tokens.size(); ++t) {
     const size_t next = t + 1;
-    const bool predicts = next < s.tokens.size() && start_of_document[next] == start_of_document[t];
+    const bool predicts = next < s.tokens.size() && starts[next].document == starts[t].document;
     tokens.push_back(s.tokens[t]);
     target.push_back(predicts ? s.tokens[next] : -1);
     weight.push_back(predicts ? s.weight[next] : 0);
     answer.push_back(predicts ? s.answer[next] : uint8_t{0});
     const int32_t looks_at = s.local_target.empty() ? -1 : s.local_target[t];
-    local_target.push_back(looks_at >= start_of_document[t] ? base + looks_at : -1);
+    local_target.push_back(looks_at >= starts[t].document ? base + looks_at : -1);
     local_targets += local_target.back() >= 0;
     label.push_back(s.label.empty() ? -1 : s.label[t]);
     offset.push_back(s.offset.empty() ? -1 : s.offset[t]);
@@ -141,7 +148,7 @@ void BatchLayout::add(const Sequence &s, int64_t segment, int64_t vocabulary, st
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,
                         s.offset.empty() ? -1 : s.offset[next], 0};
     for (; link != s.links.end() && link->from == static_cast<int32_t>(next); ++link) {
-      if (link->to < start_of_document[t] || link->to >= start_of_segment[t]) continue;
+      if (link->to < starts[t].document || link->to >= starts[t].segment) continue;
       source_rows.push_back(base + link->to);
       ++retrieval.sources;
       retrieval.weight = std::max(retrieval.weight, link->weight);

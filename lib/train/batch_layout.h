@@ -64,6 +64,15 @@ struct BatchLayout {
   }
   std::vector<int64_t> local_target;  // [rows]: supervision target of local attention, an earlier row; -1: none
   int64_t local_targets = 0;          // number of rows that have one
+
+ private:
+  // Where the document and the segment of a token begin, counted in the sequence.
+  struct Start {
+    int64_t document, segment;
+  };
+  // What add() does: streams and segments of a sequence, and with its tokens' starts what is of each row.
+  std::vector<Start> add_segments(const Sequence &sequence, int64_t segment, std::span<const int64_t> closes);
+  void add_rows(const Sequence &sequence, const std::vector<Start> &starts);
 };
 
 }  // namespace infini

@@ -17,6 +17,19 @@ std::span<const std::byte> bytes_of(const float *values, int64_t count) {
   return {reinterpret_cast<const std::byte *>(values), static_cast<size_t>(count) * 4};
 }
 
+// Fails unless the checkpoint is one of this model, trained like this.
+void check_same_training(const json &header, const std::string &path, const Model &model, const TrainConfig &config) {
+  if (!header.is_object() || member<std::string>(header, "kind", path) != "training")
+    fail(Status::FORMAT, path, ": not a checkpoint of training");
+  if (member<std::string>(header, "model", path) != model.fingerprint())
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
+  if (member<std::string>(header, "config", path) != describe(config))
+    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
+         differences(*parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
+                     *parse_json(describe(config), Status::INTERNAL, "the configuration")),
+         " train as then, or name another checkpoint");
+}
+
 }  // namespace
 
 void Trainer::check_whole() const {
@@ -58,20 +71,25 @@ void Trainer::save(const std::string &path) const {
   file.commit();
 }
 
+void Trainer::restore_sources(const SourceState &before, const std::string &lengths) {
+  const std::string source_now = source_->save(), lengths_now = lengths_->save();
+  try {
+    source_->restore(before.source);
+    lengths_->restore(before.lengths);
+    lengths_->restore(lengths);
+  } catch (...) {
+    source_->restore(source_now);
+    lengths_->restore(lengths_now);
+    throw;
+  }
+}
+
 void Trainer::restore(const std::string &path) {
   const MappedFile mapped(path);
   const SnapshotView file(mapped.bytes(), path);
   const auto owned = parse_json(file.json(), Status::FORMAT, path + ": the header");
   const json &header = *owned;
-  if (!header.is_object() || member<std::string>(header, "kind", path) != "training")
-    fail(Status::FORMAT, path, ": not a checkpoint of training");
-  if (member<std::string>(header, "model", path) != model_->fingerprint())
-    fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
-  if (member<std::string>(header, "config", path) != describe(config_))
-    fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
-         differences(*parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
-                     *parse_json(describe(config_), Status::INTERNAL, "the configuration")),
-         " train as then, or name another checkpoint");
+  check_same_training(header, path, *model_, config_);
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
   constexpr int64_t kMost = int64_t{1} << 50;
@@ -98,16 +116,7 @@ void Trainer::restore(const std::string &path) {
     adapters = read("adapters", lora_->size());
     adapter_state = read("adapter_optimizer", adapter_optimizer_->state().size());
   }
-  const std::string source_now = source_->save(), lengths_now = lengths_->save();
-  try {
-    source_->restore(before.source);
-    lengths_->restore(before.lengths);
-    lengths_->restore(lengths);
-  } catch (...) {
-    source_->restore(source_now);
-    lengths_->restore(lengths_now);
-    throw;
-  }
+  restore_sources(before, lengths);
 
   unfinished_ = true;
   const float *next = values.data();
