@@ -54,14 +54,14 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
   lay_out(storage_.data());
 }
 
-Window Window::twin() const {
+Window Window::empty_copy() const {
   std::vector<bool> keeps_keys;
   for (const Head &head : heads_) keeps_keys.push_back(head.raw != nullptr);
   return Window(shape_, keeps_keys);
 }
 
 Window Window::copy(const View &view) const {
-  Window copied = twin();
+  Window copied = empty_copy();
   copied.prepare(view);
   std::vector<char *> to;
   copied.visit(view, [&](char *data, int64_t, NumberType) { to.push_back(data); });
@@ -337,7 +337,7 @@ std::vector<float> Window::kept(const View &view) const {
 Window Window::with_kept(const View &before, const View &after, const std::vector<float> &kept, const Rope &rope,
                          const FrontAngles &angles) const {
   const int64_t head_size = shape_.key_size + shape_.value_size, stride = shape_.kv_heads * head_size;
-  Window other = twin();
+  Window other = empty_copy();
   other.settle(after);
   float key[kLargest], value[kLargest];
   for (int h = 0; h < shape_.kv_heads; ++h) {

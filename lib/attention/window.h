@@ -153,7 +153,7 @@ class Window {
   void get_key_row(const Head &head, int64_t index, char *key) const;
   void put_value(Head &head, int64_t index, const float *value);
   void get_key(const Head &head, int64_t index, float *key) const;
-  Window twin() const;  // of the same shape, with nothing in it
+  Window empty_copy() const;  // of the same shape, with nothing in it
   void get_value(const Head &head, int64_t index, float *value) const;
   void turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles);
   void gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope);

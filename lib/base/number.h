@@ -9,6 +9,8 @@
 
 namespace infini {
 
+inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }  // exactly 0 for minus infinity
+
 inline bool all_finite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }

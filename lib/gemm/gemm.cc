@@ -244,34 +244,37 @@ void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, co
 namespace {
 
 // Our own kernel, one thread. B's rows are packed a few at a time, so that they stay in the cache.
-void native_transposed(const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns, int64_t b_columns,
-                       float *c, int64_t c_row, bool accumulate) {
+void native_transposed(ScratchPool &scratch, const ConstRows &a, const ConstRows &b, int64_t rows, int64_t a_columns,
+                       int64_t b_columns, float *c, int64_t c_row, bool accumulate) {
   constexpr int64_t kDepth = 128;
   const int64_t padded = round_up(b_columns, kPanel);
-  Buffer<float> panels(kDepth * padded), wide(a.type == NumberType::BF16 ? kDepth * (a_columns + b_columns) : 0);
-  Buffer<float> sums(b_columns == padded ? 0 : a_columns * padded);  // where C's rows have no room for whole panels
-  float *const to = sums.size() ? sums.data() : c;
-  const int64_t to_row = sums.size() ? padded : c_row;
+  const bool apart = b_columns != padded;  // C's rows have no room for whole panels
+  const int64_t panels_end = kDepth * padded * 4,
+                wide_end = panels_end + (a.type == NumberType::BF16 ? kDepth * (a_columns + b_columns) * 4 : 0);
+  ScratchPool::Loan space(scratch, wide_end + (apart ? a_columns * padded * 4 : 0));
+  float *const panels = space.at<float>(), *const wide = space.at<float>(panels_end);
+  float *const to = apart ? space.at<float>(wide_end) : c;
+  const int64_t to_row = apart ? padded : c_row;
   for (int64_t row = 0; row < rows; row += kDepth) {
     const int64_t depth = std::min(kDepth, rows - row);
     const float *left = a.f32() + row * a.stride, *right = b.f32() + row * b.stride;
     int64_t left_stride = a.stride, right_stride = b.stride;
     if (a.type == NumberType::BF16) {
       for (int64_t r = 0; r < depth; ++r) {
-        widen(a.bf16() + (row + r) * a.stride, a_columns, wide.data() + r * a_columns);
-        widen(b.bf16() + (row + r) * b.stride, b_columns, wide.data() + kDepth * a_columns + r * b_columns);
+        widen(a.bf16() + (row + r) * a.stride, a_columns, wide + r * a_columns);
+        widen(b.bf16() + (row + r) * b.stride, b_columns, wide + kDepth * a_columns + r * b_columns);
       }
-      left = wide.data(), left_stride = a_columns;
-      right = wide.data() + kDepth * a_columns, right_stride = b_columns;
+      left = wide, left_stride = a_columns;
+      right = wide + kDepth * a_columns, right_stride = b_columns;
     }
-    pack_rows(right, right_stride, depth, b_columns, panels.data(), depth * kPanel);
-    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels.data(), depth * kPanel, depth, 0, padded,
-                  to, to_row, row > 0 || (accumulate && !sums.size()));
+    pack_rows(right, right_stride, depth, b_columns, panels, depth * kPanel);
+    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels, depth * kPanel, depth, 0, padded, to,
+                  to_row, row > 0 || (accumulate && !apart));
   }
-  if (!sums.size()) return;
+  if (!apart) return;
   for (int64_t i = 0; i < a_columns; ++i) {
-    if (accumulate) add_scaled(sums.data() + i * padded, 1, b_columns, c + i * c_row);
-    else std::copy_n(sums.data() + i * padded, b_columns, c + i * c_row);
+    if (accumulate) add_scaled(to + i * padded, 1, b_columns, c + i * c_row);
+    else std::copy_n(to + i * padded, b_columns, c + i * c_row);
   }
 }
 
@@ -306,7 +309,8 @@ void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const
     if (row > 0) go(ProductWay::TRANSPOSED_ONEDNN);
     if (row == rows) return;
     go(ProductWay::TRANSPOSED_NATIVE);
-    native_transposed(part.from(row), b.from(row), rows - row, count, b_columns, to, c_row, accumulate || row > 0);
+    native_transposed(scratch_, part.from(row), b.from(row), rows - row, count, b_columns, to, c_row,
+                      accumulate || row > 0);
   });
 }
 

@@ -1,4 +1,4 @@
-// Products of a few bf16 rows by AVX512_BF16. The plain twin is scalar::panel_product() of widened rows.
+// Products of a few bf16 rows by AVX512_BF16. The plain reference is scalar::panel_product() of widened rows.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // blocks.h for every instruction set: this file includes itself once for each (Highway's foreach_target), and
 // blocks-inl.h once for each kind of byte product that the set has: four products at once (VNNI), pairs of them that
-// saturate at 16 bits. Sets without either have the plain twins, which nothing fast should ask for.
+// saturate at 16 bits. Sets without either have the plain references, which nothing fast should ask for.
 #include "kernels/blocks.h"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// The plain twins of blocks.h.
+// The plain references of blocks.h.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The plain twins of gradients.h, in f64.
+// The plain references of gradients.h, in f64.
 #pragma once
 
 #include <cmath>

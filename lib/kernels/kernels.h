@@ -1,5 +1,5 @@
 // The innermost loops. The only place with SIMD: each is compiled for every instruction set and the
-// best one that the processor has is chosen at the first call. kernels/scalar.h holds the plain twins,
+// best one that the processor has is chosen at the first call. kernels/scalar.h holds the plain references,
 // against which each is tested over all remainders and misalignments.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The plain twins of kernels.h: what each kernel means, one line at a time.
+// The plain references of kernels.h: what each kernel means, one line at a time.
 #pragma once
 
 #include <cmath>

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "base/number.h"
 #include "model/keys.h"
 
 namespace infini {
@@ -155,10 +156,7 @@ void refuse_other_files(const Gguf &gguf) {
 
 }  // namespace
 
-float Config::gate_weight(int layer, int head) const {
-  const double beta = gate(layer, head);
-  return std::isinf(beta) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-beta)));
-}
+float Config::gate_weight(int layer, int head) const { return static_cast<float>(sigmoid(gate(layer, head))); }
 
 bool Config::has_memory(int layer, int kv_head) const {
   for (int h = kv_head * group(); h < (kv_head + 1) * group(); ++h)

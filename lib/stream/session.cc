@@ -359,14 +359,6 @@ void Session::generate(const std::function<bool(const std::string &)> &give, Tas
 
 void Session::drop_text() { impl_->generation.output.take(); }
 
-const char *Session::stop_reason() const {
-  switch (impl_->generation.reason) {
-    case StopReason::NONE: return "none";
-    case StopReason::END_TOKEN: return "end_token";
-    case StopReason::STOP_STRING: return "stop_string";
-    case StopReason::MAX_TOKENS: return "max_tokens";
-  }
-  return "none";
-}
+const char *Session::stop_reason() const { return kStopReasons[static_cast<int>(impl_->generation.reason)]; }
 
 }  // namespace infini

@@ -11,6 +11,7 @@
 namespace infini {
 
 enum class StopReason : int { NONE, END_TOKEN, STOP_STRING, MAX_TOKENS };
+inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};  // by their numbers
 
 // What goes on with the stream besides the model's state.
 struct Generation {

@@ -15,9 +15,6 @@ inline constexpr const char *kSavedOptions[] = {
     "max_tokens",        "temperature",    "top_k",      "top_p", "min_p", "repetition_penalty", "presence_penalty",
     "frequency_penalty", "penalty_window", "logit_bias", "seed",  "stop",  "ignore_end"};
 
-// By the numbers of StopReason.
-inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};
-
 // The header's JSON: an object. FORMAT if it is none.
 OwnedJson<> parse_snapshot_header(const SnapshotView &file);
 

@@ -1,9 +1,9 @@
 #include "train/graph.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "base/number.h"
 #include "train/graph_rows.h"
 
 namespace infini {
@@ -127,9 +127,7 @@ void TrainingGraph::refresh(const Threads &threads, bool all) {
 void TrainingGraph::weigh_gates() {
   const float *beta = parameters_.of(parameters_.gates());
   gate_weights_.resize(static_cast<size_t>(count(parameters_.gates())));
-  for (size_t i = 0; i < gate_weights_.size(); ++i)
-    gate_weights_[i] =
-        std::isinf(beta[i]) ? 0.0f : static_cast<float>(1 / (1 + std::exp(-static_cast<double>(beta[i]))));
+  for (size_t i = 0; i < gate_weights_.size(); ++i) gate_weights_[i] = static_cast<float>(sigmoid(beta[i]));
 }
 
 int64_t TrainingGraph::trace_bytes(const BatchLayout &layout, bool whole) const {

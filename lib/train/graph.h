@@ -113,7 +113,7 @@ class TrainingGraph {
   bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
   LayerAttention attention(const BatchLayout &layout, size_t layer, const RunRequest &request, Trace &trace);
 
-  // backward_forward.cc
+  // graph_forward.cc
   void embed(const BatchLayout &layout);
   void attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request);
   void feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out);
@@ -122,18 +122,18 @@ class TrainingGraph {
   void forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
                size_t cache_key);
 
-  // backward_teach.cc
+  // graph_retrieval.cc
   void supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
                        const RunRequest &request, Tally &tally);
 
-  // backward_loss.cc
+  // graph_loss.cc
   Tally losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request);
   void count_answers(const BatchLayout &layout, Tally &tally) const;
   void chunk_losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request, int64_t first,
                     int64_t rows, Tally &tally);
   void all_logits(const Threads &threads, float *logits);
 
-  // backward.cc
+  // graph.cc
   void feed_forward_backward(const Threads &threads, size_t layer, float *gradients);
   void attention_backward(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request,
                           Tally &tally);

@@ -52,7 +52,6 @@ class Optimizer {
   double step(const Threads &threads, const float *gradients, float *values);
   int64_t steps() const { return steps_; }
   const OptimizerConfig &config() const { return config_; }
-  void set_config(const OptimizerConfig &config) { config_ = config; }
 
   // Moments of all variables and the number of steps, for checkpoints.
   Buffer<float> &state() { return state_; }

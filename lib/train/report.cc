@@ -1,6 +1,6 @@
 #include "train/report.h"
 
-#include <cmath>
+#include "base/number.h"
 
 namespace infini {
 namespace {
@@ -51,8 +51,7 @@ JsonList describe_gates(const Trainer &trainer) {
   JsonList gates;
   for (int l = 0; l < config.layers; ++l) {
     JsonList layer;
-    for (int h = 0; h < config.heads; ++h)
-      layer.add(1 / (1 + std::exp(-static_cast<double>(beta[static_cast<size_t>(l * config.heads + h)]))));
+    for (int h = 0; h < config.heads; ++h) layer.add(sigmoid(beta[static_cast<size_t>(l * config.heads + h)]));
     gates.add(layer);
   }
   return gates;

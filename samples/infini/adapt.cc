@@ -74,10 +74,6 @@ std::string with_flags(std::string message) {
   return message;
 }
 
-std::string decimals(const Json &value, int count = 2) {
-  return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
-}
-
 void show_step(LiveLine &line, const Json &report, double pace) {
   const std::string phase = report["phase"];
   const int64_t step = report["step"], steps = report["steps"];

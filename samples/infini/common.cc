@@ -242,6 +242,10 @@ std::string json_line(const Json &json) { return json.dump(-1, ' ', false, Json:
 
 void print_json(const Json &json) { print(json_line(json)); }
 
+std::string decimals(const Json &value, int count) {
+  return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
+}
+
 std::string grouped(int64_t number) {
   std::string text = std::to_string(number);
   const int first = text[0] == '-' ? 1 : 0;

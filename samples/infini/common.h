@@ -93,6 +93,8 @@ std::string json_text(const Json &json, const std::string &what);
 // One line of JSON. What is not UTF-8 shows as U+FFFD.
 std::string json_line(const Json &json);
 void print_json(const Json &json);
+// A number with so many digits behind its point; "-" where it is none.
+std::string decimals(const Json &value, int count = 2);
 // 1234567 as "1,234,567".
 std::string grouped(int64_t number);
 // Tokens as "32K" or "1M", where they are multiples of 1024, else as grouped() does.

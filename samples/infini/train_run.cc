@@ -6,10 +6,6 @@
 namespace cli {
 namespace {
 
-std::string decimals(const Json &value, int count) {
-  return value.is_number() ? format("%.*f", count, value.get<double>()) : "-";
-}
-
 bool all_shut(const Json &gates) {
   for (const Json &layer : gates)
     for (const Json &gate : layer)

@@ -1,4 +1,4 @@
-// Weights at their bits: every block type against its plain twin and the float64 product of the unpacked floats, over
+// Weights at their bits: every block type against its plain reference and the float64 product of the unpacked floats, over
 // remainders, rows and instruction sets.
 #include "support.h"
 

@@ -1,4 +1,4 @@
-// Kernels of training against their plain twins, over all remainders and misalignments, on every instruction set here.
+// Kernels of training against their plain references, over all remainders and misalignments, on every instruction set here.
 #include "support.h"
 
 #include <functional>
@@ -104,7 +104,7 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
   limit_instruction_set("best");
 }
 
-TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
+TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their references") {
   Random random(2);
   over_lengths([&](int64_t n, int64_t offset) {
     const auto floats = [&](double scale = 1) { return random_floats(random, n + offset, scale); };
@@ -162,7 +162,7 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their twins") {
   });
 }
 
-TEST_CASE("cross-entropy, its gradient, sums of squares and AdamW equal their twins") {
+TEST_CASE("cross-entropy, its gradient, sums of squares and AdamW equal their references") {
   Random random(3);
   over_lengths([&](int64_t n, int64_t offset) {
     const std::vector<float> x = random_floats(random, n + offset, 3), g = random_floats(random, n + offset);

@@ -1,4 +1,4 @@
-// Every kernel against its plain twin, over all remainders and misalignments, on every instruction set here.
+// Every kernel against its plain reference, over all remainders and misalignments, on every instruction set here.
 #include "support.h"
 
 #include <cstring>
@@ -150,7 +150,7 @@ TEST_CASE("a row of a product depends neither on its neighbours nor on the part 
   });
 }
 
-TEST_CASE("element-wise kernels equal their twins") {
+TEST_CASE("element-wise kernels equal their references") {
   on_every_instruction_set([] {
     Random random(3);
     over_lengths([&](int64_t n, int64_t offset) {
