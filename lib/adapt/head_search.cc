@@ -34,15 +34,15 @@ std::vector<Lookup> name_lookups(const Sequence &sequence) {
 // sums [heads] += local attention's weights from `row` to `source`, of a sequence that was one segment.
 void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup> lookups, double *sums) {
   const AttentionShape &shape = attention.rules.shape;
-  const int64_t size = shape.key_size, group = shape.group();
+  const int64_t size = shape.key_size;
+  const int group = shape.group();
   const float scale = 1 / std::sqrt(static_cast<float>(size));
   std::vector<float> query(static_cast<size_t>(size)), key(query.size());
   for (const Lookup &lookup : lookups) {
-    const float *q = attention.qkv.data + lookup.row * attention.qkv.stride,
-                *k = attention.qkv.data + lookup.source * attention.qkv.stride + shape.heads * size;
-    for (int64_t h = 0; h < shape.heads; ++h) {
-      if (h % group == 0) attention.rope.rotate(k + h / group * size, size, lookup.source, 1, key.data());
-      attention.rope.rotate(q + h * size, size, lookup.row, scale, query.data());
+    for (int h = 0; h < shape.heads; ++h) {
+      if (h % group == 0)
+        attention.rope.rotate(attention.qkv.k(shape, lookup.source, h / group), size, lookup.source, 1, key.data());
+      attention.rope.rotate(attention.qkv.q(shape, lookup.row, h), size, lookup.row, scale, query.data());
       sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
                           attention.trace.log_sum[lookup.row * shape.heads + h]);
     }

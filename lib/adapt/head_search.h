@@ -22,8 +22,7 @@ struct HeadSearch {
   std::vector<size_t> order() const;
 };
 
-// [{"layer", "head", "weight", "name_weight"}, ...] in that order.
-// At most so many, of the largest weight of the value first.
+// The first `most` heads in that order: [{"layer", "head", "weight", "name_weight"}, ...].
 JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
 // Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT

@@ -133,7 +133,7 @@ class AttentionSpan {
     return tile.kv_head * shape_.group() + static_cast<int>(row % shape_.group());
   }
   const float *query(const Tile &tile, int64_t row) const {
-    return qkv_.data + (tile.first_token + row / shape_.group()) * qkv_.stride + head_of(tile, row) * shape_.key_size;
+    return qkv_.q(shape_, tile.first_token + row / shape_.group(), head_of(tile, row));
   }
   // Keys that the row's token sees: those before this index.
   int64_t keys_seen(const Tile &tile, int64_t row) const {
@@ -337,10 +337,8 @@ void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gem
     for (int64_t item = begin; item < end; ++item) {
       const int64_t token = item % tokens;
       const int kv_head = static_cast<int>(item / tokens);
-      const float *row = span.qkv.data + token * span.qkv.stride + shape.heads * shape.key_size;
-      const float *key = row + kv_head * shape.key_size;
-      const float *value = row + shape.kv_heads * shape.key_size + kv_head * shape.value_size;
-      layer.window.append(own, own.position + token, kv_head, key, value, rules.rope, span.cosine + token * half,
+      layer.window.append(own, own.position + token, kv_head, span.qkv.k(shape, token, kv_head),
+                          span.qkv.v(shape, token, kv_head), rules.rope, span.cosine + token * half,
                           span.sine + token * half);
     }
   });

@@ -36,11 +36,24 @@ struct LayerState {
   std::vector<Memory> memory;  // [kv_heads]; empty where no query head reads it
 };
 
-// One token's q [heads][key_size], k [kv_heads][key_size], v [kv_heads][value_size] in a row, f32.
-struct QkvRows {
-  const float *data;
+// One token's q [heads][key_size], k [kv_heads][key_size], v [kv_heads][value_size] in a row, f32; or their gradients.
+template <class Float>
+struct QkvRowsOf {
+  Float *data;
   int64_t stride;
+
+  Float *q(const AttentionShape &shape, int64_t row, int head) const { return at(row, head * shape.key_size); }
+  Float *k(const AttentionShape &shape, int64_t row, int kv_head) const {
+    return at(row, (shape.heads + kv_head) * shape.key_size);
+  }
+  Float *v(const AttentionShape &shape, int64_t row, int kv_head) const {
+    return at(row, (shape.heads + shape.kv_heads) * shape.key_size + kv_head * shape.value_size);
+  }
+
+ private:
+  Float *at(int64_t row, int64_t column) const { return data + row * stride + column; }
 };
+using QkvRows = QkvRowsOf<const float>;
 
 // Numbers that one thread needs for a tile of queries.
 class AttentionScratch {

@@ -93,13 +93,9 @@ class StreamForward : protected StreamTiles {
 
  protected:
   int head(int64_t g) const { return kv_head_ * static_cast<int>(group_) + static_cast<int>(g); }
-  const float *query(int64_t row, int64_t g) const {
-    return layer_.qkv.data + row * layer_.qkv.stride + head(g) * keys_;
-  }
-  int64_t key_column() const { return shape_.heads * keys_ + kv_head_ * keys_; }
-  int64_t value_column() const { return (shape_.heads + shape_.kv_heads) * keys_ + kv_head_ * values_; }
-  const float *key(int64_t row) const { return layer_.qkv.data + row * layer_.qkv.stride + key_column(); }
-  const float *value(int64_t row) const { return layer_.qkv.data + row * layer_.qkv.stride + value_column(); }
+  const float *query(int64_t row, int64_t g) const { return layer_.qkv.q(shape_, row, head(g)); }
+  const float *key(int64_t row) const { return layer_.qkv.k(shape_, row, kv_head_); }
+  const float *value(int64_t row) const { return layer_.qkv.v(shape_, row, kv_head_); }
   // Before segment s.
   MemoryTile memory(int64_t s) const {
     float *const memories = layer_.trace.memory.data();

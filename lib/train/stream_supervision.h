@@ -14,7 +14,7 @@ class StreamSupervision : public StreamForward {
  public:
   StreamSupervision(const Threads &here, const LayerAttention &layer, int64_t item, float *dqkv,
                     bool without_values = false)
-      : StreamForward(here, layer, item, without_values), dqkv_(dqkv) {}
+      : StreamForward(here, layer, item, without_values), dqkv_{dqkv, layer.qkv.stride} {}
 
   Supervision supervision() const { return {supervised_, locally_supervised_}; }
 
@@ -43,9 +43,9 @@ class StreamSupervision : public StreamForward {
   }
 
  protected:
-  float *dkey(int64_t row) const { return dqkv_ + row * layer_.qkv.stride + key_column(); }
-  float *dvalue(int64_t row) const { return dqkv_ + row * layer_.qkv.stride + value_column(); }
-  float *dquery(int64_t row, int64_t g) const { return dqkv_ + row * layer_.qkv.stride + head(g) * keys_; }
+  float *dkey(int64_t row) const { return dqkv_.k(shape_, row, kv_head_); }
+  float *dvalue(int64_t row) const { return dqkv_.v(shape_, row, kv_head_); }
+  float *dquery(int64_t row, int64_t g) const { return dqkv_.q(shape_, row, head(g)); }
 
   // Gradients of the keys and values that went into the memory, and of the memory before the segment.
   void fold_backward() {
@@ -194,7 +194,7 @@ class StreamSupervision : public StreamForward {
     locally_supervised_.add({-static_cast<double>(weight) * std::log(share), share, 1});
   }
 
-  float *const dqkv_;
+  const QkvRowsOf<float> dqkv_;
   Supervised supervised_, locally_supervised_;
 };
 
