@@ -26,6 +26,20 @@ static void check_snapshots(const infini_model *model) {
   CHECK_OK(infini_session_restore(other, PATH, NULL));
   generate(other, actual, 20);
   CHECK(memcmp(expected, actual, sizeof expected) == 0);
+
+  /* The limit of a run that a session has from its snapshot is the one that is announced. */
+  infini_session *limited = NULL;
+  infini_task *task = NULL;
+  int64_t limit = 0;
+  CHECK_OK(infini_session_create(model, NULL, &limited));
+  CHECK_OK(infini_session_restore(limited, PATH, NULL));
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_session_next(limited, task, NULL));
+  CHECK_OK(infini_task_total(task, &limit));
+  CHECK(limit == 1000);
+  infini_task_free(task);
+  infini_session_free(limited);
+
   CHECK_OK(infini_session_restore_buffer(other, bytes, size));
   generate(other, actual, 20);
   CHECK(memcmp(expected, actual, sizeof expected) == 0);

@@ -70,6 +70,27 @@ TEST_CASE("numbers of layers may stand in a list, if they are equal") {
   CHECK(opening([](Gguf &g) { g.set("llama.expert_count", uint32_t{0}); }).status() == Status::OK);
 }
 
+TEST_CASE("an embedding may have more rows than the tokenizer has tokens, and no key that says so") {
+  std::shared_ptr<const Model> model;
+  const Error error = opening(
+      [](Gguf &g) {
+    g.erase("llama.vocab_size");
+    for (const std::string key : {"tokens", "scores", "token_type"}) {
+      GgufArray array = std::get<GgufArray>(*g.find("tokenizer.ggml." + key));
+      const size_t bytes = array.numbers.size() / array.count;
+      array.count = 90;
+      array.numbers.resize(90 * bytes);
+      if (!array.strings.empty()) array.strings.resize(90);
+      g.set("tokenizer.ggml." + key, array);
+    }
+      },
+      &model);
+  INFO(error.what());
+  REQUIRE(model);
+  CHECK(model->tokenizer().size() == 90);
+  CHECK(model->config().vocabulary == 96);
+}
+
 TEST_CASE("tensor types have names, known here or not") {
   CHECK(tensor_type_name(TensorType{0}) == "F32");
   CHECK(tensor_type_name(TensorType{22}) == "IQ2_S");
