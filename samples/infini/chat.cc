@@ -17,7 +17,7 @@ constexpr const char *kCommands =
     "  /save [FILE]   keep the conversation\n"
     "  /load FILE     go on with another one\n"
     "  /reset         forget all of it\n"
-    "  /quit          leave; so does Ctrl-D, and Ctrl-C where no reply runs\n"
+    "  /quit          leave; so does Ctrl-D, and Ctrl-C twice\n"
     "A line that begins with // is told with one of them. An empty line has the model write on.\n";
 
 void say(const std::string &text) { std::fputs(text.c_str(), stderr); }
@@ -31,6 +31,7 @@ class Conversation {
 
  private:
   void begin();
+  std::optional<std::string> next_line();
   bool command(const std::string &line);  // false: leave
   void tell(const std::string &line);
   void reply();
@@ -51,6 +52,19 @@ void Conversation::begin() {
   first_ = info["chat_begin"] < 0;
   check(infini_session_set_options(session_.get(), arguments_.flags.weak_defaults(info["options"]).get()));
   last_ = Run();
+}
+
+// One Ctrl-C at the prompt may have been meant for a reply that had just ended, so it leaves only where another follows.
+std::optional<std::string> Conversation::next_line() {
+  for (bool told = false;; told = true) {
+    try {
+      return editor_.line();
+    } catch (const Cancelled &) {
+      if (told || !editor_.interactive() || !interrupted_by_key()) throw;
+      forget_interrupts();
+      say("(Ctrl-C again, or Ctrl-D, leaves)\n");
+    }
+  }
 }
 
 void Conversation::tell(const std::string &line) {
@@ -130,7 +144,7 @@ void Conversation::run() {
         " /help tells what else there is; Ctrl-C stops a reply, Ctrl-D leaves.\n");
   const Patience patience(1, 3);  // the second interrupt leaves, after saving
   try {
-    while (std::optional<std::string> line = editor_.line()) {
+    while (std::optional<std::string> line = next_line()) {
       try {
         if (editor_.interactive() && line->starts_with("/") && !line->starts_with("//")) {
           if (!command(*line)) break;

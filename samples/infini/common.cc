@@ -291,8 +291,7 @@ Json session_info(const infini_session *session) { return Json::parse(all_of(inf
 
 void tell_of_unknown_text(int64_t bytes) {
   if (bytes > 0)
-    std::fprintf(stderr,
-                 "the model has no token for %s bytes of the text, which were left out or replaced (--unknown-text)\n",
+    std::fprintf(stderr, "bytes that the model has no token for, left out or replaced (--unknown-text): %s\n",
                  grouped(bytes).c_str());
 }
 

@@ -103,10 +103,19 @@ class AtATerminal(ChatTest):
         again.type("/quit\r")
         self.assertEqual(again.end()[0], 0)
 
-    def test_ctrl_c_at_the_prompt_leaves_after_saving(self):
+    def test_ctrl_c_twice_at_the_prompt_leaves_after_saving(self):
         chat = self.terminal("--save", self.saved, "--max-tokens", 3)
         chat.type("Hello.\r")
         chat.wait_for("(cut after 3 tokens")
+        chat.wait_for("> ")
+        chat.type("What I do not mean to say" + CTRL_C)  # meant for the reply, say, which had ended
+        chat.wait_for("Ctrl-C again")
+        chat.wait_for("> ")
+        chat.type("/memory\r")
+        chat.wait_for("tokens read and written")
+        chat.wait_for("> ")
+        chat.type(CTRL_C)
+        chat.wait_for("Ctrl-C again")
         chat.wait_for("> ")
         chat.type(CTRL_C)
         code, shown = chat.end()

@@ -75,7 +75,7 @@ class UnknownText(Test):
             with self.subTest(command[0]):
                 self.assertEqual((plain[0], plain[1]["unknown_bytes"], plain[2]), (0, 0, ""))
                 self.assertEqual((skipped[0], skipped[1]["unknown_bytes"]), (0, 2))
-                self.assertIn("no token for 2 bytes of the text", skipped[2])
+                self.assertIn("no token for, left out or replaced (--unknown-text): 2", skipped[2])
                 for key in {"tokens", "scored", "nll", "text"} & plain[1].keys():
                     self.assertEqual(skipped[1][key], plain[1][key], key)
 
