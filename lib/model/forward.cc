@@ -56,6 +56,7 @@ class Block {
         activated_{weights_.rows_type(), workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
+    place();
     embed();
     for (size_t l = 0; l < weights_.layers.size(); ++l) {
       const LayerWeights &layer = weights_.layers[l];
@@ -75,18 +76,18 @@ class Block {
   int64_t count() const { return count_; }
 
  private:
-  // f(part, row of its first token)
-  template <class Function>
-  void each_part(const Function &f) {
-    int64_t row = 0;
-    for (const Part &part : parts_) {
-      f(part, row);
+  void place() {
+    workspace_.places.clear();
+    for (int64_t row = 0; const Part &part : parts_) {
+      workspace_.places.push_back({row, {}});
       row += static_cast<int64_t>(part.tokens.size());
     }
   }
 
   void embed() {
-    each_part([&](const Part &part, int64_t row) {
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Part &part = parts_[i];
+      const int64_t row = workspace_.places[i].row;
       parallel_for(threads_, static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
@@ -98,7 +99,7 @@ class Block {
           }
         }
       });
-    });
+    }
   }
 
   // Without a weight: the rows as they are.
@@ -156,20 +157,15 @@ class Block {
     const int64_t stride = round_up(layer.qkv.n(), kPanel);
     multiply(normed_, layer.qkv, workspace_.qkv, stride, false);
     finish_qkv(layer, stride);
-    int64_t row = 0;
-    workspace_.first_rows.clear();
-    for (const Part &part : parts_) {
-      workspace_.first_rows.push_back(row);
-      row += static_cast<int64_t>(part.tokens.size());
-    }
     parallel_items(threads_, static_cast<int64_t>(parts_.size()), count_ * width_ * width_,
                    [&](int64_t i, const Threads &here) {
-      attend_part(here, layer, index, parts_[static_cast<size_t>(i)], workspace_.first_rows[static_cast<size_t>(i)]);
+      auto &[row, after] = workspace_.places[static_cast<size_t>(i)];
+      after = attend_part(here, layer, index, parts_[static_cast<size_t>(i)], row);
     });
   }
 
-  // Segment by segment.
-  void attend_part(const Threads &threads, const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
+  // Segment by segment. Gives the view after its last token.
+  View attend_part(const Threads &threads, const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
     const AttentionRules &rules = weights_.rules(index);
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
     const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
@@ -200,34 +196,29 @@ class Block {
       view = closing.after;
       if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
     }
+    return view;
   }
 
   // Every part's view, output of its last token, and of the last before each boundary that a checkpoint keeps.
   void finish() {
-    each_part([&](const Part &part, int64_t row) {
-      State &state = *part.state;
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      State &state = *parts_[i].state;
+      const auto &[row, after] = workspace_.places[i];
       const auto output = [&](int64_t position, std::vector<float> &hidden) {
         hidden.resize(static_cast<size_t>(width_));
         rms_norm(x(row + position - 1 - state.view.position), weights_.output_norm.data(), width_, config_.norm_epsilon,
                  hidden.data());
       };
-      View view = state.view;
-      const int64_t end = view.position + static_cast<int64_t>(part.tokens.size());
       for (Checkpoint &checkpoint : state.checkpoints) {
         if (checkpoint.view.position <= state.view.position) continue;
         output(checkpoint.view.position, checkpoint.hidden);
         checkpoint.has_hidden = true;
       }
-      output(end, state.hidden);
+      output(after.position, state.hidden);
       state.has_hidden = true;
       state.has_logits = false;
-      while (view.position < end) {
-        view.position += std::min(end - view.position, weights_.attention.shape.segment - view.open());
-        if (view.open() == weights_.attention.shape.segment)
-          view = state.closing ? state.closing->after : view.closed(weights_.attention.shape);
-      }
-      state.view = view;
-    });
+      state.view = after;
+    }
   }
 
   // Up to the activation: what `down` is multiplied with.
@@ -322,7 +313,7 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
              const LogitsSink &sink) {
   workspace.reserve(model, count_tokens(parts), threads.count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
-  workspace.first_rows.reserve(parts.size());
+  workspace.places.reserve(parts.size());
 
   Worth worth(threads, model, parts, workspace);
   worth.of_first_tokens(exact);

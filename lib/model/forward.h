@@ -31,7 +31,11 @@ struct Workspace {
   // Where set, hears of the residual stream behind each layer: x [rows][stride].
   std::function<void(int layer, const float *x, int64_t rows, int64_t stride)> watch;
   AttentionScratch attention;
-  std::vector<int64_t> first_rows;  // of the block's parts
+  struct Placed {
+    int64_t row;  // of its first token
+    View after;   // of its state, once a layer has read it
+  };
+  std::vector<Placed> places;  // of the block's parts
   int64_t tokens = 0;
   // Where the angles of a layer's rotation begin in cosine and sine.
   int64_t angles(const Config &config, int rotation) const;

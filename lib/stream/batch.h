@@ -27,8 +27,8 @@ class Batch {
   // Before anything is done, STATE names a session that has no logits. Where a session has no token that is possible,
   // INVALID_ARGUMENT names it, and all are as they were. tokens is [size()].
   size_t next(std::span<int32_t> tokens, Task *task = nullptr);
-  // The text that became ready in session `index`: whole characters, as from next_text(). It stays until
-  // dropped, the newest half of TextOutput::kMostReady bytes at least.
+  // The text that became ready in session `index`: whole characters, as Session::ready_text() gives. It stays
+  // until dropped, the newest half of TextOutput::kMostReady bytes at least.
   const std::string &ready_text(size_t index);
   void drop_text(size_t index) { sessions_[index]->drop_text(); }
 

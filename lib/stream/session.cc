@@ -343,11 +343,6 @@ const std::string *Session::ready_text(Task *task) {
   return advance(task);
 }
 
-std::optional<std::string> Session::next_text(Task *task) {
-  if (!ready_text(task)) return std::nullopt;
-  return impl_->generation.output.take();
-}
-
 void Session::generate(const std::function<bool(const std::string &)> &give, Task *task) {
   model_->tokenizer();
   begin_generation(task);

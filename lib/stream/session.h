@@ -118,10 +118,9 @@ class Session {
   // stop_reason()), and an end token was not fed. `fed`, where it is given, receives the token, or -1, also when the call
   // was cancelled while it was fed.
   std::optional<int32_t> next(Task *task = nullptr, int32_t *fed = nullptr);
-  // The text of one or more tokens, whole characters only, without what may begin a stop string;
-  // nullopt: the run has ended and everything was given. Where it is cancelled, text that was ready comes with the next call.
-  std::optional<std::string> next_text(Task *task = nullptr);
-  // The same text, which stays until it is dropped; nullptr: the run has ended.
+  // The text of one or more tokens, whole characters only, without what may begin a stop string, which stays until it is
+  // dropped; nullptr: the run has ended and everything was given. Where it is cancelled, text that was ready comes with
+  // the next call.
   const std::string *ready_text(Task *task = nullptr);
   void drop_text();
   // Passes a run's text on as it comes, until the run has ended or give(text) returns false, which is a CANCELLED error.

@@ -78,7 +78,6 @@ class TrainingGraph {
   void each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key, const NormedInput &f);
   void clear_cache() { retrieval_inputs_.clear(), lowest_inputs_.clear(); }
   int64_t bytes() const;  // of activations
-  bool recomputes() const { return recomputes_; }
 
  private:
   // Forward and backward weights of one product: [in, out] and [out, in].

@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "format/gguf.h"
 #include "hf_tokenizer.h"
-#include "stream/session.h"
+#include "sessions.h"
 #include "support.h"
 #include "temporary_folder.h"
 
@@ -401,7 +401,7 @@ infini::Options short_answers() {
 
 std::string answer(infini::Session &session) {
   std::string text;
-  while (const auto more = session.next_text()) text += *more;
+  while (const auto more = test::next_text(session)) text += *more;
   return text;
 }
 

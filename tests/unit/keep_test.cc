@@ -6,21 +6,14 @@
 
 #include "base/random.h"
 #include "seal.h"
+#include "sessions.h"
 #include "stream/batch.h"
-#include "stream/session.h"
 
 using namespace infini;
+using test::options_of;
+using test::Values;
 
 namespace {
-
-using Values = std::initializer_list<std::pair<const char *, OptionValue>>;
-
-Options options_of(Values values) {
-  Options options;
-  for (const auto &[name, value] : values)
-    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
-  return options;
-}
 
 // What a model's heads do with what is kept.
 struct Lifting {

@@ -8,20 +8,14 @@
 
 #include "base/random.h"
 #include "base/testing.h"
-#include "stream/session.h"
+#include "sessions.h"
 
 using namespace infini;
+using test::options_of;
 
 namespace {
 
 const std::string kStories = std::string(INFINI_SOURCE_DIR) + "/samples/models/stories260K.gguf";
-
-Options options_of(std::initializer_list<std::pair<const char *, OptionValue>> values) {
-  Options options;
-  for (const auto &[name, value] : values)
-    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
-  return options;
-}
 
 std::shared_ptr<const Model> stories(const char *compute = "f32") {
   return Model::open(kStories, options_of({{"compute", std::string(compute)}}));
@@ -284,11 +278,11 @@ TEST_CASE("next_text gives the same text as next, in whole characters, and ends 
   CHECK(ids.size() == 60);
   CHECK(tokens.stop_reason() == std::string("max_tokens"));
   std::string out;
-  while (const auto piece = text.next_text()) out += *piece;
+  while (const auto piece = test::next_text(text)) out += *piece;
   std::string expected;
   for (const int32_t id : ids) expected += model->tokenizer().piece(id);
   CHECK(out == expected);
-  CHECK(text.next_text().has_value());  // the call after the end starts another run
+  CHECK(test::next_text(text).has_value());  // the call after the end starts another run
 }
 
 TEST_CASE("a stop string that spans tokens ends the text before it") {
@@ -296,14 +290,14 @@ TEST_CASE("a stop string that spans tokens ends the text before it") {
   Session plain(model, options_of({{"max_tokens", int64_t{60}}}));
   plain.feed_text("Once upon a time");
   std::string whole;
-  while (const auto piece = plain.next_text()) whole += *piece;
+  while (const auto piece = test::next_text(plain)) whole += *piece;
   for (size_t begin = 5; begin + 7 < whole.size(); begin += 9) {
     const std::string stop = whole.substr(begin, 7);
     if (stop.find('\n') != std::string::npos) continue;
     Session session(model, options_of({{"max_tokens", int64_t{60}}, {"stop", "never in it\n" + stop}}));
     session.feed_text("Once upon a time");
     std::string out;
-    while (const auto piece = session.next_text()) out += *piece;
+    while (const auto piece = test::next_text(session)) out += *piece;
     CHECK(out == whole.substr(0, whole.find(stop)));
     CHECK(session.stop_reason() == std::string("stop_string"));
   }

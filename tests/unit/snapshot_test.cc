@@ -13,22 +13,16 @@
 #include "decaying_memory.h"
 #include "format/snapshot.h"
 #include "seal.h"
-#include "stream/session.h"
+#include "sessions.h"
 #include "temporary_folder.h"
 
 using namespace infini;
+using test::options_of;
 using Kind = Session::SnapshotKind;
 
 namespace {
 
 constexpr const char *kModelOptions[] = {"compute", "gemm", "memory", "update", "segment", "carry", "sinks", "keep"};
-
-Options options_of(std::initializer_list<std::pair<const char *, OptionValue>> values) {
-  Options options;
-  for (const auto &[name, value] : values)
-    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
-  return options;
-}
 
 CreateConfig small_config(int64_t seed = 5, const std::string &update = "delta") {
   CreateConfig config;
@@ -240,9 +234,9 @@ TEST_CASE("a snapshot in the middle of a stop string, or of a character, goes on
     Session restored(model, options);
     restored.restore(bytes);
     const auto fork = session.fork();
-    for (int step = 0; step < 4; ++step) REQUIRE(restored.next_text() == fork->next_text());
+    for (int step = 0; step < 4; ++step) REQUIRE(test::next_text(restored) == test::next_text(*fork));
     // What next() does not give out as text stays back all the same.
-    if (i % 5 == 0) session.next_text();
+    if (i % 5 == 0) test::next_text(session);
     else session.next();
   }
   CHECK(held > 0);
@@ -617,7 +611,7 @@ TEST_CASE("text after a rewind begins as it did") {
   session.feed(std::vector<int32_t>{model->tokenizer().bos()});
   const auto text = [&] {
     std::string pieces;
-    for (int i = 0; i < 10; ++i) pieces += session.next_text().value_or("");
+    for (int i = 0; i < 10; ++i) pieces += test::next_text(session).value_or("");
     return pieces;
   };
   const std::string first = text();

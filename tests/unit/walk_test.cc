@@ -12,11 +12,13 @@
 #include <ostream>
 
 #include "base/random.h"
+#include "sessions.h"
 #include "stream/batch.h"
-#include "stream/session.h"
 #include "temporary_folder.h"
 
 using namespace infini;
+using test::options_of;
+using test::Values;
 using Kind = Session::SnapshotKind;
 
 namespace walk {
@@ -62,15 +64,6 @@ struct SetUp {
 
 const SetUp kSetUps[] = {{"delta", 10, 3, 3, 0}, {"linear", 0, 0, 0, 1},      {"linear", 30, 2, 4, 1},
                          {"delta", 0, 5, 1, 0},  {"linear", 40, 2, 3, 1, 30}, {"delta", 30, 2, 3, 0, 20, "gemma2"}};
-
-using Values = std::initializer_list<std::pair<const char *, OptionValue>>;
-
-Options options_of(Values values) {
-  Options options;
-  for (const auto &[name, value] : values)
-    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
-  return options;
-}
 
 std::shared_ptr<const Model> model_of(const SetUp &set_up) {
   CreateConfig config;
@@ -187,7 +180,7 @@ class Walk {
   void text(int n) {
     if (!twin_.state().has_hidden) return;
     for (int i = 0; i < n % 6 + 1; ++i)
-      same("text", session_->next_text().value_or("(end)"), twin_.next_text().value_or("(end)"));
+      same("text", test::next_text(*session_).value_or("(end)"), test::next_text(twin_).value_or("(end)"));
   }
 
   std::vector<std::byte> save(Kind kind, int n) {

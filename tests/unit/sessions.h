@@ -1,0 +1,30 @@
+// What tests of sessions share: options in a line, and text that is taken as it comes.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "stream/session.h"
+
+namespace test {
+
+using Values = std::initializer_list<std::pair<const char *, infini::OptionValue>>;
+
+inline infini::Options options_of(Values values) {
+  infini::Options options;
+  for (const auto &[name, value] : values)
+    std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
+  return options;
+}
+
+inline std::optional<std::string> next_text(infini::Session &session) {
+  const std::string *ready = session.ready_text();
+  if (!ready) return std::nullopt;
+  std::string text = *ready;
+  session.drop_text();
+  return text;
+}
+
+}  // namespace test
