@@ -360,8 +360,8 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
   });
   if (size == 0) fail(Status::INVALID_ARGUMENT, "what was drawn asks for no digit");
 
-  using Fitted =
-      std::tuple<int, int, std::vector<double>, std::vector<double>>;  // layer, KV head, W of keys and of queries
+  // Layer, KV head, W of keys and of queries.
+  using Fitted = std::tuple<int, int, std::vector<double>, std::vector<double>>;
   std::vector<Fitted> fitted;
   for (const auto &[layer, regression] : regressions)
     for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)

@@ -10,8 +10,7 @@
 namespace infini {
 namespace {
 
-constexpr double kOpen = 2,
-                 kShut = -std::numeric_limits<double>::infinity();  // beta: of supervised heads; of others
+constexpr double kOpen = 2, kShut = -std::numeric_limits<double>::infinity();  // beta of supervised heads; of others
 constexpr int kDigits = static_cast<int>(TaskSource::kDigits);
 // Among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values.
 constexpr double kNumbers = 4;

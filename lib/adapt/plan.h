@@ -13,8 +13,8 @@ namespace infini {
 
 // Which heads learn what.
 struct AdaptHeads {
-  std::vector<AttentionHead>
-      carriers;  // of one layer: attend from a digit to the name of its value, and copy the name there
+  // Of one layer: attend from a digit to the name of its value, and copy the name there.
+  std::vector<AttentionHead> carriers;
   std::vector<SupervisedHead> memory;  // of layers above it, ascending: each retrieves the digit of its offset
   int first = 0, last = -1;            // layers that are trained end to end
 };

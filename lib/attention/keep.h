@@ -1,10 +1,10 @@
 // Sentences of the stream that stood out, kept in view for ever within a budget of tokens.
 //
-// Local attention sees a kept token exactly, as it sees a sink: K and V are those of the token where it stood, its position
-// is its place in the list of keys. Sentences are ranked by the mean worth of their tokens. Where the model has a probe, that
-// is what the probe reads in the residual stream; elsewhere it is surprise, -ln p given all before. What a caller marks
-// comes first. A sentence is kept or let go when it leaves the window, that is when a segment closes; everything goes into
-// the compressive memory too.
+// Local attention sees a kept token exactly, as it sees a sink: K and V are those of the token where it stood, its
+// position is its place in the list of keys. Sentences are ranked by the mean worth of their tokens. Where the model
+// has a probe, that is what the probe reads in the residual stream; elsewhere it is surprise, -ln p given all before.
+// What a caller marks comes first. A sentence is kept or let go when it leaves the window, that is when a segment
+// closes; everything goes into the compressive memory too.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct KeepProbe {
   std::vector<float> weight;  // [width]: the worth of a token is weight . x / rms(x)
   float least = -kMarked;     // sentences that are worth less are not kept
   std::vector<float> bias;    // [layers][heads]: nats that scores of kept keys get; empty: none
-  // Heads with a bias tell sentences apart: the scores of each lose this many times what its best key lacks to the best of
-  // all that is kept, for that query.
+  // Heads with a bias tell sentences apart: the scores of each lose this many times what its best key lacks to the best
+  // of all that is kept, for that query.
   float focus = 0;
 };
 
@@ -35,8 +35,7 @@ std::vector<bool> choose_spans(const std::vector<KeptSpan> &spans, const Attenti
 
 class Keep {
  public:
-  // Tokens from `position` on were read: how much each is worth, and whether a sentence ends with it. What is known already
-  // stays.
+  // Tokens from `position` on were read: how much each is worth, and if a sentence ends there. What is known stays.
   void note(int64_t position, std::span<const float> worth, std::span<const uint8_t> ends);
   // Whether the worth of the token at `position` is known.
   bool knows(int64_t position) const { return position >= first_ && position < end(); }
@@ -45,9 +44,9 @@ class Keep {
   int64_t first() const { return first_; }  // the first token whose worth is known
   void drop_after(int64_t position);        // those at `position` and later were taken back
 
-  // What is kept, and where the window begins, once the segment that is open in `view` was closed. All tokens that leave the
-  // window by that must have been noted: with a carry of a segment at least they are, whatever is noted of this segment.
-  // `empty`: no window is left then.
+  // What is kept, and where the window begins, once the segment that is open in `view` was closed. All tokens that
+  // leave the window by that must have been noted: with a carry of a segment at least they are, whatever is noted of
+  // this segment. `empty`: no window is left then.
   Closing close(const View &view, const AttentionShape &shape, bool empty = false) const;
   void apply(const Closing &closing);
 

@@ -1,8 +1,8 @@
 // (10) of attention/equations.h, one row of one head at a time, as sessions and training compute it.
 //
-// (6) they have in common as far as its kernels go: softmax_part, and products of panels. A session's keys stand in a window
-// that lives as long as it, of either number type, and are read in tiles of a list that may be long; training's stand in a
-// copy in f32 that is made for a segment, which the way back reads once more with rows and columns exchanged.
+// (6) they have in common as far as its kernels go: softmax_part, and products of panels. A session's keys stand in a
+// window that lives as long as it, of either number type, and are read in tiles of a list that may be long; training's
+// stand in a copy in f32 that is made for a segment, which the way back reads once more, transposed.
 #pragma once
 
 #include "attention/attention.h"
@@ -14,8 +14,8 @@ inline float gate_of(const AttentionRules &rules, float weight, int64_t held) {
   return held > 0 || rules.first_gated ? weight : 0;
 }
 
-// out = gate * A_mem + (1 - gate) * A_dot, of what is to be divided by `denominator` and by `sum`. a_mem: nullptr for the
-// empty memory, whose A_mem is 0.
+// out = gate * A_mem + (1 - gate) * A_dot, of what is to be divided by `denominator` and by `sum`. a_mem: nullptr for
+// the empty memory, whose A_mem is 0.
 template <class Number>
 void mix_head(float gate, const float *a_mem, float denominator, const float *a_dot, float sum, int64_t n,
               Number *out) {

@@ -252,8 +252,8 @@ void Window::get_key(const Head &head, int64_t index, float *key) const {
   if (!f32) widen(numbers, shape_.key_size, key);
 }
 
-// Kept keys as they were before rotation, and values where they will stand. Every token only ever moves towards the front,
-// so that in order of the list none is overwritten before it was read.
+// Kept keys as they were before rotation, and values where they will stand. Every token only ever moves towards the
+// front, so that in order of the list none is overwritten before it was read.
 void Window::gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope) {
   const int64_t key_bytes = shape_.key_size * bytes_of(shape_.type);
   float turned[kLargest], key[kLargest], cosine[kLargest / 2], sine[kLargest / 2];

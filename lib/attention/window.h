@@ -40,8 +40,8 @@ struct View {
   int64_t front() const { return sinks + kept; }             // keys before the window
   int64_t index_of(int64_t token) const { return front() + token - window_begin; }
   int64_t keys() const { return index_of(position); }
-  // As a layer of this shape sees it. Views are kept for layers without a window of their own; a layer that has one sees
-  // no sinks and nothing kept, and before the open segment as much as its window needs.
+  // As a layer of this shape sees it. Views are kept for layers without a window of their own; a layer that has one
+  // sees no sinks and nothing kept, and before the open segment as much as its window needs.
   View through(const AttentionShape &shape) const;
   // The view after the open segment was closed, where nothing is kept.
   View closed(const AttentionShape &shape) const;
@@ -73,9 +73,9 @@ class FrontAngles {
   int64_t begin_ = 0, front_ = 0;
 };
 
-// K and V of one layer. Views may be the stream's or, from append() and close(), as this layer sees them. Keys are turned
-// by their position; the open segment's keys are kept as they
-// were too, because the memory takes them without position.
+// K and V of one layer. Views may be the stream's or, from append() and close(), as this layer sees them. Keys are
+// turned by their position; the open segment's keys are kept as they were too,
+// because the memory takes them without position.
 class Window {
  public:
   // keeps_keys [kv_heads]: whether the head has a memory, which wants its open segment's keys.
@@ -108,10 +108,10 @@ class Window {
   // Values of the list as f32 panels [value_size / 64][count][64].
   void raw_values(int kv_head, int64_t index, int64_t count, float *values) const;
 
-  // All that `view` uses, in a layout that is no kernel's: how snapshots hold a window. Per KV head rows of the list's keys,
-  // turned, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment, where the head has a
-  // memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4 bytes; then, in f32, the sinks'
-  // keys before rotation and values.
+  // All that `view` uses, in a layout that is no kernel's: how snapshots hold a window. Per KV head rows of the list's
+  // keys, turned, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment, where the
+  // head has a memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4 bytes; then,
+  // in f32, the sinks' keys before rotation and values.
   int64_t row_bytes(const View &view, NumberType type) const;
   void to_rows(const View &view, char *to) const;                       // of shape.type
   void from_rows(const View &view, NumberType type, const char *from);  // into a window that holds nothing yet

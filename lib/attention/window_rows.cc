@@ -39,8 +39,8 @@ void copy_floats(const char *from, int64_t n, float *to) {
 
 constexpr int64_t kCell = 4;  // bytes of a panel of keys: a number of f32, or two of bf16, one below the other
 
-// Keys of tokens from panels [cells][64] that are `panel` bytes apart to rows of so many bytes, and back; 64 tokens and 64
-// cells at a time, which stay in the nearest cache. Of an odd number of bf16 the last stands in half a cell.
+// Keys of tokens from panels [cells][64] that are `panel` bytes apart to rows of so many bytes, and back; 64 tokens and
+// 64 cells at a time, which stay in the nearest cache. Of an odd number of bf16 the last stands in half a cell.
 void keys_to_rows(const char *panels, int64_t panel, int64_t cells, int64_t tokens, int64_t row, char *to) {
   float turned[kPanel * kPanel];
   for (int64_t t = 0; t < tokens; t += kPanel, panels += panel) {

@@ -13,8 +13,8 @@ namespace infini {
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// What is read from end to end wants large pages, which save most of the address translation; what fills slowly, or never
-// does, wants small ones, so that it takes about as much memory as it holds.
+// What is read from end to end wants large pages, which save most of the address translation; what fills slowly, or
+// never does, wants small ones, so that it takes about as much memory as it holds.
 enum class Pages { LARGE, SMALL };
 
 // Owns `size` elements of a plain number type. Large buffers come from the system, whose zero pages
@@ -67,7 +67,7 @@ class Buffer {
   }
 
  private:
-  // Bytes from which a buffer is mapped. A new mapping pays for each of its pages; what the heap has, it often has again.
+  // Bytes from which a buffer is mapped. A new mapping pays for each of its pages; the heap's are often there.
   static constexpr size_t kLargeFrom = size_t{1} << 18, kSmallFrom = size_t{1} << 20, kAlignment = 64;
   T *data_ = nullptr;
   void *memory_ = nullptr;  // that `data_` lies in, unless it was mapped

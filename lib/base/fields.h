@@ -1,5 +1,5 @@
-// Checked reading of a JSON object of settings: each field is checked as it is read, and those that nobody asked for are
-// refused. Every failure is an INVALID_ARGUMENT error that names the field. Structs of settings are read by schema.h.
+// Checked reading of a JSON object of settings: each field is checked as it is read, and those that nobody asked for
+// are refused. Every failure is an INVALID_ARGUMENT error that names the field. schema.h reads structs of settings.
 #pragma once
 
 #include <cstdint>

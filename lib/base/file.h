@@ -18,8 +18,8 @@ class MappedFile {
   MappedFile(const MappedFile &) = delete;
   MappedFile &operator=(const MappedFile &) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
-  // Of what has been read: its memory goes back to the system, and comes again from the file where it is read again. Does
-  // nothing for bytes elsewhere.
+  // Of what has been read: its memory goes back to the system, and comes again from the file where it is read again.
+  // Does nothing for bytes elsewhere.
   void release(std::span<const std::byte> part) const noexcept;
 
  private:
@@ -29,14 +29,14 @@ class MappedFile {
 // Writes a file that replaces `path` only when commit() succeeds: a temporary file in the same folder,
 // flushed to disk, renamed, and the folder flushed. Whatever happens before commit(), `path` keeps its
 // old contents. Without a commit() the temporary file is removed; only a killed process leaves it, as
-// `.infini-*.tmp`, and the next file that is written into the folder removes it. A symbolic link is followed, and the old
-// file's permissions are kept. A file-size limit is a NO_SPACE error; its signal, SIGXFSZ, does not come through.
+// `.infini-*.tmp`, and the next file that is written into the folder removes it. A symbolic link is followed, and the
+// old file's permissions are kept. A file-size limit is a NO_SPACE error; its signal, SIGXFSZ, does not come through.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string &path);
   // Each throws IO or NO_SPACE; the file is then given up, and calling any again is a STATE error.
-  // Room for so many bytes, before the first is written: a full disk is known at once, and a file system that gives space
-  // out in one piece takes a third less time to write it (ext4).
+  // Room for so many bytes, before the first is written: a full disk is known at once, and a file system that gives
+  // space out in one piece takes a third less time to write it (ext4).
   void reserve(size_t size);
   void write(const void *data, size_t size);       // small pieces are gathered
   void rewrite(std::span<const std::byte> front);  // over the first bytes that were written

@@ -189,8 +189,8 @@ class JsonObject {
   std::string text_;
 };
 
-// A number, a text (bytes that are not UTF-8 become U+FFFD), a flag, nullptr, a list, tuple or map of such, or what is JSON already.
-// Numbers that are not finite, and optional values that are not there, are null.
+// A number, a text (bytes that are not UTF-8 become U+FFFD), a flag, nullptr, a list, tuple or map of such, or what is
+// JSON already. Numbers that are not finite, and optional values that are not there, are null.
 template <class T>
 JsonText json_of(const T &value) {
   if constexpr (std::is_same_v<T, JsonText>) return value;

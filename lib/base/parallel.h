@@ -22,8 +22,8 @@ int default_threads();
 
 class Team;
 
-// The threads that a loop may use: the calling one alone, or a team. Whatever has loops is given them, by reference, so that
-// code tells what it runs on. Loops never nest: the body of a loop on a team is given the one thread that it is on.
+// The threads that a loop may use: the calling one alone, or a team. Whatever has loops is given them, by reference, so
+// that code tells what it runs on. Loops never nest: the body of a loop on a team is given its own thread.
 class Threads {
  public:
   Threads() = default;  // the calling thread
@@ -55,8 +55,8 @@ class ThreadPool {
   size_t out_ = 0;  // teams at work, which come back
 };
 
-// A call of the library, and so many threads for its loops. oneDNN, which divides nothing by itself here, is kept to the
-// calling thread by OpenMP's thread count, where it is built for OpenMP; that is put back at the end.
+// A call of the library, and so many threads for its loops. oneDNN, which divides nothing by itself here, is kept to
+// the calling thread by OpenMP's thread count, where it is built for OpenMP; that is put back at the end.
 class ThreadScope : public Threads {
  public:
   ThreadScope(ThreadPool &pool, int threads);
@@ -77,9 +77,9 @@ inline int64_t worth_threads() { return operations_worth_threads.load(std::memor
 // How many items of so many operations each are a piece that is worth a thread.
 inline int64_t worth_grain(int64_t operations) { return worth_threads() / operations + 1; }
 
-// run(context, item, its thread) for each item of [0, n), on a team. Each thread begins with a share of its own, neighbours
-// one after the other, so that what one item asks for ahead the next one finds; then it takes what others have left. The
-// first exception is thrown again when all have ended. INTERNAL where the team is in a loop already.
+// run(context, item, its thread) for each item of [0, n), on a team. Each thread begins with a share of its own,
+// neighbours one after the other, so that what one item asks for ahead the next one finds; then it takes what others
+// have left. The first exception is thrown again when all have ended. INTERNAL where the team is in a loop already.
 void run_items(const Threads &threads, int64_t n, void (*run)(void *context, int64_t item, const Threads &here),
                void *context);
 
@@ -90,8 +90,8 @@ void call_body(const Body &body, const Threads &here, Range... range) {
   else body(range...);
 }
 
-// body(item) or body(item, here) for items of unequal cost, `operations` in all. `here` are the threads of the body's own
-// loops: its own thread, or, where the loop is not worth a team, all that the loop was given.
+// body(item) or body(item, here) for items of unequal cost, `operations` in all. `here` are the threads of the body's
+// own loops: its own thread, or, where the loop is not worth a team, all that the loop was given.
 template <class Body>
 void parallel_items(const Threads &threads, int64_t n, int64_t operations, const Body &body) {
   if (n < 2 || operations < worth_threads() || threads.count() == 1) {

@@ -1,5 +1,5 @@
-// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, and another system gets a
-// file beside it.
+// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, and another system gets
+// a file beside it.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace infini::platform {
 
-// --- Memory ------------------------------------------------------------------------------------------------------------
+// --- Memory ----------------------------------------------------------------------------------------------------------
 
 // Zero pages that cost nothing until they are written, in large pages where those are asked for and to be had. Throws
 // bad_alloc.
@@ -20,7 +20,7 @@ void gather_pages(void *memory, size_t bytes) noexcept;
 // Pages for what is about to be written, at once, which costs less than page by page, where the system can do that.
 void provide_pages(void *memory, size_t bytes) noexcept;
 
-// --- Processors and threads --------------------------------------------------------------------------------------------
+// --- Processors and threads ------------------------------------------------------------------------------------------
 
 // Physical cores that this process may run on.
 int cores();
@@ -48,7 +48,7 @@ class NoSignals {
   alignas(8) std::byte mask_[128];  // of the calling thread, before
 };
 
-// --- Files -------------------------------------------------------------------------------------------------------------
+// --- Files -----------------------------------------------------------------------------------------------------------
 // What fails is an IO or NO_SPACE error that names the path and the system's reason.
 
 // A regular file, read-only. `all`: every page at once, which costs less than page by page.

@@ -32,7 +32,7 @@
 
 namespace infini::platform {
 
-// --- Memory ------------------------------------------------------------------------------------------------------------
+// --- Memory ----------------------------------------------------------------------------------------------------------
 
 void *map_memory(size_t bytes, bool large_pages) {
   void *const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -56,7 +56,7 @@ void provide_pages(void *memory, size_t bytes) noexcept {
   if (bytes > 0) madvise(reinterpret_cast<void *>(first), begin + bytes - first, kPopulateWrite);
 }
 
-// --- Processors and threads --------------------------------------------------------------------------------------------
+// --- Processors and threads ------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -94,8 +94,8 @@ int64_t number(std::string_view text) {
   return value;
 }
 
-// A quota counts for all groups inside: the least of a group and those above it. `in` gives the microseconds of work and
-// those of the period in which they may be done. A container may see its own group as the top.
+// A quota counts for all groups inside: the least of a group and those above it. `in` gives the microseconds of work
+// and those of the period in which they may be done. A container may see its own group as the top.
 template <class In>
 int least(std::string group, const In &in) {
   int processors = 0;
@@ -173,7 +173,7 @@ NoSignals::~NoSignals() {
   pthread_sigmask(SIG_SETMASK, &std::launder(reinterpret_cast<Mask *>(mask_))->before, nullptr);
 }
 
-// --- Files -------------------------------------------------------------------------------------------------------------
+// --- Files -----------------------------------------------------------------------------------------------------------
 
 namespace {
 

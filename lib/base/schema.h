@@ -1,13 +1,19 @@
 // Settings that say once what they are. A struct shows its fields to whoever visits them,
 //
 //   template <class Visitor> void fields(Visitor &v) {
-//     v("rate", rate, 0, 10, "learning rate of Muon");               // numbers, lists of them, pairs (std::tie): a closed range
-//     v("part", part, "attention|gates|lora|all", "what is trained");  // texts, enums in this order, lists of texts; "": any text
-//     v("gate", gate, "-inf", -100, 100, "beta of every head");     // a number for which a text may stand: minus infinity
-//     v("tied", tied, "the output layer is the embedding");          // flags, structs with fields, lists of such; any JSON
-//     v("gates", gates, 3, "[layer, head, beta]", "set before training");  // rows: see RowOf; the columns that must be there
+//     // numbers, lists of them, pairs (std::tie): a closed range
+//     v("rate", rate, 0, 10, "learning rate of Muon");
+//     // texts, enums in this order, lists of texts; "": any text
+//     v("part", part, "attention|gates|lora|all", "what is trained");
+//     // a number for which a text may stand: minus infinity
+//     v("gate", gate, "-inf", -100, 100, "beta of every head");
+//     // flags, structs with fields, lists of such; any JSON
+//     v("tied", tied, "the output layer is the embedding");
+//     // rows: see RowOf; the columns that must be there
+//     v("gates", gates, 3, "[layer, head, beta]", "set before training");
 //   }
-//   void complete(const Fields &given);  // optional: refuses fields that do not fit each other, and sets what follows from them
+//   // optional: refuses fields that do not fit each other, and sets what follows from them
+//   void complete(const Fields &given);
 //
 // and reading from JSON with checks, writing, refusing what is unknown, describing and comparing follow.
 #pragma once
@@ -38,8 +44,8 @@ concept Settings = requires(T settings, ReadFields &reader) {
 };
 template <class T>
 concept Choice = std::is_same_v<T, std::string> || std::is_enum_v<T>;
-// A struct with columns(), a std::tie of its numbers. In JSON it is a list of them: whole numbers of -1 (all) to a million,
-// other numbers of -10,000 to 10,000, null for minus infinity. Those at its end may be left out.
+// A struct with columns(), a std::tie of its numbers. In JSON it is a list of them: whole numbers of -1 (all) to a
+// million, other numbers of -10,000 to 10,000, null for minus infinity. Those at its end may be left out.
 template <class T>
 concept RowOf = requires(T row) {
   row.columns();
@@ -264,7 +270,8 @@ T read_settings(const nlohmann::json &object, const std::string &where, T settin
 
 // A table of the fields: [{"name", "type", "default", "least", "greatest", "choices", "help"}, ...], as of options.
 //
-//   "int", "double"    from "least" to "greatest", or the text "or"; "ints", "doubles": lists of such, of "length" where it must be one
+//   "int", "double"    from "least" to "greatest", or the text "or"; "ints", "doubles": lists of such, of "length"
+//                      where it must be one
 //   "string"           one of "choices", a list, where there are any; "strings": lists of such
 //   "bool", "json"
 //   "rows"             lists of lists of numbers, as "shape" says
@@ -362,7 +369,7 @@ JsonText describe_option(const OptionSpec &option);
 
 // --- comparing
 
-// Of two objects, the fields of the second that the first has not, or otherwise: ' "rate" was 1 and is 2;'. Empty: they agree.
+// Of two objects, the fields of the second that the first has not, or otherwise: ' "rate" was 1 and is 2;'.
 std::string differences(const nlohmann::json &before, const nlohmann::json &now);
 
 }  // namespace infini

@@ -26,8 +26,8 @@ enum class ProductWay {
 };
 bool has_gone(ProductWay way);
 
-// base/parallel.h: while one lives, no loop is too small for threads, and the calling thread does its own share alone and
-// waits until others have come and taken theirs. To be made and ended while no loop runs.
+// base/parallel.h: while one lives, no loop is too small for threads, and the calling thread does its own share alone
+// and waits until others have come and taken theirs. To be made and ended while no loop runs.
 class EagerThreads {
  public:
   EagerThreads();

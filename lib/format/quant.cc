@@ -46,8 +46,8 @@ void unpack_bf16(const uint8_t *__restrict values, int64_t n, float *__restrict 
   }
 }
 
-// Blocks of 32, of which a unit has two: `i` is 0 or 1. Byte j of the quants holds element j in its low and element j + 16
-// in its high nibble.
+// Blocks of 32, of which a unit has two: `i` is 0 or 1. Byte j of the quants holds element j in its low and element j +
+// 16 in its high nibble.
 inline void nibbles(const uint8_t *__restrict bytes, uint8_t *__restrict quants) {
   for (int j = 0; j < 16; ++j) quants[j] = bytes[j] & 15;
   for (int j = 0; j < 16; ++j) quants[j + 16] = bytes[j] >> 4;
@@ -127,9 +127,9 @@ void parts_q3_k(const uint8_t *block, int, BlockParts &parts) {
   bits_of_32(block, 2, parts.quants);
 }
 
-// Of the 8 sub-blocks of Q4_K and Q5_K: 6 bits each, packed in 12 bytes. Those of sub-blocks 0 to 3 are the low 6 bits of
-// bytes 0-3 and 4-7; those of 4 to 7 have their low nibbles in bytes 8-11 and their high 2 bits at the top of bytes 0-3
-// and 4-7.
+// Of the 8 sub-blocks of Q4_K and Q5_K: 6 bits each, packed in 12 bytes. Those of sub-blocks 0 to 3 are the low 6 bits
+// of bytes 0-3 and 4-7; those of 4 to 7 have their low nibbles in bytes 8-11 and their high 2 bits at the top of bytes
+// 0-3 and 4-7.
 inline void scales_and_minimums(const uint8_t *packed, BlockParts &parts) {
   for (int i = 0; i < 4; ++i) {
     parts.scales[i] = packed[i] & 63, parts.minimums[i] = packed[i + 4] & 63;
@@ -285,8 +285,8 @@ std::optional<BlockType> block_type(TensorType type) {
 
 namespace {
 
-// Types of whole bytes or nibbles, whose order in a block is that of a strip: four neighbours of a column after the other.
-// HALVES before the numbers, which FLIP makes unsigned.
+// Types of whole bytes or nibbles, whose order in a block is that of a strip: four neighbours of a column after the
+// other. HALVES before the numbers, which FLIP makes unsigned.
 template <int HALVES, int QUADS, uint32_t FLIP>
 bool pack_directly(const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit) {
   constexpr int kBytes = 2 * HALVES + 4 * QUADS, kHead = 2 * 2 * HALVES * kStrip;

@@ -51,9 +51,9 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values);
 
 // How blocks of a type are multiplied at their bits; nothing for the float types.
 std::optional<BlockType> block_type(TensorType type);
-// Packs a unit of a strip (kernels/blocks.h): of 16 columns two blocks of 32 each, or one of 256, one behind the other from
-// columns[c]; nullptr: a column that is not there. What is past `blocks` blocks is zero. False where a scale is infinite or not
-// a number.
+// Packs a unit of a strip (kernels/blocks.h): of 16 columns two blocks of 32 each, or one of 256, one behind the other
+// from columns[c]; nullptr: a column that is not there. What is past `blocks` blocks is zero. False where a scale is
+// infinite or not a number.
 bool pack_unit(TensorType type, const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit);
 
 float half_to_float(uint16_t half);

@@ -69,8 +69,8 @@ class SnapshotView {
   size_t size() const { return bytes_.size(); }
   const std::string &name() const { return name_; }
   // CHECKSUM if the section's bytes were changed, FORMAT if they do not decompress. Returns the checksum of its
-  // contents: what two snapshots share that were compressed differently. Goes piece by piece, and calls passed(bytes) after
-  // each, stored ones and those that come out of them.
+  // contents: what two snapshots share that were compressed differently. Goes piece by piece, and calls passed(bytes)
+  // after each, stored ones and those that come out of them.
   uint64_t verify(const Entry &entry, const std::function<void(uint64_t)> &passed = {}) const;
   // The section's bytes, verified and decompressed; when it throws, the parts hold anything. FORMAT if there is no such
   // section, or unless it fills the parts exactly.

@@ -62,8 +62,8 @@ ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool on
   Product many = Product::NATIVE;
   if (kOpenBlas && library == GemmLibrary::OPENBLAS && f32 && onednn) many = Product::OPENBLAS;
   if (library == GemmLibrary::ONEDNN && onednn) many = wide ? Product::WIDENED : Product::ONEDNN;
-  // One token, and a few, are a question of bytes read, which our kernels ask for ahead; with fast bf16 products oneDNN's
-  // are ahead from a few rows on. Dot products of pairs want an even k.
+  // One token, and a few, are a question of bytes read, which our kernels ask for ahead; with fast bf16 products
+  // oneDNN's are ahead from a few rows on. Dot products of pairs want an even k.
   if (!f32 && even && cpu.bf16_dot && cpu.fast_bf16 && !cpu.amx_bf16 && library != GemmLibrary::NATIVE)
     return {Product::DOTS, kDotRows, many};
   return {Product::NATIVE, f32 || wide ? 16 : 4, many};

@@ -22,7 +22,7 @@ Compute choose_block_compute(const std::string &compute, bool any_blocks, Number
 bool keeps_blocks(const Cpu &cpu);
 NumberType choose_training_compute(const std::string &compute, GemmLibrary library, const Cpu &cpu);
 
-// Of panels of a type with an even or odd k. `onednn`: it has kernels for these panels, or, where they are widened, for f32.
+// Of panels of a type with an even or odd k. `onednn`: it has kernels for these panels, or, if widened, for f32.
 ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu);
 // bf16 panels are multiplied in f32.
 bool widens(NumberType type, const Cpu &cpu);

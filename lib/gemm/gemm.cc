@@ -177,8 +177,8 @@ Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
           std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
 }
 
-// Tiles of at least 64 rows, then of columns, some more than there are threads; each by oneDNN on one thread, of `b` itself or,
-// with `wide`, in f32.
+// Tiles of at least 64 rows, then of columns, some more than there are threads; each by oneDNN on one thread, of `b`
+// itself or, with `wide`, in f32.
 void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wide, const ConstRows &a, int64_t rows,
                    const Panels &b, float *c, int64_t c_row, bool accumulate) {
   const int64_t panels = round_up(b.n, kPanel) / kPanel, operations = rows * b.k * b.n,

@@ -83,8 +83,8 @@ inline int64_t padded_k(NumberType type, int64_t k) { return round_up(k, type ==
 
 class OneDnn;
 
-// How a product is computed: as many rows as `few_rows`, or any number where rows must not depend on each other, one way, and
-// more another. choose.h decides.
+// How a product is computed: as many rows as `few_rows`, or any number where rows must not depend on each other, one
+// way, and more another. choose.h decides.
 enum class Product : uint8_t { NATIVE, DOTS, OPENBLAS, ONEDNN, WIDENED };
 struct ProductWays {
   Product few;

@@ -8,8 +8,9 @@
 
 namespace infini {
 
-// One product of the process at a time: a build of OpenBLAS without threads (Debian's serial package) hands out its work
-// space without a lock, and two calls at once spoil each other's sums. One with threads divides the product itself.
+// One product of the process at a time: a build of OpenBLAS without threads (Debian's serial package) hands out its
+// work space without a lock, and two calls at once spoil each other's sums. One with threads divides the product
+// itself.
 void openblas_product(bool transposed, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row,
                       const float *b, int64_t b_row, bool accumulate, float *c, int64_t c_row) {
   static std::mutex one_at_a_time;

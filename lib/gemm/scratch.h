@@ -1,5 +1,5 @@
-// Memory for the work on products: lent to one user at a time and kept for the next, until the pool goes. Fresh memory would
-// cost as much as a small product.
+// Memory for the work on products: lent to one user at a time and kept for the next, until the pool goes. Fresh memory
+// would cost as much as a small product.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace infini {
 
-// Any number of threads. Holds as many buffers as were ever lent at once, each as large as the most that it was lent for.
+// Any number of threads. Holds as many buffers as were ever lent at once, each as large as any use of it.
 class ScratchPool {
  public:
   // Lends at least so many bytes, which hold anything, until it goes.

@@ -1,5 +1,5 @@
-// A model's weights [k, n] as they are kept: as floats in panels, at the bits of their file's blocks, or some columns so
-// and others otherwise.
+// A model's weights [k, n] as they are kept: as floats in panels, at the bits of their file's blocks, or some columns
+// so and others otherwise.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,8 @@
 
 namespace infini {
 
-// What products of weights in blocks are made in. INT8: their rows are rounded to bytes, a scale a block of 32. Else the
-// blocks are unpacked in the cache, exactly, to f32 or rounded to bf16.
+// What products of weights in blocks are made in. INT8: their rows are rounded to bytes, a scale a block of 32. Else
+// the blocks are unpacked in the cache, exactly, to f32 or rounded to bf16.
 enum class Compute : uint8_t { F32, BF16, INT8 };
 
 class BlockMatrix {

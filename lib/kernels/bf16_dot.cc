@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kBlockRows = 192, kLine = 64;  // rows of B that are in the first-level cache together; bytes
 constexpr int kTileRows = 8;                     // and two vectors of columns: ten loads for sixteen products
 
-// ROWS x 16 COLUMNS sums along `pairs` pairs of rows of B. Meanwhile LINES of what comes next are asked for at every pair.
+// ROWS x 16 COLUMNS sums along `pairs` pairs of rows of B. Meanwhile LINES of what comes next are asked for a pair.
 template <int ROWS, int COLUMNS, int LINES>
 INFINI_BF16_DOT void tile(const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t pairs, const char *next,
                           float *c, int64_t c_row, bool accumulate) {

@@ -1,11 +1,10 @@
-// blocks.h for one instruction set and one kind of byte product, which stands before: included within HWY_NAMESPACE, once for
-// each kind.
+// blocks.h for one instruction set and one kind of byte product, which stands before: included within HWY_NAMESPACE,
+// once for each kind.
 //   kSaturates             whether sums of two products of eight bits may not fit
 //   RowOf<WIDE>(a)         four numbers of a row, as they are multiplied
 //   Step<WIDE>(sum, q, row)  sum[column] plus the products of a quad
 
-// Two vectors of columns of a strip, or of two strips, unpacked to bytes: it stays in the nearest cache while rows go over
-// it.
+// Two vectors of columns of a strip, or of two strips, unpacked to bytes: it stays in the nearest cache for all rows.
 constexpr int kTileVectors = 2, kTileStrips = kTileVectors / kVectors, kTileColumns = kTileVectors * kLanes;
 template <int DEPTH>
 struct Tile {
@@ -136,8 +135,8 @@ HWY_INLINE int32_t WholeAt(const uint8_t *from) {
   return number;
 }
 
-// ROWS rows of a group, from its row `first` on, times a tile, added to what C holds: a number of X that was loaded serves
-// two vectors of columns, and the rows' chains of products run side by side.
+// ROWS rows of a group, from its row `first` on, times a tile, added to what C holds: a number of X that was loaded
+// serves two vectors of columns, and the rows' chains of products run side by side.
 template <int PART_ROWS, bool MINIMUM, bool WIDE, int ROWS>
 HWY_NOINLINE void TileProduct(const DeepTile &tile, const uint8_t *x, int first, int64_t parts, float *c, int64_t c_row,
                               int columns, bool accumulate) {

@@ -101,11 +101,11 @@ struct BlockParts {
 // Writes a unit of a strip.
 void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit);
 
-// Rows of a product in int8, each with a scale a block: x = scale * value. They lie as a product reads them, from one end to
-// the other: in groups of kRowGroup, or each by itself, and of a group part below part, where a part shares a weight's
-// scale. A part holds the values of each of its rows; each row's scale, a float; and a number of each row: of types with a
-// minimum the sum of the values times their scale, a float, else -offset times that sum, an int32. Padding, up to whole
-// units, is zero.
+// Rows of a product in int8, each with a scale a block: x = scale * value. They lie as a product reads them, from one
+// end to the other: in groups of kRowGroup, or each by itself, and of a group part below part, where a part shares a
+// weight's scale. A part holds the values of each of its rows; each row's scale, a float; and a number of each row: of
+// types with a minimum the sum of the values times their scale, a float, else -offset times that sum, an int32.
+// Padding, up to whole units, is zero.
 constexpr int kRowGroup = 8;
 constexpr int row_part_bytes(const BlockSpec &spec, int group) { return group * (spec.rows + 4 + 4); }
 struct BlockRows {
@@ -118,7 +118,7 @@ constexpr int64_t block_rows_bytes(BlockType type, int64_t k, int64_t rows, int 
   return (rows + group - 1) / group * ((k + spec.unit() - 1) / spec.unit() * spec.scales()) *
          row_part_bytes(spec, group);
 }
-// Writes the row of that number, of `k` floats, for weights of a type. Values are rounded to the nearest of -127 to 127.
+// Writes the row of that number, of `k` floats, for weights of a type. Values are rounded to -127 to 127.
 void quantize_row(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows);
 
 // c[r, j] (+)= sum_i x[r, i] * b[i, j] for columns [begin, end) of B, where begin is a multiple of 16. Products of a

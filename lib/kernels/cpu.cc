@@ -15,8 +15,8 @@
 namespace infini {
 namespace {
 
-// Kept: virtual machines take 10 us to answer, and each time Highway asks them it dispatches to the best set again, whatever
-// it was limited to.
+// Kept: virtual machines take 10 us to answer, and each time Highway asks them it dispatches to the best set again,
+// whatever it was limited to.
 std::atomic<int64_t> best = 0;
 
 int64_t find_best() {

@@ -15,8 +15,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using D64 = hn::ScalableTag<double>;
 
-// What is multiplied at once is copied, so that rows far apart, or at distances that a cache does not like, are next to each
-// other: rows of a, kStrip at a time, and two vectors of columns of b, both along kDepth.
+// What is multiplied at once is copied, so that rows far apart, or at distances that a cache does not like, are next to
+// each other: rows of a, kStrip at a time, and two vectors of columns of b, both along kDepth.
 constexpr int64_t kStrip = 64, kDepth = 32, kMostWidth = 2 * HWY_MAX_BYTES / static_cast<int64_t>(sizeof(double));
 
 // kRows rows of two vectors of columns: c -= a b, where rows of `a` are columns here.

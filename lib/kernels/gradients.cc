@@ -111,7 +111,7 @@ void UnpackRows16(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int
 }
 
 #if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
-// Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row a block of four lanes.
+// Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row in four lanes.
 template <class Tag>
 HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const float *from, int64_t stride) {
   constexpr int64_t kHalf = static_cast<int64_t>(hn::MaxLanes(Tag())) / 2;
@@ -124,8 +124,9 @@ HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const float *from, int64_t stride) {
 }
 #endif
 
-// body(i, column i, column i + 1) for the k columns of `left` rows, as many as there are lanes at most; behind the last one
-// and the last row there are zeros. Columns are made of rows four by four: to gather them takes five times as long (Zen 4).
+// body(i, column i, column i + 1) for the k columns of `left` rows, as many as there are lanes at most; behind the last
+// one and the last row there are zeros. Columns are made of rows four by four: to gather them takes five times as long
+// (Zen 4).
 template <class Body>
 HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k, int64_t left, const Body &body) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));

@@ -19,9 +19,9 @@ void unpack_rows(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int6
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
 
-// y[i] = (x[i] * cosine[i] + x[i ^ 1] * sine[i]) * scale for n numbers, n even: rotate() of adjacent pairs, whose cosines
-// stand twice and whose sines stand twice with the first one negative; with the sines' signs changed its transpose.
-// y is not x.
+// y[i] = (x[i] * cosine[i] + x[i ^ 1] * sine[i]) * scale for n numbers, n even: rotate() of adjacent pairs, whose
+// cosines stand twice and whose sines stand twice with the first one negative; with the sines' signs changed its
+// transpose. y is not x.
 void rotate_pairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y);
 
 // x -> y = rms_norm(x): adds to dx [n] and dweight [n] what dy [n] gives them.

@@ -30,8 +30,8 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> RoundedBits([[maybe_unused]] D d, V 
   return hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
 }
 
-// e^x, within 1.2 units of the last place; 0 below -87.3, and NaN of NaN. x is at most 88. With x / log(2) = n + f, where n
-// is the nearest whole number, it is 2^n times 2^f, and that a polynomial for f from -0.5 to 0.5.
+// e^x, within 1.2 units of the last place; 0 below -87.3, and NaN of NaN. x is at most 88. With x / log(2) = n + f,
+// where n is the nearest whole number, it is 2^n times 2^f, and that a polynomial for f from -0.5 to 0.5.
 HWY_INLINE V Exp(D d, V x) {
   const V whole = hn::Set(d, 1.44269502f), rest = hn::Set(d, 1.92596299e-8f);  // 1 / log(2)
   const V shift = hn::Set(

@@ -23,8 +23,8 @@ using V = hn::Vec<D>;
 // Rows of A that share one pass over B: their sums must stay in registers (32 with AVX-512, else 16).
 constexpr int kRows = HWY_MAX_BYTES >= 64 ? 6 : 2;
 
-// Few rows wait for the weights: what comes later is asked for now, because the processor's own prefetching stops at the
-// end of a page. A step along k asks for `lines` cache lines from `next` on.
+// Few rows wait for the weights: what comes later is asked for now, because the processor's own prefetching stops at
+// the end of a page. A step along k asks for `lines` cache lines from `next` on.
 struct Ahead {
   const char *next;
   int64_t step;  // bytes
@@ -115,8 +115,8 @@ template <int VECTORS, class Number>
 HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
                          int64_t panel_stride, int64_t k, float *c, int64_t c_row, bool accumulate) {
   const int passes = (rows + kRows - 1) / kRows;
-  // One pass over B asks for all that comes a page later; several, which find the panel in the cache from the second on,
-  // share the lines of the next panel.
+  // One pass over B asks for all that comes a page later; several, which find the panel in the cache from the second
+  // on, share the lines of the next panel.
   const auto ahead = [&](int pass) {
     const char *bytes = reinterpret_cast<const char *>(b);
     if (VECTORS < 4) return Ahead{bytes, 0, 0};
@@ -139,10 +139,10 @@ HWY_INLINE const uint16_t *ColumnOf(const uint16_t *panel, int64_t column) { ret
 #if HWY_MAX_BYTES >= 64
 constexpr int kMostTogether = 16, kTogetherRows = 8;
 
-// Up to 16 rows go over B two vectors of columns at a time: ten loads for sixteen products, where few rows and many columns
-// would wait for the loads. B is read in blocks of 16 KB; the passes over one ask for the next, each for a part of its
-// lines in the order of memory, which is what the processor's own prefetching takes up: so that what comes from memory is
-// asked for evenly, and the processor neither waits for it nor lets it rest.
+// Up to 16 rows go over B two vectors of columns at a time: ten loads for sixteen products, where few rows and many
+// columns would wait for the loads. B is read in blocks of 16 KB; the passes over one ask for the next, each for a part
+// of its lines in the order of memory, which is what the processor's own prefetching takes up: so that what comes from
+// memory is asked for evenly, and the processor neither waits for it nor lets it rest.
 template <int ROWS, class Number>
 HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int rows, const Number *b,
                          int64_t panel_stride, int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row,
@@ -202,10 +202,10 @@ HWY_INLINE void WidenColumns(const uint16_t *b, int64_t k, float *to) {
 #if HWY_MAX_BYTES < 64
 constexpr int kSliceRows = 6, kSliceVectors = 2, kSliceDepth = 256, kSlicedRows = 96, kWorthSlicing = 8;
 
-// Many rows, with sixteen registers: six of them and two vectors of columns at a time, eight loads for twelve products. What
-// they read of B is copied first, for up to 96 rows: its lines, four apart in a panel, would share a quarter of the nearest
-// cache. The first six rows ask for what is copied next (in bf16 as often for what comes two slices later). Sums go on from
-// what C holds, so that they are those of one pass over k.
+// Many rows, with sixteen registers: six of them and two vectors of columns at a time, eight loads for twelve products.
+// What they read of B is copied first, for up to 96 rows: its lines, four apart in a panel, would share a quarter of
+// the nearest cache. The first six rows ask for what is copied next (in bf16 as often for what comes two slices later).
+// Sums go on from what C holds, so that they are those of one pass over k.
 HWY_INLINE void CopySlice(const float *b, int64_t depth, float *to) {
   constexpr int64_t kLanes = hn::MaxLanes(D());
   const D d;

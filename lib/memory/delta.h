@@ -1,8 +1,8 @@
 // The Delta memory: a Linear one that stores of a value only what it would not have answered to its key.
 //
 // Read as a Linear one. Merging two (Memory::merge) adds what each stored: retrieval from the sum is the mean of their
-// answers, each weighed by its own denominator. That is not what one memory would hold that had read both streams, as it is
-// for Linear, because neither took off what the other knows: what stands in both streams counts twice.
+// answers, each weighed by its own denominator. That is not what one memory would hold that had read both streams, as
+// it is for Linear, because neither took off what the other knows: what stands in both streams counts twice.
 #pragma once
 
 #include "memory/linear.h"

@@ -1,5 +1,5 @@
-// How a closing segment is folded into a memory, and the way back: in pieces, as the kind says (kind.h), each of which goes
-// through the products some tokens at a time. Inference and training do both by these two functions.
+// How a closing segment is folded into a memory, and the way back: in pieces, as the kind says (kind.h), each of which
+// goes through the products some tokens at a time. Inference and training do both by these two functions.
 #pragma once
 
 #include "memory/kind.h"
@@ -14,8 +14,8 @@ struct ClosingTokens {
   float epsilon;
 };
 
-// load(first, count) gives tokens of the segment as FoldRows. `sums` is what commit() adds to the memory, after each piece,
-// and leaves ready for the next.
+// load(first, count) gives tokens of the segment as FoldRows. `sums` is what commit() adds to the memory, after each
+// piece, and leaves ready for the next.
 template <class Load, class Commit>
 void fold_segment(const MemoryKind &kind, const ClosingTokens &closing, const MemoryTile &memory,
                   const MemoryTile &sums, const Load &load, const Commit &commit) {

@@ -1,5 +1,5 @@
-// What a compressive memory does, one KV head at a time: the features of keys and queries, how a query reads it (7), and
-// how a closing segment is folded into it (8, 9), each with its gradient beside it. Inference and training call the
+// What a compressive memory does, one KV head at a time: the features of keys and queries, how a query reads it (7),
+// and how a closing segment is folded into it (8, 9), each with its gradient beside it. Inference and training call the
 // same kind; fold.h takes a segment through it. A kind is one file beside this one, and knows no state but constants.
 //
 // M [keys][values] stands in panels, z [keys] behind it. Gradients are of a loss; d before a name is what the loss's

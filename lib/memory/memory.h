@@ -34,8 +34,8 @@ class Memory {
   }
 
   // M += weight * M', z += weight * z', where M' and z' are of `other`, a memory of the same kind and shape (else
-  // INVALID_ARGUMENT). A Linear memory of two streams becomes, with weight 1, what one would be that had read both, in any
-  // order. memory/delta.h says what it means for Delta.
+  // INVALID_ARGUMENT). A Linear memory of two streams becomes, with weight 1, what one would be that had read both, in
+  // any order. memory/delta.h says what it means for Delta.
   void merge(const Memory &other, float weight);
 
   int key_size() const { return key_size_; }

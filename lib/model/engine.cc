@@ -102,8 +102,8 @@ bool Engine::read_memory(Place &place, const ReadSection &read) const {
 
 SnapshotSection Engine::window_section(const Place &place) const {
   const std::vector<int64_t> offsets = row_offsets(place, number_type());
-  // A layer at a time: its rows are written while they are in the processor's cache, and made in memory that was used for
-  // those before. On one thread: that waits for memory and for the file, not for the rows.
+  // A layer at a time: its rows are written while they are in the processor's cache, and made in memory that was used
+  // for those before. On one thread: that waits for memory and for the file, not for the rows.
   const auto make = [&place, offsets](const auto &take) {
     Buffer<char> rows;
     for (size_t l = 0; l < place.layers.size(); ++l) {

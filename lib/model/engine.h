@@ -1,9 +1,9 @@
-// What computes the streams of a model: the seam at which a device would stand. Sessions, batches and scoring speak to an
-// Engine and to nothing below it (tests/cli/layers.py).
+// What computes the streams of a model: the seam at which a device would stand. Sessions, batches and scoring speak to
+// an Engine and to nothing below it (tests/cli/layers.py).
 //
-// It is a class and no table of functions, because there is one implementation, on the processor. For a second one these
-// members are the interface: each is a block of work, which is worth a call into a plug-in. What a caller sees of a state lies
-// in the host's memory; its layers lie where the engine computes, and nobody else touches them.
+// It is a class and no table of functions, because there is one implementation, on the processor. For a second one
+// these members are the interface: each is a block of work, which is worth a call into a plug-in. What a caller sees of
+// a state lies in the host's memory; its layers lie where the engine computes, and nobody else touches them.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct Part {
   std::span<const int32_t> tokens;
 };
 
-// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use the block's threads.
+// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use its threads.
 using LogitsSink =
     std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
@@ -48,8 +48,9 @@ class Engine {
   // since what is kept then must be known before.
   int64_t longest_block(const State &state) const;
   // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
-  // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers depend on
-  // nothing else in the block. `sink` may be empty. If this throws, state.broken tells whether a state can still be used.
+  // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
+  // depend on nothing else in the block. `sink` may be empty. If this throws, state.broken tells whether a state can
+  // still be used.
   void forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink = {});
   // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
   void close_segment(const Threads &threads, State &state, bool empty = false);

@@ -21,8 +21,8 @@ struct KeepFit {
 };
 
 // Reads a stream of tokens of which those with a `worth` other than 0 are worth keeping, through a model that keeps
-// sentences (option "keep"), and fits a probe by ridge regression over its sentences, those worth keeping weighing as much
-// as all the others. INVALID_ARGUMENT where the stream holds no sentence of either sort.
+// sentences (option "keep"), and fits a probe by ridge regression over its sentences, those worth keeping weighing as
+// much as all the others. INVALID_ARGUMENT where the stream holds no sentence of either sort.
 KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::span<const uint8_t> worth,
                    const KeepFit &fit, Task *task);
 

@@ -24,8 +24,8 @@ struct Packing {
   std::vector<Piece> pieces = {};  // as those of the matrix
 };
 
-// Divides the matrix into pieces of a kind and makes room for them: at a file's bits, or those that option "weights" asks for,
-// or as numbers of type `floats`.
+// Divides the matrix into pieces of a kind and makes room for them: at a file's bits, or those that option "weights"
+// asks for, or as numbers of type `floats`.
 void lay_out(Packing &packing, const Options &options, NumberType floats);
 
 // Reads the file's numbers into the room that lay_out made, FORMAT where one is not finite.

@@ -1,5 +1,5 @@
-// What a model is made of: a plan for each layer, and one table of the tensors that hold its numbers. An architecture is
-// a function from a file's keys to plans; everything else follows from the plans and the table: opening, creating,
+// What a model is made of: a plan for each layer, and one table of the tensors that hold its numbers. An architecture
+// is a function from a file's keys to plans; everything else follows from the plans and the table: opening, creating,
 // refusing what is not known, training, and adapters.
 #pragma once
 

@@ -27,8 +27,8 @@ Session::Impl::Impl(const Model &model, const Impl &other)
     : given(other.given), options(other.options), settings(other.settings), engine(model), state(other.state.copy()),
       sampler(other.sampler), generation(other.generation), history(other.history) {
   const auto window = static_cast<size_t>(options.get_int("penalty_window"));
-  generation.recent.set_window(
-      window);  // a copy has no room of its own: then a token that is fed could fail to be noted
+  // A copy has no room of its own: then a token that is fed could fail to be noted.
+  generation.recent.set_window(window);
   history.recent_before.set_window(window);
 }
 

@@ -29,8 +29,8 @@ class Session {
   const Model &model() const { return *model_; }
 
   // --- reading
-  // Each reads all its tokens, or throws CANCELLED when `task` or cancel() cancelled the call: those of the blocks before
-  // are read then, which may be all. An id outside the vocabulary is an INVALID_ARGUMENT error before any is fed.
+  // Each reads all its tokens, or throws CANCELLED when `task` or cancel() cancelled the call: those of the blocks
+  // before are read then, which may be all. An id outside the vocabulary is an INVALID_ARGUMENT error before any.
   void feed(std::span<const int32_t> tokens, Task *task = nullptr);
   // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
   void feed_text(std::string_view text, Task *task = nullptr);
@@ -54,8 +54,8 @@ class Session {
   void score_text(std::string_view text, double *nll, int64_t *scored, Task *task = nullptr);
   // Folds the open segment into the memory; nothing happens if it is empty.
   void close_segment();
-  // The last `tokens` tokens are worth keeping before all else, where the model keeps sentences; those that were marked later
-  // come first. STATE where it keeps none, INVALID_ARGUMENT for more than are in the window. A rewind to before forgets it.
+  // The last `tokens` tokens are worth keeping before all else, where the model keeps sentences; those that were marked
+  // later come first. STATE where it keeps none, INVALID_ARGUMENT for more than the window has. A rewind forgets it.
   void keep(int64_t tokens);
   // Back to an empty session: memory, window, logits and text; options and random generator stay.
   void reset();
@@ -87,9 +87,9 @@ class Session {
   void restore(const std::string &path, Task *task = nullptr);
   void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
 
-  // Adds what a snapshot holds: its memory, as it is when its open segment is closed, `weight` times (below 0: taken away),
-  // and what it keeps: model/merge.h. This session's open segment is closed first; its window, position and last logits
-  // stay, and no rewind goes back to before. All or nothing; refused as in restore().
+  // Adds what a snapshot holds: its memory, as it is when its open segment is closed, `weight` times (below 0: taken
+  // away), and what it keeps: model/merge.h. This session's open segment is closed first; its window, position and last
+  // logits stay, and no rewind goes back to before. All or nothing; refused as in restore().
   void merge(const std::string &path, double weight, Task *task = nullptr);
   void merge(std::span<const std::byte> bytes, double weight, const std::string &name = "snapshot");
 
@@ -115,19 +115,19 @@ class Session {
   // after an end.
   void start_generation();
   // Samples from the last logits, feeds that token and returns it; nullopt: the run has ended (why is in
-  // stop_reason()), and an end token was not fed. `fed`, where it is given, receives the token, or -1, also when the call
-  // was cancelled while it was fed.
+  // stop_reason()), and an end token was not fed. `fed`, where it is given, receives the token, or -1, also when the
+  // call was cancelled while it was fed.
   std::optional<int32_t> next(Task *task = nullptr, int32_t *fed = nullptr);
-  // The text of one or more tokens, whole characters only, without what may begin a stop string, which stays until it is
-  // dropped; nullptr: the run has ended and everything was given. Where it is cancelled, text that was ready comes with
-  // the next call.
+  // The text of one or more tokens, whole characters only, without what may begin a stop string, which stays until it
+  // is dropped; nullptr: the run has ended and everything was given. Where it is cancelled, text that was ready comes
+  // with the next call.
   const std::string *ready_text(Task *task = nullptr);
   void drop_text();
-  // Passes a run's text on as it comes, until the run has ended or give(text) returns false, which is a CANCELLED error.
+  // Passes a run's text on as it comes, until the run has ended or give(text) returns false: CANCELLED.
   void generate(const std::function<bool(const std::string &)> &give, Task *task = nullptr);
   const char *stop_reason() const;  // "none", "end_token", "stop_string" or "max_tokens"
 
-  // The call that runs (of those above that read, generate or save) ends with CANCELLED; nothing happens where none runs.
+  // The call that runs (of those above that read, generate or save) ends with CANCELLED; without one nothing happens.
   void cancel() { cancel_.cancel(); }
 
  private:

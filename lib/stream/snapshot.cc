@@ -2,10 +2,10 @@
 //
 //   memory    of each layer's KV heads that have a memory: M [key_size][value_size], z [key_size], and what rounding
 //             left of these sums, M and z again; f32
-//   window    of each layer, as to_rows() of attention/window.h lays it out, of the header's `compute` type; in format 1
-//             as visit() does
-//   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens that
-//             were read: what each is worth, f32, and whether a sentence ends there, u8
+//   window    of each layer, as to_rows() of attention/window.h lays it out, of the header's `compute` type; in format
+//             1 as visit() does
+//   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens
+//             that were read: what each is worth, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
 //   tokens    i32: since the oldest place to which the session can be rewound
 //   randoms   4 u64 a token of `tokens`: the random generator after it
@@ -14,11 +14,11 @@
 //             unfinished character
 //   cK.memory, cK.window, cK.hidden, ...   of checkpoint K, oldest first
 //
-// A memory alone has only the section `memory`, and where sentences are kept those that stay when the window is emptied:
+// A memory alone has only the section `memory`, and where sentences are kept those that stay without a window:
 //
 //   kept         as above
-//   kept_tokens  of each layer that keeps any [tokens][kv_heads][key_size + value_size]: keys before rotation and values,
-//                of the header's `compute` type
+//   kept_tokens  of each layer that keeps any [tokens][kv_heads][key_size + value_size]: keys before rotation and
+//                values, of the header's `compute` type
 #include <algorithm>
 #include <cstdio>
 #include <cstring>

@@ -22,7 +22,7 @@ class Bpe : public TextModel {
   bool normalises() const { return pretokenizer_.normalises(); }
 
  private:
-  // Merges by the ids of both sides, in an open hash table with linear probing. No file knows where its merges will lie.
+  // Merges by the ids of both sides, in an open hash table with linear probing. No file foresees where its merges lie.
   struct Merge {
     int32_t left = -1, right = -1;  // -1: an empty place
     Join<int32_t> join;

@@ -12,8 +12,8 @@ namespace {
 using jinja::Text;
 using jinja::Value;
 
-// What stands for all that was said, and for the end of what is to be continued: texts that no template looks for, and that
-// keep their form whatever it does at the ends of a text.
+// What stands for all that was said, and for the end of what is to be continued: texts that no template looks for, and
+// that keep their form whatever it does at the ends of a text.
 constexpr const char *kAsked = "infini-asked-0b1f", *kAnswered = "infini-answered-0b1f", *kEnd = "infini-end-0b1f",
                      *kBriefed = "infini-briefed-0b1f";
 

@@ -39,9 +39,9 @@ struct ChatPlace {
   bool open = false;  // an assistant's turn is open before them, and is closed first
 };
 
-// A template, and the model's texts of the tokens that begin and end a text, which templates use. What begins a conversation
-// is what the template makes of it. What goes on with one is what the template writes behind a question and an answer that
-// stand for all that was said.
+// A template, and the model's texts of the tokens that begin and end a text, which templates use. What begins a
+// conversation is what the template makes of it. What goes on with one is what the template writes behind a question
+// and an answer that stand for all that was said.
 class ChatTemplate {
  public:
   // UNSUPPORTED, with the line, where it is no Jinja that can be run, or does not write what messages say.
@@ -63,8 +63,8 @@ class ChatTemplate {
 ChatTemplate chat_template_of(const Tokenizer &tokenizer);
 ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPlace place);
 std::string chat_turn_end(const Tokenizer &tokenizer);
-// The family of a template by its marks: "chatml", "llama2", "llama3", "gemma", "zephyr"; "other"; "unknown" for one that
-// cannot be used.
+// The family of a template by its marks: "chatml", "llama2", "llama3", "gemma", "zephyr"; "other"; "unknown" for one
+// that cannot be used.
 std::string chat_template_name(std::string_view jinja);
 
 }  // namespace infini

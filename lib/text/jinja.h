@@ -1,8 +1,9 @@
-// Jinja, as far as chat templates use it: https://jinja.palletsprojects.com/en/3.1.x/templates/, with the settings of the
-// transformers library (trim_blocks, lstrip_blocks, break and continue, raise_exception, tojson that escapes nothing).
+// Jinja, as far as chat templates use it: https://jinja.palletsprojects.com/en/3.1.x/templates/, with the settings of
+// the transformers library (trim_blocks, lstrip_blocks, break and continue, raise_exception, tojson that escapes
+// nothing).
 //
-// A template is somebody's program: what it may do is bounded in depth, steps and bytes, and it sees nothing but what it
-// is given. jinja_lex, _expressions and _parse read it, jinja_run runs it, jinja_library has its
+// A template is somebody's program: what it may do is bounded in depth, steps and bytes, and it sees nothing but what
+// it is given. jinja_lex, _expressions and _parse read it, jinja_run runs it, jinja_library has its
 // filters, tests and methods.
 #pragma once
 
@@ -55,8 +56,8 @@ struct Node {
 // UNSUPPORTED, with the line, for what is no Jinja, or none that is known here.
 Node parse(std::string_view source);
 
-// What a template makes of the values by the names that it may use. INVALID_ARGUMENT where the template itself refuses them
-// (raise_exception), UNSUPPORTED with the line for what it cannot do.
+// What a template makes of the values by the names that it may use. INVALID_ARGUMENT where the template itself refuses
+// them (raise_exception), UNSUPPORTED with the line for what it cannot do.
 Text render(const Node &tree, Dict values);
 
 // --- what the interpreter's parts share
@@ -85,7 +86,7 @@ bool call_test(const std::string &name, const Value &operand, const Arguments &a
 // Undefined where there is no such method.
 Value method_of(const Value &object, const std::string &name);
 Value call_method(const Function &method, const Arguments &arguments, Budget &budget);
-// What a loop goes over: the items of a list, the keys of a dict, the characters of a text, nothing of what is undefined.
+// What a loop goes over: the items of a list, the keys of a dict, the characters of a text, nothing of undefined.
 List items_of(const Value &value, Budget &budget);
 bool contains(const Value &container, const Value &item);
 // An integer that must be there, or `otherwise`.

@@ -14,8 +14,8 @@ struct Token {
   int line;
 };
 
-// Data between tags as white space control leaves it, and what stands within tags. UNSUPPORTED, with the line, for what is
-// no token.
+// Data between tags as white space control leaves it, and what stands within tags. UNSUPPORTED, with the line, for what
+// is no token.
 std::vector<Token> tokens_of(std::string_view source);
 
 [[noreturn]] void refuse_template(int line, const std::string &reason);

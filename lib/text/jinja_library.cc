@@ -1,4 +1,5 @@
-// Filters, tests and methods, each as https://jinja.palletsprojects.com/en/3.1.x/templates/ or Python's own type has it.
+// Filters, tests and methods, each as https://jinja.palletsprojects.com/en/3.1.x/templates/ or Python's own type has
+// it.
 #include <algorithm>
 #include <charconv>
 #include <cmath>

@@ -7,8 +7,8 @@
 
 namespace infini::jinja {
 
-// What is left without characters of a set, white space where it is no text, at the ends. (Of characters of several bytes a
-// set takes each byte.)
+// What is left without characters of a set, white space where it is no text, at the ends. (Of characters of several
+// bytes a set takes each byte.)
 Text strip(const Text &text, const Value *set, bool left, bool right);
 // ASCII letters in upper or lower case, as asked for each: its place, and whether a word begins with it.
 Text cased(const Text &text, const std::function<bool(size_t at, bool begins)> &upper_case);

@@ -1,7 +1,7 @@
 // Values of Jinja, the language of chat templates, as far as templates use it.
 //
-// Texts know which of their parts came out of messages. What a template does to a text (cutting, joining, replacing) keeps
-// that, so that in the end a person's words can be told from the template's marks.
+// Texts know which of their parts came out of messages. What a template does to a text (cutting, joining, replacing)
+// keeps that, so that in the end a person's words can be told from the template's marks.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +44,8 @@ struct Function {
 };
 struct None {};
 
-// Nothing changes once it is made, as in the sandbox that transformers runs templates in, but a namespace, and that stands in
-// no list, dict or namespace. So no value holds itself, and all are of bounded depth.
+// Nothing changes once it is made, as in the sandbox that transformers runs templates in, but a namespace, and that
+// stands in no list, dict or namespace. So no value holds itself, and all are of bounded depth.
 class Value {
  public:
   Value() = default;  // undefined

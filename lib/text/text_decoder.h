@@ -15,8 +15,8 @@ class TextDecoder {
   // `begins`: a mark may come; else the bytes are the middle of UTF-8.
   explicit TextDecoder(bool begins = true) : encoding_(begins ? Encoding::UNKNOWN : Encoding::UTF8) {}
 
-  // Appends whole characters to the text. INVALID_ARGUMENT, with the offset of the byte and how to convert, for anything
-  // else; nothing is changed then.
+  // Appends whole characters to the text. INVALID_ARGUMENT, with the offset of the byte and how to convert, for
+  // anything else; nothing is changed then.
   void push(std::string_view bytes, std::string &text);
   // No more bytes come. An unfinished character is an INVALID_ARGUMENT error.
   void finish(std::string &text);

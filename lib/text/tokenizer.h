@@ -42,9 +42,10 @@ class Tokenizer {
   };
   // Ids of a whole text of up to 2 GiB; EOS is never added. Special tokens are found before all else, the longest
   // one at each place, and the text after one is tokenized as a text of its own, with the space prefix where the
-  // model has it. Where the model was trained on text in Unicode's form NFC, the text is put into that. Invalid UTF-8 is an INVALID_ARGUMENT error with its byte offset; a character that the vocabulary has
-  // no token for is what how.unknown says, and its bytes are added to *unknown_bytes. (A vocabulary that has an unknown
-  // token, as some of SentencePiece's, has one for every character.)
+  // model has it. Where the model was trained on text in Unicode's form NFC, the text is put into that. Invalid UTF-8
+  // is an INVALID_ARGUMENT error with its byte offset; a character that the vocabulary has no token for is what
+  // how.unknown says, and its bytes are added to *unknown_bytes. (A vocabulary that has an unknown token, as some of
+  // SentencePiece's, has one for every character.)
   std::vector<int32_t> encode(std::string_view text, Encode how, int64_t *unknown_bytes = nullptr) const;
 
   // The bytes that one token stands for; may end inside a UTF-8 character. Control tokens and the unknown one
@@ -55,9 +56,9 @@ class Tokenizer {
   // Whether the text behind this token is a text of its own, which a space prefix begins: the one rule for encode(),
   // decode() and all who put a text together piece by piece.
   bool ends_text(int32_t id) const;
-  // All tokens; `start`: they begin the stream, so that the BOS and the space prefix come off which encode() gives then.
-  // What encode() was given (or made of it: form NFC, characters without tokens), byte for byte, if they came from there
-  // with the same `start` and `special`.
+  // All tokens; `start`: they begin the stream, so that the BOS and the space prefix come off which encode() gives
+  // then. What encode() was given (or made of it: form NFC, characters without tokens), byte for byte, if they came
+  // from there with the same `start` and `special`.
   std::string decode(std::span<const int32_t> ids, bool special = false, bool start = true) const;
 
   int32_t size() const;

@@ -45,10 +45,10 @@ std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const Tex
 //
 //   spans  loss weights: a token has the weight of the last span that holds its last byte
 //   links  supervision: the queries that predict the tokens in `from` should retrieve tokens in `to`, which lies
-//          before it. Either range stands for all tokens that hold a byte of it. Where both have equally many, the first
-//          is linked to the first, the second to the second, ...; else each of `from` to the last of `to`, which has
-//          read all of it. Of links between the same two tokens the greatest weight counts. The offset of a token is its
-//          index in its range
+//          before it. Either range stands for all tokens that hold a byte of it. Where both have equally many, the
+//          first is linked to the first, the second to the second, ...; else each of `from` to the last of `to`, which
+//          has read all of it. Of links between the same two tokens the greatest weight counts. The offset of a token
+//          is its index in its range
 //
 // Other fields are ignored. FORMAT names the file and the line that is not so.
 std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);

@@ -180,8 +180,8 @@ class TrainingGraph {
   // Of the layers of set_retrieval_layers().
   std::map<size_t, std::vector<Buffer<char>>> retrieval_inputs_;  // by cache key, of each layer: [T][width] of compute
   Buffer<float> retrieval_rows_;  // [T][retrieval_stride_]: q of supervised rows, and k of all
-  Buffer<float>
-      supervised_queries_;  // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients
+  // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients
+  Buffer<float> supervised_queries_;
   Buffer<char> supervised_normed_;  // [supervised rows][width] of the compute type
   AttentionTrace retrieval_trace_;
   TraceScratch retrieval_scratch_;

@@ -24,8 +24,8 @@ struct Sequence {
   std::vector<uint8_t> answer;
   std::vector<Link> links;            // ascending by `from`
   std::vector<int32_t> local_target;  // T or empty: supervision target of local attention at t, before it; -1: none
-  std::vector<float>
-      repeat_weight;  // segments or empty (all 1): factor on what each adds to M and z: as if it came so often
+  // Segments or empty (all 1): factor on what each adds to M and z: as if it came so often.
+  std::vector<float> repeat_weight;
   std::vector<int32_t> document;  // starts of documents, ascending, the first 0: each begins with an empty memory
   // T or empty, for heads that retrieve one token of a value alone, such as its third digit.
   std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none

@@ -1,4 +1,5 @@
-// A model, one session of it, and the thread that works with them: nothing here waits for the library on the caller's thread.
+// A model, one session of it, and the thread that works with them: nothing here waits for the library on the caller's
+// thread.
 #pragma once
 
 #include "../infini/handles.h"

@@ -1,5 +1,5 @@
-// infini train MODEL --adapt: a plain model learns to use its memory. The library does it (infini_train.h); this gives it
-// what flags say, shows how it goes, and writes what comes out.
+// infini train MODEL --adapt: a plain model learns to use its memory. The library does it (infini_train.h); this gives
+// it what flags say, shows how it goes, and writes what comes out.
 #pragma once
 
 #include <map>
@@ -12,7 +12,8 @@ namespace cli {
 
 class AdaptFlags {
  public:
-  // Adds --adapt and what goes with it; flags that the command has already are shared. `arguments`: of the same command.
+  // Adds --adapt and what goes with it; flags that the command has already are shared. `arguments`: of the same
+  // command.
   void add(CLI::App &command, const ModelArguments &arguments);
   bool wanted() const { return wanted_; }
   void run() const;

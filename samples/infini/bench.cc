@@ -1,9 +1,9 @@
 // infini bench: how fast a model reads and writes, beside what the machine allows.
 //
 // Reading is bound by matrix products: its ceiling is oneDNN's time for the projections and for the window's Q K^T and
-// A V, in the same number type (f32 where oneDNN has no bf16), block by block. Writing is bound by memory: its ceiling is
-// reading the weights, the window's K and V, and M and z once a token, at the bandwidth of a buffer of that size. Each run
-// measures the model and both ceilings in turn, so that a noisy machine is noisy for all of them.
+// A V, in the same number type (f32 where oneDNN has no bf16), block by block. Writing is bound by memory: its ceiling
+// is reading the weights, the window's K and V, and M and z once a token, at the bandwidth of a buffer of that size.
+// Each run measures the model and both ceilings in turn, so that a noisy machine is noisy for all of them.
 #include <omp.h>
 #include <sched.h>
 

@@ -33,10 +33,10 @@ std::vector<ProductShape> step_products(const Json &info, int64_t rows, double p
 
 Model open(const TrainBench &bench, const Options &options) {
   if (bench.model.empty())
-    return make<Model>(
-        infini_model_create,
-        R"({"layers": 4, "width": 256, "heads": 4, "hidden": 704, "vocabulary": 2048, "segment": 64, "update": "linear"})",
-        options.get());
+    return make<Model>(infini_model_create,
+                       R"({"layers": 4, "width": 256, "heads": 4, "hidden": 704, "vocabulary": 2048, "segment": 64,)"
+                       R"( "update": "linear"})",
+                       options.get());
   Progress progress("opening " + bench.model);
   return make<Model>(infini_model_open, bench.model.c_str(), options.get(), progress.task());
 }

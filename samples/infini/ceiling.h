@@ -13,8 +13,8 @@ struct ProductShape {
   int64_t batch, rows, inner, columns;
 };
 
-// Matrix products by oneDNN, f32 or bf16 in and f32 out, over weights that were packed once. Where it has none of bf16 on
-// this processor (AVX2 alone), f32 ones stand for them.
+// Matrix products by oneDNN, f32 or bf16 in and f32 out, over weights that were packed once. Where it has none of bf16
+// on this processor (AVX2 alone), f32 ones stand for them.
 class Products {
  public:
   // `copies`: every product has that many matrices of weights, used in turn, so that no cache holds them all.

@@ -25,8 +25,8 @@ std::string help_of(const Json &spec, bool is_switch);
 class OptionFlags {
  public:
   void add(CLI::App &command, const std::vector<std::string> &names, const std::string &group);
-  // A value that the command takes where the flag is not given, instead of the library's. `weak`: one of a snapshot goes
-  // before it, see weak_defaults().
+  // A value that the command takes where the flag is not given, instead of the library's. `weak`: one of a snapshot
+  // goes before it, see weak_defaults().
   void set_default(const std::string &name, const std::string &value, bool weak = false);
   // The options whose flags were given, and defaults of the command's, that a model, or a session, takes.
   Options model_options() const { return options(true); }
@@ -69,8 +69,8 @@ void check_writable(const std::string &flag, const std::string &path);
 
 constexpr int kDeepestJson = 32;  // no file of ours is nested deeper
 
-// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper is left out, since copying it would take
-// as much stack.
+// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper is left out, since copying it would
+// take as much stack.
 Json parse_json(std::string_view text);
 
 // Comma-separated whole numbers; `what` names them in the error.

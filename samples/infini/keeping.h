@@ -13,7 +13,8 @@ class Keeping {
   void add(CLI::App &command, ModelArguments &arguments);
   // Adds --session too: --load, if the file is there, and --save.
   void add_session(CLI::App &command, ModelArguments &arguments);
-  // Before the model is opened, so that nothing is read in vain: the snapshot to load, and the place of the one to save.
+  // Before the model is opened, so that nothing is read in vain: the snapshot to load, and the place of the one to
+  // save.
   void check_early();
 
   bool loads() const { return !load_path_.empty(); }

@@ -52,8 +52,9 @@ class PasskeyTask {
   // Prompts will have at most `longest` tokens, and less than a segment more.
   PasskeyTask(const infini_model *model, const Settings &settings, int64_t longest);
 
-  // The same arguments, the same trial. At least `length` tokens, and less than a segment more, so that key and question
-  // fall anywhere in theirs. The key that is asked for stands behind that share of the filler; others stand anywhere.
+  // The same arguments, the same trial. At least `length` tokens, and less than a segment more, so that key and
+  // question fall anywhere in theirs. The key that is asked for stands behind that share of the filler; others stand
+  // anywhere.
   PasskeyTrial trial(int64_t length, double depth, int64_t number) const;
 
  private:

@@ -1,5 +1,5 @@
-// The processes that train, or read, together, as mpirun started them: each is a rank. A process that it did not start is one rank
-// alone, and so is every process of a build without MPI.
+// The processes that train, or read, together, as mpirun started them: each is a rank. A process that it did not start
+// is one rank alone, and so is every process of a build without MPI.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace cli {
 // One in a process, used by the thread that calls the library.
 class Ranks {
  public:
-  // Joins the others. Throws where there are several but this build has no MPI: each would work alone, and overwrite what
-  // the others save.
+  // Joins the others. Throws where there are several but this build has no MPI: each would work alone, and overwrite
+  // what the others save.
   Ranks();
   // Leaves them. Where an exception is on its way out, the others may be waiting for this rank for ever: then all end.
   ~Ranks();
@@ -29,8 +29,8 @@ class Ranks {
   // What each of the others has comes to the first one, rank by rank, and is taken there. Throws where others are lost.
   void to_first(const std::string &bytes, const std::function<void(const std::string &bytes)> &take) const;
 
-  // Where all have failed at once, and each is about to leave: gives the first one, which ends all when it leaves, time to
-  // save. Others wait in vain only where it is itself waiting for them.
+  // Where all have failed at once, and each is about to leave: gives the first one, which ends all when it leaves, time
+  // to save. Others wait in vain only where it is itself waiting for them.
   void linger() const;
 
   // infini_trainer_set_ranks(trainer, ranks.rank(), ranks.count(), Ranks::sum, nullptr)

@@ -1,5 +1,5 @@
-// infini snapshot: what a snapshot holds, whether it is whole, and how two differ, all without a model; and what several hold
-// together.
+// infini snapshot: what a snapshot holds, whether it is whole, and how two differ, all without a model; and what
+// several hold together.
 #include <sys/stat.h>
 
 #include <cerrno>

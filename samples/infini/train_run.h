@@ -23,7 +23,8 @@ struct Diverged : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Counts steps in a row whose gradients are not finite, and so changed nothing. Throws Diverged where there are too many.
+// Counts steps in a row whose gradients are not finite, and so changed nothing. Throws Diverged where there are too
+// many.
 class Refusals {
  public:
   void hear(const Json &report);
@@ -37,7 +38,8 @@ class TrainRun {
  public:
   TrainRun(const TrainPlan &plan, const TrainFiles &files, bool json, const Ranks &ranks)
       : plan_(plan), files_(files), json_(json), ranks_(ranks) {}
-  // Goes on from the checkpoint, if there is one. After an interrupt of any rank, returns what says how to go on; else "".
+  // Goes on from the checkpoint, if there is one. After an interrupt of any rank, returns what says how to go on; else
+  // "".
   std::string run(const Model &model, const Options &options);
 
  private:

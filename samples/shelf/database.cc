@@ -64,8 +64,8 @@ Database::Database(const std::string &path, Open how) {
   run("PRAGMA synchronous = FULL");  // a commit reaches the disk before it returns
 }
 
-// Readers and a writer do not wait for each other in this mode, which the file keeps. Processes that change to it at the
-// same time are not made to wait by the busy timeout, so they try again.
+// Readers and a writer do not wait for each other in this mode, which the file keeps. Processes that change to it at
+// the same time are not made to wait by the busy timeout, so they try again.
 void Database::use_wal() {
   for (int attempt = 0;; ++attempt) {
     const int status = sqlite3_exec(handle_.get(), "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
