@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,6 +37,7 @@ struct infini_task {
 
 struct infini_model {
   std::shared_ptr<const infini::Model> value;
+  mutable std::atomic<int64_t> session_bytes{0};  // of one without options of its own; 0: nobody has asked yet
 };
 
 struct infini_session {

@@ -341,8 +341,11 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
                                           size_t *size) {
   return guard([&] {
     const Config &c = model_of(model).config();
-    Session session(model->value, Options());
-    session.reserve();
+    if (model->session_bytes == 0) {
+      Session session(model->value, Options());
+      session.reserve();
+      model->session_bytes = session.total_bytes();
+    }
     const auto with_memory =
         std::count_if(c.plans.begin(), c.plans.end(), [](const LayerPlan &plan) { return plan.has_memory(); });
     const FootprintShape shape = {c.layers,     c.heads, c.kv_heads,       c.key_size,
@@ -353,7 +356,7 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
     for (size_t layer = 0; layer < c.plans.size(); ++layer)
       window += std::min(tokens, model->value->weights().rules(layer).shape.most_keys()) * (c.key_size + c.value_size) *
                 c.kv_heads * shape.value_bytes;
-    json.add("window_bytes", window).add("session_bytes", session.total_bytes());
+    json.add("window_bytes", window).add("session_bytes", model->session_bytes.load());
     give_text(json.text(), buffer, capacity, size);
   });
 }

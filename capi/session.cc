@@ -24,19 +24,6 @@ void give_row(std::span<const float> row, float *out, size_t size, const char *n
   std::copy(row.begin(), row.end(), need_array(out, size, name).begin());
 }
 
-JsonObject options_json(const Options &options) {
-  JsonObject json;
-  for (const OptionSpec &spec : option_table()) {
-    if (!options.is_set(spec.name)) continue;
-    switch (spec.standard.index()) {
-      case 0: json.add(spec.name, options.get_int(spec.name)); break;
-      case 1: json.add(spec.name, options.get_double(spec.name)); break;
-      default: json.add(spec.name, options.get_string(spec.name));
-    }
-  }
-  return json;
-}
-
 }  // namespace
 
 extern "C" {

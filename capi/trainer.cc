@@ -77,13 +77,7 @@ infini_status infini_trainer_set_ranks(infini_trainer *trainer, int rank, int ra
 }
 
 infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
-  return guard([&] {
-    Trainer &value = trainer_of(trainer);
-    Task *const watched = of(task);
-    if (watched) watched->begin("train", 1);
-    trainer->report = describe(value, value.step(watched)).text();
-    if (watched) watched->advance_to(1);
-  });
+  return infini_trainer_run(trainer, 1, task);
 }
 
 infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task) {

@@ -170,8 +170,7 @@ class Regression {
       mark(row, y);
       for (size_t c = 0; c < y.size(); ++c) {
         const int64_t at = r * columns() + static_cast<int64_t>(c);
-        if (y[c] && compute_ == NumberType::F32) reinterpret_cast<float *>(y_.data())[at] = 1;
-        if (y[c] && compute_ == NumberType::BF16) reinterpret_cast<uint16_t *>(y_.data())[at] = 0x3f80;
+        if (const float one = 1; y[c]) store(&one, 1, compute_, y_.data() + at * bytes);
       }
     }
     const ConstRows gathered{compute_, x_.data(), width_};

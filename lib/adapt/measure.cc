@@ -2,6 +2,7 @@
 // segments.
 #include "adapt/adaptation.h"
 #include "stream/session.h"
+#include "train/report.h"
 #include "train/text_file.h"
 
 namespace infini {
@@ -48,8 +49,7 @@ Adaptation::Measured Adaptation::measure(const std::shared_ptr<const Model> &mod
       right += seen.across_right;
       answers += seen.across;
     }
-    measured.recall.push_back(answers > 0 ? std::optional(static_cast<double>(right) / static_cast<double>(answers))
-                                          : std::nullopt);
+    measured.recall.push_back(share_of(right, answers));
   }
   return measured;
 }

@@ -213,8 +213,7 @@ class AttentionSpan {
         std::fill_n(to, hidden, std::remove_pointer_t<decltype(to)>{});
         sums[row] = softmax_part(scores + hidden, seen - hidden, count - hidden, to + hidden);
       };
-      if (shape_.type == NumberType::F32) weigh(tile.p + row * count);
-      else weigh(reinterpret_cast<uint16_t *>(tile.p) + row * count);
+      as_numbers(shape_.type, tile.p, row * count, weigh);
     }
     gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
                    alone_);
@@ -250,10 +249,9 @@ class AttentionSpan {
           (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
       const auto into = [&](auto *out) {
         mix_head(gate, a_mem, tile.denominator[row], tile.a_dot + row * value_stride_, tile.sums[row].sum,
-                 shape_.value_size, out + at);
+                 shape_.value_size, out);
       };
-      if (shape_.type == NumberType::F32) into(static_cast<float *>(out_));
-      else into(static_cast<uint16_t *>(out_));
+      as_numbers(shape_.type, out_, at, into);
     }
   }
 

@@ -1,8 +1,5 @@
-// (10) of attention/equations.h, one row of one head at a time, as sessions and training compute it.
-//
-// (6) they have in common as far as its kernels go: softmax_part, and products of panels. A session's keys stand in a
-// window that lives as long as it, of either number type, and are read in tiles of a list that may be long; training's
-// stand in a copy in f32 that is made for a segment, which the way back reads once more, transposed.
+// (10) of attention/equations.h, one row of one head at a time, as sessions and training compute it. lib/README.md says
+// why (6) stands twice.
 #pragma once
 
 #include "attention/attention.h"

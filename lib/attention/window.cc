@@ -11,13 +11,6 @@ namespace {
 
 constexpr int kLargest = 1024;  // head sizes are checked when the model is opened
 
-// Calls f with the buffer as numbers of its type.
-template <class Function>
-void as_numbers(NumberType type, char *data, const Function &f) {
-  if (type == NumberType::F32) f(reinterpret_cast<float *>(data));
-  else f(reinterpret_cast<uint16_t *>(data));
-}
-
 // Element (row i, column j) of one panel.
 float *element(float *panel, int64_t i, int64_t j) { return panel + i * kPanel + j; }
 uint16_t *element(uint16_t *panel, int64_t i, int64_t j) { return panel + i / 2 * (2 * kPanel) + 2 * j + i % 2; }
@@ -119,11 +112,11 @@ void Window::convert_from(const Window &other, const View &asked) {
       put_value(heads_[h], t, value.data());
     }
     if (from.raw) {
-      as_numbers(shape_.type, heads_[h].raw, [&](auto *raw) {
+      as_numbers(shape_.type, heads_[h].raw, 0, [&](auto *raw) {
         for (int64_t i = 0; i < view.open() * shape_.key_size; ++i) scalar::store(read(from.raw, i), raw + i);
       });
     }
-    as_numbers(shape_.type, heads_[h].kept, [&](auto *kept) {
+    as_numbers(shape_.type, heads_[h].kept, 0, [&](auto *kept) {
       for (int64_t i = 0; i < view.kept * shape_.key_size; ++i) scalar::store(read(from.kept, i), kept + i);
     });
     std::copy_n(from.sink_keys, int64_t{shape_.sinks} * shape_.key_size, heads_[h].sink_keys);
@@ -302,7 +295,7 @@ void Window::turn_front(Head &head, const View &view, const Rope &rope, const Fr
     const float *raw = head.sink_keys + i * shape_.key_size;
     if (const int64_t kept = i - view.sinks; kept >= 0) {
       raw = key;
-      as_numbers(shape_.type, head.kept, [&](const auto *numbers) {
+      as_numbers(shape_.type, head.kept, 0, [&](const auto *numbers) {
         for (int64_t j = 0; j < shape_.key_size; ++j) key[j] = load(numbers + kept * shape_.key_size + j);
       });
     }
@@ -313,7 +306,7 @@ void Window::turn_front(Head &head, const View &view, const Rope &rope, const Fr
 }
 
 void Window::get_value(const Head &head, int64_t index, float *value) const {
-  as_numbers(shape_.type, head.values, [&](auto *numbers) {
+  as_numbers(shape_.type, head.values, 0, [&](auto *numbers) {
     for (int64_t j = 0; j < shape_.value_size; ++j)
       value[j] = load(element(numbers + j / kPanel * kPanel * capacity_, index, j % kPanel));
   });
@@ -326,7 +319,7 @@ std::vector<float> Window::kept(const View &view) const {
     for (int h = 0; h < shape_.kv_heads; ++h) {
       float *const to = all.data() + t * stride + h * head_size;
       const Head &head = heads_[static_cast<size_t>(h)];
-      as_numbers(shape_.type, head.kept, [&](const auto *numbers) {
+      as_numbers(shape_.type, head.kept, 0, [&](const auto *numbers) {
         for (int64_t i = 0; i < shape_.key_size; ++i) to[i] = load(numbers + t * shape_.key_size + i);
       });
       get_value(head, view.sinks + t, to + shape_.key_size);
@@ -349,7 +342,7 @@ Window Window::with_kept(const View &before, const View &after, const std::vecto
       std::memcpy(to.raw, from.raw, static_cast<size_t>(before.open() * shape_.key_size * bytes_of(shape_.type)));
     for (int64_t t = 0; t < after.kept; ++t) {
       const float *const raw = kept.data() + t * stride + h * head_size;
-      as_numbers(shape_.type, to.kept, [&](auto *numbers) {
+      as_numbers(shape_.type, to.kept, 0, [&](auto *numbers) {
         for (int64_t i = 0; i < shape_.key_size; ++i) scalar::store(raw[i], numbers + t * shape_.key_size + i);
       });
       other.put_value(to, after.sinks + t, raw + shape_.key_size);
@@ -382,7 +375,7 @@ void Window::raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) co
 }
 
 void Window::raw_values(int kv_head, int64_t index, int64_t count, float *values) const {
-  as_numbers(shape_.type, heads_[static_cast<size_t>(kv_head)].values, [&](auto *numbers) {
+  as_numbers(shape_.type, heads_[static_cast<size_t>(kv_head)].values, 0, [&](auto *numbers) {
     for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel) {
       for (int64_t t = 0; t < count; ++t) {
         float *row = values + (panel * count + t) * kPanel;

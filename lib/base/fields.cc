@@ -30,9 +30,7 @@ void Fields::refuse(const char *name, const std::string &expected) const {
 int64_t Fields::whole(const char *name, int64_t standard, int64_t least, int64_t greatest) {
   const json *value = find(name);
   if (!value) return standard;
-  const bool fits = value->is_number_unsigned() ? value->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX)
-                                                : value->is_number_integer();
-  if (!fits || value->get<int64_t>() < least || value->get<int64_t>() > greatest)
+  if (!fits<int64_t>(*value) || value->get<int64_t>() < least || value->get<int64_t>() > greatest)
     refuse(name, cat("a whole number from ", least, " to ", greatest));
   return value->get<int64_t>();
 }

@@ -170,6 +170,14 @@ void Options::set(const std::string &name, const std::string &value) {
   values_[name] = value;
 }
 
+JsonObject options_json(const Options &options, std::optional<OptionScope> scope) {
+  JsonObject json;
+  for (const OptionSpec &spec : option_table())
+    if (const OptionValue *set = options.find(spec.name); set && scope.value_or(spec.scope) == spec.scope)
+      std::visit([&](const auto &value) { json.add(spec.name, value); }, *set);
+  return json;
+}
+
 int64_t Options::get_int(const std::string &name) const { return value_of<int64_t>(values_, name); }
 double Options::get_double(const std::string &name) const { return value_of<double>(values_, name); }
 const std::string &Options::get_string(const std::string &name) const { return value_of<std::string>(values_, name); }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -41,6 +42,8 @@ inline bool is_choice(std::string_view value, std::string_view choices) {
   }
 }
 
+class JsonObject;
+
 class Options {
  public:
   // An unknown name is an UNKNOWN_OPTION error that lists the names; a bad value is INVALID_ARGUMENT
@@ -61,11 +64,18 @@ class Options {
   // to sessions for a model.
   void check_for_model() const { check_scopes(true); }
   void check_for_session() const { check_scopes(false); }
-  bool is_set(const std::string &name) const { return values_.count(name) != 0; }
+  bool is_set(const std::string &name) const { return find(name) != nullptr; }
+  const OptionValue *find(const std::string &name) const {  // nullptr: not set
+    const auto found = values_.find(name);
+    return found == values_.end() ? nullptr : &found->second;
+  }
 
  private:
   void check_scopes(bool for_model) const;
   std::map<std::string, OptionValue> values_;
 };
+
+// The options that are set, by name; of one scope alone where it is given.
+JsonObject options_json(const Options &options, std::optional<OptionScope> scope = {});
 
 }  // namespace infini

@@ -13,9 +13,15 @@
 
 namespace infini {
 
-// Of weights and of what is multiplied with them. (8 and 4 bit will be two more.)
+// Of weights in panels and of what is multiplied with them.
 enum class NumberType : uint8_t { F32, BF16 };
 inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
+// f(the numbers from `at` on) of a buffer of the type.
+template <class Function>
+decltype(auto) as_numbers(NumberType type, void *data, int64_t at, const Function &f) {
+  if (type == NumberType::F32) return f(static_cast<float *>(data) + at);
+  return f(static_cast<uint16_t *>(data) + at);
+}
 // n floats as numbers of the type, and back.
 inline void store(const float *x, int64_t n, NumberType type, void *to) {
   if (type == NumberType::F32) std::copy_n(x, n, static_cast<float *>(to));

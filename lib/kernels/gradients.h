@@ -1,5 +1,5 @@
 // The innermost loops of training: gradients of what kernels.h computes, and the packing of weights that change at
-// each step. Like those they have plain references, in kernels/gradients_scalar.h.
+// each step. Like those they have plain references, in tests/reference/gradients_scalar.h.
 #pragma once
 
 #include <cstdint>

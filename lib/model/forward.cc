@@ -16,15 +16,12 @@ struct Rows {
   NumberType type;
   char *data;
   int64_t stride;
-  float *f32(int64_t row) const { return reinterpret_cast<float *>(data) + row * stride; }
-  uint16_t *bf16(int64_t row) const { return reinterpret_cast<uint16_t *>(data) + row * stride; }
   ConstRows read() const { return {type, data, stride}; }
 };
 
 void norm(const float *x, const std::vector<float> &weight, float epsilon, const Rows &to, int64_t row) {
   const auto n = static_cast<int64_t>(weight.size());
-  if (to.type == NumberType::F32) rms_norm(x, weight.data(), n, epsilon, to.f32(row));
-  else rms_norm(x, weight.data(), n, epsilon, to.bf16(row));
+  as_numbers(to.type, to.data, row * to.stride, [&](auto *out) { rms_norm(x, weight.data(), n, epsilon, out); });
 }
 
 void copy(const float *x, int64_t n, const Rows &to, int64_t row) {
@@ -228,12 +225,10 @@ class Block {
     parallel_for(threads_, count_, row_grain_, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const float *gate = workspace_.gate_up.data() + t * stride;
-        const auto activate = [&](auto *to) {
+        as_numbers(activated_.type, activated_.data, t * activated_.stride, [&](auto *to) {
           if (activation == Activation::SILU) silu_multiply(gate, gate + hidden, hidden, to);
           else gelu_multiply(gate, gate + hidden, hidden, to);
-        };
-        if (activated_.type == NumberType::F32) activate(activated_.f32(t));
-        else activate(activated_.bf16(t));
+        });
       }
     });
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 
@@ -86,9 +87,7 @@ void Sampler::penalize(const RecentTokens &recent) {
 void Sampler::truncate(size_t count) {
   if (count >= candidates_.size()) return;
   std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(count), candidates_.end(),
-                   [](const Candidate &a, const Candidate &b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-  });
+                   std::greater<>());
   candidates_.resize(count);
 }
 
@@ -110,20 +109,20 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
     if (logit > -80) candidates_.push_back({logit, static_cast<int32_t>(i)});
   }
   if (top_k_ > 0) truncate(top_k_);
-  double total = 0;
-  for (const Candidate &candidate : candidates_) total += std::exp(static_cast<double>(candidate.logit));
-
+  const auto sum = [&] {
+    double total = 0;
+    for (const Candidate &candidate : candidates_) total += candidate.weight();
+    return total;
+  };
+  double total = sum();
   if (top_p_ < 1) {
     // A heap gives the likeliest first; usually few of them make up p.
-    const auto less = [](const Candidate &a, const Candidate &b) {
-      return a.logit != b.logit ? a.logit < b.logit : a.token > b.token;
-    };
-    std::make_heap(candidates_.begin(), candidates_.end(), less);
+    std::make_heap(candidates_.begin(), candidates_.end());
     double kept = 0;
     auto end = candidates_.end();
     do {
-      std::pop_heap(candidates_.begin(), end, less);
-      kept += std::exp(static_cast<double>((--end)->logit));
+      std::pop_heap(candidates_.begin(), end);
+      kept += (--end)->weight();
     } while (kept < top_p_ * total && end != candidates_.begin());
     candidates_.erase(candidates_.begin(), end);
     total = kept;
@@ -131,12 +130,11 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
   if (min_p_ > 0) {
     const double least = std::log(min_p_);
     std::erase_if(candidates_, [&](const Candidate &candidate) { return candidate.logit < least; });
-    total = 0;
-    for (const Candidate &candidate : candidates_) total += std::exp(static_cast<double>(candidate.logit));
+    total = sum();
   }
   double left = random.uniform() * total;
   for (const Candidate &candidate : candidates_) {
-    left -= std::exp(static_cast<double>(candidate.logit));
+    left -= candidate.weight();
     if (left < 0) return candidate.token;
   }
   return candidates_.back().token;

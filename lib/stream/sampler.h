@@ -1,6 +1,7 @@
 // Choosing the next token from logits. The logits themselves are never changed.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -43,8 +44,14 @@ class Sampler {
 
  private:
   struct Candidate {
-    float logit;
+    float logit;  // less that of the likeliest
     int32_t token;
+    double weight() const { return std::exp(static_cast<double>(logit)); }
+    // Whether it is less likely; of equals the higher id is.
+    bool operator<(const Candidate &other) const {
+      return logit != other.logit ? logit < other.logit : token > other.token;
+    }
+    bool operator>(const Candidate &other) const { return other < *this; }
   };
   void penalize(const RecentTokens &recent);
   void truncate(size_t count);  // keeps the `count` likeliest candidates

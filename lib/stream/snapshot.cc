@@ -30,28 +30,9 @@ namespace infini {
 namespace {
 
 JsonObject json_of_view(const View &view) {
-  return JsonObject()
-      .add("position", view.position)
-      .add("origin", view.origin)
-      .add("window_begin", view.window_begin)
-      .add("segment_begin", view.segment_begin)
-      .add("sinks", view.sinks)
-      .add("memory_tokens", view.memory_tokens)
-      .add("kept", view.kept);
-}
-
-JsonObject json_of_options(const Options &options) {
-  JsonObject values;
-  for (const OptionSpec &spec : option_table()) {
-    if (!options.is_set(spec.name)) continue;
-    if (std::none_of(std::begin(kSavedOptions), std::end(kSavedOptions),
-                     [&](std::string_view name) { return name == spec.name; }))
-      continue;
-    if (std::holds_alternative<int64_t>(spec.standard)) values.add(spec.name, options.get_int(spec.name));
-    else if (std::holds_alternative<double>(spec.standard)) values.add(spec.name, options.get_double(spec.name));
-    else values.add(spec.name, options.get_string(spec.name));
-  }
-  return values;
+  JsonObject json;
+  for (const auto &[name, number] : kViewNumbers) json.add(name, view.*number);
+  return json;
 }
 
 // The state as it would be with no open segment and no window.
@@ -161,7 +142,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
                              .add("text_started", generation.text_started)
                              .add("chat_begin", generation.chat_begin)
                              .add("unknown_bytes", generation.unknown_bytes))
-      .add("options", json_of_options(impl_->options))
+      .add("options", options_json(impl_->options, kSavedOptions))
       .add("checkpoints", checkpoints);
   parts.add_place("", state);
   parts.recent = generation.recent.in_order();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -11,9 +12,16 @@
 namespace infini {
 
 // Options that go with a session; the others belong to the machine or to the caller.
-inline constexpr const char *kSavedOptions[] = {
-    "max_tokens",        "temperature",    "top_k",      "top_p", "min_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "penalty_window", "logit_bias", "seed",  "stop",  "ignore_end"};
+inline constexpr OptionScope kSavedOptions = OptionScope::GENERATION;
+
+// A view in the header. The last one may be missing: version 0.1 kept nothing.
+inline constexpr std::pair<const char *, int64_t View::*> kViewNumbers[] = {{"position", &View::position},
+                                                                            {"origin", &View::origin},
+                                                                            {"window_begin", &View::window_begin},
+                                                                            {"segment_begin", &View::segment_begin},
+                                                                            {"sinks", &View::sinks},
+                                                                            {"memory_tokens", &View::memory_tokens},
+                                                                            {"kept", &View::kept}};
 
 // The header's JSON: an object. FORMAT if it is none.
 OwnedJson<> parse_snapshot_header(const SnapshotView &file);

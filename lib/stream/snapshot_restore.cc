@@ -42,11 +42,8 @@ bool window_begins(const View &view, const MemoryConfig &memory) {
 
 View read_view(const json &object, const SnapshotView &file, const MemoryConfig &memory) {
   View view;
-  const auto number = [&](const char *name) { return member<int64_t>(object, name, file.name()); };
-  view.position = number("position"), view.origin = number("origin"), view.window_begin = number("window_begin");
-  view.segment_begin = number("segment_begin"), view.sinks = number("sinks"),
-  view.memory_tokens = number("memory_tokens");
-  view.kept = object.contains("kept") ? number("kept") : 0;
+  for (const auto &[name, number] : kViewNumbers)
+    if (number != &View::kept || object.contains(name)) view.*number = member<int64_t>(object, name, file.name());
   const bool ordered = 0 <= view.origin && view.origin <= view.window_begin &&
                        view.window_begin <= view.segment_begin && view.segment_begin <= view.position &&
                        view.position < kMostPosition;
@@ -89,12 +86,12 @@ void check_model(const json &header, const SnapshotView &file, const Model &mode
 Options complete_options(const Options &given, const json &values, const SnapshotView &file) {
   Options options = given;
   if (!values.is_object()) fail(Status::FORMAT, file.name(), ": 'options' is no object");
-  for (const char *name : kSavedOptions) {
-    if (given.is_set(name) || !values.contains(name)) continue;
-    const json &value = values[name];
-    if (fits<int64_t>(value)) options.set(name, value.get<int64_t>());
-    else if (value.is_number()) options.set(name, value.get<double>());
-    else if (value.is_string()) options.set(name, value.get<std::string>());
+  for (const OptionSpec &spec : option_table()) {
+    if (spec.scope != kSavedOptions || given.is_set(spec.name) || !values.contains(spec.name)) continue;
+    const json &value = values[spec.name];
+    if (fits<int64_t>(value)) options.set(spec.name, value.get<int64_t>());
+    else if (value.is_number()) options.set(spec.name, value.get<double>());
+    else if (value.is_string()) options.set(spec.name, value.get<std::string>());
   }
   return options;
 }

@@ -14,7 +14,6 @@ namespace {
 using nlohmann::json;
 
 void append_end(const Tokenizer &tokenizer, double weight, DocumentPart &part) {
-  part.ends = true;
   if (tokenizer.eos() < 0 || (part.begins && part.tokens.empty())) return;
   part.tokens.push_back(tokenizer.eos());
   part.weight.push_back(static_cast<float>(weight));

@@ -14,10 +14,10 @@ namespace infini {
 // A part of a document as tokens.
 struct DocumentPart {
   std::vector<int32_t> tokens;
-  std::vector<float> weight;          // loss weights of the tokens
-  std::vector<Link> links;            // between tokens of the part, as in Sequence
-  std::vector<int32_t> offset;        // of tokens that are linked, as in Sequence; empty where there are no links
-  bool begins = false, ends = false;  // it is the first part of the document, the last one
+  std::vector<float> weight;    // loss weights of the tokens
+  std::vector<Link> links;      // between tokens of the part, as in Sequence
+  std::vector<int32_t> offset;  // of tokens that are linked, as in Sequence; empty where there are no links
+  bool begins = false;          // it is the first part of the document
 };
 
 // Documents one after the other, for ever.

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/number.h"
-#include "train/graph_rows.h"
 
 namespace infini {
 
@@ -239,15 +238,15 @@ ConstRows TrainingGraph::narrowed(const Threads &threads, const float *values, i
   return {compute_, out, columns};
 }
 
-// dx += and the weight's gradient += what dy, of y = norm(x), gives them; rows from `first` on, dy from its own first.
-void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy,
-                                  int64_t dy_stride, int64_t first, int64_t rows, float *gradients) {
+// dx += and the weight's gradient += what dnormed_, of norm(these rows of x), gives them.
+void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows,
+                                  float *gradients) {
   std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
   const float *w = parameters_.of(weight);
-  parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
-    for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
-      rms_norm_gradient(x + (first + r) * x_stride_, w, dy + r * dy_stride, width_, config_.norm_epsilon,
-                        dx_.data() + (first + r) * x_stride_, norm_sums_.data() + piece * x_stride_);
+  parallel_items(threads, kNormPieces, rows.count * width_ * 10, [&](int64_t piece) {
+    for (int64_t r = rows.count * piece / kNormPieces; r < rows.count * (piece + 1) / kNormPieces; ++r)
+      rms_norm_gradient(x + rows[r] * x_stride_, w, dnormed_.data() + r * x_stride_, width_, config_.norm_epsilon,
+                        dx_.data() + rows[r] * x_stride_, norm_sums_.data() + piece * x_stride_);
   });
   if (!trained_[weight]) return;
   for (int64_t piece = 0; piece < kNormPieces; ++piece)
@@ -274,17 +273,13 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
       parallel_for(threads, count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
-          const auto into = [&](auto *out) {
-            silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden);
-          };
-          if (compute_ == NumberType::F32) into(reinterpret_cast<float *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
-          else into(reinterpret_cast<uint16_t *>(dgate_up_.data()) + (begin + r) * 2 * hidden);
+          as_numbers(compute_, dgate_up_.data(), (begin + r) * 2 * hidden,
+                     [&](auto *out) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden); });
         }
       });
       gemm.multiply(threads, dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(),
                     x_stride_, false);
-      norm_backward(threads, t.middle.data(), w.feed_forward_norm, dnormed_.data(), x_stride_, first + begin, count,
-                    gradients);
+      norm_backward(threads, t.middle.data(), w.feed_forward_norm, {first + begin, count}, gradients);
     });
     if (any_trained({w.gate, w.up}))
       gemm.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
@@ -320,7 +315,7 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
                              request.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
   gemm.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
-  norm_backward(threads, input(layer), w.attention_norm, dnormed_.data(), x_stride_, 0, rows_, request.gradients);
+  norm_backward(threads, input(layer), w.attention_norm, {0, rows_}, request.gradients);
 }
 
 void TrainingGraph::embed_backward(const BatchLayout &layout, float *gradients) {

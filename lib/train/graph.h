@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "train/batch_attention.h"
+#include "train/graph_rows.h"
 #include "train/parameters.h"
 
 namespace infini {
@@ -116,7 +117,7 @@ class TrainingGraph {
   void embed(const BatchLayout &layout);
   void attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request);
   void feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out);
-  void norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to);
+  void norm_rows(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, char *to);
 
   void forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
                size_t cache_key);
@@ -136,8 +137,7 @@ class TrainingGraph {
   void feed_forward_backward(const Threads &threads, size_t layer, float *gradients);
   void attention_backward(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request,
                           Tally &tally);
-  void norm_backward(const Threads &threads, const float *x, size_t weight, const float *dy, int64_t dy_stride,
-                     int64_t first, int64_t rows, float *gradients);
+  void norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, float *gradients);
   ConstRows narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
                      Buffer<char> &to);
   void embed_backward(const BatchLayout &layout, float *gradients);

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "train/graph.h"
-#include "train/graph_rows.h"
 
 namespace infini {
 
@@ -13,15 +12,12 @@ int64_t TrainingGraph::Trace::bytes() const {
          attention.bytes();
 }
 
-void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t weight, int64_t rows, char *to) {
+void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, char *to) {
   const float *w = parameters_.of(weight);
-  parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float *from = x + t * x_stride_;
-      if (compute_ == NumberType::F32)
-        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(to) + t * width_);
-      else rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(to) + t * width_);
-    }
+  parallel_for(threads, rows.count, row_grain(width_), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      as_numbers(compute_, to, r * width_,
+                 [&](auto *out) { rms_norm(x + rows[r] * x_stride_, w, width_, config_.norm_epsilon, out); });
   });
 }
 
@@ -48,7 +44,7 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
   Trace &t = trace(layer);
   const Parameters::Layer &weights = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
-  norm_rows(threads, input(layer), weights.attention_norm, rows_, t.normed.data());
+  norm_rows(threads, input(layer), weights.attention_norm, {0, rows_}, t.normed.data());
   gemm.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
                 t.qkv.data(), qkv_stride_, false);
   const int64_t attended = int64_t{config_.heads} * config_.value_size;
@@ -56,7 +52,7 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   gemm.multiply(threads, {compute_, t.attended.data(), attended}, rows_,
                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
-  norm_rows(threads, t.middle.data(), weights.feed_forward_norm, rows_, t.normed_again.data());
+  norm_rows(threads, t.middle.data(), weights.feed_forward_norm, {0, rows_}, t.normed_again.data());
 }
 
 // Rows first .. first + rows; `out` (may be null) receives the layer's output.
@@ -72,9 +68,7 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
     parallel_for(threads, count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
-        if (compute_ == NumberType::F32)
-          silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<float *>(activated) + r * hidden);
-        else silu_multiply(gate, gate + hidden, hidden, reinterpret_cast<uint16_t *>(activated) + r * hidden);
+        as_numbers(compute_, activated, r * hidden, [&](auto *y) { silu_multiply(gate, gate + hidden, hidden, y); });
       }
     });
     if (!out) return;

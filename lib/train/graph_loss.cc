@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "train/graph.h"
-#include "train/graph_rows.h"
 
 namespace infini {
 namespace {
@@ -49,42 +48,31 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
                                  int64_t first, int64_t rows, Tally &tally) {
   const Gemm &gemm = model_.weights().gemm;
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
-  const float *x = input(products_.size()), *w = parameters_.of(parameters_.output_norm());
+  const float *x = input(products_.size());
+  const size_t output = parameters_.output(), norm = parameters_.output_norm();
+  const BatchRows of{0, rows, loss_rows_.data() + first};
   loss_normed_.reserve(rows * width_ * bytes);
   logits_.reserve(rows * stride);
   dlogits_.reserve(rows * stride * bytes);
   row_losses_.resize(static_cast<size_t>(rows));
-  const auto row_of = [&](int64_t r) { return loss_rows_[static_cast<size_t>(first + r)]; };
-  parallel_for(threads, rows, row_grain(width_), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const float *from = x + row_of(r) * x_stride_;
-      if (compute_ == NumberType::F32)
-        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<float *>(loss_normed_.data()) + r * width_);
-      else
-        rms_norm(from, w, width_, config_.norm_epsilon, reinterpret_cast<uint16_t *>(loss_normed_.data()) + r * width_);
-    }
-  });
+  norm_rows(threads, x, norm, of, loss_normed_.data());
   const ConstRows normed{compute_, loss_normed_.data(), width_};
   gemm.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
   parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const size_t row = static_cast<size_t>(row_of(r));
+      const size_t row = static_cast<size_t>(of[r]);
       const float *logits = logits_.data() + r * stride;
       const int32_t target = layout.target[row];
       const auto scale = static_cast<float>(request.loss_scale * static_cast<double>(layout.weight[row]));
       if (layout.answer[row])
         row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
-      float &loss = row_losses_[static_cast<size_t>(r)];
-      if (compute_ == NumberType::F32)
-        loss = cross_entropy_gradient(logits, vocabulary, target, scale,
-                                      reinterpret_cast<float *>(dlogits_.data()) + r * vocabulary);
-      else
-        loss = cross_entropy_gradient(logits, vocabulary, target, scale,
-                                      reinterpret_cast<uint16_t *>(dlogits_.data()) + r * vocabulary);
+      row_losses_[static_cast<size_t>(r)] = as_numbers(compute_, dlogits_.data(), r * vocabulary, [&](auto *to) {
+        return cross_entropy_gradient(logits, vocabulary, target, scale, to);
+      });
     }
   });
   for (int64_t r = 0; r < rows; ++r) {
-    const size_t row = static_cast<size_t>(row_of(r));
+    const size_t row = static_cast<size_t>(of[r]);
     const bool right = row_right_[static_cast<size_t>(first + r)] != 0;
     tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[static_cast<size_t>(r)];
     tally.weight += layout.weight[row];
@@ -94,20 +82,11 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   }
   if (!request.gradients) return;
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
-  const size_t output = parameters_.output(), norm = parameters_.output_norm();
   if (trained_[output])
     gemm.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
                              request.gradients + parameters_[output].offset, width_, true);
   gemm.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
-  std::memset(norm_sums_.data(), 0, norm_sums_.bytes());
-  parallel_items(threads, kNormPieces, rows * width_ * 10, [&](int64_t piece) {
-    for (int64_t r = rows * piece / kNormPieces; r < rows * (piece + 1) / kNormPieces; ++r)
-      rms_norm_gradient(x + row_of(r) * x_stride_, w, dnormed_.data() + r * x_stride_, width_, config_.norm_epsilon,
-                        dx_.data() + row_of(r) * x_stride_, norm_sums_.data() + piece * x_stride_);
-  });
-  if (!trained_[norm]) return;
-  for (int64_t piece = 0; piece < kNormPieces; ++piece)
-    add_scaled(norm_sums_.data() + piece * x_stride_, 1, width_, request.gradients + parameters_[norm].offset);
+  norm_backward(threads, x, norm, of, request.gradients);
 }
 
 void TrainingGraph::all_logits(const Threads &threads, float *logits) {
@@ -117,7 +96,7 @@ void TrainingGraph::all_logits(const Threads &threads, float *logits) {
     const int64_t rows = std::min<int64_t>(64, rows_ - first);
     loss_normed_.reserve(rows * width_ * bytes_of(compute_));
     logits_.reserve(rows * stride);
-    norm_rows(threads, input(products_.size()) + first * x_stride_, norm, rows, loss_normed_.data());
+    norm_rows(threads, input(products_.size()), norm, {first, rows}, loss_normed_.data());
     model_.weights().gemm.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(),
                                    logits_.data(), stride, false);
     for (int64_t r = 0; r < rows; ++r)

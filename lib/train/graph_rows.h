@@ -16,6 +16,13 @@ constexpr int64_t kNormPieces = 16;  // sums of a norm's gradient, added in orde
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
 inline int64_t row_grain(int64_t columns) { return worth_grain(10 * columns); }
 
+// Rows of a batch: those listed, or, without a list, all from `first` on.
+struct BatchRows {
+  int64_t first, count;
+  const int64_t *list = nullptr;
+  int64_t operator[](int64_t r) const { return list ? list[r] : first + r; }
+};
+
 // f(begin, count) for every kPiece of `rows` rows.
 template <class F>
 void each_piece(int64_t rows, const F &f) {

@@ -22,32 +22,28 @@ std::vector<std::byte> packed(TensorType type, const float *values, int64_t coun
 }  // namespace
 
 size_t &Parameters::index_of(Field field, int layer) {
-  switch (field) {
-    case Field::EMBEDDING: return embedding_;
-    case Field::OUTPUT_NORM: return output_norm_;
-    case Field::OUTPUT: return output_;
-    default: break;
-  }
-  Layer &l = layers_[static_cast<size_t>(layer)];
-  switch (field) {
-    case Field::ATTENTION_NORM: return l.attention_norm;
-    case Field::Q: return l.q;
-    case Field::K: return l.k;
-    case Field::V: return l.v;
-    case Field::Q_BIAS: return l.q_bias;
-    case Field::K_BIAS: return l.k_bias;
-    case Field::V_BIAS: return l.v_bias;
-    case Field::Q_NORM: return l.q_norm;
-    case Field::K_NORM: return l.k_norm;
-    case Field::ATTENTION_OUTPUT: return l.attention_output;
-    case Field::ATTENTION_OUTPUT_BIAS: return l.attention_output_bias;
-    case Field::ATTENTION_POST_NORM: return l.attention_post_norm;
-    case Field::FEED_FORWARD_NORM: return l.feed_forward_norm;
-    case Field::GATE: return l.gate;
-    case Field::UP: return l.up;
-    case Field::DOWN: return l.down;
-    default: return l.feed_forward_post_norm;
-  }
+  if (layer < 0) return field == Field::EMBEDDING ? embedding_ : field == Field::OUTPUT ? output_ : output_norm_;
+  using L = Layer;
+  // In the order of the fields.
+  constexpr size_t L::*kOf[] = {&L::attention_norm,
+                                &L::q,
+                                &L::k,
+                                &L::v,
+                                &L::q_bias,
+                                &L::k_bias,
+                                &L::v_bias,
+                                &L::q_norm,
+                                &L::k_norm,
+                                &L::attention_output,
+                                &L::attention_output_bias,
+                                &L::attention_post_norm,
+                                &L::feed_forward_norm,
+                                &L::gate,
+                                &L::up,
+                                &L::down,
+                                &L::feed_forward_post_norm};
+  const auto at = static_cast<size_t>(field) - static_cast<size_t>(Field::ATTENTION_NORM);
+  return layers_[static_cast<size_t>(layer)].*kOf[at];
 }
 
 Parameters::Parameters(const Threads &threads, const Model &model) {

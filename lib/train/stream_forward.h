@@ -213,11 +213,8 @@ class StreamForward : protected StreamTiles {
       const int64_t at = row * out_stride + head(g) * values_;
       each_panel(values_, [&](int64_t p, int64_t n) {
         const float *a_mem = reads() ? a_mem_.panel(p) + r * kPanel : nullptr;
-        const auto into = [&](auto *to) {
-          mix_head(gate(g), a_mem, denominator_[r], a_dot + p * kPanel, 1, n, to + at + p * kPanel);
-        };
-        if (type == NumberType::F32) into(static_cast<float *>(out));
-        else into(static_cast<uint16_t *>(out));
+        as_numbers(type, out, at + p * kPanel,
+                   [&](auto *to) { mix_head(gate(g), a_mem, denominator_[r], a_dot + p * kPanel, 1, n, to); });
       });
     });
   }

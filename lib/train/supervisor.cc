@@ -9,10 +9,6 @@
 namespace infini {
 namespace {
 
-bool is(int layer_asked, int head_asked, int layer, int head) {
-  return (layer_asked < 0 || layer_asked == layer) && (head_asked < 0 || head_asked == head);
-}
-
 // A loss that is a mean over `count` queries and the chosen heads.
 void scale_to_mean(std::vector<float> &chosen, double weight, double count) {
   const double heads = std::accumulate(chosen.begin(), chosen.end(), 0.0);
@@ -52,8 +48,8 @@ void Supervisor::check_heads() const {
 }
 
 const SupervisedHead *Supervisor::find(int layer, int head) const {
-  const auto found = std::ranges::find_if(config_.supervised,
-                                          [&](const SupervisedHead &s) { return is(s.layer, s.head, layer, head); });
+  const auto found =
+      std::ranges::find_if(config_.supervised, [&](const SupervisedHead &s) { return names(s, layer, head); });
   return found == config_.supervised.end() ? nullptr : &*found;
 }
 
@@ -64,7 +60,7 @@ bool Supervisor::supervises(int layer, int head) const {
 
 bool Supervisor::supervises_locally(int layer, int head) const {
   if (config_.carrier_norm > 0 && !trains(layer)) return false;  // of other layers v and o stay
-  return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return is(s.layer, s.head, layer, head); });
+  return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return names(s, layer, head); });
 }
 
 template <class Chosen>

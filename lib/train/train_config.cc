@@ -22,10 +22,6 @@ void TrainConfig::complete(const Fields &given) {
     given.refuse("feature_scale", "1 where retrieval is trained: the model feeds its layers as it was");
 }
 
-TrainConfig parse_train_config(std::string_view text) {
-  return read_settings<TrainConfig>(*parse_json(text, Status::INVALID_ARGUMENT, "the training configuration"), "train");
-}
-
 std::string describe(const TrainConfig &config) { return settings_json(config).text(); }
 
 }  // namespace infini

@@ -53,6 +53,12 @@ struct HeadGate {
   auto columns() { return std::tie(layer, head, beta); }
 };
 
+// Whether one of these names the head.
+template <class Row>
+bool names(const Row &row, int layer, int head) {
+  return (row.layer < 0 || row.layer == layer) && (row.head < 0 || row.head == head);
+}
+
 enum class HiddenRule { MUON, ADAMW };
 enum class FirstSegment { MODEL, GATED, UNGATED };
 
@@ -155,9 +161,7 @@ struct TrainConfig {
   void complete(const Fields &given);
 };
 
-// From JSON, {} being the above. INVALID_ARGUMENT names the field that is wrong or not known.
-TrainConfig parse_train_config(std::string_view json);
-// The text back, every field: equal texts mean equal training.
+// As JSON, every field: equal texts mean equal training.
 std::string describe(const TrainConfig &config);
 
 }  // namespace infini

@@ -86,8 +86,7 @@ void Trainer::change_at_start() {
   for (const HeadGate &g : config_.gates)
     for (int l = 0; l < model_->config().layers; ++l)
       for (int h = 0; h < heads; ++h)
-        if ((g.layer < 0 || g.layer == l) && (g.head < 0 || g.head == h))
-          parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
+        if (names(g, l, h)) parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
   if (config_.feature_scale == 1) return;
   for (const Parameters::Layer &w : parameters_.layers()) {
     for (const size_t index : {w.q, w.k}) {

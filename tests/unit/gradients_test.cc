@@ -7,7 +7,7 @@
 #include "base/testing.h"
 #include "gemm/gemm.h"
 #include "kernels/cpu.h"
-#include "kernels/gradients_scalar.h"
+#include "reference/gradients_scalar.h"
 
 using namespace infini;
 

@@ -9,6 +9,7 @@
 
 #include "adapt/fit_heads.h"
 #include "base/status.h"
+#include "training.h"
 
 using namespace infini;
 
@@ -321,7 +322,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
   });
   told("different sequences", [&](int rank, const Ranks &ranks) {  // from sources that say that they are alike
     auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
-    Trainer trainer(model, parse_train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
+    Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
     trainer.set_ranks(ranks);
     trainer.step();
   });
@@ -339,7 +340,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
   });
   told("weights differ", [&](int rank, const Ranks &ranks) {
     auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
-    Trainer trainer(model, parse_train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
+    Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
     trainer.step();  // before they train together
     trainer.set_ranks(ranks);
     trainer.step();

@@ -8,6 +8,7 @@
 #include "decaying_memory.h"
 #include "support.h"
 #include "train/train_config.h"
+#include "training.h"
 
 using namespace infini;
 using nlohmann::json;
@@ -190,7 +191,7 @@ TEST_CASE("what differs between two settings is said") {
 TEST_CASE("checkpoints know training by this text") {
   // As versions before wrote it: a checkpoint goes on only where it is the same.
   CHECK(
-      describe(parse_train_config(R"({"train": "lora", "layers": [0, 1], "lora": {"rank": 4, "targets": ["q", "down"]},
+      describe(test::train_config(R"({"train": "lora", "layers": [0, 1], "lora": {"rank": 4, "targets": ["q", "down"]},
         "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "schedule": "cosine", "rate": 0.001,
         "muon_rate": 0.02, "optimizer": "adamw", "first_segment": "ungated", "compute": "f32", "keep_mb": 3,
         "local_supervised": [[0, -1]], "seed": 9223372036854775807})")) ==
@@ -202,7 +203,7 @@ TEST_CASE("checkpoints know training by this text") {
       R"("local_supervised":[[0,-1]],"hand_on":0.0,"gates":[[-1,-1,null],[0,1,0.5]],"feature_scale":1.0,"compute":"f32",)"
       R"("keep_mb":3,"seed":9223372036854775807})");
   // Once a JSON error of the library's own, where the list was not there at all.
-  CHECK_THROWS_WITH_AS(parse_train_config(R"({"local_supervision": 1})"),
+  CHECK_THROWS_WITH_AS(test::train_config(R"({"local_supervision": 1})"),
                        doctest::Contains("train.local_supervised is missing"), Error);
 }
 

@@ -89,7 +89,7 @@ std::string quick(const std::string &more = "") { return kQuick + more + "}"; }
 
 Trainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0,
                 int threads = 1) {
-  return {model, parse_train_config(config), std::make_unique<FactSource>(1, distinct), nullptr, threads};
+  return {model, test::train_config(config), std::make_unique<FactSource>(1, distinct), nullptr, threads};
 }
 
 std::vector<float> logits_of(const std::string &path, const std::vector<int32_t> &tokens) {
@@ -189,7 +189,7 @@ TEST_CASE("an answer is exact where the model's best token is right all along it
   const test::TemporaryFolder folder;
   int64_t exact_seen = 0, answers_seen = 0;
   for (int steps : {0, 20, 60}) {
-    Trainer t(small_model("linear"), parse_train_config(quick()), std::make_unique<SpanSource>(), nullptr, 1);
+    Trainer t(small_model("linear"), test::train_config(quick()), std::make_unique<SpanSource>(), nullptr, 1);
     for (int i = 0; i < steps; ++i) t.step();
     const std::string path = folder.file("model.gguf");
     t.write(path, TensorType::F32);
@@ -466,7 +466,7 @@ TEST_CASE("a small model learns the look-ups that documents link") {
   const auto model = Model::create(c, exact);
   const TextSettings lessons = write("lessons.jsonl", 3000), held_out = write("held_out.jsonl", 200);
   Trainer t(model,
-            parse_train_config(quick(
+            test::train_config(quick(
                 R"(, "tokens": 2048, "rate": 0.005, "supervision": 0.5, "supervised": [[1, -1]], "segments": 4)")),
             std::make_unique<PackedSource>(read_jsonl(test::words(), lessons)), nullptr, 1);
   const auto seen = [&] {
@@ -520,7 +520,7 @@ class NameSource : public SequenceSource {
 
 TEST_CASE("local attention learns to look where it is told") {
   const std::string config = quick(R"(, "local_supervision": 1, "local_supervised": [[0, 1]])");
-  Trainer t(small_model("linear"), parse_train_config(config), std::make_unique<NameSource>(), nullptr, 1);
+  Trainer t(small_model("linear"), test::train_config(config), std::make_unique<NameSource>(), nullptr, 1);
   const auto share = [](const StepReport &report) {
     const Supervised s = report.tally.supervision.local;
     return s.share / static_cast<double>(s.count);
@@ -627,7 +627,7 @@ TEST_CASE(
   const auto made = [&](const std::shared_ptr<const Model> &model, const std::string &more) {
     const std::string config =
         quick(R"(, "feature_scale": 1, "muon_decay": 0, "gate_rate": 0, "first_segment": "ungated")" + more);
-    return std::make_unique<Trainer>(model, parse_train_config(config), std::make_unique<PairSource>(1), nullptr, 1);
+    return std::make_unique<Trainer>(model, test::train_config(config), std::make_unique<PairSource>(1), nullptr, 1);
   };
   // Heads of layer 0 carry the name to the value.
   const std::string
@@ -665,7 +665,7 @@ TEST_CASE(
   between.set_progress([](void *, const char *, int64_t done, int64_t) { return done == 3 ? 1 : 0; }, nullptr);
   CHECK_THROWS_AS(fit_heads(*t, 10, &between), Error);
   CHECK(between.done() == 3);
-  Trainer failing(carried, parse_train_config(quick(R"(, "feature_scale": 1)" + taught)),
+  Trainer failing(carried, test::train_config(quick(R"(, "feature_scale": 1)" + taught)),
                   std::make_unique<PairSource>(1, 100), nullptr, 1);
   CHECK_THROWS_AS(fit_heads(failing, 10), Error);
   CHECK_THROWS_AS(failing.step(), Error);  // what had been drawn is drawn anew
@@ -790,7 +790,7 @@ TEST_CASE(
   test::TemporaryFolder folder;
   const auto model = small_model("linear");
   const auto made = [&] {
-    return Trainer(model, parse_train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")),
+    return Trainer(model, test::train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")),
                    std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
   };
   for (int saved = 0; saved < 6; ++saved) {
@@ -836,7 +836,7 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
   const auto model = small_model("linear");
   int trouble = 0, none = 0;
   const auto made = [&](const int &when) {
-    return Trainer(model, parse_train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
+    return Trainer(model, test::train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
   };
   Trainer t = made(trouble), other = made(none);
   t.step(), other.step();
@@ -911,7 +911,7 @@ TEST_CASE("configurations that are wrong are refused by name") {
       doctest::Contains("layer 0, which is not trained"), Error);
   CHECK(refused(R"({"lora": {"targets": ["x"]}})", "targets"));
   // What is described is read back the same.
-  const std::string text = describe(parse_train_config(
+  const std::string text = describe(test::train_config(
       R"({"train": "lora", "gates": [[-1, -1, null], [0, 1, 0.5]], "supervised": [[0, 1], [0, 0, 3]], "silence": 0.5, "epsilon": 1, "schedule": "cosine"})"));
-  CHECK(describe(parse_train_config(text)) == text);
+  CHECK(describe(test::train_config(text)) == text);
 }

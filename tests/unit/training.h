@@ -5,10 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "base/schema.h"
 #include "base/status.h"
 #include "support.h"
 #include "text/tokenizer.h"
 #include "train/sequence.h"
+#include "train/train_config.h"
 
 namespace test {
 
@@ -35,6 +37,11 @@ std::string error_of(const Action &action) {
     action();
   } catch (const infini::Error &error) { return error.what(); }
   return "";
+}
+
+inline infini::TrainConfig train_config(std::string_view json) {
+  return infini::read_settings<infini::TrainConfig>(
+      *infini::parse_json(json, infini::Status::INVALID_ARGUMENT, "the training configuration"), "train");
 }
 
 // Of each token the nearest one that it is linked to; -1: none.
