@@ -47,7 +47,7 @@ constexpr Flag kOwn[] = {{"--heads-share", "share"},
 // The library's table of settings, by name.
 Json described() {
   Json fields;
-  for (Json &field : Json::parse(all_of(infini_adaptation_settings_json))) {
+  for (Json &field : json_of(infini_adaptation_settings_json)) {
     const std::string name = field["name"];
     fields[name] = std::move(field);
   }
@@ -203,7 +203,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
     }
     if (status == INFINI_END) break;
     check(status);
-    report = Json::parse(all_of(infini_adaptation_report_json, adaptation.get()));
+    report = json_of(infini_adaptation_report_json, adaptation.get());
     if (report.contains("step")) {
       const double seconds = report["seconds"];
       pace = pace == 0 || !trains ? seconds : 0.9 * pace + 0.1 * seconds;
@@ -218,7 +218,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
   line.clear();
   check(infini_adaptation_write(adaptation.get(), out.c_str()));
   check(infini_adaptation_discard(adaptation.get()));
-  Json info = Json::parse(all_of(infini_adaptation_info_json, adaptation.get()));
+  Json info = json_of(infini_adaptation_info_json, adaptation.get());
   if (!arguments_->json) return print_result(info);
   Json named = {{"file", out}};
   named.update(info);

@@ -206,13 +206,6 @@ void print_row(const Json &row) {
                  number("batch_tokens_per_second_median"), number("batch_ratio"), number("batch_ratio_median")));
 }
 
-// Opens the model as a benchmark runs it, in one compute type.
-Model open(const BenchArguments &arguments, const Options &options, const std::string &compute) {
-  check(infini_options_set_string(options.get(), "compute", compute.c_str()));
-  Progress progress("opening in " + compute);
-  return make<Model>(infini_model_open, arguments.model.c_str(), options.get(), progress.task());
-}
-
 void bench(BenchArguments arguments, bool memory_given) {
   const Options options = arguments.flags.session_options(), of_model = arguments.flags.model_options();
   if (arguments.train) {
@@ -246,8 +239,9 @@ void bench(BenchArguments arguments, bool memory_given) {
                  "ratio", "median", "gener. tok/s", "median", "ratio", "median", "GB/s"));
   for (const std::string compute : {"f32", "bf16", "int8"}) {
     if (asked != "auto" && asked != compute) continue;
-    const Model model = open(arguments, of_model, compute);
-    const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+    check(infini_options_set_string(of_model.get(), "compute", compute.c_str()));
+    const Model model = open_model(arguments.model, of_model, "opening in " + compute);
+    const Json info = model_info(model.get());
     if (info["compute"] != compute) {
       std::fprintf(stderr, "infini: this processor does not compute in %s\n", compute.c_str());
       continue;
@@ -287,12 +281,8 @@ void add_bench(CLI::App &app) {
   const CLI::Option *depth =
       command->add_option("--depth", arguments->depths, "tokens that were read before: 0,4096,...")
           ->capture_default_str();
-  command->add_option("--runs", arguments->runs, "runs of each measure")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--generate", arguments->generated, "tokens that a run generates")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_count(*command, "--runs", arguments->runs, "runs of each measure");
+  add_count(*command, "--generate", arguments->generated, "tokens that a run generates");
   command->add_option("--batch", arguments->batch, "also measures so many sessions that write together, beside one")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--snapshot", arguments->snapshot,
@@ -305,35 +295,29 @@ void add_bench(CLI::App &app) {
   command->add_option("--optimizer", arguments->training.optimizer, "of --train")
       ->check(CLI::IsMember({"muon", "adamw"}))
       ->capture_default_str();
-  command->add_option("--segments", arguments->training.segments, "of a sequence of --train")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--tokens", arguments->training.tokens, "of a step of --train")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_count(*command, "--segments", arguments->training.segments, "of a sequence of --train");
+  add_count(*command, "--tokens", arguments->training.tokens, "of a step of --train");
   command->add_option("--share", arguments->training.share, "of the tokens of --train that are predicted")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   arguments->add_session_flags(*command);
-  command->footer(
-      "Each number is that of the fastest run, and beside it the median's. Reading is compared with oneDNN's time for\n"
-      "the projections and the window's two products; writing with the bandwidth at which this machine reads as many\n"
-      "bytes as a token needs (GB/s). The memory is open on every model, unless --memory says otherwise.\n"
-      "--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and "
-      "times\n"
-      "at the last one. Its depths are 10000 and 1000000, unless --depth says otherwise.\n"
-      "Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s "
-      "count\n"
-      "these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary "
-      "2048,\n"
-      "segments of 64.\n"
-      "Examples:\n"
-      "  infini bench --train --threads 1\n"
-      "  infini bench model.gguf\n"
-      "  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json\n"
-      "  infini bench model.gguf --batch 16      # what serving many users at once gains\n"
-      "  infini bench model.gguf --memory off    # a plain sliding window, to compare\n"
-      "  infini bench model.gguf --snapshot --folder /mnt/disk\n");
+  command->footer(R"(Each number is that of the fastest run, and beside it the median's. Reading is compared
+with oneDNN's time for the projections and the window's two products; writing with the bandwidth at which
+this machine reads as many bytes as a token needs (GB/s). The memory is open on every model, unless --memory
+says otherwise.
+--snapshot saves after whole segments of random tokens; it shows the size of a snapshot at each depth, and times
+at the last one. Its depths are 10000 and 1000000, unless --depth says otherwise.
+Training is compared with oneDNN's time for the products with weights, forward and backward, alone; FLOP/s count
+these products. Without MODEL a small one is made: 4 layers, width 256, 4 heads of 64, hidden 704, vocabulary 2048,
+segments of 64.
+Examples:
+  infini bench --train --threads 1
+  infini bench model.gguf
+  infini bench model.gguf --depth 0,8192 --compute bf16 --threads 2 --json
+  infini bench model.gguf --batch 16      # what serving many users at once gains
+  infini bench model.gguf --memory off    # a plain sliding window, to compare
+  infini bench model.gguf --snapshot --folder /mnt/disk
+)");
   command->callback([arguments, command, depth] {
     if (!arguments->train && arguments->model.empty()) throw CLI::RequiredError("MODEL");
     if (arguments->snapshot && depth->count() == 0) arguments->depths = "10000,1000000";

@@ -135,12 +135,8 @@ void print_pair(const char *name, const Runs &ours, const char *plain_name, cons
 
 void bench_snapshot(const BenchArguments &arguments, const Options &of_model, const Options &options,
                     const std::vector<int64_t> &depths) {
-  const auto open_model = [&] {
-    Progress progress("opening " + arguments.model);
-    return make<Model>(infini_model_open, arguments.model.c_str(), of_model.get(), progress.task());
-  };
-  const Model model = open_model();
-  const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+  const Model model = open_model(arguments.model, of_model);
+  const Json info = model_info(model.get());
   const Session session = make<Session>(infini_session_create, model.get(), options.get());
   const Session target = make<Session>(infini_session_create, model.get(), options.get());
   const Folder folder(arguments.folder);

@@ -31,21 +31,14 @@ std::vector<ProductShape> step_products(const Json &info, int64_t rows, double p
   return shapes;
 }
 
-Model open(const TrainBench &bench, const Options &options) {
-  if (bench.model.empty())
-    return make<Model>(infini_model_create,
-                       R"({"layers": 4, "width": 256, "heads": 4, "hidden": 704, "vocabulary": 2048, "segment": 64,)"
-                       R"( "update": "linear"})",
-                       options.get());
-  Progress progress("opening " + bench.model);
-  return make<Model>(infini_model_open, bench.model.c_str(), options.get(), progress.task());
-}
-
 }  // namespace
 
 void bench_train(const TrainBench &bench, const Options &of_model, const Options &of_trainer) {
-  const Model model = open(bench, of_model);
-  const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+  constexpr const char *kSmall = R"({"layers": 4, "width": 256, "heads": 4, "hidden": 704, "vocabulary": 2048,
+                                     "segment": 64, "update": "linear"})";
+  const Model model = bench.model.empty() ? make<Model>(infini_model_create, kSmall, of_model.get())
+                                          : open_model(bench.model, of_model);
+  const Json info = model_info(model.get());
   const Json description = {{"training",
                              {{"tokens", bench.tokens},
                               {"segments", bench.segments},
@@ -54,7 +47,7 @@ void bench_train(const TrainBench &bench, const Options &of_model, const Options
                             {"data", {{"type", "random"}, {"share", bench.share}}}};
   const Trainer trainer =
       make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), of_trainer.get());
-  const Json state = Json::parse(all_of(infini_trainer_info_json, trainer.get()));
+  const Json state = json_of(infini_trainer_info_json, trainer.get());
   const bool bf16 = state["compute"] == "bf16";
 
   // As many rows as the trainer takes together; a row costs no less where there are more than 4,096.
@@ -74,7 +67,7 @@ void bench_train(const TrainBench &bench, const Options &of_model, const Options
   check(infini_trainer_step(trainer.get(), progress.task()));  // the first step finds its memory
   for (int64_t run = 0; run < bench.runs; ++run) {
     check(infini_trainer_step(trainer.get(), progress.task()));
-    const Json report = Json::parse(all_of(infini_trainer_report_json, trainer.get()));
+    const Json report = json_of(infini_trainer_report_json, trainer.get());
     if (!report["loss"].is_number() || !report["gradient_norm"].is_number())
       throw std::runtime_error("the loss or its gradients are not finite");
     speeds.values.push_back(report["tokens_per_second"]);

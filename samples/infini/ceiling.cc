@@ -3,18 +3,15 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <dnnl.hpp>
 #include <new>
 #include <unordered_map>
 
+#include "progress.h"
+
 namespace cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 dnnl::matmul::primitive_desc describe(const dnnl::engine &engine, const ProductShape &shape, bool bf16) {
   using Memory = dnnl::memory;
@@ -131,11 +128,11 @@ Products::Products(Products &&) noexcept = default;
 
 void Products::run(std::vector<double> &rounds) const {
   for (size_t copy = 0; copy < data_->products.front().arguments.size(); ++copy) {
-    const auto start = Clock::now();
+    const Stopwatch watch;
     for (const Data::Product &product : data_->products)
       product.primitive.execute(data_->stream, product.arguments[copy]);
     data_->stream.wait();
-    rounds.push_back(seconds_since(start));
+    rounds.push_back(watch.seconds());
   }
 }
 
@@ -144,13 +141,13 @@ double read_bandwidth(const Bytes &buffer, int threads) {
   const auto *groups = static_cast<const Lanes *>(buffer.data());
   const int64_t count = static_cast<int64_t>(buffer.size() / sizeof(Lanes));
   uint64_t total = 0;
-  const auto start = Clock::now();
+  const Stopwatch watch;
 #pragma omp parallel for reduction(+ : total) num_threads(threads) schedule(static)
   for (int piece = 0; piece < threads; ++piece) {
     const int64_t begin = count * piece / threads, end = count * (piece + 1) / threads;
     total += sum(groups + begin, static_cast<size_t>(end - begin));
   }
-  const double seconds = seconds_since(start);
+  const double seconds = watch.seconds();
   [[maybe_unused]] static volatile uint64_t sink;
   sink = total;
   return static_cast<double>(buffer.size()) / seconds;

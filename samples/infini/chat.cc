@@ -96,7 +96,7 @@ void Conversation::reply() {
 }
 
 void Conversation::show_memory() const {
-  const Json info = session_info(session_.get()), facts = Json::parse(all_of(infini_model_info_json, model_.get()));
+  const Json info = session_info(session_.get());
   say(grouped(info["position"]) + " tokens read and written, " + grouped(info["memory_tokens"]) +
       " of them folded into the memory; the session takes " + size_text(info["session_bytes"]) +
       ", and will not take more\n");

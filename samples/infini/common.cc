@@ -40,7 +40,7 @@ std::string stop_value(const std::vector<std::string> &texts) {
 }
 
 const Json &option_table() {
-  static const Json table = Json::parse(all_of(infini_options_json));
+  static const Json table = json_of(infini_options_json);
   return table;
 }
 
@@ -165,13 +165,19 @@ void ModelArguments::add_text_flags(CLI::App &command) {
   flags.set_default("unknown_text", "skip");
 }
 
-Model ModelArguments::open() const {
-  Progress progress("opening " + model);
-  return make<Model>(infini_model_open, model.c_str(), flags.model_options().get(), progress.task());
-}
+Model ModelArguments::open() const { return open_model(model, flags.model_options()); }
 
 Session ModelArguments::start(const infini_model *opened) const {
   return make<Session>(infini_session_create, opened, flags.session_options().get());
+}
+
+Model open_model(const std::string &path, const Options &options, const std::string &doing) {
+  Progress progress(doing + " " + path);
+  return make<Model>(infini_model_open, path.c_str(), options.get(), progress.task());
+}
+
+CLI::Option *add_count(CLI::App &command, const std::string &flag, int64_t &value, const std::string &help) {
+  return command.add_option(flag, value, help)->check(CLI::PositiveNumber)->capture_default_str();
 }
 
 // --- what was given
@@ -287,7 +293,9 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-Json session_info(const infini_session *session) { return Json::parse(all_of(infini_session_info_json, session)); }
+Json model_info(const infini_model *model) { return json_of(infini_model_info_json, model); }
+Json session_info(const infini_session *session) { return json_of(infini_session_info_json, session); }
+int64_t position_of(const infini_session *session) { return value_of<int64_t>(infini_session_position, session); }
 
 void tell_of_unknown_text(int64_t bytes) {
   if (bytes > 0)
@@ -296,7 +304,7 @@ void tell_of_unknown_text(int64_t bytes) {
 }
 
 void tell_of_no_memory(const std::string &path, const infini_model *model) {
-  const Json facts = Json::parse(all_of(infini_model_info_json, model));
+  const Json facts = model_info(model);
   if (facts["trained_memory"] || facts["memory_heads"] != 0) return;
   std::fprintf(stderr, "%s\n", no_memory_notice(path, facts["window"].get<int64_t>()).c_str());
 }

@@ -57,10 +57,16 @@ struct ModelArguments {
   void add_session_flags(CLI::App &command);
   void add_generation_flags(CLI::App &command);
   void add_text_flags(CLI::App &command);
-  Model open() const;
   // A model and an empty session through it, both with the options that were given.
+  Model open() const;
   Session start(const infini_model *opened) const;
 };
+
+// `doing` stands before the path on the line of progress.
+Model open_model(const std::string &path, const Options &options, const std::string &doing = "opening");
+
+// A flag that takes a number above 0.
+CLI::Option *add_count(CLI::App &command, const std::string &flag, int64_t &value, const std::string &help);
 
 // --- what was given
 
@@ -72,6 +78,12 @@ constexpr int kDeepestJson = 32;  // no file of ours is nested deeper
 // JSON that somebody wrote; discarded where it is not JSON. What is nested deeper is left out, since copying it would
 // take as much stack.
 Json parse_json(std::string_view text);
+
+// What a function of the library writes as JSON, as all_of() of handles.h takes it.
+template <class... Arguments>
+Json json_of(const Arguments &...arguments) {
+  return Json::parse(all_of(arguments...));
+}
 
 // Comma-separated whole numbers; `what` names them in the error.
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what);
@@ -108,8 +120,10 @@ std::string size_text(int64_t bytes);
 
 // Memory of this process that is in RAM.
 int64_t resident_bytes();
-// Numbers of a session, as infini_session_info_json gives them.
+// Facts of a model, and numbers of a session, as infini_model_info_json and infini_session_info_json give them.
+Json model_info(const infini_model *model);
 Json session_info(const infini_session *session);
+int64_t position_of(const infini_session *session);
 // Says, on standard error, how many bytes of text had no token and were left out or replaced, if there were some.
 void tell_of_unknown_text(int64_t bytes);
 // Says, on standard error, that a model has no memory, where it has none and none was opened.

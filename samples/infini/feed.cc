@@ -88,7 +88,7 @@ class Reader {
   void clear_progress() { progress_.clear(); }
 
  private:
-  int64_t position() const { return value_of<int64_t>(infini_session_position, session_); }
+  int64_t position() const { return position_of(session_); }
   bool done() const { return arguments_.max_tokens > 0 && tokens_ >= arguments_.max_tokens; }
 
   size_t until_due() const {
@@ -171,7 +171,7 @@ void feed(FeedArguments &arguments) {
   } else {
     if (arguments.every > 0) summary["results"] = reader.results();
     summary["unknown_bytes"] = reader.unknown();
-    summary["position"] = value_of<int64_t>(infini_session_position, session.get());
+    summary["position"] = position_of(session.get());
     if (!cancelled) arguments.keeping.describe(summary);
     print_json(summary);
   }

@@ -25,7 +25,7 @@ const Json &find(const Json &methods, const std::string &name) {
 }
 
 void print_paper(bool json) {
-  Json counted = Json::parse(all_of(infini_paper_footprint_json, kPaperTokens));
+  Json counted = json_of(infini_paper_footprint_json, kPaperTokens);
   const Json &methods = counted["methods"];
   const double ratio = find(methods, "memorizing_transformer")["values"].get<double>() /
                        find(methods, "infini_attention")["values"].get<double>();
@@ -44,7 +44,7 @@ void footprint(const FootprintArguments &arguments) {
   const Model model = arguments.open();
   Json results = Json::array();
   for (int64_t tokens = 1000; tokens <= 10'000'000; tokens *= 10)
-    results.push_back(Json::parse(all_of(infini_model_footprint_json, model.get(), tokens)));
+    results.push_back(json_of(infini_model_footprint_json, model.get(), tokens));
   if (arguments.json) return print_json({{"results", results}});
   std::string line = format("%-24s", "tokens");
   for (const Json &counted : results) line += format(" %12s", grouped(counted["tokens"]).c_str());

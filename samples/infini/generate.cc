@@ -13,8 +13,6 @@ struct GenerateArguments : ModelArguments {
   Keeping keeping;
 };
 
-int64_t position(const infini_session *session) { return value_of<int64_t>(infini_session_position, session); }
-
 void generate(GenerateArguments &arguments) {
   Keeping &keeping = arguments.keeping;
   const bool prompted = arguments.prompt_flag->count() || !arguments.file.empty();
@@ -27,7 +25,7 @@ void generate(GenerateArguments &arguments) {
   const Session session = arguments.start(model.get());
   if (input) tell_of_no_memory(arguments.model, model.get());
   keeping.load(session.get());
-  const int64_t loaded = position(session.get()), unknown_before = session_info(session.get())["unknown_bytes"];
+  const int64_t loaded = position_of(session.get()), unknown_before = session_info(session.get())["unknown_bytes"];
   const Stopwatch watch;
   if (prompted) {
     check(infini_session_start_generation(session.get()));  // not on with a run that the snapshot was taken in
@@ -53,12 +51,12 @@ void generate(GenerateArguments &arguments) {
   const double seconds = watch.seconds();
   const int64_t unknown = session_info(session.get())["unknown_bytes"].get<int64_t>() - unknown_before;
   tell_of_unknown_text(unknown);
-  const int64_t prompt_tokens = position(session.get()) - loaded;
+  const int64_t prompt_tokens = position_of(session.get()) - loaded;
   const Run run = generate_run(session.get(), arguments.json, keeping);
   if (!run.cancelled) keeping.save(session.get());
   if (arguments.json) {
     Json json = run.json(session.get());
-    json["position"] = position(session.get());
+    json["position"] = position_of(session.get());
     json["prompt_tokens"] = prompt_tokens;
     json["unknown_bytes"] = unknown;
     json["prompt_tokens_per_second"] = static_cast<double>(prompt_tokens) / seconds;

@@ -6,7 +6,7 @@ namespace {
 
 void info(const ModelArguments &arguments) {
   const Model model = arguments.open();
-  const Json facts = Json::parse(all_of(infini_model_info_json, model.get()));
+  const Json facts = model_info(model.get());
   if (arguments.json) return print_json(facts);
   for (const auto &[name, value] : facts.items())
     print(format("%-16s %s\n", name.c_str(),

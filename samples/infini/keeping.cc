@@ -4,12 +4,6 @@
 #include <filesystem>
 
 namespace cli {
-namespace {
-
-int64_t position(const infini_session *session) { return value_of<int64_t>(infini_session_position, session); }
-
-}  // namespace
-
 void Keeping::add(CLI::App &command, ModelArguments &arguments) {
   const char *const group = "Keeping";
   command.add_option("--load", load_path_, "a snapshot to go on from")->type_name("FILE")->group(group);
@@ -57,7 +51,7 @@ void Keeping::check_early() {
     throw std::runtime_error("--name, --note, --memory-only and --save-every go with --save or --session");
   if (saves()) check_writable(session_path_.empty() ? "--save" : "--session", save_path_);
   if (!loads()) return;
-  loaded_ = Json::parse(all_of(infini_snapshot_json, load_path_.c_str(), 0, nullptr));
+  loaded_ = json_of(infini_snapshot_json, load_path_.c_str(), 0, nullptr);
   if (!name_flag_->count()) name_ = loaded_["name"];
   if (!note_flag_->count()) note_ = loaded_["note"];
 }
@@ -69,7 +63,7 @@ void Keeping::save_as(const std::string &path) {
 
 void Keeping::load(infini_session *session) {
   if (loads()) check(infini_session_restore(session, load_path_.c_str(), nullptr));
-  saved_position_ = position(session);
+  saved_position_ = position_of(session);
   since_saved_ = Stopwatch();
 }
 
@@ -79,7 +73,7 @@ void Keeping::save(const infini_session *session) {
   const Progress progress;
   check(infini_session_save(session, save_path_.c_str(), memory_only_ ? INFINI_SNAPSHOT_MEMORY : 0, name_.c_str(),
                             note_.c_str(), progress.task()));
-  saved_position_ = position(session);
+  saved_position_ = position_of(session);
   since_saved_ = Stopwatch();
 }
 
@@ -93,13 +87,13 @@ bool Keeping::due(int64_t position) const {
 }
 
 void Keeping::save_if_due(const infini_session *session) {
-  if (due(position(session))) save(session);
+  if (due(position_of(session))) save(session);
 }
 
 void Keeping::save_interrupted(const infini_session *session, const std::string &more) {
   if (!saves()) throw Cancelled();
   save(session);
-  throw std::runtime_error("cancelled; what was read so far, " + grouped(position(session)) +
+  throw std::runtime_error("cancelled; what was read so far, " + grouped(position_of(session)) +
                            " tokens in all, is saved in " + save_path_ + more);
 }
 

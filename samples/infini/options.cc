@@ -21,7 +21,7 @@ void show_fields(const Json &table, int indent) {
 }
 
 void show(bool json, bool training) {
-  const Json table = Json::parse(all_of(training ? infini_trainer_settings_json : infini_options_json));
+  const Json table = json_of(training ? infini_trainer_settings_json : infini_options_json);
   if (json) return print_json({{training ? "fields" : "options", table}});
   if (training) return show_fields(table, 0);
   for (const Json &spec : table) {

@@ -128,7 +128,7 @@ Trials::Trials(const PasskeyArguments &arguments, const infini_model *model, con
 // Reads the prompt on, from where the session stands.
 void Trials::read(infini_session *session, const Prompt &prompt, int64_t end) {
   const Progress quiet;
-  for (int64_t at = value_of<int64_t>(infini_session_position, session); at < end;) {
+  for (int64_t at = position_of(session); at < end;) {
     const Tokens tokens = prompt.slice(at, std::min(piece_ - at % piece_, end - at));
     check(infini_session_feed(session, tokens.data(), tokens.size(), quiet.task()));
     at += static_cast<int64_t>(tokens.size());
@@ -141,7 +141,7 @@ void Trials::read(infini_session *session, const Prompt &prompt, int64_t end) {
 Answer Trials::answer(Session session, const PasskeyTrial &trial) {
   Answer answer;
   const Stopwatch watch;
-  answer.tokens = trial.prompt.size() - value_of<int64_t>(infini_session_position, session.get());
+  answer.tokens = trial.prompt.size() - position_of(session.get());
   read(session.get(), trial.prompt, trial.prompt.size());
   // A token more than the key takes: one that is only a space.
   answer.text = generate_answer(model_, session.get(), trial.key.size(), trial.answer_tokens + 1);
@@ -288,16 +288,12 @@ void add_passkey(CLI::App &app) {
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0))
       ->type_name("D,...");
-  command->add_option("--trials", arguments->trials, "keys asked for at each length and depth")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_count(*command, "--trials", arguments->trials, "keys asked for at each length and depth");
   command->add_flag("--table", arguments->table,
                     "a table, lengths across, depths down; by default 32K to 1M, at 0, 0.5 and 0.95");
   command->add_option("--filler", arguments->task.filler, "a text to hide keys in, instead of the paper's sentences")
       ->type_name("FILE");
-  command->add_option("--names", arguments->task.names, "keys in a prompt, each with a name; one of them is asked for")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_count(*command, "--names", arguments->task.names, "keys in a prompt, each with a name; one of them is asked for");
   command->add_flag("--instruction", arguments->task.instruction,
                     "begin with the paper's instruction to look for a key");
   command->add_option("--seed", arguments->task.seed, "of keys and places")->capture_default_str();

@@ -88,7 +88,7 @@ Tokens Prompt::slice(int64_t begin, int64_t count) const {
 
 PasskeyTask::PasskeyTask(const infini_model *model, const Settings &settings, int64_t longest)
     : model_(model), settings_(settings) {
-  segment_ = Json::parse(all_of(infini_model_info_json, model))["segment"];
+  segment_ = model_info(model)["segment"];
   beginning_ = tokens_of(model, settings.instruction ? kInstruction : "", true);
   filler_ = std::make_shared<const Tokens>(
       settings.filler.empty() ? tokens(kSentences) : read_filler(model, settings.filler, longest + segment_));

@@ -32,7 +32,7 @@ Json written(const QuantizeArguments &arguments, const std::string &to, const st
           {"type", type},
           {"bytes_before", file_size(arguments.from)},
           {"bytes", file_size(to)},
-          {"tensor_types", Json::parse(all_of(infini_model_info_json, model.get()))["tensor_types"]},
+          {"tensor_types", model_info(model.get())["tensor_types"]},
           {"seconds", seconds}};
 }
 
@@ -42,7 +42,7 @@ Json measured(const QuantizeArguments &arguments, const std::string &path, const
   const Options options = arguments.flags.model_options(), of_session = arguments.flags.session_options();
   Progress progress(type);
   const Model model = make<Model>(infini_model_open, path.c_str(), options.get(), progress.task());
-  const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
+  const Json info = model_info(model.get());
   double nll = 0;
   int64_t tokens = 0;
   {
@@ -134,34 +134,27 @@ void add_quantize(CLI::App &app) {
   command->add_option("--text", arguments->text, "what --table scores: a book that no model was trained on, say")
       ->type_name("FILE");
   command->add_option("--types", arguments->types, "of --table; file: IN as it is")->capture_default_str();
-  command->add_option("--generate", arguments->generated, "tokens that --table generates")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--read", arguments->read, "random tokens that --table reads, for their speed")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_count(*command, "--generate", arguments->generated, "tokens that --table generates");
+  add_count(*command, "--read", arguments->read, "random tokens that --table reads, for their speed");
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
   arguments->flags.add(*command, {"threads", "compute", "block"}, "How it is computed");
   arguments->flags.add(*command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory, in --table");
-  command->footer(
-      "Bits a weight, and what to take:\n"
-      "  q8_0  8.5  as good as the floats, at half of bf16\n"
-      "  q6_k  6.6, q5_k 5.5, q5_1 6.0, q5_0 5.5  hardly worse\n"
-      "  q4_k  4.5, q4_1 5.0, q4_0 4.5, iq4_nl 4.5, iq4_xs 4.3  the usual choice for large models\n"
-      "  q3_k  3.4, q2_k 2.6  for what does not fit otherwise\n"
-      "  bf16, f16, f32  floats\n"
-      "Norms and biases stay as they are. Types ending in _k, and iq4_xs, have blocks of 256: where those do not "
-      "divide a\n"
-      "matrix's rows, it gets the nearest type of blocks of 32. The matrix that makes the logits has six bits at "
-      "least.\n"
-      "What was written is opened again, and its types are listed. Start from floats: what few bits have lost does "
-      "not\n"
-      "come back.\n"
-      "--table writes IN in each type to OUT, or a temporary file, which it removes.\n"
-      "Examples:\n"
-      "  infini quantize model-bf16.gguf model-q4_k.gguf --type q4_k\n"
-      "  infini quantize model-bf16.gguf --table --text held_out.txt\n"
-      "  infini quantize model-bf16.gguf --table --text held_out.txt --types file,q8_0,q4_0 --json\n");
+  command->footer(R"(Bits a weight, and what to take:
+  q8_0  8.5  as good as the floats, at half of bf16
+  q6_k  6.6, q5_k 5.5, q5_1 6.0, q5_0 5.5  hardly worse
+  q4_k  4.5, q4_1 5.0, q4_0 4.5, iq4_nl 4.5, iq4_xs 4.3  the usual choice for large models
+  q3_k  3.4, q2_k 2.6  for what does not fit otherwise
+  bf16, f16, f32  floats
+Norms and biases stay as they are. Types ending in _k, and iq4_xs, have blocks of 256: where those do not divide a
+matrix's rows, it gets the nearest type of blocks of 32. The matrix that makes the logits has six bits at least.
+What was written is opened again, and its types are listed. Start from floats: what few bits have lost does not
+come back.
+--table writes IN in each type to OUT, or a temporary file, which it removes.
+Examples:
+  infini quantize model-bf16.gguf model-q4_k.gguf --type q4_k
+  infini quantize model-bf16.gguf --table --text held_out.txt
+  infini quantize model-bf16.gguf --table --text held_out.txt --types file,q8_0,q4_0 --json
+)");
   command->callback([arguments] { quantize(*arguments); });
 }
 

@@ -29,7 +29,7 @@ std::string time_of(const std::string &path) {
 }
 
 Json inspect(const std::string &path, bool verify) {
-  return Json::parse(all_of(infini_snapshot_json, path.c_str(), verify ? INFINI_SNAPSHOT_VERIFY : 0, nullptr));
+  return json_of(infini_snapshot_json, path.c_str(), verify ? INFINI_SNAPSHOT_VERIFY : 0, nullptr);
 }
 
 // The facts about a snapshot, its sections aside.
@@ -140,8 +140,7 @@ void merge(const SnapshotArguments &arguments) {
   if (arguments.model.empty() || arguments.out.empty())
     throw std::runtime_error("--merge and --subtract need the --model of the snapshots, and --out");
   check_writable("--out", arguments.out);
-  const Options options = arguments.flags.model_options();
-  const Model model = make<Model>(infini_model_open, arguments.model.c_str(), options.get(), nullptr);
+  const Model model = open_model(arguments.model, arguments.flags.model_options());
   const Session session = make<Session>(infini_session_create, model.get(), nullptr);
   check(infini_session_restore(session.get(), arguments.path.c_str(), nullptr));
   for (const auto &[paths, weight] : {std::pair(&arguments.merged, 1.0), std::pair(&arguments.subtracted, -1.0)})

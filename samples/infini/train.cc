@@ -37,43 +37,33 @@ void add_train(CLI::App &app) {
   arguments->flags.add(*command, {"threads", "compute", "gemm"}, "How it is computed");
   arguments->flags.add(*command, {"memory", "update"}, "The memory");
   arguments->adapt.add(*command, *arguments);  // last: it shares flags of the others
-  command->footer(
-      "A plain model has no gates: --memory open gives it some that can be trained, each at one half. What was not\n"
-      "trained keeps its bytes in the file that is written. --steps below those of the description try a beginning "
-      "out.\n"
-      "Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command\n"
-      "goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and\n"
-      "continues its --log. Fields of a description: infini options --training; paths in a file are "
-      "relative to its folder.\n"
-      "Started by mpirun, several processes share each step and come to the same model; the first one shows and "
-      "writes.\n"
-      "\n"
-      "--adapt takes --text, --held-out, --out, --train (attention, gates, lora or all), --type (else f16), --steps "
-      "(of\n"
-      "its last part; else 250), --segment (else 128, or a quarter of the context), --carry (else three segments), "
-      "--sinks\n"
-      "(else 4), --segments (else 12), --muon-rate, --gate-rate, --seed and --log. It always keeps what it goes on "
-      "from,\n"
-      "every --checkpoint-every steps (else 25), in files whose names begin with --checkpoint (else OUT.adapt).\n"
-      "\n"
-      "  --create       {\"layers\": 4, \"width\": 256, \"segment\": 64, \"tokenizer\": \"../models/words2048.gguf\", "
-      "...}\n"
-      "  --description  {\"training\": {\"steps\": 1650, ...}, \"curriculum\": {...}, \"data\": {\"type\": \"recall\", "
-      "...}}\n"
-      "  --evaluate     {\"books\": {\"data\": {\"type\": \"text\", \"files\": [...]}, \"segments\": [2, 16], "
-      "\"sequences\": 16}, ...}\n"
-      "\n"
-      "Examples:\n"
-      "  infini train model.gguf --text novel.txt --steps 500 --out trained.gguf\n"
-      "  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out "
-      "gated.gguf\n"
-      "  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf --checkpoint "
-      "out.state --log out.jsonl\n"
-      "  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf\n"
-      "  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log "
-      "model.jsonl\n"
-      "  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out "
-      "trained.gguf --checkpoint state --threads 1\n");
+  command->footer(R"(A plain model has no gates: --memory open gives it some that can be trained, each at one half.
+What was not trained keeps its bytes in the file that is written. --steps below those of the
+description try a beginning out.
+Ctrl-C ends the step at hand, saves the checkpoint, writes the model, and says how to go on. The same command
+goes on from its --checkpoint as if it had never stopped, bit for bit on the same number of threads, and
+continues its --log. Fields of a description: infini options --training; paths in a file are relative to its folder.
+Started by mpirun, several processes share each step and come to the same model; the first one shows and writes.
+
+--adapt takes --text, --held-out, --out, --train (attention, gates, lora or all), --type (else f16), --steps (of
+its last part; else 250), --segment (else 128, or a quarter of the context), --carry (else three segments), --sinks
+(else 4), --segments (else 12), --muon-rate, --gate-rate, --seed and --log. It always keeps what it goes on from,
+every --checkpoint-every steps (else 25), in files whose names begin with --checkpoint (else OUT.adapt).
+
+  --create       {"layers": 4, "width": 256, "segment": 64, "tokenizer": "../models/words2048.gguf", ...}
+  --description  {"training": {"steps": 1650, ...}, "curriculum": {...}, "data": {"type": "recall", ...}}
+  --evaluate     {"books": {"data": {"type": "text", "files": [...]}, "segments": [2, 16], "sequences": 16}, ...}
+
+Examples:
+  infini train model.gguf --text novel.txt --steps 500 --out trained.gguf
+  infini train plain.gguf --memory open --train gates --text novel.txt --held-out other.txt --steps 50 --out gated.gguf
+  infini train model.gguf --recall --prose novel.txt --train lora --steps 1000 --out out.gguf \
+      --checkpoint out.state --log out.jsonl
+  infini train plain.gguf --adapt --text novel.txt --held-out other.txt --out adapted.gguf
+  infini train --create model.json --description recall.json --out model.gguf --checkpoint model.state --log model.jsonl
+  mpirun -n 4 infini train model.gguf --text novel.txt --segment 128 --segments 8 --steps 500 --out trained.gguf \
+      --checkpoint state --threads 1
+)");
   const CLI::Option *const every = command->get_option("--checkpoint-every");
   command->callback([arguments, every] {
     if (arguments->adapt.wanted())

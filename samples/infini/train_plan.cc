@@ -115,7 +115,7 @@ void PlanFlags::add(CLI::App &command) {
       ->group(kData);
   command.add_option("--evaluate", evaluate_, "JSON of what is measured besides")->type_name("FILE")->group(kData);
 
-  const Json table = Json::parse(all_of(infini_trainer_settings_json));
+  const Json table = json_of(infini_trainer_settings_json);
   for (const Json &field : table[0]["fields"]) {
     const std::string name = field["name"];
     if (!is_flag(name)) continue;

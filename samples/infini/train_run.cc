@@ -6,6 +6,8 @@
 namespace cli {
 namespace {
 
+constexpr int kMostRefused = 20;  // steps in a row
+
 bool all_shut(const Json &gates) {
   for (const Json &layer : gates)
     for (const Json &gate : layer)
@@ -89,17 +91,6 @@ void TrainFiles::check_early(const std::string &model) const {
   if (!log.empty()) check_writable("--log", log);
 }
 
-void Refusals::hear(const Json &report) {
-  constexpr int kMost = 20;
-  count_ = report["gradient_norm"].is_null() ? count_ + 1 : 0;
-  if (count_ == kMost)
-    throw Diverged(
-        format("the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as "
-               "they were. "
-               "Begin again, with lower --rate and --muon-rate and without that checkpoint",
-               kMost));
-}
-
 std::string TrainRun::run(const Model &model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), json_text(plan_.description, "the description").c_str(),
                            options.get());
@@ -161,9 +152,14 @@ bool TrainRun::evaluation_is_due() const {
 
 void TrainRun::step() {
   check(infini_trainer_step(trainer_.get(), progress_.task()));
-  report_ = Json::parse(all_of(infini_trainer_report_json, trainer_.get()));
+  report_ = json_of(infini_trainer_report_json, trainer_.get());
   step_ = report_["step"].get<int64_t>();
-  refused_.hear(report_);
+  refused_ = report_["gradient_norm"].is_null() ? refused_ + 1 : 0;
+  if (refused_ == kMostRefused)
+    throw Diverged(format(
+        "the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as they "
+        "were. Begin again, with lower --rate and --muon-rate and without that checkpoint",
+        kMostRefused));
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
   const double seconds = report_["seconds"].get<double>();
   read_ += std::llround(seconds * report_["tokens_per_second"].get<double>());
@@ -189,9 +185,8 @@ void TrainRun::evaluate() {
     for (const int segments : one.segments) {
       line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
       Json result = {{"name", one.name}};
-      result.update(Json::parse(all_of(infini_trainer_evaluate_json, trainer_.get(),
-                                       json_text(one.data, "the description").c_str(), one.sequences, segments,
-                                       progress_.task())));
+      result.update(json_of(infini_trainer_evaluate_json, trainer_.get(),
+                            json_text(one.data, "the description").c_str(), one.sequences, segments, progress_.task()));
       if (is_text(one.data))
         result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
       results.push_back(std::move(result));

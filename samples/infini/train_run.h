@@ -23,16 +23,6 @@ struct Diverged : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Counts steps in a row whose gradients are not finite, and so changed nothing. Throws Diverged where there are too
-// many.
-class Refusals {
- public:
-  void hear(const Json &report);
-
- private:
-  int count_ = 0;
-};
-
 // On several ranks only the first one shows, logs and writes.
 class TrainRun {
  public:
@@ -55,7 +45,7 @@ class TrainRun {
   Json summary() const;
   void print_summary() const;
   std::string stop();
-  Json info() const { return Json::parse(all_of(infini_trainer_info_json, trainer_.get())); }
+  Json info() const { return json_of(infini_trainer_info_json, trainer_.get()); }
 
   const TrainPlan &plan_;
   const TrainFiles &files_;
@@ -66,8 +56,8 @@ class TrainRun {
   std::optional<LiveLine> line_;
   Progress progress_;  // shows nothing: interrupts cancel
   int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
-  int64_t read_ = 0;  // tokens, by this run
-  Refusals refused_;
+  int64_t read_ = 0;               // tokens, by this run
+  int refused_ = 0;                // steps in a row whose gradients are not finite, and so changed nothing
   double seconds_ = 0, pace_ = 0;  // of its steps; a step, of the last ones
   Json report_ = Json::object(), evaluation_ = Json::array();
 };

@@ -5,8 +5,6 @@
 namespace cli {
 namespace {
 
-int64_t position(const infini_session *session) { return value_of<int64_t>(infini_session_position, session); }
-
 // Where text goes. No call may save the session while it generates, so it is stopped when a save is due.
 struct Sink {
   std::string *kept;
@@ -43,10 +41,10 @@ Json Run::json(const infini_session *session) const {
 Run generate_run(infini_session *session, bool keep, Keeping &keeping) {
   Run run;
   const Progress progress;
-  const int64_t before = position(session);
+  const int64_t before = position_of(session);
   const Stopwatch watch;
   for (;;) {
-    Sink sink{keep ? &run.text : nullptr, keeping, position(session), false, nullptr};
+    Sink sink{keep ? &run.text : nullptr, keeping, position_of(session), false, nullptr};
     const infini_status status = infini_session_generate(session, Sink::receive, &sink, progress.task());
     if (sink.error) std::rethrow_exception(sink.error);
     run.cancelled = status == INFINI_CANCELLED;
@@ -55,7 +53,7 @@ Run generate_run(infini_session *session, bool keep, Keeping &keeping) {
     keeping.save(session);
   }
   run.seconds = watch.seconds();
-  run.tokens = position(session) - before;
+  run.tokens = position_of(session) - before;
   run.stop_reason = run.cancelled ? "cancelled" : all_of(infini_session_stop_reason, session);
   return run;
 }
