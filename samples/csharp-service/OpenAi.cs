@@ -274,17 +274,17 @@ internal sealed class Fields
         .Where(key => key.Value.ValueKind != JsonValueKind.Null).ToDictionary(key => key.Name, key => key.Value.Clone()));
 
     private Fields(JsonElement json) => values = json.EnumerateObject()
-        .GroupBy(key => key.Name).ToDictionary(keys => keys.Key, keys => keys.Last().Value);
+        .Where(key => key.Value.ValueKind != JsonValueKind.Null).ToDictionary(key => key.Name, key => key.Value);
 
     internal IEnumerable<string> Names => values.Keys.Order(StringComparer.Ordinal);
 
-    internal double? Number(string name) => Get(name, JsonValueKind.Number) is { } value
+    internal double? Number(string name) => Get(name, JsonValueKind.Number, "a number") is { } value
         ? value.TryGetDouble(out double number) ? number : throw Bad(name, "a number") : null;
 
-    internal long? Integer(string name) => Get(name, JsonValueKind.Number) is { } value
+    internal long? Integer(string name) => Get(name, JsonValueKind.Number, "a whole number") is { } value
         ? value.TryGetInt64(out long number) ? number : throw Bad(name, "a whole number") : null;
 
-    internal string? Text(string name) => Get(name, JsonValueKind.String)?.GetString();
+    internal string? Text(string name) => Get(name, JsonValueKind.String, "a text")?.GetString();
 
     internal bool Flag(string name) => values.TryGetValue(name, out var value) && value.ValueKind switch
     {
@@ -293,18 +293,19 @@ internal sealed class Fields
         _ => throw Bad(name, "true or false"),
     };
 
-    internal List<JsonElement> List(string name) => Get(name, JsonValueKind.Array)?.EnumerateArray().ToList() ?? [];
+    internal List<JsonElement> List(string name, string wanted = "a list") => Get(name, JsonValueKind.Array, wanted)?.EnumerateArray().ToList() ?? [];
 
     /// <summary>A text, or a list of texts.</summary>
     internal string[] Texts(string name)
     {
         if (!values.TryGetValue(name, out var value)) return [];
         if (value.ValueKind == JsonValueKind.String) return [value.GetString()!];
-        return List(name).Select(text => text.ValueKind == JsonValueKind.String ? text.GetString()! : throw Bad(name, "a text or a list of texts"))
-            .ToArray();
+        const string wanted = "a text or a list of texts";
+        return List(name, wanted).Select(text => text.ValueKind == JsonValueKind.String ? text.GetString()! : throw Bad(name, wanted)).ToArray();
     }
 
-    internal Fields Within(string name) => Get(name, JsonValueKind.Object) is { } value ? new Fields(value) : new Fields("{}"u8.ToArray());
+    internal Fields Within(string name) => Get(name, JsonValueKind.Object, "an object") is { } value
+        ? new Fields(value) : new Fields("{}"u8.ToArray());
 
     /// <summary>Refuses what the service does not do; the values are those that ask for nothing.</summary>
     internal void Unsupported(params (string Name, string[] Harmless)[] unsupported)
@@ -316,10 +317,10 @@ internal sealed class Fields
         }
     }
 
-    private JsonElement? Get(string name, JsonValueKind kind)
+    private JsonElement? Get(string name, JsonValueKind kind, string wanted)
     {
         if (!values.TryGetValue(name, out var value)) return null;
-        return value.ValueKind == kind ? value : throw Bad(name, kind.ToString().ToLowerInvariant());
+        return value.ValueKind == kind ? value : throw Bad(name, wanted);
     }
 
     private static Refusal Bad(string name, string wanted) => Refusal.Invalid($"\"{name}\" must be {wanted}");

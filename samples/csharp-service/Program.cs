@@ -203,6 +203,8 @@ async Task Answer(HttpContext context, RequestDelegate next)
     catch (Exception e) when (!context.Response.HasStarted)
     {
         var refusal = Refusal.Of(e);
+        if (refusal.Code == 500 && e is not InfiniException)
+            operators.Log("error", new() { ["message"] = "a request failed", ["error"] = e.Message });
         if (Connection.Of(context).Left.IsCancellationRequested)
         {
             if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");

@@ -11,6 +11,8 @@ internal sealed class Refusal(int code, string name, string message) : Exception
 
     internal static Refusal Invalid(string message) => new(400, "INVALID_ARGUMENT", message);
 
+    internal static Refusal BadlyFramed() => Invalid("the body ends early or is badly framed");
+
     internal static Refusal TooLarge() => new(413, "TOO_LARGE", "the body is larger than it may be");
 
     /// <summary>Whether a call ended because it was told to.</summary>
@@ -22,7 +24,7 @@ internal sealed class Refusal(int code, string name, string message) : Exception
         Refusal refusal => refusal,
         BadHttpRequestException { StatusCode: 413 } => TooLarge(),
         ArgumentException bad => Invalid(bad.Message), // a text that C cannot hold
-        BadHttpRequestException bad => Invalid("the body ends early or is badly framed: " + bad.Message),
+        BadHttpRequestException => BadlyFramed(),
         _ when IsCancel(e) => new Refusal(409, "CANCELLED", "the call was cancelled"),
         InfiniException failed => new Refusal(failed.Status switch
         {
@@ -31,7 +33,7 @@ internal sealed class Refusal(int code, string name, string message) : Exception
             Status.ModelMismatch or Status.Version or Status.Checksum or Status.Format or Status.Truncated => 422,
             _ => 500,
         }, JsonNamingPolicy.SnakeCaseUpper.ConvertName(failed.Status.ToString()), failed.Message),
-        _ => new Refusal(500, "INTERNAL", e.Message),
+        _ => new Refusal(500, "INTERNAL", "the service failed; its log says why"),
     };
 }
 
@@ -52,7 +54,7 @@ internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
         }
         catch (IOException e) when (e is not BadHttpRequestException)
         {
-            throw Refusal.Invalid("the body ends early or is badly framed: " + e.Message);
+            throw Refusal.BadlyFramed();
         }
         var taken = read.Buffer.Slice(0, Math.Min(buffer.Length, read.Buffer.Length));
         taken.CopyTo(buffer.Span);
@@ -60,7 +62,7 @@ internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
         reader.AdvanceTo(taken.End);
         if (size == 0 && !read.IsCompleted)
         {
-            if (left.IsCancellationRequested) throw Refusal.Invalid("the body ends early");
+            if (left.IsCancellationRequested) throw Refusal.BadlyFramed();
             cancellation.ThrowIfCancellationRequested();
             context.Response.Headers.Connection = "close";
             throw new Refusal(408, "TIMEOUT", $"no byte of the body came for {patience.TotalSeconds} s");
@@ -91,6 +93,8 @@ internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
 /// <summary>What bodies of JSON say.</summary>
 internal static class Json
 {
+    private const int MaxDepth = 64; // of lists and objects in a body, one within another
+
     // The most that a client may ask for.
     private static readonly Dictionary<string, long> Bounds = new()
     {
@@ -111,12 +115,13 @@ internal static class Json
                     JsonValueKind.Number when value.TryGetInt64(out long number) => number,
                     JsonValueKind.Number => value.GetDouble(),
                     JsonValueKind.True or JsonValueKind.False => value.GetBoolean(),
-                    JsonValueKind.Array when name == "stop" => value.EnumerateArray().Select(text => text.GetString()!).ToArray(),
+                    JsonValueKind.Array when name == "stop" => value.EnumerateArray().Select(text =>
+                        text.ValueKind == JsonValueKind.String ? text.GetString()! : throw Refusal.Invalid("option 'stop' takes texts")).ToArray(),
                     JsonValueKind.String => value.GetString(),
-                    _ => throw Refusal.Invalid($"option '{name}' is {value.ValueKind}, but must be a number, a text or a truth value"),
+                    _ => throw Refusal.Invalid($"option '{name}' is neither a number, nor a text, nor true or false"),
                 };
                 if (Bounds.TryGetValue(name, out long most) && options[name] is long asked && asked > most)
-                    throw Refusal.Invalid($"option '{name}' is {asked}, but this service allows at most {most}");
+                    throw Refusal.Invalid($"option '{name}' may be at most {most} here");
             }
             return options;
         });
@@ -127,20 +132,57 @@ internal static class Json
         keys is [("messages", { ValueKind: JsonValueKind.Array } messages)] ? messages.GetRawText()
             : throw Refusal.Invalid("the body must be {\"messages\": [...]}"));
 
+    /// <summary>Reads a JSON object.</summary>
     internal static T Read<T>(byte[] body, Func<List<(string Name, JsonElement Value)>, T> use)
     {
         if (!Utf8.IsValid(body)) throw Refusal.Invalid("the body is not UTF-8");
+        using var json = Parse(body);
+        if (json.RootElement.ValueKind != JsonValueKind.Object) throw Refusal.Invalid("the body is not a JSON object");
+        return use(json.RootElement.EnumerateObject().Select(key => (key.Name, key.Value)).ToList());
+    }
+
+    private static JsonDocument Parse(byte[] body)
+    {
         try
         {
-            using var json = JsonDocument.Parse(body);
-            if (json.RootElement.ValueKind != JsonValueKind.Object) throw Refusal.Invalid("the body is not a JSON object");
-            var keys = json.RootElement.EnumerateObject().Select(key => (key.Name, key.Value)).ToList();
-            var twice = keys.GroupBy(key => key.Name).FirstOrDefault(group => group.Count() > 1);
-            return twice is null ? use(keys) : throw Refusal.Invalid($"'{twice.Key}' stands twice in the body");
+            var json = JsonDocument.Parse(body, new() { MaxDepth = int.MaxValue });
+            Check(json.RootElement, 1);
+            return json;
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException) // the latter of halves of surrogate pairs
+        catch (JsonException e)
         {
-            throw Refusal.Invalid("the body is not JSON as it should be: " + e.Message);
+            long at = 1 + (e.BytePositionInLine ?? 0);
+            int begin = 0;
+            for (long line = e.LineNumber ?? 0; line > 0; --line) begin += 1 + body.AsSpan(begin).IndexOf((byte)'\n');
+            throw Refusal.Invalid($"the body is not JSON from byte {Math.Min(begin + at, body.Length)} on");
+        }
+        catch (InvalidOperationException)
+        {
+            throw Refusal.Invalid("a text of the body has half of a surrogate pair");
+        }
+    }
+
+    // Refuses what JSON allows, but what nobody means: keys that stand twice in an object, and values nested too deep.
+    private static void Check(JsonElement value, int depth)
+    {
+        if (value.ValueKind is JsonValueKind.Object or JsonValueKind.Array && depth > MaxDepth)
+            throw Refusal.Invalid($"the body is nested deeper than {MaxDepth}");
+        switch (value.ValueKind)
+        {
+            case JsonValueKind.Object:
+                var names = new HashSet<string>();
+                foreach (var key in value.EnumerateObject())
+                {
+                    if (!names.Add(key.Name)) throw Refusal.Invalid($"'{key.Name}' stands twice in the body");
+                    Check(key.Value, depth + 1);
+                }
+                break;
+            case JsonValueKind.Array:
+                foreach (var one in value.EnumerateArray()) Check(one, depth + 1);
+                break;
+            case JsonValueKind.String:
+                _ = value.GetString(); // which fails of half of a surrogate pair
+                break;
         }
     }
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -83,9 +84,9 @@ func (e *exchange) Read(p []byte) (int, error) {
 	case errors.As(err, &silent) && silent.Timeout() && time.Now().Before(deadline): // it was brought forward
 		err = context.Canceled
 	case errors.As(err, &silent) && silent.Timeout():
-		err = &refusal{408, "TIMEOUT", "no byte of the body came for " + e.patience.String()}
+		err = &refusal{408, "TIMEOUT", fmt.Sprintf("no byte of the body came for %g s", e.patience.Seconds())}
 	default:
-		err = &refusal{400, "INVALID_ARGUMENT", "the body ends early or is badly framed: " + err.Error()}
+		err = refuse("the body ends early or is badly framed")
 	}
 	return n, err
 }

@@ -29,7 +29,22 @@ func (f fields) get(name string, into any) (given bool, err error) {
 		return false, nil
 	}
 	if err := json.Unmarshal(value, into); err != nil {
-		return true, refuse("%q is not what it should be: %v", name, err)
+		wanted := "an object"
+		switch into.(type) {
+		case *float64:
+			wanted = "a number"
+		case *int64:
+			wanted = "a whole number"
+		case *bool:
+			wanted = "true or false"
+		case *string:
+			wanted = "a text"
+		case *[]*string:
+			wanted = "a text or a list of texts"
+		case *[]json.RawMessage:
+			wanted = "a list"
+		}
+		return true, refuse("%q must be %s", name, wanted)
 	}
 	return true, nil
 }
@@ -41,7 +56,14 @@ func (f fields) texts(name string) (texts []string, err error) {
 		_, err = f.get(name, &one)
 		return []string{one}, err
 	}
-	_, err = f.get(name, &texts)
+	var list []*string
+	_, err = f.get(name, &list)
+	for _, text := range list {
+		if text == nil {
+			return nil, refuse("%q must be a text or a list of texts", name)
+		}
+		texts = append(texts, *text)
+	}
 	return texts, err
 }
 
@@ -196,7 +218,9 @@ func (s *service) complete(e *exchange, chat bool) error {
 		} else if len(messages) == 0 {
 			return refuse(`"messages" must be a list of messages`)
 		}
-	} else if prompts, err = f.texts("prompt"); err != nil || len(prompts) != 1 {
+	} else if prompts, err = f.texts("prompt"); err != nil {
+		return err
+	} else if len(prompts) != 1 {
 		return refuse(`"prompt" must be one text`)
 	}
 	reply.model = s.name
@@ -287,7 +311,7 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 	r.keep()
 	if err != nil {
 		if r.begun {
-			_ = r.event("", openAIError(refusalOf(err)))
+			_ = r.event("", openAIError(s.refusalOf(err)))
 			return nil
 		}
 		return err

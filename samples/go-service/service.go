@@ -12,9 +12,11 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"example.org/infini"
@@ -23,8 +25,11 @@ import (
 const (
 	maxOptions  = 1 << 16 // bytes
 	maxMessages = 1 << 20
+	maxDepth    = 64              // of lists and objects in a body, one within another
 	maxPiece    = 256             // tokens of a prompt that are read before others have their turn
 	heartbeat   = 5 * time.Second // of events while no text comes
+
+	noOption = "option '%s' is neither a number, nor a text, nor true or false"
 )
 
 // The most that a client may ask for.
@@ -80,7 +85,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer end()
 	defer s.account(e)
 	if err := s.serve(e); err != nil {
-		refused := refusalOf(err)
+		refused := s.refusalOf(err)
 		if refused.code == 429 {
 			e.Header().Set("Retry-After", s.retryAfter())
 		}
@@ -327,11 +332,30 @@ func optionsOf(body io.Reader) (infini.Options, error) {
 		return nil, err
 	}
 	for name, value := range options {
-		number, ok := value.(json.Number)
-		if most, bounded := bounds[name]; ok && bounded {
-			if asked, err := number.Float64(); err == nil && asked > most {
-				return nil, &refusal{400, "INVALID_ARGUMENT", fmt.Sprintf("option %q may be at most %g here", name, most)}
+		switch value := value.(type) {
+		case string:
+		case bool: // of any option, as SERVICES.md has it
+			options[name] = 0
+			if value {
+				options[name] = 1
 			}
+		case json.Number:
+			if most, bounded := bounds[name]; bounded {
+				if asked, err := value.Float64(); err == nil && asked > most {
+					return nil, refuse("option '%s' may be at most %g here", name, most)
+				}
+			}
+		case []any:
+			if name != "stop" {
+				return nil, refuse(noOption, name)
+			}
+			for _, text := range value {
+				if _, ok := text.(string); !ok {
+					return nil, refuse("option 'stop' takes texts")
+				}
+			}
+		default:
+			return nil, refuse(noOption, name)
 		}
 	}
 	if _, given := options["unknown_text"]; !given {
@@ -348,7 +372,7 @@ func messagesOf(body io.Reader) (string, error) {
 	}
 	messages := wanted["messages"]
 	if len(wanted) != 1 || len(messages) == 0 || messages[0] != '[' {
-		return "", &refusal{400, "INVALID_ARGUMENT", `the body must be {"messages": [...]}, and nothing else`}
+		return "", refuse(`the body must be {"messages": [...]}`)
 	}
 	return string(messages), nil
 }
@@ -363,22 +387,83 @@ func readJSON[T any](body io.Reader, object *map[string]T) error {
 		return io.EOF
 	}
 	if !utf8.Valid(data) {
-		return &refusal{400, "INVALID_ARGUMENT", "the body is not UTF-8"}
+		return refuse("the body is not UTF-8")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	if err = decoder.Decode(object); err == nil && *object == nil {
-		err = errors.New("it is null")
+	var value json.RawMessage
+	var wrong *json.SyntaxError
+	if err := json.Unmarshal(data, &value); errors.As(err, &wrong) {
+		return refuse("the body is not JSON from byte %d on", wrong.Offset)
 	}
-	if err == nil {
-		if _, behind := decoder.Token(); behind != io.EOF {
-			err = errors.New("something stands behind it")
-		}
+	decoder := func() *json.Decoder {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.UseNumber()
+		return decoder
 	}
-	if err != nil {
-		return &refusal{400, "INVALID_ARGUMENT", "the body is not a JSON object as it is wanted here: " + err.Error()}
+	if err := checkNested(decoder(), 1); err != nil {
+		return err
+	}
+	if hasHalfPair(data) {
+		return refuse("a text of the body has half of a surrogate pair")
+	}
+	if err := decoder().Decode(object); err != nil || *object == nil {
+		return refuse("the body is not a JSON object")
 	}
 	return nil
+}
+
+// checkNested refuses what JSON allows, but what nobody means: keys that stand twice in an object, and values nested too deep.
+func checkNested(decoder *json.Decoder, depth int) error {
+	token, err := decoder.Token()
+	begin, ok := token.(json.Delim)
+	if err != nil || !ok {
+		return err
+	}
+	if depth > maxDepth {
+		return refuse("the body is nested deeper than %d", maxDepth)
+	}
+	names := map[any]bool{}
+	for decoder.More() {
+		if begin == '{' {
+			name, err := decoder.Token()
+			if err != nil {
+				return err
+			}
+			if names[name] {
+				return refuse("'%v' stands twice in the body", name)
+			}
+			names[name] = true
+		}
+		if err := checkNested(decoder, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token() // its end
+	return err
+}
+
+// hasHalfPair reports whether a text of JSON has half of a surrogate pair, for which encoding/json reads another character.
+func hasHalfPair(data []byte) bool {
+	unitAt := func(at int) rune { // of an escape \uXXXX; -1: there is none
+		if at+6 > len(data) || data[at] != '\\' || data[at+1] != 'u' {
+			return -1
+		}
+		unit, err := strconv.ParseUint(string(data[at+2:at+6]), 16, 16)
+		if err != nil {
+			return -1
+		}
+		return rune(unit)
+	}
+	for at := 0; at < len(data); at++ {
+		if unit := unitAt(at); utf16.IsSurrogate(unit) {
+			if utf16.DecodeRune(unit, unitAt(at+6)) == utf8.RuneError {
+				return true
+			}
+			at += 11
+		} else if data[at] == '\\' {
+			at++
+		}
+	}
+	return false
 }
 
 // feed reads the body into the session, and keeps that before it answers.
@@ -483,7 +568,7 @@ func (s *service) generate(e *exchange, session *infini.Session) error {
 		return err
 	}
 	if err != nil {
-		refused := refusalOf(err)
+		refused := s.refusalOf(err)
 		_ = event("error", map[string]any{"error": refused.name, "message": refused.message})
 		return nil
 	}
@@ -557,7 +642,7 @@ func (e *exchange) answer(code int, body any) error {
 	return nil
 }
 
-func refusalOf(err error) *refusal {
+func (s *service) refusalOf(err error) *refusal {
 	var refused *refusal
 	var tooLarge *http.MaxBytesError
 	var failed *infini.Error
@@ -584,5 +669,6 @@ func refusalOf(err error) *refusal {
 		}
 		return &refusal{code, failed.Status.String(), failed.Message}
 	}
-	return &refusal{500, "INTERNAL", err.Error()}
+	s.log.line("error", map[string]any{"message": "a request failed", "error": err.Error()})
+	return &refusal{500, "INTERNAL", "the service failed; its log says why"}
 }

@@ -171,26 +171,26 @@ final class Connection implements AutoCloseable {
         if (chunked && left == 0 && !ended) beginChunk();
         if (left == 0) return -1;
         int n = in.read(bytes, offset, (int) Math.min(length, left));
-        if (n < 0) throw endsEarly();
+        if (n < 0) throw badlyFramed();
         left -= n;
         taken += n;
         if (taken > limit) throw tooLarge(limit);
         return n;
       } catch (SocketTimeoutException e) {
-        throw new Refusal(408, "TIMEOUT", "the body stalled");
+        throw new Refusal(408, "TIMEOUT", "no byte of the body came for " + BODY_SECONDS + " s");
       }
     }
 
     private void beginChunk() throws IOException {
-      if (begun && !line().isEmpty()) throw Refusal.invalid("a chunk of the body does not end where it should");
+      if (begun && !line().isEmpty()) throw badlyFramed();
       begun = true;
       String size = line().replaceFirst("[ \t]*;.*", "");
-      if (!size.matches("[0-9a-fA-F]{1,15}")) throw Refusal.invalid("a chunk of the body has no size");
+      if (!size.matches("[0-9a-fA-F]{1,15}")) throw badlyFramed();
       left = Long.parseLong(size, 16);
       if (left > 0) return;
       ended = true;
       for (int lines = 0; !line().isEmpty(); ++lines) { // trailers
-        if (lines == 100) throw Refusal.invalid("the body has too many trailers");
+        if (lines == 100) throw badlyFramed();
       }
     }
 
@@ -198,16 +198,16 @@ final class Connection implements AutoCloseable {
       StringBuilder line = new StringBuilder();
       while (true) {
         int c = in.read();
-        if (c < 0) throw endsEarly();
+        if (c < 0) throw badlyFramed();
         if (c == '\n' && line.length() > 0 && line.charAt(line.length() - 1) == '\r')
           return line.substring(0, line.length() - 1);
-        if (line.length() == MAX_LINE) throw Refusal.invalid("a line between the body's chunks is too long");
+        if (line.length() == MAX_LINE) throw badlyFramed();
         line.append((char) c);
       }
     }
 
-    private Refusal endsEarly() {
-      return Refusal.invalid("the body ends before its end");
+    private Refusal badlyFramed() {
+      return Refusal.invalid("the body ends early or is badly framed");
     }
   }
 

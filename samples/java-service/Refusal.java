@@ -32,7 +32,10 @@ final class Refusal extends RuntimeException {
   static Refusal of(RuntimeException e) {
     if (e instanceof Refusal refusal) return refusal;
     if (e instanceof IllegalArgumentException) return invalid(e.getMessage());
-    if (!(e instanceof InfiniException failed)) return new Refusal(500, "INTERNAL", e.toString());
+    if (!(e instanceof InfiniException failed)) {
+      Operators.log("error", Map.of("message", "a request failed", "error", e.toString()));
+      return new Refusal(500, "INTERNAL", "the service failed; its log says why");
+    }
     int code = switch (failed.status()) {
       case INVALID_ARGUMENT, UNKNOWN_OPTION, UNSUPPORTED -> 400;
       case STATE, CANCELLED -> 409;

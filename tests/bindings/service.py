@@ -63,6 +63,7 @@ class Service:
     def refused(self, code, name, method, path, body=None, token=TOKEN):
         answer = json.loads(self.call(method, path, body, token, code))
         assert answer['error'] == name and answer['message'], (answer, str(body)[:100])
+        return answer['message']
 
     def begin(self, method, path, *headers, body=b''):
         """A connection on which a request was begun by hand."""
@@ -110,9 +111,9 @@ class Service:
         return ''.join(value['text'] for _, value in pairs[:-1]), pairs[-1][1]['stop_reason']
 
     @contextlib.contextmanager
-    def feeding(self, session):
+    def feeding(self, session, path=None):
         """A connection on which the book is sent, once the session has begun to read it; at the end the client leaves."""
-        with self.begin('POST', session + '/feed', f'Content-Length: {len(BOOK)}') as connection:
+        with self.begin('POST', (path or session) + '/feed', f'Content-Length: {len(BOOK)}') as connection:
             def send():
                 with contextlib.suppress(OSError):  # the service hung up, or we did
                     connection.sendall(BOOK)
