@@ -200,21 +200,21 @@ class Block {
   void finish() {
     for (size_t i = 0; i < parts_.size(); ++i) {
       State &state = *parts_[i].state;
-      const auto &[row, after] = workspace_.places[i];
+      const Workspace::Placed &place = workspace_.places[i];
       const auto output = [&](int64_t position, std::vector<float> &hidden) {
         hidden.resize(static_cast<size_t>(width_));
-        rms_norm(x(row + position - 1 - state.view.position), weights_.output_norm.data(), width_, config_.norm_epsilon,
-                 hidden.data());
+        rms_norm(x(place.row + position - 1 - state.view.position), weights_.output_norm.data(), width_,
+                 config_.norm_epsilon, hidden.data());
       };
       for (Checkpoint &checkpoint : state.checkpoints) {
         if (checkpoint.view.position <= state.view.position) continue;
         output(checkpoint.view.position, checkpoint.hidden);
         checkpoint.has_hidden = true;
       }
-      output(after.position, state.hidden);
+      output(place.after.position, state.hidden);
       state.has_hidden = true;
       state.has_logits = false;
-      state.view = after;
+      state.view = place.after;
     }
   }
 

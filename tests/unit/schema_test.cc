@@ -144,7 +144,8 @@ TEST_CASE("a setting that is wrong is refused by name, with what is allowed") {
       {R"({"points": 3})", "it.points"},
       {R"({"colours": "red"})", "did you mean 'colour'?"},
   };
-  for (const auto &[text, says] : wrong) {
+  for (const auto &one : wrong) {
+    const char *const text = one.first, *const says = one.second;
     CAPTURE(text);
     CHECK_MESSAGE(error_of(text).find(says) != std::string::npos, error_of(text));
   }
