@@ -2,9 +2,10 @@
 # Builds what a portable library stands on, as static libraries that a shared one may hold, from Debian's source packages,
 # and prints the folder that holds them. Whoever has built them once gets them at once; the preset `portable` runs this.
 #   samples/dependencies.sh                 in INFINI_CACHE, else XDG_CACHE_HOME/infini, else ~/.cache/infini
+#   samples/dependencies.sh arm64           nothing is built: unpacks Debian 12's packages for arm64, for the preset `arm64`
 #   INFINI_ONEDNN_SOURCE=FOLDER             takes oneDNN's sources from there, 2.6 or 3.x
-# The machine's own apt configuration stays as it is; its mirror of Debian is asked for the sources. Some ten minutes on two
-# cores, most of it oneDNN.
+# The machine's own apt configuration, and the packages it has, stay as they are; its mirror of Debian is asked. Some ten
+# minutes on two cores, most of it oneDNN; of arm64 some seconds.
 set -euo pipefail
 
 # oneDNN is Debian 13's: the sequential one with brgemm kernels, whose sources all mirrors hold. The others are Debian 12's, so that
@@ -14,11 +15,13 @@ declare -A suite=([onednn]=trixie [highway]=bookworm [pcre2]=bookworm [utf8proc]
 say() { echo "dependencies: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
+what=${1:-portable}
+case $what in portable | arm64) ;; *) fail "usage: samples/dependencies.sh [arm64]" ;; esac
 for tool in cmake ninja pkg-config c++ sha256sum flock; do
   command -v "$tool" >/dev/null || fail "no $tool on the path: samples/packages.sh build installs it"
 done
 launcher=${INFINI_LAUNCHER:-$(command -v ccache || true)}
-key=$( { cat "${BASH_SOURCE[0]}"; c++ --version; echo "${INFINI_ONEDNN_SOURCE:-}"; } | sha256sum | cut -c1-12)
+key=$what-$( { cat "${BASH_SOURCE[0]}"; c++ --version; echo "${INFINI_ONEDNN_SOURCE:-}"; } | sha256sum | cut -c1-12)
 root=${INFINI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/infini}
 prefix=$root/dependencies-$key
 mkdir -p "$root"
@@ -36,21 +39,38 @@ mkdir "$work"
 say "building in $work; log: $root/log"
 exec 3>"$root/log"
 
-# A private configuration of apt: the machine's mirror, for sources.
+# A private configuration of apt: the machine's mirror. configure_apt LINES, of sources.list, where @ stands for it.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+for_apt=()
 apt() {
   apt-get -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" "$@"
+    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User="$(id -un)" "${for_apt[@]}" "$@"
 }
 configure_apt() {
-  command -v dpkg-source >/dev/null || fail "no dpkg-source on the path: samples/packages.sh portable installs it"
   [ -f "$keyring" ] || fail "no $keyring (Debian: debian-archive-keyring): it says which sources are Debian's"
   local mirror=${INFINI_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 -E '/debian/?$' || true)}
   [ -n "$mirror" ] || fail "apt's configuration names no mirror of Debian: set INFINI_DEBIAN_MIRROR to one"
   mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-  for each in bookworm trixie; do echo "deb-src [signed-by=$keyring] $mirror $each main"; done >"$work/sources.list"
-  apt update >&3 2>&1 || fail "the lists of sources of $mirror cannot be had: $root/log says why"
+  local line
+  for line in "$@"; do echo "${line/@/[signed-by=$keyring] $mirror}"; done >"$work/sources.list"
+  apt update >&3 2>&1 || fail "the lists of $mirror cannot be had: $root/log says why"
 }
+
+if [ "$what" = arm64 ]; then
+  # As on a machine for arm64 that has nothing yet, so that all that is needed comes, to the C library.
+  : >"$work/status"
+  for_apt=(-o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State::status="$work/status" -o APT::Install-Recommends=false)
+  configure_apt "deb @ bookworm main"
+  apt install --yes --download-only libdnnl-dev libhwy-dev libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev \
+    nlohmann-json3-dev libcli11-dev libedit-dev doctest-dev librapidcheck-dev >&3 2>&1 ||
+    fail "the packages for arm64 cannot be had: $root/log says why"
+  for package in "$work"/cache/archives/*.deb; do dpkg-deb --extract "$package" "$work/prefix"; done
+  rm -rf "$prefix"
+  mv "$work/prefix" "$prefix"
+  touch "$prefix/complete"
+  echo "$prefix"
+  exit
+fi
 
 # The folder of a package's sources.
 sources() {
@@ -59,7 +79,8 @@ sources() {
   if [ -n "$own" ]; then
     cp -a "$own" "$work/$1"
   else
-    [ -f "$work/sources.list" ] || configure_apt
+    command -v dpkg-source >/dev/null || fail "no dpkg-source on the path: samples/packages.sh portable installs it"
+    [ -f "$work/sources.list" ] || configure_apt "deb-src @ bookworm main" "deb-src @ trixie main"
     mkdir "$work/$1.packed"
     ( cd "$work/$1.packed" && apt source "$1/${suite[$1]}" ) >&3 2>&1 ||
       fail "the sources of $1 (Debian ${suite[$1]}) cannot be had: $root/log says why"

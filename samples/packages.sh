@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi] [portable]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi] [portable] [arm64]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ declare -A packages=(
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
   [mpi]="libopenmpi-dev openmpi-bin"
   [portable]="dpkg-dev debian-archive-keyring"
+  [arm64]="g++-aarch64-linux-gnu qemu-user debian-archive-keyring"
   [fuzz]="clang libclang-rt-dev libomp-dev"
 )
 
@@ -30,6 +31,8 @@ installed() {
     swig) command -v swig ;;
     default-jdk-headless) command -v javac ;;
     golang-go) command -v go ;;
+    g++-aarch64-linux-gnu) command -v aarch64-linux-gnu-g++ ;;
+    qemu-user) command -v qemu-aarch64 ;;
     libopenblas-serial-dev) pkg-config --exists openblas ;;
     *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -qx installed ;;
   esac >/dev/null 2>&1

@@ -9,7 +9,7 @@ namespace infini {
 void set_write_failure(long long after_bytes);
 
 // kernels/kernels.h: from now on the kernels use at most this: "avx2", "avx2_vnni", "avx512" (without
-// VNNI) or "best".
+// VNNI) or "best". On ARM the first and the third are without dot products, and nothing else.
 void limit_instruction_set(const char *name);
 
 // gemm/gemm.h: whether a product has gone this way since the program began.

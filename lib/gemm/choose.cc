@@ -9,7 +9,7 @@
 namespace infini {
 
 Cpu Cpu::here() {
-  return {has_avx2(), has_avx512(), has_avx512_bf16(), has_fast_bf16(), has_amx_bf16(), has_bf16_dot()};
+  return {has_byte_products(), has_avx512(), has_avx512_bf16(), has_fast_bf16(), has_amx_bf16(), has_bf16_dot()};
 }
 
 GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu) {
@@ -44,7 +44,7 @@ Compute choose_block_compute(const std::string &compute, bool any_blocks, Number
 }
 
 // Without vectors of bytes blocks are no faster than floats.
-bool keeps_blocks(const Cpu &cpu) { return cpu.avx2; }
+bool keeps_blocks(const Cpu &cpu) { return cpu.byte_products; }
 
 // bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.
 NumberType choose_training_compute(const std::string &compute, GemmLibrary library, const Cpu &cpu) {

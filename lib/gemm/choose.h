@@ -9,7 +9,8 @@ namespace infini {
 
 // What a processor multiplies with; kernels/cpu.h says what each is.
 struct Cpu {
-  bool avx2 = false, avx512 = false, avx512_bf16 = false, fast_bf16 = false, amx_bf16 = false, bf16_dot = false;
+  bool byte_products = false, avx512 = false, avx512_bf16 = false, fast_bf16 = false, amx_bf16 = false,
+       bf16_dot = false;
   static Cpu here();
 };
 

@@ -1,11 +1,13 @@
 // blocks.h for one instruction set and one kind of byte product, which stands before: included within HWY_NAMESPACE,
 // once for each kind.
-//   kSaturates             whether sums of two products of eight bits may not fit
+//   kWideApart             whether numbers of eight bits are multiplied in another way than those of fewer
 //   RowOf<WIDE>(a)         four numbers of a row, as they are multiplied
 //   Step<WIDE>(sum, q, row)  sum[column] plus the products of a quad
 
-// Two vectors of columns of a strip, or of two strips, unpacked to bytes: it stays in the nearest cache for all rows.
-constexpr int kTileVectors = 2, kTileStrips = kTileVectors / kVectors, kTileColumns = kTileVectors * kLanes;
+// The vectors of columns of a strip, or the one of each of two, unpacked to bytes: it stays in the nearest cache for
+// all rows.
+constexpr int kTileVectors = kVectors < 2 ? 2 : kVectors, kTileStrips = kTileVectors / kVectors,
+              kTileColumns = kTileVectors * kLanes;
 template <int DEPTH>
 struct Tile {
   HWY_ALIGN uint8_t quads[DEPTH / 4][kTileVectors * kByteLanes];
@@ -250,7 +252,7 @@ template <BlockType TYPE>
 HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k, int64_t begin,
                           int64_t end, float *c, int64_t c_row, bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
-  constexpr bool kWide = kSaturates && (kSpec.bits == 8 || kSpec.table);
+  constexpr bool kWide = kWideApart && (kSpec.bits == 8 || kSpec.table);
   constexpr int64_t kMostUnits = 3 * kLargestUnit / kSpec.unit();
   constexpr int kBlocks = kSpec.unit() / kBlock;
   const int64_t units = (k + kSpec.unit() - 1) / kSpec.unit(),

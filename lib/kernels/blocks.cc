@@ -1,6 +1,7 @@
 // blocks.h for every instruction set: this file includes itself once for each (Highway's foreach_target), and
-// blocks-inl.h once for each kind of byte product that the set has: four products at once (VNNI), pairs of them that
-// saturate at 16 bits. Sets without either have the plain references, which nothing fast should ask for.
+// blocks-inl.h once for each kind of byte product that the set has: four products at once (VNNI, or ARM's dot
+// products), pairs of them in 16 bits. Sets without either have the plain references, which nothing fast should ask
+// for.
 #include "kernels/blocks.h"
 
 #include <cmath>
@@ -24,7 +25,7 @@ namespace infini {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
 #define INFINI_BLOCK_VECTORS 1
 #else
 #define INFINI_BLOCK_VECTORS 0
@@ -45,6 +46,34 @@ HWY_INLINE int32_t Quad(const int8_t *a) {
   return quad;
 }
 
+#if HWY_TARGET == HWY_NEON
+namespace pairs {
+
+constexpr bool kWideApart = true;
+
+template <bool WIDE>
+HWY_INLINE Whole RowOf(const int8_t *a) {
+  return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
+}
+// The sum of two products of at most seven bits fits in 16 bits, one of eight unsigned and eight signed bits alone too.
+template <bool WIDE>
+HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
+  const int8x16_t a = vreinterpretq_s8_s32(row.raw);
+  if constexpr (!WIDE) {
+    const int8x16_t b = vreinterpretq_s8_u8(q.raw);
+    const int16x8_t low = vmull_s8(vget_low_s8(b), vget_low_s8(a)), high = vmull_high_s8(b, a);
+    return Whole{vpadalq_s16(sum.raw, vpaddq_s16(low, high))};
+  }
+  const int16x8_t wide = vmovl_s8(vget_low_s8(a));
+  const int16x8_t low = vmulq_s16(vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(q.raw))), wide),
+                  high = vmulq_s16(vreinterpretq_s16_u16(vmovl_high_u8(q.raw)), wide);
+  return Whole{vaddq_s32(sum.raw, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))};
+}
+
+#include "kernels/blocks-inl.h"
+
+}  // namespace pairs
+#else
 // Products of bytes, summed over neighbours: of two in 16 bits, of two of those in 32.
 HWY_INLINE auto PairSums(__m256i q, __m256i a) { return _mm256_maddubs_epi16(q, a); }
 HWY_INLINE auto QuadSums(__m256i pairs, __m256i by) { return _mm256_madd_epi16(pairs, by); }
@@ -55,7 +84,7 @@ HWY_INLINE auto QuadSums(__m512i pairs, __m512i by) { return _mm512_madd_epi16(p
 
 namespace pairs {
 
-constexpr bool kSaturates = true;
+constexpr bool kWideApart = true;
 
 // A pair of at most six bits times seven fits in 16 bits; eight bits are multiplied as 16, the even and the odd ones.
 template <bool WIDE>
@@ -84,17 +113,42 @@ HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
 #include "kernels/blocks-inl.h"
 
 }  // namespace pairs
+#endif
 
 // The instruction set of this part is wider. Clang takes the outermost of nested attributes, so that one ends here.
 HWY_AFTER_NAMESPACE();
-#if HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_NEON
+HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+crypto+dotprod")
+#elif HWY_TARGET == HWY_AVX2
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avxvnni")
 #else
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
 #endif
 namespace quads {
 
-constexpr bool kSaturates = false;
+#if HWY_TARGET == HWY_NEON
+constexpr bool kWideApart = true;
+
+// The products are of signed numbers: 128 less than eight bits are, and 128 times the sum of the row's numbers.
+template <bool WIDE>
+struct Row {
+  Whole quad, start;
+};
+template <bool WIDE>
+HWY_INLINE Row<WIDE> RowOf(const int8_t *a) {
+  const Whole quad = hn::Set(hn::Rebind<int32_t, D>(), Quad(a)), zero = hn::Zero(hn::Rebind<int32_t, D>());
+  if constexpr (!WIDE) return {quad, zero};
+  return {quad, hn::ShiftLeft<7>(Whole{vdotq_s32(zero.raw, vdupq_n_s8(1), vreinterpretq_s8_s32(quad.raw))})};
+}
+template <bool WIDE>
+HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
+  const int8x16_t a = vreinterpretq_s8_s32(row.quad.raw);
+  if constexpr (!WIDE) return Whole{vdotq_s32(sum.raw, vreinterpretq_s8_u8(q.raw), a)};
+  const uint8x16_t less = veorq_u8(q.raw, vdupq_n_u8(128));
+  return hn::Add(row.start, Whole{vdotq_s32(sum.raw, vreinterpretq_s8_u8(less), a)});
+}
+#else
+constexpr bool kWideApart = false;
 
 template <bool WIDE>
 HWY_INLINE Whole RowOf(const int8_t *a) {
@@ -108,6 +162,7 @@ HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
   return Whole{_mm512_dpbusd_epi32(sum.raw, q.raw, row.raw)};
 #endif
 }
+#endif
 
 #include "kernels/blocks-inl.h"
 
@@ -163,7 +218,7 @@ void BlockProduct(BlockType type, const BlockRows &x, int64_t rows, const uint8_
   scalar::block_product(type, x, rows, strips, k, begin, end, c, c_row, accumulate);
 #else
   for_block_type(type, [&]<BlockType TYPE>() HWY_ATTR {
-    if (has_vnni()) return blocks::quads::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
+    if (has_byte_dot()) return blocks::quads::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
     blocks::pairs::Product<TYPE>(x, rows, strips, k, begin, end, c, c_row, accumulate);
   });
 #endif

@@ -6,9 +6,9 @@ namespace infini {
 
 // "AVX3_ZEN4", "AVX2", ...: what the kernels run on, as Highway names it.
 const char *instruction_set();
-// All are false on other processors than x86.
-bool has_avx2();
-bool has_vnni();  // sums of four products of bytes, in vectors as wide as the kernels use
+bool has_byte_products();  // of vectors: AVX2 or NEON
+bool has_byte_dot();       // sums of four of them at once, in vectors as wide as the kernels use: VNNI, or ARM's
+// All of these are false on other processors than x86.
 bool has_avx512();
 bool has_avx512_bf16();
 bool has_amx_bf16();

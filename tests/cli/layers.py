@@ -14,9 +14,9 @@ LONG_FILE = 400  # lines
 LARGE_FOLDER = 0.25  # of all lines
 # Headers of systems and processors, and where alone each may be included.
 ONLY_IN = {
-    r"(sys|arpa|linux|net|netinet)/.*|(unistd|fcntl|sched|signal|pthread|dirent|dlfcn|poll|glob|pwd|termios|semaphore|windows|io)\.h":
+    r"(sys(?!/auxv)|arpa|linux|net|netinet)/.*|(unistd|fcntl|sched|signal|pthread|dirent|dlfcn|poll|glob|pwd|termios|semaphore|windows|io)\.h":
         r"lib/base/platform_\w+\.cc",
-    r"cpuid\.h|hwy/targets\.h": r"lib/kernels/cpu\.cc",
+    r"cpuid\.h|sys/auxv\.h|hwy/targets\.h": r"lib/kernels/cpu\.cc",
     r"\w*intrin\.h|arm_\w+\.h": r"lib/kernels/bf16_dot\.cc",
     r"hwy/.*": r"lib/kernels/.*",
 }

@@ -123,7 +123,7 @@ TEST_CASE("each processor multiplies in the ways in which it is fast") {
     CHECK(choose_compute("bf16", "file", GemmLibrary::OPENBLAS, row.cpu) == F);
     CHECK(choose_compute("bf16", "file", N, row.cpu) == B);
     CHECK(choose_training_compute("auto", row.library, row.cpu) == row.training);
-    CHECK(keeps_blocks(row.cpu) == row.cpu.avx2);
+    CHECK(keeps_blocks(row.cpu) == row.cpu.byte_products);
     const ProductWays f32 = choose_ways(row.library, F, true, row.cpu.avx512, row.cpu),
                       even = choose_ways(row.library, B, true, row.cpu.avx512, row.cpu),
                       odd = choose_ways(row.library, B, false, row.cpu.avx512, row.cpu);
