@@ -13,14 +13,6 @@ namespace {
 constexpr size_t kRead = size_t{1} << 16, kLongestLine = size_t{64} << 20;
 constexpr std::string_view kMark = "\xef\xbb\xbf";
 
-void refuse_utf16(const std::string &path) {
-  std::string mark;
-  ByteFile(path, 0).read(mark, 2);
-  if (mark == "\xff\xfe" || mark == "\xfe\xff")
-    fail(Status::INVALID_ARGUMENT, path,
-         ": is UTF-16, but training reads UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
-}
-
 }  // namespace
 
 ByteFile::ByteFile(const std::string &path, int64_t offset) : path_(path) {
@@ -32,12 +24,21 @@ ByteFile::ByteFile(const std::string &path, int64_t offset) : path_(path) {
   if (const int code = errno; !file_) throw Error(Status::IO, cat(path, ": ", std::strerror(code)), code);
   size_ = static_cast<int64_t>(file_.seekg(0, std::ios::end).tellg());
   if (size_ < 0) fail(Status::IO, path, ": cannot tell its size");
-  if (offset < 0 || offset > size_)
-    fail(Status::FORMAT, path, ": was read up to byte ", offset, ", but has only ", size_, " now");
-  file_.seekg(offset);
+  const auto check_size = [&](int64_t size) {
+    if (offset < 0 || offset > size)
+      fail(Status::FORMAT, path, ": was read up to byte ", offset, ", but has only ", size, " now");
+  };
+  file_.seekg(0);
+  std::string bytes;
+  if (read_stored(bytes, 2) && (bytes == "\xff\xfe" || bytes == "\xfe\xff")) utf16_.emplace(true);
+  file_.clear();
+  file_.seekg(utf16_ ? 0 : offset);
+  if (!utf16_) check_size(size_);
+  for (int64_t at = 0; utf16_ && at < offset; at += static_cast<int64_t>(bytes.size()))
+    if (!read(bytes, static_cast<size_t>(std::min<int64_t>(kRead, offset - at)))) check_size(at);
 }
 
-bool ByteFile::read(std::string &bytes, size_t most) {
+bool ByteFile::read_stored(std::string &bytes, size_t most) {
   bytes.resize(most);
   file_.read(bytes.data(), static_cast<std::streamsize>(most));
   if (file_.bad()) fail(Status::IO, path_, ": cannot be read");
@@ -45,10 +46,33 @@ bool ByteFile::read(std::string &bytes, size_t most) {
   return !bytes.empty();
 }
 
-TextFile::TextFile(const std::string &path, int64_t offset)
-    : file_(path, offset), stream_(offset == 0), begin_(offset), offset_(offset) {
-  refuse_utf16(path);
+bool ByteFile::read(std::string &bytes, size_t most) {
+  if (!utf16_) return read_stored(bytes, most);
+  while (ready_.size() < most && !finished_) {
+    try {
+      if (read_stored(bytes, kRead)) {
+        utf16_->push(bytes, ready_);
+      } else {
+        utf16_->finish(ready_);
+        finished_ = true;
+      }
+    } catch (const Error &error) { throw Error(error.status(), cat(path_, ": ", error.what())); }
+  }
+  bytes = ready_.substr(0, most);
+  ready_.erase(0, bytes.size());
+  return !bytes.empty();
 }
+
+int64_t ByteFile::size() const {
+  if (!utf16_) return size_;
+  ByteFile whole(path_, 0);
+  int64_t size = 0;
+  for (std::string bytes; whole.read(bytes, kRead);) size += static_cast<int64_t>(bytes.size());
+  return size;
+}
+
+TextFile::TextFile(const std::string &path, int64_t offset)
+    : file_(path, offset), stream_(offset == 0), begin_(offset), offset_(offset) {}
 
 bool TextFile::next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens) {
   how.offset = static_cast<size_t>(offset_);
@@ -61,27 +85,26 @@ bool TextFile::next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vect
   return true;
 }
 
-std::string TextFile::next() try {
-  std::string piece, bytes;
-  while ((piece = stream_.next()).empty() && !finished_) {
-    if (file_.read(bytes, kRead)) {
-      stream_.push(bytes);
-    } else {
-      stream_.finish();
-      finished_ = true;
+std::string TextFile::next() {
+  const auto named = [&](const auto &f) {  // an error about the text names the file
+    try {
+      return f();
+    } catch (const Error &error) {
+      throw Error(error.status(),
+                  cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
     }
+  };
+  std::string piece, bytes;
+  while ((piece = named([&] { return stream_.next(); })).empty() && !finished_) {
+    const bool more = file_.read(bytes, kRead);
+    named([&] { more ? stream_.push(bytes) : stream_.finish(); });
+    finished_ = !more;
   }
   offset_ = begin_ + static_cast<int64_t>(stream_.bytes_taken());
   return piece;
-} catch (const Error &error) {
-  if (error.status() == Status::IO) throw;
-  throw Error(error.status(),
-              cat(file_.path(), ": ", error.what(), begin_ > 0 ? cat(", counted from byte ", begin_) : ""));
 }
 
-LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {
-  refuse_utf16(path);
-}
+LineFile::LineFile(const std::string &path, int64_t offset) : file_(path, offset), offset_(offset) {}
 
 bool LineFile::next(std::string &line) {
   const bool first = offset_ == 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,28 +12,33 @@
 
 namespace infini {
 
-// Bytes of a file from some offset on. IO if it cannot be read.
+// Bytes of a file from some offset on. IO if it cannot be read. What is UTF-16, by its mark, is as if it were UTF-8: offsets
+// and sizes too, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT if it is not, or is UTF-32.
 class ByteFile {
  public:
   ByteFile(const std::string &path, int64_t offset);
   // Fills the string with the next bytes, at most so many; false at the end.
   bool read(std::string &bytes, size_t most);
   const std::string &path() const { return path_; }
-  int64_t size() const { return size_; }
+  int64_t size() const;
 
  private:
+  bool read_stored(std::string &bytes, size_t most);
+
   std::string path_;
   std::ifstream file_;
   int64_t size_;
+  std::optional<TextDecoder> utf16_;
+  std::string ready_;  // UTF-8 that was not asked for yet
+  bool finished_ = false;
 };
 
-// A text in pieces that can be tokenized one by one: UTF-8, with or without a mark, with any line ends.
+// A text in pieces that can be tokenized one by one: UTF-8 or UTF-16, with or without a mark, with any line ends.
 class TextFile {
  public:
-  // From an offset in the file at which a character begins; where pieces end depends on it. INVALID_ARGUMENT for
-  // UTF-16, in which the beginnings of characters cannot be found.
+  // From an offset in the file at which a character begins; where pieces end depends on it.
   explicit TextFile(const std::string &path, int64_t offset = 0);
-  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is not UTF-8, or has
+  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is neither, or has
   // characters without tokens.
   bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens);
   int64_t offset() const { return offset_; }  // of the next piece
@@ -47,8 +53,7 @@ class TextFile {
   bool finished_ = false;
 };
 
-// Lines of UTF-8 without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a
-// FORMAT error, UTF-16 an INVALID_ARGUMENT one.
+// Lines without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT error.
 class LineFile {
  public:
   explicit LineFile(const std::string &path, int64_t offset = 0);

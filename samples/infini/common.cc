@@ -165,6 +165,11 @@ void ModelArguments::add_text_flags(CLI::App &command) {
   flags.set_default("unknown_text", "skip");
 }
 
+UnknownText ModelArguments::unknown_text() const {
+  const Options options = flags.session_options();
+  return {all_of(infini_options_get_string, static_cast<const infini_options *>(options.get()), "unknown_text"), 0};
+}
+
 Model ModelArguments::open() const { return open_model(model, flags.model_options()); }
 
 Session ModelArguments::start(const infini_model *opened) const {
@@ -184,8 +189,14 @@ CLI::Option *add_count(CLI::App &command, const std::string &flag, int64_t &valu
 
 void check_writable(const std::string &flag, const std::string &path) {
   std::error_code ignored;
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::filesystem::path file = path;
+  for (int links = 0; links < 40 && std::filesystem::is_symlink(file, ignored); ++links)
+    file = file.parent_path() / std::filesystem::read_symlink(file, ignored);
+  const std::filesystem::path folder = file.parent_path();
+  if (path == "-") fail(flag + ": - is no file here; ./- names one that is called so");
   if (std::filesystem::is_directory(path, ignored)) fail(flag + ": " + path + " is a folder; name a file");
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    fail(flag + ": " + path + " is a device or a pipe, and only a file can be kept; name one");
   if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
     fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
 }
@@ -198,6 +209,25 @@ Json parse_json(std::string_view text) {
 std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, bool special) {
   const int flags = (start ? INFINI_TOKENS_START : 0) | (special ? INFINI_TOKENS_SPECIAL : 0);
   return all_of<std::vector<int32_t>>(infini_model_tokenize, model, text.data(), text.size(), flags);
+}
+
+std::string known_text(const infini_model *model, std::string_view text, UnknownText &unknown) {
+  const auto knows = [&](std::string_view part) {
+    size_t size = 0;
+    return infini_model_token_count(model, part.data(), part.size(), 0, &size) != INFINI_INVALID_ARGUMENT;
+  };
+  if (unknown.how == "error" || knows(text)) return std::string(text);
+  json_text(std::string(text), "the text");
+  const std::string_view stand_in = unknown.how == "skip" ? "" : knows("\uFFFD") ? "\uFFFD" : "?";
+  std::string known;
+  for (size_t at = 0, next; at < text.size(); at = next) {
+    for (next = at + 1; next < text.size() && (text[next] & 0xC0) == 0x80;) ++next;
+    const std::string_view character = text.substr(at, next - at);
+    const bool is_known = knows(character);
+    if (!is_known) unknown.bytes += static_cast<int64_t>(character.size());
+    known += is_known ? character : stand_in;
+  }
+  return known;
 }
 
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {

@@ -47,6 +47,12 @@ class OptionFlags {
   std::vector<Flag> flags_;
 };
 
+// What becomes of characters that a vocabulary has no token for.
+struct UnknownText {
+  std::string how = "skip";  // option "unknown_text"
+  int64_t bytes = 0;         // of such characters so far
+};
+
 // What every command with a model has: MODEL, --json and the options of opening one.
 struct ModelArguments {
   std::string model;
@@ -57,6 +63,7 @@ struct ModelArguments {
   void add_session_flags(CLI::App &command);
   void add_generation_flags(CLI::App &command);
   void add_text_flags(CLI::App &command);
+  UnknownText unknown_text() const;  // as the flag says
   // A model and an empty session through it, both with the options that were given.
   Model open() const;
   Session start(const infini_model *opened) const;
@@ -90,6 +97,9 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 
 // The tokens of a text, which begins a stream or goes on with one; `special`: control tokens are parsed.
 std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, bool special = false);
+
+// The text as it is tokenized: where `how` is not "error", without those characters, or with others in their place.
+std::string known_text(const infini_model *model, std::string_view text, UnknownText &unknown);
 
 // --- output
 

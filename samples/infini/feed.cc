@@ -23,23 +23,6 @@ int64_t bytes_of(std::string_view piece, size_t tokens, size_t all) {
   return static_cast<int64_t>(piece.size() * tokens / all);
 }
 
-// What the vocabulary knows of a text, as option "unknown_text" wants it; counts the bytes of the rest.
-std::string known_text(const infini_model *model, std::string_view text, bool replace, int64_t &unknown) {
-  const auto knows = [&](std::string_view part) {
-    size_t size = 0;
-    return infini_model_token_count(model, part.data(), part.size(), 0, &size) == INFINI_OK;
-  };
-  const std::string_view stand_in = !replace ? "" : knows("\uFFFD") ? "\uFFFD" : "?";
-  std::string known;
-  for (size_t at = 0, next; at < text.size(); at = next) {
-    for (next = at + 1; next < text.size() && (text[next] & 0xC0) == 0x80;) ++next;
-    const std::string_view character = text.substr(at, next - at);
-    if (!knows(character)) unknown += static_cast<int64_t>(character.size());
-    known += knows(character) ? character : stand_in;
-  }
-  return known;
-}
-
 class Reader {
  public:
   // `bytes`: of the text; 0: not known
@@ -53,10 +36,8 @@ class Reader {
   // false: enough was read.
   bool read(std::string_view piece) {
     Stopwatch watch;
-    std::string known;
-    if (size_t count = 0; how_unknown_ != "error" && infini_model_token_count(model_, piece.data(), piece.size(), 0,
-                                                                              &count) == INFINI_INVALID_ARGUMENT)
-      piece = known = known_text(model_, piece, how_unknown_ == "replace", unknown_);
+    const std::string known = known_text(model_, piece, unknown_);
+    piece = known;
     const auto tokens = tokens_of(model_, piece, std::exchange(starts_, false));
     seconds_ += watch.seconds();
     const auto skipped = static_cast<size_t>(std::min<int64_t>(skip_, static_cast<int64_t>(tokens.size())));
@@ -82,7 +63,7 @@ class Reader {
   }
 
   int64_t tokens() const { return tokens_; }
-  int64_t unknown() const { return unknown_; }
+  int64_t unknown() const { return unknown_.bytes; }
   Json summary() const { return row(tokens_, seconds_); }
   const Json &results() const { return results_; }
   void clear_progress() { progress_.clear(); }
@@ -114,12 +95,9 @@ class Reader {
   FeedArguments &arguments_;
   const infini_model *model_;
   infini_session *session_;
-  const std::string how_unknown_ =
-      all_of(infini_options_get_string, static_cast<const infini_options *>(arguments_.flags.session_options().get()),
-             "unknown_text");
-  int64_t unknown_ = 0;  // bytes that the vocabulary has no token for
-  int64_t skip_;         // tokens of the text that are still to be left out
-  bool starts_;          // the text's beginning is the stream's
+  UnknownText unknown_ = arguments_.unknown_text();
+  int64_t skip_;  // tokens of the text that are still to be left out
+  bool starts_;   // the text's beginning is the stream's
   bool counts_tokens_;
   Progress progress_;
   int64_t tokens_ = 0, reported_tokens_ = 0;

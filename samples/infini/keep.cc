@@ -41,6 +41,7 @@ Json pieces(const KeepArguments &arguments, const infini_model *model) {
   for (const Family &family : families())
     if (!family.held_out && !family.statements.empty()) chosen.push_back(&family);
   Json all = Json::array();
+  UnknownText unknown;
   const auto share = arguments.tokens / static_cast<int64_t>(arguments.texts.size());
   size_t told = 0;
   for (size_t i = 0; i < arguments.texts.size(); ++i) {
@@ -48,7 +49,8 @@ Json pieces(const KeepArguments &arguments, const infini_model *model) {
     Filler filler(arguments.texts[i], draw);
     size_t until = 10 + draw.below(10);
     for (int64_t tokens = 0; tokens < share;) {
-      const auto say = [&](const std::string &text, bool keep) {
+      const auto say = [&](const std::string &given, bool keep) {
+        const std::string text = known_text(model, given, unknown);
         all.push_back({{"text", text}, {"keep", keep}});
         tokens += static_cast<int64_t>(tokens_of(model, text, false).size());
       };
@@ -62,6 +64,7 @@ Json pieces(const KeepArguments &arguments, const infini_model *model) {
       if (until % 5 == 0) filler.begin_anywhere(draw);
     }
   }
+  tell_of_unknown_text(unknown.bytes);
   return all;
 }
 

@@ -49,7 +49,12 @@ class NpyFile {
 };
 
 std::vector<int32_t> given_tokens(const LogitsArguments &arguments, const infini_model *model) {
-  if (arguments.text_flag->count()) return tokens_of(model, arguments.text, true);
+  if (arguments.text_flag->count()) {
+    UnknownText unknown = arguments.unknown_text();
+    const std::string text = known_text(model, arguments.text, unknown);
+    tell_of_unknown_text(unknown.bytes);
+    return tokens_of(model, text, true);
+  }
   std::vector<int32_t> tokens;
   for (const int64_t token : parse_numbers(arguments.tokens, "--tokens")) {
     if (token < 0 || token > INT32_MAX) throw std::runtime_error("--tokens: no token is " + std::to_string(token));
@@ -114,6 +119,7 @@ void add_logits(CLI::App &app) {
   command->add_option("--cut", arguments->cut, "feed that many tokens a call; 0: all at once")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--close", arguments->close, "close the segment after these numbers of tokens: 5,30");
+  arguments->add_text_flags(*command);
   arguments->add_session_flags(*command);
   command->footer(
       "Examples:\n"

@@ -1,10 +1,13 @@
 // infini: Infini-attention language models on the command line, over the C interface alone.
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <numeric>
+#include <type_traits>
 
 #include "common.h"
 
@@ -62,12 +65,30 @@ std::string unexpected(const CLI::App &app) {
   return "";
 }
 
-// A path that is empty is a variable that was not set.
-void refuse_empty_paths(CLI::App &app) {
+// What is wrong with a number; "": nothing.
+template <class Number>
+std::string wrong(const std::string &text) {
+  Number number = 0;
+  const char *const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + text.starts_with('+'), end, number);
+  if (error == std::errc() && stop == end) return "";
+  if (std::is_floating_point_v<Number>) return "takes a number, not '" + text + "'";
+  if (error == std::errc::result_out_of_range && stop == end)
+    return "'" + text + "' is too large: no number is above " + std::to_string(std::numeric_limits<Number>::max());
+  return "takes a whole number" + std::string(std::is_unsigned_v<Number> ? ", 0 or more" : "") + ", not '" + text + "'";
+}
+
+// A path that is empty is a variable that was not set; numbers are read here first, so that all are refused alike.
+void check_values(CLI::App &app) {
   for (CLI::App *const command : app.get_subcommands({}))
-    for (CLI::Option *const option : command->get_options())
-      if (option->get_type_name().starts_with("FILE"))
+    for (CLI::Option *const option : command->get_options()) {
+      const std::string type = option->get_type_name();
+      if (type.starts_with("FILE"))
         option->check([](const std::string &path) { return path.empty() ? "names no file: it is empty" : ""; });
+      else if (type.starts_with("INT")) option->check(wrong<int64_t>);
+      else if (type.starts_with("UINT")) option->check(wrong<uint64_t>);
+      else if (type.starts_with("FLOAT") || type.starts_with("NUMBER")) option->check(wrong<double>);
+    }
 }
 
 // What the library warns of; but for a memory that is missing, of which the commands speak that read long texts.
@@ -110,7 +131,7 @@ int main(int argc, char **argv) {
     cli::add_train(app);
     cli::add_quantize(app);
     cli::add_options(app);
-    refuse_empty_paths(app);
+    check_values(app);
     cli::catch_interrupts();
     infini_log_set_callback(warn, nullptr);
     if (argc > 1 && argv[1][0] != '-') check_command(app, argv[1]);
@@ -120,6 +141,11 @@ int main(int argc, char **argv) {
     // What was written wrong comes before what is missing, which it may have been meant to be.
     if (const std::string words = error.get_exit_code() == 0 ? "" : unexpected(app); !words.empty()) {
       std::fprintf(stderr, "infini: %s\n", words.c_str());
+      return 1;
+    }
+    if (error.get_name() == "ConversionError") {  // of a number that check_values let through
+      std::fprintf(stderr, "infini: a number is too large, or none: %s\n",
+                   std::string(error.what()).substr(std::string(error.what()).find(": ") + 2).c_str());
       return 1;
     }
     return app.exit(error) == 0 ? 0 : 1;  // prints help, the version or what is wrong with the arguments

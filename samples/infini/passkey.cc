@@ -288,7 +288,9 @@ void add_passkey(CLI::App &app) {
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0))
       ->type_name("D,...");
-  add_count(*command, "--trials", arguments->trials, "keys asked for at each length and depth");
+  command->add_option("--trials", arguments->trials, "keys asked for at each length and depth")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
   command->add_flag("--table", arguments->table,
                     "a table, lengths across, depths down; by default 32K to 1M, at 0, 0.5 and 0.95");
   command->add_option("--filler", arguments->task.filler, "a text to hide keys in, instead of the paper's sentences")

@@ -45,11 +45,13 @@ constexpr const char *kNames[] = {
 // Tokens of a file, as many as can be used.
 Tokens read_filler(const infini_model *model, const std::string &path, int64_t longest) {
   Tokens tokens;
+  UnknownText unknown;
   Input(path).read(false, false, [&](std::string_view piece) {
-    const Tokens more = tokens_of(model, piece, false);
+    const Tokens more = tokens_of(model, known_text(model, piece, unknown), false);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return static_cast<int64_t>(tokens.size()) < longest;
   });
+  tell_of_unknown_text(unknown.bytes);
   if (tokens.empty()) throw std::runtime_error(path + " is empty: it cannot be filler");
   return tokens;
 }

@@ -1,11 +1,10 @@
 // infini quantize: a model at fewer bits; and what each type takes, foresees and does a second.
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <unistd.h>
 
 #include "bench.h"
 #include "common.h"
+#include "input.h"
 
 namespace cli {
 namespace {
@@ -74,9 +73,11 @@ Json measured(const QuantizeArguments &arguments, const std::string &path, const
 
 void table(const QuantizeArguments &arguments) {
   if (arguments.text.empty()) throw CLI::RequiredError("--table needs --text, what the types are compared on");
-  std::ifstream file(arguments.text, std::ios::binary);
-  if (!file) throw std::runtime_error("--text: cannot read " + arguments.text);
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::string text;
+  Input(arguments.text).read(false, false, [&](std::string_view piece) {
+    text += piece;
+    return true;
+  });
   const std::string beside =
       arguments.to.empty()
           ? (std::filesystem::temp_directory_path() / ("infini-quantize-" + std::to_string(getpid()) + ".gguf"))
@@ -138,6 +139,8 @@ void add_quantize(CLI::App &app) {
   add_count(*command, "--read", arguments->read, "random tokens that --table reads, for their speed");
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
   arguments->flags.add(*command, {"threads", "compute", "block"}, "How it is computed");
+  arguments->flags.add(*command, {"unknown_text"}, "Text");
+  arguments->flags.set_default("unknown_text", "skip");
   arguments->flags.add(*command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory, in --table");
   command->footer(R"(Bits a weight, and what to take:
   q8_0  8.5  as good as the floats, at half of bf16

@@ -85,7 +85,9 @@ class Stream {
     } while (position_ < end);
   }
 
-  void say(const std::string &text) {
+  void say(const std::string &given) {
+    UnknownText skipped;
+    const std::string text = known_text(model_, given, skipped);
     const Tokens more = tokens_of(model_, text, position_ == 0);
     waiting_.insert(waiting_.end(), more.begin(), more.end());
     position_ += static_cast<int64_t>(more.size());
@@ -312,7 +314,7 @@ void add_recall(CLI::App &app) {
       ->type_name("N,...")
       ->capture_default_str();
   command->add_option("--trials", arguments->trials, "facts of each family")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
   command
       ->add_option("--facts", arguments->facts,

@@ -21,14 +21,16 @@ void tokenize(const TokenizeArguments &arguments) {
   const Model model = arguments.open();
   std::vector<int32_t> ids;
   bool start = true;
+  UnknownText unknown = arguments.unknown_text();
   const auto take = [&](std::string_view piece) {
-    const auto more = tokens_of(model.get(), piece, start, arguments.special);
+    const auto more = tokens_of(model.get(), known_text(model.get(), piece, unknown), start, arguments.special);
     ids.insert(ids.end(), more.begin(), more.end());
     start = false;
     return true;
   };
   if (arguments.text_flag->count()) take(arguments.text);
   else Input(arguments.file).read(false, false, take);
+  tell_of_unknown_text(unknown.bytes);
 
   if (arguments.json) return print_json({{"ids", ids}, {"tokens", ids.size()}});
   std::string line;
@@ -55,6 +57,7 @@ void add_tokenize(CLI::App &app) {
       ->type_name("FILE")
       ->excludes(arguments->text_flag);
   command->add_flag("--special", arguments->special, "parse control tokens that the text writes out");
+  arguments->add_text_flags(*command);
   command->footer(
       "Examples:\n"
       "  infini tokenize model.gguf --text 'Once upon a time'\n"

@@ -67,7 +67,7 @@ bool is_flag(const std::string &field) {
 constexpr const char *kOwnWarmup = "; else 100, or a tenth of --steps if that is less";
 
 Json text_source(const char *type, const std::vector<std::string> &files) {
-  Json source = {{"type", type}, {"files", files}};
+  Json source = {{"type", type}, {"files", files}, {"unknown_text", "skip"}};
   if (source["type"] == "text") source["order"] = "excerpts";
   return source;
 }
@@ -89,7 +89,8 @@ void PlanFlags::add(CLI::App &command) {
   command.add_option("--steps", steps_, "how many in all; else \"steps\" of the description")
       ->check(CLI::PositiveNumber);
 
-  command.add_option("--text", text_, "plain text, in excerpts drawn at random")
+  command
+      .add_option("--text", text_, "plain text, in excerpts drawn at random; characters without a token are left out")
       ->expected(1, kFiles)
       ->type_name("FILE...")
       ->group(kData);

@@ -1,5 +1,6 @@
 """Every subcommand: what it prints, the keys of its JSON, and how it fails."""
 import json
+import os
 import re
 
 from support import EXACT, GOLDEN, NOVEL, SOURCE, STORIES, Test, unittest, with_chat_template
@@ -242,6 +243,24 @@ class Manners(Test):
         self.fails("info")
         self.fails("info", STORIES, "--no-such-flag", says="--no-such-flag")
         self.fails("info", STORIES, "--threads", "x", says="x")
+
+    def test_numbers_are_refused_alike(self):
+        large = "9" * 25
+        for flags in (("feed", STORIES, "--file", NOVEL, "--every"), ("feed", STORIES, "--file", NOVEL, "--max-tokens"),
+                      ("generate", STORIES, "--prompt", "x", "--max-tokens"), ("generate", STORIES, "--prompt", "x", "--seed"),
+                      ("detokenize", STORIES), ("train", STORIES, "--text", NOVEL, "--out", "o.gguf", "--steps")):
+            self.fails(*flags, large, says="is too large: no number is above ")
+            self.fails(*flags, "1.5", says="takes a whole number, ")
+        self.fails("generate", STORIES, "--prompt", "x", "--temperature", "hot", says="takes a number, not 'hot'")
+        for command in ("passkey", "recall"):
+            self.fails(command, STORIES, "--trials", 2**62, says="--trials")
+
+    def test_where_nothing_can_be_kept_is_told_at_once(self):
+        pipe, dangling = self.folder / "pipe", self.folder / "dangling"
+        os.mkfifo(pipe)
+        dangling.symlink_to(self.folder / "missing" / "x.snap")
+        for path in ("/dev/null", "/dev/full", pipe, dangling, "-", self.folder):
+            self.fails("generate", STORIES, "--prompt", "x", "--save", path, says="--save: ")
 
     def test_help_shows_every_default(self):
         for name, value in (("--max-tokens INT", "256"), ("--block INT", "512"), ("--compute TEXT", "auto"), ("--penalty-window INT", "64")):

@@ -79,6 +79,22 @@ class UnknownText(Test):
                 for key in {"tokens", "scored", "nll", "text"} & plain[1].keys():
                     self.assertEqual(skipped[1][key], plain[1][key], key)
 
+    def test_every_other_command_leaves_it_out_too(self):
+        book, told = self.folder / "log.txt", "no token for, left out or replaced (--unknown-text): "
+        book.write_bytes(b"The dog ran home. \x16 The cat sat. " * 100)
+        for command in (("tokenize", self.model, "--text", "a \x16log"), ("logits", self.model, "--text", "a \x16log", "--out", self.folder / "l.npy"),
+                        ("passkey", self.model, "--length", 256, "--trials", 1, "--filler", book),
+                        ("recall", self.model, "--distance", 100, "--trials", 1, "--filler", book),
+                        ("quantize", self.model, "--table", "--text", book, "--types", "file", "--generate", 1, "--read", 8),
+                        ("train", self.model, "--text", book, "--steps", 1, "--segment", 16, "--out", self.folder / "out.gguf")):
+            code, _, errors = self.run_with(b"", *command)
+            self.assertEqual(code, 0, (command[0], errors))
+            if command[0] in ("tokenize", "logits", "passkey"):
+                self.assertIn(told, errors)
+        plain, marked = (self.run_with(b"", "tokenize", self.model, "--text", text)[1] for text in ("a log", "a \x16log"))
+        self.assertEqual(plain, marked)
+        self.fails("tokenize", self.model, "--text", "a \x16log", "--unknown-text", "error", says="no token for U+0016")
+
     def test_or_an_error_that_says_where(self):
         for command in ("feed", "score", "generate"):
             code, _, errors = self.run_with(b"a \x16log", command, self.model, "--file", "-", "--unknown-text", "error", *EXACT)

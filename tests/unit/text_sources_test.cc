@@ -1,4 +1,5 @@
 // Texts as training sequences: nothing lost, borders kept, weights where they belong, enemies refused.
+#include "train/text_file.h"
 #include "train/text_sources.h"
 
 #include <algorithm>
@@ -245,13 +246,59 @@ TEST_CASE("characters without a token are an error with their place in the file,
   CHECK(error_of([&] { source_of("text", file, "leave"); }).find("unknown_text") != std::string::npos);
 }
 
-TEST_CASE("a mark at the beginning of JSONL is no part of it, and UTF-16 is told") {
+// As Windows writes it, the mark first.
+std::string utf16(const std::string &text) {
+  std::string wide = "\xff\xfe";
+  for (const char letter : text) wide += std::string{letter, '\0'};
+  return wide;
+}
+
+TEST_CASE("UTF-16 is read as the same text in UTF-8 is, from anywhere") {
+  const test::TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; text.size() < 300'000; ++i) text += "Good. Bad " + std::to_string(i) + ".\n";
+  std::string lines = text;  // ends of lines as Windows has them
+  for (size_t at = 0; (at = lines.find('\n', at)) != lines.npos; at += 2) lines.insert(at, "\r");
+  const std::string narrow = write(folder, "a.txt", text), wide = write(folder, "b.txt", utf16(lines));
+  CHECK(ByteFile(wide, 0).size() == static_cast<int64_t>(text.size()));
+  for (const int64_t offset : {0, 1, 65'535, 65'536, 200'001}) {
+    std::string bytes;
+    CHECK(ByteFile(wide, offset).read(bytes, 1000));
+    CHECK(bytes == text.substr(static_cast<size_t>(offset), 1000));
+  }
+  const auto behind = static_cast<int64_t>(text.size()) + 1;
+  CHECK(error_of([&] { ByteFile file(wide, behind); }).find(cat("has only ", text.size(), " now")) !=
+        std::string::npos);
+  ExcerptSource from_narrow(words(), {.files = {narrow}}, 3), from_wide(words(), {.files = {wide}}, 3);
+  PackedSource packed(read_texts(words(), {.files = {narrow}})), packed_wide(read_texts(words(), {.files = {wide}}));
+  for (int i = 0; i < 5; ++i) {
+    CHECK(from_narrow.next(16, 4).tokens == from_wide.next(16, 4).tokens);
+    CHECK(packed.next(16, 4).tokens == packed_wide.next(16, 4).tokens);
+  }
+  PackedSource again(read_texts(words(), {.files = {wide}}));
+  again.restore(packed_wide.save());
+  CHECK(again.next(16, 4).tokens == packed.next(16, 4).tokens);
+}
+
+TEST_CASE("UTF-16 that breaks off, and UTF-32, are told by the file's name") {
+  const test::TemporaryFolder folder;
+  const std::string odd = write(folder, "odd.txt", utf16("Good") + "x");
+  const std::string four = write(folder, "four.txt", std::string("\xff\xfe\0\0G\0\0\0", 8));
+  for (const auto &[file, words_of_it] : {std::pair{odd, "ends inside a character"}, std::pair{four, "is UTF-32"}}) {
+    const std::string error = error_of([&] { read_texts(words(), {.files = {file}})->next(); });
+    CHECK_MESSAGE(error.find(words_of_it) != std::string::npos, error);
+    CHECK_MESSAGE(error.find(file) != std::string::npos, error);
+  }
+}
+
+TEST_CASE("a mark at the beginning of JSONL is no part of it") {
   const test::TemporaryFolder folder;
   const std::string line = R"({"text": "Good."})";
   PackedSource source(read_jsonl(words(), {.files = {write(folder, "a.jsonl", "\xef\xbb\xbf" + line + "\n" + line)}}));
   check_packed(words(), source, {"Good.", "Good."}, 8, 1);
-  const std::string wide = write(folder, "b.jsonl", std::string("\xff\xfe{\0", 4));
-  CHECK(error_of([&] { read_jsonl(words(), {.files = {wide}}); }).find("is UTF-16") != std::string::npos);
+  const std::string wide = write(folder, "b.jsonl", utf16(line + "\r\n" + line));
+  PackedSource from_wide(read_jsonl(words(), {.files = {wide}}));
+  check_packed(words(), from_wide, {"Good.", "Good."}, 8, 1);
 }
 
 TEST_CASE("spans are found in text that the tokenizer normalises") {
