@@ -17,7 +17,7 @@ if [ "${4:-}" = all ]; then
   # What looks at this machine's files, or measures time.
   tests+=(--exclude-regex '^(cli_(layers|format|plot|install)|capi_(kill|manners))$')
 else
-  targets=(arm64_exchange capi_{null,options,snapshot} unit_{blocks,gemm,gguf,kernels,parity,quant}_test)
+  targets=(arm64_exchange capi_snapshot unit_{blocks,gguf,kernels,parity,quant}_test)
   tests=(--tests-regex "^($(IFS='|'; echo "${targets[*]:1}"))\$")
 fi
 nice -n 10 cmake --build "$build" --parallel "$(nproc)" --target "${targets[@]}"
