@@ -78,9 +78,9 @@
  *              text a zero byte is written where there is room for it; *size does not count it.
  *   Work       A call that changes an object leaves what it found there, and another call reads it, as often as
  *              wanted: infini_session_feed and _logits, infini_trainer_step and _report_json. A call that only
- *              measures writes its result itself (..._json with a task), and never works for nothing: with buffer
+ *              measures writes its result itself (..._json with a task). It looks at the buffer first: with buffer
  *              NULL and capacity 0 it only sets *size, to a capacity that is enough and may be more than the
- *              result, and if capacity is less than that, BUFFER_TOO_SMALL comes before the work.
+ *              result, and if capacity is less than that, it returns BUFFER_TOO_SMALL before it computes.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
@@ -276,8 +276,9 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
      "ridge" 0.1: lambda of the regression, times the mean of the diagonal
      "stray" 0.01: the share of the other sentences that "least" lets pass
      "bias": a list of [layer, head, nats], added to that head's scores of kept keys; absent: none
-     "focus" 1: what heads with a bias take, for each query, from the scores of a kept sentence for each nat that its
-               best score lacks to the best of all that is kept, so that facts are not taken for each other; 0 to 100
+     "focus" 1: for each query of a head with a bias, a kept sentence's scores are lowered by focus times (the best
+               score of all that is kept - the best score of this sentence), so that sentences that match less are
+               not taken for the one that matches; 0 to 100
      "threads" 0: as many as there are
    `task` (may be NULL): stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer
@@ -308,7 +309,8 @@ INFINI_API void infini_session_free(infini_session *session);
 INFINI_API infini_status infini_session_set_options(infini_session *session, const infini_options *options);
 
 /* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
-   not matter. `task` (may be NULL): stage "feed", in tokens. A call without tokens only hears a cancel.
+   not matter. `task` (may be NULL): stage "feed", in tokens. With n_tokens 0 it only looks
+   whether it was cancelled.
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
    CANCELLED         the tokens before were read (all, where the last block ran), as infini_session_position and
                      infini_task_done tell; the session may go on from there
@@ -528,7 +530,7 @@ typedef enum infini_snapshot_flags {
 INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int flags,
                                              const char *name, const char *note, infini_task *task);
 
-/* The same into a buffer of bytes, where nothing else is made of its size; after an error the buffer holds anything.
+/* The same into a buffer of bytes, without a copy of that size between; after an error the buffer holds anything.
    Asking for the size alone takes no time, except with option "compress", which compresses for it.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name,
@@ -773,7 +775,8 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    for "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", by the formulas of the
    Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
-   "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" by then;
+   "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" at that
+   position;
    "session_bytes" is all that one holds without options of its own, however long the stream, with the whole window and
    the buffers of its work: what infini_session_info_json says once a whole block was read, to a hundredth.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
@@ -804,8 +807,8 @@ INFINI_API infini_status infini_task_cancel(infini_task *task);
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
-/* What that call does, as text: "idle", "open", "feed", "generate", "save", "inspect", "train", "evaluate",
-   "find heads", "fit heads". */
+/* What that call does, as text: "idle", "open", "quantize", "keep", "feed", "generate", "save", "inspect",
+   "train", "evaluate", "find heads", "fit heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 
 /* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */

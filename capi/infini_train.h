@@ -35,9 +35,9 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
      {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
 
    Only "data" must be there. All its types but "random" need the model's tokenizer.
-     "recall", "passkey"  generated tasks: values of five digits are told under a name, in filler, and asked for later:
+     "recall", "passkey"  generated tasks: named values of five digits amid filler, which are asked for later:
                           " The river key is 71432.", " What is the river key? The river key is 71432."
-     "text"               files of plain text, UTF-8
+     "text"               files of plain text, UTF-8 or, with its mark, UTF-16
      "jsonl"              files with a document a line, {"text": "...", "spans": [...], "links": [...]}, of which the
                           text must be there. "spans" are loss weights: [[begin, end, weight], ...], in bytes of the
                           text; elsewhere "weight" of the description counts. "links" are attention supervision:
@@ -101,7 +101,8 @@ INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t ste
 /* Writes what the last step computed, as a JSON object ({} before the first):
      "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
      "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
-     another segment), "exact_across" (share of those answers whose digits are all right), "recall_inside",
+     an earlier segment, so that only the memory holds it), "exact_across" (share of those answers whose digits are all
+     right), "recall_inside",
      "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
      value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean
      over supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was
@@ -141,15 +142,16 @@ INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer,
 
 /* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task
    must be one that has names ("recall", "passkey").
-   Where "retrieval" is trained, those are the "supervised" heads that have a digit: q and k map the residual stream to
-   the name that a digit belongs to, or that is asked for; v maps it to the digit, and o maps that to its logit:
-   together the heads of one group add about `nats` (above 0, at most 1,000,000) to it. Names beyond the number of
-   features of a key, and digits beyond that of values, share them. The residual stream must hold the name at each digit
-   already: heads of lower layers carry it there, see "local_supervision".
-   Where "hand_on" is above 0, those are these heads below, the "local_supervised" ones, whatever `nats` is: v maps a
-   token to the name that it is, and o to a direction of its own for each name, drawn at random. Progress ("fit heads")
-   counts steps over all that is drawn. On several ranks each fits the same to the same data; infini_trainer_set_ranks
-   comes first.
+   Where "retrieval" is trained, these are the "supervised" heads that have a digit. W_q and W_k are fitted so that q
+   and k encode, one-hot, the name that is asked for and the name that a digit belongs to; W_v so that v encodes the
+   digit; W_o so that the heads of one group together add about `nats` (above 0, at most 1,000,000) to that digit's
+   logit. Where there are more names than features of a key, or more digits than features of a value, several share
+   one. The residual stream must hold the name at each digit already: heads of lower layers carry it there, see
+   "local_supervision".
+   Where "hand_on" is above 0, the "local_supervised" heads, which carry names upwards, are fitted
+   instead, and `nats` is not used: W_v encodes the name that a token is, W_o writes a direction of its own for each
+   name, drawn at random. Progress ("fit heads") counts steps over all that is drawn. On several ranks each fits the
+   same to the same data; infini_trainer_set_ranks comes first.
    INVALID_ARGUMENT  no head has a digit, heads of one group have different ones or are not all supervised, or
                      what is drawn asks for no such digit, or holds no name
    STATE             there was a step already
@@ -195,8 +197,8 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
    digits, learns from text alone. Recall and the loss on a held-out text are measured before and after.
    `path` names the plain model, a GGUF file. `settings_json` is an object of the fields that
    infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", a path with which the names
-   of files begin, what an adaptation goes on from is kept in them as it goes, and an adaptation that is made with the
-   same settings goes on from there, bit for bit on the same build, processor and number of threads. Options: those of
+   of files begin, progress is saved in these files, and an adaptation that is created later with the same settings goes
+   on from there, bit for bit on the same build, processor and number of threads. Options: those of
    infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` (may be NULL):
    opening. The caller frees the adaptation.
    INVALID_ARGUMENT  a field is unknown or not what it should be, or does not fit the model; the message names it
@@ -217,9 +219,9 @@ INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 
-/* What comes next: the search for heads, the measurement before, the fitting of a stage's heads, a training step, the
-   measurement after. `task` (may be NULL): stages "find heads", "evaluate", "feed", "fit heads", "train" (in the steps
-   of the stage).
+/* Does the next piece of the work: the search for heads, the measurement before, the fitting of a stage's heads, one
+   training step, or the measurement after. `task` (may be NULL): stages "find heads", "evaluate", "feed", "fit heads",
+   "train" (in the steps of the stage).
    END        nothing is left
    CANCELLED  it has not happened, and may be made again, or after the files of "checkpoint" were made by
               infini_adaptation_keep in another process
@@ -241,17 +243,18 @@ INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *
                                                        size_t capacity, size_t *size);
 
 /* Writes how far it has come, as a JSON object: "borders", "stages", "stages_done", "complete", "phase_seconds" and
-   "phase_tokens" (of "find", "carry", "teach", "train"), and as soon as they are known "found" (the heads that look
-   most at what is asked for), "full_attention_recall", "no_task" (why the model learns from text alone), "carriers"
-   ([[layer, head], ...]), "heads" ([[layer, head, digit], ...]), "first" and "last" (layers that are trained end to
-   end), "share" (of the retrieval that falls on the source), "before" and "after" ({"nll": nats a held-out token,
+   "phase_tokens" (of "find", "carry", "teach", "train"), and as soon as they are known "found" (the heads with
+   the highest attention from an answer to its source), "full_attention_recall", "no_task" (why the model learns
+   from text alone), "carriers" ([[layer, head], ...]), "heads" ([[layer, head, digit], ...]), "first" and "last"
+   (layers that are trained end to end), "share" (of the retrieval that falls on the source), "before" and "after"
+   ({"nll": nats a held-out token,
    "recall": [of digits over so many borders, ...]}), "gates".
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                                      size_t *size);
 
-/* Keeps what it goes on from in the files of "checkpoint", as steps do by themselves now and then; removes them.
-   Nothing happens without "checkpoint".
+/* _keep saves progress in the files of "checkpoint" now, as steps do by themselves now and then; _discard deletes these
+   files. Nothing happens without "checkpoint".
    IO, NO_SPACE  a file cannot be written; those of before are still there */
 INFINI_API infini_status infini_adaptation_keep(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_discard(infini_adaptation *adaptation);

@@ -34,8 +34,8 @@ class Curriculum {
     }
     void complete(const Fields &given);
   };
-  // Digits are learned sooner than whole answers, but say less where there are several names: most digits can be
-  // predicted from those before them, whatever name was asked for.
+  // The accuracy of digits rises before that of whole answers, but overstates recall where there are several names:
+  // most digits can be predicted from those before them, whatever name was asked for.
   enum class Recall { DIGITS, ANSWERS };
   struct Settings {
     std::vector<Stage> stages = {{32, 4, 12, 24}, {32, 8, 12, 24}, {64, 16, 0.7, 12}};

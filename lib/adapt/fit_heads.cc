@@ -130,7 +130,7 @@ class Regression {
     names.insert(names.end(), w.begin(), w.end());
     return names;
   }
-  // Replaces w, the weighted sums of y x^T, by W. Rows weigh `all`, those of `own` `more` in addition.
+  // Replaces w, the weighted sums of y x^T, by W: rows have weight `all`, and those of `own` that and `more`.
   void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
     std::vector<double> a(static_cast<size_t>(width_ * width_));
     double trace = 0;

@@ -65,7 +65,7 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
     if (names.at({carrier, g}) > names.at({carrier, carries})) carries = g;
   for (int h = 0; h < group; ++h) chosen.carriers.push_back({carrier, carries * group + h});
 
-  // In each layer first the groups that retrieve most: they have least else to do.
+  // In each layer first the groups that retrieve most: they do least else.
   int digit = 0;
   for (int layer = carrier + 1; digit < kDigits; ++layer) {
     std::vector<int> groups;
@@ -139,8 +139,8 @@ TaskSettings AdaptPlan::asked(int64_t names, int64_t questions, double deepest) 
   return s;
 }
 
-// One fact at the very start: what follows is filler, and prose has more to tell apart from it than the paper's
-// sentences.
+// One fact at the very start, then filler: prose more often, since it is harder to tell from facts than the paper's
+// sentences are.
 TaskSettings AdaptPlan::one_asked() const {
   TaskSettings s = asked(1, 1, 0);
   s.prose_share = 0.8;

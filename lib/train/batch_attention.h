@@ -42,7 +42,7 @@ class TraceScratch {
 // nullptr: no such loss.
 struct HeadTargets {
   const float *retrieval = nullptr;  // loss weight of a supervised retrieval
-  // Of heads that have an offset, in rows that predict another token of a value, or none: loss weight of
+  // Silence. For a head with an offset, in rows that predict no token with that offset: loss weight of
   // log(1 + sigma(q) z / epsilon), which is 0 where the head retrieves nothing.
   const float *silence = nullptr;
   const float *local = nullptr;      // loss weight of supervised local attention

@@ -8,7 +8,7 @@
 namespace infini {
 namespace {
 
-// One row in so many is silent. It is no divisor of a usual segment, so that they stand everywhere in it.
+// One row in so many is an example of silence. It does not divide usual segments, so that the places vary.
 constexpr size_t kSilentRows = 101;
 
 void check(const Sequence &s, int64_t vocabulary) {

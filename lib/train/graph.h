@@ -62,7 +62,7 @@ class TrainingGraph {
   // parameters that are not trained.
   void refresh(const Threads &threads, bool all = false);
   // From now on q and k of these layers (ascending) are trained by supervision of their retrievals alone: refresh()
-  // leaves all other weights as they were, so that run_retrieval() feeds these layers as the original model does.
+  // leaves all other weights as they were, so that in run_retrieval() the input of each is that of the original model.
   void set_retrieval_layers(const Threads &threads, std::vector<size_t> layers);
   // Forward, and, where gradients are asked for, backward. The input of the lowest trained layer is stored under
   // `cache_key` and reused when the same key comes again, with the same layout; the layers below must not have changed
@@ -109,7 +109,8 @@ class TrainingGraph {
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
   size_t layers_that_count(const BatchLayout &layout, const RunRequest &request) const;
-  // Of the highest of `layers` that count nobody reads what comes out of it, unless it is the model's.
+  // Whether the feed-forward of `layer` must run: nobody reads the output of the last of `layers` that are computed,
+  // unless it is the model's last.
   bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
   LayerAttention attention(const BatchLayout &layout, size_t layer, const RunRequest &request, Trace &trace);
 

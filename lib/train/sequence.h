@@ -24,16 +24,16 @@ struct Sequence {
   std::vector<uint8_t> answer;
   std::vector<Link> links;            // ascending by `from`
   std::vector<int32_t> local_target;  // T or empty: supervision target of local attention at t, before it; -1: none
-  // Segments or empty (all 1): factor on what each adds to M and z: as if it came so often.
+  // Segments or empty (all 1): what each adds to M and z, times this: it imitates a longer stream.
   std::vector<float> repeat_weight;
   std::vector<int32_t> document;  // starts of documents, ascending, the first 0: each begins with an empty memory
   // T or empty, for heads that retrieve one token of a value alone, such as its third digit.
   std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none
-  std::vector<int32_t> label;   // number of the name that the value belongs to; -1: none
+  std::vector<int32_t> label;   // class of the value's name, which the regression of heads predicts; -1: none
 
   std::span<const Link> links_of(int32_t from) const;
-  // Links `from`, which must not lie before any token that has links, to an earlier token and to all that this one
-  // links to.
+  // Adds links from `from` to an earlier token, and to every token that this one links to. Call in ascending order of
+  // `from`.
   void link(int32_t from, int32_t to);
 };
 

@@ -117,8 +117,8 @@ class StreamSupervision : public StreamForward {
     });
   }
 
-  // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z + epsilon). The share has no
-  // epsilon of its own: features that vanish would have all of nothing.
+  // Attention supervision: the loss gains -weight * log(share of the sources in sigma(q) z + epsilon). There is no
+  // epsilon in the numerator: with one, sigma(q) = 0 would give a share of 1, and retrieving nothing would win.
   void supervise(int64_t token, int64_t tokens, const float *z, float *dz) {
     const std::vector<Retrieval> &all = layer_.layout.retrievals;
     const int64_t first = segment_.first + token;

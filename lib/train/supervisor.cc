@@ -88,7 +88,7 @@ void Supervisor::end_count() {
     retrieval_weights_ = each_head([&](int l, int h) { return supervises(l, h); });
     scale_to_mean(retrieval_weights_, config_.supervision, retrievals_);
     silence_weights_ = retrieval_weights_;
-    for (size_t i = 0; i < silence_weights_.size(); ++i) {  // each a mean over the retrievals that it is of
+    for (size_t i = 0; i < silence_weights_.size(); ++i) {  // a mean over the queries that ask for this head's offset
       const double own = asked_[offsets_[i]];
       silence_weights_[i] *=
           offsets_[i] < 0

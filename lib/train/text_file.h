@@ -12,8 +12,9 @@
 
 namespace infini {
 
-// Bytes of a file from some offset on. IO if it cannot be read. What is UTF-16, by its mark, is as if it were UTF-8: offsets
-// and sizes too, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT if it is not, or is UTF-32.
+// Bytes of a file from some offset on. IO if it cannot be read. What is UTF-16, by its mark, is as if it were UTF-8:
+// offsets and sizes too, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT if it is not, or
+// is UTF-32.
 class ByteFile {
  public:
   ByteFile(const std::string &path, int64_t offset);
@@ -53,7 +54,8 @@ class TextFile {
   bool finished_ = false;
 };
 
-// Lines without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT error.
+// Lines without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT
+// error.
 class LineFile {
  public:
   explicit LineFile(const std::string &path, int64_t offset = 0);

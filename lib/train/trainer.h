@@ -166,7 +166,7 @@ class Trainer {
   struct SourceState {
     std::string source, lengths;
   } before_;  // of source_ and lengths_ before drawn_ was drawn
-  // As they were before, and lengths that can be restored too; where one cannot be, both stay as they are.
+  // Restores source and lengths together; where one of them is refused, neither changes.
   void restore_sources(const SourceState &before, const std::string &lengths);
   bool again_ = false;    // drawn_ is empty, and will be drawn again from before_
   int64_t parts_ = 1;     // steps that read all of drawn_ once
