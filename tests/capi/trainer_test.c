@@ -1,4 +1,6 @@
 /* Trainers: steps, reports, evaluation, checkpoints, and the model that comes out. */
+#include <locale.h>
+
 #include "check.h"
 
 #define CHECKPOINT "capi_trainer_test.checkpoint"
@@ -20,13 +22,22 @@ static infini_trainer *new_trainer(const infini_model *model, const char *descri
   return trainer;
 }
 
+/* The number that a text begins with, written with a point whatever the host's locale has. */
+static double read_number(const char *text) {
+  char local[32];
+  snprintf(local, sizeof local, "%.31s", text);
+  char *const point = strchr(local, '.');
+  if (point && (size_t)(point - local) < strspn(local, "-0123456789.")) *point = *localeconv()->decimal_point;
+  return atof(local);
+}
+
 /* The number behind "name" in a JSON object. */
 static double number_in(const char *json, const char *name) {
   char key[64];
   snprintf(key, sizeof key, "\"%s\":", name);
   const char *found = strstr(json, key);
   CHECK(found != NULL);
-  return found ? atof(found + strlen(key)) : -1;
+  return found ? read_number(found + strlen(key)) : -1;
 }
 
 /* The same in the trainer's last report or its state. */
