@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/fields.h"
+#include "base/json.h"
 #include "base/parallel.h"
 #include "gemm/gemm.h"
 #include "gemm/solve.h"
@@ -119,6 +121,46 @@ Gguf with_probe(const Model &model, const KeepProbe &probe) {
   else gguf.set_doubles("infini.keep.bias", probe.bias);
   gguf.set("infini.keep.focus", probe.focus);
   return gguf;
+}
+
+KeepLesson read_keep_lesson(const Model &model, const char *text) {
+  KeepLesson lesson;
+  const auto json = parse_json(text, Status::INVALID_ARGUMENT, "lesson_json");
+  Fields fields(*json, "lesson_json");
+  lesson.fit.layer = static_cast<int>(fields.whole("layer", -1, -1, model.config().layers - 1));
+  lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
+  lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
+  lesson.fit.focus = fields.number("focus", lesson.fit.focus, 0, 100);
+  lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
+  if (const nlohmann::json *bias = fields.find("bias")) {
+    const int layers = model.config().layers, heads = model.config().heads;
+    const auto refuse = [&] {
+      fields.refuse("bias", cat("a list of [layer, head, nats] of ", layers, " layers of ", heads, " heads"));
+    };
+    if (!bias->is_array()) refuse();
+    lesson.fit.bias.resize(static_cast<size_t>(layers) * static_cast<size_t>(heads));
+    for (const nlohmann::json &one : *bias) {
+      if (!one.is_array() || one.size() != 3 || !fits<int>(one[0]) || !fits<int>(one[1]) || !one[2].is_number() ||
+          one[0] < 0 || one[0] >= layers || one[1] < 0 || one[1] >= heads || !(std::abs(one[2].get<double>()) <= 100))
+        refuse();
+      lesson.fit.bias[one[0].get<size_t>() * static_cast<size_t>(heads) + one[1].get<size_t>()] = one[2].get<float>();
+    }
+  }
+  const nlohmann::json *pieces = fields.find("pieces");
+  if (!pieces || !pieces->is_array()) fields.refuse("pieces", "a list of objects");
+  for (size_t i = 0; i < pieces->size(); ++i) {
+    Fields piece((*pieces)[i], cat("lesson_json.pieces[", i, "]"));
+    const bool keep = piece.flag("keep", false);
+    Tokenizer::Encode how;
+    how.start = lesson.tokens.empty();
+    for (const int32_t token : model.tokenizer().encode(piece.text("text", ""), how)) {
+      lesson.tokens.push_back(token);
+      lesson.worth.push_back(keep);
+    }
+    piece.finish();
+  }
+  fields.finish();
+  return lesson;
 }
 
 }  // namespace infini

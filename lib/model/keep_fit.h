@@ -26,6 +26,14 @@ struct KeepFit {
 KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::span<const uint8_t> worth,
                    const KeepFit &fit, Task *task);
 
+struct KeepLesson {
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> worth;  // of each
+  KeepFit fit;
+};
+// What infini_model_fit_keep is given. INVALID_ARGUMENT names the field that is not as it should be.
+KeepLesson read_keep_lesson(const Model &model, const char *lesson_json);
+
 // The model's file with the probe in it.
 Gguf with_probe(const Model &model, const KeepProbe &probe);
 
