@@ -99,14 +99,14 @@ INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_tas
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 
 /* Writes what the last step computed, as a JSON object ({} before the first):
-     "step" (done so far), "tokens" (read so far), "loss" (nats a predicted token, by weight), "predictions",
-     "recall_across", "answers_across" (share of digits right, and their number, of answers whose value last stood in
-     an earlier segment, so that only the memory holds it), "exact_across" (share of those answers whose digits are all
-     right), "recall_inside",
-     "answers_inside", "exact_inside" (in the same one), "source_share" (of the memory's retrieval that falls where the
-     value stood; a mean over supervised retrievals), "subject_share" (of local attention that falls on the name; a mean
-     over supervised heads), "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was
-     changed), "rate_factor" (of the schedule), "segment", "segments", "seconds", "tokens_per_second"
+     "step" (done so far), "tokens" (read so far), "unknown_bytes" (of this step's texts, without a token), "loss" (nats
+     a predicted token, by weight), "predictions", "recall_across", "answers_across" (share of digits right, and their
+     number, of answers whose value last stood in an earlier segment, so that only the memory holds it), "exact_across"
+     (share of those answers whose digits are all right), "recall_inside", "answers_inside", "exact_inside" (in the same
+     one), "source_share" (of the memory's retrieval that falls where the value stood; a mean over supervised
+     retrievals), "subject_share" (of local attention that falls on the name; a mean over supervised heads),
+     "supervision" (the loss of both), "gradient_norm" (null: not finite, and nothing was changed), "rate_factor" (of
+     the schedule), "segment", "segments", "seconds", "tokens_per_second"
    where a share of nothing is null.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity,

@@ -6,6 +6,7 @@ namespace Infini;
 /// nothing. A share of nothing is null.</summary>
 /// <param name="Step">Steps done so far.</param>
 /// <param name="Tokens">Tokens read so far.</param>
+/// <param name="UnknownBytes">Of this step's texts, what the vocabulary has no token for, left out or replaced.</param>
 /// <param name="Loss">Nats a predicted token, by weight; null where none was.</param>
 /// <param name="Predictions">Tokens predicted.</param>
 /// <param name="RecallAcross">Share of digits right, of answers whose value last stood in another segment.</param>
@@ -23,7 +24,7 @@ namespace Infini;
 /// <param name="TokensPerSecond">Read by the step.</param>
 [method: JsonConstructor]
 public readonly record struct TrainingReport(
-    long Step, long Tokens, double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross,
+    long Step, long Tokens, long UnknownBytes, double? Loss, long Predictions, double? RecallAcross, long AnswersAcross, double? ExactAcross,
     double? RecallInside, long AnswersInside, double? ExactInside, double Supervision, double? GradientNorm, double RateFactor,
     int Segment, int Segments, double Seconds, double TokensPerSecond);
 

@@ -20,6 +20,7 @@ type Trainer struct {
 type TrainingReport struct {
 	Step            int64   `json:"step"`              // steps done so far
 	Tokens          int64   `json:"tokens"`            // tokens read so far
+	UnknownBytes    int64   `json:"unknown_bytes"`     // of this step's texts, without a token, left out or replaced
 	Loss            float64 `json:"loss"`              // nats a predicted token, by weight
 	Predictions     int64   `json:"predictions"`       // tokens predicted
 	RecallAcross    float64 `json:"recall_across"`     // share of digits right, of answers whose value last stood in another segment

@@ -82,7 +82,8 @@ class TextReader : public FileReader {
     for (;;) {
       DocumentPart part;
       part.begins = offset_ == 0;
-      const bool more = text_->next(tokenizer_, {.start = part.begins, .unknown = settings_.unknown}, part.tokens);
+      const bool more = text_->next(tokenizer_, {.start = part.begins, .unknown = settings_.unknown}, part.tokens,
+                                    &part.unknown_bytes);
       offset_ = text_->offset();
       any_ |= !part.tokens.empty();
       part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
@@ -150,7 +151,7 @@ class JsonlReader : public FileReader {
     part.begins = true;
     std::vector<size_t> ends;
     try {
-      part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends});
+      part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends}, &part.unknown_bytes);
     } catch (const Error &error) { refuse(error.what()); }
     part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
     const auto spans = object.find("spans"), links = object.find("links");

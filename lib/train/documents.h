@@ -18,6 +18,7 @@ struct DocumentPart {
   std::vector<Link> links;      // between tokens of the part, as in Sequence
   std::vector<int32_t> offset;  // of tokens that are linked, as in Sequence; empty where there are no links
   bool begins = false;          // it is the first part of the document
+  int64_t unknown_bytes = 0;    // as in Sequence
 };
 
 // Documents one after the other, for ever.

@@ -35,6 +35,7 @@ JsonObject describe(const Trainer &trainer, const StepReport &report) {
   return JsonObject()
       .add("step", report.step)
       .add("tokens", trainer.tokens())
+      .add("unknown_bytes", report.unknown_bytes)
       .add(describe(report.tally))
       .add("supervision", report.tally.supervision.retrieval.loss + report.tally.supervision.local.loss)
       .add("gradient_norm", report.gradient_norm)

@@ -74,12 +74,13 @@ int64_t ByteFile::size() const {
 TextFile::TextFile(const std::string &path, int64_t offset)
     : file_(path, offset), stream_(offset == 0), begin_(offset), offset_(offset) {}
 
-bool TextFile::next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens) {
+bool TextFile::next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens,
+                    int64_t *unknown_bytes) {
   how.offset = static_cast<size_t>(offset_);
   const std::string piece = next();
   if (piece.empty()) return false;
   try {
-    const std::vector<int32_t> ids = tokenizer.encode(piece, how);
+    const std::vector<int32_t> ids = tokenizer.encode(piece, how, unknown_bytes);
     tokens.insert(tokens.end(), ids.begin(), ids.end());
   } catch (const Error &error) { throw Error(error.status(), cat(file_.path(), ": ", error.what())); }
   return true;

@@ -41,7 +41,9 @@ class TextFile {
   explicit TextFile(const std::string &path, int64_t offset = 0);
   // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is neither, or has
   // characters without tokens.
-  bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens);
+  // `unknown_bytes` counts what had none, where `how` lets that pass.
+  bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens,
+            int64_t *unknown_bytes = nullptr);
   int64_t offset() const { return offset_; }  // of the next piece
   int64_t size() const { return file_.size(); }
 

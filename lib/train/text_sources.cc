@@ -23,6 +23,7 @@ Sequence PackedSource::next(int segment, int segments) {
     }
     const size_t count = std::min(total - out.tokens.size(), part_.tokens.size() - at_), begin = out.tokens.size();
     const bool starts = part_.begins && at_ == 0;
+    if (at_ == 0) out.unknown_bytes += part_.unknown_bytes;
     if (begin == 0 || starts) out.document.push_back(static_cast<int32_t>(begin));
     const auto first = static_cast<std::ptrdiff_t>(at_), last = static_cast<std::ptrdiff_t>(at_ + count);
     out.tokens.insert(out.tokens.end(), part_.tokens.begin() + first, part_.tokens.begin() + last);
@@ -104,7 +105,8 @@ Sequence ExcerptSource::next(int segment, int segments) {
     TextFile text(settings_.files[file], offset + static_cast<int64_t>(std::min(skip, bytes.size())));
     const size_t begin = out.tokens.size();
     while (out.tokens.size() < total &&
-           text.next(tokenizer_, {.start = out.tokens.size() == begin, .unknown = settings_.unknown}, out.tokens)) {}
+           text.next(tokenizer_, {.start = out.tokens.size() == begin, .unknown = settings_.unknown}, out.tokens,
+                     &out.unknown_bytes)) {}
     if (out.tokens.size() > begin) out.document.push_back(static_cast<int32_t>(begin));
     else if (++empty == 1000) fail(Status::FORMAT, settings_.files[file], ": no text is left in it");
   }

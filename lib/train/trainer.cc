@@ -255,6 +255,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
   };
   check_cancel();
+  for (const Sequence &sequence : sequences()) report_.unknown_bytes += sequence.unknown_bytes;
   const auto [first, end] = ranks_.share(static_cast<int64_t>(sequences().size()));
   each_batch(first, end, [&](size_t cache_key) {
     check_cancel();

@@ -44,8 +44,9 @@ class FixedLengths : public SequenceLengths {
 };
 
 struct StepReport {
-  int64_t step = 0;    // done so far, this one included
-  int64_t tokens = 0;  // of this step
+  int64_t step = 0;           // done so far, this one included
+  int64_t tokens = 0;         // of this step
+  int64_t unknown_bytes = 0;  // of its sequences
   Tally tally;
   double gradient_norm = 0;  // before clipping; not finite: nothing was changed
   double seconds = 0;

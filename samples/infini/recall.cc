@@ -40,6 +40,7 @@ struct Column {
   Json answers = Json::array();
   int64_t state_bytes = 0, tokens = 0;
   double seconds = 0;
+  UnknownText unknown = {};
 };
 
 // One stream in which facts are told, and a fork of it for each question.
@@ -86,8 +87,7 @@ class Stream {
   }
 
   void say(const std::string &given) {
-    UnknownText skipped;
-    const std::string text = known_text(model_, given, skipped);
+    const std::string text = known_text(model_, given, column_.unknown);
     const Tokens more = tokens_of(model_, text, position_ == 0);
     waiting_.insert(waiting_.end(), more.begin(), more.end());
     position_ += static_cast<int64_t>(more.size());
@@ -212,6 +212,7 @@ void measure(const RecallArguments &arguments, const infini_model *model, const 
     progress.add_done(std::min(arguments.facts, total - done));
   }
   column.seconds = watch.seconds();
+  tell_of_unknown_text(column.unknown.bytes);
 }
 
 Json json_of(const RecallArguments &arguments, const Column &column) {

@@ -133,6 +133,7 @@ std::string TrainRun::run(const Model &model, const Options &options) {
     throw std::runtime_error(said);
   }
   print_summary();
+  tell_of_unknown_text(unknown_);
   return "";
 }
 
@@ -162,6 +163,7 @@ void TrainRun::step() {
         kMostRefused));
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
   const double seconds = report_["seconds"].get<double>();
+  unknown_ += report_["unknown_bytes"].get<int64_t>();
   read_ += std::llround(seconds * report_["tokens_per_second"].get<double>());
   seconds_ += seconds;
   pace_ += (seconds - pace_) * (pace_ == 0 ? 1 : 0.1);

@@ -238,8 +238,10 @@ TEST_CASE("characters without a token are an error with their place in the file,
     const std::string between = unknown == "skip" ? "" : "\ufffd", ending = between + "ends.";
     const Sequence s = source_of("text", file, unknown)->next(size + static_cast<int>(ending.size()), 1);
     CHECK(tokenizer.decode(s.tokens) == text + ending);
+    CHECK(s.unknown_bytes == 1);
     const Sequence line = source_of("jsonl", lines, unknown)->next(static_cast<int>(between.size()) + 2, 1);
     CHECK(tokenizer.decode(line.tokens) == "a" + between + "z");
+    CHECK(line.unknown_bytes == 1);
     CHECK(line.weight.back() == 7);  // the span is where it was written
     CHECK(line.weight[1] == (between.empty() ? 7 : 1));
   }

@@ -23,6 +23,7 @@ public final class Trainer implements AutoCloseable {
    *
    * @param step steps done so far
    * @param tokens tokens read so far
+   * @param unknownBytes of this step's texts, what the vocabulary has no token for, left out or replaced
    * @param loss nats a predicted token, by weight
    * @param predictions tokens predicted
    * @param recallAcross share of digits right, of answers whose value last stood in another segment
@@ -41,12 +42,12 @@ public final class Trainer implements AutoCloseable {
    * @param seconds the step took
    * @param tokensPerSecond read by the step
    */
-  public record Report(long step, long tokens, double loss, long predictions, double recallAcross, long answersAcross,
+  public record Report(long step, long tokens, long unknownBytes, double loss, long predictions, double recallAcross, long answersAcross,
       double exactAcross, double recallInside, long answersInside, double exactInside, double sourceShare, double subjectShare, double supervision,
       double gradientNorm, double rateFactor, int segment, int segments, double seconds, double tokensPerSecond) {
     static Report of(String json) {
       Json of = Json.object(json);
-      return new Report(of.whole("step"), of.whole("tokens"), of.real("loss"), of.whole("predictions"),
+      return new Report(of.whole("step"), of.whole("tokens"), of.whole("unknown_bytes"), of.real("loss"), of.whole("predictions"),
           of.real("recall_across"), of.whole("answers_across"), of.real("exact_across"), of.real("recall_inside"),
           of.whole("answers_inside"), of.real("exact_inside"), of.real("source_share"), of.real("subject_share"),
           of.real("supervision"), of.real("gradient_norm"),
