@@ -266,9 +266,9 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
 
 /* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with
    it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer
-   whose mean over a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias"
-   and "infini.keep.focus". A model opened from that file needs no logits while it reads. Other programs read the file
-   as before. lesson_json: an object of
+   whose mean over a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias",
+   "infini.keep.focus" and "infini.keep.standing". A model opened from that file needs no logits while it reads. Other
+   programs read the file as before. lesson_json: an object of
      "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else
                false) are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them
                teach it
@@ -279,6 +279,9 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
      "focus" 1: for each query of a head with a bias, a kept sentence's scores are lowered by focus times (the best
                score of all that is kept - the best score of this sentence), so that sentences that match less are
                not taken for the one that matches; 0 to 100
+     "standing" 64: in layers behind the probe, heads with a bias raise sentences of the window too that would be kept,
+               where they end so many tokens or more before the one that asks: what was just told is not drowned by
+               what is kept; 0: what is kept alone; up to 1048576
      "threads" 0: as many as there are
    `task` (may be NULL): stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer

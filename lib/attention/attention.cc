@@ -48,7 +48,7 @@ class AttentionSpan {
       : threads_(threads), rules_(rules), shape_(rules.shape), gemm_(gemm), layer_(layer),
         view_(span.view.through(rules.shape)), qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine),
         sine_(span.sine), gate_weight_(span.gate_weight), keep_bias_(span.keep_bias),
-        kept_(view_.kept > 0 && raises(span.keep_bias) ? span.kept : std::span<const KeptSpan>()),
+        raised_(shape_.window == 0 && raises(span.keep_bias) ? span.raised : std::span<const RaisedSpan>()),
         alone_(exact || span.tokens == 1), scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
         value_stride_(round_up(shape_.value_size, kPanel)) {}
 
@@ -64,7 +64,7 @@ class AttentionSpan {
     parallel_items(threads_, shape_.kv_heads * tiles, operations, [&](int64_t item, const Threads &here) {
       const Tile tile = make_tile(here, static_cast<int>(item / tiles), item % tiles);
       turn_queries(tile);
-      rank_kept(here, tile);
+      rank_raised(here, tile);
       const int64_t first_tile = keys_from(tile.first_token) / kTileKeys * kTileKeys;
       for (int64_t first = first_tile; first < last_key(tile); first += kTileKeys) {
         const bool alone = first == first_tile;
@@ -84,7 +84,10 @@ class AttentionSpan {
   }
 
   // That are ranked: each has a token at least.
-  static int64_t most_sentences(const AttentionShape &shape) { return shape.keep_focus > 0 ? shape.keep : 0; }
+  static int64_t most_sentences(const AttentionShape &shape) {
+    if (shape.keep_focus == 0) return 0;
+    return shape.keep + (shape.keep_standing > 0 ? int64_t{shape.carry} + shape.segment : 0);
+  }
 
  private:
   // Queries of one KV head: rows are (token, head of the group).
@@ -99,7 +102,7 @@ class AttentionSpan {
     SoftmaxPart *sums, *tile_sums;  // [rows]
     float *a_mem;                   // [rows][value_stride]: numerator of (7)
     float *denominator;             // [rows]
-    float *behind;                  // [rows][kept_.size()]: nats that the scores of each kept sentence lose; or null
+    float *behind;                  // [rows][raised_.size()]: nats that the scores of each sentence lose; or null
   };
 
   Tile make_tile(const Threads &here, int kv_head, int64_t index) {
@@ -127,8 +130,8 @@ class AttentionSpan {
   bool raises(const float *bias) const {
     return bias && std::any_of(bias, bias + shape_.heads, [](float nats) { return nats != 0; });
   }
-  bool focuses() const { return shape_.keep_focus > 0 && !kept_.empty(); }
-  int64_t sentences() const { return static_cast<int64_t>(kept_.size()); }
+  bool focuses() const { return shape_.keep_focus > 0 && !raised_.empty(); }
+  int64_t sentences() const { return static_cast<int64_t>(raised_.size()); }
   int head_of(const Tile &tile, int64_t row) const {
     return tile.kv_head * shape_.group() + static_cast<int>(row % shape_.group());
   }
@@ -160,27 +163,30 @@ class AttentionSpan {
     }
   }
 
-  // f(sentence, from, to) for what is kept of the keys [first, first + count) of the list, `first` counted as 0.
+  // f(sentence, from, to) for what the row sees raised of the keys [first, first + count) of the list, from `first` on.
   template <class Function>
-  void each_kept(int64_t first, int64_t count, const Function &f) const {
-    int64_t at = view_.sinks - first;
-    for (size_t i = 0; i < kept_.size() && at < count; at += kept_[i++].tokens)
-      if (at + kept_[i].tokens > 0) f(i, std::max<int64_t>(0, at), std::min(count, at + kept_[i].tokens));
+  void each_raised(const Tile &tile, int64_t row, int64_t first, int64_t count, const Function &f) const {
+    for (size_t i = 0; i < raised_.size() && raised_[i].index < first + count; ++i) {
+      const int64_t at = raised_[i].index - first, end = at + raised_[i].tokens;
+      if (end > 0 && raised_[i].from < keys_seen(tile, row)) f(i, std::max<int64_t>(0, at), std::min(count, end));
+    }
   }
 
-  // For each row, what each kept sentence lacks to the best one, both by the best score of their keys, times the focus.
-  void rank_kept(const Threads &here, const Tile &tile) {
+  // For each row, what each sentence that it sees raised lacks to the best one, both by the best score of their keys,
+  // times the focus.
+  void rank_raised(const Threads &here, const Tile &tile) {
     if (!tile.behind) return;
     std::fill_n(tile.behind, tile.rows * sentences(), -std::numeric_limits<float>::infinity());
     const ConstRows q{shape_.type, tile.q, shape_.key_size};
-    for (int64_t first = 0; first < view_.front(); first += kTileKeys) {
-      const int64_t count = std::min(kTileKeys, round_up(view_.front() - first, kPanel));
+    const int64_t end = raised_.back().index + raised_.back().tokens;
+    for (int64_t first = 0; first < end; first += kTileKeys) {
+      const int64_t count = std::min(kTileKeys, round_up(end - first, kPanel));
       gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
                      alone_);
       for (int64_t row = 0; row < tile.rows; ++row) {
         float *const scores = tile.scores + row * count;
-        if (rules_.soft_cap > 0) soft_cap(scores, std::min(count, view_.front() - first), rules_.soft_cap);
-        each_kept(first, count, [&](size_t sentence, int64_t from, int64_t to) {
+        if (rules_.soft_cap > 0) soft_cap(scores, std::min(count, end - first), rules_.soft_cap);
+        each_raised(tile, row, first, count, [&](size_t sentence, int64_t from, int64_t to) {
           float &best = tile.behind[row * sentences() + static_cast<int64_t>(sentence)];
           best = std::max(best, *std::max_element(scores + from, scores + to));
         });
@@ -205,7 +211,7 @@ class AttentionSpan {
       float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
       if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
       if (const float bias = keep_bias_ ? keep_bias_[head_of(tile, row)] : 0; bias != 0)
-        each_kept(first, seen, [&](size_t sentence, int64_t from, int64_t to) {
+        each_raised(tile, row, first, seen, [&](size_t sentence, int64_t from, int64_t to) {
           const float behind = tile.behind ? tile.behind[row * sentences() + static_cast<int64_t>(sentence)] : 0;
           for (int64_t i = from; i < to; ++i) scores[i] += bias - behind;
         });
@@ -271,7 +277,7 @@ class AttentionSpan {
     };
     if (focuses())
       parallel_items(threads_, shape_.kv_heads, operations,
-                     [&](int64_t kv_head, const Threads &here) { rank_kept(here, tile_of(kv_head, here)); });
+                     [&](int64_t kv_head, const Threads &here) { rank_raised(here, tile_of(kv_head, here)); });
     parallel_items(threads_, shape_.kv_heads * key_tiles, operations, [&](int64_t item, const Threads &here) {
       const int64_t kv_head = item / key_tiles, key_tile = item % key_tiles;
       const Tile tile = tile_of(kv_head, here);
@@ -307,7 +313,7 @@ class AttentionSpan {
   const QkvRows qkv_;
   const int64_t tokens_;
   const float *const cosine_, *const sine_, *const gate_weight_, *const keep_bias_;
-  const std::span<const KeptSpan> kept_;  // in view, and raised by some head
+  const std::span<const RaisedSpan> raised_;  // by some head
   const bool alone_;  // our own kernel multiplies: its rows depend on themselves alone, and it allocates nothing
   AttentionScratch &scratch_;
   void *const out_;

@@ -75,12 +75,12 @@ struct TokenSpan {
   const View &view;
   int64_t tokens;
   QkvRows qkv;
-  const float *cosine, *sine;      // [tokens][rope.dimensions / 2]
-  const float *gate_weight;        // [heads], sigmoid(beta)
-  const float *keep_bias;          // [heads]: KeepProbe::bias; may be null
-  std::span<const KeptSpan> kept;  // the sentences that the view keeps
-  void *out;                       // [tokens][heads * value_size], of shape.type: A of (10), heads concatenated
-  int64_t out_stride;              // numbers from a row of it to the next
+  const float *cosine, *sine;          // [tokens][rope.dimensions / 2]
+  const float *gate_weight;            // [heads], sigmoid(beta)
+  const float *keep_bias;              // [heads]: KeepProbe::bias; may be null
+  std::span<const RaisedSpan> raised;  // by these nats: see Keep::raised()
+  void *out;                           // [tokens][heads * value_size], of shape.type: A of (10), heads concatenated
+  int64_t out_stride;                  // numbers from a row of it to the next
 };
 // exact: a token's numbers do not depend on what else is in the span.
 void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, LayerState &layer,

@@ -68,6 +68,24 @@ void Keep::add_spans(int64_t begin, int64_t end, std::vector<KeptSpan> &spans) c
   }
 }
 
+std::vector<RaisedSpan> Keep::raised(const View &view, const AttentionShape &shape, bool standing) const {
+  std::vector<RaisedSpan> raised;
+  int64_t index = view.sinks;
+  for (const KeptSpan &span : spans_) {
+    raised.push_back({index, span.tokens, 0});
+    index += span.tokens;
+  }
+  if (!standing || shape.keep_standing == 0) return raised;
+  std::vector<KeptSpan> window;
+  add_spans(std::max({view.window_begin, first_, view.origin + shape.sinks}), end(), window);
+  for (const KeptSpan &span : window) {
+    const int64_t last = span.begin + span.tokens - 1;
+    if (span.worth >= shape.keep_least && (ends_at(last) || span.tokens == kLongestSpan))
+      raised.push_back({view.index_of(span.begin), span.tokens, view.index_of(last) + shape.keep_standing});
+  }
+  return raised;
+}
+
 Closing Keep::close(const View &view, const AttentionShape &shape, bool empty) const {
   // The window begins with a sentence, where one begins soon enough.
   int64_t begin = std::max(view.window_begin, view.position - shape.carry);

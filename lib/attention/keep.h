@@ -28,6 +28,9 @@ struct KeepProbe {
   // Heads with a bias tell sentences apart: the scores of each lose this many times what its best key lacks to the best
   // of all that is kept, for that query.
   float focus = 0;
+  // Sentences that still stand in the window count as kept, for these heads, where they would be and end at least so
+  // many tokens before the one that asks; 0: none do. Else those that are kept drown a fact that was just told.
+  int standing = 0;
 };
 
 // Which of these stay within the budget: the worthiest, of those that are worth the same the last ones.
@@ -44,6 +47,8 @@ class Keep {
   int64_t first() const { return first_; }  // the first token whose worth is known
   void drop_after(int64_t position);        // those at `position` and later were taken back
 
+  // The sentences that heads with a bias raise: what is kept, and with `standing` what stands in the window.
+  std::vector<RaisedSpan> raised(const View &view, const AttentionShape &shape, bool standing) const;
   // What is kept, and where the window begins, once the segment that is open in `view` was closed. All tokens that
   // leave the window by that must have been noted: with a carry of a segment at least they are, whatever is noted of
   // this segment. `empty`: no window is left then.

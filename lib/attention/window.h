@@ -19,6 +19,7 @@ struct AttentionShape {
   int keep = 0;               // tokens of sentences that stood out: see keep.h
   float keep_least = -1e6f;   // what a kept sentence must be worth at least
   float keep_focus = 0;       // KeepProbe::focus
+  int keep_standing = 0;      // KeepProbe::standing
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
   int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view
@@ -52,6 +53,13 @@ struct KeptSpan {
   int64_t begin;  // position of its first token
   int32_t tokens;
   float worth;  // what it is ranked by: see keep.h
+};
+
+// A sentence of the list that heads with a bias raise.
+struct RaisedSpan {
+  int64_t index;  // of its first key
+  int64_t tokens;
+  int64_t from;  // the first key whose token, asking, sees it raised
 };
 
 // What is in view once a segment was closed.

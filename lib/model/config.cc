@@ -91,6 +91,8 @@ KeepProbe read_probe(const Gguf &gguf, const Config &config) {
   probe.focus = static_cast<float>(gguf.get_double("infini.keep.focus", 0));
   if (!(probe.focus >= 0 && probe.focus <= 100))
     fail(Status::FORMAT, "key 'infini.keep.focus' is ", probe.focus, ", but must be a number from 0 to 100");
+  probe.standing =
+      static_cast<int>(in_range("key 'infini.keep.standing'", gguf.get_int("infini.keep.standing", 0), 0, kLargestKey));
   return probe;
 }
 

@@ -178,7 +178,7 @@ class Block {
                              workspace_.sine.data() + angles + row * half,
                              layer.gate_weight.data(),
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
-                             part.state->keep.spans(),
+                             workspace_.raised[static_cast<size_t>(&part - parts_.data())],
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
       attend(threads, rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);

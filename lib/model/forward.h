@@ -28,6 +28,7 @@ struct Workspace {
   Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
   std::vector<float> worth;    // [T]: of each token, where sentences are kept: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
+  std::vector<std::vector<RaisedSpan>> raised;  // of each part
   // Where set, hears of the residual stream behind each layer: x [rows][stride].
   std::function<void(int layer, const float *x, int64_t rows, int64_t stride)> watch;
   AttentionScratch attention;

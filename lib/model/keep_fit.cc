@@ -70,6 +70,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   probe.layer = fit.layer >= 0 ? fit.layer : config.layers * 4 / 7;
   probe.bias = fit.bias;
   probe.focus = static_cast<float>(fit.focus);
+  probe.standing = fit.standing;
   for (const int32_t token : tokens)
     if (token < 0 || token >= config.vocabulary)
       fail(Status::INVALID_ARGUMENT, "token ", token, " is not in the vocabulary of ", config.vocabulary);
@@ -120,6 +121,7 @@ Gguf with_probe(const Model &model, const KeepProbe &probe) {
   if (probe.bias.empty()) gguf.erase("infini.keep.bias");
   else gguf.set_doubles("infini.keep.bias", probe.bias);
   gguf.set("infini.keep.focus", probe.focus);
+  gguf.set("infini.keep.standing", int64_t{probe.standing});
   return gguf;
 }
 
@@ -131,6 +133,7 @@ KeepLesson read_keep_lesson(const Model &model, const char *text) {
   lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
   lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
   lesson.fit.focus = fields.number("focus", lesson.fit.focus, 0, 100);
+  lesson.fit.standing = static_cast<int>(fields.whole("standing", lesson.fit.standing, 0, 1 << 20));
   lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
   if (const nlohmann::json *bias = fields.find("bias")) {
     const int layers = model.config().layers, heads = model.config().heads;

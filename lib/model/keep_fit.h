@@ -18,6 +18,7 @@ struct KeepFit {
   double stray = 0.01;      // of the sentences that are not worth keeping, the share that is kept none the less
   std::vector<float> bias;  // KeepProbe::bias, or empty
   double focus = 1;         // KeepProbe::focus
+  int standing = 64;        // KeepProbe::standing
 };
 
 // Reads a stream of tokens of which those with a `worth` other than 0 are worth keeping, through a model that keeps

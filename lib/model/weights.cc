@@ -106,7 +106,10 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
   rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment,
                  memory.carry, memory.sinks,    compute,         memory.keep};
   rules.shape.keep_least = memory.probe.least;
-  rules.shape.keep_focus = memory.probe.bias.empty() ? 0 : memory.probe.focus;
+  if (!memory.probe.bias.empty()) {
+    rules.shape.keep_focus = memory.probe.focus;
+    rules.shape.keep_standing = memory.probe.standing;
+  }
   if (plan.window) {
     rules.shape.carry = plan.window - 1;
     rules.shape.sinks = rules.shape.keep = 0;

@@ -8,6 +8,7 @@ namespace infini {
 Worth::Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace)
     : threads_(threads), model_(model), shape_(model.weights().attention.shape), probe_(model.config().memory.probe),
       parts_(parts), workspace_(workspace) {
+  workspace.raised.assign(parts.size(), {});
   if (shape_.keep == 0) return;
   const auto count = static_cast<size_t>(count_tokens(parts));
   workspace.worth.assign(count, 0);
@@ -22,6 +23,7 @@ void Worth::of_first_tokens(bool exact) {
   size_t row = 0;
   for (const Part &part : parts_) {
     State &state = *part.state;
+    workspace_.raised[static_cast<size_t>(&part - parts_.data())] = state.keep.raised(state.view, shape_, false);
     View end = state.view;
     end.position += static_cast<int64_t>(part.tokens.size());
     if (end.open() > shape_.segment)
@@ -47,6 +49,17 @@ void Worth::of_layer(int layer, const float *x, int64_t stride) {
       workspace_.worth[static_cast<size_t>(row)] = dot(at, probe_.weight.data(), width) / std::sqrt(square);
     }
   });
+  if (shape_.keep_standing == 0) return;
+  size_t row = 0;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const State &state = *parts_[i].state;
+    const size_t count = parts_[i].tokens.size();
+    Keep known = state.keep;
+    known.note(state.view.position, std::span(workspace_.worth).subspan(row, count),
+               std::span(workspace_.ends).subspan(row, count));
+    workspace_.raised[i] = known.raised(state.view, shape_, true);
+    row += count;
+  }
 }
 
 bool Worth::wants_rows() const {

@@ -15,7 +15,8 @@ class Worth {
 
   // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
   void of_first_tokens(bool exact);
-  // The residual stream behind a layer: rows [count][stride], which a probe reads.
+  // The residual stream behind a layer: rows [count][stride], which a probe reads. Layers after it know what stands
+  // in the window.
   void of_layer(int layer, const float *x, int64_t stride);
   // Whether the logits of all rows are needed: where surprise is the measure.
   bool wants_rows() const;

@@ -8,7 +8,7 @@ namespace {
 struct KeepArguments : ModelArguments {
   std::vector<std::string> texts;
   std::string out, bias;
-  int64_t tokens = 140000, layer = -1;
+  int64_t tokens = 140000, layer = -1, standing = 64;
   double ridge = 0.1, stray = 0.01, focus = 1;
   uint64_t seed = 1;
 };
@@ -76,7 +76,8 @@ void keep(const KeepArguments &arguments) {
                  {"layer", arguments.layer},
                  {"ridge", arguments.ridge},
                  {"stray", arguments.stray},
-                 {"focus", arguments.focus}};
+                 {"focus", arguments.focus},
+                 {"standing", arguments.standing}};
   if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias, info);
   Progress progress("learning what to keep", 0);
   const Stopwatch watch;
@@ -114,6 +115,12 @@ void add_keep(CLI::App &app) {
                    "nats that these heads take, for each query, from a kept sentence for each that it scores less than "
                    "the best one")
       ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--standing", arguments->standing,
+          "tokens before the one that asks, from which on a sentence in the window counts as kept; 0: none does")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
   arguments->add_session_flags(*command);

@@ -22,6 +22,7 @@ struct Case {
   int keep = 0;
   float focus = 0;
   bool gated = true;
+  int standing = 0;
 };
 
 const Threads kAlone;
@@ -30,6 +31,7 @@ AttentionRules rules_of(const Case &c) {
   AttentionRules rules;
   rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type, c.keep};
   rules.shape.keep_focus = c.focus;
+  rules.shape.keep_standing = c.standing;
   rules.rope.dimensions = c.key_size;
   for (int i = 0; i < c.key_size / 2; ++i) rules.rope.frequency.push_back(std::pow(10000.0, -2.0 * i / c.key_size));
   rules.memory = find_memory_kind(c.kind);
@@ -79,7 +81,7 @@ struct Layer {
       const QkvRows qkv{stream.rows.data() + t * stream.stride, stream.stride};
       attend(threads, rules, gemm, state,
              {view, count, qkv, cosine.data(), sine.data(), gates.data(),
-              keep_bias.empty() ? nullptr : keep_bias.data(), kept, to, width},
+              keep_bias.empty() ? nullptr : keep_bias.data(), raised, to, width},
              exact, scratch);
       if (shape.type == NumberType::BF16) widen(out16.data(), count * width, out.data() + (t - begin) * width);
       view.position += count;
@@ -96,7 +98,10 @@ struct Layer {
     closing.after.kept = static_cast<int64_t>(closing.sources.size());
     FrontAngles angles;
     close_segment(threads, rules, state, view, closing, angles, scratch);
-    view = closing.after, kept = closing.spans;
+    view = closing.after;
+    raised.clear();
+    int64_t index = view.sinks;
+    for (const KeptSpan &span : closing.spans) raised.push_back({index, span.tokens, 0}), index += span.tokens;
   }
 
   const Threads &threads;
@@ -106,7 +111,7 @@ struct Layer {
   Gemm gemm;
   AttentionScratch scratch;
   View view;
-  std::vector<KeptSpan> kept;
+  std::vector<RaisedSpan> raised;
   std::vector<float> keep_bias;  // [heads], or empty
 };
 
@@ -197,15 +202,26 @@ TEST_CASE("exact attention has the same bits for every cut") {
   }
 }
 
-TEST_CASE("kept sentences are raised, and told apart, as the reference says, whatever the cut and the threads") {
+TEST_CASE(
+    "kept sentences, and some of the window, are raised and told apart as the reference says, whatever the cut and the "
+    "threads") {
   const std::vector<KeptSpan> sentences{{5, 20, 0}, {30, 60, 0}, {100, 1, 0}, {120, 64, 0}, {190, 60, 0}};
+  // And in the window, the list's index, tokens, and from which token on.
+  const std::vector<RaisedSpan> standing{{210, 30, 250}, {246, 9, 263}, {255, 20, 290}, {290, 7, 296}};
   const std::vector<float> bias{3, 0, -1.5f, 2};
   ThreadPool pool;
   const ThreadScope team(pool, 3);
   const EagerThreads eager;
   for (const float focus : {0.0f, 1.0f, 2.5f}) {
     CAPTURE(focus);
-    const Case c{.segment = 301, .carry = 40, .sinks = 2, .tokens = 360, .keep = 256, .focus = focus, .gated = false};
+    const Case c{.segment = 301,
+                 .carry = 40,
+                 .sinks = 2,
+                 .tokens = 360,
+                 .keep = 256,
+                 .focus = focus,
+                 .gated = false,
+                 .standing = 8};
     const Stream stream(c, 11);
     const auto read = [&](const Case &now, const Threads &threads, int64_t cut, bool exact) {
       Layer layer(now, threads);
@@ -213,6 +229,7 @@ TEST_CASE("kept sentences are raised, and told apart, as the reference says, wha
       layer.feed(stream, 0, 300, 1000, exact);
       layer.close(sentences);
       CHECK(layer.view.kept == 205);
+      layer.raised.insert(layer.raised.end(), standing.begin(), standing.end());
       return layer.feed(stream, 300, 360, cut, exact);
     };
     std::vector<float> expected(static_cast<size_t>(60 * c.heads * c.value_size));
@@ -226,6 +243,9 @@ TEST_CASE("kept sentences are raised, and told apart, as the reference says, wha
         for (int64_t t = span.begin; t < span.begin + span.tokens; ++t) list.push_back(t);
       }
       for (int64_t t = 260; t < 360; ++t) list.push_back(t);
+      for (const RaisedSpan &span : standing)
+        kept.push_back({static_cast<size_t>(span.index), static_cast<size_t>(span.index + span.tokens),
+                        static_cast<size_t>(span.from)});
       Matrix<double> q, k, v;
       for (size_t i = 0; i < list.size(); ++i) {
         const auto at = static_cast<int64_t>(i);

@@ -18,6 +18,7 @@ namespace {
 // What a model's heads do with what is kept.
 struct Lifting {
   double bias, focus;
+  int64_t standing = 0;  // above 0: by a probe behind the second layer
 };
 
 // stories260K, whose words are known and whose layers are several.
@@ -29,6 +30,13 @@ std::shared_ptr<const Model> stories(int64_t segment, int64_t carry, int64_t kee
         static_cast<size_t>(gguf.get_int("llama.block_count") * gguf.get_int("llama.attention.head_count"));
     gguf.set_doubles("infini.keep.bias", std::vector<float>(heads, static_cast<float>(lifting.bias)));
     gguf.set("infini.keep.focus", static_cast<float>(lifting.focus));
+    gguf.set("infini.keep.standing", lifting.standing);
+    if (lifting.standing > 0) {
+      std::vector<float> probe(static_cast<size_t>(gguf.get_int("llama.embedding_length")));
+      for (size_t i = 0; i < probe.size(); ++i) probe[i] = static_cast<float>(i * i % 7) - 3;
+      gguf.set_doubles("infini.keep.probe", probe);
+      gguf.set("infini.keep.layer", int64_t{1});
+    }
   }
   return Model::build(std::move(gguf), options_of({{"segment", segment},
                                                    {"carry", carry},
@@ -38,7 +46,7 @@ std::shared_ptr<const Model> stories(int64_t segment, int64_t carry, int64_t kee
                                                    {"compute", std::string(compute)}}));
 }
 
-constexpr Lifting kLiftings[] = {{0, 0}, {2, 1}};
+constexpr Lifting kLiftings[] = {{0, 0}, {2, 1}, {2, 1, 5}};
 
 const char *const kStory =
     "Once upon a time, there was a little girl named Lily. She liked to play outside in the park. One day, she saw a "
@@ -312,6 +320,10 @@ TEST_CASE("heads raise what is kept by their bias, and tell it apart by the focu
   CHECK(test::relative_difference(raised, plain) > 0.01);
   CHECK(test::relative_difference(focused, raised) > 0.001);
   CHECK(last(0, {2, 1}) == last(0, {0, 0}));
+  // What stands in the window is raised too, but not where it would end so near that nothing does.
+  const auto far = last(40, {2, 1, 1000});
+  CHECK(test::relative_difference(last(40, {2, 1, 5}), far) > 0.001);
+  CHECK(last(40, {2, 1, 999}) == far);
   std::string message;
   const auto status_of = [&](double focus) {
     try {
@@ -322,6 +334,7 @@ TEST_CASE("heads raise what is kept by their bias, and tell it apart by the focu
     }
     return Status::OK;
   };
+  CHECK_THROWS_AS(stories(20, 48, 40, "f32", "file", {2, 1, int64_t{1} << 40}), Error);
   for (const double focus : {-1.0, 101.0, std::nan("")}) {
     CHECK(status_of(focus) == Status::FORMAT);
     CHECK(message.find("infini.keep.focus") != std::string::npos);

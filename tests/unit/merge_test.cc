@@ -194,6 +194,7 @@ TEST_CASE("a model learns what is worth keeping, and keeps that") {
   fit.layer = 2, fit.threads = 1;
   const KeepProbe probe = fit_keep(*model, tokens, worth, fit, nullptr);
   CHECK(with_probe(*model, probe).get_double("infini.keep.focus", 0) == 1);
+  CHECK(with_probe(*model, probe).get_int("infini.keep.standing", 0) == 64);
   CHECK(!with_probe(*model, probe).find("infini.keep.bias"));
   Session session(Model::build(with_probe(*model, probe), options_of(48)), {});
   std::string text;
