@@ -230,6 +230,16 @@ std::string known_text(const infini_model *model, std::string_view text, Unknown
   return known;
 }
 
+std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, UnknownText &unknown,
+                               bool special) {
+  try {
+    return tokens_of(model, text, start, special);
+  } catch (const Refused &) {
+    if (unknown.how == "error") throw;
+  }
+  return tokens_of(model, known_text(model, text, unknown), start, special);
+}
+
 std::vector<int64_t> parse_numbers(const std::string &list, const std::string &what) {
   std::vector<int64_t> numbers;
   std::istringstream stream(list);

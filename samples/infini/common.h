@@ -100,6 +100,9 @@ std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text,
 
 // The text as it is tokenized: where `how` is not "error", without those characters, or with others in their place.
 std::string known_text(const infini_model *model, std::string_view text, UnknownText &unknown);
+// The tokens of that.
+std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, UnknownText &unknown,
+                               bool special = false);
 
 // --- output
 

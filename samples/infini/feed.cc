@@ -36,9 +36,7 @@ class Reader {
   // false: enough was read.
   bool read(std::string_view piece) {
     Stopwatch watch;
-    const std::string known = known_text(model_, piece, unknown_);
-    piece = known;
-    const auto tokens = tokens_of(model_, piece, std::exchange(starts_, false));
+    const auto tokens = tokens_of(model_, piece, std::exchange(starts_, false), unknown_);
     seconds_ += watch.seconds();
     const auto skipped = static_cast<size_t>(std::min<int64_t>(skip_, static_cast<int64_t>(tokens.size())));
     skip_ -= static_cast<int64_t>(skipped);

@@ -51,9 +51,9 @@ class NpyFile {
 std::vector<int32_t> given_tokens(const LogitsArguments &arguments, const infini_model *model) {
   if (arguments.text_flag->count()) {
     UnknownText unknown = arguments.unknown_text();
-    const std::string text = known_text(model, arguments.text, unknown);
+    const std::vector<int32_t> tokens = tokens_of(model, arguments.text, true, unknown);
     tell_of_unknown_text(unknown.bytes);
-    return tokens_of(model, text, true);
+    return tokens;
   }
   std::vector<int32_t> tokens;
   for (const int64_t token : parse_numbers(arguments.tokens, "--tokens")) {

@@ -47,7 +47,7 @@ Tokens read_filler(const infini_model *model, const std::string &path, int64_t l
   Tokens tokens;
   UnknownText unknown;
   Input(path).read(false, false, [&](std::string_view piece) {
-    const Tokens more = tokens_of(model, known_text(model, piece, unknown), false);
+    const Tokens more = tokens_of(model, piece, false, unknown);
     tokens.insert(tokens.end(), more.begin(), more.end());
     return static_cast<int64_t>(tokens.size()) < longest;
   });

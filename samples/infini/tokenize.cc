@@ -23,7 +23,7 @@ void tokenize(const TokenizeArguments &arguments) {
   bool start = true;
   UnknownText unknown = arguments.unknown_text();
   const auto take = [&](std::string_view piece) {
-    const auto more = tokens_of(model.get(), known_text(model.get(), piece, unknown), start, arguments.special);
+    const auto more = tokens_of(model.get(), piece, start, unknown, arguments.special);
     ids.insert(ids.end(), more.begin(), more.end());
     start = false;
     return true;
