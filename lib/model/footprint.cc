@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 namespace infini {
+
 JsonObject footprint(const FootprintShape &s, int64_t tokens) {
   constexpr int64_t kStore = 65000, kVectors = 100;  // the paper's kNN store, in one layer, and its RMT summaries
   const int64_t token = s.key_size + s.value_size;   // of one head of one layer
