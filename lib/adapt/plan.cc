@@ -11,7 +11,6 @@ namespace infini {
 namespace {
 
 constexpr double kOpen = 2, kShut = -std::numeric_limits<double>::infinity();  // beta of supervised heads; of others
-constexpr int kDigits = static_cast<int>(TaskSource::kDigits);
 // Among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values.
 constexpr double kNumbers = 4;
 constexpr int64_t kFact = 32, kQuestion = 20;  // tokens, at most
@@ -48,7 +47,7 @@ int64_t segments_for(int64_t tokens, int64_t segment) { return (tokens + segment
 
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings) {
   const int layers = model.layers, kv_heads = model.kv_heads, group = model.heads / kv_heads;
-  const int needed = (kDigits + kv_heads - 1) / kv_heads;  // layers with a group for every digit
+  const int needed = (kValueDigits + kv_heads - 1) / kv_heads;  // layers with a group for every digit
   if (needed >= layers) return no_heads(model, settings);
   int lowest = layers;
   const double greatest = std::ranges::max(found.value_weight);
@@ -67,14 +66,14 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
 
   // In each layer first the groups that retrieve most: they do least else.
   int digit = 0;
-  for (int layer = carrier + 1; digit < kDigits; ++layer) {
+  for (int layer = carrier + 1; digit < kValueDigits; ++layer) {
     std::vector<int> groups;
     for (int g = 0; g < kv_heads; ++g) groups.push_back(g);
     std::stable_sort(groups.begin(), groups.end(), [&](int a, int b) {
       return values.at({layer, a}) > values.at({layer, b});
     });
     for (const int g : groups) {
-      if (digit == kDigits) break;
+      if (digit == kValueDigits) break;
       for (int h = 0; h < group; ++h) chosen.memory.push_back({layer, g * group + h, digit});
       ++digit;
     }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "text/utf8.h"
+#include "train/document.h"
 #include "train/source_helpers.h"
 #include "train/text_file.h"
 
@@ -38,8 +39,8 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
   size_ = ids.size();
   for (size_t i = 0; i < ids.size(); ++i) {
     size_t zeros = 0;
-    while (zeros < TaskSource::kDigits && i + zeros < ids.size() && ids[i + zeros] == zero) ++zeros;
-    if (zeros < TaskSource::kDigits) {
+    while (zeros < size_t{kValueDigits} && i + zeros < ids.size() && ids[i + zeros] == zero) ++zeros;
+    if (zeros < size_t{kValueDigits}) {
       parts_.back().push_back(ids[i]);
     } else {
       parts_.emplace_back();
@@ -47,7 +48,7 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
     }
   }
   size_t gaps = 0;
-  for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + TaskSource::kDigits)) ++gaps;
+  for (size_t at = text.find(kZeros); at != text.npos; at = text.find(kZeros, at + kValueDigits)) ++gaps;
   if (parts_.size() != gaps + 1)
     fail(Status::INVALID_ARGUMENT, "the tokenizer does not make each digit of '", text,
          "' a token of its own, which the tasks need");
@@ -55,76 +56,64 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
 
 // --- writing a sequence
 
+// Writes a document of filler, facts and questions, and makes the sequence of it.
 class TaskSource::Writer {
  public:
   Writer(TaskSource &source, int segment, int segments)
       : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
-        value_at_(source.names_.size(), -1), last_digit_(value_at_), value_(source.names_.size()),
-        marked_(static_cast<size_t>(segments)) {
+        stood_(source.names_.size()), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
       for (int32_t &digit : value) digit = source.digits_[draw_below(source.random_, 10)];
     const bool prose = !source.prose_->empty() && source.random_.uniform() < source.settings_.prose_share;
     filler_ = prose ? source.prose_.get() : &source.sentences_;
     filler_at_ = prose ? draw_below(source.random_, filler_->size()) : 0;
-    out_.document = {0};
+    document_.supervised = true;
   }
 
   void fill(size_t until) {
     until = std::min(until, total_);
-    while (out_.tokens.size() < until) {
-      put((*filler_)[filler_at_]);
+    while (tokens_.size() < until) {
+      tokens_.push_back((*filler_)[filler_at_]);
       if (++filler_at_ == filler_->size()) filler_at_ = 0;
       if (source_.settings_.numbers > 0 && 1000 * source_.random_.uniform() < source_.settings_.numbers)
-        put_number(until - out_.tokens.size());
+        put_number(until - tokens_.size());
     }
   }
 
   // What does not fit any more is cut off.
   void put_phrase(const Phrase &phrase, size_t name, bool answers) {
-    const size_t begin = out_.tokens.size();
-    name_at_ = -1;
+    const size_t begin = tokens_.size();
+    int32_t name_at = -1;  // where the name last stood in the phrase
     for (size_t part = 0; part < phrase.parts().size(); ++part) {
-      if (part > 0) put_value(name, answers);
+      if (part > 0) put_value(name, name_at, answers);
       for (const int32_t token : phrase.parts()[part]) {
-        if (token == source_.names_[name].token) name_at_ = static_cast<int32_t>(out_.tokens.size());
-        put(token);
+        if (token == source_.names_[name].token) name_at = static_cast<int32_t>(tokens_.size());
+        tokens_.push_back(token);
       }
     }
-    for (size_t at = begin; at < std::min(out_.tokens.size(), total_); ++at) marked_[at / segment_] = true;
+    for (size_t at = begin; at < std::min(tokens_.size(), total_); ++at) marked_[at / segment_] = true;
   }
 
   Sequence finish(double log_repeat) {
     fill(total_);
-    out_.tokens.resize(total_);
-    out_.answer.resize(total_);
-    out_.local_target.resize(total_);
-    out_.offset.resize(total_);
-    out_.label.resize(total_);
-    while (!out_.links.empty() && static_cast<size_t>(out_.links.back().from) >= total_) out_.links.pop_back();
+    document_.weight.resize(tokens_.size());
     const TaskSettings &settings = source_.settings_;
+    Sequence out;
+    append(document_, 0, total_, static_cast<int64_t>(segment_), settings.carry, out);
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
-      const double digit = (out_.answer[t] == 1 ? settings.across : settings.inside) *
-                           (t == 0 || !out_.answer[t - 1] ? settings.first : 1);
-      out_.weight.push_back(static_cast<float>(out_.answer[t] ? digit : drawn ? settings.other : 0));
+      const double digit = (out.answer[t] == 1 ? settings.across : settings.inside) *
+                           (t == 0 || !out.answer[t - 1] ? settings.first : 1);
+      out.weight[t] = static_cast<float>(out.answer[t] ? digit : drawn ? settings.other : 0);
     }
     if (log_repeat > 0)
       for (const bool marked : marked_)
-        out_.repeat_weight.push_back(
+        out.repeat_weight.push_back(
             marked ? 1.0f : static_cast<float>(std::exp(draw_uniform(source_.random_, 0, log_repeat))));
-    return std::move(out_);
+    return out;
   }
 
  private:
-  void put(int32_t token, uint8_t answer = 0, int32_t source = -1) {
-    if (source >= 0) out_.link(static_cast<int32_t>(out_.tokens.size()), source);
-    out_.tokens.push_back(token);
-    out_.answer.push_back(answer);
-    out_.local_target.push_back(-1);
-    out_.offset.push_back(-1);
-    out_.label.push_back(-1);
-  }
-
   // One of 1 to 6 digits, long ones sometimes as 71,432; none where there is no room for it.
   void put_number(size_t room) {
     std::string text = " ";
@@ -135,43 +124,49 @@ class TaskSource::Writer {
       text += static_cast<char>('0' + draw_below(source_.random_, 10));
     }
     const std::vector<int32_t> ids = encode(source_.tokenizer_, text);
-    if (ids.size() > room) return;
-    for (const int32_t id : ids) put(id);
+    if (ids.size() <= room) tokens_.insert(tokens_.end(), ids.begin(), ids.end());
   }
 
-  void put_value(size_t name, bool answers) {
-    const auto begin = static_cast<int32_t>(out_.tokens.size());
-    for (size_t digit = 0; digit < kDigits; ++digit) {
-      const int32_t at = begin + static_cast<int32_t>(digit);
-      const int32_t from = value_at_[name] < 0 ? -1 : value_at_[name] + static_cast<int32_t>(digit);
-      // A digit is predicted from the token before it: that one's segment decides what is in view.
-      const int64_t view_begin =
-          static_cast<int64_t>(static_cast<size_t>(at - 1) / segment_ * segment_) - source_.settings_.carry;
-      const bool in_view = from >= 0 && from >= view_begin;
-      const TaskSettings::Lookups lookups = source_.settings_.lookups;
-      const int32_t source = lookups == TaskSettings::Lookups::VALUE                ? last_digit_[name]
-                             : lookups == TaskSettings::Lookups::FIRST && digit > 0 ? -1
-                                                                                    : from;
-      put(value_[name][digit], !answers ? 0 : in_view ? 2 : 1, source);
-      last_digit_[name] = at;
-      out_.local_target.back() = name_at_;
-      out_.label.back() = static_cast<int32_t>(name);
-      out_.offset.back() = static_cast<int32_t>(digit);
+  void put_value(size_t name, int32_t name_at, bool answers) {
+    using Kind = DocumentLink::Kind;
+    const auto link = [&](Kind kind, int32_t from, int32_t to) { document_.links.push_back({kind, from, to}); };
+    const auto begin = static_cast<int32_t>(tokens_.size());
+    link(Kind::LOCAL, begin - 1, name_at);  // where the first digit is predicted
+    for (int32_t digit = 0; digit < kValueDigits; ++digit) {
+      link_back(begin, digit, stood_[name]);
+      if (answers) link(Kind::ANSWER, begin + digit, stood_[name].back() + digit);
+      link(Kind::LOCAL, begin + digit, name_at);
+      tokens_.push_back(value_[name][static_cast<size_t>(digit)]);
     }
-    out_.local_target[static_cast<size_t>(begin) - 1] = name_at_;  // where the first digit is predicted
-    value_at_[name] = begin;
+    document_.values.push_back({begin, kValueDigits, static_cast<int32_t>(name)});
+    stood_[name].push_back(begin);
+  }
+
+  // Retrievals of a digit, the nearest first: what settings.lookups says of a value that stood at `before`.
+  void link_back(int32_t begin, int32_t digit, const std::vector<int32_t> &before) {
+    const TaskSettings::Lookups lookups = source_.settings_.lookups;
+    const auto link = [&](int32_t to) {
+      document_.links.push_back({DocumentLink::Kind::RETRIEVAL, begin + digit, to});
+    };
+    const auto link_first = [&](int32_t value, int32_t digits) {  // to so many digits of a value
+      while (digits > 0) link(value + --digits);
+    };
+    if (lookups == TaskSettings::Lookups::FIRST && digit > 0) return;
+    if (lookups == TaskSettings::Lookups::VALUE) link_first(begin, digit);
+    for (auto value = before.rbegin(); value != before.rend(); ++value)
+      if (lookups == TaskSettings::Lookups::VALUE) link_first(*value, kValueDigits);
+      else link(*value + digit);
   }
 
   TaskSource &source_;
   size_t segment_, total_;
-  int32_t name_at_ = -1;             // where the name last stood in the phrase that is being written
-  std::vector<int32_t> value_at_;    // where the value of each name last stood, -1: nowhere
-  std::vector<int32_t> last_digit_;  // and its last digit so far
+  std::vector<std::vector<int32_t>> stood_;  // where the value of each name has begun so far
   std::vector<Value> value_;
   std::vector<bool> marked_;  // segments that hold a part of a fact or a question
   const std::vector<int32_t> *filler_;
   size_t filler_at_;
-  Sequence out_;
+  Document document_;
+  std::vector<int32_t> &tokens_ = document_.tokens;
 };
 
 // --- the source

@@ -4,6 +4,8 @@
 //
 //   The river key is 71432.        or   The river key is 71432. Remember it. 71432 is the river key.
 //   What is the river key? The river key is 71432.
+//
+// It is made as a document, which links values to where they stood before and to their names.
 #pragma once
 
 #include <array>
@@ -20,6 +22,8 @@
 #include "train/sequence.h"
 
 namespace infini {
+
+constexpr int kValueDigits = 5;
 
 struct TaskSettings {
   // RECALL: as many facts as the density says, each asked for about three times, at log-uniform distances.
@@ -111,8 +115,6 @@ class Phrase {
 
 class TaskSource : public SequenceSource {
  public:
-  static constexpr size_t kDigits = 5;
-
   // INVALID_ARGUMENT: a digit, or a name in the settings, is not one token; there are too few names; ... IO,
   // INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8. The curriculum (may be null) is read by
   // next(), and must not change during it. The tokenizer must outlive the source. `cache`: of prose; null: the source
@@ -127,7 +129,7 @@ class TaskSource : public SequenceSource {
   size_t names() const { return names_.size(); }
 
  private:
-  using Value = std::array<int32_t, kDigits>;
+  using Value = std::array<int32_t, kValueDigits>;
   struct Name {
     int32_t token;
     Phrase fact, reminder, question;

@@ -1,6 +1,7 @@
-// What training reads: sequences, and what makes them.
+// What training reads: sequences, made of documents (document.h), and their sources.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -32,10 +33,10 @@ struct Sequence {
   int64_t unknown_bytes = 0;    // of the text it was made of, which had no token, and were left out or replaced
   std::vector<int32_t> label;   // class of the value's name, which the regression of heads predicts; -1: none
 
-  std::span<const Link> links_of(int32_t from) const;
-  // Adds links from `from` to an earlier token, and to every token that this one links to. Call in ascending order of
-  // `from`.
-  void link(int32_t from, int32_t to);
+  std::span<const Link> links_of(int32_t from) const {
+    const auto begin = std::ranges::lower_bound(links, from, {}, &Link::from);
+    return {begin, std::ranges::upper_bound(begin, links.end(), from, {}, &Link::from)};
+  }
 };
 
 // Makes sequences for ever; same seed and same calls, same sequences. Its position can be saved and put back.

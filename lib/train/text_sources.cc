@@ -21,37 +21,11 @@ Sequence PackedSource::next(int segment, int segments) {
       part_ = reader_->next();
       at_ = 0;
     }
-    const size_t count = std::min(total - out.tokens.size(), part_.tokens.size() - at_), begin = out.tokens.size();
-    const bool starts = part_.begins && at_ == 0;
-    if (at_ == 0) out.unknown_bytes += part_.unknown_bytes;
-    if (begin == 0 || starts) out.document.push_back(static_cast<int32_t>(begin));
-    const auto first = static_cast<std::ptrdiff_t>(at_), last = static_cast<std::ptrdiff_t>(at_ + count);
-    out.tokens.insert(out.tokens.end(), part_.tokens.begin() + first, part_.tokens.begin() + last);
-    out.weight.insert(out.weight.end(), part_.weight.begin() + first, part_.weight.begin() + last);
-    if (!part_.offset.empty()) {
-      out.offset.resize(begin, -1);
-      out.offset.insert(out.offset.end(), part_.offset.begin() + first, part_.offset.begin() + last);
-    }
-    const auto shift = static_cast<int32_t>(begin) - static_cast<int32_t>(at_);
-    for (const Link &link : part_.links)
-      if (link.to >= static_cast<int32_t>(at_) && link.from < static_cast<int32_t>(at_ + count))
-        out.links.push_back({link.from + shift, link.to + shift, link.weight});
-    if (begin == 0 || starts) out.weight[begin] = 0;
+    const size_t count = std::min(total - out.tokens.size(), part_.tokens.size() - at_);
+    append(part_, at_, count, segment, carry_, out);
     at_ += count;
   }
-  if (!out.offset.empty()) out.offset.resize(total, -1);
-  out.answer.resize(total);
-  mark_answers(out, segment);
   return out;
-}
-
-void PackedSource::mark_answers(Sequence &sequence, int segment) const {
-  for (const Link &link : sequence.links) {
-    const int64_t begin = *(std::upper_bound(sequence.document.begin(), sequence.document.end(), link.from) - 1),
-                  query = link.from - 1, in_view = begin + (query - begin) / segment * segment - carry_;
-    uint8_t &answer = sequence.answer[static_cast<size_t>(link.from)];
-    answer = link.to >= in_view || answer == 2 ? 2 : 1;
-  }
 }
 
 std::string PackedSource::save() const {
@@ -103,17 +77,16 @@ Sequence ExcerptSource::next(int segment, int segments) {
       skip = static_cast<size_t>(std::find_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0xc0) != 0x80; }) -
                                  bytes.begin());
     TextFile text(settings_.files[file], offset + static_cast<int64_t>(std::min(skip, bytes.size())));
-    const size_t begin = out.tokens.size();
-    while (out.tokens.size() < total &&
-           text.next(tokenizer_, {.start = out.tokens.size() == begin, .unknown = settings_.unknown}, out.tokens,
-                     &out.unknown_bytes)) {}
-    if (out.tokens.size() > begin) out.document.push_back(static_cast<int32_t>(begin));
-    else if (++empty == 1000) fail(Status::FORMAT, settings_.files[file], ": no text is left in it");
+    Document excerpt;
+    const size_t room = total - out.tokens.size();
+    while (excerpt.tokens.size() < room &&
+           text.next(tokenizer_, {.start = excerpt.tokens.empty(), .unknown = settings_.unknown}, excerpt.tokens,
+                     &excerpt.unknown_bytes)) {}
+    if (excerpt.tokens.empty() && ++empty == 1000)
+      fail(Status::FORMAT, settings_.files[file], ": no text is left in it");
+    excerpt.weight.assign(excerpt.tokens.size(), static_cast<float>(settings_.weight));
+    append(excerpt, 0, std::min(room, excerpt.tokens.size()), segment, 0, out);
   }
-  out.tokens.resize(total);
-  out.answer.resize(total);
-  out.weight.assign(total, static_cast<float>(settings_.weight));
-  for (const int32_t start : out.document) out.weight[static_cast<size_t>(start)] = 0;
   return out;
 }
 

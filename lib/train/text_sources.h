@@ -1,8 +1,7 @@
 // Sources of sequences that read texts, for ever, and one that draws from several others.
 //
 // Where a document ends within a sequence, the next one follows, with an empty memory. One that does not end is
-// continued in the next sequence, which begins with an empty memory too. Predicting the first token of a document
-// weighs 0.
+// continued in the next sequence, which begins with an empty memory too.
 #pragma once
 
 #include <memory>
@@ -11,12 +10,11 @@
 #include <vector>
 
 #include "base/random.h"
-#include "train/documents.h"
+#include "train/document_files.h"
 
 namespace infini {
 
-// Documents packed into sequences, one behind the other. Tokens that are linked count as answers (Sequence::answer).
-// `carry`: tokens before a segment that local attention sees too. A link across the end of a sequence is left out.
+// Documents packed into sequences, one behind the other. `carry`: as of append().
 class PackedSource : public SequenceSource {
  public:
   explicit PackedSource(std::unique_ptr<DocumentReader> reader, int64_t carry = 0)
@@ -26,12 +24,10 @@ class PackedSource : public SequenceSource {
   void restore(const std::string &state) override;
 
  private:
-  void mark_answers(Sequence &sequence, int segment) const;
-
   std::unique_ptr<DocumentReader> reader_;
   const int64_t carry_;
   std::string before_;  // state of the reader before it gave part_
-  DocumentPart part_;
+  Document part_;
   size_t at_ = 0;  // token of part_ that comes next
 };
 

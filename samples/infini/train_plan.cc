@@ -97,7 +97,7 @@ void PlanFlags::add(CLI::App &command) {
   command
       .add_option("--jsonl", jsonl_,
                   "documents {\"text\": ..., \"spans\": [[begin, end, weight]], \"links\": [[from_begin, from_end, "
-                  "to_begin, to_end, weight]]}, one a line")
+                  "to_begin, to_end, weight, kind]], \"values\": [[begin, end, label]]}, one a line")
       ->expected(1, kFiles)
       ->type_name("FILE...")
       ->group(kData);

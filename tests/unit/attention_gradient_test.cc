@@ -8,6 +8,7 @@
 #include "decaying_memory.h"
 #include "reference/head_stream.h"
 #include "train/batch_attention.h"
+#include "training.h"
 
 using namespace infini;
 using equations::Head;
@@ -106,7 +107,7 @@ struct Problem {
     sequence.answer.assign(sequence.tokens.size(), 0);
     sequence.repeat_weight = c.fold;
     if (c.pointed) {
-      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {19, 8}}) sequence.link(t, source);
+      for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {19, 8}}) test::link(sequence, t, source);
       sequence.links.back().weight = 0.6f;
       // In its own segment, in the one before, far before, at the stream's beginning.
       sequence.local_target.assign(sequence.tokens.size(), -1);

@@ -31,7 +31,7 @@ Sequence with_answers(const std::string &stem) {
   s.answer.assign(s.tokens.size(), 0);
   for (const auto &[t, source, answer] :
        {std::tuple{14, 3, 1}, {18, 14, 1}, {20, 19, 2}, {37, 20, 1}, {39, 24, 1}, {59, 44, 0}, {60, 0, 1}}) {
-    s.link(t, source);
+    test::link(s, t, source);
     s.answer[static_cast<size_t>(t)] = static_cast<uint8_t>(answer);
   }
   s.local_target.assign(s.tokens.size(), -1);

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/testing.h"
 #include "reference_model.h"
+#include "training.h"
 #include "stream/session.h"
 #include "train/graph.h"
 
@@ -137,7 +138,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     sequence.document = c.documents;
     if (c.supervised) {
       for (const auto &[t, source] : {std::pair{14, 3}, {18, 14}, {37, 20}, {39, 24}, {59, 44}, {60, 41}})
-        sequence.link(t, source);
+        test::link(sequence, t, source);
     }
     BatchLayout layout;
     layout.add(sequence, rules.shape.segment, model->config().vocabulary, c.closes);
@@ -185,7 +186,7 @@ TEST_CASE("where nothing is predicted, layers above supervised ones change nothi
   const Config &config = model->config();
   REQUIRE(config.layers > 1);
   Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
-  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) sequence.link(t, source);
+  for (const auto &[t, source] : {std::pair{18, 3}, {37, 20}, {60, 41}}) test::link(sequence, t, source);
   BatchLayout layout;
   layout.add(sequence, config.memory.segment, config.vocabulary);
   std::vector<float> retrieval(static_cast<size_t>(config.layers * config.heads));

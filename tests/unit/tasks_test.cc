@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "base/hash.h"
 #include "temporary_folder.h"
 #include "training.h"
 
@@ -50,6 +51,45 @@ TEST_CASE("the same seed and the same calls make the same sequences") {
   settings.seed = 2;
   TaskSource other = source(settings);
   CHECK(other.next(64, 16).tokens != b.next(64, 16).tokens);
+}
+
+// Of all that a sequence says.
+uint64_t checksum_of(TaskSettings settings) {
+  TaskSource tasks = source(std::move(settings));
+  StreamChecksum sum;
+  const auto add = [&](const auto &values) { sum.add(values.data(), values.size() * sizeof(values[0])); };
+  for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(20, 9), std::pair(128, 12)}) {
+    const Sequence s = tasks.next(segment, segments);
+    for (const auto *numbers : {&s.tokens, &s.local_target, &s.document, &s.offset, &s.label}) add(*numbers);
+    add(s.weight);
+    add(s.answer);
+    add(s.links);
+    add(s.repeat_weight);
+  }
+  return sum.value();
+}
+
+TEST_CASE("sequences are to the bit those that the shipped models were trained on") {
+  TaskSettings all = dense();
+  all.prose = {test::novel_path};
+  all.carry = 24;
+  all.first = 2;
+  all.numbers = 30;
+  all.difficulty.log_repeat = 3;
+  CHECK(checksum_of(all) == 5647223726602974565u);
+  TaskSettings first = all, value = all, far = all, passkey = all;
+  first.lookups = TaskSettings::Lookups::FIRST;
+  CHECK(checksum_of(first) == 8949010524234681814u);
+  value.lookups = TaskSettings::Lookups::VALUE;
+  CHECK(checksum_of(value) == 5396237101315124278u);
+  far.far = 0.5;
+  far.difficulty = {.distance = 100, .density_least = 0.7, .density_greatest = 2, .log_repeat = 0};
+  CHECK(checksum_of(far) == 13273372758556483341u);
+  passkey.kind = TaskSettings::Kind::PASSKEY;
+  passkey.keys = 2;
+  passkey.questions = 1;
+  passkey.depth_greatest = 0.5;
+  CHECK(checksum_of(passkey) == 17915957789970805342u);
 }
 
 TEST_CASE("a saved place comes back") {

@@ -3,7 +3,9 @@
 #include "train/text_sources.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "base/random.h"
 #include "hf_tokenizer.h"
@@ -208,6 +210,108 @@ TEST_CASE("what links predict is an answer across segments or inside one, and li
   REQUIRE(layout.retrievals.size() == 2);
   CHECK(layout.retrievals[0].row == 5);
   CHECK(layout.source_rows == std::vector<int64_t>{2, 3});
+}
+
+TEST_CASE("a line of JSON says all that a task says: answers, repetitions, names, and whose value it is") {
+  TaskSettings settings;
+  settings.kind = TaskSettings::Kind::PASSKEY;
+  settings.names = {"river", "house"};
+  settings.keys = settings.questions = 2;
+  TaskSource tasks(words(), settings, nullptr);
+  bool repeated = false;
+  for (int round = 0; round < 8; ++round) {
+    const Sequence task = tasks.next(32, 8);
+    const std::string text = words().decode(task.tokens);
+    nlohmann::json links = nlohmann::json::array(), values = links;
+    std::map<std::string, std::vector<size_t>> stood;  // by name
+    const std::regex value("(The (\\w+) key is )(\\d{5})|(\\d{5}) is the (\\w+) key");
+    for (std::sregex_iterator match(text.begin(), text.end(), value), end; match != end; ++match) {
+      const std::smatch &m = *match;
+      const bool repeats = m[4].matched;
+      const std::string name = m[repeats ? 5 : 2];
+      const auto at = static_cast<size_t>(m.position(repeats ? 4 : 3)), named = text.rfind(" " + name, at) + 1;
+      const bool asked = text.rfind('?', at) != text.npos && text.rfind('?', at) > text.rfind('.', at);
+      repeated |= repeats;
+      for (const size_t before : stood[name])
+        links.push_back({at, at + 5, before, before + 5, 1, asked ? "answer" : "retrieval"});
+      links.push_back({at, at + 5, named, named + name.size(), 1, "local"});
+      values.push_back({at, at + 5, name == "river" ? 0 : 1});
+      stood[name].push_back(at);
+    }
+    const test::TemporaryFolder folder;
+    const nlohmann::json line = {{"text", text}, {"links", links}, {"values", values}};
+    const Sequence said =
+        PackedSource(read_jsonl(words(), {.files = {write(folder, "a.jsonl", line.dump())}})).next(32, 8);
+    REQUIRE(said.tokens == task.tokens);
+    CHECK(said.answer == task.answer);
+    CHECK(said.local_target == task.local_target);
+    CHECK(said.offset == task.offset);
+    CHECK(said.label == task.label);
+    REQUIRE(said.links.size() == task.links.size());
+    for (size_t i = 0; i < said.links.size(); ++i) {
+      CHECK(said.links[i].from == task.links[i].from);
+      CHECK(said.links[i].to == task.links[i].to);
+      CHECK(said.links[i].weight == task.links[i].weight);
+    }
+  }
+  CHECK(repeated);
+}
+
+TEST_CASE("the line of JSON in the guide says of each value where it stood, and whose it is") {
+  const std::string guide = test::read_text(INFINI_SOURCE_DIR "/samples/train/README.md");
+  const size_t begin = guide.find("    {\"text\": \" The river"), end = guide.find("]]}", begin) + 3;
+  REQUIRE(end > begin);
+  const nlohmann::json line = nlohmann::json::parse(guide.substr(begin, end - begin));
+  const std::string text = line["text"];
+  const auto at = [&](const nlohmann::json &range, size_t i) {
+    return text.substr(range[i], range[i + 1].get<size_t>() - range[i].get<size_t>());
+  };
+  size_t local = 0;
+  for (const nlohmann::json &link : line["links"]) {
+    const bool is_local = link.size() == 6 && link[5] == "local";
+    local += is_local;
+    CHECK(at(link, 0) == "71432");
+    CHECK(at(link, 2) == (is_local ? "river" : "71432"));
+  }
+  CHECK(local == 3);
+  for (const nlohmann::json &value : line["values"]) CHECK(at(value, 0) == "71432");
+  const test::TemporaryFolder folder;
+  std::string one = line.dump();
+  PackedSource source(read_jsonl(words(), {.files = {write(folder, "a.jsonl", one)}}));
+  const Sequence s = source.next(static_cast<int>(document(words(), text).size()), 1);
+  CHECK(s.links.size() == 3 * 5);
+  CHECK(std::count(s.answer.begin(), s.answer.end(), 2) == 5);
+  CHECK(std::count(s.label.begin(), s.label.end(), 0) == 3 * 5);
+}
+
+TEST_CASE("of what a document says, the part that a sequence holds goes into it") {
+  using Kind = DocumentLink::Kind;
+  Document document;
+  for (int32_t t = 0; t < 12; ++t) document.tokens.push_back(t), document.weight.push_back(1);
+  document.links = {{Kind::LOCAL, 3, 1}, {Kind::RETRIEVAL, 6, 2, 0.5f}, {Kind::ANSWER, 6, 2}, {Kind::LOCAL, 7, 6}};
+  document.values = {{1, 3, 8}, {6, 4, 9}};
+  Document plain = document;
+  plain.links.clear(), plain.values.clear();
+  document.supervised = true;
+  Sequence s;
+  append(plain, 10, 2, 4, 0, s);  // the end of another
+  CHECK(s.offset.empty());
+  append(document, 0, 8, 4, 0, s);
+  CHECK(s.document == std::vector<int32_t>{0, 2});
+  CHECK(s.offset == std::vector<int32_t>{-1, -1, -1, 0, 1, 2, -1, -1, 0, 1});
+  CHECK(s.label == std::vector<int32_t>{-1, -1, -1, 8, 8, 8, -1, -1, 9, 9});
+  CHECK(s.local_target == std::vector<int32_t>{-1, -1, -1, -1, -1, 3, -1, -1, -1, 8});
+  CHECK(s.answer == std::vector<uint8_t>{0, 0, 0, 0, 0, 0, 0, 0, 1, 0});
+  REQUIRE(s.links.size() == 1);
+  CHECK(s.links[0].from == 8);
+  CHECK(s.links[0].to == 4);
+  CHECK(s.links[0].weight == 0.5f);
+  Sequence rest;
+  append(document, 5, 7, 4, 0, rest);  // what is asked for stood before
+  CHECK(rest.links.empty());
+  CHECK(rest.answer == std::vector<uint8_t>(7));
+  CHECK(rest.offset == std::vector<int32_t>{-1, 0, 1, 2, 3, -1, -1});
+  CHECK(rest.local_target == std::vector<int32_t>{-1, -1, 1, -1, -1, -1, -1});
 }
 
 TEST_CASE("characters without a token are an error with their place in the file, or are skipped or replaced") {
@@ -482,6 +586,16 @@ TEST_CASE("bad lines are named by file and line") {
       {R"({"text": "abc", "links": [[2, 3, 0, 1, -1]]})", "link 0 is not"},
       {R"({"text": "abc", "links": [[2, 3, 0, 1, 1e300]]})", "link 0 is not"},
       {R"({"text": "abc", "links": [[2, 18446744073709551615, 0, 1, 1]]})", "link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, 1, "far"]]})", "link 0 is not answer, retrieval or local"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, 1, 3]]})", "the kind of link 0 is not"},
+      {R"({"text": "abc", "links": [[2, 3, 0, 1, 2, "local"]]})", "link 0 is local, and its weight is not 1"},
+      {R"({"text": "abc", "values": 3})", "'values' is not a list"},
+      {R"({"text": "abc", "values": [[0, 1]]})", "value 0 is not"},
+      {R"({"text": "abc", "values": [[0, 4, 1]]})", "value 0 is not"},
+      {R"({"text": "abc", "values": [[1, 1, 1]]})", "value 0 is not"},
+      {R"({"text": "abc", "values": [[0, 1, 1], [0, 1, -1]]})", "value 1 is not"},
+      {R"({"text": "abc", "values": [[0, 1, 1.5]]})", "value 0 is not"},
+      {R"({"text": "abc", "values": [[0, 1, 1e300]]})", "value 0 is not"},
       {many_links, "more than 1048576 pairs"},
       {std::string(100'000, '['), "nested deeper"},
       {std::string("\0", 1), "is not JSON"},

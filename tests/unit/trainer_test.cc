@@ -52,7 +52,7 @@ class FactSource : public SequenceSource {
       s.tokens[at + 1] = value;
       s.weight[at + 1] = 1;
       s.answer[at + 1] = 1;
-      s.link(static_cast<int32_t>(at + 1), places[static_cast<size_t>(key)]);
+      s.links.push_back({static_cast<int32_t>(at + 1), places[static_cast<size_t>(key)]});
     }
     return s;
   }
@@ -595,7 +595,7 @@ class PairSource : public SequenceSource {
         if (at < last) continue;
         s.weight[t + 1] = 1;
         s.answer[t + 1] = 1;
-        s.link(at + 1, rooms[static_cast<size_t>(name)] + 1);
+        s.links.push_back({at + 1, rooms[static_cast<size_t>(name)] + 1});
       }
     }
     return s;

@@ -44,6 +44,14 @@ inline infini::TrainConfig train_config(std::string_view json) {
       *infini::parse_json(json, infini::Status::INVALID_ARGUMENT, "the training configuration"), "train");
 }
 
+// Links a token to an earlier one, and to all that this one is linked to; in ascending order of `from`.
+inline void link(infini::Sequence &sequence, int32_t from, int32_t to) {
+  const std::span<const infini::Link> links = sequence.links_of(to);
+  const std::vector<infini::Link> farther(links.begin(), links.end());
+  sequence.links.push_back({from, to});
+  for (const infini::Link &link : farther) sequence.links.push_back({from, link.to});
+}
+
 // Of each token the nearest one that it is linked to; -1: none.
 inline std::vector<int32_t> nearest_links(const infini::Sequence &sequence) {
   std::vector<int32_t> nearest(sequence.tokens.size(), -1);

@@ -1,10 +1,12 @@
-#include "train/documents.h"
+#include "train/document_files.h"
 
 #include <algorithm>
 #include <memory>
 #include <numeric>
 #include <tuple>
 
+#include "base/options.h"
+#include "base/schema.h"
 #include "train/source_helpers.h"
 #include "train/text_file.h"
 
@@ -13,11 +15,10 @@ namespace {
 
 using nlohmann::json;
 
-void append_end(const Tokenizer &tokenizer, double weight, DocumentPart &part) {
+void append_end(const Tokenizer &tokenizer, double weight, Document &part) {
   if (tokenizer.eos() < 0 || (part.begins && part.tokens.empty())) return;
   part.tokens.push_back(tokenizer.eos());
   part.weight.push_back(static_cast<float>(weight));
-  if (!part.offset.empty()) part.offset.push_back(-1);
 }
 
 // What both readers have: files in order, over and over, and a position in one of them.
@@ -78,9 +79,9 @@ class TextReader : public FileReader {
  public:
   TextReader(const Tokenizer &tokenizer, const TextSettings &settings) : FileReader(tokenizer, settings) { open(0, 0); }
 
-  DocumentPart next() override {
+  Document next() override {
     for (;;) {
-      DocumentPart part;
+      Document part;
       part.begins = offset_ == 0;
       const bool more = text_->next(tokenizer_, {.start = part.begins, .unknown = settings_.unknown}, part.tokens,
                                     &part.unknown_bytes);
@@ -106,7 +107,7 @@ class JsonlReader : public FileReader {
     open(0, 0);
   }
 
-  DocumentPart next() override {
+  Document next() override {
     for (std::string line;;) {
       if (!lines_->next(line)) {
         open_next();
@@ -115,7 +116,7 @@ class JsonlReader : public FileReader {
       offset_ = lines_->offset();
       ++line_;
       if (line.find_first_not_of(" \t\r") == line.npos) continue;
-      DocumentPart part = read(line);
+      Document part = read(line);
       if (part.tokens.empty()) continue;
       any_ = true;
       return part;
@@ -127,6 +128,13 @@ class JsonlReader : public FileReader {
     uint64_t begin, end;
     double weight;
   };
+  // What a range of bytes stands for.
+  struct Tokens {
+    int32_t first, count;
+    int32_t last() const { return first + count - 1; }
+  };
+  static constexpr double kGreatest = 1e6;          // weight, label
+  static constexpr size_t kMost = size_t{1} << 20;  // pairs of tokens that are linked, and tokens of values
 
   void open_file(const std::string &path, int64_t offset) override {
     lines_ = std::make_unique<LineFile>(path, offset);
@@ -137,7 +145,7 @@ class JsonlReader : public FileReader {
     fail(Status::FORMAT, lines_->path(), ":", line_, ": ", parts...);
   }
 
-  DocumentPart read(const std::string &line) const {
+  Document read(const std::string &line) const {
     OwnedJson<> parsed;
     try {
       parsed = parse_json(line, Status::INVALID_ARGUMENT, "the line");
@@ -147,18 +155,23 @@ class JsonlReader : public FileReader {
     const auto text = object.find(settings_.field);
     if (text == object.end() || !text->is_string()) refuse("has no text '", settings_.field, "'");
     const auto &bytes = text->get_ref<const std::string &>();
-    DocumentPart part;
-    part.begins = true;
+    Document part;
     std::vector<size_t> ends;
     try {
       part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends}, &part.unknown_bytes);
     } catch (const Error &error) { refuse(error.what()); }
     part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
-    const auto spans = object.find("spans"), links = object.find("links");
     std::vector<int64_t> last;  // of each token the last byte of the text that it holds; -1: none, as of a BOS
     for (const size_t end : ends) last.push_back(static_cast<int64_t>(end) - 1);
-    if (spans != object.end()) weigh(*spans, bytes.size(), last, part);
-    if (links != object.end()) link(*links, bytes.size(), last, part);
+    const auto list = [&](const char *name, const auto &read_list) {
+      const auto found = object.find(name);
+      if (found == object.end()) return;
+      if (!found->is_array()) refuse("'", name, "' is not a list");
+      read_list(*found);
+    };
+    list("spans", [&](const json &spans) { weigh(spans, bytes.size(), last, part); });
+    list("links", [&](const json &links) { link(links, bytes.size(), last, part); });
+    list("values", [&](const json &values) { add_values(values, bytes.size(), last, part); });
     if (bytes.empty()) part.tokens.clear();  // a BOS token alone teaches nothing
     append_end(tokenizer_, settings_.weight, part);
     return part;
@@ -170,11 +183,10 @@ class JsonlReader : public FileReader {
            list[at].get<uint64_t>() <= list[at + 1].get<uint64_t>() && list[at + 1].get<uint64_t>() <= size;
   }
   static bool is_weight(const json &value) {
-    return value.is_number() && value.get<double>() >= 0 && value.get<double>() <= 1e6;
+    return value.is_number() && value.get<double>() >= 0 && value.get<double>() <= kGreatest;
   }
 
-  void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, DocumentPart &part) const {
-    if (!spans.is_array()) refuse("'spans' is not a list");
+  void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, Document &part) const {
     std::vector<Span> checked;
     for (const json &span : spans) {
       if (!span.is_array() || span.size() != 3 || !is_range(span, 0, size) || !is_weight(span[2]))
@@ -199,45 +211,69 @@ class JsonlReader : public FileReader {
       if (last[i] >= 0) part.weight[i] = of_byte[static_cast<size_t>(last[i])];
   }
 
-  void link(const json &links, size_t size, const std::vector<int64_t> &last, DocumentPart &part) const {
-    constexpr size_t kMost = size_t{1} << 20;  // of a document, from token to token
-    if (!links.is_array()) refuse("'links' is not a list");
-    if (last.empty()) return;
-    part.offset.assign(part.tokens.size(), -1);
-    // First token, and how many.
-    const auto tokens_of = [&](const json &begin, const json &end) {
-      const auto holds = [&](uint64_t byte) {
-        const auto token = std::lower_bound(last.begin(), last.end(), static_cast<int64_t>(byte));
-        return static_cast<int32_t>(std::min(token, last.end() - 1) - last.begin());
-      };
-      const int32_t first = holds(begin.get<uint64_t>());
-      return std::pair(first, holds(end.get<uint64_t>() - 1) - first + 1);
+  static Tokens tokens_of(const json &list, size_t at, const std::vector<int64_t> &last) {
+    const auto holds = [&](uint64_t byte) {
+      const auto token = std::lower_bound(last.begin(), last.end(), static_cast<int64_t>(byte));
+      return static_cast<int32_t>(std::min(token, last.end() - 1) - last.begin());
     };
-    size_t number = 0;
+    const int32_t first = holds(list[at].get<uint64_t>());
+    return {first, holds(list[at + 1].get<uint64_t>() - 1) - first + 1};
+  }
+
+  void link(const json &links, size_t size, const std::vector<int64_t> &last, Document &part) const {
+    constexpr const char *kKinds = "answer|retrieval|local";
+    using Kind = DocumentLink::Kind;
+    if (last.empty()) return;
+    part.supervised = true;
+    size_t number = 0, pairs = 0;
     for (const json &link : links) {
-      const bool fits = link.is_array() && link.size() == 5 && is_range(link, 0, size) && is_range(link, 2, size) &&
-                        is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
+      const bool fits = link.is_array() && (link.size() == 5 || link.size() == 6) && is_range(link, 0, size) &&
+                        is_range(link, 2, size) && is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
                         link[3].get<uint64_t>() <= link[0].get<uint64_t>();
       if (!fits)
         refuse("link ", number, " is not [from_begin, from_end, to_begin, to_end, weight] within the text's ", size,
                " bytes, neither part empty, the second before the first, with a weight from 0 to 1000000");
+      const std::string kind = link.size() == 5 ? "answer" : link[5].is_string() ? link[5].get<std::string>() : "";
+      if (!is_choice(kind, kKinds)) refuse("the kind of link ", number, " is not ", listed(kKinds));
+      const bool local = kind == "local";
+      if (local && link[4] != 1) refuse("link ", number, " is local, and its weight is not 1");
       ++number;
-      const auto [from, count] = tokens_of(link[0], link[1]);
-      const auto [to, others] = tokens_of(link[2], link[3]);
-      if (part.links.size() + static_cast<size_t>(count) > kMost)
+      const Tokens from = tokens_of(link, 0, last), to = tokens_of(link, 2, last);
+      if ((pairs += static_cast<size_t>(from.count)) > kMost)
         refuse("its links join more than ", kMost, " pairs of tokens");
-      for (int32_t i = 0; i < others; ++i) part.offset[static_cast<size_t>(to + i)] = i;
-      for (int32_t i = 0; i < count; ++i) {
-        part.offset[static_cast<size_t>(from + i)] = i;
-        const int32_t found = to + (count == others ? i : others - 1);
-        if (found < from + i)
-          part.links.push_back({from + i, found, link[4].get<float>()});  // else one token holds both
+      if (!local)
+        for (const Tokens &value : {to, from}) part.values.push_back({value.first, value.count});
+      for (int32_t i = local ? -1 : 0; i < from.count; ++i) {
+        const int32_t token = from.first + i, found = !local && from.count == to.count ? to.first + i : to.last();
+        if (found >= token) continue;  // one token holds both
+        part.links.push_back({local ? Kind::LOCAL : Kind::RETRIEVAL, token, found, link[4].get<float>()});
+        if (kind == "answer") part.links.push_back({Kind::ANSWER, token, found});
       }
     }
-    const auto order = [](const Link &link) { return std::tuple(link.from, -link.to, -link.weight); };
+    const auto order = [](const DocumentLink &link) {
+      return std::tuple(link.from, link.kind, -link.to, -link.weight);
+    };
     std::ranges::sort(part.links, {}, order);
-    const auto same = [](const Link &a, const Link &b) { return a.from == b.from && a.to == b.to; };
+    const auto same = [](const DocumentLink &a, const DocumentLink &b) {
+      return a.from == b.from && a.kind == b.kind && a.to == b.to;
+    };
     part.links.erase(std::unique(part.links.begin(), part.links.end(), same), part.links.end());
+  }
+
+  void add_values(const json &values, size_t size, const std::vector<int64_t> &last, Document &part) const {
+    if (last.empty()) return;
+    part.supervised = true;
+    size_t number = 0, held = 0;
+    for (const json &value : values) {
+      if (!value.is_array() || value.size() != 3 || !is_range(value, 0, size) || value[0] == value[1] ||
+          !value[2].is_number_unsigned() || !is_weight(value[2]))
+        refuse("value ", number, " is not [begin, end, label] within the text's ", size,
+               " bytes, not empty, with a label from 0 to 1000000");
+      ++number;
+      const Tokens tokens = tokens_of(value, 0, last);
+      if ((held += static_cast<size_t>(tokens.count)) > kMost) refuse("its values hold more than ", kMost, " tokens");
+      part.values.push_back({tokens.first, tokens.count, value[2].get<int32_t>()});
+    }
   }
 
   std::unique_ptr<LineFile> lines_;

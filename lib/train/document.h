@@ -1,0 +1,44 @@
+// A document: tokens, and what it says of them, from which all supervision is made. Files hold such documents
+// (document_files.h), and tasks make them (adapt/tasks.h); append() alone makes sequences of them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "train/sequence.h"
+
+namespace infini {
+
+struct DocumentLink {
+  // RETRIEVAL: the query that predicts `from` should retrieve `to`.
+  // ANSWER: `from` is part of an answer that stood at `to` before: it is counted, as Sequence::answer says.
+  // LOCAL: local attention at `from` should fall on `to`.
+  enum class Kind { RETRIEVAL, ANSWER, LOCAL } kind;
+  int32_t from, to;  // tokens, `to` before `from`
+  float weight = 1;  // loss weight of a retrieval
+};
+
+// Tokens that are a value, such as the digits of a number. Their offsets count from its first token.
+struct DocumentValue {
+  int32_t begin, tokens;
+  int32_t label = -1;  // class of its name, as in Sequence
+};
+
+// A document, or a part of one.
+struct Document {
+  std::vector<int32_t> tokens;
+  std::vector<float> weight;          // loss weights of the tokens
+  std::vector<DocumentLink> links;    // ascending by `from`
+  std::vector<DocumentValue> values;  // of those that overlap, the last counts
+  // It says all that is to be looked up in it, be it nothing: heads that retrieve should find nothing elsewhere.
+  bool supervised = false;
+  bool begins = true;         // it is the first part of the document
+  int64_t unknown_bytes = 0;  // as in Sequence
+};
+
+// Appends `count` tokens from `first` on, and what is said of them, to a sequence whose segments hold so many tokens.
+// The memory begins anew with a document, and with a sequence; predicting their first tokens weighs 0. Links that lead
+// to a token before `first` are left out. `carry`: tokens before a segment that local attention sees too.
+void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out);
+
+}  // namespace infini
