@@ -22,6 +22,7 @@ for language in "swig:Java and C#" javac:Java dotnet:C# go:Go xvfb-run:"the desk
   command -v "${language%%:*}" >/dev/null || left_out "${language#*:}" "no \`${language%%:*}\` on the path"
 done
 pkg-config --exists gtkmm-4.0 || left_out "the desktop sample" "no gtkmm-4.0"
+pkg-config --exists sqlite3 || left_out "the sample \`shelf\`" "no SQLite"
 compgen -G "build/release/bindings/packages/Infini.*.nupkg" >/dev/null || ! command -v dotnet >/dev/null ||
   left_out C# "no package of it; see \`dotnet restore\` in what cmake wrote"
 # Tests that measure time, or take all cores themselves, run alone.

@@ -8,6 +8,7 @@ import subprocess
 import time
 import unittest
 
+import skips
 import support
 from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES
 
@@ -146,4 +147,4 @@ class Adapt(support.Test):
 
 if __name__ == "__main__":
     os.environ["LC_ALL"] = "C"
-    unittest.main()
+    skips.main()

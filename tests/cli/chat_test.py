@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 
+import skips
 from support import COMMAND, EXACT, STORIES, Terminal, Test, spoken, unittest, with_chat_template
 
 CHATML = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
@@ -186,4 +187,4 @@ class AtATerminal(ChatTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

@@ -3,6 +3,7 @@ import json
 import os
 import re
 
+import skips
 from support import EXACT, GOLDEN, NOVEL, SOURCE, STORIES, Test, unittest, with_chat_template
 
 STORY = GOLDEN["story"].encode()
@@ -379,4 +380,4 @@ class Manners(Test):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

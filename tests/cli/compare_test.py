@@ -5,6 +5,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as xml
 
+import skips
 from support import COMMAND, SOURCE, Test, unittest
 
 VARIANTS = ["window", "transformer_xl", "sinks", "infini_linear", "infini_delta"]
@@ -57,4 +58,4 @@ class Compare(Test):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

@@ -5,6 +5,7 @@ import re
 import subprocess
 import unittest
 
+import skips
 import support
 from support import COMMAND, NOVEL, SOURCE, STORIES
 
@@ -206,4 +207,4 @@ class Merging(support.Test):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

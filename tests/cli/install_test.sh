@@ -157,6 +157,9 @@ quietly cmake -S "$work/parent" -B "$work/child" "${settings[@]}" "-DCMAKE_INSTA
 quietly cmake --build "$work/child"
 runs "$work/child/guest"
 quietly cmake --install "$work/child"
+[ ! -e "$work/static" ] || fail "infini installs itself with a parent that did not ask for it: $(find "$work/static")"
+quietly cmake -S "$work/parent" -B "$work/child" -DINFINI_INSTALL=ON
+quietly cmake --install "$work/child"
 [ -f "$work/static/lib/libinfini.a" ] || fail "BUILD_SHARED_LIBS=OFF installs no libinfini.a"
 [ -z "$(find "$work/static" -name '*.so*')" ] || fail "BUILD_SHARED_LIBS=OFF installs a shared library"
 by_pkg_config "$work/static/lib" "$work/static/include" --static

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 
+import skips
 from support import COMMAND, EXACT, GOLDEN, NOVEL, STORIES, Test, unittest, with_chat_template
 
 CHATML = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
@@ -232,4 +233,4 @@ class LongBench(Bench):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

@@ -9,7 +9,7 @@ import re
 import sys
 
 # Lower ones first.
-LAYERS = ["base", "kernels", "gemm", "format", "text", "memory", "attention", "model", "stream", "train", "adapt", "cuda"]
+LAYERS = ["base", "kernels", "gemm", "format", "text", "memory", "attention", "model", "stream", "train", "adapt"]
 LONG_FILE = 400  # lines
 LARGE_FOLDER = 0.25  # of all lines
 # Headers of systems and processors, and where alone each may be included.

@@ -14,6 +14,12 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "bench/plot.py"
 SVG = "{http://www.w3.org/2000/svg}"
 sys.path.insert(0, str(SCRIPT.parent))
 import plot  # noqa: E402
+import skips  # noqa: E402
+
+
+def setUpModule():
+    if not shutil.which("gnuplot"):
+        raise unittest.SkipTest("pictures need `gnuplot`, which is not on the path")
 
 
 def log_line(step):
@@ -199,7 +205,4 @@ class Plot(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if not shutil.which("gnuplot"):
-        print("skipped: pictures, because there is no `gnuplot` on the path")
-        sys.exit(77)
-    unittest.main()
+    skips.main()

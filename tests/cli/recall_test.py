@@ -1,4 +1,5 @@
 """A minute's training teaches a tiny model to find in its memory what no window holds."""
+import skips
 from support import SOURCE, Test, unittest
 
 RECIPE = SOURCE / "samples/train"
@@ -23,4 +24,4 @@ class Recall(Test):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

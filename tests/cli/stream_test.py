@@ -4,9 +4,9 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import time
 
+import skips
 from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, spoken, unittest
 
 MEGABYTE = 1_000_000
@@ -219,4 +219,4 @@ class Terminal(Test):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv)
+    skips.main()

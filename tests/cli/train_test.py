@@ -6,9 +6,9 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 
+import skips
 from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, unittest
 
 BOOKS = SOURCE / "samples/texts"
@@ -359,4 +359,4 @@ class Continue(TrainTest):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv)
+    skips.main()

@@ -9,6 +9,8 @@ import tempfile
 import time
 import unittest
 
+import skips
+
 MPIRUN = os.environ["INFINI_MPIRUN"]
 TRAIN = os.environ["INFINI_MPI_TRAIN"]
 COMMAND = os.environ.get("INFINI_COMMAND", "")
@@ -212,4 +214,4 @@ class Feed(Test):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

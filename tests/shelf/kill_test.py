@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import skips
 from shelf_support import ShelfTest
 from support import STORIES, unittest
 
@@ -62,4 +63,4 @@ class Kill(ShelfTest):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    skips.main(sys.argv[:1])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sqlite3
 
+import skips
 from shelf_support import SHELF, ShelfTest
 from support import COMMAND, NOVEL, STORIES, unittest
 
@@ -245,4 +246,4 @@ class Processes(ShelfTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()
