@@ -23,10 +23,10 @@ set(package "${CMAKE_INSTALL_LIBDIR}/cmake/infini")
 
 target_include_directories(infini PUBLIC $<INSTALL_INTERFACE:${includedir}>)
 install(TARGETS infini EXPORT infini
-  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-  ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-  PUBLIC_HEADER DESTINATION "${includedir}/infini")
-install(EXPORT infini NAMESPACE infini:: FILE infini-targets.cmake DESTINATION "${package}")
+  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT library NAMELINK_COMPONENT development
+  ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT development
+  PUBLIC_HEADER DESTINATION "${includedir}/infini" COMPONENT development)
+install(EXPORT infini NAMESPACE infini:: FILE infini-targets.cmake DESTINATION "${package}" COMPONENT development)
 
 # Whoever links a static library links what it stands on.
 set(config "include(\"\${CMAKE_CURRENT_LIST_DIR}/infini-targets.cmake\")\n")
@@ -76,7 +76,7 @@ endif()
 file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/infini-config.cmake" "${config}")
 write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/infini-config-version.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/infini-config.cmake" "${CMAKE_CURRENT_BINARY_DIR}/infini-config-version.cmake"
-  DESTINATION "${package}")
+  DESTINATION "${package}" COMPONENT development)
 
 cmake_path(APPEND INFINI_PC_LIBDIR "\${prefix}" "${CMAKE_INSTALL_LIBDIR}")
 cmake_path(APPEND INFINI_PC_INCLUDEDIR "\${prefix}" "${includedir}")
@@ -84,4 +84,4 @@ foreach(value PREFIX LIBDIR INCLUDEDIR)
   string(REPLACE " " "\\ " INFINI_PC_${value} "${INFINI_PC_${value}}")  # as pkg-config itself writes pcfiledir
 endforeach()
 configure_file(infini.pc.in infini.pc @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/infini.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/infini.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT development)

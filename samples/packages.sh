@@ -7,7 +7,7 @@ set -euo pipefail
 # ocl-icd-opencl-dev: oneDNN's CMake package asks for it. libopenblas-serial-dev: the threads are ours.
 declare -A packages=(
   [build]="cmake ninja-build g++ pkg-config libdnnl-dev ocl-icd-opencl-dev libopenblas-serial-dev libhwy-dev libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev nlohmann-json3-dev libcli11-dev libedit-dev"
-  [test]="doctest-dev librapidcheck-dev python3 clang-format gnuplot-nox libtbb-dev locales"
+  [test]="doctest-dev librapidcheck-dev python3 clang-format gnuplot-nox libtbb-dev locales dpkg-dev"
   [shelf]="libsqlite3-dev"
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go python3-yaml"
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"

@@ -87,12 +87,12 @@ cmake -LA -N "$build" | grep -q '^INFINI_MPI:STRING=OFF$' || settings+=(-DINFINI
 
 laid_out() {  # [-D...]: the folders of an installation
   quietly cmake -S "$source" -B "$work/tree" "${settings[@]}" "$@"
-  quietly cmake --build "$work/tree" --target infini infini_command
+  quietly cmake --build "$work/tree" --target infini infini_command infini_manual
 }
 
 echo "== an absolute folder of libraries, a relative one of headers"
 laid_out "-DCMAKE_INSTALL_PREFIX=$work/with space" "-DCMAKE_INSTALL_LIBDIR=$work/lib space" -DCMAKE_INSTALL_INCLUDEDIR=headers
-quietly cmake --install "$work/tree" --component Unspecified
+for component in library development tools; do quietly cmake --install "$work/tree" --component $component; done
 by_pkg_config "$work/lib space" "$work/with space/headers"
 by_cmake "$work/lib space"
 command_runs "$work/with space/bin"
@@ -168,3 +168,40 @@ if cmake -G Ninja -S "$work/guest" -B "$work/c" "-Dinfini_DIR=$work/static/lib/c
   fail "a project without C++ links a static library of C++"
 fi
 grep -q "LANGUAGES C CXX" "$work/log" || { cat "$work/log"; fail "a project without C++ is not told what it lacks"; }
+
+echo "== packages of Debian"
+if ! command -v dpkg-shlibdeps >/dev/null; then
+  echo "skipped: packages of Debian, because there is no \`dpkg-shlibdeps\` on the path (Debian package dpkg-dev)"
+  exit
+fi
+rm -rf "$work/tree"
+quietly cmake -S "$source" --preset debian -B "$work/tree" "${settings[@]}"
+quietly cmake --build "$work/tree" --target infini infini_command infini_manual
+(cd "$work/tree" && quietly cpack -G DEB -B "$work/packages")
+for package in libinfini0 libinfini-dev infini-tools; do
+  deb=$(echo "$work/packages/$package"_*.deb)
+  [ -f "$deb" ] || fail "there is no package $package: $(ls "$work/packages")"
+  dpkg-deb --info "$deb"
+  dpkg-deb --contents "$deb" | awk '{ print $6 }' | tee "$work/contents"
+  grep -q "/usr/share/doc/$package/copyright" "$work/contents" || fail "$package has no copyright"
+  dpkg-deb -x "$deb" "$work/installed"
+  dpkg-deb --field "$deb" Depends >"$work/$package"
+done
+grep -q 'libdnnl' "$work/libinfini0" && grep -q 'libc6 (>= ' "$work/libinfini0" || fail "libinfini0 does not ask for what it links"
+grep -q 'libinfini0 (= ' "$work/libinfini-dev" && grep -q 'libinfini0 (= ' "$work/infini-tools" || fail "packages do not ask for their library"
+lib=$(dirname "$(dirname "$(find "$work/installed" -name infini.pc)")")
+by_pkg_config "$lib" "$work/installed/usr/include"
+by_cmake "$lib"
+LD_LIBRARY_PATH=$lib command_runs "$work/installed/usr/bin"
+if readelf -d "$work/installed/usr/bin/infini" | grep -E 'RPATH|RUNPATH'; then fail "an installed command looks for libraries where none are"; fi
+gunzip -c "$work/installed/usr/share/man/man1/infini.1.gz" 2>/dev/null >"$work/infini.1" || cp "$work/installed/usr/share/man/man1/infini.1" "$work"
+for command in feed generate train; do grep -q "^.SS infini $command" "$work/infini.1" || fail "the manual page lacks $command"; done
+
+completes() {  # words typed, and one that must be offered
+  LD_LIBRARY_PATH=$lib PATH=$work/installed/usr/bin:$PATH bash -c '
+    . "$1"; COMP_WORDS=($2); case $2 in *" ") COMP_WORDS+=("") ;; esac; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _infini; printf "%s\n" "${COMPREPLY[@]}"
+  ' bash "$work/installed/usr/share/bash-completion/completions/infini" "$1" | grep -qx -- "$2" || fail "completion of '$1' does not offer $2"
+}
+completes "infini fo" footprint
+completes "infini feed --max-t" --max-tokens
+completes "infini feed --compute " bf16

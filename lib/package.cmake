@@ -1,0 +1,35 @@
+# `cpack -G DEB` in a tree of the preset `debian` writes three packages: libinfini0, libinfini-dev and infini-tools.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_VENDOR infini)
+set(CPACK_PACKAGE_CONTACT "the infini developers <infini@example.org>")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_COMPONENTS_ALL library development tools)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # which asks dpkg-shlibdeps
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS "${PROJECT_BINARY_DIR}")
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+
+set(about "Infini-attention adds a memory of constant size to a transformer: a program feeds text \
+for ever, saves what is remembered, restores it anywhere, and has text generated.")
+set(library libinfini${INFINI_ABI_VERSION})
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${library})
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_LIBRARY_DESCRIPTION "${about} This package holds the library.")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libinfini-dev)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "${library} (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "${about} This package holds what programs are built with.")
+set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME infini-tools)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "${library} (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TOOLS_DESCRIPTION "${about} This package holds the command, its manual page and its completion.")
+
+foreach(component library development tools)
+  string(TOUPPER ${component} name)
+  install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/${CPACK_DEBIAN_${name}_PACKAGE_NAME}" RENAME copyright
+    COMPONENT ${component})
+endforeach()
+include(CPack)
