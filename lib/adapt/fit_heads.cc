@@ -207,23 +207,23 @@ double size_before_output(Trainer::Drawn &drawn, const BatchLayout &layout, cons
 // INVALID_ARGUMENT where no head can be fitted: none has an offset, or heads that share keys or values differ.
 void check_fitting(const Trainer &trainer) {
   const Config &config = trainer.model().config();
-  const std::vector<int32_t> &offsets = trainer.supervisor().offsets();
+  const Supervisor &supervisor = trainer.supervisor();
   const int heads = config.heads, group = heads / config.kv_heads;
-  const bool carriers = trainer.config().carrier_norm > 0;
-  if (!carriers && (trainer.config().part != TrainedPart::RETRIEVAL ||
-                    std::none_of(offsets.begin(), offsets.end(), [](int32_t offset) { return offset >= 0; })))
+  const bool carriers = trainer.config().fitted_norm > 0;
+  bool any = false;
+  for (int l = 0; l < config.layers; ++l)
+    for (int h = 0; h < heads; ++h) any |= supervisor.fits(l, h);
+  if (!any)
     fail(Status::INVALID_ARGUMENT,
          "heads are fitted where \"retrieval\" is trained and train.supervised gives them the digit of a value that "
          "they retrieve, [layer, head, digit]; or where train.hand_on is above 0");
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < heads; ++h) {
       const int first = h - h % group;
-      const auto offset = [&](int head) { return offsets[static_cast<size_t>(l * heads + head)]; };
-      if (!carriers && offset(h) != offset(first))
+      if (!carriers && supervisor.offset(l, h) != supervisor.offset(l, first))
         fail(Status::INVALID_ARGUMENT, "train.supervised: heads ", first, " and ", h, " of layer ", l,
              " read the same keys, and must retrieve the same digit");
-      if (carriers &&
-          trainer.supervisor().supervises_locally(l, h) != trainer.supervisor().supervises_locally(l, first))
+      if (carriers && supervisor.fits(l, h) != supervisor.fits(l, first))
         fail(Status::INVALID_ARGUMENT, "train.local_supervised: heads ", first, " and ", h, " of layer ", l,
              " read the same values: with hand_on both or none");
     }
@@ -236,7 +236,7 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
   const std::vector<int32_t> no_digits;
   std::map<size_t, std::pair<double, int64_t>> lengths;  // of the stream in rows of digits, summed, and how many
   const auto carries = [&](size_t layer, int64_t h) {
-    return trainer.supervisor().supervises_locally(static_cast<int>(layer), static_cast<int>(h));
+    return trainer.supervisor().fits(static_cast<int>(layer), static_cast<int>(h));
   };
   const auto add = [&](const BatchLayout &layout, const LayerView &view) {
     bool any = false;
@@ -257,7 +257,7 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
   Random random(trainer.config().seed);
   for (const auto &[layer, w] : fitted) {
     // [values][width]: directions that no other name has.
-    const double size = trainer.config().carrier_norm * lengths[layer].first /
+    const double size = trainer.config().fitted_norm * lengths[layer].first /
                         static_cast<double>(lengths[layer].second) / static_cast<double>(group);
     std::vector<double> directions(static_cast<size_t>(values * width));
     for (int64_t j = 0; j < values; ++j) {
@@ -364,9 +364,7 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
   std::vector<Fitted> fitted;
   for (const auto &[layer, regression] : regressions)
     for (int kv_head = 0; kv_head < config.kv_heads; ++kv_head)
-      if (const int32_t offset =
-              trainer.supervisor().offsets()[layer * static_cast<size_t>(heads) + static_cast<size_t>(kv_head * group)];
-          offset >= 0)
+      if (const int32_t offset = trainer.supervisor().offset(static_cast<int>(layer), kv_head * group); offset >= 0)
         fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(offset, false),
                             regression.solve(offset, true));
   const std::vector<float> directions = digit_directions(parameters, config, digits, nats * size);
@@ -379,7 +377,7 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
 void fit_heads(Trainer &trainer, double nats, Task *task) {
   check_fitting(trainer);
   trainer.initialise("fit heads", task, [&](Trainer::Drawn &drawn, Parameters &parameters) {
-    if (trainer.config().carrier_norm > 0) fit_carriers(trainer, drawn, parameters);
+    if (trainer.config().fitted_norm > 0) fit_carriers(trainer, drawn, parameters);
     else fit_retrieval(trainer, drawn, parameters, nats);
   });
 }

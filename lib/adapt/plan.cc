@@ -178,7 +178,7 @@ StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
   c.repeat = 5;
   c.local_supervision = 1;
   c.local_supervised = heads.carriers;
-  c.carrier_norm = settings_.carry_size;
+  c.fitted_norm = settings_.carry_size;
   TaskSettings s = recall(1, 24);
   s.across = s.inside = s.other_share = 0;
   return {c, task(s, 1)};

@@ -18,10 +18,10 @@ struct DocumentLink {
   float weight = 1;  // loss weight of a retrieval
 };
 
-// Tokens that are a value, such as the digits of a number. Their offsets count from its first token.
+// Tokens that are a value, which is asked for token by token. Their offsets count from its first token.
 struct DocumentValue {
   int32_t begin, tokens;
-  int32_t label = -1;  // class of its name, as in Sequence
+  int32_t label = -1;  // as in Sequence
 };
 
 // A document, or a part of one.

@@ -44,8 +44,8 @@ std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const Tex
 //             "retrieval"  the same, but it is no answer that is counted
 //             "local"      local attention at `from`, and at the token before it, should fall on the last of `to`;
 //                          the weight is 1, and the ranges are no values
-//   values  the tokens of a value, which are numbered from 0 (the offsets of heads), and the number of its name
-//           (Sequence::label)
+//   values  the tokens of a value, which are numbered from 0 (the offsets of heads), and its class
+//           (Sequence::label), such as a number for its name
 //
 // Other fields are ignored. FORMAT names the file and the line that is not so.
 std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);

@@ -28,10 +28,11 @@ struct Sequence {
   // Segments or empty (all 1): what each adds to M and z, times this: it imitates a longer stream.
   std::vector<float> repeat_weight;
   std::vector<int32_t> document;  // starts of documents, ascending, the first 0: each begins with an empty memory
-  // T or empty, for heads that retrieve one token of a value alone, such as its third digit.
+  // T or empty, for heads that retrieve one token of a value alone, such as the third.
   std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none
   int64_t unknown_bytes = 0;    // of the text it was made of, which had no token, and were left out or replaced
-  std::vector<int32_t> label;   // class of the value's name, which the regression of heads predicts; -1: none
+  std::vector<int32_t>
+      label;  // T or empty: class of a value that tokens[t] is part of, by which heads can be fitted; -1: none
 
   std::span<const Link> links_of(int32_t from) const {
     const auto begin = std::ranges::lower_bound(links, from, {}, &Link::from);

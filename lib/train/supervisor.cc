@@ -40,7 +40,7 @@ void Supervisor::check_heads() const {
   for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
   for (const auto &[layer, head] : config_.local_supervised) {
     check_head("local_supervised", layer, head);
-    if (config_.carrier_norm > 0 && layer >= 0 && !trains(layer))
+    if (config_.fitted_norm > 0 && layer >= 0 && !trains(layer))
       fail(Status::INVALID_ARGUMENT, "train.local_supervised names a head of layer ", layer,
            ", which is not trained: with hand_on its v and o change");
   }
@@ -59,8 +59,13 @@ bool Supervisor::supervises(int layer, int head) const {
 }
 
 bool Supervisor::supervises_locally(int layer, int head) const {
-  if (config_.carrier_norm > 0 && !trains(layer)) return false;  // of other layers v and o stay
+  if (config_.fitted_norm > 0 && !trains(layer)) return false;  // of other layers v and o stay
   return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return names(s, layer, head); });
+}
+
+bool Supervisor::fits(int layer, int head) const {
+  if (config_.part == TrainedPart::RETRIEVAL) return offset(layer, head) >= 0;
+  return config_.fitted_norm > 0 && supervises_locally(layer, head);
 }
 
 template <class Chosen>

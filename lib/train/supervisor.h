@@ -25,8 +25,10 @@ class Supervisor {
   int last_layer() const { return last_layer_; }
   bool supervises(int layer, int head) const;
   bool supervises_locally(int layer, int head) const;
-  // [layers][heads]: offset of a supervised head of a trained layer; -1: it has none, and retrieves any token.
-  const std::vector<int32_t> &offsets() const { return offsets_; }
+  // Of a supervised head of a trained layer; -1: it has none, and retrieves any token.
+  int32_t offset(int layer, int head) const { return offsets_[static_cast<size_t>(layer * model_.heads + head)]; }
+  // Whether v and o of the head are set before the first step (Trainer::initialise), and are written with the model.
+  bool fits(int layer, int head) const;
 
   // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are
   // counted first: begin_step(), count() of each, end_count(); then targets().

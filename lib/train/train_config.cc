@@ -14,8 +14,8 @@ void TrainConfig::complete(const Fields &given) {
   if (epsilon < 0 && epsilon != -1) given.refuse("epsilon", "0 or more, or -1: as the model says");
   if (local_supervision > 0 && local_supervised.empty())
     given.refuse("local_supervised", "[[layer, head], ...], which local_supervision needs");
-  if (carrier_norm > 0 && (part != TrainedPart::FEATURES || local_supervised.empty()))
-    given.refuse("hand_on", "0 unless \"features\" are trained and local_supervised names heads");
+  if (fitted_norm > 0 && (part != TrainedPart::FEATURES || local_supervised.empty()))
+    given.refuse("hand_on", "0 unless \"features\" are trained and local_supervised holds heads");
   if (part != TrainedPart::RETRIEVAL) return;
   if (supervision == 0) supervision = 1;
   if (feature_scale != 1)

@@ -18,7 +18,7 @@ class Fields;
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
 // RETRIEVAL: q and k of the layers of supervised heads, by supervision of retrievals alone, each layer fed by the model
-// as it was; and v and o of heads that fit_heads() initialises.
+// as it was; and v and o of heads that are fitted (Supervisor::fits).
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
@@ -43,7 +43,7 @@ struct AttentionHead {
 
 struct SupervisedHead {
   int layer, head;  // -1: all
-  int offset = -1;  // the token of a value that it retrieves, from 0; -1: any
+  int offset = -1;  // the token of a value that it alone retrieves, from 0; -1: any
   auto columns() { return std::tie(layer, head, offset); }
 };
 
@@ -79,7 +79,7 @@ struct TrainConfig {
   std::vector<SupervisedHead> supervised;
   double silence = 0, local_supervision = 0;
   std::vector<AttentionHead> local_supervised;
-  double carrier_norm = 0;
+  double fitted_norm = 0;
   std::vector<HeadGate> gates;
   double feature_scale = 1;
   std::string compute = "auto";
@@ -136,18 +136,18 @@ struct TrainConfig {
     v("supervision", supervision, 0, kMost,
       "loss weight of supervised retrievals: the share of a retrieval that should come from where the answer stands; "
       "where retrieval is trained, 0 means 1");
-    v("supervised", supervised, 2, "[layer, head] or [layer, head, digit]",
-      "heads whose retrievals are supervised; none: all whose gate is open; -1: all layers, heads; digit: the head "
-      "retrieves this one digit of a value, 0 the first. Of entries that name the same head the first counts");
+    v("supervised", supervised, 2, "[layer, head] or [layer, head, offset]",
+      "heads whose retrievals are supervised; none: all whose gate is open; -1: all layers, heads; offset: the head "
+      "retrieves this one token of a value, 0 the first. Of entries for the same head the first counts");
     v("silence", silence, 0, kMost,
-      "loss weight, a factor on supervision: heads that have a digit should retrieve nothing where it is not asked "
+      "loss weight, a factor on supervision: heads that have an offset should retrieve nothing where it is not asked "
       "for; needs an epsilon above 0");
     v("local_supervision", local_supervision, 0, kMost,
-      "loss weight of supervised local attention, from the tokens of a value, and the one before them, to its name");
+      "loss weight of supervised local attention: the share that should fall on the target, where there is one");
     v("local_supervised", local_supervised, 2, "[layer, head]",
       "heads whose local attention is supervised; -1: all layers, heads");
-    v("hand_on", carrier_norm, 0, kMost,
-      "where features are trained: norm of what the local_supervised heads write for a name, relative to that of the "
+    v("hand_on", fitted_norm, 0, kMost,
+      "where features are trained: norm of what the local_supervised heads write for a target, relative to that of the "
       "residual stream, once their v and o are fitted; 0: they are not fitted");
     v("gates", gates, 3, "[layer, head, beta]",
       "gates that are set before training, in this order; -1: all layers, heads; beta null: shut");
@@ -156,7 +156,7 @@ struct TrainConfig {
       "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");
     v("keep_mb", keep_mb, 0, 1 << 30,
       "MiB of activations that are kept for the backward pass; where they would take more, they are computed twice");
-    v("seed", seed, 0, 0x1p63, "of the random initial values of adapters and of what fitted heads write for names");
+    v("seed", seed, 0, 0x1p63, "of the random initial values of adapters, and of what fitted heads write");
   }
   void complete(const Fields &given);
 };

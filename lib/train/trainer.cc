@@ -72,7 +72,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
       if (trained_[parameters_.layers()[l].q]) layers.push_back(l);
     if (layers.empty())
       fail(Status::INVALID_ARGUMENT,
-           "train.supervised names no head of the layers that are trained, and no gate is open");
+           "train.supervised holds no head of the layers that are trained, and no gate is open");
     graph_->set_retrieval_layers(team, layers);
   }
   gradients_ = Buffer<float>(parameters_.size());
@@ -105,11 +105,8 @@ std::vector<bool> Trainer::choose_trained() const {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
     bool supervised = false, fitted = false;  // fitted: v and o too
     for (int h = 0; h < model_->config().heads; ++h) {
-      const auto at = static_cast<size_t>(l * model_->config().heads + h);
       supervised |= supervisor_.supervises(l, h);
-      fitted |= config_.part == TrainedPart::RETRIEVAL
-                    ? supervisor_.offsets()[at] >= 0
-                    : config_.carrier_norm > 0 && supervisor_.supervises_locally(l, h);
+      fitted |= supervisor_.fits(l, h);
     }
     each_matrix(w, [&](const std::string &name, size_t index) {
       const bool attention = parameters_[index].role == Role::ATTENTION;
