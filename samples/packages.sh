@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [desktop] [mpi] [portable] [arm64]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [page] [desktop] [mpi] [portable] [arm64]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -10,6 +10,7 @@ declare -A packages=(
   [test]="doctest-dev librapidcheck-dev python3 clang-format gnuplot-nox libtbb-dev locales dpkg-dev"
   [shelf]="libsqlite3-dev"
   [bindings]="swig default-jdk-headless junit5 libgoogle-gson-java golang-go python3-yaml"
+  [page]="chromium"
   [desktop]="libgtkmm-4.0-dev adwaita-icon-theme xvfb xauth xdotool"
   [mpi]="libopenmpi-dev openmpi-bin"
   [portable]="dpkg-dev debian-archive-keyring"

@@ -36,12 +36,18 @@ else
   echo "go left out: no \`go\` on the path"
 fi
 [ ${#services[@]} -gt 0 ] || exit 77
-# OpenAI's own clients.
+# Clients that others wrote: OpenAI's own, the AI SDK, and a browser for samples/web.
 clients=()
-if command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix "$1/npm" openai@7.59.0 >/dev/null 2>&1; then
-  clients+=("node $tests/clients/openai.mjs $1/npm")
+if command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix "$1/npm" openai@7.59.0 ai@7.0.173 \
+  @ai-sdk/openai-compatible@3.0.92 playwright-core@1.65.1 >/dev/null 2>&1; then
+  clients+=("node $tests/clients/openai.mjs $1/npm" "node $tests/clients/aisdk.mjs $1/npm")
+  if command -v chromium >/dev/null; then
+    clients+=("node $tests/clients/page.mjs $1/npm $(command -v chromium)")
+  else
+    echo "skipped: the page of samples/web, which needs \`chromium\`"
+  fi
 else
-  echo "skipped: OpenAI's client for JavaScript, which needs \`npm\` and its registry"
+  echo "skipped: OpenAI's client for JavaScript, the AI SDK, and the page of samples/web, which need \`npm\` and its registry"
 fi
 if [ -e "$folder/cs" ] && cp -r "$tests/clients" "$folder/clients" && dotnet build --nologo --verbosity quiet --configuration Release \
   --output "$folder/client" "$folder/clients" >"$folder/log" 2>&1; then
