@@ -28,9 +28,7 @@
 %go_array((void *buffer, size_t capacity), "[]byte")
 %go_array((char *buffer, size_t capacity), "[]byte")
 %go_array((int32_t *buffer, size_t capacity), "[]int32")
-%go_array((float *logits, size_t n_logits), "[]float32")
-%go_array((float *embedding, size_t n_embedding), "[]float32")
-%go_array((float *nll, size_t n_nll), "[]float32")
+%go_array((float *buffer, size_t capacity), "[]float32")
 
 %typemap(gotype) size_t "uint64"
 %typemap(gotype) size_t * "*uint64"

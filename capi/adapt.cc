@@ -60,8 +60,8 @@ infini_status infini_adaptation_discard(infini_adaptation *adaptation) {
   return guard([&] { adaptation_of(adaptation).discard(); });
 }
 
-infini_status infini_adaptation_write(const infini_adaptation *adaptation, const char *path) {
-  return guard([&] { adaptation_of(adaptation).write(&need(path, "path")); });
+infini_status infini_adaptation_write(const infini_adaptation *adaptation, const char *path, infini_task *task) {
+  return guard([&] { adaptation_of(adaptation).write(&need(path, "path"), of(task)); });
 }
 
 }  // extern "C"

@@ -118,7 +118,7 @@ infini_status give_handle(Handle **out, const char *name, const Make &make) noex
 }
 
 // Whether up to `most` elements are to be written, by the header's rule for buffers: false where only their number is
-// asked for. A call that works long asks this before it works.
+// asked for.
 template <class T>
 bool need_room(size_t most, T *buffer, size_t capacity, size_t *size) {
   need_array(buffer, capacity, "buffer");
@@ -126,6 +126,12 @@ bool need_room(size_t most, T *buffer, size_t capacity, size_t *size) {
   if (buffer && capacity < most)
     fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " elements, but ", most, " are needed");
   return buffer;
+}
+
+// Whether a call that works long is to work, by the header's rule for work: asked before it does.
+template <class T>
+bool need_work(size_t most, T *buffer, size_t capacity, size_t *size) {
+  return need_room(most, buffer, capacity, size) || most == 0;
 }
 
 // Copies values out by the header's rule for buffers. True: they were delivered, not only counted.

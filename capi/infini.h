@@ -76,11 +76,12 @@
  *              and *size says how many there are: OK. If capacity is less than that, nothing is written, *size
  *              is set, and the status is BUFFER_TOO_SMALL. `size` may be NULL where it is not wanted. Behind a
  *              text a zero byte is written where there is room for it; *size does not count it.
- *   Work       A call that changes an object leaves what it found there, and another call reads it, as often as
- *              wanted: infini_session_feed and _logits, infini_trainer_step and _report_json. A call that only
- *              measures writes its result itself (..._json with a task). It looks at the buffer first: with buffer
- *              NULL and capacity 0 it only sets *size, to a capacity that is enough and may be more than the
- *              result, and if capacity is less than that, it returns BUFFER_TOO_SMALL before it computes.
+ *   Work       A call that works, and writes what came of it, has a task and then a buffer, and looks at the buffer
+ *              first: where that is too small, or only its size is asked for, nothing has been done. The size may then
+ *              be more than the result will take. What a step left in an object another call reads, as often as wanted:
+ *              infini_session_feed and _logits, infini_trainer_step and _report_json.
+ *   Tasks      A `task` may be NULL. It shows progress, in the stage and the units that the comment names, and can
+ *              cancel; where the comment names no stage, it can cancel before the call begins.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
@@ -164,7 +165,7 @@ INFINI_API const char *infini_version(void);
 /* The version of the binary interface that this header describes: the N of libinfini.so.N. It grows whenever a program
    must be compiled anew, also between versions that begin with 0. A program may compare it with
    infini_abi_version(), the library's own, and should refuse to go on where they differ. */
-#define INFINI_ABI_VERSION 0
+#define INFINI_ABI_VERSION 1
 INFINI_API int infini_abi_version(void);
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -209,8 +210,7 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
    "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do
-   not overwrite it. `task` (may be NULL) shows progress, stage "open", in matrices, and can cancel. The caller frees
-   the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
+   not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
    VERSION           the file's format is newer than this library
@@ -234,17 +234,18 @@ INFINI_API infini_status infini_model_open(const char *path, const infini_option
      "seed" 0 (the same seed gives the same weights),
      "tokenizer" "" (path of a GGUF file whose tokenizer, and so vocabulary, the model takes over; "": tokens only)
 
-   where each key may be left out; the values above are the defaults. `options` as in infini_model_open.
+   where each key may be left out; the values above are the defaults. `options` as in infini_model_open. `task`:
+   stages "create", in tensors, and "open".
    INVALID_ARGUMENT  the JSON has an error, an unknown key or a value that is not allowed; the message says which
-   IO, FORMAT, ...   of the tokenizer's file, as in infini_model_open */
-INFINI_API infini_status infini_model_create(const char *config_json, const infini_options *options,
+   IO, FORMAT, ...   of the tokenizer's file, as in infini_model_open
+   CANCELLED         there is no model */
+INFINI_API infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
                                              infini_model **model);
 
 /* Writes the model as a GGUF file that infini_model_open, and every other GGUF reader, opens: the numbers of the
-   file it came from, unchanged. The file is replaced whole or not at all. `task` (may be NULL): stage "save"; a
-   cancel counts until writing begins. Any thread.
-   IO, NO_SPACE  the file cannot be written; what was there before is still there
-   CANCELLED     nothing was written */
+   file it came from, unchanged. The file is replaced whole or not at all. `task`: stage "save", in bytes of
+   tensors. Any thread.
+   IO, NO_SPACE, CANCELLED  what was there before is still there */
 INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
 
 /* Writes the model of the file `from` as the file `to`, with its matrices quantised: a GGUF file that
@@ -255,8 +256,8 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
    one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0, the others to IQ4_NL), those of 32 to F16; the matrix that makes
    the logits has six bits at least (Q6_K). "tensor_types" of infini_model_info_json tells what came out, and the log,
    at level INFO, why. A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL):
-   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task` (may be NULL): stage
-   "quantize", in bytes read. Any thread.
+   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task`: stage "quantize", in bytes read.
+   Any thread.
    IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
    IO, NO_SPACE      `to` cannot be written; what was there before is still there
    INVALID_ARGUMENT  there is no such type; the message lists those that there are
@@ -283,7 +284,7 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
                where they end so many tokens or more before the one that asks: what was just told is not drowned by
                what is kept; 0: what is kept alone; up to 1048576
      "threads" 0: as many as there are
-   `task` (may be NULL): stage "keep", in tokens.
+   `task`: stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer
    INVALID_ARGUMENT  a field, which the message names; or the stream lacks sentences of either sort
    CANCELLED, IO, NO_SPACE  nothing was written */
@@ -312,8 +313,7 @@ INFINI_API void infini_session_free(infini_session *session);
 INFINI_API infini_status infini_session_set_options(infini_session *session, const infini_options *options);
 
 /* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
-   not matter. `task` (may be NULL): stage "feed", in tokens. With n_tokens 0 it only looks
-   whether it was cancelled.
+   not matter. `task`: stage "feed", in tokens. With n_tokens 0 it only looks whether it was cancelled.
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
    CANCELLED         the tokens before were read (all, where the last block ran), as infini_session_position and
                      infini_task_done tell; the session may go on from there
@@ -373,8 +373,8 @@ INFINI_API infini_status infini_session_chat(infini_session *session, const char
 typedef int (*infini_text_callback)(void *user_data, const char *text, size_t text_size);
 
 /* Generates until the run ends (end token, stop string, or option "max_tokens"), and passes the text on as it comes.
-   Starts a new run if the last one has ended, else goes on with it. `task` (may be NULL): stage "generate", in
-   tokens of the run; total is "max_tokens", or 0 without a limit.
+   Starts a new run if the last one has ended, else goes on with it. `task`: stage "generate", in tokens of the run;
+   total is "max_tokens", or 0 without a limit.
    OK         the run ended; infini_session_stop_reason tells why
    CANCELLED  by the callback, the task or infini_session_cancel; another call goes on with the run
    STATE      nothing was fed yet, or the model has no tokenizer (see infini_session_next) */
@@ -428,29 +428,30 @@ INFINI_API infini_status infini_model_width(const infini_model *model, size_t *s
 
 /* Copies the logits after the last token: float32 [vocabulary], natural units, before any option of the sampler.
    STATE             nothing was fed since the session was created or reset
-   BUFFER_TOO_SMALL  n_logits is less than the vocabulary; nothing was written */
-INFINI_API infini_status infini_session_logits(infini_session *session, float *logits, size_t n_logits);
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_session_logits(infini_session *session, float *buffer, size_t capacity, size_t *size);
 
 /* Copies the last layer's normed output for the last token: float32 [width].
    STATE             nothing was fed since the session was created or reset
-   BUFFER_TOO_SMALL  n_embedding is less than the width; nothing was written */
-INFINI_API infini_status infini_session_embedding(infini_session *session, float *embedding, size_t n_embedding);
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_session_embedding(infini_session *session, float *buffer, size_t capacity,
+                                                  size_t *size);
 
 /* Reads tokens, as infini_session_feed does, and gives the logits after each: float32 [n_tokens, vocabulary],
    row by row.
-   BUFFER_TOO_SMALL  n_logits is less than n_tokens * vocabulary; nothing was read
+   BUFFER_TOO_SMALL  nothing was read; see Work above
    CANCELLED         rows of the tokens that were read are valid; else as infini_session_feed */
 INFINI_API infini_status infini_session_feed_logits(infini_session *session, const int32_t *tokens, size_t n_tokens,
-                                                    infini_task *task, float *logits, size_t n_logits);
+                                                    infini_task *task, float *buffer, size_t capacity, size_t *size);
 
 /* Reads tokens, as infini_session_feed does, and gives for each its negative log-likelihood, -ln p(token | everything
    before it), in nats: float32 [n_tokens]. The first is NaN where nothing was fed before,
    or nothing since a memory alone was restored.
-   BUFFER_TOO_SMALL  n_nll is less than n_tokens; nothing was read
+   BUFFER_TOO_SMALL  nothing was read; see Work above
    FORMAT            the model gives logits that are not numbers; the tokens were read
    CANCELLED         values of the tokens that were read are valid; else as infini_session_feed */
 INFINI_API infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens,
-                                              infini_task *task, float *nll, size_t n_nll);
+                                              infini_task *task, float *buffer, size_t capacity, size_t *size);
 
 /* Reads a text, as infini_session_feed_text does, and gives the sum of the negative log-likelihoods of its tokens, in
    nats, and how many tokens were scored: all but a first one that has nothing before it, or only a memory that was
@@ -524,8 +525,8 @@ typedef enum infini_snapshot_flags {
    infini_snapshot_json; they are the caller's. Option "compress" of the session is Zstandard's level. The file is
    replaced whole or not at all, whatever happens meanwhile: through a temporary file beside it, `.infini-*.tmp`, which
    only a killed process leaves behind, for the next save into the folder to remove. Where `path` is a symbolic link,
-   the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO. `task` (may be NULL):
-   stage "save", in bytes.
+   the file that it names is replaced, or made. Folders, pipes and devices cannot be replaced: IO. `task`: stage "save",
+   in bytes.
    IO, NO_SPACE  the file cannot be written; what was there before is still there (or, where the disk failed at the very
                  last, when the folder is flushed, the new file, whole)
    CANCELLED     what was there before is still there
@@ -537,21 +538,23 @@ INFINI_API infini_status infini_session_save(const infini_session *session, cons
    Asking for the size alone takes no time, except with option "compress", which compresses for it.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name,
-                                                    const char *note, void *buffer, size_t capacity, size_t *size);
+                                                    const char *note, infini_task *task, void *buffer, size_t capacity,
+                                                    size_t *size);
 
 /* Puts a session where the snapshot was taken: all or nothing, so that after a failure the session is as it was. What
    follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
    equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and
    so does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps
    the position; the local view starts with the sentences that are kept, of which this model's budget takes the
-   worthiest, and there are no logits until something is fed. `task` (may be NULL) can cancel before it begins.
+   worthiest, and there are no logits until something is fed.
    MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with
                      another value of an option, which it names with both values
    VERSION           it was written by a newer version of the library
    CHECKSUM, FORMAT, TRUNCATED  it was damaged; the message says where
    IO                the file cannot be read */
 INFINI_API infini_status infini_session_restore(infini_session *session, const char *path, infini_task *task);
-INFINI_API infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size);
+INFINI_API infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size,
+                                                       infini_task *task);
 
 /* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
    "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position",
@@ -559,7 +562,7 @@ INFINI_API infini_status infini_session_restore_buffer(infini_session *session, 
    "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
    "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and given
    is "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time,
-   whatever sizes it claims: `task` (may be NULL): stage "inspect", in bytes, stored and decompressed. Any thread.
+   whatever sizes it claims: `task`: stage "inspect", in bytes, stored and decompressed. Any thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers, and Work, above */
@@ -574,14 +577,13 @@ INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t da
    that of one stream that read both, in any order; in layers above each text was read without the other. With the Delta
    rule what is read back is the mean of what both would give. A weight below 0 takes away: M, z, and the sentences that
    both keep; what was added by weight 1 goes by -1. This session's open segment is closed first; its window, position
-   and last logits stay, and nothing can be rewound to before. All or nothing. `task` (may be NULL) can cancel before it
-   begins.
+   and last logits stay, and nothing can be rewound to before. All or nothing.
    INVALID_ARGUMENT  the weight is 0 or no number of at most 1e6, or more would be taken away than the memory holds
    else as in infini_session_restore: another model's snapshot is refused with both names */
 INFINI_API infini_status infini_session_merge(infini_session *session, const char *path, double weight,
                                               infini_task *task);
 INFINI_API infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size,
-                                                     double weight);
+                                                     double weight, infini_task *task);
 
 /* Goes back to an earlier position of the stream, between infini_session_rewind_limit and the present one: inside the
    open segment by cutting it, before it by returning to the last kept segment boundary before the position and reading
@@ -608,15 +610,15 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
 /* One token for every session, as infini_session_next would give it: buffer [size of the batch], in the order in which
    they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
    the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they
-   come from logits that are equal within rounding. `task` (may be NULL) can cancel before it begins;
-   infini_session_cancel does not reach this call.
+   come from logits that are equal within rounding. infini_session_cancel does not reach this call.
    INVALID_ARGUMENT  a session has no token that is possible; the message gives its number; all are as they were
    OK                at least one session got a token
    END               none did
-   BUFFER_TOO_SMALL  capacity is less than the size of the batch; nothing was done
+   BUFFER_TOO_SMALL  nothing was done; see Work above
    STATE             a session has no logits; the message gives its number; nothing was done
    CANCELLED         nothing was done */
-INFINI_API infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity);
+INFINI_API infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity,
+                                           size_t *size);
 
 /* The text of a session's tokens since it was last asked for: whole characters, stop strings withheld, as from
    infini_session_next_text; may be empty. Where nobody asks, the newest half MiB is kept.
@@ -810,7 +812,7 @@ INFINI_API infini_status infini_task_cancel(infini_task *task);
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
-/* What that call does, as text: "idle", "open", "quantize", "keep", "feed", "generate", "save", "inspect",
+/* What that call does, as text: "idle", "create", "open", "quantize", "keep", "feed", "generate", "save", "inspect",
    "train", "evaluate", "find heads", "fit heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 

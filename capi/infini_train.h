@@ -54,13 +54,16 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    the share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0
    (no token has a loss weight), the forward pass ends at the highest supervised layer.
 
-   Options: "threads", and "compute", which goes before that of the description. The caller frees the trainer.
+   Options: "threads", and "compute", which goes before that of the description. `task`: stage "create", in matrices. The
+   caller frees the trainer.
    INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model
                      or a session; the message names it
    STATE             the model has no weights, or no tokenizer where the data needs one
-   IO, FORMAT        of a file of the data */
+   IO, FORMAT        of a file of the data
+   CANCELLED         there is no trainer */
 INFINI_API infini_status infini_trainer_create(const infini_model *model, const char *description_json,
-                                               const infini_options *options, infini_trainer **trainer);
+                                               const infini_options *options, infini_task *task,
+                                               infini_trainer **trainer);
 INFINI_API void infini_trainer_free(infini_trainer *trainer);
 
 /* Adds up over processes: replaces each of `values` by the sum of what all ranks have in its place, which must be the
@@ -90,8 +93,8 @@ typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_valu
 INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int rank, int ranks,
                                                   infini_sum_callback callback, void *user_data);
 
-/* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task` (may be
-   NULL): stage "train", in steps; reports, and can cancel, between sequences.
+/* One step: reads sequences of "tokens" tokens in all, computes the gradients and changes the weights. `task`: stage
+   "train", in steps; reports, and can cancel, between sequences.
    CANCELLED  the step has not happened: the next one reads the same sequences
    OUT_OF_MEMORY  the same; but where memory ended while weights were being changed, all calls but
                   infini_trainer_restore and infini_trainer_free return STATE from then on
@@ -173,24 +176,29 @@ INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer,
 
 /* Saves all that is needed to go on, through a temporary file, so that `path` holds the old checkpoint or the new.
    Restored into a trainer of the same model and description, on the same build, processor and number of threads, the
-   next steps are the same bit for bit.
+   next steps are the same bit for bit. `task`: of _save, stage "save", in bytes.
    IO, NO_SPACE    the file cannot be written
+   CANCELLED       what was there before, in the file or the trainer, is still there
    MODEL_MISMATCH  (restore) it belongs to another model or another "training"
    IO, FORMAT, TRUNCATED, CHECKSUM, VERSION
                    (restore) the file cannot be read, is damaged or too new; nothing has changed */
-INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, const char *path);
-INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path);
+INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, const char *path, infini_task *task);
+INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path, infini_task *task);
 
 /* Writes the trained model as a GGUF file that infini_model_open reads; adapters are merged. What was not trained keeps
-   the bytes of the model's file; matrices that were are written as `type`: "f32", "f16" or "bf16".
-   INVALID_ARGUMENT  type is none of these
-   IO, NO_SPACE      the file cannot be written */
-INFINI_API infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type);
+   the bytes of the model's file; matrices that were are written as `type`: "f32", "f16" or "bf16". `task`: stage "save", in
+   bytes of tensors.
+   INVALID_ARGUMENT         type is none of these
+   IO, NO_SPACE, CANCELLED  what was there before is still there */
+INFINI_API infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type,
+                                              infini_task *task);
 
-/* Writes the adapters alone, as a GGUF file of the kind "adapter", to be kept beside the model.
-   STATE         no adapters are trained
-   IO, NO_SPACE  the file cannot be written */
-INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path);
+/* Writes the adapters alone, as a GGUF file of the kind "adapter", to be kept beside the model. `task` as in
+   infini_trainer_write.
+   STATE                    no adapters are trained
+   IO, NO_SPACE, CANCELLED  what was there before is still there */
+INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path,
+                                                      infini_task *task);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 2. Adapting a plain model
@@ -205,8 +213,7 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
    infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", a path with which the names
    of files begin, progress is saved in these files, and an adaptation that is created later with the same settings goes
    on from there, bit for bit on the same build, processor and number of threads. Options: those of
-   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` (may be NULL):
-   opening. The caller frees the adaptation.
+   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` as there. The caller frees the adaptation.
    INVALID_ARGUMENT  a field is unknown or not what it should be, or does not fit the model; the message names it
    MODEL_MISMATCH    what is kept was begun with another model or other settings, which the message names
    FORMAT            what is kept is damaged
@@ -226,7 +233,7 @@ INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* Does the next piece of the work: the search for heads, the measurement before, the fitting of a stage's heads, one
-   training step, or the measurement after. `task` (may be NULL): stages "find heads", "evaluate", "feed", "fit heads",
+   training step, or the measurement after. `task`: stages "find heads", "evaluate", "feed", "fit heads",
    "train" (in the steps of the stage).
    END        nothing is left
    CANCELLED  it has not happened, and may be made again, or after the files of "checkpoint" were made by
@@ -265,10 +272,11 @@ INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *ad
 INFINI_API infini_status infini_adaptation_keep(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_discard(infini_adaptation *adaptation);
 
-/* Writes the adapted model as a GGUF file; matrices that were trained are of "type".
-   STATE         training is not over yet
-   IO, NO_SPACE  the file cannot be written */
-INFINI_API infini_status infini_adaptation_write(const infini_adaptation *adaptation, const char *path);
+/* Writes the adapted model as a GGUF file; matrices that were trained are of "type". `task` as in infini_trainer_write.
+   STATE                    training is not over yet
+   IO, NO_SPACE, CANCELLED  what was there before is still there */
+INFINI_API infini_status infini_adaptation_write(const infini_adaptation *adaptation, const char *path,
+                                                 infini_task *task);
 
 #ifdef __cplusplus
 }

@@ -42,11 +42,12 @@ infini_status infini_model_open(const char *path, const infini_options *options,
                      [&] { return infini_model{Model::open(&need(path, "path"), for_model(options), of(task))}; });
 }
 
-infini_status infini_model_create(const char *config_json, const infini_options *options, infini_model **model) {
+infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
+                                  infini_model **model) {
   return give_handle(model, "model", [&] {
     const auto config = read_settings<CreateConfig>(
         *parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
-    return infini_model{Model::create(config, for_model(options))};
+    return infini_model{Model::create(config, for_model(options), of(task))};
   });
 }
 
@@ -62,15 +63,7 @@ infini_status infini_model_fit_keep(const infini_model *model, const char *lesso
 }
 
 infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task) {
-  return guard([&] {
-    const Model &saved = model_of(model);
-    need(path, "path");
-    if (task) task->value.begin("save", 1);
-    if (task && task->value.take_cancel())
-      fail(Status::CANCELLED, "saving the model was cancelled; nothing was written");
-    saved.save(path);
-    if (task) task->value.advance_to(1);
-  });
+  return guard([&] { model_of(model).save(&need(path, "path"), of(task)); });
 }
 
 infini_status infini_model_quantize(const char *from, const char *to, const char *type, const infini_options *options,

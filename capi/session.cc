@@ -1,7 +1,4 @@
 // Sessions.
-#include <cmath>
-#include <vector>
-
 #include "base/json.h"
 #include "guard.h"
 
@@ -12,17 +9,6 @@ namespace {
 
 Session &session_of(infini_session *session) { return *need(session, "session").value; }
 const Session &session_of(const infini_session *session) { return *need(session, "session").value; }
-
-void check_room(const char *name, size_t given, size_t rows, size_t columns) {
-  if (columns > 0 && given / columns >= rows) return;
-  fail(Status::BUFFER_TOO_SMALL, name, " is ", given, ", but ", rows, " x ", columns, " floats are needed");
-}
-
-// Copies one row out. Whether there is one is asked before its room.
-void give_row(std::span<const float> row, float *out, size_t size, const char *name, const char *size_name) {
-  check_room(size_name, size, 1, row.size());
-  std::copy(row.begin(), row.end(), need_array(out, size, name).begin());
-}
 
 }  // namespace
 
@@ -96,31 +82,30 @@ infini_status infini_session_cancel(infini_session *session) {
   return guard([&] { session_of(session).cancel(); });
 }
 
-infini_status infini_session_logits(infini_session *session, float *logits, size_t n_logits) {
-  return guard([&] { give_row(session_of(session).logits(), logits, n_logits, "logits", "n_logits"); });
+infini_status infini_session_logits(infini_session *session, float *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give(session_of(session).logits(), buffer, capacity, size); });
 }
 
-infini_status infini_session_embedding(infini_session *session, float *embedding, size_t n_embedding) {
-  return guard([&] { give_row(session_of(session).embedding(), embedding, n_embedding, "embedding", "n_embedding"); });
+infini_status infini_session_embedding(infini_session *session, float *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give(session_of(session).embedding(), buffer, capacity, size); });
 }
 
 infini_status infini_session_feed_logits(infini_session *session, const int32_t *tokens, size_t n_tokens,
-                                         infini_task *task, float *logits, size_t n_logits) {
+                                         infini_task *task, float *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     Session &stream = session_of(session);
     const auto ids = need_array(tokens, n_tokens, "tokens");
-    check_room("n_logits", n_logits, n_tokens, static_cast<size_t>(stream.model().config().vocabulary));
-    stream.feed_logits(ids, need_array(logits, n_logits, "logits").data(), of(task));
+    const auto vocabulary = static_cast<size_t>(stream.model().config().vocabulary);
+    if (need_work(ids.size() * vocabulary, buffer, capacity, size)) stream.feed_logits(ids, buffer, of(task));
   });
 }
 
 infini_status infini_session_score(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task,
-                                   float *nll, size_t n_nll) {
+                                   float *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     Session &stream = session_of(session);
     const auto ids = need_array(tokens, n_tokens, "tokens");
-    check_room("n_nll", n_nll, n_tokens, 1);
-    stream.score(ids, need_array(nll, n_nll, "nll").data(), of(task));
+    if (need_work(ids.size(), buffer, capacity, size)) stream.score(ids, buffer, of(task));
   });
 }
 

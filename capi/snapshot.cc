@@ -35,11 +35,11 @@ infini_status infini_session_save(const infini_session *session, const char *pat
 }
 
 infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name, const char *note,
-                                         void *buffer, size_t capacity, size_t *size) {
+                                         infini_task *task, void *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     auto *const to = static_cast<std::byte *>(buffer);
     const auto place = [&](size_t bytes) { return need_room(bytes, to, capacity, size) ? to : nullptr; };
-    need(session, "session").value->save(kind_of(flags), labels_of(name, note), place);
+    need(session, "session").value->save(kind_of(flags), labels_of(name, note), place, of(task));
   });
 }
 
@@ -47,8 +47,9 @@ infini_status infini_session_restore(infini_session *session, const char *path, 
   return guard([&] { need(session, "session").value->restore(&need(path, "path"), of(task)); });
 }
 
-infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size) {
-  return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size)); });
+infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size,
+                                            infini_task *task) {
+  return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size), "snapshot", of(task)); });
 }
 
 infini_status infini_snapshot_json(const char *path, int flags, infini_task *task, char *buffer, size_t capacity,
@@ -73,8 +74,10 @@ infini_status infini_session_merge(infini_session *session, const char *path, do
   return guard([&] { need(session, "session").value->merge(&need(path, "path"), weight, of(task)); });
 }
 
-infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size, double weight) {
-  return guard([&] { need(session, "session").value->merge(need_bytes(data, data_size), weight); });
+infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size, double weight,
+                                          infini_task *task) {
+  return guard(
+      [&] { need(session, "session").value->merge(need_bytes(data, data_size), weight, "snapshot", of(task)); });
 }
 
 infini_status infini_session_rewind(infini_session *session, int64_t position) {
@@ -106,14 +109,12 @@ infini_status infini_batch_size(const infini_batch *batch, size_t *size) {
   return guard([&] { need(size, "size") = need(batch, "batch").value.size(); });
 }
 
-infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity) {
+infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity,
+                                size_t *size) {
   return guard([&] {
     Batch &sessions = need(batch, "batch").value;
-    const auto tokens = need_array(buffer, capacity, "buffer");
-    if (capacity < sessions.size())
-      fail(Status::BUFFER_TOO_SMALL, "the buffer holds ", capacity, " tokens, but the batch has ", sessions.size(),
-           " sessions");
-    return sessions.next(tokens, of(task)) > 0 ? INFINI_OK : INFINI_END;
+    if (!need_work(sessions.size(), buffer, capacity, size)) return INFINI_OK;
+    return sessions.next({buffer, sessions.size()}, of(task)) > 0 ? INFINI_OK : INFINI_END;
   });
 }
 

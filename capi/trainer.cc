@@ -59,12 +59,12 @@ infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t
 }
 
 infini_status infini_trainer_create(const infini_model *model, const char *description_json,
-                                    const infini_options *options, infini_trainer **trainer) {
+                                    const infini_options *options, infini_task *task, infini_trainer **trainer) {
   return give_handle(trainer, "trainer", [&] {
     const auto &value = need(model, "model").value;
     infini_trainer made;
     made.value = make_trainer(value, &need(description_json, "description_json"), options ? options->value : Options(),
-                              &made.prose);
+                              &made.prose, of(task));
     return made;
   });
 }
@@ -101,10 +101,10 @@ infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *
                                            infini_task *task, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
-    if (!need_room(kEvaluationJson, buffer, capacity, size)) return;
+    if (!need_work(kEvaluationJson, buffer, capacity, size)) return;
     std::unique_ptr<SequenceSource> source;
     const auto open = [&]() -> SequenceSource & {
-      return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose));
+      return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose, of(task)));
     };
     const Tally tally = trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task));
     JsonObject json = describe(tally);
@@ -118,8 +118,8 @@ infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char
                                              size_t *size) {
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
-    if (!need_room(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
-    const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose);
+    if (!need_work(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
+    const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose, of(task));
     const HeadSearch found =
         find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));
     give_text(heads_json(found, reading.segment, reading.segments, sequences), buffer, capacity, size);
@@ -155,20 +155,21 @@ infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buff
   });
 }
 
-infini_status infini_trainer_save(const infini_trainer *trainer, const char *path) {
-  return guard([&] { trainer_of(trainer).save(&need(path, "path")); });
+infini_status infini_trainer_save(const infini_trainer *trainer, const char *path, infini_task *task) {
+  return guard([&] { trainer_of(trainer).save(&need(path, "path"), of(task)); });
 }
 
-infini_status infini_trainer_restore(infini_trainer *trainer, const char *path) {
-  return guard([&] { trainer_of(trainer).restore(&need(path, "path")); });
+infini_status infini_trainer_restore(infini_trainer *trainer, const char *path, infini_task *task) {
+  return guard([&] { trainer_of(trainer).restore(&need(path, "path"), of(task)); });
 }
 
-infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type) {
-  return guard([&] { trainer_of(trainer).write(&need(path, "path"), tensor_type(&need(type, "type"))); });
+infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type,
+                                   infini_task *task) {
+  return guard([&] { trainer_of(trainer).write(&need(path, "path"), tensor_type(&need(type, "type")), of(task)); });
 }
 
-infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path) {
-  return guard([&] { trainer_of(trainer).write_adapter(&need(path, "path")); });
+infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path, infini_task *task) {
+  return guard([&] { trainer_of(trainer).write_adapter(&need(path, "path"), of(task)); });
 }
 
 }  // extern "C"

@@ -96,8 +96,12 @@ public sealed class Adaptation : IDisposable
 
     /// <summary>Writes the adapted model as a GGUF file.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes of tensors.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">State (training is not over yet), Io, NoSpace.</exception>
-    public void Write(string path) => Call(adaptation => Native.infini_adaptation_write(adaptation, path), path);
+    /// <exception cref="OperationCanceledException">What was there before is still there.</exception>
+    public void Write(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        Long((adaptation, task) => Native.infini_adaptation_write(adaptation, path, task), progress, cancellation, path);
 
     /// <summary>Cancels the call that runs, if any, and frees the adaptation when it has returned. Disposing again does
     /// nothing.</summary>
@@ -110,16 +114,16 @@ public sealed class Adaptation : IDisposable
 
     private unsafe delegate int Writer(AdaptationHandle adaptation, byte* buffer, nuint capacity, nuint* size);
 
-    private void Call(Func<AdaptationHandle, int> call, string path = "")
+    private void Call(Func<AdaptationHandle, int> call)
     {
-        using (turn.Take()) InfiniException.Check(call(Handle), path);
+        using (turn.Take()) InfiniException.Check(call(Handle));
     }
 
     private void Long(Func<AdaptationHandle, TaskHandle, int> call, IProgress<WorkProgress>? progress,
-                      CancellationToken cancellation)
+                      CancellationToken cancellation, string? path = null)
     {
         using var reporter = Reporter.Of(progress);
-        using (turn.Take(cancellation)) work.Run(task => call(Handle, task), reporter, cancellation);
+        using (turn.Take(cancellation)) work.Run(task => call(Handle, task), reporter, cancellation, path);
         reporter?.End();
     }
 

@@ -94,7 +94,7 @@ public sealed unsafe class Batch : IDisposable
                 fixed (int* buffer = tokens)
                 {
                     int* pinned = buffer;
-                    status = work.Run(task => Native.infini_batch_next(Handle, task, pinned, (nuint)tokens.Length),
+                    status = work.Run(task => Native.infini_batch_next(Handle, task, pinned, (nuint)tokens.Length, null),
                                       null, cancellation);
                 }
             }

@@ -56,22 +56,27 @@ public sealed unsafe class Model : IDisposable
     /// <param name="configJson">A JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists
     /// its keys.</param>
     /// <param name="options">As in <see cref="Open"/>.</param>
+    /// <param name="progress">Hears, on other threads, of stages "create", in tensors, and "open", in matrices.</param>
+    /// <param name="cancellation">Cancels between tensors.</param>
     /// <returns>The model, which the caller disposes.</returns>
     /// <exception cref="InfiniException">InvalidArgument (the message says what); Io, Format, ... of the tokenizer's
     /// file.</exception>
-    public static Model Create(string configJson, InfiniModelOptions? options = null)
+    /// <exception cref="OperationCanceledException">There is no model.</exception>
+    public static Model Create(string configJson, InfiniModelOptions? options = null, IProgress<WorkProgress>? progress = null,
+                               CancellationToken cancellation = default)
     {
         InfiniLibrary.RequireSameInterface();
         ModelHandle? model = null;
-        InfiniOptions.With(options, o => InfiniException.Check(Native.infini_model_create(configJson, o, out model)));
+        InfiniOptions.With(options, o =>
+            Work.RunOnce(task => Native.infini_model_create(configJson, o, task, out model), progress, cancellation, null));
         return new Model(model!);
     }
 
     /// <summary>Writes the model as a GGUF file: the numbers of the file that it came from, unchanged. The file is replaced
     /// whole or not at all.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="progress">Hears, on other threads, of stage "save".</param>
-    /// <param name="cancellation">Counts until writing begins.</param>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes of tensors.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">Io, NoSpace.</exception>
     /// <exception cref="OperationCanceledException">Nothing was written.</exception>
     public void Save(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
@@ -121,14 +126,19 @@ public sealed unsafe class Model : IDisposable
     /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only
     /// "data" must be there. <see cref="Trainer.SettingsJson"/> lists their fields.</param>
     /// <param name="options">"threads", and "compute", which goes before that of the description.</param>
+    /// <param name="progress">Hears, on other threads, of stage "create", in matrices.</param>
+    /// <param name="cancellation">Cancels between matrices.</param>
     /// <returns>The trainer, which the caller disposes.</returns>
     /// <exception cref="InfiniException">InvalidArgument (the message names the field), State (the model has no weights, or no
     /// tokenizer where the data needs one), Io, Format (of a file of the data), UnknownOption.</exception>
-    public Trainer CreateTrainer(string descriptionJson, InfiniModelOptions? options = null)
+    /// <exception cref="OperationCanceledException">There is no trainer.</exception>
+    public Trainer CreateTrainer(string descriptionJson, InfiniModelOptions? options = null,
+                                 IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {
         TrainerHandle? trainer = null;
         InfiniOptions.With(options, o =>
-            InfiniException.Check(Native.infini_trainer_create(Handle, descriptionJson, o, out trainer)));
+            Work.RunOnce(task => Native.infini_trainer_create(Handle, descriptionJson, o, task, out trainer), progress,
+                         cancellation, null));
         return new Trainer(trainer!);
     }
 

@@ -211,7 +211,7 @@ public sealed partial class Session
             int* pinned = data;
             float* to = result;
             nuint count = (nuint)tokens.Length, room = (nuint)logits.Length;
-            Long((session, task) => Native.infini_session_feed_logits(session, pinned, count, task, to, room),
+            Long((session, task) => Native.infini_session_feed_logits(session, pinned, count, task, to, room, null),
                  progress, cancellation);
         }
         return logits;
@@ -233,7 +233,7 @@ public sealed partial class Session
             int* pinned = data;
             float* to = result;
             nuint count = (nuint)tokens.Length;
-            Long((session, task) => Native.infini_session_score(session, pinned, count, task, to, count),
+            Long((session, task) => Native.infini_session_score(session, pinned, count, task, to, count, null),
                  progress, cancellation);
         }
         return nll;

@@ -39,17 +39,23 @@ public sealed partial class Session
     /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
     /// <param name="name">As in <see cref="Save"/>.</param>
     /// <param name="note">As in <see cref="Save"/>.</param>
+    /// <param name="progress">As in <see cref="Save"/>.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <returns>The snapshot.</returns>
     /// <exception cref="InfiniException">State.</exception>
-    public unsafe byte[] Snapshot(bool memoryOnly = false, string name = "", string note = "")
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public unsafe byte[] Snapshot(bool memoryOnly = false, string name = "", string note = "",
+                                  IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {
-        using (turn.Take())
+        byte[] snapshot = [];
+        Long((session, task) =>
         {
-            byte[] snapshot = Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
-                Handle, memoryOnly ? SnapshotMemory : 0, name, note, buffer, capacity, size), null, room)!;
+            snapshot = Utf8.Bytes((buffer, capacity, size) => Native.infini_session_save_buffer(
+                session, memoryOnly ? SnapshotMemory : 0, name, note, task, buffer, capacity, size), null, room)!;
             room = Math.Max(room, snapshot.Length + snapshot.Length / 8);
-            return snapshot;
-        }
+            return InfiniException.Ok;
+        }, progress, cancellation);
+        return snapshot;
     }
 
     /// <summary>Takes a snapshot and writes it to a stream.</summary>
@@ -57,32 +63,40 @@ public sealed partial class Session
     /// <param name="memoryOnly">As in <see cref="Save"/>.</param>
     /// <param name="name">As in <see cref="Save"/>.</param>
     /// <param name="note">As in <see cref="Save"/>.</param>
+    /// <param name="progress">As in <see cref="Save"/>.</param>
+    /// <param name="cancellation">Cancels before anything is written.</param>
     /// <exception cref="InfiniException">State.</exception>
-    public void Snapshot(Stream to, bool memoryOnly = false, string name = "", string note = "") =>
-        to.Write(Snapshot(memoryOnly, name, note));
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Snapshot(Stream to, bool memoryOnly = false, string name = "", string note = "",
+                         IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        to.Write(Snapshot(memoryOnly, name, note, progress, cancellation));
 
     /// <summary>Puts the session where the snapshot was taken: all or nothing, so that after a failure the session is as it
     /// was. Options of generation that this session was not given come from the snapshot.</summary>
     /// <param name="snapshot">The snapshot.</param>
+    /// <param name="cancellation">Counts until restoring begins.</param>
     /// <exception cref="InfiniException">ModelMismatch, Version, Checksum, Format, Truncated.</exception>
-    public unsafe void Restore(ReadOnlySpan<byte> snapshot)
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public unsafe void Restore(ReadOnlySpan<byte> snapshot, CancellationToken cancellation = default)
     {
         fixed (byte* data = snapshot)
         {
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
-            Call(session => Native.infini_session_restore_buffer(session, pinned, count));
+            Long((session, task) => Native.infini_session_restore_buffer(session, pinned, count, task), null, cancellation);
         }
     }
 
     /// <summary>Does the same with a snapshot that is read from a stream, to its end.</summary>
     /// <param name="snapshot">Is read, and not disposed.</param>
+    /// <param name="cancellation">As for bytes.</param>
     /// <exception cref="InfiniException">As for bytes.</exception>
-    public void Restore(Stream snapshot)
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Restore(Stream snapshot, CancellationToken cancellation = default)
     {
         var data = new MemoryStream();
         snapshot.CopyTo(data);
-        Restore(data.GetBuffer().AsSpan(0, (int)data.Length));
+        Restore(data.GetBuffer().AsSpan(0, (int)data.Length), cancellation);
     }
 
     /// <summary>Does the same with the snapshot in a file.</summary>
@@ -104,15 +118,18 @@ public sealed partial class Session
     /// open segment is closed first; window, position and logits stay, and no rewind goes back to before. All or nothing.</summary>
     /// <param name="snapshot">The snapshot.</param>
     /// <param name="weight">How often it is added; below 0 it is taken away.</param>
+    /// <param name="cancellation">Counts until merging begins.</param>
     /// <exception cref="InfiniException">InvalidArgument: the weight, or more would be taken away than the memory holds; else
     /// as for restoring.</exception>
-    public unsafe void Merge(ReadOnlySpan<byte> snapshot, double weight = 1)
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public unsafe void Merge(ReadOnlySpan<byte> snapshot, double weight = 1, CancellationToken cancellation = default)
     {
         fixed (byte* data = snapshot)
         {
             byte* pinned = data;
             nuint count = (nuint)snapshot.Length;
-            Call(session => Native.infini_session_merge_buffer(session, pinned, count, weight));
+            Long((session, task) => Native.infini_session_merge_buffer(session, pinned, count, weight, task), null,
+                 cancellation);
         }
     }
 

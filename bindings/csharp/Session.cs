@@ -115,7 +115,7 @@ public sealed partial class Session : IDisposable
 
     private unsafe delegate int Getter(SessionHandle session, long* value);
 
-    private unsafe delegate int Filler(SessionHandle session, float* values, nuint count);
+    private unsafe delegate int Filler(SessionHandle session, float* buffer, nuint capacity, nuint* size);
 
     private void Call(Func<SessionHandle, int> call)
     {
@@ -162,7 +162,7 @@ public sealed partial class Session : IDisposable
         float[] row = new float[count];
         fixed (float* values = row)
         {
-            using (turn.Take()) InfiniException.Check(fill(Handle, values, (nuint)count));
+            using (turn.Take()) InfiniException.Check(fill(Handle, values, (nuint)count, null));
         }
         return row;
     }

@@ -141,28 +141,43 @@ public sealed class Trainer : IDisposable
 
     /// <summary>Saves all that is needed to go on, to a file that is replaced whole or not at all.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">Io, NoSpace; what was there before is still there.</exception>
-    public void Save(string path) => Call(trainer => Native.infini_trainer_save(trainer, path), path);
+    /// <exception cref="OperationCanceledException">What was there before is still there.</exception>
+    public void Save(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        InFile((trainer, task) => Native.infini_trainer_save(trainer, path, task), path, progress, cancellation);
 
     /// <summary>Goes on from where another trainer of the same model and description was saved: on the same build, processor
     /// and number of threads, the next steps are the same bit for bit. The last report stays that of this
     /// trainer.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="cancellation">Counts until restoring begins.</param>
     /// <exception cref="InfiniException">ModelMismatch (another model or description), Io, Format, Truncated, Checksum,
     /// Version; then nothing has changed.</exception>
-    public void Restore(string path) => Call(trainer => Native.infini_trainer_restore(trainer, path), path);
+    /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
+    public void Restore(string path, CancellationToken cancellation = default) =>
+        InFile((trainer, task) => Native.infini_trainer_restore(trainer, path, task), path, null, cancellation);
 
     /// <summary>Writes the trained model as a GGUF file, adapters merged, which <see cref="Model.Open"/> opens. What was not
     /// trained keeps the bytes of the model's file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="type">Of the matrices that were trained: "f32", "f16" or "bf16".</param>
+    /// <param name="progress">Hears, on other threads, of stage "save", in bytes of tensors.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">InvalidArgument (type is none of these), Io, NoSpace.</exception>
-    public void Write(string path, string type) => Call(trainer => Native.infini_trainer_write(trainer, path, type), path);
+    /// <exception cref="OperationCanceledException">What was there before is still there.</exception>
+    public void Write(string path, string type, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        InFile((trainer, task) => Native.infini_trainer_write(trainer, path, type, task), path, progress, cancellation);
 
     /// <summary>Writes the adapters alone, as a GGUF file to be kept beside the model.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="progress">As in <see cref="Write"/>.</param>
+    /// <param name="cancellation">Cancels.</param>
     /// <exception cref="InfiniException">State (no adapters are trained), Io, NoSpace.</exception>
-    public void WriteAdapter(string path) => Call(trainer => Native.infini_trainer_write_adapter(trainer, path), path);
+    /// <exception cref="OperationCanceledException">What was there before is still there.</exception>
+    public void WriteAdapter(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
+        InFile((trainer, task) => Native.infini_trainer_write_adapter(trainer, path, task), path, progress, cancellation);
 
     /// <summary>Cancels the call that runs, if any, and frees the trainer when it has returned. Disposing again does
     /// nothing.</summary>
@@ -178,9 +193,12 @@ public sealed class Trainer : IDisposable
     // A long call that writes what it measured: too small a buffer ends it before its work.
     private unsafe delegate int Measurer(TrainerHandle trainer, TaskHandle task, byte* buffer, nuint capacity, nuint* size);
 
-    private void Call(Func<TrainerHandle, int> call, string path)
+    private void InFile(Func<TrainerHandle, TaskHandle, int> call, string path, IProgress<WorkProgress>? progress,
+                        CancellationToken cancellation)
     {
-        using (turn.Take()) InfiniException.Check(call(Handle), path);
+        using var reporter = Reporter.Of(progress);
+        using (turn.Take(cancellation)) work.Run(task => call(Handle, task), reporter, cancellation, path);
+        reporter?.End();
     }
 
     private string Long(Func<TrainerHandle, TaskHandle, int> call, Writer? left, IProgress<WorkProgress>? progress,

@@ -23,18 +23,12 @@ func NewAdaptation(ctx context.Context, path, settingsJSON string, options Optio
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
-	for _, text := range []string{path, settingsJSON} {
-		if err := noZero(text); err != nil {
-			return nil, err
-		}
+	if err := noZero(path, settingsJSON); err != nil {
+		return nil, err
 	}
 	var pointer uintptr
-	err := options.with(func(o uintptr) error {
-		w := begin(ctx)
-		defer w.end()
-		return w.do(func(task uintptr) error {
-			return native.Infini_adaptation_create(path, settingsJSON, o, task, &pointer)
-		})
+	err := options.withTask(ctx, func(o, task uintptr) error {
+		return native.Infini_adaptation_create(path, settingsJSON, o, task, &pointer)
 	})
 	if err != nil {
 		return nil, err
@@ -84,12 +78,13 @@ func (a *Adaptation) Keep() error { return a.call(native.Infini_adaptation_keep)
 // Discard removes these files.
 func (a *Adaptation) Discard() error { return a.call(native.Infini_adaptation_discard) }
 
-// Write writes the adapted model as a GGUF file. Errors: State (training is not over yet), IO, NoSpace.
-func (a *Adaptation) Write(path string) error {
+// Write writes the adapted model as a GGUF file. Progress: stage "save", in bytes of tensors. Errors: State (training is not
+// over yet), IO, NoSpace, Cancelled.
+func (a *Adaptation) Write(ctx context.Context, path string) error {
 	if err := noZero(path); err != nil {
 		return err
 	}
-	return a.call(func(adaptation uintptr) error { return native.Infini_adaptation_write(adaptation, path) })
+	return a.long(ctx, func(adaptation, task uintptr) error { return native.Infini_adaptation_write(adaptation, path, task) })
 }
 
 func (a *Adaptation) call(do func(adaptation uintptr) error) error {

@@ -111,7 +111,7 @@ func (b *Batch) Next(ctx context.Context) (tokens []int32, err error) {
 			}
 			defer s.handle.leave()
 		}
-		return w.do(func(task uintptr) error { return native.Infini_batch_next(batch, task, tokens) })
+		return w.do(func(task uintptr) error { return native.Infini_batch_next(batch, task, tokens, nil) })
 	})
 	if err != nil {
 		return nil, err

@@ -21,32 +21,30 @@ func Open(ctx context.Context, path string, options Options) (*Model, error) {
 	if err := noZero(path); err != nil {
 		return nil, err
 	}
-	return newModel(options, func(o uintptr, model *uintptr) error {
-		w := begin(ctx)
-		defer w.end()
-		return w.do(func(task uintptr) error { return native.Infini_model_open(path, o, task, model) })
+	return newModel(ctx, options, func(o, task uintptr, model *uintptr) error {
+		return native.Infini_model_open(path, o, task, model)
 	})
 }
 
 // Create makes a model with random weights. configJSON is a JSON object such as {"layers": 2, "width": 64}; "{}" is
-// the default. The C header lists its keys.
+// the default. The C header lists its keys. Progress: stages "create", in tensors, and "open", in matrices.
 //
-// Errors: InvalidArgument, UnknownOption; IO, Format, ... of the tokenizer's file.
-func Create(configJSON string, options Options) (*Model, error) {
+// Errors: InvalidArgument, UnknownOption, Cancelled; IO, Format, ... of the tokenizer's file.
+func Create(ctx context.Context, configJSON string, options Options) (*Model, error) {
 	if err := noZero(configJSON); err != nil {
 		return nil, err
 	}
-	return newModel(options, func(o uintptr, model *uintptr) error {
-		return native.Infini_model_create(configJSON, o, model)
+	return newModel(ctx, options, func(o, task uintptr, model *uintptr) error {
+		return native.Infini_model_create(configJSON, o, task, model)
 	})
 }
 
-func newModel(options Options, open func(options uintptr, model *uintptr) error) (*Model, error) {
+func newModel(ctx context.Context, options Options, open func(options, task uintptr, model *uintptr) error) (*Model, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
 	}
 	var pointer uintptr
-	if err := options.with(func(o uintptr) error { return open(o, &pointer) }); err != nil {
+	if err := options.withTask(ctx, func(o, task uintptr) error { return open(o, task, &pointer) }); err != nil {
 		return nil, err
 	}
 	m := &Model{newHandle("model", pointer, native.Infini_model_free)}
@@ -62,7 +60,7 @@ func (m *Model) Close() error {
 }
 
 // Save writes the model as a GGUF file: the numbers of the file that it came from, unchanged. The file is replaced
-// whole or not at all. Progress: stage "save".
+// whole or not at all. Progress: stage "save", in bytes of tensors.
 //
 // Errors: IO, NoSpace, Cancelled.
 func (m *Model) Save(ctx context.Context, path string) error {
@@ -89,10 +87,8 @@ func Quantize(ctx context.Context, from, to, quantType string, options Options) 
 	if err := checkABI(); err != nil {
 		return err
 	}
-	return options.with(func(o uintptr) error {
-		w := begin(ctx)
-		defer w.end()
-		return w.do(func(task uintptr) error { return native.Infini_model_quantize(from, to, quantType, o, task) })
+	return options.withTask(ctx, func(o, task uintptr) error {
+		return native.Infini_model_quantize(from, to, quantType, o, task)
 	})
 }
 

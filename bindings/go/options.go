@@ -1,6 +1,7 @@
 package infini
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -33,6 +34,15 @@ func (o Options) with(do func(options uintptr) error) error {
 		}
 	}
 	return do(options)
+}
+
+// withTask does the same with the task of a call that no object runs.
+func (o Options) withTask(ctx context.Context, do func(options, task uintptr) error) error {
+	return o.with(func(options uintptr) error {
+		w := begin(ctx)
+		defer w.end()
+		return w.do(func(task uintptr) error { return do(options, task) })
+	})
 }
 
 func setOption(options uintptr, name string, value any) error {

@@ -170,7 +170,7 @@ func (s *Session) Cancel() error {
 // Errors: State (nothing was fed yet).
 func (s *Session) Logits() ([]float32, error) {
 	logits := make([]float32, s.vocabulary)
-	err := s.call(func(session uintptr) error { return native.Infini_session_logits(session, logits) })
+	err := s.call(func(session uintptr) error { return native.Infini_session_logits(session, logits, nil) })
 	return valid(logits, err)
 }
 
@@ -179,7 +179,7 @@ func (s *Session) Logits() ([]float32, error) {
 // Errors: State (nothing was fed yet).
 func (s *Session) Embedding() ([]float32, error) {
 	embedding := make([]float32, s.width)
-	err := s.call(func(session uintptr) error { return native.Infini_session_embedding(session, embedding) })
+	err := s.call(func(session uintptr) error { return native.Infini_session_embedding(session, embedding, nil) })
 	return valid(embedding, err)
 }
 
@@ -190,7 +190,7 @@ func (s *Session) Embedding() ([]float32, error) {
 func (s *Session) FeedLogits(ctx context.Context, tokens []int32) ([]float32, error) {
 	logits := make([]float32, len(tokens)*s.vocabulary)
 	err := s.long(ctx, func(session, task uintptr) error {
-		return native.Infini_session_feed_logits(session, tokens, task, logits)
+		return native.Infini_session_feed_logits(session, tokens, task, logits, nil)
 	})
 	return valid(logits, err)
 }
@@ -202,7 +202,7 @@ func (s *Session) FeedLogits(ctx context.Context, tokens []int32) ([]float32, er
 func (s *Session) Score(ctx context.Context, tokens []int32) ([]float32, error) {
 	nll := make([]float32, len(tokens))
 	err := s.long(ctx, func(session, task uintptr) error {
-		return native.Infini_session_score(session, tokens, task, nll)
+		return native.Infini_session_score(session, tokens, task, nll, nil)
 	})
 	return valid(nll, err)
 }

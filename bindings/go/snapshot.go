@@ -26,17 +26,17 @@ func (s *Session) Save(ctx context.Context, path string, options SaveOptions) er
 	})
 }
 
-// Snapshot writes a snapshot to w.
+// Snapshot writes a snapshot to w, once it is whole. Progress: stage "save", in bytes.
 //
-// Errors: State, and those of w.
-func (s *Session) Snapshot(w io.Writer, options SaveOptions) error {
+// Errors: Cancelled, State, and those of w.
+func (s *Session) Snapshot(ctx context.Context, w io.Writer, options SaveOptions) error {
 	if err := noZero(options.Name, options.Note); err != nil {
 		return err
 	}
 	var data []byte
-	err := s.call(func(session uintptr) (err error) {
+	err := s.long(ctx, func(session, task uintptr) (err error) {
 		data, err = bytes(func(b []byte, n *uint64) error {
-			return native.Infini_session_save_buffer(session, flags(options.MemoryOnly, false), options.Name, options.Note, b, n)
+			return native.Infini_session_save_buffer(session, flags(options.MemoryOnly, false), options.Name, options.Note, task, b, n)
 		})
 		return err
 	})
@@ -63,12 +63,12 @@ func (s *Session) Restore(ctx context.Context, path string) error {
 // RestoreFrom does what Restore does with a snapshot that it reads from r, to its end.
 //
 // Errors: those of r, and those of Restore.
-func (s *Session) RestoreFrom(r io.Reader) error {
+func (s *Session) RestoreFrom(ctx context.Context, r io.Reader) error {
 	data, err := readAll(r)
 	if err != nil {
 		return err
 	}
-	return s.call(func(session uintptr) error { return native.Infini_session_restore_buffer(session, data) })
+	return s.long(ctx, func(session, task uintptr) error { return native.Infini_session_restore_buffer(session, data, task) })
 }
 
 // Merge adds weight times what the snapshot in a file holds, its memory and the sentences that it keeps, to the session, or
@@ -88,12 +88,14 @@ func (s *Session) Merge(ctx context.Context, path string, weight float64) error 
 // MergeFrom does what Merge does with a snapshot that it reads from r, to its end.
 //
 // Errors: those of r, and those of Merge.
-func (s *Session) MergeFrom(r io.Reader, weight float64) error {
+func (s *Session) MergeFrom(ctx context.Context, r io.Reader, weight float64) error {
 	data, err := readAll(r)
 	if err != nil {
 		return err
 	}
-	return s.call(func(session uintptr) error { return native.Infini_session_merge_buffer(session, data, weight) })
+	return s.long(ctx, func(session, task uintptr) error {
+		return native.Infini_session_merge_buffer(session, data, weight, task)
+	})
 }
 
 // InspectSnapshot says what the snapshot in a file holds. No model is needed. verify: the checksum of every part is compared

@@ -98,18 +98,19 @@ func TrainerSettings() (string, error) { return text(native.Infini_trainer_setti
 // NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
 // (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
 // {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. TrainerSettings lists their
-// fields. Options: "threads", and "compute", which goes before that of the description.
+// fields. Options: "threads", and "compute", which goes before that of the description. Progress: stage "create", in
+// matrices.
 //
 // Errors: InvalidArgument (the message names the field), State (the model has no weights, or no tokenizer where the data
-// needs one), IO, Format (of a file of the data), UnknownOption.
-func (m *Model) NewTrainer(descriptionJSON string, options Options) (*Trainer, error) {
+// needs one), IO, Format (of a file of the data), UnknownOption, Cancelled.
+func (m *Model) NewTrainer(ctx context.Context, descriptionJSON string, options Options) (*Trainer, error) {
 	if err := noZero(descriptionJSON); err != nil {
 		return nil, err
 	}
 	var trainer uintptr
 	err := m.call(func(model uintptr) error {
-		return options.with(func(o uintptr) error {
-			return native.Infini_trainer_create(model, descriptionJSON, o, &trainer)
+		return options.withTask(ctx, func(o, task uintptr) error {
+			return native.Infini_trainer_create(model, descriptionJSON, o, task, &trainer)
 		})
 	})
 	if err != nil {
@@ -203,36 +204,43 @@ func (t *Trainer) Info() (info TrainerInfo, err error) {
 	return info, read(info.JSON, err, &info)
 }
 
-// Save writes all that is needed to go on to a file, which is replaced whole or not at all.
+// Save writes all that is needed to go on to a file, which is replaced whole or not at all. Progress: stage "save", in bytes.
 //
-// Errors: IO, NoSpace (what was there before is still there).
-func (t *Trainer) Save(path string) error { return t.file(native.Infini_trainer_save, path) }
+// Errors: IO, NoSpace, Cancelled (what was there before is still there).
+func (t *Trainer) Save(ctx context.Context, path string) error {
+	return t.file(ctx, path, func(trainer, task uintptr) error { return native.Infini_trainer_save(trainer, path, task) })
+}
 
 // Restore goes on from where another trainer of the same model and description was saved: on the same build, processor
 // and number of threads, the next steps are the same bit for bit. The last report stays that of this trainer.
 //
-// Errors: ModelMismatch (another model or description), IO, Format, Truncated, Checksum, VersionTooNew; then nothing has
-// changed.
-func (t *Trainer) Restore(path string) error { return t.file(native.Infini_trainer_restore, path) }
+// Errors: ModelMismatch (another model or description), IO, Format, Truncated, Checksum, VersionTooNew, Cancelled; then
+// nothing has changed.
+func (t *Trainer) Restore(ctx context.Context, path string) error {
+	return t.file(ctx, path, func(trainer, task uintptr) error { return native.Infini_trainer_restore(trainer, path, task) })
+}
 
 // Write writes the trained model as a GGUF file, adapters merged, which Open opens. What was not trained keeps the bytes
-// of the model's file; matrices that were are written as numberType: "f32", "f16" or "bf16".
+// of the model's file; matrices that were are written as numberType: "f32", "f16" or "bf16". Progress: stage "save", in
+// bytes of tensors.
 //
-// Errors: InvalidArgument (numberType is none of these), IO, NoSpace.
-func (t *Trainer) Write(path, numberType string) error {
+// Errors: InvalidArgument (numberType is none of these), IO, NoSpace, Cancelled.
+func (t *Trainer) Write(ctx context.Context, path, numberType string) error {
 	if err := noZero(numberType); err != nil {
 		return err
 	}
-	return t.file(func(trainer uintptr, path string) error {
-		return native.Infini_trainer_write(trainer, path, numberType)
-	}, path)
+	return t.file(ctx, path, func(trainer, task uintptr) error {
+		return native.Infini_trainer_write(trainer, path, numberType, task)
+	})
 }
 
 // WriteAdapter writes the adapters alone, as a GGUF file to be kept beside the model.
 //
-// Errors: State (no adapters are trained), IO, NoSpace.
-func (t *Trainer) WriteAdapter(path string) error {
-	return t.file(native.Infini_trainer_write_adapter, path)
+// Errors: State (no adapters are trained), IO, NoSpace, Cancelled.
+func (t *Trainer) WriteAdapter(ctx context.Context, path string) error {
+	return t.file(ctx, path, func(trainer, task uintptr) error {
+		return native.Infini_trainer_write_adapter(trainer, path, task)
+	})
 }
 
 // readable refuses what C would see as something else.
@@ -275,11 +283,14 @@ func (t *Trainer) measure(ctx context.Context, do func(trainer, task uintptr, b 
 	return
 }
 
-func (t *Trainer) file(do func(trainer uintptr, path string) error, path string) error {
+func (t *Trainer) file(ctx context.Context, path string, do func(trainer, task uintptr) error) error {
 	if err := noZero(path); err != nil {
 		return err
 	}
-	return t.call(func(trainer uintptr) error { return do(trainer, path) })
+	defer runtime.KeepAlive(t)
+	return t.handle.work(ctx, func(trainer uintptr, w *work) error {
+		return w.do(func(task uintptr) error { return do(trainer, task) })
+	})
 }
 
 func (t *Trainer) text(fill func(trainer uintptr, b []byte, n *uint64) error) (result string, err error) {

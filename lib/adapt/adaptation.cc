@@ -219,10 +219,10 @@ void Adaptation::end_stage(const Stage &stage) {
   if (stage.kind != Stage::Kind::TRAIN) trainer_.reset();
 }
 
-void Adaptation::write(const std::string &path) const {
+void Adaptation::write(const std::string &path, Task *task) const {
   if (!trainer_ || !found_heads_ || done_ < stages().size())
     fail(Status::STATE, "the model is not adapted yet: run the adaptation to its end");
-  trainer_->write(path, tensor_type(settings_.type));
+  trainer_->write(path, tensor_type(settings_.type), task);
 }
 
 }  // namespace infini

@@ -35,7 +35,7 @@ class Adaptation {
   // Removes these files.
   void discard();
   // The adapted model, once all stages are trained; else STATE.
-  void write(const std::string &path) const;
+  void write(const std::string &path, Task *task = nullptr) const;
 
   // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and
   // of a training step what describe(Trainer, StepReport) says, with "steps" of the stage.

@@ -87,6 +87,7 @@ struct Maker {
   const Tokenizer &tokenizer;
   std::shared_ptr<const Curriculum> curriculum;
   TokenCache *cache;
+  Task *task;
 
   std::unique_ptr<SequenceSource> make(const json &description, const std::string &where) const {
     Fields fields(description, where);
@@ -94,8 +95,8 @@ struct Maker {
     const std::string type = fields.text("type", "");
     if (!is_choice(type, kTypes)) fields.refuse("type", listed(kTypes));
     if (type == "recall" || type == "passkey")
-      return std::make_unique<TaskSource>(tokenizer, read_settings<TaskSettings>(description, where), curriculum,
-                                          cache);
+      return std::make_unique<TaskSource>(tokenizer, read_settings<TaskSettings>(description, where), curriculum, cache,
+                                          task);
     if (type == "mixture") return mixture(read_settings<MixtureSettings>(description, where), where);
     if (type == "jsonl") {
       const auto lines = read_settings<JsonLines>(description, where);
@@ -137,8 +138,8 @@ JsonObject describe_sources() {
 }
 
 std::unique_ptr<SequenceSource> source_of(const json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
-  return Maker{tokenizer, std::move(curriculum), cache}.make(description, "source");
+                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task) {
+  return Maker{tokenizer, std::move(curriculum), cache, task}.make(description, "source");
 }
 
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,

@@ -14,11 +14,12 @@ namespace infini {
 
 // INVALID_ARGUMENT names the field that is wrong; otherwise the errors are those of the sources. The tokenizer must
 // outlive the source. Tasks are as hard as the curriculum says; without one (null), as their description does. `cache`:
-// of the prose of tasks; null: each task has its own.
+// of the prose of tasks; null: each task has its own. `task` may cancel its reading.
 std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
                                             std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr);
 std::unique_ptr<SequenceSource> source_of(const nlohmann::json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr);
+                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr,
+                                          Task *task = nullptr);
 // The table of the fields (schema.h) of each type of source.
 JsonObject describe_sources();
 

@@ -63,18 +63,19 @@ struct RandomSettings {
 };
 
 std::unique_ptr<SequenceSource> make(const nlohmann::json &data, const Model &model,
-                                     std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
+                                     std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task) {
   if (data.is_object() && data.contains("type") && is_text(data["type"], "random")) {
     const auto settings = read_settings<RandomSettings>(data, "data");
     return std::make_unique<RandomSource>(settings.seed, settings.share, model.config().vocabulary);
   }
-  return source_of(data, model.tokenizer(), std::move(curriculum), cache);
+  return source_of(data, model.tokenizer(), std::move(curriculum), cache, task);
 }
 
 }  // namespace
 
-std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, TokenCache *cache) {
-  return make(*parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, cache);
+std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model, TokenCache *cache,
+                                                     Task *task) {
+  return make(*parse_json(data, Status::INVALID_ARGUMENT, "the description of data"), model, nullptr, cache, task);
 }
 
 JsonText describe_trainer() {
@@ -110,7 +111,7 @@ void check_options(const Options &options) {
 }  // namespace
 
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, TokenCache *cache) {
+                                      const Options &options, TokenCache *cache, Task *task) {
   check_options(options);
   const auto json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(*json, "trainer");
@@ -127,9 +128,9 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
     lengths = std::make_unique<CurriculumLengths>(course);
   }
   model->config();  // STATE where there is nothing to train
-  std::unique_ptr<SequenceSource> source = make(*data, *model, course, cache);
+  std::unique_ptr<SequenceSource> source = make(*data, *model, course, cache, task);
   return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(lengths),
-                                   static_cast<int>(options.get_int("threads")));
+                                   static_cast<int>(options.get_int("threads")), task);
 }
 
 }  // namespace infini

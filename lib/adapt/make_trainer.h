@@ -14,7 +14,7 @@ namespace infini {
 // From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute;
 // others are refused. `cache`: of the prose of tasks; null: each task has its own.
 std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, TokenCache *cache = nullptr);
+                                      const Options &options, TokenCache *cache = nullptr, Task *task = nullptr);
 
 // The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of
 // each.
@@ -22,6 +22,6 @@ JsonText describe_trainer();
 
 // The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
 std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,
-                                                     TokenCache *cache = nullptr);
+                                                     TokenCache *cache = nullptr, Task *task = nullptr);
 
 }  // namespace infini

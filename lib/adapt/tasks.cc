@@ -171,20 +171,21 @@ class TaskSource::Writer {
 
 // --- the source
 
-TokenCache::Tokens TokenCache::of(const Tokenizer &tokenizer, const std::vector<std::string> &files) {
+TokenCache::Tokens TokenCache::of(const Tokenizer &tokenizer, const std::vector<std::string> &files, Task *task) {
   Tokens &there = read_[files];
   if (there) return there;
   const auto tokens = std::make_shared<std::vector<int32_t>>();
   for (const std::string &path : files) {
     TextFile file(path);
-    while (file.next(tokenizer, {.start = false, .unknown = UnknownText::SKIP}, *tokens)) {}
+    while (file.next(tokenizer, {.start = false, .unknown = UnknownText::SKIP}, *tokens))
+      check_cancel(task, "reading the prose was cancelled");
   }
   if (!files.empty() && tokens->empty()) fail(Status::INVALID_ARGUMENT, "the prose files hold no text");
   return there = tokens;
 }
 
 TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
-                       std::shared_ptr<const Curriculum> curriculum, TokenCache *cache)
+                       std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task)
     : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
@@ -214,7 +215,7 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
     fail(Status::INVALID_ARGUMENT, settings.questions, " questions cannot be asked about ", settings.keys, " keys");
   sentences_ = encode(tokenizer, kSentences);
   TokenCache own;
-  prose_ = (cache ? *cache : own).of(tokenizer, settings.prose);
+  prose_ = (cache ? *cache : own).of(tokenizer, settings.prose, task);
 }
 
 std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty,

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/task.h"
 #include "text/tokenizer.h"
 #include "adapt/curriculum.h"
 #include "train/sequence.h"
@@ -93,8 +94,8 @@ struct TaskSettings {
 class TokenCache {
  public:
   using Tokens = std::shared_ptr<const std::vector<int32_t>>;
-  // Errors: as of TextFile; INVALID_ARGUMENT where there are files, but no text.
-  Tokens of(const Tokenizer &tokenizer, const std::vector<std::string> &files);
+  // Errors: as of TextFile; INVALID_ARGUMENT where there are files, but no text; CANCELLED by the task.
+  Tokens of(const Tokenizer &tokenizer, const std::vector<std::string> &files, Task *task = nullptr);
 
  private:
   std::map<std::vector<std::string>, Tokens> read_;
@@ -120,7 +121,7 @@ class TaskSource : public SequenceSource {
   // next(), and must not change during it. The tokenizer must outlive the source. `cache`: of prose; null: the source
   // has its own.
   TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum,
-             TokenCache *cache = nullptr);
+             TokenCache *cache = nullptr, Task *task = nullptr);
 
   Sequence next(int segment, int segments) override;
   std::string save() const override;

@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "base/status.h"
 
@@ -40,6 +42,33 @@ class Task {
   std::atomic<int64_t> done_{0}, total_{0};
   Progress progress_ = nullptr;
   void *user_data_ = nullptr;
+};
+
+// Throws CANCELLED, with that message, where the task, which may be null, was cancelled.
+inline void check_cancel(Task *task, const std::string &message) {
+  if (task && task->take_cancel()) fail(Status::CANCELLED, message);
+}
+
+// One stage of a call, which begins here: counts what is done, and throws CANCELLED, with that message, where the task,
+// which may be null, was cancelled.
+class Watch {
+ public:
+  Watch(Task *task, const char *stage, int64_t total, std::string cancelled)
+      : task_(task), cancelled_(std::move(cancelled)) {
+    if (task) task->begin(stage, total);
+    check_cancel(task, cancelled_);
+  }
+  template <class Count>
+  void advance(Count count) {
+    if (!task_) return;
+    task_->advance_to(done_ += static_cast<int64_t>(count));
+    check_cancel(task_, cancelled_);
+  }
+
+ private:
+  Task *const task_;
+  const std::string cancelled_;
+  int64_t done_ = 0;
 };
 
 }  // namespace infini

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/task.h"
 #include "format/quant.h"
 
 namespace infini {
@@ -89,7 +90,7 @@ class Gguf {
   void add_tensor(const std::string &name, TensorType type, std::vector<int64_t> shape, std::vector<std::byte> data);
 
   // Writes a version-3 file through a temporary one, so that `path` holds the old file or the new.
-  void save(const std::string &path) const;
+  void save(const std::string &path, Task *task = nullptr) const;  // stage "save", in bytes of tensors
   // The same with each tensor as type_of says; write(tensor, that type, put) gives its bytes, in order, to put.
   using Put = std::function<void(std::span<const std::byte>)>;
   void save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "base/file.h"
@@ -41,10 +42,21 @@ void append_value(std::string &out, const GgufValue &value) {
 
 }  // namespace
 
-void Gguf::save(const std::string &path) const {
+void Gguf::save(const std::string &path, Task *task) const {
+  constexpr size_t kPiece = 16 << 20;
+  size_t total = 0;
+  for (const GgufTensor &tensor : tensors_) total += tensor.data.size();
+  Watch watch(task, "save", static_cast<int64_t>(total), cat("saving was cancelled; '", path, "' is as it was"));
+  const auto write = [&](const GgufTensor &tensor, TensorType, const Put &put) {
+    for (std::span<const std::byte> left = tensor.data; !left.empty();) {
+      const auto piece = left.first(std::min(left.size(), kPiece));
+      put(piece);
+      watch.advance(piece.size());
+      left = left.subspan(piece.size());
+    }
+  };
   save(
-      path, [](const GgufTensor &tensor) { return tensor.type; },
-      [](const GgufTensor &tensor, TensorType, const Put &put) { put(tensor.data); });
+      path, [](const GgufTensor &tensor) { return tensor.type; }, write);
 }
 
 void Gguf::save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,

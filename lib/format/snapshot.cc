@@ -174,13 +174,6 @@ std::vector<std::byte> SnapshotImage::write(const std::function<void(const void 
   return header;
 }
 
-void SnapshotImage::write_to(std::byte *file) const {
-  std::byte *next = file;
-  const std::vector<std::byte> header = write(
-      [&](const void *data, size_t size) { next = std::copy_n(static_cast<const std::byte *>(data), size, next); });
-  std::copy(header.begin(), header.end(), file);
-}
-
 SnapshotView::SnapshotView(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {
   if (bytes.size() < sizeof kMagic || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
     fail(Status::FORMAT, name_, ": not a snapshot (it does not begin with INFINISN)");

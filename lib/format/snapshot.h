@@ -43,7 +43,6 @@ class SnapshotImage {
   // Calls write(data, size) for every stretch of the file, in order, some 256 KB at a time. Only then are the checksums
   // known: what it returns is to be written over the file's first bytes.
   [[nodiscard]] std::vector<std::byte> write(const std::function<void(const void *, size_t)> &write) const;
-  void write_to(std::byte *file) const;  // size() bytes
 
  private:
   std::vector<std::byte> header_;

@@ -65,9 +65,12 @@ Config config_of(const Gguf &gguf, const Options &options, Status impossible, bo
 }
 
 // Random numbers for every tensor that a model of these keys has.
-void add_tensors(Gguf &gguf, const CreateConfig &c, const Options &options) {
+void add_tensors(Gguf &gguf, const CreateConfig &c, const Options &options, Task *task) {
   Random random(static_cast<uint64_t>(c.seed));
-  for (const TensorSpec &spec : tensor_table(config_of(gguf, options, Status::INVALID_ARGUMENT, false))) {
+  const std::vector<TensorSpec> table = tensor_table(config_of(gguf, options, Status::INVALID_ARGUMENT, false));
+  Watch watch(task, "create", static_cast<int64_t>(table.size()), "creating the model was cancelled");
+  for (const TensorSpec &spec : table) {
+    watch.advance(1);
     if (spec.optional && !(spec.field == Field::OUTPUT && !c.tied)) continue;
     const double deviation = spec.field == Field::EMBEDDING ? c.embedding_deviation : spec.deviation;
     const bool vector = spec.role == Role::NORM || spec.role == Role::BIAS;
@@ -151,7 +154,7 @@ std::shared_ptr<const Model> Model::open(const std::string &path, const Options 
   }
 }
 
-std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Options &options) {
+std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Options &options, Task *task) {
   CreateConfig config = asked;
   Gguf gguf;
   Gguf tokenizer;
@@ -164,8 +167,8 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Opti
   set_keys(gguf, config, head_size);
   for (const auto &[key, value] : tokenizer.entries())
     if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
-  add_tensors(gguf, config, options);
-  return build(std::move(gguf), options, nullptr, Status::INVALID_ARGUMENT);
+  add_tensors(gguf, config, options, task);
+  return build(std::move(gguf), options, task, Status::INVALID_ARGUMENT);
 }
 
 const Tokenizer &Model::tokenizer() const {

@@ -72,9 +72,9 @@ class Model {
   static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr,
                                             Status impossible = Status::FORMAT);
   // Random weights. INVALID_ARGUMENT for a configuration that no model can have.
-  static std::shared_ptr<const Model> create(const CreateConfig &config, const Options &options);
+  static std::shared_ptr<const Model> create(const CreateConfig &config, const Options &options, Task *task = nullptr);
 
-  void save(const std::string &path) const { gguf_.save(path); }
+  void save(const std::string &path, Task *task = nullptr) const { gguf_.save(path, task); }
 
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const Tokenizer &tokenizer() const;  // STATE error where there is none

@@ -61,14 +61,9 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
 
   ThreadPool pool;
   const ThreadScope threads(pool, threads_of(options));
-  int64_t done = 0, total = 0;
+  int64_t total = 0;
   for (const GgufTensor &tensor : gguf.tensors()) total += static_cast<int64_t>(tensor.data.size());
-  if (task) task->begin("quantize", total);
-  const auto advance = [&](size_t bytes) {
-    if (task && task->take_cancel()) fail(Status::CANCELLED, "quantizing was cancelled; nothing was written");
-    done += static_cast<int64_t>(bytes);
-    if (task) task->advance_to(done);
-  };
+  Watch watch(task, "quantize", total, "quantizing was cancelled; nothing was written");
   const auto type_of = [&](const GgufTensor &tensor) {
     const auto found = types.find(tensor.name);
     return found == types.end() ? tensor.type : found->second;
@@ -76,7 +71,7 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
   gguf.save(to, type_of, [&](const GgufTensor &tensor, TensorType made, const Gguf::Put &put) {
     if (made == tensor.type) {
       put(tensor.data);
-      advance(tensor.data.size());
+      watch.advance(tensor.data.size());
       return;
     }
     constexpr int64_t kNumbers = 1 << 20;  // at a time
@@ -95,7 +90,7 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
       });
       put({blocks.data(), static_cast<size_t>(rows * row_bytes)});
       gguf.release(tensor.data.subspan(static_cast<size_t>(row * old_bytes), static_cast<size_t>(rows * old_bytes)));
-      advance(static_cast<size_t>(rows * old_bytes));
+      watch.advance(rows * old_bytes);
     }
   });
 }

@@ -56,7 +56,7 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
       fail(Status::STATE, "session ", i, " of the batch has no logits yet: feed at least one token");
     threads = std::max(threads, impl.settings.threads);
   }
-  if (task && task->take_cancel()) fail(Status::CANCELLED, "generation was cancelled; it may go on");
+  check_cancel(task, "generation was cancelled; it may go on");
   const ThreadScope team(model_->threads(), threads);
 
   std::vector<Before> before;

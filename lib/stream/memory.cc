@@ -18,12 +18,13 @@ void Session::keep(int64_t tokens) {
 }
 
 void Session::merge(const std::string &path, double weight, Task *task) {
-  if (task && task->take_cancel()) fail(Status::CANCELLED, "merging was cancelled; the session is as it was");
+  check_cancel(task, "merging was cancelled; the session is as it was");
   const MappedFile file(path, MappedFile::Use::ALL);
   merge(file.bytes(), weight, path);
 }
 
-void Session::merge(std::span<const std::byte> bytes, double weight, const std::string &name) {
+void Session::merge(std::span<const std::byte> bytes, double weight, const std::string &name, Task *task) {
+  check_cancel(task, "merging was cancelled; the session is as it was");
   if (!(std::abs(weight) <= 1e6) || weight == 0)
     fail(Status::INVALID_ARGUMENT, "the weight of a merged memory is ", weight,
          ", but must be a number between -1e6 and 1e6, and not 0");

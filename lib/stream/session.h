@@ -80,18 +80,20 @@ class Session {
   // A file that replaces `path` as a whole, or bytes. MEMORY: the memory as it would be after closing the open segment.
   void save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task = nullptr) const;
   // Into memory: place(size) says where; NULL: nowhere, only the size is wanted, and nothing is made.
-  void save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place) const;
+  void save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place,
+            Task *task = nullptr) const;
   std::vector<std::byte> save(SnapshotKind kind, const Labels &labels) const;
   // All or nothing: whatever is wrong with the snapshot, the session stays as it was. Options of generation that this
   // session was not given come from the snapshot, the random generator's state too unless another seed was given.
   void restore(const std::string &path, Task *task = nullptr);
-  void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot");
+  void restore(std::span<const std::byte> bytes, const std::string &name = "snapshot", Task *task = nullptr);
 
   // Adds what a snapshot holds: its memory, as it is when its open segment is closed, `weight` times (below 0: taken
   // away), and what it keeps: model/merge.h. This session's open segment is closed first; its window, position and last
   // logits stay, and no rewind goes back to before. All or nothing; refused as in restore().
   void merge(const std::string &path, double weight, Task *task = nullptr);
-  void merge(std::span<const std::byte> bytes, double weight, const std::string &name = "snapshot");
+  void merge(std::span<const std::byte> bytes, double weight, const std::string &name = "snapshot",
+             Task *task = nullptr);
 
   // --- what it holds
   // After the last token, [vocabulary], computed where they are asked for; STATE error where there are none.
@@ -147,6 +149,8 @@ class Session {
   std::span<const float> logits(const Threads &threads);
   std::optional<int32_t> choose(const Threads &threads);
   void accept(int32_t token);
+  std::vector<std::byte> write(const SnapshotImage &image, Task *task,
+                               const std::function<void(const void *, size_t)> &put) const;
   void with_image(SnapshotKind kind, const Labels &labels, const std::function<void(const SnapshotImage &)> &f) const;
 
   std::shared_ptr<const Model> model_;

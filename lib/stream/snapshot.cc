@@ -163,22 +163,38 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
   begin_call();
   if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; nothing was written");
   with_image(kind, labels, [&](const SnapshotImage &image) {
-    if (task) task->begin("save", static_cast<int64_t>(image.size()));
     AtomicFile file(path);
     file.reserve(image.size());
-    int64_t done = 0;
-    file.rewrite(image.write([&](const void *data, size_t size) {
-      if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; '", path, "' is as it was");
-      file.write(data, size);
-      if (task) task->advance_to(done += static_cast<int64_t>(size));
-    }));
+    file.rewrite(write(image, task, [&](const void *data, size_t size) { file.write(data, size); }));
     file.commit();
   });
 }
 
-void Session::save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place) const {
+void Session::save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place,
+                   Task *task) const {
+  begin_call();
+  if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; nothing was written");
   with_image(kind, labels, [&](const SnapshotImage &image) {
-    if (std::byte *const to = place(image.size())) image.write_to(to);
+    std::byte *const to = place(image.size());
+    if (!to) return;
+    std::byte *next = to;
+    const std::vector<std::byte> front = write(image, task, [&](const void *data, size_t size) {
+      next = std::copy_n(static_cast<const std::byte *>(data), size, next);
+    });
+    std::copy(front.begin(), front.end(), to);
+  });
+}
+
+// Returns what is to be written over the first bytes.
+std::vector<std::byte> Session::write(const SnapshotImage &image, Task *task,
+                                      const std::function<void(const void *, size_t)> &put) const {
+  if (task) task->begin("save", static_cast<int64_t>(image.size()));
+  int64_t done = 0;
+  return image.write([&](const void *data, size_t size) {
+    if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled after ", done, " bytes");
+    put(data, size);
+    done += static_cast<int64_t>(size);
+    if (task) task->advance_to(done);
   });
 }
 
@@ -194,17 +210,12 @@ std::vector<std::byte> Session::save(SnapshotKind kind, const Labels &labels) co
 std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string &name, bool verify, Task *task) {
   const SnapshotView file(bytes, name);
   double total = 0;  // what a header claims may be more than an integer holds
-  uint64_t done = 0;
   for (const SnapshotView::Entry &entry : file.entries())
     if (verify)
       total += static_cast<double>(entry.stored_size) + (entry.encoding == 0 ? 0.0 : static_cast<double>(entry.size));
-  if (task) task->begin("inspect", total < 0x1p62 ? static_cast<int64_t>(total) : 0);
-  const auto pass = [&](uint64_t size) {
-    if (!task) return;
-    task->advance_to(static_cast<int64_t>(done += size));
-    if (task->take_cancel()) fail(Status::CANCELLED, "inspecting '", name, "' was cancelled after ", done, " bytes");
-  };
-  pass(0);
+  Watch watch(task, "inspect", total < 0x1p62 ? static_cast<int64_t>(total) : 0,
+              cat("inspecting '", name, "' was cancelled"));
+  const auto pass = [&](uint64_t size) { watch.advance(size); };
   const auto digits = [](uint64_t sum) {
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(sum));

@@ -298,12 +298,13 @@ OwnedJson<> parse_snapshot_header(const SnapshotView &file) {
 }
 
 void Session::restore(const std::string &path, Task *task) {
-  if (task && task->take_cancel()) fail(Status::CANCELLED, "restoring was cancelled; the session is as it was");
+  check_cancel(task, "restoring was cancelled; the session is as it was");
   const MappedFile file(path, MappedFile::Use::ALL);
   restore(file.bytes(), path);
 }
 
-void Session::restore(std::span<const std::byte> bytes, const std::string &name) {
+void Session::restore(std::span<const std::byte> bytes, const std::string &name, Task *task) {
+  check_cancel(task, "restoring was cancelled; the session is as it was");
   const SnapshotView file(bytes, name);
   const auto owned = parse_snapshot_header(file);
   const json &header = *owned;

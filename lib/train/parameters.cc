@@ -46,7 +46,7 @@ size_t &Parameters::index_of(Field field, int layer) {
   return layers_[static_cast<size_t>(layer)].*kOf[at];
 }
 
-Parameters::Parameters(const Threads &threads, const Model &model) {
+Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   const Config &c = model.config();
   layers_.resize(static_cast<size_t>(c.layers));
   for (const TensorSpec &spec : tensor_table(c)) {
@@ -67,8 +67,10 @@ Parameters::Parameters(const Threads &threads, const Model &model) {
   size_ = round_up(size_ + list_.back().size(), 16);
   values_ = Buffer<float>(size_);
 
+  Watch watch(task, "create", static_cast<int64_t>(parts_.size()), "creating the trainer was cancelled");
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Parameter &p = list_[i];
+    watch.advance(1);
     parallel_for(threads, p.rows, 64, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         unpack_row(parts_[i], row, p.columns, values_.data() + p.offset + row * p.columns);

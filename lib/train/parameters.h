@@ -23,7 +23,7 @@ struct Parameter {
 class Parameters {
  public:
   // Unpacks every tensor of the model, of whatever type.
-  Parameters(const Threads &threads, const Model &model);
+  Parameters(const Threads &threads, const Model &model, Task *task = nullptr);
 
   // Indices in list(), of fields of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
   // other, and so do their biases, and gate and up: each group is one matrix, or one vector.

@@ -45,10 +45,10 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-                 std::unique_ptr<SequenceLengths> lengths, int threads)
+                 std::unique_ptr<SequenceLengths> lengths, int threads, Task *task)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
       compute_(choose_training_compute(config.compute, model_->weights().gemm.library(), Cpu::here())),
-      parameters_(ThreadScope(model_->threads(), threads_), *model_),
+      parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
       supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
       lengths_(std::move(lengths)) {
   const ThreadScope team(model_->threads(), threads_);

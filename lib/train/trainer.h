@@ -58,7 +58,7 @@ class Trainer {
   // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
   // for a configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-          std::unique_ptr<SequenceLengths> lengths, int threads);
+          std::unique_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
   ~Trainer();
 
   // Shares the sequences of steps and evaluations with other processes, which make the same calls of trainers made
@@ -109,14 +109,14 @@ class Trainer {
   int threads() const { return threads_; }
 
   // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
-  void save(const std::string &path) const;
+  void save(const std::string &path, Task *task = nullptr) const;
   // MODEL_MISMATCH where model or configuration differ; FORMAT, CHECKSUM, VERSION, TRUNCATED. Then nothing has changed.
-  void restore(const std::string &path);
+  void restore(const std::string &path, Task *task = nullptr);
   // A GGUF that the engine and other programs open; `type` is that of matrices that were trained. LoRA is merged.
-  void write(const std::string &path, TensorType type) const;
+  void write(const std::string &path, TensorType type, Task *task = nullptr) const;
   Gguf gguf(TensorType type) const;  // the same in memory
   // LoRA alone, to be kept beside the model. STATE if none is trained.
-  void write_adapter(const std::string &path) const;
+  void write_adapter(const std::string &path, Task *task = nullptr) const;
 
  private:
   void check_whole() const;

@@ -38,7 +38,7 @@ void Trainer::check_whole() const {
          "an error ended a step while it changed the weights; restore a checkpoint, or make another trainer");
 }
 
-void Trainer::save(const std::string &path) const {
+void Trainer::save(const std::string &path, Task *task) const {
   check_whole();
   const bool again =
       again_ || (!drawn_.empty() &&
@@ -66,8 +66,12 @@ void Trainer::save(const std::string &path) const {
         {"adapter_optimizer", {bytes_of(adapter_optimizer_->state().data(), adapter_optimizer_->state().size())}});
   }
   const SnapshotImage image(header.text(), std::move(sections), 0);
+  Watch watch(task, "save", static_cast<int64_t>(image.size()), cat("saving was cancelled; '", path, "' is as it was"));
   AtomicFile file(path);
-  file.rewrite(image.write([&](const void *data, size_t size) { file.write(data, size); }));
+  file.rewrite(image.write([&](const void *data, size_t size) {
+    file.write(data, size);
+    watch.advance(size);
+  }));
   file.commit();
 }
 
@@ -84,7 +88,8 @@ void Trainer::restore_sources(const SourceState &before, const std::string &leng
   }
 }
 
-void Trainer::restore(const std::string &path) {
+void Trainer::restore(const std::string &path, Task *task) {
+  check_cancel(task, "restoring was cancelled; the trainer is as it was");
   const MappedFile mapped(path);
   const SnapshotView file(mapped.bytes(), path);
   const auto owned = parse_json(file.json(), Status::FORMAT, path + ": the header");
@@ -155,7 +160,7 @@ Gguf Trainer::gguf(TensorType type) const {
   return parameters_.gguf(*model_, changed, type, memory);
 }
 
-void Trainer::write(const std::string &path, TensorType type) const { gguf(type).save(path); }
+void Trainer::write(const std::string &path, TensorType type, Task *task) const { gguf(type).save(path, task); }
 
 TensorType tensor_type(const std::string &name) {
   if (name == "f32") return TensorType::F32;
@@ -164,10 +169,10 @@ TensorType tensor_type(const std::string &name) {
   fail(Status::INVALID_ARGUMENT, "type is '", name, "', but must be one of f32, f16, bf16");
 }
 
-void Trainer::write_adapter(const std::string &path) const {
+void Trainer::write_adapter(const std::string &path, Task *task) const {
   if (!lora_) fail(Status::STATE, "no LoRA is trained: there are no adapters to write");
   check_whole();
-  lora_->gguf(*model_, parameters_).save(path);
+  lora_->gguf(*model_, parameters_).save(path, task);
 }
 
 }  // namespace infini

@@ -201,7 +201,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		})
 	case "GET snapshot":
 		var snapshot bytes.Buffer
-		if err := c.use(e, func() error { return c.session.Snapshot(&snapshot, infini.SaveOptions{}) }); err != nil {
+		if err := c.use(e, func() error { return c.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }); err != nil {
 			return err
 		}
 		e.Header().Set("Content-Type", "application/octet-stream")
@@ -213,7 +213,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 			return err
 		}
 		return c.use(e, func() error {
-			if err := c.session.RestoreFrom(&snapshot); err != nil {
+			if err := c.session.RestoreFrom(e.context, &snapshot); err != nil {
 				return err
 			}
 			c.known = ""

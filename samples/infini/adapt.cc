@@ -216,7 +216,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
     }
   }
   line.clear();
-  check(infini_adaptation_write(adaptation.get(), out.c_str()));
+  check(infini_adaptation_write(adaptation.get(), out.c_str(), nullptr));
   check(infini_adaptation_discard(adaptation.get()));
   Json info = json_of(infini_adaptation_info_json, adaptation.get());
   if (!arguments_->json) return print_result(info);

@@ -121,7 +121,7 @@ int physical_cores() {
 
 void check_finite(infini_session *session, int64_t vocabulary) {
   std::vector<float> logits(static_cast<size_t>(vocabulary));
-  check(infini_session_logits(session, logits.data(), logits.size()));
+  check(infini_session_logits(session, logits.data(), logits.size(), nullptr));
   for (const float logit : logits)
     if (!std::isfinite(logit)) throw std::runtime_error("the model's logits are not finite");
 }
@@ -135,9 +135,10 @@ double batch_speed(const infini_model *model, const infini_session *start, int64
     check(infini_batch_add(batch.get(), sessions.back().get()));
   }
   std::vector<int32_t> tokens(sessions.size());
-  check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size()));  // makes its buffers
+  check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size(), nullptr));  // makes its buffers
   const Stopwatch watch;
-  for (int64_t i = 0; i < generated; ++i) check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size()));
+  for (int64_t i = 0; i < generated; ++i)
+    check(infini_batch_next(batch.get(), nullptr, tokens.data(), tokens.size(), nullptr));
   return static_cast<double>(count * generated) / watch.seconds();
 }
 

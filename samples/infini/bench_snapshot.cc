@@ -151,7 +151,7 @@ void bench_snapshot(const BenchArguments &arguments, const Options &of_model, co
     progress.add_done(whole - at);
     at = whole;
     size_t size = 0;
-    check(infini_session_save_buffer(session.get(), 0, nullptr, nullptr, nullptr, 0, &size));
+    check(infini_session_save_buffer(session.get(), 0, nullptr, nullptr, nullptr, nullptr, 0, &size));
     results.push_back({{"depth", at}, {"bytes", size}});
     if (interrupted()) throw Cancelled();
   }

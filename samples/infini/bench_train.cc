@@ -36,7 +36,7 @@ std::vector<ProductShape> step_products(const Json &info, int64_t rows, double p
 void bench_train(const TrainBench &bench, const Options &of_model, const Options &of_trainer) {
   constexpr const char *kSmall = R"({"layers": 4, "width": 256, "heads": 4, "hidden": 704, "vocabulary": 2048,
                                      "segment": 64, "update": "linear"})";
-  const Model model = bench.model.empty() ? make<Model>(infini_model_create, kSmall, of_model.get())
+  const Model model = bench.model.empty() ? make<Model>(infini_model_create, kSmall, of_model.get(), nullptr)
                                           : open_model(bench.model, of_model);
   const Json info = model_info(model.get());
   const Json description = {{"training",
@@ -45,8 +45,8 @@ void bench_train(const TrainBench &bench, const Options &of_model, const Options
                               {"optimizer", bench.optimizer},
                               {"gates", {{-1, -1, 0}}}}},
                             {"data", {{"type", "random"}, {"share", bench.share}}}};
-  const Trainer trainer =
-      make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(), of_trainer.get());
+  const Trainer trainer = make<Trainer>(infini_trainer_create, model.get(), json_text(description, "a path").c_str(),
+                                        of_trainer.get(), nullptr);
   const Json state = json_of(infini_trainer_info_json, trainer.get());
   const bool bf16 = state["compute"] == "bf16";
 

@@ -172,10 +172,10 @@ void feed_apart(FeedArguments &arguments, const Ranks &ranks) {
   const Session total = arguments.start(model.get());
   const auto memory_tokens = [&] { return session_info(total.get())["memory_tokens"].get<int64_t>(); };
   const auto add = [&](const std::string &snapshot) {
-    check(infini_session_merge_buffer(total.get(), snapshot.data(), snapshot.size(), 1));
+    check(infini_session_merge_buffer(total.get(), snapshot.data(), snapshot.size(), 1, nullptr));
   };
   const auto memory_of = [](const infini_session *session) {
-    return all_of(infini_session_save_buffer, session, INFINI_SNAPSHOT_MEMORY, nullptr, nullptr);
+    return all_of(infini_session_save_buffer, session, INFINI_SNAPSHOT_MEMORY, nullptr, nullptr, nullptr);
   };
   if (ranks.first()) {
     tell_of_no_memory(arguments.model, model.get());

@@ -88,7 +88,7 @@ void logits(const LogitsArguments &arguments) {
       rows.resize(count * vocabulary);
       const Stopwatch watch;
       check(infini_session_feed_logits(session.get(), tokens.data() + at, count, progress.task(), rows.data(),
-                                       rows.size()));
+                                       rows.size(), nullptr));
       for (; close != closes.end() && *close == next; ++close) check(infini_session_close_segment(session.get()));
       seconds += watch.seconds();
       file.put({reinterpret_cast<const char *>(rows.data()), rows.size() * sizeof(float)});

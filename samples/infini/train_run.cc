@@ -93,13 +93,13 @@ void TrainFiles::check_early(const std::string &model) const {
 
 std::string TrainRun::run(const Model &model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), json_text(plan_.description, "the description").c_str(),
-                           options.get());
+                           options.get(), Progress("taking up the weights").task());
   check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
   if (const Json state = info(); state["training"]["train"] == "gates" && all_shut(state["gates"]))
     throw std::runtime_error(
         "--train gates: every gate of the model is shut, and a shut gate learns nothing; open them with --memory open");
   if (!files_.checkpoint.empty() && ranks_.from_first(std::filesystem::exists(files_.checkpoint))) {
-    check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str()));
+    check(infini_trainer_restore(trainer_.get(), files_.checkpoint.c_str(), nullptr));
     start_ = step_ = saved_ = info()["steps"].get<int64_t>();
     if (!json_ && ranks_.first()) print("goes on after step " + grouped(step_) + ", from " + files_.checkpoint + "\n");
   }
@@ -202,15 +202,15 @@ void TrainRun::evaluate() {
 void TrainRun::save(const std::string &checkpoint) {
   if (saved_ == step_ || !ranks_.first()) return;
   const Patience patience;
-  check(infini_trainer_save(trainer_.get(), checkpoint.c_str()));
+  check(infini_trainer_save(trainer_.get(), checkpoint.c_str(), nullptr));
   saved_ = step_;
 }
 
 void TrainRun::write() {
   if (!ranks_.first()) return;
   const Patience patience;
-  check(infini_trainer_write(trainer_.get(), files_.out.c_str(), files_.type.c_str()));
-  if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str()));
+  check(infini_trainer_write(trainer_.get(), files_.out.c_str(), files_.type.c_str(), nullptr));
+  if (!files_.adapter.empty()) check(infini_trainer_write_adapter(trainer_.get(), files_.adapter.c_str(), nullptr));
 }
 
 std::string TrainRun::checkpoint() const {

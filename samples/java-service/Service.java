@@ -210,7 +210,7 @@ final class Service {
       case "PUT snapshot" -> {
         Snapshot snapshot = Snapshot.of(connection.body(maxBody).readAllBytes());
         client.inTurn(use -> {
-          client.session.restore(snapshot);
+          client.session.restore(snapshot, null);
           client.known = "";
           sessions.keep(id, client);
           connection.answer(200, Map.of("position", client.session.position()));

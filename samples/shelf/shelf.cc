@@ -14,7 +14,7 @@ Memory memory_of(const Statement &row) {
 }  // namespace
 
 std::vector<std::byte> save(const infini_session *session) {
-  return cli::all_of<std::vector<std::byte>>(infini_session_save_buffer, session, 0, nullptr, nullptr);
+  return cli::all_of<std::vector<std::byte>>(infini_session_save_buffer, session, 0, nullptr, nullptr, nullptr);
 }
 
 std::vector<Memory> Shelf::list() {
@@ -49,7 +49,7 @@ std::vector<Document> Shelf::documents(const Memory &memory) {
 bool Shelf::restore(const Memory &memory, infini_session *session) {
   Statement row(database_, "SELECT snapshot FROM state JOIN memory ON id = memory_id WHERE id = ? AND revision = ?");
   if (!row.with(memory.id, memory.revision).next()) return false;
-  cli::check(infini_session_restore_buffer(session, row.bytes(0).data(), row.bytes(0).size()));
+  cli::check(infini_session_restore_buffer(session, row.bytes(0).data(), row.bytes(0).size(), nullptr));
   return true;
 }
 

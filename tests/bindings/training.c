@@ -28,10 +28,10 @@ static int print_evaluation(infini_trainer *trainer) {
 
 static int train(const infini_model *model, const char *description, const infini_options *options, const char *path) {
   infini_trainer *trainer = NULL;
-  int failed = infini_trainer_create(model, description, options, &trainer) != INFINI_OK ||
+  int failed = infini_trainer_create(model, description, options, NULL, &trainer) != INFINI_OK ||
                infini_trainer_step(trainer, NULL) != INFINI_OK || print_report(trainer) ||
                infini_trainer_run(trainer, 79, NULL) != INFINI_OK || print_report(trainer) ||
-               print_evaluation(trainer) || infini_trainer_write(trainer, path, "f32") != INFINI_OK;
+               print_evaluation(trainer) || infini_trainer_write(trainer, path, "f32", NULL) != INFINI_OK;
   infini_trainer_free(trainer);
   return failed;
 }
@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
                infini_options_set_int(options, "threads", 1) != INFINI_OK ||
                infini_options_set_double(options, "temperature", 0) != INFINI_OK ||
                infini_options_set_int(options, "max_tokens", 120) != INFINI_OK ||
-               infini_model_create(config, computing, &model) != INFINI_OK ||
+               infini_model_create(config, computing, NULL, &model) != INFINI_OK ||
                train(model, description, computing, argv[3]) || tell(argv[3], computing, options);
   if (failed) fprintf(stderr, "%s\n", infini_last_error());
   infini_model_free(model);

@@ -53,7 +53,7 @@ int main(void) {
   /* Nothing is kept; stories260K looks nothing up, and learns from text. */
   adaptation = new_adaptation(SETTINGS(""));
   CHECK(says(infini_adaptation_report_json, adaptation, "{}"));
-  CHECK_ERROR(infini_adaptation_write(adaptation, ADAPTED), INFINI_STATE, "not adapted");
+  CHECK_ERROR(infini_adaptation_write(adaptation, ADAPTED, NULL), INFINI_STATE, "not adapted");
   CHECK_OK(infini_adaptation_step(adaptation, NULL));
   CHECK(says(infini_adaptation_report_json, adaptation, "\"phase\":\"find\""));
   CHECK_OK(infini_adaptation_step(adaptation, NULL));
@@ -72,7 +72,7 @@ int main(void) {
   CHECK(says(infini_adaptation_info_json, adaptation, "\"stages\":[\"train\"],\"stages_done\":1,\"complete\":true"));
   CHECK(says(infini_adaptation_info_json, adaptation, "\"no_task\":\"no head looks"));
   CHECK_OK(infini_adaptation_keep(adaptation));
-  CHECK_OK(infini_adaptation_write(adaptation, ADAPTED));
+  CHECK_OK(infini_adaptation_write(adaptation, ADAPTED, NULL));
   infini_adaptation_free(adaptation);
   const uint32_t whole = file_sum(ADAPTED);
   infini_model *adapted = open_model(ADAPTED, "f32");
@@ -94,7 +94,7 @@ int main(void) {
   CHECK_OK(infini_adaptation_step(other, NULL));
   CHECK(says(infini_adaptation_report_json, other, "{\"step\":5,"));
   CHECK_OK(infini_adaptation_run(other, NULL));
-  CHECK_OK(infini_adaptation_write(other, ADAPTED));
+  CHECK_OK(infini_adaptation_write(other, ADAPTED, NULL));
   CHECK(file_sum(ADAPTED) == whole);
   CHECK_OK(infini_adaptation_discard(other));
   CHECK(!exists(KEPT ".json") && !exists(KEPT ".train.trainer"));

@@ -46,7 +46,7 @@ int main() {
   CHECK_OK(infini_options_set_string(ours, "compute", "f32"));
   CHECK_OK(infini_model_open(path, ours, nullptr, &model));
   infini_options_free(ours);
-  CHECK_OK(infini_trainer_create(model, kTraining, options, &trainer));
+  CHECK_OK(infini_trainer_create(model, kTraining, options, nullptr, &trainer));
   infini_session *const session = new_session(model, 7);
   CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, nullptr));
 
@@ -58,7 +58,7 @@ int main() {
   };
   const auto create = [&](const char *config) {
     infini_model *it = nullptr;
-    const infini_status status = infini_model_create(config, options, &it);
+    const infini_status status = infini_model_create(config, options, nullptr, &it);
     infini_model_free(it);
     return status;
   };
@@ -89,7 +89,7 @@ int main() {
                                                                 {"trainer",
                                                                  [&] {
     infini_trainer *it = nullptr;
-    const infini_status status = infini_trainer_create(model, kTraining, options, &it);
+    const infini_status status = infini_trainer_create(model, kTraining, options, nullptr, &it);
     infini_trainer_free(it);
     return status;
                                                                  }},

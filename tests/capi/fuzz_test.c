@@ -219,7 +219,7 @@ static void replace_model(infini_model **slot) {
             " \"segment\": %d, \"context\": 256, \"seed\": %d%s}",
             1 + (int)draw(2), 8 * (1 + (int)draw(4)), heads, once_in(2) ? heads : 1, 1 + (int)draw(40),
             1 + (int)draw(40), (int)draw(100), extras[draw(sizeof extras / sizeof *extras)]);
-    got(infini_model_create(json, PICK(options), slot));
+    got(infini_model_create(json, PICK(options), NULL, slot));
   }
 }
 
@@ -315,10 +315,10 @@ static void call_session(void) {
     case 9:
       if (once_in(4)) got(infini_session_cancel(*slot));
       break;
-    case 10: got(infini_session_logits(*slot, exact, wanted)); break;
-    case 11: got(infini_session_embedding(*slot, exact, wanted)); break;
-    case 12: got(infini_session_feed_logits(*slot, tokens, n_tokens, PICK(tasks), exact, wanted)); break;
-    case 13: got(infini_session_score(*slot, tokens, n_tokens, PICK(tasks), exact, wanted)); break;
+    case 10: got(infini_session_logits(*slot, exact, wanted, NULL)); break;
+    case 11: got(infini_session_embedding(*slot, exact, wanted, NULL)); break;
+    case 12: got(infini_session_feed_logits(*slot, tokens, n_tokens, PICK(tasks), exact, wanted, NULL)); break;
+    case 13: got(infini_session_score(*slot, tokens, n_tokens, PICK(tasks), exact, wanted, NULL)); break;
     case 14: got(infini_session_score_text(*slot, text, text_size, PICK(tasks), &nll, &count)); break;
     case 15: got(infini_session_close_segment(*slot)); break;
     case 16:
@@ -346,11 +346,11 @@ static void call_keeping(void) {
   int64_t position = 0;
   switch (draw(7)) {
     case 0: {
-      if (got(infini_session_save_buffer(session, flags, "name", NULL, NULL, 0, &needed)) != INFINI_OK) break;
+      if (got(infini_session_save_buffer(session, flags, "name", NULL, NULL, NULL, 0, &needed)) != INFINI_OK) break;
       free(snapshots[at].bytes);
       snapshots[at].bytes = malloc(needed);
       snapshots[at].size = needed;
-      CHECK_OK(infini_session_save_buffer(session, flags, "name", NULL, snapshots[at].bytes, needed, &needed));
+      CHECK_OK(infini_session_save_buffer(session, flags, "name", NULL, NULL, snapshots[at].bytes, needed, &needed));
       if (once_in(4)) ((unsigned char *)snapshots[at].bytes)[draw((uint32_t)needed)] ^= (unsigned char)(1u << draw(8));
       if (once_in(8)) snapshots[at].size = draw((uint32_t)needed);
       break;
@@ -365,7 +365,7 @@ static void call_keeping(void) {
       } else {
         int64_t before = -1, after = -1;
         const int known = session && infini_session_position(session, &before) == INFINI_OK;
-        const infini_status result = got(infini_session_restore_buffer(session, exact, snapshots[at].size));
+        const infini_status result = got(infini_session_restore_buffer(session, exact, snapshots[at].size, NULL));
         if (known && result != INFINI_OK)
           CHECK(infini_session_position(session, &after) == INFINI_OK && after == before);
       }
@@ -411,7 +411,7 @@ static void call_batch(void) {
       if (got(infini_batch_size(*slot, &count)) == INFINI_OK) {
         const size_t room = once_in(5) ? draw(6) : count;
         int32_t *const tokens = malloc(room * sizeof *tokens + 1);
-        got(infini_batch_next(*slot, PICK(tasks), tokens, room));
+        got(infini_batch_next(*slot, PICK(tasks), tokens, room, NULL));
         free(tokens);
       }
   }

@@ -30,7 +30,7 @@ static infini_model *make_model(void) {
   CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_string(options, "compute", "f32"));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
-  CHECK_OK(infini_model_create(MODEL, options, &model));
+  CHECK_OK(infini_model_create(MODEL, options, NULL, &model));
   infini_options_free(options);
   if (!model) exit(1);
   return model;
@@ -121,7 +121,7 @@ static int found(const char *path, infini_session *target, float logits[SESSIONS
   float restored[VOCABULARY];
   CHECK_OK(infini_snapshot_json(path, INFINI_SNAPSHOT_VERIFY, NULL, json, sizeof json, NULL));
   CHECK_OK(infini_session_restore(target, path, NULL));
-  CHECK_OK(infini_session_logits(target, restored, VOCABULARY));
+  CHECK_OK(infini_session_logits(target, restored, VOCABULARY, NULL));
   for (int i = 0; i < SESSIONS; ++i) {
     if (position_of(target) != kLength[i]) continue;
     CHECK(strstr(json, kName[i]) != NULL && strstr(json, kName[1 - i]) == NULL);
@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < SESSIONS; ++i) {
     infini_session *session = fed_session(model, i);
     struct timespec before, after;
-    CHECK_OK(infini_session_logits(session, logits[i], VOCABULARY));
+    CHECK_OK(infini_session_logits(session, logits[i], VOCABULARY, NULL));
     clock_gettime(CLOCK_MONOTONIC, &before);
     CHECK_OK(infini_session_save(session, path, 0, kName[i], NULL, NULL));
     clock_gettime(CLOCK_MONOTONIC, &after);

@@ -82,11 +82,11 @@ static void live(int threads) {
   float logits[512];
   for (int i = 0; i < 10; ++i)
     CHECK_OK(infini_session_feed_text(session, "Once upon a time, there was a cat. ", 35, NULL));
-  CHECK_OK(infini_session_logits(session, logits, 512));
+  CHECK_OK(infini_session_logits(session, logits, 512, NULL));
   CHECK_STATUS(infini_session_generate(session, ignore, &pieces, NULL), INFINI_CANCELLED);
   CHECK_STATUS(infini_session_feed_text(session, "\xff", 1, NULL), INFINI_INVALID_ARGUMENT);
   CHECK_STATUS(infini_model_open("/nonexistent", NULL, NULL, &model), INFINI_IO);
-  CHECK_OK(infini_model_create(NULL, NULL, &model));
+  CHECK_OK(infini_model_create(NULL, NULL, NULL, &model));
   infini_model_free(model);
   infini_session_free(session);
 }

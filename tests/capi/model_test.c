@@ -110,8 +110,22 @@ static void check_create(void) {
   infini_model *model = NULL, *twin = NULL;
   infini_session *session = NULL;
   size_t size = 0;
-  CHECK_OK(infini_model_create(config, NULL, &model));
-  CHECK_OK(infini_model_create(config, NULL, &twin));
+  infini_task *task = NULL;
+  char stage[16];
+  int64_t done = 0;
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_model_create(config, NULL, task, &model), INFINI_CANCELLED, "creating");
+  CHECK(!model);
+  CHECK_OK(infini_model_create(config, NULL, task, &model));
+  CHECK_OK(infini_task_stage(task, stage, sizeof stage, NULL));
+  CHECK_OK(infini_task_done(task, &done));
+  CHECK(strcmp(stage, "open") == 0 && done > 1);
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_model_save(model, "capi_model_test.none", task), INFINI_CANCELLED, "as it was");
+  CHECK(fopen("capi_model_test.none", "rb") == NULL);
+  infini_task_free(task);
+  CHECK_OK(infini_model_create(config, NULL, NULL, &twin));
   if (!model || !twin) exit(1);
   char fingerprint[33];
   CHECK_OK(infini_model_info(model, "fingerprint", fingerprint, sizeof fingerprint, NULL));
@@ -144,7 +158,8 @@ static void check_create(void) {
   infini_model_free(model);
 
   /* With the tokenizer of another model. */
-  CHECK_OK(infini_model_create("{\"layers\": 1, \"gate\": \"-inf\", \"tokenizer\": \"" STORIES "\"}", NULL, &model));
+  CHECK_OK(
+      infini_model_create("{\"layers\": 1, \"gate\": \"-inf\", \"tokenizer\": \"" STORIES "\"}", NULL, NULL, &model));
   CHECK(has(model, "name", "created") && has(model, "vocabulary", "512") && has(model, "tokenizer", "llama") &&
         has(model, "memory_heads", "0"));
   infini_model_free(model);
@@ -169,19 +184,19 @@ static void check_create(void) {
              {"{\"segment\": 100000000}", "window"},
              {"{\"width\": 1048576, \"head_size\": 64, \"hidden\": 4194304, \"layers\": 4096}", "GiB"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; ++i) {
-    CHECK_ERROR(infini_model_create(bad[i].json, NULL, &model), INFINI_INVALID_ARGUMENT, bad[i].message);
+    CHECK_ERROR(infini_model_create(bad[i].json, NULL, NULL, &model), INFINI_INVALID_ARGUMENT, bad[i].message);
     CHECK(model == NULL);
   }
   enum { DEEP = 1000000 }; /* deeper than a stack */
   char *deep = malloc(DEEP + 1);
   memset(deep, '[', DEEP);
   deep[DEEP] = 0;
-  CHECK_ERROR(infini_model_create(deep, NULL, &model), INFINI_INVALID_ARGUMENT, "nested");
+  CHECK_ERROR(infini_model_create(deep, NULL, NULL, &model), INFINI_INVALID_ARGUMENT, "nested");
   free(deep);
-  CHECK_STATUS(infini_model_create("{\"tokenizer\": \"/nonexistent\"}", NULL, &model), INFINI_IO);
-  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": 0}", NULL, &model), INFINI_INVALID_ARGUMENT,
+  CHECK_STATUS(infini_model_create("{\"tokenizer\": \"/nonexistent\"}", NULL, NULL, &model), INFINI_IO);
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": 0}", NULL, NULL, &model), INFINI_INVALID_ARGUMENT,
               "embedding_deviation");
-  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": -1}", NULL, &model), INFINI_INVALID_ARGUMENT,
+  CHECK_ERROR(infini_model_create("{\"embedding_deviation\": -1}", NULL, NULL, &model), INFINI_INVALID_ARGUMENT,
               "embedding_deviation");
 }
 

@@ -49,7 +49,7 @@ static void check_scopes(void) {
     CHECK_OK(infini_options_set_int(options, "threads", 1)); /* belongs to both */
     CHECK_OK(infini_options_set_int(options, of_model[i], 1));
     CHECK_ERROR(infini_session_create(model, options, &second), INFINI_INVALID_ARGUMENT, "belongs to a model");
-    CHECK_ERROR(infini_trainer_create(model, "{}", options, &trainer), INFINI_INVALID_ARGUMENT, of_model[i]);
+    CHECK_ERROR(infini_trainer_create(model, "{}", options, NULL, &trainer), INFINI_INVALID_ARGUMENT, of_model[i]);
     CHECK(strstr(infini_last_error(), "a trainer takes compute and threads") != NULL);
     CHECK_ERROR(infini_session_set_options(session, options), INFINI_INVALID_ARGUMENT, of_model[i]);
     infini_options_free(options);
@@ -57,8 +57,8 @@ static void check_scopes(void) {
     CHECK_OK(infini_options_set_int(options, of_session[i], 1));
     CHECK_OK(infini_session_set_options(session, options));
     CHECK_ERROR(infini_model_open(STORIES, options, NULL, &other), INFINI_INVALID_ARGUMENT, "belongs to a session");
-    CHECK_ERROR(infini_model_create(NULL, options, &other), INFINI_INVALID_ARGUMENT, of_session[i]);
-    CHECK_ERROR(infini_trainer_create(model, "{}", options, &trainer), INFINI_INVALID_ARGUMENT, of_session[i]);
+    CHECK_ERROR(infini_model_create(NULL, options, NULL, &other), INFINI_INVALID_ARGUMENT, of_session[i]);
+    CHECK_ERROR(infini_trainer_create(model, "{}", options, NULL, &trainer), INFINI_INVALID_ARGUMENT, of_session[i]);
     infini_options_free(options);
   }
   infini_session_free(session);

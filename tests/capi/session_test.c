@@ -84,35 +84,45 @@ static void check_numbers(void) {
   float logits[512], rows[3 * 512], embedding[64], nll[3];
   double total = 0;
   int64_t scored = 0;
-  CHECK_ERROR(infini_session_logits(session, logits, 512), INFINI_STATE, "feed");
-  CHECK_STATUS(infini_session_embedding(session, embedding, 64), INFINI_STATE);
+  size_t needed = 0;
+  CHECK_ERROR(infini_session_logits(session, logits, 512, NULL), INFINI_STATE, "feed");
+  CHECK_STATUS(infini_session_embedding(session, embedding, 64, NULL), INFINI_STATE);
   CHECK_STATUS(infini_session_next(session, NULL, NULL), INFINI_STATE);
   CHECK_STATUS(infini_session_next_text(session, NULL, NULL, 0, NULL), INFINI_STATE);
   CHECK_ERROR(infini_session_feed(session, bad, 2, NULL), INFINI_INVALID_ARGUMENT, "512");
   CHECK(position_of(session) == 0);
 
   CHECK_OK(infini_session_feed(session, &bos, 1, NULL));
-  CHECK_OK(infini_session_logits(session, logits, 512));
-  CHECK_STATUS(infini_session_logits(session, logits, 511), INFINI_BUFFER_TOO_SMALL);
-  CHECK_OK(infini_session_embedding(session, embedding, 64));
-  CHECK_STATUS(infini_session_embedding(session, embedding, 63), INFINI_BUFFER_TOO_SMALL);
+  CHECK_OK(infini_session_logits(session, logits, 512, NULL));
+  CHECK_STATUS(infini_session_logits(session, logits, 511, &needed), INFINI_BUFFER_TOO_SMALL);
+  CHECK(needed == 512);
+  CHECK_OK(infini_session_embedding(session, embedding, 64, NULL));
+  CHECK_STATUS(infini_session_embedding(session, embedding, 63, &needed), INFINI_BUFFER_TOO_SMALL);
+  CHECK(needed == 64);
   for (int i = 0; i < 512; ++i) CHECK(fabsf(logits[i] - expected.logits_after_bos[i]) < 1e-4f);
 
   /* All positions at once; score is -ln softmax of the row before. */
   infini_session *twin = NULL;
   CHECK_OK(infini_session_fork(session, &twin));
-  CHECK_STATUS(infini_session_feed_logits(session, expected.tokens, 3, NULL, rows, 1535), INFINI_BUFFER_TOO_SMALL);
-  CHECK_STATUS(infini_session_score(twin, expected.tokens, 3, NULL, nll, 2), INFINI_BUFFER_TOO_SMALL);
+  CHECK_STATUS(infini_session_feed_logits(session, expected.tokens, 3, NULL, rows, 1535, &needed),
+               INFINI_BUFFER_TOO_SMALL);
+  CHECK(needed == 1536);
+  CHECK_STATUS(infini_session_score(twin, expected.tokens, 3, NULL, nll, 2, &needed), INFINI_BUFFER_TOO_SMALL);
+  CHECK(needed == 3);
+  CHECK_OK(infini_session_feed_logits(session, expected.tokens, 3, NULL, NULL, 0, &needed));
+  CHECK(needed == 1536);
+  CHECK_OK(infini_session_score(twin, expected.tokens, 3, NULL, NULL, 0, &needed));
+  CHECK(needed == 3);
   CHECK(position_of(session) == 1 && position_of(twin) == 1);
-  CHECK_OK(infini_session_feed_logits(session, expected.tokens, 3, NULL, rows, 3 * 512));
-  CHECK_OK(infini_session_score(twin, expected.tokens, 3, NULL, nll, 3));
+  CHECK_OK(infini_session_feed_logits(session, expected.tokens, 3, NULL, rows, 3 * 512, NULL));
+  CHECK_OK(infini_session_score(twin, expected.tokens, 3, NULL, nll, 3, NULL));
   for (int i = 0; i < 3; ++i) {
     const float *row = i == 0 ? logits : rows + (i - 1) * 512;
     double sum = 0;
     for (int t = 0; t < 512; ++t) sum += exp(row[t] - row[expected.tokens[i]]);
     CHECK(fabs(log(sum) - nll[i]) < 1e-4);
   }
-  CHECK_OK(infini_session_logits(session, logits, 512));
+  CHECK_OK(infini_session_logits(session, logits, 512, NULL));
   for (int t = 0; t < 512; ++t) CHECK(fabsf(logits[t] - rows[2 * 512 + t]) < 1e-4f);
   infini_session_free(twin);
   infini_session_free(session);
@@ -123,7 +133,7 @@ static void check_numbers(void) {
   CHECK_OK(infini_session_score_text(session, "", 0, NULL, &total, &scored));
   CHECK(scored == 0 && total == 0);
   CHECK_OK(infini_session_reset(session));
-  CHECK_OK(infini_session_score(session, expected.tokens, 2, NULL, nll, 2));
+  CHECK_OK(infini_session_score(session, expected.tokens, 2, NULL, nll, 2, NULL));
   CHECK(nll[0] != nll[0] && nll[1] > 0);
   infini_session_free(session);
 }

@@ -7,6 +7,37 @@ static void generate(infini_session *session, int32_t *tokens, int count) {
   for (int i = 0; i < count; ++i) CHECK_OK(infini_session_next(session, NULL, &tokens[i]));
 }
 
+static int cancel_save(void *user_data, const char *stage, int64_t done, int64_t total) {
+  CHECK(strcmp(stage, "save") == 0 && done > 0 && done <= total);
+  return ++*(int *)user_data == 1;
+}
+
+/* What a cancelled task leaves: the file and the session as they were, and a buffer of anything. */
+static void check_cancels(infini_session *session, const void *bytes, size_t size) {
+  infini_task *task = NULL;
+  int calls = 0;
+  int64_t total = 0, before = 0, after = 0;
+  size_t needed = 0;
+  void *copy = malloc(size);
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_session_position(session, &before));
+  CHECK_OK(infini_task_set_progress(task, cancel_save, &calls));
+  CHECK_STATUS(infini_session_save_buffer(session, 0, NULL, NULL, task, copy, size, &needed), INFINI_CANCELLED);
+  CHECK_OK(infini_task_total(task, &total));
+  CHECK(needed > 0 && total == (int64_t)needed && calls == 1);
+  CHECK_OK(infini_session_save_buffer(session, 0, NULL, NULL, task, copy, size, &needed)); /* it was used up */
+  CHECK(calls > 1);
+  CHECK_OK(infini_task_set_progress(task, NULL, NULL));
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_session_restore_buffer(session, bytes, size, task), INFINI_CANCELLED, "restoring");
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_session_merge_buffer(session, bytes, size, 1, task), INFINI_CANCELLED, "merging");
+  CHECK_OK(infini_session_position(session, &after));
+  CHECK(after == before);
+  infini_task_free(task);
+  free(copy);
+}
+
 static void check_snapshots(const infini_model *model) {
   infini_session *session = new_session(model, 1000), *other = new_session(model, 1000);
   int32_t expected[20], actual[20];
@@ -15,12 +46,13 @@ static void check_snapshots(const infini_model *model) {
 
   CHECK_OK(infini_session_feed_text(session, "Once upon a time", 16, NULL));
   CHECK_OK(infini_session_save(session, PATH, 0, "a story", "just begun", NULL));
-  CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, NULL, 0, &size));
+  CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, NULL, NULL, 0, &size));
   void *bytes = malloc(size);
-  CHECK_STATUS(infini_session_save_buffer(session, 0, "a story", NULL, bytes, size - 1, &again),
+  CHECK_STATUS(infini_session_save_buffer(session, 0, "a story", NULL, NULL, bytes, size - 1, &again),
                INFINI_BUFFER_TOO_SMALL);
   CHECK(again == size);
-  CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, bytes, size, &again));
+  CHECK_OK(infini_session_save_buffer(session, 0, "a story", NULL, NULL, bytes, size, &again));
+  check_cancels(session, bytes, size);
   generate(session, expected, 20);
 
   CHECK_OK(infini_session_restore(other, PATH, NULL));
@@ -40,7 +72,7 @@ static void check_snapshots(const infini_model *model) {
   infini_task_free(task);
   infini_session_free(limited);
 
-  CHECK_OK(infini_session_restore_buffer(other, bytes, size));
+  CHECK_OK(infini_session_restore_buffer(other, bytes, size, NULL));
   generate(other, actual, 20);
   CHECK(memcmp(expected, actual, sizeof expected) == 0);
 
@@ -52,14 +84,14 @@ static void check_snapshots(const infini_model *model) {
   CHECK_ERROR(infini_snapshot_json("no/such/file", 0, NULL, json, sizeof json, &size), INFINI_IO, "no/such/file");
 
   ((char *)bytes)[again - 1] ^= 1;
-  CHECK_ERROR(infini_session_restore_buffer(other, bytes, again), INFINI_CHECKSUM, "section");
-  CHECK_STATUS(infini_session_restore_buffer(other, bytes, again - 7), INFINI_TRUNCATED);
-  CHECK_STATUS(infini_session_restore_buffer(other, "x", 1), INFINI_FORMAT);
+  CHECK_ERROR(infini_session_restore_buffer(other, bytes, again, NULL), INFINI_CHECKSUM, "section");
+  CHECK_STATUS(infini_session_restore_buffer(other, bytes, again - 7, NULL), INFINI_TRUNCATED);
+  CHECK_STATUS(infini_session_restore_buffer(other, "x", 1, NULL), INFINI_FORMAT);
   CHECK_STATUS(infini_session_save(session, "no/such/folder/x", 0, NULL, NULL, NULL), INFINI_IO);
 
   infini_model *stranger = NULL;
   infini_session *strange = NULL;
-  CHECK_OK(infini_model_create(NULL, NULL, &stranger));
+  CHECK_OK(infini_model_create(NULL, NULL, NULL, &stranger));
   CHECK_OK(infini_session_create(stranger, NULL, &strange));
   CHECK_ERROR(infini_session_restore(strange, PATH, NULL), INFINI_MODEL_MISMATCH, "fingerprint");
   infini_session_free(strange);
@@ -122,8 +154,11 @@ static void check_batches(const infini_model *model) {
   infini_session_free(sessions[1]); /* the batch keeps it */
   for (int step = 0; step < 25; ++step) {
     int32_t tokens[3];
-    CHECK_STATUS(infini_batch_next(batch, NULL, tokens, 2), INFINI_BUFFER_TOO_SMALL);
-    CHECK_OK(infini_batch_next(batch, NULL, tokens, 3));
+    CHECK_STATUS(infini_batch_next(batch, NULL, tokens, 2, &size), INFINI_BUFFER_TOO_SMALL);
+    CHECK(size == 3);
+    CHECK_OK(infini_batch_next(batch, NULL, NULL, 0, &size)); /* nothing is done */
+    CHECK(size == 3);
+    CHECK_OK(infini_batch_next(batch, NULL, tokens, 3, NULL));
     for (int i = 0; i < 3; ++i) {
       int32_t token = 0;
       if (step == 5 + 10 * i) CHECK(tokens[i] == -1);

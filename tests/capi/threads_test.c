@@ -53,7 +53,7 @@ static void *live(void *argument) {
     if (!*session) *session = take_session(&seed);
     EXPECT(infini_session_feed_text(*session, "Once upon a time there was", 26, NULL) == INFINI_OK);
     for (uint32_t i = draw(&seed, 8); i > 0; --i) EXPECT(infini_session_next(*session, NULL, NULL) <= INFINI_END);
-    EXPECT(infini_session_logits(*session, logits, 512) == INFINI_OK);
+    EXPECT(infini_session_logits(*session, logits, 512, NULL) == INFINI_OK);
     EXPECT(infini_session_next_text(*session, NULL, text, sizeof text, NULL) <= INFINI_END);
     EXPECT(infini_session_feed_text(*session, "\xff", 1, NULL) == INFINI_INVALID_ARGUMENT);
     EXPECT(strstr(infini_last_error(), "byte 0") != NULL); /* this thread's, whatever the others do */
@@ -206,9 +206,9 @@ static size_t shelf_size;
 
 static void put_on_shelf(infini_session *session) {
   size_t size = 0;
-  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, NULL, 0, &size) == INFINI_OK);
+  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, NULL, NULL, 0, &size) == INFINI_OK);
   void *bytes = malloc(size);
-  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, bytes, size, &size) == INFINI_OK);
+  EXPECT(infini_session_save_buffer(session, 0, NULL, NULL, NULL, bytes, size, &size) == INFINI_OK);
   pthread_mutex_lock(&lock);
   free(shelf);
   shelf = bytes;
@@ -225,7 +225,7 @@ static void take_from_shelf(infini_session *session) {
     memcpy(bytes, shelf, size);
   }
   pthread_mutex_unlock(&lock);
-  if (bytes) EXPECT(infini_session_restore_buffer(session, bytes, size) == INFINI_OK);
+  if (bytes) EXPECT(infini_session_restore_buffer(session, bytes, size, NULL) == INFINI_OK);
   free(bytes);
 }
 
@@ -269,7 +269,7 @@ static void check_crowd(void) {
   CHECK_OK(infini_model_create(
       "{\"layers\": 2, \"width\": 16, \"heads\": 2, \"kv_heads\": 1, \"hidden\": 16, \"vocabulary\": 60, "
       "\"segment\": 8, \"carry\": 3}",
-      NULL, &crowd_model));
+      NULL, NULL, &crowd_model));
   for (int i = 0; i < CROWD; ++i) {
     seeds[i] = (uint32_t)i + 100;
     CHECK(pthread_create(&threads[i], NULL, crowd_member, &seeds[i]) == 0);

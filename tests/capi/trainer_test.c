@@ -16,7 +16,7 @@ static infini_trainer *new_trainer(const infini_model *model, const char *descri
   CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_int(options, "threads", 1));
   CHECK_OK(infini_options_set_string(options, "compute", "f32"));
-  CHECK_OK(infini_trainer_create(model, description, options, &trainer));
+  CHECK_OK(infini_trainer_create(model, description, options, NULL, &trainer));
   infini_options_free(options);
   if (!trainer) exit(1);
   return trainer;
@@ -94,6 +94,32 @@ static void check_evaluation(infini_trainer *trainer) {
   infini_task_free(task);
 }
 
+/* A cancelled task leaves no trainer, no file, and a trainer as it was. */
+static void check_cancels(const infini_model *model, infini_trainer *trainer) {
+  static const char path[] = "capi_trainer_test.none";
+  infini_trainer *none = trainer;
+  infini_task *task = NULL;
+  int64_t done = 0, total = 0;
+  CHECK_OK(infini_task_create(&task));
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}}", NULL, task, &none), INFINI_CANCELLED,
+              "creating");
+  CHECK(!none);
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_trainer_save(trainer, path, task), INFINI_CANCELLED, "saving");
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_trainer_restore(trainer, path, task), INFINI_CANCELLED, "restoring");
+  CHECK_OK(infini_task_cancel(task));
+  CHECK_ERROR(infini_trainer_write(trainer, path, "f32", task), INFINI_CANCELLED, "saving");
+  CHECK(fopen(path, "rb") == NULL);
+  CHECK_OK(infini_trainer_write(trainer, path, "f32", task));
+  CHECK_OK(infini_task_done(task, &done));
+  CHECK_OK(infini_task_total(task, &total));
+  CHECK(done == total && total > 1000);
+  remove(path);
+  infini_task_free(task);
+}
+
 static void check_training(const infini_model *model) {
   infini_trainer *trainer = new_trainer(model, DESCRIPTION("all")), *other = new_trainer(model, DESCRIPTION("all"));
   char buffer[8];
@@ -122,16 +148,17 @@ static void check_training(const infini_model *model) {
   CHECK_STATUS(infini_trainer_step(trainer, task), INFINI_CANCELLED);
   CHECK(seen == 1 && number(infini_trainer_info_json, trainer, "steps") == 3);
   CHECK_OK(infini_task_set_progress(task, NULL, NULL));
-  CHECK_OK(infini_trainer_save(trainer, CHECKPOINT));
+  check_cancels(model, trainer);
+  CHECK_OK(infini_trainer_save(trainer, CHECKPOINT, NULL));
   CHECK_OK(infini_trainer_run(trainer, 3, task));
   infini_task_free(task);
 
   /* From the checkpoint the same model comes out, bit for bit. */
-  CHECK_OK(infini_trainer_restore(other, CHECKPOINT));
+  CHECK_OK(infini_trainer_restore(other, CHECKPOINT, NULL));
   CHECK(number(infini_trainer_info_json, other, "steps") == 3);
   CHECK_OK(infini_trainer_run(other, 3, NULL));
-  CHECK_OK(infini_trainer_write(trainer, TRAINED, "f32"));
-  CHECK_OK(infini_trainer_write(other, TRAINED ".other", "f32"));
+  CHECK_OK(infini_trainer_write(trainer, TRAINED, "f32", NULL));
+  CHECK_OK(infini_trainer_write(other, TRAINED ".other", "f32", NULL));
   CHECK(same_files(TRAINED, TRAINED ".other"));
   remove(TRAINED ".other");
 
@@ -144,19 +171,19 @@ static void check_training(const infini_model *model) {
   CHECK(strcmp(value, "true") == 0);
 
   infini_trainer *of_trained = new_trainer(trained, DESCRIPTION("all"));
-  CHECK_ERROR(infini_trainer_restore(of_trained, CHECKPOINT), INFINI_MODEL_MISMATCH, CHECKPOINT);
+  CHECK_ERROR(infini_trainer_restore(of_trained, CHECKPOINT, NULL), INFINI_MODEL_MISMATCH, CHECKPOINT);
   infini_model_free(trained);
   infini_trainer_free(of_trained);
-  CHECK_ERROR(infini_trainer_write_adapter(trainer, TRAINED), INFINI_STATE, "LoRA");
-  CHECK_ERROR(infini_trainer_write(trainer, TRAINED, "q4"), INFINI_INVALID_ARGUMENT, "q4");
-  CHECK_STATUS(infini_trainer_write(trainer, "/nonexistent/model.gguf", "f16"), INFINI_IO);
+  CHECK_ERROR(infini_trainer_write_adapter(trainer, TRAINED, NULL), INFINI_STATE, "LoRA");
+  CHECK_ERROR(infini_trainer_write(trainer, TRAINED, "q4", NULL), INFINI_INVALID_ARGUMENT, "q4");
+  CHECK_STATUS(infini_trainer_write(trainer, "/nonexistent/model.gguf", "f16", NULL), INFINI_IO);
   infini_trainer_free(trainer);
   infini_trainer_free(other);
 
   infini_trainer *lora = new_trainer(model, DESCRIPTION("lora"));
   CHECK_OK(infini_trainer_run(lora, 2, NULL));
-  CHECK_OK(infini_trainer_write_adapter(lora, TRAINED));
-  CHECK_ERROR(infini_trainer_restore(lora, CHECKPOINT), INFINI_MODEL_MISMATCH,
+  CHECK_OK(infini_trainer_write_adapter(lora, TRAINED, NULL));
+  CHECK_ERROR(infini_trainer_restore(lora, CHECKPOINT, NULL), INFINI_MODEL_MISMATCH,
               "otherwise: \"train\" was \"all\" and is \"lora\";");
   infini_trainer_free(lora);
   remove(CHECKPOINT);
@@ -199,19 +226,19 @@ static void check_refusals(const infini_model *model) {
   CHECK(strstr(table, "{\"name\":\"rank\",\"type\":\"int\",\"default\":8,\"least\":1,\"greatest\":1024,\"help\":") !=
         NULL);
   CHECK(strstr(table, "\"passkey\":[{\"name\":\"type\",") && strstr(table, "{\"name\":\"curriculum\","));
-  CHECK_ERROR(infini_trainer_create(model, "{", NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
-  CHECK_ERROR(infini_trainer_create(model, "[]", NULL, &trainer), INFINI_INVALID_ARGUMENT, "trainer");
-  CHECK_ERROR(infini_trainer_create(model, "{}", NULL, &trainer), INFINI_INVALID_ARGUMENT, "data");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"date\": 1}", NULL, &trainer),
+  CHECK_ERROR(infini_trainer_create(model, "{", NULL, NULL, &trainer), INFINI_INVALID_ARGUMENT, "JSON");
+  CHECK_ERROR(infini_trainer_create(model, "[]", NULL, NULL, &trainer), INFINI_INVALID_ARGUMENT, "trainer");
+  CHECK_ERROR(infini_trainer_create(model, "{}", NULL, NULL, &trainer), INFINI_INVALID_ARGUMENT, "data");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"date\": 1}", NULL, NULL, &trainer),
               INFINI_INVALID_ARGUMENT, "date");
-  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\", \"share\": 2}}", NULL, &trainer),
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\", \"share\": 2}}", NULL, NULL, &trainer),
               INFINI_INVALID_ARGUMENT, "share");
   CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"random\"}, \"training\": {\"rate\": \"fast\"}}",
-                                    NULL, &trainer),
+                                    NULL, NULL, &trainer),
               INFINI_INVALID_ARGUMENT, "rate");
-  CHECK_ERROR(
-      infini_trainer_create(model, "{\"data\": {\"type\": \"text\", \"files\": [\"/nonexistent\"]}}", NULL, &trainer),
-      INFINI_IO, "/nonexistent");
+  CHECK_ERROR(infini_trainer_create(model, "{\"data\": {\"type\": \"text\", \"files\": [\"/nonexistent\"]}}", NULL,
+                                    NULL, &trainer),
+              INFINI_IO, "/nonexistent");
   CHECK(trainer == NULL);
 }
 
@@ -223,7 +250,7 @@ static void check_heads(void) {
   CHECK_OK(infini_model_create(
       "{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
       " \"tokenizer\": \"" INFINI_SOURCE_DIR "/samples/models/words2048.gguf\"}",
-      NULL, &model));
+      NULL, NULL, &model));
   infini_trainer *trainer = new_trainer(model, DESCRIPTION("all"));
   size_t size = 0;
   CHECK_STATUS(infini_trainer_find_heads_json(trainer, recall, 2, 8, NULL, json, 8, &size), INFINI_BUFFER_TOO_SMALL);

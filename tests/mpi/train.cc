@@ -38,17 +38,17 @@ cli::Trainer make_trainer() {
   const char *const shape =
       R"({"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "hidden": 48, "segment": 16, "seed": 1,
                                 "tokenizer": ")" INFINI_SOURCE_DIR R"(/samples/models/words2048.gguf"})";
-  const auto model = cli::make<cli::Model>(infini_model_create, shape, options.get());
+  const auto model = cli::make<cli::Model>(infini_model_create, shape, options.get(), nullptr);
   const char *const description = R"({"training": {"tokens": 1024, "segments": 8, "warmup": 0},
                                       "data": {"type": "recall", "density": [20, 40]}})";
-  return cli::make<cli::Trainer>(infini_trainer_create, model.get(), description, options.get());
+  return cli::make<cli::Trainer>(infini_trainer_create, model.get(), description, options.get(), nullptr);
 }
 
 void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Trouble trouble) {
   const cli::Trainer trainer = make_trainer();
   const std::string checkpoint = folder + "/checkpoint";
   if (ranks.from_first(std::filesystem::exists(checkpoint)))
-    cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str()));
+    cli::check(infini_trainer_restore(trainer.get(), checkpoint.c_str(), nullptr));
   cli::check(infini_trainer_set_ranks(trainer.get(), ranks.rank(), ranks.count(), sum, &trouble));
   const cli::Task task = cli::make<cli::Task>(infini_task_create);
   const auto steps_done = [&] {
@@ -62,14 +62,14 @@ void train(const cli::Ranks &ranks, const std::string &folder, int64_t steps, Tr
       if (trouble.due && trouble.what == "throws") throw std::runtime_error("trouble in step " + std::to_string(step));
       if (trouble.due && trouble.what == "cancelled") cli::check(infini_task_cancel(task.get()));
       cli::check(infini_trainer_step(trainer.get(), task.get()));
-      if (ranks.first()) cli::check(infini_trainer_save(trainer.get(), checkpoint.c_str()));
+      if (ranks.first()) cli::check(infini_trainer_save(trainer.get(), checkpoint.c_str(), nullptr));
     }
   } catch (const cli::Cancelled &) { std::printf("rank %d: %s\n", ranks.rank(), infini_last_error()); }
   const std::string evaluation = cli::all_of(infini_trainer_evaluate_json, trainer.get(),
                                              R"({"type": "recall", "density": [20, 40], "seed": 7})", 6, 0, nullptr);
-  cli::check(infini_trainer_save(trainer.get(), (folder + "/state." + std::to_string(ranks.rank())).c_str()));
+  cli::check(infini_trainer_save(trainer.get(), (folder + "/state." + std::to_string(ranks.rank())).c_str(), nullptr));
   if (!ranks.first()) return;
-  cli::check(infini_trainer_write(trainer.get(), (folder + "/model.gguf").c_str(), "f32"));
+  cli::check(infini_trainer_write(trainer.get(), (folder + "/model.gguf").c_str(), "f32", nullptr));
   std::printf("%s\n", cli::all_of(infini_trainer_report_json, trainer.get()).c_str());
   std::printf("%s\n", evaluation.c_str());
 }

@@ -1,6 +1,7 @@
 // What an enemy does to a snapshot whose header was changed.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,8 +22,12 @@ inline void seal(std::vector<std::byte> &bytes) {
 }
 
 inline std::vector<std::byte> bytes_of(const infini::SnapshotImage &image) {
-  std::vector<std::byte> bytes(image.size());
-  image.write_to(bytes.data());
+  std::vector<std::byte> bytes;
+  const std::vector<std::byte> front = image.write([&](const void *data, size_t size) {
+    const auto *const from = static_cast<const std::byte *>(data);
+    bytes.insert(bytes.end(), from, from + size);
+  });
+  std::copy(front.begin(), front.end(), bytes.begin());
   return bytes;
 }
 

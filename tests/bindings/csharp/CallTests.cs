@@ -249,6 +249,31 @@ public sealed class CallTests
     }
 
     [Fact]
+    public void WhatIsMadeAndKeptHearsItsTokenAndTells()
+    {
+        using var model = Model.Create("{\"layers\": 1}");
+        using var session = model.CreateSession();
+        session.Feed(new[] { 1, 2, 3 });
+        var heard = new Hearer();
+        byte[] snapshot = session.Snapshot(progress: heard);
+        Assert.Equal(("save", 1.0), (heard.Last.Stage, heard.Last.Fraction));
+        string path = Path.GetTempFileName();
+        using var trainer = model.CreateTrainer("{\"data\": {\"type\": \"random\"}}", null, heard = new Hearer());
+        Assert.Equal(("create", 1.0), (heard.Last.Stage, heard.Last.Fraction));
+        var late = new CancellationToken(true);
+        foreach (var call in new Action[]
+        {
+            () => session.Snapshot(cancellation: late), () => session.Restore(snapshot, late), () => session.Merge(snapshot, 1, late),
+            () => Model.Create("{}", null, null, late), () => model.CreateTrainer("{\"data\": {\"type\": \"random\"}}", null, null, late),
+            () => trainer.Save(path, null, late), () => trainer.Restore(path, late), () => trainer.Write(path, "f32", null, late),
+        }) Assert.ThrowsAny<OperationCanceledException>(call);
+        Assert.Equal(0, new FileInfo(path).Length); // as it was
+        trainer.Write(path, "f32", heard = new Hearer());
+        Assert.Equal(("save", 1.0), (heard.Last.Stage, heard.Last.Fraction));
+        File.Delete(path);
+    }
+
+    [Fact]
     public void OptionsAreWhatTheyShouldBe()
     {
         var options = new InfiniSessionOptions

@@ -34,7 +34,7 @@ func TestAdaptation(t *testing.T) {
 	if report := must(a.ReportJSON())(t); report != "{}" {
 		t.Error(report)
 	}
-	fails(t, a.Write(path), infini.State, "not adapted")
+	fails(t, a.Write(background, path), infini.State, "not adapted")
 	if !must(a.Step(background))(t) {
 		t.Error("nothing to do")
 	}
@@ -48,7 +48,7 @@ func TestAdaptation(t *testing.T) {
 	if info := must(a.InfoJSON())(t); !strings.Contains(info, `"complete":true`) {
 		t.Error(info)
 	}
-	check(t, a.Write(path))
+	check(t, a.Write(background, path))
 	adapted := must(infini.Open(background, path, nil))(t)
 	defer adapted.Close()
 	if value := must(adapted.Fact("trained_memory"))(t); value != "true" {

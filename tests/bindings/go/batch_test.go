@@ -87,7 +87,7 @@ func TestBatchRefusals(t *testing.T) {
 	_, err = batch.Next(ctx)
 	fails(t, err, context.Canceled, "")
 	must(batch.Next(background))(t)
-	other := must(infini.Create(`{"layers": 1}`, nil))(t)
+	other := must(infini.Create(background, `{"layers": 1}`, nil))(t)
 	defer other.Close()
 	stranger := session(t, other)
 	fails(t, batch.Add(stranger), infini.InvalidArgument, "")

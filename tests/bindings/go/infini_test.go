@@ -136,7 +136,7 @@ func TestErrorsCarryStatusAndMessage(t *testing.T) {
 	fails(t, s.FeedText(background, "abc\xff"), infini.InvalidArgument, "3")
 	_, err = model.Fact("nothing of the kind")
 	fails(t, err, infini.InvalidArgument, "layers")
-	_, err = infini.Create("{", nil)
+	_, err = infini.Create(background, "{", nil)
 	fails(t, err, infini.InvalidArgument, "")
 }
 
@@ -292,7 +292,7 @@ func TestSnapshotsGoOnAlike(t *testing.T) {
 	saved := infini.SaveOptions{Name: "cat 😀", Note: "a note"}
 	check(t, s.Save(background, path, saved))
 	var data bytes.Buffer
-	check(t, s.Snapshot(&data, saved))
+	check(t, s.Snapshot(background, &data, saved))
 	info := must(infini.InspectSnapshot(background, path, true))(t)
 	if again := must(infini.InspectSnapshotFrom(background, bytes.NewReader(data.Bytes()), true))(t); info.JSON != again.JSON {
 		t.Error(info.JSON, again.JSON)
@@ -306,7 +306,7 @@ func TestSnapshotsGoOnAlike(t *testing.T) {
 	check(t, s.Generate(background, &want))
 	for _, restore := range []func(*infini.Session) error{
 		func(s *infini.Session) error { return s.Restore(background, path) },
-		func(s *infini.Session) error { return s.RestoreFrom(bytes.NewReader(data.Bytes())) },
+		func(s *infini.Session) error { return s.RestoreFrom(background, bytes.NewReader(data.Bytes())) },
 	} {
 		again := session(t, model)
 		check(t, restore(again))
@@ -318,17 +318,17 @@ func TestSnapshotsGoOnAlike(t *testing.T) {
 		damaged := append([]byte(nil), data.Bytes()...)
 		damaged[len(damaged)/2] ^= 1
 		before := must(again.Position())(t)
-		fails(t, again.RestoreFrom(bytes.NewReader(damaged)), infini.Checksum, "")
+		fails(t, again.RestoreFrom(background, bytes.NewReader(damaged)), infini.Checksum, "")
 		if after := must(again.Position())(t); after != before {
 			t.Errorf("position %d, not %d", after, before)
 		}
 	}
-	other := must(infini.Create(`{"layers": 1, "tokenizer": ""}`, nil))(t)
+	other := must(infini.Create(background, `{"layers": 1, "tokenizer": ""}`, nil))(t)
 	defer other.Close()
 	fails(t, session(t, other).Restore(background, path), infini.ModelMismatch, "")
 	var memory bytes.Buffer
-	check(t, s.Snapshot(&memory, infini.SaveOptions{MemoryOnly: true}))
-	check(t, s.RestoreFrom(&memory))
+	check(t, s.Snapshot(background, &memory, infini.SaveOptions{MemoryOnly: true}))
+	check(t, s.RestoreFrom(background, &memory))
 	_, err := s.Next(background)
 	fails(t, err, infini.State, "")
 	fails(t, s.Save(background, "/nowhere/x", saved), infini.IO, "/nowhere/x")

@@ -19,7 +19,7 @@ const random = `{"type": "random"}`
 
 func tiny(t testing.TB, layers int) *infini.Model {
 	t.Helper()
-	model := must(infini.Create(fmt.Sprintf(`{"layers": %d, "width": 32, "heads": 2, "kv_heads": 2, "hidden": 64,
+	model := must(infini.Create(background, fmt.Sprintf(`{"layers": %d, "width": 32, "heads": 2, "kv_heads": 2, "hidden": 64,
 		"segment": 16, "tokenizer": "%ssamples/models/stories260K.gguf"}`, layers, source), computing))(t)
 	t.Cleanup(func() { model.Close() })
 	return model
@@ -34,7 +34,7 @@ func description(part string) string {
 
 func trainer(t testing.TB, model *infini.Model, part string) *infini.Trainer {
 	t.Helper()
-	trainer := must(model.NewTrainer(description(part), computing))(t)
+	trainer := must(model.NewTrainer(background, description(part), computing))(t)
 	t.Cleanup(func() { trainer.Close() })
 	return trainer
 }
@@ -64,7 +64,7 @@ func TestEveryLanguageTrainsAlike(t *testing.T) {
 	must(trainer.Run(background, 79))(t)
 	fmt.Fprintln(&out, timeless(must(trainer.ReportJSON())(t)))
 	fmt.Fprintln(&out, must(trainer.Evaluate(background, random, 2, 3))(t).JSON)
-	check(t, trainer.Write(path, "f32"))
+	check(t, trainer.Write(background, path, "f32"))
 	trained := must(infini.Open(background, path, computing))(t)
 	defer trained.Close()
 	fmt.Fprintln(&out, must(trained.Fact("fingerprint"))(t))
@@ -113,7 +113,7 @@ func TestTrainerLearnsByHeart(t *testing.T) {
 
 	for _, numberType := range []string{"f32", "f16", "bf16"} {
 		path := filepath.Join(t.TempDir(), "😀 "+numberType+".gguf")
-		check(t, trainer.Write(path, numberType))
+		check(t, trainer.Write(background, path, numberType))
 		trained := must(infini.Open(background, path, computing))(t)
 		defer trained.Close()
 		if text := tell(t, trained); !strings.HasPrefix(text, "\n, there was a little girl named Lily.") {
@@ -163,8 +163,8 @@ func TestRestoredTrainerGoesOnWithTheSameBits(t *testing.T) {
 	model := tiny(t, 2)
 	one, twin := trainer(t, model, "all"), trainer(t, model, "all")
 	must(one.Run(background, 5))(t)
-	check(t, one.Save(path))
-	check(t, twin.Restore(path))
+	check(t, one.Save(background, path))
+	check(t, twin.Restore(background, path))
 	if info := must(twin.Info())(t); info.Steps != 5 {
 		t.Error(info)
 	}
@@ -178,14 +178,14 @@ func TestRestoredTrainerGoesOnWithTheSameBits(t *testing.T) {
 	damaged := must(os.ReadFile(path))(t)
 	damaged[len(damaged)/2] ^= 1
 	check(t, os.WriteFile(other, damaged, 0o600))
-	fails(t, twin.Restore(other), infini.Checksum, "damaged")
-	fails(t, twin.Restore("/nowhere/x"), infini.IO, "/nowhere/x")
-	fails(t, twin.Save("/nowhere/x"), infini.IO, "/nowhere/x")
+	fails(t, twin.Restore(background, other), infini.Checksum, "damaged")
+	fails(t, twin.Restore(background, "/nowhere/x"), infini.IO, "/nowhere/x")
+	fails(t, twin.Save(background, "/nowhere/x"), infini.IO, "/nowhere/x")
 	if a, b := must(one.Step(background))(t).Loss, must(twin.Step(background))(t).Loss; a != b { // nothing has changed
 		t.Error(a, b)
 	}
-	fails(t, trainer(t, tiny(t, 1), "all").Restore(path), infini.ModelMismatch, "")
-	fails(t, trainer(t, model, "lora").Restore(path), infini.ModelMismatch, "")
+	fails(t, trainer(t, tiny(t, 1), "all").Restore(background, path), infini.ModelMismatch, "")
+	fails(t, trainer(t, model, "lora").Restore(background, path), infini.ModelMismatch, "")
 }
 
 func TestAdapters(t *testing.T) {
@@ -195,21 +195,21 @@ func TestAdapters(t *testing.T) {
 	if first, last := must(lora.Step(background))(t), must(lora.Run(background, 20))(t); !(last.Loss < first.Loss) {
 		t.Errorf("%+v\n%+v", first, last)
 	}
-	check(t, lora.WriteAdapter(path))
-	check(t, lora.Write(merged, "f32"))
+	check(t, lora.WriteAdapter(background, path))
+	check(t, lora.Write(background, merged, "f32"))
 	if a, m := must(os.Stat(path))(t).Size(), must(os.Stat(merged))(t).Size(); a < 1000 || a >= m {
 		t.Error(a, m)
 	}
 	check(t, must(infini.Open(background, merged, nil))(t).Close())
-	fails(t, trainer(t, model, "all").WriteAdapter(path), infini.State, "LoRA")
+	fails(t, trainer(t, model, "all").WriteAdapter(background, path), infini.State, "LoRA")
 }
 
 func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 	const recall = `{"type": "recall", "density": [40, 40]}`
-	model := must(infini.Create(fmt.Sprintf(`{"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
+	model := must(infini.Create(background, fmt.Sprintf(`{"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "hidden": 32, "segment": 32,
 		"tokenizer": "%ssamples/models/words2048.gguf"}`, source), computing))(t)
 	defer model.Close()
-	taught := must(model.NewTrainer(`{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512,
+	taught := must(model.NewTrainer(background, `{"training": {"train": "retrieval", "supervised": [[1, 0, 0], [1, 1, 0]], "tokens": 512,
 		"segments": 8}, "data": `+recall+`}`, computing))(t)
 	defer taught.Close()
 	found := must(taught.FindHeads(background, recall, 2, 0))(t)
@@ -227,7 +227,7 @@ func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 
 func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 	model := tiny(t, 2)
-	noTokenizer := must(infini.Create(`{"layers": 1}`, nil))(t)
+	noTokenizer := must(infini.Create(background, `{"layers": 1}`, nil))(t)
 	defer noTokenizer.Close()
 	for _, c := range []struct {
 		model       *infini.Model
@@ -243,13 +243,13 @@ func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 		{noTokenizer, description("all"), infini.State, "tokenizer"},
 		{model, "a\x00b", infini.InvalidArgument, "zero byte"},
 	} {
-		_, err := c.model.NewTrainer(c.description, nil)
+		_, err := c.model.NewTrainer(background, c.description, nil)
 		fails(t, err, c.status, c.words)
 	}
 	if table := must(infini.TrainerSettings())(t); !strings.HasPrefix(table, `[{"name":"training"`) {
 		t.Error(table)
 	}
-	_, err := model.NewTrainer(description("all"), infini.Options{"no such": 1})
+	_, err := model.NewTrainer(background, description("all"), infini.Options{"no such": 1})
 	fails(t, err, infini.UnknownOption, "threads")
 	trainer := trainer(t, model, "all")
 	_, err = trainer.Run(background, -1)
@@ -260,8 +260,8 @@ func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 	}
 	_, err = trainer.Evaluate(background, `{"type": "random", "share": 2}`, 1, 1)
 	fails(t, err, infini.InvalidArgument, "share")
-	fails(t, trainer.Write("unused", "q4"), infini.InvalidArgument, "q4")
-	fails(t, trainer.Write("/nowhere/x", "f16"), infini.IO, "/nowhere/x")
+	fails(t, trainer.Write(background, "unused", "q4"), infini.InvalidArgument, "q4")
+	fails(t, trainer.Write(background, "/nowhere/x", "f16"), infini.IO, "/nowhere/x")
 	if r := must(trainer.Run(background, 0))(t); r.Step != 0 {
 		t.Error(r)
 	}
@@ -279,10 +279,10 @@ func TestTrainerClosingTwiceAndUseAfter(t *testing.T) {
 	_, report := trainer.Report()
 	_, info := trainer.Info()
 	_, evaluate := trainer.Evaluate(background, random, 1, 1)
-	for _, err := range []error{step, run, report, info, evaluate, trainer.Save("unused"), trainer.Restore("unused")} {
+	for _, err := range []error{step, run, report, info, evaluate, trainer.Save(background, "unused"), trainer.Restore(background, "unused")} {
 		fails(t, err, os.ErrClosed, "the trainer is closed")
 	}
-	_, err := model.NewTrainer(description("all"), nil)
+	_, err := model.NewTrainer(background, description("all"), nil)
 	fails(t, err, os.ErrClosed, "the model is closed")
 }
 
@@ -317,7 +317,7 @@ func TestTrainerCreateCloseCyclesDoNotGrow(t *testing.T) {
 		if i == 50 {
 			before = resident(t)
 		}
-		trainer := must(model.NewTrainer(small, computing))(t)
+		trainer := must(model.NewTrainer(background, small, computing))(t)
 		must(trainer.Step(background))(t)
 		check(t, trainer.Close())
 	}
@@ -325,7 +325,7 @@ func TestTrainerCreateCloseCyclesDoNotGrow(t *testing.T) {
 		t.Errorf("grew by %d bytes", grown)
 	}
 	for i := 0; i < 300; i++ { // the last use of each is inside its own call
-		must(must(model.NewTrainer(small, computing))(t).Step(background))(t)
+		must(must(model.NewTrainer(background, small, computing))(t).Step(background))(t)
 		if i%10 == 0 {
 			runtime.GC()
 		}

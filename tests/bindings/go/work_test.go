@@ -67,26 +67,33 @@ func TestAContextThatEndedEndsEveryCall(t *testing.T) {
 	defer cancelLate()
 	for cause, ctx := range map[error]context.Context{context.Canceled: cancelled, context.DeadlineExceeded: late} {
 		for where, call := range map[string]func() error{
-			"Open":       func() error { _, err := infini.Open(ctx, source+"samples/models/stories260K.gguf", nil); return err },
-			"Model.Save": func() error { return model.Save(ctx, filepath.Join(t.TempDir(), "m")) },
-			"Feed":       func() error { return s.Feed(ctx, []int32{300}) },
-			"FeedText":   func() error { return s.FeedText(ctx, "a") },
-			"FeedReader": func() error { return s.FeedReader(ctx, strings.NewReader("a")) },
-			"nothing":    func() error { return s.FeedReader(ctx, strings.NewReader("")) },
-			"FeedLogits": func() error { _, err := s.FeedLogits(ctx, []int32{300}); return err },
-			"Score":      func() error { _, err := s.Score(ctx, []int32{300}); return err },
-			"ScoreText":  func() error { _, _, err := s.ScoreText(ctx, "a"); return err },
-			"Next":       func() error { _, err := s.Next(ctx); return err },
-			"NextToken":  func() error { _, err := s.NextToken(ctx); return err },
-			"Generate":   func() error { return s.Generate(ctx, io.Discard) },
-			"Save":       func() error { return s.Save(ctx, filepath.Join(t.TempDir(), "s"), infini.SaveOptions{}) },
-			"Inspect":    func() error { _, err := infini.InspectSnapshot(ctx, snapshot, true); return err },
-			"Restore":    func() error { return s.Restore(ctx, snapshot) },
-			"Batch.Next": func() error { _, err := batch.Next(ctx); return err },
-			"Step":       func() error { _, err := learner.Step(ctx); return err },
-			"Run":        func() error { _, err := learner.Run(ctx, 5); return err },
-			"Evaluate":   func() error { _, err := learner.Evaluate(ctx, random, 1, 0); return err },
-			"FindHeads":  func() error { _, err := learner.FindHeads(ctx, `{"type": "recall"}`, 1, 0); return err },
+			"Open":          func() error { _, err := infini.Open(ctx, source+"samples/models/stories260K.gguf", nil); return err },
+			"Model.Save":    func() error { return model.Save(ctx, filepath.Join(t.TempDir(), "m")) },
+			"Feed":          func() error { return s.Feed(ctx, []int32{300}) },
+			"FeedText":      func() error { return s.FeedText(ctx, "a") },
+			"FeedReader":    func() error { return s.FeedReader(ctx, strings.NewReader("a")) },
+			"nothing":       func() error { return s.FeedReader(ctx, strings.NewReader("")) },
+			"FeedLogits":    func() error { _, err := s.FeedLogits(ctx, []int32{300}); return err },
+			"Score":         func() error { _, err := s.Score(ctx, []int32{300}); return err },
+			"ScoreText":     func() error { _, _, err := s.ScoreText(ctx, "a"); return err },
+			"Next":          func() error { _, err := s.Next(ctx); return err },
+			"NextToken":     func() error { _, err := s.NextToken(ctx); return err },
+			"Generate":      func() error { return s.Generate(ctx, io.Discard) },
+			"Save":          func() error { return s.Save(ctx, filepath.Join(t.TempDir(), "s"), infini.SaveOptions{}) },
+			"Create":        func() error { _, err := infini.Create(ctx, `{"layers": 1}`, nil); return err },
+			"Snapshot":      func() error { return s.Snapshot(ctx, io.Discard, infini.SaveOptions{}) },
+			"RestoreFrom":   func() error { return s.RestoreFrom(ctx, strings.NewReader("")) },
+			"MergeFrom":     func() error { return s.MergeFrom(ctx, strings.NewReader(""), 1) },
+			"NewTrainer":    func() error { _, err := model.NewTrainer(ctx, `{"data": {"type": "random"}}`, nil); return err },
+			"Trainer.Save":  func() error { return learner.Save(ctx, filepath.Join(t.TempDir(), "t")) },
+			"Trainer.Write": func() error { return learner.Write(ctx, filepath.Join(t.TempDir(), "t"), "f32") },
+			"Inspect":       func() error { _, err := infini.InspectSnapshot(ctx, snapshot, true); return err },
+			"Restore":       func() error { return s.Restore(ctx, snapshot) },
+			"Batch.Next":    func() error { _, err := batch.Next(ctx); return err },
+			"Step":          func() error { _, err := learner.Step(ctx); return err },
+			"Run":           func() error { _, err := learner.Run(ctx, 5); return err },
+			"Evaluate":      func() error { _, err := learner.Evaluate(ctx, random, 1, 0); return err },
+			"FindHeads":     func() error { _, err := learner.FindHeads(ctx, `{"type": "recall"}`, 1, 0); return err },
 			"FeedReader2": func() error {
 				return s.FeedReader(background, readerFunc(func([]byte) (int, error) { return 0, ctx.Err() }))
 			},
@@ -192,7 +199,7 @@ func TestErrorsAreWhatTheSystemSays(t *testing.T) {
 	fails(t, s.Save(background, filepath.Join(folder, "none", "s"), infini.SaveOptions{}), os.ErrNotExist, "none")
 	_, err = infini.InspectSnapshot(background, filepath.Join(folder, "none"), false)
 	fails(t, err, os.ErrNotExist, "none")
-	_, err = tiny(t, 1).NewTrainer(`{"data": {"type": "text", "files": ["`+folder+`/none"]}}`, nil)
+	_, err = tiny(t, 1).NewTrainer(background, `{"data": {"type": "text", "files": ["`+folder+`/none"]}}`, nil)
 	fails(t, err, os.ErrNotExist, "none")
 	_, err = infini.Open(background, novel, nil)
 	if fails(t, err, infini.Format, ""); errors.Is(err, os.ErrNotExist) {
@@ -222,7 +229,7 @@ func TestErrorsAreWhatTheSystemSays(t *testing.T) {
 	_, err = infini.InspectSnapshotFrom(background, readerFunc(func([]byte) (int, error) { return 0, syscall.EIO }), false)
 	fails(t, err, syscall.EIO, "")
 	fails(t, err, infini.IO, "")
-	fails(t, s.Snapshot(writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC }), infini.SaveOptions{}), infini.NoSpace, "")
+	fails(t, s.Snapshot(background, writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC }), infini.SaveOptions{}), infini.NoSpace, "")
 }
 
 // noSize hides how long a text is.

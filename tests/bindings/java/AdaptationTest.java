@@ -24,13 +24,13 @@ class AdaptationTest extends Support {
     assertTrue(Adaptation.settingsJson().contains("\"name\":\"texts\""));
     try (Adaptation adaptation = Adaptation.open(STORIES, settings(""), computing(), null)) {
       assertEquals("{}", adaptation.reportJson());
-      assertEquals(Status.STATE, assertThrows(InfiniException.class, () -> adaptation.write(path)).status());
+      assertEquals(Status.STATE, assertThrows(InfiniException.class, () -> adaptation.write(path, null)).status());
       assertTrue(adaptation.step(null));
       assertTrue(adaptation.reportJson().startsWith("{\"phase\":\"find\""));
       adaptation.run(null);
       assertFalse(adaptation.step(null));
       assertTrue(adaptation.infoJson().contains("\"complete\":true"));
-      adaptation.write(path);
+      adaptation.write(path, null);
     }
     try (Model adapted = Model.open(path)) {
       assertEquals("true", adapted.info("trained_memory"));

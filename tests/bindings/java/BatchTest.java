@@ -81,7 +81,7 @@ class BatchTest {
       assertEquals(Status.CANCELLED, assertThrows(InfiniException.class, () -> batch.next(task)).status());
       assertEquals(1, batch.next(task).length);
     }
-    try (Model other = Model.create("{\"layers\": 1}", null); Session stranger = other.newSession()) {
+    try (Model other = Model.create("{\"layers\": 1}", null, null); Session stranger = other.newSession()) {
       assertEquals(Status.INVALID_ARGUMENT, assertThrows(InfiniException.class, () -> batch.add(stranger)).status());
       assertThrows(IllegalArgumentException.class, () -> batch.remove(stranger));
       assertThrows(IllegalArgumentException.class, () -> batch.text(stranger));

@@ -9,7 +9,9 @@ import infini.CancelledException;
 import infini.Model;
 import infini.Options;
 import infini.Session;
+import infini.Snapshot;
 import infini.Task;
+import infini.Trainer;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -162,6 +164,20 @@ class CancelTest extends Support {
       }
       session.cancel();
       busy.isCancelled();
+      Snapshot taken = session.snapshot();
+      Path file = Files.createTempFile("infini", ".gguf");
+      try (Model small = Model.create("{\"layers\": 1}", null, null);
+          Trainer trainer = small.newTrainer("{\"data\": {\"type\": \"random\"}}")) {
+        for (Runnable call : List.<Runnable>of(() -> session.snapshot(false, "", "", task), () -> session.restore(taken, task),
+            () -> session.merge(taken, 1, task), () -> Model.create("{}", null, task), () -> trainer.save(file, task),
+            () -> trainer.restore(file, task), () -> trainer.write(file, "f32", task),
+            () -> small.newTrainer("{\"data\": {\"type\": \"random\"}}", null, task))) {
+          task.cancel();
+          assertThrows(CancelledException.class, call::run);
+        }
+      }
+      assertEquals(0, Files.size(file)); // as it was
+      Files.delete(file);
       Thread.currentThread().interrupt();
       assertThrows(CancelledException.class, () -> session.next());
       assertThrows(CancelledException.class, () -> Model.open(STORIES));

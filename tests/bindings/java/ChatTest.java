@@ -86,7 +86,7 @@ class ChatTest extends Support {
          Session again = model.newSession(greedy())) {
       session.chat(ChatMessage.user("Who is Lily?"));
       session.next();
-      again.restore(session.snapshot());
+      again.restore(session.snapshot(), null);
       for (Session one : List.of(session, again)) one.chat(ChatMessage.user("And Tom?"));
       assertEquals(session.position(), again.position());
       assertArrayEquals(session.logits(), again.logits());

@@ -58,8 +58,8 @@ class InfiniTest extends Support {
     fails(Status.IO, "/nowhere/😀.gguf", () -> Model.open(Path.of("/nowhere/😀.gguf")));
     fails(Status.UNKNOWN_OPTION, "max_tokens", () -> new Options().set("no such", 1));
     fails(Status.INVALID_ARGUMENT, "threads", () -> new Options().set("threads", -7));
-    fails(Status.INVALID_ARGUMENT, "", () -> Model.create("{", null));
-    assertThrows(IllegalArgumentException.class, () -> Model.create("a\0b", null));
+    fails(Status.INVALID_ARGUMENT, "", () -> Model.create("{", null, null));
+    assertThrows(IllegalArgumentException.class, () -> Model.create("a\0b", null, null));
     try (Model model = open(); Session session = model.newSession(greedy())) {
       fails(Status.STATE, "", session::nextText);
       fails(Status.STATE, "", session::logits);
@@ -165,7 +165,7 @@ class InfiniTest extends Support {
       session.feed("The cat 😀");
       Path path = folder.resolve("😀.snapshot");
       session.save(path, false, "cat 😀", "a note", null);
-      Snapshot snapshot = session.snapshot(false, "cat 😀", "a note");
+      Snapshot snapshot = session.snapshot(false, "cat 😀", "a note", null);
       SnapshotInfo info = snapshot.inspect(true);
       assertEquals(info, Snapshot.inspect(path, true));
       assertEquals(List.of("session", "cat 😀", "a note", "stories260K"),
@@ -185,16 +185,16 @@ class InfiniTest extends Support {
       try (Session again = model.newSession(greedy())) {
         again.restore(path, null);
         assertEquals(text, again.generate().toList());
-        again.restore(Snapshot.of(snapshot.asByteBuffer()));
+        again.restore(Snapshot.of(snapshot.asByteBuffer()), null);
         assertEquals(text, again.generate().toList());
         long position = again.position();
-        fails(Status.CHECKSUM, "", () -> again.restore(Snapshot.of(damaged)));
+        fails(Status.CHECKSUM, "", () -> again.restore(Snapshot.of(damaged), null));
         assertEquals(position, again.position());
-        again.restore(again.snapshot(true, "", ""));
+        again.restore(again.snapshot(true, "", "", null), null);
         fails(Status.STATE, "", again::nextText);
       }
-      try (Model other = Model.create("{\"layers\": 1}", null); Session stranger = other.newSession()) {
-        fails(Status.MODEL_MISMATCH, "", () -> stranger.restore(snapshot));
+      try (Model other = Model.create("{\"layers\": 1}", null, null); Session stranger = other.newSession()) {
+        fails(Status.MODEL_MISMATCH, "", () -> stranger.restore(snapshot, null));
       }
       fails(Status.IO, "/nowhere/x", () -> session.save(Path.of("/nowhere/x")));
     }

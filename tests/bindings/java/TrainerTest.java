@@ -31,7 +31,7 @@ class TrainerTest extends Support {
 
   private static Model tiny(int layers) {
     return Model.create("{\"layers\": " + layers + ", \"width\": 32, \"heads\": 2, \"kv_heads\": 2, \"hidden\": 64,"
-        + " \"segment\": 16, \"tokenizer\": \"" + STORIES + "\"}", computing());
+        + " \"segment\": 16, \"tokenizer\": \"" + STORIES + "\"}", computing(), null);
   }
 
   private static String text(Path file) {
@@ -44,7 +44,7 @@ class TrainerTest extends Support {
   }
 
   private static Trainer trainer(Model model, String part) {
-    return model.newTrainer(description(part), computing());
+    return model.newTrainer(description(part), computing(), null);
   }
 
   /** The JSON of a report without the times at its end. */
@@ -68,7 +68,7 @@ class TrainerTest extends Support {
       trainer.run(79, null);
       out.append(timeless(trainer.reportJson())).append('\n');
       out.append(trainer.evaluate(RANDOM, 2, 3, null).json()).append('\n');
-      trainer.write(path, "f32");
+      trainer.write(path, "f32", null);
     }
     try (Model trained = Model.open(path, computing())) {
       out.append(trained.info("fingerprint")).append('\n').append(tell(trained)).append('\n');
@@ -105,7 +105,7 @@ class TrainerTest extends Support {
 
       for (String type : new String[] {"f32", "f16", "bf16"}) {
         Path path = folder.resolve("😀 " + type + ".gguf");
-        trainer.write(path, type);
+        trainer.write(path, type, null);
         try (Model trained = Model.open(path, computing())) {
           assertTrue(tell(trained).startsWith("\n, there was a little girl named Lily."), tell(trained));
         }
@@ -149,8 +149,8 @@ class TrainerTest extends Support {
     Path path = folder.resolve("😀.checkpoint");
     try (Model model = tiny(2); Trainer trainer = trainer(model, "all"); Trainer twin = trainer(model, "all")) {
       trainer.run(5, null);
-      trainer.save(path);
-      twin.restore(path);
+      trainer.save(path, null);
+      twin.restore(path, null);
       assertEquals(5, twin.info().steps());
       assertEquals(trainer.run(5, null).loss(), twin.run(5, null).loss());
       assertEquals(timeless(trainer.reportJson()), timeless(twin.reportJson()));
@@ -159,13 +159,13 @@ class TrainerTest extends Support {
       damaged[damaged.length / 2] ^= 1;
       Path other = folder.resolve("damaged");
       Files.write(other, damaged);
-      fails(Status.CHECKSUM, "damaged", () -> twin.restore(other));
-      fails(Status.IO, "/nowhere/x", () -> twin.restore(Path.of("/nowhere/x")));
-      fails(Status.IO, "/nowhere/x", () -> twin.save(Path.of("/nowhere/x")));
+      fails(Status.CHECKSUM, "damaged", () -> twin.restore(other, null));
+      fails(Status.IO, "/nowhere/x", () -> twin.restore(Path.of("/nowhere/x"), null));
+      fails(Status.IO, "/nowhere/x", () -> twin.save(Path.of("/nowhere/x"), null));
       assertEquals(trainer.step().loss(), twin.step().loss()); // nothing has changed
       try (Model stranger = tiny(1); Trainer ofStranger = trainer(stranger, "all"); Trainer lora = trainer(model, "lora")) {
-        fails(Status.MODEL_MISMATCH, "", () -> ofStranger.restore(path));
-        fails(Status.MODEL_MISMATCH, "", () -> lora.restore(path));
+        fails(Status.MODEL_MISMATCH, "", () -> ofStranger.restore(path, null));
+        fails(Status.MODEL_MISMATCH, "", () -> lora.restore(path, null));
       }
     }
   }
@@ -175,12 +175,12 @@ class TrainerTest extends Support {
     try (Model model = tiny(2); Trainer lora = trainer(model, "lora"); Trainer all = trainer(model, "all")) {
       double first = lora.step().loss();
       assertTrue(lora.run(20, null).loss() < first);
-      lora.writeAdapter(path);
+      lora.writeAdapter(path, null);
       Path merged = folder.resolve("merged.gguf");
-      lora.write(merged, "f32");
+      lora.write(merged, "f32", null);
       assertTrue(Files.size(path) > 1000 && Files.size(path) < Files.size(merged));
       Model.open(merged).close();
-      fails(Status.STATE, "LoRA", () -> all.writeAdapter(path));
+      fails(Status.STATE, "LoRA", () -> all.writeAdapter(path, null));
     }
   }
 
@@ -189,8 +189,8 @@ class TrainerTest extends Support {
     String taught = "{\"training\": {\"train\": \"retrieval\", \"supervised\": [[1, 0, 0], [1, 1, 0]], \"tokens\": 512, \"segments\": 8},"
         + " \"data\": " + recall + "}";
     try (Model model = Model.create("{\"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 32, \"segment\": 32,"
-            + " \"tokenizer\": \"" + SOURCE.resolve("samples/models/words2048.gguf") + "\"}", computing());
-        Trainer trainer = model.newTrainer(taught, computing()); Trainer all = trainer(model, "all"); Task task = new Task()) {
+            + " \"tokenizer\": \"" + SOURCE.resolve("samples/models/words2048.gguf") + "\"}", computing(), null);
+        Trainer trainer = model.newTrainer(taught, computing(), null); Trainer all = trainer(model, "all"); Task task = new Task()) {
       String found = trainer.findHeads(recall, 2, 0, task);
       assertTrue(found.startsWith("{\"heads\":[{\"layer\":"), found);
       assertEquals("find heads", task.stage());
@@ -207,7 +207,7 @@ class TrainerTest extends Support {
   }
 
   @Test void errorsNameWhatIsWrong() {
-    try (Model model = tiny(2); Model noTokenizer = Model.create("{\"layers\": 1}", null)) {
+    try (Model model = tiny(2); Model noTokenizer = Model.create("{\"layers\": 1}", null, null)) {
       assertTrue(Trainer.settingsJson().startsWith("[{\"name\":\"training\""));
       fails(Status.INVALID_ARGUMENT, "JSON", () -> model.newTrainer("{"));
       fails(Status.INVALID_ARGUMENT, "data", () -> model.newTrainer("{}"));
@@ -221,8 +221,8 @@ class TrainerTest extends Support {
         fails(Status.INVALID_ARGUMENT, "steps", () -> trainer.run(-1, null));
         fails(Status.INVALID_ARGUMENT, "sequences", () -> trainer.evaluate(RANDOM, 0, 1, null));
         fails(Status.INVALID_ARGUMENT, "share", () -> trainer.evaluate("{\"type\": \"random\", \"share\": 2}", 1, 1, null));
-        fails(Status.INVALID_ARGUMENT, "q4", () -> trainer.write(Path.of("unused"), "q4"));
-        fails(Status.IO, "/nowhere/x", () -> trainer.write(Path.of("/nowhere/x"), "f16"));
+        fails(Status.INVALID_ARGUMENT, "q4", () -> trainer.write(Path.of("unused"), "q4", null));
+        fails(Status.IO, "/nowhere/x", () -> trainer.write(Path.of("/nowhere/x"), "f16", null));
         assertEquals(0, trainer.run(0, null).step());
       }
     }
@@ -240,7 +240,7 @@ class TrainerTest extends Support {
     closed(trainer::report);
     closed(trainer::info);
     closed(() -> trainer.evaluate(RANDOM, 1, 1, null));
-    closed(() -> trainer.save(Path.of("unused")));
+    closed(() -> trainer.save(Path.of("unused"), null));
     closed(() -> model.newTrainer(description("all")));
   }
 
@@ -272,13 +272,13 @@ class TrainerTest extends Support {
       long before = 0;
       for (int i = 0; i < 250; ++i) {
         if (i == 50) before = resident();
-        try (Trainer trainer = model.newTrainer(description, options)) {
+        try (Trainer trainer = model.newTrainer(description, options, null)) {
           trainer.step();
         }
       }
       assertTrue(resident() - before < 48 << 20, "grew by " + (resident() - before)); // a trainer takes two
       for (int i = 0; i < 300; ++i) { // the last use of each is inside its own call
-        model.newTrainer(description, options).step();
+        model.newTrainer(description, options, null).step();
         if (i % 10 == 0) {
           System.gc();
           Thread.sleep(1);

@@ -61,7 +61,7 @@ class ValuesTest extends Support {
       assertTrue(footprint.windowBytes() > 0 && footprint.sessionBytes() > memory + footprint.windowBytes());
       assertEquals(5, Infini.paperFootprint(65000).methods().size());
     }
-    try (Model odd = Model.create("{\"layers\": 1, \"name\": \"\\\"😀\\\\\\n\\u0001\"}", null)) {
+    try (Model odd = Model.create("{\"layers\": 1, \"name\": \"\\\"😀\\\\\\n\\u0001\"}", null, null)) {
       assertEquals("\"😀\\\n\u0001", odd.info().name());
       assertNull(odd.info().tokenizer());
     }
@@ -155,14 +155,14 @@ class ValuesTest extends Support {
     Path inside = missing.resolve("file");
     try (Model model = open(); Session session = model.newSession(); Trainer trainer = model.newTrainer("{\"data\": {\"type\": \"random\"}}")) {
       missing(() -> Model.open(missing));
-      missing(() -> Model.create("{\"tokenizer\": \"/nowhere/x\"}", null));
+      missing(() -> Model.create("{\"tokenizer\": \"/nowhere/x\"}", null, null));
       missing(() -> session.restore(missing, null));
       missing(() -> Snapshot.inspect(missing, false));
-      missing(() -> trainer.restore(missing));
+      missing(() -> trainer.restore(missing, null));
       missing(() -> session.save(inside));
       missing(() -> model.save(inside, null));
-      missing(() -> trainer.save(inside));
-      missing(() -> trainer.write(inside, "f32"));
+      missing(() -> trainer.save(inside, null));
+      missing(() -> trainer.write(inside, "f32", null));
       FileException e = assertThrows(FileException.class, () -> Model.open(folder));
       assertEquals(Status.IO, e.status());
       assertNull(e.getCause(), "it is there");
@@ -173,7 +173,7 @@ class ValuesTest extends Support {
       Path text = Files.writeString(folder.resolve("text"), "no model");
       e = assertThrows(FileException.class, () -> Model.open(text));
       assertFalse(e.status() == Status.IO);
-      assertNotNull(assertThrows(FileException.class, () -> session.restore(Snapshot.of(new byte[100]))).getMessage());
+      assertNotNull(assertThrows(FileException.class, () -> session.restore(Snapshot.of(new byte[100]), null)).getMessage());
       assertEquals(InfiniException.class, assertThrows(InfiniException.class, () -> new Options().set("no such", 1)).getClass());
       URI zip = URI.create("jar:" + folder.resolve("zip").toUri());
       try (FileSystem other = FileSystems.newFileSystem(zip, Map.of("create", "true"))) {

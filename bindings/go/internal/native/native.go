@@ -240,7 +240,7 @@ extern swig_type_16 _wrap_infini_options_get_int_native_4973874a6275e52b(uintptr
 extern swig_type_18 _wrap_infini_options_get_double_native_4973874a6275e52b(uintptr_t arg1, swig_type_19 arg2, swig_voidp arg3);
 extern swig_type_20 _wrap_infini_options_get_string_native_4973874a6275e52b(uintptr_t arg1, swig_type_21 arg2, swig_type_22 arg3, swig_voidp arg4);
 extern swig_type_23 _wrap_infini_model_open_native_4973874a6275e52b(swig_type_24 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
-extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, swig_voidp arg3);
+extern swig_type_25 _wrap_infini_model_create_native_4973874a6275e52b(swig_type_26 arg1, uintptr_t arg2, uintptr_t arg3, swig_voidp arg4);
 extern swig_type_27 _wrap_infini_model_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_28 arg2, uintptr_t arg3);
 extern swig_type_29 _wrap_infini_model_quantize_native_4973874a6275e52b(swig_type_30 arg1, swig_type_31 arg2, swig_type_32 arg3, uintptr_t arg4, uintptr_t arg5);
 extern swig_type_33 _wrap_infini_model_fit_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_34 arg2, swig_type_35 arg3, uintptr_t arg4);
@@ -258,10 +258,10 @@ extern swig_type_48 _wrap_infini_session_stop_reason_native_4973874a6275e52b(uin
 extern swig_type_50 _wrap_infini_session_cancel_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_51 _wrap_infini_model_vocabulary_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern swig_type_52 _wrap_infini_model_width_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_53 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_54 arg2);
-extern swig_type_55 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_56 arg2);
-extern swig_type_57 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_58 arg2, uintptr_t arg3, swig_type_59 arg4);
-extern swig_type_60 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_61 arg2, uintptr_t arg3, swig_type_62 arg4);
+extern swig_type_53 _wrap_infini_session_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_54 arg2, swig_voidp arg3);
+extern swig_type_55 _wrap_infini_session_embedding_native_4973874a6275e52b(uintptr_t arg1, swig_type_56 arg2, swig_voidp arg3);
+extern swig_type_57 _wrap_infini_session_feed_logits_native_4973874a6275e52b(uintptr_t arg1, swig_type_58 arg2, uintptr_t arg3, swig_type_59 arg4, swig_voidp arg5);
+extern swig_type_60 _wrap_infini_session_score_native_4973874a6275e52b(uintptr_t arg1, swig_type_61 arg2, uintptr_t arg3, swig_type_62 arg4, swig_voidp arg5);
 extern swig_type_63 _wrap_infini_session_score_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_64 arg2, uintptr_t arg3, swig_voidp arg4, swig_voidp arg5);
 extern swig_type_65 _wrap_infini_session_close_segment_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_66 _wrap_infini_session_keep_native_4973874a6275e52b(uintptr_t arg1, swig_type_67 arg2);
@@ -272,13 +272,13 @@ extern swig_type_71 _wrap_infini_session_segment_position_native_4973874a6275e52
 extern swig_type_72 _wrap_infini_session_memory_tokens_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern swig_type_73 _wrap_infini_session_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_74 arg2, swig_voidp arg3);
 extern swig_type_75 _wrap_infini_session_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_76 arg2, swig_intgo arg3, swig_type_77 arg4, swig_type_78 arg5, uintptr_t arg6);
-extern swig_type_79 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_80 arg3, swig_type_81 arg4, swig_type_82 arg5, swig_voidp arg6);
+extern swig_type_79 _wrap_infini_session_save_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_intgo arg2, swig_type_80 arg3, swig_type_81 arg4, uintptr_t arg5, swig_type_82 arg6, swig_voidp arg7);
 extern swig_type_83 _wrap_infini_session_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_84 arg2, uintptr_t arg3);
-extern swig_type_85 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_86 arg2);
+extern swig_type_85 _wrap_infini_session_restore_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_86 arg2, uintptr_t arg3);
 extern swig_type_87 _wrap_infini_snapshot_json_native_4973874a6275e52b(swig_type_88 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_89 arg4, swig_voidp arg5);
 extern swig_type_90 _wrap_infini_snapshot_json_buffer_native_4973874a6275e52b(swig_type_91 arg1, swig_intgo arg2, uintptr_t arg3, swig_type_92 arg4, swig_voidp arg5);
 extern swig_type_93 _wrap_infini_session_merge_native_4973874a6275e52b(uintptr_t arg1, swig_type_94 arg2, double arg3, uintptr_t arg4);
-extern swig_type_95 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_96 arg2, double arg3);
+extern swig_type_95 _wrap_infini_session_merge_buffer_native_4973874a6275e52b(uintptr_t arg1, swig_type_96 arg2, double arg3, uintptr_t arg4);
 extern swig_type_97 _wrap_infini_session_rewind_native_4973874a6275e52b(uintptr_t arg1, swig_type_98 arg2);
 extern swig_type_99 _wrap_infini_session_rewind_limit_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
 extern swig_type_100 _wrap_infini_batch_create_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
@@ -286,7 +286,7 @@ extern void _wrap_infini_batch_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_101 _wrap_infini_batch_add_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_102 _wrap_infini_batch_remove_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_103 _wrap_infini_batch_size_native_4973874a6275e52b(uintptr_t arg1, swig_voidp arg2);
-extern swig_type_104 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_105 arg3);
+extern swig_type_104 _wrap_infini_batch_next_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2, swig_type_105 arg3, swig_voidp arg4);
 extern swig_type_106 _wrap_infini_batch_text_native_4973874a6275e52b(uintptr_t arg1, swig_type_107 arg2, swig_type_108 arg3, swig_voidp arg4);
 extern swig_type_109 _wrap_infini_model_tokenize_native_4973874a6275e52b(uintptr_t arg1, swig_type_110 arg2, swig_intgo arg3, swig_type_111 arg4, swig_voidp arg5);
 extern swig_type_112 _wrap_infini_model_token_count_native_4973874a6275e52b(uintptr_t arg1, swig_type_113 arg2, swig_intgo arg3, swig_voidp arg4);
@@ -315,7 +315,7 @@ extern swig_type_149 _wrap_infini_task_total_native_4973874a6275e52b(uintptr_t a
 extern swig_type_150 _wrap_infini_task_stage_native_4973874a6275e52b(uintptr_t arg1, swig_type_151 arg2, swig_voidp arg3);
 extern swig_type_152 _wrap_infini_log_next_native_4973874a6275e52b(swig_voidp arg1, swig_type_153 arg2, swig_voidp arg3);
 extern swig_type_154 _wrap_infini_trainer_settings_json_native_4973874a6275e52b(swig_type_155 arg1, swig_voidp arg2);
-extern swig_type_156 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_157 arg2, uintptr_t arg3, swig_voidp arg4);
+extern swig_type_156 _wrap_infini_trainer_create_native_4973874a6275e52b(uintptr_t arg1, swig_type_157 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_trainer_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_158 _wrap_infini_trainer_step_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_159 _wrap_infini_trainer_run_native_4973874a6275e52b(uintptr_t arg1, swig_type_160 arg2, uintptr_t arg3);
@@ -324,10 +324,10 @@ extern swig_type_163 _wrap_infini_trainer_evaluate_json_native_4973874a6275e52b(
 extern swig_type_166 _wrap_infini_trainer_find_heads_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_167 arg2, swig_intgo arg3, swig_intgo arg4, uintptr_t arg5, swig_type_168 arg6, swig_voidp arg7);
 extern swig_type_169 _wrap_infini_trainer_fit_heads_native_4973874a6275e52b(uintptr_t arg1, double arg2, uintptr_t arg3);
 extern swig_type_170 _wrap_infini_trainer_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_171 arg2, swig_voidp arg3);
-extern swig_type_172 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2);
-extern swig_type_174 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2);
-extern swig_type_176 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2, swig_type_178 arg3);
-extern swig_type_179 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_180 arg2);
+extern swig_type_172 _wrap_infini_trainer_save_native_4973874a6275e52b(uintptr_t arg1, swig_type_173 arg2, uintptr_t arg3);
+extern swig_type_174 _wrap_infini_trainer_restore_native_4973874a6275e52b(uintptr_t arg1, swig_type_175 arg2, uintptr_t arg3);
+extern swig_type_176 _wrap_infini_trainer_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_177 arg2, swig_type_178 arg3, uintptr_t arg4);
+extern swig_type_179 _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(uintptr_t arg1, swig_type_180 arg2, uintptr_t arg3);
 extern swig_type_181 _wrap_infini_adaptation_create_native_4973874a6275e52b(swig_type_182 arg1, swig_type_183 arg2, uintptr_t arg3, uintptr_t arg4, swig_voidp arg5);
 extern void _wrap_infini_adaptation_free_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_184 _wrap_infini_adaptation_settings_json_native_4973874a6275e52b(swig_type_185 arg1, swig_voidp arg2);
@@ -337,7 +337,7 @@ extern swig_type_188 _wrap_infini_adaptation_report_json_native_4973874a6275e52b
 extern swig_type_190 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_191 arg2, swig_voidp arg3);
 extern swig_type_192 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_193 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
-extern swig_type_194 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_195 arg2);
+extern swig_type_194 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_195 arg2, uintptr_t arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
 #undef intgo
 */
@@ -619,12 +619,13 @@ func Infini_model_open(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (
 	return swig_r_1
 }
 
-func Infini_model_create(arg1 string, arg2 uintptr, arg3 *uintptr) (_swig_ret error) {
+func Infini_model_create(arg1 string, arg2 uintptr, arg3 uintptr, arg4 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_model_create_native_4973874a6275e52b(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_voidp(_swig_i_2))
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_model_create_native_4973874a6275e52b(*(*C.swig_type_26)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -918,11 +919,12 @@ func Infini_model_width(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
+func Infini_session_logits(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -936,11 +938,12 @@ func Infini_session_logits(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
+func Infini_session_embedding(arg1 uintptr, arg2 []float32, arg3 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_1)))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_embedding_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_1)), C.swig_voidp(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -954,13 +957,14 @@ func Infini_session_embedding(arg1 uintptr, arg2 []float32) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float32) (_swig_ret error) {
+func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float32, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_3)))
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_session_feed_logits_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_58)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_59)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -977,13 +981,14 @@ func Infini_session_feed_logits(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 [
 	return swig_r_1
 }
 
-func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float32) (_swig_ret error) {
+func Infini_session_score(arg1 uintptr, arg2 []int32, arg3 uintptr, arg4 []float32, arg5 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_3)))
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_session_score_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_3)), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1171,7 +1176,7 @@ func Infini_session_save(arg1 uintptr, arg2 string, arg3 int, arg4 string, arg5 
 	return swig_r_1
 }
 
-func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string, arg5 []byte, arg6 *uint64) (_swig_ret error) {
+func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string, arg5 uintptr, arg6 []byte, arg7 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
@@ -1179,7 +1184,8 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
-	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_4)), C.swig_voidp(_swig_i_5))
+	_swig_i_6 := arg7
+	swig_r_p := C._wrap_infini_session_save_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), *(*C.swig_type_80)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_5)), C.swig_voidp(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1188,7 +1194,7 @@ func Infini_session_save_buffer(arg1 uintptr, arg2 int, arg3 string, arg4 string
 		Swig_escape_val = arg4
 	}
 	if Swig_escape_always_false {
-		Swig_escape_val = arg5
+		Swig_escape_val = arg6
 	}
 	var swig_r_1 error
 
@@ -1218,11 +1224,12 @@ func Infini_session_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret 
 	return swig_r_1
 }
 
-func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte) (_swig_ret error) {
+func Infini_session_restore_buffer(arg1 uintptr, arg2 []byte, arg3 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_session_restore_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1304,12 +1311,13 @@ func Infini_session_merge(arg1 uintptr, arg2 string, arg3 float64, arg4 uintptr)
 	return swig_r_1
 }
 
-func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64) (_swig_ret error) {
+func Infini_session_merge_buffer(arg1 uintptr, arg2 []byte, arg3 float64, arg4 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2))
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_session_merge_buffer_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_1)), C.double(_swig_i_2), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1418,12 +1426,13 @@ func Infini_batch_size(arg1 uintptr, arg2 *uint64) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32) (_swig_ret error) {
+func Infini_batch_next(arg1 uintptr, arg2 uintptr, arg3 []int32, arg4 *uint64) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_105)(unsafe.Pointer(&_swig_i_2)))
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_batch_next_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), *(*C.swig_type_105)(unsafe.Pointer(&_swig_i_2)), C.swig_voidp(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg3
@@ -1924,13 +1933,14 @@ func Infini_trainer_settings_json(arg1 []byte, arg2 *uint64) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 *uintptr) (_swig_ret error) {
+func Infini_trainer_create(arg1 uintptr, arg2 string, arg3 uintptr, arg4 uintptr, arg5 *uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := arg4
-	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_voidp(_swig_i_3))
+	_swig_i_4 := arg5
+	swig_r_p := C._wrap_infini_trainer_create_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_157)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.swig_voidp(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2086,48 +2096,51 @@ func Infini_trainer_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig_re
 	return swig_r_1
 }
 
-func Infini_trainer_save(arg1 uintptr, arg2 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_restore(arg1 uintptr, arg2 string) (_swig_ret error) {
-	var swig_r string
-	_swig_i_0 := arg1
-	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)))
-	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
-	if Swig_escape_always_false {
-		Swig_escape_val = arg2
-	}
-	var swig_r_1 error
-
-	if len(swig_r) != 0 {
-		swig_r_1 = errorOf(swigCopyString(swig_r))
-	}
-
-	return swig_r_1
-}
-
-func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret error) {
+func Infini_trainer_save(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
-	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_2)))
+	swig_r_p := C._wrap_infini_trainer_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_173)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_restore(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_restore_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_175)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
+	if Swig_escape_always_false {
+		Swig_escape_val = arg2
+	}
+	var swig_r_1 error
+
+	if len(swig_r) != 0 {
+		swig_r_1 = errorOf(swigCopyString(swig_r))
+	}
+
+	return swig_r_1
+}
+
+func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string, arg4 uintptr) (_swig_ret error) {
+	var swig_r string
+	_swig_i_0 := arg1
+	_swig_i_1 := arg2
+	_swig_i_2 := arg3
+	_swig_i_3 := arg4
+	swig_r_p := C._wrap_infini_trainer_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_177)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_178)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2144,11 +2157,12 @@ func Infini_trainer_write(arg1 uintptr, arg2 string, arg3 string) (_swig_ret err
 	return swig_r_1
 }
 
-func Infini_trainer_write_adapter(arg1 uintptr, arg2 string) (_swig_ret error) {
+func Infini_trainer_write_adapter(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_1)))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_trainer_write_adapter_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_180)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -2305,11 +2319,12 @@ func Infini_adaptation_discard(arg1 uintptr) (_swig_ret error) {
 	return swig_r_1
 }
 
-func Infini_adaptation_write(arg1 uintptr, arg2 string) (_swig_ret error) {
+func Infini_adaptation_write(arg1 uintptr, arg2 string, arg3 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_195)(unsafe.Pointer(&_swig_i_1)))
+	_swig_i_2 := arg3
+	swig_r_p := C._wrap_infini_adaptation_write_native_4973874a6275e52b(C.uintptr_t(_swig_i_0), *(*C.swig_type_195)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2

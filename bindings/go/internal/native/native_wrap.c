@@ -590,10 +590,11 @@ _gostring_ _wrap_infini_model_open_native_4973874a6275e52b(_gostring_ _swig_go_0
 }
 
 
-_gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_model **_swig_go_2) {
+_gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go_0, infini_options *_swig_go_1, infini_task *_swig_go_2, infini_model **_swig_go_3) {
   char *arg1 = (char *) 0 ;
   infini_options *arg2 = (infini_options *) 0 ;
-  infini_model **arg3 = (infini_model **) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
+  infini_model **arg4 = (infini_model **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -603,9 +604,10 @@ _gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go
   arg1[_swig_go_0.n] = '\0';
   
   arg2 = *(infini_options **)&_swig_go_1; 
-  arg3 = *(infini_model ***)&_swig_go_2; 
+  arg3 = *(infini_task **)&_swig_go_2; 
+  arg4 = *(infini_model ***)&_swig_go_3; 
   
-  result = (infini_status)infini_model_create((char const *)arg1,(struct infini_options const *)arg2,arg3);
+  result = (infini_status)infini_model_create((char const *)arg1,(struct infini_options const *)arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1092,10 +1094,11 @@ _gostring_ _wrap_infini_model_width_native_4973874a6275e52b(infini_model *_swig_
 }
 
 
-_gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1104,8 +1107,9 @@ _gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_
     arg2 = (float *)_swig_go_1.array;
     arg3 = (size_t)_swig_go_1.len;
   }
+  arg4 = *(size_t **)&_swig_go_2; 
   
-  result = (infini_status)infini_session_logits(arg1,arg2,arg3);
+  result = (infini_status)infini_session_logits(arg1,arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1121,10 +1125,11 @@ _gostring_ _wrap_infini_session_logits_native_4973874a6275e52b(infini_session *_
 }
 
 
-_gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, long long *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   float *arg2 = (float *) 0 ;
   size_t arg3 ;
+  size_t *arg4 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1133,8 +1138,9 @@ _gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session
     arg2 = (float *)_swig_go_1.array;
     arg3 = (size_t)_swig_go_1.len;
   }
+  arg4 = *(size_t **)&_swig_go_2; 
   
-  result = (infini_status)infini_session_embedding(arg1,arg2,arg3);
+  result = (infini_status)infini_session_embedding(arg1,arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1150,13 +1156,14 @@ _gostring_ _wrap_infini_session_embedding_native_4973874a6275e52b(infini_session
 }
 
 
-_gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
   infini_task *arg4 = (infini_task *) 0 ;
   float *arg5 = (float *) 0 ;
   size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1170,8 +1177,9 @@ _gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_sessi
     arg5 = (float *)_swig_go_3.array;
     arg6 = (size_t)_swig_go_3.len;
   }
+  arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_session_feed_logits(arg1,(int const *)arg2,arg3,arg4,arg5,arg6);
+  result = (infini_status)infini_session_feed_logits(arg1,(int const *)arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1187,13 +1195,14 @@ _gostring_ _wrap_infini_session_feed_logits_native_4973874a6275e52b(infini_sessi
 }
 
 
-_gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3) {
+_gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2, _goslice_ _swig_go_3, long long *_swig_go_4) {
   infini_session *arg1 = (infini_session *) 0 ;
   int32_t *arg2 = (int32_t *) 0 ;
   size_t arg3 ;
   infini_task *arg4 = (infini_task *) 0 ;
   float *arg5 = (float *) 0 ;
   size_t arg6 ;
+  size_t *arg7 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1207,8 +1216,9 @@ _gostring_ _wrap_infini_session_score_native_4973874a6275e52b(infini_session *_s
     arg5 = (float *)_swig_go_3.array;
     arg6 = (size_t)_swig_go_3.len;
   }
+  arg7 = *(size_t **)&_swig_go_4; 
   
-  result = (infini_status)infini_session_score(arg1,(int const *)arg2,arg3,arg4,arg5,arg6);
+  result = (infini_status)infini_session_score(arg1,(int const *)arg2,arg3,arg4,arg5,arg6,arg7);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1509,14 +1519,15 @@ _gostring_ _wrap_infini_session_save_native_4973874a6275e52b(infini_session *_sw
 }
 
 
-_gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _goslice_ _swig_go_4, long long *_swig_go_5) {
+_gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, intgo _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, infini_task *_swig_go_4, _goslice_ _swig_go_5, long long *_swig_go_6) {
   infini_session *arg1 = (infini_session *) 0 ;
   int arg2 ;
   char *arg3 = (char *) 0 ;
   char *arg4 = (char *) 0 ;
-  void *arg5 = (void *) 0 ;
-  size_t arg6 ;
-  size_t *arg7 = (size_t *) 0 ;
+  infini_task *arg5 = (infini_task *) 0 ;
+  void *arg6 = (void *) 0 ;
+  size_t arg7 ;
+  size_t *arg8 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1532,13 +1543,14 @@ _gostring_ _wrap_infini_session_save_buffer_native_4973874a6275e52b(infini_sessi
   memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
   arg4[_swig_go_3.n] = '\0';
   
+  arg5 = *(infini_task **)&_swig_go_4; 
   {
-    arg5 = (void *)_swig_go_4.array;
-    arg6 = (size_t)_swig_go_4.len;
+    arg6 = (void *)_swig_go_5.array;
+    arg7 = (size_t)_swig_go_5.len;
   }
-  arg7 = *(size_t **)&_swig_go_5; 
+  arg8 = *(size_t **)&_swig_go_6; 
   
-  result = (infini_status)infini_session_save_buffer((struct infini_session const *)arg1,arg2,(char const *)arg3,(char const *)arg4,arg5,arg6,arg7);
+  result = (infini_status)infini_session_save_buffer((struct infini_session const *)arg1,arg2,(char const *)arg3,(char const *)arg4,arg5,arg6,arg7,arg8);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1588,10 +1600,11 @@ _gostring_ _wrap_infini_session_restore_native_4973874a6275e52b(infini_session *
 }
 
 
-_gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1) {
+_gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, infini_task *_swig_go_2) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
+  infini_task *arg4 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1600,8 +1613,9 @@ _gostring_ _wrap_infini_session_restore_buffer_native_4973874a6275e52b(infini_se
     arg2 = (void *)_swig_go_1.array;
     arg3 = (size_t)_swig_go_1.len;
   }
+  arg4 = *(infini_task **)&_swig_go_2; 
   
-  result = (infini_status)infini_session_restore_buffer(arg1,(void const *)arg2,arg3);
+  result = (infini_status)infini_session_restore_buffer(arg1,(void const *)arg2,arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1730,11 +1744,12 @@ _gostring_ _wrap_infini_session_merge_native_4973874a6275e52b(infini_session *_s
 }
 
 
-_gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2) {
+_gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_session *_swig_go_0, _goslice_ _swig_go_1, double _swig_go_2, infini_task *_swig_go_3) {
   infini_session *arg1 = (infini_session *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
   double arg4 ;
+  infini_task *arg5 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1744,8 +1759,9 @@ _gostring_ _wrap_infini_session_merge_buffer_native_4973874a6275e52b(infini_sess
     arg3 = (size_t)_swig_go_1.len;
   }
   arg4 = (double)_swig_go_2; 
+  arg5 = *(infini_task **)&_swig_go_3; 
   
-  result = (infini_status)infini_session_merge_buffer(arg1,(void const *)arg2,arg3,arg4);
+  result = (infini_status)infini_session_merge_buffer(arg1,(void const *)arg2,arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -1921,11 +1937,12 @@ _gostring_ _wrap_infini_batch_size_native_4973874a6275e52b(infini_batch *_swig_g
 }
 
 
-_gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2) {
+_gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_go_0, infini_task *_swig_go_1, _goslice_ _swig_go_2, long long *_swig_go_3) {
   infini_batch *arg1 = (infini_batch *) 0 ;
   infini_task *arg2 = (infini_task *) 0 ;
   int32_t *arg3 = (int32_t *) 0 ;
   size_t arg4 ;
+  size_t *arg5 = (size_t *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -1935,8 +1952,9 @@ _gostring_ _wrap_infini_batch_next_native_4973874a6275e52b(infini_batch *_swig_g
     arg3 = (int32_t *)_swig_go_2.array;
     arg4 = (size_t)_swig_go_2.len;
   }
+  arg5 = *(size_t **)&_swig_go_3; 
   
-  result = (infini_status)infini_batch_next(arg1,arg2,arg3,arg4);
+  result = (infini_status)infini_batch_next(arg1,arg2,arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -2757,11 +2775,12 @@ _gostring_ _wrap_infini_trainer_settings_json_native_4973874a6275e52b(_goslice_ 
 }
 
 
-_gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_trainer **_swig_go_3) {
+_gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_options *_swig_go_2, infini_task *_swig_go_3, infini_trainer **_swig_go_4) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
   infini_options *arg3 = (infini_options *) 0 ;
-  infini_trainer **arg4 = (infini_trainer **) 0 ;
+  infini_task *arg4 = (infini_task *) 0 ;
+  infini_trainer **arg5 = (infini_trainer **) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -2772,9 +2791,10 @@ _gostring_ _wrap_infini_trainer_create_native_4973874a6275e52b(infini_model *_sw
   arg2[_swig_go_1.n] = '\0';
   
   arg3 = *(infini_options **)&_swig_go_2; 
-  arg4 = *(infini_trainer ***)&_swig_go_3; 
+  arg4 = *(infini_task **)&_swig_go_3; 
+  arg5 = *(infini_trainer ***)&_swig_go_4; 
   
-  result = (infini_status)infini_trainer_create((struct infini_model const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4);
+  result = (infini_status)infini_trainer_create((struct infini_model const *)arg1,(char const *)arg2,(struct infini_options const *)arg3,arg4,arg5);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3030,9 +3050,10 @@ _gostring_ _wrap_infini_trainer_info_json_native_4973874a6275e52b(infini_trainer
 }
 
 
-_gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -3042,8 +3063,9 @@ _gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_sw
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
+  arg3 = *(infini_task **)&_swig_go_2; 
   
-  result = (infini_status)infini_trainer_save((struct infini_trainer const *)arg1,(char const *)arg2);
+  result = (infini_status)infini_trainer_save((struct infini_trainer const *)arg1,(char const *)arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3060,9 +3082,10 @@ _gostring_ _wrap_infini_trainer_save_native_4973874a6275e52b(infini_trainer *_sw
 }
 
 
-_gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -3072,8 +3095,9 @@ _gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
+  arg3 = *(infini_task **)&_swig_go_2; 
   
-  result = (infini_status)infini_trainer_restore(arg1,(char const *)arg2);
+  result = (infini_status)infini_trainer_restore(arg1,(char const *)arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3090,10 +3114,11 @@ _gostring_ _wrap_infini_trainer_restore_native_4973874a6275e52b(infini_trainer *
 }
 
 
-_gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2) {
+_gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, infini_task *_swig_go_3) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
+  infini_task *arg4 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -3108,8 +3133,9 @@ _gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_s
   memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
   arg3[_swig_go_2.n] = '\0';
   
+  arg4 = *(infini_task **)&_swig_go_3; 
   
-  result = (infini_status)infini_trainer_write((struct infini_trainer const *)arg1,(char const *)arg2,(char const *)arg3);
+  result = (infini_status)infini_trainer_write((struct infini_trainer const *)arg1,(char const *)arg2,(char const *)arg3,arg4);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3127,9 +3153,10 @@ _gostring_ _wrap_infini_trainer_write_native_4973874a6275e52b(infini_trainer *_s
 }
 
 
-_gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_trainer *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_trainer *arg1 = (infini_trainer *) 0 ;
   char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -3139,8 +3166,9 @@ _gostring_ _wrap_infini_trainer_write_adapter_native_4973874a6275e52b(infini_tra
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
+  arg3 = *(infini_task **)&_swig_go_2; 
   
-  result = (infini_status)infini_trainer_write_adapter((struct infini_trainer const *)arg1,(char const *)arg2);
+  result = (infini_status)infini_trainer_write_adapter((struct infini_trainer const *)arg1,(char const *)arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;
@@ -3395,9 +3423,10 @@ _gostring_ _wrap_infini_adaptation_discard_native_4973874a6275e52b(infini_adapta
 }
 
 
-_gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _gostring_ _swig_go_1) {
+_gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptation *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   char *arg2 = (char *) 0 ;
+  infini_task *arg3 = (infini_task *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
@@ -3407,8 +3436,9 @@ _gostring_ _wrap_infini_adaptation_write_native_4973874a6275e52b(infini_adaptati
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
+  arg3 = *(infini_task **)&_swig_go_2; 
   
-  result = (infini_status)infini_adaptation_write((struct infini_adaptation const *)arg1,(char const *)arg2);
+  result = (infini_status)infini_adaptation_write((struct infini_adaptation const *)arg1,(char const *)arg2,arg3);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

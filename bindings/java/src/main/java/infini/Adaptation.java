@@ -96,10 +96,12 @@ public final class Adaptation implements AutoCloseable {
    * Writes the adapted model as a GGUF file.
    *
    * @param path the file
-   * @throws InfiniException STATE (training is not over yet), IO, NO_SPACE
+   * @param task stage "save", in bytes of tensors; may be null
+   * @throws InfiniException STATE (training is not over yet), IO, NO_SPACE, CANCELLED
    */
-  public void write(Path path) {
-    call(adaptation -> Native.infini_adaptation_write(adaptation, FileException.name(path)));
+  public void write(Path path, Task task) {
+    handle.call(this, turn, task, adaptation -> Task.saving(task, t ->
+        Native.infini_adaptation_write(adaptation, FileException.name(path), t)));
   }
 
   /** Cancels the call that runs, if any, and frees the adaptation when it has returned. Closing again does nothing. */

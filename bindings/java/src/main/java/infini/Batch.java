@@ -102,7 +102,8 @@ public final class Batch implements AutoCloseable {
       try {
         for (; begun < order.size(); ++begun) Handle.take(order.get(begun).turn, task);
         for (Session session : order) session.handle.requireOpen();
-        return Task.with(task == null ? own : task, t -> Native.infini_batch_next(batch, t, tokens)) == Status.END ? null : tokens;
+        int status = Task.with(task == null ? own : task, t -> Native.infini_batch_next(batch, t, tokens, null));
+        return status == Status.END ? null : tokens;
       } finally {
         while (begun > 0) order.get(--begun).turn.unlock();
       }

@@ -59,11 +59,13 @@ public final class Model implements AutoCloseable {
    *
    * @param configJson a JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists its keys
    * @param options as {@link #open(Path, Options, Task)}
+   * @param task stages "create", in tensors, and "open", in matrices; may be null
    * @return the model
-   * @throws InfiniException INVALID_ARGUMENT (the message says what); IO, FORMAT, ... of the tokenizer's file
+   * @throws InfiniException INVALID_ARGUMENT (the message says what); IO, FORMAT, ... of the tokenizer's file; CANCELLED
    */
-  public static Model create(String configJson, Options options) {
-    return new Model(model -> Options.with(options, o -> Native.infini_model_create(configJson, o, model)));
+  public static Model create(String configJson, Options options, Task task) {
+    return new Model(model -> Options.with(options, o ->
+        Task.with(task, t -> Native.infini_model_create(configJson, o, t, model))));
   }
 
   /**
@@ -71,7 +73,7 @@ public final class Model implements AutoCloseable {
    * not at all.
    *
    * @param path the file
-   * @param task stage "save"; a cancel counts until writing begins; may be null
+   * @param task stage "save", in bytes of tensors; may be null
    * @throws InfiniException IO, NO_SPACE, CANCELLED
    */
   public void save(Path path, Task task) {
@@ -132,12 +134,12 @@ public final class Model implements AutoCloseable {
   /**
    * Makes a trainer with default options.
    *
-   * @param descriptionJson as {@link #newTrainer(String, Options)}
+   * @param descriptionJson as {@link #newTrainer(String, Options, Task)}
    * @return the trainer, which the caller closes
-   * @throws InfiniException as {@link #newTrainer(String, Options)}
+   * @throws InfiniException as {@link #newTrainer(String, Options, Task)}
    */
   public Trainer newTrainer(String descriptionJson) {
-    return newTrainer(descriptionJson, null);
+    return newTrainer(descriptionJson, null, null);
   }
 
   /**
@@ -147,13 +149,14 @@ public final class Model implements AutoCloseable {
    *     {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data"
    *     must be there. {@link Trainer#settingsJson()} lists their fields
    * @param options "threads", and "compute", which goes before that of the description; may be null
+   * @param task stage "create", in matrices; may be null
    * @return the trainer, which the caller closes
    * @throws InfiniException INVALID_ARGUMENT (the message names the field); STATE (the model has no weights, or no tokenizer
-   *     where the data needs one); IO, FORMAT (of a file of the data)
+   *     where the data needs one); IO, FORMAT (of a file of the data); CANCELLED
    */
-  public Trainer newTrainer(String descriptionJson, Options options) {
-    return handle.call(this, model -> new Trainer(made -> Options.with(options, o ->
-        Native.infini_trainer_create(model, descriptionJson, o, made))));
+  public Trainer newTrainer(String descriptionJson, Options options, Task task) {
+    return handle.call(this, model -> new Trainer(made -> Options.with(options, o -> Task.with(task, t ->
+        Native.infini_trainer_create(model, descriptionJson, o, t, made)))));
   }
 
   /**

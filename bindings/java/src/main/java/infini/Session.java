@@ -386,7 +386,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] logits() {
     float[] logits = new float[vocabulary];
-    call(session -> Native.infini_session_logits(session, logits));
+    call(session -> Native.infini_session_logits(session, logits, null));
     return logits;
   }
 
@@ -398,7 +398,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] embedding() {
     float[] embedding = new float[width];
-    call(session -> Native.infini_session_embedding(session, embedding));
+    call(session -> Native.infini_session_embedding(session, embedding, null));
     return embedding;
   }
 
@@ -412,7 +412,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] feedLogits(int[] tokens, Task task) {
     float[] logits = new float[Math.multiplyExact(tokens.length, vocabulary)];
-    run(task, (session, t) -> Native.infini_session_feed_logits(session, tokens, t, logits));
+    run(task, (session, t) -> Native.infini_session_feed_logits(session, tokens, t, logits, null));
     return logits;
   }
 
@@ -426,7 +426,7 @@ public final class Session implements AutoCloseable {
    */
   public float[] score(int[] tokens, Task task) {
     float[] nll = new float[tokens.length];
-    run(task, (session, t) -> Native.infini_session_score(session, tokens, t, nll));
+    run(task, (session, t) -> Native.infini_session_score(session, tokens, t, nll, null));
     return nll;
   }
 
@@ -550,10 +550,10 @@ public final class Session implements AutoCloseable {
    * Takes a snapshot of the whole session.
    *
    * @return the snapshot
-   * @throws InfiniException as {@link #snapshot(boolean, String, String)}
+   * @throws InfiniException as {@link #snapshot(boolean, String, String, Task)}
    */
   public Snapshot snapshot() {
-    return snapshot(false, "", "");
+    return snapshot(false, "", "", null);
   }
 
   /**
@@ -562,12 +562,14 @@ public final class Session implements AutoCloseable {
    * @param memoryOnly as in {@link #save(Path, boolean, String, String, Task)}
    * @param name kept in the snapshot for the caller
    * @param note the same
+   * @param task stage "save", in bytes; may be null
    * @return the snapshot
-   * @throws InfiniException STATE: an earlier error struck in the middle of a block
+   * @throws InfiniException STATE (an earlier error struck in the middle of a block); CANCELLED as in
+   *     {@link #save(Path, boolean, String, String, Task)}
    */
-  public Snapshot snapshot(boolean memoryOnly, String name, String note) {
-    return Snapshot.owning(call(session -> Utf8.bytes((buffer, size) ->
-        Native.infini_session_save_buffer(session, memoryOnly ? Snapshot.MEMORY : 0, name, note, buffer, size))));
+  public Snapshot snapshot(boolean memoryOnly, String name, String note, Task task) {
+    return Snapshot.owning(call(task, session -> Task.saving(task, t -> Utf8.bytes((buffer, size) ->
+        Native.infini_session_save_buffer(session, memoryOnly ? Snapshot.MEMORY : 0, name, note, t, buffer, size)))));
   }
 
   /**
@@ -575,18 +577,19 @@ public final class Session implements AutoCloseable {
    * Options of generation that this session was not given come from the snapshot.
    *
    * @param snapshot the snapshot
-   * @throws InfiniException MODEL_MISMATCH, VERSION, CHECKSUM, FORMAT, TRUNCATED
+   * @param task can cancel before it begins; may be null
+   * @throws InfiniException MODEL_MISMATCH, VERSION, CHECKSUM, FORMAT, TRUNCATED, CANCELLED
    */
-  public void restore(Snapshot snapshot) {
-    call(snapshot::restoreInto);
+  public void restore(Snapshot snapshot, Task task) {
+    run(task, snapshot::restoreInto);
   }
 
   /**
-   * Does what {@link #restore(Snapshot)} does with the snapshot in a file.
+   * Does what {@link #restore(Snapshot, Task)} does with the snapshot in a file.
    *
    * @param path the file
    * @param task can cancel before it begins; may be null
-   * @throws InfiniException IO, CANCELLED; else as {@link #restore(Snapshot)}
+   * @throws InfiniException IO; else as {@link #restore(Snapshot, Task)}
    */
   public void restore(Path path, Task task) {
     run(task, (session, t) -> Native.infini_session_restore(session, FileException.name(path), t));
@@ -598,20 +601,21 @@ public final class Session implements AutoCloseable {
    *
    * @param snapshot the snapshot
    * @param weight how often it is added; below 0 it is taken away
+   * @param task can cancel before it begins; may be null
    * @throws InfiniException INVALID_ARGUMENT (the weight, or more would be taken away than the memory holds); else as
-   *     {@link #restore(Snapshot)}
+   *     {@link #restore(Snapshot, Task)}
    */
-  public void merge(Snapshot snapshot, double weight) {
-    call(session -> snapshot.mergeInto(session, weight));
+  public void merge(Snapshot snapshot, double weight, Task task) {
+    run(task, (session, t) -> snapshot.mergeInto(session, weight, t));
   }
 
   /**
-   * Does what {@link #merge(Snapshot, double)} does with the snapshot in a file.
+   * Does what {@link #merge(Snapshot, double, Task)} does with the snapshot in a file.
    *
    * @param path the file
    * @param weight as there
    * @param task can cancel before it begins; may be null
-   * @throws InfiniException IO, CANCELLED; else as {@link #merge(Snapshot, double)}
+   * @throws InfiniException IO; else as {@link #merge(Snapshot, double, Task)}
    */
   public void merge(Path path, double weight, Task task) {
     run(task, (session, t) -> Native.infini_session_merge(session, FileException.name(path), weight, t));

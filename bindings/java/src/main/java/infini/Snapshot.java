@@ -133,11 +133,11 @@ public final class Snapshot implements AutoCloseable {
     return given;
   }
 
-  int restoreInto(long session) {
-    return Native.infini_session_restore_buffer(session, bytes());
+  int restoreInto(long session, long task) {
+    return Native.infini_session_restore_buffer(session, bytes(), task);
   }
 
-  int mergeInto(long session, double weight) {
-    return Native.infini_session_merge_buffer(session, bytes(), weight);
+  int mergeInto(long session, double weight, long task) {
+    return Native.infini_session_merge_buffer(session, bytes(), weight, task);
   }
 }

@@ -111,7 +111,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
-   * The fields of a description, as {@link Model#newTrainer(String, Options)} takes it.
+   * The fields of a description, as {@link Model#newTrainer(String, Options, Task)} takes it.
    *
    * @return a JSON array of {"name", "type", "default", "least" and "greatest", or "choices", "help"}; of an object "fields",
    *     or of each of its "types", are such arrays too
@@ -177,12 +177,12 @@ public final class Trainer implements AutoCloseable {
   /**
    * Reads sequences and says how well the model predicts them. Changes nothing.
    *
-   * @param dataJson where they come from: as "data" in {@link Model#newTrainer(String, Options)}
+   * @param dataJson where they come from: as "data" in {@link Model#newTrainer(String, Options, Task)}
    * @param sequences how many
    * @param segments of each; 0: as many as in training now
    * @param task stage "evaluate", in sequences; may be null
    * @return what was found
-   * @throws InfiniException INVALID_ARGUMENT, STATE, IO, FORMAT (as {@link Model#newTrainer(String, Options)}); CANCELLED
+   * @throws InfiniException INVALID_ARGUMENT, STATE, IO, FORMAT (as {@link Model#newTrainer(String, Options, Task)}); CANCELLED
    */
   public Evaluation evaluate(String dataJson, int sequences, int segments, Task task) {
     return Evaluation.of(measure(task, (trainer, t, buffer, size) ->
@@ -199,7 +199,7 @@ public final class Trainer implements AutoCloseable {
    * @return a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is asked
    *     for first; "recall", "answers", ...
    * @throws InfiniException INVALID_ARGUMENT (no answer's value stands in an earlier segment, too), STATE, IO, FORMAT, as
-   *     {@link Model#newTrainer(String, Options)}; CANCELLED
+   *     {@link Model#newTrainer(String, Options, Task)}; CANCELLED
    */
   public String findHeads(String dataJson, int sequences, int segments, Task task) {
     return measure(task, (trainer, t, buffer, size) ->
@@ -233,10 +233,11 @@ public final class Trainer implements AutoCloseable {
    * Saves all that is needed to go on, to a file that is replaced whole or not at all.
    *
    * @param path the file
-   * @throws InfiniException IO, NO_SPACE: what was there before is still there
+   * @param task stage "save", in bytes; may be null
+   * @throws InfiniException IO, NO_SPACE, CANCELLED: what was there before is still there
    */
-  public void save(Path path) {
-    call(trainer -> Native.infini_trainer_save(trainer, FileException.name(path)));
+  public void save(Path path, Task task) {
+    file(task, (trainer, t) -> Native.infini_trainer_save(trainer, FileException.name(path), t));
   }
 
   /**
@@ -244,11 +245,12 @@ public final class Trainer implements AutoCloseable {
    * of threads, the next steps are the same bit for bit. The last report stays that of this trainer.
    *
    * @param path the file
-   * @throws InfiniException MODEL_MISMATCH (another model or description); IO, FORMAT, TRUNCATED, CHECKSUM, VERSION; then
-   *     nothing has changed
+   * @param task can cancel before it begins; may be null
+   * @throws InfiniException MODEL_MISMATCH (another model or description); IO, FORMAT, TRUNCATED, CHECKSUM, VERSION,
+   *     CANCELLED; then nothing has changed
    */
-  public void restore(Path path) {
-    call(trainer -> Native.infini_trainer_restore(trainer, FileException.name(path)));
+  public void restore(Path path, Task task) {
+    file(task, (trainer, t) -> Native.infini_trainer_restore(trainer, FileException.name(path), t));
   }
 
   /**
@@ -257,20 +259,23 @@ public final class Trainer implements AutoCloseable {
    *
    * @param path the file
    * @param type of the matrices that were trained: "f32", "f16" or "bf16"
-   * @throws InfiniException INVALID_ARGUMENT (type is none of these); IO, NO_SPACE
+   * @param task stage "save", in bytes of tensors; may be null
+   * @throws InfiniException INVALID_ARGUMENT (type is none of these); IO, NO_SPACE, CANCELLED: what was there before is
+   *     still there
    */
-  public void write(Path path, String type) {
-    call(trainer -> Native.infini_trainer_write(trainer, FileException.name(path), type));
+  public void write(Path path, String type, Task task) {
+    file(task, (trainer, t) -> Native.infini_trainer_write(trainer, FileException.name(path), type, t));
   }
 
   /**
    * Writes the adapters alone, as a GGUF file to be kept beside the model.
    *
    * @param path the file
-   * @throws InfiniException STATE (no adapters are trained); IO, NO_SPACE
+   * @param task as in {@link #write}
+   * @throws InfiniException STATE (no adapters are trained); IO, NO_SPACE, CANCELLED: as in {@link #write}
    */
-  public void writeAdapter(Path path) {
-    call(trainer -> Native.infini_trainer_write_adapter(trainer, FileException.name(path)));
+  public void writeAdapter(Path path, Task task) {
+    file(task, (trainer, t) -> Native.infini_trainer_write_adapter(trainer, FileException.name(path), t));
   }
 
   /**
@@ -288,6 +293,11 @@ public final class Trainer implements AutoCloseable {
   private String run(Task task, LongCalls.Body body, Writer result) {
     return calls.run(this, handle, turn, task, body,
         (trainer, status) -> Utf8.text((buffer, size) -> result.write(trainer, buffer, size)));
+  }
+
+  /** Runs a call that keeps what there is in a file, or gets it: it hears the task alone. */
+  private void file(Task task, LongCalls.Body body) {
+    handle.call(this, turn, task, trainer -> Task.saving(task, t -> body.run(trainer, t)));
   }
 
   private interface Measurer {
