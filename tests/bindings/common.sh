@@ -11,10 +11,11 @@ need() {
   done
 }
 
-# Skips the test, in words, where the package of a language was not built: need_package java|csharp BUILD VERSION
+# Skips the test, in words, where the package of a language was not built: need_package java|csharp|csharp-extensions BUILD VERSION
 need_package() {
   local file=$2/packages/infini-$3.jar
-  [ "$1" = java ] || file=$2/packages/Infini.$3.nupkg
+  [ "$1" != csharp ] || file=$2/packages/Infini.$3.nupkg
+  [ "$1" != csharp-extensions ] || file=$2/packages/Infini.Extensions.AI.$3.nupkg
   [ -e "$file" ] || { echo "skipped: $(basename "$file") was not built; \`cmake\` says why when it configures"; exit 77; }
 }
 
@@ -25,10 +26,10 @@ use_stage() {
   export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
 }
 
-# NuGet packages are kept in the build; ours is taken anew, because its version does not change with its contents.
+# NuGet packages are kept in the build; ours are taken anew, because their version does not change with their contents.
 use_nuget() {
   export NUGET_PACKAGES=$1/nuget DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
-  rm -rf "$NUGET_PACKAGES/infini"
+  rm -rf "$NUGET_PACKAGES/infini" "$NUGET_PACKAGES/infini.extensions.ai"
 }
 
 # Writes the small model with a chat template, which it does not have by itself: chat_model FILE
