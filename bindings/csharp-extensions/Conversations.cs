@@ -29,7 +29,7 @@ internal sealed class Conversations(Model model, IConversationStore store, int i
             {
                 var session = model.CreateSession();
                 conversation.Session = session;
-                await Task.Run(() => session.Restore(snapshot.Span), cancellation).ConfigureAwait(false);
+                await Task.Run(() => session.Restore(snapshot.Span, cancellation), cancellation).ConfigureAwait(false);
                 conversation.Version = stored.Version;
             }
             return new(this, id, conversation, conversation.Session?.Fork() ?? model.CreateSession());
@@ -45,7 +45,7 @@ internal sealed class Conversations(Model model, IConversationStore store, int i
     /// <summary>Keeps what a turn has come to.</summary>
     public async Task KeepAsync(string id, Conversation conversation, Session session, CancellationToken cancellation)
     {
-        byte[] snapshot = await Task.Run(() => session.Snapshot(), cancellation).ConfigureAwait(false);
+        byte[] snapshot = await Task.Run(() => session.Snapshot(cancellation: cancellation), cancellation).ConfigureAwait(false);
         string version = await store.WriteAsync(id, snapshot, conversation.Version, cancellation).ConfigureAwait(false);
         conversation.Drop();
         (conversation.Session, conversation.Version) = (session, version);
