@@ -28,6 +28,7 @@ using var sessions = new Sessions(model, settings.Number("INFINI_MAX_SESSIONS", 
 var work = new Work(model, settings);
 var operators = work.Operators = new Operators(settings, sessions, work.Working);
 sessions.Log = operators.Log;
+using var expiry = sessions.Expire(settings.Seconds("INFINI_IDLE_SECONDS", 0));
 
 var builder = WebApplication.CreateSlimBuilder();
 builder.Logging.SetMinimumLevel(LogLevel.Error);
@@ -130,6 +131,27 @@ app.MapPost("/v1/memories/{name}/feed", (string name, HttpContext context) =>
         {
             sessions.Keep(Sessions.MemoryId + name, client, session);
         }
+    });
+});
+
+// Adds what another memory holds.
+app.MapPost("/v1/memories/{name}/merge", async (string name, HttpContext context) =>
+{
+    var fields = new Fields(await Body(context).ToArrayAsync(ending));
+    string other = fields.Text("memory") ?? throw Refusal.Invalid("\"memory\" must name the memory that is added");
+    double weight = fields.Number("weight") ?? 1;
+    byte[] snapshot = [];
+    await sessions.Memory(other, false).Use(context, ending, (session, _) =>
+    {
+        snapshot = session.Snapshot();
+        return Task.FromResult(Results.Empty);
+    });
+    var client = sessions.Memory(name, true);
+    return await client.Use(context, ending, (session, cancelled) =>
+    {
+        session.Merge(snapshot, weight, cancelled);
+        sessions.Keep(Sessions.MemoryId + name, client, session);
+        return Task.FromResult(Results.Json(new { position = session.Position }));
     });
 });
 if (settings.Text("INFINI_PAGE") is { } page)

@@ -22,7 +22,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         {
             lock (clients)
             {
-                if (clients.Count < most || MakeRoom())
+                if (clients.Count < most || MakeRoom(DateTime.UtcNow))
                 {
                     clients[id] = client;
                     return client;
@@ -156,13 +156,22 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         }
     }
 
-    // Lets the memory go that was used the longest ago, of those that are stored and free.
-    private bool MakeRoom()
+    /// <summary>Lets memories go that are stored and were not used for so long, until it is disposed of; zero: none.</summary>
+    internal Timer? Expire(TimeSpan idle) => idle == TimeSpan.Zero ? null : new Timer(_ =>
+    {
+        lock (clients)
+        {
+            while (MakeRoom(DateTime.UtcNow - idle)) { }
+        }
+    }, null, idle, idle / 4);
+
+    // Lets the memory go that was used the longest ago, and before a moment, of those that are stored and free.
+    private bool MakeRoom(DateTime before)
     {
         if (store is null) return false;
         foreach (var (id, client) in clients.OrderBy(entry => entry.Value.Used))
         {
-            if (!IsMemory(id) || !client.TakeForGood()) continue;
+            if (!IsMemory(id) || client.Used > before || !client.TakeForGood()) continue;
             clients.Remove(id);
             client.Dispose();
             return true;

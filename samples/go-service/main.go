@@ -89,6 +89,9 @@ func main() {
 			log.Fatal(err)
 		}
 	}
+	if idle := seconds("INFINI_IDLE_SECONDS", 0); idle > 0 && s.store != "" {
+		go s.expire(ending, idle)
+	}
 	most, connections := number("INFINI_MAX_CONNECTIONS", 1000), int64(0)
 	server := http.Server{
 		Handler:           s,

@@ -4,11 +4,13 @@ package main
 // one, and then make room for others.
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -132,11 +134,26 @@ func (s *service) keep(id string, c *client) {
 	}
 }
 
-// makeRoom lets the memory go that was used the longest ago, of those that are stored and free; the mutex is held.
-func (s *service) makeRoom() bool {
+// expire lets memories go that are stored and were not used for so long, for as long as the service runs.
+func (s *service) expire(ctx context.Context, idle time.Duration) {
+	for tick := time.NewTicker(idle/4 + time.Millisecond); ctx.Err() == nil; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		s.mutex.Lock()
+		for s.makeRoom(time.Now().Add(-idle)) {
+		}
+		s.mutex.Unlock()
+	}
+}
+
+// makeRoom lets the memory go that was used the longest ago, and before a moment, of those that are stored and free; the mutex
+// is held.
+func (s *service) makeRoom(before time.Time) bool {
 	oldest := ""
 	for id, c := range s.sessions {
-		if s.store != "" && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 &&
+		if s.store != "" && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 && c.used.Before(before) &&
 			(oldest == "" || c.used.Before(s.sessions[oldest].used)) {
 			oldest = id
 		}
@@ -234,6 +251,51 @@ func (s *service) feedMemory(e *exchange, name string) error {
 	}
 	return c.use(e, func() error {
 		return e.feed(c.session, func() { s.keep(memoryID+name, c) })
+	})
+}
+
+// mergeMemory adds what another memory holds to one.
+func (s *service) mergeMemory(e *exchange, name string) error {
+	if e.request.Method != "POST" {
+		return &refusal{405, "METHOD_NOT_ALLOWED", "the path has no such method"}
+	}
+	if err := e.limit(maxOptions); err != nil {
+		return err
+	}
+	f, other, weight := fields{}, "", 1.0
+	if err := readJSON(e, (*map[string]json.RawMessage)(&f)); err != nil && err != io.EOF {
+		return err
+	}
+	if given, err := f.get("memory", &other); err != nil {
+		return err
+	} else if !given {
+		return refuse(`"memory" must name the memory that is added`)
+	}
+	if _, err := f.get("weight", &weight); err != nil {
+		return err
+	}
+	from, err := s.memory(e.context, other, false)
+	if err != nil {
+		return err
+	}
+	var snapshot bytes.Buffer
+	if err := from.use(e, func() error { return from.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }); err != nil {
+		return err
+	}
+	c, err := s.memory(e.context, name, true)
+	if err != nil {
+		return err
+	}
+	return c.use(e, func() error {
+		if err := c.session.MergeFrom(e.context, &snapshot, weight); err != nil {
+			return err
+		}
+		s.keep(memoryID+name, c)
+		position, err := c.session.Position()
+		if err != nil {
+			return err
+		}
+		return e.answer(200, map[string]any{"position": position})
 	})
 }
 

@@ -108,6 +108,9 @@ func (s *service) serveOpenAI(e *exchange, path []string) error {
 	if path[0] == "memories" && len(path) == 3 && path[2] == "feed" {
 		return s.feedMemory(e, path[1])
 	}
+	if path[0] == "memories" && len(path) == 3 && path[2] == "merge" {
+		return s.mergeMemory(e, path[1])
+	}
 	if err := e.limit(maxMessages); err != nil {
 		return err
 	}

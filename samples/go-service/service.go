@@ -303,7 +303,7 @@ func (s *service) create(e *exchange) error {
 func (s *service) add(id string, c *client) error {
 	for tries := 0; tries < 50; tries++ { // a second in all: a memory's request may have answered and not quite ended
 		s.mutex.Lock()
-		free := len(s.sessions) < s.maxSessions || s.makeRoom()
+		free := len(s.sessions) < s.maxSessions || s.makeRoom(time.Now())
 		if free {
 			s.sessions[id] = c
 		}

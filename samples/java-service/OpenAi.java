@@ -332,7 +332,7 @@ final class OpenAi {
   }
 
   /** The fields of a request. Absent and null are the same; fields that nothing here asks for do not count. */
-  private record Fields(JsonObject object) {
+  record Fields(JsonObject object) {
     Iterable<String> names() {
       return object.keySet();
     }

@@ -47,6 +47,7 @@ final class Service {
     this.model = model;
     this.sessions = new Sessions(model, Settings.number("INFINI_MAX_SESSIONS", 100),
         Settings.number("INFINI_MAX_MEMORIES", 10000), Settings.text("INFINI_STORE"));
+    sessions.expire(Settings.number("INFINI_IDLE_SECONDS", 0));
     String file = Settings.text("INFINI_PAGE");
     this.page = file == null ? null : Files.readAllBytes(Path.of(file));
     this.work = new Work(model, operators);
@@ -152,6 +153,9 @@ final class Service {
       if (!method.equals("POST")) throw Refusal.wrongMethod();
       Client client = sessions.memory(path[2], true);
       client.inTurn(use -> feed(connection, client.session, use, () -> sessions.keep(Sessions.MEMORY + path[2], client)));
+    } else if (path.length == 4 && path[0].equals("v1") && path[1].equals("memories") && path[3].equals("merge")) {
+      if (!method.equals("POST")) throw Refusal.wrongMethod();
+      merge(connection, path[2]);
     } else if (path.length == 3 && path[0].equals("v1") && path[1].equals("memories")) {
       serveMemory(connection, path[2]);
     } else if (path[0].equals("v1")) {
@@ -231,6 +235,23 @@ final class Service {
       }
       default -> throw Refusal.wrongMethod();
     }
+  }
+
+  /** Adds what another memory holds to one. */
+  private void merge(Connection connection, String name) throws IOException {
+    OpenAi.Fields fields = new OpenAi.Fields(Requests.objectOf(Requests.textOf(connection.body(Math.min(Requests.MAX_OPTIONS, maxBody)))));
+    String other = fields.text("memory");
+    if (other == null) throw Refusal.invalid("\"memory\" must name the memory that is added");
+    double weight = fields.number("weight", 1);
+    Client from = sessions.memory(other, false);
+    Snapshot[] snapshot = {null};
+    from.inTurn(use -> snapshot[0] = from.session.snapshot());
+    Client client = sessions.memory(name, true);
+    client.inTurn(use -> {
+      client.session.merge(snapshot[0], weight, use.task);
+      sessions.keep(Sessions.MEMORY + name, client);
+      connection.answer(200, Map.of("position", client.session.position()));
+    });
   }
 
   private String create(InputStream body) throws IOException {

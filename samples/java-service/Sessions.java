@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 
 /**
@@ -45,7 +46,7 @@ final class Sessions {
     Client client = new Client(session);
     for (int tries = 0; tries < TRIES; ++tries) {
       synchronized (clients) {
-        if (clients.size() < most || makeRoom()) {
+        if (clients.size() < most || makeRoom(0)) {
           clients.put(id, client);
           if (ended) client.end();
           return client;
@@ -192,13 +193,24 @@ final class Sessions {
     if (store != null) Files.deleteIfExists(fileOf(name));
   }
 
-  /** Lets the memory go that was used the longest ago, of those that are stored and free. */
-  private boolean makeRoom() {
+  /** Lets memories go that are stored and were not used for so many seconds; 0: none. */
+  void expire(long seconds) {
+    if (seconds == 0) return;
+    Connection.TIMER.scheduleWithFixedDelay(() -> {
+      synchronized (clients) {
+        while (makeRoom(seconds)) {}
+      }
+    }, 250 * seconds, 250 * seconds, TimeUnit.MILLISECONDS);
+  }
+
+  /** Lets the memory go that was used the longest ago, so many seconds at least, of those that are stored and free. */
+  private boolean makeRoom(long seconds) {
     if (store == null) return false;
     List<String> oldest = clients.keySet().stream().filter(id -> id.startsWith(MEMORY))
         .sorted(Comparator.comparing(id -> clients.get(id).used)).toList();
     for (String id : oldest) {
-      if (!clients.get(id).takeForGood()) continue;
+      Client client = clients.get(id);
+      if (System.nanoTime() - client.used < TimeUnit.SECONDS.toNanos(seconds) || !client.takeForGood()) continue;
       clients.remove(id).session.close();
       return true;
     }

@@ -416,7 +416,9 @@ def check(command, speaks_v1, book):
             model = str(pathlib.Path(folder) / 'chat.gguf')  # which check_chat made
             with Service(command, model) as service:
                 v1.check_chat(service)
+                v1.check_merging(service)
             v1.check_memories(command, model)
+            v1.check_idle(command, model)
             check_kept(command)
             many.check(command, pathlib.Path(folder))
             operators.check(command, pathlib.Path(folder), model)

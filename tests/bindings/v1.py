@@ -6,8 +6,9 @@ import pathlib
 import struct
 import tempfile
 import threading
+import time
 
-from service import TOKEN, Service
+from service import SOON, TOKEN, Service
 
 
 def post(service, path, expect=200, memory=None, **fields):
@@ -143,6 +144,47 @@ def check_memories(command, model):
             service.call('DELETE', '/v1/memories/lily', expect=204)
             service.call('GET', '/v1/memories/lily', expect=404)
             assert not (pathlib.Path(store) / 'lily.snapshot').exists()
+
+
+def check_merging(service):
+    """What one memory holds is added to another, and taken away again; its own conversation stays."""
+    merge = lambda name, expect=200, **fields: json.loads(
+        service.call('POST', f'/v1/memories/{name}/merge', json.dumps(fields).encode(), expect=expect))
+    feed = lambda name, text: json.loads(service.call('POST', f'/v1/memories/{name}/feed', text))['position']
+    position = feed('one', b'Lily has a dog. ' * 200)
+    feed('two', b'Tom is sad. The sun is hot. ' * 100)
+    copy = lambda name: service.call('GET', f'/v1/memories/{name}')
+    before, added = copy('one'), copy('two')
+    assert merge('one', memory='two')['position'] == position
+    after = copy('one')
+    assert after != before and copy('two') == added
+    merge('one', memory='two', weight=-1)
+    assert copy('one') != after
+    service.call('PUT', '/v1/memories/one', after)
+    assert merge('new', memory='one', weight=0.5)['position'] == 0
+    merge('two', memory='two')  # itself
+    for code, name, fields in ((400, 'one', {}), (400, 'one', {'memory': 3}), (400, 'one', {'memory': 'two', 'weight': 0}),
+                               (400, 'one', {'memory': 'two', 'weight': 'x'}), (400, 'one', {'memory': '../two'}),
+                               (404, 'one', {'memory': 'nobody'}), (400, '.x', {'memory': 'two'})):
+        assert merge(name, code, **fields)['error']['type'] == 'invalid_request_error', fields
+    assert copy('one') == after
+    for name in ('one', 'two', 'new'):
+        service.call('DELETE', f'/v1/memories/{name}', expect=204)
+
+
+def check_idle(command, model):
+    """A memory that nobody uses leaves for the store, and comes back when it is named."""
+    with tempfile.TemporaryDirectory() as store, Service(command, model, INFINI_STORE=store, INFINI_IDLE_SECONDS='1') as service:
+        session = service.session()
+        chat(service, says('Lily has a dog. ' * 100), memory='lily')
+        deadline = time.monotonic() + SOON
+        while len(service.sessions()) > 1:
+            assert time.monotonic() < deadline, service.sessions()
+            time.sleep(0.05)
+        assert service.sessions() == {session: (0, False)}  # which is nowhere else
+        entry, = json.loads(service.call('GET', '/v1/memories'))['data']
+        assert entry['id'] == 'lily' and entry['tokens'] is None and entry['bytes'] > 0, entry
+        assert chat(service, says('Lily has a dog. ' * 100, 'x', 'And Tom?'), memory='lily')['usage']['prompt_tokens'] < 100
 
 
 def check_chat(service):

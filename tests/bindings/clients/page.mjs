@@ -95,7 +95,7 @@ if (book.length > 1e6) {
 }
 assert.ok(Math.max(...seen.map((now) => now.memory)) < 1.5 * seen[0].memory && read.memory < read.cache, JSON.stringify(seen));
 
-// Saved, forgotten and restored; still there when the page is loaded again.
+// Saved, forgotten and restored; still there when the page is loaded again; merged with another.
 const coming = page.waitForEvent('download');
 await button('Save').click();
 const copy = await (await coming).path();
@@ -131,6 +131,21 @@ await log.locator('.note').last().waitFor(); // says what is wrong
 await free();
 assert.equal((await facts()).tokens, read.tokens);
 
+await name('other');
+await text.fill('Tom is sad.');
+await text.press('Enter');
+await page.waitForFunction(() => document.querySelector('#log .assistant')?.textContent.length > 20);
+await button('Stop').click();
+await free();
+await name('again');
+await button('Merge…').click();
+await dialog.getByLabel('The memory that is added to “again”').fill('other');
+await picture('merge');
+await page.keyboard.press('Enter');
+await note('What “other” holds is in “again” too.');
+await free();
+assert.equal((await facts()).tokens, read.tokens);
+
 // By keyboard alone: each control is reached, is seen to have the focus, and has a name.
 const reached = [];
 await page.evaluate(() => document.activeElement.blur());
@@ -140,7 +155,7 @@ for (let i = 0; i < 12; ++i) {
   if (id && outline === 'none') assert.fail(`the focus on ${id} does not show`);
   reached.push(id);
 }
-for (const id of ['memory', 'book', 'keep', 'load', 'forget', 'log', 'text', 'send']) assert.ok(reached.includes(id), `${id}: ${reached}`);
+for (const id of ['memory', 'book', 'keep', 'load', 'merge', 'forget', 'log', 'text', 'send']) assert.ok(reached.includes(id), `${id}: ${reached}`);
 const nameless = await page.evaluate(() => [...document.querySelectorAll('button, input:not([hidden]):not([type=hidden]), textarea')]
   .filter((control) => !control.textContent.trim() && !control.ariaLabel && ![...control.labels ?? []].length).map((control) => control.id));
 assert.deepEqual(nameless, []);
