@@ -45,7 +45,8 @@ internal sealed class Conversations(Model model, IConversationStore store, int i
     /// <summary>Keeps what a turn has come to.</summary>
     public async Task KeepAsync(string id, Conversation conversation, Session session, CancellationToken cancellation)
     {
-        byte[] snapshot = await Task.Run(() => session.Snapshot(cancellation: cancellation), cancellation).ConfigureAwait(false);
+        byte[] snapshot = await Task.Run(() => session.Snapshot(cancellation: cancellation), cancellation)
+            .ConfigureAwait(false);
         string version = await store.WriteAsync(id, snapshot, conversation.Version, cancellation).ConfigureAwait(false);
         conversation.Drop();
         (conversation.Session, conversation.Version) = (session, version);

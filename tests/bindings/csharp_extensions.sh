@@ -16,6 +16,20 @@ if ! dotnet restore "${properties[@]}" "$project" >"$project/log" 2>&1; then
   exit 77
 fi
 chat_model "$project/chat.gguf"
+
+# A PostgreSQL of the test's own, which does not run as root and is reached through its folder alone.
+postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+if [ -x "$postgres/initdb" ] && id postgres >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+  folder=$(mktemp -d)
+  chown postgres "$folder"
+  as_postgres() { (cd "$folder" && runuser -u postgres -- "$@"); }
+  trap 'as_postgres "$postgres/pg_ctl" -D "$folder/data" -m immediate stop >/dev/null; rm -rf "$folder"' EXIT
+  as_postgres "$postgres/initdb" -D "$folder/data" --auth=trust --no-sync >"$project/log"
+  as_postgres "$postgres/pg_ctl" -D "$folder/data" -w -l "$folder/log" -o "-k $folder -c listen_addresses= -c fsync=off" start >"$project/log"
+  export INFINI_POSTGRES="Host=$folder;Username=postgres;Database=postgres"
+else
+  echo "skipped: conversations in PostgreSQL, which needs its server (Debian package postgresql) and root, to start it as another user"
+fi
 export INFINI_CHAT=$project/chat.gguf INFINI_SOURCE=$source
 dotnet test --no-restore --nologo --logger 'console;verbosity=normal' --blame-hang-timeout 300s --blame-hang-dump-type none \
   "${properties[@]}" "$project"

@@ -122,43 +122,4 @@ public class ConversationTests
         Assert.Equal(Answers(Says("I am Tom"), Says("Who am I?"))[1], second.Text);
         Assert.NotEqual(first.ConversationId, (await client.GetResponseAsync(User("I am Tom"))).ConversationId);
     }
-
-    [Fact]
-    public async Task AFolderKeepsVersionsApart()
-    {
-        using var folder = new Folder();
-        var store = new FolderConversationStore(Path.Combine(folder.Path, "deep", "er"));
-        Assert.Null(await store.ReadAsync("a"));
-        Assert.False(await store.DeleteAsync("a"));
-        string first = await store.WriteAsync("a", new byte[] { 1 }, null);
-        await Assert.ThrowsAsync<ConversationConflictException>(async () => await store.WriteAsync("a", new byte[] { 2 }, null));
-        string second = await store.WriteAsync("a", new byte[] { 2 }, first);
-        await Assert.ThrowsAsync<ConversationConflictException>(async () => await store.WriteAsync("a", new byte[] { 3 }, first));
-        Assert.Equal(new StoredConversation(second, null), await store.ReadAsync("a", second));
-        Assert.Equal([2], (await store.ReadAsync("a", first))!.Snapshot!.Value.ToArray());
-        Assert.True(await store.DeleteAsync("a"));
-        await Assert.ThrowsAsync<ConversationConflictException>(async () => await store.WriteAsync("a", new byte[] { 3 }, second));
-        Assert.NotEqual(first, await store.WriteAsync("a", new byte[] { 4 }, null));
-        foreach (string name in new[] { "..", "a/../b", "*", "a.b", "\0" }) Assert.NotEmpty(await store.WriteAsync(name, new byte[] { 5 }, null));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await store.ReadAsync(""));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await store.ReadAsync(new string('x', 181)));
-        Assert.Equal(6, Directory.GetFiles(folder.Path, "*.snapshot", SearchOption.AllDirectories).Length);
-        Assert.Equal(8, Directory.GetFileSystemEntries(folder.Path, "*", SearchOption.AllDirectories).Length - 1); // two folders, no leavings
-
-        // Of writers that go on from one version, one wins.
-        string version = await store.WriteAsync("race", new byte[] { 0 }, null);
-        int won = 0;
-        await Task.WhenAll(Enumerable.Range(0, 8).Select(i => Task.Run(async () =>
-        {
-            try
-            {
-                await new FolderConversationStore(Path.Combine(folder.Path, "deep", "er")).WriteAsync("race", new byte[] { 1 }, version);
-                Interlocked.Increment(ref won);
-            }
-            catch (ConversationConflictException)
-            {
-            }
-        })));
-        Assert.Equal(1, won);
-    }
 }
