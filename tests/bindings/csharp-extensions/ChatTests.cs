@@ -39,10 +39,12 @@ public class ChatTests
     public async Task ReadsAllMessagesAndInstructions()
     {
         using var client = Client();
-        List<ChatMessage> messages = [new(ChatRole.User, "Hi"), new(ChatRole.Assistant, "Hello."), new(ChatRole.User, "Who?")];
+        List<ChatMessage> messages = [new(ChatRole.User, "Hi"), new(ChatRole.Assistant, "Hello."), new(ChatRole.User,
+            "Who?")];
         var response = await client.GetResponseAsync(messages, new() { Instructions = "Be kind." });
-        Assert.Equal(Answers([Infini.ChatMessage.System("Be kind."), Infini.ChatMessage.User("Hi"), Infini.ChatMessage.Assistant("Hello."),
-                              Infini.ChatMessage.User("Who?")])[0], response.Text);
+        Assert.Equal(Answers([Infini.ChatMessage.System("Be kind."), Infini.ChatMessage.User("Hi"),
+                              Infini.ChatMessage.Assistant("Hello."), Infini.ChatMessage.User("Who?")])[0],
+                                  response.Text);
     }
 
     [Fact]
@@ -64,13 +66,24 @@ public class ChatTests
         Assert.Equal(greedy, await Ask(new() { Temperature = 1, TopK = 1 }));
         Assert.Equal(greedy, await Ask(new() { Temperature = 1, TopP = 0 }));
         Assert.Equal(await Ask(new() { Temperature = 2, Seed = 7 }), await Ask(new() { Temperature = 2, Seed = 7 }));
-        Assert.NotEqual(await Ask(new() { Temperature = 2, Seed = 7 }), await Ask(new() { Temperature = 2, Seed = -8 }));
-        Assert.NotEqual(await Ask(new() { Temperature = 2 }), await Ask(new() { Temperature = 2 })); // each its own seed
+        Assert.NotEqual(await Ask(new() { Temperature = 2, Seed = 7 }), await Ask(new() { Temperature = 2,
+            Seed = -8 }));
+        // Each its own seed.
+        Assert.NotEqual(await Ask(new() { Temperature = 2 }), await Ask(new() { Temperature = 2 }));
         Assert.NotEqual(greedy, await Ask(new() { PresencePenalty = 50 }));
         Assert.NotEqual(greedy, await Ask(new() { FrequencyPenalty = 50 }));
-        Assert.Equal(greedy, await Ask(new() { Temperature = 2, AdditionalProperties = new() { ["min_p"] = 1.0, ["theirs"] = "ignored" } }));
-        Assert.Equal(greedy, await Ask(new() { Temperature = 2, RawRepresentationFactory = _ => new InfiniSessionOptions { Temperature = 0 } }));
-        Assert.Equal(greedy, await Ask(new() { ResponseFormat = ChatResponseFormat.Json, ModelId = "another", AllowMultipleToolCalls = true }));
+        Assert.Equal(greedy, await Ask(new()
+        {
+            Temperature = 2, AdditionalProperties = new() { ["min_p"] = 1.0, ["theirs"] = "ignored" },
+        }));
+        Assert.Equal(greedy, await Ask(new()
+        {
+            Temperature = 2, RawRepresentationFactory = _ => new InfiniSessionOptions { Temperature = 0 },
+        }));
+        Assert.Equal(greedy, await Ask(new()
+        {
+            ResponseFormat = ChatResponseFormat.Json, ModelId = "another", AllowMultipleToolCalls = true,
+        }));
         Assert.Equal("", await Ask(new() { MaxOutputTokens = 0 }));
     }
 
@@ -79,7 +92,10 @@ public class ChatTests
     {
         using var client = Client();
         using var cancel = new CancellationTokenSource();
-        var stream = client.GetStreamingResponseAsync(User("Once"), new() { MaxOutputTokens = 1_000_000, AdditionalProperties = new() { ["ignore_end"] = 1 } });
+        var stream = client.GetStreamingResponseAsync(User("Once"), new()
+        {
+            MaxOutputTokens = 1_000_000, AdditionalProperties = new() { ["ignore_end"] = 1 },
+        });
         int heard = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
@@ -87,7 +103,8 @@ public class ChatTests
                 if (++heard == 3) cancel.Cancel();
         });
         Assert.Equal(3, heard);
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.GetResponseAsync(User("Once"), null, cancel.Token));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.GetResponseAsync(User("Once"), null,
+            cancel.Token));
         await foreach (var update in client.GetStreamingResponseAsync(User("Once"))) break; // one that goes away
         Assert.NotEmpty((await client.GetResponseAsync(User("Once"))).Text);
     }
@@ -99,14 +116,17 @@ public class ChatTests
         Assert.Throws<ArgumentNullException>(() => { client.GetStreamingResponseAsync(null!); });
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([]));
         await Assert.ThrowsAnyAsync<ArgumentException>(() => client.GetResponseAsync(User("half \ud83d of a pair")));
-        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => client.GetResponseAsync(User("a"), new() { MaxOutputTokens = -1 }));
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => client.GetResponseAsync(User("a"),
+            new() { MaxOutputTokens = -1 }));
         async Task Unsupported(string words, List<ChatMessage> messages, ChatOptions? options = null) =>
-            Assert.Contains(words, (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync(messages, options))).Message);
+            Assert.Contains(words, (await Assert.ThrowsAsync<NotSupportedException>(() =>
+                client.GetResponseAsync(messages, options))).Message);
         await Unsupported("DataContent", [new(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]);
         await Unsupported("ToolMode", User("a"), new() { ToolMode = ChatToolMode.RequireAny });
         await Unsupported("neither store nor folder", User("a"), In("kept nowhere"));
         async Task Invalid(Status status, IChatClient asked, List<ChatMessage> messages, ChatOptions? options = null) =>
-            Assert.Equal(status, (await Assert.ThrowsAsync<InfiniException>(() => asked.GetResponseAsync(messages, options))).Status);
+            Assert.Equal(status, (await Assert.ThrowsAsync<InfiniException>(() => asked.GetResponseAsync(messages,
+                options))).Status);
         await Invalid(Status.InvalidArgument, client, User("a"), new() { Temperature = -1 });
         await Invalid(Status.InvalidArgument, client, User("a"), new() { TopP = 2 });
         using var plain = Model.Open(StoriesFile, Exact);

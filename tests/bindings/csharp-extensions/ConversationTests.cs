@@ -18,12 +18,15 @@ public class ConversationTests
             Assert.Equal("ben/é*.txt", first.ConversationId);
             heard.Add(first.Text);
             var second = await client.GetResponseAsync(User("Who am I?"), In("ben/é*.txt"));
-            Assert.True(second.Usage!.InputTokenCount < first.Usage!.InputTokenCount * 2); // what is new, and the turn's end
+            // What is new, and the turn's end.
+            Assert.True(second.Usage!.InputTokenCount < first.Usage!.InputTokenCount * 2);
             heard.Add(second.Text);
         }
-        var snapshot = InfiniLibrary.InspectSnapshot(Assert.Single(Directory.GetFiles(folder.Path, "*.snapshot")), verify: true);
+        var snapshot = InfiniLibrary.InspectSnapshot(Assert.Single(Directory.GetFiles(folder.Path, "*.snapshot")),
+            verify: true);
         Assert.True(snapshot.View.Position > 48);
-        using (var client = Client(folder.Path)) heard.Add((await client.GetResponseAsync(User("Sure?"), In("ben/é*.txt"))).Text);
+        using (var client = Client(folder.Path)) heard.Add((await client.GetResponseAsync(User("Sure?"),
+            In("ben/é*.txt"))).Text);
         Assert.Equal(expected, heard);
     }
 
@@ -31,7 +34,8 @@ public class ConversationTests
     public async Task TwoConversationsAtOnceKnowNothingOfEachOther()
     {
         using var folder = new Folder();
-        using var client = Client(folder.Path, o => o.ConversationsInMemory = 1); // so that they come from the store too
+        // So that they come from the store too.
+        using var client = Client(folder.Path, o => o.ConversationsInMemory = 1);
         async Task<string[]> Talk(string name) =>
         [
             (await client.GetResponseAsync(User("I am " + name), In(name))).Text,
@@ -48,10 +52,13 @@ public class ConversationTests
     {
         using var folder = new Folder();
         using var client = Client(folder.Path);
-        var responses = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => client.GetResponseAsync(User("Go on"), In("one"))));
+        var responses = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => client.GetResponseAsync(User("Go on"),
+            In("one"))));
         long all = responses.Sum(response => response.Usage!.TotalTokenCount!.Value);
-        Assert.Equal(all, InfiniLibrary.InspectSnapshot(Assert.Single(Directory.GetFiles(folder.Path, "*.snapshot"))).View.Position);
-        Assert.Equal(Answers(Says("Go on"), Says("Go on"), Says("Go on"), Says("Go on")).Order(), responses.Select(r => r.Text).Order());
+        Assert.Equal(all, InfiniLibrary.InspectSnapshot(Assert.Single(Directory.GetFiles(folder.Path,
+            "*.snapshot"))).View.Position);
+        Assert.Equal(Answers(Says("Go on"), Says("Go on"), Says("Go on"), Says("Go on")).Order(),
+            responses.Select(r => r.Text).Order());
     }
 
     [Fact]
@@ -63,11 +70,13 @@ public class ConversationTests
         await client.GetResponseAsync(User("I am Tom"), In("tom"));
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (var update in client.GetStreamingResponseAsync(User("Forget this"), In("tom"), cancel.Token)) cancel.Cancel();
+            await foreach (var update in client.GetStreamingResponseAsync(User("Forget this"), In("tom"),
+                cancel.Token)) cancel.Cancel();
         });
         await foreach (var update in client.GetStreamingResponseAsync(User("And this"), In("tom"))) break;
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([], In("tom")));
-        Assert.Equal(Answers(Says("I am Tom"), Says("Who am I?"))[1], (await client.GetResponseAsync(User("Who am I?"), In("tom"))).Text);
+        Assert.Equal(Answers(Says("I am Tom"), Says("Who am I?"))[1],
+            (await client.GetResponseAsync(User("Who am I?"), In("tom"))).Text);
     }
 
     [Fact]
@@ -75,7 +84,10 @@ public class ConversationTests
     {
         using var folder = new Folder();
         using var client = Client(folder.Path);
-        var first = await client.GetResponseAsync(User("Go on"), new() { ConversationId = "a", MaxOutputTokens = 3, StopSequences = ["e"], PresencePenalty = 2 });
+        await client.GetResponseAsync(User("Go on"), new()
+        {
+            ConversationId = "a", MaxOutputTokens = 3, StopSequences = ["e"], PresencePenalty = 2,
+        });
         var second = await client.GetResponseAsync(User("Go on"), In("a"));
         Assert.Equal(24, second.Usage!.OutputTokenCount);
         Assert.Contains("e", second.Text);
@@ -107,9 +119,11 @@ public class ConversationTests
         {
             await slow.MoveNextAsync();
             await two.GetResponseAsync(User("Who am I?"), In("tom"));
-            await Assert.ThrowsAsync<ConversationConflictException>(async () => { while (await slow.MoveNextAsync()) continue; });
+            await Assert.ThrowsAsync<ConversationConflictException>(async () =>
+                { while (await slow.MoveNextAsync()) continue; });
         }
-        Assert.Equal(Answers(Says("I am Tom"), Says("Who am I?"), Says("Lost?"))[2], (await one.GetResponseAsync(User("Lost?"), In("tom"))).Text);
+        Assert.Equal(Answers(Says("I am Tom"), Says("Who am I?"), Says("Lost?"))[2],
+                     (await one.GetResponseAsync(User("Lost?"), In("tom"))).Text);
     }
 
     [Fact]

@@ -40,9 +40,11 @@ public class EmbeddingTests
         Assert.Empty(await generator.GenerateAsync([]));
         await Assert.ThrowsAsync<ArgumentException>(() => generator.GenerateAsync([""]));
         await Assert.ThrowsAsync<ArgumentNullException>(() => generator.GenerateAsync(["a", null!]));
-        await Assert.ThrowsAsync<NotSupportedException>(() => generator.GenerateAsync(["a"], new() { Dimensions = Shared.Width + 1 }));
+        await Assert.ThrowsAsync<NotSupportedException>(() => generator.GenerateAsync(["a"],
+            new() { Dimensions = Shared.Width + 1 }));
         Assert.Single(await generator.GenerateAsync(["a"], new() { Dimensions = Shared.Width }));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => generator.GenerateAsync(["a"], null, new CancellationToken(true)));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => generator.GenerateAsync(["a"], null,
+            new CancellationToken(true)));
         Assert.Equal(Shared.Width, generator.GetService<EmbeddingGeneratorMetadata>()!.DefaultModelDimensions);
         generator.Dispose();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => generator.GenerateAsync(["a"]));

@@ -30,7 +30,8 @@ public class ServiceTests
             var client = provider.GetRequiredService<IChatClient>();
             model = provider.GetRequiredService<Model>();
             Assert.Same(model, client.GetService<Model>());
-            Assert.Same(model, provider.GetRequiredService<IEmbeddingGenerator<string, Embedding<float>>>().GetService<Model>());
+            Assert.Same(model, provider.GetRequiredService<IEmbeddingGenerator<string,
+                Embedding<float>>>().GetService<Model>());
             Assert.Equal(Answers(Says("Once"))[0], (await client.GetResponseAsync("Once")).Text);
         }
         Assert.Throws<ObjectDisposedException>(() => model.Info());
@@ -49,7 +50,8 @@ public class ServiceTests
         services.AddKeyedSingleton<IConversationStore>("brief", store);
         await using var provider = services.BuildServiceProvider();
         Assert.Same(Shared, provider.GetRequiredService<IChatClient>().GetService<Model>());
-        Assert.Equal("first", provider.GetRequiredService<IChatClient>().GetService<ChatClientMetadata>()!.DefaultModelId);
+        Assert.Equal("first",
+            provider.GetRequiredService<IChatClient>().GetService<ChatClientMetadata>()!.DefaultModelId);
         var brief = provider.GetRequiredKeyedService<IChatClient>("brief");
         Assert.Equal(3, (await brief.GetResponseAsync("Once", In("a"))).Usage!.OutputTokenCount);
         Assert.Same(store, brief.GetService<IConversationStore>());
@@ -65,8 +67,10 @@ public class ServiceTests
         services.AddInfiniChatClient();
         services.AddKeyedInfiniChatClient("bad", o => o.ConcurrentCalls = 0);
         using var provider = services.BuildServiceProvider();
-        Assert.Contains("ModelPath", Assert.Throws<InvalidOperationException>(() => provider.GetRequiredService<IChatClient>()).Message);
-        Assert.Contains("ConcurrentCalls", Assert.Throws<OptionsValidationException>(() => provider.GetRequiredKeyedService<IChatClient>("bad")).Message);
+        var none = Assert.Throws<InvalidOperationException>(() => provider.GetRequiredService<IChatClient>());
+        Assert.Contains("ModelPath", none.Message);
+        var bad = Assert.Throws<OptionsValidationException>(() => provider.GetRequiredKeyedService<IChatClient>("bad"));
+        Assert.Contains("ConcurrentCalls", bad.Message);
     }
 
     [Fact]
@@ -82,9 +86,19 @@ public class ServiceTests
             ActivityStopped = activity => { lock (activities) activities.Add(activity); },
         };
         ActivitySource.AddActivityListener(listener);
-        using var meters = new MeterListener { InstrumentPublished = (instrument, l) => { if (instrument.Meter.Name == "telling") l.EnableMeasurementEvents(instrument); } };
-        meters.SetMeasurementEventCallback<int>((instrument, value, _, _) => { lock (measured) measured[instrument.Name] = measured.GetValueOrDefault(instrument.Name) + value; });
-        meters.SetMeasurementEventCallback<double>((instrument, value, _, _) => { lock (measured) measured[instrument.Name] = value; });
+        using var meters = new MeterListener
+        {
+            InstrumentPublished = (instrument, listener) =>
+            {
+                if (instrument.Meter.Name == "telling") listener.EnableMeasurementEvents(instrument);
+            },
+        };
+        void Measure(Instrument instrument, double value)
+        {
+            lock (measured) measured[instrument.Name] = measured.GetValueOrDefault(instrument.Name) + value;
+        }
+        meters.SetMeasurementEventCallback<int>((instrument, value, _, _) => Measure(instrument, value));
+        meters.SetMeasurementEventCallback<double>((instrument, value, _, _) => Measure(instrument, value));
         meters.Start();
 
         var services = new ServiceCollection();
@@ -96,7 +110,8 @@ public class ServiceTests
             var client = provider.GetRequiredService<IChatClient>();
             var response = await client.GetResponseAsync("Secretive");
             await client.GetStreamingResponseAsync(User("Secretive")).All();
-            await provider.GetRequiredService<IEmbeddingGenerator<string, Embedding<float>>>().GenerateAsync(["Secretive"]);
+            await provider.GetRequiredService<IEmbeddingGenerator<string,
+                Embedding<float>>>().GenerateAsync(["Secretive"]);
 
             Assert.Equal(3, activities.Count);
             var chat = activities[0];
@@ -123,7 +138,9 @@ public class ServiceTests
         var result = await kernel.InvokePromptAsync("Tell me of {{$who}}.", new() { ["who"] = "Lily" });
         Assert.Equal(expected, result.ToString());
         var streamed = new List<string>();
-        await foreach (var piece in kernel.InvokePromptStreamingAsync("Tell me of {{$who}}.", new() { ["who"] = "Lily" })) streamed.Add(piece.ToString());
+        await foreach (var piece in kernel.InvokePromptStreamingAsync("Tell me of {{$who}}.",
+            new() { ["who"] = "Lily" }))
+            streamed.Add(piece.ToString());
         Assert.Equal(expected, string.Concat(streamed));
         Assert.True(streamed.Count > 10);
     }
@@ -136,7 +153,8 @@ public class ServiceTests
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+                                Func<TState, Exception?, string> formatter)
         {
             lock (lines) lines.Add(formatter(state, exception));
         }

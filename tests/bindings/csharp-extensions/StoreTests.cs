@@ -29,7 +29,8 @@ public sealed class StoreTests : IDisposable
         await Assert.ThrowsAsync<ArgumentException>(
             async () => await new FolderConversationStore(path).ReadAsync(new string('x', 181)));
         Assert.All(Directory.GetFileSystemEntries(path),
-                   file => Assert.True(file.EndsWith(".snapshot") || file.EndsWith(".lock"), file)); // nothing is left over
+                   // Nothing is left over.
+                   file => Assert.True(file.EndsWith(".snapshot") || file.EndsWith(".lock"), file));
     }
 
     [Fact]
@@ -69,14 +70,16 @@ public sealed class StoreTests : IDisposable
         foreach (string name in new[] { "..", "a/../b", "*", "a.b", "'; --", "\u00e9\ud83d\ude00" })
         {
             await store.WriteAsync(name, System.Text.Encoding.UTF8.GetBytes(name), null);
-            Assert.Equal(name, System.Text.Encoding.UTF8.GetString((await make().ReadAsync(name))!.Snapshot!.Value.Span));
+            Assert.Equal(name,
+                System.Text.Encoding.UTF8.GetString((await make().ReadAsync(name))!.Snapshot!.Value.Span));
         }
         await Assert.ThrowsAsync<ArgumentException>(async () => await store.ReadAsync(""));
 
         // Of writers that go on from one version, one wins; the same where there is none.
         Assert.Equal(1, await Winners("race", await store.WriteAsync("race", new byte[] { 0 }, null)));
         Assert.Equal(1, await Winners("start", null));
-        async Task<int> Winners(string id, string? version) => (await Task.WhenAll(Enumerable.Range(0, 8).Select(i => Task.Run(async () =>
+        async Task<int> Winners(string id, string? version) => (await Task.WhenAll(Enumerable.Range(0, 8).Select(i =>
+            Task.Run(async () =>
         {
             try
             {

@@ -19,13 +19,15 @@ internal static class Support
     {
         var options = new InfiniClientOptions
         {
-            ModelPath = ChatFile, Model = Exact, Session = new() { Threads = 1, MaxTokens = 24 }, ConversationFolder = folder,
+            ModelPath = ChatFile, Model = Exact, Session = new() { Threads = 1, MaxTokens = 24 },
+                ConversationFolder = folder,
         };
         more?.Invoke(options);
         return options;
     }
 
-    internal static InfiniChatClient Client(string? folder = null, Action<InfiniClientOptions>? more = null, IConversationStore? store = null) =>
+    internal static InfiniChatClient Client(string? folder = null, Action<InfiniClientOptions>? more = null,
+        IConversationStore? store = null) =>
         new(Shared, Options(folder, more), store);
 
     /// <summary>What the library's own session answers to turns of a conversation, the likeliest tokens.</summary>
