@@ -1,6 +1,6 @@
 """The rules of lib/: a layer includes itself and lower ones, and never the C interface; one file knows the operating system,
 and one folder the processor; streams know the engine and nothing that it is made of; files are short, and no folder is
-more than a quarter of all.
+more than a quarter of all; the header lists the stages of tasks.
 
 usage: layers.py SOURCE_DIR
 """
@@ -66,6 +66,16 @@ for path in files:
 for layer, count in lines_in.items():
     if count > LARGE_FOLDER * sum(lines_in.values()):
         errors.append(f"lib/{layer}: has {count} of {sum(lines_in.values())} lines, more than a quarter: move a part out")
+
+# What a task can be told to do, and what the header says of it.
+header = (source / "capi/infini.h").read_text(encoding="utf-8")
+listed = re.search(r"What that call does, as text: (.*?)\*/", header, re.DOTALL)
+named = set(re.findall(r'"([^"]+)"', listed[1])) if listed else set()
+begun = {"idle"}
+for path in [*files, *sorted((source / "capi").glob("*.cc"))]:
+    begun |= set(re.findall(r'\b(?:begin\(|initialise\(|watch\([^",]*, )"([^"]+)"', path.read_text(encoding="utf-8")))
+if named != begun:
+    errors.append(f"capi/infini.h: infini_task_stage lists other stages than tasks begin: {', '.join(sorted(named ^ begun))}")
 
 for error in errors:
     print(error, file=sys.stderr)
