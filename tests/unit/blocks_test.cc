@@ -111,10 +111,10 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
         for (int64_t j = 0; j < 32; ++j) {
           for (int64_t i = 0; i < depth; ++i) {
             const float expected = j < 21 && i < k ? tensor.values[static_cast<size_t>(j * k + i)] : 0;
-            const float twin = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), i,
-                                                     static_cast<int>(j % kStrip))
-                                   .value();
-            wrong += twin != expected;
+            const float reference = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), i,
+                                                          static_cast<int>(j % kStrip))
+                                        .value();
+            wrong += reference != expected;
             wrong += scalar::panel_element(f32.data(), 0, i, j) != expected;
             wrong += scalar::panel_element(bf16.data(), 0, i, j) != bf16_to_float(float_to_bf16(expected));
           }
@@ -125,7 +125,7 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
   });
 }
 
-TEST_CASE("rows are rounded to bytes as their twin says") {
+TEST_CASE("rows are rounded to bytes as their reference says") {
   on_every_instruction_set([] {
     for (const TensorType type : kTypes) {
       const BlockType blocks = *block_type(type);
@@ -146,7 +146,8 @@ TEST_CASE("rows are rounded to bytes as their twin says") {
 }
 
 TEST_CASE(
-    "products in int8 are those of their twin, for every type, number of rows and columns, and threads of any cut") {
+    "products in int8 are those of their reference, for every type, number of rows and columns, and threads of any "
+    "cut") {
   on_every_instruction_set([] {
     const Gemm gemm(GemmLibrary::NATIVE);
     for (const TensorType type : kTypes) {
@@ -165,13 +166,13 @@ TEST_CASE(
           };
           const std::vector<uint8_t> groups = rounded(kRowGroup), apart = rounded(1);
           for (const bool accumulate : {false, true}) {
-            std::vector<float> c(static_cast<size_t>(rows * (n + 3)), 0.5f), twin = c, alone = c;
+            std::vector<float> c(static_cast<size_t>(rows * (n + 3)), 0.5f), reference = c, alone = c;
             const uint8_t *const strips = tensor.matrix.strip(0);
             block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, c.data(), n + 3,
                           accumulate);
-            scalar::block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, twin.data(), n + 3,
-                                  accumulate);
-            CHECK(test::relative_difference(c, twin) < 2e-5);
+            scalar::block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, reference.data(),
+                                  n + 3, accumulate);
+            CHECK(test::relative_difference(c, reference) < 2e-5);
             block_product(blocks, {apart.data(), 1}, rows, strips, tensor.k, 0, n, alone.data(), n + 3, accumulate);
             CHECK(alone == c);  // a row depends on itself alone, and nothing past the columns is written
           }

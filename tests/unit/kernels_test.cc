@@ -60,7 +60,7 @@ TEST_CASE("a limit on the instruction set holds, whoever asks what the processor
   if (has_avx512()) CHECK(rows != product_rows());
 }
 
-TEST_CASE("a product with panels equals its twin for every number of rows, columns and sums") {
+TEST_CASE("a product with panels equals its reference for every number of rows, columns and sums") {
   on_every_instruction_set([] {
     Random random(1);
     for (const int64_t k : {1, 2, 3, 12, 31, 64, 577}) {
@@ -100,7 +100,7 @@ TEST_CASE("a product with panels equals its twin for every number of rows, colum
   });
 }
 
-TEST_CASE("dot products of bf16 pairs are the twin's, for any few rows and part of the columns" *
+TEST_CASE("dot products of bf16 pairs are the reference's, for any few rows and part of the columns" *
           test::needs(has_bf16_dot(), "a processor with AVX512_BF16")) {
   Random random(3);
   for (const int rows : {1, 2, 3, 7, 8, 15, 16})
@@ -232,7 +232,7 @@ TEST_CASE("a panel is widened to the same numbers") {
   });
 }
 
-TEST_CASE("rotation equals its twin for both kinds of pairs") {
+TEST_CASE("rotation equals its reference for both kinds of pairs") {
   on_every_instruction_set([] {
     Random random(4);
     for (const int64_t n : {2, 4, 6, 12, 16, 34, 64, 96, 128}) {
@@ -248,7 +248,7 @@ TEST_CASE("rotation equals its twin for both kinds of pairs") {
   });
 }
 
-TEST_CASE("a part of a softmax equals its twin for every number of visible keys") {
+TEST_CASE("a part of a softmax equals its reference for every number of visible keys") {
   on_every_instruction_set([] {
     Random random(5);
     const int64_t n = 128;
@@ -257,9 +257,9 @@ TEST_CASE("a part of a softmax equals its twin for every number of visible keys"
       std::vector<float> actual(n), expected(n);
       std::vector<uint16_t> actual16(n);
       const SoftmaxPart part = softmax_part(scores.data(), valid, n, actual.data());
-      const SoftmaxPart twin = scalar::softmax_part(scores.data(), valid, n, expected.data());
-      REQUIRE(part.maximum == twin.maximum);
-      REQUIRE(std::abs(part.sum - twin.sum) <= kF32 * twin.sum);
+      const SoftmaxPart reference = scalar::softmax_part(scores.data(), valid, n, expected.data());
+      REQUIRE(part.maximum == reference.maximum);
+      REQUIRE(std::abs(part.sum - reference.sum) <= kF32 * reference.sum);
       REQUIRE(relative_to_largest(actual, expected) < kF32);
       const SoftmaxPart part16 = softmax_part(scores.data(), valid, n, actual16.data());
       REQUIRE(part16.sum == part.sum);
