@@ -39,17 +39,20 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
                           " The river key is 71432.", " What is the river key? The river key is 71432."
      "text"               files of plain text, UTF-8 or, with its mark, UTF-16
      "jsonl"              files with a document a line, {"text": "...", "spans": [...], "links": [...], "values":
-                          [...]}, of which the text must be there. What says where it holds says it in bytes of the
-                          text, and stands for the tokens that hold a byte of it:
-        "spans"           [begin, end, weight]: loss weights; elsewhere "weight" of the description counts
-        "links"           [from_begin, from_end, to_begin, to_end, weight]: attention supervision. What is predicted in
-                          "from" is an answer that the memory should retrieve from "to", which lies before it: token by
-                          token where both have equally many, else each from the last token of "to". A kind may follow:
-                          "answer"; "retrieval", which is the same, but counted as no answer; or "local", of weight 1:
-                          local attention at "from", and at the token before it, should fall on the last token of "to",
-                          such as the name that a value belongs to
-        "values"          [begin, end, label]: the tokens of one value, which heads with an offset tell apart by their
-                          places in it, and the number of its name, from 0
+                          [...]}, of which the text must be there. Ranges begin and end at bytes of the text's UTF-8
+        "spans"           [begin, end, weight]: loss weights. A token has the weight of the last span that holds its
+                          last byte; elsewhere "weight" of the description counts
+        "links"           [from_begin, from_end, to_begin, to_end, weight]: attention supervision. Either range stands
+                          for all tokens that hold a byte of it. What is predicted in "from" is an answer that the
+                          memory should retrieve from "to", which lies before it: the first token from the first, the
+                          second from the second, ..., where both have equally many; else each from the last of "to",
+                          which has read all of it. Of links between the same two tokens the greatest weight counts.
+                          Both ranges are values. A kind may follow the weight: "answer"; "retrieval", which is the
+                          same, but counted as no answer; or "local", of weight 1: local attention at "from", and at
+                          the token before it, should fall on the last token of "to", such as the name that a value
+                          belongs to; these ranges are no values
+        "values"          [begin, end, label]: the tokens of a value, as of a link, which heads with an offset tell
+                          apart by their index in it, from 0, and the number of its name, from 0
    Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of
    the share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0
    (no token has a loss weight), the forward pass ends at the highest supervised layer.

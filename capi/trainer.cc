@@ -2,6 +2,7 @@
 
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
+#include "adapt/make_source.h"
 #include "adapt/make_trainer.h"
 #include "guard.h"
 #include "train/report.h"
@@ -104,7 +105,7 @@ infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *
     if (!need_work(kEvaluationJson, buffer, capacity, size)) return;
     std::unique_ptr<SequenceSource> source;
     const auto open = [&]() -> SequenceSource & {
-      return *(source = make_training_source(data_json, trainer->value->model(), &trainer->prose, of(task)));
+      return *(source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task)));
     };
     const Tally tally = trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task));
     JsonObject json = describe(tally);
@@ -119,7 +120,7 @@ infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char
   return guard([&] {
     const Reading reading(trainer, data_json, sequences, segments);
     if (!need_work(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
-    const auto source = make_training_source(data_json, trainer->value->model(), &trainer->prose, of(task));
+    const auto source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task));
     const HeadSearch found =
         find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));
     give_text(heads_json(found, reading.segment, reading.segments, sequences), buffer, capacity, size);

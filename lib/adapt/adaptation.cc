@@ -16,6 +16,15 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+int64_t context_of(const std::string &path, const Options &options, Task *task) {
+  try {
+    return read_config(Gguf::open(path), options).context;
+  } catch (const Error &) {
+    Model::open(path, options, task);  // whose errors name the file
+    throw;
+  }
+}
+
 constexpr const char *kPhases[] = {"find", "carry", "teach", "train"};
 
 }  // namespace
@@ -31,7 +40,7 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
   for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
   // Segments of 128 tokens behind three that are carried, if the context holds so many.
-  const int64_t context = Model::open(path_, options_, task)->config().context;
+  const int64_t context = context_of(path_, options_, task);
   if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
   if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
   model_ = Model::open(path_, this->options(true), task);
@@ -69,19 +78,16 @@ const AdaptPlan &Adaptation::plan() {
 
 // The greatest number of names, up to that of the settings, for which there is a task; 0, and why, where there is none.
 int64_t Adaptation::names_of_task(std::string &why) {
-  for (int64_t names = settings_.names; names > 0; names = names * 3 / 4) {
-    TaskSettings task;
-    task.kind = TaskSettings::Kind::PASSKEY;
-    task.keys = names;
-    try {
-      TaskSource(model_->tokenizer(), task, nullptr);
-      return names;
-    } catch (const Error &error) {
-      if (error.status() != Status::INVALID_ARGUMENT) throw;
-      why = error.what();
-    }
+  try {
+    const auto most = static_cast<int64_t>(TaskSource(model_->tokenizer(), {}, nullptr).names());
+    int64_t names = settings_.names;
+    while (names > most) names = names * 3 / 4;
+    return names;
+  } catch (const Error &error) {
+    if (error.status() != Status::INVALID_ARGUMENT) throw;
+    why = error.what();
+    return 0;
   }
-  return 0;
 }
 
 void Adaptation::find(Task *task) {
@@ -96,8 +102,7 @@ void Adaptation::find(Task *task) {
     plan_.reset();
     plan().check_room();
     StagePlan finding = plan().finding(), again = plan().finding();
-    Trainer trainer(model_, finding.config, std::move(finding.source), nullptr,
-                    static_cast<int>(options_.get_int("threads")));
+    Trainer trainer(model_, finding.config, std::move(finding.source), nullptr, threads());
     found = find_heads(trainer, *again.source, static_cast<int>(settings_.find_sequences),
                        static_cast<int>(settings_.segment), static_cast<int>(settings_.segments), task);
     if (std::ranges::max(found->value_weight) < settings_.least)
@@ -138,10 +143,8 @@ bool Adaptation::step(Task *task) {
   // What comes out of the last stage is its trainer's.
   const Stage &stage = all[std::min(done_, all.size() - 1)];
   if (done_ < all.size() || !trainer_) {
-    const int64_t steps = stage.kind == Stage::Kind::CARRY   ? settings_.carry_steps
-                          : stage.kind == Stage::Kind::TEACH ? settings_.teach_steps
-                                                             : settings_.steps;
     if (!trainer_ && begin_stage(stage, task)) return true;
+    const int64_t steps = trainer_->config().optimizer.schedule.total;
     if (trainer_->steps() < steps) train_step(stage, steps, task);
     if (trainer_->steps() >= steps && done_ < all.size()) end_stage(stage);
     return true;
@@ -167,8 +170,7 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
                    : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
                                                       : plan().training(heads_, stage_model_->config());
-  auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr,
-                                           static_cast<int>(options_.get_int("threads")));
+  auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr, threads());
   report_ = JsonObject().add("phase", "open").json();
   if (keeps() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     trainer->restore(stage_file(stage, ".trainer"));

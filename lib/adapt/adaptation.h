@@ -62,6 +62,7 @@ class Adaptation {
   }
   bool keeps() const { return !settings_.checkpoint.empty(); }
   Options options(bool plain) const;
+  int threads() const { return static_cast<int>(options_.get_int("threads")); }
   std::vector<Stage> stages() const;  // in order
   const AdaptPlan &plan();
   JsonObject asked() const;

@@ -59,6 +59,12 @@ void Curriculum::observe(double recall) {
   }
 }
 
+void Curriculum::observe(const Tally &seen) {
+  const int64_t right = whole_answers() ? seen.exact_across : seen.across_right,
+                all = whole_answers() ? seen.answers_across : seen.across;
+  if (all > 0) observe(static_cast<double>(right) / static_cast<double>(all));
+}
+
 std::string Curriculum::save() const {
   return JsonObject()
       .add("stage", stage_)

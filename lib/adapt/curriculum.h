@@ -8,9 +8,9 @@
 #include <tuple>
 #include <vector>
 
-namespace infini {
+#include "train/trainer.h"
 
-class Fields;
+namespace infini {
 
 // What a task draws a sequence by.
 struct Difficulty {
@@ -19,7 +19,7 @@ struct Difficulty {
   double log_repeat = 0;                              // a segment of filler has the repeat weight exp(U(0, log_repeat))
 };
 
-class Curriculum {
+class Curriculum : public SequenceLengths {
  public:
   struct Stage {
     int segment = 64, segments = 16;
@@ -62,26 +62,27 @@ class Curriculum {
   // To be called after a training step that had answers across segments, with the share of their digits, or of the
   // whole answers, that was right. INVALID_ARGUMENT outside of [0, 1].
   void observe(double recall);
+  void observe(const Tally &seen) override;
   bool whole_answers() const { return settings_.recall == Recall::ANSWERS; }  // what observe() wants the share of
 
-  int segment() const { return settings_.stages[stage_].segment; }
-  int segments() const { return settings_.stages[stage_].segments; }
+  int segment() const override { return settings_.stages[stage_].segment; }
+  int segments() const override { return settings_.stages[stage_].segments; }
   Difficulty difficulty() const;
   size_t stage() const { return stage_; }
-  double recall() const { return recall_; }  // smoothed; each step lowers it, so that the next one must be earned
-  bool complete() const;                     // nothing is left to make harder
+  bool complete() const;  // nothing is left to make harder
 
   // The state as JSON. restore() throws FORMAT for one that is damaged or does not fit the settings; nothing has
   // changed then.
-  std::string save() const;
-  void restore(const std::string &state);
+  std::string save() const override;
+  void restore(const std::string &state) override;
 
  private:
   double whole() const { return static_cast<double>(segment()) * segments(); }
 
   Settings settings_;
   size_t stage_ = 0;
-  double distance_, log_repeat_ = 0, recall_ = 0;
+  double distance_, log_repeat_ = 0;
+  double recall_ = 0;  // smoothed; each step lowers it, so that the next one must be earned
   int64_t observed_ = 0;
 };
 

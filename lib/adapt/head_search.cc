@@ -36,7 +36,7 @@ void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup>
   const AttentionShape &shape = attention.rules.shape;
   const int64_t size = shape.key_size;
   const int group = shape.group();
-  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  const float scale = attention.rules.score_scale();
   std::vector<float> query(static_cast<size_t>(size)), key(query.size());
   for (const Lookup &lookup : lookups) {
     for (int h = 0; h < shape.heads; ++h) {
@@ -84,7 +84,7 @@ JsonList describe(const HeadSearch &found, size_t most) {
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments, Task *task) {
   const Config &config = trainer.model().config();
   const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));
-  HeadSearch found{config.layers, config.heads, none, none};
+  HeadSearch found{config.heads, none, none};
   size_t name_count = 0;
   if (task) task->begin("find heads", sequences);
   for (int i = 0; i < sequences; ++i) {

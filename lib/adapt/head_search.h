@@ -11,7 +11,7 @@
 namespace infini {
 
 struct HeadSearch {
-  int layers = 0, heads = 0;
+  int heads = 0;  // of a layer
   // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where
   // that digit stood last, over answers whose value last stood in another segment. Of a name: from the digits of a
   // value, and the token before them, to the name.

@@ -2,6 +2,7 @@
 
 #include "base/schema.h"
 #include "base/status.h"
+#include "train/source_helpers.h"
 #include "train/text_sources.h"
 
 namespace infini {
@@ -9,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char *kTypes = "recall|passkey|text|jsonl|mixture";
+constexpr const char *kTypes = "recall|passkey|text|jsonl|mixture|random";
 
 enum class Order { STREAM, EXCERPTS };
 
@@ -83,8 +84,43 @@ struct MixtureSettings {
   }
 };
 
+// Tokens drawn at random: what a benchmark reads.
+class RandomSource : public SequenceSource {
+ public:
+  RandomSource(uint64_t seed, double share, int vocabulary) : random_(seed), share_(share), vocabulary_(vocabulary) {}
+  Sequence next(int segment, int segments) override {
+    Sequence s;
+    const size_t size = static_cast<size_t>(sequence_size(segment, segments));
+    for (size_t t = 0; t < size; ++t) {
+      s.tokens.push_back(static_cast<int32_t>(draw_below(random_, static_cast<size_t>(vocabulary_))));
+      s.weight.push_back(random_.uniform() < share_ ? 1.0f : 0.0f);
+    }
+    s.answer.assign(size, 0);
+    return s;
+  }
+  std::string save() const override { return save_random(random_); }
+  void restore(const std::string &state) override { restore_random(*parse_state(state), random_); }
+
+ private:
+  Random random_;
+  const double share_;
+  const int vocabulary_;
+};
+
+struct RandomSettings {
+  std::string type = "random";
+  uint64_t seed = 1;
+  double share = 1;
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("type", type, "random", "tokens at random, to measure speed; needs no tokenizer");
+    v("seed", seed, 0, 0x1p63, "of what is drawn");
+    v("share", share, 0, 1, "of the tokens that are predicted");
+  }
+};
+
 struct Maker {
-  const Tokenizer &tokenizer;
+  const Model &model;
   std::shared_ptr<const Curriculum> curriculum;
   TokenCache *cache;
   Task *task;
@@ -95,16 +131,20 @@ struct Maker {
     const std::string type = fields.text("type", "");
     if (!is_choice(type, kTypes)) fields.refuse("type", listed(kTypes));
     if (type == "recall" || type == "passkey")
-      return std::make_unique<TaskSource>(tokenizer, read_settings<TaskSettings>(description, where), curriculum, cache,
-                                          task);
+      return std::make_unique<TaskSource>(model.tokenizer(), read_settings<TaskSettings>(description, where),
+                                          curriculum, cache, task);
+    if (type == "random") {
+      const auto random = read_settings<RandomSettings>(description, where);
+      return std::make_unique<RandomSource>(random.seed, random.share, model.config().vocabulary);
+    }
     if (type == "mixture") return mixture(read_settings<MixtureSettings>(description, where), where);
     if (type == "jsonl") {
       const auto lines = read_settings<JsonLines>(description, where);
-      return std::make_unique<PackedSource>(read_jsonl(tokenizer, lines), lines.carry);
+      return std::make_unique<PackedSource>(read_jsonl(model.tokenizer(), lines), lines.carry);
     }
     const auto texts = read_settings<TextFiles>(description, where);
-    if (texts.order == Order::EXCERPTS) return std::make_unique<ExcerptSource>(tokenizer, texts, texts.seed);
-    return std::make_unique<PackedSource>(read_texts(tokenizer, texts));
+    if (texts.order == Order::EXCERPTS) return std::make_unique<ExcerptSource>(model.tokenizer(), texts, texts.seed);
+    return std::make_unique<PackedSource>(read_texts(model.tokenizer(), texts));
   }
 
   std::unique_ptr<SequenceSource> mixture(const MixtureSettings &settings, const std::string &where) const {
@@ -134,18 +174,20 @@ JsonObject describe_sources() {
       .add("passkey", describe_settings(passkey))
       .add("text", describe_settings<TextFiles>())
       .add("jsonl", describe_settings<JsonLines>())
-      .add("mixture", describe_settings<MixtureSettings>());
+      .add("mixture", describe_settings<MixtureSettings>())
+      .add("random", describe_settings<RandomSettings>());
 }
 
-std::unique_ptr<SequenceSource> source_of(const json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task) {
-  return Maker{tokenizer, std::move(curriculum), cache, task}.make(description, "source");
+std::unique_ptr<SequenceSource> make_source(const json &description, const Model &model,
+                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache,
+                                            Task *task) {
+  return Maker{model, std::move(curriculum), cache, task}.make(description, "source");
 }
 
-std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache) {
-  return source_of(*parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), tokenizer,
-                   std::move(curriculum), cache);
+std::unique_ptr<SequenceSource> make_source(std::string_view description, const Model &model, TokenCache *cache,
+                                            Task *task) {
+  return make_source(*parse_json(description, Status::INVALID_ARGUMENT, "the description of a source"), model, nullptr,
+                     cache, task);
 }
 
 }  // namespace infini

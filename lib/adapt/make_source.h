@@ -4,22 +4,23 @@
 #include <memory>
 #include <string_view>
 
-#include "base/json.h"
-#include "text/tokenizer.h"
 #include "adapt/curriculum.h"
-#include "train/sequence.h"
 #include "adapt/tasks.h"
+#include "base/json.h"
+#include "model/model.h"
+#include "train/sequence.h"
 
 namespace infini {
 
-// INVALID_ARGUMENT names the field that is wrong; otherwise the errors are those of the sources. The tokenizer must
-// outlive the source. Tasks are as hard as the curriculum says; without one (null), as their description does. `cache`:
-// of the prose of tasks; null: each task has its own. `task` may cancel its reading.
-std::unique_ptr<SequenceSource> make_source(std::string_view description, const Tokenizer &tokenizer,
-                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr);
-std::unique_ptr<SequenceSource> source_of(const nlohmann::json &description, const Tokenizer &tokenizer,
-                                          std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr,
-                                          Task *task = nullptr);
+// INVALID_ARGUMENT names the field that is wrong; STATE where the source needs a tokenizer and the model has none;
+// otherwise the errors are those of the sources. The model must outlive the source. Tasks are as hard as the
+// curriculum says; without one (null), as their description does. `cache`: of the prose of tasks; null: each task has
+// its own. `task` may cancel its reading.
+std::unique_ptr<SequenceSource> make_source(const nlohmann::json &description, const Model &model,
+                                            std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr,
+                                            Task *task = nullptr);
+std::unique_ptr<SequenceSource> make_source(std::string_view description, const Model &model,
+                                            TokenCache *cache = nullptr, Task *task = nullptr);
 // The table of the fields (schema.h) of each type of source.
 JsonObject describe_sources();
 

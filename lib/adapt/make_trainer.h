@@ -20,8 +20,4 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
 // each.
 JsonText describe_trainer();
 
-// The source that `data` describes. INVALID_ARGUMENT; STATE where it needs a tokenizer and the model has none.
-std::unique_ptr<SequenceSource> make_training_source(std::string_view data, const Model &model,
-                                                     TokenCache *cache = nullptr, Task *task = nullptr);
-
 }  // namespace infini

@@ -32,7 +32,7 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
 Adaptation::Measured Adaptation::measure(const std::shared_ptr<const Model> &model, Task *task) {
   Measured measured{held_out_nll(model, task), {}};
   if (!no_task_.empty()) return measured;
-  Trainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, static_cast<int>(options_.get_int("threads")));
+  Trainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, threads());
   for (const int64_t borders : settings_.borders) {
     int64_t right = 0, answers = 0;
     for (const int64_t names : {1, 4, 12}) {

@@ -13,7 +13,6 @@ namespace {
 constexpr double kOpen = 2, kShut = -std::numeric_limits<double>::infinity();  // beta of supervised heads; of others
 // Among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values.
 constexpr double kNumbers = 4;
-constexpr int64_t kFact = 32, kQuestion = 20;  // tokens, at most
 
 // First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at
 // least.
@@ -89,9 +88,9 @@ AdaptHeads no_heads(const Config &model, const AdaptSettings &settings) {
 }
 
 void AdaptPlan::check_room() const {
-  if (const int64_t tokens = teaching_segments() * settings_.segment; tokens < kFact + kQuestion)
+  if (const int64_t tokens = teaching_segments() * settings_.segment; tokens < kFactTokens + kQuestionTokens)
     fail(Status::INVALID_ARGUMENT, "adapt.segment, adapt.segments: heads are supervised in sequences of ", tokens,
-         " tokens, but a fact and a question take ", kFact + kQuestion);
+         " tokens, but a fact and a question take ", kFactTokens + kQuestionTokens);
 }
 
 // --- what all stages have in common
@@ -151,12 +150,6 @@ AdaptPlan::Source AdaptPlan::task(TaskSettings task, int64_t number) const {
   return std::make_unique<TaskSource>(tokenizer_, task, nullptr, &cache_);
 }
 
-AdaptPlan::Source AdaptPlan::mixture(std::vector<std::pair<double, Source>> parts, int64_t number) const {
-  std::vector<MixedSource::Part> all;
-  for (auto &[ratio, source] : parts) all.push_back({ratio, std::move(source)});
-  return std::make_unique<MixedSource>(std::move(all), seed(number));
-}
-
 // --- the stages
 
 StagePlan AdaptPlan::finding() const {
@@ -187,7 +180,8 @@ StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
 StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   constexpr int64_t kSequences = 8;  // of a step
   const int64_t segments = teaching_segments(), tokens = settings_.segment * segments;
-  const int64_t many = std::clamp<int64_t>(tokens * 7 / 8 / (kFact + kQuestion * 3 / 4), 1, settings_.names);
+  const int64_t many =
+      std::clamp<int64_t>(tokens * 7 / 8 / (kFactTokens + kQuestionTokens * 3 / 4), 1, settings_.names);
   TrainConfig c = common(segments, kSequences);
   c.part = TrainedPart::RETRIEVAL;
   c.supervision = 1;
@@ -211,13 +205,13 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
     s.numbers = kNumbers;
     return task(s, number);
   };
-  std::vector<std::pair<double, Source>> parts;
-  parts.emplace_back(0.3, part(asked(many, many * 3 / 4, 1), 2));
-  parts.emplace_back(0.15, part(asked(many * 3 / 4, many * 5 / 8, 0), 3));
-  parts.emplace_back(0.15, part(asked(many / 4, many / 4, 1), 4));
-  parts.emplace_back(0.15, part(recall(0.7, 3), 5));
-  parts.emplace_back(0.25, part(one_asked(), 6));
-  return {c, mixture(std::move(parts), 7)};
+  std::vector<MixedSource::Part> parts;
+  parts.push_back({0.3, part(asked(many, many * 3 / 4, 1), 2)});           // so many names that all must be told apart
+  parts.push_back({0.15, part(asked(many * 3 / 4, many * 5 / 8, 0), 3)});  // the same, as far back as can be
+  parts.push_back({0.15, part(asked(many / 4, many / 4, 1), 4)});          // few, among much that is none
+  parts.push_back({0.15, part(recall(0.7, 3), 5)});                        // few, asked again at all distances
+  parts.push_back({0.25, part(one_asked(), 6)});                           // one: elsewhere heads must find nothing
+  return {c, std::make_unique<MixedSource>(std::move(parts), seed(7))};
 }
 
 StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) const {
@@ -262,14 +256,14 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
   };
   const int64_t many = std::min({int64_t{12}, settings_.names, settings_.segment * settings_.segments / 64});
   const double of_tasks = 1 - settings_.text_ratio;
-  std::vector<std::pair<double, Source>> parts;
-  parts.emplace_back(0.35 * of_tasks, part(anywhere(1, 20), 9));
-  parts.emplace_back(0.2 * of_tasks, part(anywhere(0.7, 2), 10));
-  parts.emplace_back(0.1 * of_tasks, part(one_asked(), 11));
-  parts.emplace_back(0.15 * of_tasks, part(asked(many / 3, many / 3, 0.3), 12));
-  parts.emplace_back(0.2 * of_tasks, part(asked(many, many / 2, 0.1), 13));
-  parts.emplace_back(settings_.text_ratio, std::move(text));
-  return {c, mixture(std::move(parts), 14)};
+  std::vector<MixedSource::Part> parts;
+  parts.push_back({0.35 * of_tasks, part(anywhere(1, 20), 9)});   // facts of any density, at all distances
+  parts.push_back({0.2 * of_tasks, part(anywhere(0.7, 2), 10)});  // few, so that most lie far back
+  parts.push_back({0.1 * of_tasks, part(one_asked(), 11)});       // one, as far back as can be
+  parts.push_back({0.15 * of_tasks, part(asked(many / 3, many / 3, 0.3), 12)});  // some in the first third
+  parts.push_back({0.2 * of_tasks, part(asked(many, many / 2, 0.1), 13)});       // many at the start
+  parts.push_back({settings_.text_ratio, std::move(text)});                      // what the model was good at
+  return {c, std::make_unique<MixedSource>(std::move(parts), seed(14))};
 }
 
 // --- what is measured
@@ -288,8 +282,8 @@ std::unique_ptr<SequenceSource> AdaptPlan::asking(int64_t borders, int64_t names
 }
 
 int64_t AdaptPlan::segments_of_asking(int64_t borders, int64_t names) const {
-  return borders + segments_for(names * kFact, settings_.segment) +
-         segments_for(std::min<int64_t>(names, 4) * kQuestion, settings_.segment) - 1;
+  return borders + segments_for(names * kFactTokens, settings_.segment) +
+         segments_for(std::min<int64_t>(names, 4) * kQuestionTokens, settings_.segment) - 1;
 }
 
 }  // namespace infini

@@ -58,7 +58,6 @@ class AdaptPlan {
   TaskSettings asked(int64_t names, int64_t questions, double deepest) const;
   TaskSettings one_asked() const;
   Source task(TaskSettings task, int64_t number) const;
-  Source mixture(std::vector<std::pair<double, Source>> parts, int64_t number) const;
   uint64_t seed(int64_t number) const { return static_cast<uint64_t>(settings_.seed + number); }
   int64_t teaching_segments() const { return std::max<int64_t>(2, settings_.segments * 7 / 12); }
 

@@ -220,7 +220,7 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
 
 std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty,
                                                        std::vector<size_t> &names) {
-  constexpr double kRoom = 30;  // that a fact and a question take
+  constexpr double kRoom = kRoomTokens;
   const double nearest = settings_.nearest;
   const double density = draw_log_uniform(random_, difficulty.density_least, difficulty.density_greatest);
   const double expected = density * tokens / 1000 + random_.uniform();

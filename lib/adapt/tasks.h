@@ -25,6 +25,9 @@
 namespace infini {
 
 constexpr int kValueDigits = 5;
+// Tokens at most of a fact with its reminder, and of a question; and what the task recall leaves for either, which is
+// about the mean of a fact that is repeated.
+constexpr int64_t kFactTokens = 32, kQuestionTokens = 20, kRoomTokens = 30;
 
 struct TaskSettings {
   // RECALL: as many facts as the density says, each asked for about three times, at log-uniform distances.

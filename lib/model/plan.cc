@@ -181,8 +181,10 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
   // it.
   const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
   const double shallow = 1 / std::sqrt(2.0 * c.layers);
+  constexpr double kTokenDeviation = 0.02;
   std::vector<TensorSpec> table;
-  table.push_back({Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, 0.02, ""});
+  table.push_back(
+      {Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, kTokenDeviation, ""});
   for (int l = 0; l < c.layers; ++l) {
     const LayerPlan &plan = c.plans[static_cast<size_t>(l)];
     const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
@@ -227,7 +229,7 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
     norm(Field::FEED_FORWARD_POST_NORM, "post_ffw_norm.weight", c.width, plan.norm_after);
   }
   table.push_back({Field::OUTPUT_NORM, Role::NORM, -1, "output_norm.weight", 1, c.width, false, 0, ""});
-  table.push_back({Field::OUTPUT, Role::OUTPUT, -1, "output.weight", c.vocabulary, c.width, true, 0.02, ""});
+  table.push_back({Field::OUTPUT, Role::OUTPUT, -1, "output.weight", c.vocabulary, c.width, true, kTokenDeviation, ""});
   return table;
 }
 

@@ -124,10 +124,6 @@ class JsonlReader : public FileReader {
   }
 
  private:
-  struct Span {
-    uint64_t begin, end;
-    double weight;
-  };
   // What a range of bytes stands for.
   struct Tokens {
     int32_t first, count;
@@ -187,28 +183,30 @@ class JsonlReader : public FileReader {
   }
 
   void weigh(const json &spans, size_t size, const std::vector<int64_t> &last, Document &part) const {
-    std::vector<Span> checked;
+    size_t number = 0;
     for (const json &span : spans) {
       if (!span.is_array() || span.size() != 3 || !is_range(span, 0, size) || !is_weight(span[2]))
-        refuse("span ", checked.size(), " is not [begin, end, weight] within the text's ", size,
+        refuse("span ", number, " is not [begin, end, weight] within the text's ", size,
                " bytes, with a weight from 0 to 1000000");
-      checked.push_back({span[0].get<uint64_t>(), span[1].get<uint64_t>(), span[2].get<double>()});
+      ++number;
     }
-    // The last span over a byte counts. Each byte is written once, however many lie over it.
-    std::vector<float> of_byte(size, static_cast<float>(settings_.weight));
-    std::vector<size_t> next(size + 1);  // towards the first byte from there on that no later span has
+    // The last span over a token counts. Each token is written once, however many lie over it.
+    std::vector<size_t> next(last.size() + 1);  // towards the first token from there on that no later span has
     std::iota(next.begin(), next.end(), size_t{0});
     const auto open_from = [&](size_t at) {
       while (next[at] != at) at = next[at] = next[next[at]];
       return at;
     };
-    for (auto span = checked.rbegin(); span != checked.rend(); ++span)
-      for (size_t at = open_from(span->begin); at < span->end; at = open_from(at)) {
-        of_byte[at] = static_cast<float>(span->weight);
+    const auto token = [&](const json &byte) {  // the first whose last byte is this one, or one behind it
+      return static_cast<size_t>(std::ranges::lower_bound(last, byte.get<int64_t>()) - last.begin());
+    };
+    for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
+      const size_t end = token((*span)[1]);
+      for (size_t at = open_from(token((*span)[0])); at < end; at = open_from(at)) {
+        part.weight[at] = (*span)[2].get<float>();
         next[at] = at + 1;
       }
-    for (size_t i = 0; i < last.size(); ++i)
-      if (last[i] >= 0) part.weight[i] = of_byte[static_cast<size_t>(last[i])];
+    }
   }
 
   static Tokens tokens_of(const json &list, size_t at, const std::vector<int64_t> &last) {

@@ -31,23 +31,8 @@ struct TextSettings {
 // holds text.
 std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const TextSettings &settings);
 
-// Each line is a document, {"text": "...", "spans": [[begin, end, weight], ...], "links": [[from_begin, from_end,
-// to_begin, to_end, weight], ...], "values": [[begin, end, label], ...]}. Only the text must be there. Numbers but
-// weights and labels are bytes of its UTF-8; a range of them stands for all tokens that hold a byte of it.
-//
-//   spans   loss weights: a token has the weight of the last span that holds its last byte
-//   links   supervision: the tokens in `from` are an answer, and the queries that predict them should retrieve tokens
-//           in `to`, which lies before it. Where both have equally many, the first is linked to the first, the second
-//           to the second, ...; else each of `from` to the last of `to`, which has read all of it. Of links between the
-//           same two tokens the greatest weight counts. Either range is a value. Behind the weight may stand a kind:
-//             "answer"     that; also where none stands
-//             "retrieval"  the same, but it is no answer that is counted
-//             "local"      local attention at `from`, and at the token before it, should fall on the last of `to`;
-//                          the weight is 1, and the ranges are no values
-//   values  the tokens of a value, which are numbered from 0 (the offsets of heads), and its class
-//           (Sequence::label), such as a number for its name
-//
-// Other fields are ignored. FORMAT names the file and the line that is not so.
+// Each line is a document, as infini_train.h says of data of the type "jsonl". Other fields are ignored. FORMAT names the
+// file and the line that is not so.
 std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);
 
 }  // namespace infini

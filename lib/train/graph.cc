@@ -59,15 +59,12 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const P
                              std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
     : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
       keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width),
-      x_stride_(round_up(width_, kPanel)),
-      qkv_stride_(round_up(int64_t{config_.heads} * config_.key_size +
-                               int64_t{config_.kv_heads} * (config_.key_size + config_.value_size),
-                           kPanel)),
-      gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)), hidden_stride_(round_up(config_.hidden, kPanel)),
-      attended_stride_(round_up(int64_t{config_.heads} * config_.value_size, kPanel)),
-      retrieval_stride_(round_up(
-          int64_t{config_.heads} * config_.key_size + round_up(int64_t{config_.kv_heads} * config_.key_size, kPanel),
-          16)),
+      queries_(int64_t{config_.heads} * config_.key_size), keys_(int64_t{config_.kv_heads} * config_.key_size),
+      qkv_(queries_ + keys_ + int64_t{config_.kv_heads} * config_.value_size),
+      attended_(int64_t{config_.heads} * config_.value_size), x_stride_(round_up(width_, kPanel)),
+      qkv_stride_(round_up(qkv_, kPanel)), gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)),
+      hidden_stride_(round_up(config_.hidden, kPanel)), attended_stride_(round_up(attended_, kPanel)),
+      retrieval_stride_(round_up(queries_ + round_up(keys_, kPanel), 16)),
       products_(static_cast<size_t>(config_.layers)) {
   require_trainable(model, parameters);
   weigh_gates();
@@ -83,14 +80,12 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const P
     if (trains) lowest_ = l;
   }
   if (trained_[parameters_.embedding()]) lowest_ = 0;
-  const int64_t attended = int64_t{config_.heads} * config_.value_size, hidden = config_.hidden;
-  const int64_t qkv =
-      int64_t{config_.heads} * config_.key_size + int64_t{config_.kv_heads} * (config_.key_size + config_.value_size);
+  const int64_t hidden = config_.hidden;
   for (size_t l = 0; l < products_.size(); ++l) {
     const auto make = [&](int64_t in, int64_t out) {
       return Product{{compute, in, out}, l < lowest_ ? PackedMatrix() : PackedMatrix(compute, out, in)};
     };
-    products_[l] = {make(width_, qkv), make(attended, width_), make(width_, 2 * hidden), make(hidden, width_)};
+    products_[l] = {make(width_, qkv_), make(attended_, width_), make(width_, 2 * hidden), make(hidden, width_)};
   }
   output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
   refresh(threads, true);
@@ -130,9 +125,9 @@ void TrainingGraph::weigh_gates() {
 }
 
 int64_t TrainingGraph::trace_bytes(const BatchLayout &layout, bool whole) const {
-  const int64_t rows = layout.rows(), bytes = bytes_of(compute_), heads = config_.heads;
-  const int64_t a_row = 2 * width_ * bytes + 4 * qkv_stride_ + 4 * heads * (config_.value_size + 1) +
-                        heads * config_.value_size * bytes + 4 * x_stride_;
+  const int64_t rows = layout.rows(), bytes = bytes_of(compute_);
+  const int64_t a_row =
+      2 * width_ * bytes + 4 * qkv_stride_ + 4 * (attended_ + config_.heads) + attended_ * bytes + 4 * x_stride_;
   const int64_t fed = 4 * gate_up_stride_ + config_.hidden * bytes;
   return rows * a_row + (whole ? rows : std::min(rows, kChunk)) * fed +
          4 * static_cast<int64_t>(layout.segments.size()) * config_.kv_heads *
@@ -163,7 +158,7 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   trace_count_ = recomputes_ ? 1 : traced;
   inputs_.resize(std::max(inputs_.size(), input_count_));
   traces_.resize(std::max(traces_.size(), trace_count_));
-  const int64_t bytes = bytes_of(compute_), attended = int64_t{config_.heads} * config_.value_size;
+  const int64_t bytes = bytes_of(compute_);
   const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk),
                 piece = std::min(rows_, kPiece);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
@@ -172,7 +167,7 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
     t.normed.reserve(rows_ * width_ * bytes);
     t.qkv.reserve(rows_ * qkv_stride_);
     t.attention.reserve(rules_, layout);
-    t.attended.reserve(rows_ * attended * bytes);
+    t.attended.reserve(rows_ * attended_ * bytes);
     t.middle.reserve(rows_ * x_stride_);
     t.normed_again.reserve(rows_ * width_ * bytes);
     t.gate_up.reserve(fed * gate_up_stride_);
@@ -226,18 +221,6 @@ Tally TrainingGraph::run(const Threads &threads, const BatchLayout &layout, cons
   return tally;
 }
 
-// Rows as a product takes them: f32 ones as they are, else rounded to bf16.
-ConstRows TrainingGraph::narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns,
-                                  int64_t rows, Buffer<char> &to) {
-  if (compute_ == NumberType::F32) return {compute_, values, stride};
-  to.reserve(rows * columns * 2);
-  auto *out = reinterpret_cast<uint16_t *>(to.data());
-  parallel_for(threads, rows, row_grain(columns), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, out + r * columns);
-  });
-  return {compute_, out, columns};
-}
-
 // dx += and the weight's gradient += what dnormed_, of norm(these rows of x), gives them.
 void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows,
                                   float *gradients) {
@@ -262,7 +245,7 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
     const int64_t rows = std::min(kChunk, rows_ - first), kept = recomputes_ ? 0 : first;
     if (recomputes_) feed_forward(threads, layer, first, rows, nullptr);
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
-    const ConstRows dx = narrowed(threads, dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
+    const ConstRows dx = narrowed(threads, compute_, dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
     if (trained_[w.down])
       gemm.multiply_transposed(threads, dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows,
                                width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
@@ -292,11 +275,10 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
   const Gemm &gemm = model_.weights().gemm;
-  const int64_t attended = int64_t{config_.heads} * config_.value_size, qkv = products_[layer].qkv.forward.n();
-  const ConstRows dx = narrowed(threads, dx_.data(), x_stride_, width_, rows_, narrow_);
+  const ConstRows dx = narrowed(threads, compute_, dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
-    gemm.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended}, rows_, width_, attended,
-                             request.gradients + parameters_[w.attention_output].offset, attended, true);
+    gemm.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended_}, rows_, width_, attended_,
+                             request.gradients + parameters_[w.attention_output].offset, attended_, true);
   gemm.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
                 attended_stride_, false);
 
@@ -309,9 +291,9 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
     for (size_t h = 0; h < dbeta.size(); ++h) gates[h] += static_cast<float>(dbeta[h]);
   }
 
-  const ConstRows dqkv = narrowed(threads, dqkv_.data(), qkv_stride_, qkv, rows_, narrow_qkv_);
+  const ConstRows dqkv = narrowed(threads, compute_, dqkv_.data(), qkv_stride_, qkv_, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
-    gemm.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv, width_,
+    gemm.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
                              request.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
   gemm.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);

@@ -139,8 +139,6 @@ class TrainingGraph {
   void attention_backward(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request,
                           Tally &tally);
   void norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, float *gradients);
-  ConstRows narrowed(const Threads &threads, const float *values, int64_t stride, int64_t columns, int64_t rows,
-                     Buffer<char> &to);
   void embed_backward(const BatchLayout &layout, float *gradients);
 
   const Model &model_;
@@ -150,7 +148,8 @@ class TrainingGraph {
   const NumberType compute_;
   const int64_t keep_bytes_;
   AttentionRules rules_;
-  const int64_t width_, x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_, retrieval_stride_;
+  const int64_t width_, queries_, keys_, qkv_, attended_;  // columns
+  const int64_t x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_, retrieval_stride_;
   size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use

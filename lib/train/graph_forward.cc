@@ -47,10 +47,9 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
   norm_rows(threads, input(layer), weights.attention_norm, {0, rows_}, t.normed.data());
   gemm.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
                 t.qkv.data(), qkv_stride_, false);
-  const int64_t attended = int64_t{config_.heads} * config_.value_size;
-  attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended);
+  attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended_);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
-  gemm.multiply(threads, {compute_, t.attended.data(), attended}, rows_,
+  gemm.multiply(threads, {compute_, t.attended.data(), attended_}, rows_,
                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
   norm_rows(threads, t.middle.data(), weights.feed_forward_norm, {0, rows_}, t.normed_again.data());
 }

@@ -9,9 +9,8 @@ namespace infini {
 void TrainingGraph::set_retrieval_layers(const Threads &threads, std::vector<size_t> layers) {
   retrieval_layers_ = std::move(layers);
   retrieval_products_.clear();
-  const auto make = [&](int64_t heads) { return PackedMatrix(compute_, width_, heads * config_.key_size); };
   for (size_t i = 0; i < retrieval_layers_.size(); ++i)
-    retrieval_products_.push_back({make(config_.heads), make(config_.kv_heads)});
+    retrieval_products_.push_back({{compute_, width_, queries_}, {compute_, width_, keys_}});
   refresh(threads);
 }
 
@@ -58,10 +57,8 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
       std::lower_bound(retrieval_layers_.begin(), retrieval_layers_.end(), layer) - retrieval_layers_.begin())];
   const std::vector<int64_t> supervised = layout.supervised_rows();
   // Rows of zeros behind them, so that oneDNN makes few kernels.
-  const int64_t count = static_cast<int64_t>(supervised.size()), padded = round_up(count, 64),
-                queries = int64_t{config_.heads} * config_.key_size,
-                keys = int64_t{config_.kv_heads} * config_.key_size;
-  const int64_t stride = round_up(queries, kPanel), row_bytes = width_ * bytes_of(compute_);
+  const int64_t count = static_cast<int64_t>(supervised.size()), padded = round_up(count, 64);
+  const int64_t stride = round_up(queries_, kPanel), row_bytes = width_ * bytes_of(compute_);
   retrieval_rows_.reserve(rows_ * retrieval_stride_);
   retrieval_trace_.reserve(rules_, layout);
   retrieval_scratch_.reserve(rules_, threads.count());
@@ -75,9 +72,10 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const ConstRows asking{compute_, supervised_normed_.data(), width_};
   if (count > 0) gemm.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
   for (int64_t i = 0; i < count; ++i)
-    std::copy_n(supervised_queries_.data() + i * stride, queries,
+    std::copy_n(supervised_queries_.data() + i * stride, queries_,
                 retrieval_rows_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_);
-  gemm.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries, retrieval_stride_, false);
+  gemm.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
+                false);
 
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
   const LayerAttention attention{rules_,
@@ -91,16 +89,18 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));
   if (!request.gradients) return;
   const Parameters::Layer &of = parameters_.layers()[layer];
-  const ConstRows dkeys = narrowed(threads, dqkv_.data() + queries, retrieval_stride_, keys, rows_, narrow_qkv_);
-  gemm.multiply_transposed(threads, dkeys, normed, rows_, keys, width_, request.gradients + parameters_[of.k].offset,
+  const ConstRows dkeys =
+      narrowed(threads, compute_, dqkv_.data() + queries_, retrieval_stride_, keys_, rows_, narrow_qkv_);
+  gemm.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_, request.gradients + parameters_[of.k].offset,
                            width_, true);
   if (count == 0) return;
   std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
   for (int64_t i = 0; i < count; ++i)
-    std::copy_n(dqkv_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_, queries,
+    std::copy_n(dqkv_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_, queries_,
                 supervised_queries_.data() + i * stride);
-  const ConstRows dqueries = narrowed(threads, supervised_queries_.data(), stride, queries, padded, narrow_qkv_);
-  gemm.multiply_transposed(threads, dqueries, asking, padded, queries, width_,
+  const ConstRows dqueries =
+      narrowed(threads, compute_, supervised_queries_.data(), stride, queries_, padded, narrow_qkv_);
+  gemm.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,
                            request.gradients + parameters_[of.q].offset, width_, true);
 }
 

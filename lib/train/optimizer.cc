@@ -5,17 +5,17 @@
 #include <cstring>
 #include <numbers>
 
-#include "kernels/gradients.h"
+#include "train/graph_rows.h"
 
 namespace infini {
 namespace {
 
-constexpr int64_t kPiece = 1 << 16;  // numbers that one thread takes at a time
+constexpr int64_t kNumbers = 1 << 16;  // numbers that one thread takes at a time
 
 template <class Body>
 void pieces(const Threads &threads, int64_t n, const Body &body) {
-  parallel_items(threads, (n + kPiece - 1) / kPiece, 4 * n,
-                 [&](int64_t i) { body(i * kPiece, std::min(kPiece, n - i * kPiece)); });
+  parallel_items(threads, (n + kNumbers - 1) / kNumbers, 4 * n,
+                 [&](int64_t i) { body(i * kNumbers, std::min(kNumbers, n - i * kNumbers)); });
 }
 
 }  // namespace
@@ -50,9 +50,9 @@ double Optimizer::norm(const Threads &threads, const float *gradients) const {
   double squares = 0;
   for (const Variable &v : variables_) {
     const int64_t n = v.rows * v.columns;
-    std::vector<double> parts(static_cast<size_t>((n + kPiece - 1) / kPiece));
+    std::vector<double> parts(static_cast<size_t>((n + kNumbers - 1) / kNumbers));
     pieces(threads, n, [&](int64_t begin, int64_t count) {
-      parts[static_cast<size_t>(begin / kPiece)] = sum_of_squares(gradients + v.offset + begin, count);
+      parts[static_cast<size_t>(begin / kNumbers)] = sum_of_squares(gradients + v.offset + begin, count);
     });
     for (const double part : parts) squares += part;
   }
@@ -122,16 +122,6 @@ PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
   return found->second;
 }
 
-ConstRows Optimizer::as_rows(const Threads &threads, const float *values, int64_t stride, int64_t rows,
-                             int64_t columns) {
-  if (compute_ == NumberType::F32) return {compute_, values, stride};
-  narrow_.reserve(rows * columns);
-  parallel_for(threads, rows, 1 + kPiece / columns, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) narrow(values + r * stride, columns, narrow_.data() + r * columns);
-  });
-  return {compute_, narrow_.data(), columns};
-}
-
 // Five Newton-Schulz steps X <- a X + (b X X^T + c (X X^T)^2) X on the wider side.
 void Optimizer::orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns) {
   constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
@@ -152,13 +142,13 @@ void Optimizer::orthogonalise(const Threads &threads, float *u, int64_t rows, in
   for (int step = 0; step < 5; ++step) {
     PackedMatrix &columns_of_x = packed(n, r);
     columns_of_x.pack(threads, x_.data(), stride, false);
-    gemm_.multiply(threads, as_rows(threads, x_.data(), stride, r, n), r, columns_of_x.panels(), gram_.data(), gram,
-                   false);
+    gemm_.multiply(threads, narrowed(threads, compute_, x_.data(), stride, n, r, narrow_), r, columns_of_x.panels(),
+                   gram_.data(), gram, false);
     PackedMatrix &gram_again = packed(r, r);
     gram_again.pack(threads, gram_.data(), gram, true);
-    gemm_.multiply(threads, as_rows(threads, gram_.data(), gram, r, r), r, gram_again.panels(), square_.data(), gram,
-                   false);
-    parallel_for(threads, r, 1 + kPiece / n, [&](int64_t begin, int64_t end) {
+    gemm_.multiply(threads, narrowed(threads, compute_, gram_.data(), gram, r, r, narrow_), r, gram_again.panels(),
+                   square_.data(), gram, false);
+    parallel_for(threads, r, 1 + kNumbers / n, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         mix(gram_.data() + i * gram, b, square_.data() + i * gram, c, r, square_.data() + i * gram);
         mix(x_.data() + i * stride, a, x_.data() + i * stride, 0, n, next_.data() + i * stride);
@@ -166,8 +156,8 @@ void Optimizer::orthogonalise(const Threads &threads, float *u, int64_t rows, in
     });
     PackedMatrix &rows_of_x = packed(r, n);
     rows_of_x.pack(threads, x_.data(), stride, true);
-    gemm_.multiply(threads, as_rows(threads, square_.data(), gram, r, r), r, rows_of_x.panels(), next_.data(), stride,
-                   true);
+    gemm_.multiply(threads, narrowed(threads, compute_, square_.data(), gram, r, r, narrow_), r, rows_of_x.panels(),
+                   next_.data(), stride, true);
     std::swap(x_, next_);
   }
   for (int64_t i = 0; i < r; ++i) {

@@ -51,7 +51,6 @@ class Optimizer {
   // One step; returns the norm of the gradients before clipping. If that is not finite nothing is changed.
   double step(const Threads &threads, const float *gradients, float *values);
   int64_t steps() const { return steps_; }
-  const OptimizerConfig &config() const { return config_; }
 
   // Moments of all variables and the number of steps, for checkpoints.
   Buffer<float> &state() { return state_; }
@@ -66,7 +65,6 @@ class Optimizer {
   // u [rows][columns] becomes nearly orthogonal: its singular values go to about one.
   void orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns);
   PackedMatrix &packed(int64_t k, int64_t n);
-  ConstRows as_rows(const Threads &threads, const float *values, int64_t stride, int64_t rows, int64_t columns);
 
   const std::vector<Variable> variables_;
   OptimizerConfig config_;
@@ -78,7 +76,7 @@ class Optimizer {
   // Muon's scratch.
   std::map<std::pair<int64_t, int64_t>, PackedMatrix> packed_;
   Buffer<float> update_, x_, next_, gram_, square_;
-  Buffer<uint16_t> narrow_;
+  Buffer<char> narrow_;
 };
 
 }  // namespace infini

@@ -56,14 +56,14 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
                         spec.field == Field::K_BIAS || spec.field == Field::V_BIAS;
     if (!behind) size_ = round_up(size_, 16);
     index_of(spec.field, spec.layer) = list_.size();
-    list_.push_back({spec.name, spec.role, spec.layer, spec.rows, spec.columns, size_});
+    list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_});
     parts_.push_back(part);
     size_ += spec.rows * spec.columns;
   }
   // A tied output stays at index 0, which is the embedding's.
   gates_ = list_.size();
   size_ = round_up(size_, 16);
-  list_.push_back({"infini.memory.gate", Role::GATE, -1, c.layers, c.heads, size_});
+  list_.push_back({"infini.memory.gate", Role::GATE, c.layers, c.heads, size_});
   size_ = round_up(size_ + list_.back().size(), 16);
   values_ = Buffer<float>(size_);
 
@@ -77,12 +77,6 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
     });
   }
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
-}
-
-int64_t Parameters::count() const {
-  int64_t total = 0;
-  for (const Parameter &p : list_) total += p.size();
-  return total;
 }
 
 Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, TensorType type,

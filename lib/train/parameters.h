@@ -14,7 +14,6 @@ namespace infini {
 struct Parameter {
   std::string name;  // of its tensor (model/plan.h); of the gates: their key in the file
   Role role;
-  int layer;              // -1: of none, such as the embedding
   int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
   int64_t offset;
   int64_t size() const { return rows * columns; }
@@ -43,7 +42,6 @@ class Parameters {
   size_t gates() const { return gates_; }
 
   int64_t size() const { return size_; }  // floats of the array, gaps between parameters included
-  int64_t count() const;                  // numbers that are parameters, without the gaps
   float *values() { return values_.data(); }
   const float *values() const { return values_.data(); }
   float *of(size_t index) { return values_.data() + list_[index].offset; }

@@ -74,7 +74,7 @@ class StreamBackward : public StreamSupervision {
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
     product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);
     product(dscores_, count, 1, rows, last, window_keys_, keys_, dqueries_, false);
-    const float scale = 1 / std::sqrt(static_cast<float>(keys_));
+    const float scale = layer_.rules.score_scale();
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
       layer_.rope.rotate_gradient(as_row(dqueries_, r), keys_, at, scale, dquery(row, g));

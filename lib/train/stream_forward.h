@@ -169,7 +169,7 @@ class StreamForward : protected StreamTiles {
   }
 
   void load_queries(int64_t token, int64_t tokens) {
-    const float scale = 1 / std::sqrt(static_cast<float>(keys_));
+    const float scale = layer_.rules.score_scale();
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
       const int64_t at = own_ + row - segment_.first;
       into_row(queries_, r, [&](float *to) { layer_.rope.rotate(query(row, g), keys_, at, scale, to); });

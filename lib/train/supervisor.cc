@@ -93,13 +93,15 @@ void Supervisor::end_count() {
     retrieval_weights_ = each_head([&](int l, int h) { return supervises(l, h); });
     scale_to_mean(retrieval_weights_, config_.supervision, retrievals_);
     silence_weights_ = retrieval_weights_;
-    for (size_t i = 0; i < silence_weights_.size(); ++i) {  // a mean over the queries that ask for this head's offset
-      const double own = asked_[offsets_[i]];
+    for (size_t i = 0; i < offsets_.size(); ++i) {
+      if (offsets_[i] < 0) {
+        silence_weights_[i] = 0;
+        continue;
+      }
+      const double own = asked_[offsets_[i]];  // its means are over the queries that ask for its offset, and others
       silence_weights_[i] *=
-          offsets_[i] < 0
-              ? 0.0f
-              : static_cast<float>(config_.silence * retrievals_ / std::max(1.0, retrievals_ + silent_ - own));
-      if (offsets_[i] >= 0) retrieval_weights_[i] *= static_cast<float>(retrievals_ / std::max(1.0, own));
+          static_cast<float>(config_.silence * retrievals_ / std::max(1.0, retrievals_ + silent_ - own));
+      retrieval_weights_[i] *= static_cast<float>(retrievals_ / std::max(1.0, own));
     }
   }
   if (config_.local_supervision > 0 && local_ > 0) {

@@ -21,6 +21,9 @@ class Fields;
 // as it was; and v and o of heads that are fitted (Supervisor::fits).
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
+// Projections of a layer, as lora.targets names them.
+constexpr const char *kProjections = "q|k|v|o|gate|up|down";
+
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
 struct LoraConfig {
   int rank = 8;
@@ -31,7 +34,7 @@ struct LoraConfig {
   void fields(Visitor &v) {
     v("rank", rank, 1, 1024, "rows of A, columns of B");
     v("alpha", alpha, 1e-6, 1e6, "the product of both counts alpha / rank times");
-    v("targets", targets, "q|k|v|o|gate|up|down", "projections that have adapters");
+    v("targets", targets, kProjections, "projections that have adapters");
   }
   void complete(const Fields &given);
 };

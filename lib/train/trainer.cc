@@ -7,23 +7,17 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/schema.h"
 #include "gemm/choose.h"
 
 namespace infini {
 
 namespace {
 
-// f(name of the target, index in the parameters) for a layer's matrices.
-template <class Function>
-void each_matrix(const Parameters::Layer &w, const Function &f) {
-  f("q", w.q);
-  f("k", w.k);
-  f("v", w.v);
-  f("o", w.attention_output);
-  f("gate", w.gate);
-  f("up", w.up);
-  f("down", w.down);
-}
+// In the order of kProjections.
+constexpr size_t Parameters::Layer::*kMatrices[] = {
+    &Parameters::Layer::q,    &Parameters::Layer::k,  &Parameters::Layer::v,   &Parameters::Layer::attention_output,
+    &Parameters::Layer::gate, &Parameters::Layer::up, &Parameters::Layer::down};
 
 // Adds all that ranks must have read alike.
 void add_to(StreamChecksum &sum, const Sequence &sequence) {
@@ -45,7 +39,7 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-                 std::unique_ptr<SequenceLengths> lengths, int threads, Task *task)
+                 std::shared_ptr<SequenceLengths> lengths, int threads, Task *task)
     : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
       compute_(choose_training_compute(config.compute, model_->weights().gemm.library(), Cpu::here())),
       parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
@@ -53,7 +47,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
       lengths_(std::move(lengths)) {
   const ThreadScope team(model_->threads(), threads_);
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
-  if (!lengths_) lengths_ = std::make_unique<FixedLengths>(segment, config_.segments);
+  if (!lengths_) lengths_ = std::make_shared<FixedLengths>(segment, config_.segments);
   change_at_start();
   trained_ = choose_trained();
   const Gemm &gemm = model_->weights().gemm;
@@ -100,7 +94,6 @@ std::vector<bool> Trainer::choose_trained() const {
   std::vector<bool> trained(parameters_.list().size(), false);
   const int last = supervisor_.last_layer();
   const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
-  const std::vector<std::string> &targets = config_.lora.targets;
   for (int l = config_.first_layer; l <= last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
     bool supervised = false, fitted = false;  // fitted: v and o too
@@ -108,15 +101,18 @@ std::vector<bool> Trainer::choose_trained() const {
       supervised |= supervisor_.supervises(l, h);
       fitted |= supervisor_.fits(l, h);
     }
-    each_matrix(w, [&](const std::string &name, size_t index) {
+    for (const auto matrix : kMatrices) {
+      const size_t index = w.*matrix;
       const bool attention = parameters_[index].role == Role::ATTENTION;
       trained[index] =
           config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
           ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
-           (name == "q" || name == "k")) ||
-          (fitted && attention) ||
-          (config_.part == TrainedPart::LORA && std::find(targets.begin(), targets.end(), name) != targets.end());
-    });
+           (index == w.q || index == w.k)) ||
+          (fitted && attention);
+    }
+    if (config_.part == TrainedPart::LORA)
+      for (const std::string &target : config_.lora.targets)
+        trained[w.*kMatrices[choice_index(kProjections, target)]] = true;
     trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
   }
   if (config_.part == TrainedPart::ALL && all_layers)
@@ -173,8 +169,8 @@ void Trainer::draw_sequences(Task *task) {
     drawn_segment_ = lengths_->segment();
     const int64_t length = int64_t{drawn_segment_} * lengths_->segments(),
                   count = std::max<int64_t>(1, config_.tokens / length);
-    parts_ = std::max<int64_t>(1, config_.drawn / (count * length));
-    for (int64_t i = 0; i < count * parts_; ++i) {
+    epoch_steps_ = std::max<int64_t>(1, config_.drawn / (count * length));
+    for (int64_t i = 0; i < count * epoch_steps_; ++i) {
       if (task && task->take_cancel())
         fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
       drawn_.push_back(source_->next(drawn_segment_, lengths_->segments()));
@@ -194,10 +190,10 @@ void Trainer::draw_again() {
 }
 
 void Trainer::draw(Task *task) {
-  if (!again_ && repeated_ >= config_.repeat * parts_) drawn_.clear(), before_ = {};
+  if (!again_ && repeated_ >= config_.repeat * epoch_steps_) drawn_.clear(), before_ = {};
   if (drawn_.empty()) draw_sequences(task);
-  const size_t count = drawn_.size() / static_cast<size_t>(parts_);
-  read_ = static_cast<size_t>(repeated_ % parts_) * count;
+  const size_t count = drawn_.size() / static_cast<size_t>(epoch_steps_);
+  read_ = static_cast<size_t>(repeated_ % epoch_steps_) * count;
   total_weight_ = 0;
   supervisor_.begin_step();
   for (const Sequence &sequence : sequences()) {
@@ -362,9 +358,6 @@ Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int seque
 Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {
   return evaluate([&]() -> SequenceSource & { return source; }, sequences, segment, segments, task);
 }
-
-int64_t Trainer::steps() const { return optimizer_->steps(); }
-int64_t Trainer::tokens() const { return tokens_; }
 
 std::vector<float> Trainer::gates() const {
   const float *gates = parameters_.of(parameters_.gates());

@@ -58,7 +58,7 @@ class Trainer {
   // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
   // for a configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
-          std::unique_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
+          std::shared_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
   ~Trainer();
 
   // Shares the sequences of steps and evaluations with other processes, which make the same calls of trainers made
@@ -96,8 +96,8 @@ class Trainer {
   // CANCELLED; then nothing has changed but what the hook changed.
   void initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook);
 
-  int64_t steps() const;
-  int64_t tokens() const;  // read by all steps
+  int64_t steps() const { return optimizer_->steps(); }
+  int64_t tokens() const { return tokens_; }  // read by all steps
   const TrainConfig &config() const { return config_; }
   const SequenceLengths &lengths() const { return *lengths_; }
   std::vector<float> gates() const;  // beta [layers][heads]
@@ -126,7 +126,7 @@ class Trainer {
   AttentionRules rules_for(int segment) const;
   // What this step reads of drawn_.
   std::span<const Sequence> sequences() const {
-    return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(parts_));
+    return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(epoch_steps_));
   }
   static constexpr size_t kUncached = TrainingGraph::kUncached;
   // TrainingGraph::run or run_retrieval, over layout_.
@@ -157,7 +157,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;                                   // like parameters_
   std::unique_ptr<SequenceSource> source_;
-  std::unique_ptr<SequenceLengths> lengths_;
+  std::shared_ptr<SequenceLengths> lengths_;
   int64_t tokens_ = 0;
   bool unfinished_ = false;  // weights and optimizers are being changed, or an error ended that
   Ranks ranks_;
@@ -169,10 +169,10 @@ class Trainer {
   } before_;  // of source_ and lengths_ before drawn_ was drawn
   // Restores source and lengths together; where one of them is refused, neither changes.
   void restore_sources(const SourceState &before, const std::string &lengths);
-  bool again_ = false;    // drawn_ is empty, and will be drawn again from before_
-  int64_t parts_ = 1;     // steps that read all of drawn_ once
-  int64_t repeated_ = 0;  // steps that have read of drawn_
-  size_t read_ = 0;       // the first of drawn_ that this step reads
+  bool again_ = false;       // drawn_ is empty, and will be drawn again from before_
+  int64_t epoch_steps_ = 1;  // steps that read all of drawn_ once
+  int64_t repeated_ = 0;     // steps that have read of drawn_
+  size_t read_ = 0;          // the first of drawn_ that this step reads
   int drawn_segment_ = 0;
   double total_weight_ = 0;
   BatchLayout layout_;

@@ -29,9 +29,9 @@ void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> 
   // Of several ranks each reads all, where its steps read a share.
   const bool keeps = t.config_.repeat > 1 && t.ranks_.count() == 1;
   const auto each = static_cast<int64_t>(t.sequences().size());
-  if (task_) task_->begin(stage_, t.parts_);
-  for (int64_t part = 0; part < t.parts_; ++part) {
-    t.read_ = static_cast<size_t>(part * each);
+  if (task_) task_->begin(stage_, t.epoch_steps_);
+  for (int64_t step = 0; step < t.epoch_steps_; ++step) {
+    t.read_ = static_cast<size_t>(step * each);
     t.each_batch(0, each, [&](size_t cache_key) {
       if (task_ && task_->take_cancel())
         fail(Status::CANCELLED, "cancelled (", stage_, "); the parameters are as they were");
@@ -39,7 +39,7 @@ void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> 
       key_ = keeps ? cache_key : kUncached;
       f(t.layout_);
     });
-    if (task_) task_->advance_to(part + 1);
+    if (task_) task_->advance_to(step + 1);
   }
 }
 

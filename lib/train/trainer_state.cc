@@ -42,7 +42,7 @@ void Trainer::save(const std::string &path, Task *task) const {
   check_whole();
   const bool again =
       again_ || (!drawn_.empty() &&
-                 repeated_ < config_.repeat * parts_);  // sequences are not done with: they will be drawn again
+                 repeated_ < config_.repeat * epoch_steps_);  // sequences are not done with: they will be drawn again
   JsonObject header;
   header.add("kind", "training")
       .add("model", model_->fingerprint())

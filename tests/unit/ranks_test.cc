@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "adapt/fit_heads.h"
+#include "adapt/make_source.h"
 #include "base/status.h"
 #include "training.h"
 
@@ -166,9 +167,7 @@ TEST_CASE("after several steps the state of every rank is the same to the bit, a
       const auto trainer = test::ranks_trainer(model, more);
       trainer->set_ranks(ranks);
       for (int i = 0; i < 6; ++i) trainer->step();
-      const auto evaluate = [&] {
-        return trainer->evaluate(*make_training_source(test::ranks_data(9), *model), 5, 16, 8);
-      };
+      const auto evaluate = [&] { return trainer->evaluate(*make_source(test::ranks_data(9), *model), 5, 16, 8); };
       tallies[static_cast<size_t>(rank)] = evaluate();
       states[static_cast<size_t>(rank)] = test::state_of(*trainer);
       trainer->set_ranks({});
@@ -226,7 +225,7 @@ TEST_CASE("a cancel, or a failure, of one rank ends the step of all, and it has 
   const auto errors = threads.run([&](int rank, const Ranks &ranks) {
     const auto trainer = test::ranks_trainer(model);
     trainer->set_ranks(ranks);
-    const auto source = make_training_source(test::ranks_data(9), *model);
+    const auto source = make_source(test::ranks_data(9), *model);
     const auto refused = [&](Status status, const std::string &part, const auto &call) {
       try {
         call();
@@ -321,7 +320,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
     trainer->step();
   });
   told("different sequences", [&](int rank, const Ranks &ranks) {  // from sources that say that they are alike
-    auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
+    auto source = std::make_unique<Liar>(make_source(test::ranks_data(9), *model), rank);
     Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
     trainer.set_ranks(ranks);
     trainer.step();
@@ -330,7 +329,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
     const auto trainer = test::ranks_trainer(model);
     trainer->set_ranks(ranks);
     if (rank == 1) trainer->step();
-    else trainer->evaluate(*make_training_source(test::ranks_data(9), *model), 1, 16, 8);
+    else trainer->evaluate(*make_source(test::ranks_data(9), *model), 1, 16, 8);
   });
   told("numbers of steps", [&](int rank, const Ranks &ranks) {
     const auto trainer = test::ranks_trainer(model);
@@ -339,7 +338,7 @@ TEST_CASE("ranks that do not train together are told what differs") {
     trainer->step();
   });
   told("weights differ", [&](int rank, const Ranks &ranks) {
-    auto source = std::make_unique<Liar>(make_training_source(test::ranks_data(9), *model), rank);
+    auto source = std::make_unique<Liar>(make_source(test::ranks_data(9), *model), rank);
     Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
     trainer.step();  // before they train together
     trainer.set_ranks(ranks);

@@ -92,7 +92,7 @@ TEST_CASE("sequences are to the bit those that the shipped models were trained o
   CHECK(checksum_of(passkey) == 17915957789970805342u);
 }
 
-TEST_CASE("a saved place comes back") {
+TEST_CASE("a saved position comes back") {
   TaskSource a = source(dense());
   a.next(64, 16);
   const std::string state = a.save();
@@ -148,14 +148,14 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
     // The text itself: whoever reads it from the start knows every answer.
     const std::string text = text_of(s);
     const std::regex fact("(What is the \\w+ key\\? )?The (\\w+) key is (\\d{5})\\.");
-    std::map<std::string, std::string> told;
+    std::map<std::string, std::string> stated;
     for (std::sregex_iterator match(text.begin(), text.end(), fact), end; match != end; ++match) {
       const std::string name = (*match)[2], value = (*match)[3];
       if ((*match)[1].matched) {
         ++questions;
-        CHECK(told.at(name) == value);
+        CHECK(stated.at(name) == value);
       } else {
-        CHECK(told.emplace(name, value).second);  // told once
+        CHECK(stated.emplace(name, value).second);  // once
       }
     }
   }
@@ -188,9 +188,10 @@ TEST_CASE("where first digits alone are looked up, no other has a source, and th
 }
 
 TEST_CASE(
-    "digits, and what their first one is predicted from, are told of the name they belong to, where it was last said") {
+    "local attention at digits, and where the first one is predicted, is supervised to look at their name, where it "
+    "last stood") {
   TaskSource tasks = source(dense());
-  size_t told = 0;
+  size_t supervised = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence s = tasks.next(32, 16);
     REQUIRE(s.local_target.size() == s.tokens.size());
@@ -201,13 +202,13 @@ TEST_CASE(
     for (size_t t = 0; t + 1 < s.tokens.size(); ++t) {
       CHECK((s.local_target[t] >= 0) == (digit(t) || digit(t + 1)));
       if (s.local_target[t] < 0) continue;
-      ++told;
+      ++supervised;
       const auto name = static_cast<size_t>(s.local_target[t]);
       REQUIRE(name < t);
       CHECK(text(name + 1) == " key");
       for (size_t at = name + 2; at < t; ++at) CHECK(text(at) != " key");
     }
-    // Digits have a place each, and one number for one name.
+    // Digits have an offset each, and one number for one name.
     std::map<int32_t, int32_t> names;
     for (size_t t = 0; t < s.tokens.size(); ++t) {
       CHECK((s.offset[t] >= 0) == digit(t));
@@ -218,7 +219,7 @@ TEST_CASE(
       CHECK(names.try_emplace(s.label[t], name).first->second == name);
     }
   }
-  CHECK(told > 1000);
+  CHECK(supervised > 1000);
 }
 
 TEST_CASE("where values are looked up, every digit of a name leads to all before it, and the text is the same") {
@@ -232,7 +233,7 @@ TEST_CASE("where values are looked up, every digit of a name leads to all before
     CHECK(a.tokens == b.tokens);
     CHECK(a.answer == b.answer);
     CHECK(a.weight == b.weight);
-    // Digits with a subject, by the name that stands there.
+    // Digits with a local target, by the name that stands there.
     std::map<int32_t, std::vector<int32_t>> digits;
     for (size_t t = 0; t < b.tokens.size(); ++t) {
       const std::string text = words().decode(std::vector<int32_t>{b.tokens[t]});
@@ -331,7 +332,7 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
       if ((*match)[1] != asked[1])
         ++count, ++sizes[static_cast<size_t>((*match)[1].length())],
             commas += (*match)[1].str().find(',') != std::string::npos;
-    CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t place) { return place >= 0; }) % 5 ==
+    CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t offset) { return offset >= 0; }) % 5 ==
           0);  // a number has none
   }
   const double expected = 20.0 / 1000 * (1024 - 45) / (1 + 20.0 / 1000 * 5) * 60;  // a number takes five tokens
@@ -343,7 +344,7 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
   CHECK(commas < count / 3);
 }
 
-TEST_CASE("virtual length: only segments without facts and questions are folded more than once") {
+TEST_CASE("virtual length: only segments without facts and questions count more than once") {
   TaskSettings settings;
   settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .log_repeat = std::log(100)};
   TaskSource tasks = source(settings);
@@ -379,10 +380,10 @@ TEST_CASE("pass key: facts anywhere, one question at the very end") {
       std::smatch question;
       REQUIRE(std::regex_search(text, question, std::regex("What is the (\\w+) key\\? The \\1 key is (\\d{5})\\.$")));
       if (keys == 1) CHECK(question[1] == "pass");
-      const size_t told = text.find("The " + question[1].str() + " key is " + question[2].str());
-      REQUIRE(told < static_cast<size_t>(question.position()));
-      early += told < text.size() / 3;
-      late += told > text.size() * 2 / 3;
+      const size_t fact_at = text.find("The " + question[1].str() + " key is " + question[2].str());
+      REQUIRE(fact_at < static_cast<size_t>(question.position()));
+      early += fact_at < text.size() / 3;
+      late += fact_at > text.size() * 2 / 3;
       CHECK(std::count_if(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark != 0; }) == 5);
       const std::regex fact("The \\w+ key is \\d{5}");
       CHECK(std::distance(std::sregex_iterator(text.begin(), text.end(), fact), {}) == keys + 1);

@@ -15,7 +15,7 @@
 #include "training.h"
 
 using namespace infini;
-using test::error_of, test::stories, test::words;
+using test::error_of, test::stories, test::words, test::words_model;
 
 namespace {
 
@@ -318,7 +318,8 @@ TEST_CASE("characters without a token are an error with their place in the file,
   const test::TemporaryFolder folder;
   std::vector<std::string> letters = test::byte_tokens();
   letters[0x16] = "?\u0144";  // no token for U+0016
-  const Tokenizer tokenizer(test::bpe_vocabulary("gpt-2", letters, std::vector<int32_t>(256, 1), {}));
+  const auto model = Model::build(test::bpe_vocabulary("gpt-2", letters, std::vector<int32_t>(256, 1), {}), {});
+  const Tokenizer &tokenizer = model->tokenizer();
   std::string text;
   while (text.size() < 20000) text += "some words ";
   const std::string file = write(folder, "log.txt", "\xef\xbb\xbf" + text + "\x16" + "ends."),
@@ -327,7 +328,7 @@ TEST_CASE("characters without a token are an error with their place in the file,
   const auto source_of = [&](const std::string &type, const std::string &path, const std::string &unknown) {
     nlohmann::json description = {{"type", type}, {"files", {path}}};
     if (!unknown.empty()) description["unknown_text"] = unknown;
-    return make_source(description.dump(), tokenizer, nullptr, nullptr);
+    return make_source(description.dump(), *model);
   };
   for (const std::string unknown : {"", "error"}) {
     std::string error = error_of([&] { source_of("text", file, unknown)->next(24000, 1); });
@@ -496,12 +497,12 @@ TEST_CASE("any place is saved and comes back") {
           .dump()};
   for (const std::string &description : descriptions) {
     CAPTURE(description);
-    const auto source = make_source(description, words(), nullptr);
+    const auto source = make_source(description, words_model());
     for (int round = 0; round < 40; ++round) {
       const int segment = 1 + round % 33;
       const std::string state = source->save();
       const Sequence expected = source->next(segment, 3);
-      const auto again = make_source(description, words(), nullptr);
+      const auto again = make_source(description, words_model());
       again->restore(state);
       const Sequence restored = again->next(segment, 3);
       REQUIRE(restored.tokens == expected.tokens);
@@ -524,7 +525,7 @@ TEST_CASE("a damaged state is an error, whatever it is") {
                                    {{"source", {{"type", "text"}, {"files", {a}}, {"order", "excerpts"}}}},
                                    {{"source", {{"type", "jsonl"}, {"files", {c}}}}}}}}
                       .dump(),
-                  words(), nullptr);
+                  words_model());
   for (int i = 0; i < 3; ++i) source->next(30, 3);
   const std::string good = source->save();
   Random random(1);
@@ -690,7 +691,7 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
   const std::pair<std::string, const char *> wrong[] = {
       {"", "the description of a source is not JSON"},
       {"3", "source is not a JSON object"},
-      {"{}", "source has no type: recall, passkey, text, jsonl or mixture"},
+      {"{}", "source has no type: recall, passkey, text, jsonl, mixture or random"},
       {R"({"type": "dance"})", "source.type is \"dance\""},
       {R"({"type": 3})", "source.type is 3, but must be a text"},
       {R"({"type": "recall", "keys": 3})", "which is none of: type, seed, names"},
@@ -720,13 +721,12 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
       {deep, "nested deeper"},
   };
   for (const auto &[text, says] : wrong) {
-    const std::string error = error_of([&, &description = text] { make_source(description, words(), nullptr); });
+    const std::string error = error_of([&, &description = text] { make_source(description, words_model()); });
     CAPTURE(text.substr(0, 100));
     CHECK_MESSAGE(error.find(says) != std::string::npos, error);
   }
-  CHECK(make_source(nlohmann::json{{"type", "text"}, {"files", {a}}}.dump(), words(), nullptr)
-            ->next(2, 2)
-            .tokens.size() == 4);
+  CHECK(make_source(nlohmann::json{{"type", "text"}, {"files", {a}}}.dump(), words_model())->next(2, 2).tokens.size() ==
+        4);
 }
 
 TEST_CASE("the recipe that ships makes sequences, from books that are not held out") {
@@ -745,7 +745,7 @@ TEST_CASE("the recipe that ships makes sequences, from books that are not held o
     if (recipe.contains("curriculum"))
       curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
     CHECK((curriculum != nullptr) == (phase == "recall"));
-    const auto made = make_source(source.dump(), words(), curriculum);
+    const auto made = make_source(source, words_model(), curriculum);
     const Sequence s = made->next(recipe["training"]["segment"], recipe["training"]["segments"]);
     CHECK(s.tokens.size() == (phase == "names" || phase == "digits" ? 512 : 1024));
     CHECK(std::any_of(s.answer.begin(), s.answer.end(), [](uint8_t mark) { return mark == 1; }));

@@ -7,6 +7,7 @@
 
 #include "base/schema.h"
 #include "base/status.h"
+#include "model/model.h"
 #include "support.h"
 #include "text/tokenizer.h"
 #include "train/sequence.h"
@@ -19,10 +20,11 @@ inline const std::string stories_path = INFINI_SOURCE_DIR "/samples/models/stori
 inline const std::string novel_path = INFINI_SOURCE_DIR "/samples/texts/wuthering_heights.txt";
 
 // Byte-level BPE with a token for each of many common words.
-inline const infini::Tokenizer &words() {
-  static const infini::Tokenizer tokenizer(infini::Gguf::open(words_path));
-  return tokenizer;
+inline const infini::Model &words_model() {
+  static const auto model = infini::Model::open(words_path, {});
+  return *model;
 }
+inline const infini::Tokenizer &words() { return words_model().tokenizer(); }
 
 // SentencePiece, with BOS and the space before a text.
 inline const infini::Tokenizer &stories() {
