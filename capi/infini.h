@@ -220,27 +220,22 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
 INFINI_API infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
                                            infini_model **model);
 
-/* Makes a model with random weights. `config_json` (NULL: all defaults) is a JSON object of
-
-     "name" "created" (which the model is known by),
-     "architecture" "llama" ("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite"),
-     "window" 0 (tokens, of layers that the architecture gives a window of their own; 0: as it says),
-     "layers" 4, "width" 256, "heads" 4, "kv_heads" 4, "head_size" 0 (0: width / heads), "hidden" 704,
-     "vocabulary" 256, "context" 2048, "tied" false (true: the output layer is the embedding),
-     "embedding_deviation" 0.02 (of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)),
-     "rope_base" 10000, "norm_epsilon" 1e-5,
-     "segment" 64, "carry" 0, "sinks" 0 (tokens), "update" "delta" ("linear"), "first_segment" "gated" ("ungated"),
-     "epsilon" 1e-6, "gate" 0 (beta of every head, its weight is sigmoid(beta); "-inf": shut),
-     "seed" 0 (the same seed gives the same weights),
-     "tokenizer" "" (path of a GGUF file whose tokenizer, and so vocabulary, the model takes over; "": tokens only)
-
-   where each key may be left out; the values above are the defaults. `options` as in infini_model_open. `task`:
-   stages "create", in tensors, and "open".
-   INVALID_ARGUMENT  the JSON has an error, an unknown key or a value that is not allowed; the message says which
-   IO, FORMAT, ...   of the tokenizer's file, as in infini_model_open
+/* Makes a model with random weights. `config_json` (NULL: all defaults) is a JSON object of fields that
+   infini_creation_settings_json lists, such as {"layers": 2, "width": 64, "segment": 32}. `options` as in
+   infini_model_open. `task`: stages "create", in tensors, and "open". The caller frees the model.
+   INVALID_ARGUMENT  the JSON has an error, an unknown field or a value that is not allowed; the message says which
+   IO, FORMAT, ...   of the file that "tokenizer" names, as in infini_model_open
    CANCELLED         there is no model */
 INFINI_API infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
                                              infini_model **model);
+
+/* Writes the table of these fields, a JSON array of
+     {"name", "type", "default", "least", "greatest", "choices", "help"}
+   as infini_options_json writes that of options. Types are "int", "double", "string", "bool", lists of them ("ints",
+   ...; of "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a table as
+   this one), "objects" (lists of such) and "json" (anything); "or" is a text that may stand for a number. Any thread.
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_creation_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* Writes the model as a GGUF file that infini_model_open, and every other GGUF reader, opens: the numbers of the
    file it came from, unchanged. The file is replaced whole or not at all. `task`: stage "save", in bytes of
@@ -269,27 +264,21 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
    it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer
    whose mean over a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias",
    "infini.keep.focus" and "infini.keep.standing". A model opened from that file needs no logits while it reads. Other
-   programs read the file as before. lesson_json: an object of
-     "pieces": a list of {"text": "...", "keep": true}, one stream in this order, of which those with "keep" (else
-               false) are worth keeping: whole sentences amid text that is not. Some 100,000 tokens with 500 of them
-               teach it
-     "layer": behind which the probe reads, from 0; -1 (as where it is absent): after four sevenths of the layers
-     "ridge" 0.1: lambda of the regression, times the mean of the diagonal
-     "stray" 0.01: the share of the other sentences that "least" lets pass
-     "bias": a list of [layer, head, nats], added to that head's scores of kept keys; absent: none
-     "focus" 1: for each query of a head with a bias, a kept sentence's scores are lowered by focus times (the best
-               score of all that is kept - the best score of this sentence), so that sentences that match less are
-               not taken for the one that matches; 0 to 100
-     "standing" 64: in layers behind the probe, heads with a bias raise sentences of the window too that would be kept,
-               where they end so many tokens or more before the one that asks: what was just told is not drowned by
-               what is kept; 0: what is kept alone; up to 1048576
-     "threads" 0: as many as there are
+   programs read the file as before. `lesson_json` is a JSON object of fields that infini_keep_settings_json lists, of
+   which "pieces" must be there:
+
+     {"pieces": [{"text": "It was a mild day."}, {"text": " The key is under the mat.", "keep": true}, ...]}
+
    `task`: stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer
    INVALID_ARGUMENT  a field, which the message names; or the stream lacks sentences of either sort
    CANCELLED, IO, NO_SPACE  nothing was written */
 INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
                                                infini_task *task);
+
+/* Writes the table of these fields, as infini_creation_settings_json does. Any thread.
+   BUFFER_TOO_SMALL  see Buffers above */
+INFINI_API infini_status infini_keep_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* Lets the model go. Its memory is freed when its last session is freed too. */
 INFINI_API void infini_model_free(infini_model *model);

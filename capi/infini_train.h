@@ -21,7 +21,7 @@ typedef struct infini_adaptation infini_adaptation;
  * 1. Training
  */
 
-/* Writes the table of what a trainer is described by, a JSON array of fields as infini_adaptation_settings_json lists
+/* Writes the table of what a trainer is described by, a JSON array of fields as infini_creation_settings_json lists
    them: "training" and "curriculum", objects whose "fields" are such a table too, and "data", an object of one of
    several "types": {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...], "random":
    [...]}. Any thread.
@@ -226,12 +226,7 @@ INFINI_API infini_status infini_adaptation_create(const char *path, const char *
                                                   infini_adaptation **adaptation);
 INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
 
-/* Writes the table of settings, a JSON array of
-     {"name", "type", "default", "least", "greatest", "choices", "help"}
-   where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with strings
-   that must be one of them, as in infini_options_json. Types are "int", "double", "string", "bool", lists of them
-   ("ints", ...; of "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a
-   table as this one), and "objects" (lists of such). Any thread.
+/* Writes the table of settings, as infini_creation_settings_json does. Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 

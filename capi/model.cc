@@ -18,6 +18,11 @@ namespace {
 const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
 const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
 
+template <class T>
+T settings_of(const char *json, const char *name) {
+  return read_settings<T>(*parse_json(json, Status::INVALID_ARGUMENT, name), name);
+}
+
 // --- text
 
 // Messages by the template of the model's file.
@@ -45,10 +50,17 @@ infini_status infini_model_open(const char *path, const infini_options *options,
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
                                   infini_model **model) {
   return give_handle(model, "model", [&] {
-    const auto config = read_settings<CreateConfig>(
-        *parse_json(config_json ? config_json : "{}", Status::INVALID_ARGUMENT, "config_json"), "config_json");
+    const auto config = settings_of<CreateConfig>(config_json ? config_json : "{}", "config_json");
     return infini_model{Model::create(config, for_model(options), of(task))};
   });
+}
+
+infini_status infini_creation_settings_json(char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(describe_settings<CreateConfig>().text, buffer, capacity, size); });
+}
+
+infini_status infini_keep_settings_json(char *buffer, size_t capacity, size_t *size) {
+  return guard([&] { give_text(describe_settings<KeepLesson>().text, buffer, capacity, size); });
 }
 
 infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
@@ -56,9 +68,8 @@ infini_status infini_model_fit_keep(const infini_model *model, const char *lesso
   return guard([&] {
     const Model &teaches = model_of(model);
     need(path, "path");
-    KeepLesson lesson = read_keep_lesson(teaches, &need(lesson_json, "lesson_json"));
-    const KeepProbe probe = fit_keep(teaches, lesson.tokens, lesson.worth, lesson.fit, of(task));
-    with_probe(teaches, probe).save(path);
+    const auto lesson = settings_of<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json");
+    with_probe(teaches, fit_keep(teaches, lesson, of(task))).save(path);
   });
 }
 

@@ -53,8 +53,8 @@ public sealed unsafe class Model : IDisposable
         Task.Run(() => Open(path, options, progress, cancellation), cancellation);
 
     /// <summary>Makes a model with random weights.</summary>
-    /// <param name="configJson">A JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists
-    /// its keys.</param>
+    /// <param name="configJson">A JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults.
+    /// <see cref="CreationSettingsJson"/> lists its fields.</param>
     /// <param name="options">As in <see cref="Open"/>.</param>
     /// <param name="progress">Hears, on other threads, of stages "create", in tensors, and "open", in matrices.</param>
     /// <param name="cancellation">Cancels between tensors.</param>
@@ -81,6 +81,28 @@ public sealed unsafe class Model : IDisposable
     /// <exception cref="OperationCanceledException">Nothing was written.</exception>
     public void Save(string path, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
         Work.RunOnce(task => Native.infini_model_save(Handle, path, task), progress, cancellation, path);
+
+    /// <summary>The fields of a new model's configuration.</summary>
+    /// <returns>A JSON array of {"name", "type", "default", "least" and "greatest", or "choices", "help"}.</returns>
+    public static string CreationSettingsJson() => Utf8.Text(Native.infini_creation_settings_json);
+
+    /// <summary>Learns what is worth keeping, of a model that keeps sentences (option "keep"), and writes the model's file with
+    /// it.</summary>
+    /// <param name="lessonJson">A JSON object of the fields that <see cref="KeepSettingsJson"/> lists, of which "pieces" must be
+    /// there.</param>
+    /// <param name="path">The file to write.</param>
+    /// <param name="progress">Hears, on other threads, of stage "keep", in tokens.</param>
+    /// <param name="cancellation">Leaves nothing written.</param>
+    /// <exception cref="InfiniException">State (the model keeps nothing, or has no tokenizer), InvalidArgument (the message names
+    /// the field, or sentences of either sort are lacking), Io, NoSpace.</exception>
+    /// <exception cref="OperationCanceledException">Nothing was written.</exception>
+    public void FitKeep(string lessonJson, string path, IProgress<WorkProgress>? progress = null,
+                        CancellationToken cancellation = default) =>
+        Work.RunOnce(task => Native.infini_model_fit_keep(Handle, lessonJson, path, task), progress, cancellation, path);
+
+    /// <summary>The fields of what <see cref="FitKeep"/> learns from.</summary>
+    /// <returns>As <see cref="CreationSettingsJson"/>.</returns>
+    public static string KeepSettingsJson() => Utf8.Text(Native.infini_keep_settings_json);
 
     /// <summary>Writes the model of a file as another file, with its matrices quantised. The model need not fit in memory. Types
     /// whose blocks do not divide a matrix's rows give way to one of smaller blocks. The file is replaced whole or not at

@@ -27,7 +27,7 @@ func Open(ctx context.Context, path string, options Options) (*Model, error) {
 }
 
 // Create makes a model with random weights. configJSON is a JSON object such as {"layers": 2, "width": 64}; "{}" is
-// the default. The C header lists its keys. Progress: stages "create", in tensors, and "open", in matrices.
+// the default. CreationSettings lists its fields. Progress: stages "create", in tensors, and "open", in matrices.
 //
 // Errors: InvalidArgument, UnknownOption, Cancelled; IO, Format, ... of the tokenizer's file.
 func Create(ctx context.Context, configJSON string, options Options) (*Model, error) {
@@ -38,6 +38,13 @@ func Create(ctx context.Context, configJSON string, options Options) (*Model, er
 		return native.Infini_model_create(configJSON, o, task, model)
 	})
 }
+
+// CreationSettings lists the fields of a new model's configuration: a JSON array of {"name", "type", "default", "least" and
+// "greatest", or "choices", "help"}.
+func CreationSettings() (string, error) { return text(native.Infini_creation_settings_json) }
+
+// KeepSettings lists the fields of what FitKeep learns from, as CreationSettings does.
+func KeepSettings() (string, error) { return text(native.Infini_keep_settings_json) }
 
 func newModel(ctx context.Context, options Options, open func(options, task uintptr, model *uintptr) error) (*Model, error) {
 	if err := checkABI(); err != nil {
@@ -67,10 +74,29 @@ func (m *Model) Save(ctx context.Context, path string) error {
 	if err := noZero(path); err != nil {
 		return err
 	}
+	return m.long(ctx, func(model, task uintptr) error { return native.Infini_model_save(model, path, task) })
+}
+
+// FitKeep learns what is worth keeping, of a model that keeps sentences (option "keep"), and writes the model's file with it
+// to path. lessonJSON is an object of the fields that KeepSettings lists, of which "pieces" must be there. Progress: stage
+// "keep", in tokens.
+//
+// Errors: State (the model keeps nothing, or has no tokenizer), InvalidArgument (the message names the field, or sentences of
+// either sort are lacking), Cancelled, IO, NoSpace; then nothing was written.
+func (m *Model) FitKeep(ctx context.Context, lessonJSON, path string) error {
+	if err := noZero(lessonJSON, path); err != nil {
+		return err
+	}
+	return m.long(ctx, func(model, task uintptr) error {
+		return native.Infini_model_fit_keep(model, lessonJSON, path, task)
+	})
+}
+
+func (m *Model) long(ctx context.Context, do func(model, task uintptr) error) error {
 	return m.call(func(model uintptr) error {
 		w := begin(ctx)
 		defer w.end()
-		return w.do(func(task uintptr) error { return native.Infini_model_save(model, path, task) })
+		return w.do(func(task uintptr) error { return do(model, task) })
 	})
 }
 

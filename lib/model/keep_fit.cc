@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "base/fields.h"
-#include "base/json.h"
 #include "base/parallel.h"
 #include "gemm/gemm.h"
 #include "gemm/solve.h"
@@ -55,6 +54,22 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
   return sentences;
 }
 
+// Of each head.
+std::vector<float> bias_of_heads(const std::vector<KeepBias> &rows, const Config &config) {
+  if (rows.empty()) return {};
+  std::vector<float> bias(static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads));
+  for (const KeepBias &row : rows) {
+    if (row.layer >= config.layers || row.head >= config.heads || !(std::abs(row.nats) <= 100))
+      fail(Status::INVALID_ARGUMENT, "learning what to keep: 'bias' has [", row.layer, ", ", row.head, ", ", row.nats,
+           "], but the model has ", config.layers, " layers of ", config.heads, " heads, and nats are 100 at most");
+    for (int layer = 0; layer < config.layers; ++layer)
+      for (int head = 0; head < config.heads; ++head)
+        if ((row.layer < 0 || row.layer == layer) && (row.head < 0 || row.head == head))
+          bias[static_cast<size_t>(layer * config.heads + head)] = static_cast<float>(row.nats);
+  }
+  return bias;
+}
+
 }  // namespace
 
 KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::span<const uint8_t> worth,
@@ -62,13 +77,12 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   const Config &config = model.config();
   if (config.memory.keep == 0)
     fail(Status::STATE, "this model keeps no sentences: open it with option 'keep' to learn what is worth keeping");
-  if (fit.layer < -1 || fit.layer >= config.layers || !(fit.ridge > 0) || !(fit.ridge < 1e6) || !(fit.stray >= 0) ||
-      !(fit.stray < 1))
-    fail(Status::INVALID_ARGUMENT, "learning what to keep: 'layer' must be one of the model's ", config.layers,
-         " layers, or -1, 'ridge' above 0, and 'stray' at least 0 and below 1");
+  if (fit.layer < -1 || fit.layer >= config.layers)
+    fail(Status::INVALID_ARGUMENT, "learning what to keep: 'layer' is ", fit.layer, ", but the model has ",
+         config.layers, " layers");
   KeepProbe probe;
   probe.layer = fit.layer >= 0 ? fit.layer : config.layers * 4 / 7;
-  probe.bias = fit.bias;
+  probe.bias = bias_of_heads(fit.bias, config);
   probe.focus = static_cast<float>(fit.focus);
   probe.standing = fit.standing;
   for (const int32_t token : tokens)
@@ -125,45 +139,21 @@ Gguf with_probe(const Model &model, const KeepProbe &probe) {
   return gguf;
 }
 
-KeepLesson read_keep_lesson(const Model &model, const char *text) {
-  KeepLesson lesson;
-  const auto json = parse_json(text, Status::INVALID_ARGUMENT, "lesson_json");
-  Fields fields(*json, "lesson_json");
-  lesson.fit.layer = static_cast<int>(fields.whole("layer", -1, -1, model.config().layers - 1));
-  lesson.fit.ridge = fields.number("ridge", lesson.fit.ridge, 1e-9, 1e6);
-  lesson.fit.stray = fields.number("stray", lesson.fit.stray, 0, 0.99);
-  lesson.fit.focus = fields.number("focus", lesson.fit.focus, 0, 100);
-  lesson.fit.standing = static_cast<int>(fields.whole("standing", lesson.fit.standing, 0, 1 << 20));
-  lesson.fit.threads = static_cast<int>(fields.whole("threads", 0, 0, 4096));
-  if (const nlohmann::json *bias = fields.find("bias")) {
-    const int layers = model.config().layers, heads = model.config().heads;
-    const auto refuse = [&] {
-      fields.refuse("bias", cat("a list of [layer, head, nats] of ", layers, " layers of ", heads, " heads"));
-    };
-    if (!bias->is_array()) refuse();
-    lesson.fit.bias.resize(static_cast<size_t>(layers) * static_cast<size_t>(heads));
-    for (const nlohmann::json &one : *bias) {
-      if (!one.is_array() || one.size() != 3 || !fits<int>(one[0]) || !fits<int>(one[1]) || !one[2].is_number() ||
-          one[0] < 0 || one[0] >= layers || one[1] < 0 || one[1] >= heads || !(std::abs(one[2].get<double>()) <= 100))
-        refuse();
-      lesson.fit.bias[one[0].get<size_t>() * static_cast<size_t>(heads) + one[1].get<size_t>()] = one[2].get<float>();
-    }
-  }
-  const nlohmann::json *pieces = fields.find("pieces");
-  if (!pieces || !pieces->is_array()) fields.refuse("pieces", "a list of objects");
-  for (size_t i = 0; i < pieces->size(); ++i) {
-    Fields piece((*pieces)[i], cat("lesson_json.pieces[", i, "]"));
-    const bool keep = piece.flag("keep", false);
+void KeepLesson::complete(const Fields &given) const {
+  if (!given.has("pieces")) given.refuse("pieces", "a list of objects");
+}
+
+KeepProbe fit_keep(const Model &model, const KeepLesson &lesson, Task *task) {
+  std::vector<int32_t> tokens;
+  std::vector<uint8_t> worth;
+  for (const KeepPiece &piece : lesson.pieces) {
     Tokenizer::Encode how;
-    how.start = lesson.tokens.empty();
-    for (const int32_t token : model.tokenizer().encode(piece.text("text", ""), how)) {
-      lesson.tokens.push_back(token);
-      lesson.worth.push_back(keep);
-    }
-    piece.finish();
+    how.start = tokens.empty();
+    const std::vector<int32_t> read = model.tokenizer().encode(piece.text, how);
+    tokens.insert(tokens.end(), read.begin(), read.end());
+    worth.resize(tokens.size(), piece.keep);
   }
-  fields.finish();
-  return lesson;
+  return fit_keep(model, tokens, worth, lesson, task);
 }
 
 }  // namespace infini

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/task.h"
@@ -11,14 +12,36 @@
 
 namespace infini {
 
+class Fields;
+
+// What is added to a head's scores of kept keys: KeepProbe::bias.
+struct KeepBias {
+  int layer, head;  // -1: all
+  double nats;
+  auto columns() { return std::tie(layer, head, nats); }
+};
+
 struct KeepFit {
-  int layer = -1;           // after which the probe reads; -1: after four sevenths of them
-  double ridge = 0.1;       // lambda, of the mean of the diagonal
-  int threads = 0;          // 0: as many as there are
-  double stray = 0.01;      // of the sentences that are not worth keeping, the share that is kept none the less
-  std::vector<float> bias;  // KeepProbe::bias, or empty
-  double focus = 1;         // KeepProbe::focus
-  int standing = 64;        // KeepProbe::standing
+  int layer = -1;
+  double ridge = 0.1, stray = 0.01;
+  std::vector<KeepBias> bias;
+  double focus = 1;
+  int standing = 64, threads = 0;
+
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("layer", layer, -1, 4095, "behind which the probe reads, from 0; -1: after four sevenths of the layers");
+    v("ridge", ridge, 1e-9, 1e6, "lambda of the regression, times the mean of the diagonal");
+    v("stray", stray, 0, 0.99, "share of the sentences not worth keeping that may be kept");
+    v("bias", bias, 3, "[layer, head, nats]", "nats, 100 at most, that heads add to the scores of kept keys");
+    v("focus", focus, 0, 100,
+      "nats that these heads take, for each query, from a kept sentence for each that it scores less than the best "
+      "one");
+    v("standing", standing, 0, 1 << 20,
+      "in layers behind the probe, these heads raise sentences of the window too that would be kept, where they end so "
+      "many tokens or more before the one that asks; 0: none");
+    v("threads", threads, 0, 4096, "0: as many as there are");
+  }
 };
 
 // Reads a stream of tokens of which those with a `worth` other than 0 are worth keeping, through a model that keeps
@@ -27,13 +50,28 @@ struct KeepFit {
 KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::span<const uint8_t> worth,
                    const KeepFit &fit, Task *task);
 
-struct KeepLesson {
-  std::vector<int32_t> tokens;
-  std::vector<uint8_t> worth;  // of each
-  KeepFit fit;
+struct KeepPiece {
+  std::string text;
+  bool keep = false;
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("text", text, "", "of the stream");
+    v("keep", keep, "it is worth keeping: a whole sentence, or several");
+  }
 };
-// What infini_model_fit_keep is given. INVALID_ARGUMENT names the field that is not as it should be.
-KeepLesson read_keep_lesson(const Model &model, const char *lesson_json);
+
+// What infini_model_fit_keep is given.
+struct KeepLesson : KeepFit {
+  std::vector<KeepPiece> pieces;
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("pieces", pieces,
+      "one stream, in this order; some 100,000 tokens with 500 sentences worth keeping teach it. Must be there");
+    KeepFit::fields(v);
+  }
+  void complete(const Fields &given) const;
+};
+KeepProbe fit_keep(const Model &model, const KeepLesson &lesson, Task *task);
 
 // The model's file with the probe in it.
 Gguf with_probe(const Model &model, const KeepProbe &probe);

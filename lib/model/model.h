@@ -32,7 +32,7 @@ struct CreateConfig {
   void fields(Visitor &v) {
     constexpr double kInt = 2147483647, kFloat = 3.4e38;
     v("name", name, "", "which the model is known by");
-    v("architecture", architecture, "", "as general.architecture of a GGUF file says it");
+    v("architecture", architecture, architecture_choices().c_str(), "as general.architecture of a GGUF file says it");
     v("layers", layers, 1, 4096, "each attention and feed-forward");
     v("width", width, 1, 1 << 20, "of the residual stream");
     v("heads", heads, 1, 1 << 16, "of queries, in a layer");
@@ -51,7 +51,7 @@ struct CreateConfig {
     v("segment", segment, 1, kInt / 4, "tokens of a segment");
     v("carry", carry, 0, kInt / 4, "tokens before the segment that local attention sees");
     v("sinks", sinks, 0, 65536, "first tokens of the stream that local attention always sees");
-    v("update", update, "", "kind of memory: delta, linear");
+    v("update", update, "", "kind of memory: delta or linear");
     v("first_segment", first_segment, "gated|ungated", "whether gates are applied while the memory is empty");
     v("epsilon", epsilon, 0, kFloat, "added to the denominator of the retrieval");
     v("gate", gate, "-inf", -kFloat, kFloat, "beta of every head, whose weight is sigmoid(beta); -inf: shut");

@@ -166,12 +166,20 @@ bool has_shape(const GgufTensor &tensor, const std::vector<int64_t> &shape) {
 }  // namespace
 
 const Architecture &find_architecture(const std::string &name) {
-  std::string known;
-  for (const Architecture &architecture : kArchitectures) {
+  for (const Architecture &architecture : kArchitectures)
     if (name == architecture.name) return architecture;
-    known += cat(known.empty() ? "" : ", ", architecture.name);
-  }
+  std::string known = architecture_choices();
+  for (size_t at = 0; (at = known.find('|', at)) != std::string::npos;) known.replace(at, 1, ", ");
   fail(Status::UNSUPPORTED, "architecture '", name, "' is not known; known are ", known);
+}
+
+const std::string &architecture_choices() {
+  static const std::string choices = [] {
+    std::string names;
+    for (const Architecture &architecture : kArchitectures) names += cat(names.empty() ? "" : "|", architecture.name);
+    return names;
+  }();
+  return choices;
 }
 
 std::vector<TensorSpec> tensor_table(const Config &c) {

@@ -41,6 +41,7 @@ struct Architecture {
   void (*plan)(const Keys &keys, Config &config);
 };
 const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
+const std::string &architecture_choices();                       // "llama|qwen2|..."
 
 // --- tensors
 

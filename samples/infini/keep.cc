@@ -1,6 +1,6 @@
 // infini keep: teaches a model what is worth keeping.
-#include "common.h"
 #include "filler.h"
+#include "settings.h"
 
 namespace cli {
 namespace {
@@ -8,13 +8,13 @@ namespace {
 struct KeepArguments : ModelArguments {
   std::vector<std::string> texts;
   std::string out, bias;
-  int64_t tokens = 140000, layer = -1, standing = 64;
-  double ridge = 0.1, stray = 0.01, focus = 1;
+  int64_t tokens = 140000;
   uint64_t seed = 1;
+  SettingFlags settings;
 };
 
 // "18:3,23:3": layers and what their heads add to the scores of kept keys, in nats.
-Json parse_bias(const std::string &list, const Json &info) {
+Json parse_bias(const std::string &list) {
   Json bias = Json::array();
   for (size_t at = 0; at < list.size();) {
     const size_t end = std::min(list.find(',', at), list.size()), colon = list.find(':', at);
@@ -28,7 +28,7 @@ Json parse_bias(const std::string &list, const Json &info) {
       nats = std::stod(list.substr(colon + 1, end - colon - 1), &used);
       if (used != end - colon - 1) throw std::invalid_argument("");
     } catch (const std::exception &) { throw std::runtime_error("--bias: '" + list + "' is no list of LAYER:NATS"); }
-    for (int head = 0; head < info["heads"].get<int>(); ++head) bias.push_back({layer, head, nats});
+    bias.push_back({layer, -1, nats});
     at = end + 1;
   }
   return bias;
@@ -71,14 +71,9 @@ Json pieces(const KeepArguments &arguments, const infini_model *model) {
 void keep(const KeepArguments &arguments) {
   check_writable("--out", arguments.out);
   const Model model = arguments.open();
-  const Json info = Json::parse(all_of(infini_model_info_json, model.get()));
-  Json lesson = {{"pieces", pieces(arguments, model.get())},
-                 {"layer", arguments.layer},
-                 {"ridge", arguments.ridge},
-                 {"stray", arguments.stray},
-                 {"focus", arguments.focus},
-                 {"standing", arguments.standing}};
-  if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias, info);
+  Json lesson = {{"pieces", pieces(arguments, model.get())}};
+  arguments.settings.write(lesson);
+  if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias);
   Progress progress("learning what to keep", 0);
   const Stopwatch watch;
   check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), arguments.out.c_str(),
@@ -100,28 +95,13 @@ void add_keep(CLI::App &app) {
       ->check(CLI::PositiveNumber)
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
-  command->add_option("--layer", arguments->layer, "behind which the probe reads; -1: after four sevenths of all")
-      ->capture_default_str();
-  command->add_option("--ridge", arguments->ridge, "lambda of the regression, of the mean of the diagonal")
-      ->capture_default_str();
-  command->add_option("--stray", arguments->stray, "share of the books' own sentences that may be kept")
-      ->capture_default_str();
+  for (const Json &field : json_of(infini_keep_settings_json))
+    if (const std::string name = field["name"]; name != "pieces" && name != "bias" && name != "threads")
+      arguments->settings.add(*command, field)->default_str(field["default"].dump());
   command
       ->add_option("--bias", arguments->bias,
                    "nats that the heads of a layer add to the scores of kept keys: 18:3,23:3")
       ->type_name("LAYER:NATS,...");
-  command
-      ->add_option("--focus", arguments->focus,
-                   "nats that these heads take, for each query, from a kept sentence for each that it scores less than "
-                   "the best one")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  command
-      ->add_option(
-          "--standing", arguments->standing,
-          "tokens before the one that asks, from which on a sentence in the window counts as kept; 0: none does")
-      ->check(CLI::Range(0, 1 << 20))
-      ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(

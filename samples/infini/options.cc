@@ -20,10 +20,10 @@ void show_fields(const Json &table, int indent) {
   }
 }
 
-void show(bool json, bool training) {
-  const Json table = json_of(training ? infini_trainer_settings_json : infini_options_json);
-  if (json) return print_json({{training ? "fields" : "options", table}});
-  if (training) return show_fields(table, 0);
+void show(bool json, infini_status (*settings)(char *, size_t, size_t *)) {
+  const Json table = json_of(settings ? settings : infini_options_json);
+  if (json) return print_json({{settings ? "fields" : "options", table}});
+  if (settings) return show_fields(table, 0);
   for (const Json &spec : table) {
     const Json &standard = spec["default"];
     print(format("%-19s %-7s %-6s %s\n", spec["name"].get<std::string>().c_str(),
@@ -36,17 +36,21 @@ void show(bool json, bool training) {
 }  // namespace
 
 void add_options(CLI::App &app) {
-  const auto json = std::make_shared<bool>(false), training = std::make_shared<bool>(false);
+  const auto json = std::make_shared<bool>(false), training = std::make_shared<bool>(false),
+             creation = std::make_shared<bool>(false);
   CLI::App *command = app.add_subcommand("options", "Lists the options of the library: type, default, what each is");
   command->add_flag("--json", *json, "print JSON and nothing else");
   command->add_flag("--training", *training, "the fields of a description of training instead (train --description)");
+  command->add_flag("--creation", *creation, "the fields of a new model's configuration instead (train --create)");
   command->footer(
       "Commands take those that concern them as flags: top_k is --top-k.\n"
       "Examples:\n"
       "  infini options\n"
       "  infini options --json\n"
       "  infini options --training\n");
-  command->callback([json, training] { show(*json, *training); });
+  command->callback([json, training, creation] {
+    show(*json, *training ? infini_trainer_settings_json : *creation ? infini_creation_settings_json : nullptr);
+  });
 }
 
 }  // namespace cli

@@ -119,12 +119,7 @@ void PlanFlags::add(CLI::App &command) {
   const Json table = json_of(infini_trainer_settings_json);
   for (const Json &field : table[0]["fields"]) {
     const std::string name = field["name"];
-    if (!is_flag(name)) continue;
-    const std::string flag = flag_of(name), help = help_of(field, false) + (name == "warmup" ? kOwnWarmup : "");
-    fields_[name] = (field["type"] == "string"   ? command.add_option(flag, texts_[name], help)
-                     : field["type"] == "double" ? command.add_option(flag, numbers_[name], help)
-                                                 : command.add_option(flag, wholes_[name], help))
-                        ->group(kTraining);
+    if (is_flag(name)) training_.add(command, field, name == "warmup" ? kOwnWarmup : "")->group(kTraining);
   }
   seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")
                    ->check(CLI::NonNegativeNumber);
@@ -156,19 +151,14 @@ Json PlanFlags::described() const {
   Json json = description_.empty() ? Json::object() : read_object(description_);
   Json training = json.value("training", Json::object());
   if (!training.is_object()) fail(description_ + ": \"training\" is not an object");
-  for (const auto &[field, flag] : fields_) {
-    if (flag->count() == 0) continue;
-    if (texts_.count(field)) training[field] = texts_.at(field);
-    else if (numbers_.count(field)) training[field] = numbers_.at(field);
-    else training[field] = wholes_.at(field);
-  }
+  training_.write(training);
   if (json.contains("data")) resolve_data(json["data"], description_);
   if (!text_.empty() || !jsonl_.empty() || recall_) {
     json["data"] = data();
   } else if (!json.contains("data")) {
     fail("nothing to read: give --text, --jsonl, --recall, or a --description with \"data\"");
   }
-  const bool shaped = fields_.at("segment")->count() || fields_.at("segments")->count();
+  const bool shaped = training_.given("segment") || training_.given("segments");
   if (json.contains("curriculum") && shaped)
     fail("--segment and --segments do not go with the curriculum of " + description_ +
          ", which says how long sequences are");

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "common.h"
+#include "settings.h"
 
 namespace cli {
 
@@ -46,11 +46,7 @@ class PlanFlags {
   bool recall_ = false;
   int64_t steps_ = 0, seed_ = 1;
   CLI::Option *seed_flag_ = nullptr;
-  // Fields of "training" by name, and the flags that set them.
-  std::map<std::string, std::string> texts_;
-  std::map<std::string, double> numbers_;
-  std::map<std::string, int64_t> wholes_;
-  std::map<std::string, CLI::Option *> fields_;
+  SettingFlags training_;
 };
 
 }  // namespace cli

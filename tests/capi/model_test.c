@@ -102,6 +102,22 @@ static void check_facts(void) {
   infini_model_free(model);
 }
 
+static void check_settings(infini_model *model) {
+  static char table[16384];
+  const char path[] = "capi_model_test.none";
+  CHECK_OK(infini_creation_settings_json(table, sizeof table, NULL));
+  CHECK(strstr(table, "\"layers\"") && strstr(table, "\"qwen2\"") && strstr(table, "\"least\""));
+  CHECK_OK(infini_keep_settings_json(table, sizeof table, NULL));
+  CHECK(strstr(table, "\"pieces\"") && strstr(table, "[layer, head, nats]"));
+  CHECK_ERROR(infini_model_fit_keep(model, "{}", path, NULL), INFINI_INVALID_ARGUMENT, "pieces");
+  CHECK_ERROR(infini_model_fit_keep(model, "{\"peaces\": []}", path, NULL), INFINI_INVALID_ARGUMENT, "'pieces'?");
+  CHECK_ERROR(infini_model_fit_keep(model, "{\"pieces\": [{\"keep\": 1}]}", path, NULL), INFINI_INVALID_ARGUMENT,
+              "lesson_json.pieces[0].keep");
+  CHECK_ERROR(infini_model_fit_keep(model, "{\"pieces\": [], \"stray\": 1}", path, NULL), INFINI_INVALID_ARGUMENT,
+              "stray");
+  CHECK_ERROR(infini_model_fit_keep(model, "{\"pieces\": []}", path, NULL), INFINI_STATE, "keeps no sentences");
+}
+
 static void check_create(void) {
   static const char *const config =
       "{\"name\": \"small\", \"layers\": 2, \"width\": 32, \"heads\": 4, \"kv_heads\": 2, \"hidden\": 48, \"segment\": "
@@ -312,6 +328,9 @@ int main(void) {
   check_bad_files();
   check_facts();
   check_create();
+  infini_model *stories = open_model(STORIES, "f32");
+  check_settings(stories);
+  infini_model_free(stories);
   check_text();
   check_footprint();
   return check_failures != 0;

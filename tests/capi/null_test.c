@@ -160,6 +160,8 @@ static void check_sessions(void) {
   CHECK_NULL(infini_session_merge(NULL, "x", 1, NULL), "session");
   CHECK_NULL(infini_session_merge_buffer(NULL, "x", 1, 1, NULL), "session");
   CHECK_NULL(infini_model_fit_keep(NULL, "{}", "x", NULL), "model");
+  CHECK_NULL(infini_creation_settings_json(NULL, 1, NULL), "buffer");
+  CHECK_NULL(infini_keep_settings_json(NULL, 1, NULL), "buffer");
   CHECK_NULL(infini_session_rewind(NULL, 0), "session");
   CHECK_NULL(infini_session_rewind_limit(NULL, &number), "session");
   CHECK_NULL(infini_snapshot_json(NULL, 0, NULL, NULL, 0, NULL), "path");

@@ -214,6 +214,16 @@ TEST_CASE("a model learns what is worth keeping, and keeps that") {
   refusal_of([&] { fit_keep(*stories(0), tokens, worth, fit, nullptr); }, Status::STATE);
   refusal_of([&] { fit_keep(*model, tokens, std::vector<uint8_t>(tokens.size()), fit, nullptr); },
              Status::INVALID_ARGUMENT);
+  fit.bias = {{-1, 1, 3}, {2, -1, 1.5}};
+  const std::vector<float> bias = fit_keep(*model, tokens, worth, fit, nullptr).bias;
+  CHECK(bias.size() == 40);
+  for (int at = 0; at < 40; ++at)
+    CHECK(bias[static_cast<size_t>(at)] == (at / 8 == 2 ? 1.5f : at % 8 == 1 ? 3.0f : 0.0f));
+  fit.bias = {{0, 8, 1}};
+  refusal_of([&] { fit_keep(*model, tokens, worth, fit, nullptr); }, Status::INVALID_ARGUMENT);
+  fit.bias = {{0, 0, 101}};
+  refusal_of([&] { fit_keep(*model, tokens, worth, fit, nullptr); }, Status::INVALID_ARGUMENT);
+  fit.bias.clear();
   fit.layer = 99;
   refusal_of([&] { fit_keep(*model, tokens, worth, fit, nullptr); }, Status::INVALID_ARGUMENT);
 }

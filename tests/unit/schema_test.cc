@@ -6,6 +6,7 @@
 #include "adapt/make_trainer.h"
 #include "adapt/settings.h"
 #include "decaying_memory.h"
+#include "model/keep_fit.h"
 #include "support.h"
 #include "train/train_config.h"
 #include "training.h"
@@ -208,7 +209,7 @@ TEST_CASE("checkpoints know training by this text") {
                        doctest::Contains("train.local_supervised is missing"), Error);
 }
 
-TEST_CASE("each field of a trainer, of each source and of an adaptation has its help") {
+TEST_CASE("each field of a trainer, of each source, of an adaptation, a creation and a lesson has its help") {
   const std::function<size_t(const json &)> check = [&](const json &table) {
     size_t count = 0;
     for (const json &one : table) {
@@ -224,7 +225,10 @@ TEST_CASE("each field of a trainer, of each source and of an adaptation has its 
   CHECK(check(trainer) > 100);
   CHECK(trainer[1]["types"].size() == 6);
   CHECK(check(json::parse(describe_settings<AdaptSettings>().text)) == 31);
-  CHECK(check(json::parse(describe_settings<CreateConfig>().text)) == 24);
+  const json creation = json::parse(describe_settings<CreateConfig>().text);
+  CHECK(check(creation) == 24);
+  CHECK(creation[1]["choices"][0] == "llama");
+  CHECK(check(json::parse(describe_settings<KeepLesson>().text)) == 10);
 }
 
 TEST_CASE("the option `update` knows each kind of memory that there is") {

@@ -188,6 +188,9 @@ public sealed class TrainerTests : IDisposable
         using var model = Tiny();
         using var noTokenizer = Model.Create("""{"layers": 1}""");
         Assert.StartsWith("[{\"name\":\"training\"", global::Infini.Trainer.SettingsJson());
+        Assert.Contains("\"name\":\"layers\"", Model.CreationSettingsJson());
+        Assert.Contains("\"name\":\"pieces\"", Model.KeepSettingsJson());
+        Fails(Status.State, "keeps no sentences", () => model.FitKeep("{\"pieces\": []}", "unused"));
         Fails(Status.InvalidArgument, "JSON", () => model.CreateTrainer("{"));
         Fails(Status.InvalidArgument, "data", () => model.CreateTrainer("{}"));
         Fails(Status.InvalidArgument, "rate",

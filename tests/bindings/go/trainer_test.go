@@ -246,6 +246,13 @@ func TestTrainerErrorsNameWhatIsWrong(t *testing.T) {
 		_, err := c.model.NewTrainer(background, c.description, nil)
 		fails(t, err, c.status, c.words)
 	}
+	if table := must(infini.CreationSettings())(t); !strings.Contains(table, `"name":"layers"`) {
+		t.Error(table)
+	}
+	if table := must(infini.KeepSettings())(t); !strings.Contains(table, `"name":"pieces"`) {
+		t.Error(table)
+	}
+	fails(t, model.FitKeep(background, `{"pieces": []}`, "unused"), infini.State, "keeps no sentences")
 	if table := must(infini.TrainerSettings())(t); !strings.HasPrefix(table, `[{"name":"training"`) {
 		t.Error(table)
 	}

@@ -80,6 +80,7 @@ func TestAContextThatEndedEndsEveryCall(t *testing.T) {
 			"NextToken":     func() error { _, err := s.NextToken(ctx); return err },
 			"Generate":      func() error { return s.Generate(ctx, io.Discard) },
 			"Save":          func() error { return s.Save(ctx, filepath.Join(t.TempDir(), "s"), infini.SaveOptions{}) },
+			"FitKeep":       func() error { return model.FitKeep(ctx, `{"pieces": []}`, filepath.Join(t.TempDir(), "m")) },
 			"Create":        func() error { _, err := infini.Create(ctx, `{"layers": 1}`, nil); return err },
 			"Snapshot":      func() error { return s.Snapshot(ctx, io.Discard, infini.SaveOptions{}) },
 			"RestoreFrom":   func() error { return s.RestoreFrom(ctx, strings.NewReader("")) },

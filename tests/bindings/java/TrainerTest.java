@@ -209,6 +209,9 @@ class TrainerTest extends Support {
   @Test void errorsNameWhatIsWrong() {
     try (Model model = tiny(2); Model noTokenizer = Model.create("{\"layers\": 1}", null, null)) {
       assertTrue(Trainer.settingsJson().startsWith("[{\"name\":\"training\""));
+      assertTrue(Model.creationSettingsJson().contains("\"name\":\"layers\""));
+      assertTrue(Model.keepSettingsJson().contains("\"name\":\"pieces\""));
+      fails(Status.STATE, "keeps no sentences", () -> model.fitKeep("{\"pieces\": []}", Path.of("unused"), null));
       fails(Status.INVALID_ARGUMENT, "JSON", () -> model.newTrainer("{"));
       fails(Status.INVALID_ARGUMENT, "data", () -> model.newTrainer("{}"));
       fails(Status.INVALID_ARGUMENT, "rate",

@@ -624,6 +624,35 @@ _gostring_ _wrap_infini_model_create_native_4973874a6275e52b(_gostring_ _swig_go
 }
 
 
+_gostring_ _wrap_infini_creation_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+  char *arg1 = (char *) 0 ;
+  size_t arg2 ;
+  size_t *arg3 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  {
+    arg1 = (char *)_swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(size_t **)&_swig_go_1; 
+  
+  result = (infini_status)infini_creation_settings_json(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
+  return _swig_go_result;
+}
+
+
 _gostring_ _wrap_infini_model_save_native_4973874a6275e52b(infini_model *_swig_go_0, _gostring_ _swig_go_1, infini_task *_swig_go_2) {
   infini_model *arg1 = (infini_model *) 0 ;
   char *arg2 = (char *) 0 ;
@@ -737,6 +766,35 @@ _gostring_ _wrap_infini_model_fit_keep_native_4973874a6275e52b(infini_model *_sw
   }
   free(arg2); 
   free(arg3); 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_infini_keep_settings_json_native_4973874a6275e52b(_goslice_ _swig_go_0, long long *_swig_go_1) {
+  char *arg1 = (char *) 0 ;
+  size_t arg2 ;
+  size_t *arg3 = (size_t *) 0 ;
+  infini_status result;
+  _gostring_ _swig_go_result;
+  
+  {
+    arg1 = (char *)_swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(size_t **)&_swig_go_1; 
+  
+  result = (infini_status)infini_keep_settings_json(arg1,arg2,arg3);
+  {
+    _swig_go_result.p = NULL;
+    _swig_go_result.n = 0;
+    if (result != INFINI_OK) {
+      const char *message = result == INFINI_END ? "" : infini_last_error();
+      size_t room = strlen(message) + 32;
+      _swig_go_result.p = (char *)malloc(room); /* swigCopyString frees it */
+      if (!_swig_go_result.p) abort();          /* what Go itself does where memory ends */
+      _swig_go_result.n = snprintf(_swig_go_result.p, room, "%d %d %s", (int)result, infini_last_os_error(), message);
+    }
+  }
   return _swig_go_result;
 }
 

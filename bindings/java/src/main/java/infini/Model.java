@@ -57,7 +57,8 @@ public final class Model implements AutoCloseable {
   /**
    * Makes a model with random weights.
    *
-   * @param configJson a JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults. The C header lists its keys
+   * @param configJson a JSON object such as {"layers": 2, "width": 64}; "{}" has the defaults.
+   *     {@link #creationSettingsJson} lists its fields
    * @param options as {@link #open(Path, Options, Task)}
    * @param task stages "create", in tensors, and "open", in matrices; may be null
    * @return the model
@@ -79,6 +80,38 @@ public final class Model implements AutoCloseable {
   public void save(Path path, Task task) {
     handle.call(this, model -> Task.saving(task, t ->
         Native.infini_model_save(model, FileException.name(path), t)));
+  }
+
+  /**
+   * The fields of a new model's configuration.
+   *
+   * @return a JSON array of {"name", "type", "default", "least" and "greatest", or "choices", "help"}
+   */
+  public static String creationSettingsJson() {
+    return Utf8.text(Native::infini_creation_settings_json);
+  }
+
+  /**
+   * Learns what is worth keeping, of a model that keeps sentences (option "keep"), and writes the model's file with it.
+   *
+   * @param lessonJson a JSON object of the fields that {@link #keepSettingsJson} lists, of which "pieces" must be there
+   * @param path the file to write
+   * @param task stage "keep", in tokens; may be null
+   * @throws InfiniException STATE (the model keeps nothing, or has no tokenizer); INVALID_ARGUMENT (the message names the
+   *     field, or sentences of either sort are lacking); CANCELLED, IO, NO_SPACE: nothing was written
+   */
+  public void fitKeep(String lessonJson, Path path, Task task) {
+    handle.call(this, model -> Task.with(task, t ->
+        Native.infini_model_fit_keep(model, lessonJson, FileException.name(path), t)));
+  }
+
+  /**
+   * The fields of what {@link #fitKeep} learns from.
+   *
+   * @return as {@link #creationSettingsJson}
+   */
+  public static String keepSettingsJson() {
+    return Utf8.text(Native::infini_keep_settings_json);
   }
 
   /**
