@@ -58,7 +58,8 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    (no token has a loss weight), the forward pass ends at the highest supervised layer.
 
    Options: "threads", and "compute", which goes before that of the description. `task`: stage "create", in matrices. The
-   caller frees the trainer.
+   caller frees the trainer, and may free the model before: the trainer reads weights from the model's file, and those
+   that the model packed then go.
    INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model
                      or a session; the message names it
    STATE             the model has no weights, or no tokenizer where the data needs one

@@ -16,15 +16,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-int64_t context_of(const std::string &path, const Options &options, Task *task) {
-  try {
-    return read_config(Gguf::open(path), options).context;
-  } catch (const Error &) {
-    Model::open(path, options, task);  // whose errors name the file
-    throw;
-  }
-}
-
 constexpr const char *kPhases[] = {"find", "carry", "teach", "train"};
 
 }  // namespace
@@ -40,10 +31,10 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
   for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
   // Segments of 128 tokens behind three that are carried, if the context holds so many.
-  const int64_t context = context_of(path_, options_, task);
+  const int64_t context = Model::open(path_, options_, task, Model::Use::TRAINING)->config().context;
   if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
   if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
-  model_ = Model::open(path_, this->options(true), task);
+  model_ = Model::open(path_, this->options(true), task, Model::Use::TRAINING);
   if (keeps()) resume();
 }
 
@@ -134,7 +125,7 @@ bool Adaptation::step(Task *task) {
     return true;
   }
   if (!before_) {
-    before_ = measure(model_, task);
+    before_ = measure(Model::open(path_, options(true), task), task);
     report_ = JsonObject().add("phase", "before").add("measured", before_).json();
     write_state();
     return true;
@@ -166,7 +157,8 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   const std::vector<Stage> all = stages();
   const size_t at = std::min(done_, all.size() - 1);
   if (at == 0) stage_model_ = model_;
-  else if (!stage_model_ || keeps()) stage_model_ = Model::open(stage_file(all[at - 1], ".gguf"), options(true), task);
+  else if (!stage_model_ || keeps())
+    stage_model_ = Model::open(stage_file(all[at - 1], ".gguf"), options(true), task, Model::Use::TRAINING);
   StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
                    : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
                                                       : plan().training(heads_, stage_model_->config());
@@ -214,7 +206,7 @@ void Adaptation::end_stage(const Stage &stage) {
   } else if (keeps()) {
     trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);
   } else {
-    stage_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true));
+    stage_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true), nullptr, Model::Use::TRAINING);
   }
   ++done_;
   write_state();

@@ -73,7 +73,7 @@ class Adaptation {
   void write_state() const;
   int64_t names_of_task(std::string &why);
   void find(Task *task);
-  Measured measure(const std::shared_ptr<const Model> &model, Task *task);
+  Measured measure(std::shared_ptr<const Model> model, Task *task);
   std::optional<double> held_out_nll(const std::shared_ptr<const Model> &model, Task *task) const;
   bool begin_stage(const Stage &stage, Task *task);  // true: heads were fitted, which is a step
   void train_step(const Stage &stage, int64_t steps, Task *task);
@@ -83,6 +83,7 @@ class Adaptation {
   AdaptSettings settings_;
   const Options options_;
   TokenCache cache_;
+  // Both opened for training.
   std::shared_ptr<const Model> model_;        // the plain one
   std::shared_ptr<const Model> stage_model_;  // with which the stage at hand begins
   std::optional<AdaptPlan> plan_;

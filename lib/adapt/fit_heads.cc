@@ -242,7 +242,7 @@ void fit_carriers(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameter
     bool any = false;
     for (int64_t h = 0; h < heads; ++h) any |= carries(view.layer, h);
     if (!any) return;
-    regressions.try_emplace(view.layer, trainer.model().weights().gemm, trainer.compute(), config, no_digits)
+    regressions.try_emplace(view.layer, trainer.gemm(), trainer.compute(), config, no_digits)
         .first->second.add_names(drawn.threads(), layout, view.normed);
     auto &[length, rows] = lengths[view.layer];
     for (int64_t row = 0; row < layout.rows(); ++row)
@@ -353,7 +353,7 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
   drawn.each_layout([&](const BatchLayout &layout) {
     if (size == 0) size = size_before_output(drawn, layout, config);
     drawn.each_retrieval_input([&](size_t layer, ConstRows normed) {
-      regressions.try_emplace(layer, trainer.model().weights().gemm, trainer.compute(), config, digits)
+      regressions.try_emplace(layer, trainer.gemm(), trainer.compute(), config, digits)
           .first->second.add(drawn.threads(), layout, normed);
     });
   });

@@ -51,7 +51,7 @@ void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup>
 
 // One segment that is the whole sequence, whose empty memory no gate reads: the plain model.
 AttentionRules full_attention(const Model &model, int64_t tokens) {
-  AttentionRules rules = model.weights().attention;
+  AttentionRules rules = model.rules().attention;
   rules.shape.segment = static_cast<int>(tokens);
   rules.shape.carry = rules.shape.sinks = 0;
   rules.first_gated = false;

@@ -29,9 +29,10 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
   return total / static_cast<double>(scored);
 }
 
-Adaptation::Measured Adaptation::measure(const std::shared_ptr<const Model> &model, Task *task) {
+Adaptation::Measured Adaptation::measure(std::shared_ptr<const Model> model, Task *task) {
   Measured measured{held_out_nll(model, task), {}};
   if (!no_task_.empty()) return measured;
+  model = model->for_training();
   Trainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, threads());
   for (const int64_t borders : settings_.borders) {
     int64_t right = 0, answers = 0;

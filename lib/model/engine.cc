@@ -13,10 +13,10 @@ namespace {
 // Layers of windows of this type, with nothing in them.
 std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
   std::vector<LayerState> layers;
-  for (const LayerWeights &layer : model.weights().layers) {
-    AttentionRules rules = model.weights().kinds[layer.kind];
+  for (size_t l = 0; l < model.weights().layers.size(); ++l) {
+    AttentionRules rules = model.rules().of(l);
     rules.shape.type = type;
-    layers.emplace_back(rules, layer.gate_weight.data());
+    layers.emplace_back(rules, model.weights().layers[l].gate_weight.data());
   }
   return layers;
 }
@@ -88,7 +88,7 @@ void Engine::merge(const Threads &threads, State &state, const State &other, dou
 
 int64_t Engine::bytes() const { return workspace_->bytes(); }
 
-NumberType Engine::number_type() const { return model_.weights().compute; }
+NumberType Engine::number_type() const { return model_.rules().compute; }
 
 SnapshotSection Engine::memory_section(const Place &place) const { return {"", memory_bytes<Saved>(place.layers)}; }
 
@@ -176,7 +176,7 @@ bool Engine::read_kept(State &state, std::vector<KeptSpan> spans, NumberType sto
     load(stored, from, layer, values.data());
     if (!all_finite(values)) return false;
   }
-  set_kept(Threads(), model_, state, kept.choose(choose_spans(kept.spans, model_.weights().attention.shape)));
+  set_kept(Threads(), model_, state, kept.choose(choose_spans(kept.spans, model_.rules().attention.shape)));
   return true;
 }
 

@@ -27,8 +27,7 @@ JsonObject footprint(const FootprintShape &s, int64_t tokens) {
 
 JsonObject footprint(const Model &model, int64_t tokens) {
   const Config &c = model.config();
-  const Weights &weights = model.weights();
-  const int64_t value_bytes = bytes_of(weights.compute);
+  const int64_t value_bytes = bytes_of(model.rules().compute);
   const auto with_memory =
       std::count_if(c.plans.begin(), c.plans.end(), [](const LayerPlan &plan) { return plan.has_memory(); });
   JsonObject json = footprint(
@@ -36,7 +35,7 @@ JsonObject footprint(const Model &model, int64_t tokens) {
       tokens);
   int64_t window = 0;  // layers may have windows of their own
   for (size_t layer = 0; layer < c.plans.size(); ++layer)
-    window += std::min(tokens, weights.rules(layer).shape.most_keys()) * (c.key_size + c.value_size) * c.kv_heads *
+    window += std::min(tokens, model.rules().of(layer).shape.most_keys()) * (c.key_size + c.value_size) * c.kv_heads *
               value_bytes;
   return json.add("window_bytes", window);
 }

@@ -46,11 +46,12 @@ void finish_logits(const Config &config, float *logits, int64_t rows, int64_t st
 class Block {
  public:
   Block(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
-      : threads_(threads), config_(model.config()), weights_(model.weights()), workspace_(workspace), parts_(parts),
-        count_(count_tokens(parts)), exact_(exact), width_(config_.width), x_stride_(round_up(width_, kPanel)),
-        row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type(), workspace.normed.data(), width_},
-        attended_{weights_.compute, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
-        activated_{weights_.rows_type(), workspace.activated.data(), config_.hidden} {}
+      : threads_(threads), config_(model.config()), rules_(model.rules()), weights_(model.weights()),
+        gemm_(model.gemm()), workspace_(workspace), parts_(parts), count_(count_tokens(parts)), exact_(exact),
+        width_(config_.width), x_stride_(round_up(width_, kPanel)),
+        row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type, workspace.normed.data(), width_},
+        attended_{rules_.compute, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
+        activated_{weights_.rows_type, workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
     place();
@@ -89,8 +90,8 @@ class Block {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
           if (config_.embedding_scale != 1) scale(x(row + t), width_, config_.embedding_scale);
-          for (size_t r = 0; r < weights_.ropes.size(); ++r) {
-            const Rope &rope = weights_.ropes[r];
+          for (size_t r = 0; r < rules_.ropes.size(); ++r) {
+            const Rope &rope = rules_.ropes[r];
             const int64_t at = workspace_.angles(config_, static_cast<int>(r)) + (row + t) * (rope.dimensions / 2);
             rope.angles(part.state->view.position + t, workspace_.cosine.data() + at, workspace_.sine.data() + at);
           }
@@ -144,8 +145,7 @@ class Block {
   }
 
   void multiply(const Rows &a, const WeightMatrix &b, Buffer<float> &c, int64_t c_stride, bool accumulate) {
-    infini::multiply(threads_, weights_.gemm, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate,
-                     exact_);
+    infini::multiply(threads_, gemm_, weights_.products, a.read(), count_, b, c.data(), c_stride, accumulate, exact_);
   }
 
   // One product for all tokens, then each part by itself. Many parts of a token each are divided among the threads;
@@ -163,7 +163,7 @@ class Block {
 
   // Segment by segment. Gives the view after its last token.
   View attend_part(const Threads &threads, const LayerWeights &layer, size_t index, const Part &part, int64_t row) {
-    const AttentionRules &rules = weights_.rules(index);
+    const AttentionRules &rules = rules_.of(index);
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
     const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
     const int64_t end = row + static_cast<int64_t>(part.tokens.size());
@@ -181,13 +181,13 @@ class Block {
                              workspace_.raised[static_cast<size_t>(&part - parts_.data())],
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
-      attend(threads, rules, weights_.gemm, layer_state, tokens, exact_, workspace_.attention);
+      attend(threads, rules, gemm_, layer_state, tokens, exact_, workspace_.attention);
       view.position += span;
       row += span;
       layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
       Closing plain;
-      if (!part.state->closing) plain.after = view.closed(weights_.attention.shape);
+      if (!part.state->closing) plain.after = view.closed(rules_.attention.shape);
       const Closing &closing = part.state->closing ? *part.state->closing : plain;
       close_segment(threads, rules, layer_state, view, closing, part.state->angles, workspace_.attention);
       view = closing.after;
@@ -235,7 +235,9 @@ class Block {
 
   const Threads &threads_;
   const Config &config_;
+  const Rules &rules_;
   const Weights &weights_;
+  const Gemm &gemm_;
   Workspace &workspace_;
   const std::span<const Part> parts_;
   const int64_t count_;
@@ -249,10 +251,10 @@ class Block {
 void output_rows(const Threads &threads, const Model &model, Workspace &workspace, const float *x, int64_t x_stride,
                  int64_t rows, float *logits, int64_t stride, bool exact) {
   const Weights &weights = model.weights();
-  const Rows normed{weights.rows_type(), workspace.normed.data(), model.config().width};
+  const Rows normed{weights.rows_type, workspace.normed.data(), model.config().width};
   for (int64_t row = 0; row < rows; ++row)
     norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
-  multiply(threads, weights.gemm, weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
+  multiply(threads, model.gemm(), weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
   finish_logits(model.config(), logits, rows, stride);
 }
 
@@ -265,20 +267,20 @@ int64_t count_tokens(std::span<const Part> parts) {
 }
 
 int64_t longest_block(const Model &model, const State &state) {
-  const AttentionShape &shape = model.weights().attention.shape;
+  const AttentionShape &shape = model.rules().attention.shape;
   return shape.keep > 0 ? shape.segment - state.view.open() : std::numeric_limits<int64_t>::max();
 }
 
 void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   const Config &config = model.config();
   const Weights &weights = model.weights();
-  const int64_t bytes = bytes_of(weights.rows_type());
+  const int64_t bytes = bytes_of(weights.rows_type);
   tokens = std::max(tokens, longest);
   x.reserve(tokens * round_up(config.width, kPanel));
   // The output layer norms up to kLogitsRows rows at a time.
   normed.reserve(std::max(tokens, kLogitsRows) * config.width * bytes);
   qkv.reserve(tokens * round_up(weights.layers[0].qkv.n(), kPanel));
-  attended.reserve(tokens * config.heads * config.value_size * bytes_of(weights.compute));
+  attended.reserve(tokens * config.heads * config.value_size * bytes_of(model.rules().compute));
   gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
   activated.reserve(tokens * config.hidden * bytes);
   const int64_t all_angles = angles(config, static_cast<int>(config.ropes.size()));
@@ -289,7 +291,7 @@ void Workspace::reserve(const Model &model, int64_t longest, int threads) {
         return !layer.attention_output_bias.empty() || !layer.attention_post_norm.empty();
       }))
     branch.reserve(tokens * round_up(config.width, kPanel));
-  for (const AttentionRules &rules : weights.kinds) attention.reserve(rules.shape, threads, tokens);
+  for (const AttentionRules &rules : model.rules().kinds) attention.reserve(rules.shape, threads, tokens);
 }
 
 int64_t Workspace::angles(const Config &config, int rotation) const {
@@ -330,14 +332,14 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
 void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty) {
   if (state.view.open() == 0 && !empty) return;
   workspace.reserve(model, 1, threads.count());
-  const AttentionShape &shape = model.weights().attention.shape;
+  const AttentionShape &shape = model.rules().attention.shape;
   Closing closing;
   if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
   state.broken = true;
   for (size_t l = 0; l < state.layers.size(); ++l) {
-    close_segment(threads, model.weights().rules(l), state.layers[l], state.view, closing, state.angles,
+    close_segment(threads, model.rules().of(l), state.layers[l], state.view, closing, state.angles,
                   workspace.attention);
     if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
   }
@@ -357,10 +359,10 @@ void compute_logits(const Threads &threads, const Model &model, std::span<State 
   workspace.reserve(model, count, threads.count());
   const Weights &weights = model.weights();
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
-  const Rows normed{weights.rows_type(), workspace.normed.data(), width};
+  const Rows normed{weights.rows_type, workspace.normed.data(), width};
   for (int64_t row = 0; row < count; ++row) copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
   const auto give = [&](int64_t row, int64_t rows, float *logits) {
-    multiply(threads, weights.gemm, weights.products, normed.read().from(row), rows, weights.output, logits, stride,
+    multiply(threads, model.gemm(), weights.products, normed.read().from(row), rows, weights.output, logits, stride,
              false, exact);
     finish_logits(model.config(), logits, rows, stride);
   };

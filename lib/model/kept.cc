@@ -6,7 +6,7 @@
 namespace infini {
 namespace {
 
-bool keeps(const Model &model, size_t layer) { return model.weights().rules(layer).shape.window == 0; }
+bool keeps(const Model &model, size_t layer) { return model.rules().of(layer).shape.window == 0; }
 
 }  // namespace
 
@@ -40,7 +40,7 @@ Kept Kept::choose(const std::vector<bool> &stays) const {
 }
 
 int64_t kept_token_floats(const Model &model) {
-  const AttentionShape &shape = model.weights().attention.shape;
+  const AttentionShape &shape = model.rules().attention.shape;
   return int64_t{shape.kv_heads} * (shape.key_size + shape.value_size);
 }
 
@@ -63,7 +63,7 @@ void set_kept(const Threads &threads, const Model &model, State &state, const Ke
   std::vector<Window> windows;
   for (size_t l = 0; l < state.layers.size(); ++l) {
     if (!keeps(model, l)) continue;
-    const AttentionRules &rules = model.weights().rules(l);
+    const AttentionRules &rules = model.rules().of(l);
     state.angles.turn(threads, rules.rope, after);
     windows.push_back(
         state.layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, state.angles));

@@ -56,7 +56,7 @@ void merge(const Threads &threads, const Model &model, State &state, const State
     for (LayerState &layer : state.layers)
       for (Memory &memory : layer.memory)
         if (memory) memory.clear();
-  const AttentionShape &shape = model.weights().attention.shape;
+  const AttentionShape &shape = model.rules().attention.shape;
   if (shape.keep == 0 || other.view.kept == 0) return;
   const Kept own = kept_of(model, state), theirs = kept_of(model, other);
   if (weight < 0) return set_kept(threads, model, state, without(own, theirs));

@@ -121,31 +121,38 @@ int threads_of(const Options &options) {
   return asked > 0 ? static_cast<int>(asked) : default_threads();
 }
 
-std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Status impossible) {
-  std::shared_ptr<Model> model(new Model);
-  const ThreadScope threads(model->threads_, threads_of(options));
-  model->gguf_ = std::move(gguf);
-  if (model->gguf_.find("tokenizer.ggml.model")) model->tokenizer_ = std::make_unique<const Tokenizer>(model->gguf_);
-  if (model->gguf_.tensors().empty()) {
-    if (!model->tokenizer_) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
+std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Use use, Status impossible) {
+  const auto opened = std::make_shared<Opened>();
+  Opened &o = *opened;
+  std::shared_ptr<Model> model(new Model(opened));
+  const ThreadScope threads(o.threads, threads_of(options));
+  o.gguf = std::move(gguf);
+  if (o.gguf.find("tokenizer.ggml.model")) o.tokenizer = std::make_unique<const Tokenizer>(o.gguf);
+  if (o.gguf.tensors().empty()) {
+    if (!o.tokenizer) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
     return model;
   }
-  model->config_ = std::make_unique<const Config>(config_of(model->gguf_, options, impossible, true));
-  if (model->tokenizer_ && model->tokenizer_->size() > model->config_->vocabulary)
-    fail(Status::FORMAT, "the tokenizer has ", model->tokenizer_->size(), " tokens, but the model's vocabulary only ",
-         model->config_->vocabulary);
-  model->weights_ = std::make_unique<const Weights>(threads, model->gguf_, *model->config_, options, task);
-  if (model->tokenizer_ && model->config_->memory.keep > 0) model->ends_sentence_ = sentence_ends(*model->tokenizer_);
-  if (!model->config_->memory.trained)
+  o.config = std::make_unique<const Config>(config_of(o.gguf, options, impossible, true));
+  if (o.tokenizer && o.tokenizer->size() > o.config->vocabulary)
+    fail(Status::FORMAT, "the tokenizer has ", o.tokenizer->size(), " tokens, but the model's vocabulary only ",
+         o.config->vocabulary);
+  check_tensors(o.gguf, *o.config);
+  o.rules = std::make_unique<const Rules>(o.gguf, *o.config, options);
+  if (use == Use::STREAMS) {
+    model->gemm_ = std::make_unique<const Gemm>(o.rules->library);
+    model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, options, o.rules->compute, task);
+  }
+  if (o.tokenizer && o.config->memory.keep > 0) o.ends_sentence = sentence_ends(*o.tokenizer);
+  if (!o.config->memory.trained)
     log(LogLevel::WARNING,
         "the file has no trained memory (key infini.version): the model runs as a sliding window with sinks");
   return model;
 }
 
-std::shared_ptr<const Model> Model::open(const std::string &path, const Options &options, Task *task) {
+std::shared_ptr<const Model> Model::open(const std::string &path, const Options &options, Task *task, Use use) {
   Gguf gguf = Gguf::open(path);
   try {
-    return build(std::move(gguf), options, task);
+    return build(std::move(gguf), options, task, use);
   } catch (const Error &error) {
     // Every message names the file; those about a key begin with it already.
     const std::string message = error.what();
@@ -168,46 +175,47 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Opti
   for (const auto &[key, value] : tokenizer.entries())
     if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
   add_tensors(gguf, config, options, task);
-  return build(std::move(gguf), options, task, Status::INVALID_ARGUMENT);
+  return build(std::move(gguf), options, task, Use::STREAMS, Status::INVALID_ARGUMENT);
 }
 
 const Tokenizer &Model::tokenizer() const {
-  if (!tokenizer_) fail(Status::STATE, "the model has no tokenizer: it takes tokens only");
-  return *tokenizer_;
+  if (!opened_->tokenizer) fail(Status::STATE, "the model has no tokenizer: it takes tokens only");
+  return *opened_->tokenizer;
 }
 
 const Config &Model::config() const {
-  if (!config_) fail(Status::STATE, "the file is a tokenizer alone: it has no weights to run");
-  return *config_;
+  if (!opened_->config) fail(Status::STATE, "the file is a tokenizer alone: it has no weights to run");
+  return *opened_->config;
 }
 
 const Weights &Model::weights() const {
   config();
+  if (!weights_) fail(Status::STATE, "the model was opened for training: it has no weights to run");
   return *weights_;
 }
 
 const std::string &Model::fingerprint() const {
-  std::call_once(fingerprint_once_, [&] {
+  std::call_once(opened_->fingerprint_once, [&] {
     Hash hash;
-    for (const auto &[key, value] : gguf_.entries()) {
+    for (const auto &[key, value] : gguf().entries()) {
       hash.add(key);
       hash_value(hash, value);
     }
-    for (const GgufTensor &tensor : gguf_.tensors()) {
+    for (const GgufTensor &tensor : gguf().tensors()) {
       hash.add(tensor.name);
       hash.add_number(static_cast<uint32_t>(tensor.type));
       for (const int64_t extent : tensor.shape) hash.add_number(extent);
       hash.add(tensor.data.data(), tensor.data.size());
-      gguf_.release(tensor.data);
+      gguf().release(tensor.data);
     }
-    fingerprint_ = hash.hex();
+    opened_->fingerprint = hash.hex();
   });
-  return fingerprint_;
+  return opened_->fingerprint;
 }
 
 int64_t Model::parameters() const {
   int64_t total = 0;
-  for (const GgufTensor &tensor : gguf_.tensors()) total += tensor.elements();
+  for (const GgufTensor &tensor : gguf().tensors()) total += tensor.elements();
   return total;
 }
 

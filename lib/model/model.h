@@ -1,4 +1,5 @@
-// A model: configuration, weights packed for this processor, tokenizer. Immutable once open.
+// A model: configuration, tokenizer, the tensors of its file, and, for streams, weights packed for this processor.
+// Immutable once open.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,7 @@
 #include "base/parallel.h"
 #include "base/task.h"
 #include "model/config.h"
+#include "model/rules.h"
 #include "model/weights.h"
 #include "text/tokenizer.h"
 
@@ -66,41 +68,56 @@ int threads_of(const Options &options);
 
 class Model {
  public:
-  // Reads, checks and packs the file's weights. `task` may be null; cancelling throws CANCELLED.
-  static std::shared_ptr<const Model> open(const std::string &path, const Options &options, Task *task = nullptr);
+  // What a model is opened for. TRAINING reads numbers from the file's tensors: none are packed, and none are checked to
+  // be finite before they are read.
+  enum class Use { STREAMS, TRAINING };
+  // Reads and checks the file's keys and tensors. `task` may be null; cancelling throws CANCELLED.
+  static std::shared_ptr<const Model> open(const std::string &path, const Options &options, Task *task = nullptr,
+                                           Use use = Use::STREAMS);
   // From keys and tensors in memory; `gguf` is kept for save().
   static std::shared_ptr<const Model> build(Gguf gguf, const Options &options, Task *task = nullptr,
-                                            Status impossible = Status::FORMAT);
+                                            Use use = Use::STREAMS, Status impossible = Status::FORMAT);
   // Random weights. INVALID_ARGUMENT for a configuration that no model can have.
   static std::shared_ptr<const Model> create(const CreateConfig &config, const Options &options, Task *task = nullptr);
+  // This model for training: it shares all but the packed weights, whose memory goes with the last owner of this one.
+  std::shared_ptr<const Model> for_training() const { return std::shared_ptr<const Model>(new Model(opened_)); }
 
-  void save(const std::string &path, Task *task = nullptr) const { gguf_.save(path, task); }
+  void save(const std::string &path, Task *task = nullptr) const { gguf().save(path, task); }
 
-  bool has_tokenizer() const { return tokenizer_ != nullptr; }
+  bool has_tokenizer() const { return opened_->tokenizer != nullptr; }
   const Tokenizer &tokenizer() const;  // STATE error where there is none
   // Whether a sentence ends with the token, where sentences are kept.
   bool ends_sentence(int32_t token) const {
-    return static_cast<size_t>(token) < ends_sentence_.size() && ends_sentence_[static_cast<size_t>(token)];
+    const std::vector<bool> &ends = opened_->ends_sentence;
+    return static_cast<size_t>(token) < ends.size() && ends[static_cast<size_t>(token)];
   }
-  bool has_weights() const { return weights_ != nullptr; }  // false: the file was a tokenizer alone
-  const Config &config() const;                             // STATE error where there are no weights
-  const Weights &weights() const;
-  const Gguf &gguf() const { return gguf_; }
+  bool has_weights() const { return opened_->config != nullptr; }  // false: the file is a tokenizer alone
+  const Config &config() const;                                    // STATE error where there are no weights
+  const Rules &rules() const { return *opened_->rules; }           // of a model that has weights
+  const Weights &weights() const;                                  // STATE error where none are packed
+  const Gemm &gemm() const { return *gemm_; }                      // what they are multiplied with
+  const Gguf &gguf() const { return opened_->gguf; }
   // A hash over configuration, tokenizer and weights: 32 hexadecimal digits. Computed at the first call.
   const std::string &fingerprint() const;
   int64_t parameters() const;  // number of weights
-  ThreadPool &threads() const { return threads_; }
+  ThreadPool &threads() const { return opened_->threads; }
 
  private:
-  Model() = default;
-  Gguf gguf_;
-  std::unique_ptr<const Tokenizer> tokenizer_;
-  std::unique_ptr<const Config> config_;
+  struct Opened {
+    Gguf gguf;
+    std::unique_ptr<const Tokenizer> tokenizer;
+    std::unique_ptr<const Config> config;
+    std::unique_ptr<const Rules> rules;
+    std::vector<bool> ends_sentence;
+    std::once_flag fingerprint_once;
+    std::string fingerprint;
+    ThreadPool threads;
+  };
+  explicit Model(std::shared_ptr<Opened> opened) : opened_(std::move(opened)) {}
+
+  const std::shared_ptr<Opened> opened_;
+  std::unique_ptr<const Gemm> gemm_;
   std::unique_ptr<const Weights> weights_;
-  std::vector<bool> ends_sentence_;
-  mutable std::once_flag fingerprint_once_;
-  mutable std::string fingerprint_;
-  mutable ThreadPool threads_;
 };
 
 }  // namespace infini

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "format/gguf_types.h"
 #include "model/config.h"
@@ -260,6 +261,28 @@ TensorPart find_part(const Gguf &gguf, const TensorSpec &spec) {
   return {};
 }
 
+std::array<TensorSpec, 3> rope_factors(const RopeConfig &rope) {
+  const auto factors = [&](const char *name) {
+    return TensorSpec{Field::EMBEDDING, Role::NORM, -1, name, 1, rope.dimensions / 2, true, 0, ""};
+  };
+  return {factors("rope_freqs.weight"), factors("rope_factors_short.weight"), factors("rope_factors_long.weight")};
+}
+
+void check_tensors(const Gguf &gguf, const Config &config) {
+  std::set<std::string> known;
+  const auto find = [&](const TensorSpec &spec) {
+    if (const TensorPart part = find_part(gguf, spec)) known.insert(part.tensor->name);
+  };
+  for (const TensorSpec &spec : tensor_table(config)) find(spec);
+  for (const RopeConfig &rope : config.ropes)
+    if (rope.factors)
+      for (const TensorSpec &spec : rope_factors(rope)) find(spec);
+  for (const GgufTensor &tensor : gguf.tensors())
+    if (!known.count(tensor.name))
+      fail(Status::UNSUPPORTED, "tensor '", tensor.name, "' is not part of architecture '", config.architecture->name,
+           "' as this version knows it");
+}
+
 void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *values) {
   const GgufTensor &tensor = *part.tensor;
   const int64_t width = tensor.shape[0];
@@ -278,6 +301,12 @@ void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *val
     fail(Status::FORMAT, "tensor '", tensor.name, "' holds ", *bad, " at row ", from, ", column ", bad - to);
   }
   if (within) std::copy_n(whole.data() + part.first, columns, values);
+}
+
+std::vector<float> unpack_vector(const TensorPart &part, int64_t size) {
+  std::vector<float> values(static_cast<size_t>(size));
+  unpack_row(part, 0, size, values.data());
+  return values;
 }
 
 }  // namespace infini

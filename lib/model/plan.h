@@ -3,6 +3,7 @@
 // refusing what is not known, training, and adapters.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 namespace infini {
 
 struct Config;
+struct RopeConfig;
 struct Keys;
 
 enum class Activation { SILU, GELU };     // of the feed-forward's gate; GELU by its tanh formula
@@ -89,6 +91,9 @@ struct TensorSpec {
 // Every tensor of a model, in the order in which a new file holds them.
 std::vector<TensorSpec> tensor_table(const Config &config);
 
+// What a file may divide the pairs of a rotation by, whatever the window is, where it is near, and where it is far.
+std::array<TensorSpec, 3> rope_factors(const RopeConfig &rope);
+
 // Where a file keeps what the spec asks for: `rows` rows of a tensor from `first` on (of a bias: columns).
 struct TensorPart {
   const GgufTensor *tensor = nullptr;  // null: the file has none
@@ -97,7 +102,10 @@ struct TensorPart {
 };
 // FORMAT where a tensor that must be there is missing, or has another shape.
 TensorPart find_part(const Gguf &gguf, const TensorSpec &spec);
+// FORMAT as find_part(); UNSUPPORTED where the file has a tensor that neither the table nor a rotation knows.
+void check_tensors(const Gguf &gguf, const Config &config);
 // Numbers of one row of the part: [columns], finite ones (FORMAT otherwise).
 void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *values);
+std::vector<float> unpack_vector(const TensorPart &part, int64_t size);
 
 }  // namespace infini

@@ -32,10 +32,9 @@ int64_t Checkpoint::bytes() const {
 }
 
 State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) {
-  const Weights &weights = model.weights();
-  layers.reserve(weights.layers.size());
-  for (const LayerWeights &layer : weights.layers)
-    layers.emplace_back(weights.kinds[layer.kind], layer.gate_weight.data());
+  const std::vector<LayerWeights> &weights = model.weights().layers;
+  layers.reserve(weights.size());
+  for (size_t l = 0; l < weights.size(); ++l) layers.emplace_back(model.rules().of(l), weights[l].gate_weight.data());
   hidden.resize(static_cast<size_t>(model.config().width));
   logits.resize(static_cast<size_t>(round_up(model.config().vocabulary, kPanel)));
   clear();

@@ -5,7 +5,6 @@
 #include <span>
 #include <vector>
 
-#include "attention/attention.h"
 #include "base/task.h"
 #include "gemm/weight_matrix.h"
 #include "model/config.h"
@@ -27,26 +26,20 @@ struct LayerWeights {
   std::vector<float> feed_forward_post_norm;  // [width]
   std::vector<float> gate_weight;             // [heads], sigmoid(beta)
   std::vector<float> keep_bias;               // [heads], added to scores of kept keys; empty: nothing is
-  size_t kind = 0;                            // of attention, in Weights::kinds
 };
 
 struct Weights {
-  // Reads every tensor that the architecture knows, refuses any other, and checks shapes and values.
-  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, Task *task);
+  // Packs the tensors of check_tensors(), matrices of floats as `floats`. FORMAT where a number is not finite; cancelling
+  // throws CANCELLED.
+  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, NumberType floats,
+          Task *task);
 
   // Row `token` of the embedding, [width]: the file's own numbers.
   void embed(int32_t token, float *x) const;
   int64_t bytes() const;
 
-  NumberType compute;  // of matrices of floats, of what is multiplied with them, and of the window's K and V
-  Compute products;    // of matrices in blocks
-  // Of the rows that are multiplied: what is rounded to bytes is not rounded to bf16 before.
-  NumberType rows_type() const { return products == Compute::INT8 ? NumberType::F32 : compute; }
-  Gemm gemm;
-  AttentionRules attention;  // of a layer that has a memory and the first rotation; segment, carry and sinks of all
-  std::vector<Rope> ropes;   // as Config::ropes
-  std::vector<AttentionRules> kinds;  // what layers differ in: window, rotation, scale, soft cap
-  const AttentionRules &rules(size_t layer) const { return kinds[layers[layer].kind]; }
+  Compute products;             // of matrices in blocks
+  NumberType rows_type;         // that are multiplied: what is rounded to bytes is not rounded to bf16 before
   const GgufTensor *embedding;  // [width, vocabulary], in the file
   bool tied;                    // the output is the embedding
   std::vector<LayerWeights> layers;

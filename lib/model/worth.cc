@@ -6,7 +6,7 @@
 namespace infini {
 
 Worth::Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace)
-    : threads_(threads), model_(model), shape_(model.weights().attention.shape), probe_(model.config().memory.probe),
+    : threads_(threads), model_(model), shape_(model.rules().attention.shape), probe_(model.config().memory.probe),
       parts_(parts), workspace_(workspace) {
   workspace.raised.assign(parts.size(), {});
   if (shape_.keep == 0) return;

@@ -55,10 +55,10 @@ void require_trainable(const Model &model, const Parameters &parameters) {
 
 }  // namespace
 
-TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Parameters &parameters,
+TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
                              std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
-    : model_(model), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
-      keep_bytes_(keep_bytes), rules_(model.weights().attention), width_(config_.width),
+    : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
+      keep_bytes_(keep_bytes), rules_(model.rules().attention), width_(config_.width),
       queries_(int64_t{config_.heads} * config_.key_size), keys_(int64_t{config_.kv_heads} * config_.key_size),
       qkv_(queries_ + keys_ + int64_t{config_.kv_heads} * config_.value_size),
       attended_(int64_t{config_.heads} * config_.value_size), x_stride_(round_up(width_, kPanel)),
@@ -239,7 +239,6 @@ void TrainingGraph::norm_backward(const Threads &threads, const float *x, size_t
 void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, float *gradients) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
-  const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_);
   for (int64_t first = 0; first < rows_; first += kChunk) {
     const int64_t rows = std::min(kChunk, rows_ - first), kept = recomputes_ ? 0 : first;
@@ -247,12 +246,12 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
     const float *gate_up = t.gate_up.data() + kept * gate_up_stride_;
     const ConstRows dx = narrowed(threads, compute_, dx_.data() + first * x_stride_, x_stride_, width_, rows, narrow_);
     if (trained_[w.down])
-      gemm.multiply_transposed(threads, dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows,
-                               width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
+      gemm_.multiply_transposed(threads, dx, {compute_, t.activated.data() + kept * hidden * bytes, hidden}, rows,
+                                width_, hidden, gradients + parameters_[w.down].offset, hidden, true);
     const ConstRows dgate_up{compute_, dgate_up_.data(), 2 * hidden};
     each_piece(rows, [&](int64_t begin, int64_t count) {
-      gemm.multiply(threads, dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(),
-                    hidden_stride_, false);
+      gemm_.multiply(threads, dx.from(begin), count, products_[layer].down.backward.panels(), dactivated_.data(),
+                     hidden_stride_, false);
       parallel_for(threads, count, row_grain(2 * hidden), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const float *gate = gate_up + (begin + r) * gate_up_stride_, *dy = dactivated_.data() + r * hidden_stride_;
@@ -260,13 +259,13 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
                      [&](auto *out) { silu_multiply_gradient(gate, gate + hidden, dy, hidden, out, out + hidden); });
         }
       });
-      gemm.multiply(threads, dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(),
-                    x_stride_, false);
+      gemm_.multiply(threads, dgate_up.from(begin), count, products_[layer].gate_up.backward.panels(), dnormed_.data(),
+                     x_stride_, false);
       norm_backward(threads, t.middle.data(), w.feed_forward_norm, {first + begin, count}, gradients);
     });
     if (any_trained({w.gate, w.up}))
-      gemm.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
-                               rows, 2 * hidden, width_, gradients + parameters_[w.gate].offset, width_, true);
+      gemm_.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
+                                rows, 2 * hidden, width_, gradients + parameters_[w.gate].offset, width_, true);
   }
 }
 
@@ -274,12 +273,11 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
                                        const RunRequest &request, Tally &tally) {
   Trace &t = trace(layer);
   const Parameters::Layer &w = parameters_.layers()[layer];
-  const Gemm &gemm = model_.weights().gemm;
   const ConstRows dx = narrowed(threads, compute_, dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
-    gemm.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended_}, rows_, width_, attended_,
+    gemm_.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended_}, rows_, width_, attended_,
                              request.gradients + parameters_[w.attention_output].offset, attended_, true);
-  gemm.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
+  gemm_.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
                 attended_stride_, false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
@@ -293,10 +291,10 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
 
   const ConstRows dqkv = narrowed(threads, compute_, dqkv_.data(), qkv_stride_, qkv_, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
-    gemm.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
+    gemm_.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
                              request.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
-  gemm.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
+  gemm_.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
   norm_backward(threads, input(layer), w.attention_norm, {0, rows_}, request.gradients);
 }
 

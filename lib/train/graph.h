@@ -53,8 +53,8 @@ class TrainingGraph {
   // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and
   // which products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs
   // are kept and the rest is computed again, layer by layer.
-  TrainingGraph(const Threads &threads, const Model &model, const Parameters &parameters, std::vector<bool> trained,
-                NumberType compute, int64_t keep_bytes);
+  TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
+                std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
   // Segment, carry, sinks and kind of memory; until then the model's.
   void set_rules(const AttentionRules &rules) { rules_ = rules; }
 
@@ -141,7 +141,7 @@ class TrainingGraph {
   void norm_backward(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, float *gradients);
   void embed_backward(const BatchLayout &layout, float *gradients);
 
-  const Model &model_;
+  const Gemm &gemm_;
   const Config &config_;
   const Parameters &parameters_;
   const std::vector<bool> trained_;

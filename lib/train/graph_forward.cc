@@ -43,13 +43,12 @@ LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer,
 void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request) {
   Trace &t = trace(layer);
   const Parameters::Layer &weights = parameters_.layers()[layer];
-  const Gemm &gemm = model_.weights().gemm;
   norm_rows(threads, input(layer), weights.attention_norm, {0, rows_}, t.normed.data());
-  gemm.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
+  gemm_.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
                 t.qkv.data(), qkv_stride_, false);
   attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended_);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
-  gemm.multiply(threads, {compute_, t.attended.data(), attended_}, rows_,
+  gemm_.multiply(threads, {compute_, t.attended.data(), attended_}, rows_,
                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
   norm_rows(threads, t.middle.data(), weights.feed_forward_norm, {0, rows_}, t.normed_again.data());
 }
@@ -57,13 +56,12 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
 // Rows first .. first + rows; `out` (may be null) receives the layer's output.
 void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out) {
   Trace &t = trace(layer);
-  const Gemm &gemm = model_.weights().gemm;
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
   each_piece(rows, [&](int64_t begin, int64_t count) {
     float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
     char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
-    gemm.multiply(threads, {compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
-                  products_[layer].gate_up.forward.panels(), gate_up, gate_up_stride_, false);
+    gemm_.multiply(threads, {compute_, t.normed_again.data() + (first + begin) * width_ * bytes, width_}, count,
+                   products_[layer].gate_up.forward.panels(), gate_up, gate_up_stride_, false);
     parallel_for(threads, count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
@@ -74,8 +72,8 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
     float *x = out + (first + begin) * x_stride_;
     std::memcpy(x, t.middle.data() + (first + begin) * x_stride_,
                 static_cast<size_t>(count * x_stride_) * sizeof(float));
-    gemm.multiply(threads, {compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_,
-                  true);
+    gemm_.multiply(threads, {compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_,
+                   true);
   });
 }
 

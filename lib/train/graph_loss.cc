@@ -46,7 +46,6 @@ void TrainingGraph::count_answers(const BatchLayout &layout, Tally &tally) const
 
 void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
                                  int64_t first, int64_t rows, Tally &tally) {
-  const Gemm &gemm = model_.weights().gemm;
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
   const float *x = input(products_.size());
   const size_t output = parameters_.output(), norm = parameters_.output_norm();
@@ -57,7 +56,7 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   row_losses_.resize(static_cast<size_t>(rows));
   norm_rows(threads, x, norm, of, loss_normed_.data());
   const ConstRows normed{compute_, loss_normed_.data(), width_};
-  gemm.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
+  gemm_.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
   parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const size_t row = static_cast<size_t>(of[r]);
@@ -83,9 +82,9 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   if (!request.gradients) return;
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};
   if (trained_[output])
-    gemm.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
-                             request.gradients + parameters_[output].offset, width_, true);
-  gemm.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
+    gemm_.multiply_transposed(threads, dlogits, normed, rows, vocabulary, width_,
+                              request.gradients + parameters_[output].offset, width_, true);
+  gemm_.multiply(threads, dlogits, rows, output_.backward.panels(), dnormed_.data(), x_stride_, false);
   norm_backward(threads, x, norm, of, request.gradients);
 }
 
@@ -97,8 +96,8 @@ void TrainingGraph::all_logits(const Threads &threads, float *logits) {
     loss_normed_.reserve(rows * width_ * bytes_of(compute_));
     logits_.reserve(rows * stride);
     norm_rows(threads, input(products_.size()), norm, {first, rows}, loss_normed_.data());
-    model_.weights().gemm.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(),
-                                   logits_.data(), stride, false);
+    gemm_.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(), logits_.data(),
+                   stride, false);
     for (int64_t r = 0; r < rows; ++r)
       std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);
   }

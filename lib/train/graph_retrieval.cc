@@ -52,7 +52,6 @@ void TrainingGraph::each_retrieval_input(const Threads &threads, const BatchLayo
 // Keys of all rows matter, but queries only of supervised rows: one in ten.
 void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
                                     const RunRequest &request, Tally &tally) {
-  const Gemm &gemm = model_.weights().gemm;
   const Features &weights = retrieval_products_[static_cast<size_t>(
       std::lower_bound(retrieval_layers_.begin(), retrieval_layers_.end(), layer) - retrieval_layers_.begin())];
   const std::vector<int64_t> supervised = layout.supervised_rows();
@@ -70,11 +69,11 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
     std::memcpy(supervised_normed_.data() + i * row_bytes, normed.from(supervised[static_cast<size_t>(i)]).data,
                 static_cast<size_t>(row_bytes));
   const ConstRows asking{compute_, supervised_normed_.data(), width_};
-  if (count > 0) gemm.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
+  if (count > 0) gemm_.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(supervised_queries_.data() + i * stride, queries_,
                 retrieval_rows_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_);
-  gemm.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
+  gemm_.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
                 false);
 
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
@@ -91,7 +90,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const Parameters::Layer &of = parameters_.layers()[layer];
   const ConstRows dkeys =
       narrowed(threads, compute_, dqkv_.data() + queries_, retrieval_stride_, keys_, rows_, narrow_qkv_);
-  gemm.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_, request.gradients + parameters_[of.k].offset,
+  gemm_.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_, request.gradients + parameters_[of.k].offset,
                            width_, true);
   if (count == 0) return;
   std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
@@ -100,7 +99,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
                 supervised_queries_.data() + i * stride);
   const ConstRows dqueries =
       narrowed(threads, compute_, supervised_queries_.data(), stride, queries_, padded, narrow_qkv_);
-  gemm.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,
+  gemm_.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,
                            request.gradients + parameters_[of.q].offset, width_, true);
 }
 

@@ -75,6 +75,7 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
       for (int64_t row = begin; row < end; ++row)
         unpack_row(parts_[i], row, p.columns, values_.data() + p.offset + row * p.columns);
     });
+    model.gguf().release(parts_[i].tensor->data);
   }
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
 }

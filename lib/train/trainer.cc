@@ -40,8 +40,8 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 
 Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
                  std::shared_ptr<SequenceLengths> lengths, int threads, Task *task)
-    : model_(std::move(model)), config_(config), threads_(threads > 0 ? threads : default_threads()),
-      compute_(choose_training_compute(config.compute, model_->weights().gemm.library(), Cpu::here())),
+    : model_(model->for_training()), config_(config), threads_(threads > 0 ? threads : default_threads()),
+      gemm_(model_->rules().library), compute_(choose_training_compute(config.compute, gemm_.library(), Cpu::here())),
       parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
       supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
       lengths_(std::move(lengths)) {
@@ -50,16 +50,16 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   if (!lengths_) lengths_ = std::make_shared<FixedLengths>(segment, config_.segments);
   change_at_start();
   trained_ = choose_trained();
-  const Gemm &gemm = model_->weights().gemm;
-  optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm, compute_);
+  optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm_, compute_);
   if (config_.part == TrainedPart::LORA) {
     std::vector<size_t> targets;
     for (size_t i = 0; i < trained_.size(); ++i)
       if (trained_[i] && i != parameters_.gates()) targets.push_back(i);
     lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
-    adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm, compute_);
+    adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm_, compute_);
   }
-  graph_ = std::make_unique<TrainingGraph>(team, *model_, parameters_, trained_, compute_, config_.keep_mb << 20);
+  graph_ =
+      std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_, config_.keep_mb << 20);
   if (config_.part == TrainedPart::RETRIEVAL) {
     std::vector<size_t> layers;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
@@ -144,7 +144,7 @@ std::vector<Variable> Trainer::choose_variables() const {
 }
 
 AttentionRules Trainer::rules_for(int segment) const {
-  AttentionRules rules = model_->weights().attention;
+  AttentionRules rules = model_->rules().attention;
   rules.shape.segment = segment;
   if (config_.carry >= 0) rules.shape.carry = config_.carry;
   if (config_.sinks >= 0) rules.shape.sinks = config_.sinks;

@@ -55,7 +55,8 @@ struct StepReport {
 
 class Trainer {
  public:
-  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
+  // Reads the model's numbers from its file: no weights need be packed, and those that are go with the model's other
+  // owners. `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
   // for a configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
           std::shared_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
@@ -104,6 +105,7 @@ class Trainer {
   int64_t trained_parameters() const;
   int64_t bytes() const;  // of weights, gradients, optimizer and activations
   NumberType compute() const { return compute_; }
+  const Gemm &gemm() const { return gemm_; }  // of its own products
   const Model &model() const { return *model_; }
   const Supervisor &supervisor() const { return supervisor_; }
   int threads() const { return threads_; }
@@ -145,9 +147,10 @@ class Trainer {
   uint64_t weights_checksum() const;
   Tally agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const;
 
-  const std::shared_ptr<const Model> model_;
+  const std::shared_ptr<const Model> model_;  // without packed weights
   const TrainConfig config_;
   const int threads_;
+  const Gemm gemm_;
   const NumberType compute_;
   Parameters parameters_;
   Supervisor supervisor_;

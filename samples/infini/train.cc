@@ -19,11 +19,12 @@ std::string train(const TrainArguments &arguments, const Ranks &ranks) {
   const TrainPlan plan = arguments.plan.plan();
   if (!arguments.files.adapter.empty() && plan.description["training"].value("train", Json()) != "lora")
     throw std::runtime_error("--adapter: only --train lora has adapters");
-  const Model model = plan.create.empty()
-                          ? arguments.open()
-                          : make<Model>(infini_model_create, plan.create.c_str(), arguments.flags.model_options().get(),
-                                        Progress("creating the model").task());
-  return TrainRun(plan, arguments.files, arguments.json, ranks).run(model, arguments.flags.trainer_options());
+  Model model = plan.create.empty()
+                    ? arguments.open()
+                    : make<Model>(infini_model_create, plan.create.c_str(), arguments.flags.model_options().get(),
+                                  Progress("creating the model").task());
+  return TrainRun(plan, arguments.files, arguments.json, ranks)
+      .run(std::move(model), arguments.flags.trainer_options());
 }
 
 }  // namespace

@@ -91,9 +91,10 @@ void TrainFiles::check_early(const std::string &model) const {
   if (!log.empty()) check_writable("--log", log);
 }
 
-std::string TrainRun::run(const Model &model, const Options &options) {
+std::string TrainRun::run(Model model, const Options &options) {
   trainer_ = make<Trainer>(infini_trainer_create, model.get(), json_text(plan_.description, "the description").c_str(),
                            options.get(), Progress("taking up the weights").task());
+  model.reset();  // the trainer holds all that it needs
   check(infini_trainer_set_ranks(trainer_.get(), ranks_.rank(), ranks_.count(), Ranks::sum, nullptr));
   if (const Json state = info(); state["training"]["train"] == "gates" && all_shut(state["gates"]))
     throw std::runtime_error(

@@ -30,7 +30,7 @@ class TrainRun {
       : plan_(plan), files_(files), json_(json), ranks_(ranks) {}
   // Goes on from the checkpoint, if there is one. After an interrupt of any rank, returns what says how to go on; else
   // "".
-  std::string run(const Model &model, const Options &options);
+  std::string run(Model model, const Options &options);  // the model goes when the trainer is made
 
  private:
   bool loop();  // false: it was cancelled

@@ -64,7 +64,7 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
     CHECK(found.tokens == 2 * static_cast<int64_t>(tokens));
 
-    AttentionRules rules = model->weights().attention;
+    AttentionRules rules = model->rules().attention;
     rules.shape.segment = static_cast<int>(tokens);
     rules.shape.carry = rules.shape.sinks = 0;
     rules.first_gated = false;

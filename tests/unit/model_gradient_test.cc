@@ -48,7 +48,8 @@ struct Run {
 Run run(const Threads &threads, const Model &model, const Parameters &parameters, const AttentionRules &rules,
         const BatchLayout &layout, const std::vector<float> &supervision, NumberType compute, int64_t keep,
         double scale = 1) {
-  TrainingGraph backward(threads, model, parameters, std::vector<bool>(parameters.list().size(), true), compute, keep);
+  TrainingGraph backward(threads, model, model.gemm(), parameters, std::vector<bool>(parameters.list().size(), true),
+                         compute, keep);
   backward.set_rules(rules);
   Run result{{}, Buffer<float>(parameters.size()), 0};
   RunRequest request;
@@ -83,7 +84,7 @@ TEST_CASE("gradients equal the golden ones, kept or computed again, on any numbe
                                                             {NumberType::BF16, kKeepAll, 1, 0.05}}) {
       const ThreadScope team(pool, threads);
       const int64_t shared = eager.items_of_others();
-      const Run result = run(team, *model, parameters, model->weights().attention, layout, {}, compute, keep);
+      const Run result = run(team, *model, parameters, model->rules().attention, layout, {}, compute, keep);
       double worst = 0;
       for (const Parameter &p : parameters.list()) {
         CAPTURE(p.name);
@@ -131,7 +132,7 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
     const std::string stem = test::fixture(std::string("infini/") + c.model);
     const auto model = Model::open(stem + ".gguf", f32());
     const Parameters parameters(Threads(), *model);
-    const AttentionRules &rules = model->weights().attention;
+    const AttentionRules &rules = model->rules().attention;
     Random random(5);
     Sequence sequence = plain(test::read_numbers<int32_t>(stem + ".tokens.i32"), 0);
     for (float &w : sequence.weight) w = random.uniform() < 0.4 ? 0.0f : 0.05f * static_cast<float>(random.uniform());
@@ -192,8 +193,8 @@ TEST_CASE("where nothing is predicted, layers above supervised ones change nothi
   std::vector<float> retrieval(static_cast<size_t>(config.layers * config.heads));
   for (int h = 0; h < config.heads; ++h) retrieval[static_cast<size_t>(h)] = 0.2f;  // the first layer
   for (const int64_t keep : {int64_t{0}, kKeepAll}) {
-    TrainingGraph backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true),
-                           NumberType::F32, keep);
+    TrainingGraph backward(Threads(), *model, model->gemm(), parameters,
+                           std::vector<bool>(parameters.list().size(), true), NumberType::F32, keep);
     const auto gradients = [&](bool all_layers) {
       Buffer<float> out(parameters.size());
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
@@ -220,7 +221,7 @@ TEST_CASE("what the lowest trained layer is fed is kept under its cache key") {
   std::vector<bool> trained(parameters.list().size());
   const Parameters::Layer &last = parameters.layers().back();
   trained[last.q] = trained[last.down] = true;
-  TrainingGraph backward(Threads(), *model, parameters, trained, NumberType::F32, kKeepAll);
+  TrainingGraph backward(Threads(), *model, model->gemm(), parameters, trained, NumberType::F32, kKeepAll);
   const auto loss = [&](size_t from, size_t cache_key) {
     BatchLayout layout;
     layout.add(plain({tokens.begin() + static_cast<ptrdiff_t>(from), tokens.end()}, 1), model->config().memory.segment,
@@ -251,8 +252,8 @@ TEST_CASE("logits are the engine's") {
     const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
     BatchLayout layout;
     layout.add(plain(tokens, 1), model->config().memory.segment, model->config().vocabulary);
-    TrainingGraph backward(Threads(), *model, parameters, std::vector<bool>(parameters.list().size(), true),
-                           NumberType::F32, 0);
+    TrainingGraph backward(Threads(), *model, model->gemm(), parameters,
+                           std::vector<bool>(parameters.list().size(), true), NumberType::F32, 0);
     std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary)), engine(logits.size());
     RunRequest request;
     request.logits = logits.data();

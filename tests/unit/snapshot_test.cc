@@ -192,7 +192,7 @@ TEST_CASE(
   config.carry = config.sinks = 0;
   const auto model = Model::create(config, options_of({{"compute", std::string("f32")}}));
   const auto longer = Model::create(config, options_of({{"compute", std::string("f32")}, {"segment", int64_t{40}}}));
-  REQUIRE(longer->weights().attention.shape.segment == 40);
+  REQUIRE(longer->rules().attention.shape.segment == 40);
   Session source(model, kSampling), closed(model, kSampling), restored(model, kSampling), elsewhere(longer, kSampling),
       fed(longer, kSampling);
   for (Session *session : {&source, &closed, &fed}) {
