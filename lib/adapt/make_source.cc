@@ -1,5 +1,6 @@
 #include "adapt/make_source.h"
 
+#include "base/limits.h"
 #include "base/schema.h"
 #include "base/status.h"
 #include "train/source_helpers.h"
@@ -51,7 +52,7 @@ struct JsonLines : Files {
   void fields(Visitor &v) {
     common(v, "jsonl");
     v("field", field, "", "of a line, a document, that holds its text");
-    v("carry", carry, 0, 1 << 24, "tokens before a segment that are in view too");
+    v("carry", carry, 0, kMostWindow, "tokens before a segment that are in view too");
   }
 };
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
+
 namespace infini {
 
 struct AdaptSettings {
@@ -35,11 +37,11 @@ struct AdaptSettings {
     v("segment", segment, 0, 1 << 20, "tokens; 0: 128, or a quarter of the context");
     v("segments", segments, 2, 1 << 20, "of a sequence");
     v("carry", carry, -1, 1 << 20, "tokens before a segment that local attention sees; -1: three segments");
-    v("sinks", sinks, 0, 65536, "first tokens that local attention always sees");
+    v("sinks", sinks, 0, kMostSinks, "first tokens that local attention always sees");
     v("share", share, 0, 1,
       "heads retrieve whose attention on the answer's source is at least this share of the greatest");
     v("least", least, 0, 1, "and the greatest must be at least this; else the model learns from plain text alone");
-    v("layers", layers, 0, 4096,
+    v("layers", layers, 0, kMostLayers,
       "first and last layer that are trained end to end; by default a quarter of them, from the lowest supervised head "
       "on");
     v("find_sequences", find_sequences, 1, kMost, "sequences in which heads that retrieve are searched");

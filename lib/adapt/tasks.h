@@ -16,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/random.h"
 #include "base/task.h"
 #include "text/tokenizer.h"
@@ -79,7 +80,7 @@ struct TaskSettings {
       v("depth", std::tie(depth_least, depth_greatest), 0, 1,
         "where facts stand, at least and at most, from the beginning, 0, to the questions, 1");
     }
-    v("carry", carry, 0, 1 << 24,
+    v("carry", carry, 0, kMostWindow,
       "tokens before a segment that local attention sees too: values there count as in the same segment");
     v("inside", inside, 0, kMost, "loss weight of the digits of an answer whose value stands in the same segment");
     v("across", across, 0, kMost, "the same where it stands in an earlier segment");

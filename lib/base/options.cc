@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/fields.h"
+#include "base/limits.h"
 #include "base/status.h"
 
 namespace infini {
@@ -79,18 +80,18 @@ const std::vector<OptionSpec> &option_table() {
        "threads of a call; 0: one a physical core, as many as the container's quota allows"},
       {"memory", MODEL, text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
       {"update", MODEL, text("file"), 0, 0, "file", "update rule of the memory; file: as the model says"},
-      {"segment", MODEL, integer(0), 0, kInt, "", "tokens per segment; 0: as the model says"},
-      {"carry", MODEL, integer(-1), -1, kInt, "",
+      {"segment", MODEL, integer(0), 0, kMostWindow, "", "tokens per segment; 0: as the model says"},
+      {"carry", MODEL, integer(-1), -1, kMostWindow, "",
        "tokens before the segment that local attention sees; -1: as the model says"},
-      {"sinks", MODEL, integer(-1), -1, 65536, "",
+      {"sinks", MODEL, integer(-1), -1, kMostSinks, "",
        "first tokens of the stream that local attention always sees; -1: as the model says"},
-      {"keep", MODEL, integer(-1), -1, 65536, "",
+      {"keep", MODEL, integer(-1), -1, kMostKept, "",
        "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says"},
       // Sessions.
       {"block", SESSION, integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
       {"deterministic", SESSION, integer(0), 0, 1, "",
        "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
-      {"checkpoints", SESSION, integer(0), 0, 4096, "", "segment boundaries kept for rewinding"},
+      {"checkpoints", SESSION, integer(0), 0, kMostCheckpoints, "", "segment boundaries kept for rewinding"},
       {"rewind_sampler", SESSION, integer(0), 0, 1, "", "1: rewinding takes the sampler and the penalties back too"},
       {"compress", SESSION, integer(0), 0, 22, "", "Zstandard level of snapshots; 0: not compressed"},
       // Generation.
@@ -104,7 +105,7 @@ const std::vector<OptionSpec> &option_table() {
       {"presence_penalty", GENERATION, real(0), -100, 100, "", "subtracted from the logits of recent tokens"},
       {"frequency_penalty", GENERATION, real(0), -100, 100, "",
        "subtracted from the logit of a recent token once for each time it occurs"},
-      {"penalty_window", GENERATION, integer(64), 0, 65536, "", "how many of the last tokens count as recent"},
+      {"penalty_window", GENERATION, integer(64), 0, kMostRecent, "", "how many of the last tokens count as recent"},
       {"logit_bias", GENERATION, text(""), 0, 0, "", "ID:BIAS,... added to the logits; -inf forbids a token"},
       {"seed", GENERATION, integer(0), 0, kLong, "", "setting it restarts the random generator"},
       {"stop", GENERATION, text(""), 0, 0, "", "texts that end generation, separated by newlines; \\n and \\\\ escape"},

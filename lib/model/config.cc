@@ -4,14 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/number.h"
 #include "model/keys.h"
 
 namespace infini {
 namespace {
-
-constexpr int64_t kLargestWindow = 1 << 24;
 
 RopeConfig read_rope(const Keys &keys, const Config &config) {
   RopeConfig rope;
@@ -130,9 +129,9 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   if (memory.keep > 0 && memory.carry < memory.segment)
     fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "to keep sentences (keep ", memory.keep,
          ") the carry must be at least a segment, but carry is ", memory.carry, " and segment ", memory.segment);
-  if (window > kLargestWindow)
+  if (window > kMostWindow)
     fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "the window (sinks + keep + carry + segment) is ",
-         window, " tokens, but can be at most ", kLargestWindow);
+         window, " tokens, but can be at most ", kMostWindow);
   if (window > config.context) {
     const std::string what = cat("the window of ", window, " tokens (sinks ", memory.sinks, " + keep ", memory.keep,
                                  " + carry ", memory.carry, " + segment ", memory.segment,
@@ -175,7 +174,7 @@ Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) 
   if (keys.has("expert_count") && keys.number(keys.prefix + "expert_count") > 0)
     fail(Status::UNSUPPORTED, "the file is a mixture of experts (key '", keys.prefix,
          "expert_count'), which this version does not run");
-  config.layers = in_range("key '" + keys.prefix + "block_count'", keys.get("block_count"), 1, 4096);
+  config.layers = in_range("key '" + keys.prefix + "block_count'", keys.get("block_count"), 1, kMostLayers);
   config.width = keys.get("embedding_length");
   config.hidden = keys.get("feed_forward_length");
   config.heads = keys.get("attention.head_count");
@@ -184,8 +183,8 @@ Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) 
     fail(Status::FORMAT, "head_count ", config.heads, " is not a multiple of head_count_kv ", config.kv_heads);
   config.key_size = keys.get_or("attention.key_length", config.width / config.heads);
   config.value_size = keys.get_or("attention.value_length", config.width / config.heads);
-  in_range("the head size (attention.key_length)", config.key_size, 1, 1024);
-  in_range("the head size (attention.value_length)", config.value_size, 1, 1024);
+  in_range("the head size (attention.key_length)", config.key_size, 1, kMostHeadSize);
+  in_range("the head size (attention.value_length)", config.value_size, 1, kMostHeadSize);
   config.context = keys.get("context_length");
   config.norm_epsilon = static_cast<float>(gguf.get_double(keys.prefix + "attention.layer_norm_rms_epsilon", 1e-5));
   if (!(config.norm_epsilon >= 0) || !std::isfinite(config.norm_epsilon))

@@ -85,9 +85,9 @@ void check_create(const CreateConfig &c) {
   if (c.kv_heads > c.heads)
     fail(Status::INVALID_ARGUMENT, "configuration.kv_heads is ", c.kv_heads, ", but must be at most heads, ", c.heads);
   const int head_size = c.head_size ? c.head_size : c.width / c.heads;
-  if (head_size < 2 || head_size % 2 != 0 || head_size > 1024)
+  if (head_size < 2 || head_size % 2 != 0 || head_size > kMostHeadSize)
     fail(Status::INVALID_ARGUMENT, "configuration: the head size is ", head_size,
-         ", but must be even and between 2 and 1024");
+         ", but must be even and between 2 and ", kMostHeadSize);
   // Each weight is a float in memory; an absurd product must not reach the allocator.
   const double weights =
       4.0 * c.width * c.layers * (double{4} * c.heads * head_size + 3.0 * c.hidden) + 8.0 * c.width * c.vocabulary;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/options.h"
 #include "base/parallel.h"
 #include "base/task.h"
@@ -35,24 +36,24 @@ struct CreateConfig {
     constexpr double kInt = 2147483647, kFloat = 3.4e38;
     v("name", name, "", "which the model is known by");
     v("architecture", architecture, architecture_choices().c_str(), "as general.architecture of a GGUF file says it");
-    v("layers", layers, 1, 4096, "each attention and feed-forward");
+    v("layers", layers, 1, kMostLayers, "each attention and feed-forward");
     v("width", width, 1, 1 << 20, "of the residual stream");
     v("heads", heads, 1, 1 << 16, "of queries, in a layer");
     v("kv_heads", kv_heads, 1, 1 << 16, "of keys and values: at most as many");
-    v("head_size", head_size, 0, 1024, "even; 0: width / heads");
+    v("head_size", head_size, 0, kMostHeadSize, "even; 0: width / heads");
     v("hidden", hidden, 1, 1 << 22, "width of a feed-forward layer within");
-    v("vocabulary", vocabulary, 1, 1 << 24, "tokens; a tokenizer brings its own number");
+    v("vocabulary", vocabulary, 1, kMostVocabulary, "tokens; a tokenizer brings its own number");
     v("context", context, 1, kInt, "tokens that the model is made for");
-    v("window", window, 0, 1 << 24,
+    v("window", window, 0, kMostWindow,
       "tokens, of layers that the architecture gives a window of their own; 0: as it says");
     v("tied", tied, "the output layer is the embedding");
     v("embedding_deviation", embedding_deviation, 1e-30, 1000,
       "of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)");
     v("rope_base", rope_base, 0, kFloat, "of the rotary angles");
     v("norm_epsilon", norm_epsilon, 0, kFloat, "added to the mean of squares");
-    v("segment", segment, 1, kInt / 4, "tokens of a segment");
-    v("carry", carry, 0, kInt / 4, "tokens before the segment that local attention sees");
-    v("sinks", sinks, 0, 65536, "first tokens of the stream that local attention always sees");
+    v("segment", segment, 1, kMostAsked, "tokens of a segment");
+    v("carry", carry, 0, kMostAsked, "tokens before the segment that local attention sees");
+    v("sinks", sinks, 0, kMostSinks, "first tokens of the stream that local attention always sees");
     v("update", update, "", "kind of memory: delta or linear");
     v("first_segment", first_segment, "gated|ungated", "whether gates are applied while the memory is empty");
     v("epsilon", epsilon, 0, kFloat, "added to the denominator of the retrieval");

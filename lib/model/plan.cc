@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/limits.h"
 #include "format/gguf_types.h"
 #include "model/config.h"
 #include "model/keys.h"
@@ -47,11 +48,9 @@ float gemma_scale(const Config &config, int largest_layers) {
   return config.layers == largest_layers ? 1 / std::sqrt(static_cast<float>(config.width / config.heads)) : 0;
 }
 
-constexpr int kWidestWindow = 1 << 24;
-
 // Every `period`-th layer sees all; the others have a window. Which ones, a file may say itself.
 void plan_windows(const Keys &keys, Config &config, int window, int period) {
-  in_range("key '" + keys.prefix + "attention.sliding_window'", window, 1, kWidestWindow);
+  in_range("key '" + keys.prefix + "attention.sliding_window'", window, 1, kMostWindow);
   const std::string name = keys.prefix + "attention.sliding_window_pattern";
   if (const GgufValue *pattern = keys.gguf.find(name)) {
     if (const auto *array = std::get_if<GgufArray>(pattern)) {

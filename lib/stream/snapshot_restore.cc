@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "base/limits.h"
 #include "format/snapshot.h"
 #include "stream/snapshot_parts.h"
 
@@ -147,10 +148,9 @@ int64_t count_spans(const std::vector<KeptSpan> &spans) {
 
 // What a memory alone kept.
 void read_kept(const SnapshotView &file, const Engine &engine, NumberType stored, State &state) {
-  constexpr uint64_t kMostKept = 65536;  // tokens, as option "keep"
   auto spans = read_numbers<KeptSpan>(file, "kept", kMostKept);
   const int64_t tokens = count_spans(spans);
-  if (tokens < 0 || tokens > static_cast<int64_t>(kMostKept) ||
+  if (tokens < 0 || tokens > kMostKept ||
       file.entry("kept_tokens").size != static_cast<uint64_t>(engine.kept_bytes(tokens, stored)))
     fail(Status::FORMAT, file.name(), ": sections 'kept' and 'kept_tokens' do not fit each other");
   require_finite(engine.read_kept(state, std::move(spans), stored, section_of(file, "kept_tokens")), file,
@@ -211,8 +211,6 @@ void read_memory_alone(const SnapshotView &file, const json &header, const Model
   }
 }
 
-constexpr size_t kMostCheckpoints = 4096;  // as option "checkpoints"
-
 // The newest checkpoints, as many as the session keeps.
 void read_checkpoints(const Threads &threads, const SnapshotView &file, const json &header, const MemoryConfig &memory,
                       const Engine &engine, NumberType stored, State &state) {
@@ -240,7 +238,7 @@ void read_checkpoints(const Threads &threads, const SnapshotView &file, const js
   }
 }
 
-constexpr uint64_t kMostRecent = 65536, kMostText = TextOutput::kMostReady;
+constexpr uint64_t kMostText = TextOutput::kMostReady;
 
 void read_history(const SnapshotView &file, const json &header, int vocabulary, int64_t segment, const State &state,
                   History &history) {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/limits.h"
 #include "model/config.h"
 #include "train/optimizer.h"
 
@@ -96,7 +97,7 @@ struct TrainConfig {
       "what is trained; attention: q, k, v, o and gates; features: q and k; lora: adapters and gates; retrieval: q and "
       "k of the layers of supervised heads, by supervision alone, each layer fed by the model as it was, and v and o "
       "of heads that were fitted");
-    v("layers", std::tie(first_layer, last_layer), -1, 4096,
+    v("layers", std::tie(first_layer, last_layer), -1, kMostLayers,
       "first and last layer that is trained; -1: the model's last; embedding, output and last norm are trained only if "
       "all layers are");
     v("lora", lora, "low-rank adapters, where train is lora");
@@ -128,10 +129,10 @@ struct TrainConfig {
       "layer) is computed once and kept, which takes 4 bytes (for retrieval in bf16: 2) times the model's width a "
       "token");
     v("rows", rows, 1, 1 << 26, "tokens that go through the layers together, at least one sequence");
-    v("segment", segment, 0, 1 << 24, "tokens of a segment; 0: as the model says");
+    v("segment", segment, 0, kMostWindow, "tokens of a segment; 0: as the model says");
     v("segments", segments, 1, 1 << 24, "segments of a sequence");
-    v("carry", carry, -1, 1 << 24, "tokens before the segment that local attention sees; -1: as the model says");
-    v("sinks", sinks, -1, 65536, "first tokens that local attention always sees; -1: as the model says");
+    v("carry", carry, -1, kMostWindow, "tokens before the segment that local attention sees; -1: as the model says");
+    v("sinks", sinks, -1, kMostSinks, "first tokens that local attention always sees; -1: as the model says");
     v("epsilon", epsilon, -1, kMost,
       "added to the denominator of the retrieval: with 1, a head whose query matches nothing retrieves nearly 0; -1: "
       "as the model says");
