@@ -289,7 +289,7 @@ namespace {
 // other. HALVES before the numbers, which FLIP makes unsigned.
 template <int HALVES, int QUADS, uint32_t FLIP>
 bool pack_directly(const std::byte *const columns[kStrip], int64_t blocks, uint8_t *unit) {
-  constexpr int kBytes = 2 * HALVES + 4 * QUADS, kHead = 2 * 2 * HALVES * kStrip;
+  constexpr int kBytes = 2 * HALVES + 4 * QUADS, kHead = BlockSpec::half_at(2 * HALVES, 0);
   bool good = true;
   for (int c = 0; c < kStrip; ++c) {
     for (int i = 0; i < 2; ++i) {
@@ -298,7 +298,7 @@ bool pack_directly(const std::byte *const columns[kStrip], int64_t blocks, uint8
       for (int part = 0; part < HALVES; ++part) {
         const uint16_t bits = there ? load16(block + 2 * part) : uint16_t{0};
         good = good && is_finite(bits);
-        std::memcpy(unit + 2 * ((2 * part + i) * kStrip + c), &bits, sizeof bits);
+        std::memcpy(unit + BlockSpec::half_at(2 * part + i, c), &bits, sizeof bits);
       }
       for (int quad = 0; quad < QUADS; ++quad) {
         uint32_t four = there ? load32(block + 2 * HALVES + 4 * quad) ^ FLIP : 0;

@@ -4,13 +4,13 @@
 #include <vector>
 
 #include "base/status.h"
+#include "base/number.h"
 #include "base/testing.h"
 #include "gemm/choose.h"
 #include "gemm/onednn.h"
 #include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/gradients.h"
-#include "kernels/scalar.h"
 
 namespace infini {
 
@@ -43,8 +43,8 @@ void PackedMatrix::pack(const Threads &threads, const float *from, int64_t strid
 
 float PackedMatrix::at(int64_t i, int64_t j) const {
   const int64_t stride = kPanel * k_padded_;
-  return type_ == NumberType::F32 ? scalar::panel_element(f32_.data(), stride, i, j)
-                                  : scalar::panel_element(bf16_.data(), stride, i, j);
+  return type_ == NumberType::F32 ? *panel_element(f32_.data(), stride, i, j)
+                                  : bf16_to_float(*panel_element(bf16_.data(), stride, i, j));
 }
 
 Panels PackedMatrix::panels() const {
@@ -112,10 +112,9 @@ void dot_product(const Threads &threads, const ConstRows &a, int64_t rows, const
 
 // Panel by panel.
 void openblas_panels(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  const auto *data = static_cast<const float *>(b.data);
   for (int64_t j = 0; j < b.n; j += kPanel)
-    openblas_product(false, rows, std::min<int64_t>(kPanel, b.n - j), b.k, a.f32(), a.stride,
-                     data + j / kPanel * b.stride, kPanel, accumulate, c + j, c_row);
+    openblas_product(false, rows, std::min<int64_t>(kPanel, b.n - j), b.k, a.f32(), a.stride, b.panel_of<float>(j),
+                     kPanel, accumulate, c + j, c_row);
 }
 
 // oneDNN on the calling thread, in pieces of a few sizes for which it has kernels; the last few rows by our own.
@@ -158,8 +157,7 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
     for (int64_t r = 0; r < count; ++r) widen(a.bf16() + (row + r) * a.stride, b.k, wide_a + r * depth);
     for (int64_t j = 0; j < b.n; j += group) {
       const int64_t columns = std::min(group, b.n - j);
-      for (int64_t i = 0; i < columns; i += kPanel)
-        widen_panel(static_cast<const uint16_t *>(b.data) + (j + i) / kPanel * b.stride, pairs, wide_b + i * depth);
+      for (int64_t i = 0; i < columns; i += kPanel) widen_panel(b.panel_of<uint16_t>(j + i), pairs, wide_b + i * depth);
       onednn_product(onednn, {NumberType::F32, wide_a, depth}, count,
                      {NumberType::F32, wide_b, b.k, columns, kPanel * depth}, sums, columns, false);
       for (int64_t r = 0; r < count; ++r) {
@@ -169,12 +167,6 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
       }
     }
   }
-}
-
-// Columns [begin, end) of B, in panels.
-Panels some_panels(const Panels &b, int64_t begin, int64_t end) {
-  return {b.type, static_cast<const char *>(b.data) + begin * b.stride * bytes_of(b.type), b.k,
-          std::min(b.n, end * kPanel) - begin * kPanel, b.stride};
 }
 
 // Tiles of at least 64 rows, then of columns, some more than there are threads; each by oneDNN on one thread, of `b`
@@ -189,7 +181,7 @@ void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wi
   parallel_items(threads, down * across, operations, [&](int64_t tile) {
     const int64_t row = tile / across * tile_rows, column = tile % across;
     if (row >= rows) return;
-    const Panels part = some_panels(b, panels * column / across, panels * (column + 1) / across);
+    const Panels part = b.columns(panels * column / across * kPanel, panels * (column + 1) / across * kPanel);
     const int64_t count = std::min(tile_rows, rows - row);
     float *to = c + row * c_row + panels * column / across * kPanel;
     if (wide) {

@@ -50,12 +50,21 @@ struct ConstRows {
   const uint16_t *bf16() const { return static_cast<const uint16_t *>(data); }
 };
 
-// A matrix [k, n] in panels of 64 columns (kernels.h). The memory may be a window's or its own.
+// A matrix [k, n] in panels of 64 columns (kernels/panel.h). The memory may be a window's or its own.
 struct Panels {
   NumberType type;
   const void *data;
   int64_t k, n;
   int64_t stride;  // elements from one panel to the next: at least k rounded up to the pairing
+  // Columns from `begin`, a multiple of 64, to `end`, or as many as there are.
+  Panels columns(int64_t begin, int64_t end) const {
+    return {type, static_cast<const char *>(data) + panel_begin(begin, stride) * bytes_of(type), k,
+            std::min(n, end) - begin, stride};
+  }
+  template <class Number>
+  const Number *panel_of(int64_t column) const {
+    return static_cast<const Number *>(data) + panel_begin(column, stride);
+  }
 };
 
 // Weights [k, n]: column j is row j of the file's tensor.

@@ -122,9 +122,7 @@ bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *
   // Panels that are further apart than their own rows need, as a window's are, go one by one.
   if (b.n > kPanel && b.stride != kPanel * padded_k(b.type, b.k)) {
     for (int64_t j = 0; j < b.n; j += kPanel) {
-      const Panels panel{b.type, static_cast<const char *>(b.data) + j / kPanel * b.stride * bytes_of(b.type), b.k,
-                         std::min<int64_t>(kPanel, b.n - j), b.stride};
-      if (!multiply(a, rows, panel, c + j, c_row, accumulate)) return false;
+      if (!multiply(a, rows, b.columns(j, j + kPanel), c + j, c_row, accumulate)) return false;
     }
     return true;
   }

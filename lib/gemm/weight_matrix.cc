@@ -48,8 +48,8 @@ void product_of_bytes(const Threads &threads, const Gemm &gemm, const ConstRows 
     const int64_t grain =
         std::max<int64_t>(1, 131072 / (strip_bytes(b.type(), b.k()) * std::max<int64_t>(1, count / 4)));
     parallel_for(threads, strips, grain, [&](int64_t begin, int64_t end) {
-      block_product(b.type(), {bytes, group}, count, b.strip(0), b.k(), begin * kStrip, std::min(b.n(), end * kStrip),
-                    c + first * c_row, c_row, accumulate);
+      block_product(b.type(), {bytes, group}, count, b.strip_of(0), b.k(), begin * kStrip,
+                    std::min(b.n(), end * kStrip), c + first * c_row, c_row, accumulate);
     });
   }
 }
@@ -72,10 +72,10 @@ void product_of_floats(const Threads &threads, const Gemm &gemm, const ConstRows
     ScratchPool::Loan loan(gemm.scratch(), depth * kPanel * bytes_of(a.type));  // whole units
     const int64_t columns = std::min<int64_t>(kPanel, b.n() - panel * kPanel);
     const auto into = [&](auto *unpacked) {
-      const int64_t each = sizeof(*unpacked) == 4 ? kStrip : 2 * kStrip;
       for (int64_t i = 0; i < kStrips; ++i) {
-        if (i * kStrip < columns) unpack_strip(b.type(), b.strip(panel * kStrips + i), 0, depth, unpacked + i * each);
-        else clear_strip(unpacked + i * each, depth);
+        auto *const to = panel_element(unpacked, 0, 0, i * kStrip);
+        if (i * kStrip < columns) unpack_strip(b.type(), b.strip_of(panel * kPanel + i * kStrip), 0, depth, to);
+        else clear_strip(to, depth);
       }
       gemm.multiply(here, a, rows, {a.type, unpacked, b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
                     accumulate, exact);

@@ -17,13 +17,14 @@ class BlockMatrix {
  public:
   BlockMatrix() = default;
   BlockMatrix(BlockType type, int64_t k, int64_t n)
-      : type_(type), k_(k), n_(n), data_(round_up(n, kStrip) / kStrip * strip_bytes(type, k)) {}
+      : type_(type), k_(k), n_(n), data_(strip_begin(type, k, round_up(n, kStrip))) {}
   BlockType type() const { return type_; }
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
   int64_t bytes() const { return static_cast<int64_t>(data_.bytes()); }
-  uint8_t *strip(int64_t index) { return data_.data() + index * strip_bytes(type_, k_); }
-  const uint8_t *strip(int64_t index) const { return data_.data() + index * strip_bytes(type_, k_); }
+  // That holds the column, as its column % kStrip.
+  uint8_t *strip_of(int64_t column) { return data_.data() + strip_begin(type_, k_, column); }
+  const uint8_t *strip_of(int64_t column) const { return data_.data() + strip_begin(type_, k_, column); }
 
  private:
   BlockType type_ = BlockType::Q8_0;

@@ -53,12 +53,12 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
   constexpr int kColumns = ROWS > 4 ? 2 : 4, kLines = kLower > 0 ? 1 : kColumns;
   for (int64_t first = begin; first < end;) {
     const int64_t last = std::min(first / kPanel * kPanel + kPanel, end);
-    const uint16_t *const panel = b + first / kPanel * panel_stride;
+    const uint16_t *const panel = b + panel_begin(first, panel_stride);
     for (int64_t i = 0; i < k; i += kBlockRows) {
       const int64_t depth = std::min(kBlockRows, k - i);
       const char *next = reinterpret_cast<const char *>(panel + (i + depth < k ? (i + depth) * kPanel : panel_stride));
       const auto tiles = [&]<int COLUMNS>(int64_t j) {
-        const uint16_t *const block = panel + i * kPanel + 2 * (j % kPanel);
+        const uint16_t *const block = panel + panel_offset<uint16_t>(i, j % kPanel);
         const bool sums = accumulate || i > 0;
         tile<kUpper, COLUMNS, kLines>(a + i, a_row, block, depth / 2, next, c + j, c_row, sums);
         next += kLines * kLine * depth / 2;

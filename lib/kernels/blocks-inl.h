@@ -28,17 +28,15 @@ HWY_INLINE void UnpackScales(const uint8_t *unit, Tile<DEPTH> &tile, int first_b
   const hn::Rebind<int32_t, D> d32;
   const hn::Rebind<uint8_t, D> d8;
   const auto half = [&](int index, int v) HWY_ATTR {
-    return hn::PromoteTo(d,
-                         hn::LoadU(d16, reinterpret_cast<const hwy::float16_t *>(unit) + index * kStrip + v * kLanes));
+    return hn::PromoteTo(
+        d, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t *>(unit + kSpec.half_at(index, v * kLanes))));
   };
   for (int v = 0; v < kVectors; ++v) {
     if constexpr (kSpec.nested) {
-      const uint8_t *const scales = unit + 4 * kStrip, *const minimums = scales + kSpec.scales() * kStrip;
-      const V scale = half(0, v), minimum = kSpec.minimum ? hn::Neg(half(1, v)) : hn::Zero(d);
+      const V scale = half(0, v), minimum = kSpec.minimum ? hn::Neg(half(kSpec.first_minimum(), v)) : hn::Zero(d);
       for (int part = 0; part < kSpec.scales(); ++part) {
-        const int at = part * kStrip + v * kLanes;
-        const auto load = [&](const uint8_t *from) HWY_ATTR { return hn::PromoteTo(d32, hn::LoadU(d8, from + at)); };
-        auto whole = load(scales);
+        const auto load = [&](int at) HWY_ATTR { return hn::PromoteTo(d32, hn::LoadU(d8, unit + at)); };
+        auto whole = load(kSpec.scale_at(part, v * kLanes));
         const int column = (first_vector + v) * kLanes;
         float *const to = tile.scales[first_part + part] + column, *const to_minimum =
                                                                        tile.minimums[first_part + part] + column;
@@ -48,14 +46,16 @@ HWY_INLINE void UnpackScales(const uint8_t *unit, Tile<DEPTH> &tile, int first_b
         } else {
           whole = hn::ShiftRight<24>(hn::ShiftLeft<24>(whole));
           hn::Store(hn::Mul(scale, hn::ConvertTo(d, whole)), d, to);
-          if constexpr (kSpec.minimum) hn::Store(hn::Mul(minimum, hn::ConvertTo(d, load(minimums))), d, to_minimum);
+          if constexpr (kSpec.minimum)
+            hn::Store(hn::Mul(minimum, hn::ConvertTo(d, load(kSpec.minimum_at(part, v * kLanes)))), d, to_minimum);
         }
       }
     } else {
       for (int part = 0; part < kSpec.scales(); ++part) {
         const int column = (first_vector + v) * kLanes;
         hn::Store(half(part, v), d, tile.scales[first_part + part] + column);
-        if constexpr (kSpec.minimum) hn::Store(half(2 + part, v), d, tile.minimums[first_part + part] + column);
+        if constexpr (kSpec.minimum)
+          hn::Store(half(kSpec.first_minimum() + part, v), d, tile.minimums[first_part + part] + column);
       }
     }
   }

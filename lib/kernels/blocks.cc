@@ -45,16 +45,17 @@ HWY_INLINE int32_t Quad(const int8_t *a) {
   std::memcpy(&quad, a, sizeof quad);
   return quad;
 }
+// Of a row, where nothing else is needed.
+template <bool WIDE>
+HWY_INLINE Whole RowOf(const int8_t *a) {
+  return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
+}
 
 #if HWY_TARGET == HWY_NEON
 namespace pairs {
 
 constexpr bool kWideApart = true;
 
-template <bool WIDE>
-HWY_INLINE Whole RowOf(const int8_t *a) {
-  return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
-}
 // The sum of two products of at most seven bits fits in 16 bits, one of eight unsigned and eight signed bits alone too.
 template <bool WIDE>
 HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
@@ -151,10 +152,6 @@ HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
 constexpr bool kWideApart = false;
 
 template <bool WIDE>
-HWY_INLINE Whole RowOf(const int8_t *a) {
-  return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
-}
-template <bool WIDE>
 HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Whole row) {
 #if HWY_TARGET == HWY_AVX2
   return Whole{_mm256_dpbusd_avx_epi32(sum.raw, q.raw, row.raw)};
@@ -180,8 +177,6 @@ HWY_INLINE void StorePanel(V even, V odd, uint16_t *to) {
              high = hn::And(RoundedBits(D(), odd), hn::Set(du, 0xffff0000u));
   hn::StoreU(hn::Or(low, high), du, reinterpret_cast<uint32_t *>(to));
 }
-HWY_INLINE float *PairOf(float *panel, int64_t row, int column) { return panel + row * kPanel + column; }
-HWY_INLINE uint16_t *PairOf(uint16_t *panel, int64_t row, int column) { return panel + row * kPanel + 2 * column; }
 
 template <BlockType TYPE, class Number>
 HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Number *to) {
@@ -201,9 +196,9 @@ HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Numbe
           const V number = hn::ConvertTo(d, hn::Sub(hn::And(whole, mask), offset));
           return kSpec.minimum ? hn::Add(hn::Mul(number, scale), minimum) : hn::Mul(number, scale);
         };
-        const int64_t row = i - begin + 4 * quad;
-        StorePanel(value(q), value(hn::ShiftRight<8>(q)), PairOf(to, row, v * kLanes));
-        StorePanel(value(hn::ShiftRight<16>(q)), value(hn::ShiftRight<24>(q)), PairOf(to, row + 2, v * kLanes));
+        const auto at = [&](int64_t row) HWY_ATTR { return to + panel_offset<Number>(i - begin + row, v * kLanes); };
+        StorePanel(value(q), value(hn::ShiftRight<8>(q)), at(4 * quad));
+        StorePanel(value(hn::ShiftRight<16>(q)), value(hn::ShiftRight<24>(q)), at(4 * quad + 2));
       }
     }
   }

@@ -38,8 +38,14 @@ struct BlockSpec {
   // Halves of the scales, then of the minima; where nested, the whole numbers of both.
   constexpr int head_bytes() const {
     const int parts = 1 + minimum;
-    return nested ? 4 * kStrip + scales() * kStrip * (shared() ? 1 : parts) : 2 * 2 * kStrip * parts;
+    return nested ? scale_at(scales() * (shared() ? 1 : parts), 0) : half_at(2 * parts, 0);
   }
+  // Where they stand in a unit, in bytes, of a column: a half (the scales of its two blocks, or where nested the unit's
+  // own, and then the minima), and the whole numbers of a part.
+  static constexpr int half_at(int index, int column) { return 2 * (index * kStrip + column); }
+  constexpr int first_minimum() const { return nested ? 1 : 2; }  // index of its half
+  static constexpr int scale_at(int part, int column) { return half_at(2, 0) + part * kStrip + column; }
+  constexpr int minimum_at(int part, int column) const { return scale_at(scales() + part, column); }
   constexpr int block_bytes() const { return bits * kBlock * kStrip / 8; }
   constexpr int unit_bytes() const { return head_bytes() + unit() / kBlock * block_bytes(); }
 };
@@ -89,6 +95,9 @@ constexpr int64_t strip_bytes(BlockType type, int64_t k) {
   const BlockSpec &spec = spec_of(type);
   return (k + spec.unit() - 1) / spec.unit() * spec.unit_bytes();
 }
+
+// From the first strip of a matrix of k rows to that of column j, in bytes.
+constexpr int64_t strip_begin(BlockType type, int64_t k, int64_t j) { return j / kStrip * strip_bytes(type, k); }
 
 // A unit of one column, taken apart.
 struct BlockParts {

@@ -24,25 +24,24 @@ void pack_plane(const uint32_t (&quads)[8][kStrip], int low, uint8_t *to) {
 void pack_unit(BlockType type, const BlockParts columns[kStrip], uint8_t *unit) {
   const BlockSpec &spec = spec_of(type);
   const auto put_half = [&](int index, int column, uint16_t bits) {
-    std::memcpy(unit + 2 * (index * kStrip + column), &bits, sizeof bits);
+    std::memcpy(unit + spec.half_at(index, column), &bits, sizeof bits);
   };
-  uint8_t *const scales = unit + 4 * kStrip, *const minimums = scales + spec.scales() * kStrip;
   for (int c = 0; c < kStrip; ++c) {
     const BlockParts &from = columns[c];
     if (!spec.nested) {
       for (int part = 0; part < 2; ++part) {
         put_half(part, c, from.scale[part]);
-        if (spec.minimum) put_half(2 + part, c, from.minimum[part]);
+        if (spec.minimum) put_half(spec.first_minimum() + part, c, from.minimum[part]);
       }
       continue;
     }
     put_half(0, c, from.scale[0]);
     put_half(1, c, spec.minimum ? from.minimum[0] : uint16_t{0});
     for (int part = 0; part < spec.scales(); ++part) {
-      const int at = part * kStrip + c;
-      scales[at] = static_cast<uint8_t>(from.scales[part]);
-      if (spec.shared()) scales[at] = static_cast<uint8_t>(scales[at] | from.minimums[part] << 4);
-      else if (spec.minimum) minimums[at] = from.minimums[part];
+      uint8_t &scale = unit[spec.scale_at(part, c)];
+      scale = static_cast<uint8_t>(from.scales[part]);
+      if (spec.shared()) scale = static_cast<uint8_t>(scale | from.minimums[part] << 4);
+      else if (spec.minimum) unit[spec.minimum_at(part, c)] = from.minimums[part];
     }
   }
   uint8_t *to = unit + spec.head_bytes();
@@ -69,23 +68,22 @@ void strip_column(const uint8_t *unit, int64_t k, int column, float *to) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   const auto half = [&](int index) {
     uint16_t bits;
-    std::memcpy(&bits, unit + 2 * (index * kStrip + column), sizeof bits);
+    std::memcpy(&bits, unit + kSpec.half_at(index, column), sizeof bits);
     return scalar::half_to_float(bits);
   };
   for (int64_t first = 0; first < k; first += kSpec.unit(), unit += kSpec.unit_bytes()) {
-    const uint8_t *const scales = unit + 4 * kStrip + column, *const minimums = scales + kSpec.scales() * kStrip;
-    const float d = half(0), dmin = kSpec.nested && kSpec.minimum ? half(1) : 0;
+    const float d = half(0), dmin = kSpec.nested && kSpec.minimum ? half(kSpec.first_minimum()) : 0;
     for (int row = 0; row < kSpec.unit() && first + row < k; row += 4) {
       const int part = row / kSpec.rows, quad = row % kBlock / 4;
       float scale = d, minimum = 0;
       if constexpr (kSpec.nested) {
-        const int whole = kSpec.shared() ? scales[part * kStrip] & 15 : static_cast<int8_t>(scales[part * kStrip]);
-        scale = d * static_cast<float>(whole);
+        const uint8_t byte = unit[kSpec.scale_at(part, column)];
+        scale = d * static_cast<float>(kSpec.shared() ? byte & 15 : static_cast<int8_t>(byte));
         if constexpr (kSpec.minimum)
-          minimum = -(dmin * static_cast<float>(kSpec.shared() ? scales[part * kStrip] >> 4 : minimums[part * kStrip]));
+          minimum = -(dmin * static_cast<float>(kSpec.shared() ? byte >> 4 : unit[kSpec.minimum_at(part, column)]));
       } else {
         if (part > 0) scale = half(part);
-        if constexpr (kSpec.minimum) minimum = half(2 + part);
+        if constexpr (kSpec.minimum) minimum = half(kSpec.first_minimum() + part);
       }
       const uint8_t *plane = unit + kSpec.head_bytes() + row / kBlock * kSpec.block_bytes() + 4 * column;
       uint32_t four = 0;

@@ -113,7 +113,7 @@ inline void block_product(BlockType type, const BlockRows &x, int64_t rows, cons
   for (int64_t r = 0; r < rows; ++r) {
     const BlockRow row(type, k, r, x.group, const_cast<uint8_t *>(x.data));
     for (int64_t j = begin; j < end; ++j) {
-      const uint8_t *const strip = strips + j / kStrip * strip_bytes(type, k);
+      const uint8_t *const strip = strips + strip_begin(type, k, j);
       double sum = accumulate ? static_cast<double>(c[r * c_row + j]) : 0;
       for (int64_t i = 0; i < k; ++i) {
         const BlockElement b = block_element(type, strip, i, static_cast<int>(j % kStrip));

@@ -34,7 +34,7 @@ HWY_INLINE void Each(int64_t n, const Body &body) {
 void PackRowsF32(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
   for (int64_t j = 0; j < n; j += kPanel) {
     const int64_t inside = n - j < kPanel ? n - j : kPanel;
-    float *to = panels + j / kPanel * panel_stride;
+    float *to = panel_element(panels, panel_stride, 0, j);
     for (int64_t i = 0; i < k; ++i, to += kPanel) {
       std::memcpy(to, from + i * stride + j, static_cast<size_t>(inside) * sizeof(float));
       if (inside < kPanel) std::memset(to + inside, 0, static_cast<size_t>(kPanel - inside) * sizeof(float));
@@ -53,7 +53,7 @@ void PackRowsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint1
   const hn::RebindToUnsigned<D> du;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t j = 0; j < n; j += kPanel) {
-    auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride);
+    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
     for (int64_t i = 0; i < k; i += 2, to += kPanel) {
       const float *even = from + i * stride, *odd = even + stride;
       for (int64_t c = 0; c < kPanel; c += lanes) {
@@ -72,7 +72,7 @@ void PackRows16(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint
   const hn::Rebind<uint16_t, D> d16;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t j = 0; j < n; j += kPanel) {
-    auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride);
+    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
     for (int64_t i = 0; i < k; i += 2, to += kPanel) {
       const uint16_t *even = from + i * stride + j, *odd = even + stride;
       int64_t c = 0;
@@ -160,7 +160,7 @@ HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k
 void PackColumnsF32(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
   const D d;
   for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
-    float *to = panels + j / kPanel * panel_stride + j % kPanel;
+    float *to = panel_element(panels, panel_stride, 0, j);
     EachTwoColumns(d, from + j * stride, stride, k, n - j, [&](int64_t i, V even, V odd) {
       hn::StoreU(even, d, to + i * kPanel);
       if (i + 1 < k) hn::StoreU(odd, d, to + (i + 1) * kPanel);
@@ -172,7 +172,7 @@ void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, ui
   const D d;
   const hn::RebindToUnsigned<D> du;
   for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
-    auto *to = reinterpret_cast<uint32_t *>(panels + j / kPanel * panel_stride) + j % kPanel;
+    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
     EachTwoColumns(d, from + j * stride, stride, k, n - j,
                    [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
   }

@@ -8,7 +8,7 @@
 
 namespace infini {
 
-// A matrix [k, n] into panels (kernels.h), `panel_stride` elements from one to the next: rows of it are rows of
+// A matrix [k, n] into panels (panel.h), `panel_stride` elements from one to the next: rows of it are rows of
 // `from`. Columns past n become 0, and so does row k of an odd k in bf16.
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);

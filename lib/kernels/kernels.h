@@ -5,12 +5,9 @@
 
 #include <cstdint>
 
-namespace infini {
+#include "kernels/panel.h"
 
-// A matrix B [k, n] as panels of 64 columns: what every product here and in oneDNN reads.
-//   f32:  [n / 64][k_padded][64]          bf16: [n / 64][k_padded / 2][64][2]
-// Padding (n to 64, k to 16 or 32) is zero. oneDNN calls these layouts BA16a64b and BA16a64b2a.
-constexpr int kPanel = 64;
+namespace infini {
 
 // c[r, j] (+)= sum_i a[r * a_row + i * a_column] * b[i, j] for columns [begin, end) of B, both multiples
 // of 16, end at most n rounded up to 64. b points at the first panel; `panel_stride` is in elements.

@@ -132,10 +132,6 @@ HWY_INLINE void TileRows(const float *a, int64_t a_row, int64_t a_column, int ro
   });
 }
 
-// A column of B is one element wide in f32 and one pair wide in bf16.
-HWY_INLINE const float *ColumnOf(const float *panel, int64_t column) { return panel + column; }
-HWY_INLINE const uint16_t *ColumnOf(const uint16_t *panel, int64_t column) { return panel + 2 * column; }
-
 #if HWY_MAX_BYTES >= 64
 constexpr int kMostTogether = 16, kTogetherRows = 8;
 
@@ -156,13 +152,13 @@ HWY_INLINE void Together(const float *a, int64_t a_row, int64_t a_column, int ro
                   kLines = kLower > 0 ? 1 : 2;
     constexpr int64_t kBlock = 256 / sizeof(Number), kLanes = hn::MaxLanes(D()), kLine = 64;
     for (int64_t first = begin; first < end;) {
-      const int64_t last = first / 64 * 64 + 64 < end ? first / 64 * 64 + 64 : end;
-      const Number *const panel = b + first / 64 * panel_stride;
+      const int64_t next_panel = first / kPanel * kPanel + kPanel, last = next_panel < end ? next_panel : end;
+      const Number *const panel = b + panel_begin(first, panel_stride);
       for (int64_t i = 0; i < k; i += kBlock) {
         const int64_t depth = i + kBlock < k ? kBlock : k - i;
         const char *next = reinterpret_cast<const char *>(panel + (i + depth < k ? (i + depth) * 64 : panel_stride));
         const auto tiles = [&]<int VECTORS>(int64_t j) HWY_ATTR {
-          const Number *const block = ColumnOf(panel + i * 64, j % 64);
+          const Number *const block = panel + panel_offset<Number>(i, j % kPanel);
           const float *const left = a + i * a_column;
           const bool sums = accumulate || i > 0;
           const Ahead ahead{next, kLines * kLine, kLines};
@@ -227,14 +223,14 @@ HWY_INLINE void Sliced(const float *a, int64_t a_row, int64_t a_column, int rows
     for (int64_t i = 0; i < k; i += kSliceDepth) {
       const int64_t depth = i + kSliceDepth < k ? kSliceDepth : k - i;
       for (int64_t j = begin; j < end; j += kRow) {
-        CopySlice(ColumnOf(b + j / 64 * panel_stride + i * 64, j % 64), depth, slice);
+        CopySlice(panel_element(b, panel_stride, i, j), depth, slice);
         const auto tile = [&]<int ROWS>(int r, auto ahead) HWY_ATTR {
           Tile<ROWS, kSliceVectors, kRow>(a + r * a_row + i * a_column, a_row, a_column, slice, depth, ahead,
                                           c + r * c_row + j, c_row, accumulate || i > 0);
         };
         const bool ends = j + kRow >= end;
         const int64_t next_j = ends ? begin : j + kRow, next_i = ends ? i + depth : i;
-        const Number *const next = ColumnOf(b + next_j / 64 * panel_stride + next_i * 64, next_j % 64);
+        const Number *const next = panel_element(b, panel_stride, next_i, next_j);
         int r = first;
         for (; r + kSliceRows <= last; r += kSliceRows) {
           if (r == first)
@@ -262,7 +258,7 @@ HWY_INLINE void Product(const float *a, int64_t a_row, int64_t a_column, int row
     return Sliced(a, a_row, a_column, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
 #endif
   for (int64_t j = begin; j < end;) {
-    const Number *column = ColumnOf(b + j / 64 * panel_stride, j % 64);
+    const Number *column = panel_element(b, panel_stride, 0, j);
     const int64_t inside = end - j < 64 - j % 64 ? end - j : 64 - j % 64;  // columns left of this panel
     if (inside >= 4 * kLanes) {
       TileRows<4>(a, a_row, a_column, rows, column, panel_stride, k, c + j, c_row, accumulate);

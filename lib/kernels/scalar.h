@@ -14,7 +14,7 @@ namespace infini::scalar {
 inline void store(float value, float *to) { *to = value; }
 inline void store(float value, uint16_t *to) { *to = float_to_bf16(value); }
 
-// Element (i, j) of a matrix in panels.
+// Element (i, j) of a matrix in panels, by a formula that is not that of panel.h.
 inline float panel_element(const float *b, int64_t panel_stride, int64_t i, int64_t j) {
   return b[j / kPanel * panel_stride + i * kPanel + j % kPanel];
 }

@@ -1,4 +1,4 @@
-// Small f32 matrices whose rows lie in panels of 64 columns (kernels.h), which are both sides of our own products, or
+// Small f32 matrices whose rows lie in panels of 64 columns (panel.h), which are both sides of our own products, or
 // one dense row behind the other, which can be their left side and what they give.
 #pragma once
 

@@ -88,7 +88,7 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, T
         }
       });
       bool good = true;
-      uint8_t *to = matrix.strip(first / kStrip);
+      uint8_t *to = matrix.strip_of(first);
       for (int64_t block = 0; block < blocks; block += a_unit, to += spec.unit_bytes()) {
         good = pack_unit(type, columns, blocks - block, to) && good;
         for (int64_t c = 0; c < count; ++c) columns[c] += a_unit * layout.block_bytes;
@@ -157,7 +157,7 @@ bool unpack_column(const WeightMatrix &matrix, const GgufTensor &tensor, int64_t
   if (matrix.pieces.size() != 1) return false;
   const WeightMatrix::Piece &piece = matrix.pieces[0];
   if (piece.in_blocks()) {
-    unpack_strip_column(piece.blocks.type(), piece.blocks.strip(column / kStrip), piece.blocks.k(),
+    unpack_strip_column(piece.blocks.type(), piece.blocks.strip_of(column), piece.blocks.k(),
                         static_cast<int>(column % kStrip), values);
     return true;
   }

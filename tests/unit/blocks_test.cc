@@ -63,7 +63,7 @@ struct Tensor {
     const BlockSpec &spec = spec_of(matrix.type());
     const int64_t a_row = k / layout.block_elements, a_unit = spec.unit() / layout.block_elements;
     for (int64_t j = 0; j < round_up(n, kStrip); j += kStrip) {
-      uint8_t *unit = matrix.strip(j / kStrip);
+      uint8_t *unit = matrix.strip_of(j);
       for (int64_t block = 0; block < a_row; block += a_unit, unit += spec.unit_bytes()) {
         const std::byte *columns[kStrip] = {};
         for (int64_t c = 0; c < std::min<int64_t>(kStrip, n - j); ++c)
@@ -96,13 +96,15 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
         Buffer<float> f32(depth * kPanel);
         Buffer<uint16_t> bf16(depth * kPanel);
         for (int64_t strip = 0; strip < 2; ++strip) {
-          unpack_strip(tensor.matrix.type(), tensor.matrix.strip(strip), 0, depth, f32.data() + strip * kStrip);
-          unpack_strip(tensor.matrix.type(), tensor.matrix.strip(strip), 0, depth, bf16.data() + strip * 2 * kStrip);
+          unpack_strip(tensor.matrix.type(), tensor.matrix.strip_of(strip * kStrip), 0, depth,
+                       f32.data() + strip * kStrip);
+          unpack_strip(tensor.matrix.type(), tensor.matrix.strip_of(strip * kStrip), 0, depth,
+                       bf16.data() + strip * 2 * kStrip);
         }
         int64_t wrong = 0;
         for (int64_t j = 0; j < 21; ++j) {
           std::vector<float> column(static_cast<size_t>(k + 1), 12345.0f);
-          unpack_strip_column(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), k, static_cast<int>(j % kStrip),
+          unpack_strip_column(tensor.matrix.type(), tensor.matrix.strip_of(j), k, static_cast<int>(j % kStrip),
                               column.data());
           wrong += column.back() != 12345.0f;
           for (int64_t i = 0; i < k; ++i)
@@ -111,7 +113,7 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
         for (int64_t j = 0; j < 32; ++j) {
           for (int64_t i = 0; i < depth; ++i) {
             const float expected = j < 21 && i < k ? tensor.values[static_cast<size_t>(j * k + i)] : 0;
-            const float reference = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip(j / kStrip), i,
+            const float reference = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip_of(j), i,
                                                           static_cast<int>(j % kStrip))
                                         .value();
             wrong += reference != expected;
@@ -167,7 +169,7 @@ TEST_CASE(
           const std::vector<uint8_t> groups = rounded(kRowGroup), apart = rounded(1);
           for (const bool accumulate : {false, true}) {
             std::vector<float> c(static_cast<size_t>(rows * (n + 3)), 0.5f), reference = c, alone = c;
-            const uint8_t *const strips = tensor.matrix.strip(0);
+            const uint8_t *const strips = tensor.matrix.strip_of(0);
             block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, c.data(), n + 3,
                           accumulate);
             scalar::block_product(blocks, {groups.data(), kRowGroup}, rows, strips, tensor.k, 0, n, reference.data(),
