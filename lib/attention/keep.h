@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "attention/window.h"
+#include "attention/view.h"
 
 namespace infini {
 

@@ -1,7 +1,7 @@
 // Where the keys in view stand in the stream, and by what those before the window are turned.
 #include <algorithm>
 
-#include "attention/window.h"
+#include "attention/view.h"
 
 namespace infini {
 

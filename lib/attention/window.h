@@ -1,85 +1,13 @@
-// What local attention sees: sinks, kept sentences, carry and the open segment, and where they stand in the stream.
+// K and V of what local attention sees.
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
 #include <vector>
 
-#include "attention/rope.h"
+#include "attention/view.h"
+#include "attention/window_panels.h"
 #include "base/buffer.h"
-#include "gemm/gemm.h"
 
 namespace infini {
-
-struct AttentionShape {
-  int heads, kv_heads;
-  int key_size, value_size;
-  int segment, carry, sinks;  // tokens
-  NumberType type;            // of K and V in the window, and of the local products
-  int keep = 0;               // tokens of sentences that stood out: see keep.h
-  float keep_least = -1e6f;   // what a kept sentence must be worth at least
-  float keep_focus = 0;       // KeepProbe::focus
-  int keep_standing = 0;      // KeepProbe::standing
-  int window = 0;             // tokens that a query sees, its own included; 0: all of the list
-  int group() const { return heads / kv_heads; }
-  int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view
-};
-
-// Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, the kept tokens, then every
-// token from window_begin on. Positions of keys run on with the stream, which is the same as restarting them,
-// because rotation is relative; only sinks and kept tokens are turned anew, to stand right before the window.
-struct View {
-  int64_t position = 0;       // tokens so far
-  int64_t origin = 0;         // where the local view began: 0, or where a memory alone was restored
-  int64_t window_begin = 0;   // the first token after the sinks and the kept ones
-  int64_t segment_begin = 0;  // the first token of the open segment
-  int64_t sinks = 0;          // in view before the window
-  int64_t kept = 0;           // tokens in view between the sinks and the window
-  int64_t memory_tokens = 0;  // folded into the memory
-
-  int64_t open() const { return position - segment_begin; }  // tokens in the open segment
-  int64_t front() const { return sinks + kept; }             // keys before the window
-  int64_t index_of(int64_t token) const { return front() + token - window_begin; }
-  int64_t keys() const { return index_of(position); }
-  // As a layer of this shape sees it. Views are kept for layers without a window of their own; a layer that has one
-  // sees no sinks and nothing kept, and before the open segment as much as its window needs.
-  View through(const AttentionShape &shape) const;
-  // The view after the open segment was closed, where nothing is kept.
-  View closed(const AttentionShape &shape) const;
-};
-
-// A sentence that is kept.
-struct KeptSpan {
-  int64_t begin;  // position of its first token
-  int32_t tokens;
-  float worth;  // what it is ranked by: see keep.h
-};
-
-// A sentence of the list that heads with a bias raise.
-struct RaisedSpan {
-  int64_t index;  // of its first key
-  int64_t tokens;
-  int64_t from;  // the first key whose token, asking, sees it raised
-};
-
-// What is in view once a segment was closed.
-struct Closing {
-  View after;
-  std::vector<KeptSpan> spans;   // after.kept tokens in all
-  std::vector<int64_t> sources;  // [after.kept]: where each stood in the list before, ascending
-};
-
-// By what the keys before a window are turned: cosine and sine [front][rope.dimensions / 2] of their positions.
-class FrontAngles {
- public:
-  // Nothing is computed anew where it is asked for the same once more: layers are alike.
-  void turn(const Threads &threads, const Rope &rope, const View &view);
-  std::vector<float> cosine, sine;
-
- private:
-  const Rope *rope_ = nullptr;
-  int64_t begin_ = 0, front_ = 0;
-};
 
 // K and V of one layer. Views may be the stream's or, from append() and close(), as this layer sees them. Keys are
 // turned by their position; the open segment's keys are kept as they were too,
@@ -124,8 +52,6 @@ class Window {
   void to_rows(const View &view, char *to) const;                       // of shape.type
   void from_rows(const View &view, NumberType type, const char *from);  // into a window that holds nothing yet
 
-  // Takes over what `view` uses of a window of the other number type.
-  void convert_from(const Window &other, const View &view);
   bool is_finite(const View &view) const;  // all that `view` uses
 
   int64_t capacity() const { return capacity_; }
@@ -138,55 +64,49 @@ class Window {
   // format 1 hold a window.
   template <class Visit>
   void visit(const View &view, const Visit &f) {
-    visit_own(view.through(shape_), f);
+    each_stretch(view.through(shape_), f);
   }
   template <class Visit>
   void visit(const View &view, const Visit &f) const {
-    const_cast<Window *>(this)->visit(
-        view, [&](char *data, int64_t bytes, NumberType type) { f(static_cast<const char *>(data), bytes, type); });
+    each_stretch(view.through(shape_), [&](const char *data, int64_t bytes, NumberType type) { f(data, bytes, type); });
   }
 
  private:
   struct Head {
-    char *keys, *values, *raw;       // panels, panels, [segment][key_size] or null, of shape.type
+    KeyPanels keys;
+    ValuePanels values;
+    char *raw;                       // [segment][key_size] before rotation, of shape.type, or null
     float *sink_keys, *sink_values;  // [sinks][key_size] before rotation, [sinks][value_size]
     char *kept;                      // [keep][key_size] before rotation, of shape.type
   };
   template <class Visit>
-  void visit_own(const View &view, const Visit &f);       // as this window sees it
-  char *key_cell(const Head &head, int64_t index) const;  // the first of a token's cells, a row of a panel apart
-  int64_t key_cells() const;
-  void put_key(Head &head, int64_t index, const float *key);
-  void put_key_row(Head &head, int64_t index, const char *key);  // of shape.type, as the next
-  void get_key_row(const Head &head, int64_t index, char *key) const;
-  void put_value(Head &head, int64_t index, const float *value);
-  void get_key(const Head &head, int64_t index, float *key) const;
+  void each_stretch(const View &view, const Visit &f) const;  // of a view as this window sees it
+  int64_t key_bytes() const { return int64_t{shape_.key_size} * bytes_of(shape_.type); }
+  int64_t sinks_of(const View &view) const { return std::min<int64_t>(shape_.sinks, view.position - view.origin); }
   Window empty_copy() const;  // of the same shape, with nothing in it
-  void get_value(const Head &head, int64_t index, float *value) const;
+  void copy_sinks(const Head &from, Head &to) const;
+  void move(Head &head, int64_t from, int64_t to, int64_t count);
   void turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles);
   void gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope);
-  void move(Head &head, int64_t from, int64_t to, int64_t count);
 
   AttentionShape shape_;
   int64_t capacity_;      // keys, a multiple of 64
-  int64_t key_padded_;    // rows of a panel of keys
   Buffer<char> storage_;  // of all heads
   bool large_pages_ = false;
   std::vector<Head> heads_;
 };
 
 template <class Visit>
-void Window::visit_own(const View &view, const Visit &f) {
-  const int64_t bytes = bytes_of(shape_.type), tokens = round_up(view.keys(), kPanel);
-  const int64_t sinks = std::min<int64_t>(shape_.sinks, view.position - view.origin);
-  for (Head &head : heads_) {
-    f(head.keys, tokens * key_padded_ * bytes, shape_.type);
-    for (int64_t panel = 0; panel < round_up(shape_.value_size, kPanel) / kPanel; ++panel)
-      f(head.values + panel * capacity_ * kPanel * bytes, tokens * kPanel * bytes, shape_.type);
-    if (head.raw) f(head.raw, view.open() * shape_.key_size * bytes, shape_.type);
-    f(reinterpret_cast<char *>(head.sink_keys), sinks * shape_.key_size * 4, NumberType::F32);
-    f(reinterpret_cast<char *>(head.sink_values), sinks * shape_.value_size * 4, NumberType::F32);
-    f(head.kept, view.kept * shape_.key_size * bytes, shape_.type);
+void Window::each_stretch(const View &view, const Visit &f) const {
+  const int64_t tokens = round_up(view.keys(), kPanel);
+  for (const Head &head : heads_) {
+    f(head.keys.data(), head.keys.bytes(tokens), shape_.type);
+    head.values.each_panel(
+        [&](int64_t, int64_t, char *panel) { f(panel, tokens * kPanel * bytes_of(shape_.type), shape_.type); });
+    if (head.raw) f(head.raw, view.open() * key_bytes(), shape_.type);
+    f(reinterpret_cast<char *>(head.sink_keys), sinks_of(view) * shape_.key_size * 4, NumberType::F32);
+    f(reinterpret_cast<char *>(head.sink_values), sinks_of(view) * shape_.value_size * 4, NumberType::F32);
+    f(head.kept, view.kept * key_bytes(), shape_.type);
   }
 }
 

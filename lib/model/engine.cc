@@ -141,9 +141,15 @@ bool Engine::read_window_1(Place &place, NumberType stored, const ReadSection &r
   if (!same) other = empty_layers(model_, stored);
   for (LayerState &layer : place.layers) layer.window.prepare(place.view);
   read(panels_of(same ? place.layers : other, place.view));
+  Buffer<char> rows;
   for (size_t l = 0; l < place.layers.size(); ++l) {
-    if (!same) place.layers[l].window.convert_from(other[l].window, place.view);
-    if (!place.layers[l].window.is_finite(place.view)) return false;
+    Window &window = place.layers[l].window;
+    if (!same) {
+      rows.reserve(other[l].window.row_bytes(place.view, stored));
+      other[l].window.to_rows(place.view, rows.data());
+      window.from_rows(place.view, stored, rows.data());
+    }
+    if (!window.is_finite(place.view)) return false;
   }
   return true;
 }

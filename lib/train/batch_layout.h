@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "attention/window.h"
+#include "attention/view.h"
 #include "train/sequence.h"
 
 namespace infini {

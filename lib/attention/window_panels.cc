@@ -1,0 +1,172 @@
+#include "attention/window_panels.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/limits.h"
+#include "base/number.h"
+#include "kernels/gradients.h"
+
+namespace infini {
+namespace {
+
+// A panel of keys is one of cells of 4 bytes, each a number of f32, or two of bf16, which stand one below the other. Of
+// an odd number of bf16 the last stands in half a cell, beside a zero.
+constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;  // bytes
+
+float load(const float *number) { return *number; }
+float load(const uint16_t *number) { return bf16_to_float(*number); }
+
+// Where the row of a token begins in a panel of values.
+template <class Number>
+Number *row_of(char *panel, int64_t token) {
+  return reinterpret_cast<Number *>(panel) + panel_offset<Number>(token, 0);
+}
+
+// f(token, how many, cell, how many) for squares of cells that stay in the nearest cache.
+template <class Function>
+void each_square(int64_t tokens, int64_t cells, const Function &f) {
+  for (int64_t t = 0; t < tokens; t += kPanel)
+    for (int64_t first = 0; first < cells; first += kPanel)
+      f(t, std::min<int64_t>(kPanel, tokens - t), first, std::min<int64_t>(kPanel, cells - first));
+}
+
+}  // namespace
+
+int64_t KeyPanels::cells() const { return (row_bytes() + kCell - 1) / kCell; }
+char *KeyPanels::cell(int64_t token) const { return data_ + token / kPanel * panel_bytes() + token % kPanel * kCell; }
+
+void KeyPanels::put(int64_t token, const float *key) {
+  uint16_t numbers[kMostHeadSize];
+  const char *row = reinterpret_cast<const char *>(key);
+  if (type_ == NumberType::BF16) narrow(key, size_, numbers), row = reinterpret_cast<const char *>(numbers);
+  const int64_t whole = row_bytes() / kCell;
+  char *const to = cell(token);
+  for (int64_t i = 0; i < whole; ++i) std::memcpy(to + i * kCellRow, row + i * kCell, kCell);
+  if (whole < cells()) std::memcpy(to + whole * kCellRow, row + whole * kCell, 2);
+}
+
+void KeyPanels::get(int64_t token, float *key) const {
+  uint16_t numbers[kMostHeadSize];
+  char *const row = type_ == NumberType::F32 ? reinterpret_cast<char *>(key) : reinterpret_cast<char *>(numbers);
+  const int64_t whole = row_bytes() / kCell;
+  const char *const from = cell(token);
+  for (int64_t i = 0; i < whole; ++i) std::memcpy(row + i * kCell, from + i * kCellRow, kCell);
+  if (whole < cells()) std::memcpy(row + whole * kCell, from + whole * kCellRow, 2);
+  if (type_ == NumberType::BF16) widen(numbers, size_, key);
+}
+
+void KeyPanels::move(int64_t from, int64_t to, int64_t count) {
+  for (int64_t done = 0; done < count;) {
+    const int64_t run = std::min({count - done, kPanel - (from + done) % kPanel, kPanel - (to + done) % kPanel});
+    const char *const source = cell(from + done);
+    char *const target = cell(to + done);
+    for (int64_t i = 0; i < cells(); ++i)
+      std::memmove(target + i * kCellRow, source + i * kCellRow, static_cast<size_t>(run * kCell));
+    done += run;
+  }
+}
+
+void KeyPanels::to_rows(int64_t tokens, char *rows) const {
+  float turned[kPanel * kPanel];
+  each_square(tokens, cells(), [&](int64_t t, int64_t count, int64_t first, int64_t some) {
+    const auto *from = reinterpret_cast<const float *>(cell(t)) + first * kPanel;
+    const int64_t bytes = std::min(row_bytes(), (first + some) * kCell) - first * kCell;
+    pack_columns(from, kPanel, count, some, turned, kPanel * kPanel);
+    for (int64_t i = 0; i < count; ++i)
+      std::memcpy(rows + (t + i) * row_bytes() + first * kCell, turned + i * kPanel, static_cast<size_t>(bytes));
+  });
+}
+
+void KeyPanels::from_rows(const char *rows, int64_t tokens) {
+  float turned[kPanel * kPanel] = {};
+  each_square(tokens, cells(), [&](int64_t t, int64_t count, int64_t first, int64_t some) {
+    const int64_t bytes = std::min(row_bytes(), (first + some) * kCell) - first * kCell;
+    for (int64_t i = 0; i < count; ++i) {
+      turned[i * kPanel + some - 1] = 0;
+      std::memcpy(turned + i * kPanel, rows + (t + i) * row_bytes() + first * kCell, static_cast<size_t>(bytes));
+    }
+    pack_columns(turned, kPanel, some, count, reinterpret_cast<float *>(cell(t)) + first * kPanel, kPanel * kPanel);
+  });
+}
+
+void ValuePanels::put(int64_t token, const float *value) {
+  each_panel([&](int64_t first, int64_t count, char *panel) {
+    if (type_ == NumberType::F32) {
+      std::copy_n(value + first, count, row_of<float>(panel, token));
+      return;
+    }
+    uint16_t numbers[kPanel];
+    narrow(value + first, count, numbers);
+    uint16_t *const to = row_of<uint16_t>(panel, token);
+    for (int64_t j = 0; j < count; ++j) to[panel_offset<uint16_t>(0, j)] = numbers[j];
+  });
+}
+
+void ValuePanels::get(int64_t token, float *value) const {
+  as_numbers(type_, data_, 0, [&](auto *numbers) {
+    for (int64_t j = 0; j < size_; ++j) value[j] = load(panel_element(numbers, kPanel * capacity_, token, j));
+  });
+}
+
+void ValuePanels::move(int64_t from, int64_t to, int64_t count) {
+  // Tokens of bf16 that are pairs here and there go together.
+  const int64_t together = type_ == NumberType::F32 ? 1 : 2, row = kPanel * bytes_of(type_);
+  each_panel([&](int64_t, int64_t, char *panel) {
+    for (int64_t done = 0; done < count;) {
+      const bool whole = (from + done) % together == 0 && (to + done) % together == 0;
+      if (const int64_t run = whole ? (count - done) / together * together : 0; run > 0) {
+        std::memmove(panel + (to + done) * row, panel + (from + done) * row, static_cast<size_t>(run * row));
+        done += run;
+      } else {
+        uint16_t *const target = row_of<uint16_t>(panel, to + done), *const source =
+                                                                         row_of<uint16_t>(panel, from + done);
+        for (int64_t j = 0; j < kPanel; ++j)
+          target[panel_offset<uint16_t>(0, j)] = source[panel_offset<uint16_t>(0, j)];
+        ++done;
+      }
+    }
+  });
+}
+
+void ValuePanels::to_rows(int64_t tokens, char *rows) const {
+  each_panel([&](int64_t first, int64_t count, const char *panel) {
+    char *const to = rows + first * bytes_of(type_);
+    if (type_ == NumberType::BF16) {
+      unpack_rows(reinterpret_cast<const uint16_t *>(panel), tokens, count, reinterpret_cast<uint16_t *>(to), size_);
+      return;
+    }
+    for (int64_t t = 0; t < tokens; ++t)
+      std::memcpy(to + t * row_bytes(), panel + t * kPanel * 4, static_cast<size_t>(count * 4));
+  });
+}
+
+void ValuePanels::from_rows(const char *rows, int64_t tokens) {
+  each_panel([&](int64_t first, int64_t count, char *panel) {
+    const char *const from = rows + first * bytes_of(type_);
+    const auto bytes = static_cast<size_t>(count * bytes_of(type_));
+    if (type_ == NumberType::F32) {
+      for (int64_t t = 0; t < tokens; ++t) std::memcpy(panel + t * kPanel * 4, from + t * row_bytes(), bytes);
+      return;
+    }
+    uint16_t aligned[kPanel * kPanel];  // rows of a file may lie anywhere
+    for (int64_t t = 0; t < tokens; t += kPanel) {
+      const int64_t some = std::min<int64_t>(kPanel, tokens - t);
+      for (int64_t i = 0; i < some; ++i) std::memcpy(aligned + i * kPanel, from + (t + i) * row_bytes(), bytes);
+      pack_rows(aligned, kPanel, some, count, row_of<uint16_t>(panel, t), kPanel * kPanel);
+    }
+  });
+}
+
+void ValuePanels::to_floats(int64_t begin, int64_t count, float *panels) const {
+  each_panel([&](int64_t first, int64_t, char *panel) {
+    as_numbers(type_, panel, 0, [&](auto *numbers) {
+      for (int64_t t = 0; t < count; ++t) {
+        float *const to = panels + first * count + t * kPanel;
+        for (int64_t j = 0; j < kPanel; ++j) to[j] = load(panel_element(numbers, 0, begin + t, j));
+      }
+    });
+  });
+}
+
+}  // namespace infini
