@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <exception>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,27 @@ struct Workspace;
 struct Part {
   State *state;
   std::span<const int32_t> tokens;
+};
+
+// A change of states that lasts for a scope and ends with it, unless an error does: State::begin_change().
+class Unfinished {
+ public:
+  explicit Unfinished(std::span<const Part> parts) : parts_(parts) { begin(); }
+  explicit Unfinished(State &state) : one_{&state, {}}, parts_(&one_, 1) { begin(); }
+  Unfinished(const Unfinished &) = delete;
+  Unfinished &operator=(const Unfinished &) = delete;
+  ~Unfinished() {
+    if (std::uncaught_exceptions() > errors_) return;
+    for (const Part &part : parts_) part.state->end_change();
+  }
+
+ private:
+  void begin() {
+    for (const Part &part : parts_) part.state->begin_change();
+  }
+  const Part one_{};
+  const std::span<const Part> parts_;
+  const int errors_ = std::uncaught_exceptions();
 };
 
 // Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use its threads.
@@ -49,7 +71,7 @@ class Engine {
   int64_t longest_block(const State &state) const;
   // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
   // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
-  // depend on nothing else in the block. `sink` may be empty. If this throws, state.broken tells whether a state can
+  // depend on nothing else in the block. `sink` may be empty. If this throws, state.broken() tells whether a state can
   // still be used.
   void forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink = {});
   // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.

@@ -314,7 +314,7 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
 
   Worth worth(threads, model, parts, workspace);
   worth.of_first_tokens(exact);
-  for (const Part &part : parts) part.state->broken = true;  // until the block is whole
+  const Unfinished block_at_hand(parts);
   Block block(threads, model, parts, workspace, exact);
   block.run(worth);
   const bool all_rows = sink || worth.wants_rows();
@@ -326,7 +326,6 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
     worth.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }
   worth.note();
-  for (const Part &part : parts) part.state->broken = false;
 }
 
 void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty) {
@@ -337,7 +336,7 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
   if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
-  state.broken = true;
+  const Unfinished closing_at_hand(state);
   for (size_t l = 0; l < state.layers.size(); ++l) {
     close_segment(threads, model.rules().of(l), state.layers[l], state.view, closing, state.angles,
                   workspace.attention);
@@ -350,7 +349,6 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
     state.checkpoints.back().hidden = state.hidden;
     state.checkpoints.back().has_hidden = state.has_hidden;
   }
-  state.broken = false;
 }
 
 void compute_logits(const Threads &threads, const Model &model, std::span<State *const> states, Workspace &workspace,

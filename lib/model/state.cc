@@ -45,7 +45,7 @@ State State::copy() const {
   static_cast<Place &>(copied) = copy_place(*this);
   copied.logits = logits;
   copied.has_logits = has_logits;
-  copied.broken = broken;
+  copied.changes_ = changes_;
   copied.kept = kept;
   for (const Checkpoint &checkpoint : checkpoints) copied.checkpoints.push_back({copy_place(checkpoint)});
   return copied;
@@ -59,7 +59,8 @@ void State::clear() {
   view = {};
   keep = {};
   closing.reset();
-  has_hidden = has_logits = broken = false;
+  has_hidden = has_logits = false;
+  changes_ = 0;
   checkpoints.clear();
   if (kept > 0) checkpoints.emplace_back();  // the beginning is a boundary too
 }

@@ -39,9 +39,14 @@ struct State : Place {
   // oldest if there are too many. Layers come in order; different states may do this on different threads.
   void boundary_layer(const View &after, const LayerState &layer, size_t index);
 
+  // Around a change that must be whole; changes may lie within each other. What an error ends before its end has left
+  // the state broken: only reset or restore help. Unfinished, of engine.h, is such a change that lasts for a scope.
+  void begin_change() { ++changes_; }
+  void end_change() { --changes_; }
+  bool broken() const { return changes_ > 0; }
+
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_logits = false;
-  bool broken = false;             // an error struck in the middle of a block: only reset or restore help
   int kept = 0;                    // checkpoints to keep
   std::optional<Closing> closing;  // of the block that is being read, where it closes a segment and something is kept
   FrontAngles angles;
@@ -49,6 +54,7 @@ struct State : Place {
 
  private:
   State() = default;
+  int changes_ = 0;  // that began and did not end
 };
 
 }  // namespace infini

@@ -115,8 +115,9 @@ void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> to
   if (parts.empty()) return;
   engine_.forward(threads, parts, exact);
   for (const size_t i : indices)
-    fed[i] = 1, sessions_[i]->impl_->state.broken = true;  // until its history has the token
+    fed[i] = 1, sessions_[i]->impl_->state.begin_change();  // until its history has the token
   for (const size_t i : indices) {
+    sessions_[i]->impl_->state.end_change();
     sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
     sessions_[i]->moved();
     sessions_[i]->accept(tokens[i]);

@@ -40,12 +40,14 @@ void Session::rewind(int64_t position) {
   const int64_t from = state.view.position - history.begin, count = position - state.view.position;
   history.drop_after(position);
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
-  for (size_t done = 0; done < again.size();) {
-    state.broken = true;  // the state is behind the history
-    const auto longest = static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(state)));
-    const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
-    impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
-    done += part.tokens.size();
+  {
+    const Unfinished behind(state);  // its history
+    for (size_t done = 0; done < again.size();) {
+      const auto longest = static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(state)));
+      const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};
+      impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact);
+      done += part.tokens.size();
+    }
   }
   if (impl_->settings.rewind_sampler) {
     const auto left = static_cast<size_t>(position - history.begin);

@@ -51,25 +51,26 @@ void Session::Impl::seed(int64_t number) {
 }
 
 void Session::Impl::check_whole() const {
-  if (state.broken)
+  if (state.broken())
     fail(Status::STATE, "an earlier error struck in the middle of a block; reset the session or restore a snapshot");
 }
 
 void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens) {
-  state.broken = true;  // until the history holds what the state does
-  for (const int32_t token : tokens) {
-    generation.recent.push(token);
-    history.tokens.push_back(token);
-    history.randoms.push_back(generation.random.state());
-    generation.text_before = generation.text_started;
-    generation.text_started = starts_text(model, token, generation.text_started);
+  {
+    const Unfinished ahead(state);  // of its history
+    for (const int32_t token : tokens) {
+      generation.recent.push(token);
+      history.tokens.push_back(token);
+      history.randoms.push_back(generation.random.state());
+      generation.text_before = generation.text_started;
+      generation.text_started = starts_text(model, token, generation.text_started);
+    }
   }
-  state.broken = false;
   forget();
 }
 
 void Session::Impl::forget() {
-  if (state.broken) return;  // its checkpoints may lie beyond the tokens that were kept
+  if (state.broken()) return;  // its checkpoints may lie beyond the tokens that were kept
   history.drop_before(state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position);
 }
 
