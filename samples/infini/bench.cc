@@ -4,7 +4,6 @@
 // A V, in the same number type (f32 where oneDNN has no bf16), block by block. Writing is bound by memory: its ceiling
 // is reading the weights, the window's K and V, and M and z once a token, at the bandwidth of a buffer of that size.
 // Each run measures the model and both ceilings in turn, so that a noisy machine is noisy for all of them.
-#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -227,7 +226,7 @@ void bench(BenchArguments arguments, bool memory_given) {
     check(infini_options_set_int(set, "threads", arguments.threads));
   check(infini_options_set_int(options.get(), "ignore_end", 1));
   check(infini_options_set_int(options.get(), "max_tokens", INT32_MAX));
-  omp_set_num_threads(arguments.threads);  // for the ceilings
+  set_product_threads(arguments.threads);  // for the ceilings
   std::vector<int64_t> depths = parse_numbers(arguments.depths, "--depth");
   std::sort(depths.begin(), depths.end());
   if (depths.empty() || depths.front() < 0) throw std::runtime_error("--depth takes numbers of tokens: 0,4096");

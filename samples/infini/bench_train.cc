@@ -1,7 +1,5 @@
 #include "bench_train.h"
 
-#include <omp.h>
-
 #include "ceiling.h"
 #include "runs.h"
 
@@ -55,7 +53,7 @@ void bench_train(const TrainBench &bench, const Options &of_model, const Options
   const int64_t rows =
       std::min<int64_t>(4096, std::max(length, std::min<int64_t>(1024, bench.tokens) / length * length));
   const std::vector<ProductShape> shapes = step_products(info, rows, bench.share);
-  omp_set_num_threads(bench.threads);
+  set_product_threads(bench.threads);
   const Products products(shapes, bf16, 1);
   double operations = 0;
   for (const ProductShape &s : shapes)

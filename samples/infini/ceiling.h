@@ -48,4 +48,7 @@ class Bytes {
 // Bytes a second at which `threads` threads together read the whole buffer, once over.
 double read_bandwidth(const Bytes &buffer, int threads);
 
+// On which products run from now on.
+void set_product_threads(int threads);
+
 }  // namespace cli

@@ -101,9 +101,10 @@ TEST_CASE("memory may end in any allocation of a call") {
         {"fork", [&](Session &s) { same = s.fork()->position() == kBefore; }},
     };
     for (const auto &[name, call] : calls) {
+      const std::string called = name;
       long n = 0;
       for (bool more = true; more; ++n) {
-        CAPTURE(std::string(name));
+        CAPTURE(called);
         CAPTURE(n);
         const auto session = base.fork();
         more = fails_at(n, [&, &f = call] { f(*session); });
@@ -143,9 +144,10 @@ TEST_CASE("memory may end in any allocation of saving, restoring and inspecting"
           {"inspect", [&](Session &) { same = inspect_snapshot(whole, "buffer", true, nullptr) == facts; }},
   };
   for (const auto &[name, call] : calls) {
+    const std::string called = name;
     long n = 0;
     for (bool more = true; more; ++n) {
-      CAPTURE(std::string(name));
+      CAPTURE(called);
       CAPTURE(n);
       Session session(model, session_options(1));
       session.feed(std::span(tokens).first(30));

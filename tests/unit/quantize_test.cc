@@ -62,7 +62,8 @@ double relative_error(const std::vector<float> &values, const std::vector<double
 
 TEST_CASE("random blocks of every type unpack to what their layout says, in float64") {
   for (const auto &[name, error] : kBounds) {
-    CAPTURE(std::string(name));
+    const std::string asked = name;
+    CAPTURE(asked);
     const TensorType type = *tensor_type_of(name);
     const TensorLayout &layout = *tensor_layout(type);
     Random random(11);
@@ -88,7 +89,8 @@ TEST_CASE("random blocks of every type unpack to what their layout says, in floa
 TEST_CASE(
     "committed blocks of the types of a table, as another program would write them, unpack to committed numbers") {
   for (const char *name : {"IQ4_NL", "IQ4_XS"}) {
-    CAPTURE(std::string(name));
+    const std::string asked = name;
+    CAPTURE(asked);
     const auto blocks = test::read_numbers<uint8_t>(test::fixture(std::string("quant/") + name + ".blocks"));
     const auto expected = test::read_numbers<float>(test::fixture(std::string("quant/") + name + ".f32"));
     std::vector<float> values(expected.size());
@@ -102,7 +104,8 @@ TEST_CASE("what is quantised comes back within the bound of its type, read by it
   const std::vector<float> values = normal(64 * 256, 1);
   double before = 0;
   for (const auto &[name, bound] : kBounds) {
-    CAPTURE(std::string(name));
+    const std::string asked = name;
+    CAPTURE(asked);
     const std::vector<uint8_t> bytes = blocks_of(name, values);
     const double error = relative_error(values, reference_values(name, bytes));
     MESSAGE(std::string(name) << ": " << error);
@@ -163,7 +166,8 @@ TEST_CASE("blocks of Q8_0 and Q4_0 are the bytes of their layout") {
 
 TEST_CASE("zeros, one number, very large and very small ones stay finite") {
   for (const auto &[name, bound] : kBounds) {
-    CAPTURE(std::string(name));
+    const std::string asked = name;
+    CAPTURE(asked);
     for (const float size : {0.0f, 1e-30f, 1e-7f, 1.0f, 1e30f}) {
       std::vector<float> values(256, 0.0f);
       values[7] = size, values[200] = -size;
@@ -213,7 +217,8 @@ TEST_CASE("a model's file in every type opens, keeps its vectors, and computes w
   };
   for (const char *name : {"Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL",
                            "IQ4_XS", "F16", "BF16", "F32"}) {
-    CAPTURE(std::string(name));
+    const std::string asked = name;
+    CAPTURE(asked);
     const std::string path = folder.file("made.gguf");
     Task task;
     quantize_file(from, path, *tensor_type_of(name), {}, &task);

@@ -22,6 +22,7 @@ inline std::string fixture(const std::string &name) { return std::string(INFINI_
 
 // TEST_CASE("..." * test::needs(there, "what")): where `what` is not there, the case counts as skipped and says so.
 struct needs {
+  needs(bool is_there, const char *of) : there(is_there), what(of) {}
   bool there;
   const char *what;
   void fill(doctest::detail::TestCase &test) const {
