@@ -44,10 +44,10 @@ struct QkvRowsOf {
 
   Float *q(const AttentionShape &shape, int64_t row, int head) const { return at(row, head * shape.key_size); }
   Float *k(const AttentionShape &shape, int64_t row, int kv_head) const {
-    return at(row, (shape.heads + kv_head) * shape.key_size);
+    return at(row, shape.q_columns() + kv_head * shape.key_size);
   }
   Float *v(const AttentionShape &shape, int64_t row, int kv_head) const {
-    return at(row, (shape.heads + shape.kv_heads) * shape.key_size + kv_head * shape.value_size);
+    return at(row, shape.q_columns() + shape.k_columns() + kv_head * shape.value_size);
   }
 
  private:

@@ -50,7 +50,7 @@ class Block {
         gemm_(model.gemm()), workspace_(workspace), parts_(parts), count_(count_tokens(parts)), exact_(exact),
         width_(config_.width), x_stride_(round_up(width_, kPanel)),
         row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type, workspace.normed.data(), width_},
-        attended_{rules_.compute, workspace.attended.data(), int64_t{config_.heads} * config_.value_size},
+        attended_{rules_.compute, workspace.attended.data(), rules_.attention.shape.attended_columns()},
         activated_{weights_.rows_type, workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
@@ -128,7 +128,7 @@ class Block {
   // Biases and norms of q, k and v, where the layer has them.
   void finish_qkv(const LayerWeights &layer, int64_t stride) {
     if (layer.qkv_bias.empty() && layer.q_norm.empty()) return;
-    const int64_t q = int64_t{config_.heads} * config_.key_size, k = int64_t{config_.kv_heads} * config_.key_size;
+    const int64_t q = rules_.attention.shape.q_columns(), k = rules_.attention.shape.k_columns();
     const auto norm_heads = [&](float *row, int64_t size, const std::vector<float> &weight) {
       const auto n = static_cast<int64_t>(weight.size());
       for (int64_t i = 0; i < size; i += n) rms_norm(row + i, weight.data(), n, config_.norm_epsilon, row + i);
@@ -280,7 +280,7 @@ void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   // The output layer norms up to kLogitsRows rows at a time.
   normed.reserve(std::max(tokens, kLogitsRows) * config.width * bytes);
   qkv.reserve(tokens * round_up(weights.layers[0].qkv.n(), kPanel));
-  attended.reserve(tokens * config.heads * config.value_size * bytes_of(model.rules().compute));
+  attended.reserve(tokens * model.rules().attention.shape.attended_columns() * bytes_of(model.rules().compute));
   gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
   activated.reserve(tokens * config.hidden * bytes);
   const int64_t all_angles = angles(config, static_cast<int>(config.ropes.size()));
