@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "attention/mixture.h"
-#include "kernels/scalar.h"
+#include "kernels/kernels.h"
 
 namespace infini {
 namespace {
@@ -135,12 +135,13 @@ class AttentionSpan {
   int head_of(const Tile &tile, int64_t row) const {
     return tile.kv_head * shape_.group() + static_cast<int>(row % shape_.group());
   }
+  int64_t token_of(const Tile &tile, int64_t row) const { return tile.first_token + row / shape_.group(); }
   const float *query(const Tile &tile, int64_t row) const {
-    return qkv_.q(shape_, tile.first_token + row / shape_.group(), head_of(tile, row));
+    return qkv_.q(shape_, token_of(tile, row), head_of(tile, row));
   }
   // Keys that the row's token sees: those before this index.
   int64_t keys_seen(const Tile &tile, int64_t row) const {
-    return view_.index_of(view_.position + tile.first_token + row / shape_.group()) + 1;
+    return view_.index_of(view_.position + token_of(tile, row)) + 1;
   }
   int64_t last_key(const Tile &tile) const { return keys_seen(tile, tile.rows - 1); }
   // And from this index on, of a token of the span.
@@ -155,7 +156,7 @@ class AttentionSpan {
     const int64_t half = rules_.rope.dimensions / 2;
     float *const turned = tile.sigma_q;  // free until the memory is read
     for (int64_t row = 0; row < tile.rows; ++row) {
-      const int64_t token = tile.first_token + row / shape_.group();
+      const int64_t token = token_of(tile, row);
       float *to = shape_.type == NumberType::F32 ? tile.q + row * shape_.key_size : turned;
       rules_.rope.apply(query(tile, row), shape_.key_size, cosine_ + token * half, sine_ + token * half, scale, to);
       if (shape_.type == NumberType::BF16)
@@ -207,7 +208,7 @@ class AttentionSpan {
                    alone_);
     for (int64_t row = 0; row < tile.rows; ++row) {
       const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
-      const int64_t hidden = std::clamp<int64_t>(keys_from(tile.first_token + row / shape_.group()) - first, 0, seen);
+      const int64_t hidden = std::clamp<int64_t>(keys_from(token_of(tile, row)) - first, 0, seen);
       float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
       if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
       if (const float bias = keep_bias_ ? keep_bias_[head_of(tile, row)] : 0; bias != 0)
@@ -251,8 +252,7 @@ class AttentionSpan {
     for (int64_t row = 0; row < tile.rows; ++row) {
       const float gate = gate_of(rules_, gate_weight_[head_of(tile, row)], view_.memory_tokens);
       const float *a_mem = reads ? tile.a_mem + row * value_stride_ : nullptr;
-      const int64_t at =
-          (tile.first_token + row / shape_.group()) * out_stride_ + head_of(tile, row) * shape_.value_size;
+      const int64_t at = token_of(tile, row) * out_stride_ + head_of(tile, row) * shape_.value_size;
       const auto into = [&](auto *out) {
         mix_head(gate, a_mem, tile.denominator[row], tile.a_dot + row * value_stride_, tile.sums[row].sum,
                  shape_.value_size, out);
@@ -325,8 +325,7 @@ void AttentionScratch::reserve(const AttentionShape &shape, int threads, int64_t
   numbers_.reserve(threads * per_thread_);
   // The largest case of divided keys: one tile of queries and the whole window.
   const int64_t rows = std::min(tokens, tile_tokens(shape)) * shape.group();
-  const int64_t key_tiles =
-      (int64_t{shape.sinks} + shape.keep + shape.carry + shape.segment + kTileKeys - 1) / kTileKeys;
+  const int64_t key_tiles = (shape.most_keys() + kTileKeys - 1) / kTileKeys;
   partial_.reserve(shape.kv_heads * rows *
                    (key_tiles * (round_up(shape.value_size, kPanel) + 2) + AttentionSpan::most_sentences(shape)));
 }

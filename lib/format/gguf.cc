@@ -86,11 +86,11 @@ const GgufTensor *Gguf::find_tensor(std::string_view name) const {
 
 const GgufValue &Gguf::require(std::string_view key) const {
   if (const GgufValue *value = find(key)) return *value;
-  fail(Status::FORMAT, name_, ": key ", gguf::quoted(key), " is missing");
+  fail(Status::FORMAT, "key ", gguf::quoted(key), " is missing");
 }
 
 void Gguf::refuse(std::string_view key, const GgufValue &value, const char *expected) const {
-  fail(Status::FORMAT, name_, ": key ", gguf::quoted(key), " is ", gguf::describe(value), ", but must be ", expected);
+  fail(Status::FORMAT, "key ", gguf::quoted(key), " is ", gguf::describe(value), ", but must be ", expected);
 }
 
 int64_t Gguf::get_int(std::string_view key) const {

@@ -61,7 +61,7 @@ class Gguf {
   const std::vector<std::pair<std::string, GgufValue>> &entries() const { return entries_; }
   const GgufValue *find(std::string_view key) const;
   // A key that must be there, in the type asked for. Integers convert where the value fits, f64 and f32
-  // into each other; anything else is a FORMAT error that names the key.
+  // into each other; anything else is a FORMAT error that names the key, not the file: see of_file().
   int64_t get_int(std::string_view key) const;
   double get_double(std::string_view key) const;
   const std::string &get_string(std::string_view key) const;
@@ -103,7 +103,6 @@ class Gguf {
   const GgufValue &require(std::string_view key) const;
   [[noreturn]] void refuse(std::string_view key, const GgufValue &value, const char *expected) const;
 
-  std::string name_ = "GGUF";  // the file's, for messages
   std::vector<std::pair<std::string, GgufValue>> entries_;
   Index key_index_;
   std::vector<GgufTensor> tensors_;
@@ -111,5 +110,13 @@ class Gguf {
   std::shared_ptr<const MappedFile> file_;
   std::vector<std::shared_ptr<const void>> storage_;  // the bytes of tensors that were added
 };
+
+// f(), of whose errors each names the file.
+template <class Function>
+decltype(auto) of_file(const std::string &path, const Function &f) {
+  try {
+    return f();
+  } catch (const Error &error) { throw Error(error.status(), cat(path, ": ", error.what()), error.os_error()); }
+}
 
 }  // namespace infini

@@ -42,20 +42,26 @@ class Memory {
   int value_size() const { return value_size_; }
   int64_t value_stride() const { return round_up(value_size_, kPanel); }  // floats of a row of values
   float matrix(int64_t i, int64_t j) const { return sums_[index(i, j)]; }
-  float normaliser(int64_t i) const { return sums_[value_stride() * key_size_ + i]; }
+  float normaliser(int64_t i) const { return sums_[normaliser_index() + i]; }
   // M row by row, then z, then what rounding left of each, in stretches: f(floats, count). This is also how a snapshot
   // holds a memory.
   template <class Visit>
-  void visit(const Visit &f);
+  void visit(const Visit &f) {
+    each_stretch(*this, f);
+  }
   template <class Visit>
   void visit(const Visit &f) const {
-    const_cast<Memory *>(this)->visit(
-        [&](float *values, int64_t count) { f(static_cast<const float *>(values), count); });
+    each_stretch(*this, f);
   }
   int64_t bytes() const { return static_cast<int64_t>(sums_.bytes() + rest_.bytes()); }
 
  private:
-  int64_t index(int64_t i, int64_t j) const { return (j / kPanel * key_size_ + i) * kPanel + j % kPanel; }
+  int64_t index(int64_t i, int64_t j) const {
+    return panel_begin(j, key_size_ * kPanel) + panel_offset<float>(i, j % kPanel);
+  }
+  int64_t normaliser_index() const { return value_stride() * key_size_; }
+  template <class Self, class Visit>
+  static void each_stretch(Self &self, const Visit &f);
   MemoryTile tile(Buffer<float> &numbers) { return {numbers.data(), key_size_, value_size_}; }
   void commit();
 
@@ -65,18 +71,19 @@ class Memory {
   Buffer<float> rest_;  // what rounding left of them, and the piece that is being folded
 };
 
-template <class Visit>
-void Memory::visit(const Visit &f) {
-  if (!*this) return;
-  for (Buffer<float> *numbers : {&sums_, &rest_}) {
-    if (value_size_ == kPanel) {  // its rows stand one behind the other
-      f(numbers->data(), key_size_ * kPanel);
+template <class Self, class Visit>
+void Memory::each_stretch(Self &self, const Visit &f) {
+  if (!self) return;
+  const int64_t keys = self.key_size_, values = self.value_size_;
+  for (auto *const numbers : {&self.sums_, &self.rest_}) {
+    if (values == kPanel) {  // its rows stand one behind the other
+      f(numbers->data(), keys * kPanel);
     } else {
-      for (int64_t i = 0; i < key_size_; ++i)
-        for (int64_t j = 0; j < value_size_; j += kPanel)
-          f(numbers->data() + index(i, j), std::min<int64_t>(kPanel, value_size_ - j));
+      for (int64_t i = 0; i < keys; ++i)
+        for (int64_t j = 0; j < values; j += kPanel)
+          f(numbers->data() + self.index(i, j), std::min<int64_t>(kPanel, values - j));
     }
-    f(tile(*numbers).normaliser(), key_size_);
+    f(numbers->data() + self.normaliser_index(), keys);
   }
 }
 

@@ -151,14 +151,7 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
 
 std::shared_ptr<const Model> Model::open(const std::string &path, const Options &options, Task *task, Use use) {
   Gguf gguf = Gguf::open(path);
-  try {
-    return build(std::move(gguf), options, task, use);
-  } catch (const Error &error) {
-    // Every message names the file; those about a key begin with it already.
-    const std::string message = error.what();
-    if (message.starts_with(path + ": ")) throw;
-    throw Error(error.status(), path + ": " + message);
-  }
+  return of_file(path, [&] { return build(std::move(gguf), options, task, use); });
 }
 
 std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Options &options, Task *task) {
@@ -167,7 +160,9 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Opti
   Gguf tokenizer;
   if (!config.tokenizer.empty()) {
     tokenizer = Gguf::open(config.tokenizer);
-    config.vocabulary = static_cast<int>(tokenizer.get_strings("tokenizer.ggml.tokens").size());
+    const auto &tokens = of_file(
+        config.tokenizer, [&]() -> auto & { return tokenizer.get_strings("tokenizer.ggml.tokens"); });
+    config.vocabulary = static_cast<int>(tokens.size());
   }
   check_create(config);
   const int64_t head_size = config.head_size ? config.head_size : config.width / config.heads;

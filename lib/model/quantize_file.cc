@@ -40,7 +40,7 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
   Gguf gguf = Gguf::open(from);
   if (gguf.tensors().empty())
     fail(Status::STATE, from, ": the file is a tokenizer alone: it has no weights to quantize");
-  const Config config = read_config(gguf, options, true);
+  const Config config = of_file(from, [&] { return read_config(gguf, options, true); });
   std::map<std::string, TensorType> types;  // of matrices
   std::map<std::pair<TensorType, int64_t>, int> others;
   for (const TensorSpec &spec : tensor_table(config)) {
