@@ -141,6 +141,8 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
   if (use == Use::STREAMS) {
     model->gemm_ = std::make_unique<const Gemm>(o.rules->library);
     model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, options, o.rules->compute, task);
+  } else if (task && task->take_cancel()) {
+    fail(Status::CANCELLED, "opening the model was cancelled");
   }
   if (o.tokenizer && o.config->memory.keep > 0) o.ends_sentence = sentence_ends(*o.tokenizer);
   if (!o.config->memory.trained)

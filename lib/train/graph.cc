@@ -59,9 +59,8 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const G
                              std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
     : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
       keep_bytes_(keep_bytes), rules_(model.rules().attention), width_(config_.width),
-      queries_(int64_t{config_.heads} * config_.key_size), keys_(int64_t{config_.kv_heads} * config_.key_size),
-      qkv_(queries_ + keys_ + int64_t{config_.kv_heads} * config_.value_size),
-      attended_(int64_t{config_.heads} * config_.value_size), x_stride_(round_up(width_, kPanel)),
+      queries_(rules_.shape.q_columns()), keys_(rules_.shape.k_columns()), qkv_(rules_.shape.qkv_columns()),
+      attended_(rules_.shape.attended_columns()), x_stride_(round_up(width_, kPanel)),
       qkv_stride_(round_up(qkv_, kPanel)), gate_up_stride_(round_up(2 * int64_t{config_.hidden}, kPanel)),
       hidden_stride_(round_up(config_.hidden, kPanel)), attended_stride_(round_up(attended_, kPanel)),
       retrieval_stride_(round_up(queries_ + round_up(keys_, kPanel), 16)),
@@ -276,9 +275,9 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
   const ConstRows dx = narrowed(threads, compute_, dx_.data(), x_stride_, width_, rows_, narrow_);
   if (trained_[w.attention_output])
     gemm_.multiply_transposed(threads, dx, {compute_, t.attended.data(), attended_}, rows_, width_, attended_,
-                             request.gradients + parameters_[w.attention_output].offset, attended_, true);
+                              request.gradients + parameters_[w.attention_output].offset, attended_, true);
   gemm_.multiply(threads, dx, rows_, products_[layer].attention_output.backward.panels(), dattended_.data(),
-                attended_stride_, false);
+                 attended_stride_, false);
 
   std::vector<double> dbeta(static_cast<size_t>(config_.heads));
   tally.supervision.add(attend_streams_gradient(threads, attention(layout, layer, request, t), dattended_.data(),
@@ -292,7 +291,7 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
   const ConstRows dqkv = narrowed(threads, compute_, dqkv_.data(), qkv_stride_, qkv_, rows_, narrow_qkv_);
   if (any_trained({w.q, w.k, w.v}))
     gemm_.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
-                             request.gradients + parameters_[w.q].offset, width_, true);
+                              request.gradients + parameters_[w.q].offset, width_, true);
   if (layer == lowest_ && !trained_[w.attention_norm] && !trained_[parameters_.embedding()]) return;
   gemm_.multiply(threads, dqkv, rows_, products_[layer].qkv.backward.panels(), dnormed_.data(), x_stride_, false);
   norm_backward(threads, input(layer), w.attention_norm, {0, rows_}, request.gradients);

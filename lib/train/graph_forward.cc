@@ -45,11 +45,11 @@ void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, si
   const Parameters::Layer &weights = parameters_.layers()[layer];
   norm_rows(threads, input(layer), weights.attention_norm, {0, rows_}, t.normed.data());
   gemm_.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
-                t.qkv.data(), qkv_stride_, false);
+                 t.qkv.data(), qkv_stride_, false);
   attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended_);
   std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   gemm_.multiply(threads, {compute_, t.attended.data(), attended_}, rows_,
-                products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
+                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
   norm_rows(threads, t.middle.data(), weights.feed_forward_norm, {0, rows_}, t.normed_again.data());
 }
 

@@ -74,7 +74,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
     std::copy_n(supervised_queries_.data() + i * stride, queries_,
                 retrieval_rows_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_);
   gemm_.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
-                false);
+                 false);
 
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
   const LayerAttention attention{rules_,
@@ -91,7 +91,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const ConstRows dkeys =
       narrowed(threads, compute_, dqkv_.data() + queries_, retrieval_stride_, keys_, rows_, narrow_qkv_);
   gemm_.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_, request.gradients + parameters_[of.k].offset,
-                           width_, true);
+                            width_, true);
   if (count == 0) return;
   std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
   for (int64_t i = 0; i < count; ++i)
@@ -100,7 +100,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const ConstRows dqueries =
       narrowed(threads, compute_, supervised_queries_.data(), stride, queries_, padded, narrow_qkv_);
   gemm_.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,
-                           request.gradients + parameters_[of.q].offset, width_, true);
+                            request.gradients + parameters_[of.q].offset, width_, true);
 }
 
 }  // namespace infini

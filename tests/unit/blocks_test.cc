@@ -113,9 +113,9 @@ TEST_CASE("a strip's elements are the file's floats, and unpacking gives them to
         for (int64_t j = 0; j < 32; ++j) {
           for (int64_t i = 0; i < depth; ++i) {
             const float expected = j < 21 && i < k ? tensor.values[static_cast<size_t>(j * k + i)] : 0;
-            const float reference = scalar::block_element(tensor.matrix.type(), tensor.matrix.strip_of(j), i,
-                                                          static_cast<int>(j % kStrip))
-                                        .value();
+            const float reference =
+                scalar::block_element(tensor.matrix.type(), tensor.matrix.strip_of(j), i, static_cast<int>(j % kStrip))
+                    .value();
             wrong += reference != expected;
             wrong += scalar::panel_element(f32.data(), 0, i, j) != expected;
             wrong += scalar::panel_element(bf16.data(), 0, i, j) != bf16_to_float(float_to_bf16(expected));
