@@ -165,7 +165,7 @@ INFINI_API const char *infini_version(void);
 /* The version of the binary interface that this header describes: the N of libinfini.so.N. It grows whenever a program
    must be compiled anew, also between versions that begin with 0. A program may compare it with
    infini_abi_version(), the library's own, and should refuse to go on where they differ. */
-#define INFINI_ABI_VERSION 1
+#define INFINI_ABI_VERSION 0
 INFINI_API int infini_abi_version(void);
 
 /* ------------------------------------------------------------------------------------------------------------

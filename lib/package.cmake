@@ -1,4 +1,4 @@
-# `cpack -G DEB` in a tree of the preset `debian` writes three packages: libinfini1, libinfini-dev and infini-tools.
+# `cpack -G DEB` in a tree of the preset `debian` writes three packages: libinfini0, libinfini-dev and infini-tools.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VENDOR infini)
 set(CPACK_PACKAGE_CONTACT "the infini developers <infini@example.org>")

@@ -21,7 +21,7 @@ named() { # FOLDER
 }
 packages=$1/packages version=$2
 mkdir "$project/lacking"
-for file in libinfini.so.1 libinfini_csharp.so; do sed 's/libm\.so\.6/libq.so.6/g' "$1/csharp/natives/$file" >"$project/lacking/$file"; done
+for file in libinfini.so.0 libinfini_csharp.so; do sed 's/libm\.so\.6/libq.so.6/g' "$1/csharp/natives/$file" >"$project/lacking/$file"; done
 named "$1/csharp/natives" || { cat "$project/log"; exit 1; }
 if named "$project/lacking"; then echo "it loaded what cannot be loaded"; exit 1; fi
 grep "DllNotFoundException : infini: .*The system has no libq.so.6: install it" "$project/log"

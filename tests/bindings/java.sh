@@ -59,7 +59,7 @@ for i in 1 2 3 4; do grep -qx "$2" "$classes/log$i"; done
 
 # Libraries of another processor, or damaged ones, in the way are passed by; a folder that the program names holds the right ones.
 mkdir "$classes/wrong"
-for file in libinfini.so.1 libinfini_java.so; do # the same, but for the processor that the header names: AArch64
+for file in libinfini.so.0 libinfini_java.so; do # the same, but for the processor that the header names: AArch64
   cp "$natives/$file" "$classes/wrong"
   printf '\xb7\x00' | dd of="$classes/wrong/$file" bs=1 seek=18 conv=notrunc status=none
 done
@@ -70,7 +70,7 @@ grep "infini.library.path $classes/wrong: " "$classes/log"
 
 # Whoever lacks a library hears which one.
 mkdir "$classes/lacking"
-for file in libinfini.so.1 libinfini_java.so; do sed 's/libm\.so\.6/libq.so.6/g' "$natives/$file" >"$classes/lacking/$file"; done
+for file in libinfini.so.0 libinfini_java.so; do sed 's/libm\.so\.6/libq.so.6/g' "$natives/$file" >"$classes/lacking/$file"; done
 refused -Dinfini.library.path="$classes/lacking"
 grep "The system has no libq.so.6: install it" "$classes/log"
 

@@ -178,7 +178,7 @@ rm -rf "$work/tree"
 quietly cmake -S "$source" --preset debian -B "$work/tree" "${settings[@]}"
 quietly cmake --build "$work/tree" --target infini infini_command infini_manual
 (cd "$work/tree" && quietly cpack -G DEB -B "$work/packages")
-for package in libinfini1 libinfini-dev infini-tools; do
+for package in libinfini0 libinfini-dev infini-tools; do
   deb=$(echo "$work/packages/$package"_*.deb)
   [ -f "$deb" ] || fail "there is no package $package: $(ls "$work/packages")"
   dpkg-deb --info "$deb"
@@ -187,8 +187,8 @@ for package in libinfini1 libinfini-dev infini-tools; do
   dpkg-deb -x "$deb" "$work/installed"
   dpkg-deb --field "$deb" Depends >"$work/$package"
 done
-grep -q 'libdnnl' "$work/libinfini1" && grep -q 'libc6 (>= ' "$work/libinfini1" || fail "libinfini1 does not ask for what it links"
-grep -q 'libinfini1 (= ' "$work/libinfini-dev" && grep -q 'libinfini1 (= ' "$work/infini-tools" || fail "packages do not ask for their library"
+grep -q 'libdnnl' "$work/libinfini0" && grep -q 'libc6 (>= ' "$work/libinfini0" || fail "libinfini0 does not ask for what it links"
+grep -q 'libinfini0 (= ' "$work/libinfini-dev" && grep -q 'libinfini0 (= ' "$work/infini-tools" || fail "packages do not ask for their library"
 lib=$(dirname "$(dirname "$(find "$work/installed" -name infini.pc)")")
 by_pkg_config "$lib" "$work/installed/usr/include"
 by_cmake "$lib"

@@ -24,7 +24,7 @@ import java.util.regex.Pattern;
  * was packed, and is deleted as soon as it is loaded.
  */
 final class NativeLoader {
-  private static final String[] FILES = {"libinfini.so.1", "libinfini_java.so"}; // the second stands on the first
+  private static final String[] FILES = {"libinfini.so.0", "libinfini_java.so"}; // the second stands on the first
 
   private NativeLoader() {}
 
