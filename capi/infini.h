@@ -210,7 +210,8 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
    "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do
-   not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file without tensors opens as a tokenizer alone, from which no session can be made.
+   not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file without tensors opens as a
+   tokenizer alone, from which no session can be made.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
    VERSION           the file's format is newer than this library
@@ -251,8 +252,8 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
    one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0, the others to IQ4_NL), those of 32 to F16; the matrix that makes
    the logits has six bits at least (Q6_K). "tensor_types" of infini_model_info_json tells what came out, and the log,
    at level INFO, why. A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL):
-   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task`: stage "quantize", in bytes read.
-   Any thread.
+   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task`: stage "quantize", in bytes
+   read. Any thread.
    IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
    IO, NO_SPACE      `to` cannot be written; what was there before is still there
    INVALID_ARGUMENT  there is no such type; the message lists those that there are

@@ -57,9 +57,9 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    the share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0
    (no token has a loss weight), the forward pass ends at the highest supervised layer.
 
-   Options: "threads", and "compute", which goes before that of the description. `task`: stage "create", in matrices. The
-   caller frees the trainer, and may free the model before: the trainer reads weights from the model's file, and those
-   that the model packed then go.
+   Options: "threads", and "compute", which goes before that of the description. `task`: stage "create", in matrices.
+   The caller frees the trainer, and may free the model before: the trainer reads weights from the model's file, and
+   those that the model packed then go.
    INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model
                      or a session; the message names it
    STATE             the model has no weights, or no tokenizer where the data needs one
@@ -190,8 +190,8 @@ INFINI_API infini_status infini_trainer_save(const infini_trainer *trainer, cons
 INFINI_API infini_status infini_trainer_restore(infini_trainer *trainer, const char *path, infini_task *task);
 
 /* Writes the trained model as a GGUF file that infini_model_open reads; adapters are merged. What was not trained keeps
-   the bytes of the model's file; matrices that were are written as `type`: "f32", "f16" or "bf16". `task`: stage "save", in
-   bytes of tensors.
+   the bytes of the model's file; matrices that were are written as `type`: "f32", "f16" or "bf16". `task`: stage
+   "save", in bytes of tensors.
    INVALID_ARGUMENT         type is none of these
    IO, NO_SPACE, CANCELLED  what was there before is still there */
 INFINI_API infini_status infini_trainer_write(const infini_trainer *trainer, const char *path, const char *type,
@@ -217,7 +217,8 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
    infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", a path with which the names
    of files begin, progress is saved in these files, and an adaptation that is created later with the same settings goes
    on from there, bit for bit on the same build, processor and number of threads. Options: those of
-   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` as there. The caller frees the adaptation.
+   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` as there. The
+   caller frees the adaptation.
    INVALID_ARGUMENT  a field is unknown or not what it should be, or does not fit the model; the message names it
    MODEL_MISMATCH    what is kept was begun with another model or other settings, which the message names
    FORMAT            what is kept is damaged

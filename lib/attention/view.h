@@ -20,8 +20,8 @@ struct AttentionShape {
   int keep_standing = 0;      // KeepProbe::standing
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
   int group() const { return heads / kv_heads; }
-  // Of what a product makes of a token: its q, k and v one behind the other, the heads of each in turn; and of all heads'
-  // outputs together.
+  // Of what a product makes of a token: its q, k and v one behind the other, the heads of each in turn; and of all
+  // heads' outputs together.
   int64_t q_columns() const { return int64_t{heads} * key_size; }
   int64_t k_columns() const { return int64_t{kv_heads} * key_size; }
   int64_t qkv_columns() const { return q_columns() + k_columns() + int64_t{kv_heads} * value_size; }

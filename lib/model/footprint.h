@@ -18,8 +18,8 @@ struct FootprintShape {
 // The set-up of the paper's language models.
 constexpr FootprintShape kPaperShape = {12, 8, 8, 128, 128, 1024, 2048, 4, 12};
 
-// What each holds after so many tokens, as infini_paper_footprint_json writes it. INVALID_ARGUMENT for a number of tokens that
-// is negative, or whose bytes cannot be counted.
+// What each holds after so many tokens, as infini_paper_footprint_json writes it. INVALID_ARGUMENT for a number of
+// tokens that is negative, or whose bytes cannot be counted.
 JsonObject footprint(const FootprintShape &shape, int64_t tokens);
 // The same of a model's shape, and the bytes of its windows by then.
 JsonObject footprint(const Model &model, int64_t tokens);

@@ -69,8 +69,8 @@ int threads_of(const Options &options);
 
 class Model {
  public:
-  // What a model is opened for. TRAINING reads numbers from the file's tensors: none are packed, and none are checked to
-  // be finite before they are read.
+  // What a model is opened for. TRAINING reads numbers from the file's tensors: none are packed, and none are checked
+  // to be finite before they are read.
   enum class Use { STREAMS, TRAINING };
   // Reads and checks the file's keys and tensors. `task` may be null; cancelling throws CANCELLED.
   static std::shared_ptr<const Model> open(const std::string &path, const Options &options, Task *task = nullptr,

@@ -29,8 +29,8 @@ struct LayerWeights {
 };
 
 struct Weights {
-  // Packs the tensors of check_tensors(), matrices of floats as `floats`. FORMAT where a number is not finite; cancelling
-  // throws CANCELLED.
+  // Packs the tensors of check_tensors(), matrices of floats as `floats`. FORMAT where a number is not finite;
+  // cancelling throws CANCELLED.
   Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, NumberType floats,
           Task *task);
 

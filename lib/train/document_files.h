@@ -31,8 +31,8 @@ struct TextSettings {
 // holds text.
 std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const TextSettings &settings);
 
-// Each line is a document, as infini_train.h says of data of the type "jsonl". Other fields are ignored. FORMAT names the
-// file and the line that is not so.
+// Each line is a document, as infini_train.h says of data of the type "jsonl". Other fields are ignored. FORMAT names
+// the file and the line that is not so.
 std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);
 
 }  // namespace infini

@@ -56,8 +56,8 @@ struct StepReport {
 class Trainer {
  public:
   // Reads the model's numbers from its file: no weights need be packed, and those that are go with the model's other
-  // owners. `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
-  // for a configuration that does not fit the model.
+  // owners. `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors:
+  // INVALID_ARGUMENT for a configuration that does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
           std::shared_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
   ~Trainer();

@@ -54,7 +54,8 @@ void Conversation::begin() {
   last_ = Run();
 }
 
-// One Ctrl-C at the prompt may have been meant for a reply that had just ended, so it leaves only where another follows.
+// One Ctrl-C at the prompt may have been meant for a reply that had just ended, so it leaves only where another
+// follows.
 std::optional<std::string> Conversation::next_line() {
   for (bool told = false;; told = true) {
     try {
