@@ -70,8 +70,9 @@ int64_t kept_tokens(const Session &session) {
 }  // namespace
 
 TEST_CASE("what is kept is seen as if it had never left: with room for all, as full attention") {
+  const auto full = stories(500, 0, 0);
   for (const char *compute : {"f32", "bf16"}) {
-    const auto full = stories(500, 0, 0, compute), keeping = stories(24, 30, 440, compute);
+    const auto keeping = stories(24, 30, 440, compute);
     Session whole(full, {}), kept(keeping, {});
     const auto tokens = story(*full);
     REQUIRE(tokens.size() > 200);
