@@ -218,7 +218,7 @@ std::string describe(const GgufValue &value) {
 }
 
 uint64_t alignment(const Gguf &gguf, const std::string &name) {
-  const int64_t bytes = gguf.get_int(kAlignmentKey, kAlignmentIfAbsent);
+  const int64_t bytes = of_file(name, [&] { return gguf.get_int(kAlignmentKey, kAlignmentIfAbsent); });
   if (bytes <= 0 || bytes > kLargestAlignment || !std::has_single_bit(static_cast<uint64_t>(bytes)))
     fail(Status::FORMAT, name, ": key '", kAlignmentKey, "' is ", bytes, ", but must be a power of two up to ",
          kLargestAlignment);
