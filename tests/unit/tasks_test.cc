@@ -577,7 +577,8 @@ TEST_CASE("a curriculum is described in JSON") {
       {R"({"stages": [{}, {"density": [4, 3]}]})", "curriculum.stages[1].density is [4,3]"},
       {R"({"stages": [{"density": [4, "x"]}]})", "curriculum.stages[0].density"},
   };
-  for (const auto &[text, says] : wrong) {
+  for (const auto &[description, says] : wrong) {
+    const auto &text = description;
     CAPTURE(text);
     CHECK_MESSAGE(error_of([&] { parse(text); }).find(says) != std::string::npos, error_of([&] { parse(text); }));
   }

@@ -391,7 +391,8 @@ TEST_CASE("UTF-16 that breaks off, and UTF-32, are told by the file's name") {
   const test::TemporaryFolder folder;
   const std::string odd = write(folder, "odd.txt", utf16("Good") + "x");
   const std::string four = write(folder, "four.txt", std::string("\xff\xfe\0\0G\0\0\0", 8));
-  for (const auto &[file, words_of_it] : {std::pair{odd, "ends inside a character"}, std::pair{four, "is UTF-32"}}) {
+  for (const auto &[written, words_of_it] : {std::pair{odd, "ends inside a character"}, std::pair{four, "is UTF-32"}}) {
+    const std::string file = written;
     const std::string error = error_of([&] { read_texts(words(), {.files = {file}})->next(); });
     CHECK_MESSAGE(error.find(words_of_it) != std::string::npos, error);
     CHECK_MESSAGE(error.find(file) != std::string::npos, error);
@@ -601,7 +602,8 @@ TEST_CASE("bad lines are named by file and line") {
       {std::string(100'000, '['), "nested deeper"},
       {std::string("\0", 1), "is not JSON"},
   };
-  for (const auto &[line, says] : wrong) {
+  for (const auto &[given, says] : wrong) {
+    const std::string line = given;
     const std::string file = write(folder, "wrong.jsonl", good + line + "\n" + good);
     PackedSource source(read_jsonl(words(), {.files = {file}}));
     const std::string error = error_of([&] { source.next(100, 1); });
@@ -720,8 +722,9 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
        "source.sources[1].source.type is \"x\""},
       {deep, "nested deeper"},
   };
-  for (const auto &[text, says] : wrong) {
-    const std::string error = error_of([&, &description = text] { make_source(description, words_model()); });
+  for (const auto &[given, says] : wrong) {
+    const std::string text = given;
+    const std::string error = error_of([&] { make_source(text, words_model()); });
     CAPTURE(text.substr(0, 100));
     CHECK_MESSAGE(error.find(says) != std::string::npos, error);
   }
