@@ -49,7 +49,7 @@ class AttentionSpan {
         view_(span.view.through(rules.shape)), qkv_(span.qkv), tokens_(span.tokens), cosine_(span.cosine),
         sine_(span.sine), gate_weight_(span.gate_weight), keep_bias_(span.keep_bias),
         raised_(shape_.window == 0 && raises(span.keep_bias) ? span.raised : std::span<const RaisedSpan>()),
-        alone_(exact || span.tokens == 1), scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
+        own_kernel_(exact || span.tokens == 1), scratch_(scratch), out_(span.out), out_stride_(span.out_stride),
         value_stride_(round_up(shape_.value_size, kPanel)) {}
 
   void run() {
@@ -63,13 +63,13 @@ class AttentionSpan {
     }
     parallel_items(threads_, shape_.kv_heads * tiles, operations, [&](int64_t item, const Threads &here) {
       const Tile tile = make_tile(here, static_cast<int>(item / tiles), item % tiles);
-      turn_queries(tile);
+      rotate_queries(tile);
       rank_raised(here, tile);
       const int64_t first_tile = keys_from(tile.first_token) / kTileKeys * kTileKeys;
       for (int64_t first = first_tile; first < last_key(tile); first += kTileKeys) {
-        const bool alone = first == first_tile;
-        attend_keys(here, tile, first, alone ? tile.sums : tile.tile_sums, alone ? tile.a_dot : tile.tile_a_dot);
-        if (!alone) combine(tile, tile.tile_sums, tile.tile_a_dot);
+        const bool one = first == first_tile;
+        attend_keys(here, tile, first, one ? tile.sums : tile.tile_sums, one ? tile.a_dot : tile.tile_a_dot);
+        if (!one) combine(tile, tile.tile_sums, tile.tile_a_dot);
       }
       mix_and_store(tile);
     });
@@ -83,7 +83,7 @@ class AttentionSpan {
     return std::max(tile, kFoldTokens * (shape.key_size + 2 * value_stride + 1) + 3 * 16);
   }
 
-  // That are ranked: each has a token at least.
+  // Sentences that rank_raised() ranks, at most: each has a token at least.
   static int64_t most_sentences(const AttentionShape &shape) {
     if (shape.keep_focus == 0) return 0;
     return shape.keep + (shape.keep_standing > 0 ? int64_t{shape.carry} + shape.segment : 0);
@@ -94,7 +94,7 @@ class AttentionSpan {
   struct Tile {
     int kv_head;
     int64_t first_token, tokens, rows;
-    float *q;                       // [rows][key_size], turned and scaled, of shape.type
+    float *q;                       // [rows][key_size], rotated and scaled, of shape.type
     float *sigma_q;                 // [rows][key_size]
     float *scores;                  // [rows][kTileKeys]
     float *p;                       // [rows][kTileKeys] of shape.type
@@ -139,28 +139,28 @@ class AttentionSpan {
   const float *query(const Tile &tile, int64_t row) const {
     return qkv_.q(shape_, token_of(tile, row), head_of(tile, row));
   }
-  // Keys that the row's token sees: those before this index.
+  // The row's token sees the keys before this index ...
   int64_t keys_seen(const Tile &tile, int64_t row) const {
     return view_.index_of(view_.position + token_of(tile, row)) + 1;
   }
   int64_t last_key(const Tile &tile) const { return keys_seen(tile, tile.rows - 1); }
-  // And from this index on, of a token of the span.
+  // ... and a token of the span those from this one on.
   int64_t keys_from(int64_t token) const {
     if (shape_.window == 0) return 0;
     return std::max<int64_t>(0, view_.index_of(view_.position + token) + 1 - shape_.window);
   }
 
   // q = rope(Q) * scale
-  void turn_queries(const Tile &tile) {
+  void rotate_queries(const Tile &tile) {
     const float scale = rules_.score_scale();
     const int64_t half = rules_.rope.dimensions / 2;
-    float *const turned = tile.sigma_q;  // free until the memory is read
+    float *const rotated = tile.sigma_q;  // free until the memory is read
     for (int64_t row = 0; row < tile.rows; ++row) {
       const int64_t token = token_of(tile, row);
-      float *to = shape_.type == NumberType::F32 ? tile.q + row * shape_.key_size : turned;
+      float *to = shape_.type == NumberType::F32 ? tile.q + row * shape_.key_size : rotated;
       rules_.rope.apply(query(tile, row), shape_.key_size, cosine_ + token * half, sine_ + token * half, scale, to);
       if (shape_.type == NumberType::BF16)
-        narrow(turned, shape_.key_size, reinterpret_cast<uint16_t *>(tile.q) + row * shape_.key_size);
+        narrow(rotated, shape_.key_size, reinterpret_cast<uint16_t *>(tile.q) + row * shape_.key_size);
     }
   }
 
@@ -173,8 +173,8 @@ class AttentionSpan {
     }
   }
 
-  // For each row, what each sentence that it sees raised lacks to the best one, both by the best score of their keys,
-  // times the focus.
+  // For each row and each sentence that it sees raised: by how much the best score of the sentence's keys is below the
+  // best of all these sentences, times the focus.
   void rank_raised(const Threads &here, const Tile &tile) {
     if (!tile.behind) return;
     std::fill_n(tile.behind, tile.rows * sentences(), -std::numeric_limits<float>::infinity());
@@ -183,7 +183,7 @@ class AttentionSpan {
     for (int64_t first = 0; first < end; first += kTileKeys) {
       const int64_t count = std::min(kTileKeys, round_up(end - first, kPanel));
       gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
-                     alone_);
+                     own_kernel_);
       for (int64_t row = 0; row < tile.rows; ++row) {
         float *const scores = tile.scores + row * count;
         if (rules_.soft_cap > 0) soft_cap(scores, std::min(count, end - first), rules_.soft_cap);
@@ -205,7 +205,7 @@ class AttentionSpan {
     const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
     const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};
     gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
-                   alone_);
+                   own_kernel_);
     for (int64_t row = 0; row < tile.rows; ++row) {
       const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
       const int64_t hidden = std::clamp<int64_t>(keys_from(token_of(tile, row)) - first, 0, seen);
@@ -223,7 +223,7 @@ class AttentionSpan {
       as_numbers(shape_.type, tile.p, row * count, weigh);
     }
     gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
-                   alone_);
+                   own_kernel_);
   }
 
   // Adds the part of a tile of keys to what came before it, both relative to their own maximum.
@@ -272,7 +272,7 @@ class AttentionSpan {
     const auto tile_of = [&](int64_t kv_head, const Threads &here) {
       Tile tile = make_tile(here, static_cast<int>(kv_head), 0);
       if (tile.behind) tile.behind = part_of(shape_.kv_heads, 0) + kv_head * rows * sentences();  // behind all parts
-      turn_queries(tile);
+      rotate_queries(tile);
       return tile;
     };
     if (focuses())
@@ -313,8 +313,8 @@ class AttentionSpan {
   const QkvRows qkv_;
   const int64_t tokens_;
   const float *const cosine_, *const sine_, *const gate_weight_, *const keep_bias_;
-  const std::span<const RaisedSpan> raised_;  // by some head
-  const bool alone_;  // our own kernel multiplies: its rows depend on themselves alone, and it allocates nothing
+  const std::span<const RaisedSpan> raised_;  // empty where no head raises any
+  const bool own_kernel_;  // multiplies: each row of it depends on itself alone, and it allocates nothing
   AttentionScratch &scratch_;
   void *const out_;
   const int64_t out_stride_, value_stride_;
@@ -350,7 +350,7 @@ void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gem
 
 namespace {
 
-// scratch: kFoldTokens rows of a key, two values and a number.
+// scratch: kFoldTokens rows, each of a key, two values and a number.
 void fold(const AttentionRules &rules, const Window &window, Memory &memory, const View &view, int kv_head,
           float *scratch) {
   const auto take = [&](int64_t floats) { return std::exchange(scratch, scratch + round_up(floats, 16)); };

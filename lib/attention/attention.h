@@ -55,7 +55,7 @@ struct QkvRowsOf {
 };
 using QkvRows = QkvRowsOf<const float>;
 
-// Numbers that one thread needs for a tile of queries.
+// What attend() and close_segment() compute in: numbers for a tile of queries, once for each thread.
 class AttentionScratch {
  public:
   // Enough for `threads` threads and spans of `tokens` tokens.
@@ -66,7 +66,7 @@ class AttentionScratch {
  private:
   friend class AttentionSpan;
   Buffer<float> numbers_;  // [threads][per_thread_]
-  Buffer<float> partial_;  // of softmaxes over tiles of keys, where the keys of one query are divided
+  Buffer<float> partial_;  // softmaxes over tiles of keys, where several threads share the keys of one query
   int64_t per_thread_ = 0;
 };
 
@@ -78,9 +78,9 @@ struct TokenSpan {
   const float *cosine, *sine;          // [tokens][rope.dimensions / 2]
   const float *gate_weight;            // [heads], sigmoid(beta)
   const float *keep_bias;              // [heads]: KeepProbe::bias; may be null
-  std::span<const RaisedSpan> raised;  // by these nats: see Keep::raised()
+  std::span<const RaisedSpan> raised;  // what keep_bias raises: see Keep::raised()
   void *out;                           // [tokens][heads * value_size], of shape.type: A of (10), heads concatenated
-  int64_t out_stride;                  // numbers from a row of it to the next
+  int64_t out_stride;                  // numbers between rows of `out`
 };
 // exact: a token's numbers do not depend on what else is in the span.
 void attend(const Threads &threads, const AttentionRules &rules, const Gemm &gemm, LayerState &layer,

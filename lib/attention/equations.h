@@ -1,5 +1,5 @@
 // Infini-attention, as its paper writes it: "Leave No Context Behind: Efficient Infinite Context
-// Transformers with Infini-attention" (Munkhdalai, Faruqui, Gopal; arXiv 2404.07143v2), equations 5 to 10
+// Transformers with Infini-attention" (Munkhdalai, Faruqui, Gopal; arXiv 2404.07143v2), equations 6 to 10
 // of one head: the reference of memory/ and attention.cc, which are tested against it.
 //
 // Matrices are row-major: Q, K [tokens][d_key], V [tokens][d_value], M [d_key][d_value], z [d_key].

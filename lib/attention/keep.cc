@@ -8,7 +8,7 @@
 namespace infini {
 namespace {
 
-// Tokens of no worth that each sentence counts beside its own: a word or two alone, however rare, are no fact.
+// Tokens of no worth that each sentence's mean counts beside its own: a rare word or two alone are no fact.
 constexpr float kPlainTokens = 1;
 
 }  // namespace
@@ -106,7 +106,7 @@ Closing Keep::close(const View &view, const AttentionShape &shape, bool empty) c
   std::vector<KeptSpan> all = spans_;
   add_spans(std::max({view.window_begin, first_, view.origin + shape.sinks}), begin, all);
   const std::vector<bool> stays = choose_spans(all, shape);
-  int64_t old = view.sinks;  // where the span's first token stands in the list
+  int64_t old = view.sinks;  // index of a kept sentence's first key in the list of `view`
   for (size_t i = 0; i < all.size(); ++i) {
     const int64_t from = i < spans_.size() ? old : view.index_of(all[i].begin);
     if (i < spans_.size()) old += all[i].tokens;

@@ -6,13 +6,13 @@
 
 namespace infini {
 
-// The weight of A_mem, of a head whose sigmoid(beta) is `weight`, where its memory holds so many tokens.
+// The weight of A_mem, of a head whose sigmoid(beta) is `weight` and whose memory holds `held` tokens.
 inline float gate_of(const AttentionRules &rules, float weight, int64_t held) {
   return held > 0 || rules.first_gated ? weight : 0;
 }
 
-// out = gate * A_mem + (1 - gate) * A_dot, of what is to be divided by `denominator` and by `sum`. a_mem: nullptr for
-// the empty memory, whose A_mem is 0.
+// out = gate * A_mem + (1 - gate) * A_dot, where a_mem is still to be divided by `denominator`, and a_dot by `sum`.
+// a_mem: nullptr for the empty memory, whose A_mem is 0.
 template <class Number>
 void mix_head(float gate, const float *a_mem, float denominator, const float *a_dot, float sum, int64_t n,
               Number *out) {

@@ -1,4 +1,4 @@
-// Where the keys in view stand in the stream, and by what those before the window are turned.
+// Where the keys in view stand in the stream, and how those before the window are rotated.
 #include <algorithm>
 
 #include "attention/view.h"

@@ -31,13 +31,13 @@ struct AttentionShape {
 
 // Positions count the stream's tokens from 0. The keys in view stand in a list: the sinks, the kept tokens, then every
 // token from window_begin on. Positions of keys run on with the stream, which is the same as restarting them,
-// because rotation is relative; only sinks and kept tokens are turned anew, to stand right before the window.
+// because rotation is relative; only sinks and kept tokens are rotated anew, to stand right before the window.
 struct View {
   int64_t position = 0;       // tokens so far
   int64_t origin = 0;         // where the local view began: 0, or where a memory alone was restored
   int64_t window_begin = 0;   // the first token after the sinks and the kept ones
   int64_t segment_begin = 0;  // the first token of the open segment
-  int64_t sinks = 0;          // in view before the window
+  int64_t sinks = 0;          // tokens in view before the kept ones
   int64_t kept = 0;           // tokens in view between the sinks and the window
   int64_t memory_tokens = 0;  // folded into the memory
 
@@ -63,7 +63,7 @@ struct KeptSpan {
 struct RaisedSpan {
   int64_t index;  // of its first key
   int64_t tokens;
-  int64_t from;  // the first key whose token, asking, sees it raised
+  int64_t from;  // index of the first token whose queries see it raised
 };
 
 // What is in view once a segment was closed.
@@ -73,10 +73,10 @@ struct Closing {
   std::vector<int64_t> sources;  // [after.kept]: where each stood in the list before, ascending
 };
 
-// By what the keys before a window are turned: cosine and sine [front][rope.dimensions / 2] of their positions.
+// By what the keys before a window are rotated: cosine and sine [front][rope.dimensions / 2] of their positions.
 class FrontAngles {
  public:
-  // Nothing is computed anew where it is asked for the same once more: layers are alike.
+  // Computes them, unless they are those of the last call: most layers ask for the same.
   void turn(const Threads &threads, const Rope &rope, const View &view);
   std::vector<float> cosine, sine;
 

@@ -9,7 +9,7 @@ namespace infini {
 
 Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
     : shape_(shape), capacity_(round_up(shape.most_keys(), kPanel)), heads_(static_cast<size_t>(shape.kv_heads)) {
-  // Places of all that a head has, from `at` on; the first time only to learn how much it is.
+  // Lays the buffers of all heads out from `at` on, and returns their size; from nullptr it only learns that.
   const auto lay_out = [&](char *at) {
     int64_t used = 0;
     const auto take = [&](int64_t size) {
@@ -63,7 +63,7 @@ void Window::prepare(const View &view) {
 }
 
 void Window::clear(const View &view) {
-  // Also what stood there before: beside a weight of 0, a number that is not finite would still count.
+  // All that was ever written: 0 times a number that is not finite would not be 0, where a softmax gives it no weight.
   View all = view;
   const int64_t ever = view.position - view.origin;
   all.sinks = all.kept = 0;
@@ -97,7 +97,7 @@ int64_t Window::bytes_in_use(const View &view) const {
   return total;
 }
 
-// Tokens [from, from + count) of the list, towards the front.
+// Moves tokens [from, from + count) of the list to `to`, towards the front.
 void Window::move(Head &head, int64_t from, int64_t to, int64_t count) {
   head.keys.move(from, to, count);
   head.values.move(from, to, count);
@@ -106,9 +106,9 @@ void Window::move(Head &head, int64_t from, int64_t to, int64_t count) {
 void Window::append(const View &view, int64_t position, int kv_head, const float *key, const float *value,
                     const Rope &rope, const float *cosine, const float *sine) {
   Head &head = heads_[static_cast<size_t>(kv_head)];
-  float turned[kMostHeadSize];
-  rope.apply(key, shape_.key_size, cosine, sine, 1, turned);
-  head.keys.put(view.index_of(position), turned);
+  float rotated[kMostHeadSize];
+  rope.apply(key, shape_.key_size, cosine, sine, 1, rotated);
+  head.keys.put(view.index_of(position), rotated);
   head.values.put(view.index_of(position), value);
   if (head.raw) store(key, shape_.key_size, shape_.type, head.raw + (position - view.segment_begin) * key_bytes());
   if (const int64_t sink = position - view.origin; sink < shape_.sinks) {
@@ -117,10 +117,10 @@ void Window::append(const View &view, int64_t position, int kv_head, const float
   }
 }
 
-// Kept keys as they were before rotation, and values where they will stand. Every token only ever moves towards the
-// front, so that in order of the list none is overwritten before it was read.
+// Gathers kept keys as they were before rotation, and values where they will stand. Every token only ever moves towards
+// the front, so that in order of the list none is overwritten before it was read.
 void Window::gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope) {
-  float turned[kMostHeadSize], key[kMostHeadSize], cosine[kMostHeadSize / 2], sine[kMostHeadSize / 2];
+  float rotated[kMostHeadSize], key[kMostHeadSize], cosine[kMostHeadSize / 2], sine[kMostHeadSize / 2];
   const auto &sources = closing.sources;
   for (int64_t i = 0; i < closing.after.kept;) {
     const int64_t from = sources[static_cast<size_t>(i)];
@@ -135,11 +135,11 @@ void Window::gather_kept(Head &head, const View &before, const Closing &closing,
     } else {
       const auto magnitude = static_cast<float>(rope.magnitude);
       for (int64_t t = 0; t < run; ++t) {
-        head.keys.get(from + t, turned);
+        head.keys.get(from + t, rotated);
         rope.angles(before.window_begin + from + t - before.front(), cosine, sine);
-        for (int j = 0; j < rope.dimensions / 2; ++j)  // backwards
+        for (int j = 0; j < rope.dimensions / 2; ++j)  // the inverse rotation
           cosine[j] /= magnitude * magnitude, sine[j] /= -magnitude * magnitude;
-        rope.apply(turned, shape_.key_size, cosine, sine, 1, key);
+        rope.apply(rotated, shape_.key_size, cosine, sine, 1, key);
         store(key, shape_.key_size, shape_.type, to + t * key_bytes());
       }
     }
@@ -156,18 +156,18 @@ void Window::close(const View &before, const Closing &closing, int kv_head, cons
   // What comes before the window grows by no more than the window moves, so tokens only ever move towards the front.
   const int64_t from = before.index_of(after.window_begin), to = after.index_of(after.window_begin);
   if (from != to) move(head, from, to, after.position - after.window_begin);
-  if (after.sinks != before.sinks || after.window_begin != before.window_begin) turn_front(head, after, rope, angles);
+  if (after.sinks != before.sinks || after.window_begin != before.window_begin) rotate_front(head, after, rope, angles);
 }
 
-void Window::turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles) {
+void Window::rotate_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles) {
   const int64_t half = rope.dimensions / 2;
-  float key[kMostHeadSize], turned[kMostHeadSize];
+  float key[kMostHeadSize], rotated[kMostHeadSize];
   for (int64_t i = 0; i < view.front(); ++i) {
     const float *raw = head.sink_keys + i * shape_.key_size;
     if (const int64_t kept = i - view.sinks; kept >= 0)
       load(shape_.type, head.kept + kept * key_bytes(), shape_.key_size, key), raw = key;
-    rope.apply(raw, shape_.key_size, angles.cosine.data() + i * half, angles.sine.data() + i * half, 1, turned);
-    head.keys.put(i, turned);
+    rope.apply(raw, shape_.key_size, angles.cosine.data() + i * half, angles.sine.data() + i * half, 1, rotated);
+    head.keys.put(i, rotated);
     if (i < view.sinks) head.values.put(i, head.sink_values + i * shape_.value_size);
   }
 }
@@ -213,7 +213,7 @@ Window Window::with_kept(const View &before, const View &after, const std::vecto
       to.keys.put(after.index_of(token), key);
       to.values.put(after.index_of(token), value);
     }
-    other.turn_front(to, after, rope, angles);
+    other.rotate_front(to, after, rope, angles);
   }
   return other;
 }

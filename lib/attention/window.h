@@ -9,9 +9,9 @@
 
 namespace infini {
 
-// K and V of one layer. Views may be the stream's or, from append() and close(), as this layer sees them. Keys are
-// turned by their position; the open segment's keys are kept as they were too,
-// because the memory takes them without position.
+// K and V of one layer. Views are the stream's; append() and close() take them as this layer sees them (View::through).
+// Keys are rotated by their position; those of the open segment are held before rotation too, because the memory takes
+// them without position.
 class Window {
  public:
   // keeps_keys [kv_heads]: whether the head has a memory, which wants its open segment's keys.
@@ -23,7 +23,8 @@ class Window {
   // key [key_size] before rotation, value [value_size].
   void append(const View &view, int64_t position, int kv_head, const float *key, const float *value, const Rope &rope,
               const float *cosine, const float *sine);
-  // Moves the carry to where it stands after the segment was closed, gathers what is kept, and turns it and the sinks.
+  // Moves the carry to where it stands after the segment was closed, gathers what is kept, and rotates it and the
+  // sinks.
   void close(const View &before, const Closing &closing, int kv_head, const Rope &rope, const FrontAngles &angles);
   // What is kept, in the order of the list: [view.kept][kv_heads] of a key before rotation and its value, [key_size +
   // value_size] f32.
@@ -33,7 +34,7 @@ class Window {
                    const FrontAngles &angles) const;
   // Large pages from now on, if `view` fills more than half of the window.
   void settle(const View &view);
-  // The same of a window that holds nothing yet, and memory for all that `view` uses.
+  // The same for a window that holds nothing yet, with pages provided for all that `view` uses.
   void prepare(const View &view);
 
   // Keys [key_size, count] and values [count, value_size] of the list, from index `begin` (a multiple of 64) on.
@@ -44,10 +45,10 @@ class Window {
   // Values of the list as f32 panels [value_size / 64][count][64].
   void raw_values(int kv_head, int64_t index, int64_t count, float *values) const;
 
-  // All that `view` uses, in a layout that is no kernel's: how snapshots hold a window. Per KV head rows of the list's
-  // keys, turned, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment, where the
-  // head has a memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4 bytes; then,
-  // in f32, the sinks' keys before rotation and values.
+  // All that `view` uses, in a layout that depends on no kernel: how snapshots hold a window. Per KV head rows of the
+  // list's keys, rotated, [keys][key_size], and values [keys][value_size]; keys before rotation of the open segment,
+  // where the head has a memory, and of what is kept, [...][key_size], all of `type`, and zeros to a multiple of 4
+  // bytes; then, in f32, the sinks' keys before rotation and values.
   int64_t row_bytes(const View &view, NumberType type) const;
   void to_rows(const View &view, char *to) const;                       // of shape.type
   void from_rows(const View &view, NumberType type, const char *from);  // into a window that holds nothing yet
@@ -86,7 +87,7 @@ class Window {
   Window empty_copy() const;  // of the same shape, with nothing in it
   void copy_sinks(const Head &from, Head &to) const;
   void move(Head &head, int64_t from, int64_t to, int64_t count);
-  void turn_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles);
+  void rotate_front(Head &head, const View &view, const Rope &rope, const FrontAngles &angles);
   void gather_kept(Head &head, const View &before, const Closing &closing, const Rope &rope);
 
   AttentionShape shape_;

@@ -10,8 +10,8 @@
 namespace infini {
 namespace {
 
-// A panel of keys is one of cells of 4 bytes, each a number of f32, or two of bf16, which stand one below the other. Of
-// an odd number of bf16 the last stands in half a cell, beside a zero.
+// A panel of keys is made of cells of 4 bytes: a number of f32, or two of bf16 that follow each other in a key. The
+// last of an odd number of bf16 shares its cell with a zero.
 constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;  // bytes
 
 float load(const float *number) { return *number; }
@@ -68,25 +68,25 @@ void KeyPanels::move(int64_t from, int64_t to, int64_t count) {
 }
 
 void KeyPanels::to_rows(int64_t tokens, char *rows) const {
-  float turned[kPanel * kPanel];
+  float transposed[kPanel * kPanel];
   each_square(tokens, cells(), [&](int64_t t, int64_t count, int64_t first, int64_t some) {
     const auto *from = reinterpret_cast<const float *>(cell(t)) + first * kPanel;
     const int64_t bytes = std::min(row_bytes(), (first + some) * kCell) - first * kCell;
-    pack_columns(from, kPanel, count, some, turned, kPanel * kPanel);
+    pack_columns(from, kPanel, count, some, transposed, kPanel * kPanel);
     for (int64_t i = 0; i < count; ++i)
-      std::memcpy(rows + (t + i) * row_bytes() + first * kCell, turned + i * kPanel, static_cast<size_t>(bytes));
+      std::memcpy(rows + (t + i) * row_bytes() + first * kCell, transposed + i * kPanel, static_cast<size_t>(bytes));
   });
 }
 
 void KeyPanels::from_rows(const char *rows, int64_t tokens) {
-  float turned[kPanel * kPanel] = {};
+  float transposed[kPanel * kPanel] = {};
   each_square(tokens, cells(), [&](int64_t t, int64_t count, int64_t first, int64_t some) {
     const int64_t bytes = std::min(row_bytes(), (first + some) * kCell) - first * kCell;
     for (int64_t i = 0; i < count; ++i) {
-      turned[i * kPanel + some - 1] = 0;
-      std::memcpy(turned + i * kPanel, rows + (t + i) * row_bytes() + first * kCell, static_cast<size_t>(bytes));
+      transposed[i * kPanel + some - 1] = 0;
+      std::memcpy(transposed + i * kPanel, rows + (t + i) * row_bytes() + first * kCell, static_cast<size_t>(bytes));
     }
-    pack_columns(turned, kPanel, some, count, reinterpret_cast<float *>(cell(t)) + first * kPanel, kPanel * kPanel);
+    pack_columns(transposed, kPanel, some, count, reinterpret_cast<float *>(cell(t)) + first * kPanel, kPanel * kPanel);
   });
 }
 

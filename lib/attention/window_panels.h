@@ -1,5 +1,5 @@
-// The keys and the values of one KV head in panels, as products read them, and a token at a time. Windows are made of
-// these, in memory of their own; what a token is, and where in the list it stands, is theirs.
+// The keys and the values of one KV head in panels, as products read them, and a token at a time. A window
+// owns their memory, and knows which token stands where.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ class KeyPanels {
   KeyPanels() = default;
   KeyPanels(NumberType type, int64_t size) : type_(type), size_(size) {}
   int64_t bytes(int64_t tokens) const { return round_up(tokens, kPanel) / kPanel * panel_bytes(); }
-  void place(char *data) { data_ = data; }  // of so many bytes
+  void place(char *data) { data_ = data; }  // the memory to use
   char *data() const { return data_; }
 
   void put(int64_t token, const float *key);
   void get(int64_t token, float *key) const;
-  // Tokens [from, from + count), towards the front.
+  // Moves tokens [from, from + count) to `to`, towards the front.
   void move(int64_t from, int64_t to, int64_t count);
   // All up to `tokens` as rows [tokens][size] of the type, and back.
   void to_rows(int64_t tokens, char *rows) const;
@@ -46,7 +46,7 @@ class ValuePanels {
   ValuePanels() = default;
   ValuePanels(NumberType type, int64_t size, int64_t capacity) : type_(type), size_(size), capacity_(capacity) {}
   int64_t bytes() const { return round_up(size_, kPanel) * capacity_ * bytes_of(type_); }
-  void place(char *data) { data_ = data; }  // of so many bytes
+  void place(char *data) { data_ = data; }  // the memory to use: bytes() of it
 
   void put(int64_t token, const float *value);
   void get(int64_t token, float *value) const;

@@ -1,4 +1,4 @@
-// A window as snapshots hold it: rows of tokens, which no kernel's panels have a part in.
+// A window as snapshots hold it: a row for each token, whatever panels kernels want.
 #include <algorithm>
 #include <cstring>
 
@@ -7,7 +7,7 @@
 namespace infini {
 namespace {
 
-// n numbers of one type as those of another. `from` lies anywhere in a file.
+// n numbers of one type as those of another. `from` need not be aligned.
 void convert(NumberType from_type, const char *from, NumberType to_type, char *to, int64_t n) {
   if (from_type == to_type) {
     if (n > 0) std::memcpy(to, from, static_cast<size_t>(n * bytes_of(to_type)));
