@@ -19,14 +19,15 @@ void DeltaMemory::gather(const MemoryBefore &before, const FoldRows &rows, const
   LinearMemory::gather(before, rows, sums);
 }
 
-void DeltaMemory::gather_gradient(const MemoryBefore &before, const ConstTile &turned_before, const FoldRows &rows,
-                                  float weight, const ConstMemoryTile &dsums, const ConstTile &turned_sums,
+void DeltaMemory::gather_gradient(const MemoryBefore &before, const ConstTile &transposed_before, const FoldRows &rows,
+                                  float weight, const ConstMemoryTile &dsums, const ConstTile &transposed_sums,
                                   const Tile &dsigma, const Tile &dvalues, const MemoryTile &dbefore) const {
   const bool known = compares(before.held) && dsums.values > 0;
   if (known) subtract_known(before, rows);
-  LinearMemory::gather_gradient(before, turned_before, rows, weight, dsums, turned_sums, dsigma, dvalues, dbefore);
+  LinearMemory::gather_gradient(before, transposed_before, rows, weight, dsums, transposed_sums, dsigma, dvalues,
+                                dbefore);
   if (!known) return;
-  // What is known was taken off: known = numerator / denominator, whose gradients take their places.
+  // What is known was subtracted: known = numerator / denominator, which their gradients now overwrite.
   for (int64_t t = 0; t < rows.count; ++t) {
     const float scale = -1 / rows.denominator[t];
     float along = 0;  // dknown . known
@@ -38,7 +39,8 @@ void DeltaMemory::gather_gradient(const MemoryBefore &before, const ConstTile &t
     });
     rows.denominator[t] = scale * along;
   }
-  read_gradient(before.memory, turned_before, rows.sigma, rows.count, rows.known, rows.denominator, dsigma, dbefore);
+  read_gradient(before.memory, transposed_before, rows.sigma, rows.count, rows.known, rows.denominator, dsigma,
+                dbefore);
 }
 
 const MemoryKind &delta_memory() {

@@ -16,8 +16,8 @@ class DeltaMemory : public LinearMemory {
   int64_t longest_piece(int64_t held) const override;
   bool compares(int64_t held) const override { return held > 0; }
   void gather(const MemoryBefore &before, const FoldRows &rows, const MemoryTile &sums) const override;
-  void gather_gradient(const MemoryBefore &before, const ConstTile &turned_before, const FoldRows &rows, float weight,
-                       const ConstMemoryTile &dsums, const ConstTile &turned_sums, const Tile &dsigma,
+  void gather_gradient(const MemoryBefore &before, const ConstTile &transposed_before, const FoldRows &rows,
+                       float weight, const ConstMemoryTile &dsums, const ConstTile &transposed_sums, const Tile &dsigma,
                        const Tile &dvalues, const MemoryTile &dbefore) const override;
 
  private:

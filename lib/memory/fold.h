@@ -14,8 +14,8 @@ struct ClosingTokens {
   float epsilon;
 };
 
-// load(first, count) gives tokens of the segment as FoldRows. `sums` is what commit() adds to the memory, after each
-// piece, and leaves ready for the next.
+// load(first, count) gives tokens of the segment as FoldRows. Each piece is gathered in `sums`, which commit() adds to
+// the memory and leaves ready for the next piece.
 template <class Load, class Commit>
 void fold_segment(const MemoryKind &kind, const ClosingTokens &closing, const MemoryTile &memory,
                   const MemoryTile &sums, const Load &load, const Commit &commit) {
@@ -34,11 +34,11 @@ void fold_segment(const MemoryKind &kind, const ClosingTokens &closing, const Me
   }
 }
 
-// What one way back computes in.
+// What fold_gradient() computes in.
 struct FoldScratch {
-  MemoryTile before, sums;     // the memory before a piece, and what pieces add to it or to its gradient
-  Tile turned_before, turned;  // matrices of `before` and of the gradient, with rows and columns exchanged
-  Tile dsigma, dvalues;        // [together][...]
+  MemoryTile before, sums;             // the memory before a piece, and what pieces add to it or to its gradient
+  Tile transposed_before, transposed;  // transposes of the matrices of `before` and of the gradient
+  Tile dsigma, dvalues;                // [together][...]
 };
 
 // memory = what stood before the segment, which is not read where nothing is held, plus `weight` times what the segment
@@ -56,7 +56,7 @@ void fold_weighted(const MemoryKind &kind, const ClosingTokens &closing, float w
 }
 
 // The way back of fold_weighted(): `dmemory`, the gradient of the memory after the segment, becomes that of the memory
-// before it. store(first, rows) hands over what some tokens are given, in scratch.dsigma and scratch.dvalues.
+// before it. store(first, rows) takes the gradients of some tokens from scratch.dsigma and scratch.dvalues.
 template <class Load, class Store>
 void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float weight, const ConstMemoryTile &before,
                    const MemoryTile &dmemory, const FoldScratch &scratch, const Load &load, const Store &store) {
@@ -70,14 +70,14 @@ void fold_gradient(const MemoryKind &kind, const ClosingTokens &closing, float w
     if (compares) {
       fold_weighted(kind, {begin, closing.held, closing.together, closing.epsilon}, weight, before, scratch.before,
                     scratch.sums, load);
-      transpose(scratch.before.matrix(), keys, values, scratch.turned_before);
-      std::fill_n(scratch.sums.data, scratch.sums.size(), 0.0f);  // must not be read by the piece's other tokens
+      transpose(scratch.before.matrix(), keys, values, scratch.transposed_before);
+      std::fill_n(scratch.sums.data, scratch.sums.size(), 0.0f);  // dbefore: joins dmemory behind the piece
     }
-    transpose(dmemory.matrix(), keys, values, scratch.turned);
+    transpose(dmemory.matrix(), keys, values, scratch.transposed);
     for (int64_t done = begin; done < ends[i];) {
       const FoldRows rows = load(done, std::min(closing.together, ends[i] - done));
-      kind.gather_gradient({scratch.before, held, closing.epsilon}, scratch.turned_before, rows, weight, dmemory,
-                           scratch.turned, scratch.dsigma, scratch.dvalues, scratch.sums);
+      kind.gather_gradient({scratch.before, held, closing.epsilon}, scratch.transposed_before, rows, weight, dmemory,
+                           scratch.transposed, scratch.dsigma, scratch.dvalues, scratch.sums);
       store(done, rows);
       done += rows.count;
     }

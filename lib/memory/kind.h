@@ -29,7 +29,7 @@ struct MemoryTileOf {
 using MemoryTile = MemoryTileOf<float>;
 using ConstMemoryTile = MemoryTileOf<const float>;
 
-// What a piece of a segment is added to, as it was before.
+// The memory before a piece of a segment is added to it.
 struct MemoryBefore {
   ConstMemoryTile memory;
   int64_t held;  // tokens that were folded into it; 0: it is empty
@@ -48,7 +48,7 @@ struct FoldRows {
 class MemoryKind {
  public:
   virtual ~MemoryKind() = default;
-  // As the key infini.memory.update, the option `update` and snapshots say it.
+  // In the key infini.memory.update, the option `update` and snapshots.
   virtual const char *name() const = 0;
 
   // sigma(x) = ELU(x) + 1, unless a kind has its own.
@@ -61,12 +61,12 @@ class MemoryKind {
   // (7) without the division: numerator [rows][values], denominator [rows], epsilon included.
   virtual void read(const ConstMemoryTile &memory, const ConstTile &sigma, int64_t rows, float epsilon,
                     const Tile &numerator, float *denominator) const = 0;
-  // Adds to dsigma and dmemory what dnumerator and ddenominator give them. turned: M with rows and columns exchanged.
-  virtual void read_gradient(const ConstMemoryTile &memory, const ConstTile &turned, const ConstTile &sigma,
+  // Adds to dsigma and dmemory what dnumerator and ddenominator give them. transposed: the transpose of M.
+  virtual void read_gradient(const ConstMemoryTile &memory, const ConstTile &transposed, const ConstTile &sigma,
                              int64_t rows, const ConstTile &dnumerator, const float *ddenominator, const Tile &dsigma,
                              const MemoryTile &dmemory) const = 0;
 
-  // What a memory loses when a segment closes, before that is added: a linear map of M and z; here nothing.
+  // What a memory loses when a segment closes, before the segment is added: a linear map of M and z; here nothing.
   virtual void decay(const MemoryTile &) const {}
   // Its transpose.
   virtual void decay_gradient(const MemoryTile &) const {}
@@ -76,15 +76,15 @@ class MemoryKind {
   virtual bool compares(int64_t held) const = 0;
   // Adds to `sums` what some tokens of a piece are to add to the memory.
   virtual void gather(const MemoryBefore &before, const FoldRows &rows, const MemoryTile &sums) const = 0;
-  // Where the memory gains weight * sums: from its gradient dsums, what reaches the features, dsigma, and values,
-  // dvalues, which are written; and the memory before the piece, where it is compared with, which is added to dbefore.
-  // turned_sums: the matrix of dsums with rows and columns exchanged; turned_before: that of the memory before.
-  virtual void gather_gradient(const MemoryBefore &before, const ConstTile &turned_before, const FoldRows &rows,
-                               float weight, const ConstMemoryTile &dsums, const ConstTile &turned_sums,
+  // The memory gains weight * sums, and its gradient is dsums. Writes the gradients of features and values, dsigma and
+  // dvalues, and adds to dbefore that of the memory before the piece, where compares(). transposed_sums: the transpose
+  // of the matrix of dsums; transposed_before: that of the memory before.
+  virtual void gather_gradient(const MemoryBefore &before, const ConstTile &transposed_before, const FoldRows &rows,
+                               float weight, const ConstMemoryTile &dsums, const ConstTile &transposed_sums,
                                const Tile &dsigma, const Tile &dvalues, const MemoryTile &dbefore) const = 0;
 };
 
-// The kinds that the library knows: those of the files beside this one, and what was added.
+// The kinds that the library knows: those of the files beside this one, and those that were added.
 const MemoryKind &linear_memory();
 const MemoryKind &delta_memory();
 const MemoryKind *find_memory_kind(const std::string &name);  // nullptr: none has it

@@ -9,14 +9,14 @@ void LinearMemory::read(const ConstMemoryTile &memory, const ConstTile &sigma, i
   for (int64_t r = 0; r < rows; ++r) denominator[r] = dot_row(sigma, r, memory.normaliser(), memory.keys) + epsilon;
 }
 
-void LinearMemory::read_gradient(const ConstMemoryTile &memory, const ConstTile &turned, const ConstTile &sigma,
+void LinearMemory::read_gradient(const ConstMemoryTile &memory, const ConstTile &transposed, const ConstTile &sigma,
                                  int64_t rows, const ConstTile &dnumerator, const float *ddenominator,
                                  const Tile &dsigma, const MemoryTile &dmemory) const {
   for (int64_t r = 0; r < rows; ++r) {
     add_to_row(memory.normaliser(), ddenominator[r], memory.keys, dsigma, r);
     add_row(sigma, r, ddenominator[r], memory.keys, dmemory.normaliser());
   }
-  product(dnumerator, rows, memory.values, turned, memory.keys, dsigma, true);
+  product(dnumerator, rows, memory.values, transposed, memory.keys, dsigma, true);
   product_transposed(sigma, rows, memory.keys, dnumerator, memory.values, dmemory.matrix(), true);
 }
 
@@ -27,14 +27,14 @@ void LinearMemory::gather(const MemoryBefore &, const FoldRows &rows, const Memo
 }
 
 void LinearMemory::gather_gradient(const MemoryBefore &, const ConstTile &, const FoldRows &rows, float weight,
-                                   const ConstMemoryTile &dsums, const ConstTile &turned_sums, const Tile &dsigma,
+                                   const ConstMemoryTile &dsums, const ConstTile &transposed_sums, const Tile &dsigma,
                                    const Tile &dvalues, const MemoryTile &) const {
   const auto weigh = [weight](const Tile &tile, int64_t t, int64_t columns) {
     each_stretch(tile, columns,
                  [&](int64_t p, int64_t n) { mix(tile.row(p, t), weight, tile.row(p, t), 0, n, tile.row(p, t)); });
   };
   clear_rows(dsigma, rows.count, dsums.keys);
-  product(rows.values, rows.count, dsums.values, turned_sums, dsums.keys, dsigma, true);
+  product(rows.values, rows.count, dsums.values, transposed_sums, dsums.keys, dsigma, true);
   product(rows.sigma, rows.count, dsums.keys, dsums.matrix(), dsums.values, dvalues, false);
   for (int64_t t = 0; t < rows.count; ++t) {
     add_to_row(dsums.normaliser(), 1, dsums.keys, dsigma, t);

@@ -10,13 +10,13 @@ class LinearMemory : public MemoryKind {
   const char *name() const override { return "linear"; }
   void read(const ConstMemoryTile &memory, const ConstTile &sigma, int64_t rows, float epsilon, const Tile &numerator,
             float *denominator) const override;
-  void read_gradient(const ConstMemoryTile &memory, const ConstTile &turned, const ConstTile &sigma, int64_t rows,
+  void read_gradient(const ConstMemoryTile &memory, const ConstTile &transposed, const ConstTile &sigma, int64_t rows,
                      const ConstTile &dnumerator, const float *ddenominator, const Tile &dsigma,
                      const MemoryTile &dmemory) const override;
   bool compares(int64_t) const override { return false; }
   void gather(const MemoryBefore &before, const FoldRows &rows, const MemoryTile &sums) const override;
-  void gather_gradient(const MemoryBefore &before, const ConstTile &turned_before, const FoldRows &rows, float weight,
-                       const ConstMemoryTile &dsums, const ConstTile &turned_sums, const Tile &dsigma,
+  void gather_gradient(const MemoryBefore &before, const ConstTile &transposed_before, const FoldRows &rows,
+                       float weight, const ConstMemoryTile &dsums, const ConstTile &transposed_sums, const Tile &dsigma,
                        const Tile &dvalues, const MemoryTile &dbefore) const override;
 };
 
