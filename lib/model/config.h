@@ -21,7 +21,7 @@ struct RopeConfig {
   int original_context = 0;
   double attention_factor = 1;
   double beta_fast = 32, beta_slow = 1;
-  bool factors = true;  // pairs are divided by the file's own factors, where it has some
+  bool factors = true;  // frequencies are divided by the file's own factors, where it has some
 };
 
 struct MemoryConfig {
@@ -32,7 +32,7 @@ struct MemoryConfig {
   int carry = 0;                    // tokens before the segment that local attention sees
   int sinks = 0;                    // first tokens of the stream that local attention always sees
   int keep = 0;                     // tokens of sentences that stood out, which it sees for ever
-  KeepProbe probe;                  // what they are worth; without one, surprise tells
+  KeepProbe probe;                  // what sentences are worth; without weights of it, surprise tells
   bool trained = false;             // the file carries infini.version
   std::vector<float> gate;          // beta [layer][query head]; -inf: shut, as in every layer with a window
 };

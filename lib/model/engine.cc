@@ -21,7 +21,7 @@ std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
   return layers;
 }
 
-// Where M and z, and where the windows stand. Bytes: spans of constant bytes, or of others.
+// Every stretch of M and z. Bytes: a vector of spans of bytes, constant or not.
 template <class Bytes>
 Bytes memory_bytes(auto &layers) {
   Bytes parts;
@@ -33,7 +33,7 @@ Bytes memory_bytes(auto &layers) {
       });
   return parts;
 }
-// As format 1 of snapshots has them.
+// Every stretch of the windows, in the order of snapshots of format 1.
 std::vector<std::span<std::byte>> panels_of(std::vector<LayerState> &layers, const View &view) {
   std::vector<std::span<std::byte>> parts;
   for (LayerState &layer : layers)
@@ -102,8 +102,8 @@ bool Engine::read_memory(Place &place, const ReadSection &read) const {
 
 SnapshotSection Engine::window_section(const Place &place) const {
   const std::vector<int64_t> offsets = row_offsets(place, number_type());
-  // A layer at a time: its rows are written while they are in the processor's cache, and made in memory that was used
-  // for those before. On one thread: that waits for memory and for the file, not for the rows.
+  // A layer at a time: its rows are written while they are in the processor's cache, and made where those of the layer
+  // before were. On one thread: memory and the file are what takes the time.
   const auto make = [&place, offsets](const auto &take) {
     Buffer<char> rows;
     for (size_t l = 0; l < place.layers.size(); ++l) {

@@ -28,7 +28,8 @@ struct Part {
   std::span<const int32_t> tokens;
 };
 
-// A change of states that lasts for a scope and ends with it, unless an error does: State::begin_change().
+// A change of states: it begins here and ends with the scope, unless an exception does, which leaves them broken (see
+// State::begin_change()).
 class Unfinished {
  public:
   explicit Unfinished(std::span<const Part> parts) : parts_(parts) { begin(); }
@@ -53,21 +54,21 @@ class Unfinished {
 using LogitsSink =
     std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
-// Fills the parts with a section's bytes, which are as many as they are long, or throws.
+// Fills the parts, one after the other, with the bytes of a section, which must be exactly as many; else throws.
 using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &parts)>;
 
-// One thread at a time. An engine holds no stream, only what the work on a block needs, which the next one uses again.
+// One thread at a time. An engine holds no stream, only the buffers of a block, which the next one uses again.
 class Engine {
  public:
   explicit Engine(const Model &model);
   ~Engine();
 
-  // Of a stream that begins. A state is of its model, not of the engine that made it.
+  // The state of a stream that begins. Any engine of the model may go on with it.
   State make_state(int checkpoints) const;
-  Checkpoint make_checkpoint() const;  // whose sections are to be read
+  Checkpoint make_checkpoint() const;  // to read sections of a snapshot into
 
-  // How many tokens one block may read of those that follow `state`: where sentences are kept it ends with the segment,
-  // since what is kept then must be known before.
+  // How many tokens the next block of `state` may read. Where sentences are kept it ends with the segment at the
+  // latest: what closing a segment keeps must be known before the block that closes it.
   int64_t longest_block(const State &state) const;
   // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
   // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
@@ -81,24 +82,24 @@ class Engine {
   // As merge() of model/merge.h: `other` has no open segment and no window.
   void merge(const Threads &threads, State &state, const State &other, double weight) const;
 
-  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says how, and names them. What they
-  // are of must live as long. Those that read return whether all numbers are finite; `stored` is the type of the
-  // snapshot's numbers, and place.view is known.
+  // The sections of a snapshot that hold what lies in layers; stream/snapshot.cc says what is in them, and names them.
+  // They refer to the place or state, which must live as long. What reads returns whether all numbers are finite;
+  // `stored` is the type of the snapshot's numbers, and place.view must be set before.
   NumberType number_type() const;  // of windows and of what is kept
   SnapshotSection memory_section(const Place &place) const;
   bool read_memory(Place &place, const ReadSection &read) const;
   SnapshotSection window_section(const Place &place) const;
-  // The place's windows hold nothing yet. Of so many bytes, and of one of format 1.
+  // The place's windows must hold nothing yet. The section has window_bytes(); read_window_1 reads one of format 1.
   uint64_t window_bytes(const Place &place, NumberType stored) const;
   bool read_window(const Threads &threads, Place &place, NumberType stored, std::span<const std::byte> section) const;
   bool read_window_1(Place &place, NumberType stored, const ReadSection &read) const;
-  // Of a state that keeps sentences and has an empty window, and into one: as many as fit the budget.
+  // The sentences of a state that has an empty window, and into such a state as many as fit its budget.
   SnapshotSection kept_section(const State &state) const;
   int64_t kept_bytes(int64_t tokens, NumberType stored) const;
   bool read_kept(State &state, std::vector<KeptSpan> spans, NumberType stored, const ReadSection &read) const;
 
-  void reserve(int64_t tokens, int threads);  // what blocks of so many tokens need, now instead of when they come
-  int64_t bytes() const;                      // of what the work needs
+  void reserve(int64_t tokens, int threads);  // takes the buffers of a block of so many tokens now
+  int64_t bytes() const;                      // of these buffers
 
  private:
   const Model &model_;

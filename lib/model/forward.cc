@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kLogitsRows = 64;
 
-// Rows that are multiplied.
+// The left side of a product.
 struct Rows {
   NumberType type;
   char *data;
@@ -32,7 +32,7 @@ void scale(float *x, int64_t n, float by) {
   for (int64_t i = 0; i < n; ++i) x[i] *= by;
 }
 
-// What a product with the output layer becomes.
+// Scales and caps what the output layer's product gave.
 void finish_logits(const Config &config, float *logits, int64_t rows, int64_t stride) {
   if (config.logit_scale == 1 && config.logit_soft_cap == 0) return;
   for (int64_t row = 0; row < rows; ++row) {
@@ -54,7 +54,7 @@ class Block {
         activated_{weights_.rows_type, workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
-    place();
+    lay_out_parts();
     embed();
     for (size_t l = 0; l < weights_.layers.size(); ++l) {
       const LayerWeights &layer = weights_.layers[l];
@@ -74,10 +74,10 @@ class Block {
   int64_t count() const { return count_; }
 
  private:
-  void place() {
-    workspace_.places.clear();
+  void lay_out_parts() {
+    workspace_.parts.clear();
     for (int64_t row = 0; const Part &part : parts_) {
-      workspace_.places.push_back({row, {}});
+      workspace_.parts.push_back({row, {}});
       row += static_cast<int64_t>(part.tokens.size());
     }
   }
@@ -85,7 +85,7 @@ class Block {
   void embed() {
     for (size_t i = 0; i < parts_.size(); ++i) {
       const Part &part = parts_[i];
-      const int64_t row = workspace_.places[i].row;
+      const int64_t row = workspace_.parts[i].first;
       parallel_for(threads_, static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
           weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
@@ -156,7 +156,7 @@ class Block {
     finish_qkv(layer, stride);
     parallel_items(threads_, static_cast<int64_t>(parts_.size()), count_ * width_ * width_,
                    [&](int64_t i, const Threads &here) {
-      auto &[row, after] = workspace_.places[static_cast<size_t>(i)];
+      auto &[row, after] = workspace_.parts[static_cast<size_t>(i)];
       after = attend_part(here, layer, index, parts_[static_cast<size_t>(i)], row);
     });
   }
@@ -196,14 +196,14 @@ class Block {
     return view;
   }
 
-  // Every part's view, output of its last token, and of the last before each boundary that a checkpoint keeps.
+  // Every part's view, and the outputs of its last token and of the last one before each checkpoint.
   void finish() {
     for (size_t i = 0; i < parts_.size(); ++i) {
       State &state = *parts_[i].state;
-      const Workspace::Placed &place = workspace_.places[i];
+      const Workspace::PartRows &rows = workspace_.parts[i];
       const auto output = [&](int64_t position, std::vector<float> &hidden) {
         hidden.resize(static_cast<size_t>(width_));
-        rms_norm(x(place.row + position - 1 - state.view.position), weights_.output_norm.data(), width_,
+        rms_norm(x(rows.first + position - 1 - state.view.position), weights_.output_norm.data(), width_,
                  config_.norm_epsilon, hidden.data());
       };
       for (Checkpoint &checkpoint : state.checkpoints) {
@@ -211,10 +211,10 @@ class Block {
         output(checkpoint.view.position, checkpoint.hidden);
         checkpoint.has_hidden = true;
       }
-      output(place.after.position, state.hidden);
+      output(rows.after.position, state.hidden);
       state.has_hidden = true;
       state.has_logits = false;
-      state.view = place.after;
+      state.view = rows.after;
     }
   }
 
@@ -310,11 +310,11 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
              const LogitsSink &sink) {
   workspace.reserve(model, count_tokens(parts), threads.count());
   const int64_t stride = round_up(model.config().vocabulary, kPanel), x_stride = round_up(model.config().width, kPanel);
-  workspace.places.reserve(parts.size());
+  workspace.parts.reserve(parts.size());
 
   Worth worth(threads, model, parts, workspace);
   worth.of_first_tokens(exact);
-  const Unfinished block_at_hand(parts);
+  const Unfinished change(parts);
   Block block(threads, model, parts, workspace, exact);
   block.run(worth);
   const bool all_rows = sink || worth.wants_rows();
@@ -336,7 +336,7 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
   if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
-  const Unfinished closing_at_hand(state);
+  const Unfinished change(state);
   for (size_t l = 0; l < state.layers.size(); ++l) {
     close_segment(threads, model.rules().of(l), state.layers[l], state.view, closing, state.angles,
                   workspace.attention);

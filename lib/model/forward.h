@@ -24,25 +24,25 @@ struct Workspace {
   Buffer<float> gate_up;       // [T][2 * hidden rounded up to 64]
   Buffer<char> activated;      // [T][hidden] of the compute type
   Buffer<float> cosine, sine;  // of each rotation, [T][dimensions / 2]: see angles()
-  Buffer<float> branch;        // [T][width rounded up to 64]: what is added to x, where more than a product makes it
+  Buffer<float> branch;        // [T][width rounded up to 64]: what is added to x, where a product alone is not it
   Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
   std::vector<float> worth;    // [T]: of each token, where sentences are kept: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
   std::vector<std::vector<RaisedSpan>> raised;  // of each part
-  // Where set, hears of the residual stream behind each layer: x [rows][stride].
+  // Where set, is called with the residual stream behind each layer: x [rows][stride].
   std::function<void(int layer, const float *x, int64_t rows, int64_t stride)> watch;
   AttentionScratch attention;
-  struct Placed {
-    int64_t row;  // of its first token
-    View after;   // of its state, once a layer has read it
+  struct PartRows {
+    int64_t first;  // row of its first token
+    View after;     // of its state, once a layer has read it
   };
-  std::vector<Placed> places;  // of the block's parts
+  std::vector<PartRows> parts;  // of the block
   int64_t tokens = 0;
   // Where the angles of a layer's rotation begin in cosine and sine.
   int64_t angles(const Config &config, int rotation) const;
 };
 
-// As Engine has them.
+// What Engine does by them, where each is explained.
 void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
              const LogitsSink &sink);
 

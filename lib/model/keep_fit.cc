@@ -19,7 +19,8 @@ struct Sentence {
   bool worthy;
 };
 
-// The sentences of the stream, as Keep cuts them; those that are worth keeping in part alone are left out.
+// The sentences of the stream, as Keep cuts them; those of which some tokens, but at most half, are worth keeping are
+// left out.
 std::vector<Sentence> read_sentences(const Threads &threads, const Model &model, std::span<const int32_t> tokens,
                                      std::span<const uint8_t> worth, int layer, Task *task) {
   const auto width = static_cast<int64_t>(model.config().width);
@@ -54,7 +55,7 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
   return sentences;
 }
 
-// Of each head.
+// KeepProbe::bias.
 std::vector<float> bias_of_heads(const std::vector<KeepBias> &rows, const Config &config) {
   if (rows.empty()) return {};
   std::vector<float> bias(static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads));
@@ -121,9 +122,9 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
   std::vector<float> scores;  // of what is not worth keeping
   for (const Sentence &s : sentences)
     if (!s.worthy) scores.push_back(dot(s.mean.data(), probe.weight.data(), config.width));
-  const auto place = static_cast<size_t>((1 - fit.stray) * static_cast<double>(scores.size() - 1));
-  std::nth_element(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(place), scores.end());
-  probe.least = scores[place];
+  const auto rank = static_cast<size_t>((1 - fit.stray) * static_cast<double>(scores.size() - 1));
+  std::nth_element(scores.begin(), scores.begin() + static_cast<std::ptrdiff_t>(rank), scores.end());
+  probe.least = scores[rank];
   return probe;
 }
 

@@ -35,8 +35,8 @@ struct KeepFit {
     v("stray", stray, 0, 0.99, "share of the sentences not worth keeping that may be kept");
     v("bias", bias, 3, "[layer, head, nats]", "nats, 100 at most, that heads add to the scores of kept keys");
     v("focus", focus, 0, 100,
-      "nats that these heads take, for each query, from a kept sentence for each that it scores less than the best "
-      "one");
+      "nats that a kept sentence's scores lose, by these heads, for each nat that its best score is below the best "
+      "sentence's");
     v("standing", standing, 0, 1 << 20,
       "in layers behind the probe, these heads raise sentences of the window too that would be kept, where they end so "
       "many tokens or more before the one that asks; 0: none");

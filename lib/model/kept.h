@@ -24,7 +24,7 @@ int64_t kept_token_floats(const Model &model);
 int64_t kept_layers(const Model &model);
 
 Kept kept_of(const Model &model, const State &state);
-// The state keeps this instead; it fits the budget.
+// The state keeps this instead, which must fit its budget.
 void set_kept(const Threads &threads, const Model &model, State &state, const Kept &kept);
 
 }  // namespace infini

@@ -55,7 +55,7 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   number("infini.local.sinks", c.sinks);
 }
 
-// `impossible`: the status where no model can be as the keys say.
+// `impossible`: the status for keys that no model can have.
 Config config_of(const Gguf &gguf, const Options &options, Status impossible, bool with_tensors) {
   try {
     return read_config(gguf, options, with_tensors);

@@ -64,7 +64,7 @@ struct CreateConfig {
   }
 };
 
-// That option "threads" asks for.
+// How many option "threads" asks for.
 int threads_of(const Options &options);
 
 class Model {

@@ -96,7 +96,7 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, T
       if (good) continue;
       values.reserve(matrix.k());
       each_part(parts, first, first + count, [&](const TensorPart &part, int64_t row, int64_t rows) {
-        // One of them tells what is not finite.
+        // Fails at the number that is not finite.
         for (int64_t i = 0; i < rows; ++i) unpack_row(part, row + i, matrix.k(), values.data());
       });
     }

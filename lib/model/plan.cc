@@ -12,7 +12,7 @@
 namespace infini {
 namespace {
 
-// --- architectures. A name of a key is that which llama.cpp's converter writes.
+// --- architectures. Keys are named as llama.cpp's converter writes them.
 
 void each_layer(Config &config, const auto &f) {
   for (size_t l = 0; l < config.plans.size(); ++l) f(config.plans[l], static_cast<int>(l));
@@ -43,7 +43,7 @@ void plan_gemma(const Keys &, Config &config) {
   each_layer(config, [](LayerPlan &plan, int) { plan.activation = Activation::GELU; });
 }
 
-// Of so many layers, the largest model scales scores by what its heads would be if they made up the width.
+// The largest model of a family, known by its layers, scales scores as if its heads made up the width.
 float gemma_scale(const Config &config, int largest_layers) {
   return config.layers == largest_layers ? 1 / std::sqrt(static_cast<float>(config.width / config.heads)) : 0;
 }
@@ -100,7 +100,7 @@ void plan_gemma3(const Keys &keys, Config &config) {
   });
 }
 
-// As one model of this family is published, its window is narrower than its context; other programs read it whole too.
+// One published model of this family says a window that is narrower than its context; other programs ignore it too.
 void plan_phi3(const Keys &, Config &) {}
 
 void plan_olmo2(const Keys &keys, Config &config) {
@@ -252,7 +252,7 @@ TensorPart find_part(const Gguf &gguf, const TensorSpec &spec) {
   const GgufTensor *fused = spec.fused.empty() ? nullptr : gguf.find_tensor(spec.fused);
   if (fused && has_shape(*fused, shape_of(spec.fused_rows))) return {fused, spec.fused_first, spec.rows};
   const GgufTensor *const wrong = tensor ? tensor : fused;
-  // Where `up` stands alone, with its own shape, what is missing is the gate.
+  // An `up` of its own shape is not fused: then the gate is missing.
   if (wrong && !has_shape(*wrong, own))
     fail(Status::FORMAT, "tensor '", wrong->name, "' has shape ", shape_text(wrong->shape),
          ", but the model's keys ask for ", shape_text(wrong == tensor ? own : shape_of(spec.fused_rows)));

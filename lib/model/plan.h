@@ -91,7 +91,8 @@ struct TensorSpec {
 // Every tensor of a model, in the order in which a new file holds them.
 std::vector<TensorSpec> tensor_table(const Config &config);
 
-// What a file may divide the pairs of a rotation by, whatever the window is, where it is near, and where it is far.
+// Divisors of a rotation's frequencies that a file may have: for any window, for one that is within the original
+// context, and for a longer one.
 std::array<TensorSpec, 3> rope_factors(const RopeConfig &rope);
 
 // Where a file keeps what the spec asks for: `rows` rows of a tensor from `first` on (of a bias: columns).

@@ -11,7 +11,7 @@
 
 namespace infini {
 
-// Where a stream stands.
+// Where a stream stands: what its state and its checkpoints have in common.
 struct Place {
   View view;
   std::vector<LayerState> layers;
@@ -35,12 +35,13 @@ struct State : Place {
   int64_t bytes() const;             // in use, checkpoints included
   int64_t held_bytes() const;        // the same with the whole buffers of windows
   int64_t checkpoint_bytes() const;  // of all that are kept
-  // Layer `index` has closed a segment and stands at `after`: it copies its part of that checkpoint, and drops the
-  // oldest if there are too many. Layers come in order; different states may do this on different threads.
+  // Layer `index` has closed a segment, after which the view is `after`: copies the layer into that boundary's
+  // checkpoint. The first layer makes the checkpoint, and drops the oldest if there are too many. Layers come in order;
+  // different states may do this on different threads.
   void boundary_layer(const View &after, const LayerState &layer, size_t index);
 
-  // Around a change that must be whole; changes may lie within each other. What an error ends before its end has left
-  // the state broken: only reset or restore help. Unfinished, of engine.h, is such a change that lasts for a scope.
+  // Around a change that must be whole; changes may nest. One that an error cuts short leaves the state broken: only
+  // reset or restore help. Unfinished, of engine.h, calls both.
   void begin_change() { ++changes_; }
   void end_change() { --changes_; }
   bool broken() const { return changes_ > 0; }
@@ -54,7 +55,7 @@ struct State : Place {
 
  private:
   State() = default;
-  int changes_ = 0;  // that began and did not end
+  int changes_ = 0;  // begun, and not ended
 };
 
 }  // namespace infini

@@ -39,7 +39,7 @@ struct Weights {
   int64_t bytes() const;
 
   Compute products;             // of matrices in blocks
-  NumberType rows_type;         // that are multiplied: what is rounded to bytes is not rounded to bf16 before
+  NumberType rows_type;         // of activations in products: f32 before they are rounded to bytes
   const GgufTensor *embedding;  // [width, vocabulary], in the file
   bool tied;                    // the output is the embedding
   std::vector<LayerWeights> layers;

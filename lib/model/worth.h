@@ -13,10 +13,11 @@ class Worth {
  public:
   Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace);
 
-  // Those of the parts, from the logits before them; and what the block will keep, which must be known before it runs.
+  // The first tokens of the parts, from the logits before them; and what closing a segment will keep, which must be
+  // known before the block runs.
   void of_first_tokens(bool exact);
-  // The residual stream behind a layer: rows [count][stride], which a probe reads. Layers after it know what stands
-  // in the window.
+  // The residual stream behind a layer, x [count][stride], which a probe may read. Layers after it know which sentences
+  // of the window would be kept.
   void of_layer(int layer, const float *x, int64_t stride);
   // Whether the logits of all rows are needed: where surprise is the measure.
   bool wants_rows() const;
