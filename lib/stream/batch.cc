@@ -8,9 +8,9 @@
 namespace infini {
 namespace {
 
-constexpr int64_t kChoosing = 4;  // operations that a token of the vocabulary takes when one is chosen
+constexpr int64_t kChoosing = 4;  // operations a token of the vocabulary that choosing takes
 
-// What choosing a token changes of a session, to be put back where the token is not fed.
+// What choosing a token changes in a session, to be put back if the token is not fed.
 struct Before {
   explicit Before(const Generation &g)
       : random(g.random), generated(g.generated), reason(g.reason), end_reported(g.end_reported) {
@@ -41,10 +41,10 @@ void Batch::add(std::shared_ptr<Session> session) {
 }
 
 void Batch::remove(const Session *session) {
-  const auto place =
+  const auto found =
       std::find_if(sessions_.begin(), sessions_.end(), [&](const auto &s) { return s.get() == session; });
-  if (place == sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is not in the batch");
-  sessions_.erase(place);
+  if (found == sessions_.end()) fail(Status::INVALID_ARGUMENT, "the session is not in the batch");
+  sessions_.erase(found);
 }
 
 size_t Batch::next(std::span<int32_t> tokens, Task *task) {
@@ -62,8 +62,9 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
   std::vector<Before> before;
   for (const auto &session : sessions_) before.emplace_back(session->impl_->generation);
   std::vector<char> fed(sessions_.size());
-  // A session whose token was not fed is as it was; logits of many rows are not to the bit what it would compute alone.
-  const auto leave = [&](size_t i) {
+  // Logits of many rows are not bit for bit those that a session computes alone: one whose token was not fed drops
+  // them.
+  const auto drop_logits = [&](size_t i) {
     Session::Impl &impl = *sessions_[i]->impl_;
     if (!fed[i] && !impl.settings.exact) impl.state.has_logits = false;
   };
@@ -74,11 +75,11 @@ size_t Batch::next(std::span<int32_t> tokens, Task *task) {
   } catch (...) {
     for (size_t i = 0; i < sessions_.size(); ++i) {
       if (!fed[i]) before[i].put_back(sessions_[i]->impl_->generation);
-      leave(i);
+      drop_logits(i);
     }
     throw;
   }
-  for (size_t i = 0; i < sessions_.size(); ++i) leave(i);
+  for (size_t i = 0; i < sessions_.size(); ++i) drop_logits(i);
   return static_cast<size_t>(std::count(fed.begin(), fed.end(), 1));
 }
 

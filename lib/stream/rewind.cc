@@ -14,7 +14,7 @@ std::vector<int64_t> Session::boundaries() const {
 int64_t Session::rewind_limit() const {
   const State &state = impl_->state;
   if (!state.checkpoints.empty()) return state.checkpoints.front().view.position;
-  // The output of the token before a boundary is kept with its checkpoint alone.
+  // The output of the token before a boundary is kept only with a checkpoint.
   return std::min(std::max(state.view.segment_begin, impl_->history.begin) + 1, position());
 }
 
@@ -29,19 +29,19 @@ void Session::rewind(int64_t position) {
 
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
   History &history = impl_->history;
-  const auto place = std::find_if(state.checkpoints.rbegin(), state.checkpoints.rend(),
-                                  [&](const Checkpoint &c) { return c.view.position <= position; });
+  const auto checkpoint = std::find_if(state.checkpoints.rbegin(), state.checkpoints.rend(),
+                                       [&](const Checkpoint &c) { return c.view.position <= position; });
   if (position > state.view.segment_begin && state.view.segment_begin >= history.begin) {
     state.view.position = position - 1;  // the last token is read again, for its output
     state.keep.drop_after(position);
   } else {
-    state.rewind(*place);
+    state.rewind(*checkpoint);
   }
   const int64_t from = state.view.position - history.begin, count = position - state.view.position;
   history.drop_after(position);
   const auto again = std::span(history.tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(count));
   {
-    const Unfinished behind(state);  // its history
+    const Unfinished change(state);  // until it stands where its history ends
     for (size_t done = 0; done < again.size();) {
       const auto longest = static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(state)));
       const Part part{&state, again.subspan(done, std::min(again.size() - done, longest))};

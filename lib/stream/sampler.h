@@ -44,10 +44,10 @@ class Sampler {
 
  private:
   struct Candidate {
-    float logit;  // less that of the likeliest
+    float logit;  // minus the greatest, and divided by the temperature
     int32_t token;
     double weight() const { return std::exp(static_cast<double>(logit)); }
-    // Whether it is less likely; of equals the higher id is.
+    // Whether it is less likely; of equals the one with the higher id.
     bool operator<(const Candidate &other) const {
       return logit != other.logit ? logit < other.logit : token > other.token;
     }

@@ -57,7 +57,7 @@ void Session::Impl::check_whole() const {
 
 void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens) {
   {
-    const Unfinished ahead(state);  // of its history
+    const Unfinished change(state);  // until its history has the tokens
     for (const int32_t token : tokens) {
       generation.recent.push(token);
       history.tokens.push_back(token);
@@ -70,7 +70,7 @@ void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens
 }
 
 void Session::Impl::forget() {
-  if (state.broken()) return;  // its checkpoints may lie beyond the tokens that were kept
+  if (state.broken()) return;  // its checkpoints may lie behind the last token of the history
   history.drop_before(state.checkpoints.empty() ? state.view.segment_begin : state.checkpoints.front().view.position);
 }
 

@@ -13,7 +13,7 @@ namespace infini {
 enum class StopReason : int { NONE, END_TOKEN, STOP_STRING, MAX_TOKENS };
 inline constexpr const char *kStopReasons[] = {"none", "end_token", "stop_string", "max_tokens"};  // by their numbers
 
-// What goes on with the stream besides the model's state.
+// What changes with the stream besides the model's state.
 struct Generation {
   Random random;
   RecentTokens recent;
@@ -43,12 +43,12 @@ struct History {
 inline bool has_text(const Model &model, int32_t token) {
   return model.has_tokenizer() && token < model.tokenizer().size();  // a vocabulary may be padded
 }
-// Whether no space prefix comes off behind this token. One without text changes nothing: `before`.
+// Whether the next token keeps its space prefix after this one. One without text changes nothing: `before`.
 inline bool starts_text(const Model &model, int32_t token, bool before) {
   return has_text(model, token) ? !model.tokenizer().ends_text(token) : before;
 }
 
-// Of the options, looked up once.
+// Options, looked up once.
 struct Settings {
   explicit Settings(const Options &options);
   int threads;
@@ -72,7 +72,7 @@ struct Session::Impl {
   void forget();
 
   Options given;    // set by the caller
-  Options options;  // and those that a snapshot completed
+  Options options;  // these, completed by a snapshot's
   Settings settings;
   Engine engine;
   State state;

@@ -1,4 +1,4 @@
-// A session's text: what is fed, scored or said becomes tokens here, and goes the way of tokens.
+// A session's text: what is fed, scored or said in a chat becomes tokens here.
 #include <algorithm>
 
 #include "stream/session_impl.h"

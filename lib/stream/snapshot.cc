@@ -236,7 +236,7 @@ std::string inspect_snapshot(std::span<const std::byte> bytes, const std::string
   }
   JsonObject facts;
   facts.add("format_version", file.version()).add("size", file.size()).add("sections", sections);
-  for (const auto &[field, value] : header->items())  // but for what the file itself is known better by
+  for (const auto &[field, value] : header->items())  // these three are the file's own
     if (field != "format_version" && field != "size" && field != "sections") facts.add(field, JsonText{text_of(value)});
   return facts.text();
 }

@@ -29,7 +29,7 @@ OwnedJson<> parse_snapshot_header(const SnapshotView &file);
 // What must be equal in the session that restores.
 JsonObject snapshot_shape(const Model &model, bool with_window);
 
-// Bytes to write from where the values may not be changed, bytes to read into elsewhere.
+// Bytes to write from where the values are constant, else bytes to read into.
 template <class T>
 auto as_section(T *values, size_t count) {
   if constexpr (std::is_const_v<T>) return std::as_bytes(std::span(values, count));

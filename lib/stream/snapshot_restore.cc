@@ -16,7 +16,7 @@ constexpr int64_t kMostPosition = int64_t{1} << 60;
 
 // --- the header
 
-// Of what numbers its windows are.
+// The number type of the windows.
 NumberType read_compute(const json &header, const SnapshotView &file) {
   const auto compute = member<std::string>(header, "compute", file.name());
   if (compute != "f32" && compute != "bf16")
@@ -311,7 +311,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name,
   const bool whole = kind == "session";
   check_model(header, file, *model_, whole);
 
-  // Everything is read into a second session, which takes the place of this one's insides when it is whole.
+  // Everything is read into a second Impl, which replaces this session's when it is complete.
   auto fresh = std::make_unique<Impl>(*model_, impl_->given);
   State &state = fresh->state;
   if (!whole) {
