@@ -14,7 +14,7 @@ struct Cpu {
   static Cpu here();
 };
 
-// For options "gemm", "compute" and "weights". What was asked for and cannot be is told in the log.
+// For options "gemm", "compute" and "weights". The log says where what was asked for cannot be had.
 GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu);
 NumberType choose_compute(const std::string &compute, const std::string &weights, GemmLibrary library, const Cpu &cpu);
 // Of weights in blocks, if there are any; `floats` is what the others are multiplied in.
@@ -23,9 +23,10 @@ Compute choose_block_compute(const std::string &compute, bool any_blocks, Number
 bool keeps_blocks(const Cpu &cpu);
 NumberType choose_training_compute(const std::string &compute, GemmLibrary library, const Cpu &cpu);
 
-// Of panels of a type with an even or odd k. `onednn`: it has kernels for these panels, or, if widened, for f32.
+// The ways of products with panels of a type with an even or odd k. `onednn`: it has kernels for these panels, or,
+// where they are widened, for f32.
 ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu);
-// bf16 panels are multiplied in f32.
+// Whether panels of bf16 are multiplied in f32.
 bool widens(NumberType type, const Cpu &cpu);
 
 }  // namespace infini

@@ -100,7 +100,7 @@ void native_product(const Threads &threads, const ConstRows &a, int64_t rows, co
                [&](int64_t begin, int64_t end) { native_part(a, rows, b, begin, end, c, c_row, accumulate); });
 }
 
-// The same for bf16, where the processor has dot products of it.
+// The same for bf16, by the processor's dot products of it.
 void dot_product(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                  bool accumulate) {
   each_columns(threads, rows, b, [&](int64_t begin, int64_t end) {
@@ -110,7 +110,7 @@ void dot_product(const Threads &threads, const ConstRows &a, int64_t rows, const
   });
 }
 
-// Panel by panel.
+// OpenBLAS, panel by panel.
 void openblas_panels(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
   for (int64_t j = 0; j < b.n; j += kPanel)
     openblas_product(false, rows, std::min<int64_t>(kPanel, b.n - j), b.k, a.f32(), a.stride, b.panel_of<float>(j),
@@ -143,7 +143,7 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
 }
 
 // bf16 where the processor has no fast products of it: f32 ones of pieces that are widened as they are needed and stay
-// in the cache. One thread, whose pieces are at most 1 MB each as long as 256 rows of k are.
+// in the cache. On the calling thread, in pieces of at most 1 MiB where k is at most 4,096.
 void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows &a, int64_t rows, const Panels &b,
                      float *c, int64_t c_row, bool accumulate) {
   const int64_t depth = padded_k(NumberType::BF16, b.k), pairs = round_up(b.k, 2);

@@ -98,8 +98,8 @@ inline int64_t padded_k(NumberType type, int64_t k) { return round_up(k, type ==
 
 class OneDnn;
 
-// How a product is computed: as many rows as `few_rows`, or any number where rows must not depend on each other, one
-// way, and more another. choose.h decides.
+// How products are computed: those of up to `few_rows` rows, and of any number where rows must not depend on each
+// other, one way, larger ones another. choose.h decides.
 enum class Product : uint8_t { NATIVE, DOTS, OPENBLAS, ONEDNN, WIDENED };
 struct ProductWays {
   Product few;
@@ -107,7 +107,7 @@ struct ProductWays {
   Product many;
 };
 
-// One product. Immutable for its users; any number of threads may multiply at once.
+// Matrix products. Immutable for its users; any number of threads may multiply at once.
 class Gemm {
  public:
   explicit Gemm(GemmLibrary library);
@@ -125,7 +125,7 @@ class Gemm {
                            int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const;
 
   GemmLibrary library() const { return library_; }
-  // For the work on products. It goes with the model, whose threads share it.
+  // Memory for products to work in. It goes with the model, whose threads share it.
   ScratchPool &scratch() const { return scratch_; }
 
  private:

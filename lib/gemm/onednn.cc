@@ -24,7 +24,7 @@ memory::data_type type_of(NumberType type) {
   return type == NumberType::F32 ? memory::data_type::f32 : memory::data_type::bf16;
 }
 
-// Of the descriptors that `kernel` has.
+// Completes a kernel that has the descriptors of a, b and c.
 Kernel make_kernel(const dnnl::engine &engine, Kernel kernel, bool accumulate) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -90,7 +90,7 @@ struct OneDnn::Cache {
     }
     std::unique_lock lock(mutex);
     if (const auto found = kernels.find(key); found != kernels.end()) return found->second;
-    Kernel made = make_kernel(engine, key);                          // which may end for want of memory
+    Kernel made = make_kernel(engine, key);                          // which may throw
     return kernels.try_emplace(key, std::move(made)).first->second;  // a map's elements never move
   }
 

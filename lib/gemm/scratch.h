@@ -13,7 +13,7 @@ namespace infini {
 // Any number of threads. Holds as many buffers as were ever lent at once, each as large as any use of it.
 class ScratchPool {
  public:
-  // Lends at least so many bytes, which hold anything, until it goes.
+  // Lends at least so many bytes, which hold anything, for its lifetime.
   class Loan {
    public:
     Loan(ScratchPool &pool, int64_t bytes) : pool_(pool), buffer_(pool.take(bytes)) {

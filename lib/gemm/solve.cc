@@ -9,7 +9,7 @@
 namespace infini {
 namespace {
 
-constexpr int64_t kBlock = 32;  // rows that are finished before those below them hear of it
+constexpr int64_t kBlock = 32;  // rows that are finished before those below them are updated
 // Rows that are multiplied at once, of which no more than half a strip lies below the diagonal.
 constexpr int64_t kStrip = 64;
 
@@ -21,8 +21,8 @@ void each_strip(int64_t begin, int64_t end, const Function &f) {
 
 }  // namespace
 
-// a = u^T u, u the upper triangle, which takes a's place row by row; x stands by rows meanwhile, so that what is done
-// to rows of a is done to its own in the same way.
+// a = u^T u, where the upper triangle u overwrites a row by row. x is held by rows meanwhile, so that they go through
+// the same steps as the rows of a.
 bool solve_positive(int64_t n, int64_t columns, double *a, double *b) {
   Buffer<double> x(n * columns);
   for (int64_t c = 0; c < columns; ++c)
@@ -31,7 +31,7 @@ bool solve_positive(int64_t n, int64_t columns, double *a, double *b) {
   // u^T y = b along with the factors.
   for (int64_t block = 0; block < n; block += kBlock) {
     const int64_t end = std::min(n, block + kBlock);
-    // Rows `first`... from rows `row`...
+    // Subtracts what `depth` rows of u from `first` on add to a, and to b, in `rows` rows from `row` on.
     const auto take_from = [&](int64_t first, int64_t depth, int64_t row, int64_t rows) {
       const double *u = a + first * n + row;
       subtract_product(u, 1, n, rows, u, n, depth, n - row, a + row * n + row, n);

@@ -1,12 +1,12 @@
-// The one system of equations that fits need solved.
+// The linear systems of ridge regressions.
 #pragma once
 
 #include <cstdint>
 
 namespace infini {
 
-// Solves a x = b for symmetric a [n][n] that is positive definite; b [columns][n] becomes x, a is spoilt. False where a
-// is not, nor finite. On the calling thread, by Cholesky's factors.
+// Solves a x = b for symmetric a [n][n] that is positive definite; b [columns][n] becomes x, a is overwritten. False
+// where a is not, or where numbers are not finite. On the calling thread, by Cholesky's factors.
 bool solve_positive(int64_t n, int64_t columns, double *a, double *b);
 
 }  // namespace infini

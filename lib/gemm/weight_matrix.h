@@ -1,5 +1,5 @@
 // A model's weights [k, n] as they are kept: as floats in panels, at the bits of their file's blocks, or some columns
-// so and others otherwise.
+// one way and some the other.
 #pragma once
 
 #include <vector>
@@ -22,7 +22,7 @@ class BlockMatrix {
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
   int64_t bytes() const { return static_cast<int64_t>(data_.bytes()); }
-  // That holds the column, as its column % kStrip.
+  // The strip that holds the column, which is its column % kStrip.
   uint8_t *strip_of(int64_t column) { return data_.data() + strip_begin(type_, k_, column); }
   const uint8_t *strip_of(int64_t column) const { return data_.data() + strip_begin(type_, k_, column); }
 
