@@ -66,7 +66,7 @@ constexpr BlockSpec kBlockSpecs[kBlockTypes] = {
 };
 constexpr const BlockSpec &spec_of(BlockType type) { return kBlockSpecs[static_cast<int>(type)]; }
 
-// f.operator()<type>(), for what is made once for each type.
+// f.operator()<type>(), for code that is compiled once for each type.
 template <class Function>
 void for_block_type(BlockType type, const Function &f) {
   switch (type) {
@@ -127,7 +127,7 @@ constexpr int64_t block_rows_bytes(BlockType type, int64_t k, int64_t rows, int 
   return (rows + group - 1) / group * ((k + spec.unit() - 1) / spec.unit() * spec.scales()) *
          row_part_bytes(spec, group);
 }
-// Writes the row of that number, of `k` floats, for weights of a type. Values are rounded to -127 to 127.
+// Quantises `k` floats, as row number `row` of `rows`, for weights of a type. Values are rounded to -127 to 127.
 void quantize_row(BlockType type, const float *x, int64_t k, int64_t row, int group, uint8_t *rows);
 
 // c[r, j] (+)= sum_i x[r, i] * b[i, j] for columns [begin, end) of B, where begin is a multiple of 16. Products of a

@@ -1,4 +1,4 @@
-// Into strips and out of them, without vectors: when a model is opened, and for a column alone.
+// Into strips, when a model is opened, and out of them a column at a time: without SIMD.
 #include <cstring>
 
 #include "kernels/blocks.h"
@@ -7,7 +7,7 @@
 namespace infini {
 namespace {
 
-// Four neighbours of a column, from which plane by plane takes its bits.
+// One plane of a block: its BITS of each number, from bit `low` on. quads: four rows of a column in a word.
 template <int BITS>
 void pack_plane(const uint32_t (&quads)[8][kStrip], int low, uint8_t *to) {
   constexpr uint32_t kMask = ((1u << BITS) - 1) * 0x01010101u;

@@ -20,7 +20,7 @@ inline float half_to_float(uint16_t bits) {
 
 // One element of a strip, in its parts.
 struct BlockElement {
-  int q;  // less the offset
+  int q;  // minus the offset
   float scale, minimum;
   float value() const { return scale * static_cast<float>(q) + minimum; }
 };
@@ -126,7 +126,7 @@ inline void block_product(BlockType type, const BlockRows &x, int64_t rows, cons
   }
 }
 
-// `Number` by `Number` into the places of a panel.
+// Number by number into a panel.
 template <class Number>
 void unpack_strip(BlockType type, const uint8_t *strip, int64_t begin, int64_t end, Number *to) {
   for (int64_t i = begin; i < end; ++i) {

@@ -183,8 +183,8 @@ void RotatePairs(const float *x, const float *cosine, const float *sine, int64_t
   const V s = hn::Set(d, scale);
   Each(n, [&](int64_t i, int64_t count) {
     const V v = Load(d, x + i, count);
-    const V turned = hn::MulAdd(v, Load(d, cosine + i, count), hn::Mul(hn::Reverse2(d, v), Load(d, sine + i, count)));
-    Store(d, hn::Mul(turned, s), count, y + i);
+    const V rotated = hn::MulAdd(v, Load(d, cosine + i, count), hn::Mul(hn::Reverse2(d, v), Load(d, sine + i, count)));
+    Store(d, hn::Mul(rotated, s), count, y + i);
   });
 }
 

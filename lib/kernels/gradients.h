@@ -13,18 +13,18 @@ namespace infini {
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
 void pack_rows(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
-// One panel of n columns at most 64 back into rows.
+// One panel of n columns, at most 64, back into rows.
 void unpack_rows(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride);
-// The same where columns of it are rows of `from`: element (i, j) is from[j * stride + i].
+// As pack_rows(), but columns of the matrix are rows of `from`: element (i, j) is from[j * stride + i].
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride);
 void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride);
 
-// y[i] = (x[i] * cosine[i] + x[i ^ 1] * sine[i]) * scale for n numbers, n even: rotate() of adjacent pairs, whose
-// cosines stand twice and whose sines stand twice with the first one negative; with the sines' signs changed its
+// y[i] = (x[i] * cosine[i] + x[i ^ 1] * sine[i]) * scale for n numbers, n even: rotate() of adjacent pairs, where
+// each cosine is given twice, and each sine twice, the first time negated. With the sines' signs changed it is the
 // transpose. y is not x.
 void rotate_pairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y);
 
-// x -> y = rms_norm(x): adds to dx [n] and dweight [n] what dy [n] gives them.
+// y = rms_norm(x): adds to dx [n] and dweight [n] what dy [n] gives them.
 void rms_norm_gradient(const float *x, const float *weight, const float *dy, int64_t n, float epsilon, float *dx,
                        float *dweight);
 

@@ -77,7 +77,7 @@ void SoftCap(float *x, int64_t n, float cap) {
   const D d;
   const V c = hn::Set(d, cap), inverse = hn::Set(d, 1 / cap), one = hn::Set(d, 1.0f);
   Map(x, x, n, x, [&](V v, V) {
-    // The tangent near zero by its continued fraction, which keeps small numbers' digits, and elsewhere by the sigmoid.
+    // tanh near zero by its continued fraction, which keeps small numbers' digits, and elsewhere by the sigmoid.
     const V u = hn::Mul(v, inverse), square = hn::Mul(u, u);
     const V above = hn::MulAdd(hn::MulAdd(hn::Add(square, hn::Set(d, 378.0f)), square, hn::Set(d, 17325.0f)), square,
                                hn::Set(d, 135135.0f));

@@ -16,7 +16,7 @@ void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, co
                    int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate);
 void panel_product(const float *a, int64_t a_row, int64_t a_column, int rows, const uint16_t *b, int64_t panel_stride,
                    int64_t k, int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate);
-// So many rows share what is read of B.
+// How many rows of A share what is read of B.
 int product_rows();
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight, as f32 or rounded to bf16.

@@ -1,4 +1,4 @@
-// Loads and stores that both kernel files share, for one instruction set.
+// Loads, stores and exponentials that the kernel files share, for one instruction set.
 #include <cstdint>
 #include <cstring>
 
