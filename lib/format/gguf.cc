@@ -156,9 +156,9 @@ void Gguf::set(const std::string &key, GgufValue value) {
       fail(Status::INVALID_ARGUMENT, "the array for key ", gguf::quoted(key), " has type ", array->type, " and count ",
            array->count, ", but holds ", array->strings.size(), " strings and ", array->numbers.size(), " bytes");
   }
-  const auto [place, is_new] = key_index_.emplace(key, entries_.size());
+  const auto [found, is_new] = key_index_.emplace(key, entries_.size());
   if (is_new) entries_.emplace_back(key, std::move(value));
-  else entries_[place->second].second = std::move(value);
+  else entries_[found->second].second = std::move(value);
 }
 
 void Gguf::set_doubles(const std::string &key, std::span<const float> values) {

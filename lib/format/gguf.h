@@ -82,8 +82,7 @@ class Gguf {
 
   const std::vector<GgufTensor> &tensors() const { return tensors_; }
   const GgufTensor *find_tensor(std::string_view name) const;
-  // Of a part of a tensor that has been read: the memory that the mapped file takes for it goes back to the system, and
-  // comes again from the file where it is read again.
+  // Gives the memory of a part of a tensor that has been read back to the system. Reading it again reads the file.
   void release(std::span<const std::byte> part) const noexcept;
   // Appends a tensor that owns its bytes. INVALID_ARGUMENT for a duplicate name, or for a shape that does
   // not make whole blocks or another number of bytes.
@@ -111,7 +110,7 @@ class Gguf {
   std::vector<std::shared_ptr<const void>> storage_;  // the bytes of tensors that were added
 };
 
-// f(), of whose errors each names the file.
+// f(), whose errors then name the file.
 template <class Function>
 decltype(auto) of_file(const std::string &path, const Function &f) {
   try {

@@ -59,7 +59,8 @@ struct Fit {
   float scale = 0, minimum = 0;
 };
 
-// Where the number of largest size is a little more or less than the last level, and the best scale for what follows.
+// The best of a few scales: each puts the number of largest size a little above or below the last level, rounds, and is
+// then refitted to the levels by least squares.
 Fit fit_scale(const Levels &levels, const float *x, int n) {
   float extreme = 0;
   for (int i = 0; i < n; ++i)
@@ -81,7 +82,7 @@ Fit fit_scale(const Levels &levels, const float *x, int n) {
   return best;
 }
 
-// The same with a minimum, which `negative` keeps from being more than zero.
+// The same with a minimum, of at most zero where `negative`.
 Fit fit_both(const Levels &levels, const float *x, int n, bool negative) {
   const auto [least, greatest] = std::minmax_element(x, x + n);
   const float low = negative ? std::min(0.0f, *least) : *least, high = *greatest;
@@ -120,7 +121,7 @@ Fit fit_both(const Levels &levels, const float *x, int n, bool negative) {
 uint16_t half_of(float value) { return float_to_half(std::clamp(value, -65504.0f, 65504.0f)); }
 float inverse_of(float scale) { return scale != 0 && std::isfinite(1 / scale) ? 1 / scale : 0; }
 
-// The whole numbers of scales of n sub-blocks, by the half whose multiples they are.
+// The scales of n sub-blocks as whole multiples of a half, whose bits are returned.
 uint16_t share_scale(const float *scales, int n, int low, int high, int8_t *whole) {
   float extreme = 0;
   for (int i = 0; i < n; ++i)

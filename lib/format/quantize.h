@@ -10,8 +10,8 @@
 namespace infini {
 
 // The blocks of n finite numbers, n a multiple of the type's block_elements; of every type in the enumeration. A
-// block's scale, and its minimum where it has one, are those of a few candidates whose numbers lie nearest: the least
-// sum of squares. Q8_0 takes the largest number for 127. Scales that a half can't hold become the largest half, or
+// block's scale, and its minimum where it has one, are those of a few candidates that give the least sum of squared
+// errors. Q8_0 takes the largest number for 127. Scales that a half can't hold become the largest half, or
 // zero.
 void quantize(TensorType type, const float *values, int64_t n, void *blocks);
 

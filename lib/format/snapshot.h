@@ -29,7 +29,7 @@ constexpr uint32_t kSnapshotVersion = 2;  // 1 is read too: it had windows in pa
 struct SnapshotSection {
   std::string name;                               // at most 23 bytes
   std::vector<std::span<const std::byte>> parts;  // its bytes, in order
-  // Behind them so many that are made piece by piece where they are wanted, the same each time.
+  // Behind them `made_bytes` more, which make() gives to take() piece by piece, the same each time.
   uint64_t made_bytes = 0;
   std::function<void(const std::function<void(std::span<const std::byte>)> &take)> make{};
 };
@@ -74,7 +74,7 @@ class SnapshotView {
   // The section's bytes, verified and decompressed; when it throws, the parts hold anything. FORMAT if there is no such
   // section, or unless it fills the parts exactly.
   void read(const std::string &section, const std::vector<std::span<std::byte>> &parts) const;
-  // The same where they lie, or, if they had to be decompressed, in `space`.
+  // The same without a copy, or, if they had to be decompressed, in `space`.
   std::span<const std::byte> view(const std::string &section, uint64_t size, Buffer<std::byte> &space) const;
   const Entry &entry(const std::string &section) const;
 
