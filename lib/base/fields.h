@@ -1,4 +1,4 @@
-// Checked reading of a JSON object of settings: each field is checked as it is read, and those that nobody asked for
+// Checked reading of a JSON object of settings: each field is checked as it is read, and fields that no call has read
 // are refused. Every failure is an INVALID_ARGUMENT error that names the field. schema.h reads structs of settings.
 #pragma once
 

@@ -18,8 +18,8 @@ class MappedFile {
   MappedFile(const MappedFile &) = delete;
   MappedFile &operator=(const MappedFile &) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
-  // Of what has been read: its memory goes back to the system, and comes again from the file where it is read again.
-  // Does nothing for bytes elsewhere.
+  // Gives the memory of what has been read back to the system. Reading it again reads the file. Does nothing for bytes
+  // elsewhere.
   void release(std::span<const std::byte> part) const noexcept;
 
  private:

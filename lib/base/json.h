@@ -38,7 +38,7 @@ struct EmptyFirst {
 template <class Json = nlohmann::json>
 using OwnedJson = std::unique_ptr<Json, EmptyFirst>;
 
-// Hears a parser, and builds what it says. Nothing is in the air: where memory ends, the root owns all that was built.
+// Builds a value from a parser's events. The root owns all that was built at any time, also where memory ends.
 template <class Json>
 class JsonBuilder {
  public:
@@ -67,21 +67,22 @@ class JsonBuilder {
  private:
   template <class Value>
   bool add(Value value) {
-    place() = std::move(value);
+    slot() = std::move(value);
     return true;
   }
-  Json &place() {
+  // Where the next value goes.
+  Json &slot() {
     constexpr size_t kDeepest = 32;
     if (open_.size() > kDeepest) too_deep_();
     if (open_.empty()) return root_;
     if (open_.back()->is_object()) {
-      EmptyFirst::empty(*member_);  // of the same name came before
+      EmptyFirst::empty(*member_);  // a member of the same name may have come before
       return *member_;
     }
     return open_.back()->emplace_back();
   }
   bool open(typename Json::value_t type) {
-    Json &begun = place();
+    Json &begun = slot();
     begun = type;
     open_.push_back(&begun);
     return true;

@@ -1,4 +1,4 @@
-// Floats: whether they are numbers, and in two bytes, which are the upper half of one.
+// Floats: whether they are finite, and bf16, the upper half of one.
 #pragma once
 
 #include <algorithm>

@@ -13,7 +13,7 @@ namespace infini {
 
 using OptionValue = std::variant<int64_t, double, std::string>;
 
-// What an option says something about, and so what takes it.
+// What an option belongs to, and so which calls take it.
 enum class OptionScope { ANY, MODEL, SESSION, GENERATION, TEXT };
 const char *scope_name(OptionScope scope);  // "any", "model", ...
 

@@ -108,7 +108,7 @@ class Team {
   std::exception_ptr exception_;
 };
 
-// Of so many threads' shares, beginning with its own; returns how many items it did.
+// Takes items from as many shares, its own first; returns how many it did.
 int64_t Team::take_items(int index, size_t shares) {
   const Threads here(nullptr, 1, index);
   int64_t done = 0;

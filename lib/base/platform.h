@@ -17,7 +17,8 @@ void *map_memory(size_t bytes, bool large_pages);
 void unmap_memory(void *memory, size_t bytes) noexcept;
 // Gathers small pages that are in use into large ones, now where the system can do that, else later by itself.
 void gather_pages(void *memory, size_t bytes) noexcept;
-// Pages for what is about to be written, at once, which costs less than page by page, where the system can do that.
+// Provides the pages of what is about to be written all at once, which costs less than page by page, where the system
+// can.
 void provide_pages(void *memory, size_t bytes) noexcept;
 
 // --- Processors and threads ------------------------------------------------------------------------------------------

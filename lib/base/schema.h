@@ -319,7 +319,7 @@ class DescribeFields {
     return describer.table_.json();
   }
   static JsonText choices_json(const char *choices);
-  // Bounds that are none are left out.
+  // Bounds of 2^62 and more, which stand for none, are left out.
   static void add_range(JsonObject &row, bool is_whole, double least, double greatest);
 
  private:
@@ -369,7 +369,7 @@ JsonText describe_option(const OptionSpec &option);
 
 // --- comparing
 
-// Of two objects, the fields of the second that the first has not, or otherwise: ' "rate" was 1 and is 2;'.
+// The fields of `now` that `before` lacks, or has with another value: ' "rate" was 1 and is 2;'.
 std::string differences(const nlohmann::json &before, const nlohmann::json &now);
 
 }  // namespace infini
