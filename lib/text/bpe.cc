@@ -63,9 +63,9 @@ Bpe::Bpe(const Gguf &gguf, Vocabulary &vocabulary) : vocabulary_(vocabulary), pr
 
 void Bpe::read_merges(const std::vector<std::string> &merges) {
   if (merges.size() >= static_cast<size_t>(no_rank)) fail(Status::FORMAT, "tokenizer.ggml.merges: too many");
-  size_t places = 2;
-  while (places < 2 * merges.size()) places *= 2;
-  merges_.resize(places);
+  size_t slots = 2;
+  while (slots < 2 * merges.size()) slots *= 2;
+  merges_.resize(slots);
   size_t left_out = 0;
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const std::string_view merge = merges[rank];
@@ -79,7 +79,7 @@ void Bpe::read_merges(const std::vector<std::string> &merges) {
       ++left_out;  // among them any that would make a control token of plain text
       continue;
     }
-    Merge &entry = merges_[place_of(left_id, right_id)];
+    Merge &entry = merges_[slot_of(left_id, right_id)];
     if (entry.left < 0) entry = {left_id, right_id, {static_cast<int32_t>(rank), joined}};
   }
   if (left_out > 0)
@@ -91,7 +91,7 @@ int32_t Bpe::id_of(std::string_view bytes) const {
   return found == ids_.end() ? -1 : found->second;
 }
 
-size_t Bpe::place_of(int32_t left, int32_t right) const {
+size_t Bpe::slot_of(int32_t left, int32_t right) const {
   uint64_t hash = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
   hash = (hash ^ hash >> 31) * factor_;
   const size_t mask = merges_.size() - 1;
@@ -101,7 +101,7 @@ size_t Bpe::place_of(int32_t left, int32_t right) const {
 }
 
 Join<int32_t> Bpe::find(int32_t left, int32_t right) const {
-  return merges_[place_of(left, right)].join;  // an empty place joins nothing
+  return merges_[slot_of(left, right)].join;  // an empty slot joins nothing
 }
 
 void Bpe::encode(std::string_view text, std::vector<int32_t> &ids) const {

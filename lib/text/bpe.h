@@ -22,12 +22,12 @@ class Bpe : public TextModel {
   bool normalises() const { return pretokenizer_.normalises(); }
 
  private:
-  // Merges by the ids of both sides, in an open hash table with linear probing. No file foresees where its merges lie.
+  // Merges by the ids of both sides, in an open hash table with linear probing, whose hash no file can foresee.
   struct Merge {
-    int32_t left = -1, right = -1;  // -1: an empty place
+    int32_t left = -1, right = -1;  // -1: an empty slot
     Join<int32_t> join;
   };
-  size_t place_of(int32_t left, int32_t right) const;
+  size_t slot_of(int32_t left, int32_t right) const;
   Join<int32_t> find(int32_t left, int32_t right) const;
   void read_merges(const std::vector<std::string> &merges);
   int32_t id_of(std::string_view bytes) const;  // of an ordinary token, -1: none
@@ -37,7 +37,7 @@ class Bpe : public TextModel {
   bool complete_ = false;
   std::unordered_map<std::string_view, int32_t, TextHash> ids_;  // ordinary tokens by their bytes
   uint64_t factor_ = table_secret() | 1;
-  std::vector<Merge> merges_;  // a power of two of places, at most half of them taken
+  std::vector<Merge> merges_;  // a power of two of slots, at most half of them taken
 };
 
 }  // namespace infini

@@ -25,12 +25,12 @@ std::vector<ChatMessage> read_chat_messages(std::string_view json);
 // Messages as the model was trained to see them, with control tokens written out.
 struct ChatText {
   std::string text;
-  std::vector<TextRange> words;  // what the messages say; all else are the template's marks
-  // The tokens: of the marks all that are control tokens, of the words none.
+  std::vector<TextRange> words;  // ranges that are messages' contents; all else are the template's marks
+  // How to tokenize it: control tokens are parsed in the marks, and never in contents.
   Tokenizer::Encode encode(bool start) const { return {.special = true, .start = start, .words = words}; }
 };
 
-// Where in a conversation messages stand.
+// Where messages stand in a conversation.
 struct ChatPlace {
   bool reply = true;  // an answer follows: the text ends with the opening of the assistant's turn or, where the last
                       // message is the assistant's, within it, to be continued
@@ -39,9 +39,9 @@ struct ChatPlace {
   bool open = false;  // an assistant's turn is open before them, and is closed first
 };
 
-// A template, and the model's texts of the tokens that begin and end a text, which templates use. What begins a
-// conversation is what the template makes of it. What goes on with one is what the template writes behind a question
-// and an answer that stand for all that was said.
+// A template, and the model's texts of the BOS and EOS tokens, which templates use. Messages that begin a conversation
+// are rendered as they are. Messages that go on with one are what the template writes behind a question and an answer
+// that stand for all that was said before.
 class ChatTemplate {
  public:
   // UNSUPPORTED, with the line, where it is no Jinja that can be run, or does not write what messages say.

@@ -56,8 +56,8 @@ struct Node {
 // UNSUPPORTED, with the line, for what is no Jinja, or none that is known here.
 Node parse(std::string_view source);
 
-// What a template makes of the values by the names that it may use. INVALID_ARGUMENT where the template itself refuses
-// them (raise_exception), UNSUPPORTED with the line for what it cannot do.
+// What a template makes of the values, which it knows by their names. INVALID_ARGUMENT where the template itself
+// refuses them (raise_exception), UNSUPPORTED with the line for what it cannot do.
 Text render(const Node &tree, Dict values);
 
 // --- what the interpreter's parts share
@@ -65,17 +65,17 @@ Text render(const Node &tree, Dict values);
 struct Arguments {
   std::vector<Value> values;
   std::vector<std::pair<std::string, Value>> named;
-  // An argument by its place or name; nullptr where it was not given.
-  const Value *get(size_t place, std::string_view name) const;
+  // An argument by its position or name; nullptr where it was not given.
+  const Value *get(size_t position, std::string_view name) const;
 };
 
 // What a run may still do; each use takes from it.
 struct Budget {
-  // So much and, beside that, in proportion to what the run is given.
+  // A fixed amount, and more in proportion to what the run is given.
   explicit Budget(uint64_t given);
   void step() { work(0); }
-  void work(uint64_t weight);  // a step in which something so heavy is gone through
-  void take(uint64_t bytes);   // of what is written
+  void work(uint64_t weight);  // a step that goes through a value of this weight
+  void take(uint64_t bytes);   // of output
 
  private:
   int64_t steps_, bytes_;

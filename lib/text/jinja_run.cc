@@ -210,7 +210,7 @@ class Run {
     }
   }
 
-  // Errors of what knows no lines get this one's.
+  // Gives errors of functions that know no lines the current one.
   template <class Body>
   Value placed(const Body &body) const {
     try {

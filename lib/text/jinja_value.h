@@ -28,7 +28,7 @@ struct Text {
   void append(const Text &other) { append(other, 0, other.text.size()); }
   void append(const Text &other, size_t begin, size_t end);
   Text part(size_t begin, size_t end) const;
-  // Other bytes, as many or not, of which all are words if one was.
+  // Other bytes, of any number: all of them words if any was.
   Text changed(std::string bytes) const { return words.empty() ? Text(bytes) : of_words(bytes); }
 };
 
@@ -44,8 +44,8 @@ struct Function {
 };
 struct None {};
 
-// Nothing changes once it is made, as in the sandbox that transformers runs templates in, but a namespace, and that
-// stands in no list, dict or namespace. So no value holds itself, and all are of bounded depth.
+// Immutable, as in the sandbox that transformers runs templates in. Only a namespace changes, and that is never part of
+// a list, dict or namespace: so no value holds itself, and all are of bounded depth.
 class Value {
  public:
   Value() = default;  // undefined
@@ -76,7 +76,7 @@ class Value {
   bool number() const { return boolean() || integer() || real(); }
   double as_double() const;
 
-  // What it takes to go through the whole of it, about in bytes.
+  // About how many bytes going through the whole of it touches.
   uint64_t weight() const;
   bool truth() const;
   bool equals(const Value &other) const;

@@ -50,8 +50,8 @@ class Merger {
     }
   }
 
-  // O(n log n). An entry of the heap is rank << 32 | position; it is stale once the pair at the position has
-  // another rank. Where a new pair there has the same rank, the entry is as good as the pair's own.
+  // O(n log n). An entry of the heap is rank << 32 | position; it is stale once the pair at the position has another
+  // rank. A new pair there of the same rank makes it valid again.
   template <class Find>
   void queue(std::vector<Symbol> &symbols, const Find &find) {
     const uint32_t n = static_cast<uint32_t>(symbols.size());

@@ -59,7 +59,7 @@ std::string_view nfc(std::string_view text, std::string &room, Edits &edits) {
   edits.clear();
   room.clear();
   Codes codes;
-  size_t kept = 0;  // up to here the text is in the room
+  size_t kept = 0;  // up to here the text is in `room`
   for (size_t end = 0;;) {
     size_t begin = end;
     while (begin < text.size() && is_plain(text[begin])) ++begin;

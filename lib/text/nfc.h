@@ -8,8 +8,8 @@
 
 namespace infini {
 
-// Valid text in form NFC, or the text itself where it is so already; what is made stands in `room`. Time grows with the
-// text, whatever it holds (n log n in a run of combining marks).
+// Valid text in form NFC: the text itself where it is so already, else a new one in `room`. In time linear in the text,
+// whatever it holds (n log n in a run of combining marks).
 std::string_view nfc(std::string_view text, std::string &room, Edits &edits);
 
 // Whether the character at the front may join with what stands before it, so that a text is not cut there.

@@ -30,7 +30,7 @@ unsigned char named_byte(const std::string &piece, int32_t id) {
   fail(Status::FORMAT, "tokenizer.ggml.tokens: token ", id, " is a byte but not of the form <0x0A>");
 }
 
-// For each token its place in the order of falling scores.
+// For each token its rank in the order of falling scores.
 std::vector<int32_t> ranks_of(const std::vector<double> &scores) {
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -47,7 +47,7 @@ std::vector<int32_t> ranks_of(const std::vector<double> &scores) {
 }  // namespace
 
 SentencePiece::SentencePiece(const Gguf &gguf, Vocabulary &vocabulary) : vocabulary_(vocabulary) {
-  std::vector<double> scores(vocabulary.pieces.size());  // without any all are alike
+  std::vector<double> scores(vocabulary.pieces.size());  // all equal where the file has none
   if (gguf.find("tokenizer.ggml.scores")) scores = gguf.get_doubles("tokenizer.ggml.scores");
   if (scores.size() != vocabulary.pieces.size())
     fail(Status::FORMAT, "tokenizer.ggml.scores has ", scores.size(), " entries for ", vocabulary.size(), " tokens");

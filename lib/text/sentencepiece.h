@@ -16,7 +16,7 @@ class SentencePiece : public TextModel {
   // A space prefix is the caller's to add.
   void encode(std::string_view text, std::vector<int32_t> &ids) const override;
   bool complete() const override { return complete_; }
-  // Where there are byte tokens or an unknown one, every one; else only a token of its own.
+  // With an unknown token every character; else those that are tokens, and those whose bytes all are.
   bool expresses(std::string_view character) const override {
     return unknown_ >= 0 || tokens_.contains(character) || vocabulary_.has_bytes(character);
   }

@@ -15,7 +15,7 @@ class SpecialTokens {
     size_t size = 0;  // bytes; 0: no token is there
     int32_t id = -1;
   };
-  // `mark`: never a person's words, whoever asks: a control token, or one that ends generation.
+  // `mark`: never parsed from messages' contents: a control token, or one that ends generation.
   void add(std::string_view text, int32_t id, bool control, bool mark);
   // The longest token at the front of the text; control tokens only with `control`, marks only among the first `open`
   // bytes.

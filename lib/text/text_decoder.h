@@ -21,8 +21,8 @@ class TextDecoder {
   // No more bytes come. An unfinished character is an INVALID_ARGUMENT error.
   void finish(std::string &text);
 
-  // How many bytes, of those before the first `size` bytes of all text that UTF-8 gave, gave none: the mark, and the LF
-  // of each CR LF. Sizes do not fall from call to call.
+  // Of a text in UTF-8: how many of the bytes that its first `size` bytes were made of gave no byte: the mark, and the
+  // LF of each CR LF. `size` must not fall from call to call.
   uint64_t dropped_before(uint64_t size);
 
  private:
@@ -37,7 +37,7 @@ class TextDecoder {
   uint64_t offset_ = 0;       // of pending_ in the bytes
   bool after_cr_ = false;     // an LF that comes next was given already
   uint64_t written_ = 0;      // bytes of text
-  std::deque<uint64_t> lfs_;  // places in the text behind which an LF was dropped
+  std::deque<uint64_t> lfs_;  // offsets in the text behind which an LF was dropped
   uint64_t dropped_ = 0;      // bytes: the mark, and the LFs that are not in lfs_ any more
 };
 

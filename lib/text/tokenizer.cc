@@ -30,7 +30,7 @@ struct Tokenizer::Data {
   void check_id(int32_t id) const;
   void encode_plain(std::string_view text, size_t begin, bool prefix, const Encode &how, std::vector<int32_t> &ids,
                     int64_t *unknown_bytes) const;
-  std::string_view express(std::string_view run, const std::function<size_t(size_t)> &place, UnknownText unknown,
+  std::string_view express(std::string_view run, const std::function<size_t(size_t)> &offset_of, UnknownText unknown,
                            std::string &room, Edits &edits, int64_t *unknown_bytes) const;
 
   Vocabulary vocabulary;
@@ -80,9 +80,9 @@ Tokenizer::Data::Data(const Gguf &gguf)
   replacement = has("\ufffd") ? "\ufffd" : has("?") ? "?" : "";
 }
 
-// A run without special tokens, of characters that all have tokens. What is changed for that stands in `room`. `place`:
-// the byte that messages name for one of the run.
-std::string_view Tokenizer::Data::express(std::string_view run, const std::function<size_t(size_t)> &place,
+// A run of text without special tokens, of which characters without a token are replaced or left out: the run itself
+// where all have tokens, else a new text in `room`. offset_of: the byte that errors name for one of the run.
+std::string_view Tokenizer::Data::express(std::string_view run, const std::function<size_t(size_t)> &offset_of,
                                           UnknownText unknown, std::string &room, Edits &edits,
                                           int64_t *unknown_bytes) const {
   if (model->complete()) return run;
@@ -93,7 +93,7 @@ std::string_view Tokenizer::Data::express(std::string_view run, const std::funct
     if (model->expresses(run.substr(at, size))) continue;
     if (unknown == UnknownText::FAIL)
       fail(Status::INVALID_ARGUMENT, "the vocabulary has no token for ", utf8_name(run.substr(at, size)), ", at byte ",
-           place(at), " of the text; 'unknown_text', of a session or of training, skips or replaces it");
+           offset_of(at), " of the text; 'unknown_text', of a session or of training, skips or replaces it");
     room.append(run, kept, at - kept);
     const size_t begin = room.size();
     if (unknown == UnknownText::REPLACE) room += replacement;
@@ -111,15 +111,15 @@ void Tokenizer::Data::encode_plain(std::string_view text, size_t begin, bool pre
   std::string normal, known, prefixed;
   Edits normalised, replaced;
   if (normalises) text = nfc(text, normal, normalised);
-  const auto place = [&](size_t at) { return how.offset + begin + normalised.origin(at); };
-  text = express(text, place, how.unknown, known, replaced, unknown_bytes);
+  const auto offset_of = [&](size_t at) { return how.offset + begin + normalised.origin(at); };
+  text = express(text, offset_of, how.unknown, known, replaced, unknown_bytes);
   if (text.empty()) return;
   if (prefix) text = prefixed = cat(' ', text);
   const size_t first = ids.size();
   model->encode(text, ids);
   if (!how.ends) return;
   size_t end = 0;
-  bool lost = false;  // behind a token for what the vocabulary does not know, which does not say how much it is
+  bool lost = false;  // behind an unknown token, which does not say how many bytes it stands for
   for (size_t i = first; i < ids.size(); ++i) {
     const std::string &piece = vocabulary.pieces[static_cast<size_t>(ids[i])];
     const bool silent = vocabulary.of_type(ids[i], TokenType::UNKNOWN);

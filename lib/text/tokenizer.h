@@ -33,15 +33,15 @@ class Tokenizer {
   struct Encode {
     bool special = false;  // parse control tokens (type 3) in the text; user-defined ones (type 4) always are
     bool start = true;     // the text begins the stream: BOS and the space prefix, where the model asks for them
-    // Parts of the text, in order, that nobody vouches for: no control token, and no other that ends generation, is
-    // parsed there, nor one that reaches into them.
+    // Parts of the text, in order, that are not to be trusted, as the contents of messages: no control token, and no
+    // other that ends generation, is parsed there, nor one that reaches into them.
     std::span<const TextRange> words = {};
     UnknownText unknown = UnknownText::FAIL;
-    size_t offset = 0;                    // of the text in what it is a piece of: what messages count from
-    std::vector<size_t> *ends = nullptr;  // for each token the byte of the text before which it ends
+    size_t offset = 0;                    // of the text in a longer one: errors name bytes of that
+    std::vector<size_t> *ends = nullptr;  // receives for each token the offset of its end in the text
   };
   // Ids of a whole text of up to 2 GiB; EOS is never added. Special tokens are found before all else, the longest
-  // one at each place, and the text after one is tokenized as a text of its own, with the space prefix where the
+  // one at each offset, and the text after one is tokenized as a text of its own, with the space prefix where the
   // model has it. Where the model was trained on text in Unicode's form NFC, the text is put into that. Invalid UTF-8
   // is an INVALID_ARGUMENT error with its byte offset; a character that the vocabulary has no token for is what
   // how.unknown says, and its bytes are added to *unknown_bytes. (A vocabulary that has an unknown token, as some of

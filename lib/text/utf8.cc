@@ -150,7 +150,7 @@ std::string TextStream::take(size_t size) {
   std::string piece = buffer_.substr(begin_, size);
   begin_ += size;
   scanned_ = shortest;
-  if (begin_ > buffer_.size() / 2) {  // so that every byte is moved once on average
+  if (begin_ > buffer_.size() / 2) {  // so that a byte is moved once on average
     buffer_.erase(0, begin_);
     offset_ += begin_;
     begin_ = 0;

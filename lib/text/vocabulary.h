@@ -22,8 +22,8 @@ struct Vocabulary {
   bool is_special(int32_t id) const { return of_type(id, TokenType::CONTROL) || of_type(id, TokenType::USER_DEFINED); }
   bool of_type(int32_t id, TokenType type) const { return types[static_cast<size_t>(id)] == type; }
   int32_t size() const { return static_cast<int32_t>(pieces.size()); }
-  bool has_bytes(std::string_view text) const;  // each has a token of its own
-  bool has_all_bytes() const;                   // all that UTF-8 is made of
+  bool has_bytes(std::string_view text) const;  // each of its bytes has a token of its own
+  bool has_all_bytes() const;                   // so has every byte that UTF-8 is made of
 
   std::vector<std::string> pieces;  // the bytes that each token stands for, once a model has translated them
   std::vector<TokenType> types;
