@@ -37,7 +37,7 @@ struct infini_task {
 
 struct infini_model {
   std::shared_ptr<const infini::Model> value;
-  mutable std::atomic<int64_t> session_bytes{0};  // of one without options of its own; 0: nobody has asked yet
+  mutable std::atomic<int64_t> session_bytes{0};  // of a session with default options; 0: not computed yet
 };
 
 struct infini_session {
@@ -128,7 +128,7 @@ bool need_room(size_t most, T *buffer, size_t capacity, size_t *size) {
   return buffer;
 }
 
-// Whether a call that works long is to work, by the header's rule for work: asked before it does.
+// Whether a call is to do its work, by the header's rule for work.
 template <class T>
 bool need_work(size_t most, T *buffer, size_t capacity, size_t *size) {
   return need_room(most, buffer, capacity, size) || most == 0;

@@ -76,20 +76,21 @@
  *              and *size says how many there are: OK. If capacity is less than that, nothing is written, *size
  *              is set, and the status is BUFFER_TOO_SMALL. `size` may be NULL where it is not wanted. Behind a
  *              text a zero byte is written where there is room for it; *size does not count it.
- *   Work       A call that works, and writes what came of it, has a task and then a buffer, and looks at the buffer
- *              first: where that is too small, or only its size is asked for, nothing has been done. The size may then
- *              be more than the result will take. What a step left in an object another call reads, as often as wanted:
- *              infini_session_feed and _logits, infini_trainer_step and _report_json.
+ *   Work       A call that computes something and writes it has parameters `task`, then `buffer`, and checks the buffer
+ *              first: where that is too small, or only the size is asked for, nothing is done, and the size may be more
+ *              than the result will take. Results that stay in an object are read by a call of their own, as often as
+ *              wanted: infini_session_logits after infini_session_feed, infini_trainer_report_json after
+ *              infini_trainer_step.
  *   Tasks      A `task` may be NULL. It shows progress, in the stage and the units that the comment names, and can
  *              cancel; where the comment names no stage, it can cancel before the call begins.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
- *              but for the user_data of hooks. (pointer NULL, length 0) is an empty array or text.
+ *              but for the user_data of a callback that is set. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
  *              handle and a text stream belong to one thread at a time. A task,
  *              infini_session_cancel and infini_session_position may be used from any thread at any time until the
  *              handle is freed. Free a handle only when no call uses it.
  *              "Any thread" below means: with this handle and no lock.
- *   Callbacks  Run on the thread that made the call, before it returns; only the log hook may run on others.
+ *   Callbacks  Run on the thread that made the call, before it returns; only the log's may run on others.
  *              A callback may use other handles, the task, infini_session_cancel and infini_session_position, but
  *              no other function of the session, trainer or text stream that is calling it. It must return: no longjmp,
  *              no C++ exception.
@@ -123,7 +124,7 @@ typedef struct infini_batch infini_batch;
  * 1. Status and version
  */
 
-/* What a call came to. The values are fixed for ever; new ones may appear, so treat an unknown one as an error. */
+/* The result of a call. The values are fixed for ever; new ones may appear, so treat an unknown one as an error. */
 typedef enum infini_status {
   INFINI_OK = 0,                 /* success */
   INFINI_END = 1,                /* nothing more comes: generation ended, a queue is empty; not an error */
@@ -138,7 +139,7 @@ typedef enum infini_status {
   INFINI_VERSION = 500,          /* a file was written by a newer version */
   INFINI_CHECKSUM = 600,         /* a checksum does not match: the file was changed or damaged */
   INFINI_OUT_OF_MEMORY = 700,    /* memory could not be allocated */
-  INFINI_CANCELLED = 800,        /* the call was cancelled; what was done so far is kept */
+  INFINI_CANCELLED = 800,        /* the call was cancelled; its comment says what is kept */
   INFINI_STATE = 900,            /* the call does not fit the state of the object */
   INFINI_UNSUPPORTED = 1000,     /* valid, but not something this version can do */
   INFINI_INTERNAL = 1100         /* a fault of the library itself; please report it */
@@ -155,8 +156,8 @@ INFINI_API const char *infini_status_text(int status);
    next failing call. Never NULL. */
 INFINI_API const char *infini_last_error(void);
 
-/* The operating system's number (errno) of what made this thread's last call fail that did, such as ENOENT where a file
-   is missing; 0 where the system did not refuse anything. */
+/* The operating system's error number (errno) behind the message of infini_last_error(), such as ENOENT where a file is
+   missing; 0 where the system did not refuse anything. */
 INFINI_API int infini_last_os_error(void);
 
 /* The library's version, "MAJOR.MINOR.PATCH". The text lives for ever. Any thread. */
@@ -175,11 +176,11 @@ INFINI_API int infini_abi_version(void);
 /* Writes the table of all options as JSON, a list in documented order of
      {"name", "scope", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
    where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
-   strings that must be one of them. "scope" says what takes the option: "model" (infini_model_open,
-   infini_model_create, infini_adaptation_create; infini_trainer_create takes "compute" and "threads" of them),
-   "session", "generation" and "text" (all three: infini_session_create, infini_session_set_options), or "any". An
-   option that is set and belongs to the other is an INVALID_ARGUMENT error of these calls, which says so: a program
-   that opens a model and makes a session has two sets of options. Any thread. */
+   strings that must be one of them. "scope" says which calls take the option: "model" (infini_model_open,
+   infini_model_create, infini_adaptation_create; infini_trainer_create takes "compute" and "threads" alone), "session",
+   "generation" and "text" (these three: infini_session_create, infini_session_set_options), or "any". These calls
+   return INVALID_ARGUMENT where an option is set that they do not take, so a program that opens a model and makes a
+   session has two sets of options. Any thread. */
 INFINI_API infini_status infini_options_json(char *buffer, size_t capacity, size_t *size);
 
 /* Makes an empty set of options. The caller frees it. */
@@ -262,17 +263,17 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
                                                const infini_options *options, infini_task *task);
 
 /* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with
-   it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer
-   whose mean over a sentence says what it is worth, "infini.keep.least", below which none is kept, "infini.keep.bias",
-   "infini.keep.focus" and "infini.keep.standing". A model opened from that file needs no logits while it reads. Other
-   programs read the file as before. `lesson_json` is a JSON object of fields that infini_keep_settings_json lists, of
-   which "pieces" must be there:
+   it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer,
+   along which the mean of a sentence's tokens says what it is worth, "infini.keep.least", below which none is kept, and
+   "infini.keep.bias", "infini.keep.focus" and "infini.keep.standing", which are "bias", "focus" and "standing" of the
+   lesson. A model opened from that file needs no logits while it reads. Other programs read the file as before.
+   `lesson_json` is a JSON object of fields that infini_keep_settings_json lists, of which "pieces" must be there:
 
      {"pieces": [{"text": "It was a mild day."}, {"text": " The key is under the mat.", "keep": true}, ...]}
 
    `task`: stage "keep", in tokens.
    STATE             the model keeps nothing, or has no tokenizer
-   INVALID_ARGUMENT  a field, which the message names; or the stream lacks sentences of either sort
+   INVALID_ARGUMENT  a field, which the message names; or no sentence is worth keeping, or all are
    CANCELLED, IO, NO_SPACE  nothing was written */
 INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
                                                infini_task *task);
@@ -346,13 +347,12 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
    are joined by line ends; other keys go to the template. A system message that the template does not take stands
    within the user's that follows.
 
-   Contents are a person's words, whoever wrote them: a control token written there is read as the letters that it is
-   written with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in
-   part, are plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task`
+   Contents are plain text, whoever wrote them: a control token written there is read as the letters that it is written
+   with, so only the template's own marks are marks (where a model's marks are control tokens; Zephyr's, in part, are
+   plain text). Option "special" does not matter; "unknown_text" does, as in infini_session_feed_text. `task`
    as in infini_session_feed.
-   INVALID_ARGUMENT  the JSON has an error, the list is empty, a role has no turn in the template, which may refuse the
-                     messages in words of its own, a part is
-                     no text, or as in infini_session_feed_text; nothing was read
+   INVALID_ARGUMENT  the JSON has an error, the list is empty, a part is no text, a role has no turn in the template, or
+                     that refuses the messages in words of its own, or as in infini_session_feed_text; nothing was read
    UNSUPPORTED       the file has no chat template, or one that cannot be run; the message says why, and names its line
    STATE             the model has no tokenizer; or as in infini_session_feed
    CANCELLED         as in infini_session_feed: the last message that was being read is the turn that is open */
@@ -400,9 +400,9 @@ INFINI_API infini_status infini_session_start_generation(infini_session *session
 INFINI_API infini_status infini_session_stop_reason(const infini_session *session, char *buffer, size_t capacity,
                                                     size_t *size);
 
-/* Ends the call of this session that runs, where it reads, generates or saves: it returns CANCELLED, also where the
-   cancel came while its last block or token was read, so that a loop of calls ends. Where none runs, nothing happens;
-   who wants to stop a coming call gives it a task, whose cancel stays until a call takes it. Any thread at any time. */
+/* Cancels the call of this session that is running, if that reads, generates or saves: it returns CANCELLED, even where
+   the cancel came while its last block or token was read, so that a loop of calls ends. Where none is running, nothing
+   happens; to cancel a call before it begins, give it a task, whose cancel waits for it. Any thread at any time. */
 INFINI_API infini_status infini_session_cancel(infini_session *session);
 
 /* ------------------------------------------------------------------------------------------------------------
@@ -459,8 +459,8 @@ INFINI_API infini_status infini_session_score_text(infini_session *session, cons
    STATE  as in infini_session_feed */
 INFINI_API infini_status infini_session_close_segment(infini_session *session);
 
-/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view before all that the
-   model itself would keep, within the budget of option "keep", whole sentences of at most 64 tokens at a time; what was
+/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view, within the budget of
+   option "keep", in preference to all that the model itself would keep, in sentences of at most 64 tokens; what was
    marked last comes first. Only what is still in the window can be marked. A rewind to before the mark forgets it.
    STATE             the model keeps no tokens (option "keep" is 0); or as in infini_session_feed
    INVALID_ARGUMENT  n_tokens is below 1 or reaches back beyond the window; the message says how far */
@@ -488,14 +488,14 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      sees behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these
      sentences, in the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was
      marked),
-     "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
-     boundaries take that are kept; all alike, but for the beginning, which takes nothing),
+     "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the kept
+     segment boundaries take: each about the same, but the beginning of the stream nothing),
      "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the
      whole buffers of its windows, workspace, sampler),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
      "chat_begin" (position at which the conversation of infini_session_chat began; -1: there is none),
      "unknown_bytes" (of text without tokens that was skipped or replaced, see option "unknown_text"),
-     "options" (an object of those that were given or came from a snapshot) */
+     "options" (an object of those that were set or came from a snapshot) */
 INFINI_API infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity,
                                                   size_t *size);
 
@@ -524,8 +524,8 @@ typedef enum infini_snapshot_flags {
 INFINI_API infini_status infini_session_save(const infini_session *session, const char *path, int flags,
                                              const char *name, const char *note, infini_task *task);
 
-/* The same into a buffer of bytes, without a copy of that size between; after an error the buffer holds anything.
-   Asking for the size alone takes no time, except with option "compress", which compresses for it.
+/* The same into a buffer of bytes, without a second one of that size; after an error the buffer holds anything. Asking
+   for the size alone takes no time, except with option "compress", which then compresses.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name,
                                                     const char *note, infini_task *task, void *buffer, size_t capacity,
@@ -535,8 +535,8 @@ INFINI_API infini_status infini_session_save_buffer(const infini_session *sessio
    follows is bit for bit what would have followed there, on the same build, processor, "threads" and "compute"; else
    equal within rounding. Options of generation that this session was given stay; the others come from the snapshot, and
    so does the state of the random generator, unless another "seed" than the snapshot's was given. A memory alone keeps
-   the position; the local view starts with the sentences that are kept, of which this model's budget takes the
-   worthiest, and there are no logits until something is fed.
+   the position; the window holds the sentences that are kept, the worthiest of them that fit this model's budget, and
+   nothing else, and there are no logits until something is fed.
    MODEL_MISMATCH    the snapshot belongs to another model, which the message names, or the model was opened with
                      another value of an option, which it names with both values
    VERSION           it was written by a newer version of the library
@@ -546,13 +546,13 @@ INFINI_API infini_status infini_session_restore(infini_session *session, const c
 INFINI_API infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size,
                                                        infini_task *task);
 
-/* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" and
-   "format_version" (that wrote it), "model" {"name", "fingerprint"}, "shape", "view" {"position",
-   "memory_tokens", ...},
-   "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and for a session "compute",
-   "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared too, and given
-   is "content_checksum", of the section before compression. That takes a pass over the file, a piece at a time,
-   whatever sizes it claims: `task`: stage "inspect", in bytes, stored and decompressed. Any thread.
+/* What a snapshot holds, as JSON, without a model: "kind" ("session", "memory"), "name", "note", "library" (the version
+   that wrote it), "format_version", "model" {"name", "fingerprint"}, "shape", "compute", "view" {"position",
+   "memory_tokens", ...}, "size", "sections" [{"name", "offset", "stored_size", "size", "encoding", "checksum"}], and
+   for a session "options", "generation", "checkpoints". INFINI_SNAPSHOT_VERIFY: every section's checksum is compared
+   too, and each section has a "content_checksum", that of its bytes before compression. That takes a pass over the
+   file, a piece at a time, whatever sizes it claims. `task`: stage "inspect", in bytes, stored and decompressed. Any
+   thread.
    CANCELLED  by the task
    VERSION, CHECKSUM, FORMAT, TRUNCATED, IO  as in infini_session_restore
    BUFFER_TOO_SMALL  see Buffers, and Work, above */
@@ -562,12 +562,12 @@ INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t da
                                                      char *buffer, size_t capacity, size_t *size);
 
 /* Adds what another stream left behind: `weight` times M and z of the snapshot (as they are once its open segment is
-   closed) go into this session's memory, and the sentences that it keeps before those that this one keeps, the
-   worthiest of all within the budget. With a Linear memory and weight 1 the first layer's memory becomes, to rounding,
-   that of one stream that read both, in any order; in layers above each text was read without the other. With the Delta
-   rule what is read back is the mean of what both would give. A weight below 0 takes away: M, z, and the sentences that
-   both keep; what was added by weight 1 goes by -1. This session's open segment is closed first; its window, position
-   and last logits stay, and nothing can be rewound to before. All or nothing.
+   closed) are added to this session's memory, and the sentences that the snapshot keeps come before those of this
+   session; of all, the worthiest stay within the budget. With a Linear memory and weight 1 the first layer's memory
+   becomes, to rounding, that of one stream that read both, in any order; layers above have read each text without the
+   other. A Delta memory then answers with a mean of what both would. A weight below 0 takes away M, z, and the
+   sentences that both keep: -1 undoes what weight 1 added. This session's open segment is closed first; its window,
+   position and last logits stay, and nothing can be rewound to before. All or nothing.
    INVALID_ARGUMENT  the weight is 0 or no number of at most 1e6, or more would be taken away than the memory holds
    else as in infini_session_restore: another model's snapshot is refused with both names */
 INFINI_API infini_status infini_session_merge(infini_session *session, const char *path, double weight,
@@ -601,7 +601,8 @@ INFINI_API infini_status infini_batch_size(const infini_batch *batch, size_t *si
    they were added, -1 for a session whose run has ended (infini_session_stop_reason says why; its next run begins with
    the next call). With option "deterministic" the tokens are bit for bit those of the session alone, otherwise they
    come from logits that are equal within rounding. infini_session_cancel does not reach this call.
-   INVALID_ARGUMENT  a session has no token that is possible; the message gives its number; all are as they were
+   INVALID_ARGUMENT  the options of a session leave it no possible token; the message gives its number; all are as they
+                     were
    OK                at least one session got a token
    END               none did
    BUFFER_TOO_SMALL  nothing was done; see Work above
@@ -629,11 +630,10 @@ INFINI_API infini_status infini_batch_text(infini_batch *batch, size_t index, ch
 
 /* Flags of the three calls below, which refuse others. */
 typedef enum infini_token_flags {
-  INFINI_TOKENS_SPECIAL =
-      1,                  /* control tokens written in the text are parsed, or shown by their names (user-defined ones
-                                always are) */
-  INFINI_TOKENS_START = 2 /* the text begins a stream: BOS and the space prefix are added where the model wants them, or
-                                taken off */
+  /* Control tokens written in the text are parsed, or shown by their names (user-defined ones always are). */
+  INFINI_TOKENS_SPECIAL = 1,
+  /* The text begins a stream: BOS and the space prefix are added where the model wants them, or taken off. */
+  INFINI_TOKENS_START = 2
 } infini_token_flags;
 
 /* Writes the tokens of a text. Neither *size nor the tokens depend on anything but the arguments.
@@ -670,11 +670,11 @@ INFINI_API infini_status infini_model_eos(const infini_model *model, int32_t *to
 
 /* Flags of the two calls below, which refuse others. */
 typedef enum infini_chat_flags {
-  INFINI_CHAT_FIRST =
-      1,                /* the messages begin the conversation: a default system message is given where the template has
-                            one */
-  INFINI_CHAT_REPLY = 2 /* the text ends where the assistant speaks: with the opening of its turn or, where the last
-                            message is the assistant's, within that */
+  /* The messages begin the conversation: a default system message is given where the template has one. */
+  INFINI_CHAT_FIRST = 1,
+  /* The text ends where the assistant speaks: with the opening of its turn or, where the last message is the
+     assistant's, within that. */
+  INFINI_CHAT_REPLY = 2
 } infini_chat_flags;
 
 /* Writes messages as the model was trained to see them, by the chat template of its file; `messages_json` as in
@@ -686,9 +686,9 @@ typedef enum infini_chat_flags {
 INFINI_API infini_status infini_model_apply_chat(const infini_model *model, const char *messages_json, int flags,
                                                  char *buffer, size_t capacity, size_t *size);
 
-/* The same as tokens, to be fed to a session: those of the template's marks, and of the contents none that is a control
-   token. INFINI_CHAT_FIRST: also what begins a stream (BOS) where the model wants that. Between a generated answer and
-   tokens without it stands what closes the answer's turn: infini_model_chat_turn_end.
+/* The same as tokens, to be fed to a session: control tokens come from the template's marks alone, never from contents.
+   INFINI_CHAT_FIRST: also what begins a stream (BOS) where the model wants that. Without it, after a generated answer,
+   first feed what closes the answer's turn: infini_model_chat_turn_end.
    INVALID_ARGUMENT  the vocabulary has no token for a part of a content; or as in infini_model_apply_chat
    UNSUPPORTED       as in infini_model_apply_chat
    BUFFER_TOO_SMALL  see Buffers above; capacity and *size count tokens */
@@ -717,8 +717,8 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
    and a lone CR become LF, so that a text reads alike wherever it was written. (infini_session_feed_text and
    infini_model_tokenize take a text as it stands.) Other encodings must be converted first, as by `iconv`.
 
-   How far that has come is counted in bytes that were pushed, whose total the caller may know: what was read is at most
-   a piece behind them. infini_task_done and infini_task_total are those of one call, and so of one piece, in tokens.
+   For progress, count the bytes that were pushed, whose total the caller may know: what was read is at most a piece
+   behind them. infini_task_done and infini_task_total count the tokens of one call, and so of one piece.
 
    One thread at a time. The caller frees the stream. */
 INFINI_API infini_status infini_text_stream_create(infini_text_stream **stream);
@@ -771,9 +771,8 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
    "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" at that
-   position;
-   "session_bytes" is all that one holds without options of its own, however long the stream, with the whole window and
-   the buffers of its work: what infini_session_info_json says once a whole block was read, to a hundredth.
+   position. "session_bytes" is all that a session with default options holds, however long the stream, with the whole
+   window and all buffers: within a hundredth of what infini_session_info_json says once a whole block was read.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
 INFINI_API infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer,
@@ -793,12 +792,12 @@ INFINI_API infini_status infini_paper_footprint_json(int64_t tokens, char *buffe
 INFINI_API infini_status infini_task_create(infini_task **task);
 INFINI_API void infini_task_free(infini_task *task);
 
-/* Cancels the call that runs with this task or, if none does, the next one. That call returns CANCELLED and uses the
-   cancel up. Calls look for it between blocks, layers or tokens. */
+/* Cancels the call that runs with this task or, if none does, the next one. That call returns CANCELLED, and the cancel
+   is then used up. Calls check for it between blocks, layers or tokens. */
 INFINI_API infini_status infini_task_cancel(infini_task *task);
 
 /* How far the call that runs, or the last one that ran, has come: in matrices, tokens, bytes, sequences or steps, see
-   its comment. A total of 0 is not known. */
+   its comment. A total of 0: it is not known. */
 INFINI_API infini_status infini_task_done(const infini_task *task, int64_t *done);
 INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *total);
 
@@ -806,7 +805,7 @@ INFINI_API infini_status infini_task_total(const infini_task *task, int64_t *tot
    "train", "evaluate", "find heads", "fit heads". */
 INFINI_API infini_status infini_task_stage(const infini_task *task, char *buffer, size_t capacity, size_t *size);
 
-/* Hears of progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */
+/* Receives progress, on the thread that makes the call. Returns 0 to go on, anything else to cancel. */
 typedef int (*infini_progress_callback)(void *user_data, const char *stage, int64_t done, int64_t total);
 
 /* Has every call with this task report its progress to `callback` (NULL: to none). Set it while no call runs. */
@@ -822,7 +821,7 @@ INFINI_API infini_status infini_task_set_progress(infini_task *task, infini_prog
 #define INFINI_LOG_INFO 1
 #define INFINI_LOG_WARNING 2
 
-/* Hears of log records, on any thread that is inside a call, one at a time. It must not call the library. The message
+/* Receives log records, on any thread that is inside a call, one at a time. It must not call the library. The message
    is UTF-8, without a line end, and valid during the call. */
 typedef void (*infini_log_callback)(void *user_data, int level, const char *message);
 

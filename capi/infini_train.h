@@ -28,8 +28,8 @@ typedef struct infini_adaptation infini_adaptation;
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 
-/* A trainer changes a copy of a model's weights, kept in float32 whatever the model's file holds, until the model
-   predicts what it reads; the model itself stays as it is. Gradients go back through memory and gates of all segments
+/* A trainer trains a copy of a model's weights, in float32 whatever the model's file holds, to predict what it reads;
+   the model itself stays as it is. Gradients go back through memory and gates of all segments
    of a sequence. `description_json` is an object of the fields that infini_trainer_settings_json lists, such as
 
      {"training": {"train": "lora", "steps": 500}, "data": {"type": "text", "files": ["novel.txt"]}}
@@ -47,15 +47,15 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
                           memory should retrieve from "to", which lies before it: the first token from the first, the
                           second from the second, ..., where both have equally many; else each from the last of "to",
                           which has read all of it. Of links between the same two tokens the greatest weight counts.
-                          Both ranges are values. A kind may follow the weight: "answer"; "retrieval", which is the
-                          same, but counted as no answer; or "local", of weight 1: local attention at "from", and at
-                          the token before it, should fall on the last token of "to", such as the name that a value
-                          belongs to; these ranges are no values
+                          Both ranges are values. A kind may follow the weight: "answer", the default; "retrieval",
+                          which is the same, but counted as no answer; or "local", of weight 1: local attention at
+                          "from", and at the token before it, should fall on the last token of "to", such as the name
+                          that a value belongs to; these ranges are no values
         "values"          [begin, end, label]: the tokens of a value, as of a link, which heads with an offset tell
                           apart by their index in it, from 0, and the number of its name, from 0
    Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of
-   the share of a retrieval, or of local attention, that falls where the answer stands. Where its weight alone is not 0
-   (no token has a loss weight), the forward pass ends at the highest supervised layer.
+   the share of a retrieval, or of local attention, that falls on its target. Where it is the only loss, because no
+   token has a loss weight, the forward pass ends at the highest supervised layer.
 
    Options: "threads", and "compute", which goes before that of the description. `task`: stage "create", in matrices.
    The caller frees the trainer, and may free the model before: the trainer reads weights from the model's file, and
@@ -70,8 +70,8 @@ INFINI_API infini_status infini_trainer_create(const infini_model *model, const 
                                                infini_trainer **trainer);
 INFINI_API void infini_trainer_free(infini_trainer *trainer);
 
-/* Adds up over processes: replaces each of `values` by the sum of what all ranks have in its place, which must be the
-   same bits on every rank. All ranks call it equally often, with equally many values, and wait in it for each other.
+/* Adds up over processes: replaces each of `values` by the sum of that value over all ranks. The sums must be equal on
+   all ranks, to the bit. All ranks call it equally often, with equally many values, and wait in it for each other.
    Returns 0, or anything else if that failed; then it must fail on every other rank too, now or at its next call. */
 typedef int (*infini_sum_callback)(void *user_data, float *values, size_t n_values);
 
@@ -103,11 +103,12 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
    OUT_OF_MEMORY  the same; but where memory ended while weights were being changed, all calls but
                   infini_trainer_restore and infini_trainer_free return STATE from then on
    IO, FORMAT  of a file of the data; the step has not happened
-   INVALID_ARGUMENT  the same, where its text is not UTF-8 or the tokenizer has no token for a part of it
+   INVALID_ARGUMENT  the text of such a file is not UTF-8, or has a part that the tokenizer has no token for; the step
+                     has not happened
    Gradients that are not finite change nothing: the step counts for nothing, "gradient_norm" of the report is null. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
-/* As many steps. Progress ("train") counts them, and is reported between sequences too.
+/* Makes `steps` steps. Progress ("train") counts them, and is reported between sequences too.
    CANCELLED, IO, FORMAT, INVALID_ARGUMENT  as in infini_trainer_step; the steps before it are done */
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 
@@ -141,7 +142,7 @@ INFINI_API infini_status infini_trainer_evaluate_json(infini_trainer *trainer, c
    object:
      "heads"    [{"layer", "head", "weight", "name_weight"}, ...], all of them, those of the greatest "weight" first;
                 layers and heads count from 0. "weight" is the mean attention from the token before a digit of an answer
-                to the last earlier occurrence of that digit, over answers whose value last stood in another segment;
+                to where that digit of the value last stood, over answers whose value last stood in another segment;
                 "name_weight" that from the digits of a value to its name; both from 0 to 1
      "answers"  how many digits those were; "recall": the share of them that the model predicts with full attention
      "segment", "segments", "sequences", "tokens" (read)
@@ -208,20 +209,21 @@ INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trai
  * 2. Adapting a plain model
  */
 
-/* Teaches a plain model to use its memory, in stages. Heads that retrieve are found. Heads of the layer below them are
-   supervised to attend from a value's digits to its name, and so carry the name there; then, layer by layer, groups of
-   heads are initialised by regression and supervised, each group to retrieve one digit of a value by its name; last,
-   gates and projections are trained end to end. A model none of whose heads retrieves, or whose tokenizer has no
-   digits, learns from text alone. Recall and the loss on a held-out text are measured before and after.
+/* Teaches a plain model to use its memory, in stages. First, heads that retrieve are searched for. Heads of the layer
+   below them (carriers) are supervised to attend from a value's digits to its name, and so carry the name there; then,
+   layer by layer, groups of heads are initialised by regression and supervised, each group to retrieve one digit of a
+   value by its name; last, gates and projections are trained end to end. A model none of whose heads retrieves, or
+   whose tokenizer has no token for each digit, learns from text alone. Recall and the loss on a held-out text are
+   measured before and after.
    `path` names the plain model, a GGUF file. `settings_json` is an object of the fields that
-   infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", a path with which the names
-   of files begin, progress is saved in these files, and an adaptation that is created later with the same settings goes
-   on from there, bit for bit on the same build, processor and number of threads. Options: those of
-   infini_model_open; the model's own are chosen for the memory by "segment", "carry" and "sinks". `task` as there. The
-   caller frees the adaptation.
+   infini_adaptation_settings_json lists, of which "texts" must be there. With "checkpoint", which the names of some
+   files then begin with, progress is saved in these files, and an adaptation that is created later with the same
+   settings goes on from there, bit for bit on the same build, processor and number of threads. Options: those of
+   infini_model_open; but segment, carry and sinks are those of the settings, and the memory is Linear. `task` as there.
+   The caller frees the adaptation.
    INVALID_ARGUMENT  a field is unknown or not what it should be, or does not fit the model; the message names it
-   MODEL_MISMATCH    what is kept was begun with another model or other settings, which the message names
-   FORMAT            what is kept is damaged
+   MODEL_MISMATCH    the files of "checkpoint" are of another model or other settings, which the message names
+   FORMAT            these files are damaged
    and what infini_model_open returns */
 INFINI_API infini_status infini_adaptation_create(const char *path, const char *settings_json,
                                                   const infini_options *options, infini_task *task,
@@ -233,13 +235,13 @@ INFINI_API void infini_adaptation_free(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t capacity, size_t *size);
 
 /* Does the next piece of the work: the search for heads, the measurement before, the fitting of a stage's heads, one
-   training step, or the measurement after. `task`: stages "find heads", "evaluate", "feed", "fit heads",
+   training step, or the measurement after. `task`: stages "open", "find heads", "evaluate", "feed", "fit heads",
    "train" (in the steps of the stage).
    END        nothing is left
-   CANCELLED  it has not happened, and may be made again, or after the files of "checkpoint" were made by
-              infini_adaptation_keep in another process
-   STATE      gradients have not been finite for 20 batches in a row; or memory ended before, while weights were being
-              changed: make the adaptation again, from its files
+   CANCELLED  it has not happened, and may be made again: here, or by another process, from the files of "checkpoint" as
+              infini_adaptation_keep writes them
+   STATE      gradients have not been finite for 20 batches in a row; or an earlier call ran out of memory while weights
+              were being changed: create the adaptation anew, from its files
    IO, NO_SPACE, FORMAT, INVALID_ARGUMENT  of a file; it may be made again */
 INFINI_API infini_status infini_adaptation_step(infini_adaptation *adaptation, infini_task *task);
 
@@ -249,19 +251,20 @@ INFINI_API infini_status infini_adaptation_run(infini_adaptation *adaptation, in
 
 /* Writes what the last step did, as a JSON object ({} before the first): "phase" ("find", "before", "carry", "teach3":
    of layer 3, "train", "after"); of a training step the fields of infini_trainer_report_json and "steps" (of the
-   stage), of the search "found" (as "heads" of infini_trainer_find_heads_json), "carriers", "heads", "layers", of a
-   measurement "measured".
+   stage), of a fitting "fitted" (true) and "layer", of the search "found" (as "heads" of
+   infini_trainer_find_heads_json), "carriers", "heads", "layers", of a measurement "measured". ("phase" is "open" where
+   a stage that had no step left was only finished.)
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *adaptation, char *buffer,
                                                        size_t capacity, size_t *size);
 
-/* Writes how far it has come, as a JSON object: "borders", "stages", "stages_done", "complete", "phase_seconds" and
-   "phase_tokens" (of "find", "carry", "teach", "train"), and as soon as they are known "found" (the heads with
-   the highest attention from an answer to its source), "full_attention_recall", "no_task" (why the model learns
-   from text alone), "carriers" ([[layer, head], ...]), "heads" ([[layer, head, digit], ...]), "first" and "last"
-   (layers that are trained end to end), "share" (of the retrieval that falls on the source), "before" and "after"
-   ({"nll": nats a held-out token,
-   "recall": [of digits over so many borders, ...]}), "gates".
+/* Writes how far it has come, as a JSON object: "borders" (numbers of segment borders across which recall is measured),
+   "stages", "stages_done", "complete", "phase_seconds" and "phase_tokens" (of "find", "carry", "teach", "train"), and
+   as soon as they are known "found" (the ten heads with the highest attention from an answer to its source),
+   "full_attention_recall", "no_task" (why the model learns from text alone), "carriers" ([[layer, head], ...]), "heads"
+   ([[layer, head, digit], ...]), "first" and "last" (layers that are trained end to end), "share" (of the retrieval
+   that falls on the source), "before" and "after" ({"nll": nats a held-out token, "recall": [share of digits right, for
+   each of "borders"]}), "gates".
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                                      size_t *size);

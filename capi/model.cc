@@ -23,9 +23,7 @@ T settings_of(const char *json, const char *name) {
   return read_settings<T>(*parse_json(json, Status::INVALID_ARGUMENT, name), name);
 }
 
-// --- text
-
-// Messages by the template of the model's file.
+// Messages rendered by the template of the model's file.
 ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int flags) {
   const bool first = (need_flags(flags, INFINI_CHAT_FIRST | INFINI_CHAT_REPLY) & INFINI_CHAT_FIRST) != 0;
   const std::vector<ChatMessage> messages = read_chat_messages(&need(messages_json, "messages_json"));

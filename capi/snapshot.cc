@@ -9,8 +9,8 @@ namespace {
 Session::SnapshotKind kind_of(int flags) {
   return need_flags(flags, INFINI_SNAPSHOT_MEMORY) ? Session::SnapshotKind::MEMORY : Session::SnapshotKind::SESSION;
 }
-// inspect(verify, task) gives the JSON. Verifying takes a pass over the file, and adds less to a section than is said
-// of it.
+// inspect(verify, task) gives the JSON. Verifying takes a pass over the file, so the buffer is checked before: it adds
+// less to the JSON of a section than that has without it.
 template <class Inspect>
 void give_inspection(int flags, const Inspect &inspect, Task *task, char *buffer, size_t capacity, size_t *size) {
   const bool verify = need_flags(flags, INFINI_SNAPSHOT_VERIFY) != 0;

@@ -1,5 +1,4 @@
 // Trainers.
-
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
 #include "adapt/make_source.h"
@@ -33,20 +32,20 @@ std::string heads_json(const HeadSearch &found, int segment, int segments, int s
       .text();
 }
 
-// Bytes of the JSON that calls write once they have read, at most.
+// Bytes of the JSON that calls write after their work, at most.
 constexpr size_t kEvaluationJson = 1024;
 size_t heads_json_most(const Config &config) {
   return 1024 + 160 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
 }
 
-// What a call that only reads is given.
+// The arguments of a call that reads sequences and trains nothing, checked.
 struct Reading {
-  Reading(infini_trainer *trainer, const char *data_json, int sequences, int given) {
+  Reading(infini_trainer *trainer, const char *data_json, int sequences, int asked) {
     const Trainer &value = trainer_of(trainer);
-    if (sequences < 1 || given < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", given);
+    if (sequences < 1 || asked < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", asked);
     need(data_json, "data_json");
     segment = value.lengths().segment();
-    segments = given > 0 ? given : value.lengths().segments();
+    segments = asked > 0 ? asked : value.lengths().segments();
   }
   int segment, segments;
 };
