@@ -8,7 +8,7 @@
 namespace infini {
 namespace {
 
-// One row in so many is an example of silence. It does not divide usual segments, so that the places vary.
+// One row in so many is an example of silence. It divides no usual segment, so that their positions in it vary.
 constexpr size_t kSilentRows = 101;
 
 void check(const Sequence &s, int64_t vocabulary) {
@@ -144,7 +144,7 @@ void BatchLayout::add_rows(const Sequence &s, const std::vector<Start> &starts) 
     if (!s.offset.empty() && t % kSilentRows == kSilentRows / 2 && answer.back() == 0 && !linked)
       silent.push_back(base + static_cast<int64_t>(t));
     if (!linked) continue;
-    // Only what is in the memory can be found.
+    // Only what is in the memory can be retrieved.
     Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,
                         s.offset.empty() ? -1 : s.offset[next], 0};
     for (; link != s.links.end() && link->from == static_cast<int32_t>(next); ++link) {

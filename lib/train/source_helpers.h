@@ -25,7 +25,7 @@ inline double draw_log_uniform(Random &random, double least, double greatest) {
   return std::exp(draw_uniform(random, std::log(least), std::log(greatest)));
 }
 
-// Puts `count` of the items, drawn without replacement, in front.
+// Moves `count` of the items, drawn without replacement, to the front.
 template <class T>
 void draw_to_front(Random &random, std::vector<T> &items, size_t count) {
   for (size_t i = 0; i < count; ++i) std::swap(items[i], items[i + draw_below(random, items.size() - i)]);

@@ -105,7 +105,7 @@ class StreamSupervision : public StreamForward {
   }
   int32_t offset_of(int h) const { return layer_.targets.offsets ? layer_.targets.offsets[h] : -1; }
 
-  // The loss gains weight * log(1 + sigma(q) z / epsilon), for row r of the tile: beside epsilon the head finds
+  // The loss of row r of the tile gains weight * log(1 + sigma(q) z / epsilon), which is 0 where the head finds
   // nothing.
   void silence(int64_t r, int h, const float *z, float *dz) {
     const float weight = layer_.targets.silence ? layer_.targets.silence[h] : 0, total = denominator_[r];
@@ -125,7 +125,7 @@ class StreamSupervision : public StreamForward {
     auto next = first_retrieval(first);
     std::vector<float> there(static_cast<size_t>(keys_)), sigma(there.size()), left(there.size());
     for (; next != all.end() && next->row < first + tokens; ++next) {
-      // What the sources added to z, as far as it is left there.
+      // What the sources added to z, as far as decay has left it.
       const auto each_source = [&](const auto &f) {
         for (int64_t i = 0; i < next->sources; ++i) {
           const int64_t row = layer_.layout.source_rows[static_cast<size_t>(next->first_source + i)];

@@ -36,7 +36,7 @@ class Supervisor {
   void count(const BatchLayout &layout);
   void end_count();
   HeadTargets targets() const;
-  // Where nothing is trained: every supervised head's queries, each with a weight of 1.
+  // For evaluations: every supervised head's queries, each with a weight of 1.
   HeadTargets equal_targets();
 
  private:

@@ -12,9 +12,9 @@
 
 namespace infini {
 
-// Bytes of a file from some offset on. IO if it cannot be read. What is UTF-16, by its mark, is as if it were UTF-8:
-// offsets and sizes too, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT if it is not, or
-// is UTF-32.
+// Bytes of a file from some offset on. IO if it cannot be read. A file that begins with the mark of UTF-16 is given in
+// UTF-8, of which offsets and sizes count, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT
+// for a mark of UTF-32, and for UTF-16 that is invalid.
 class ByteFile {
  public:
   ByteFile(const std::string &path, int64_t offset);
@@ -40,8 +40,7 @@ class TextFile {
   // From an offset in the file at which a character begins; where pieces end depends on it.
   explicit TextFile(const std::string &path, int64_t offset = 0);
   // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is neither, or has
-  // characters without tokens.
-  // `unknown_bytes` counts what had none, where `how` lets that pass.
+  // characters without tokens; where `how` lets those pass, `unknown_bytes` counts their bytes.
   bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens,
             int64_t *unknown_bytes = nullptr);
   int64_t offset() const { return offset_; }  // of the next piece

@@ -26,7 +26,7 @@ void Trainer::initialise(const char *stage, Task *task, const std::function<void
 
 void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> &f) {
   Trainer &t = trainer_;
-  // Of several ranks each reads all, where its steps read a share.
+  // On several ranks each reads all sequences here, and in its steps only a share of them.
   const bool keeps = t.config_.repeat > 1 && t.ranks_.count() == 1;
   const auto each = static_cast<int64_t>(t.sequences().size());
   if (task_) task_->begin(stage_, t.epoch_steps_);
