@@ -1,7 +1,7 @@
-// A plain model learns to use its memory, in stages. First, heads that retrieve are searched. Heads of the layer below
-// them (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then, layer
-// by layer, groups of heads are initialised by regression and supervised, each group to retrieve one digit of a value
-// by its name and to raise the logit of that digit. Last, gates and projections are trained end to end.
+// A plain model learns to use its memory, in stages. First, heads that retrieve are searched for. Heads of the layer
+// below them (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then,
+// layer by layer, groups of heads are initialised by regression and supervised, each group to retrieve one digit of a
+// value by its name and to raise the logit of that digit. Last, gates and projections are trained end to end.
 #pragma once
 
 #include <map>
@@ -100,7 +100,7 @@ class Adaptation {
   std::map<std::string, int64_t> tokens_;
   std::string stage_;  // name of the stage whose trainer was saved
   size_t done_ = 0;    // stages that are complete
-  int refused_ = 0;    // steps in a row whose gradients were not finite
+  int refused_ = 0;    // steps in a row that changed nothing, because gradients were not finite
 };
 
 }  // namespace infini

@@ -29,8 +29,8 @@ struct StagePlan {
   std::unique_ptr<SequenceSource> source;
 };
 
-// segment, carry and names of `settings` are numbers, no longer defaults; the tokenizer and the cache must outlive the
-// plan. `compute`: as in TrainConfig.
+// segment, carry and names of `settings` are set: none stands for a default any more. The tokenizer and the cache must
+// outlive the plan. `compute`: as in TrainConfig.
 class AdaptPlan {
  public:
   AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, TokenCache &cache)
@@ -40,12 +40,11 @@ class AdaptPlan {
   StagePlan finding() const;
   // No token has a loss weight: local attention alone is supervised.
   StagePlan carrying(const AdaptHeads &heads) const;
-  // Sequences with as many facts as there is room for, which stand anywhere or at the very start, and such with few
-  // facts.
+  // Sequences with as many facts as there is room for, anywhere or at the very start, and sequences with few facts.
   StagePlan teaching(const AdaptHeads &heads, int layer) const;
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
   // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning
-  // and questions at the end, with at least so many borders of segments between them.
+  // and questions at the end, at least `borders` borders of segments between them.
   TrainConfig reading() const;
   std::unique_ptr<SequenceSource> asking(int64_t borders, int64_t names) const;
   int64_t segments_of_asking(int64_t borders, int64_t names) const;

@@ -26,8 +26,8 @@
 namespace infini {
 
 constexpr int kValueDigits = 5;
-// Tokens at most of a fact with its reminder, and of a question; and what the task recall leaves for either, which is
-// about the mean of a fact that is repeated.
+// The most tokens of a fact with its reminder, and of a question; and the tokens that the task recall leaves for
+// either, about the mean of a fact with its reminder.
 constexpr int64_t kFactTokens = 32, kQuestionTokens = 20, kRoomTokens = 30;
 
 struct TaskSettings {
@@ -46,9 +46,9 @@ struct TaskSettings {
   // name, and counts `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
   // Targets of supervised retrievals. ALL: the same digit of the value, wherever it stood. FIRST: the same for first
-  // digits alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: a feature
-  // that learned to tell digits apart by their offset cannot tell names apart too, because sigma(q) sigma(k) is a sum
-  // over features.
+  // digits alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: features
+  // that learn to tell digits apart by their offset do not learn names too, because sigma(q) sigma(k) is a sum over
+  // features.
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 
   template <class Visitor>
