@@ -65,14 +65,16 @@ void update_linear(const Matrix<Real> &k, const Matrix<Real> &v, Matrix<Real> &M
   }
 }
 
-// (9)  Delta:  M += sigma(K)^T (V - sigma(K) M / (sigma(K) z)), z as in (8); M and z on the right are the old ones.
+// (9)  Delta:  M += sigma(K)^T (V - sigma(K) M / (sigma(K) z)), z as in (8); M and z on the right are the old ones: it
+// is (8) with what is new of V, V - sigma(K) M / (sigma(K) z).
 template <class Real>
-void update_delta(const Matrix<Real> &k, const Matrix<Real> &v, Matrix<Real> &M, std::vector<Real> &z, Real epsilon) {
-  Matrix<Real> novel = v;
+Matrix<Real> novel(const Matrix<Real> &k, const Matrix<Real> &v, const Matrix<Real> &M, const std::vector<Real> &z,
+                   Real epsilon) {
+  Matrix<Real> out = v;
   const Matrix<Real> known = retrieve(k, M, z, epsilon);
   for (size_t t = 0; t < v.size(); ++t)
-    for (size_t j = 0; j < v[t].size(); ++j) novel[t][j] -= known[t][j];
-  update_linear(k, novel, M, z);
+    for (size_t j = 0; j < v[t].size(); ++j) out[t][j] -= known[t][j];
+  return out;
 }
 
 // (10)  A = sigmoid(beta) A_mem + (1 - sigmoid(beta)) A_dot

@@ -38,16 +38,7 @@ void add_linear_gradient(const Matrix<Real> &k, const Matrix<Real> &v, Real weig
   }
 }
 
-// (9) times `weight`: (8) with what is new of V. M and z are those before it.
-template <class Real>
-Matrix<Real> novel(const Matrix<Real> &k, const Matrix<Real> &v, const Matrix<Real> &M, const std::vector<Real> &z,
-                   Real epsilon) {
-  Matrix<Real> out = v;
-  const Matrix<Real> known = retrieve(k, M, z, epsilon);
-  for (size_t t = 0; t < v.size(); ++t)
-    for (size_t j = 0; j < v[t].size(); ++j) out[t][j] -= known[t][j];
-  return out;
-}
+// The gradient of (9) times `weight`: of (8) with novel(). M and z are those before it.
 template <class Real>
 void add_delta_gradient(const Matrix<Real> &k, const Matrix<Real> &v, Real weight, const Matrix<Real> &M,
                         const std::vector<Real> &z, Real epsilon, Matrix<Real> &dM, std::vector<Real> &dz,
