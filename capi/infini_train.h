@@ -105,7 +105,8 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
    IO, FORMAT  of a file of the data; the step has not happened
    INVALID_ARGUMENT  the text of such a file is not UTF-8, or has a part that the tokenizer has no token for; the step
                      has not happened
-   Gradients that are not finite change nothing: the step counts for nothing, "gradient_norm" of the report is null. */
+   Gradients that are not finite change no weight: the step is not counted, though its sequences are read, and
+   "gradient_norm" of the report is null. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
 /* Makes `steps` steps. Progress ("train") counts them, and is reported between sequences too.
