@@ -18,14 +18,14 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         app.MapPost("/v1/chat/completions", context => Complete(context, true));
         app.MapPost("/v1/completions", context => Complete(context, false));
         app.MapPost("/v1/embeddings", Embed);
-        app.MapGet("/v1/memories", () => Results.Json(new
+        app.MapGet("/v1/memories", async () => Results.Json(new
         {
             @object = "list",
-            data = sessions.Memories().Select(sessions.DescribeMemory),
+            data = (await sessions.Memories()).Select(memory => sessions.DescribeMemory(memory.Key, memory.Value)),
         }));
-        app.MapDelete("/v1/memories/{name}", (string name) =>
+        app.MapDelete("/v1/memories/{name}", async (string name) =>
         {
-            sessions.Forget(name);
+            await sessions.Forget(name);
             return Results.NoContent();
         });
     }
@@ -198,7 +198,7 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
 
     /// <summary>Reads what was said, sends what the model writes, and keeps all before it says that it has ended. What fails
     /// before anything was sent is thrown.</summary>
-    internal async Task Write(Session session, CancellationToken cancelled, Func<Task> read, Action keep)
+    internal async Task Write(Session session, CancellationToken cancelled, Func<Task> read, Func<Task> keep)
     {
         long before = session.Position, begin = before;
         var text = new StringBuilder();
@@ -225,7 +225,7 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
         }
         finally
         {
-            keep();
+            await keep();
         }
         long end = session.Position;
         string finish = reason switch { "max_tokens" or "max_time" => "length", "cancelled" => "cancelled", _ => "stop" };

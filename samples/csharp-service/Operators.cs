@@ -158,8 +158,9 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Tu
     }
 
     /// <summary>All of it in Prometheus's text format.</summary>
-    internal string Metrics()
+    internal async Task<string> Metrics()
     {
+        int memories = (await sessions.Memories()).Count;
         var text = new StringBuilder();
         void Title(string name, string kind, string help) => text.Append($"# HELP infini_{name} {help}\n# TYPE infini_{name} {kind}\n");
         void One(string name, string kind, string help, long value)
@@ -175,7 +176,7 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Tu
             One("queue_requests", "gauge", "Requests that wait for their turn.", waiting);
             One("active_requests", "gauge", "Requests that read or write.", inside);
             One("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.Count);
-            One("memories", "gauge", "Memories, wherever they are.", sessions.Memories().Count);
+            One("memories", "gauge", "Memories, wherever they are.", memories);
             Title("requests_total", "counter", "Requests that have ended, by the status of the answer.");
             foreach (var (status, count) in requests) text.Append(CultureInfo.InvariantCulture, $"infini_requests_total{{status=\"{status}\"}} {count}\n");
             Title("first_token_seconds", "histogram", "From the request to its first text.");

@@ -1,9 +1,9 @@
 using System.Text.RegularExpressions;
 using Infini;
 
-/// <summary>The sessions of the service, of which some are memories: sessions with a name, which are kept in a folder after each
+/// <summary>The sessions of the service, of which some are memories: sessions with a name, which are kept in a store after each
 /// request where there is one, and then make room for others.</summary>
-internal sealed partial class Sessions(Model model, long most, long mostMemories, string? store) : IDisposable
+internal sealed partial class Sessions(Model model, long most, long mostMemories, IMemoryStore? store) : IDisposable
 {
     internal const string MemoryId = "memory:"; // before a memory's name
 
@@ -29,6 +29,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
                 }
                 if (store is null || !clients.Keys.Any(IsMemory)) break;
             }
+            if (tries % 10 == 0) store.MakeRoom();
             Thread.Sleep(20);
         }
         client.Dispose();
@@ -64,11 +65,10 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         lock (clients) return clients.Select(entry => entry.Value.Describe(entry.Key)).OfType<object>().ToList();
     }
 
-    /// <summary>The memory of that name, from the folder where it is not at hand.</summary>
+    /// <summary>The memory of that name, from the store where it is not at hand.</summary>
     internal Client Memory(string name, bool create)
     {
-        if (!MemoryName().IsMatch(name))
-            throw Refusal.Invalid($"'{name}' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
+        CheckName(name);
         lock (opening)
         {
             lock (clients)
@@ -79,15 +79,14 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
                     return client;
                 }
             }
-            bool stored = store is not null && File.Exists(FileOf(name));
+            bool stored = store?.Has(name) ?? false;
             if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
-            if (!stored && Memories().Count >= mostMemories)
+            if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
                 throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
             var session = NewSession();
             try
             {
-                if (stored) session.Restore(FileOf(name));
-                string known = stored ? InfiniLibrary.InspectSnapshot(FileOf(name)).Note : "";
+                string known = stored ? store!.Read(name, session) : "";
                 var opened = Add(MemoryId + name, session);
                 opened.Known = known;
                 return opened;
@@ -100,35 +99,40 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         }
     }
 
-    internal List<string> Memories()
+    /// <summary>Refuses what cannot be a memory's name.</summary>
+    internal static void CheckName(string name)
     {
-        IEnumerable<string> names;
+        if (!MemoryName().IsMatch(name))
+            throw Refusal.Invalid($"'{name}' cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first");
+    }
+
+    /// <summary>All memories by name, with the bytes of their snapshots.</summary>
+    internal async Task<SortedDictionary<string, long>> Memories()
+    {
+        var kept = store is null ? [] : await store.List();
         lock (clients)
         {
-            names = clients.Keys.Where(IsMemory).Select(id => id[MemoryId.Length..]).ToList();
+            foreach (string id in clients.Keys.Where(IsMemory)) kept.TryAdd(id[MemoryId.Length..], 0);
         }
-        if (store is not null)
-            names = names.Union(Directory.EnumerateFiles(store, "*.snapshot").Select(file => Path.GetFileNameWithoutExtension(file)));
-        return [.. names.Order(StringComparer.Ordinal)];
+        return new(kept, StringComparer.Ordinal);
     }
 
     /// <summary>What the list of memories says of one.</summary>
-    internal object DescribeMemory(string name)
+    internal object DescribeMemory(string name, long bytes)
     {
         Client? client;
         lock (clients) clients.TryGetValue(MemoryId + name, out client);
-        var file = store is null ? null : new FileInfo(FileOf(name));
-        return new { @object = "memory", id = name, bytes = file is { Exists: true } ? file.Length : 0, tokens = client?.Position };
+        return new { @object = "memory", id = name, bytes, tokens = client?.Position };
     }
 
-    /// <summary>Writes a memory to the folder, for who has its turn. Other sessions are not kept.</summary>
-    internal void Keep(string id, Client client, Session session)
+    /// <summary>Writes a memory to the store, for who has its turn. Other sessions are not kept.</summary>
+    internal async Task Keep(string id, Client client, Session session)
     {
         if (store is null || !IsMemory(id)) return;
         string name = id[MemoryId.Length..];
         try
         {
-            session.Save(FileOf(name), name: name, note: client.Known);
+            await store.Write(name, session, client.Known);
         }
         catch (InfiniException e)
         {
@@ -140,12 +144,12 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         }
     }
 
-    /// <summary>Closes a memory, and deletes it from the folder.</summary>
-    internal void Forget(string name)
+    /// <summary>Closes a memory, and deletes it from the store.</summary>
+    internal async Task Forget(string name)
     {
         Memory(name, false);
         Remove(MemoryId + name); // then nobody saves it any more
-        if (store is not null) File.Delete(FileOf(name));
+        if (store is not null) await store.Delete(name);
     }
 
     public void Dispose()
@@ -168,7 +172,7 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     // Lets the memory go that was used the longest ago, and before a moment, of those that are stored and free.
     private bool MakeRoom(DateTime before)
     {
-        if (store is null) return false;
+        if (store is not { Rereads: true }) return false;
         foreach (var (id, client) in clients.OrderBy(entry => entry.Value.Used))
         {
             if (!IsMemory(id) || client.Used > before || !client.TakeForGood()) continue;
@@ -180,8 +184,6 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     }
 
     private static bool IsMemory(string id) => id.StartsWith(MemoryId, StringComparison.Ordinal);
-
-    private string FileOf(string name) => Path.Combine(store!, name + ".snapshot");
 
     [GeneratedRegex(@"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z")]
     private static partial Regex MemoryName();

@@ -1,0 +1,281 @@
+using System.Security.Cryptography;
+using Microsoft.AspNetCore.Http.Features;
+using Infini;
+
+/// <summary>Answers the calls that samples/SERVICES.md describes, over sessions of one model.</summary>
+internal class Service : IDisposable
+{
+    private const long MaxOptions = 1 << 16, MaxMessages = 1 << 20; // bytes of a body
+
+    private readonly Model model;
+    private readonly Settings settings;
+    private readonly Work work;
+    private readonly Operators operators;
+    private readonly Timer? expiry;
+    private readonly long maxBody;
+    private readonly TimeSpan headerTimeout, bodyTimeout;
+
+    /// <param name="model">Whose sessions they are.</param>
+    /// <param name="settings">Those of samples/SERVICES.md.</param>
+    /// <param name="store">Where memories are kept; null: nowhere.</param>
+    /// <param name="mostBody">Bytes of a body where INFINI_MAX_BODY does not say.</param>
+    internal Service(Model model, Settings settings, IMemoryStore? store, long mostBody = 1L << 30)
+    {
+        (this.model, this.settings) = (model, settings);
+        maxBody = settings.Number("INFINI_MAX_BODY", mostBody);
+        headerTimeout = settings.Seconds("INFINI_HEADER_TIMEOUT", 10);
+        bodyTimeout = settings.Seconds("INFINI_BODY_TIMEOUT", 30);
+        Sessions = new Sessions(model, settings.Number("INFINI_MAX_SESSIONS", 100), settings.Number("INFINI_MAX_MEMORIES", 10000), store);
+        work = new Work(model, settings);
+        operators = work.Operators = new Operators(settings, Sessions, work.Working);
+        Sessions.Log = operators.Log;
+        expiry = Sessions.Expire(settings.Seconds("INFINI_IDLE_SECONDS", 0));
+    }
+
+    internal Sessions Sessions { get; }
+
+    /// <summary>Ends when the service does.</summary>
+    internal CancellationToken Ending { get; private set; }
+
+    public void Dispose()
+    {
+        expiry?.Dispose();
+        Sessions.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Serves at an address, until the process is told to end.</summary>
+    internal async Task Run(WebApplicationBuilder builder, string address)
+    {
+        builder.Logging.SetMinimumLevel(LogLevel.Error);
+        builder.WebHost.UseSockets(options => options.MaxWriteBufferSize = 1); // what was written was sent, whatever comes then
+        builder.WebHost.ConfigureKestrel(options =>
+        {
+            options.Limits.MaxRequestBodySize = maxBody;
+            options.Limits.RequestHeadersTimeout = options.Limits.KeepAliveTimeout = headerTimeout;
+            options.Limits.MaxConcurrentConnections = settings.Number("INFINI_MAX_CONNECTIONS", 1000);
+            options.Limits.MaxRequestHeadersTotalSize = 1 << 14;
+            options.Limits.MinRequestBodyDataRate = null; // slow is not silent, which Body watches
+            options.ConfigureEndpointDefaults(listen => listen.Use(next => connection => Connection.Serve(connection, next)));
+        });
+        var app = builder.Build();
+        app.Urls.Add("http://" + address);
+        Ending = app.Lifetime.ApplicationStopping;
+        app.Use(async (context, next) =>
+        {
+            try
+            {
+                context.Items[typeof(Account)] = new Account();
+                await Answer(context, next);
+                await context.Response.CompleteAsync();
+            }
+            finally
+            {
+                Connection.Of(context).Answered();
+                operators.Ended(context);
+            }
+        });
+        app.Use(Route);
+        Map(app);
+        await app.StartAsync();
+        Console.WriteLine("listening on " + app.Urls.First().Replace("http://", ""));
+        await app.WaitForShutdownAsync();
+    }
+
+    /// <summary>Stands before what answers a request that was let in.</summary>
+    protected virtual Task Route(HttpContext context, RequestDelegate next) => next(context);
+
+    /// <summary>Reads the body into a memory, and keeps it.</summary>
+    protected virtual Task<IResult> FeedMemory(HttpContext context, string name)
+    {
+        var client = Sessions.Memory(name, true);
+        return client.Use(context, Ending, async (session, cancelled) =>
+        {
+            try
+            {
+                return await Feed(context, session, cancelled);
+            }
+            finally
+            {
+                await Sessions.Keep(Sessions.MemoryId + name, client, session);
+            }
+        });
+    }
+
+    /// <summary>A snapshot of a memory.</summary>
+    protected virtual async Task<byte[]> CopyOf(HttpContext context, string name)
+    {
+        byte[] snapshot = [];
+        await Sessions.Memory(name, false).Use(context, Ending, (session, _) =>
+        {
+            snapshot = session.Snapshot();
+            return Task.FromResult(Results.Empty);
+        });
+        return snapshot;
+    }
+
+    /// <summary>The body of a request.</summary>
+    protected Body Body(HttpContext context) => new(context, bodyTimeout);
+
+    private void Map(WebApplication app)
+    {
+        app.MapGet("/model", () => Results.Text(model.InfoJson(), "application/json"));
+
+        app.MapGet("/sessions", () => Results.Json(Sessions.Describe()));
+
+        // Makes a session with the options of the body, a JSON object such as {"max_tokens": 100}; empty: the defaults.
+        app.MapPost("/sessions", async (HttpContext context) =>
+        {
+            var session = model.CreateSession(Json.OptionsOf(await Body(context).ToArrayAsync(Ending)));
+            string id = Convert.ToHexString(RandomNumberGenerator.GetBytes(16)).ToLowerInvariant();
+            Sessions.Add(id, session);
+            return Results.Json(new { id }, statusCode: 201);
+        });
+
+        app.MapDelete("/sessions/{id}", (string id) =>
+        {
+            Sessions.Of(id);
+            Sessions.Remove(id);
+            return Results.NoContent();
+        });
+
+        app.MapPost("/sessions/{id}/cancel", (string id) =>
+        {
+            Sessions.Of(id).Cancel();
+            return Results.NoContent();
+        });
+
+        app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
+            Sessions.Of(id).Use(context, Ending, (session, cancelled) => Feed(context, session, cancelled)));
+
+        app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
+        {
+            var client = Sessions.Of(id);
+            await Body(context).ToArrayAsync(Ending);
+            return await client.Use(context, Ending, (session, cancelled) => work.Do(context, cancelled, either =>
+                new Events(context.Response, work).Generate(session, either)));
+        });
+
+        // Reads what was said and writes the reply.
+        app.MapPost("/sessions/{id}/chat", async (string id, HttpContext context) =>
+        {
+            var client = Sessions.Of(id);
+            string messages = Json.MessagesOf(await Body(context).ToArrayAsync(Ending));
+            return await client.Use(context, Ending, (session, cancelled) => work.Do(context, cancelled, async either =>
+            {
+                await work.ReadChat(context, session, messages, false, either);
+                return await new Events(context.Response, work).Generate(session, either);
+            }));
+        });
+
+        app.MapGet("/sessions/{id}/snapshot", (string id, HttpContext context) => Snapshot(Sessions.Of(id), context));
+        app.MapPut("/sessions/{id}/snapshot", (string id, HttpContext context) => Restore(id, Sessions.Of(id), context));
+
+        new OpenAi(model.Info().Name, Sessions, work, settings.Number("INFINI_MAX_TOKENS", 4096), Body, Ending).Map(app);
+        app.MapGet("/v1/memories/{name}", (string name, HttpContext context) => Snapshot(Sessions.Memory(name, false), context));
+        app.MapPut("/v1/memories/{name}", (string name, HttpContext context) =>
+            Restore(Sessions.MemoryId + name, Sessions.Memory(name, true), context));
+        app.MapPost("/v1/memories/{name}/feed", (string name, HttpContext context) => FeedMemory(context, name));
+
+        // Adds what another memory holds.
+        app.MapPost("/v1/memories/{name}/merge", async (string name, HttpContext context) =>
+        {
+            var fields = new Fields(await Body(context).ToArrayAsync(Ending));
+            string other = fields.Text("memory") ?? throw Refusal.Invalid("\"memory\" must name the memory that is added");
+            double weight = fields.Number("weight") ?? 1;
+            byte[] snapshot = await CopyOf(context, other);
+            var client = Sessions.Memory(name, true);
+            return await client.Use(context, Ending, async (session, cancelled) =>
+            {
+                session.Merge(snapshot, weight, cancelled);
+                await Sessions.Keep(Sessions.MemoryId + name, client, session);
+                return Results.Json(new { position = session.Position });
+            });
+        });
+        if (settings.Text("INFINI_PAGE") is { } page)
+        {
+            byte[] html = File.ReadAllBytes(page);
+            app.MapGet("/", (HttpContext context) =>
+            {
+                context.Response.Headers.ContentSecurityPolicy = Operators.PagePolicy;
+                return Results.Bytes(html, "text/html; charset=utf-8");
+            });
+        }
+        app.MapGet("/healthz", () => Results.Json(new { status = "ok" }));
+        app.MapGet("/readyz", () => work.Working.Full ? throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may")
+            : Results.Json(new { status = "ready" }));
+        app.MapGet("/metrics", async () => Results.Text(await operators.Metrics(), "text/plain; version=0.0.4"));
+    }
+
+    private Task<IResult> Snapshot(Client client, HttpContext context) => client.Use(context, Ending, (session, _) =>
+        Task.FromResult(Results.Bytes(session.Snapshot(), "application/octet-stream")));
+
+    private async Task<IResult> Feed(HttpContext context, Session session, CancellationToken cancelled)
+    {
+        long before = session.Info().UnknownBytes, position = session.Position;
+        try
+        {
+            await session.FeedAsync(Body(context), null, cancelled);
+        }
+        finally
+        {
+            Account.Of(context).Read += Work.PositionOf(session, position) - position;
+        }
+        return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
+    }
+
+    private async Task<IResult> Restore(string id, Client client, HttpContext context)
+    {
+        byte[] snapshot = await Body(context).ToArrayAsync(Ending);
+        return await client.Use(context, Ending, async (session, _) =>
+        {
+            session.Restore(snapshot);
+            client.Known = "";
+            await Sessions.Keep(id, client, session);
+            return Results.Json(new { position = session.Position });
+        });
+    }
+
+    private async Task Answer(HttpContext context, RequestDelegate next)
+    {
+        try
+        {
+            if (!operators.Admit(context)) return;
+            var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
+            limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
+            {
+                "feed" or "snapshot" => maxBody,
+                "chat" or "completions" or "embeddings" => MaxMessages,
+                _ when context.Request.Path.StartsWithSegments("/v1/memories") && context.Request.Method == "PUT" => maxBody,
+                _ => MaxOptions,
+            });
+            if (context.Request.ContentLength > limit.MaxRequestBodySize) throw Refusal.TooLarge();
+            await next(context);
+            if (context.Response is { HasStarted: false, StatusCode: 404 })
+                throw new Refusal(404, "NOT_FOUND", "there is no such path");
+            if (context.Response is { HasStarted: false, StatusCode: 405 })
+                throw new Refusal(405, "METHOD_NOT_ALLOWED", "the path has no such method");
+        }
+        catch (Exception e) when (!context.Response.HasStarted)
+        {
+            var refusal = Refusal.Of(e);
+            if (refusal.Code == 500 && e is not InfiniException)
+                operators.Log("error", new() { ["message"] = "a request failed", ["error"] = e.Message });
+            if (Connection.Of(context).Left.IsCancellationRequested)
+            {
+                if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
+                context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
+            }
+            if (Account.Of(context).Late.IsCancellationRequested && Refusal.IsCancel(e))
+                refusal = new Refusal(504, "TIMEOUT", "the request took longer than it may");
+            if (refusal.Code == 429) context.Response.Headers.RetryAfter = work.Working.RetryAfter.ToString();
+            context.Response.StatusCode = refusal.Code;
+            await context.Response.WriteAsJsonAsync(context.Request.Path.StartsWithSegments("/v1")
+                ? OpenAi.Error(refusal) : new { error = refusal.Name, message = refusal.Message });
+        }
+        catch (OperationCanceledException)
+        {
+            // nobody listens
+        }
+    }
+}
