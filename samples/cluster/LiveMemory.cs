@@ -1,0 +1,127 @@
+using Infini;
+
+/// <summary>A memory that is at hand: a session, and where that stands in the database. Feeds and saves are for who has the
+/// session's turn.</summary>
+internal sealed class LiveMemory(string name, Taken taken, Client client, Session session, Database database, long mostUnsaved, Action leave)
+{
+    internal const int MovedCode = 421;
+
+    private readonly object mutex = new();
+    private readonly TaskCompletionSource free = new(TaskCreationOptions.RunContinuationsAsynchronously); // closed, and no request is left
+    private long last = taken.Last; // feed that the session has read
+    private long unsaved = taken.Feeds.Sum(text => text.LongLength); // bytes
+    private int users;
+    private bool closed;
+    private volatile bool lost;
+
+    internal string Name => name;
+
+    /// <summary>When it was last.</summary>
+    internal DateTime Used => client.Used;
+
+    /// <summary>Whether the session is not what the database has.</summary>
+    internal bool Lost => lost;
+
+    /// <summary>Whether no request has it.</summary>
+    internal bool Idle
+    {
+        get { lock (mutex) return users == 0 && !closed; }
+    }
+
+    /// <summary>Says that a memory is not, or no longer, on this silo; whoever asked looks for it anew.</summary>
+    internal static Refusal Moved() => new(MovedCode, "MOVED", "the memory is on another silo");
+
+    /// <summary>Begins a request. Whether it may.</summary>
+    internal bool Enter()
+    {
+        lock (mutex)
+        {
+            if (closed) return false;
+            ++users;
+            client.Used = DateTime.UtcNow;
+            return true;
+        }
+    }
+
+    /// <summary>Ends a request.</summary>
+    internal void Leave()
+    {
+        lock (mutex)
+        {
+            if (--users == 0 && closed) free.TrySetResult();
+        }
+    }
+
+    /// <summary>Asks that the memory leave this silo.</summary>
+    internal void SendAway() => leave();
+
+    /// <summary>Reads a text, once for each key. It is in the database before the session reads it.</summary>
+    /// <returns>The number of the feed among those of the memory.</returns>
+    internal Task<long> Feed(string key, byte[] text) => Keeping(async () =>
+    {
+        long number = await database.AddFeed(name, taken.Epoch, last + 1, key, text);
+        if (number <= last) return number;
+        await session.FeedAsync(new MemoryStream(text));
+        last = number;
+        unsaved += text.Length;
+        if (unsaved >= mostUnsaved) await Replace(client.Known);
+        return number;
+    });
+
+    /// <summary>Takes a snapshot into the database, in place of the feeds that it holds.</summary>
+    internal Task Save(string known) => Keeping(async () =>
+    {
+        await Replace(known);
+        return 0;
+    });
+
+    /// <summary>Deletes it.</summary>
+    internal async Task Delete()
+    {
+        await database.Delete(name, taken.Epoch);
+        Lose();
+    }
+
+    /// <summary>Lets no request in any more, waits for those that are there, and saves what is not saved.</summary>
+    internal async Task Close(CancellationToken cancellation)
+    {
+        lock (mutex)
+        {
+            closed = true;
+            if (users == 0) free.TrySetResult();
+        }
+        await free.Task.WaitAsync(cancellation);
+        if (!lost && unsaved > 0) await Save(client.Known);
+    }
+
+    private async Task Replace(string known)
+    {
+        if (session.Position == 0) return; // nothing was read
+        byte[] snapshot = await Task.Run(() => session.Snapshot(name: name, note: known));
+        await database.Replace(name, taken.Epoch, last, snapshot, known);
+        unsaved = 0;
+    }
+
+    // What fails here has failed between session and database: then the next silo, or this one, begins with what the database has.
+    private async Task<T> Keeping<T>(Func<Task<T>> keep)
+    {
+        if (lost) throw Moved();
+        try
+        {
+            return await keep();
+        }
+        catch (Exception e)
+        {
+            Lose();
+            throw e is LostException ? Moved() : new Refusal(503, "NOT_KEPT", "the memory could not be kept: " + e.Message);
+        }
+    }
+
+    private void Lose()
+    {
+        lost = true;
+        lock (mutex) closed = true;
+        client.Dispose();
+        leave();
+    }
+}

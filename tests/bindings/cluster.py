@@ -1,0 +1,231 @@
+"""Three silos of samples/cluster and a PostgreSQL: memories are fed by clients that repeat what was not answered, while silos are
+killed, stopped and started, and the database once. Afterwards each memory is what a session is that was fed the same texts once.
+cluster.py MODEL MEMORIES SECONDS COMMAND..."""
+import collections
+import glob
+import http.client
+import itertools
+import json
+import os
+import pwd
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
+CLIENTS = 8
+AT_HAND = MEMORIES // 2  # on a silo: two silos hardly hold them all
+WORDS = 'Lily Tom dog park ball happy big little ran saw played found tree red house friend'.split()
+
+
+def free_ports(count):
+    sockets = [socket.create_server(('127.0.0.1', 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Postgres:
+    """A server of the test's own, which is reached through its folder alone, and does not run as root."""
+
+    def __init__(self, folder):
+        programs = sorted(glob.glob('/usr/lib/postgresql/*/bin'), key=lambda path: int(path.split('/')[4]))
+        try:
+            user = pwd.getpwnam('postgres') if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+        except KeyError:
+            user = None
+        if not programs or user is None:
+            print('skipped: it needs PostgreSQL (Debian package postgresql)')
+            sys.exit(77)
+        self.programs, self.folder, self.user = programs[-1], folder, user
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        self.run('initdb', '--auth=trust', '--no-sync')
+        self.connection = f'Host={folder};Username={user.pw_name};Database=postgres;Maximum Pool Size=20'
+        self.start()
+
+    def run(self, program, *arguments):
+        subprocess.run([f'{self.programs}/{program}', '-D', f'{self.folder}/data', *arguments], check=True, cwd=self.folder,
+                       stdout=subprocess.DEVNULL, user=self.user.pw_uid, group=self.user.pw_gid)
+
+    def start(self):
+        # A crash of the server alone, which the test makes, loses nothing that the system was given.
+        self.run('pg_ctl', '-w', '-l', f'{self.folder}/log', '-o', f'-k {self.folder} -c listen_addresses= -c fsync=off', 'start')
+
+    def stop(self):
+        self.run('pg_ctl', '-m', 'immediate', 'stop')
+
+
+class Silo:
+    def __init__(self, postgres, http_port, port):
+        self.address, self.port = f'127.0.0.1:{http_port}', f'127.0.0.1:{port}'
+        self.environment = dict(os.environ, INFINI_TOKEN='secret', INFINI_POSTGRES=postgres.connection, INFINI_LOG='off',
+                                INFINI_MAX_SESSIONS=str(AT_HAND), INFINI_UNSAVED='2000', INFINI_IDLE_SECONDS='4', INFINI_QUEUE='1000')
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([*COMMAND, MODEL, self.address, self.port], stdout=subprocess.PIPE, env=self.environment, text=True)
+
+    def wait(self):
+        assert any(line.startswith('listening on') for line in self.process.stdout), f'a silo ended with {self.process.wait()}'
+
+    def end(self, how):
+        self.process.send_signal(how)
+        self.process.wait(90)
+
+
+def call(address, method, path, body=None, **headers):
+    """Status, body, and the silo that has the memory; status 0 where there was no answer."""
+    connection = http.client.HTTPConnection(address, timeout=30)
+    try:
+        connection.request(method, path, body=body, headers={'Authorization': 'Bearer secret'} | headers)
+        response = connection.getresponse()
+        return response.status, response.read(), response.getheader('Infini-Silo')
+    except (OSError, http.client.HTTPException) as failure:
+        return 0, str(failure).encode(), None
+    finally:
+        connection.close()
+
+
+class Client(threading.Thread):
+    """Feeds memories, one text after the other, each until it was answered."""
+
+    def __init__(self, number, memories, silos, over):
+        super().__init__(daemon=True)
+        self.random, self.number, self.memories, self.silos, self.over = random.Random(number), number, memories, silos, over
+        self.answered = []  # memory, number of the feed, text
+        self.waits = []  # when a text was sent first, and how long it took
+        self.where = {}
+        self.refusals = collections.Counter()
+        self.failure = None
+
+    def run(self):
+        try:
+            for count in itertools.count():
+                if self.over.is_set():
+                    return
+                memory = self.random.choice(self.memories)
+                text = f'{self.number} {count} ' + ' '.join(self.random.choices(WORDS, k=20)) + '.\n'
+                key = f'{self.number}-{count}'
+                begun = time.monotonic()
+                feed = self.feed(memory, text, key)
+                self.waits.append((begun, time.monotonic() - begun))
+                self.answered.append((memory, feed, text))
+                if self.random.random() < 0.1:
+                    assert self.feed(memory, text, key) == feed, 'a text was read twice'
+        except Exception as failure:
+            self.failure = failure
+
+    def feed(self, memory, text, key):
+        end = time.monotonic() + 120
+        while True:
+            status, answer, where = call(self.random.choice(self.silos).address, 'POST', f'/v1/memories/{memory}/feed', text.encode(),
+                                         **{'Idempotency-Key': key})
+            if status == 200:
+                self.where[memory] = where
+                return json.loads(answer)['number']
+            assert status in (0, 409, 429, 503), (status, answer)
+            self.refusals[status] += 1
+            assert time.monotonic() < end, ('no answer', status, answer)
+            time.sleep(0.05)
+
+
+def main(folder):
+    postgres = Postgres(folder)
+    ports = free_ports(6)
+    silos = [Silo(postgres, *pair) for pair in zip(ports[:3], ports[3:])]
+    try:
+        for silo in silos:
+            silo.wait()
+        play(postgres, silos)
+    finally:
+        for silo in silos:
+            silo.process.kill()
+        postgres.stop()
+
+
+def play(postgres, silos):
+    memories = [f'memory{i}' for i in range(MEMORIES)]
+    over = threading.Event()
+    clients = [Client(i, memories, silos, over) for i in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    begun = time.monotonic()
+    events = []  # when, what
+    while len({memory for client in clients for memory, _, _ in client.answered}) < MEMORIES:
+        assert time.monotonic() - begun < 120 and not any(client.failure for client in clients), [client.failure for client in clients]
+        time.sleep(0.1)
+
+    def happens(what, *actions):
+        print(f'{time.monotonic() - begun:5.1f} s: {what}', flush=True)
+        events.append((time.monotonic(), what))
+        for action in actions:
+            action()
+    chance = random.Random(24)
+    rounds = max(1, round(SECONDS / 40))
+    for i in range(rounds):
+        victim, other = chance.sample(silos, 2)
+        happens('a silo is killed', lambda: victim.end(signal.SIGKILL))
+        time.sleep(SECONDS / rounds / 4)
+        happens('it is started', victim.start, victim.wait)
+        if i == rounds // 2:
+            happens('the database crashes and is started', postgres.stop, lambda: time.sleep(1), postgres.start)
+        happens('a silo is stopped', lambda: other.end(signal.SIGTERM))
+        assert other.process.returncode == 0, other.process.returncode
+        happens('it is started', other.start, other.wait)
+        time.sleep(SECONDS / rounds / 4)
+    over.set()
+    for client in clients:
+        client.join(150)
+        assert not client.is_alive()
+        if client.failure:
+            raise client.failure
+    report(clients, events, begun)
+    check(clients, silos)
+
+
+def report(clients, events, begun):
+    waits = [wait for client in clients for wait in client.waits]
+    took = sorted(length for _, length in waits)
+    print(f'{len(took)} texts in {time.monotonic() - begun:.0f} s; an answer took {took[len(took) // 2] * 1000:.0f} ms in the middle, '
+          f'{took[len(took) * 99 // 100] * 1000:.0f} ms at 99 of 100')
+    print('refused and sent again:', dict(sum((client.refusals for client in clients), collections.Counter())))
+    bounds = [when for when, _ in events] + [time.monotonic()]
+    for (when, what), end in zip(events, bounds[1:]):
+        longest = max((length for start, length in waits if start < end and start + length > when), default=0)
+        print(f'longest wait when {what}: {longest:.2f} s')
+
+
+def check(clients, silos):
+    feeds = collections.defaultdict(list)
+    for client in clients:
+        for memory, number, text in client.answered:
+            feeds[memory].append((number, text))
+    on = collections.Counter()
+    for memory, texts in sorted(feeds.items()):
+        texts.sort()
+        assert [number for number, _ in texts] == list(range(1, len(texts) + 1)), (memory, texts)
+        silo = random.choice(silos)
+        status, snapshot, where = call(silo.address, 'GET', f'/v1/memories/{memory}')
+        assert status == 200, (status, snapshot)
+        on[where] += 1
+        status, answer, _ = call(silos[0].address, 'POST', '/sessions')
+        assert status == 201, (status, answer)
+        twin = '/sessions/' + json.loads(answer)['id']
+        for _, text in texts:
+            status, answer, _ = call(silos[0].address, 'POST', twin + '/feed', text.encode())
+            assert status == 200, (status, answer)
+        status, expected, _ = call(silos[0].address, 'GET', twin + '/snapshot')
+        assert status == 200 and snapshot == expected, f'{memory} is not what it was fed'
+        call(silos[0].address, 'DELETE', twin)
+    assert feeds and len(on) == len(silos), on
+    print(f'{len(feeds)} memories of {sum(map(len, feeds.values()))} texts are what they were fed: 0 lost, 0 twice; silos have', dict(on))
+
+
+with tempfile.TemporaryDirectory() as folder:
+    main(folder)

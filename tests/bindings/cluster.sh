@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Memories of samples/cluster outlive silos and database: cluster.sh MEMORIES SECONDS BUILD VERSION
+. "$(dirname "$0")/common.sh"
+need dotnet python3
+need_package csharp "$3" "$4"
+use_nuget "$3"
+project=$3/cluster
+mkdir -p "$project"
+rm -rf "$project/silo" "$project/service" # what was made of them stays
+cp -r "$source/samples/cluster" "$project/silo"
+cp -r "$source/samples/csharp-service" "$project/service"
+sed -i "s#value=.*packages\"#value=\"$3/packages\"#" "$project/silo/nuget.config"
+if ! dotnet build --nologo --verbosity quiet --configuration Release --output "$project/out" -p:InfiniVersion="$4" \
+  -p:InfiniService="$project/service" -p:BaseIntermediateOutputPath="$project/obj/" "$project/silo" >"$project/log" 2>&1; then
+  cat "$project/log"
+  grep -qE 'NU1101|NU1102|NU1301' "$project/log" || exit 1
+  echo "skipped: NuGet does not give Orleans or Npgsql"
+  exit 77
+fi
+python3 "$tests/cluster.py" "$source/samples/models/stories260K.gguf" "$1" "$2" dotnet "$project/out/cluster.dll"
