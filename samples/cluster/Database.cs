@@ -57,6 +57,7 @@ internal sealed class Database(NpgsqlDataSource source)
                            WHERE name = @name AND text IS NULL AND fed_at < now() - interval '1 day')
         SELECT fed FROM saved
         """;
+    private const string Mine = "SELECT epoch FROM infini_memories WHERE name = @name AND epoch = @epoch";
     private const string Remove = "DELETE FROM infini_memories WHERE name = @name AND epoch = @epoch RETURNING epoch";
     private const string All = "SELECT name, coalesce(length(snapshot), 0) FROM infini_memories";
 
@@ -97,6 +98,10 @@ internal sealed class Database(NpgsqlDataSource source)
     /// <exception cref="LostException">Nothing has changed.</exception>
     internal Task Replace(string name, long epoch, long number, byte[] snapshot, string known) => Number(Save, name,
         ("name", name), ("epoch", epoch), ("number", number), ("snapshot", snapshot), ("known", known));
+
+    /// <summary>Makes sure that the memory still belongs to the caller.</summary>
+    /// <exception cref="LostException">It does not.</exception>
+    internal Task Confirm(string name, long epoch) => Number(Mine, name, ("name", name), ("epoch", epoch));
 
     /// <summary>Deletes a memory with its feeds.</summary>
     internal Task Delete(string name, long epoch) => Do(Remove, command => command.ExecuteNonQueryAsync(), ("name", name), ("epoch", epoch));

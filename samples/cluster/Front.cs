@@ -110,6 +110,7 @@ internal sealed class Front : Service
         if (memories.Enter(name) is not { } memory) return false;
         try
         {
+            if (context.Request.Method == "GET") await memory.Confirm();
             context.Response.Headers[Silo] = memories.Address;
             await next(context);
             return true;

@@ -68,6 +68,13 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
         return number;
     });
 
+    /// <summary>Makes sure that no other silo has taken the memory over, for who only reads it.</summary>
+    internal Task Confirm() => Keeping(async () =>
+    {
+        await database.Confirm(name, taken.Epoch);
+        return 0;
+    });
+
     /// <summary>Takes a snapshot into the database, in place of the feeds that it holds.</summary>
     internal Task Save(string known) => Keeping(async () =>
     {

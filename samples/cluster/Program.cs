@@ -42,6 +42,9 @@ builder.UseOrleans(silo =>
         options.CollectionAge = idle;
         options.EnableActivationSheddingOnMemoryPressure = true;
     });
+#pragma warning disable ORLEANSEXP002 // its interface may change
+    silo.AddActivationRebalancer();
+#pragma warning restore ORLEANSEXP002
 });
 await front.Run(builder, http);
 return 0;

@@ -142,6 +142,7 @@ def main(folder):
     try:
         for silo in silos:
             silo.wait()
+        interface(silos)
         play(postgres, silos)
     finally:
         for silo in silos:
@@ -200,6 +201,42 @@ def report(clients, events, begun):
     for (when, what), end in zip(events, bounds[1:]):
         longest = max((length for start, length in waits if start < end and start + length > when), default=0)
         print(f'longest wait when {what}: {longest:.2f} s')
+
+
+def interface(silos):
+    """Each silo answers for each memory, whichever has it."""
+    def expect(wanted, silo, method, path, body=None, **headers):
+        status, answer, _ = call(silo.address, method, path, body, **headers)
+        assert status == wanted, (method, path, status, answer)
+        return answer
+
+    def write(silo, memory, **fields):
+        return expect(200, silo, 'POST', '/v1/completions', json.dumps(
+            {'prompt': 'One day', 'memory': memory, 'max_tokens': 12, 'temperature': 0, 'seed': 1} | fields).encode())
+    first, second, third = silos
+    expect(200, first, 'POST', '/v1/memories/lily/feed', b'Lily has a dog. The dog is big.')
+    snapshot = expect(200, second, 'GET', '/v1/memories/lily')
+    for name, at in ('tom', second), ('ann', third):
+        expect(200, at, 'PUT', f'/v1/memories/{name}', snapshot)
+    text = json.loads(write(third, 'lily'))['choices'][0]['text']
+    assert text and json.loads(write(first, 'tom'))['choices'][0]['text'] == text, text
+    events = [line[6:] for line in write(second, 'ann', stream=True).decode().splitlines() if line.startswith('data: ')]
+    assert events[-1] == '[DONE]' and ''.join(json.loads(each)['choices'][0]['text'] for each in events[:-1]) == text, events
+    assert len({expect(200, silo, 'GET', f'/v1/memories/{name}') for silo in silos for name in ('tom', 'ann')}) == 1
+    before = json.loads(expect(200, third, 'POST', '/v1/memories/new/merge', b'{"memory": "lily"}'))
+    assert before == {'position': 0}, before
+    listed = {each['id']: each['bytes'] for each in json.loads(expect(200, first, 'GET', '/v1/memories'))['data']}
+    assert listed['lily'] > 0 and {'tom', 'ann', 'new'} <= listed.keys(), listed
+    expect(204, third, 'DELETE', '/v1/memories/tom')
+    for silo in silos:
+        expect(404, silo, 'GET', '/v1/memories/tom')
+        expect(404, silo, 'DELETE', '/v1/memories/tom')
+    assert json.loads(expect(200, second, 'POST', '/v1/memories/tom/feed', b'Tom'))['number'] == 1
+    expect(400, first, 'GET', '/v1/memories/.hidden')
+    expect(400, first, 'POST', '/v1/memories/lily/feed', b'\xff')
+    expect(400, first, 'POST', '/v1/memories/lily/feed', b'Lily', **{'Idempotency-Key': 'k' * 201})
+    expect(422, first, 'PUT', '/v1/memories/lily', b'no snapshot')
+    expect(401, first, 'GET', '/v1/memories/lily', Authorization='Bearer another')
 
 
 def check(clients, silos):
