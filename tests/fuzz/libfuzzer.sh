@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds libFuzzer's targets in a folder of their own and lets them run side by side, from the committed seeds.
-#   libfuzzer.sh FOLDER      INFINI_FUZZ_SECONDS: how long, 60
+#   libfuzzer.sh FOLDER      INFINI_FUZZ_SECONDS: how long, 30
 # What it finds is kept in FOLDER/found; a file that fails is named, and `FOLDER/tests/fuzz/fuzz_NAME FILE` repeats it.
 set -euo pipefail
 folder=$1
@@ -16,7 +16,7 @@ cmake --build "$folder" --parallel "$(nproc)" --target fuzz_gguf fuzz_snapshot
 status=0 pids=()
 for name in gguf snapshot; do
   mkdir -p "$folder/found/$name"
-  "$folder/tests/fuzz/fuzz_$name" -max_total_time="${INFINI_FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
+  "$folder/tests/fuzz/fuzz_$name" -max_total_time="${INFINI_FUZZ_SECONDS:-30}" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
     -artifact_prefix="$folder/found/$name-" "$folder/found/$name" "$here/corpus/$name" >"$folder/$name.log" 2>&1 &
   pids+=($!)
 done

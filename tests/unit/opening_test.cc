@@ -27,19 +27,6 @@ int64_t resident() { return status_line("VmRSS"); }
 // From now on VmHWM is the most of what follows.
 bool reset_peak() { return (std::ofstream("/proc/self/clear_refs") << '5' << std::flush).good(); }
 
-// Sanitizers keep memory of their own beside ours.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kMeasures = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-constexpr bool kMeasures = false;
-#else
-constexpr bool kMeasures = true;
-#endif
-#else
-constexpr bool kMeasures = true;
-#endif
-
 CreateConfig shape(bool tied) {
   CreateConfig c;
   c.layers = 3;
@@ -54,7 +41,7 @@ CreateConfig shape(bool tied) {
 }  // namespace
 
 TEST_CASE("an open model takes the memory of its file, once: while opening, with all rows read, and hashed" *
-          test::needs(kMeasures && resident() > 0, "/proc/self/status, and no sanitizer")) {
+          test::needs(!test::kSanitized && resident() > 0, "/proc/self/status, and no sanitizer")) {
   const test::TemporaryFolder folder;
   Options options;
   options.set("weights", std::string("f32"));

@@ -130,7 +130,7 @@ Gguf quantised(const Gguf &from) {
 
 }  // namespace
 
-TEST_CASE("a small model learns to recall from its memory what no window holds") {
+TEST_CASE("a small model learns to recall from its memory what no window holds" * test::needs_speed()) {
   for (const char *update : {"linear", "delta"}) {
     for (const char *optimizer : {"muon", "adamw"}) {
       CAPTURE(std::string(update));
@@ -221,7 +221,8 @@ TEST_CASE("an answer is exact where the model's best token is right all along it
   CHECK(exact_seen < answers_seen);
 }
 
-TEST_CASE("each part that may be trained learns a few sequences as far as it can, and only that part changes") {
+TEST_CASE("each part that may be trained learns a few sequences as far as it can, and only that part changes" *
+          test::needs_speed()) {
   struct Case {
     const char *part;
     double loss;  // nats, after 150 steps on eight sequences; 1.78 at first, which is chance
@@ -444,7 +445,7 @@ std::string linked_document(Random &random) {
   return nlohmann::json{{"text", text}, {"spans", spans}, {"links", links}}.dump();
 }
 
-TEST_CASE("a small model learns the look-ups that documents link") {
+TEST_CASE("a small model learns the look-ups that documents link" * test::needs_speed()) {
   const test::TemporaryFolder folder;
   Random random(1);
   const auto write = [&](const char *name, int count) {
@@ -885,7 +886,7 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
   for (int i = 0; i < 2; ++i) CHECK(t.step().tally.loss == other.step().tally.loss);
 }
 
-TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time") {
+TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time" * test::needs_speed()) {
   const auto model = small_model("linear", 6);
   const auto step = [&](int megabytes) {
     Trainer t = trainer(
