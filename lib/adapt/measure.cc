@@ -18,7 +18,7 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
   int64_t scored = 0;
   while (scored + 1 < settings_.held_out_tokens) {
     std::vector<int32_t> tokens;
-    if (!file.next(model->tokenizer(), {.start = scored == 0, .unknown = UnknownText::SKIP}, tokens)) break;
+    if (!file.next(model->tokenizer(), {.start = session.position() == 0, .unknown = UnknownText::SKIP}, tokens)) break;
     tokens.resize(std::min(tokens.size(), static_cast<size_t>(settings_.held_out_tokens - scored)));
     std::vector<float> nll(tokens.size());
     const size_t begin = session.position() == 0;  // the first has nothing before it

@@ -128,7 +128,8 @@ int64_t Weights::bytes() const {
       total += matrix->bytes();
     for (const std::vector<float> *vector :
          {&layer.attention_norm, &layer.qkv_bias, &layer.q_norm, &layer.k_norm, &layer.attention_output_bias,
-          &layer.attention_post_norm, &layer.feed_forward_norm, &layer.feed_forward_post_norm})
+          &layer.attention_post_norm, &layer.feed_forward_norm, &layer.feed_forward_post_norm, &layer.gate_weight,
+          &layer.keep_bias})
       floats += static_cast<int64_t>(vector->size());
   }
   return total + floats * static_cast<int64_t>(sizeof(float));
