@@ -14,15 +14,20 @@ internal sealed class Front : Service
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50), Patience = TimeSpan.FromSeconds(60);
 
     private readonly Memories memories;
+    private readonly TimeSpan touch; // between calls that keep a memory where it is while it is used
     private readonly HttpMessageInvoker silos = new(new SocketsHttpHandler
     {
         AllowAutoRedirect = false, UseCookies = false, ConnectTimeout = TimeSpan.FromSeconds(2),
         PooledConnectionIdleTimeout = TimeSpan.FromSeconds(2), ActivityHeadersPropagator = null,
     });
 
-    internal Front(Model model, Settings settings, Memories memories) : base(model, settings, memories, MostBody)
+    /// <param name="model">Whose sessions they are.</param>
+    /// <param name="settings">Those of the service.</param>
+    /// <param name="memories">Those of this silo.</param>
+    /// <param name="idle">After which a memory leaves a silo.</param>
+    internal Front(Model model, Settings settings, Memories memories, TimeSpan idle) : base(model, settings, memories, MostBody)
     {
-        this.memories = memories;
+        (this.memories, touch) = (memories, idle / 2);
         memories.Sessions = Sessions;
     }
 
@@ -85,6 +90,7 @@ internal sealed class Front : Service
     {
         bool forwarded = context.Request.Headers.ContainsKey(Forwarded), create = context.Request.Method is "PUT" or "POST";
         var grain = context.RequestServices.GetRequiredService<IGrainFactory>().GetGrain<IMemoryGrain>(name);
+        using var alive = forwarded ? null : new Timer(_ => grain.Locate(false).Ignore(), null, touch, touch);
         for (long begun = Environment.TickCount64; Environment.TickCount64 - begun < Patience.TotalMilliseconds; await Task.Delay(Pause, left))
         {
             string? address = memories.Address;

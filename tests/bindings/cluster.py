@@ -2,6 +2,7 @@
 killed, stopped and started, and the database once. Afterwards each memory is what a session is that was fed the same texts once.
 cluster.py MODEL MEMORIES SECONDS COMMAND..."""
 import collections
+import concurrent.futures
 import glob
 import http.client
 import itertools
@@ -170,16 +171,18 @@ def play(postgres, silos):
     chance = random.Random(24)
     rounds = max(1, round(SECONDS / 40))
     for i in range(rounds):
+        end = time.monotonic() + SECONDS / rounds
         victim, other = chance.sample(silos, 2)
         happens('a silo is killed', lambda: victim.end(signal.SIGKILL))
         time.sleep(SECONDS / rounds / 4)
-        happens('it is started', victim.start, victim.wait)
+        happens('one is started', victim.start, victim.wait)
         if i == rounds // 2:
             happens('the database crashes and is started', postgres.stop, lambda: time.sleep(1), postgres.start)
+        time.sleep(SECONDS / rounds / 4)
         happens('a silo is stopped', lambda: other.end(signal.SIGTERM))
         assert other.process.returncode == 0, other.process.returncode
-        happens('it is started', other.start, other.wait)
-        time.sleep(SECONDS / rounds / 4)
+        happens('one is started', other.start, other.wait)
+        time.sleep(max(0, end - time.monotonic()))
     over.set()
     for client in clients:
         client.join(150)
@@ -197,10 +200,15 @@ def report(clients, events, begun):
     print(f'{len(took)} texts in {time.monotonic() - begun:.0f} s; an answer took {took[len(took) // 2] * 1000:.0f} ms in the middle, '
           f'{took[len(took) * 99 // 100] * 1000:.0f} ms at 99 of 100')
     print('refused and sent again:', dict(sum((client.refusals for client in clients), collections.Counter())))
-    bounds = [when for when, _ in events] + [time.monotonic()]
-    for (when, what), end in zip(events, bounds[1:]):
-        longest = max((length for start, length in waits if start < end and start + length > when), default=0)
-        print(f'longest wait when {what}: {longest:.2f} s')
+    longest = collections.defaultdict(lambda: collections.defaultdict(float))  # of an event that came while a client waited
+    for start, length in waits:
+        for when, what in events:
+            if start <= when < start + length:
+                longest[what][when] = max(longest[what][when], length)
+                break
+    for what, each in longest.items():
+        each = sorted(each.values())
+        print(f'longest wait when {what}: {each[len(each) // 2]:.1f} s, at most {each[-1]:.1f} s of {len(each)} times')
 
 
 def interface(silos):
@@ -244,25 +252,27 @@ def check(clients, silos):
     for client in clients:
         for memory, number, text in client.answered:
             feeds[memory].append((number, text))
-    on = collections.Counter()
-    for memory, texts in sorted(feeds.items()):
-        texts.sort()
+
+    def verify(memory, silo):
+        texts = sorted(feeds[memory])
         assert [number for number, _ in texts] == list(range(1, len(texts) + 1)), (memory, texts)
-        silo = random.choice(silos)
-        status, snapshot, where = call(silo.address, 'GET', f'/v1/memories/{memory}')
+        status, snapshot, where = call(random.choice(silos).address, 'GET', f'/v1/memories/{memory}')
         assert status == 200, (status, snapshot)
-        on[where] += 1
-        status, answer, _ = call(silos[0].address, 'POST', '/sessions')
+        status, answer, _ = call(silo.address, 'POST', '/sessions')
         assert status == 201, (status, answer)
         twin = '/sessions/' + json.loads(answer)['id']
         for _, text in texts:
-            status, answer, _ = call(silos[0].address, 'POST', twin + '/feed', text.encode())
+            status, answer, _ = call(silo.address, 'POST', twin + '/feed', text.encode())
             assert status == 200, (status, answer)
-        status, expected, _ = call(silos[0].address, 'GET', twin + '/snapshot')
+        status, expected, _ = call(silo.address, 'GET', twin + '/snapshot')
         assert status == 200 and snapshot == expected, f'{memory} is not what it was fed'
-        call(silos[0].address, 'DELETE', twin)
+        call(silo.address, 'DELETE', twin)
+        return where
+
     assert len(feeds) == MEMORIES
-    print(f'{len(feeds)} memories of {sum(map(len, feeds.values()))} texts are what they were fed: 0 lost, 0 twice; silos have', dict(on))
+    with concurrent.futures.ThreadPoolExecutor(len(silos)) as pool:
+        on = collections.Counter(pool.map(verify, feeds, itertools.cycle(silos)))
+    print(f'{MEMORIES} memories of {sum(map(len, feeds.values()))} texts are what they were fed: 0 lost, 0 twice; silos have', dict(on))
 
 
 with tempfile.TemporaryDirectory() as folder:
