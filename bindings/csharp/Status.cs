@@ -26,7 +26,7 @@ public enum Status
     Checksum = 600,
     /// <summary>Memory could not be allocated.</summary>
     OutOfMemory = 700,
-    /// <summary>The call was cancelled; what was done so far is kept.</summary>
+    /// <summary>The call was cancelled.</summary>
     Cancelled = 800,
     /// <summary>The call does not fit the state of the object.</summary>
     State = 900,

@@ -29,7 +29,7 @@ const (
 	VersionTooNew   Status = 500  // a file was written by a newer version
 	Checksum        Status = 600  // a checksum does not match: the file was changed or damaged
 	OutOfMemory     Status = 700  // memory could not be allocated
-	Cancelled       Status = 800  // the call was cancelled; what was done so far is kept
+	Cancelled       Status = 800  // the call was cancelled
 	State           Status = 900  // the call does not fit the state of the object
 	Unsupported     Status = 1000 // valid, but not something this version can do
 	Internal        Status = 1100 // a fault of the library itself; please report it

@@ -27,7 +27,7 @@ namespace infini {
   X(VERSION, 500, "a file was written by a newer version")                                   \
   X(CHECKSUM, 600, "a checksum does not match: the file was changed or damaged")             \
   X(OUT_OF_MEMORY, 700, "memory could not be allocated")                                     \
-  X(CANCELLED, 800, "the call was cancelled; what was done so far is kept")                  \
+  X(CANCELLED, 800, "the call was cancelled")                                                \
   X(STATE, 900, "the call does not fit the state of the object")                             \
   X(UNSUPPORTED, 1000, "valid, but not something this version can do")                       \
   X(INTERNAL, 1100, "a fault of the library itself; please report it")

@@ -8,9 +8,7 @@
 
 namespace infini {
 
-Cpu Cpu::here() {
-  return {has_byte_products(), has_avx512(), has_avx512_bf16(), has_fast_bf16(), has_amx_bf16(), has_bf16_dot()};
-}
+Cpu Cpu::here() { return {has_byte_products(), has_avx512(), has_avx512_bf16(), has_fast_bf16(), has_amx_bf16()}; }
 
 GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu) {
   if (gemm == "openblas") {
@@ -57,14 +55,14 @@ NumberType choose_training_compute(const std::string &compute, GemmLibrary libra
 
 bool widens(NumberType type, const Cpu &cpu) { return type == NumberType::BF16 && !cpu.fast_bf16; }
 
-ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu) {
+ProductsByRows choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu) {
   const bool f32 = type == NumberType::F32, wide = widens(type, cpu);
   Product many = Product::NATIVE;
-  if (kOpenBlas && library == GemmLibrary::OPENBLAS && f32 && onednn) many = Product::OPENBLAS;
+  if (kOpenBlas && library == GemmLibrary::OPENBLAS && f32) many = Product::OPENBLAS;
   if (library == GemmLibrary::ONEDNN && onednn) many = wide ? Product::WIDENED : Product::ONEDNN;
   // One token, and a few, are a question of bytes read, which our kernels ask for ahead; with fast bf16 products
   // oneDNN's are ahead from a few rows on. Dot products of pairs want an even k.
-  if (!f32 && even && cpu.bf16_dot && cpu.fast_bf16 && !cpu.amx_bf16 && library != GemmLibrary::NATIVE)
+  if (!f32 && even && cpu.avx512_bf16 && cpu.fast_bf16 && !cpu.amx_bf16 && library != GemmLibrary::NATIVE)
     return {Product::DOTS, kDotRows, many};
   return {Product::NATIVE, f32 || wide ? 16 : 4, many};
 }

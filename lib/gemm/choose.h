@@ -9,8 +9,7 @@ namespace infini {
 
 // What a processor multiplies with; kernels/cpu.h says what each is.
 struct Cpu {
-  bool byte_products = false, avx512 = false, avx512_bf16 = false, fast_bf16 = false, amx_bf16 = false,
-       bf16_dot = false;
+  bool byte_products = false, avx512 = false, avx512_bf16 = false, fast_bf16 = false, amx_bf16 = false;
   static Cpu here();
 };
 
@@ -25,7 +24,7 @@ NumberType choose_training_compute(const std::string &compute, GemmLibrary libra
 
 // The ways of products with panels of a type with an even or odd k. `onednn`: it has kernels for these panels, or,
 // where they are widened, for f32.
-ProductWays choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu);
+ProductsByRows choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu);
 // Whether panels of bf16 are multiplied in f32.
 bool widens(NumberType type, const Cpu &cpu);
 

@@ -223,7 +223,7 @@ Gemm::~Gemm() = default;
 
 void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                     bool accumulate, bool exact) const {
-  const ProductWays &ways = b.type == NumberType::F32 ? f32_ : bf16_[b.k % 2];
+  const ProductsByRows &ways = b.type == NumberType::F32 ? f32_ : bf16_[b.k % 2];
   switch (exact || rows <= ways.few_rows ? ways.few : ways.many) {
     case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);
     case Product::DOTS: go(ProductWay::DOTS); return dot_product(threads, a, rows, b, c, c_row, accumulate);

@@ -101,7 +101,7 @@ class OneDnn;
 // How products are computed: those of up to `few_rows` rows, and of any number where rows must not depend on each
 // other, one way, larger ones another. choose.h decides.
 enum class Product : uint8_t { NATIVE, DOTS, OPENBLAS, ONEDNN, WIDENED };
-struct ProductWays {
+struct ProductsByRows {
   Product few;
   int64_t few_rows;
   Product many;
@@ -131,7 +131,7 @@ class Gemm {
  private:
   GemmLibrary library_;
   std::unique_ptr<OneDnn> onednn_;
-  ProductWays f32_, bf16_[2];  // of an even k, and of an odd one
+  ProductsByRows f32_, bf16_[2];  // of an even k, and of an odd one
   mutable ScratchPool scratch_;
 };
 

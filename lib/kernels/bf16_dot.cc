@@ -78,8 +78,6 @@ void product(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int6
 
 }  // namespace
 
-bool has_bf16_dot() { return has_avx512_bf16(); }
-
 void panel_dot(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, int64_t panel_stride, int64_t k,
                int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   product<kDotRows>(a, a_row, rows, b, panel_stride, k, begin, end, c, c_row, accumulate);
@@ -91,7 +89,6 @@ void panel_dot(const uint16_t *a, int64_t a_row, int rows, const uint16_t *b, in
 
 namespace infini {
 
-bool has_bf16_dot() { return false; }
 void panel_dot(const uint16_t *, int64_t, int, const uint16_t *, int64_t, int64_t, int64_t, int64_t, float *, int64_t,
                bool) {}
 

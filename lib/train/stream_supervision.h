@@ -7,7 +7,7 @@
 
 namespace infini {
 
-constexpr float kLeastShare = 1e-30f;  // of a retrieval, before its logarithm is taken
+constexpr double kLeastShare = 1e-30;  // of a retrieval, before its logarithm is taken
 
 // d... is the gradient of the loss with respect to what follows the d.
 class StreamSupervision : public StreamForward {
@@ -147,7 +147,8 @@ class StreamSupervision : public StreamForward {
           silence(r, head(g), z, dz);
           continue;
         }
-        const float share = std::max(dot_row(sigma_, r, there.data(), keys_), kLeastShare), total = denominator_[r];
+        const float total = denominator_[r],
+                    share = std::max(dot_row(sigma_, r, there.data(), keys_), static_cast<float>(kLeastShare));
         supervised_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total),
                          static_cast<double>(share) / total, 1});
         each_panel(keys_, [&](int64_t p, int64_t n) {
@@ -190,7 +191,8 @@ class StreamSupervision : public StreamForward {
     if (weight == 0 || target < 0 || at < view_.sinks) return;
     add_scaled(p, weight, seen, dscores);
     dscores[at] -= weight;
-    const double share = std::max(static_cast<double>(p[at]), 1e-30);  // which a score far below others rounds to 0
+    // A score far below others rounds to a share of 0.
+    const double share = std::max(static_cast<double>(p[at]), kLeastShare);
     locally_supervised_.add({-static_cast<double>(weight) * std::log(share), share, 1});
   }
 

@@ -101,7 +101,7 @@ TEST_CASE("a product with panels equals its reference for every number of rows, 
 }
 
 TEST_CASE("dot products of bf16 pairs are the reference's, for any few rows and part of the columns" *
-          test::needs(has_bf16_dot(), "a processor with AVX512_BF16")) {
+          test::needs(has_avx512_bf16(), "a processor with AVX512_BF16")) {
   Random random(3);
   for (const int rows : {1, 2, 3, 7, 8, 15, 16})
     for (const int64_t k : {2, 30, 128, 130, 512, 576, 1102}) {

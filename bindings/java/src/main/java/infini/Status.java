@@ -24,7 +24,7 @@ public enum Status {
   CHECKSUM(600),
   /** Memory could not be allocated. */
   OUT_OF_MEMORY(700),
-  /** The call was cancelled; what was done so far is kept. */
+  /** The call was cancelled. */
   CANCELLED(800),
   /** The call does not fit the state of the object. */
   STATE(900),
