@@ -25,6 +25,9 @@ using var front = new Front(model, settings, memories, idle);
 
 var builder = WebApplication.CreateSlimBuilder();
 builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = patience);
+// Of calls that fail while silos come and go, and are repeated, nothing is logged; of silos it is.
+builder.Logging.AddFilter("Orleans", LogLevel.Critical).AddFilter("Polly", LogLevel.None)
+    .AddFilter("Orleans.Runtime.MembershipService", LogLevel.Warning);
 builder.Services.AddSingleton(memories).AddSingleton(database);
 builder.UseOrleans(silo =>
 {

@@ -74,6 +74,7 @@ class Silo:
 
     def wait(self):
         assert any(line.startswith('listening on') for line in self.process.stdout), f'a silo ended with {self.process.wait()}'
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()  # or it would wait for us
 
     def end(self, how):
         self.process.send_signal(how)
@@ -162,6 +163,7 @@ def play(postgres, silos):
     while len({memory for client in clients for memory, _, _ in client.answered}) < MEMORIES:
         assert time.monotonic() - begun < 120 and not any(client.failure for client in clients), [client.failure for client in clients]
         time.sleep(0.1)
+    time.sleep(SECONDS / 10)  # what the first kill must not lose is behind snapshots by then
 
     def happens(what, *actions):
         print(f'{time.monotonic() - begun:5.1f} s: {what}', flush=True)
