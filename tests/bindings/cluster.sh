@@ -5,10 +5,10 @@ need dotnet python3
 need_package csharp "$3" "$4"
 use_nuget "$3"
 project=$3/cluster
-mkdir -p "$project"
 rm -rf "$project/silo" "$project/service" # what was made of them stays
-cp -r "$source/samples/cluster" "$project/silo"
-cp -r "$source/samples/csharp-service" "$project/service"
+mkdir -p "$project/silo" "$project/service"
+cp "$source/samples/cluster/"*.{cs,csproj,config} "$project/silo"
+cp "$source/samples/csharp-service/"*.cs "$project/service"
 sed -i "s#value=.*packages\"#value=\"$3/packages\"#" "$project/silo/nuget.config"
 if ! dotnet build --nologo --verbosity quiet --configuration Release --output "$project/out" -p:InfiniVersion="$4" \
   -p:InfiniService="$project/service" -p:BaseIntermediateOutputPath="$project/obj/" "$project/silo" >"$project/log" 2>&1; then
