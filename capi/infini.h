@@ -103,7 +103,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#if defined(INFINI_EXPORTS)
+#define INFINI_API __declspec(dllexport)
+#else
+#define INFINI_API
+#endif
+#elif defined(__GNUC__)
 #define INFINI_API __attribute__((visibility("default")))
 #else
 #define INFINI_API

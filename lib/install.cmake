@@ -24,6 +24,7 @@ set(package "${CMAKE_INSTALL_LIBDIR}/cmake/infini")
 target_include_directories(infini PUBLIC $<INSTALL_INTERFACE:${includedir}>)
 install(TARGETS infini EXPORT infini
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT library NAMELINK_COMPONENT development
+  RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT library
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT development
   PUBLIC_HEADER DESTINATION "${includedir}/infini" COMPONENT development)
 install(EXPORT infini NAMESPACE infini:: FILE infini-targets.cmake DESTINATION "${package}" COMPONENT development)

@@ -94,7 +94,7 @@ void Adaptation::discard() {
 
 void Adaptation::resume() {
   if (!std::filesystem::exists(state_file())) return;
-  std::ifstream file(state_file(), std::ios::binary);
+  std::ifstream file(std::filesystem::path(state_file()), std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   std::string other;
   try {

@@ -1,4 +1,5 @@
 // Linux; what is not POSIX's says so.
+#ifndef _WIN32
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -377,3 +378,4 @@ uint64_t secret() {
 }
 
 }  // namespace infini::platform
+#endif

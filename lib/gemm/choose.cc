@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "gemm/onednn.h"
 #include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
@@ -13,9 +14,11 @@ Cpu Cpu::here() { return {has_byte_products(), has_avx512(), has_avx512_bf16(), 
 GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu) {
   if (gemm == "openblas") {
     if (!kOpenBlas)
-      fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no OpenBLAS; use auto, onednn or native");
+      fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no OpenBLAS; use auto or native");
     return GemmLibrary::OPENBLAS;
   }
+  if (gemm == "onednn" && !OneDnn::is_there())
+    fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no oneDNN; use auto or native");
   if (gemm == "native") return GemmLibrary::NATIVE;
   // Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
   if (gemm == "onednn" || (kOneDnnByDefault && cpu.avx512)) return GemmLibrary::ONEDNN;

@@ -1,5 +1,7 @@
 #include "gemm/onednn.h"
 
+#if INFINI_HAS_ONEDNN
+
 #include <dnnl.hpp>
 
 #include <array>
@@ -112,6 +114,7 @@ struct OneDnn::Cache {
   }
 };
 
+bool OneDnn::is_there() { return true; }
 OneDnn::OneDnn() : cache_(std::make_unique<Cache>()) {}
 OneDnn::~OneDnn() = default;
 
@@ -144,3 +147,22 @@ bool OneDnn::multiply_transposed(ScratchPool &scratch, const ConstRows &a, const
 }
 
 }  // namespace infini
+
+#else
+
+namespace infini {
+
+struct OneDnn::Cache {};
+bool OneDnn::is_there() { return false; }
+OneDnn::OneDnn() = default;
+OneDnn::~OneDnn() = default;
+bool OneDnn::supports(NumberType) const { return false; }
+bool OneDnn::multiply(const ConstRows &, int64_t, const Panels &, float *, int64_t, bool) const { return false; }
+bool OneDnn::multiply_transposed(ScratchPool &, const ConstRows &, const ConstRows &, int64_t, int64_t, int64_t,
+                                 float *, bool) const {
+  return false;
+}
+
+}  // namespace infini
+
+#endif

@@ -1,4 +1,4 @@
-// oneDNN's matmul, 2.x and 3.x: the one file that knows its types is onednn.cc.
+// oneDNN's matmul, 2.x and 3.x, where the library is built with it: the one file that knows its types is onednn.cc.
 #pragma once
 
 #include <memory>
@@ -11,7 +11,8 @@ class OneDnn {
  public:
   OneDnn();
   ~OneDnn();
-  // Whether oneDNN has fast kernels for panels of this type on this processor.
+  static bool is_there();  // in this build of the library
+  // Whether oneDNN has fast kernels for panels of this type on this processor; no, without oneDNN.
   bool supports(NumberType type) const;
   // On the calling thread. False where oneDNN has no fast kernel for these panels on this processor.
   bool multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const;

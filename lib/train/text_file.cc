@@ -20,7 +20,7 @@ ByteFile::ByteFile(const std::string &path, int64_t offset) : path_(path) {
   // A folder opens like a file, and a pipe has no size to come back to.
   if (std::filesystem::exists(path, error) && !std::filesystem::is_regular_file(path, error))
     fail(Status::IO, path, ": not a regular file");
-  file_.open(path, std::ios::binary);
+  file_.open(std::filesystem::path(path), std::ios::binary);
   if (const int code = errno; !file_) throw Error(Status::IO, cat(path, ": ", std::strerror(code)), code);
   size_ = static_cast<int64_t>(file_.seekg(0, std::ios::end).tellg());
   if (size_ < 0) fail(Status::IO, path, ": cannot tell its size");

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/testing.h"
 #include "gemm/choose.h"
+#include "gemm/onednn.h"
 #include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu.h"
@@ -88,13 +89,13 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
   }
   CHECK(has_gone(ProductWay::NATIVE));
   CHECK(has_gone(ProductWay::OPENBLAS) == kOpenBlas);
-  CHECK(has_gone(ProductWay::ONEDNN) == has_avx512());
-  CHECK(has_gone(ProductWay::ONEDNN_APART) == has_avx512());
+  CHECK(has_gone(ProductWay::ONEDNN) == (OneDnn::is_there() && has_avx512()));
+  CHECK(has_gone(ProductWay::ONEDNN_APART) == (OneDnn::is_there() && has_avx512()));
   CHECK(has_gone(ProductWay::DOTS) == (has_avx512_bf16() && has_fast_bf16() && !has_amx_bf16()));
-  CHECK(has_gone(ProductWay::WIDENED) == (has_avx512() && !has_fast_bf16()));
+  CHECK(has_gone(ProductWay::WIDENED) == (OneDnn::is_there() && has_avx512() && !has_fast_bf16()));
   CHECK(has_gone(ProductWay::TRANSPOSED_NATIVE));
   CHECK(has_gone(ProductWay::TRANSPOSED_OPENBLAS) == kOpenBlas);
-  CHECK(has_gone(ProductWay::TRANSPOSED_ONEDNN) == has_avx512());
+  CHECK(has_gone(ProductWay::TRANSPOSED_ONEDNN) == (OneDnn::is_there() && has_avx512()));
 }
 
 TEST_CASE("each processor multiplies in the ways in which it is fast") {

@@ -1,10 +1,9 @@
 // A folder of its own for a test, removed with all that is in it.
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <set>
-#include <stdexcept>
 #include <string>
 
 namespace test {
@@ -12,8 +11,9 @@ namespace test {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    path_ = (std::filesystem::temp_directory_path() / "infini-test-XXXXXX").string();
-    if (!mkdtemp(path_.data())) throw std::runtime_error("cannot make a temporary folder");
+    std::random_device random;
+    do path_ = (std::filesystem::temp_directory_path() / ("infini-test-" + std::to_string(random()))).string();
+    while (!std::filesystem::create_directory(path_));  // until nobody else has made it
   }
   ~TemporaryFolder() {
     std::error_code ignored;
