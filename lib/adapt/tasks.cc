@@ -138,7 +138,7 @@ class TaskSource::Writer {
       link(Kind::LOCAL, begin + digit, name_at);
       tokens_.push_back(value_[name][static_cast<size_t>(digit)]);
     }
-    document_.values.push_back({begin, kValueDigits, static_cast<int32_t>(name)});
+    document_.add_value(begin, kValueDigits, static_cast<int32_t>(name));
     stood_[name].push_back(begin);
   }
 

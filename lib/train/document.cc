@@ -1,8 +1,16 @@
 #include "train/document.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace infini {
+
+void Document::add_value(int32_t begin, int32_t count, int32_t of_label) {
+  const auto end = static_cast<size_t>(begin + count);
+  for (std::vector<int32_t> *const numbers : {&offset, &label}) numbers->resize(std::max(numbers->size(), end), -1);
+  std::iota(&offset[static_cast<size_t>(begin)], &offset[end - 1] + 1, 0);
+  std::fill_n(&label[static_cast<size_t>(begin)], count, of_label);
+}
 
 void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out) {
   if (first == 0) out.unknown_bytes += document.unknown_bytes;
@@ -19,17 +27,21 @@ void append(const Document &document, size_t first, size_t count, int64_t segmen
     out.document.push_back(static_cast<int32_t>(begin));
     out.weight[begin] = 0;
   }
-  for (std::vector<int32_t> *const numbers : {&out.local_target, &out.offset, &out.label})
-    if (document.supervised || !numbers->empty()) numbers->resize(end, -1);
-
-  const auto of_out = [shift = static_cast<int32_t>(begin) - static_cast<int32_t>(first)](int32_t t) {
-    return t + shift;
+  const auto fill = [&](std::vector<int32_t> &numbers, const std::vector<int32_t> &said) {
+    if (!document.supervised && numbers.empty()) return;
+    numbers.resize(end, -1);
+    const size_t known = std::min(said.size(), first + count);
+    if (known > first) std::copy_n(&said[first], known - first, &numbers[begin]);
   };
-  const auto lower = static_cast<int32_t>(begin), upper = static_cast<int32_t>(end);
+  fill(out.local_target, {});
+  fill(out.offset, document.offset);
+  fill(out.label, document.label);
+
   const int64_t stream = out.document.back();
-  for (const DocumentLink &link : document.links) {
-    const int32_t from = of_out(link.from), to = of_out(link.to);
-    if (to < lower || from >= upper) continue;
+  const auto shift = static_cast<int32_t>(begin) - static_cast<int32_t>(first);
+  for (const DocumentLink &link : document.links_of(first, count)) {
+    const int32_t from = link.from + shift, to = link.to + shift;
+    if (to < static_cast<int32_t>(begin)) continue;
     const auto at = static_cast<size_t>(from);
     switch (link.kind) {
       case DocumentLink::Kind::RETRIEVAL: out.links.push_back({from, to, link.weight}); break;
@@ -38,13 +50,6 @@ void append(const Document &document, size_t first, size_t count, int64_t segmen
         // The token before it predicts it: that one's segment decides what is in view.
         const int64_t view = stream + (from - 1 - stream) / segment * segment - carry;
         out.answer[at] = to >= view || out.answer[at] == 2 ? 2 : 1;
-    }
-  }
-  for (const DocumentValue &value : document.values) {
-    const int32_t start = of_out(value.begin);
-    for (int32_t t = std::max(start, lower); t < std::min(start + value.tokens, upper); ++t) {
-      out.offset[static_cast<size_t>(t)] = t - start;
-      out.label[static_cast<size_t>(t)] = value.label;
     }
   }
 }

@@ -2,7 +2,9 @@
 // (document_files.h), and tasks make them (adapt/tasks.h); append() alone makes sequences of them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "train/sequence.h"
@@ -18,22 +20,26 @@ struct DocumentLink {
   float weight = 1;  // loss weight of a retrieval
 };
 
-// Tokens that are a value, which is asked for token by token. Their offsets count from its first token.
-struct DocumentValue {
-  int32_t begin, tokens;
-  int32_t label = -1;  // as in Sequence
-};
-
 // A document, or a part of one.
 struct Document {
   std::vector<int32_t> tokens;
-  std::vector<float> weight;          // loss weights of the tokens
-  std::vector<DocumentLink> links;    // ascending by `from`
-  std::vector<DocumentValue> values;  // of those that overlap, the last counts
+  std::vector<float> weight;           // loss weights of the tokens
+  std::vector<DocumentLink> links;     // ascending by `from`
+  std::vector<int32_t> offset, label;  // of the tokens up to the last of a value, as in Sequence
   // It says all that is to be looked up in it, be it nothing: heads that retrieve should find nothing elsewhere.
   bool supervised = false;
   bool begins = true;         // it is the first part of the document
   int64_t unknown_bytes = 0;  // as in Sequence
+
+  // So many tokens from `begin` on are a value, which is asked for token by token. Of those that overlap, the last
+  // counts.
+  void add_value(int32_t begin, int32_t count, int32_t of_label = -1);
+  // Links from so many tokens.
+  std::span<const DocumentLink> links_of(size_t first, size_t count) const {
+    const auto before = [](const DocumentLink &link, size_t token) { return static_cast<size_t>(link.from) < token; };
+    const auto begin = std::lower_bound(links.begin(), links.end(), first, before);
+    return {begin, std::lower_bound(begin, links.end(), first + count, before)};
+  }
 };
 
 // Appends `count` tokens from `first` on, and what is said of them, to a sequence whose segments hold so many tokens.

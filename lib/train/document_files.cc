@@ -240,7 +240,7 @@ class JsonlReader : public FileReader {
       if ((pairs += static_cast<size_t>(from.count)) > kMost)
         refuse("its links join more than ", kMost, " pairs of tokens");
       if (!local)
-        for (const Tokens &value : {to, from}) part.values.push_back({value.first, value.count});
+        for (const Tokens &value : {to, from}) part.add_value(value.first, value.count);
       for (int32_t i = local ? -1 : 0; i < from.count; ++i) {
         const int32_t token = from.first + i, found = !local && from.count == to.count ? to.first + i : to.last();
         if (found >= token) continue;  // one token holds both
@@ -270,7 +270,7 @@ class JsonlReader : public FileReader {
       ++number;
       const Tokens tokens = tokens_of(value, 0, last);
       if ((held += static_cast<size_t>(tokens.count)) > kMost) refuse("its values hold more than ", kMost, " tokens");
-      part.values.push_back({tokens.first, tokens.count, value[2].get<int32_t>()});
+      part.add_value(tokens.first, tokens.count, value[2].get<int32_t>());
     }
   }
 

@@ -53,9 +53,9 @@ void check_packed(const Tokenizer &tokenizer, SequenceSource &source, const std:
     CHECK(s.answer == std::vector<uint8_t>(total));
     std::vector<int32_t> borders;
     for (size_t t = 0; t < total; ++t, ++at) {
-      const size_t place = at % expected.size();
-      REQUIRE(s.tokens[t] == expected[place]);
-      const bool border = t == 0 || std::find(starts.begin(), starts.end(), place) != starts.end();
+      const size_t i = at % expected.size();
+      REQUIRE(s.tokens[t] == expected[i]);
+      const bool border = t == 0 || std::find(starts.begin(), starts.end(), i) != starts.end();
       if (border) borders.push_back(static_cast<int32_t>(t));
       REQUIRE(s.weight[t] == (border ? 0.0f : 1.0f));
     }
@@ -289,9 +289,9 @@ TEST_CASE("of what a document says, the part that a sequence holds goes into it"
   Document document;
   for (int32_t t = 0; t < 12; ++t) document.tokens.push_back(t), document.weight.push_back(1);
   document.links = {{Kind::LOCAL, 3, 1}, {Kind::RETRIEVAL, 6, 2, 0.5f}, {Kind::ANSWER, 6, 2}, {Kind::LOCAL, 7, 6}};
-  document.values = {{1, 3, 8}, {6, 4, 9}};
   Document plain = document;
-  plain.links.clear(), plain.values.clear();
+  plain.links.clear();
+  document.add_value(1, 3, 8), document.add_value(6, 4, 9);
   document.supervised = true;
   Sequence s;
   append(plain, 10, 2, 4, 0, s);  // the end of another
@@ -314,7 +314,28 @@ TEST_CASE("of what a document says, the part that a sequence holds goes into it"
   CHECK(rest.local_target == std::vector<int32_t>{-1, -1, 1, -1, -1, -1, -1});
 }
 
-TEST_CASE("characters without a token are an error with their place in the file, or are skipped or replaced") {
+TEST_CASE("each link of a document is looked at once, in however many parts it is read") {
+  constexpr int32_t kTokens = 1 << 17, kLinks = 8, kPart = 32;
+  Document document;
+  document.supervised = true;
+  for (int32_t t = 0; t < kTokens; ++t) {
+    document.tokens.push_back(t), document.weight.push_back(1);
+    for (int32_t to = std::max(0, t - kLinks); to < t; ++to)
+      document.links.push_back({DocumentLink::Kind::RETRIEVAL, t, to});
+  }
+  size_t seen = 0;
+  bool right = true;
+  for (int32_t first = 0; first < kTokens; first += kPart) {
+    seen += document.links_of(static_cast<size_t>(first), kPart).size();
+    Sequence part;
+    append(document, static_cast<size_t>(first), kPart, 16, 0, part);
+    for (int32_t t = 0; t < kPart; ++t) right &= part.links_of(t).size() == static_cast<size_t>(std::min(t, kLinks));
+  }
+  CHECK(seen == document.links.size());
+  CHECK(right);
+}
+
+TEST_CASE("characters without a token are an error with their position in the file, or are skipped or replaced") {
   const test::TemporaryFolder folder;
   std::vector<std::string> letters = test::byte_tokens();
   letters[0x16] = "?\u0144";  // no token for U+0016
@@ -455,7 +476,7 @@ TEST_CASE("of spans that lie over each other the last counts, however many there
   }
 }
 
-TEST_CASE("after a file could not be read the same place is read again") {
+TEST_CASE("after a file could not be read it goes on at the same position") {
   const test::TemporaryFolder folder;
   const std::string first = write(folder, "first", "Some text to read."),
                     second = write(folder, "second", "And more of it.");
@@ -468,17 +489,17 @@ TEST_CASE("after a file could not be read the same place is read again") {
                                 : read_texts(words(), {.files = {first, second}}));
     };
     PackedSource whole = make(), source = make();
-    const std::string place = source.save();
+    const std::string state = source.save();
     std::filesystem::remove(second);
     CHECK(error_of([&] { source.next(16, 2); }).find("second") != std::string::npos);
     CHECK(error_of([&] { source.next(16, 2); }) != "");
     write(folder, "second", more);
-    source.restore(place);
+    source.restore(state);
     CHECK(source.next(16, 2).tokens == whole.next(16, 2).tokens);
   }
 }
 
-TEST_CASE("any place is saved and comes back") {
+TEST_CASE("any position is saved and comes back") {
   const test::TemporaryFolder folder;
   const std::string a = write(folder, "a", novel().substr(0, 20'000)), b = write(folder, "b", "Short."),
                     c = write(folder, "c.jsonl",
@@ -539,7 +560,7 @@ TEST_CASE("a damaged state is an error, whatever it is") {
       case 1: state.resize(at); break;
       default: state.erase(at, 1 + static_cast<size_t>(random.uniform() * 9));
     }
-    // Either it is refused, or it says another place, which must be one to go on from.
+    // Either it is refused, or it says another position, which must be one to go on from.
     const std::string error = error_of([&] {
       source->restore(state);
       if (source->next(7, 3).tokens.size() != 21) FAIL("a sequence of another size");
@@ -632,7 +653,7 @@ TEST_CASE("files that cannot be read, or hold nothing, are named") {
   CHECK(error_of([&] { good.next(0, 1); }).find("no sequence") != std::string::npos);
 }
 
-TEST_CASE("a text that got shorter since its place was saved is told") {
+TEST_CASE("a text that got shorter since its position was saved is told") {
   const test::TemporaryFolder folder;
   const std::string file = write(folder, "a", novel().substr(0, 20'000));
   PackedSource source(read_texts(words(), {.files = {file}}));
