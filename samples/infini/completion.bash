@@ -1,8 +1,11 @@
 # Completion of the command `infini` for bash: commands, flags and the values that a flag allows, as its --help says them; else files.
+_infini_commands() {  # of an executable
+  "$1" --help 2>/dev/null | awk '!NF { on = 0 } on && /^  [a-z]/ { print $1 } /^Subcommands:/ { on = 1 }'
+}
 _infini() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} offered
   if [ "$COMP_CWORD" -eq 1 ]; then
-    offered="--help --version $("${COMP_WORDS[0]}" --help 2>/dev/null | awk '!NF { on = 0 } on { print $1 } /^Subcommands:/ { on = 1 }')"
+    offered="--help --version $(_infini_commands "${COMP_WORDS[0]}")"
   elif [[ $word == -* ]]; then
     offered=$("${COMP_WORDS[0]}" "${COMP_WORDS[1]}" --help 2>/dev/null | grep -oE '^ +(-h,)?--[a-z0-9-]+' | sed 's/.*--/--/')
   else  # what stands in parentheses behind the flag, on its line or the next one
