@@ -30,11 +30,15 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
   if (!s.layers.empty() && s.layers.size() != 2)
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
   for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
-  // Segments of 128 tokens behind three that are carried, if the context holds so many.
-  const int64_t context = Model::open(path_, options_, task, Model::Use::TRAINING)->config().context;
-  if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
-  if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
-  model_ = Model::open(path_, this->options(true), task, Model::Use::TRAINING);
+  Gguf gguf = Gguf::open(path_);
+  if (gguf.tensors().empty()) fail(Status::STATE, path_, ": the file is a tokenizer alone: it has no weights to adapt");
+  of_file(path_, [&] {
+    // Segments of 128 tokens behind three that are carried, if the context holds so many.
+    const int64_t context = read_config(gguf, options_).context;
+    if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
+    if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
+    model_ = Model::build(std::move(gguf), this->options(true), task, Model::Use::TRAINING);
+  });
   if (keeps()) resume();
 }
 
