@@ -55,6 +55,14 @@ std::string default_text(const Json &spec) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
+// Where parsing stopped, counted as editors do.
+std::string place_in(const std::string &text, size_t byte) {
+  const std::string before = text.substr(0, byte > 0 ? byte - 1 : 0);
+  return ": line " + std::to_string(1 + std::count(before.begin(), before.end(), '\n')) + ", column " +
+         std::to_string(before.size() - (before.rfind('\n') + 1) + 1) +
+         (byte > text.size() ? ", where it ends too early" : "");
+}
+
 }  // namespace
 
 // --- flags
@@ -201,9 +209,15 @@ void check_writable(const std::string &flag, const std::string &path) {
     fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
 }
 
-Json parse_json(std::string_view text) {
-  return Json::parse(
-      text, [](int depth, Json::parse_event_t, Json &) { return depth <= kDeepestJson; }, false);
+Json parse_json(const std::string &text, const std::string &path) {
+  constexpr int kDeepest = 32;  // no file of ours is nested deeper, and copying one would take as much stack
+  const auto shallow = [&](int depth, Json::parse_event_t, Json &) {
+    if (depth > kDeepest) fail(path + ": is nested deeper than " + std::to_string(kDeepest));
+    return true;
+  };
+  try {
+    return Json::parse(text, shallow);
+  } catch (const Json::parse_error &error) { fail(path + ": is not JSON" + place_in(text, error.byte)); }
 }
 
 std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, bool special) {

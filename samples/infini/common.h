@@ -80,11 +80,8 @@ CLI::Option *add_count(CLI::App &command, const std::string &flag, int64_t &valu
 // Refuses a path that no file can be written to; `flag` names it in the error.
 void check_writable(const std::string &flag, const std::string &path);
 
-constexpr int kDeepestJson = 32;  // no file of ours is nested deeper
-
-// JSON that somebody wrote; discarded where it is not JSON. What is nested deeper is left out, since copying it would
-// take as much stack.
-Json parse_json(std::string_view text);
+// JSON that somebody wrote; throws where it is none, or nested too deep. `path` names it in the error.
+Json parse_json(const std::string &text, const std::string &path);
 
 // What a function of the library writes as JSON, as all_of() of handles.h takes it.
 template <class... Arguments>

@@ -25,7 +25,10 @@ int64_t TrainLog::kept(int64_t step) {
   bool first = true;
   for (std::string line; std::getline(file, line) && !file.eof();
        first = false) {  // a last line without an end is not whole
-    const Json json = parse_json(line);
+    Json json;
+    try {
+      json = parse_json(line, path_);
+    } catch (const std::runtime_error &) { break; }
     if (first) {
       if (!json.is_object() || !json.contains("run")) break;
     } else {

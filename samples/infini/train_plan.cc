@@ -11,27 +11,10 @@ namespace {
 
 [[noreturn]] void fail(const std::string &message) { throw std::runtime_error(message); }
 
-// Where parsing stopped, counted as editors do.
-std::string place_in(const std::string &text, size_t byte) {
-  const std::string before = text.substr(0, byte > 0 ? byte - 1 : 0);
-  return ": line " + std::to_string(1 + std::count(before.begin(), before.end(), '\n')) + ", column " +
-         std::to_string(before.size() - (before.rfind('\n') + 1) + 1) +
-         (byte > text.size() ? ", where it ends too early" : "");
-}
-
-// An object that somebody wrote, not nested deeper than any description is.
 Json read_object(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) fail("cannot open " + path + ": " + std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const auto shallow = [&](int depth, Json::parse_event_t, Json &) {
-    if (depth > kDeepestJson) fail(path + ": is nested deeper than " + std::to_string(kDeepestJson));
-    return true;
-  };
-  Json json;
-  try {
-    json = Json::parse(text, shallow);
-  } catch (const Json::parse_error &error) { fail(path + ": is not JSON" + place_in(text, error.byte)); }
+  Json json = parse_json({std::istreambuf_iterator<char>(file), {}}, path);
   if (!json.is_object()) fail(path + ": is not a JSON object");
   return json;
 }
