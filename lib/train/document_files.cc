@@ -166,7 +166,7 @@ class JsonlReader : public FileReader {
       read_list(*found);
     };
     list("spans", [&](const json &spans) { weigh(spans, bytes.size(), last, part); });
-    list("links", [&](const json &links) { link(links, bytes.size(), last, part); });
+    list("links", [&](const json &links) { add_links(links, bytes.size(), last, part); });
     list("values", [&](const json &values) { add_values(values, bytes.size(), last, part); });
     if (bytes.empty()) part.tokens.clear();  // a BOS token alone teaches nothing
     append_end(tokenizer_, settings_.weight, part);
@@ -218,44 +218,65 @@ class JsonlReader : public FileReader {
     return {first, holds(list[at + 1].get<uint64_t>() - 1) - first + 1};
   }
 
-  void link(const json &links, size_t size, const std::vector<int64_t> &last, Document &part) const {
+  // What an entry of "links" says.
+  struct Lookup {
+    Tokens from, to;
+    std::string kind;
+    float weight;
+  };
+
+  Lookup read_link(const json &link, size_t number, size_t size, const std::vector<int64_t> &last) const {
     constexpr const char *kKinds = "answer|retrieval|local";
+    const bool fits = link.is_array() && (link.size() == 5 || link.size() == 6) && is_range(link, 0, size) &&
+                      is_range(link, 2, size) && is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
+                      link[3].get<uint64_t>() <= link[0].get<uint64_t>();
+    if (!fits)
+      refuse("link ", number, " is not [from_begin, from_end, to_begin, to_end, weight] within the text's ", size,
+             " bytes, neither part empty, the second before the first, with a weight from 0 to 1000000");
+    const std::string kind = link.size() == 5 ? "answer" : link[5].is_string() ? link[5].get<std::string>() : "";
+    if (!is_choice(kind, kKinds)) refuse("the kind of link ", number, " is not ", listed(kKinds));
+    if (kind == "local" && link[4] != 1) refuse("link ", number, " is local, and its weight is not 1");
+    return {tokens_of(link, 0, last), tokens_of(link, 2, last), kind, link[4].get<float>()};
+  }
+
+  // Values of as many tokens are linked token by token, others to the last one.
+  static void add_link(const Lookup &link, Document &part) {
     using Kind = DocumentLink::Kind;
-    if (last.empty()) return;
-    part.supervised = true;
-    size_t number = 0, pairs = 0;
-    for (const json &link : links) {
-      const bool fits = link.is_array() && (link.size() == 5 || link.size() == 6) && is_range(link, 0, size) &&
-                        is_range(link, 2, size) && is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
-                        link[3].get<uint64_t>() <= link[0].get<uint64_t>();
-      if (!fits)
-        refuse("link ", number, " is not [from_begin, from_end, to_begin, to_end, weight] within the text's ", size,
-               " bytes, neither part empty, the second before the first, with a weight from 0 to 1000000");
-      const std::string kind = link.size() == 5 ? "answer" : link[5].is_string() ? link[5].get<std::string>() : "";
-      if (!is_choice(kind, kKinds)) refuse("the kind of link ", number, " is not ", listed(kKinds));
-      const bool local = kind == "local";
-      if (local && link[4] != 1) refuse("link ", number, " is local, and its weight is not 1");
-      ++number;
-      const Tokens from = tokens_of(link, 0, last), to = tokens_of(link, 2, last);
-      if ((pairs += static_cast<size_t>(from.count)) > kMost)
-        refuse("its links join more than ", kMost, " pairs of tokens");
-      if (!local)
-        for (const Tokens &value : {to, from}) part.add_value(value.first, value.count);
-      for (int32_t i = local ? -1 : 0; i < from.count; ++i) {
-        const int32_t token = from.first + i, found = !local && from.count == to.count ? to.first + i : to.last();
-        if (found >= token) continue;  // one token holds both
-        part.links.push_back({local ? Kind::LOCAL : Kind::RETRIEVAL, token, found, link[4].get<float>()});
-        if (kind == "answer") part.links.push_back({Kind::ANSWER, token, found});
-      }
+    const auto &[from, to, kind, weight] = link;
+    const bool local = kind == "local";
+    if (!local)
+      for (const Tokens &value : {to, from}) part.add_value(value.first, value.count);
+    for (int32_t i = local ? -1 : 0; i < from.count; ++i) {
+      const int32_t token = from.first + i, found = !local && from.count == to.count ? to.first + i : to.last();
+      if (found >= token) continue;  // one token holds both
+      part.links.push_back({local ? Kind::LOCAL : Kind::RETRIEVAL, token, found, weight});
+      if (kind == "answer") part.links.push_back({Kind::ANSWER, token, found});
     }
+  }
+
+  // Ascending, each once: of those between the same tokens, the one that weighs most.
+  static void order_links(std::vector<DocumentLink> &links) {
     const auto order = [](const DocumentLink &link) {
       return std::tuple(link.from, link.kind, -link.to, -link.weight);
     };
-    std::ranges::sort(part.links, {}, order);
+    std::ranges::sort(links, {}, order);
     const auto same = [](const DocumentLink &a, const DocumentLink &b) {
       return a.from == b.from && a.kind == b.kind && a.to == b.to;
     };
-    part.links.erase(std::unique(part.links.begin(), part.links.end(), same), part.links.end());
+    links.erase(std::unique(links.begin(), links.end(), same), links.end());
+  }
+
+  void add_links(const json &links, size_t size, const std::vector<int64_t> &last, Document &part) const {
+    if (last.empty()) return;
+    part.supervised = true;
+    size_t number = 0, pairs = 0;
+    for (const json &entry : links) {
+      const Lookup link = read_link(entry, number++, size, last);
+      if ((pairs += static_cast<size_t>(link.from.count)) > kMost)
+        refuse("its links join more than ", kMost, " pairs of tokens");
+      add_link(link, part);
+    }
+    order_links(part.links);
   }
 
   void add_values(const json &values, size_t size, const std::vector<int64_t> &last, Document &part) const {

@@ -325,34 +325,39 @@ StepReport Trainer::step(Task *task) {
 Tally Trainer::evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                         Task *task) {
   check_whole();
-  const ThreadScope threads(model_->threads(), threads_);
-  RunRequest request;
-  request.targets = supervisor_.equal_targets();
   Tally tally;
   uint64_t data = 0;
   std::exception_ptr failure;
   if (task) task->begin("evaluate", sequences);
   try {
-    SequenceSource &source = open();
-    StreamChecksum read;
-    read.add(&segment, sizeof segment);
-    const auto [first, end] = ranks_.share(sequences);
-    for (int i = 0; i < sequences; ++i) {
-      if (task && task->take_cancel())
-        fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
-      const Sequence sequence = source.next(segment, segments);
-      if (!ranks_.alone()) add_to(read, sequence);
-      if (i >= first && i < end) {
-        layout_.clear();
-        layout_.add(sequence, segment, model_->config().vocabulary);
-        tally.add(run(threads, segment, request, kUncached));
-      }
-      if (task) task->advance_to(i + 1);
-    }
-    data = read.value();
-  } catch (...) { failure = std::current_exception(); }
+    data = evaluate_share(open(), sequences, segment, segments, task, tally);
+  } catch (...) { failure = std::current_exception(); }  // the other ranks have to hear of it
   layout_.clear();
   return agree(JointCall::EVALUATION, data, tally, failure);
+}
+
+// Reads all sequences, as every rank does, and runs those of this one. Gives a checksum of what was read.
+uint64_t Trainer::evaluate_share(SequenceSource &source, int sequences, int segment, int segments, Task *task,
+                                 Tally &tally) {
+  const ThreadScope threads(model_->threads(), threads_);
+  RunRequest request;
+  request.targets = supervisor_.equal_targets();
+  StreamChecksum read;
+  read.add(&segment, sizeof segment);
+  const auto [first, end] = ranks_.share(sequences);
+  for (int i = 0; i < sequences; ++i) {
+    if (task && task->take_cancel())
+      fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
+    const Sequence sequence = source.next(segment, segments);
+    if (!ranks_.alone()) add_to(read, sequence);
+    if (i >= first && i < end) {
+      layout_.clear();
+      layout_.add(sequence, segment, model_->config().vocabulary);
+      tally.add(run(threads, segment, request, kUncached));
+    }
+    if (task) task->advance_to(i + 1);
+  }
+  return read.value();
 }
 
 Tally Trainer::evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task) {

@@ -138,6 +138,7 @@ class Trainer {
   void draw_sequences(Task *task);
   void draw_again();  // before the next step, in place of what is drawn now
   uint64_t checksum_of_read() const;
+  uint64_t evaluate_share(SequenceSource &source, int sequences, int segment, int segments, Task *task, Tally &tally);
   void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
   // f(cache key) for batches of the sequences `first` .. `end` of this step, each of up to config.rows rows in layout_.
   void each_batch(int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f);
