@@ -171,11 +171,7 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
                                           size_t *size) {
   return guard([&] {
     JsonObject json = footprint(model_of(model), tokens);
-    if (model->session_bytes == 0) {
-      Session session(model->value, Options());
-      session.reserve();
-      model->session_bytes = session.total_bytes();
-    }
+    if (model->session_bytes == 0) model->session_bytes = Session::usual_bytes(model->value);
     json.add("session_bytes", model->session_bytes.load());
     give_text(json.text(), buffer, capacity, size);
   });

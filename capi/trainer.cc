@@ -20,35 +20,11 @@ namespace {
 Trainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 
-std::string heads_json(const HeadSearch &found, int segment, int segments, int sequences) {
-  return JsonObject()
-      .add("heads", describe(found))
-      .add("answers", found.lookups)
-      .add("recall", share_of(found.right, found.lookups))
-      .add("segment", segment)
-      .add("segments", segments)
-      .add("sequences", sequences)
-      .add("tokens", found.tokens)
-      .text();
-}
-
 // Bytes of the JSON that calls write after their work, at most.
 constexpr size_t kEvaluationJson = 1024;
 size_t heads_json_most(const Config &config) {
   return 1024 + 160 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
 }
-
-// The arguments of a call that reads sequences and trains nothing, checked.
-struct Reading {
-  Reading(infini_trainer *trainer, const char *data_json, int sequences, int asked) {
-    const Trainer &value = trainer_of(trainer);
-    if (sequences < 1 || asked < 0) fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", asked);
-    need(data_json, "data_json");
-    segment = value.lengths().segment();
-    segments = asked > 0 ? asked : value.lengths().segments();
-  }
-  int segment, segments;
-};
 
 }  // namespace
 
@@ -81,16 +57,7 @@ infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
 }
 
 infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task) {
-  return guard([&] {
-    Trainer &value = trainer_of(trainer);
-    if (steps < 0) fail(Status::INVALID_ARGUMENT, "steps is ", steps);
-    Task *const watched = of(task);
-    if (watched) watched->begin("train", steps);
-    for (int64_t i = 0; i < steps; ++i) {
-      trainer->report = describe(value, value.step(watched)).text();
-      if (watched) watched->advance_to(i + 1);
-    }
-  });
+  return guard([&] { train(trainer_of(trainer), steps, of(task), trainer->report); });
 }
 
 infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
@@ -100,16 +67,15 @@ infini_status infini_trainer_report_json(const infini_trainer *trainer, char *bu
 infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *data_json, int sequences, int segments,
                                            infini_task *task, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    const Reading reading(trainer, data_json, sequences, segments);
+    const Reading reading(trainer_of(trainer), sequences, segments);
+    need(data_json, "data_json");
     if (!need_work(kEvaluationJson, buffer, capacity, size)) return;
     std::unique_ptr<SequenceSource> source;
     const auto open = [&]() -> SequenceSource & {
       return *(source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task)));
     };
     const Tally tally = trainer->value->evaluate(open, sequences, reading.segment, reading.segments, of(task));
-    JsonObject json = describe(tally);
-    json.add("segment", reading.segment).add("segments", reading.segments).add("sequences", sequences);
-    give_text(json.text(), buffer, capacity, size);
+    give_text(describe(tally).add(reading.json()).text(), buffer, capacity, size);
   });
 }
 
@@ -117,42 +83,22 @@ infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char
                                              int segments, infini_task *task, char *buffer, size_t capacity,
                                              size_t *size) {
   return guard([&] {
-    const Reading reading(trainer, data_json, sequences, segments);
+    const Reading reading(trainer_of(trainer), sequences, segments);
+    need(data_json, "data_json");
     if (!need_work(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
     const auto source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task));
     const HeadSearch found =
         find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));
-    give_text(heads_json(found, reading.segment, reading.segments, sequences), buffer, capacity, size);
+    give_text(describe(found, reading).text(), buffer, capacity, size);
   });
 }
 
 infini_status infini_trainer_fit_heads(infini_trainer *trainer, double nats, infini_task *task) {
-  return guard([&] {
-    Trainer &value = trainer_of(trainer);
-    if (!(nats > 0 && nats <= 1e6))
-      fail(Status::INVALID_ARGUMENT, "nats is ", nats, ", but must be above 0 and at most 1,000,000");
-    fit_heads(value, nats, of(task));
-  });
+  return guard([&] { fit_heads(trainer_of(trainer), nats, of(task)); });
 }
 
 infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] {
-    const Trainer &value = trainer_of(trainer);
-    JsonObject json;
-    json.add("steps", value.steps())
-        .add("tokens", value.tokens())
-        .add("parameters", value.model().parameters())
-        .add("trained_parameters", value.trained_parameters())
-        .add("compute", name_of(value.compute()))
-        .add("bytes", value.bytes())
-        .add("segment", value.lengths().segment())
-        .add("segments", value.lengths().segments())
-        .add("rank", value.ranks().rank())
-        .add("ranks", value.ranks().count())
-        .add("gates", describe_gates(value))
-        .add("training", JsonText{describe(value.config())});
-    give_text(json.text(), buffer, capacity, size);
-  });
+  return guard([&] { give_text(describe(trainer_of(trainer)).text(), buffer, capacity, size); });
 }
 
 infini_status infini_trainer_save(const infini_trainer *trainer, const char *path, infini_task *task) {

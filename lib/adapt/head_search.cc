@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/gradients.h"
+#include "train/report.h"
 
 namespace infini {
 namespace {
@@ -79,6 +80,15 @@ JsonList describe(const HeadSearch &found, size_t most) {
                   .add("weight", found.value_weight[i])
                   .add("name_weight", found.name_weight[i]));
   return heads;
+}
+
+JsonObject describe(const HeadSearch &found, const Reading &reading) {
+  return JsonObject()
+      .add("heads", describe(found))
+      .add("answers", found.lookups)
+      .add("recall", share_of(found.right, found.lookups))
+      .add(reading.json())
+      .add("tokens", found.tokens);
 }
 
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments, Task *task) {

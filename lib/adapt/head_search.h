@@ -25,6 +25,10 @@ struct HeadSearch {
 // The first `most` heads in that order: [{"layer", "head", "weight", "name_weight"}, ...].
 JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
+struct Reading;
+// All of them, and what was read.
+JsonObject describe(const HeadSearch &found, const Reading &reading);
+
 // Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT
 // where the sequences hold no such answer.
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments,

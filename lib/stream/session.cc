@@ -242,6 +242,12 @@ void Session::reserve() {
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
   impl_->engine.reserve(impl_->settings.block, threads.count());
 }
+int64_t Session::usual_bytes(const std::shared_ptr<const Model> &model) {
+  Session session(model, Options());
+  session.reserve();
+  return session.total_bytes();
+}
+
 int64_t Session::total_bytes() const {
   return impl_->state.held_bytes() + impl_->history.bytes() + workspace_bytes() + impl_->sampler.bytes();
 }

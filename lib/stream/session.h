@@ -107,6 +107,8 @@ class Session {
   int64_t workspace_bytes() const;                                                // buffers of the last block, reused
   int64_t total_bytes() const;  // all that it holds: the state with its whole buffers, workspace, sampler
   void reserve();               // takes the workspace of a whole block now
+  // All that a session without options of its own comes to hold.
+  static int64_t usual_bytes(const std::shared_ptr<const Model> &model);
   const State &state() const;
   const Options &options() const;  // that were given, or came from a snapshot
 

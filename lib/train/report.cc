@@ -17,6 +17,42 @@ std::optional<double> share_of(int64_t right, int64_t all) {
 
 std::optional<double> source_share(const Tally &tally) { return mean(tally.supervision.retrieval); }
 
+JsonObject describe(const Trainer &trainer) {
+  return JsonObject()
+      .add("steps", trainer.steps())
+      .add("tokens", trainer.tokens())
+      .add("parameters", trainer.model().parameters())
+      .add("trained_parameters", trainer.trained_parameters())
+      .add("compute", name_of(trainer.compute()))
+      .add("bytes", trainer.bytes())
+      .add("segment", trainer.lengths().segment())
+      .add("segments", trainer.lengths().segments())
+      .add("rank", trainer.ranks().rank())
+      .add("ranks", trainer.ranks().count())
+      .add("gates", describe_gates(trainer))
+      .add("training", JsonText{describe(trainer.config())});
+}
+
+void train(Trainer &trainer, int64_t steps, Task *task, std::string &report) {
+  if (steps < 0) fail(Status::INVALID_ARGUMENT, "steps is ", steps);
+  if (task) task->begin("train", steps);
+  for (int64_t i = 0; i < steps; ++i) {
+    report = describe(trainer, trainer.step(task)).text();
+    if (task) task->advance_to(i + 1);
+  }
+}
+
+Reading::Reading(const Trainer &trainer, int sequences_, int segments_)
+    : sequences(sequences_), segment(trainer.lengths().segment()),
+      segments(segments_ > 0 ? segments_ : trainer.lengths().segments()) {
+  if (sequences < 1 || segments_ < 0)
+    fail(Status::INVALID_ARGUMENT, "sequences is ", sequences, ", segments is ", segments_);
+}
+
+JsonObject Reading::json() const {
+  return JsonObject().add("segment", segment).add("segments", segments).add("sequences", sequences);
+}
+
 JsonObject describe(const Tally &tally) {
   return JsonObject()
       .add("loss", tally.weight > 0 ? std::optional(tally.loss / tally.weight) : std::nullopt)
