@@ -4,13 +4,6 @@
 
 namespace infini {
 
-void AttentionTrace::reserve(const AttentionRules &rules, const BatchLayout &layout) {
-  const AttentionShape &shape = rules.shape;
-  a_dot.reserve(layout.rows() * shape.heads * shape.value_size);
-  log_sum.reserve(layout.rows() * shape.heads);
-  memory.reserve(static_cast<int64_t>(layout.segments.size()) * shape.kv_heads * memory_size(shape));
-}
-
 void Supervised::add(const Supervised &other) {
   loss += other.loss;
   share += other.share;

@@ -15,7 +15,17 @@ namespace infini {
 
 // Of one layer's attention, what the forward pass keeps for the backward pass.
 struct AttentionTrace {
-  void reserve(const AttentionRules &rules, const BatchLayout &layout);
+  // f(buffer, how many elements it needs) for each buffer.
+  template <class F>
+  void each_buffer(const AttentionRules &rules, const BatchLayout &layout, const F &f) {
+    const AttentionShape &shape = rules.shape;
+    f(a_dot, layout.rows() * shape.attended_columns());
+    f(log_sum, layout.rows() * shape.heads);
+    f(memory, static_cast<int64_t>(layout.segments.size()) * shape.kv_heads * memory_size(shape));
+  }
+  void reserve(const AttentionRules &rules, const BatchLayout &layout) {
+    each_buffer(rules, layout, [](auto &buffer, int64_t size) { buffer.reserve(size); });
+  }
   int64_t bytes() const { return static_cast<int64_t>(a_dot.bytes() + log_sum.bytes() + memory.bytes()); }
   static int64_t memory_size(const AttentionShape &shape) {
     return round_up(MemoryTile::size(shape.key_size, shape.value_size), 16);

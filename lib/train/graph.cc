@@ -123,14 +123,17 @@ void TrainingGraph::weigh_gates() {
   for (size_t i = 0; i < gate_weights_.size(); ++i) gate_weights_[i] = static_cast<float>(sigmoid(beta[i]));
 }
 
-int64_t TrainingGraph::trace_bytes(const BatchLayout &layout, bool whole) const {
+template <class F>
+void TrainingGraph::each_buffer(Trace &t, const BatchLayout &layout, int64_t fed, const F &f) const {
   const int64_t rows = layout.rows(), bytes = bytes_of(compute_);
-  const int64_t a_row =
-      2 * width_ * bytes + 4 * qkv_stride_ + 4 * (attended_ + config_.heads) + attended_ * bytes + 4 * x_stride_;
-  const int64_t fed = 4 * gate_up_stride_ + config_.hidden * bytes;
-  return rows * a_row + (whole ? rows : std::min(rows, kChunk)) * fed +
-         4 * static_cast<int64_t>(layout.segments.size()) * config_.kv_heads *
-             AttentionTrace::memory_size(rules_.shape);
+  f(t.normed, rows * width_ * bytes);
+  f(t.qkv, rows * qkv_stride_);
+  t.attention.each_buffer(rules_, layout, f);
+  f(t.attended, rows * attended_ * bytes);
+  f(t.middle, rows * x_stride_);
+  f(t.normed_again, rows * width_ * bytes);
+  f(t.gate_up, fed * gate_up_stride_);
+  f(t.activated, fed * config_.hidden * bytes);
 }
 
 int64_t TrainingGraph::bytes() const {
@@ -152,7 +155,11 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   rows_ = layout.rows();
   const size_t layers = products_.size();
   const size_t traced = std::max<size_t>(1, layers - lowest_);
-  recomputes_ = !backward || static_cast<int64_t>(traced) * trace_bytes(layout, true) > keep_bytes_;
+  int64_t trace_bytes = 0;
+  Trace none;
+  each_buffer(none, layout, rows_,
+              [&]<class T>(const Buffer<T> &, int64_t size) { trace_bytes += size * static_cast<int64_t>(sizeof(T)); });
+  recomputes_ = !backward || static_cast<int64_t>(traced) * trace_bytes > keep_bytes_;
   input_count_ = backward ? layers + 1 : 2;
   trace_count_ = recomputes_ ? 1 : traced;
   inputs_.resize(std::max(inputs_.size(), input_count_));
@@ -161,17 +168,8 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
   const int64_t fed = recomputes_ ? std::min(rows_, kChunk) : rows_, chunk = std::min(rows_, kChunk),
                 piece = std::min(rows_, kPiece);
   for (size_t i = 0; i < input_count_; ++i) inputs_[i].reserve(rows_ * x_stride_);
-  for (size_t i = 0; i < trace_count_; ++i) {
-    Trace &t = traces_[i];
-    t.normed.reserve(rows_ * width_ * bytes);
-    t.qkv.reserve(rows_ * qkv_stride_);
-    t.attention.reserve(rules_, layout);
-    t.attended.reserve(rows_ * attended_ * bytes);
-    t.middle.reserve(rows_ * x_stride_);
-    t.normed_again.reserve(rows_ * width_ * bytes);
-    t.gate_up.reserve(fed * gate_up_stride_);
-    t.activated.reserve(fed * config_.hidden * bytes);
-  }
+  for (size_t i = 0; i < trace_count_; ++i)
+    each_buffer(traces_[i], layout, fed, [](auto &buffer, int64_t size) { buffer.reserve(size); });
   rope_.prepare(rules_);
   scratch_.reserve(rules_, threads);
   if (!backward) return;

@@ -103,7 +103,9 @@ class TrainingGraph {
 
   int64_t count(size_t index) const { return parameters_[index].size(); }
   bool any_trained(std::initializer_list<size_t> indices) const;
-  int64_t trace_bytes(const BatchLayout &layout, bool whole) const;
+  // f(buffer, how many elements it needs) for each buffer of a trace, whose feed-forward keeps `fed` rows.
+  template <class F>
+  void each_buffer(Trace &t, const BatchLayout &layout, int64_t fed, const F &f) const;
   void reserve(const BatchLayout &layout, int threads, bool backward);
   float *input(size_t layer) { return inputs_[layer % input_count_].data(); }
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
