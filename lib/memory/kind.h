@@ -89,6 +89,7 @@ const MemoryKind &linear_memory();
 const MemoryKind &delta_memory();
 const MemoryKind *find_memory_kind(const std::string &name);  // nullptr: none has it
 std::vector<std::string> memory_kind_names();
+std::string memory_kind_choices();  // "linear|delta"
 // For the rest of the process; `kind` must live as long.
 void add_memory_kind(const MemoryKind &kind);
 

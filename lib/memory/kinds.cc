@@ -18,11 +18,7 @@ Kinds &kinds() {
 }
 
 [[maybe_unused]] const bool option_knows_them = [] {
-  add_option_choices("update", [] {
-    std::string list;
-    for (const std::string &name : memory_kind_names()) list += (list.empty() ? "" : "|") + name;
-    return list;
-  });
+  add_option_choices("update", memory_kind_choices);
   return true;
 }();
 
@@ -40,6 +36,12 @@ std::vector<std::string> memory_kind_names() {
   std::vector<std::string> names;
   for (const MemoryKind *kind : kinds().all) names.emplace_back(kind->name());
   return names;
+}
+
+std::string memory_kind_choices() {
+  std::string list;
+  for (const std::string &name : memory_kind_names()) list += (list.empty() ? "" : "|") + name;
+  return list;
 }
 
 void add_memory_kind(const MemoryKind &kind) {

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "base/schema.h"
 #include "model/keys.h"
 
 namespace infini {
@@ -38,9 +39,8 @@ RopeConfig read_rope(const Keys &keys, const Config &config) {
 
 const MemoryKind *memory_kind(const std::string &name) {
   if (const MemoryKind *kind = find_memory_kind(name)) return kind;
-  std::string known;
-  for (const std::string &each : memory_kind_names()) known += (known.empty() ? "" : ", ") + each;
-  fail(Status::FORMAT, "key 'infini.memory.update' is '", name, "'; known are ", known);
+  fail(Status::FORMAT, "key 'infini.memory.update' is '", name, "', but must be ",
+       listed(memory_kind_choices().c_str()));
 }
 
 std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {

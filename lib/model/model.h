@@ -54,7 +54,7 @@ struct CreateConfig {
     v("segment", segment, 1, kMostAsked, "tokens of a segment");
     v("carry", carry, 0, kMostAsked, "tokens before the segment that local attention sees");
     v("sinks", sinks, 0, kMostSinks, "first tokens of the stream that local attention always sees");
-    v("update", update, "", "kind of memory: delta or linear");
+    v("update", update, memory_kind_choices().c_str(), "kind of memory");
     v("first_segment", first_segment, "gated|ungated", "whether gates are applied while the memory is empty");
     v("epsilon", epsilon, 0, kFloat, "added to the denominator of the retrieval");
     v("gate", gate, "-inf", -kFloat, kFloat, "beta of every head, whose weight is sigmoid(beta); -inf: shut");

@@ -231,7 +231,7 @@ TEST_CASE("each field of a trainer, of each source, of an adaptation, a creation
   CHECK(check(json::parse(describe_settings<KeepLesson>().text)) == 10);
 }
 
-TEST_CASE("the option `update` knows each kind of memory that there is") {
+TEST_CASE("the option `update`, and the setting of a new model, know each kind of memory that there is") {
   Options options;
   options.set("update", std::string("linear"));
   options.set("update", std::string("decaying"));
@@ -239,5 +239,7 @@ TEST_CASE("the option `update` knows each kind of memory that there is") {
   for (const OptionSpec &option : option_table())
     if (option.name == std::string("update"))
       CHECK(json::parse(describe_option(option).text)["choices"] == json({"file", "linear", "delta", "decaying"}));
+  for (const json &field : json::parse(describe_settings<CreateConfig>().text))
+    if (field["name"] == "update") CHECK(field["choices"] == json({"linear", "delta", "decaying"}));
   CHECK_THROWS_WITH_AS(options.set("tempreature", 1.0), doctest::Contains("did you mean 'temperature'?"), Error);
 }
