@@ -14,9 +14,9 @@ if (args.Length < 1 || settings.List("INFINI_TOKEN").Length == 0 || settings.Tex
 string http = args.Length > 1 ? args[1] : "127.0.0.1:8080";
 var endpoint = IPEndPoint.Parse(args.Length > 2 ? args[2] : "127.0.0.1:11111");
 TimeSpan idle = settings.Seconds("INFINI_IDLE_SECONDS", 600) is { Ticks: > 0 } given ? given : TimeSpan.FromDays(30), probe = settings.Seconds("INFINI_PROBE_SECONDS", 2),
-    patience = settings.Seconds("INFINI_SHUTDOWN_SECONDS", 60);
+    patience = settings.Seconds("INFINI_SHUTDOWN_SECONDS", 20);
 
-using var model = Model.Open(args[0]);
+using var model = Service.Open(args[0]);
 await using var source = NpgsqlDataSource.Create(connection);
 var database = new Database(source);
 await database.MakeTables();

@@ -32,6 +32,18 @@ internal class Service : IDisposable
         expiry = Sessions.Expire(settings.Seconds("INFINI_IDLE_SECONDS", 0));
     }
 
+    /// <summary>Opens a model, and says where it lacks what a service is for.</summary>
+    internal static Model Open(string path)
+    {
+        var model = Model.Open(path);
+        if (model.Info() is { TrainedMemory: false, Window: var window })
+        {
+            Console.Error.WriteLine($"{path} has no trained memory: it sees only its window of {window} tokens. "
+                + $"`infini train {path} --adapt` teaches it one.");
+        }
+        return model;
+    }
+
     internal Sessions Sessions { get; }
 
     /// <summary>Ends when the service does.</summary>
