@@ -9,9 +9,21 @@
 
 namespace infini {
 
-struct AttentionShape {
-  int heads, kv_heads;
-  int key_size, value_size;
+// The heads of a layer.
+struct HeadShape {
+  int heads = 0, kv_heads = 0;
+  int key_size = 0, value_size = 0;               // d_key, d_value of one head
+  int group() const { return heads / kv_heads; }  // query heads that share one KV head
+  // Of what a product makes of a token: its q, k and v one behind the other, the heads of each in turn; and of all
+  // heads' outputs together.
+  int64_t q_columns() const { return int64_t{heads} * key_size; }
+  int64_t k_columns() const { return int64_t{kv_heads} * key_size; }
+  int64_t v_columns() const { return int64_t{kv_heads} * value_size; }
+  int64_t qkv_columns() const { return q_columns() + k_columns() + v_columns(); }
+  int64_t attended_columns() const { return int64_t{heads} * value_size; }
+};
+
+struct AttentionShape : HeadShape {
   int segment, carry, sinks;  // tokens
   NumberType type;            // of K and V in the window, and of the local products
   int keep = 0;               // tokens of sentences that stood out: see keep.h
@@ -19,13 +31,6 @@ struct AttentionShape {
   float keep_focus = 0;       // KeepProbe::focus
   int keep_standing = 0;      // KeepProbe::standing
   int window = 0;             // tokens that a query sees, its own included; 0: all of the list
-  int group() const { return heads / kv_heads; }
-  // Of what a product makes of a token: its q, k and v one behind the other, the heads of each in turn; and of all
-  // heads' outputs together.
-  int64_t q_columns() const { return int64_t{heads} * key_size; }
-  int64_t k_columns() const { return int64_t{kv_heads} * key_size; }
-  int64_t qkv_columns() const { return q_columns() + k_columns() + int64_t{kv_heads} * value_size; }
-  int64_t attended_columns() const { return int64_t{heads} * value_size; }
   int64_t most_keys() const { return int64_t{sinks} + keep + carry + segment; }  // in view
 };
 

@@ -4,6 +4,7 @@
 
 namespace infini {
 
+inline constexpr int kMostThreads = 1024;
 inline constexpr int kMostLayers = 4096;
 inline constexpr int kMostHeadSize = 1024;  // numbers of one key, or value
 inline constexpr int kMostVocabulary = 1 << 24;

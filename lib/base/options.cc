@@ -76,7 +76,7 @@ const std::vector<OptionSpec> &option_table() {
        "number type of products; auto: int8 for weights in blocks, else bf16 where the processor has it"},
       {"gemm", MODEL, text("auto"), 0, 0, "auto|onednn|openblas|native",
        "library for matrix products; auto: oneDNN, or native below AVX-512"},
-      {"threads", ANY, integer(0), 0, 1024, "",
+      {"threads", ANY, integer(0), 0, kMostThreads, "",
        "threads of a call; 0: one a physical core, as many as the container's quota allows"},
       {"memory", MODEL, text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
       {"update", MODEL, text("file"), 0, 0, "file", "update rule of the memory; file: as the model says"},

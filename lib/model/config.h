@@ -37,14 +37,12 @@ struct MemoryConfig {
   std::vector<float> gate;          // beta [layer][query head]; -inf: shut, as in every layer with a window
 };
 
-struct Config {
+struct Config : HeadShape {
   const Architecture *architecture = nullptr;
   std::string name;  // general.name, may be empty
   int layers = 0;
-  int width = 0;  // d_model
-  int heads = 0, kv_heads = 0;
-  int key_size = 0, value_size = 0;  // d_key, d_value of one head
-  int hidden = 0;                    // of the feed-forward
+  int width = 0;   // d_model
+  int hidden = 0;  // of the feed-forward
   int vocabulary = 0;
   int context = 0;  // the longest window that the model was trained for
   float norm_epsilon = 1e-5f;
@@ -54,7 +52,6 @@ struct Config {
   std::vector<RopeConfig> ropes;                  // that layers choose from
   MemoryConfig memory;
 
-  int group() const { return heads / kv_heads; }  // query heads that share one KV head
   int window() const { return memory.sinks + memory.keep + memory.carry + memory.segment; }
   float gate(int layer, int head) const { return memory.gate[static_cast<size_t>(layer) * heads + head]; }
   // sigmoid(beta); exactly 0 for a gate of minus infinity.

@@ -30,7 +30,8 @@ struct KeepFit {
 
   template <class Visitor>
   void fields(Visitor &v) {
-    v("layer", layer, -1, 4095, "behind which the probe reads, from 0; -1: after four sevenths of the layers");
+    v("layer", layer, -1, kMostLayers - 1,
+      "behind which the probe reads, from 0; -1: after four sevenths of the layers");
     v("ridge", ridge, 1e-9, 1e6, "lambda of the regression, times the mean of the diagonal");
     v("stray", stray, 0, 0.99, "share of the sentences not worth keeping that may be kept");
     v("bias", bias, 3, "[layer, head, nats]", "nats, 100 at most, that heads add to the scores of kept keys");
@@ -40,7 +41,7 @@ struct KeepFit {
     v("standing", standing, 0, 1 << 20,
       "in layers behind the probe, these heads raise sentences of the window too that would be kept, where they end so "
       "many tokens or more before the one that asks; 0: none");
-    v("threads", threads, 0, 4096, "0: as many as there are");
+    v("threads", threads, 0, kMostThreads, "0: as many as there are");
   }
 };
 

@@ -24,7 +24,7 @@ struct CreateConfig {
   int layers = 4, width = 256, heads = 4, kv_heads = 4, head_size = 0, hidden = 704;
   int vocabulary = 256, context = 2048, window = 0;
   bool tied = false;
-  double embedding_deviation = 0.02, rope_base = 10000, norm_epsilon = 1e-5;
+  double embedding_deviation = kTokenDeviation, rope_base = 10000, norm_epsilon = 1e-5;
   int segment = 64, carry = 0, sinks = 0;
   std::string update = "delta", first_segment = "gated";
   double epsilon = 1e-6, gate = 0;

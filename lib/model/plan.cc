@@ -183,13 +183,12 @@ const std::string &architecture_choices() {
 }
 
 std::vector<TensorSpec> tensor_table(const Config &c) {
-  const int64_t q = int64_t{c.heads} * c.key_size, k = int64_t{c.kv_heads} * c.key_size,
-                v = int64_t{c.kv_heads} * c.value_size, attended = int64_t{c.heads} * c.value_size;
+  const int64_t q = c.q_columns(), k = c.k_columns(), v = c.v_columns(), qkv = c.qkv_columns(),
+                attended = c.attended_columns();
   // Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to
   // it.
   const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
   const double shallow = 1 / std::sqrt(2.0 * c.layers);
-  constexpr double kTokenDeviation = 0.02;
   std::vector<TensorSpec> table;
   table.push_back(
       {Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, kTokenDeviation, ""});
@@ -202,8 +201,7 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
     const auto bias = [&](Field field, const char *tensor, int64_t size, Presence presence, int64_t fused_first) {
       if (presence == Presence::NONE) return;
       TensorSpec spec{field, Role::BIAS, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0, ""};
-      if (fused_first >= 0)
-        spec.fused = name("attn_qkv.bias"), spec.fused_rows = q + k + v, spec.fused_first = fused_first;
+      if (fused_first >= 0) spec.fused = name("attn_qkv.bias"), spec.fused_rows = qkv, spec.fused_first = fused_first;
       table.push_back(std::move(spec));
     };
     const auto matrix = [&](Field field, Role role, const char *tensor, int64_t rows, int64_t columns, double deviation,
@@ -213,7 +211,7 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
     };
     norm(Field::ATTENTION_NORM, "attn_norm.weight", c.width, plan.norm_before);
     const auto projection = [&](Field field, const char *tensor, int64_t rows, int64_t first) {
-      matrix(field, Role::ATTENTION, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight", q + k + v, first);
+      matrix(field, Role::ATTENTION, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight", qkv, first);
     };
     projection(Field::Q, "attn_q.weight", q, 0);
     projection(Field::K, "attn_k.weight", k, q);

@@ -73,6 +73,9 @@ enum class Field {
   OUTPUT
 };
 
+// Of the random numbers of a new model's embedding, unless asked otherwise, and of its output layer.
+constexpr double kTokenDeviation = 0.02;
+
 // [rows] outputs of [columns] inputs; a norm or a bias is one row.
 struct TensorSpec {
   Field field;

@@ -48,8 +48,7 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
                           NumberType compute) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
-  rules.shape = {config.heads, config.kv_heads, config.key_size, config.value_size, memory.segment,
-                 memory.carry, memory.sinks,    compute,         memory.keep};
+  rules.shape = {config, memory.segment, memory.carry, memory.sinks, compute, memory.keep};
   rules.shape.keep_least = memory.probe.least;
   if (!memory.probe.bias.empty()) {
     rules.shape.keep_focus = memory.probe.focus;

@@ -91,7 +91,7 @@ const Case kCases[] = {
 
 struct Problem {
   explicit Problem(const Case &c) {
-    rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, NumberType::F32};
+    rules.shape = {{c.heads, c.kv_heads, c.key_size, c.value_size}, c.segment, c.carry, c.sinks, NumberType::F32};
     rules.memory = find_memory_kind(c.kind);
     REQUIRE(rules.memory);
     rules.first_gated = c.first_gated;

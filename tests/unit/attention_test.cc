@@ -32,7 +32,7 @@ const Threads kAlone;
 
 AttentionRules rules_of(const Case &c) {
   AttentionRules rules;
-  rules.shape = {c.heads, c.kv_heads, c.key_size, c.value_size, c.segment, c.carry, c.sinks, c.type, c.keep};
+  rules.shape = {{c.heads, c.kv_heads, c.key_size, c.value_size}, c.segment, c.carry, c.sinks, c.type, c.keep};
   rules.shape.keep_focus = c.focus;
   rules.shape.keep_standing = c.standing;
   rules.rope.dimensions = c.key_size;
@@ -367,7 +367,7 @@ TEST_CASE("a window's rows make the same window, of any sizes and number type, a
     for (const NumberType type : {NumberType::F32, NumberType::BF16}) {
       CAPTURE(key_size);
       CAPTURE(tokens);
-      AttentionShape shape{4, 2, key_size, value_size, 100, 60, 3, type};
+      AttentionShape shape{{4, 2, key_size, value_size}, 100, 60, 3, type};
       Window window(shape, {true, false});
       View view;
       view.segment_begin = view.window_begin = tokens / 3;
