@@ -81,8 +81,8 @@ class Team {
   int wanted() const { return wanted_; }
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  using Body = void (*)(void *, int64_t, const Threads &);
-  void run(int64_t n, Body body, void *context);
+  using Body = void (*)(const void *, int64_t, const Threads &);
+  void run(int64_t n, Body body, const void *context);
 
  private:
   // gate_ holds the number of the loop, whether it still takes workers, and how many are in it.
@@ -97,7 +97,7 @@ class Team {
   std::atomic<uint64_t> gate_{g_loops_before.load() * kLoop};
   // The loop; read only by those whom the gate let in.
   Body body_ = nullptr;
-  void *context_ = nullptr;
+  const void *context_ = nullptr;
   // Each thread's share of the items, one after the other; who has done his own takes from the others'.
   struct alignas(64) Share {
     std::atomic<int64_t> next{0};
@@ -151,7 +151,7 @@ void Team::work(int index) {
   }
 }
 
-void Team::run(int64_t n, Body body, void *context) {
+void Team::run(int64_t n, Body body, const void *context) {
   if (running_.load(std::memory_order_relaxed)) fail(Status::INTERNAL, "a loop inside another one asks for its team");
   running_.store(true, std::memory_order_relaxed);
   const int64_t threads = size();
@@ -176,7 +176,8 @@ void Team::run(int64_t n, Body body, void *context) {
   if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
 }
 
-void run_items(const Threads &threads, int64_t n, void (*run)(void *, int64_t, const Threads &), void *context) {
+void run_items(const Threads &threads, int64_t n, void (*run)(const void *, int64_t, const Threads &),
+               const void *context) {
   threads.team_->run(n, run, context);
 }
 

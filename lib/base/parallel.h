@@ -36,7 +36,7 @@ class Threads {
  private:
   friend class Team;
   friend class ThreadScope;
-  friend void run_items(const Threads &, int64_t, void (*)(void *, int64_t, const Threads &), void *);
+  friend void run_items(const Threads &, int64_t, void (*)(const void *, int64_t, const Threads &), const void *);
   Threads(Team *team, int count, int index) : team_(team), count_(count), index_(index) {}
   Team *team_ = nullptr;
   int count_ = 1, index_ = 0;
@@ -80,8 +80,8 @@ inline int64_t worth_grain(int64_t operations) { return worth_threads() / operat
 // run(context, item, its thread) for each item of [0, n), on a team. Each thread begins with a share of its own,
 // neighbours one after the other, so that what one item asks for ahead the next one finds; then it takes what others
 // have left. The first exception is thrown again when all have ended. INTERNAL where the team is in a loop already.
-void run_items(const Threads &threads, int64_t n, void (*run)(void *context, int64_t item, const Threads &here),
-               void *context);
+void run_items(const Threads &threads, int64_t n, void (*run)(const void *context, int64_t item, const Threads &here),
+               const void *context);
 
 // body(range...), or body(range..., here) for those that ask which threads they have.
 template <class Body, class... Range>
@@ -100,10 +100,10 @@ void parallel_items(const Threads &threads, int64_t n, int64_t operations, const
   }
   run_items(
       threads, n,
-      [](void *context, int64_t item, const Threads &here) {
+      [](const void *context, int64_t item, const Threads &here) {
     call_body(*static_cast<const Body *>(context), here, item);
       },
-      const_cast<Body *>(&body));
+      &body);
 }
 
 // body(begin, end) or body(begin, end, here) over [0, n) in contiguous pieces of at least `grain`; serial where

@@ -286,6 +286,7 @@ std::span<const std::byte> map_file(const std::string &path, bool all) {
 }
 
 void unmap_file(std::span<const std::byte> bytes) noexcept {
+  // munmap takes no pointer to const, though nothing is written.
   if (!bytes.empty()) munmap(const_cast<std::byte *>(bytes.data()), bytes.size());
 }
 

@@ -111,7 +111,7 @@ inline void quantize_row(BlockType type, const float *x, int64_t k, int64_t row,
 inline void block_product(BlockType type, const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k,
                           int64_t begin, int64_t end, float *c, int64_t c_row, bool accumulate) {
   for (int64_t r = 0; r < rows; ++r) {
-    const BlockRow row(type, k, r, x.group, const_cast<uint8_t *>(x.data));
+    const BlockRow row(type, k, r, x.group, const_cast<uint8_t *>(x.data));  // of which nothing is set here
     for (int64_t j = begin; j < end; ++j) {
       const uint8_t *const strip = strips + strip_begin(type, k, j);
       double sum = accumulate ? static_cast<double>(c[r * c_row + j]) : 0;

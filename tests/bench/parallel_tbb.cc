@@ -24,7 +24,7 @@ class Team {
  public:
   explicit Team(int threads) : arena(threads), threads_(threads) { arena.initialize(); }
   int wanted() const { return threads_; }
-  void run(int64_t n, void (*run)(void *, int64_t, const Threads &), void *context);
+  void run(int64_t n, void (*run)(const void *, int64_t, const Threads &), const void *context);
 
  private:
   oneapi::tbb::task_arena arena;
@@ -33,7 +33,7 @@ class Team {
 
 int default_threads() { return platform::cores(); }
 
-void Team::run(int64_t n, void (*body)(void *, int64_t, const Threads &), void *context) {
+void Team::run(int64_t n, void (*body)(const void *, int64_t, const Threads &), const void *context) {
   arena.execute([&] {
     oneapi::tbb::parallel_for(
         oneapi::tbb::blocked_range<int64_t>(0, n),
@@ -46,7 +46,8 @@ void Team::run(int64_t n, void (*body)(void *, int64_t, const Threads &), void *
   });
 }
 
-void run_items(const Threads &threads, int64_t n, void (*run)(void *, int64_t, const Threads &), void *context) {
+void run_items(const Threads &threads, int64_t n, void (*run)(const void *, int64_t, const Threads &),
+               const void *context) {
   threads.team_->run(n, run, context);
 }
 
