@@ -366,7 +366,8 @@ void fold(const AttentionRules &rules, const Window &window, Memory &memory, con
 
 // A layer with a window of its own moves it on; nothing is folded, and nothing stands before the window.
 void close_own(const AttentionRules &rules, LayerState &layer, const View &view) {
-  const Closing closing{view.closed(rules.shape), {}, {}};
+  Closing closing;
+  closing.after = view.closed(rules.shape);
   for (int h = 0; h < rules.shape.kv_heads; ++h) layer.window.close(view, closing, h, rules.rope, {});
 }
 

@@ -13,19 +13,19 @@ constexpr float kPlainTokens = 1;
 
 }  // namespace
 
-std::vector<bool> choose_spans(const std::vector<KeptSpan> &spans, const AttentionShape &shape) {
-  std::vector<size_t> order(spans.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return std::tie(spans[a].worth, a) > std::tie(spans[b].worth, b); });
-  std::vector<bool> stays(spans.size());
+void choose_spans(const std::vector<KeptSpan> &spans, const AttentionShape &shape, std::vector<size_t> &ranking,
+                  std::vector<bool> &stays) {
+  ranking.resize(spans.size());
+  std::iota(ranking.begin(), ranking.end(), size_t{0});
+  std::ranges::sort(ranking,
+                    [&](size_t a, size_t b) { return std::tie(spans[a].worth, a) > std::tie(spans[b].worth, b); });
+  stays.assign(spans.size(), false);
   int64_t tokens = 0;
-  for (const size_t i : order) {
+  for (const size_t i : ranking) {
     if (tokens + spans[i].tokens > shape.keep || spans[i].worth < shape.keep_least) continue;
     tokens += spans[i].tokens;
     stays[i] = true;
   }
-  return stays;
 }
 
 void Keep::note(int64_t position, std::span<const float> worth, std::span<const uint8_t> ends) {
@@ -54,7 +54,8 @@ void Keep::mark(int64_t begin, int64_t end) {
   ends_[static_cast<size_t>(at(end - 1))] = 1;
 }
 
-void Keep::add_spans(int64_t begin, int64_t end, std::vector<KeptSpan> &spans) const {
+template <class F>
+void Keep::each_span(int64_t begin, int64_t end, const F &f) const {
   while (begin < end) {
     KeptSpan span{begin, 0, 0};
     float sum = 0, most = 0;
@@ -64,29 +65,26 @@ void Keep::add_spans(int64_t begin, int64_t end, std::vector<KeptSpan> &spans) c
       ++span.tokens;
     } while (!ends_at(begin++) && begin < end && span.tokens < kLongestSpan);
     span.worth = most == kMarked ? kMarked : sum / (static_cast<float>(span.tokens) + kPlainTokens);
-    spans.push_back(span);
+    f(span);
   }
 }
 
-std::vector<RaisedSpan> Keep::raised(const View &view, const AttentionShape &shape, bool standing) const {
-  std::vector<RaisedSpan> raised;
+void Keep::raise(const View &view, const AttentionShape &shape, bool standing, std::vector<RaisedSpan> &raised) const {
+  raised.clear();
   int64_t index = view.sinks;
   for (const KeptSpan &span : spans_) {
     raised.push_back({index, span.tokens, 0});
     index += span.tokens;
   }
-  if (!standing || shape.keep_standing == 0) return raised;
-  std::vector<KeptSpan> window;
-  add_spans(std::max({view.window_begin, first_, view.origin + shape.sinks}), end(), window);
-  for (const KeptSpan &span : window) {
+  if (!standing || shape.keep_standing == 0) return;
+  each_span(std::max({view.window_begin, first_, view.origin + shape.sinks}), end(), [&](const KeptSpan &span) {
     const int64_t last = span.begin + span.tokens - 1;
     if (span.worth >= shape.keep_least && (ends_at(last) || span.tokens == kLongestSpan))
       raised.push_back({view.index_of(span.begin), span.tokens, view.index_of(last) + shape.keep_standing});
-  }
-  return raised;
+  });
 }
 
-Closing Keep::close(const View &view, const AttentionShape &shape, bool empty) const {
+void Keep::close(const View &view, const AttentionShape &shape, Closing &closing, bool empty) const {
   // The window begins with a sentence, where one begins soon enough.
   int64_t begin = std::max(view.window_begin, view.position - shape.carry);
   if (empty) begin = view.position;
@@ -97,25 +95,27 @@ Closing Keep::close(const View &view, const AttentionShape &shape, bool empty) c
       break;
     }
 
-  Closing closing;
   View &after = closing.after = view.closed(shape);
   after.window_begin = begin;
   after.sinks = std::min<int64_t>(shape.sinks, begin - view.origin);
   after.kept = 0;
 
-  std::vector<KeptSpan> all = spans_;
-  add_spans(std::max({view.window_begin, first_, view.origin + shape.sinks}), begin, all);
-  const std::vector<bool> stays = choose_spans(all, shape);
+  std::vector<KeptSpan> &all = closing.candidates;
+  all = spans_;
+  each_span(std::max({view.window_begin, first_, view.origin + shape.sinks}), begin,
+            [&](const KeptSpan &span) { all.push_back(span); });
+  choose_spans(all, shape, closing.ranking, closing.stays);
+  closing.spans.clear();
+  closing.sources.clear();
   int64_t old = view.sinks;  // index of a kept sentence's first key in the list of `view`
   for (size_t i = 0; i < all.size(); ++i) {
     const int64_t from = i < spans_.size() ? old : view.index_of(all[i].begin);
     if (i < spans_.size()) old += all[i].tokens;
-    if (!stays[i]) continue;
+    if (!closing.stays[i]) continue;
     closing.spans.push_back(all[i]);
     after.kept += all[i].tokens;
     for (int64_t t = 0; t < all[i].tokens; ++t) closing.sources.push_back(from + t);
   }
-  return closing;
 }
 
 void Keep::apply(const Closing &closing) {

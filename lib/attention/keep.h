@@ -34,8 +34,9 @@ struct KeepProbe {
   int standing = 0;
 };
 
-// Which of these fit the budget: the worthiest first, of equally worthy ones the later.
-std::vector<bool> choose_spans(const std::vector<KeptSpan> &spans, const AttentionShape &shape);
+// Which of these fit the budget: the worthiest first, of equally worthy ones the later. `ranking`: all, in that order.
+void choose_spans(const std::vector<KeptSpan> &spans, const AttentionShape &shape, std::vector<size_t> &ranking,
+                  std::vector<bool> &stays);
 
 class Keep {
  public:
@@ -49,12 +50,12 @@ class Keep {
   int64_t first() const { return first_; }  // the first token whose worth is known
   void drop_after(int64_t position);        // tokens at `position` and later were taken back
 
-  // The sentences that heads with a bias raise: what is kept, and with `standing` what stands in the window.
-  std::vector<RaisedSpan> raised(const View &view, const AttentionShape &shape, bool standing) const;
-  // What is kept, and where the window begins, once the segment that is open in `view` is closed. All tokens that leave
-  // the window then must have been noted: with a carry of at least a segment they have been, even if nothing is noted
-  // of this segment yet. `empty`: no window is left then.
-  Closing close(const View &view, const AttentionShape &shape, bool empty = false) const;
+  // Puts the sentences that heads with a bias raise: what is kept, and with `standing` what stands in the window.
+  void raise(const View &view, const AttentionShape &shape, bool standing, std::vector<RaisedSpan> &raised) const;
+  // Puts what is kept, and where the window begins, once the segment that is open in `view` is closed. All tokens that
+  // leave the window then must have been noted: with a carry of at least a segment they have been, even if nothing is
+  // noted of this segment yet. `empty`: no window is left then.
+  void close(const View &view, const AttentionShape &shape, Closing &closing, bool empty = false) const;
   void apply(const Closing &closing);
 
   // In the order of the list of keys: what was merged from other streams, then as the stream had them.
@@ -72,7 +73,8 @@ class Keep {
  private:
   int64_t end() const { return first_ + static_cast<int64_t>(worth_.size()); }
   bool ends_at(int64_t position) const { return knows(position) && ends_[static_cast<size_t>(position - first_)] != 0; }
-  void add_spans(int64_t begin, int64_t end, std::vector<KeptSpan> &spans) const;
+  template <class F>
+  void each_span(int64_t begin, int64_t end, const F &f) const;
 
   std::vector<KeptSpan> spans_;
   int64_t first_ = 0;         // the token of worth_[0]: the window's first, or the first that is known

@@ -71,11 +71,15 @@ struct RaisedSpan {
   int64_t from;  // index of the first token whose queries see it raised
 };
 
-// What is in view once a segment was closed.
+// What is in view once a segment was closed. One is used again and again, so that no token allocates.
 struct Closing {
   View after;
   std::vector<KeptSpan> spans;   // after.kept tokens in all
   std::vector<int64_t> sources;  // [after.kept]: where each stood in the list before, ascending
+  // Of Keep::close(): what there was to choose from, the best first, and which of it stays.
+  std::vector<KeptSpan> candidates;
+  std::vector<size_t> ranking;
+  std::vector<bool> stays;
 };
 
 // By what the keys before a window are rotated: cosine and sine [front][rope.dimensions / 2] of their positions.

@@ -182,7 +182,7 @@ bool Engine::read_kept(State &state, std::vector<KeptSpan> spans, NumberType sto
     load(stored, from, layer, values.data());
     if (!all_finite(values)) return false;
   }
-  set_kept(Threads(), model_, state, kept.choose(choose_spans(kept.spans, model_.rules().attention.shape)));
+  set_kept(Threads(), model_, state, kept.within_budget(model_.rules().attention.shape));
   return true;
 }
 

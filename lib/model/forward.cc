@@ -187,8 +187,8 @@ class Block {
       layer_state.window.settle(view);
       if (view.open() < rules.shape.segment) continue;
       Closing plain;
-      if (!part.state->closing) plain.after = view.closed(rules_.attention.shape);
-      const Closing &closing = part.state->closing ? *part.state->closing : plain;
+      if (!part.state->closes) plain.after = view.closed(rules_.attention.shape);
+      const Closing &closing = part.state->closes ? part.state->closing : plain;
       close_segment(threads, rules, layer_state, view, closing, part.state->angles, workspace_.attention);
       view = closing.after;
       if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
@@ -332,8 +332,8 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
   if (state.view.open() == 0 && !empty) return;
   workspace.reserve(model, 1, threads.count());
   const AttentionShape &shape = model.rules().attention.shape;
-  Closing closing;
-  if (shape.keep > 0) closing = state.keep.close(state.view, shape, empty);
+  Closing &closing = state.closing;
+  if (shape.keep > 0) state.keep.close(state.view, shape, closing, empty);
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
   const Unfinished change(state);

@@ -26,7 +26,8 @@ struct Workspace {
   Buffer<float> cosine, sine;  // of each rotation, [T][dimensions / 2]: see angles()
   Buffer<float> branch;        // [T][width rounded up to 64]: what is added to x, where a product alone is not it
   Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
-  std::vector<float> worth;    // [T]: of each token, where sentences are kept: see attention/keep.h
+  std::vector<int32_t> ids;    // [T]: the block's tokens, where sentences are kept
+  std::vector<float> worth;    // [T]: of each of them: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
   std::vector<std::vector<RaisedSpan>> raised;  // of each part
   // Where set, is called with the residual stream behind each layer: x [rows][stride].

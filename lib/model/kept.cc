@@ -39,6 +39,13 @@ Kept Kept::choose(const std::vector<bool> &stays) const {
   return chosen;
 }
 
+Kept Kept::within_budget(const AttentionShape &shape) const {
+  std::vector<size_t> ranking;
+  std::vector<bool> stays;
+  choose_spans(spans, shape, ranking, stays);
+  return choose(stays);
+}
+
 int64_t kept_token_floats(const Model &model) {
   const AttentionShape &shape = model.rules().attention.shape;
   return int64_t{shape.kv_heads} * (shape.key_size + shape.value_size);

@@ -17,6 +17,7 @@ struct Kept {
   void append(const Kept &other);
   // Those for which stays is true.
   Kept choose(const std::vector<bool> &stays) const;
+  Kept within_budget(const AttentionShape &shape) const;  // by choose_spans()
 };
 
 // How many numbers a token takes in each layer that keeps any, and how many layers these are.

@@ -62,7 +62,7 @@ void merge(const Threads &threads, const Model &model, State &state, const State
   if (weight < 0) return set_kept(threads, model, state, without(own, theirs));
   Kept all = theirs;
   all.append(own);
-  set_kept(threads, model, state, all.choose(choose_spans(all.spans, shape)));
+  set_kept(threads, model, state, all.within_budget(shape));
 }
 
 }  // namespace infini

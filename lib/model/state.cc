@@ -58,7 +58,7 @@ void State::clear() {
   }
   view = {};
   keep = {};
-  closing.reset();
+  closes = false;
   has_hidden = has_logits = false;
   changes_ = 0;
   checkpoints.clear();

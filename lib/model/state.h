@@ -2,7 +2,6 @@
 #pragma once
 
 #include <deque>
-#include <optional>
 #include <vector>
 
 #include "attention/attention.h"
@@ -48,8 +47,9 @@ struct State : Place {
 
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_logits = false;
-  int kept = 0;                    // checkpoints to keep
-  std::optional<Closing> closing;  // of the block that is being read, where it closes a segment and something is kept
+  int kept = 0;         // checkpoints to keep
+  bool closes = false;  // the block that is being read closes a segment, and something is kept: see closing
+  Closing closing;
   FrontAngles angles;
   std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment
 

@@ -7,13 +7,14 @@ namespace infini {
 
 Worth::Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace)
     : threads_(threads), model_(model), shape_(model.rules().attention.shape), probe_(model.config().memory.probe),
-      parts_(parts), workspace_(workspace) {
-  workspace.raised.assign(parts.size(), {});
+      parts_(parts), workspace_(workspace), tokens_(workspace.ids) {
+  workspace.raised.resize(parts.size());
+  for (std::vector<RaisedSpan> &raised : workspace.raised) raised.clear();
   if (shape_.keep == 0) return;
   const auto count = static_cast<size_t>(count_tokens(parts));
   workspace.worth.assign(count, 0);
   workspace.ends.assign(count, 0);
-  tokens_.reserve(count);
+  tokens_.clear();
   for (const Part &part : parts) tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
   for (size_t row = 0; row < count; ++row) workspace.ends[row] = model.ends_sentence(tokens_[row]);
 }
@@ -23,13 +24,13 @@ void Worth::of_first_tokens(bool exact) {
   size_t row = 0;
   for (const Part &part : parts_) {
     State &state = *part.state;
-    workspace_.raised[static_cast<size_t>(&part - parts_.data())] = state.keep.raised(state.view, shape_, false);
+    state.keep.raise(state.view, shape_, false, workspace_.raised[static_cast<size_t>(&part - parts_.data())]);
     View end = state.view;
     end.position += static_cast<int64_t>(part.tokens.size());
     if (end.open() > shape_.segment)
       fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
-    state.closing.reset();
-    if (end.open() == shape_.segment) state.closing = state.keep.close(end, shape_);
+    state.closes = end.open() == shape_.segment;
+    if (state.closes) state.keep.close(end, shape_, state.closing);
     if (probe_.weight.empty() && !state.keep.knows(state.view.position) && state.has_hidden) {
       State *const states[] = {&state};
       if (!state.has_logits) compute_logits(threads_, model_, states, workspace_, exact);
@@ -52,12 +53,11 @@ void Worth::of_layer(int layer, const float *x, int64_t stride) {
   if (shape_.keep_standing == 0) return;
   size_t row = 0;
   for (size_t i = 0; i < parts_.size(); ++i) {
-    const State &state = *parts_[i].state;
+    State &state = *parts_[i].state;
     const size_t count = parts_[i].tokens.size();
-    Keep known = state.keep;
-    known.note(state.view.position, std::span(workspace_.worth).subspan(row, count),
-               std::span(workspace_.ends).subspan(row, count));
-    workspace_.raised[i] = known.raised(state.view, shape_, true);
+    state.keep.note(state.view.position, std::span(workspace_.worth).subspan(row, count),
+                    std::span(workspace_.ends).subspan(row, count));
+    state.keep.raise(state.view, shape_, true, workspace_.raised[i]);
     row += count;
   }
 }
@@ -85,8 +85,8 @@ void Worth::note() {
     const size_t count = part.tokens.size();
     state.keep.note(state.view.position - static_cast<int64_t>(count), std::span(workspace_.worth).subspan(row, count),
                     std::span(workspace_.ends).subspan(row, count));
-    if (state.closing) state.keep.apply(*state.closing);
-    state.closing.reset();
+    if (state.closes) state.keep.apply(state.closing);
+    state.closes = false;
     if (!state.checkpoints.empty() && state.checkpoints.back().view.position == state.view.position)
       state.checkpoints.back().keep = state.keep;
     row += count;

@@ -35,7 +35,7 @@ class Worth {
   const KeepProbe &probe_;
   const std::span<const Part> parts_;
   Workspace &workspace_;
-  std::vector<int32_t> tokens_;
+  std::vector<int32_t> &tokens_;
 };
 
 }  // namespace infini

@@ -49,7 +49,8 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
 }
 #endif
 
-static infini_session *session_with(int threads, const char *compute) {
+/* `keep`: tokens of sentences that are kept. */
+static infini_session *session_of(const char *path, int threads, const char *compute, int keep) {
   infini_options *computing = NULL, *options = NULL;
   infini_model *model = NULL;
   infini_session *session = NULL;
@@ -60,13 +61,22 @@ static infini_session *session_with(int threads, const char *compute) {
   CHECK_OK(infini_options_set_int(options, "ignore_end", 1));
   CHECK_OK(infini_options_set_int(computing, "threads", threads));
   CHECK_OK(infini_options_set_string(computing, "compute", compute));
-  CHECK_OK(infini_model_open(STORIES, computing, NULL, &model));
+  if (keep) {
+    CHECK_OK(infini_options_set_int(computing, "keep", keep));
+    CHECK_OK(infini_options_set_int(computing, "segment", 32));
+    CHECK_OK(infini_options_set_int(computing, "carry", 48));
+  }
+  CHECK_OK(infini_model_open(path, computing, NULL, &model));
   CHECK_OK(infini_session_create(model, options, &session));
   infini_model_free(model);
   infini_options_free(computing);
   infini_options_free(options);
   if (!session) exit(1);
   return session;
+}
+
+static infini_session *session_with(int threads, const char *compute) {
+  return session_of(STORIES, threads, compute, 0);
 }
 
 static int ignore(void *user_data, const char *text, size_t text_size) {
@@ -178,9 +188,9 @@ static void check_openmp(void) {
 
 /* Generating a token allocates nothing, whatever the sampler does, closing segments included. On one thread: with more,
    libgomp allocates what it needs to wake the threads that were let go after the call before. */
-static void check_allocations(const char *compute) {
+static void check_allocations(const char *path, const char *compute, int keep) {
   if (SANITIZED) return;
-  infini_session *session = session_with(1, compute);
+  infini_session *session = session_of(path, 1, compute, keep);
   infini_options *options = NULL;
   CHECK_OK(infini_options_create(&options));
   CHECK_OK(infini_options_set_double(options, "temperature", 0.8));
@@ -193,10 +203,32 @@ static void check_allocations(const char *compute) {
   for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL, NULL));
   const long before = allocations;
   for (int i = 0; i < 600; ++i) CHECK_OK(infini_session_next(session, NULL, NULL));
-  if (allocations != before) fprintf(stderr, "%ld allocations for 600 tokens, %s\n", allocations - before, compute);
+  if (allocations != before)
+    fprintf(stderr, "%ld allocations for 600 tokens, %s, %s, %d kept\n", allocations - before, path, compute, keep);
   CHECK(allocations == before);
   infini_options_free(options);
   infini_session_free(session);
+}
+
+/* The same where sentences are kept: by surprise, and by a probe that heads follow, in the window too. */
+static void check_keeping_allocations(void) {
+  static const char *const lesson =
+      "{\"layer\": 2, \"bias\": [[-1, -1, 2]], \"standing\": 8, \"pieces\": [{\"text\": \"Once upon a time there was a "
+      "big dog.\"}, {\"text\": \" The key is red.\", \"keep\": true}, {\"text\": \" He ran home. He was happy.\"}]}";
+  const char probed[] = "capi_manners_test.gguf";
+  infini_options *options = NULL;
+  infini_model *model = NULL;
+  CHECK_OK(infini_options_create(&options));
+  CHECK_OK(infini_options_set_int(options, "keep", 64));
+  CHECK_OK(infini_options_set_int(options, "segment", 32));
+  CHECK_OK(infini_options_set_int(options, "carry", 48));
+  CHECK_OK(infini_model_open(STORIES, options, NULL, &model));
+  CHECK_OK(infini_model_fit_keep(model, lesson, probed, NULL));
+  check_allocations(STORIES, "f32", 64);
+  check_allocations(probed, "f32", 64);
+  remove(probed);
+  infini_model_free(model);
+  infini_options_free(options);
 }
 
 static long resident_kilobytes(void) {
@@ -233,8 +265,9 @@ int main(void) {
   CHECK(strcmp(setlocale(LC_ALL, NULL), "C") == 0);
   check_openmp();
   check_idle();
-  check_allocations("f32");
-  check_allocations("auto");
+  check_allocations(STORIES, "f32", 0);
+  check_allocations(STORIES, "auto", 0);
+  check_keeping_allocations();
   check_cycles();
   check_signals(&before);
   return check_failures != 0;

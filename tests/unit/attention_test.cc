@@ -95,7 +95,9 @@ struct Layer {
   }
   // `sentences` of the segment, by their tokens' positions, are kept, and nothing else.
   void close(std::vector<KeptSpan> sentences = {}) {
-    Closing closing{view.closed(rules.shape), std::move(sentences), {}};
+    Closing closing;
+    closing.after = view.closed(rules.shape);
+    closing.spans = std::move(sentences);
     for (const KeptSpan &span : closing.spans)
       for (int64_t t = span.begin; t < span.begin + span.tokens; ++t) closing.sources.push_back(view.index_of(t));
     closing.after.kept = static_cast<int64_t>(closing.sources.size());
