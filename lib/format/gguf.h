@@ -80,6 +80,7 @@ class Gguf {
   void set_doubles(const std::string &key, std::span<const float> values);  // an f32 array
   void erase(std::string_view key);
 
+  const std::string &name() const { return name_; }  // path of the file; empty: made in memory
   const std::vector<GgufTensor> &tensors() const { return tensors_; }
   const GgufTensor *find_tensor(std::string_view name) const;
   // Gives the memory of a part of a tensor that has been read back to the system. Reading it again reads the file.
@@ -88,12 +89,13 @@ class Gguf {
   // not make whole blocks or another number of bytes.
   void add_tensor(const std::string &name, TensorType type, std::vector<int64_t> shape, std::vector<std::byte> data);
 
-  // Writes a version-3 file through a temporary one, so that `path` holds the old file or the new.
-  void save(const std::string &path, Task *task = nullptr) const;  // stage "save", in bytes of tensors
+  // Writes a version-3 file through a temporary one, so that `path` holds the old file or the new. Stage "save", in
+  // bytes of tensors.
+  void save(const std::string &path, Task *task = nullptr) const;
   // The same with each tensor as type_of says; write(tensor, that type, put) gives its bytes, in order, to put.
   using Put = std::function<void(std::span<const std::byte>)>;
   void save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
-            const std::function<void(const GgufTensor &, TensorType, const Put &)> &write) const;
+            const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task) const;
 
  private:
   // A tree, not a hash table: a hostile file could fill one bucket.
@@ -102,6 +104,7 @@ class Gguf {
   const GgufValue &require(std::string_view key) const;
   [[noreturn]] void refuse(std::string_view key, const GgufValue &value, const char *expected) const;
 
+  std::string name_;
   std::vector<std::pair<std::string, GgufValue>> entries_;
   Index key_index_;
   std::vector<GgufTensor> tensors_;
@@ -110,12 +113,14 @@ class Gguf {
   std::vector<std::shared_ptr<const void>> storage_;  // the bytes of tensors that were added
 };
 
-// f(), whose errors then name the file.
+// f(), whose errors then name the file, where there is one.
 template <class Function>
 decltype(auto) of_file(const std::string &path, const Function &f) {
   try {
     return f();
-  } catch (const Error &error) { throw Error(error.status(), cat(path, ": ", error.what()), error.os_error()); }
+  } catch (const Error &error) {
+    throw Error(error.status(), cat(path, path.empty() ? "" : ": ", error.what()), error.os_error());
+  }
 }
 
 }  // namespace infini

@@ -170,6 +170,7 @@ void Gguf::release(std::span<const std::byte> part) const noexcept {
 
 Gguf Gguf::parse(std::span<const std::byte> bytes, const std::string &name) {
   Gguf gguf;
+  gguf.name_ = name;
   Reader reader(bytes, name);
   uint64_t tensors, entries;
   reader.header(tensors, entries);

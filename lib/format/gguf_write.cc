@@ -43,24 +43,13 @@ void append_value(std::string &out, const GgufValue &value) {
 }  // namespace
 
 void Gguf::save(const std::string &path, Task *task) const {
-  constexpr size_t kPiece = 16 << 20;
-  size_t total = 0;
-  for (const GgufTensor &tensor : tensors_) total += tensor.data.size();
-  Watch watch(task, "save", static_cast<int64_t>(total), cat("saving was cancelled; '", path, "' is as it was"));
-  const auto write = [&](const GgufTensor &tensor, TensorType, const Put &put) {
-    for (std::span<const std::byte> left = tensor.data; !left.empty();) {
-      const auto piece = left.first(std::min(left.size(), kPiece));
-      put(piece);
-      watch.advance(piece.size());
-      left = left.subspan(piece.size());
-    }
-  };
   save(
-      path, [](const GgufTensor &tensor) { return tensor.type; }, write);
+      path, [](const GgufTensor &tensor) { return tensor.type; },
+      [](const GgufTensor &tensor, TensorType, const Put &put) { put(tensor.data); }, task);
 }
 
 void Gguf::save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
-                const std::function<void(const GgufTensor &, TensorType, const Put &)> &write) const {
+                const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task) const {
   const uint64_t unit = alignment(*this, path);
   std::string head(kMagic);
   append_number(head, kVersion);
@@ -70,7 +59,7 @@ void Gguf::save(const std::string &path, const std::function<TensorType(const Gg
     append_string(head, key);
     append_value(head, value);
   }
-  uint64_t offset = 0;
+  uint64_t offset = 0, total = 0;
   for (const GgufTensor &tensor : tensors_) {
     append_string(head, tensor.name);
     append_number(head, static_cast<uint32_t>(tensor.shape.size()));
@@ -81,17 +70,24 @@ void Gguf::save(const std::string &path, const std::function<TensorType(const Gg
     append_number(head, static_cast<uint32_t>(type));
     append_number(head, offset);
     offset += size + padding(size, unit);
+    total += size;
   }
   if (!tensors_.empty()) head.append(padding(head.size(), unit), '\0');
 
+  constexpr size_t kPiece = 16 << 20;
+  Watch watch(task, "save", static_cast<int64_t>(total), cat("saving was cancelled; '", path, "' is as it was"));
   AtomicFile file(path);
   file.write(head.data(), head.size());
   const std::string zeros(unit, '\0');
   for (const GgufTensor &tensor : tensors_) {
     uint64_t size = 0;
     write(tensor, type_of(tensor), [&](std::span<const std::byte> bytes) {
-      file.write(bytes.data(), bytes.size());
-      size += bytes.size();
+      for (size_t piece = 0; !bytes.empty(); bytes = bytes.subspan(piece)) {
+        piece = std::min(bytes.size(), kPiece);
+        file.write(bytes.data(), piece);
+        watch.advance(piece);
+        size += piece;
+      }
     });
     release(tensor.data);
     file.write(zeros.data(), padding(size, unit));  // after the last one too: other readers expect it

@@ -68,7 +68,9 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
     const auto found = types.find(tensor.name);
     return found == types.end() ? tensor.type : found->second;
   };
-  gguf.save(to, type_of, [&](const GgufTensor &tensor, TensorType made, const Gguf::Put &put) {
+  gguf.save(
+      to, type_of,
+      [&](const GgufTensor &tensor, TensorType made, const Gguf::Put &put) {
     if (made == tensor.type) {
       put(tensor.data);
       watch.advance(tensor.data.size());
@@ -81,18 +83,21 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
     Buffer<std::byte> blocks(std::min(most, part.rows) * row_bytes);
     for (int64_t row = 0; row < part.rows; row += most) {
       const int64_t rows = std::min(most, part.rows - row);
-      parallel_for(threads, rows, 1, [&](int64_t begin, int64_t end) {
-        std::vector<float> values(static_cast<size_t>(k));
-        for (int64_t r = begin; r < end; ++r) {
-          unpack_row(part, row + r, k, values.data());
-          quantize(made, values.data(), k, blocks.data() + r * row_bytes);
-        }
+      of_file(from, [&] {
+        parallel_for(threads, rows, 1, [&](int64_t begin, int64_t end) {
+          std::vector<float> values(static_cast<size_t>(k));
+          for (int64_t r = begin; r < end; ++r) {
+            unpack_row(part, row + r, k, values.data());
+            quantize(made, values.data(), k, blocks.data() + r * row_bytes);
+          }
+        });
       });
       put({blocks.data(), static_cast<size_t>(rows * row_bytes)});
       gguf.release(tensor.data.subspan(static_cast<size_t>(row * old_bytes), static_cast<size_t>(rows * old_bytes)));
       watch.advance(rows * old_bytes);
     }
-  });
+      },
+      nullptr);
 }
 
 }  // namespace infini

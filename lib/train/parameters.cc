@@ -6,13 +6,9 @@
 namespace infini {
 namespace {
 
-std::vector<std::byte> packed(TensorType type, const float *values, int64_t count) {
-  std::vector<std::byte> bytes(static_cast<size_t>(count) * (type == TensorType::F32 ? 4 : 2));
-  if (type == TensorType::F32) {
-    std::memcpy(bytes.data(), values, bytes.size());
-    return bytes;
-  }
-  for (int64_t i = 0; i < count; ++i) {
+std::vector<std::byte> packed(TensorType type, std::span<const float> values) {
+  std::vector<std::byte> bytes(2 * values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
     const uint16_t number = type == TensorType::F16 ? float_to_half(values[i]) : float_to_bf16(values[i]);
     std::memcpy(bytes.data() + 2 * i, &number, 2);
   }
@@ -71,19 +67,17 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Parameter &p = list_[i];
     watch.advance(1);
-    parallel_for(threads, p.rows, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row)
-        unpack_row(parts_[i], row, p.columns, values_.data() + p.offset + row * p.columns);
+    of_file(model.gguf().name(), [&] {
+      parallel_for(threads, p.rows, 64, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) unpack_row(parts_[i], row, p.columns, of(i) + row * p.columns);
+      });
     });
     model.gguf().release(parts_[i].tensor->data);
   }
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
 }
 
-Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, TensorType type,
-                      const MemoryConfig &memory) const {
-  Gguf out;
-  for (const auto &[key, value] : model.gguf().entries()) out.set(key, value);
+void Parameters::set_keys(Gguf &out, const MemoryConfig &memory) const {
   out.set("infini.version", uint32_t{1});
   out.set("infini.segment_length", static_cast<uint32_t>(memory.segment));
   out.set("infini.memory.update", std::string(memory.kind->name()));
@@ -92,26 +86,58 @@ Gguf Parameters::gguf(const Model &model, const std::vector<bool> &changed, Tens
   out.set("infini.local.carry", static_cast<uint32_t>(memory.carry));
   out.set("infini.local.sinks", static_cast<uint32_t>(memory.sinks));
   out.set_doubles("infini.memory.gate", {of(gates_), static_cast<size_t>(list_[gates_].size())});
+}
+
+std::vector<size_t> Parameters::rewritten(const GgufTensor &tensor, const FileForm &form) const {
+  std::vector<size_t> within;
+  for (size_t i = 0; i < parts_.size(); ++i)
+    if (parts_[i].tensor->name == tensor.name) within.push_back(i);
+  const bool changed = std::any_of(within.begin(), within.end(), [&](size_t i) { return form.changed[i]; });
+  return changed ? within : std::vector<size_t>();
+}
+
+TensorType Parameters::type_of(const GgufTensor &tensor, const FileForm &form) const {
+  const std::vector<size_t> within = rewritten(tensor, form);
+  if (within.empty()) return tensor.type;
+  const Role role = list_[within[0]].role;
+  return role == Role::NORM || role == Role::BIAS ? TensorType::F32 : form.type;
+}
+
+void Parameters::write_tensor(const GgufTensor &tensor, TensorType type, const FileForm &form,
+                              const Gguf::Put &put) const {
+  constexpr size_t kPiece = 1 << 20;
+  const std::vector<size_t> within = rewritten(tensor, form);
+  if (within.empty()) put(tensor.data);
+  for (const size_t i : within)  // one behind the other, as in the table of tensors
+    for (std::span<const float> left(of(i), static_cast<size_t>(list_[i].size())); !left.empty();) {
+      const auto piece = left.first(std::min(left.size(), kPiece));
+      if (type == TensorType::F32) put(std::as_bytes(piece));
+      else put(packed(type, piece));
+      left = left.subspan(piece.size());
+    }
+}
+
+Gguf Parameters::gguf(const Model &model, const FileForm &form) const {
+  Gguf out;
+  for (const auto &[key, value] : model.gguf().entries()) out.set(key, value);
+  set_keys(out, form.memory);
   for (const GgufTensor &tensor : model.gguf().tensors()) {
-    // A tensor in which several are fused is written anew if one of them changed.
-    std::vector<size_t> within;
-    for (size_t i = 0; i < parts_.size(); ++i)
-      if (parts_[i].tensor->name == tensor.name) within.push_back(i);
-    if (std::none_of(within.begin(), within.end(), [&](size_t i) { return changed[i]; })) {
-      out.add_tensor(tensor.name, tensor.type, tensor.shape, {tensor.data.begin(), tensor.data.end()});
-      continue;
-    }
-    std::vector<float> values(static_cast<size_t>(tensor.elements()));
-    for (const size_t i : within) {
-      const bool vector = tensor.shape.size() == 1;
-      const int64_t at = parts_[i].first * (vector ? 1 : tensor.shape[0]);
-      std::copy_n(of(i), list_[i].size(), values.data() + at);
-    }
-    const Role role = list_[within[0]].role;
-    const TensorType as = role == Role::NORM || role == Role::BIAS ? TensorType::F32 : type;
-    out.add_tensor(tensor.name, as, tensor.shape, packed(as, values.data(), tensor.elements()));
+    const TensorType type = type_of(tensor, form);
+    std::vector<std::byte> bytes;
+    write_tensor(tensor, type, form,
+                 [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+    out.add_tensor(tensor.name, type, tensor.shape, std::move(bytes));
   }
   return out;
+}
+
+void Parameters::write(const Model &model, const FileForm &form, const std::string &path, Task *task) const {
+  Gguf out = model.gguf();
+  set_keys(out, form.memory);
+  out.save(
+      path, [&](const GgufTensor &tensor) { return type_of(tensor, form); },
+      [&](const GgufTensor &tensor, TensorType type, const Gguf::Put &put) { write_tensor(tensor, type, form, put); },
+      task);
 }
 
 }  // namespace infini

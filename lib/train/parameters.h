@@ -47,11 +47,23 @@ class Parameters {
   float *of(size_t index) { return values_.data() + list_[index].offset; }
   const float *of(size_t index) const { return values_.data() + list_[index].offset; }
 
-  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and gates
+  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and biases
   // in F32); the others keep their bytes. `memory` is what the infini.* keys shall say, gates aside.
-  Gguf gguf(const Model &model, const std::vector<bool> &changed, TensorType type, const MemoryConfig &memory) const;
+  struct FileForm {
+    std::vector<bool> changed;
+    TensorType type;
+    MemoryConfig memory;
+  };
+  Gguf gguf(const Model &model, const FileForm &form) const;
+  // The same onto the disk, tensor by tensor.
+  void write(const Model &model, const FileForm &form, const std::string &path, Task *task) const;
 
  private:
+  void set_keys(Gguf &out, const MemoryConfig &memory) const;
+  // The parameters in a tensor of the file, in order, where one of them changed; else none.
+  std::vector<size_t> rewritten(const GgufTensor &tensor, const FileForm &form) const;
+  TensorType type_of(const GgufTensor &tensor, const FileForm &form) const;
+  void write_tensor(const GgufTensor &tensor, TensorType type, const FileForm &form, const Gguf::Put &put) const;
   // Where the index of a field in list() is kept.
   size_t &index_of(Field field, int layer);
 

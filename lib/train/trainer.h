@@ -122,6 +122,7 @@ class Trainer {
 
  private:
   void check_whole() const;
+  Parameters::FileForm file_form(TensorType type) const;
   std::vector<bool> choose_trained() const;
   std::vector<Variable> choose_variables() const;
   void change_at_start();

@@ -145,7 +145,7 @@ void Trainer::restore(const std::string &path, Task *task) {
   unfinished_ = false;
 }
 
-Gguf Trainer::gguf(TensorType type) const {
+Parameters::FileForm Trainer::file_form(TensorType type) const {
   check_whole();
   std::vector<bool> changed = trained_;
   if (config_.feature_scale != 1)
@@ -157,10 +157,14 @@ Gguf Trainer::gguf(TensorType type) const {
   memory.sinks = rules.shape.sinks;
   memory.epsilon = rules.epsilon;
   memory.first_segment_gated = rules.first_gated;
-  return parameters_.gguf(*model_, changed, type, memory);
+  return {std::move(changed), type, std::move(memory)};
 }
 
-void Trainer::write(const std::string &path, TensorType type, Task *task) const { gguf(type).save(path, task); }
+Gguf Trainer::gguf(TensorType type) const { return parameters_.gguf(*model_, file_form(type)); }
+
+void Trainer::write(const std::string &path, TensorType type, Task *task) const {
+  parameters_.write(*model_, file_form(type), path, task);
+}
 
 TensorType tensor_type(const std::string &name) {
   if (name == "f32") return TensorType::F32;

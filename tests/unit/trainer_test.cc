@@ -2,6 +2,7 @@
 // models that the engine reads.
 #include "support.h"
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
@@ -378,6 +379,49 @@ TEST_CASE("what is written is what was trained: the engine's logits are the trai
       CHECK(test::relative_difference(logits_of(path, s.tokens), logits) < 1e-2);
     }
   }
+}
+
+TEST_CASE("a model is written a tensor at a time, and is the same file as from memory") {
+  const test::TemporaryFolder folder;
+  Trainer t = trainer(small_model("delta", 2), quick(R"(, "train": "attention")"));
+  t.step();
+  struct Seen {
+    int calls = 0;
+    int64_t first = -1, last = 0, total = 0;
+  } seen;
+  Task task;
+  task.set_progress(
+      [](void *data, const char *stage, int64_t done, int64_t total) {
+    auto &to = *static_cast<Seen *>(data);
+    CHECK(stage == std::string("save"));
+    if (to.calls++ == 0) to.first = done;
+    to.last = done, to.total = total;
+    return 0;
+      },
+      &seen);
+  t.write(folder.file("out.gguf"), TensorType::BF16, &task);
+  const Gguf made = t.gguf(TensorType::BF16);
+  made.save(folder.file("memory.gguf"));
+  CHECK(test::read_text(folder.file("out.gguf")) == test::read_text(folder.file("memory.gguf")));
+  CHECK(seen.first == 0);
+  CHECK(seen.calls > static_cast<int>(made.tensors().size()));
+  CHECK(seen.last == seen.total);
+}
+
+TEST_CASE("a number that is not finite is told by the file's name and the tensor's") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("broken.gguf");
+  small_model("delta")->save(path);
+  std::string bytes = test::read_text(path);
+  const Gguf gguf = Gguf::open(path);
+  const GgufTensor &tensor = *gguf.find_tensor("blk.0.attn_q.weight");
+  const std::string data(reinterpret_cast<const char *>(tensor.data.data()), 64);
+  bytes.replace(bytes.find(data), 4, std::string("\0\0\xc0\x7f", 4));
+  const std::string broken = folder.file("nan.gguf");
+  std::ofstream(broken, std::ios::binary) << bytes;
+  const auto model = Model::open(broken, {}, nullptr, Model::Use::TRAINING);
+  CHECK_THROWS_WITH_AS(trainer(model, quick("")),
+                       cat(broken, ": tensor 'blk.0.attn_q.weight' holds nan at row 0, column 0").c_str(), Error);
 }
 
 TEST_CASE("a quantised model is trained from what its blocks stand for") {
