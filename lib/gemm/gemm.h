@@ -35,7 +35,8 @@ inline const char *name_of(NumberType type) { return type == NumberType::F32 ? "
 
 enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
 
-// Whether oneDNN multiplies unless something else is asked for: not in builds without it, or for sanitizers that do not know libgomp.
+// Whether oneDNN multiplies unless something else is asked for: not in builds without it, or for sanitizers that do not
+// know libgomp.
 inline constexpr bool kOneDnnByDefault = INFINI_ONEDNN;
 
 // Rows of numbers of one type; rows are `stride` elements apart.

@@ -403,8 +403,8 @@ TEST_CASE("a model is written a tensor at a time, and is the same file as from m
   const Gguf made = t.gguf(TensorType::BF16);
   made.save(folder.file("memory.gguf"));
   CHECK(test::read_text(folder.file("out.gguf")) == test::read_text(folder.file("memory.gguf")));
-  CHECK(seen.first == 0);
-  CHECK(seen.calls > static_cast<int>(made.tensors().size()));
+  CHECK(seen.first == static_cast<int64_t>(made.tensors().front().data.size()));
+  CHECK(seen.calls >= static_cast<int>(made.tensors().size()));
   CHECK(seen.last == seen.total);
 }
 
