@@ -376,7 +376,7 @@ void close_own(const AttentionRules &rules, LayerState &layer, const View &view)
 void close_segment(const Threads &threads, const AttentionRules &rules, LayerState &layer, const View &view,
                    const Closing &closing, FrontAngles &angles, AttentionScratch &scratch) {
   if (rules.shape.window > 0) return close_own(rules, layer, view.through(rules.shape));
-  angles.turn(threads, rules.rope, closing.after);
+  angles.prepare(threads, rules.rope, closing.after);
   const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
   parallel_items(threads, rules.shape.kv_heads, operations, [&](int64_t kv_head, const Threads &here) {
     const int h = static_cast<int>(kv_head);

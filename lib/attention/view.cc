@@ -22,7 +22,7 @@ View View::closed(const AttentionShape &shape) const {
   return after;
 }
 
-void FrontAngles::turn(const Threads &threads, const Rope &rope, const View &view) {
+void FrontAngles::prepare(const Threads &threads, const Rope &rope, const View &view) {
   if (rope_ == &rope && begin_ == view.window_begin && front_ == view.front()) return;
   rope_ = nullptr;  // until all is there
   cosine.resize(static_cast<size_t>(view.front() * (rope.dimensions / 2)));

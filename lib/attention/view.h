@@ -86,7 +86,7 @@ struct Closing {
 class FrontAngles {
  public:
   // Computes them, unless they are those of the last call: most layers ask for the same.
-  void turn(const Threads &threads, const Rope &rope, const View &view);
+  void prepare(const Threads &threads, const Rope &rope, const View &view);
   std::vector<float> cosine, sine;
 
  private:

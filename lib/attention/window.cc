@@ -21,8 +21,8 @@ Window::Window(const AttentionShape &shape, const std::vector<bool> &keeps_keys)
       Head &head = heads_[h];
       head.keys = KeyPanels(shape.type, shape.key_size);
       head.values = ValuePanels(shape.type, shape.value_size, capacity_);
-      head.keys.place(take(head.keys.bytes(capacity_)));
-      head.values.place(take(head.values.bytes()));
+      head.keys.use(take(head.keys.bytes(capacity_)));
+      head.values.use(take(head.values.bytes()));
       head.raw = keeps_keys[h] ? take(shape.segment * key_bytes()) : nullptr;
       head.sink_keys = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.key_size * 4));
       head.sink_values = reinterpret_cast<float *>(take(int64_t{shape.sinks} * shape.value_size * 4));

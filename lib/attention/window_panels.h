@@ -14,7 +14,7 @@ class KeyPanels {
   KeyPanels() = default;
   KeyPanels(NumberType type, int64_t size) : type_(type), size_(size) {}
   int64_t bytes(int64_t tokens) const { return round_up(tokens, kPanel) / kPanel * panel_bytes(); }
-  void place(char *data) { data_ = data; }  // the memory to use
+  void use(char *data) { data_ = data; }  // the memory to use
   char *data() const { return data_; }
 
   void put(int64_t token, const float *key);
@@ -46,7 +46,7 @@ class ValuePanels {
   ValuePanels() = default;
   ValuePanels(NumberType type, int64_t size, int64_t capacity) : type_(type), size_(size), capacity_(capacity) {}
   int64_t bytes() const { return round_up(size_, kPanel) * capacity_ * bytes_of(type_); }
-  void place(char *data) { data_ = data; }  // the memory to use: bytes() of it
+  void use(char *data) { data_ = data; }  // the memory to use: bytes() of it
 
   void put(int64_t token, const float *value);
   void get(int64_t token, float *value) const;

@@ -43,10 +43,10 @@ std::vector<std::span<std::byte>> panels_of(std::vector<LayerState> &layers, con
   return parts;
 }
 // Where each layer's rows begin, and where they all end.
-std::vector<int64_t> row_offsets(const Place &place, NumberType type) {
+std::vector<int64_t> row_offsets(const Point &point, NumberType type) {
   std::vector<int64_t> offsets{0};
-  for (const LayerState &layer : place.layers)
-    offsets.push_back(offsets.back() + layer.window.row_bytes(place.view, type));
+  for (const LayerState &layer : point.layers)
+    offsets.push_back(offsets.back() + layer.window.row_bytes(point.view, type));
   return offsets;
 }
 using Saved = std::vector<std::span<const std::byte>>;
@@ -90,66 +90,66 @@ int64_t Engine::bytes() const { return workspace_->bytes(); }
 
 NumberType Engine::number_type() const { return model_.rules().compute; }
 
-SnapshotSection Engine::memory_section(const Place &place) const { return {"", memory_bytes<Saved>(place.layers)}; }
+SnapshotSection Engine::memory_section(const Point &point) const { return {"", memory_bytes<Saved>(point.layers)}; }
 
-bool Engine::read_memory(Place &place, const ReadSection &read) const {
-  const Restored parts = memory_bytes<Restored>(place.layers);
+bool Engine::read_memory(Point &point, const ReadSection &read) const {
+  const Restored parts = memory_bytes<Restored>(point.layers);
   read(parts);
   return std::all_of(parts.begin(), parts.end(), [](const std::span<std::byte> part) {
     return all_finite({reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float)});
   });
 }
 
-SnapshotSection Engine::window_section(const Place &place) const {
-  const std::vector<int64_t> offsets = row_offsets(place, number_type());
+SnapshotSection Engine::window_section(const Point &point) const {
+  const std::vector<int64_t> offsets = row_offsets(point, number_type());
   // A layer at a time: its rows are written while they are in the processor's cache, and made where those of the layer
   // before were. On one thread: memory and the file are what takes the time.
-  const auto make = [&place, offsets](const auto &take) {
+  const auto make = [&point, offsets](const auto &take) {
     Buffer<char> rows;
-    for (size_t l = 0; l < place.layers.size(); ++l) {
+    for (size_t l = 0; l < point.layers.size(); ++l) {
       const int64_t bytes = offsets[l + 1] - offsets[l];
       rows.reserve(bytes);
-      place.layers[l].window.to_rows(place.view, rows.data());
+      point.layers[l].window.to_rows(point.view, rows.data());
       take(std::as_bytes(std::span(rows.data(), static_cast<size_t>(bytes))));
     }
   };
   return {"", {}, static_cast<uint64_t>(offsets.back()), make};
 }
 
-uint64_t Engine::window_bytes(const Place &place, NumberType stored) const {
-  return static_cast<uint64_t>(row_offsets(place, stored).back());
+uint64_t Engine::window_bytes(const Point &point, NumberType stored) const {
+  return static_cast<uint64_t>(row_offsets(point, stored).back());
 }
 
-bool Engine::read_window(const Threads &threads, Place &place, NumberType stored,
+bool Engine::read_window(const Threads &threads, Point &point, NumberType stored,
                          std::span<const std::byte> section) const {
-  const std::vector<int64_t> offsets = row_offsets(place, stored);
+  const std::vector<int64_t> offsets = row_offsets(point, stored);
   const char *rows = reinterpret_cast<const char *>(section.data());
   std::atomic<bool> finite{true};
-  parallel_items(threads, static_cast<int64_t>(place.layers.size()), offsets.back(), [&](int64_t item) {
+  parallel_items(threads, static_cast<int64_t>(point.layers.size()), offsets.back(), [&](int64_t item) {
     const auto l = static_cast<size_t>(item);
-    Window &window = place.layers[l].window;
-    window.prepare(place.view);
-    window.from_rows(place.view, stored, rows + offsets[l]);
-    if (!window.is_finite(place.view)) finite = false;
+    Window &window = point.layers[l].window;
+    window.prepare(point.view);
+    window.from_rows(point.view, stored, rows + offsets[l]);
+    if (!window.is_finite(point.view)) finite = false;
   });
   return finite;
 }
 
-bool Engine::read_window_1(Place &place, NumberType stored, const ReadSection &read) const {
+bool Engine::read_window_1(Point &point, NumberType stored, const ReadSection &read) const {
   const bool same = stored == number_type();
   std::vector<LayerState> other;
   if (!same) other = empty_layers(model_, stored);
-  for (LayerState &layer : place.layers) layer.window.prepare(place.view);
-  read(panels_of(same ? place.layers : other, place.view));
+  for (LayerState &layer : point.layers) layer.window.prepare(point.view);
+  read(panels_of(same ? point.layers : other, point.view));
   Buffer<char> rows;
-  for (size_t l = 0; l < place.layers.size(); ++l) {
-    Window &window = place.layers[l].window;
+  for (size_t l = 0; l < point.layers.size(); ++l) {
+    Window &window = point.layers[l].window;
     if (!same) {
-      rows.reserve(other[l].window.row_bytes(place.view, stored));
-      other[l].window.to_rows(place.view, rows.data());
-      window.from_rows(place.view, stored, rows.data());
+      rows.reserve(other[l].window.row_bytes(point.view, stored));
+      other[l].window.to_rows(point.view, rows.data());
+      window.from_rows(point.view, stored, rows.data());
     }
-    if (!window.is_finite(place.view)) return false;
+    if (!window.is_finite(point.view)) return false;
   }
   return true;
 }

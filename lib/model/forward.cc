@@ -191,7 +191,7 @@ class Block {
       const Closing &closing = part.state->closes ? part.state->closing : plain;
       close_segment(threads, rules, layer_state, view, closing, part.state->angles, workspace_.attention);
       view = closing.after;
-      if (part.state->kept > 0) part.state->boundary_layer(view, layer_state, index);
+      if (part.state->most_checkpoints > 0) part.state->boundary_layer(view, layer_state, index);
     }
     return view;
   }
@@ -340,11 +340,11 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
   for (size_t l = 0; l < state.layers.size(); ++l) {
     close_segment(threads, model.rules().of(l), state.layers[l], state.view, closing, state.angles,
                   workspace.attention);
-    if (state.kept > 0) state.boundary_layer(after, state.layers[l], l);
+    if (state.most_checkpoints > 0) state.boundary_layer(after, state.layers[l], l);
   }
   state.view = after;
   state.keep.apply(closing);
-  if (state.kept > 0) {
+  if (state.most_checkpoints > 0) {
     state.checkpoints.back().keep = state.keep;
     state.checkpoints.back().hidden = state.hidden;
     state.checkpoints.back().has_hidden = state.has_hidden;

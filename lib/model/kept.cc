@@ -71,7 +71,7 @@ void set_kept(const Threads &threads, const Model &model, State &state, const Ke
   for (size_t l = 0; l < state.layers.size(); ++l) {
     if (!keeps(model, l)) continue;
     const AttentionRules &rules = model.rules().of(l);
-    state.angles.turn(threads, rules.rope, after);
+    state.angles.prepare(threads, rules.rope, after);
     windows.push_back(
         state.layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, state.angles));
   }

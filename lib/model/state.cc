@@ -12,8 +12,8 @@ std::vector<LayerState> copy_layers(const std::vector<LayerState> &layers, const
   return copies;
 }
 
-Place copy_place(const Place &place) {
-  return {place.view, copy_layers(place.layers, place.view), place.keep, place.hidden, place.has_hidden};
+Point copy_point(const Point &point) {
+  return {point.view, copy_layers(point.layers, point.view), point.keep, point.hidden, point.has_hidden};
 }
 
 int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
@@ -31,7 +31,7 @@ int64_t Checkpoint::bytes() const {
   return layer_bytes(layers, view) + keep.bytes() + static_cast<int64_t>(hidden.size() * sizeof(float));
 }
 
-State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) {
+State::State(const Model &model, int most) : most_checkpoints(most) {
   const std::vector<LayerWeights> &weights = model.weights().layers;
   layers.reserve(weights.size());
   for (size_t l = 0; l < weights.size(); ++l) layers.emplace_back(model.rules().of(l), weights[l].gate_weight.data());
@@ -42,12 +42,12 @@ State::State(const Model &model, int checkpoints_kept) : kept(checkpoints_kept) 
 
 State State::copy() const {
   State copied;
-  static_cast<Place &>(copied) = copy_place(*this);
+  static_cast<Point &>(copied) = copy_point(*this);
   copied.logits = logits;
   copied.has_logits = has_logits;
   copied.changes_ = changes_;
-  copied.kept = kept;
-  for (const Checkpoint &checkpoint : checkpoints) copied.checkpoints.push_back({copy_place(checkpoint)});
+  copied.most_checkpoints = most_checkpoints;
+  for (const Checkpoint &checkpoint : checkpoints) copied.checkpoints.push_back({copy_point(checkpoint)});
   return copied;
 }
 
@@ -62,7 +62,7 @@ void State::clear() {
   has_hidden = has_logits = false;
   changes_ = 0;
   checkpoints.clear();
-  if (kept > 0) checkpoints.emplace_back();  // the beginning is a boundary too
+  if (most_checkpoints > 0) checkpoints.emplace_back();  // the beginning is a boundary too
 }
 
 void State::rewind(const Checkpoint &to) {
@@ -109,7 +109,7 @@ void State::boundary_layer(const View &after, const LayerState &layer, size_t in
   if (index == 0) {
     checkpoints.emplace_back();
     checkpoints.back().view = after;
-    if (checkpoints.size() > static_cast<size_t>(kept)) checkpoints.pop_front();
+    if (checkpoints.size() > static_cast<size_t>(most_checkpoints)) checkpoints.pop_front();
   }
   const auto kept_one = std::find_if(checkpoints.begin(), checkpoints.end(),
                                      [&](const Checkpoint &c) { return c.view.position == after.position; });

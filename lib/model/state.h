@@ -11,7 +11,7 @@
 namespace infini {
 
 // Where a stream stands: what its state and its checkpoints have in common.
-struct Place {
+struct Point {
   View view;
   std::vector<LayerState> layers;
   Keep keep;                  // sentences that stood out
@@ -20,13 +20,13 @@ struct Place {
 };
 
 // A segment boundary to which a session can be rewound.
-struct Checkpoint : Place {
+struct Checkpoint : Point {
   bool begins() const { return layers.empty(); }  // the stream
   int64_t bytes() const;
 };
 
-struct State : Place {
-  explicit State(const Model &model, int checkpoints_kept = 0);
+struct State : Point {
+  explicit State(const Model &model, int most = 0);
   State copy() const;
   void clear();
   // Goes back to a boundary and forgets those after it.
@@ -47,7 +47,7 @@ struct State : Place {
 
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_logits = false;
-  int kept = 0;         // checkpoints to keep
+  int most_checkpoints = 0;
   bool closes = false;  // the block that is being read closes a segment, and something is kept: see closing
   Closing closing;
   FrontAngles angles;

@@ -22,9 +22,10 @@ void Session::rewind(int64_t position) {
   impl_->check_whole();
   State &state = impl_->state;
   if (position < rewind_limit() || position > this->position())
-    fail(Status::STATE, "cannot rewind to ", position, ": possible are positions ", rewind_limit(), " to ",
-         this->position(),
-         impl_->state.kept == 0 ? "; option 'checkpoints' keeps segment boundaries to go back further" : "");
+    fail(
+        Status::STATE, "cannot rewind to ", position, ": possible are positions ", rewind_limit(), " to ",
+        this->position(),
+        impl_->state.most_checkpoints == 0 ? "; option 'checkpoints' keeps segment boundaries to go back further" : "");
   if (position == this->position()) return;
 
   const ThreadScope threads(model_->threads(), impl_->settings.threads);

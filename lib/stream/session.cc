@@ -36,8 +36,8 @@ void Session::Impl::apply(const Model &model, const Options &all) {
   sampler = Sampler(all, model.config().vocabulary);  // throws before anything changes
   options = all;
   settings = Settings(all);
-  state.kept = static_cast<int>(all.get_int("checkpoints"));
-  while (state.checkpoints.size() > static_cast<size_t>(state.kept)) state.checkpoints.pop_front();
+  state.most_checkpoints = static_cast<int>(all.get_int("checkpoints"));
+  while (state.checkpoints.size() > static_cast<size_t>(state.most_checkpoints)) state.checkpoints.pop_front();
   const auto window = static_cast<size_t>(all.get_int("penalty_window"));
   generation.recent.set_window(window);
   history.recent_before.set_window(window);

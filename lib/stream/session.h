@@ -79,8 +79,8 @@ class Session {
   };
   // A file that replaces `path` as a whole, or bytes. MEMORY: the memory as it would be after closing the open segment.
   void save(const std::string &path, SnapshotKind kind, const Labels &labels, Task *task = nullptr) const;
-  // Into memory: place(size) says where; NULL: nowhere, only the size is wanted, and nothing is made.
-  void save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place,
+  // Into memory: to_hold(size) gives it; NULL: nowhere, only the size is wanted, and nothing is made.
+  void save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &to_hold,
             Task *task = nullptr) const;
   std::vector<std::byte> save(SnapshotKind kind, const Labels &labels) const;
   // All or nothing: whatever is wrong with the snapshot, the session stays as it was. Options of generation that this

@@ -27,7 +27,7 @@ struct Generation {
   int64_t unknown_bytes = 0;  // of characters that had no token and were skipped or replaced
 };
 
-// Tokens since the oldest place to which the session can be rewound, for feeding them again.
+// Tokens since the oldest boundary to which the session can be rewound, for feeding them again.
 struct History {
   int64_t begin = 0;  // position of the first
   std::vector<int32_t> tokens;
@@ -68,7 +68,7 @@ struct Session::Impl {
   void seed(int64_t number);
   // Keeps the history of tokens that were just fed.
   void remember(const Model &model, std::span<const int32_t> tokens);
-  // Drops what lies before the oldest place to which the session can be rewound.
+  // Drops what lies before the oldest boundary to which the session can be rewound.
   void forget();
 
   Options given;    // set by the caller

@@ -42,9 +42,9 @@ void Session::chat(const std::vector<ChatMessage> &messages, Task *task) {
   if (messages.empty()) fail(Status::INVALID_ARGUMENT, "there are no messages");
   const int64_t begin = position();
   int64_t &chat_begin = impl_->generation.chat_begin;
-  const ChatPlace place = {.reply = true, .first = chat_begin < 0, .start = begin == 0, .open = chat_begin >= 0};
-  const ChatText chat = chat_text(model_->tokenizer(), messages, place);
-  const std::vector<int32_t> tokens = encode(chat.text, chat.encode(place.start));
+  const ChatPosition stands = {.reply = true, .first = chat_begin < 0, .start = begin == 0, .open = chat_begin >= 0};
+  const ChatText chat = chat_text(model_->tokenizer(), messages, stands);
+  const std::vector<int32_t> tokens = encode(chat.text, chat.encode(stands.start));
   try {
     ingest(tokens, task, {});
   } catch (...) {

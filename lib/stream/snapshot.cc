@@ -7,7 +7,7 @@
 //   kept, surprise, ends   where sentences are kept: {begin i64, tokens i32, worth f32} of each; of the last tokens
 //             that were read: what each is worth, f32, and whether a sentence ends there, u8
 //   hidden    f32 [width]: the last token's normed output, from which the last logits follow bit for bit
-//   tokens    i32: since the oldest place to which the session can be rewound
+//   tokens    i32: since the oldest boundary to which the session can be rewound
 //   randoms   4 u64 a token of `tokens`: the random generator after it
 //   recent, recent_before   i32: the tokens that penalties see, now and before `tokens`
 //   ready     text that the caller has not taken; held: text that may begin a stop string; pending: bytes of an
@@ -39,7 +39,7 @@ JsonObject json_of_view(const View &view) {
 State emptied(const Threads &threads, const Model &model, const State &state) {
   State closed = state.copy();
   closed.checkpoints.clear();
-  closed.kept = 0;
+  closed.most_checkpoints = 0;
   Engine(model).close_segment(threads, closed, true);
   return closed;
 }
@@ -57,14 +57,14 @@ struct Parts {
     section.name = name;
     sections.push_back(std::move(section));
   }
-  void add_place(const std::string &prefix, const Place &place) {
-    add_section(prefix + "memory", engine.memory_section(place));
-    add_section(prefix + "window", engine.window_section(place));
-    add(prefix + "hidden", place.hidden);
+  void add_point(const std::string &prefix, const Point &point) {
+    add_section(prefix + "memory", engine.memory_section(point));
+    add_section(prefix + "window", engine.window_section(point));
+    add(prefix + "hidden", point.hidden);
     if (keeps) {
-      add(prefix + "kept", place.keep.spans());
-      add(prefix + "surprise", place.keep.worth());
-      add(prefix + "ends", place.keep.ends());
+      add(prefix + "kept", point.keep.spans());
+      add(prefix + "surprise", point.keep.worth());
+      add(prefix + "ends", point.keep.ends());
     }
   }
   SnapshotImage image(int compress) { return {header.text(), std::move(sections), compress}; }
@@ -144,7 +144,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
                              .add("unknown_bytes", generation.unknown_bytes))
       .add("options", options_json(impl_->options, kSavedOptions))
       .add("checkpoints", checkpoints);
-  parts.add_place("", state);
+  parts.add_point("", state);
   parts.recent = generation.recent.in_order();
   parts.recent_before = history.recent_before.in_order();
   parts.add("tokens", history.tokens);
@@ -155,7 +155,7 @@ void Session::with_image(SnapshotKind kind, const Labels &labels,
   parts.add("held", generation.output.held());
   parts.add("pending", generation.output.pending());
   for (size_t k = 0; k < state.checkpoints.size(); ++k)
-    if (!state.checkpoints[k].begins()) parts.add_place(cat("c", k, "."), state.checkpoints[k]);
+    if (!state.checkpoints[k].begins()) parts.add_point(cat("c", k, "."), state.checkpoints[k]);
   f(parts.image(impl_->settings.compress));
 }
 
@@ -170,12 +170,12 @@ void Session::save(const std::string &path, SnapshotKind kind, const Labels &lab
   });
 }
 
-void Session::save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &place,
+void Session::save(SnapshotKind kind, const Labels &labels, const std::function<std::byte *(size_t)> &to_hold,
                    Task *task) const {
   begin_call();
   if (cancelled(task)) fail(Status::CANCELLED, "saving was cancelled; nothing was written");
   with_image(kind, labels, [&](const SnapshotImage &image) {
-    std::byte *const to = place(image.size());
+    std::byte *const to = to_hold(image.size());
     if (!to) return;
     std::byte *next = to;
     const std::vector<std::byte> front = write(image, task, [&](const void *data, size_t size) {

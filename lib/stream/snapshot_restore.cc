@@ -108,19 +108,19 @@ void require_finite(bool finite, const SnapshotView &file, const std::string &se
 }
 
 // Reads memories, windows (also those of a session that computed in the other number type) and the last output.
-void read_place(const Threads &threads, const SnapshotView &file, const std::string &prefix, const Engine &engine,
-                NumberType stored, Place &place) {
+void read_point(const Threads &threads, const SnapshotView &file, const std::string &prefix, const Engine &engine,
+                NumberType stored, Point &point) {
   const std::string memory = prefix + "memory", window = prefix + "window", hidden = prefix + "hidden";
-  require_finite(engine.read_memory(place, section_of(file, memory)), file, memory);
+  require_finite(engine.read_memory(point, section_of(file, memory)), file, memory);
   if (file.version() == 1) {
-    require_finite(engine.read_window_1(place, stored, section_of(file, window)), file, window);
+    require_finite(engine.read_window_1(point, stored, section_of(file, window)), file, window);
   } else {
     Buffer<std::byte> space;
-    const auto rows = file.view(window, engine.window_bytes(place, stored), space);
-    require_finite(engine.read_window(threads, place, stored, rows), file, window);
+    const auto rows = file.view(window, engine.window_bytes(point, stored), space);
+    require_finite(engine.read_window(threads, point, stored, rows), file, window);
   }
-  file.read(hidden, {as_section(place.hidden)});
-  require_finite(all_finite(place.hidden), file, hidden);
+  file.read(hidden, {as_section(point.hidden)});
+  require_finite(all_finite(point.hidden), file, hidden);
 }
 
 // Numbers of any kind, at most so many.
@@ -218,7 +218,7 @@ void read_checkpoints(const Threads &threads, const SnapshotView &file, const js
   const json &checkpoints = member(header, "checkpoints", file.name());
   if (!checkpoints.is_array() || checkpoints.size() > kMostCheckpoints)
     fail(Status::FORMAT, file.name(), ": 'checkpoints' is no list of at most ", kMostCheckpoints);
-  const size_t kept = static_cast<size_t>(state.kept);
+  const size_t kept = static_cast<size_t>(state.most_checkpoints);
   for (size_t k = checkpoints.size() - std::min(kept, checkpoints.size()); k < checkpoints.size(); ++k) {
     const bool begins = member<bool>(checkpoints[k], "begins", file.name());
     Checkpoint checkpoint = begins ? Checkpoint() : engine.make_checkpoint();
@@ -231,7 +231,7 @@ void read_checkpoints(const Threads &threads, const SnapshotView &file, const js
     if (begins && checkpoint.view.position != 0)
       fail(Status::FORMAT, file.name(), ": checkpoint ", k, " is no beginning");
     if (!begins) {
-      read_place(threads, file, cat("c", k, "."), engine, stored, checkpoint);
+      read_point(threads, file, cat("c", k, "."), engine, stored, checkpoint);
       checkpoint.keep = read_keep(file, cat("c", k, "."), memory, checkpoint.view);
     }
     state.checkpoints.push_back(std::move(checkpoint));
@@ -245,7 +245,7 @@ void read_history(const SnapshotView &file, const json &header, int vocabulary, 
   history.begin = member<int64_t>(header, "history_begin", file.name());
   if (history.begin < 0 || history.begin > state.view.position)
     fail(Status::FORMAT, file.name(), ": 'history_begin' is ", history.begin);
-  // The oldest place to go back to is the file's first checkpoint, or the open segment's beginning.
+  // The oldest boundary to go back to is the file's first checkpoint, or the open segment's beginning.
   const auto segments = static_cast<int64_t>(header.at("checkpoints").size()) + 1;
   const int64_t needed = state.view.position - history.begin;
   if (needed > segments * segment)
@@ -336,7 +336,7 @@ void Session::restore(std::span<const std::byte> bytes, const std::string &name,
   const MemoryConfig &memory = model_->config().memory;
   state.view = read_view(member(header, "view", file.name()), file, memory);
   const ThreadScope threads(model_->threads(), fresh->settings.threads);
-  read_place(threads, file, "", fresh->engine, stored, state);
+  read_point(threads, file, "", fresh->engine, stored, state);
   state.keep = read_keep(file, "", memory, state.view);
   state.has_hidden = member<bool>(header, "has_hidden", file.name());
   read_checkpoints(threads, file, header, memory, fresh->engine, stored, state);

@@ -44,7 +44,7 @@ std::string content_of(const nlohmann::ordered_json &message, size_t number) {
   return text;
 }
 
-// A message as templates see it: its content may be made of words and marks.
+// A message as templates see it: its content may be made of contents and marks.
 struct Turn {
   std::string role;
   Text content;
@@ -108,7 +108,7 @@ struct ChatTemplate::Run {
       if (role != "system" && role != "developer" && role != "user" && role != "assistant" && role != "tool")
         fail(Status::INVALID_ARGUMENT, "message ", i, " has the role '", printable(role),
              "'; roles are system, developer, user and assistant", tools ? ", and tool" : "");
-      Text content = Text::of_words(message.content);
+      Text content = Text::of_content(message.content);
       if (role == "system" && !takes_system(first && i == 0)) {
         waiting.append(content);
         waiting.append(Text("\n\n"));
@@ -136,21 +136,21 @@ ChatTemplate::ChatTemplate(std::string_view jinja, std::string bos, std::string 
 
 ChatTemplate::~ChatTemplate() = default;
 
-ChatText ChatTemplate::text(const std::vector<ChatMessage> &messages, ChatPlace place) const {
-  const bool begins = place.first && !place.open;
+ChatText ChatTemplate::text(const std::vector<ChatMessage> &messages, ChatPosition position) const {
+  const bool begins = position.first && !position.open;
   std::vector<Turn> turns = run_->turns_of(messages, begins);
-  const bool within = place.reply && !turns.empty() && turns.back().role == "assistant";
+  const bool within = position.reply && !turns.empty() && turns.back().role == "assistant";
   if (within) turns.back().content.append(Text(kEnd));
-  const bool opens = place.reply && !within;
+  const bool opens = position.reply && !within;
   Text text = begins ? run_->render(turns, opens) : run_->behind_answer(turns, opens);
   size_t begin = 0, end = text.text.size();
   if (within && (end = text.text.rfind(kEnd)) == text.text.npos)
     fail(Status::UNSUPPORTED, "the chat template does not write what the assistant says last");
-  if (begins && place.start && text.text.starts_with(run_->bos)) begin = run_->bos.size();
-  if (!begins && !place.open)
+  if (begins && position.start && text.text.starts_with(run_->bos)) begin = run_->bos.size();
+  if (!begins && !position.open)
     if (const std::string close = turn_end(); text.text.starts_with(close)) begin = close.size();
   text = text.part(begin, end);
-  return {std::move(text.text), std::move(text.words)};
+  return {std::move(text.text), std::move(text.contents)};
 }
 
 // What stands both before another turn and before the end, where a template may have text of its own.
@@ -173,7 +173,7 @@ std::vector<ChatMessage> read_chat_messages(std::string_view text) {
     ChatMessage &read = messages.emplace_back();
     read = {message["role"].get<std::string>(), content_of(message, messages.size() - 1)};
     for (const auto &[key, value] : message.items())
-      if (key != "role" && key != "content") read.more.emplace_back(Text::of_words(key), Value::of_json(value));
+      if (key != "role" && key != "content") read.more.emplace_back(Text::of_content(key), Value::of_json(value));
   }
   return messages;
 }
@@ -184,10 +184,10 @@ ChatTemplate chat_template_of(const Tokenizer &tokenizer) {
   return ChatTemplate(tokenizer.chat_template(), name(tokenizer.bos()), name(tokenizer.eos()));
 }
 
-ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPlace place) {
+ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPosition position) {
   // Where encode() adds no BOS, the template's own stays.
-  if (place.start && tokenizer.encode("", {.start = true}).empty()) place.start = false;
-  return chat_template_of(tokenizer).text(messages, place);
+  if (position.start && tokenizer.encode("", {.start = true}).empty()) position.start = false;
+  return chat_template_of(tokenizer).text(messages, position);
 }
 
 std::string chat_turn_end(const Tokenizer &tokenizer) { return chat_template_of(tokenizer).turn_end(); }

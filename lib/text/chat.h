@@ -25,13 +25,13 @@ std::vector<ChatMessage> read_chat_messages(std::string_view json);
 // Messages as the model was trained to see them, with control tokens written out.
 struct ChatText {
   std::string text;
-  std::vector<TextRange> words;  // ranges that are messages' contents; all else are the template's marks
+  std::vector<TextRange> contents;  // ranges that are messages' contents; all else are the template's marks
   // How to tokenize it: control tokens are parsed in the marks, and never in contents.
-  Tokenizer::Encode encode(bool start) const { return {.special = true, .start = start, .words = words}; }
+  Tokenizer::Encode encode(bool start) const { return {.special = true, .start = start, .contents = contents}; }
 };
 
 // Where messages stand in a conversation.
-struct ChatPlace {
+struct ChatPosition {
   bool reply = true;  // an answer follows: the text ends with the opening of the assistant's turn or, where the last
                       // message is the assistant's, within it, to be continued
   bool first = true;  // they begin the conversation: with the default system message, where the template has one
@@ -50,7 +50,7 @@ class ChatTemplate {
 
   // INVALID_ARGUMENT where the template refuses the messages, or has no turn for a role. Where it refuses or forgets a
   // system message, that goes into the user's message that follows.
-  ChatText text(const std::vector<ChatMessage> &messages, ChatPlace place) const;
+  ChatText text(const std::vector<ChatMessage> &messages, ChatPosition position) const;
   // What closes the assistant's turn: to be fed after a generated reply, because its end token is not.
   std::string turn_end() const;
 
@@ -61,7 +61,7 @@ class ChatTemplate {
 
 // The template of the model's file. UNSUPPORTED where it has none.
 ChatTemplate chat_template_of(const Tokenizer &tokenizer);
-ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPlace place);
+ChatText chat_text(const Tokenizer &tokenizer, const std::vector<ChatMessage> &messages, ChatPosition position);
 std::string chat_turn_end(const Tokenizer &tokenizer);
 // The family of a template by its marks: "chatml", "llama2", "llama3", "gemma", "zephyr"; "other"; "unknown" for one
 // that cannot be used.

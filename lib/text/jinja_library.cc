@@ -141,8 +141,8 @@ List items_of(const Value &value, Budget &budget) {
   return items;
 }
 
-const Value *Arguments::get(size_t place, std::string_view name) const {
-  if (place < values.size()) return &values[place];
+const Value *Arguments::get(size_t index, std::string_view name) const {
+  if (index < values.size()) return &values[index];
   for (const auto &[given, value] : named)
     if (given == name) return &value;
   return nullptr;
@@ -168,10 +168,10 @@ bool contains(const Value &container, const Value &item) {
 
 Value call_filter(const std::string &name, const Value &value, const Arguments &arguments, Budget &budget) {
   budget.step();
-  const auto argument = [&](size_t place, const char *called) { return arguments.get(place, called); };
+  const auto argument = [&](size_t index, const char *called) { return arguments.get(index, called); };
   const auto is = [&](auto... names) { return ((name == names) || ...); };
-  const auto truth = [&](size_t place, const char *called) {
-    const Value *given = argument(place, called);
+  const auto truth = [&](size_t index, const char *called) {
+    const Value *given = argument(index, called);
     return given && given->truth();
   };
   if (is("trim")) return strip(value.str(), argument(0, "chars"), true, true);
@@ -283,7 +283,7 @@ Value call_method(const Function &method, const Arguments &arguments, Budget &bu
   const Value &object = *method.of;
   const std::string &name = method.name;
   const auto is = [&](auto... names) { return ((name == names) || ...); };
-  const auto argument = [&](size_t place, const char *called) { return arguments.get(place, called); };
+  const auto argument = [&](size_t index, const char *called) { return arguments.get(index, called); };
   if (const Text *text = object.text()) {
     budget.take(text->text.size());
     if (is("strip", "lstrip", "rstrip")) return strip(*text, argument(0, "chars"), name != "rstrip", name != "lstrip");

@@ -48,7 +48,7 @@ Text cased(const Text &text, const std::function<bool(size_t at, bool begins)> &
     begins = !upper && !lower && !(c & 0x80) && c != '\'';
   }
   Text out(bytes);
-  out.words = text.words;
+  out.contents = text.contents;
   return out;
 }
 

@@ -36,20 +36,20 @@ std::string quoted_python(std::string_view text) {
 
 }  // namespace
 
-Text Text::of_words(std::string_view words) {
-  Text text(words);
-  if (!words.empty()) text.words.push_back({0, words.size()});
+Text Text::of_content(std::string_view content) {
+  Text text(content);
+  if (!content.empty()) text.contents.push_back({0, content.size()});
   return text;
 }
 
 void Text::append(const Text &other, size_t begin, size_t end) {
-  auto range = std::lower_bound(other.words.begin(), other.words.end(), begin,
+  auto range = std::lower_bound(other.contents.begin(), other.contents.end(), begin,
                                 [](const TextRange &each, size_t at) { return each.end <= at; });
-  for (; range != other.words.end() && range->begin < end; ++range) {
+  for (; range != other.contents.end() && range->begin < end; ++range) {
     const TextRange here = {text.size() + std::max(range->begin, begin) - begin,
                             text.size() + std::min(range->end, end) - begin};
-    if (!words.empty() && words.back().end == here.begin) words.back().end = here.end;
-    else words.push_back(here);
+    if (!contents.empty() && contents.back().end == here.begin) contents.back().end = here.end;
+    else contents.push_back(here);
   }
   text.append(other.text, begin, end - begin);
 }
@@ -120,7 +120,7 @@ Value Value::of_json(const nlohmann::ordered_json &json) {
       if (fits<int64_t>(json)) return json.get<int64_t>();
       return json.get<double>();
     case nlohmann::ordered_json::value_t::number_float: return json.get<double>();
-    case nlohmann::ordered_json::value_t::string: return Text::of_words(json.get_ref<const std::string &>());
+    case nlohmann::ordered_json::value_t::string: return Text::of_content(json.get_ref<const std::string &>());
     case nlohmann::ordered_json::value_t::array: {
       List list;
       for (const auto &item : json) list.push_back(of_json(item));
@@ -128,7 +128,7 @@ Value Value::of_json(const nlohmann::ordered_json &json) {
     }
     case nlohmann::ordered_json::value_t::object: {
       Dict dict;
-      for (const auto &[key, item] : json.items()) dict.emplace_back(Text::of_words(key), of_json(item));
+      for (const auto &[key, item] : json.items()) dict.emplace_back(Text::of_content(key), of_json(item));
       return dict;
     }
     default: return None();

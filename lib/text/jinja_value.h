@@ -1,7 +1,7 @@
 // Values of Jinja, the language of chat templates, as far as templates use it.
 //
 // Texts know which of their parts came out of messages. What a template does to a text (cutting, joining, replacing)
-// keeps that, so that in the end a person's words can be told from the template's marks.
+// keeps that, so that in the end what messages say can be told from the template's marks.
 #pragma once
 
 #include <cstdint>
@@ -17,19 +17,19 @@
 
 namespace infini::jinja {
 
-// Bytes, and ranges of them that are a message's words: in order, not empty, apart from one another.
+// Bytes, and ranges of them that messages' contents gave: in order, not empty, apart from one another.
 struct Text {
   std::string text;
-  std::vector<TextRange> words;
+  std::vector<TextRange> contents;
 
   Text() = default;
   explicit Text(std::string_view marks) : text(marks) {}
-  static Text of_words(std::string_view words);
+  static Text of_content(std::string_view content);
   void append(const Text &other) { append(other, 0, other.text.size()); }
   void append(const Text &other, size_t begin, size_t end);
   Text part(size_t begin, size_t end) const;
-  // Other bytes, of any number: all of them words if any was.
-  Text changed(std::string bytes) const { return words.empty() ? Text(bytes) : of_words(bytes); }
+  // Other bytes, of any number: all of them contents if any was.
+  Text changed(std::string bytes) const { return contents.empty() ? Text(bytes) : of_content(bytes); }
 };
 
 struct Node;
@@ -60,7 +60,7 @@ class Value {
   Value(Function value) : value_(std::make_shared<const Function>(std::move(value))) {}
   Value(const char *) = delete;  // would be a bool
   static Value namespace_of(Dict entries);
-  // All texts in it are words.
+  // All texts in it are contents.
   static Value of_json(const nlohmann::ordered_json &json);
 
   bool defined() const { return value_.index() != 0; }

@@ -160,10 +160,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Encode how, int64_
     if (ids.size() > before) prefix = false;
   };
   size_t begin = 0;
-  auto words = how.words.begin();
+  auto content = how.contents.begin();
   for (size_t at = 0; at < text.size();) {
-    while (words != how.words.end() && words->end <= at) ++words;
-    const size_t open = words == how.words.end() ? text.size() : std::max(words->begin, at) - at;
+    while (content != how.contents.end() && content->end <= at) ++content;
+    const size_t open = content == how.contents.end() ? text.size() : std::max(content->begin, at) - at;
     const SpecialTokens::Match match = data_->special.find(text.substr(at), how.special, open);
     if (match.size == 0) {
       ++at;

@@ -35,7 +35,7 @@ class Tokenizer {
     bool start = true;     // the text begins the stream: BOS and the space prefix, where the model asks for them
     // Parts of the text, in order, that are not to be trusted, as the contents of messages: no control token, and no
     // other that ends generation, is parsed there, nor one that reaches into them.
-    std::span<const TextRange> words = {};
+    std::span<const TextRange> contents = {};
     UnknownText unknown = UnknownText::FAIL;
     size_t offset = 0;                    // of the text in a longer one: errors name bytes of that
     std::vector<size_t> *ends = nullptr;  // receives for each token the offset of its end in the text

@@ -27,9 +27,9 @@ namespace {
 // Refuses parts of models that the backward pass does not know.
 void require_trainable(const Model &model, const Parameters &parameters) {
   const Config &c = model.config();
-  const char *feature = nullptr;
+  const char *unknown = nullptr;
   const auto refuse = [&](bool has, const char *name) {
-    if (has && !feature) feature = name;
+    if (has && !unknown) unknown = name;
   };
   for (size_t l = 0; l < c.plans.size(); ++l) {
     const LayerPlan &plan = c.plans[l];
@@ -48,8 +48,8 @@ void require_trainable(const Model &model, const Parameters &parameters) {
   refuse(c.embedding_scale != 1 || c.residual_scale != 1 || c.logit_scale != 1,
          "scaled embeddings, residuals or logits");
   refuse(c.logit_soft_cap > 0, "a soft cap on logits");
-  if (feature)
-    fail(Status::UNSUPPORTED, "training does not know ", feature, ", which architecture '", c.architecture->name,
+  if (unknown)
+    fail(Status::UNSUPPORTED, "training does not know ", unknown, ", which architecture '", c.architecture->name,
          "' has");
 }
 
@@ -194,8 +194,8 @@ size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequ
            std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
   };
   size_t count = layers;
-  while (count > 0 && !supervised(request.targets.retrieval, count - 1) &&
-         !supervised(request.targets.local, count - 1))
+  while (count > 0 && !supervised(request.supervision.retrieval, count - 1) &&
+         !supervised(request.supervision.local, count - 1))
     --count;
   return count;
 }

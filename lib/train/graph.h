@@ -43,7 +43,7 @@ using LayerObserver = std::function<void(const LayerView &)>;
 struct RunRequest {
   float *gradients = nullptr;               // laid out like the parameters; added to. nullptr: no backward pass
   double loss_scale = 1;                    // factor on the gradients of the cross-entropy
-  HeadTargets targets;                      // [layers][heads]
+  SupervisionWeights supervision;           // [layers][heads]
   float *logits = nullptr;                  // [rows][vocabulary], of every row; for tests
   const LayerObserver *observer = nullptr;  // sees every layer on the way forward
 };

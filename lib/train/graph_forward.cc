@@ -34,7 +34,7 @@ LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer,
           rope_,
           {trace.qkv.data(), qkv_stride_},
           gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
-          request.targets.of_layer(layer, config_.heads),
+          request.supervision.of_layer(layer, config_.heads),
           trace.attention,
           scratch_};
 }

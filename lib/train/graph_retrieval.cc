@@ -82,7 +82,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
                                  rope_,
                                  {retrieval_rows_.data(), retrieval_stride_},
                                  shut.data(),
-                                 request.targets.of_layer(layer, config_.heads),
+                                 request.supervision.of_layer(layer, config_.heads),
                                  retrieval_trace_,
                                  retrieval_scratch_};
   tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));

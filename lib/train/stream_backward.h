@@ -68,7 +68,7 @@ class StreamBackward : public StreamSupervision {
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       softmax_gradient(scores_ + r * count, layer_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
                        seen(token, r), count, dscores_ + r * count);
-      if (layer_.targets.local)
+      if (layer_.supervision.local)
         supervise_locally(row, head(g), scores_ + r * count, seen(token, r), dscores_ + r * count);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
@@ -99,7 +99,7 @@ class StreamBackward : public StreamSupervision {
     clear_rows(dsigma_, rows, keys_);
     kind_.read_gradient(memory(index_), transposed_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_,
                         dmemory());
-    if (layer_.targets.retrieval) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
+    if (layer_.supervision.retrieval) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 

@@ -72,7 +72,7 @@ class StreamForward : protected StreamTiles {
         values_(without_values ? 0 : shape_.value_size), group_(shape_.group()) {
     for (int64_t g = 0; g < group_; ++g)
       remembers_ |=
-          layer.gate_weight[head(g)] != 0 || (layer.targets.retrieval && layer.targets.retrieval[head(g)] != 0);
+          layer.gate_weight[head(g)] != 0 || (layer.supervision.retrieval && layer.supervision.retrieval[head(g)] != 0);
     float *next = layer.scratch.numbers_.data() + here.index() * layer.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
   }

@@ -100,15 +100,15 @@ class StreamSupervision : public StreamForward {
     return {begin, std::lower_bound(begin, rows.end(), first + count)};
   }
   std::span<const int64_t> silent_rows(int64_t first, int64_t tokens) const {
-    if (!layer_.targets.silence) return {};
+    if (!layer_.supervision.silence) return {};
     return within(layer_.layout.silent, first, tokens);
   }
-  int32_t offset_of(int h) const { return layer_.targets.offsets ? layer_.targets.offsets[h] : -1; }
+  int32_t offset_of(int h) const { return layer_.supervision.offsets ? layer_.supervision.offsets[h] : -1; }
 
   // The loss of row r of the tile gains weight * log(1 + sigma(q) z / epsilon), which is 0 where the head finds
   // nothing.
   void silence(int64_t r, int h, const float *z, float *dz) {
-    const float weight = layer_.targets.silence ? layer_.targets.silence[h] : 0, total = denominator_[r];
+    const float weight = layer_.supervision.silence ? layer_.supervision.silence[h] : 0, total = denominator_[r];
     if (weight == 0 || layer_.rules.epsilon == 0) return;
     supervised_.loss += static_cast<double>(weight) * std::log(static_cast<double>(total) / layer_.rules.epsilon);
     each_panel(keys_, [&](int64_t p, int64_t n) {
@@ -140,7 +140,7 @@ class StreamSupervision : public StreamForward {
         add_scaled(left.data(), 1, keys_, there.data());
       });
       for (int64_t g = 0; g < group_; ++g) {
-        const float weight = layer_.targets.retrieval[head(g)] * next->weight;
+        const float weight = layer_.supervision.retrieval[head(g)] * next->weight;
         if (weight == 0) continue;
         const int64_t r = (next->row - first) * group_ + g;
         if (const int32_t offset = offset_of(head(g)); offset >= 0 && offset != next->offset) {
@@ -168,7 +168,7 @@ class StreamSupervision : public StreamForward {
     }
     for (const int64_t row : silent_rows(first, tokens))
       for (int64_t g = 0; g < group_; ++g)
-        if (offset_of(head(g)) >= 0 && layer_.targets.retrieval[head(g)] != 0)
+        if (offset_of(head(g)) >= 0 && layer_.supervision.retrieval[head(g)] != 0)
           silence((row - first) * group_ + g, head(g), z, dz);
   }
   // Of a row whose segment is in the memory: the repeat weight of that segment, and how many segments closed after it.
@@ -185,7 +185,7 @@ class StreamSupervision : public StreamForward {
 
   // Supervision of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
   void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
-    const float weight = layer_.targets.local[h];
+    const float weight = layer_.supervision.local[h];
     const int64_t target = layer_.layout.local_target[static_cast<size_t>(row)];
     const int64_t at = own_ + target - segment_.first;
     if (weight == 0 || target < 0 || at < view_.sinks) return;

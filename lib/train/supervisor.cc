@@ -110,7 +110,7 @@ void Supervisor::end_count() {
   }
 }
 
-HeadTargets Supervisor::targets() const {
+SupervisionWeights Supervisor::weights() const {
   const auto given = [](const std::vector<float> &weights) { return weights.empty() ? nullptr : weights.data(); };
   return {.retrieval = given(retrieval_weights_),
           .silence = given(silence_weights_),
@@ -118,13 +118,13 @@ HeadTargets Supervisor::targets() const {
           .offsets = offsets_.data()};
 }
 
-HeadTargets Supervisor::equal_targets() {
-  HeadTargets targets;
-  targets.offsets = offsets_.data();
-  if (config_.part != TrainedPart::RETRIEVAL) return targets;
+SupervisionWeights Supervisor::equal_weights() {
+  SupervisionWeights weights;
+  weights.offsets = offsets_.data();
+  if (config_.part != TrainedPart::RETRIEVAL) return weights;
   equal_ = each_head([&](int l, int h) { return supervises(l, h); });
-  targets.retrieval = equal_.data();
-  return targets;
+  weights.retrieval = equal_.data();
+  return weights;
 }
 
 }  // namespace infini

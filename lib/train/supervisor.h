@@ -31,13 +31,13 @@ class Supervisor {
   bool fits(int layer, int head) const;
 
   // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are
-  // counted first: begin_step(), count() of each, end_count(); then targets().
+  // counted first: begin_step(), count() of each, end_count(); then weights().
   void begin_step() { retrievals_ = silent_ = local_ = 0, asked_.clear(); }
   void count(const BatchLayout &layout);
   void end_count();
-  HeadTargets targets() const;
+  SupervisionWeights weights() const;
   // For evaluations: every supervised head's queries, each with a weight of 1.
-  HeadTargets equal_targets();
+  SupervisionWeights equal_weights();
 
  private:
   void check_heads() const;

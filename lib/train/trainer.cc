@@ -230,8 +230,8 @@ Tally Trainer::run(const Threads &threads, int segment, const RunRequest &reques
   graph_->set_rules(rules_for(segment));
   if (config_.repeat == 1) cache_key = kUncached;
   if (config_.part != TrainedPart::RETRIEVAL) return graph_->run(threads, layout_, request, cache_key);
-  return request.targets.retrieval ? graph_->run_retrieval(threads, layout_, request, cache_key)
-                                   : Tally();  // where nothing is looked up, there is no loss
+  return request.supervision.retrieval ? graph_->run_retrieval(threads, layout_, request, cache_key)
+                                       : Tally();  // where nothing is looked up, there is no loss
 }
 
 void Trainer::add_gradients(const Threads &threads, Task *task) {
@@ -242,7 +242,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
   RunRequest request;
   request.gradients = gradients_.data();
   request.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
-  request.targets = supervisor_.targets();
+  request.supervision = supervisor_.weights();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
@@ -341,7 +341,7 @@ uint64_t Trainer::evaluate_share(SequenceSource &source, int sequences, int segm
                                  Tally &tally) {
   const ThreadScope threads(model_->threads(), threads_);
   RunRequest request;
-  request.targets = supervisor_.equal_targets();
+  request.supervision = supervisor_.equal_weights();
   StreamChecksum read;
   read.add(&segment, sizeof segment);
   const auto [first, end] = ranks_.share(sequences);

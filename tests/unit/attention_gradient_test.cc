@@ -210,7 +210,7 @@ struct Problem {
                        {},
                        static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
   }
-  HeadTargets targets() const {
+  SupervisionWeights weights() const {
     const auto given = [](const auto &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
     return {.retrieval = given(supervision),
             .silence = given(silence),
@@ -297,7 +297,7 @@ TEST_CASE("the fast path's outputs and gradients are the reference's, on any num
       scratch.reserve(problem.rules, threads);
       const LayerAttention attention{
           problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
-          problem.gate.data(), problem.targets(), trace, scratch};
+          problem.gate.data(), problem.weights(), trace, scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(team, attention, NumberType::F32, out.data(), out_stride);
@@ -376,7 +376,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       Problem alone = problem;
       alone.local_supervision.clear();
       const LayerAttention attention{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
-                                     shut.data(),   alone.targets(), trace, scratch};
+                                     shut.data(),   alone.weights(), trace, scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
       const Supervised supervised = supervise_streams(team, attention, supervised_rows, dqkv.data());
       double loss = 0;

@@ -260,7 +260,7 @@ TEST_CASE("the words of messages, and nothing else, are marked as such") {
       const ChatText chat = ChatTemplate(each).text(messages, {.start = start, .open = !start});
       std::string words, marks;
       size_t at = 0;
-      for (const infini::TextRange &range : chat.words) {
+      for (const infini::TextRange &range : chat.contents) {
         REQUIRE((at <= range.begin && range.begin < range.end && range.end <= chat.text.size()));
         marks += chat.text.substr(at, range.begin - at);
         words += chat.text.substr(range.begin, range.end - range.begin);
@@ -375,7 +375,7 @@ TEST_CASE("no control token comes of a person's words, and user-defined ones do"
   const int32_t end = tokenizer.encode("<|im_end|>", {.special = true, .start = false})[0];
   for (size_t begin = 1; begin < 20; ++begin) {
     const infini::TextRange words[] = {{begin, begin + 1}};
-    const auto ids = tokenizer.encode(text, {.special = true, .start = false, .words = words});
+    const auto ids = tokenizer.encode(text, {.special = true, .start = false, .contents = words});
     CHECK(std::count(ids.begin(), ids.end(), end) == 1);
     CHECK(tokenizer.decode(ids, true, false) == text);
   }

@@ -110,9 +110,9 @@ TEST_CASE("words of messages stay words whatever a template does to them") {
   const auto words = [](const std::string &source) {
     const jinja::Text text = rendered(source, R"({"w": " Ab,<|x|> "})");
     std::string marked = text.text;
-    for (size_t i = text.words.size(); i-- > 0;) {
-      marked.insert(text.words[i].end, "]");
-      marked.insert(text.words[i].begin, "[");
+    for (size_t i = text.contents.size(); i-- > 0;) {
+      marked.insert(text.contents[i].end, "]");
+      marked.insert(text.contents[i].begin, "[");
     }
     return marked;
   };

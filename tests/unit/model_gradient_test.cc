@@ -55,7 +55,7 @@ Run run(const Threads &threads, const Model &model, const Parameters &parameters
   RunRequest request;
   request.gradients = result.gradients.data();
   request.loss_scale = scale;
-  if (!supervision.empty()) request.targets.retrieval = supervision.data();
+  if (!supervision.empty()) request.supervision.retrieval = supervision.data();
   result.tally = backward.run(threads, layout, request);
   result.bytes = backward.bytes();
   if (keep == 0)  // activations were computed again
@@ -200,7 +200,7 @@ TEST_CASE("where nothing is predicted, layers above supervised ones change nothi
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
       RunRequest request;
       request.gradients = out.data();
-      request.targets.retrieval = retrieval.data();
+      request.supervision.retrieval = retrieval.data();
       request.logits = all_layers ? logits.data() : nullptr;  // which need every layer
       const Tally tally = backward.run(Threads(), layout, request);
       CHECK(tally.supervision.retrieval.count == 3 * config.heads);
