@@ -210,7 +210,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
       show_step(line, report, pace);
     }
     if (!log.empty() && !report.contains("fitted")) {
-      std::ofstream file(log, std::ios::app);
+      std::ofstream file(log, std::ios::app | std::ios::binary);
       file << json_line(report) << std::flush;
       if (!file) throw std::runtime_error("cannot write " + log);
     }

@@ -264,16 +264,6 @@ void bench(BenchArguments arguments, bool memory_given) {
 
 }  // namespace
 
-void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress) {
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  uint32_t random = 1;
-  for (int32_t &token : tokens) {
-    random = random * 1664525u + 1013904223u;
-    token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
-  }
-  check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
-}
-
 void add_bench(CLI::App &app) {
   const auto arguments = std::make_shared<BenchArguments>();
   CLI::App *command = app.add_subcommand("bench", "Measures reading and writing beside what the machine allows");

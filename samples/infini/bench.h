@@ -17,9 +17,6 @@ struct BenchArguments : ModelArguments {
   TrainBench training;
 };
 
-// Feeds `count` tokens drawn at random, the same ones each time.
-void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress);
-
 // infini bench --snapshot, at `depths` in rising order.
 void bench_snapshot(const BenchArguments &arguments, const Options &of_model, const Options &options,
                     const std::vector<int64_t> &depths);

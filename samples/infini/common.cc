@@ -1,8 +1,5 @@
 #include "common.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -10,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 
@@ -205,7 +201,7 @@ void check_writable(const std::string &flag, const std::string &path) {
   if (std::filesystem::is_directory(path, ignored)) fail(flag + ": " + path + " is a folder; name a file");
   if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
     fail(flag + ": " + path + " is a device or a pipe, and only a file can be kept; name one");
-  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
+  if (!can_write_into(folder.string()))
     fail(flag + ": cannot write into the folder of " + path + ": " + std::strerror(errno));
 }
 
@@ -272,20 +268,14 @@ void write_file(const std::string &path, std::string_view text) {
   const std::string fresh = path + ".new";
   std::FILE *const file = std::fopen(fresh.c_str(), "wb");
   if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
-  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0 &&
-              fsync(fileno(file)) == 0;
+  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && flush_to_disk(file);
   const int error = errno;
   done = std::fclose(file) == 0 && done;
   if (!done) {
     std::remove(fresh.c_str());
     fail("cannot write " + fresh + ": " + std::strerror(error));
   }
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) fail("cannot write " + path + ": " + std::strerror(errno));
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (const int held = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY); held >= 0) {
-    fsync(held);  // where the folder's file system can: the new name lasts too
-    close(held);
-  }
+  if (!replace_file(fresh, path)) fail("cannot write " + path + ": " + std::strerror(errno));
 }
 
 void print(std::string_view text) {
@@ -341,10 +331,14 @@ std::string format(const char *pattern, ...) {
 
 // --- measures
 
-int64_t resident_bytes() {
-  int64_t size = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> size >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
+void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress) {
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  uint32_t random = 1;
+  for (int32_t &token : tokens) {
+    random = random * 1664525u + 1013904223u;
+    token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
+  }
+  check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
 }
 
 Json model_info(const infini_model *model) { return json_of(infini_model_info_json, model); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "progress.h"
+#include "system.h"
 
 namespace cli {
 
@@ -128,8 +129,8 @@ std::string size_text(int64_t bytes);
 
 // --- measures
 
-// Memory of this process that is in RAM.
-int64_t resident_bytes();
+// Feeds `count` tokens drawn at random, the same ones each time.
+void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress);
 // Facts of a model, and numbers of a session, as infini_model_info_json and infini_session_info_json give them.
 Json model_info(const infini_model *model);
 Json session_info(const infini_session *session);

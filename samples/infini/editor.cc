@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "progress.h"
+#include "system.h"
 
 #ifdef INFINI_LIBEDIT
 #include <histedit.h>
@@ -79,7 +80,7 @@ struct Editor::Keys {
 #endif
 
 Editor::Editor(std::string prompt)
-    : prompt_(std::move(prompt)), interactive_(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) {
+    : prompt_(std::move(prompt)), interactive_(is_terminal(STDIN_FILENO) && is_terminal(STDERR_FILENO)) {
 #ifdef INFINI_LIBEDIT
   if (interactive_) keys_ = std::make_unique<Keys>(prompt_);
   if (keys_ && !keys_->edit) keys_.reset();

@@ -1,6 +1,5 @@
 #include "input.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,8 +28,7 @@ size_t open_end(std::string_view text) {
 }  // namespace
 
 Input::Input(const std::string &path)
-    : path_(path == "-" ? "standard input" : path),
-      file_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : path_(path == "-" ? "standard input" : path), file_(path == "-" ? STDIN_FILENO : open_to_read(path)) {
   if (file_ < 0) fail("cannot open " + path_ + ": " + std::strerror(errno));
   struct stat facts = {};
   if (fstat(file_, &facts) != 0) fail("cannot read " + path_ + ": " + std::strerror(errno));

@@ -112,6 +112,7 @@ int main(int argc, char **argv) {
       "  infini generate model.gguf --file novel.txt --max-tokens 100\n"
       "  infini COMMAND --help\n");
   try {
+    cli::prepare_console();
     if (infini_abi_version() != INFINI_ABI_VERSION)
       throw std::runtime_error("this command was built for another version of libinfini");
     cli::add_info(app);
@@ -123,7 +124,9 @@ int main(int argc, char **argv) {
     cli::add_logits(app);
     cli::add_feed(app);
     cli::add_snapshot(app);
+#if INFINI_HAS_ONEDNN  // beside which it measures
     cli::add_bench(app);
+#endif
     cli::add_footprint(app);
     cli::add_passkey(app);
     cli::add_recall(app);

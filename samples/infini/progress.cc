@@ -1,15 +1,8 @@
 #include "progress.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
+#include <atomic>
 #include <cstdio>
-#include <cstring>
 
 #include "common.h"
 
@@ -17,48 +10,28 @@ namespace cli {
 namespace {
 
 // How often the signal came that came most: mpirun sends another one a second after Ctrl-C, which is not impatience.
-volatile std::sig_atomic_t interrupts = 0, cancels_at = 1, kills_at = 2, last_signal = 0, counts[3] = {};
-int wake[2] = {-1,
-               -1};  // a pipe that an interrupt writes to, so that a wait for input ends, whichever thread has heard it
+std::atomic<int> interrupts = 0, cancels_at = 1, kills_at = 2, counts[3] = {};
+std::atomic<Interrupt> last_interrupt = Interrupt::KEY;
+static_assert(std::atomic<int>::is_always_lock_free);  // a signal handler uses them
 
-void hear(int signal) {
-  const int before = errno;
-  last_signal = signal;
-  volatile std::sig_atomic_t &count = counts[signal == SIGINT ? 0 : signal == SIGTERM ? 1 : 2];
-  count = count + 1;
+bool hear(Interrupt interrupt) {
+  last_interrupt = interrupt;
+  const int count = ++counts[static_cast<int>(interrupt)];
   if (count > interrupts) interrupts = count;
-  if (interrupts >= kills_at) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  }
-  (void)!write(wake[1], "", 1);
-  errno = before;
+  return interrupts >= kills_at;
 }
 
 }  // namespace
 
-void catch_interrupts() {
-  if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0)
-    throw std::runtime_error(std::string("no pipe: ") + std::strerror(errno));
-  struct sigaction action = {}, before = {};
-  action.sa_handler = hear;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    sigaction(signal, nullptr, &before);
-    if (signal == SIGHUP && before.sa_handler == SIG_IGN) continue;  // nohup
-    sigaction(signal, &action, nullptr);
-  }
-  std::signal(SIGXFSZ, SIG_IGN);
-}
+void catch_interrupts() { listen(hear); }
 
 bool interrupted() { return interrupts > 0; }
 int interrupt_count() { return interrupts; }
-bool interrupted_by_key() { return interrupts > 0 && last_signal == SIGINT; }
+bool interrupted_by_key() { return interrupts > 0 && last_interrupt == Interrupt::KEY; }
 
 void forget_interrupts() {
   interrupts = 0;
   for (auto &count : counts) count = 0;
-  char byte;
-  while (read(wake[0], &byte, 1) == 1) {}
 }
 
 Patience::Patience(int cancel, int kill) : cancel_before_(cancels_at), kill_before_(kills_at) {
@@ -70,27 +43,12 @@ Patience::~Patience() {
   kills_at = std::max(kill_before_, interrupts + 1);
 }
 
-size_t read_some(int file, char *data, size_t capacity, const std::string &path) {
-  for (;;) {
-    pollfd waits[] = {{file, POLLIN, 0}, {wake[0], POLLIN, 0}};
-    if (poll(waits, 2, -1) < 0 && errno != EINTR)
-      throw std::runtime_error("cannot wait for " + path + ": " + std::strerror(errno));
-    if (interrupted()) throw Cancelled();
-    if (waits[0].revents == 0) continue;
-    const ssize_t size = read(file, data, capacity);
-    if (size >= 0) return static_cast<size_t>(size);
-    if (errno != EINTR && errno != EAGAIN)
-      throw std::runtime_error("cannot read " + path + ": " + std::strerror(errno));
-  }
-}
-
-LiveLine::LiveLine(bool wanted) : visible_(wanted && isatty(STDERR_FILENO)) {}
+LiveLine::LiveLine(bool wanted) : visible_(wanted && is_terminal(fileno(stderr))) {}
 
 void LiveLine::show(const std::string &text) {
   if (!visible_ || (shown_ && since_shown_.seconds() <= 0.1)) return;
-  winsize size = {};
-  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-  std::fprintf(stderr, "\r\033[K%s", text.substr(0, known ? size.ws_col - 1u : 79u).c_str());
+  const int columns = terminal_columns();
+  std::fprintf(stderr, "\r\033[K%s", text.substr(0, columns > 1 ? static_cast<size_t>(columns) - 1 : 79).c_str());
   shown_ = true;
   since_shown_ = Stopwatch();
 }

@@ -18,7 +18,7 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-// --- interrupts: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends that is closed
+// --- interrupts, which system.h hears
 
 // After it, an interrupt cancels the call that runs; a second one ends the process. A file that may not grow further
 // (SIGXFSZ) becomes an error of the call that writes.
@@ -43,10 +43,6 @@ class Patience {
  private:
   int cancel_before_, kill_before_;
 };
-
-// Reads what is there, and waits until something is. 0: the end. Throws Cancelled if an interrupt comes first; `path`
-// names the file in errors.
-size_t read_some(int file, char *data, size_t capacity, const std::string &path);
 
 // --- progress
 

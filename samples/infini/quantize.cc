@@ -2,7 +2,6 @@
 #include <filesystem>
 #include <unistd.h>
 
-#include "bench.h"
 #include "common.h"
 #include "input.h"
 

@@ -22,8 +22,7 @@ struct SnapshotArguments {
 std::string time_of(const std::string &path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) throw std::runtime_error("cannot examine " + path + ": " + std::strerror(errno));
-  std::tm date{};
-  gmtime_r(&info.st_mtime, &date);
+  const std::tm date = *std::gmtime(&info.st_mtime);
   return format("%04d-%02d-%02dT%02d:%02d:%02dZ", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour,
                 date.tm_min, date.tm_sec);
 }
