@@ -89,7 +89,7 @@ struct CarrierInput {
   void add(const Threads &threads, const BatchLayout &layout, const LayerView &view, int64_t width) {
     regression.add_names(threads, layout, view.normed);
     for (int64_t row = 0; row < layout.rows(); ++row)
-      if (const float *x = view.x + row * view.x_stride; layout.label[static_cast<size_t>(row)] >= 0)
+      if (const float *x = view.x + row * view.x_stride; layout.label[row] >= 0)
         length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
   }
 };
@@ -134,7 +134,7 @@ void make_carriers(const Trainer &trainer, Parameters &parameters, size_t layer,
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < values; ++j)
         parameters.of(of.attention_output)[(i * heads + h) * values + j] =
-            static_cast<float>(directions[static_cast<size_t>(j * width + i)]);
+            static_cast<float>(directions[j * width + i]);
   }
 }
 
@@ -156,15 +156,14 @@ void fit_carriers(const Trainer &trainer, Trainer::Drawn &drawn, Parameters &par
 // digit_directions() gives them; each head of the group adds an equal share.
 void make_heads(Parameters &parameters, const Config &config, int layer, int kv_head, const std::vector<double> &keys,
                 const std::vector<double> &queries, const std::vector<float> &directions) {
-  const Parameters::Layer &w = parameters.layers()[static_cast<size_t>(layer)];
+  const Parameters::Layer &w = parameters.layers()[layer];
   const int64_t width = config.width, key_size = config.key_size, value_size = config.value_size,
                 group = config.group();
   const auto features = [&](size_t index, int64_t head, const std::vector<double> &from) {
     float *to = parameters.of(index) + head * key_size * width;
     const double *one = from.data() + (key_size + value_size) * width, *offset = one + width;
     for (int64_t i = 0; i < key_size * width; ++i)
-      to[i] = static_cast<float>(kName * from[static_cast<size_t>(i)] + kOffset * offset[i % width] -
-                                 kBias * one[i % width]);
+      to[i] = static_cast<float>(kName * from[i] + kOffset * offset[i % width] - kBias * one[i % width]);
   };
   features(w.k, kv_head, keys);
   std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width,
@@ -175,8 +174,7 @@ void make_heads(Parameters &parameters, const Config &config, int layer, int kv_
     float *o = parameters.of(w.attention_output) + h * value_size;
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < value_size; ++j)
-        o[i * config.heads * value_size + j] =
-            directions[static_cast<size_t>(j * width + i)] / static_cast<float>(group);
+        o[i * config.heads * value_size + j] = directions[j * width + i] / static_cast<float>(group);
   }
 }
 
@@ -201,7 +199,7 @@ std::vector<float> digit_directions(const Parameters &parameters, const Config &
     rows.emplace_back();
     for (int64_t i = 0; i < width; ++i) {
       rows.back().push_back(static_cast<double>(norm[i]) * static_cast<double>(output[digit * width + i]));
-      mean[static_cast<size_t>(i)] += rows.back().back() / static_cast<double>(digits.size());
+      mean[i] += rows.back().back() / static_cast<double>(digits.size());
     }
   }
   double squares = 0;  // of a row's length

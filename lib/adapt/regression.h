@@ -33,16 +33,16 @@ class Regression {
   void add(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by offset
     for (int64_t row = 0; row < layout.rows(); ++row) {
-      const auto labelled = [&](int64_t at) { return layout.label[static_cast<size_t>(at)] >= 0; };
-      if (labelled(row)) held[layout.offset[static_cast<size_t>(row)]].push_back(row);
+      const auto labelled = [&](int64_t at) { return layout.label[at] >= 0; };
+      if (labelled(row)) held[layout.offset[row]].push_back(row);
       if (const int32_t offset = layout.asked_offset(row); offset >= 0 && labelled(row + 1))
         asked[offset].push_back(row);
     }
-    const auto name = [&](int64_t row) { return layout.label[static_cast<size_t>(row)] % keys_; };
+    const auto name = [&](int64_t row) { return layout.label[row] % keys_; };
     add_all(threads, layout, x);
     for (const auto &[offset, of_offset] : held)
       add(threads, of_offset, x, sums(keys_of_, offset),
-          [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[static_cast<size_t>(row)])] = true; });
+          [&](int64_t row, auto &y) { y[name(row)] = y[digit(layout.tokens[row])] = true; });
     for (const auto &[offset, of_offset] : asked)
       add(threads, of_offset, x, sums(queries_of_, offset), [&](int64_t row, auto &y) { y[name(row + 1)] = true; });
   }
@@ -111,9 +111,8 @@ class Regression {
     for (size_t i = 0; i < a.size(); ++i)
       a[i] = all * static_cast<double>(all_.squares[static_cast<int64_t>(i)]) +
              more * static_cast<double>(own.squares[static_cast<int64_t>(i)]);
-    for (int64_t i = 0; i < width_; ++i) trace += a[static_cast<size_t>(i * (width_ + 1))];
-    for (int64_t i = 0; i < width_; ++i)
-      a[static_cast<size_t>(i * (width_ + 1))] += ridge * trace / static_cast<double>(width_);
+    for (int64_t i = 0; i < width_; ++i) trace += a[i * (width_ + 1)];
+    for (int64_t i = 0; i < width_; ++i) a[i * (width_ + 1)] += ridge * trace / static_cast<double>(width_);
     if (!solve_positive(width_, static_cast<int64_t>(w.size()) / width_, a.data(), w.data()))
       fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
   }
@@ -137,10 +136,10 @@ class Regression {
     std::memset(y_.data(), 0, static_cast<size_t>(count * columns() * bytes));
     std::vector<bool> y(static_cast<size_t>(columns()));
     for (int64_t r = 0; r < count; ++r) {
-      const int64_t row = rows[static_cast<size_t>(r)];
+      const int64_t row = rows[r];
       std::memcpy(x_.data() + r * width_ * bytes, x.from(row).data, static_cast<size_t>(width_ * bytes));
       y.assign(y.size(), false);
-      y[static_cast<size_t>(one())] = true;
+      y[one()] = true;
       mark(row, y);
       for (size_t c = 0; c < y.size(); ++c) {
         const int64_t at = r * columns() + static_cast<int64_t>(c);

@@ -136,7 +136,7 @@ class TaskSource::Writer {
       link_back(begin, digit, stood_[name]);
       if (answers) link(Kind::ANSWER, begin + digit, stood_[name].back() + digit);
       link(Kind::LOCAL, begin + digit, name_at);
-      tokens_.push_back(value_[name][static_cast<size_t>(digit)]);
+      tokens_.push_back(value_[name][digit]);
     }
     document_.add_value(begin, kValueDigits, static_cast<int32_t>(name));
     stood_[name].push_back(begin);
@@ -250,8 +250,7 @@ std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vect
   if (settings_.keys > 1 || !has_passkey_name_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
   const auto size_of = [&](const Phrase Name::*phrase, int64_t count) {
     double total = 0;
-    for (int64_t i = 0; i < count; ++i)
-      total += static_cast<double>((names_[names[static_cast<size_t>(i)]].*phrase).size());
+    for (int64_t i = 0; i < count; ++i) total += static_cast<double>((names_[names[i]].*phrase).size());
     return total;
   };
   const double end = tokens - size_of(&Name::question, settings_.questions);
@@ -263,8 +262,8 @@ std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vect
   std::vector<Event> events;
   for (int64_t i = 0; i < settings_.keys; ++i)
     events.push_back({std::floor(draw_uniform(random_, settings_.depth_least, settings_.depth_greatest) * (room + 1)),
-                      false, names[static_cast<size_t>(i)]});
-  for (int64_t i = 0; i < settings_.questions; ++i) events.push_back({end, true, names[static_cast<size_t>(i)]});
+                      false, names[i]});
+  for (int64_t i = 0; i < settings_.questions; ++i) events.push_back({end, true, names[i]});
   return events;
 }
 

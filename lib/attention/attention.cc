@@ -24,12 +24,12 @@ LayerState::LayerState(const AttentionRules &rules, const float *gate_weight)
     : window(rules.shape, [&] {
         std::vector<bool> keeps(static_cast<size_t>(rules.shape.kv_heads));
         for (int h = 0; h < rules.shape.heads; ++h)
-          if (gate_weight[h] != 0) keeps[static_cast<size_t>(h / rules.shape.group())] = true;
+          if (gate_weight[h] != 0) keeps[h / rules.shape.group()] = true;
         return keeps;
       }()) {
   memory.resize(static_cast<size_t>(rules.shape.kv_heads));
   for (int h = 0; h < rules.shape.heads; ++h) {
-    Memory &m = memory[static_cast<size_t>(h / rules.shape.group())];
+    Memory &m = memory[h / rules.shape.group()];
     if (gate_weight[h] != 0 && !m) m = Memory(*rules.memory, rules.shape.key_size, rules.shape.value_size);
   }
 }
@@ -242,7 +242,7 @@ class AttentionSpan {
 
   // (7) and (10).
   void mix_and_store(const Tile &tile) {
-    const Memory &memory = layer_.memory[static_cast<size_t>(tile.kv_head)];
+    const Memory &memory = layer_.memory[tile.kv_head];
     const bool reads = memory && view_.memory_tokens > 0;
     if (reads) {
       for (int64_t row = 0; row < tile.rows; ++row)
@@ -380,7 +380,7 @@ void close_segment(const Threads &threads, const AttentionRules &rules, LayerSta
   const int64_t operations = view.open() * rules.shape.kv_heads * rules.shape.key_size * rules.shape.value_size;
   parallel_items(threads, rules.shape.kv_heads, operations, [&](int64_t kv_head, const Threads &here) {
     const int h = static_cast<int>(kv_head);
-    Memory &memory = layer.memory[static_cast<size_t>(h)];
+    Memory &memory = layer.memory[h];
     if (memory) fold(rules, layer.window, memory, view, h, scratch.of_thread(here.index()));
     layer.window.close(view, closing, h, rules.rope, angles);
   });

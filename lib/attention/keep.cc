@@ -50,8 +50,8 @@ void Keep::drop_after(int64_t position) {
 void Keep::mark(int64_t begin, int64_t end) {
   const auto at = [&](int64_t position) { return static_cast<std::ptrdiff_t>(position - first_); };
   std::fill(worth_.begin() + at(begin), worth_.begin() + at(end), kMarked);
-  if (begin > first_) ends_[static_cast<size_t>(at(begin - 1))] = 1;
-  ends_[static_cast<size_t>(at(end - 1))] = 1;
+  if (begin > first_) ends_[at(begin - 1)] = 1;
+  ends_[at(end - 1)] = 1;
 }
 
 template <class F>
@@ -60,7 +60,7 @@ void Keep::each_span(int64_t begin, int64_t end, const F &f) const {
     KeptSpan span{begin, 0, 0};
     float sum = 0, most = 0;
     do {
-      const float worth = worth_[static_cast<size_t>(begin - first_)];
+      const float worth = worth_[begin - first_];
       sum += worth, most = std::max(most, worth);
       ++span.tokens;
     } while (!ends_at(begin++) && begin < end && span.tokens < kLongestSpan);

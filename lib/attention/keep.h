@@ -72,7 +72,7 @@ class Keep {
 
  private:
   int64_t end() const { return first_ + static_cast<int64_t>(worth_.size()); }
-  bool ends_at(int64_t position) const { return knows(position) && ends_[static_cast<size_t>(position - first_)] != 0; }
+  bool ends_at(int64_t position) const { return knows(position) && ends_[position - first_] != 0; }
   template <class F>
   void each_span(int64_t begin, int64_t end, const F &f) const;
 

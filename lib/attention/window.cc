@@ -105,7 +105,7 @@ void Window::move(Head &head, int64_t from, int64_t to, int64_t count) {
 
 void Window::append(const View &view, int64_t position, int kv_head, const float *key, const float *value,
                     const Rope &rope, const float *cosine, const float *sine) {
-  Head &head = heads_[static_cast<size_t>(kv_head)];
+  Head &head = heads_[kv_head];
   float rotated[kMostHeadSize];
   rope.apply(key, shape_.key_size, cosine, sine, 1, rotated);
   head.keys.put(view.index_of(position), rotated);
@@ -123,9 +123,9 @@ void Window::gather_kept(Head &head, const View &before, const Closing &closing,
   float rotated[kMostHeadSize], key[kMostHeadSize], cosine[kMostHeadSize / 2], sine[kMostHeadSize / 2];
   const auto &sources = closing.sources;
   for (int64_t i = 0; i < closing.after.kept;) {
-    const int64_t from = sources[static_cast<size_t>(i)];
+    const int64_t from = sources[i];
     int64_t run = 1;
-    while (i + run < closing.after.kept && sources[static_cast<size_t>(i + run)] == from + run &&
+    while (i + run < closing.after.kept && sources[i + run] == from + run &&
            (from < before.front()) == (from + run < before.front()))
       ++run;
     char *const to = head.kept + i * key_bytes();
@@ -151,7 +151,7 @@ void Window::gather_kept(Head &head, const View &before, const Closing &closing,
 void Window::close(const View &before, const Closing &closing, int kv_head, const Rope &rope,
                    const FrontAngles &angles) {
   const View &after = closing.after;
-  Head &head = heads_[static_cast<size_t>(kv_head)];
+  Head &head = heads_[kv_head];
   gather_kept(head, before, closing, rope);
   // What comes before the window grows by no more than the window moves, so tokens only ever move towards the front.
   const int64_t from = before.index_of(after.window_begin), to = after.index_of(after.window_begin);
@@ -219,19 +219,19 @@ Window Window::with_kept(const View &before, const View &after, const std::vecto
 }
 
 Panels Window::keys(int kv_head, int64_t begin, int64_t count) const {
-  return heads_[static_cast<size_t>(kv_head)].keys.panels(begin, count);
+  return heads_[kv_head].keys.panels(begin, count);
 }
 
 Panels Window::values(int kv_head, int64_t begin, int64_t count) const {
-  return heads_[static_cast<size_t>(kv_head)].values.panels(begin, count);
+  return heads_[kv_head].values.panels(begin, count);
 }
 
 void Window::raw_keys(int kv_head, int64_t begin, int64_t count, float *keys) const {
-  load(shape_.type, heads_[static_cast<size_t>(kv_head)].raw + begin * key_bytes(), count * shape_.key_size, keys);
+  load(shape_.type, heads_[kv_head].raw + begin * key_bytes(), count * shape_.key_size, keys);
 }
 
 void Window::raw_values(int kv_head, int64_t index, int64_t count, float *values) const {
-  heads_[static_cast<size_t>(kv_head)].values.to_floats(index, count, values);
+  heads_[kv_head].values.to_floats(index, count, values);
 }
 
 }  // namespace infini

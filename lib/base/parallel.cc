@@ -156,8 +156,8 @@ void Team::run(int64_t n, Body body, const void *context) {
   running_.store(true, std::memory_order_relaxed);
   const int64_t threads = size();
   for (int64_t t = 0; t < threads; ++t) {
-    shares_[static_cast<size_t>(t)].next.store(n * t / threads, std::memory_order_relaxed);
-    shares_[static_cast<size_t>(t)].end = n * (t + 1) / threads;
+    shares_[t].next.store(n * t / threads, std::memory_order_relaxed);
+    shares_[t].end = n * (t + 1) / threads;
   }
   body_ = body;
   context_ = context;

@@ -138,7 +138,7 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
   native_part(a.from(row), rows - row, b, 0, padded, wide.data(), padded, false);
   for (int64_t r = 0; r < rows - row; ++r) {
     float *to = c + (row + r) * c_row;
-    for (int64_t j = 0; j < b.n; ++j) to[j] = wide[static_cast<size_t>(r * padded + j)] + (accumulate ? to[j] : 0);
+    for (int64_t j = 0; j < b.n; ++j) to[j] = wide[r * padded + j] + (accumulate ? to[j] : 0);
   }
 }
 

@@ -88,7 +88,7 @@ class Block {
       const int64_t row = workspace_.parts[i].first;
       parallel_for(threads_, static_cast<int64_t>(part.tokens.size()), row_grain_, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {
-          weights_.embed(part.tokens[static_cast<size_t>(t)], x(row + t));
+          weights_.embed(part.tokens[t], x(row + t));
           if (config_.embedding_scale != 1) scale(x(row + t), width_, config_.embedding_scale);
           for (size_t r = 0; r < rules_.ropes.size(); ++r) {
             const Rope &rope = rules_.ropes[r];
@@ -156,8 +156,8 @@ class Block {
     finish_qkv(layer, stride);
     parallel_items(threads_, static_cast<int64_t>(parts_.size()), count_ * width_ * width_,
                    [&](int64_t i, const Threads &here) {
-      auto &[row, after] = workspace_.parts[static_cast<size_t>(i)];
-      after = attend_part(here, layer, index, parts_[static_cast<size_t>(i)], row);
+      auto &[row, after] = workspace_.parts[i];
+      after = attend_part(here, layer, index, parts_[i], row);
     });
   }
 
@@ -178,7 +178,7 @@ class Block {
                              workspace_.sine.data() + angles + row * half,
                              layer.gate_weight.data(),
                              layer.keep_bias.empty() ? nullptr : layer.keep_bias.data(),
-                             workspace_.raised[static_cast<size_t>(&part - parts_.data())],
+                             workspace_.raised[&part - parts_.data()],
                              attended_.data + row * attended_.stride * bytes_of(attended_.type),
                              attended_.stride};
       attend(threads, rules, gemm_, layer_state, tokens, exact_, workspace_.attention);
@@ -296,7 +296,7 @@ void Workspace::reserve(const Model &model, int64_t longest, int threads) {
 
 int64_t Workspace::angles(const Config &config, int rotation) const {
   int64_t begin = 0;
-  for (int r = 0; r < rotation; ++r) begin += tokens * (config.ropes[static_cast<size_t>(r)].dimensions / 2);
+  for (int r = 0; r < rotation; ++r) begin += tokens * (config.ropes[r].dimensions / 2);
   return begin;
 }
 
@@ -358,7 +358,7 @@ void compute_logits(const Threads &threads, const Model &model, std::span<State 
   const Weights &weights = model.weights();
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
   const Rows normed{weights.rows_type, workspace.normed.data(), width};
-  for (int64_t row = 0; row < count; ++row) copy(states[static_cast<size_t>(row)]->hidden.data(), width, normed, row);
+  for (int64_t row = 0; row < count; ++row) copy(states[row]->hidden.data(), width, normed, row);
   const auto give = [&](int64_t row, int64_t rows, float *logits) {
     multiply(threads, model.gemm(), weights.products, normed.read().from(row), rows, weights.output, logits, stride,
              false, exact);
@@ -374,7 +374,7 @@ void compute_logits(const Threads &threads, const Model &model, std::span<State 
     const int64_t rows = std::min(kLogitsRows, count - first);
     give(first, rows, workspace.logits.data());
     parallel_items(threads, rows, rows * stride, [&](int64_t row) {
-      State &state = *states[static_cast<size_t>(first + row)];
+      State &state = *states[first + row];
       std::memcpy(state.logits.data(), workspace.logits.data() + row * stride,
                   static_cast<size_t>(stride) * sizeof(float));
       state.has_logits = true;

@@ -34,8 +34,8 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
     for (int64_t row = 0; row < rows; ++row, ++at) {
       const float *const from = x + row * stride;
       add_scaled(from, 1 / std::sqrt(dot(from, from, width) / static_cast<float>(width) + epsilon), width, sum.data());
-      ++held, worthy += worth[static_cast<size_t>(at)] != 0;
-      if (!model.ends_sentence(tokens[static_cast<size_t>(at)]) && held < kLongestSpan) continue;
+      ++held, worthy += worth[at] != 0;
+      if (!model.ends_sentence(tokens[at]) && held < kLongestSpan) continue;
       for (float &value : sum) value /= static_cast<float>(held + 1);
       if (worthy == 0 || 2 * worthy > held) sentences.push_back({sum, worthy > 0});
       std::fill(sum.begin(), sum.end(), 0.0f);
@@ -66,7 +66,7 @@ std::vector<float> bias_of_heads(const std::vector<KeepBias> &rows, const Config
     for (int layer = 0; layer < config.layers; ++layer)
       for (int head = 0; head < config.heads; ++head)
         if ((row.layer < 0 || row.layer == layer) && (row.head < 0 || row.head == head))
-          bias[static_cast<size_t>(layer * config.heads + head)] = static_cast<float>(row.nats);
+          bias[layer * config.heads + head] = static_cast<float>(row.nats);
   }
   return bias;
 }

@@ -15,7 +15,7 @@ void merge_memory(Memory &memory, const Memory &other, double weight) {
   for (int64_t i = 0; i < memory.key_size(); ++i) before.push_back(memory.normaliser(i));
   memory.merge(other, static_cast<float>(weight));
   for (int64_t i = 0; i < memory.key_size(); ++i)
-    if (memory.normaliser(i) < -kRounding * std::max(1.0f, before[static_cast<size_t>(i)]))
+    if (memory.normaliser(i) < -kRounding * std::max(1.0f, before[i]))
       fail(Status::INVALID_ARGUMENT,
            "more is taken away than the memory holds: what is subtracted was not read into it");
 }

@@ -90,7 +90,7 @@ class Model {
   // Whether a sentence ends with the token, where sentences are kept.
   bool ends_sentence(int32_t token) const {
     const std::vector<bool> &ends = opened_->ends_sentence;
-    return static_cast<size_t>(token) < ends.size() && ends[static_cast<size_t>(token)];
+    return static_cast<size_t>(token) < ends.size() && ends[token];
   }
   bool has_weights() const { return opened_->config != nullptr; }  // false: the file is a tokenizer alone
   const Config &config() const;                                    // STATE error where there are no weights

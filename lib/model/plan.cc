@@ -61,8 +61,7 @@ void plan_windows(const Keys &keys, Config &config, int window, int period) {
       if (windowed.size() != config.plans.size())
         fail(Status::FORMAT, "key '", name, "' holds ", windowed.size(), " values, but the model has ", config.layers,
              " layers");
-      each_layer(config,
-                 [&](LayerPlan &plan, int l) { plan.window = windowed[static_cast<size_t>(l)] != 0 ? window : 0; });
+      each_layer(config, [&](LayerPlan &plan, int l) { plan.window = windowed[l] != 0 ? window : 0; });
       return;
     }
     period = keys.get("attention.sliding_window_pattern");
@@ -193,7 +192,7 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
   table.push_back(
       {Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, kTokenDeviation, ""});
   for (int l = 0; l < c.layers; ++l) {
-    const LayerPlan &plan = c.plans[static_cast<size_t>(l)];
+    const LayerPlan &plan = c.plans[l];
     const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
     const auto norm = [&](Field field, const char *tensor, int64_t size, bool there) {
       if (there) table.push_back({field, Role::NORM, l, name(tensor), 1, size, false, 0, ""});

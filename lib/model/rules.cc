@@ -32,7 +32,7 @@ Rope make_rope(const Gguf &gguf, const Config &config, const RopeConfig &c) {
   const double low = c.yarn ? std::max(0.0, std::floor(pair_of(c.beta_fast))) : 0;
   const double high = c.yarn ? std::min(c.dimensions - 1.0, std::ceil(pair_of(c.beta_slow))) : 0;
   for (int64_t i = 0; i < half; ++i) {
-    const float by = divisor[static_cast<size_t>(i)];
+    const float by = divisor[i];
     if (!(by > 0)) fail(Status::FORMAT, "rotation factor ", i, " is ", by, ", but must be positive");
     const double plain = std::pow(c.base, -2.0 * static_cast<double>(i) / c.dimensions) / by;
     const double ramp = c.yarn ? std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0) : 1;
@@ -59,7 +59,7 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
     rules.shape.sinks = rules.shape.keep = 0;
     rules.shape.window = plan.window;
   }
-  if (plan.rotation != kNoRotation) rules.rope = ropes[static_cast<size_t>(plan.rotation)];
+  if (plan.rotation != kNoRotation) rules.rope = ropes[plan.rotation];
   rules.memory = memory.kind;
   rules.first_gated = memory.first_segment_gated;
   rules.epsilon = memory.epsilon;

@@ -30,7 +30,7 @@ void check_finite(const Threads &threads, const Gguf &gguf, const GgufTensor &te
 WeightMatrix *matrix_of(Weights &weights, const TensorSpec &spec) {
   if (spec.field == Field::OUTPUT) return &weights.output;
   if (spec.layer < 0) return nullptr;
-  LayerWeights &layer = weights.layers[static_cast<size_t>(spec.layer)];
+  LayerWeights &layer = weights.layers[spec.layer];
   switch (spec.field) {
     case Field::Q:
     case Field::K:
@@ -44,7 +44,7 @@ WeightMatrix *matrix_of(Weights &weights, const TensorSpec &spec) {
 }
 std::vector<float> &vector_of(Weights &weights, const TensorSpec &spec) {
   if (spec.layer < 0) return weights.output_norm;
-  LayerWeights &layer = weights.layers[static_cast<size_t>(spec.layer)];
+  LayerWeights &layer = weights.layers[spec.layer];
   switch (spec.field) {
     case Field::Q_BIAS:
     case Field::K_BIAS:
@@ -71,7 +71,7 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
                  NumberType floats, Task *task)
     : layers(static_cast<size_t>(config.layers)) {
   for (int l = 0; l < config.layers; ++l) {
-    LayerWeights &layer = layers[static_cast<size_t>(l)];
+    LayerWeights &layer = layers[l];
     for (int h = 0; h < config.heads; ++h) layer.gate_weight.push_back(config.gate_weight(l, h));
     if (const auto &bias = config.memory.probe.bias; !bias.empty() && config.memory.keep > 0)
       layer.keep_bias.assign(bias.begin() + l * config.heads, bias.begin() + (l + 1) * config.heads);

@@ -24,7 +24,7 @@ void Worth::of_first_tokens(bool exact) {
   size_t row = 0;
   for (const Part &part : parts_) {
     State &state = *part.state;
-    state.keep.raise(state.view, shape_, false, workspace_.raised[static_cast<size_t>(&part - parts_.data())]);
+    state.keep.raise(state.view, shape_, false, workspace_.raised[&part - parts_.data()]);
     View end = state.view;
     end.position += static_cast<int64_t>(part.tokens.size());
     if (end.open() > shape_.segment)
@@ -47,7 +47,7 @@ void Worth::of_layer(int layer, const float *x, int64_t stride) {
     for (int64_t row = begin; row < end; ++row) {
       const float *const at = x + row * stride;
       const float square = dot(at, at, width) / static_cast<float>(width) + model_.config().norm_epsilon;
-      workspace_.worth[static_cast<size_t>(row)] = dot(at, probe_.weight.data(), width) / std::sqrt(square);
+      workspace_.worth[row] = dot(at, probe_.weight.data(), width) / std::sqrt(square);
     }
   });
   if (shape_.keep_standing == 0) return;

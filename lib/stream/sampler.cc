@@ -73,7 +73,7 @@ Sampler::Sampler(const Options &options, int vocabulary)
 
 void Sampler::penalize(const RecentTokens &recent) {
   if (repetition_ == 1 && presence_ == 0 && frequency_ == 0) return;
-  for (const int32_t token : recent.any_order()) ++occurrences_[static_cast<size_t>(token)];
+  for (const int32_t token : recent.any_order()) ++occurrences_[token];
   for (const int32_t token : recent.any_order()) {
     const auto id = static_cast<size_t>(token);
     if (occurrences_[id] == 0) continue;  // done already
@@ -94,7 +94,7 @@ void Sampler::truncate(size_t count) {
 int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recent, Random &random) {
   std::copy(logits.begin(), logits.end(), logits_.begin());
   penalize(recent);
-  for (const auto &[token, bias] : bias_) logits_[static_cast<size_t>(token)] += bias;
+  for (const auto &[token, bias] : bias_) logits_[token] += bias;
   const auto likeliest = std::max_element(logits_.begin(), logits_.end());
   if (!std::isfinite(*likeliest))
     fail(Status::INVALID_ARGUMENT, "no token is possible: the largest logit, after penalties and bias, is ",

@@ -77,8 +77,8 @@ void Session::Impl::forget() {
 void History::drop_before(int64_t position) {
   if (position <= begin) return;
   const auto count = position - begin;
-  for (int64_t i = 0; i < count; ++i) recent_before.push(tokens[static_cast<size_t>(i)]);
-  const auto last_random = randoms[static_cast<size_t>(count - 1)];
+  for (int64_t i = 0; i < count; ++i) recent_before.push(tokens[i]);
+  const auto last_random = randoms[count - 1];
   tokens.erase(tokens.begin(), tokens.begin() + count);
   randoms.erase(randoms.begin(), randoms.begin() + count);
   random_before = last_random;
@@ -173,8 +173,7 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   ingest(tokens, task, [&](const Threads &threads, int64_t first, int64_t rows, const float *block, int64_t stride) {
     parallel_for(threads, rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
-        if (const int64_t next = first + row + 1; next < count)
-          nll[next] = loss(block + row * stride, tokens[static_cast<size_t>(next)]);
+        if (const int64_t next = first + row + 1; next < count) nll[next] = loss(block + row * stride, tokens[next]);
     });
   });
   for (size_t i = follows ? 0 : 1; i < tokens.size(); ++i)

@@ -16,7 +16,7 @@ std::array<int, alphabet_size> make_alphabet() {
   int others = 0;
   for (int byte = 0; byte < 256; ++byte) {
     const bool printable_byte = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);
-    byte_of[static_cast<size_t>(printable_byte ? byte : 256 + others++)] = byte;
+    byte_of[printable_byte ? byte : 256 + others++] = byte;
   }
   return byte_of;
 }
@@ -51,7 +51,7 @@ Bpe::Bpe(const Gguf &gguf, Vocabulary &vocabulary) : vocabulary_(vocabulary), pr
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     // Special tokens stand in the file as their own text.
     if (!vocabulary.of_type(id, TokenType::NORMAL) && !vocabulary.of_type(id, TokenType::BYTE)) continue;
-    std::string &piece = vocabulary.pieces[static_cast<size_t>(id)];
+    std::string &piece = vocabulary.pieces[id];
     if (std::optional<std::string> bytes = to_bytes(piece)) piece = std::move(*bytes);
     if (!ids_.emplace(piece, id).second) continue;
     if (piece.size() == 1) vocabulary.bytes[static_cast<unsigned char>(piece[0])] = id;

@@ -135,9 +135,7 @@ class Run {
     }
     const auto size = static_cast<int64_t>(items.size());
     for (int64_t i = 0; i < size; ++i) {
-      const auto at = [&](int64_t which) {
-        return which < 0 || which >= size ? Value() : items[static_cast<size_t>(which)];
-      };
+      const auto at = [&](int64_t which) { return which < 0 || which >= size ? Value() : items[which]; };
       scopes_.emplace_back();
       bind(node.names, at(i));
       const Value cycle = Function{.name = "cycle", .of = std::make_shared<const Value>(i)};
@@ -254,8 +252,7 @@ class Run {
     if (object.text()) weighed(object);
     const int64_t size = length_of(object), index = *key.integer() + (*key.integer() < 0 ? size : 0);
     if (index < 0 || index >= size) return {};
-    return object.text() ? Value(characters(*object.text(), index, index + 1))
-                         : (*object.list())[static_cast<size_t>(index)];
+    return object.text() ? Value(characters(*object.text(), index, index + 1)) : (*object.list())[index];
   }
 
   Value slice(const Node &node) {
@@ -284,8 +281,8 @@ class Run {
     Text text;
     for (int64_t i = begin; step < 0 ? i > end : i < end; i += std::clamp(step, -size - 1, size + 1)) {
       budget_.step();
-      if (object.text()) text.append(*items[static_cast<size_t>(i)].text());
-      else part.push_back(items[static_cast<size_t>(i)]);
+      if (object.text()) text.append(*items[i].text());
+      else part.push_back(items[i]);
     }
     return object.text() ? Value(text) : Value(part);
   }

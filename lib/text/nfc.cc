@@ -48,7 +48,7 @@ void normalise(std::string_view text, Codes &codes, std::string &out) {
   if (size < 0) fail(Status::INTERNAL, "a text could not be normalised: ", utf8proc_errmsg(size));
   for (utf8proc_ssize_t i = 0; i < size; ++i) {
     utf8proc_uint8_t bytes[4];
-    const utf8proc_ssize_t count = utf8proc_encode_char(codes[static_cast<size_t>(i)], bytes);
+    const utf8proc_ssize_t count = utf8proc_encode_char(codes[i], bytes);
     out.append(reinterpret_cast<const char *>(bytes), static_cast<size_t>(count));
   }
 }

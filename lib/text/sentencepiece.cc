@@ -58,7 +58,7 @@ SentencePiece::SentencePiece(const Gguf &gguf, Vocabulary &vocabulary) : vocabul
   vocabulary.bytes.fill(-1);
   unknown_ = vocabulary.id_of_key(gguf, "tokenizer.ggml.unknown_token_id");
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
-    std::string &piece = vocabulary.pieces[static_cast<size_t>(id)];
+    std::string &piece = vocabulary.pieces[id];
     if (vocabulary.of_type(id, TokenType::BYTE)) {
       const unsigned char byte = named_byte(piece, id);
       piece.assign(1, static_cast<char>(byte));
@@ -67,7 +67,7 @@ SentencePiece::SentencePiece(const Gguf &gguf, Vocabulary &vocabulary) : vocabul
       if (unknown_ < 0) unknown_ = id;
     } else if (vocabulary.of_type(id, TokenType::NORMAL)) {
       restore_spaces(piece);
-      tokens_.emplace(piece, Token{id, ranks[static_cast<size_t>(id)]});
+      tokens_.emplace(piece, Token{id, ranks[id]});
       longest_ = std::max(longest_, piece.size());
       const size_t word = piece.find_first_not_of(' ');
       if (word != piece.npos && piece.find(' ', word) != piece.npos) splits_at_spaces_ = false;

@@ -64,17 +64,16 @@ Tokenizer::Data::Data(const Gguf &gguf)
 
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     if (!vocabulary.is_special(id)) continue;
-    const std::string &text = vocabulary.pieces[static_cast<size_t>(id)];
-    ends[static_cast<size_t>(id)] = std::count(std::begin(end_texts), std::end(end_texts), text) > 0;
+    const std::string &text = vocabulary.pieces[id];
+    ends[id] = std::count(std::begin(end_texts), std::end(end_texts), text) > 0;
   }
   for (const char *kind : {"eos", "eot", "eom"}) {
     const int32_t id = vocabulary.id_of_key(gguf, cat("tokenizer.ggml.", kind, "_token_id"));
-    if (id >= 0) ends[static_cast<size_t>(id)] = true;
+    if (id >= 0) ends[id] = true;
   }
   for (int32_t id = 0; id < vocabulary.size(); ++id) {
     const bool control = vocabulary.of_type(id, TokenType::CONTROL);
-    if (vocabulary.is_special(id))
-      special.add(vocabulary.pieces[static_cast<size_t>(id)], id, control, control || ends[static_cast<size_t>(id)]);
+    if (vocabulary.is_special(id)) special.add(vocabulary.pieces[id], id, control, control || ends[id]);
   }
   const auto has = [this](std::string_view character) { return model->expresses(character); };
   replacement = has("\ufffd") ? "\ufffd" : has("?") ? "?" : "";
@@ -121,7 +120,7 @@ void Tokenizer::Data::encode_plain(std::string_view text, size_t begin, bool pre
   size_t end = 0;
   bool lost = false;  // behind an unknown token, which does not say how many bytes it stands for
   for (size_t i = first; i < ids.size(); ++i) {
-    const std::string &piece = vocabulary.pieces[static_cast<size_t>(ids[i])];
+    const std::string &piece = vocabulary.pieces[ids[i]];
     const bool silent = vocabulary.of_type(ids[i], TokenType::UNKNOWN);
     if (lost && !silent) end = std::min(text.find(piece, end), text.size());
     lost = silent;
@@ -183,7 +182,7 @@ std::string Tokenizer::piece(int32_t id, bool special, bool start) const {
   const Vocabulary &vocabulary = data_->vocabulary;
   const bool silent = vocabulary.of_type(id, TokenType::CONTROL) || vocabulary.of_type(id, TokenType::UNKNOWN);
   if (silent && !special) return "";
-  const std::string &bytes = vocabulary.pieces[static_cast<size_t>(id)];
+  const std::string &bytes = vocabulary.pieces[id];
   const bool prefixed = start && data_->space_prefix && !vocabulary.is_special(id) && bytes.starts_with(' ');
   return bytes.substr(prefixed ? 1 : 0);
 }
@@ -209,7 +208,7 @@ int32_t Tokenizer::eos() const { return data_->eos; }
 
 bool Tokenizer::is_end(int32_t id) const {
   data_->check_id(id);
-  return data_->ends[static_cast<size_t>(id)];
+  return data_->ends[id];
 }
 
 bool Tokenizer::is_control(int32_t id) const {
@@ -226,9 +225,8 @@ std::vector<bool> sentence_ends(const Tokenizer &tokenizer) {
   for (int32_t id = 0; id < tokenizer.size(); ++id) {
     const std::string piece = tokenizer.piece(id);
     const size_t last = piece.find_last_not_of(" \"')]");
-    ends[static_cast<size_t>(id)] =
-        tokenizer.is_end(id) || piece.find('\n') != std::string::npos ||
-        (last != std::string::npos && std::string(".!?").find(piece[last]) != std::string::npos);
+    ends[id] = tokenizer.is_end(id) || piece.find('\n') != std::string::npos ||
+               (last != std::string::npos && std::string(".!?").find(piece[last]) != std::string::npos);
   }
   return ends;
 }

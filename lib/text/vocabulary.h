@@ -20,7 +20,7 @@ struct Vocabulary {
   // The id under a key, or -1 where the key is absent or is -1; FORMAT if it is not in the vocabulary.
   int32_t id_of_key(const Gguf &gguf, const std::string &key) const;
   bool is_special(int32_t id) const { return of_type(id, TokenType::CONTROL) || of_type(id, TokenType::USER_DEFINED); }
-  bool of_type(int32_t id, TokenType type) const { return types[static_cast<size_t>(id)] == type; }
+  bool of_type(int32_t id, TokenType type) const { return types[id] == type; }
   int32_t size() const { return static_cast<int32_t>(pieces.size()); }
   bool has_bytes(std::string_view text) const;  // each of its bytes has a token of its own
   bool has_all_bytes() const;                   // so has every byte that UTF-8 is made of

@@ -48,7 +48,7 @@ void each_share(const Threads &threads, const LayerAttention &layer, int64_t ope
   parallel_items(threads, streams * shares, operations, [&](int64_t item, const Threads &here) {
     const int64_t stream = item / shares, first = heads * (item % shares) / shares,
                   end = heads * (item % shares + 1) / shares;
-    f(here, stream * heads + first, end - first, layer.layout.streams[static_cast<size_t>(stream)]);
+    f(here, stream * heads + first, end - first, layer.layout.streams[stream]);
   });
 }
 
@@ -79,11 +79,10 @@ Supervision attend_streams_gradient(const Threads &threads, const LayerAttention
       heads.emplace_back(here, layer, item, dqkv).begin(da, da_stride, gates.data() + item * shape.heads);
     for (int64_t s = stream.first_segment + stream.segments - 1; s >= stream.first_segment; --s)
       for (StreamBackward &head : heads) head.backward(s);
-    for (int64_t i = 0; i < count; ++i)
-      supervised[static_cast<size_t>(first + i)] = heads[static_cast<size_t>(i)].supervision();
+    for (int64_t i = 0; i < count; ++i) supervised[first + i] = heads[i].supervision();
   });
   for (int64_t item = 0; item < items; ++item)
-    for (int h = 0; h < shape.heads; ++h) dbeta[h] += gates[static_cast<size_t>(item * shape.heads + h)];
+    for (int h = 0; h < shape.heads; ++h) dbeta[h] += gates[item * shape.heads + h];
   return sum_of(supervised);
 }
 
@@ -92,7 +91,7 @@ Supervised supervise_streams(const Threads &threads, const LayerAttention &layer
   std::vector<Supervised> items(layer.layout.streams.size() * static_cast<size_t>(layer.rules.shape.kv_heads));
   parallel_items(threads, static_cast<int64_t>(items.size()), operations(layer),
                  [&](int64_t item, const Threads &here) {
-    items[static_cast<size_t>(item)] = StreamSupervision(here, layer, item, dqkv, true).supervise_alone(supervised);
+    items[item] = StreamSupervision(here, layer, item, dqkv, true).supervise_alone(supervised);
   });
   return sum_of(items);
 }

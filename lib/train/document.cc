@@ -8,8 +8,8 @@ namespace infini {
 void Document::add_value(int32_t begin, int32_t count, int32_t of_label) {
   const auto end = static_cast<size_t>(begin + count);
   for (std::vector<int32_t> *const numbers : {&offset, &label}) numbers->resize(std::max(numbers->size(), end), -1);
-  std::iota(&offset[static_cast<size_t>(begin)], &offset[end - 1] + 1, 0);
-  std::fill_n(&label[static_cast<size_t>(begin)], count, of_label);
+  std::iota(&offset[begin], &offset[end - 1] + 1, 0);
+  std::fill_n(&label[begin], count, of_label);
 }
 
 void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out) {

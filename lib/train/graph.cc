@@ -298,7 +298,7 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
 void TrainingGraph::embed_backward(const BatchLayout &layout, float *gradients) {
   float *table = gradients + parameters_[parameters_.embedding()].offset;
   for (int64_t t = 0; t < rows_; ++t)
-    add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[static_cast<size_t>(t)] * width_);
+    add_scaled(dx_.data() + t * x_stride_, 1, width_, table + layout.tokens[t] * width_);
 }
 
 }  // namespace infini

@@ -23,8 +23,7 @@ void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t wei
 
 void TrainingGraph::embed(const BatchLayout &layout) {
   const float *table = parameters_.of(parameters_.embedding());
-  for (int64_t t = 0; t < rows_; ++t)
-    std::copy_n(table + layout.tokens[static_cast<size_t>(t)] * width_, width_, input(0) + t * x_stride_);
+  for (int64_t t = 0; t < rows_; ++t) std::copy_n(table + layout.tokens[t] * width_, width_, input(0) + t * x_stride_);
 }
 
 LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer, const RunRequest &request,

@@ -17,7 +17,7 @@ int64_t chunk_rows(int64_t stride) { return std::clamp<int64_t>(kLogitsBytes / (
 Tally TrainingGraph::losses(const Threads &threads, const BatchLayout &layout, const RunRequest &request) {
   loss_rows_.clear();
   for (int64_t t = 0; t < rows_; ++t)
-    if (layout.weight[static_cast<size_t>(t)] > 0) loss_rows_.push_back(t);
+    if (layout.weight[t] > 0) loss_rows_.push_back(t);
   if (request.gradients) std::memset(dx_.data(), 0, static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
   row_right_.resize(loss_rows_.size());
   Tally tally;
@@ -31,7 +31,7 @@ Tally TrainingGraph::losses(const Threads &threads, const BatchLayout &layout, c
 
 // An answer is a run of rows, one behind the other, that predict its tokens.
 void TrainingGraph::count_answers(const BatchLayout &layout, Tally &tally) const {
-  const auto kind = [&](size_t r) { return layout.answer[static_cast<size_t>(loss_rows_[r])]; };
+  const auto kind = [&](size_t r) { return layout.answer[loss_rows_[r]]; };
   for (size_t r = 0; r < loss_rows_.size();) {
     const size_t first = r++;
     if (kind(first) == 0) continue;
@@ -63,17 +63,16 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
       const float *logits = logits_.data() + r * stride;
       const int32_t target = layout.target[row];
       const auto scale = static_cast<float>(request.loss_scale * static_cast<double>(layout.weight[row]));
-      if (layout.answer[row])
-        row_right_[static_cast<size_t>(first + r)] = *std::max_element(logits, logits + vocabulary) == logits[target];
-      row_losses_[static_cast<size_t>(r)] = as_numbers(compute_, dlogits_.data(), r * vocabulary, [&](auto *to) {
+      if (layout.answer[row]) row_right_[first + r] = *std::max_element(logits, logits + vocabulary) == logits[target];
+      row_losses_[r] = as_numbers(compute_, dlogits_.data(), r * vocabulary, [&](auto *to) {
         return cross_entropy_gradient(logits, vocabulary, target, scale, to);
       });
     }
   });
   for (int64_t r = 0; r < rows; ++r) {
     const size_t row = static_cast<size_t>(of[r]);
-    const bool right = row_right_[static_cast<size_t>(first + r)] != 0;
-    tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[static_cast<size_t>(r)];
+    const bool right = row_right_[first + r] != 0;
+    tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[r];
     tally.weight += layout.weight[row];
     ++tally.predictions;
     if (layout.answer[row] == 1) ++tally.across, tally.across_right += right;

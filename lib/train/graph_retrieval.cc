@@ -52,8 +52,9 @@ void TrainingGraph::each_retrieval_input(const Threads &threads, const BatchLayo
 // Keys of all rows matter, but queries only of supervised rows: one in ten.
 void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
                                     const RunRequest &request, Tally &tally) {
-  const Features &weights = retrieval_products_[static_cast<size_t>(
-      std::lower_bound(retrieval_layers_.begin(), retrieval_layers_.end(), layer) - retrieval_layers_.begin())];
+  const Features &weights =
+      retrieval_products_[std::lower_bound(retrieval_layers_.begin(), retrieval_layers_.end(), layer) -
+                          retrieval_layers_.begin()];
   const std::vector<int64_t> supervised = layout.supervised_rows();
   // Rows of zeros behind them, so that oneDNN makes few kernels.
   const int64_t count = static_cast<int64_t>(supervised.size()), padded = round_up(count, 64);
@@ -66,13 +67,13 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   supervised_queries_.reserve(padded * stride);
   std::fill_n(supervised_normed_.data() + count * row_bytes, (padded - count) * row_bytes, char{0});
   for (int64_t i = 0; i < count; ++i)
-    std::memcpy(supervised_normed_.data() + i * row_bytes, normed.from(supervised[static_cast<size_t>(i)]).data,
+    std::memcpy(supervised_normed_.data() + i * row_bytes, normed.from(supervised[i]).data,
                 static_cast<size_t>(row_bytes));
   const ConstRows asking{compute_, supervised_normed_.data(), width_};
   if (count > 0) gemm_.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(supervised_queries_.data() + i * stride, queries_,
-                retrieval_rows_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_);
+                retrieval_rows_.data() + supervised[i] * retrieval_stride_);
   gemm_.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
                  false);
 
@@ -95,8 +96,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   if (count == 0) return;
   std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
   for (int64_t i = 0; i < count; ++i)
-    std::copy_n(dqkv_.data() + supervised[static_cast<size_t>(i)] * retrieval_stride_, queries_,
-                supervised_queries_.data() + i * stride);
+    std::copy_n(dqkv_.data() + supervised[i] * retrieval_stride_, queries_, supervised_queries_.data() + i * stride);
   const ConstRows dqueries =
       narrowed(threads, compute_, supervised_queries_.data(), stride, queries_, padded, narrow_qkv_);
   gemm_.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,

@@ -52,7 +52,7 @@ double Optimizer::norm(const Threads &threads, const float *gradients) const {
     const int64_t n = v.rows * v.columns;
     std::vector<double> parts(static_cast<size_t>((n + kNumbers - 1) / kNumbers));
     pieces(threads, n, [&](int64_t begin, int64_t count) {
-      parts[static_cast<size_t>(begin / kNumbers)] = sum_of_squares(gradients + v.offset + begin, count);
+      parts[begin / kNumbers] = sum_of_squares(gradients + v.offset + begin, count);
     });
     for (const double part : parts) squares += part;
   }

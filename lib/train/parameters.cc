@@ -39,7 +39,7 @@ size_t &Parameters::index_of(Field field, int layer) {
                                 &L::down,
                                 &L::feed_forward_post_norm};
   const auto at = static_cast<size_t>(field) - static_cast<size_t>(Field::ATTENTION_NORM);
-  return layers_[static_cast<size_t>(layer)].*kOf[at];
+  return layers_[layer].*kOf[at];
 }
 
 Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {

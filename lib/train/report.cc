@@ -88,7 +88,7 @@ JsonList describe_gates(const Trainer &trainer) {
   JsonList gates;
   for (int l = 0; l < config.layers; ++l) {
     JsonList layer;
-    for (int h = 0; h < config.heads; ++h) layer.add(sigmoid(beta[static_cast<size_t>(l * config.heads + h)]));
+    for (int h = 0; h < config.heads; ++h) layer.add(sigmoid(beta[l * config.heads + h]));
     gates.add(layer);
   }
   return gates;

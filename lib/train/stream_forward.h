@@ -67,9 +67,8 @@ class StreamForward : protected StreamTiles {
   // computed.
   StreamForward(const Threads &here, const LayerAttention &layer, int64_t item, bool without_values = false)
       : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
-        stream_(layer.layout.streams[static_cast<size_t>(item / shape_.kv_heads)]),
-        kv_head_(static_cast<int>(item % shape_.kv_heads)), keys_(shape_.key_size),
-        values_(without_values ? 0 : shape_.value_size), group_(shape_.group()) {
+        stream_(layer.layout.streams[item / shape_.kv_heads]), kv_head_(static_cast<int>(item % shape_.kv_heads)),
+        keys_(shape_.key_size), values_(without_values ? 0 : shape_.value_size), group_(shape_.group()) {
     for (int64_t g = 0; g < group_; ++g)
       remembers_ |=
           layer.gate_weight[head(g)] != 0 || (layer.supervision.retrieval && layer.supervision.retrieval[head(g)] != 0);
@@ -105,7 +104,7 @@ class StreamForward : protected StreamTiles {
   int64_t trace_at(int64_t row, int64_t g) const { return (row * shape_.heads + head(g)) * values_; }
 
   void start(int64_t s) {
-    segment_ = layer_.layout.segments[static_cast<size_t>(s)];
+    segment_ = layer_.layout.segments[s];
     index_ = s;
     view_ = StreamSpan::view(shape_, stream_.first, segment_);
     own_ = view_.index_of(view_.position);
@@ -114,7 +113,7 @@ class StreamForward : protected StreamTiles {
   // Says which segment will be computed next, if the stream has it.
   void announce(int64_t s) {
     const bool there = s >= stream_.first_segment && s < stream_.first_segment + stream_.segments;
-    later_ = there ? layer_.layout.segments[static_cast<size_t>(s)].first - segment_.first : 0;
+    later_ = there ? layer_.layout.segments[s].first - segment_.first : 0;
   }
   // Prefetches the same row of the segment that comes next: what one head reads of rows lies far apart, which the
   // processor's own prefetching does not follow. Where segments differ in length some rows are missed.

@@ -128,7 +128,7 @@ class StreamSupervision : public StreamForward {
       // What the sources added to z, as far as decay has left it.
       const auto each_source = [&](const auto &f) {
         for (int64_t i = 0; i < next->sources; ++i) {
-          const int64_t row = layer_.layout.source_rows[static_cast<size_t>(next->first_source + i)];
+          const int64_t row = layer_.layout.source_rows[next->first_source + i];
           kind_.feature(key(row), keys_, sigma.data());
           f(row, segment_of(row));
         }
@@ -186,7 +186,7 @@ class StreamSupervision : public StreamForward {
   // Supervision of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
   void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
     const float weight = layer_.supervision.local[h];
-    const int64_t target = layer_.layout.local_target[static_cast<size_t>(row)];
+    const int64_t target = layer_.layout.local_target[row];
     const int64_t at = own_ + target - segment_.first;
     if (weight == 0 || target < 0 || at < view_.sinks) return;
     add_scaled(p, weight, seen, dscores);

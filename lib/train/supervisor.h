@@ -26,7 +26,7 @@ class Supervisor {
   bool supervises(int layer, int head) const;
   bool supervises_locally(int layer, int head) const;
   // Of a supervised head of a trained layer; -1: it has none, and retrieves any token.
-  int32_t offset(int layer, int head) const { return offsets_[static_cast<size_t>(layer * model_.heads + head)]; }
+  int32_t offset(int layer, int head) const { return offsets_[layer * model_.heads + head]; }
   // Whether v and o of the head are set before the first step (Trainer::initialise), and are written with the model.
   bool fits(int layer, int head) const;
 

@@ -95,7 +95,7 @@ std::vector<bool> Trainer::choose_trained() const {
   const int last = supervisor_.last_layer();
   const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
   for (int l = config_.first_layer; l <= last; ++l) {
-    const Parameters::Layer &w = parameters_.layers()[static_cast<size_t>(l)];
+    const Parameters::Layer &w = parameters_.layers()[l];
     bool supervised = false, fitted = false;  // fitted: v and o too
     for (int h = 0; h < model_->config().heads; ++h) {
       supervised |= supervisor_.supervises(l, h);
