@@ -57,7 +57,10 @@ infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task) {
 }
 
 infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task) {
-  return guard([&] { train(trainer_of(trainer), steps, of(task), trainer->report); });
+  return guard([&] {
+    Trainer &value = trainer_of(trainer);  // refuses NULL before `report` is looked at
+    train(value, steps, of(task), trainer->report);
+  });
 }
 
 infini_status infini_trainer_report_json(const infini_trainer *trainer, char *buffer, size_t capacity, size_t *size) {
