@@ -85,6 +85,7 @@ while (await button('Stop').isVisible() || seen.length === 0) {
   await page.waitForTimeout(50);
 }
 await note('Read in');
+await page.waitForTimeout(1100); // a look that was to follow the reply that was stopped must not take the speed away
 const read = await facts();
 await picture('read');
 seen.push(read);
