@@ -1,11 +1,12 @@
-// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, and another system gets
-// a file beside it.
+// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, platform_windows.cc for
+// Windows, platform.cc for what is alike in both, and another system gets a file beside them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace infini::platform {
 
@@ -52,6 +53,9 @@ class NoSignals {
 // --- Files -----------------------------------------------------------------------------------------------------------
 // What fails is an IO or NO_SPACE error that names the path and the system's reason.
 
+[[noreturn]] void fail_io(const char *what, const std::string &path, int code);  // errno's code
+bool no_space(int code);                                                         // whether that is the reason
+
 // A regular file, read-only. `all`: every page at once, which costs less than page by page.
 std::span<const std::byte> map_file(const std::string &path, bool all);
 void unmap_file(std::span<const std::byte> bytes) noexcept;
@@ -76,6 +80,8 @@ class Replacement {
   [[noreturn]] void fail(const char *what, int code);  // errno's code
 
  private:
+  // Returns how many bytes the system took, or -1 and errno.
+  ptrdiff_t write_some(const char *data, size_t size) noexcept;
   void discard() noexcept;
 
   std::string path_, temporary_;
@@ -84,5 +90,9 @@ class Replacement {
 
 // A number that nobody outside can guess.
 uint64_t secret();
+
+// Of a Replacement's temporary file. It does not hang on the target's name, which may be as long as the file system allows.
+constexpr std::string_view kTemporaryBegin = ".infini-", kTemporaryEnd = ".tmp";
+std::string temporary_name();
 
 }  // namespace infini::platform

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -25,7 +24,6 @@
 #include <new>
 #include <set>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "base/platform.h"
@@ -178,15 +176,6 @@ NoSignals::~NoSignals() {
 
 namespace {
 
-constexpr size_t kLargestWrite = size_t{1} << 30;  // Linux writes at most 2 GiB in one call
-
-bool no_space(int code) { return code == ENOSPC || code == EFBIG || code == EDQUOT; }
-
-[[noreturn]] void fail_io(const char *what, const std::string &path, int code) {
-  throw Error(no_space(code) ? Status::NO_SPACE : Status::IO,
-              cat(what, " '", path, "': ", std::generic_category().message(code)), code);
-}
-
 const char *kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
   if (S_ISFIFO(mode)) return "a pipe";
@@ -220,8 +209,6 @@ std::string resolve(std::string path) {
   }
   return path;
 }
-
-constexpr std::string_view kTemporaryBegin = ".infini-", kTemporaryEnd = ".tmp";
 
 // Removes what killed processes have left in the folder: temporary files that nobody holds a lock on.
 void remove_litter(const std::string &folder) {
@@ -261,13 +248,6 @@ class NoSizeSignal {
   bool ours_;
 };
 
-// Independent of the target's name, which may be as long as the file system allows.
-std::string unique_name() {
-  static std::atomic<unsigned> counter{0};
-  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
-  return cat(kTemporaryBegin, getpid(), "-", now, "-", counter.fetch_add(1), kTemporaryEnd);
-}
-
 }  // namespace
 
 std::span<const std::byte> map_file(const std::string &path, bool all) {
@@ -305,7 +285,7 @@ Replacement::Replacement(const std::string &path) : path_(resolve(path)) {
     infini::fail(Status::IO, "cannot write '", path, "': it is ", kind_of(old.st_mode), ", not a regular file");
   remove_litter(folder_of(path_));
   do {
-    temporary_ = folder_of(path_) + unique_name();
+    temporary_ = folder_of(path_) + temporary_name();
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     // The lock says that somebody is at work. Who removes litter may have come between: then it is made anew.
     struct stat made;
@@ -319,8 +299,6 @@ Replacement::Replacement(const std::string &path) : path_(resolve(path)) {
   if (replaces) (void)!fchmod(descriptor_, old.st_mode & 0777);  // refused on some file systems: no harm
 }
 
-Replacement::~Replacement() { discard(); }
-
 void Replacement::discard() noexcept {
   if (descriptor_ < 0) return;
   close(descriptor_);
@@ -328,25 +306,16 @@ void Replacement::discard() noexcept {
   unlink(temporary_.c_str());
 }
 
-void Replacement::fail(const char *what, int code) {
-  discard();
-  fail_io(what, path_, code);
-}
-
 void Replacement::reserve(size_t size) {
   if (size == 0 || fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0) return;  // Linux's
   if (no_space(errno)) fail("cannot write", errno);
 }
 
-void Replacement::write(const char *data, size_t size) {
+ptrdiff_t Replacement::write_some(const char *data, size_t size) noexcept {
   const NoSizeSignal scope;
-  while (size > 0) {
-    const ssize_t written = ::write(descriptor_, data, std::min(size, kLargestWrite));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail("cannot write", written < 0 ? errno : EIO);
-    data += written;
-    size -= static_cast<size_t>(written);
-  }
+  ssize_t written;
+  do { written = ::write(descriptor_, data, size); } while (written < 0 && errno == EINTR);
+  return written;
 }
 
 void Replacement::rewrite(const char *data, size_t size) {

@@ -9,14 +9,12 @@
 #include <io.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "base/platform.h"
@@ -76,11 +74,6 @@ NoSignals::~NoSignals() {}
 // --- Files -----------------------------------------------------------------------------------------------------------
 
 namespace {
-
-[[noreturn]] void fail_io(const char *what, const std::string &path, int code) {
-  throw Error(code == ENOSPC || code == EFBIG ? Status::NO_SPACE : Status::IO,
-              cat(what, " '", path, "': ", std::generic_category().message(code)), code);
-}
 
 // errno's number of what Windows refused last.
 int code_of_last_error() {
@@ -167,7 +160,7 @@ std::string resolve(const std::string &path) {
 // Removes what killed processes have left in the folder: temporary files that nobody has open.
 void remove_litter(const std::string &folder) {
   WIN32_FIND_DATAW entry;
-  const HANDLE listing = FindFirstFileW(wide(folder + ".infini-*.tmp").c_str(), &entry);
+  const HANDLE listing = FindFirstFileW(wide(cat(folder, kTemporaryBegin, "*", kTemporaryEnd)).c_str(), &entry);
   if (listing == INVALID_HANDLE_VALUE) return;
   do {
     // Whoever writes one has it open for writing, which this does not share.
@@ -175,12 +168,6 @@ void remove_litter(const std::string &folder) {
     const File gone{CreateFileW(path.c_str(), DELETE, 0, nullptr, OPEN_EXISTING, FILE_FLAG_DELETE_ON_CLOSE, nullptr)};
   } while (FindNextFileW(listing, &entry));
   FindClose(listing);
-}
-
-std::string unique_name() {
-  static std::atomic<unsigned> counter{0};
-  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
-  return cat(".infini-", GetCurrentProcessId(), "-", now, "-", counter.fetch_add(1), ".tmp");
 }
 
 }  // namespace
@@ -224,7 +211,7 @@ Replacement::Replacement(const std::string &path) : path_(resolve(path)) {
     infini::fail(Status::IO, "cannot write '", path, "': it is ", kind, ", not a regular file");
   remove_litter(folder_of(path_));
   do {
-    temporary_ = folder_of(path_) + unique_name();
+    temporary_ = folder_of(path_) + temporary_name();
     const HANDLE file =
         CreateFileW(wide(temporary_).c_str(), GENERIC_WRITE | DELETE, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
                     CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
@@ -238,8 +225,6 @@ Replacement::Replacement(const std::string &path) : path_(resolve(path)) {
   } while (descriptor_ < 0);
 }
 
-Replacement::~Replacement() { discard(); }
-
 void Replacement::discard() noexcept {
   if (descriptor_ < 0) return;
   FILE_DISPOSITION_INFO gone{TRUE};
@@ -247,11 +232,6 @@ void Replacement::discard() noexcept {
                              sizeof gone);
   _close(descriptor_);
   descriptor_ = -1;
-}
-
-void Replacement::fail(const char *what, int code) {
-  discard();
-  fail_io(what, path_, code);
 }
 
 void Replacement::reserve(size_t size) {
@@ -262,14 +242,8 @@ void Replacement::reserve(size_t size) {
   if (code_of_last_error() == ENOSPC) fail("cannot write", ENOSPC);
 }
 
-void Replacement::write(const char *data, size_t size) {
-  constexpr size_t kLargestWrite = size_t{1} << 30;
-  while (size > 0) {
-    const int written = _write(descriptor_, data, static_cast<unsigned>(std::min(size, kLargestWrite)));
-    if (written <= 0) fail("cannot write", written < 0 ? errno : EIO);
-    data += written;
-    size -= static_cast<size_t>(written);
-  }
+ptrdiff_t Replacement::write_some(const char *data, size_t size) noexcept {
+  return _write(descriptor_, data, static_cast<unsigned>(size));
 }
 
 void Replacement::rewrite(const char *data, size_t size) {
