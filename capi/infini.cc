@@ -78,11 +78,7 @@ const char *infini_version(void) { return INFINI_VERSION_TEXT; }
 int infini_abi_version(void) { return INFINI_ABI_VERSION; }
 
 infini_status infini_options_json(char *buffer, size_t capacity, size_t *size) {
-  return guard([&] {
-    JsonList table;
-    for (const OptionSpec &spec : option_table()) table.add(describe_option(spec));
-    give_text(table.json().text, buffer, capacity, size);
-  });
+  return guard([&] { give_text(describe_options().text, buffer, capacity, size); });
 }
 
 infini_status infini_options_create(infini_options **options) {

@@ -260,7 +260,7 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
    the logits has six bits at least (Q6_K). "tensor_types" of infini_model_info_json tells what came out, and the log,
    at level INFO, why. A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL):
    "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task`: stage "quantize", in bytes
-   read. Any thread.
+   written. Any thread.
    IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
    IO, NO_SPACE      `to` cannot be written; what was there before is still there
    INVALID_ARGUMENT  there is no such type; the message lists those that there are
@@ -295,7 +295,7 @@ INFINI_API void infini_model_free(infini_model *model);
  * 4. Sessions: reading and writing. One thread at a time
  */
 
-/* Starts an empty stream through the model. Options of a session: "threads", "block", "deterministic",
+/* Starts an empty stream through the model. Options of a session: "threads", "chunk", "deterministic",
    "checkpoints", "rewind_sampler", "compress", those of generation ("max_tokens", "temperature", "seed", "stop", ...)
    and of text ("special", "unknown_text"). The caller frees the session.
    STATE             the model is a tokenizer alone
@@ -309,12 +309,12 @@ INFINI_API void infini_session_free(infini_session *session);
    INVALID_ARGUMENT  as in infini_session_create; nothing has changed */
 INFINI_API infini_status infini_session_set_options(infini_session *session, const infini_options *options);
 
-/* Reads tokens, in blocks of option "block"; full segments go to the memory. How a stream is cut into calls does
+/* Reads tokens, in chunks of option "chunk"; full segments go to the memory. How a stream is cut into calls does
    not matter. `task`: stage "feed", in tokens. With n_tokens 0 it only looks whether it was cancelled.
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
-   CANCELLED         the tokens before were read (all, where the last block ran), as infini_session_position and
+   CANCELLED         the tokens before were read (all, where the last chunk ran), as infini_session_position and
                      infini_task_done tell; the session may go on from there
-   STATE             an earlier OUT_OF_MEMORY or INTERNAL error struck in the middle of a block; reset the session */
+   STATE             an earlier OUT_OF_MEMORY or INTERNAL error struck in the middle of a chunk; reset the session */
 INFINI_API infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens,
                                              infini_task *task);
 
@@ -407,7 +407,7 @@ INFINI_API infini_status infini_session_stop_reason(const infini_session *sessio
                                                     size_t *size);
 
 /* Cancels the call of this session that is running, if that reads, generates or saves: it returns CANCELLED, even where
-   the cancel came while its last block or token was read, so that a loop of calls ends. Where none is running, nothing
+   the cancel came while its last chunk or token was read, so that a loop of calls ends. Where none is running, nothing
    happens; to cancel a call before it begins, give it a task, whose cancel waits for it. Any thread at any time. */
 INFINI_API infini_status infini_session_cancel(infini_session *session);
 
@@ -480,7 +480,7 @@ INFINI_API infini_status infini_session_reset(infini_session *session);
 INFINI_API infini_status infini_session_fork(const infini_session *session, infini_session **fork);
 
 /* Tokens read since the stream began, generated ones included. Any thread at any time: while a call reads, they are
-   those of its blocks that are done. */
+   those of its chunks that are done. */
 INFINI_API infini_status infini_session_position(const infini_session *session, int64_t *position);
 
 /* Tokens in the open segment: at most the model's segment length less one. */
@@ -496,7 +496,7 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      marked),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the kept
      segment boundaries take: each about the same, but the beginning of the stream nothing),
-     "workspace_bytes" (buffers of the last block), "session_bytes" (all that the session holds: the state with the
+     "workspace_bytes" (buffers of the last chunk), "session_bytes" (all that the session holds: the state with the
      whole buffers of its windows, workspace, sampler),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
      "chat_begin" (position at which the conversation of infini_session_chat began; -1: there is none),
@@ -778,7 +778,7 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
    Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
    "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" at that
    position. "session_bytes" is all that a session with default options holds, however long the stream, with the whole
-   window and all buffers: within a hundredth of what infini_session_info_json says once a whole block was read.
+   window and all buffers: within a hundredth of what infini_session_info_json says once a whole chunk was read.
    INVALID_ARGUMENT  tokens is negative, or too large to count bytes
    STATE             the model is a tokenizer alone */
 INFINI_API infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer,
@@ -799,7 +799,7 @@ INFINI_API infini_status infini_task_create(infini_task **task);
 INFINI_API void infini_task_free(infini_task *task);
 
 /* Cancels the call that runs with this task or, if none does, the next one. That call returns CANCELLED, and the cancel
-   is then used up. Calls check for it between blocks, layers or tokens. */
+   is then used up. Calls check for it between chunks, layers or tokens. */
 INFINI_API infini_status infini_task_cancel(infini_task *task);
 
 /* How far the call that runs, or the last one that ran, has come: in matrices, tokens, bytes, sequences or steps, see

@@ -47,10 +47,12 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
                           memory should retrieve from "to", which lies before it: the first token from the first, the
                           second from the second, ..., where both have equally many; else each from the last of "to",
                           which has read all of it. Of links between the same two tokens the greatest weight counts.
-                          Both ranges are values. A kind may follow the weight: "answer", the default; "retrieval",
-                          which is the same, but counted as no answer; or "local", of weight 1: local attention at
-                          "from", and at the token before it, should fall on the last token of "to", such as the name
-                          that a value belongs to; these ranges are no values
+                          Both ranges are values. A kind may follow the weight:
+                            "answer"     the default: the loss of a retrieval, counted in "recall_across" and "recall_inside"
+                            "retrieval"  the same loss, not counted
+                            "local"      of weight 1: local attention at "from", and at the token before it, should
+                                         fall on the last token of "to", such as the name that a value belongs to;
+                                         these ranges are no values
         "values"          [begin, end, label]: the tokens of a value, as of a link, which heads with an offset tell
                           apart by their index in it, from 0, and the number of its name, from 0
    Attention supervision is a loss on the heads that "supervised" and "local_supervised" name: minus the logarithm of
@@ -155,8 +157,9 @@ INFINI_API infini_status infini_trainer_find_heads_json(infini_trainer *trainer,
                                                         int segments, infini_task *task, char *buffer, size_t capacity,
                                                         size_t *size);
 
-/* Initialises heads by ridge regression instead of at random, from all that is drawn, before the first step. The task
-   must be one that has names ("recall", "passkey").
+/* Sets weights of supervised heads in closed form, by ridge regression on the inputs of their layers over the first
+   pool of sequences ("drawn"). To be called before the first step. The task must be one that has names ("recall",
+   "passkey").
    Where "retrieval" is trained, these are the "supervised" heads that have a digit. W_q and W_k are fitted so that q
    and k encode, one-hot, the name that is asked for and the name that a digit belongs to; W_v so that v encodes the
    digit; W_o so that the heads of one group together add about `nats` (above 0, at most 1,000,000) to that digit's
@@ -240,7 +243,7 @@ INFINI_API infini_status infini_adaptation_settings_json(char *buffer, size_t ca
    "train" (in the steps of the stage).
    END        nothing is left
    CANCELLED  it has not happened, and may be made again: here, or by another process, from the files of "checkpoint" as
-              infini_adaptation_keep writes them
+              infini_adaptation_save writes them
    STATE      gradients have not been finite for 20 batches in a row; or an earlier call ran out of memory while weights
               were being changed: create the adaptation anew, from its files
    IO, NO_SPACE, FORMAT, INVALID_ARGUMENT  of a file; it may be made again */
@@ -253,8 +256,8 @@ INFINI_API infini_status infini_adaptation_run(infini_adaptation *adaptation, in
 /* Writes what the last step did, as a JSON object ({} before the first): "phase" ("find", "before", "carry", "teach3":
    of layer 3, "train", "after"); of a training step the fields of infini_trainer_report_json and "steps" (of the
    stage), of a fitting "fitted" (true) and "layer", of the search "found" (as "heads" of
-   infini_trainer_find_heads_json), "carriers", "heads", "layers", of a measurement "measured". ("phase" is "open" where
-   a stage that had no step left was only finished.)
+   infini_trainer_find_heads_json), "carriers", "heads", "layers", of a measurement "measured". "phase" is "open"
+   where the step only opened the checkpoint of a stage whose training was complete.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *adaptation, char *buffer,
                                                        size_t capacity, size_t *size);
@@ -270,10 +273,10 @@ INFINI_API infini_status infini_adaptation_report_json(const infini_adaptation *
 INFINI_API infini_status infini_adaptation_info_json(const infini_adaptation *adaptation, char *buffer, size_t capacity,
                                                      size_t *size);
 
-/* _keep saves progress in the files of "checkpoint" now, as steps do by themselves now and then; _discard deletes these
+/* _save saves progress in the files of "checkpoint" now, as steps do by themselves now and then; _discard deletes these
    files. Nothing happens without "checkpoint".
    IO, NO_SPACE  a file cannot be written; those of before are still there */
-INFINI_API infini_status infini_adaptation_keep(infini_adaptation *adaptation);
+INFINI_API infini_status infini_adaptation_save(infini_adaptation *adaptation);
 INFINI_API infini_status infini_adaptation_discard(infini_adaptation *adaptation);
 
 /* Writes the adapted model as a GGUF file; matrices that were trained are of "type". `task` as in infini_trainer_write.

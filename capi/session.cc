@@ -1,6 +1,6 @@
 // Sessions.
-#include "base/json.h"
 #include "guard.h"
+#include "stream/facts.h"
 
 using namespace infini;
 using namespace infini::capi;
@@ -143,30 +143,7 @@ infini_status infini_session_memory_tokens(const infini_session *session, int64_
 }
 
 infini_status infini_session_info_json(const infini_session *session, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] {
-    const Session &stream = session_of(session);
-    JsonList kept;
-    for (const KeptSpan &span : stream.state().keep.spans())
-      kept.add(JsonObject().add("position", span.begin).add("tokens", span.tokens).add("worth", span.worth));
-    JsonObject json;
-    json.add("position", stream.position())
-        .add("segment_position", stream.segment_position())
-        .add("memory_tokens", stream.memory_tokens())
-        .add("window_begin", stream.state().view.window_begin)
-        .add("kept_tokens", stream.state().view.kept)
-        .add("kept", kept)
-        .add("state_bytes", stream.state_bytes())
-        .add("checkpoint_bytes", stream.state().checkpoint_bytes())
-        .add("workspace_bytes", stream.workspace_bytes())
-        .add("session_bytes", stream.total_bytes())
-        .add("rewind_limit", stream.rewind_limit())
-        .add("boundaries", stream.boundaries())
-        .add("stop_reason", stream.stop_reason())
-        .add("chat_begin", stream.chat_begin())
-        .add("unknown_bytes", stream.unknown_bytes())
-        .add("options", options_json(stream.options()));
-    give_text(json.text(), buffer, capacity, size);
-  });
+  return guard([&] { give_text(facts(session_of(session)).text(), buffer, capacity, size); });
 }
 
 }  // extern "C"

@@ -87,9 +87,9 @@ public sealed class Adaptation : IDisposable
     /// <returns>A JSON object: "stages", "complete", "before", "after", ...</returns>
     public string InfoJson() => Text(TheInfo);
 
-    /// <summary>Keeps what it goes on from, in the files of "checkpoint".</summary>
+    /// <summary>Saves what it goes on from, in the files of "checkpoint".</summary>
     /// <exception cref="InfiniException">Io, NoSpace.</exception>
-    public void Keep() => Call(Native.infini_adaptation_keep);
+    public void Save() => Call(Native.infini_adaptation_save);
 
     /// <summary>Removes these files.</summary>
     public void Discard() => Call(Native.infini_adaptation_discard);

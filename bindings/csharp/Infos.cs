@@ -49,7 +49,7 @@ public sealed record ModelInfo(
 /// <param name="MemoryTokens">Tokens that were folded into the memory.</param>
 /// <param name="StateBytes">What a copy costs; bounded, however long the stream.</param>
 /// <param name="CheckpointBytes">Of these, what the boundaries take that are kept.</param>
-/// <param name="WorkspaceBytes">Buffers of the last block.</param>
+/// <param name="WorkspaceBytes">Buffers of the last chunk.</param>
 /// <param name="SessionBytes">All that the session holds.</param>
 /// <param name="RewindLimit">The earliest position that <see cref="Session.Rewind"/> reaches.</param>
 /// <param name="Boundaries">Positions of the segment boundaries that are kept.</param>

@@ -111,7 +111,7 @@ public sealed unsafe class Model : IDisposable
     /// <param name="to">The file to write; may be the same.</param>
     /// <param name="type">"q8_0", "q6_k", "q4_k", "q4_0", ...; the C header lists the types.</param>
     /// <param name="options">Threads; may be null.</param>
-    /// <param name="progress">Hears, on other threads, of stage "quantize", in bytes read.</param>
+    /// <param name="progress">Hears, on other threads, of stage "quantize", in bytes written.</param>
     /// <param name="cancellation">Leaves nothing written.</param>
     /// <exception cref="InfiniException">As <see cref="Open"/>, of from; NoSpace; InvalidArgument (no such type).</exception>
     /// <exception cref="OperationCanceledException">Nothing was written.</exception>

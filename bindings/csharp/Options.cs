@@ -135,7 +135,7 @@ public sealed class InfiniModelOptions : InfiniOptions
 public sealed class InfiniSessionOptions : InfiniOptions
 {
     /// <summary>Tokens that are fed through the layers together; 512 by default.</summary>
-    public long? Block { get => Integer(); set => Set(value); }
+    public long? Chunk { get => Integer(); set => Set(value); }
 
     /// <summary>Whether results do not depend, bit for bit, on how the input is cut or batched; slower.</summary>
     public bool? Deterministic { get => Flag(); set => Set(value); }

@@ -6,10 +6,10 @@ public sealed partial class Session
     /// <summary>Reads tokens; full segments go to the memory. How a stream is cut into calls does not matter.</summary>
     /// <param name="tokens">The tokens.</param>
     /// <param name="progress">Hears, on other threads, of stage "feed", in tokens.</param>
-    /// <param name="cancellation">Cancels between blocks, and while other calls have their turn; what was read before stays, as
+    /// <param name="cancellation">Cancels between chunks, and while other calls have their turn; what was read before stays, as
     /// <see cref="Position"/> tells, and the session may go on.</param>
     /// <exception cref="InfiniException">InvalidArgument (a token is not in the vocabulary; none was read), State (an
-    /// earlier error struck in the middle of a block; reset the session).</exception>
+    /// earlier error struck in the middle of a chunk; reset the session).</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void Feed(ReadOnlySpan<int> tokens, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default)
     {

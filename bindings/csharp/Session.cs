@@ -76,7 +76,7 @@ public sealed partial class Session : IDisposable
     }
 
     /// <summary>Tokens read since the stream began, generated ones included. Does not wait for a turn: while a call reads, they
-    /// are those of its blocks that are done.</summary>
+    /// are those of its chunks that are done.</summary>
     public unsafe long Position
     {
         get

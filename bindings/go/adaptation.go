@@ -72,8 +72,8 @@ func (a *Adaptation) ReportJSON() (string, error) {
 // InfoJSON is how far it has come, and what was found and measured: "stages", "complete", "before", "after", ...
 func (a *Adaptation) InfoJSON() (string, error) { return a.text(native.Infini_adaptation_info_json) }
 
-// Keep keeps what it goes on from, in the files of "checkpoint". Errors: IO, NoSpace.
-func (a *Adaptation) Keep() error { return a.call(native.Infini_adaptation_keep) }
+// Save saves what it goes on from, in the files of "checkpoint". Errors: IO, NoSpace.
+func (a *Adaptation) Save() error { return a.call(native.Infini_adaptation_save) }
 
 // Discard removes these files.
 func (a *Adaptation) Discard() error { return a.call(native.Infini_adaptation_discard) }

@@ -59,7 +59,7 @@ type SessionInfo struct {
 	MemoryTokens    int64          `json:"memory_tokens"`    // tokens that were folded into the memory
 	StateBytes      int64          `json:"state_bytes"`      // what a copy costs
 	CheckpointBytes int64          `json:"checkpoint_bytes"` // of these, what the boundaries take that are kept
-	WorkspaceBytes  int64          `json:"workspace_bytes"`  // buffers of the last block
+	WorkspaceBytes  int64          `json:"workspace_bytes"`  // buffers of the last chunk
 	SessionBytes    int64          `json:"session_bytes"`    // all that the session holds
 	RewindLimit     int64          `json:"rewind_limit"`     // the earliest position that Rewind reaches
 	Boundaries      []int64        `json:"boundaries"`       // positions that are kept for it

@@ -103,7 +103,7 @@ func (m *Model) long(ctx context.Context, do func(model, task uintptr) error) er
 // Quantize writes the model of the file from as the file to, with its matrices quantised: "q8_0", "q6_k", "q4_k", "q4_0", ...;
 // the C header lists the types. Types whose blocks do not divide a matrix's rows give way to one of smaller blocks. The model
 // need not fit in memory. Options: "threads". The file is replaced whole or not at all, and may be from.
-// Progress: stage "quantize", in bytes read.
+// Progress: stage "quantize", in bytes written.
 //
 // Errors: as Open, of from; NoSpace; InvalidArgument (no such type); Cancelled.
 func Quantize(ctx context.Context, from, to, quantType string, options Options) error {
@@ -118,7 +118,7 @@ func Quantize(ctx context.Context, from, to, quantType string, options Options) 
 	})
 }
 
-// NewSession starts an empty stream through the model. Options: "threads", "block", "deterministic", "checkpoints",
+// NewSession starts an empty stream through the model. Options: "threads", "chunk", "deterministic", "checkpoints",
 // "rewind_sampler", "compress", "special", "unknown_text" and those of generation ("max_tokens", "temperature", "seed",
 // "stop", ...); those of a model are refused.
 //

@@ -31,7 +31,6 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
   for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;
   Gguf gguf = Gguf::open(path_);
-  if (gguf.tensors().empty()) fail(Status::STATE, path_, ": the file is a tokenizer alone: it has no weights to adapt");
   of_file(path_, [&] {
     // Segments of 128 tokens behind three that are carried, if the context holds so many.
     const int64_t context = read_config(gguf, options_).context;
@@ -39,7 +38,7 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
     if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
     model_ = Model::build(std::move(gguf), this->options(true), task, Model::Use::TRAINING);
   });
-  if (keeps()) resume();
+  if (saves()) resume();
 }
 
 Adaptation::~Adaptation() = default;
@@ -161,14 +160,14 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   const std::vector<Stage> all = stages();
   const size_t at = std::min(done_, all.size() - 1);
   if (at == 0) stage_model_ = model_;
-  else if (!stage_model_ || keeps())
+  else if (!stage_model_ || saves())
     stage_model_ = Model::open(stage_file(all[at - 1], ".gguf"), options(true), task, Model::Use::TRAINING);
   StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
                    : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
                                                       : plan().training(heads_, stage_model_->config());
   auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr, threads());
   report_ = JsonObject().add("phase", "open").json();
-  if (keeps() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
+  if (saves() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     trainer->restore(stage_file(stage, ".trainer"));
     trainer_ = std::move(trainer);
   } else if (stage.kind == Stage::Kind::TEACH || (stage.kind == Stage::Kind::CARRY && settings_.carry_size > 0)) {
@@ -177,7 +176,7 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
     seconds_[stage.phase()] += seconds_since(start);
     trainer_ = std::move(trainer);
     report_ = JsonObject().add("phase", stage.name()).add("fitted", true).add("layer", stage.layer).json();
-    keep();
+    save();
     return true;
   } else {
     trainer_ = std::move(trainer);
@@ -200,14 +199,14 @@ void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
   tokens_[stage.phase()] = before + trainer_->tokens();
   if (const auto share = source_share(seen.tally)) share_ = json_of(share);
   if (task) task->advance_to(trainer_->steps());
-  if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) keep();
+  if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) save();
 }
 
 void Adaptation::end_stage(const Stage &stage) {
   if (stage.kind == Stage::Kind::TRAIN) {
     gates_ = describe_gates(*trainer_).json();
-    keep();
-  } else if (keeps()) {
+    save();
+  } else if (saves()) {
     trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);
   } else {
     stage_model_ = Model::build(trainer_->gguf(TensorType::F32), options(true), nullptr, Model::Use::TRAINING);

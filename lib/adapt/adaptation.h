@@ -31,7 +31,7 @@ class Adaptation {
   // All steps that are left.
   void run(Task *task);
   // Writes the files of settings.checkpoint, from which it can be continued; without that setting does nothing.
-  void keep();
+  void save();
   // Removes these files.
   void discard();
   // The adapted model, once all stages are trained; else STATE.
@@ -60,7 +60,7 @@ class Adaptation {
   std::string stage_file(const Stage &stage, const char *kind) const {
     return settings_.checkpoint + "." + stage.name() + kind;
   }
-  bool keeps() const { return !settings_.checkpoint.empty(); }
+  bool saves() const { return !settings_.checkpoint.empty(); }
   Options options(bool plain) const;
   int threads() const { return static_cast<int>(options_.get_int("threads")); }
   std::vector<Stage> stages() const;  // in order

@@ -62,15 +62,15 @@ JsonObject Adaptation::info() const {
 }
 
 void Adaptation::write_state() const {
-  if (!keeps()) return;
+  if (!saves()) return;
   AtomicFile file(state_file());
   const std::string text = state().text() + "\n";
   file.write(text.data(), text.size());
   file.commit();
 }
 
-void Adaptation::keep() {
-  if (!keeps() || !found_heads_ || !before_) return;
+void Adaptation::save() {
+  if (!saves() || !found_heads_ || !before_) return;
   const std::vector<Stage> all = stages();
   if (trainer_ && done_ < all.size()) {
     trainer_->save(stage_file(all[done_], ".trainer"));
@@ -80,7 +80,7 @@ void Adaptation::keep() {
 }
 
 void Adaptation::discard() {
-  if (!keeps()) return;
+  if (!saves()) return;
   std::error_code none;
   std::filesystem::remove(state_file(), none);
   if (!found_heads_) return;

@@ -49,8 +49,9 @@ class Curriculum : public SequenceLengths {
       v("recall", recall, "digits|answers", "what recall counts: digits, or whole answers");
       v("distance", distance, 1, 1e9, "tokens from a value to its question, at most, in the beginning");
       v("stretch", stretch, 1.001, 1e9, "factor on distance a step, until it is the whole sequence");
-      v("fold", virtual_length, 1, 1e12, "greatest virtual length of a segment of filler, reached in the last stage");
-      v("fold_step", virtual_length_step, 1e-3, 1e3, "growth of its logarithm a step");
+      v("virtual_length", virtual_length, 1, 1e12,
+        "greatest virtual length of a segment of filler, reached in the last stage");
+      v("virtual_length_step", virtual_length_step, 1e-3, 1e3, "growth of its logarithm a step");
       v("stages", stages, "stages, one after the other");
     }
     void complete(const Fields &given);

@@ -58,7 +58,7 @@ struct AdaptSettings {
     v("teach_rate", teach_rate, 0, 10, "Muon's rate in them");
     v("names", names, 1, 1000, "names that values have in the tasks, at most; fewer where the vocabulary has fewer");
     v("nats", nats, 1e-6, 1e6, "what fitted heads add to the logit of the digit that they retrieve");
-    v("fold", virtual_length, 1, kMost, "virtual length: segments of filler count as up to so many");
+    v("virtual_length", virtual_length, 1, kMost, "virtual length: segments of filler count as up to so many");
     v("steps", steps, 1, kMost, "stage train: steps of training end to end");
     v("rate", rate, 1e-9, 10, "Muon's rate in them");
     v("gate_rate", gate_rate, 0, 10, "of the gates");

@@ -45,10 +45,9 @@ struct TaskSettings {
   // Loss weights. A digit can be predicted from the digits before it, whatever the name; only the first one needs the
   // name, and counts `first` times as much.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  // Targets of supervised retrievals. ALL: the same digit of the value, wherever it stood. FIRST: the same for first
-  // digits alone, which only the name finds. VALUE: any digit of the value, so that the name alone finds it: features
-  // that learn to tell digits apart by their offset do not learn names too, because sigma(q) sigma(k) is a sum over
-  // features.
+  // Which tokens a supervised query should retrieve. ALL: the same digit of the value, wherever the value stood. FIRST:
+  // the same, but first digits alone are supervised. VALUE: any digit of the value. Why VALUE: sigma(q) sigma(k) is a
+  // sum over features, so that heads which are taught the exact digit learn its index in the value, and never the name.
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 
   template <class Visitor>
@@ -65,7 +64,7 @@ struct TaskSettings {
       "share of the sequences whose filler is prose; in the others it is the sentences of the paper");
     v("numbers", numbers, 0, 1000, "numbers of 1 to 6 digits, which are no values, in 1,000 tokens of filler");
     double repeats = std::exp(difficulty.log_repeat);
-    v("fold", repeats, 1, 1e12, "virtual length: segments of filler count as up to so many");
+    v("virtual_length", repeats, 1, 1e12, "virtual length: segments of filler count as up to so many");
     difficulty.log_repeat = std::log(repeats);
     if (kind == Kind::RECALL) {
       v("nearest", nearest, 1, 1e9, "tokens from a value to its question, at least");

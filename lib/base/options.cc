@@ -88,7 +88,7 @@ const std::vector<OptionSpec> &option_table() {
       {"keep", MODEL, integer(-1), -1, kMostKept, "",
        "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says"},
       // Sessions.
-      {"block", SESSION, integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
+      {"chunk", SESSION, integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
       {"deterministic", SESSION, integer(0), 0, 1, "",
        "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
       {"checkpoints", SESSION, integer(0), 0, kMostCheckpoints, "", "segment boundaries kept for rewinding"},

@@ -21,7 +21,7 @@ static int omp_get_max_threads(void) { return 1; }
 namespace infini {
 namespace {
 
-// Some ten microseconds: longer than the gap between two loops of a block, shorter than anyone would notice.
+// Some ten microseconds: longer than the gap between two loops of a chunk, shorter than anyone would notice.
 constexpr int kSpins = 1000;
 
 // Waits until done(value) holds for the value of `word`, and returns that value.

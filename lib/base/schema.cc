@@ -70,6 +70,12 @@ JsonText describe_option(const OptionSpec &option) {
   return row.add("help", option.help).json();
 }
 
+JsonText describe_options() {
+  JsonList table;
+  for (const OptionSpec &spec : option_table()) table.add(describe_option(spec));
+  return table.json();
+}
+
 std::string differences(const json &before, const json &now) {
   std::string out;
   const json none;

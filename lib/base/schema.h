@@ -366,6 +366,7 @@ JsonText describe_settings(T settings = {}) {
 }
 // The same of an option, with its "scope".
 JsonText describe_option(const OptionSpec &option);
+JsonText describe_options();  // the whole table
 
 // --- comparing
 

@@ -95,7 +95,8 @@ class Gguf {
   // The same with each tensor as type_of says; write(tensor, that type, put) gives its bytes, in order, to put.
   using Put = std::function<void(std::span<const std::byte>)>;
   void save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
-            const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task) const;
+            const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task,
+            const char *stage = "save") const;
 
  private:
   // A tree, not a hash table: a hostile file could fill one bucket.

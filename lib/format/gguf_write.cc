@@ -45,11 +45,12 @@ void append_value(std::string &out, const GgufValue &value) {
 void Gguf::save(const std::string &path, Task *task) const {
   save(
       path, [](const GgufTensor &tensor) { return tensor.type; },
-      [](const GgufTensor &tensor, TensorType, const Put &put) { put(tensor.data); }, task);
+      [](const GgufTensor &tensor, TensorType, const Put &put) { put(tensor.data); }, task, "save");
 }
 
 void Gguf::save(const std::string &path, const std::function<TensorType(const GgufTensor &)> &type_of,
-                const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task) const {
+                const std::function<void(const GgufTensor &, TensorType, const Put &)> &write, Task *task,
+                const char *stage) const {
   const uint64_t unit = alignment(*this, path);
   std::string head(kMagic);
   append_number(head, kVersion);
@@ -75,7 +76,7 @@ void Gguf::save(const std::string &path, const std::function<TensorType(const Gg
   if (!tensors_.empty()) head.append(padding(head.size(), unit), '\0');
 
   constexpr size_t kPiece = 16 << 20;
-  Watch watch(task, "save", static_cast<int64_t>(total), cat("saving was cancelled; '", path, "' is as it was"));
+  Watch watch(task, stage, static_cast<int64_t>(total), cat("writing was cancelled; '", path, "' is as it was"));
   AtomicFile file(path);
   file.write(head.data(), head.size());
   const std::string zeros(unit, '\0');

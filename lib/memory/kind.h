@@ -29,6 +29,9 @@ struct MemoryTileOf {
 using MemoryTile = MemoryTileOf<float>;
 using ConstMemoryTile = MemoryTileOf<const float>;
 
+// M and z of one KV head, in numbers, the padding of panels aside.
+constexpr int64_t memory_numbers(int64_t keys, int64_t values) { return keys * (values + 1); }
+
 // The memory before a piece of a segment is added to it.
 struct MemoryBefore {
   ConstMemoryTile memory;

@@ -68,7 +68,7 @@ Checkpoint Engine::make_checkpoint() const {
 
 void Engine::reserve(int64_t tokens, int threads) { workspace_->reserve(model_, tokens, threads); }
 
-int64_t Engine::longest_block(const State &state) const { return infini::longest_block(model_, state); }
+int64_t Engine::longest_chunk(const State &state) const { return infini::longest_chunk(model_, state); }
 
 void Engine::forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink) {
   infini::forward(threads, model_, parts, *workspace_, exact, sink);

@@ -2,7 +2,7 @@
 // an Engine and to nothing below it (tests/cli/layers.py).
 //
 // It is a class and no table of functions, because there is one implementation, on the processor. For a second one
-// these members are the interface: each is a block of work, which is worth a call into a plug-in. What a caller sees of
+// these members are the interface: each is a chunk of work, which is worth a call into a plug-in. What a caller sees of
 // a state lies in the host's memory; its layers lie where the engine computes, and nobody else touches them.
 #pragma once
 
@@ -50,14 +50,14 @@ class Unfinished {
   const int errors_ = std::uncaught_exceptions();
 };
 
-// Receives the logits of rows first .. first + rows of the block: [rows][stride]. Its loops may use its threads.
+// Receives the logits of rows first .. first + rows of the chunk: [rows][stride]. Its loops may use its threads.
 using LogitsSink =
     std::function<void(const Threads &threads, int64_t first, int64_t rows, const float *logits, int64_t stride)>;
 
 // Fills the parts, one after the other, with the bytes of a section, which must be exactly as many; else throws.
 using ReadSection = std::function<void(const std::vector<std::span<std::byte>> &parts)>;
 
-// One thread at a time. An engine holds no stream, only the buffers of a block, which the next one uses again.
+// One thread at a time. An engine holds no stream, only the buffers of a chunk, which the next one uses again.
 class Engine {
  public:
   explicit Engine(const Model &model);
@@ -67,12 +67,12 @@ class Engine {
   State make_state(int checkpoints) const;
   Checkpoint make_checkpoint() const;  // to read sections of a snapshot into
 
-  // How many tokens the next block of `state` may read. Where sentences are kept it ends with the segment at the
-  // latest: what closing a segment keeps must be known before the block that closes it.
-  int64_t longest_block(const State &state) const;
-  // Reads one block: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
+  // How many tokens the next chunk of `state` may read. Where sentences are kept it ends with the segment at the
+  // latest: what closing a segment keeps must be known before the chunk that closes it.
+  int64_t longest_chunk(const State &state) const;
+  // Reads one chunk: each part's tokens, whatever segments they span, closing those that they fill. The tokens of all
   // parts are rows of the same products. Every state then stands after its last token. `exact`: a token's numbers
-  // depend on nothing else in the block. `sink` may be empty. If this throws, state.broken() tells whether a state can
+  // depend on nothing else in the chunk. `sink` may be empty. If this throws, state.broken() tells whether a state can
   // still be used.
   void forward(const Threads &threads, std::span<const Part> parts, bool exact, const LogitsSink &sink = {});
   // Folds the open segment, if it holds any token. `empty`: the window is left empty, and what is worth it is kept.
@@ -98,7 +98,7 @@ class Engine {
   int64_t kept_bytes(int64_t tokens, NumberType stored) const;
   bool read_kept(State &state, std::vector<KeptSpan> spans, NumberType stored, const ReadSection &read) const;
 
-  void reserve(int64_t tokens, int threads);  // takes the buffers of a block of so many tokens now
+  void reserve(int64_t tokens, int threads);  // takes the buffers of a chunk of so many tokens now
   int64_t bytes() const;                      // of these buffers
 
  private:

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/memory_config.h"
 #include "text/chat.h"
 
 namespace infini {
@@ -101,7 +102,7 @@ JsonObject facts(const Model &model) {
       .add("keep", memory.keep)
       .add("window", config.window())
       .add("update", memory.kind->name())
-      .add("first_segment", memory.first_segment_gated ? "gated" : "ungated")
+      .add("first_segment", first_segment_name(memory.first_segment_gated))
       .add("epsilon", tidy(memory.epsilon));
   return json;
 }

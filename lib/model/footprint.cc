@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/status.h"
+#include "memory/kind.h"
 
 namespace infini {
 
@@ -21,7 +22,7 @@ JsonObject footprint(const FootprintShape &s, int64_t tokens) {
   add("transformer_xl", cache, s.value_bytes);
   add("memorizing_transformer", cache + token * s.heads * std::min(tokens, kStore), s.value_bytes);
   add("rmt", s.width * kVectors * s.layers * 2, s.value_bytes);
-  add("infini_attention", s.key_size * (s.value_size + 1) * s.kv_heads * s.memory_layers, 4);
+  add("infini_attention", memory_numbers(s.key_size, s.value_size) * s.kv_heads * s.memory_layers, 4);
   return JsonObject().add("tokens", tokens).add("methods", methods);
 }
 

@@ -42,10 +42,10 @@ void finish_logits(const Config &config, float *logits, int64_t rows, int64_t st
   }
 }
 
-// One block on its way through the layers.
-class Block {
+// One chunk on its way through the layers.
+class Chunk {
  public:
-  Block(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
+  Chunk(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact)
       : threads_(threads), config_(model.config()), rules_(model.rules()), weights_(model.weights()),
         gemm_(model.gemm()), workspace_(workspace), parts_(parts), count_(count_tokens(parts)), exact_(exact),
         width_(config_.width), x_stride_(round_up(width_, kPanel)),
@@ -266,7 +266,7 @@ int64_t count_tokens(std::span<const Part> parts) {
   return count;
 }
 
-int64_t longest_block(const Model &model, const State &state) {
+int64_t longest_chunk(const Model &model, const State &state) {
   const AttentionShape &shape = model.rules().attention.shape;
   return shape.keep > 0 ? shape.segment - state.view.open() : std::numeric_limits<int64_t>::max();
 }
@@ -315,13 +315,13 @@ void forward(const Threads &threads, const Model &model, std::span<const Part> p
   Worth worth(threads, model, parts, workspace);
   worth.of_first_tokens(exact);
   const Unfinished change(parts);
-  Block block(threads, model, parts, workspace, exact);
-  block.run(worth);
+  Chunk chunk(threads, model, parts, workspace, exact);
+  chunk.run(worth);
   const bool all_rows = sink || worth.wants_rows();
   if (all_rows) workspace.logits.reserve(kLogitsRows * stride);
-  for (int64_t first = 0; all_rows && first < block.count(); first += kLogitsRows) {
-    const int64_t rows = std::min(kLogitsRows, block.count() - first);
-    output_rows(threads, model, workspace, block.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
+  for (int64_t first = 0; all_rows && first < chunk.count(); first += kLogitsRows) {
+    const int64_t rows = std::min(kLogitsRows, chunk.count() - first);
+    output_rows(threads, model, workspace, chunk.x(first), x_stride, rows, workspace.logits.data(), stride, exact);
     if (sink) sink(threads, first, rows, workspace.logits.data(), stride);
     worth.of_next_tokens(first, rows, workspace.logits.data(), stride);
   }

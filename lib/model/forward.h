@@ -12,7 +12,7 @@
 
 namespace infini {
 
-// Activations of one block, reused by the next. T is the longest block so far.
+// Activations of one chunk, reused by the next. T is the longest chunk so far.
 struct Workspace {
   void reserve(const Model &model, int64_t tokens, int threads);
   int64_t bytes() const;
@@ -26,7 +26,7 @@ struct Workspace {
   Buffer<float> cosine, sine;  // of each rotation, [T][dimensions / 2]: see angles()
   Buffer<float> branch;        // [T][width rounded up to 64]: what is added to x, where a product alone is not it
   Buffer<float> logits;        // [kLogitsRows][vocabulary rounded up to 64]: for the logits of every position
-  std::vector<int32_t> ids;    // [T]: the block's tokens, where sentences are kept
+  std::vector<int32_t> ids;    // [T]: the chunk's tokens, where sentences are kept
   std::vector<float> worth;    // [T]: of each of them: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
   std::vector<std::vector<RaisedSpan>> raised;  // of each part
@@ -37,7 +37,7 @@ struct Workspace {
     int64_t first;  // row of its first token
     View after;     // of its state, once a layer has read it
   };
-  std::vector<PartRows> parts;  // of the block
+  std::vector<PartRows> parts;  // of the chunk
   int64_t tokens = 0;
   // Where the angles of a layer's rotation begin in cosine and sine.
   int64_t angles(const Config &config, int rotation) const;
@@ -47,7 +47,7 @@ struct Workspace {
 void forward(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace, bool exact,
              const LogitsSink &sink);
 
-int64_t longest_block(const Model &model, const State &state);
+int64_t longest_chunk(const Model &model, const State &state);
 
 void close_segment(const Threads &threads, const Model &model, State &state, Workspace &workspace, bool empty = false);
 

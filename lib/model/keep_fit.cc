@@ -10,6 +10,7 @@
 #include "gemm/solve.h"
 #include "kernels/kernels.h"
 #include "model/forward.h"
+#include "model/memory_config.h"
 
 namespace infini {
 namespace {
@@ -44,7 +45,7 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
   };
   State state(model);
   for (size_t done = 0; done < tokens.size();) {
-    const auto count = std::min<size_t>(tokens.size() - done, static_cast<size_t>(longest_block(model, state)));
+    const auto count = std::min<size_t>(tokens.size() - done, static_cast<size_t>(longest_chunk(model, state)));
     const Part part{&state, tokens.subspan(done, count)};
     forward(threads, model, {&part, 1}, workspace, false, {});
     done += count;
@@ -130,13 +131,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
 
 Gguf with_probe(const Model &model, const KeepProbe &probe) {
   Gguf gguf = model.gguf();
-  gguf.set_doubles("infini.keep.probe", probe.weight);
-  gguf.set("infini.keep.layer", static_cast<uint32_t>(probe.layer));
-  gguf.set("infini.keep.least", probe.least);
-  if (probe.bias.empty()) gguf.erase("infini.keep.bias");
-  else gguf.set_doubles("infini.keep.bias", probe.bias);
-  gguf.set("infini.keep.focus", probe.focus);
-  gguf.set("infini.keep.standing", int64_t{probe.standing});
+  write_probe(probe, gguf);
   return gguf;
 }
 

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "base/schema.h"
+#include "model/memory_config.h"
 
 namespace infini {
 namespace {
@@ -43,16 +44,15 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   if (c.window > 0) number(prefix + "attention.sliding_window", c.window);
   gguf.set(prefix + "rope.freq_base", static_cast<float>(c.rope_base));
   gguf.set(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
-  number("infini.version", 1);
-  number("infini.segment_length", c.segment);
-  gguf.set("infini.memory.update", c.update);
-  gguf.set("infini.memory.first_segment", c.first_segment);
-  gguf.set("infini.memory.epsilon", static_cast<float>(c.epsilon));
-  gguf.set_doubles(
-      "infini.memory.gate",
-      std::vector<float>(static_cast<size_t>(c.layers) * static_cast<size_t>(c.heads), static_cast<float>(c.gate)));
-  number("infini.local.carry", c.carry);
-  number("infini.local.sinks", c.sinks);
+  MemoryConfig memory;
+  memory.segment = static_cast<int>(c.segment);
+  memory.kind = find_memory_kind(c.update);
+  memory.first_segment_gated = c.first_segment == first_segment_name(true);
+  memory.epsilon = static_cast<float>(c.epsilon);
+  memory.carry = static_cast<int>(c.carry);
+  memory.sinks = static_cast<int>(c.sinks);
+  memory.gate.assign(static_cast<size_t>(c.layers * c.heads), static_cast<float>(c.gate));
+  write_memory(memory, gguf);
 }
 
 // `impossible`: the status for keys that no model can have.
@@ -181,7 +181,7 @@ const Tokenizer &Model::tokenizer() const {
 }
 
 const Config &Model::config() const {
-  if (!opened_->config) fail(Status::STATE, "the file is a tokenizer alone: it has no weights to run");
+  if (!opened_->config) fail(Status::STATE, kTokenizerAlone);
   return *opened_->config;
 }
 

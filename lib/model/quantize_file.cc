@@ -38,9 +38,7 @@ int64_t file_type(TensorType type) {
 void quantize_file(const std::string &from, const std::string &to, TensorType type, const Options &options,
                    Task *task) {
   Gguf gguf = Gguf::open(from);
-  if (gguf.tensors().empty())
-    fail(Status::STATE, from, ": the file is a tokenizer alone: it has no weights to quantize");
-  const Config config = of_file(from, [&] { return read_config(gguf, options, true); });
+  const Config config = of_file(from, [&] { return read_config(gguf, options); });
   std::map<std::string, TensorType> types;  // of matrices
   std::map<std::pair<TensorType, int64_t>, int> others;
   for (const TensorSpec &spec : tensor_table(config)) {
@@ -61,9 +59,6 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
 
   ThreadPool pool;
   const ThreadScope threads(pool, threads_of(options));
-  int64_t total = 0;
-  for (const GgufTensor &tensor : gguf.tensors()) total += static_cast<int64_t>(tensor.data.size());
-  Watch watch(task, "quantize", total, "quantizing was cancelled; nothing was written");
   const auto type_of = [&](const GgufTensor &tensor) {
     const auto found = types.find(tensor.name);
     return found == types.end() ? tensor.type : found->second;
@@ -71,11 +66,7 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
   gguf.save(
       to, type_of,
       [&](const GgufTensor &tensor, TensorType made, const Gguf::Put &put) {
-    if (made == tensor.type) {
-      put(tensor.data);
-      watch.advance(tensor.data.size());
-      return;
-    }
+    if (made == tensor.type) return put(tensor.data);
     constexpr int64_t kNumbers = 1 << 20;  // at a time
     const int64_t k = tensor.shape[0], most = std::max<int64_t>(1, kNumbers / k);
     const int64_t row_bytes = tensor_layout(made)->bytes(k), old_bytes = tensor_layout(tensor.type)->bytes(k);
@@ -94,10 +85,9 @@ void quantize_file(const std::string &from, const std::string &to, TensorType ty
       });
       put({blocks.data(), static_cast<size_t>(rows * row_bytes)});
       gguf.release(tensor.data.subspan(static_cast<size_t>(row * old_bytes), static_cast<size_t>(rows * old_bytes)));
-      watch.advance(rows * old_bytes);
     }
       },
-      nullptr);
+      task, "quantize");
 }
 
 }  // namespace infini

@@ -114,7 +114,7 @@ void State::boundary_layer(const View &after, const LayerState &layer, size_t in
   const auto kept_one = std::find_if(checkpoints.begin(), checkpoints.end(),
                                      [&](const Checkpoint &c) { return c.view.position == after.position; });
   if (kept_one != checkpoints.end())
-    kept_one->layers.push_back(layer.copy(after));  // else a later boundary of the block has dropped it
+    kept_one->layers.push_back(layer.copy(after));  // else a later boundary of the chunk has dropped it
 }
 
 }  // namespace infini

@@ -48,7 +48,7 @@ struct State : Point {
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
   bool has_logits = false;
   int most_checkpoints = 0;
-  bool closes = false;  // the block that is being read closes a segment, and something is kept: see closing
+  bool closes = false;  // the chunk that is being read closes a segment, and something is kept: see closing
   Closing closing;
   FrontAngles angles;
   std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment

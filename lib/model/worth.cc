@@ -28,7 +28,7 @@ void Worth::of_first_tokens(bool exact) {
     View end = state.view;
     end.position += static_cast<int64_t>(part.tokens.size());
     if (end.open() > shape_.segment)
-      fail(Status::INTERNAL, "a block reads beyond a segment of which something is kept");
+      fail(Status::INTERNAL, "a chunk reads beyond a segment of which something is kept");
     state.closes = end.open() == shape_.segment;
     if (state.closes) state.keep.close(end, shape_, state.closing);
     if (probe_.weight.empty() && !state.keep.knows(state.view.position) && state.has_hidden) {

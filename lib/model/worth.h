@@ -1,4 +1,4 @@
-// How much each token of a block is worth keeping, where sentences are kept; does nothing elsewhere.
+// How much each token of a chunk is worth keeping, where sentences are kept; does nothing elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ class Worth {
   Worth(const Threads &threads, const Model &model, std::span<const Part> parts, Workspace &workspace);
 
   // The first tokens of the parts, from the logits before them; and what closing a segment will keep, which must be
-  // known before the block runs.
+  // known before the chunk runs.
   void of_first_tokens(bool exact);
   // The residual stream behind a layer, x [count][stride], which a probe may read. Layers after it know which sentences
   // of the window would be kept.
@@ -23,7 +23,7 @@ class Worth {
   bool wants_rows() const;
   // A row of logits says how likely the token of the next row was; the first of a part is known already.
   void of_next_tokens(int64_t first, int64_t rows, const float *logits, int64_t stride);
-  // The block was read: its states learn what its tokens are worth, and what is kept from now on.
+  // The chunk was read: its states learn what its tokens are worth, and what is kept from now on.
   void note();
 
  private:

@@ -10,7 +10,7 @@ namespace infini {
 
 Settings::Settings(const Options &options)
     : threads(options.get_int("threads") > 0 ? static_cast<int>(options.get_int("threads")) : default_threads()),
-      block(options.get_int("block")), exact(options.get_int("deterministic") != 0),
+      chunk(options.get_int("chunk")), exact(options.get_int("deterministic") != 0),
       special(options.get_int("special") != 0), ignore_end(options.get_int("ignore_end") != 0),
       rewind_sampler(options.get_int("rewind_sampler") != 0),
       unknown(unknown_text_of(options.get_string("unknown_text"))), max_tokens(options.get_int("max_tokens")),
@@ -52,7 +52,7 @@ void Session::Impl::seed(int64_t number) {
 
 void Session::Impl::check_whole() const {
   if (state.broken())
-    fail(Status::STATE, "an earlier error struck in the middle of a block; reset the session or restore a snapshot");
+    fail(Status::STATE, "an earlier error struck in the middle of a chunk; reset the session or restore a snapshot");
 }
 
 void Session::Impl::remember(const Model &model, std::span<const int32_t> tokens) {
@@ -113,7 +113,7 @@ void Session::check_tokens(std::span<const int32_t> tokens) const {
 // After each change of the stream.
 void Session::moved() { position_.store(impl_->state.view.position, std::memory_order_relaxed); }
 
-// The one way into the model: every reader feeds through here, block by block. `sink` gets the logits of
+// The one way into the model: every reader feeds through here, chunk by chunk. `sink` gets the logits of
 // tokens [first, first + rows) of the whole call.
 void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSink &sink) {
   begin_call();
@@ -129,21 +129,21 @@ void Session::ingest(std::span<const int32_t> tokens, Task *task, const LogitsSi
   while (done < tokens.size()) {
     check_cancel();
     const auto longest =
-        static_cast<size_t>(std::min(impl_->settings.block, impl_->engine.longest_block(impl_->state)));
-    const auto block = tokens.subspan(done, std::min(longest, tokens.size() - done));
+        static_cast<size_t>(std::min(impl_->settings.chunk, impl_->engine.longest_chunk(impl_->state)));
+    const auto chunk = tokens.subspan(done, std::min(longest, tokens.size() - done));
     const LogitsSink shifted =
         !sink ? LogitsSink()
               : [&](const Threads &here, int64_t first, int64_t rows, const float *logits, int64_t stride) {
       sink(here, static_cast<int64_t>(done) + first, rows, logits, stride);
         };
-    const Part part{&impl_->state, block};
+    const Part part{&impl_->state, chunk};
     impl_->engine.forward(threads, {&part, 1}, impl_->settings.exact, shifted);
-    impl_->remember(*model_, block);
+    impl_->remember(*model_, chunk);
     moved();
-    done += block.size();
+    done += chunk.size();
     if (task) task->advance_to(static_cast<int64_t>(done));
   }
-  check_cancel();  // whoever cancels in the last block of one of many calls means to stop them all
+  check_cancel();  // whoever cancels in the last chunk of one of many calls means to stop them all
 }
 
 bool Session::cancelled(Task *task) const {
@@ -155,9 +155,9 @@ void Session::feed(std::span<const int32_t> tokens, Task *task) { ingest(tokens,
 
 void Session::feed_logits(std::span<const int32_t> tokens, float *logits, Task *task) {
   const int64_t vocabulary = model_->config().vocabulary;
-  ingest(tokens, task, [&](const Threads &, int64_t first, int64_t rows, const float *block, int64_t stride) {
+  ingest(tokens, task, [&](const Threads &, int64_t first, int64_t rows, const float *chunk, int64_t stride) {
     for (int64_t row = 0; row < rows; ++row)
-      std::copy_n(block + row * stride, vocabulary, logits + (first + row) * vocabulary);
+      std::copy_n(chunk + row * stride, vocabulary, logits + (first + row) * vocabulary);
   });
 }
 
@@ -170,10 +170,10 @@ void Session::score(std::span<const int32_t> tokens, float *nll, Task *task) {
   check_tokens(tokens);
   const bool follows = impl_->state.has_hidden;  // else nothing is before the first
   nll[0] = follows ? loss(logits().data(), tokens[0]) : std::numeric_limits<float>::quiet_NaN();
-  ingest(tokens, task, [&](const Threads &threads, int64_t first, int64_t rows, const float *block, int64_t stride) {
+  ingest(tokens, task, [&](const Threads &threads, int64_t first, int64_t rows, const float *chunk, int64_t stride) {
     parallel_for(threads, rows, 4, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
-        if (const int64_t next = first + row + 1; next < count) nll[next] = loss(block + row * stride, tokens[next]);
+        if (const int64_t next = first + row + 1; next < count) nll[next] = loss(chunk + row * stride, tokens[next]);
     });
   });
   for (size_t i = follows ? 0 : 1; i < tokens.size(); ++i)
@@ -239,7 +239,7 @@ const State &Session::state() const { return impl_->state; }
 const Options &Session::options() const { return impl_->options; }
 void Session::reserve() {
   const ThreadScope threads(model_->threads(), impl_->settings.threads);
-  impl_->engine.reserve(impl_->settings.block, threads.count());
+  impl_->engine.reserve(impl_->settings.chunk, threads.count());
 }
 int64_t Session::usual_bytes(const std::shared_ptr<const Model> &model) {
   Session session(model, Options());

@@ -29,7 +29,7 @@ class Session {
   const Model &model() const { return *model_; }
 
   // --- reading
-  // Each reads all its tokens, or throws CANCELLED when `task` or cancel() cancelled the call: those of the blocks
+  // Each reads all its tokens, or throws CANCELLED when `task` or cancel() cancelled the call: those of the chunks
   // before are read then, which may be all. An id outside the vocabulary is an INVALID_ARGUMENT error before any.
   void feed(std::span<const int32_t> tokens, Task *task = nullptr);
   // Tokenizes one text by itself (BOS and space prefix only at position 0) and feeds it.
@@ -104,16 +104,16 @@ class Session {
   int64_t segment_position() const;                                               // tokens in the open segment
   int64_t memory_tokens() const;                                                  // tokens folded into the memory
   int64_t state_bytes() const;                                                    // what a copy of the session costs
-  int64_t workspace_bytes() const;                                                // buffers of the last block, reused
+  int64_t workspace_bytes() const;                                                // buffers of the last chunk, reused
   int64_t total_bytes() const;  // all that it holds: the state with its whole buffers, workspace, sampler
-  void reserve();               // takes the workspace of a whole block now
+  void reserve();               // takes the workspace of a whole chunk now
   // All that a session without options of its own comes to hold.
   static int64_t usual_bytes(const std::shared_ptr<const Model> &model);
   const State &state() const;
   const Options &options() const;  // that were given, or came from a snapshot
 
   // --- generation
-  // Sampling, stop strings, threads, block: what is set in `options` replaces what was, the rest stays.
+  // Sampling, stop strings, threads, chunk: what is set in `options` replaces what was, the rest stays.
   void set_options(const Options &options);
   // Starts a new run: counts tokens and looks for stop strings from here on. next() starts one by itself
   // after an end.
@@ -158,7 +158,7 @@ class Session {
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Impl> impl_;
   mutable Task cancel_;
-  std::atomic<int64_t> position_{0};  // the state's, as of the last whole block
+  std::atomic<int64_t> position_{0};  // the state's, as of the last whole chunk
 };
 
 // What a snapshot holds, as JSON, without a model; `verify`: every section's checksum too, piece by piece.

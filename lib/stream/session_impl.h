@@ -52,7 +52,7 @@ inline bool starts_text(const Model &model, int32_t token, bool before) {
 struct Settings {
   explicit Settings(const Options &options);
   int threads;
-  int64_t block;
+  int64_t chunk;
   bool exact, special, ignore_end, rewind_sampler;
   UnknownText unknown;
   int64_t max_tokens;

@@ -13,7 +13,8 @@ namespace infini {
 
 struct DocumentLink {
   // RETRIEVAL: the query that predicts `from` should retrieve `to`.
-  // ANSWER: `from` is part of an answer that stood at `to` before: it is counted, as Sequence::answer says.
+  // ANSWER: recall is measured at `from`, which is part of an answer that stood at `to` before (Sequence::answer). It
+  // adds no loss.
   // LOCAL: local attention at `from` should fall on `to`.
   enum class Kind { RETRIEVAL, ANSWER, LOCAL } kind;
   int32_t from, to;  // tokens, `to` before `from`
@@ -26,7 +27,7 @@ struct Document {
   std::vector<float> weight;           // loss weights of the tokens
   std::vector<DocumentLink> links;     // ascending by `from`
   std::vector<int32_t> offset, label;  // of the tokens up to the last of a value, as in Sequence
-  // It says all that is to be looked up in it, be it nothing: heads that retrieve should find nothing elsewhere.
+  // `links` is complete: a token without one is a negative example, where heads with an offset should retrieve nothing.
   bool supervised = false;
   bool begins = true;         // it is the first part of the document
   int64_t unknown_bytes = 0;  // as in Sequence

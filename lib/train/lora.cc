@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "kernels/kernels.h"
+#include "model/memory_config.h"
 
 namespace infini {
 
@@ -85,8 +86,7 @@ Gguf Lora::gguf(const Model &model, const Parameters &parameters) const {
   out.set("general.architecture", std::string(model.config().architecture->name));
   out.set("adapter.type", std::string("lora"));
   out.set("adapter.lora.alpha", static_cast<float>(config_.alpha));
-  out.set_doubles("infini.memory.gate",
-                  {parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())});
+  write_gates({parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())}, out);
   for (const Target &t : targets_) {
     const Parameter &p = parameters[t.parameter];
     const auto add = [&](const char *suffix, int64_t offset, int64_t columns, int64_t rows) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "model/memory_config.h"
+
 namespace infini {
 namespace {
 
@@ -77,17 +79,6 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   std::memcpy(of(gates_), c.memory.gate.data(), c.memory.gate.size() * sizeof(float));
 }
 
-void Parameters::set_keys(Gguf &out, const MemoryConfig &memory) const {
-  out.set("infini.version", uint32_t{1});
-  out.set("infini.segment_length", static_cast<uint32_t>(memory.segment));
-  out.set("infini.memory.update", std::string(memory.kind->name()));
-  out.set("infini.memory.first_segment", std::string(memory.first_segment_gated ? "gated" : "ungated"));
-  out.set("infini.memory.epsilon", memory.epsilon);
-  out.set("infini.local.carry", static_cast<uint32_t>(memory.carry));
-  out.set("infini.local.sinks", static_cast<uint32_t>(memory.sinks));
-  out.set_doubles("infini.memory.gate", {of(gates_), static_cast<size_t>(list_[gates_].size())});
-}
-
 std::vector<size_t> Parameters::rewritten(const GgufTensor &tensor, const FileForm &form) const {
   std::vector<size_t> within;
   for (size_t i = 0; i < parts_.size(); ++i)
@@ -120,7 +111,7 @@ void Parameters::write_tensor(const GgufTensor &tensor, TensorType type, const F
 Gguf Parameters::gguf(const Model &model, const FileForm &form) const {
   Gguf out;
   for (const auto &[key, value] : model.gguf().entries()) out.set(key, value);
-  set_keys(out, form.memory);
+  write_memory(form.memory, out);
   for (const GgufTensor &tensor : model.gguf().tensors()) {
     const TensorType type = type_of(tensor, form);
     std::vector<std::byte> bytes;
@@ -133,7 +124,7 @@ Gguf Parameters::gguf(const Model &model, const FileForm &form) const {
 
 void Parameters::write(const Model &model, const FileForm &form, const std::string &path, Task *task) const {
   Gguf out = model.gguf();
-  set_keys(out, form.memory);
+  write_memory(form.memory, out);
   out.save(
       path, [&](const GgufTensor &tensor) { return type_of(tensor, form); },
       [&](const GgufTensor &tensor, TensorType type, const Gguf::Put &put) { write_tensor(tensor, type, form, put); },

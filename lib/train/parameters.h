@@ -48,7 +48,7 @@ class Parameters {
   const float *of(size_t index) const { return values_.data() + list_[index].offset; }
 
   // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and biases
-  // in F32); the others keep their bytes. `memory` is what the infini.* keys shall say, gates aside.
+  // in F32); the others keep their bytes. `memory` is what the infini.* keys shall say.
   struct FileForm {
     std::vector<bool> changed;
     TensorType type;
@@ -59,7 +59,6 @@ class Parameters {
   void write(const Model &model, const FileForm &form, const std::string &path, Task *task) const;
 
  private:
-  void set_keys(Gguf &out, const MemoryConfig &memory) const;
   // The parameters in a tensor of the file, in order, where one of them changed; else none.
   std::vector<size_t> rewritten(const GgufTensor &tensor, const FileForm &form) const;
   TensorType type_of(const GgufTensor &tensor, const FileForm &form) const;

@@ -31,7 +31,8 @@ struct Sequence {
   // T or empty, for heads that retrieve one token of a value alone, such as the third.
   std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none
   int64_t unknown_bytes = 0;    // of the text it was made of, which had no token, and were left out or replaced
-  std::vector<int32_t> label;   // T or empty: class of the value of tokens[t], by which heads can be fitted; -1: none
+  // T or empty: the number of the name whose value tokens[t] is part of, which fits of heads regress on; -1: none.
+  std::vector<int32_t> label;
 
   std::span<const Link> links_of(int32_t from) const {
     const auto begin = std::ranges::lower_bound(links, from, {}, &Link::from);

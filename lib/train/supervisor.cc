@@ -98,7 +98,8 @@ void Supervisor::end_count() {
         silence_weights_[i] = 0;
         continue;
       }
-      const double own = asked_[offsets_[i]];  // its means are over the queries that ask for its offset, and others
+      // Its retrieval loss is a mean over the queries for its offset, its silence loss over all other supervised rows.
+      const double own = asked_[offsets_[i]];
       silence_weights_[i] *=
           static_cast<float>(config_.silence * retrievals_ / std::max(1.0, retrievals_ + silent_ - own));
       retrieval_weights_[i] *= static_cast<float>(retrievals_ / std::max(1.0, own));

@@ -18,8 +18,9 @@ namespace infini {
 class Fields;
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
-// RETRIEVAL: q and k of the layers of supervised heads, by supervision of retrievals alone, each layer fed by the model
-// as it was; and v and o of heads that are fitted (Supervisor::fits).
+// RETRIEVAL: W_q and W_k of the layers of supervised heads; the supervision of retrievals is the only loss. The input of
+// each layer comes from the base model, which does not change, so that layers are trained independently. Heads that a
+// fit has set (Supervisor::fits) keep their new W_v and W_o too.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Projections of a layer, as lora.targets names them.
@@ -123,9 +124,9 @@ struct TrainConfig {
     v("floor", s.floor, 0, 1, "share of the rates that is left at the end");
     v("tokens", tokens, 1, 1 << 28, "tokens of a step");
     v("drawn", drawn, 0, 1 << 28,
-      "tokens that are drawn together, and read by one step after another; 0: those of a step");
+      "tokens of a pool of sequences, which is drawn at once and read step by step; 0: a pool for each step");
     v("repeat", repeat, 1, 1000000,
-      "epochs over what was drawn; above 1, the input of the lowest trained layer (for retrieval: of each supervised "
+      "epochs over the pool; above 1, the input of the lowest trained layer (for retrieval: of each supervised "
       "layer) is computed once and kept, which takes 4 bytes (for retrieval in bf16: 2) times the model's width a "
       "token");
     v("rows", rows, 1, 1 << 26, "tokens that go through the layers together, at least one sequence");

@@ -157,6 +157,8 @@ Parameters::FileForm Trainer::file_form(TensorType type) const {
   memory.sinks = rules.shape.sinks;
   memory.epsilon = rules.epsilon;
   memory.first_segment_gated = rules.first_gated;
+  const float *const gates = parameters_.of(parameters_.gates());
+  memory.gate.assign(gates, gates + parameters_[parameters_.gates()].size());
   return {std::move(changed), type, std::move(memory)};
 }
 

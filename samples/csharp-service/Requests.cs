@@ -98,7 +98,7 @@ internal static class Json
     // The most that a client may ask for.
     private static readonly Dictionary<string, long> Bounds = new()
     {
-        ["threads"] = Environment.ProcessorCount, ["block"] = 512, ["checkpoints"] = 16, ["compress"] = 9,
+        ["threads"] = Environment.ProcessorCount, ["chunk"] = 512, ["checkpoints"] = 16, ["compress"] = 9,
     };
 
     /// <summary>Options of a session; the library checks them.</summary>

@@ -33,7 +33,7 @@ const (
 )
 
 // The most that a client may ask for.
-var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "block": 512, "checkpoints": 16, "compress": 9}
+var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "chunk": 512, "checkpoints": 16, "compress": 9}
 
 type service struct {
 	model       *infini.Model

@@ -24,7 +24,7 @@ constexpr Flag kOwn[] = {{"--heads-share", "share"},
                          {"--teach-steps", "teach_steps"},
                          {"--teach-rate", "teach_rate"},
                          {"--nats", "nats"},
-                         {"--fold", "fold"},
+                         {"--virtual-length", "virtual_length"},
                          {"--text-ratio", "text_ratio"},
                          {"--borders", "borders"},
                          {"--evaluate-sequences", "evaluate_sequences"},
@@ -199,7 +199,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
     status = infini_adaptation_step(adaptation.get(), progress.task());
     if (status == INFINI_CANCELLED) {
       const Patience patience;
-      check(infini_adaptation_keep(adaptation.get()));
+      check(infini_adaptation_save(adaptation.get()));
     }
     if (status == INFINI_END) break;
     check(status);

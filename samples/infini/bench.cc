@@ -1,7 +1,7 @@
 // infini bench: how fast a model reads and writes, beside what the machine allows.
 //
 // Reading is bound by matrix products: its ceiling is oneDNN's time for the projections and for the window's Q K^T and
-// A V, in the same number type (f32 where oneDNN has no bf16), block by block. Writing is bound by memory: its ceiling
+// A V, in the same number type (f32 where oneDNN has no bf16), chunk by chunk. Writing is bound by memory: its ceiling
 // is reading the weights, the window's K and V, and M and z once a token, at the bandwidth of a buffer of that size.
 // Each run measures the model and both ceilings in turn, so that a noisy machine is noisy for all of them.
 #include <sched.h>
@@ -58,15 +58,15 @@ struct Shape {
 // oneDNN's products for `count` tokens from position `at` on.
 class FeedCeiling {
  public:
-  FeedCeiling(const Shape &shape, int64_t at, int64_t count, int64_t block) {
+  FeedCeiling(const Shape &shape, int64_t at, int64_t count, int64_t chunk) {
     constexpr int64_t kEnoughBytes = 64 << 20;  // of weights in turn: more than a cache holds
     const int64_t layer_bytes = shape.layer_weights() * shape.number_bytes();
     const int copies = static_cast<int>(std::min(shape.layers, 1 + kEnoughBytes / layer_bytes));
-    std::map<int64_t, int64_t> blocks;                      // rows of a block -> how many
+    std::map<int64_t, int64_t> chunks;                      // rows of a chunk -> how many
     std::map<std::pair<int64_t, int64_t>, int64_t> pieces;  // (rows in one segment, keys they see) -> how many
-    for (int64_t begin = 0; begin < count; begin += block) {
-      const int64_t end = std::min(begin + block, count);
-      ++blocks[end - begin];
+    for (int64_t begin = 0; begin < count; begin += chunk) {
+      const int64_t end = std::min(begin + chunk, count);
+      ++chunks[end - begin];
       for (int64_t i = at + begin; i < at + end;) {
         const int64_t next = std::min(at + end, (i / shape.segment + 1) * shape.segment);
         const int64_t keys = shape.seen_before(i) + i % shape.segment + next - i;
@@ -74,7 +74,7 @@ class FeedCeiling {
         i = next;
       }
     }
-    for (const auto &[rows, times] : blocks)
+    for (const auto &[rows, times] : chunks)
       parts_.push_back({Products(shape.projections(rows), shape.bf16, copies), times * shape.layers, {}});
     const int64_t group = shape.heads / shape.kv_heads;
     for (const auto &[piece, times] : pieces) {
@@ -143,9 +143,9 @@ double batch_speed(const infini_model *model, const infini_session *start, int64
 
 Json measure(const BenchArguments &arguments, const infini_model *model, const infini_session *at_depth,
              const Shape &shape, int64_t depth, Progress &progress) {
-  const int64_t blocks = std::max<int64_t>(4, (shape.segment + arguments.block - 1) / arguments.block);
-  const int64_t count = blocks * arguments.block;
-  FeedCeiling products(shape, depth, count, arguments.block);
+  const int64_t chunks = std::max<int64_t>(4, (shape.segment + arguments.chunk - 1) / arguments.chunk);
+  const int64_t count = chunks * arguments.chunk;
+  FeedCeiling products(shape, depth, count, arguments.chunk);
   const double bytes = shape.bytes_read(depth, arguments.generated);
   const Bytes buffer(static_cast<size_t>(bytes));
   Runs feeds, generates, batches, bandwidths;
@@ -221,7 +221,7 @@ void bench(BenchArguments arguments, bool memory_given) {
   if (!memory_given) check(infini_options_set_string(of_model.get(), "memory", "open"));
   arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
   if (arguments.threads == 0) arguments.threads = physical_cores();
-  arguments.block = value_of<int64_t>(infini_options_get_int, options.get(), "block");
+  arguments.chunk = value_of<int64_t>(infini_options_get_int, options.get(), "chunk");
   for (infini_options *set : {options.get(), of_model.get()})
     check(infini_options_set_int(set, "threads", arguments.threads));
   check(infini_options_set_int(options.get(), "ignore_end", 1));
@@ -259,7 +259,7 @@ void bench(BenchArguments arguments, bool memory_given) {
       else print_row(row);
     }
   }
-  if (arguments.json) print_json({{"results", results}, {"threads", arguments.threads}, {"block", arguments.block}});
+  if (arguments.json) print_json({{"results", results}, {"threads", arguments.threads}, {"chunk", arguments.chunk}});
 }
 
 }  // namespace

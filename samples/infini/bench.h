@@ -11,7 +11,7 @@ namespace cli {
 
 struct BenchArguments : ModelArguments {
   std::string depths = "0", folder = ".";
-  int64_t runs = 5, generated = 32, batch = 0, block = 0;
+  int64_t runs = 5, generated = 32, batch = 0, chunk = 0;
   int threads = 0;
   bool snapshot = false, train = false;
   TrainBench training;

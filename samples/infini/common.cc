@@ -153,7 +153,7 @@ void ModelArguments::add(CLI::App &command) {
 }
 
 void ModelArguments::add_session_flags(CLI::App &command) {
-  flags.add(command, {"threads", "weights", "compute", "gemm", "block", "deterministic"}, "How it is computed");
+  flags.add(command, {"threads", "weights", "compute", "gemm", "chunk", "deterministic"}, "How it is computed");
   flags.add(command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory");
 }
 
@@ -262,21 +262,6 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
 }
 
 // --- output
-
-void write_file(const std::string &path, std::string_view text) {
-  const Patience patience;  // leaves no half of a file
-  const std::string fresh = path + ".new";
-  std::FILE *const file = std::fopen(fresh.c_str(), "wb");
-  if (!file) fail("cannot write " + fresh + ": " + std::strerror(errno));
-  bool done = std::fwrite(text.data(), 1, text.size(), file) == text.size() && flush_to_disk(file);
-  const int error = errno;
-  done = std::fclose(file) == 0 && done;
-  if (!done) {
-    std::remove(fresh.c_str());
-    fail("cannot write " + fresh + ": " + std::strerror(error));
-  }
-  if (!replace_file(fresh, path)) fail("cannot write " + path + ": " + std::strerror(errno));
-}
 
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;

@@ -109,8 +109,6 @@ struct OutputFailed : std::runtime_error {
 };
 // Writes to standard output; throws OutputFailed where that fails.
 void print(std::string_view text);
-// A file's new text, through a temporary file: the path holds the old text or the new, also after a loss of power.
-void write_file(const std::string &path, std::string_view text);
 // JSON as the library takes it; throws where a text in it is not UTF-8. `what` names it in the error.
 std::string json_text(const Json &json, const std::string &what);
 // One line of JSON. What is not UTF-8 shows as U+FFFD.

@@ -1,4 +1,4 @@
-// infini options: the library's tables of options, and of what training is described by.
+// infini options: the library's tables of options, and of what training and new models are described by.
 #include "common.h"
 
 namespace cli {
@@ -20,7 +20,22 @@ void show_fields(const Json &table, int indent) {
   }
 }
 
-void show(bool json, infini_status (*settings)(char *, size_t, size_t *)) {
+using Table = infini_status (*)(char *, size_t, size_t *);
+
+struct Settings {
+  const char *flag, *help;
+  Table table;
+};
+constexpr Settings kSettings[] = {
+    {"--training", "the fields of a description of training instead (train --description)",
+     infini_trainer_settings_json},
+    {"--creation", "the fields of a new model's configuration instead (train --create)", infini_creation_settings_json},
+    {"--adaptation", "the settings of an adaptation instead (train --adapt, infini_adaptation_create)",
+     infini_adaptation_settings_json},
+    {"--keep", "the fields of a lesson in what is worth keeping instead (keep, infini_model_fit_keep)",
+     infini_keep_settings_json}};
+
+void show(bool json, Table settings) {
   const Json table = json_of(settings ? settings : infini_options_json);
   if (json) return print_json({{settings ? "fields" : "options", table}});
   if (settings) return show_fields(table, 0);
@@ -36,21 +51,20 @@ void show(bool json, infini_status (*settings)(char *, size_t, size_t *)) {
 }  // namespace
 
 void add_options(CLI::App &app) {
-  const auto json = std::make_shared<bool>(false), training = std::make_shared<bool>(false),
-             creation = std::make_shared<bool>(false);
+  const auto json = std::make_shared<bool>(false);
+  const auto table = std::make_shared<Table>(nullptr);
   CLI::App *command = app.add_subcommand("options", "Lists the options of the library: type, default, what each is");
   command->add_flag("--json", *json, "print JSON and nothing else");
-  command->add_flag("--training", *training, "the fields of a description of training instead (train --description)");
-  command->add_flag("--creation", *creation, "the fields of a new model's configuration instead (train --create)");
+  for (const Settings &settings : kSettings)
+    command->add_flag_callback(
+        settings.flag, [table, &settings] { *table = settings.table; }, settings.help);
   command->footer(
       "Commands take those that concern them as flags: top_k is --top-k.\n"
       "Examples:\n"
       "  infini options\n"
       "  infini options --json\n"
       "  infini options --training\n");
-  command->callback([json, training, creation] {
-    show(*json, *training ? infini_trainer_settings_json : *creation ? infini_creation_settings_json : nullptr);
-  });
+  command->callback([json, table] { show(*json, *table); });
 }
 
 }  // namespace cli

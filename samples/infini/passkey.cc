@@ -108,8 +108,8 @@ Trials::Trials(const PasskeyArguments &arguments, const infini_model *model, con
   check(infini_options_set_double(options_.get(), "temperature", 0));
   if (arguments.jobs > 1 && value_of<int64_t>(infini_options_get_int, options_.get(), "threads") == 0)
     check(infini_options_set_int(options_.get(), "threads", 1));
-  // A multiple of the block: then sharing changes no bit, because the model sees the same blocks as from the start.
-  piece_ = 4 * value_of<int64_t>(infini_options_get_int, options_.get(), "block");
+  // A multiple of the chunk: then sharing changes no bit, because the model sees the same chunks as from the start.
+  piece_ = 4 * value_of<int64_t>(infini_options_get_int, options_.get(), "chunk");
   for (const uint64_t length : arguments.lengths)
     for (const double depth : arguments.depths) {
       cells_.push_back({static_cast<int64_t>(length), depth});

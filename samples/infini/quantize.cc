@@ -137,7 +137,7 @@ void add_quantize(CLI::App &app) {
   add_count(*command, "--generate", arguments->generated, "tokens that --table generates");
   add_count(*command, "--read", arguments->read, "random tokens that --table reads, for their speed");
   command->add_flag("--json", arguments->json, "print JSON and nothing else");
-  arguments->flags.add(*command, {"threads", "compute", "block"}, "How it is computed");
+  arguments->flags.add(*command, {"threads", "compute", "chunk"}, "How it is computed");
   arguments->flags.add(*command, {"unknown_text"}, "Text");
   arguments->flags.set_default("unknown_text", "skip");
   arguments->flags.add(*command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory, in --table");

@@ -30,9 +30,6 @@ size_t read_some(int file, char *data, size_t capacity, const std::string &path)
 
 int open_to_read(const std::string &path);       // -1: refused
 bool can_write_into(const std::string &folder);  // "": the current one
-bool flush_to_disk(std::FILE *file);             // all that was written to it
-// `path` holds what `fresh` did; where the file system can, the new name lasts too.
-bool replace_file(const std::string &fresh, const std::string &path);
 
 int64_t resident_bytes();  // of this process, in memory
 

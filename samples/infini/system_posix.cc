@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "progress.h"
@@ -76,18 +75,6 @@ int open_to_read(const std::string &path) { return open(path.c_str(), O_RDONLY |
 
 bool can_write_into(const std::string &folder) {
   return access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) == 0;
-}
-
-bool flush_to_disk(std::FILE *file) { return std::fflush(file) == 0 && fsync(fileno(file)) == 0; }
-
-bool replace_file(const std::string &fresh, const std::string &path) {
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) return false;
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (const int held = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); held >= 0) {
-    fsync(held);
-    close(held);
-  }
-  return true;
 }
 
 int64_t resident_bytes() {

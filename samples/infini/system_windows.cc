@@ -119,13 +119,6 @@ size_t read_some(int file, char *data, size_t capacity, const std::string &path)
 
 int open_to_read(const std::string &path) { return _open(path.c_str(), _O_RDONLY | _O_BINARY | _O_NOINHERIT); }
 bool can_write_into(const std::string &folder) { return _access(folder.empty() ? "." : folder.c_str(), W_OK) == 0; }
-bool flush_to_disk(std::FILE *file) { return std::fflush(file) == 0 && _commit(_fileno(file)) == 0; }
-
-bool replace_file(const std::string &fresh, const std::string &path) {
-  if (MoveFileExA(fresh.c_str(), path.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) return true;
-  errno = EACCES;
-  return false;
-}
 
 int64_t resident_bytes() {
   PROCESS_MEMORY_COUNTERS counters{};

@@ -30,7 +30,7 @@ final class Client {
       whenEnded = work;
     }
 
-    /** Ends it within a block or a token, whether something comes in or out, or not. */
+    /** Ends it within a chunk or a token, whether something comes in or out, or not. */
     void end(Refusal why) {
       if (reason == null) reason = why;
       Runnable waiting = whenEnded;

@@ -27,7 +27,7 @@ final class Requests {
   private static final int MAX_DEPTH = 64; // of lists and objects in a body, one within another
   /** What a client may ask for at most. */
   private static final Map<String, Long> BOUNDS = Map.of("threads", (long) Runtime.getRuntime().availableProcessors(),
-      "block", 512L, "checkpoints", 16L, "compress", 9L);
+      "chunk", 512L, "checkpoints", 16L, "compress", 9L);
 
   private Requests() {}
 

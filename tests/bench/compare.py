@@ -90,7 +90,7 @@ class Comparison:
         memory = config["layers"] - 1 if "update" in shape else None
         first = max(1, self.a.steps // 3)
         near = {"density": [24, 24], "distance": 48}
-        far = {"density": [1, 12], "far": 0.5, "fold": 1000}
+        far = {"density": [1, 12], "far": 0.5, "virtual_length": 1000}
         phases = ((first, 2, near, {"schedule": "constant", "feature_scale": 1.6}), (self.a.steps - first, 16, far, {"schedule": "linear", "decay_from": 0.3}))
         tokens = seconds = 0
         for number, (steps, windows, task, more) in enumerate(phases, 1):

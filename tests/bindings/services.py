@@ -50,14 +50,14 @@ def check_requests(service):
                  b"{'max_tokens': 1}", b'{"max_tokens": 1,}', b'{"temperature": NaN}', b'{"temperature": "hot"}', b'{/* */}',
                  b'{"threads": ' + nested, b'{"stop": ' + nested + b']' * 30000 + b'}', b'{"stop": 3}', b'{"stop": null}',
                  b'{"stop": [3]}', b'{"stop": [["a"]]}', b'{"stop": [null]}', b'{"stop": {"a": "b"}}', b'{"threads": -7}',
-                 b'{"threads": 1024}', b'{"threads": %d}' % (cores + 1), b'{"block": 513}', b'{"checkpoints": 17}',
+                 b'{"threads": 1024}', b'{"threads": %d}' % (cores + 1), b'{"chunk": 513}', b'{"checkpoints": 17}',
                  b'{"compress": 10}'):
         service.refused(400, 'INVALID_ARGUMENT', 'POST', '/sessions', body)
     service.refused(413, 'TOO_LARGE', 'POST', '/sessions', b'{"stop": "' + b'x' * (1 << 17) + b'"}')
     assert service.sessions() == {}
     for body in (None, b' \n', b'{}',
                  b'\n{"ignore_end": true, "deterministic": false, "stop": ["a", "b\\nc"], "temperature": 0.5} \r\n',
-                 b'{"threads": 1, "block": 512, "checkpoints": 16, "compress": 9, "unknown_text": "replace"}'):
+                 b'{"threads": 1, "chunk": 512, "checkpoints": 16, "compress": 9, "unknown_text": "replace"}'):
         session = '/sessions/' + json.loads(service.call('POST', '/sessions', body, expect=201))['id']
         assert service.sessions() == {session: (0, False)}
         service.call('DELETE', session, expect=204)

@@ -305,7 +305,7 @@ static void check_footprint(void) {
   snprintf(expected, sizeof expected, "\"window_bytes\":%d", token_bytes * 2 * (512 + 15 + 254));
   CHECK(strstr(json, expected));
 
-  /* What a session holds in all, as one tells that has read a block. */
+  /* What a session holds in all, as one tells that has read a chunk. */
   const char *const in_all = strstr(json, "\"session_bytes\":");
   CHECK(in_all);
   infini_session *session = NULL;

@@ -33,7 +33,7 @@ static void check_statuses(void) {
 
 /* An option that belongs to the other object is refused by every call that takes options, and nothing changes. */
 static void check_scopes(void) {
-  static const char *const of_model[] = {"segment", "carry", "sinks"}, *const of_session[] = {"block", "seed",
+  static const char *const of_model[] = {"segment", "carry", "sinks"}, *const of_session[] = {"chunk", "seed",
                                                                                               "special"};
   infini_model *model = open_model(STORIES, "f32"), *other = NULL;
   infini_session *session = new_session(model, 5), *second = NULL;
@@ -42,7 +42,7 @@ static void check_scopes(void) {
   char table[16384];
   CHECK_OK(infini_options_json(table, sizeof table, NULL));
   CHECK(strstr(table, "{\"name\":\"compute\",\"scope\":\"model\",") && strstr(table, "\"threads\",\"scope\":\"any\","));
-  CHECK(strstr(table, "\"block\",\"scope\":\"session\",") && strstr(table, "\"seed\",\"scope\":\"generation\","));
+  CHECK(strstr(table, "\"chunk\",\"scope\":\"session\",") && strstr(table, "\"seed\",\"scope\":\"generation\","));
   CHECK(strstr(table, "\"special\",\"scope\":\"text\","));
   for (size_t i = 0; i < 3; ++i) {
     CHECK_OK(infini_options_create(&options));
@@ -72,10 +72,10 @@ static void check_options(void) {
   char text[8];
   size_t size = 0;
   CHECK_OK(infini_options_create(&options));
-  CHECK_OK(infini_options_get_int(options, "block", &number));
+  CHECK_OK(infini_options_get_int(options, "chunk", &number));
   CHECK(number == 512);
-  CHECK_OK(infini_options_set_int(options, "block", 64));
-  CHECK_OK(infini_options_get_int(options, "block", &number));
+  CHECK_OK(infini_options_set_int(options, "chunk", 64));
+  CHECK_OK(infini_options_get_int(options, "chunk", &number));
   CHECK(number == 64);
   CHECK_OK(infini_options_set_int(options, "temperature", 2)); /* a double takes an int */
   CHECK_OK(infini_options_get_double(options, "temperature", &real));
@@ -87,17 +87,17 @@ static void check_options(void) {
   /* An unknown name lists the known ones; a bad value says what is allowed, and changes nothing. */
   CHECK_ERROR(infini_options_set_int(options, "thread", 1), INFINI_UNKNOWN_OPTION, "threads");
   CHECK_ERROR(infini_options_get_int(options, "", &number), INFINI_UNKNOWN_OPTION, "threads");
-  CHECK_ERROR(infini_options_set_int(options, "block", 0), INFINI_INVALID_ARGUMENT, "between 1 and 4096");
-  CHECK_ERROR(infini_options_set_int(options, "block", INT64_MIN), INFINI_INVALID_ARGUMENT, "block");
+  CHECK_ERROR(infini_options_set_int(options, "chunk", 0), INFINI_INVALID_ARGUMENT, "between 1 and 4096");
+  CHECK_ERROR(infini_options_set_int(options, "chunk", INT64_MIN), INFINI_INVALID_ARGUMENT, "chunk");
   CHECK_ERROR(infini_options_set_double(options, "top_p", 1.5), INFINI_INVALID_ARGUMENT, "between 0 and 1");
-  CHECK_ERROR(infini_options_set_double(options, "block", 1.5), INFINI_INVALID_ARGUMENT, "an integer");
+  CHECK_ERROR(infini_options_set_double(options, "chunk", 1.5), INFINI_INVALID_ARGUMENT, "an integer");
   CHECK_ERROR(infini_options_set_string(options, "compute", "f16"), INFINI_INVALID_ARGUMENT, "auto|f32|bf16|int8");
-  CHECK_ERROR(infini_options_set_string(options, "block", "64"), INFINI_INVALID_ARGUMENT, "an integer");
+  CHECK_ERROR(infini_options_set_string(options, "chunk", "64"), INFINI_INVALID_ARGUMENT, "an integer");
   CHECK_ERROR(infini_options_set_int(options, "compute", 1), INFINI_INVALID_ARGUMENT, "a text");
   CHECK_ERROR(infini_options_get_int(options, "compute", &number), INFINI_INVALID_ARGUMENT, "a text");
-  CHECK_ERROR(infini_options_get_double(options, "block", &real), INFINI_INVALID_ARGUMENT, "an integer");
-  CHECK_ERROR(infini_options_get_string(options, "block", text, sizeof text, &size), INFINI_INVALID_ARGUMENT, "block");
-  CHECK_OK(infini_options_get_int(options, "block", &number));
+  CHECK_ERROR(infini_options_get_double(options, "chunk", &real), INFINI_INVALID_ARGUMENT, "an integer");
+  CHECK_ERROR(infini_options_get_string(options, "chunk", text, sizeof text, &size), INFINI_INVALID_ARGUMENT, "chunk");
+  CHECK_OK(infini_options_get_int(options, "chunk", &number));
   CHECK(number == 64);
   /* What is not UTF-8 does not get into the message. */
   CHECK_ERROR(infini_options_set_int(options, "\xff\xfe", 1), INFINI_UNKNOWN_OPTION, "\xef\xbf\xbd");
@@ -128,7 +128,7 @@ static void check_table(void) {
                "\"choices\":[\"auto\",\"f32\",\"bf16\",\"int8\"],"));
   CHECK(strstr(
       json,
-      "{\"name\":\"block\",\"scope\":\"session\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));
+      "{\"name\":\"chunk\",\"scope\":\"session\",\"type\":\"int\",\"default\":512,\"least\":1,\"greatest\":4096,"));
   CHECK(strstr(json,
                "{\"name\":\"top_p\",\"scope\":\"generation\",\"type\":\"double\",\"default\":1.0,\"least\":0.0,"
                "\"greatest\":1.0,"));

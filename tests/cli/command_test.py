@@ -180,7 +180,7 @@ class Footprint(Test):
         self.assertEqual(held[0]["kv_cache"], 1000 * 5 * 4 * 16 * 4)  # tokens, layers, KV heads, key and value, bytes
         read = self.json("feed", STORIES, "--file", NOVEL, "--max-tokens", 2000, *EXACT)
         for result in results:
-            # A text comes in pieces of which none may fill the longest block.
+            # A text comes in pieces of which none may fill the longest chunk.
             self.assertLess(read["session_bytes"], 1.01 * result["session_bytes"])
             self.assertGreater(read["session_bytes"], 0.8 * result["session_bytes"])
         shown, _ = self.run_command("footprint", STORIES)
@@ -264,7 +264,7 @@ class Manners(Test):
             self.fails("generate", STORIES, "--prompt", "x", "--save", path, says="--save: ")
 
     def test_help_shows_every_default(self):
-        for name, value in (("--max-tokens INT", "256"), ("--block INT", "512"), ("--compute TEXT", "auto"), ("--penalty-window INT", "64")):
+        for name, value in (("--max-tokens INT", "256"), ("--chunk INT", "512"), ("--compute TEXT", "auto"), ("--penalty-window INT", "64")):
             self.assertIn(f"{name}={value}", self.run_command("generate", "--help")[0])
 
     def test_nobody_sees_an_exception_of_a_library(self):
@@ -332,6 +332,9 @@ class Manners(Test):
     def test_training_is_described_by_a_table_that_its_help_and_flags_follow(self):
         training, data, curriculum = self.json("options", "--training")["fields"]
         self.assertEqual([training["name"], data["name"], curriculum["name"]], ["training", "data", "curriculum"])
+        for flag, field in (("--creation", "head_size"), ("--adaptation", "teach_steps"), ("--keep", "stray")):
+            self.assertIn(field, [each["name"] for each in self.json("options", flag)["fields"]])
+            self.assertIn(field, self.run_command("options", flag)[0])
         shown, _ = self.run_command("options", "--training")
         # Each word for itself: help breaks lines.
         flags = self.run_command("train", "--help")[0].split()

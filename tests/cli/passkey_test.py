@@ -50,9 +50,9 @@ class Passkey(Test):
         self.assertIn(alone[0], among)
 
     def test_sharing_changes_no_answer(self):
-        # Pieces of 4 blocks are shared, so that small blocks make trials leave the trunk at many places.
+        # Pieces of 4 chunks are shared, so that small chunks make trials leave the trunk at many places.
         for flags in (["--names", 3], ["--filler", NOVEL], ["--own-filler", "--filler", NOVEL], ["--instruction"]):
-            arguments = ["--length", "900,1500", "--depth", "0.3,0.9", "--trials", 3, "--block", 32, *OPEN, *EXACT, *flags]
+            arguments = ["--length", "900,1500", "--depth", "0.3,0.9", "--trials", 3, "--chunk", 32, *OPEN, *EXACT, *flags]
             alone = self.json("passkey", STORIES, *arguments, "--from-start")
             shared = self.json("passkey", STORIES, *arguments)
             for a, b in zip(alone["results"], shared["results"], strict=True):

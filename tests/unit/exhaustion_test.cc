@@ -29,7 +29,7 @@ Options session_options(int64_t threads) {
   options.set("max_tokens", int64_t{-1});
   options.set("deterministic", int64_t{1});
   options.set("threads", threads);
-  options.set("block", int64_t{24});
+  options.set("chunk", int64_t{24});
   options.set("rewind_sampler", int64_t{1});
   options.set("repetition_penalty", 1.5);
   return options;

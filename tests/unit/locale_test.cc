@@ -66,10 +66,10 @@ TEST_CASE("an integer that is too large, and one with a fraction, are refused as
   CHECK(message_of("seed", 1e30).find("option 'seed' is 1e+30, but must lie between 0 and 9223372036854775807") == 0);
   CHECK(message_of("seed", 0x1p63).find("must lie between 0 and 9223372036854775807") != std::string::npos);
   CHECK(message_of("seed", -1).find("option 'seed' is -1, but must lie between 0 and") == 0);
-  CHECK(message_of("block", 1.5).find("takes an integer, not a number with a fraction") != std::string::npos);
-  CHECK(message_of("block", 5000).find("between 1 and 4096") != std::string::npos);
+  CHECK(message_of("chunk", 1.5).find("takes an integer, not a number with a fraction") != std::string::npos);
+  CHECK(message_of("chunk", 5000).find("between 1 and 4096") != std::string::npos);
   CHECK(message_of("stop", 1).find("takes a text, not a number") != std::string::npos);
-  CHECK(message_of("block", NAN).find("fraction") != std::string::npos);
-  CHECK(message_of("block", 64).empty());
-  CHECK(options.get_int("block") == 64);
+  CHECK(message_of("chunk", NAN).find("fraction") != std::string::npos);
+  CHECK(message_of("chunk", 64).empty());
+  CHECK(options.get_int("chunk") == 64);
 }

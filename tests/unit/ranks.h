@@ -32,7 +32,7 @@ inline std::shared_ptr<const infini::Model> ranks_model(const std::string &updat
 
 // What trainers read, and evaluate on.
 inline std::string ranks_data(int seed) {
-  return R"({"type": "recall", "density": [20, 40], "fold": 20, "seed": )" + std::to_string(seed) + "}";
+  return R"({"type": "recall", "density": [20, 40], "virtual_length": 20, "seed": )" + std::to_string(seed) + "}";
 }
 
 // Seven sequences of 128 tokens a step, in passes of up to two. Of a field that is given twice the last one counts.

@@ -72,7 +72,7 @@ TEST_CASE("any cut gives the same logits within the rounding bound") {
       Session whole(model, {});
       const auto expected = all_logits(whole, tokens, {1000000});
       for (const auto &cuts : kCuts) {
-        Session session(model, options_of({{"block", int64_t{100}}}));
+        Session session(model, options_of({{"chunk", int64_t{100}}}));
         CHECK(test::relative_difference(all_logits(session, tokens, cuts), expected) < bound);
       }
     }
@@ -143,7 +143,7 @@ TEST_CASE("a reset session is a new one") {
 TEST_CASE("a cancelled feed says what it consumed, and the session goes on correctly") {
   const auto model = Model::create(small_config("delta"), {});
   const auto tokens = random_tokens(200, 200, 9);
-  const Options options = options_of({{"block", int64_t{32}}});
+  const Options options = options_of({{"chunk", int64_t{32}}});
   Session cut(model, options), whole(model, options);
   Task task;
   task.set_progress([](void *, const char *, int64_t done, int64_t) { return int{done == 64}; }, nullptr);
@@ -151,7 +151,7 @@ TEST_CASE("a cancelled feed says what it consumed, and the session goes on corre
   CHECK(cut.position() == 64);
   CHECK(task.done() == 64);
   cut.cancel();  // nothing runs: nothing happens
-  // In the last block: all was read, and yet the call says that it was cancelled, else a loop of calls would go on.
+  // In the last chunk: all was read, and yet the call says that it was cancelled, else a loop of calls would go on.
   task.set_progress(
       [](void *session, const char *, int64_t done, int64_t total) {
     if (done == total) static_cast<Session *>(session)->cancel();
@@ -255,7 +255,7 @@ TEST_CASE("what a session says that it holds covers what it takes of the heap") 
   const auto model = Model::create(config, options_of({{"compute", std::string("f32")}, {"threads", int64_t{1}}}));
   const auto heap = [] { return static_cast<int64_t>(mallinfo2().uordblks + mallinfo2().hblkhd); };
   const int64_t before = heap();
-  Session session(model, options_of({{"checkpoints", int64_t{4}}, {"threads", int64_t{1}}, {"block", int64_t{64}}}));
+  Session session(model, options_of({{"checkpoints", int64_t{4}}, {"threads", int64_t{1}}, {"chunk", int64_t{64}}}));
   session.feed(random_tokens(96 * 6 + 3, 200, 4));
   const int64_t takes = heap() - before;
   MESSAGE("takes " << takes << ", says " << session.total_bytes() << ", a copy " << session.state_bytes());

@@ -515,7 +515,7 @@ TEST_CASE("any position is saved and comes back") {
                      {"sources",
                       {{{"source", {{"type", "text"}, {"files", {a}}}}},
                        {{"ratio", 2}, {"source", {{"type", "jsonl"}, {"files", {c}}}}},
-                       {{"source", {{"type", "recall"}, {"prose", {a}}, {"fold", 9}}}}}}}
+                       {{"source", {{"type", "recall"}, {"prose", {a}}, {"virtual_length", 9}}}}}}}
           .dump()};
   for (const std::string &description : descriptions) {
     CAPTURE(description);
@@ -726,7 +726,7 @@ TEST_CASE("a description that is wrong is refused by the name of its field") {
       {R"({"type": "recall", "density": [9, 3]})", "source.density is [9,3]"},
       {R"({"type": "recall", "lookups": "last"})", "source.lookups is \"last\""},
       {R"({"type": "recall", "other_share": 2})", "source.other_share is 2, but must be a number from 0 to 1"},
-      {R"({"type": "recall", "fold": 0})", "source.fold is 0"},
+      {R"({"type": "recall", "virtual_length": 0})", "source.virtual_length is 0"},
       {R"({"type": "passkey", "keys": 0})", "source.keys is 0"},
       {R"({"type": "text"})", "source.files must be a list"},
       {R"({"type": "text", "files": []})", "source.files must be a list"},

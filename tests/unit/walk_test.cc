@@ -79,7 +79,7 @@ std::shared_ptr<const Model> model_of(const SetUp &set_up) {
 Options lasting_options(const SetUp &set_up) {
   return options_of({{"deterministic", int64_t{1}},
                      {"threads", int64_t{1}},
-                     {"block", int64_t{20}},
+                     {"chunk", int64_t{20}},
                      {"checkpoints", set_up.checkpoints},
                      {"rewind_sampler", set_up.rewind_sampler}});
 }
@@ -250,7 +250,7 @@ class Walk {
     const auto tokens = tokens_of(n);
     twin_.feed(tokens);
     const int64_t before = session_->position();
-    const size_t block = model_->config().memory.keep > 0
+    const size_t chunk = model_->config().memory.keep > 0
                              ? std::min<size_t>(20, 24 - static_cast<size_t>(session_->segment_position()))
                              : 20;
     Task task;
@@ -261,7 +261,7 @@ class Walk {
     else task.cancel();
     expect(fails([&] { session_->feed(tokens, &task); }, Status::CANCELLED), "a cancelled call says so");
     const auto done = static_cast<size_t>(session_->position() - before);
-    expect(done == (n % 2 ? std::min(tokens.size(), block) : 0), "the call ends behind a block");
+    expect(done == (n % 2 ? std::min(tokens.size(), chunk) : 0), "the call ends behind a chunk");
     session_->feed(std::span(tokens).subspan(done));
   }
 

@@ -39,7 +39,7 @@ public sealed class AdaptationTests : IDisposable
         using (var adaptation = Adaptation.Open(Stories, settings, Exact))
         {
             for (int step = 0; step < 4; ++step) Assert.True(adaptation.Step());
-            adaptation.Keep();
+            adaptation.Save();
         }
         using (var adaptation = Adaptation.Open(Stories, settings, Exact))
         {

@@ -114,7 +114,7 @@ class ValuesTest extends Support {
     OptionInfo threads = options.get("threads");
     assertEquals(List.of("int", 0L, 0L, 1024L), List.of(threads.type(), threads.standard(), threads.least(), threads.greatest()));
     assertEquals(1.0, options.get("top_p").standard());
-    assertEquals(List.of("model", "session", "generation", "any"), List.of("compute", "block", "seed", "threads").stream()
+    assertEquals(List.of("model", "session", "generation", "any"), List.of("compute", "chunk", "seed", "threads").stream()
         .map(name -> options.get(name).scope()).toList());
     try (Model model = open()) {
       fails(Status.INVALID_ARGUMENT, "compute", () -> model.newSession(computing()));

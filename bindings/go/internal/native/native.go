@@ -341,7 +341,7 @@ extern swig_type_190 _wrap_infini_adaptation_step_native_4973874a6275e52b(uintpt
 extern swig_type_191 _wrap_infini_adaptation_run_native_4973874a6275e52b(uintptr_t arg1, uintptr_t arg2);
 extern swig_type_192 _wrap_infini_adaptation_report_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_193 arg2, swig_voidp arg3);
 extern swig_type_194 _wrap_infini_adaptation_info_json_native_4973874a6275e52b(uintptr_t arg1, swig_type_195 arg2, swig_voidp arg3);
-extern swig_type_196 _wrap_infini_adaptation_keep_native_4973874a6275e52b(uintptr_t arg1);
+extern swig_type_196 _wrap_infini_adaptation_save_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_197 _wrap_infini_adaptation_discard_native_4973874a6275e52b(uintptr_t arg1);
 extern swig_type_198 _wrap_infini_adaptation_write_native_4973874a6275e52b(uintptr_t arg1, swig_type_199 arg2, uintptr_t arg3);
 extern swig_intgo _wrap_infini_package_abi_version_native_4973874a6275e52b(void);
@@ -2333,10 +2333,10 @@ func Infini_adaptation_info_json(arg1 uintptr, arg2 []byte, arg3 *uint64) (_swig
 	return swig_r_1
 }
 
-func Infini_adaptation_keep(arg1 uintptr) (_swig_ret error) {
+func Infini_adaptation_save(arg1 uintptr) (_swig_ret error) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_infini_adaptation_keep_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_infini_adaptation_save_native_4973874a6275e52b(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 error
 

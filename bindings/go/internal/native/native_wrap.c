@@ -3435,14 +3435,14 @@ _gostring_ _wrap_infini_adaptation_info_json_native_4973874a6275e52b(infini_adap
 }
 
 
-_gostring_ _wrap_infini_adaptation_keep_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
+_gostring_ _wrap_infini_adaptation_save_native_4973874a6275e52b(infini_adaptation *_swig_go_0) {
   infini_adaptation *arg1 = (infini_adaptation *) 0 ;
   infini_status result;
   _gostring_ _swig_go_result;
   
   arg1 = *(infini_adaptation **)&_swig_go_0; 
   
-  result = (infini_status)infini_adaptation_keep(arg1);
+  result = (infini_status)infini_adaptation_save(arg1);
   {
     _swig_go_result.p = NULL;
     _swig_go_result.n = 0;

@@ -79,12 +79,12 @@ public final class Adaptation implements AutoCloseable {
   }
 
   /**
-   * Keeps what it goes on from, in the files of "checkpoint".
+   * Saves what it goes on from, in the files of "checkpoint".
    *
    * @throws InfiniException IO, NO_SPACE
    */
-  public void keep() {
-    call(Native::infini_adaptation_keep);
+  public void save() {
+    call(Native::infini_adaptation_save);
   }
 
   /** Removes these files. */

@@ -122,7 +122,7 @@ public final class Model implements AutoCloseable {
    * @param to the file to write; may be the same
    * @param type "q8_0", "q6_k", "q4_k", "q4_0", ...; the C header lists the types
    * @param options "threads"; may be null
-   * @param task stage "quantize", in bytes read; may be null
+   * @param task stage "quantize", in bytes written; may be null
    * @throws InfiniException as {@link #open(Path, Options, Task)}, of from; NO_SPACE; INVALID_ARGUMENT (no such type);
    *     CANCELLED: nothing was written
    */
@@ -144,7 +144,7 @@ public final class Model implements AutoCloseable {
   /**
    * Starts an empty stream through the model.
    *
-   * @param options "threads", "block", "deterministic", "checkpoints", "rewind_sampler", "compress", "special" and those
+   * @param options "threads", "chunk", "deterministic", "checkpoints", "rewind_sampler", "compress", "special" and those
    *     of generation ("max_tokens", "temperature", "seed", "stop", ...); may be null
    * @return the session, which the caller closes
    * @throws InfiniException STATE (the model is a tokenizer alone); INVALID_ARGUMENT

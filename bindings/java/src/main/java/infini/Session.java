@@ -77,7 +77,7 @@ public final class Session implements AutoCloseable {
    * @param task stage "feed", in tokens; may be null
    * @throws InfiniException INVALID_ARGUMENT (a token is not in the vocabulary; none was read); CANCELLED (the tokens
    *     before were read, as {@link #position} tells, and the session may go on); STATE (an earlier error struck in the
-   *     middle of a block; reset the session)
+   *     middle of a chunk; reset the session)
    */
   public void feed(int[] tokens, Task task) {
     run(task, (session, t) -> Native.infini_session_feed(session, tokens, t));
@@ -110,7 +110,7 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Reads a UTF-8 text of any length, to its end, in pieces of at most 64 KiB. A cancel is heard between two blocks of
+   * Reads a UTF-8 text of any length, to its end, in pieces of at most 64 KiB. A cancel is heard between two chunks of
    * tokens, and when a read of the text returns.
    *
    * @param text is read, and not closed
@@ -478,7 +478,7 @@ public final class Session implements AutoCloseable {
 
   /**
    * Tokens read since the stream began, generated ones included. It does not wait for a turn: while a call reads, they are
-   * those of its blocks that are done.
+   * those of its chunks that are done.
    *
    * @return the number of tokens
    */
@@ -564,7 +564,7 @@ public final class Session implements AutoCloseable {
    * @param note the same
    * @param task stage "save", in bytes; may be null
    * @return the snapshot
-   * @throws InfiniException STATE (an earlier error struck in the middle of a block); CANCELLED as in
+   * @throws InfiniException STATE (an earlier error struck in the middle of a chunk); CANCELLED as in
    *     {@link #save(Path, boolean, String, String, Task)}
    */
   public Snapshot snapshot(boolean memoryOnly, String name, String note, Task task) {

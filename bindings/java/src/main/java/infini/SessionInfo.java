@@ -11,7 +11,7 @@ import java.util.Map;
  * @param memoryTokens tokens that were folded into the memory
  * @param stateBytes what a copy costs; bounded, however long the stream
  * @param checkpointBytes of these, what the boundaries take that are kept
- * @param workspaceBytes buffers of the last block
+ * @param workspaceBytes buffers of the last chunk
  * @param sessionBytes all that the session holds
  * @param rewindLimit the earliest position that {@link Session#rewind} reaches
  * @param boundaries segment boundaries that are kept for rewinding, in tokens

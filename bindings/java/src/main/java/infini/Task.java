@@ -57,7 +57,7 @@ public final class Task implements AutoCloseable {
 
   /**
    * Cancels the call that runs with this task or, if none does, the next one: it throws {@link CancelledException}, between
-   * two blocks, layers or tokens, or while it waits for its turn.
+   * two chunks, layers or tokens, or while it waits for its turn.
    */
   public void cancel() {
     call(task -> {

@@ -11,7 +11,7 @@
  *
  * <p><b>Threads.</b> A {@link infini.Model} may be used by any number of threads at once. A {@link infini.Session} is one
  * stream; it may be called from any thread, and calls take turns, as on a {@link infini.Trainer}. Long calls hear their
- * {@link infini.Task}, and the interruption of their thread, within a block or a token. No lock of this package
+ * {@link infini.Task}, and the interruption of their thread, within a chunk or a token. No lock of this package
  * is a monitor, so virtual threads wait for their turn without holding a carrier.
  *
  * <p><b>Lifetime.</b> Everything that holds native memory is {@link java.lang.AutoCloseable}. {@code close} may be called
