@@ -76,7 +76,7 @@ void Gguf::save(const std::string &path, const std::function<TensorType(const Gg
   if (!tensors_.empty()) head.append(padding(head.size(), unit), '\0');
 
   constexpr size_t kPiece = 16 << 20;
-  Watch watch(task, stage, static_cast<int64_t>(total), cat("writing was cancelled; '", path, "' is as it was"));
+  Watch watch(task, stage, static_cast<int64_t>(total), cat("saving was cancelled; '", path, "' is as it was"));
   AtomicFile file(path);
   file.write(head.data(), head.size());
   const std::string zeros(unit, '\0');

@@ -1,7 +1,6 @@
 #include "stream/batch.h"
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 
 #include "stream/session_impl.h"
@@ -116,10 +115,10 @@ void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> to
   }
   if (parts.empty()) return;
   engine_.forward(threads, parts, exact);
-  std::deque<Unfinished> changes;  // each until its session's history has the token
-  for (const size_t i : indices) fed[i] = 1, changes.emplace_back(sessions_[i]->impl_->state);
+  for (const size_t i : indices)
+    fed[i] = 1, sessions_[i]->impl_->state.begin_change();  // until its history has the token
   for (const size_t i : indices) {
-    changes.pop_front();
+    sessions_[i]->impl_->state.end_change();
     sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
     sessions_[i]->moved();
     sessions_[i]->accept(tokens[i]);

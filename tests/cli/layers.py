@@ -73,7 +73,7 @@ listed = re.search(r"What that call does, as text: (.*?)\*/", header, re.DOTALL)
 named = set(re.findall(r'"([^"]+)"', listed[1])) if listed else set()
 begun = {"idle"}
 for path in [*files, *sorted((source / "capi").glob("*.cc"))]:
-    begun |= set(re.findall(r'\b(?:begin\(|initialise\(|watch\([^",]*, )"([^"]+)"', path.read_text(encoding="utf-8")))
+    begun |= set(re.findall(r'(?:\bbegin\(|\binitialise\(|\bwatch\([^",]*, |^ +task, )"([^"]+)"', path.read_text(encoding="utf-8"), re.M))
 if named != begun:
     errors.append(f"capi/infini.h: infini_task_stage lists other stages than tasks begin: {', '.join(sorted(named ^ begun))}")
 
