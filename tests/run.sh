@@ -14,6 +14,9 @@ case ${1:-} in
 esac
 
 bash samples/packages.sh "${packages[@]}"
+if command -v ccache >/dev/null; then  # what was compiled before, here or for the trees of sanitizers, is there at once
+  export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-ccache} CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
+fi
 cmake --preset developer
 cmake --build --preset developer --parallel "$(nproc)"
 skipped=()

@@ -1,5 +1,6 @@
-// The operating system. No other file of the library knows one: platform_posix.cc is for Linux, platform_windows.cc for
-// Windows, platform.cc for what is alike in both, and another system gets a file beside them.
+// The operating system. No other file of the library knows one: platform_linux.cc and platform_macos.cc have what
+// POSIX leaves open, platform_posix.cc what both have of it, platform_windows.cc all of Windows, and platform.cc what
+// is alike everywhere.
 #pragma once
 
 #include <cstddef>
@@ -34,6 +35,8 @@ int cpu_quota(const std::string &root = "");
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 

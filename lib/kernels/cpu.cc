@@ -44,6 +44,8 @@ bool find_byte_dot() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 #elif defined(__aarch64__) && defined(__linux__)
   return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(__aarch64__) && defined(__APPLE__)
+  return true;  // every Mac with such a processor has them
 #else
   return false;
 #endif

@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <mach/mach.h>
+#endif
 
 #include <cerrno>
 #include <csignal>
@@ -42,8 +45,8 @@ int terminal_columns() {
 
 void listen(Hear hear) {
   g_hear = hear;
-  if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0)
-    throw std::runtime_error(std::string("no pipe: ") + std::strerror(errno));
+  if (pipe(wake) != 0) throw std::runtime_error(std::string("no pipe: ") + std::strerror(errno));
+  for (const int end : wake) fcntl(end, F_SETFL, O_NONBLOCK), fcntl(end, F_SETFD, FD_CLOEXEC);
   struct sigaction action = {}, before = {};
   action.sa_handler = on_signal;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
@@ -78,9 +81,16 @@ bool can_write_into(const std::string &folder) {
 }
 
 int64_t resident_bytes() {
+#ifdef __APPLE__
+  mach_task_basic_info info{};
+  mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
+  task_info(mach_task_self(), MACH_TASK_BASIC_INFO, reinterpret_cast<task_info_t>(&info), &count);
+  return static_cast<int64_t>(info.resident_size);
+#else
   int64_t size = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> size >> resident;
   return resident * sysconf(_SC_PAGESIZE);
+#endif
 }
 
 }  // namespace cli
