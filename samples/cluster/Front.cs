@@ -66,10 +66,9 @@ internal sealed class Front : Service
         if (!Utf8.IsValid(text)) throw Refusal.Invalid("the text is not UTF-8");
         return await Sessions.Memory(name, true).Use(context, Ending, async (session, _) =>
         {
-            long position = session.Position, before = session.Info().UnknownBytes;
-            long number = await memories.Of(name).Feed(key, text);
-            Account.Of(context).Read += session.Position - position;
-            return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before, number });
+            long number = 0;
+            var (position, skipped) = await Count(context, session, async () => number = await memories.Of(name).Feed(key, text));
+            return Results.Json(new { position, skipped, number });
         });
     }
 

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Collections.Concurrent;
 using System.IO.Pipelines;
 using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Http.Features;
 
 /// <summary>Stands between a connection and Kestrel: it reads ahead, so that a client that goes away is noticed while the model
@@ -19,6 +20,7 @@ internal sealed class Connection
                                                       useSynchronizationContext: false));
     private readonly CancellationTokenSource left = new();
     private bool asked; // something came since the last answer
+    private bool serving; // a request, of which the head is there
     private bool ended;
 
     /// <summary>Ends when the client goes away.</summary>
@@ -35,6 +37,8 @@ internal sealed class Connection
         var transport = context.Transport;
         context.Transport = new Ends(connection.ahead.Reader, transport.Output);
         var reading = connection.ReadAhead(transport.Input);
+        using var closing = context.Features.Get<IConnectionLifetimeNotificationFeature>()?.ConnectionClosedRequested.Register(
+            () => connection.Close(transport.Input));
         try
         {
             await next(context);
@@ -51,13 +55,30 @@ internal sealed class Connection
         }
     }
 
+    /// <summary>A request is to be answered.</summary>
+    internal void Asked()
+    {
+        lock (ahead) serving = true;
+    }
+
     /// <summary>The request was answered.</summary>
     internal void Answered()
     {
         lock (ahead)
         {
-            asked = false;
+            asked = serving = false;
             if (ended) ahead.Writer.Complete();
+        }
+    }
+
+    // The service ends: nobody waits for a client that is silent, or amid a head.
+    private void Close(PipeReader input)
+    {
+        lock (ahead)
+        {
+            if (serving) return;
+            asked = false;
+            input.CancelPendingRead();
         }
     }
 

@@ -77,6 +77,7 @@ internal class Service : IDisposable
         {
             try
             {
+                Connection.Of(context).Asked();
                 context.Items[typeof(Account)] = new Account();
                 await Answer(context, next);
                 await context.Response.CompleteAsync();
@@ -115,15 +116,21 @@ internal class Service : IDisposable
     }
 
     /// <summary>A snapshot of a memory.</summary>
-    protected virtual async Task<byte[]> CopyOf(HttpContext context, string name)
+    protected virtual Task<byte[]> CopyOf(HttpContext context, string name) => CopyOf(Sessions.Memory(name, false), context);
+
+    /// <summary>Counts what is read into a session: where it is then, and the bytes that the model has no token for.</summary>
+    protected static async Task<(long Position, long Skipped)> Count(HttpContext context, Session session, Func<Task> feed)
     {
-        byte[] snapshot = [];
-        await Sessions.Memory(name, false).Use(context, Ending, (session, _) =>
+        long before = session.Info().UnknownBytes, position = session.Position;
+        try
         {
-            snapshot = session.Snapshot();
-            return Task.FromResult(Results.Empty);
-        });
-        return snapshot;
+            await feed();
+        }
+        finally
+        {
+            Account.Of(context).Read += Work.PositionOf(session, position) - position;
+        }
+        return (session.Position, session.Info().UnknownBytes - before);
     }
 
     /// <summary>The body of a request.</summary>
@@ -219,21 +226,24 @@ internal class Service : IDisposable
         app.MapGet("/metrics", async () => Results.Text(await operators.Metrics(), "text/plain; version=0.0.4"));
     }
 
-    private Task<IResult> Snapshot(Client client, HttpContext context) => client.Use(context, Ending, (session, _) =>
-        Task.FromResult(Results.Bytes(session.Snapshot(), "application/octet-stream")));
+    private async Task<byte[]> CopyOf(Client client, HttpContext context)
+    {
+        byte[] snapshot = [];
+        await client.Use(context, Ending, (session, _) =>
+        {
+            snapshot = session.Snapshot();
+            return Task.FromResult(Results.Empty);
+        });
+        return snapshot;
+    }
+
+    private async Task<IResult> Snapshot(Client client, HttpContext context) =>
+        Results.Bytes(await CopyOf(client, context), "application/octet-stream");
 
     private async Task<IResult> Feed(HttpContext context, Session session, CancellationToken cancelled)
     {
-        long before = session.Info().UnknownBytes, position = session.Position;
-        try
-        {
-            await session.FeedAsync(Body(context), null, cancelled);
-        }
-        finally
-        {
-            Account.Of(context).Read += Work.PositionOf(session, position) - position;
-        }
-        return Results.Json(new { position = session.Position, skipped = session.Info().UnknownBytes - before });
+        var (position, skipped) = await Count(context, session, () => session.FeedAsync(Body(context), null, cancelled));
+        return Results.Json(new { position, skipped });
     }
 
     private async Task<IResult> Restore(string id, Client client, HttpContext context)
@@ -271,7 +281,7 @@ internal class Service : IDisposable
         catch (Exception e) when (!context.Response.HasStarted)
         {
             var refusal = Refusal.Of(e);
-            if (refusal.Code == 500 && e is not InfiniException)
+            if (refusal.Code == 500 && e is not InfiniException || e is System.Data.Common.DbException)
                 operators.Log("error", new() { ["message"] = "a request failed", ["error"] = e.Message });
             if (Connection.Of(context).Left.IsCancellationRequested)
             {
