@@ -76,11 +76,16 @@ internal sealed class Memories(Database database, string address, long mostUnsav
 
     public Task<Dictionary<string, long>> List() => database.List();
 
-    public bool Has(string name) => throw LiveMemory.Moved();
+    // What is at hand here is the newest, or is lost.
+    public string? Version(string name) => Of(name).Name;
 
-    public string Read(string name, Session session) => throw LiveMemory.Moved();
+    public Task<(string Known, string Version)?> Read(string name, Session session) => throw LiveMemory.Moved();
 
-    public Task Write(string name, Session session, string known) => Of(name).Save(known);
+    public async Task<string?> Write(string name, Session session, string known, string? replaces)
+    {
+        await Of(name).Save(known);
+        return "";
+    }
 
     public Task Delete(string name) => Of(name).Delete();
 

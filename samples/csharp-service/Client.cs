@@ -10,6 +10,15 @@ internal sealed class Client(Session session) : IDisposable
     /// <summary>Of a memory, for who has its turn: the digest of the messages that it has read.</summary>
     internal string Known { get; set; } = "";
 
+    /// <summary>Of a memory that is stored, for who has its turn: the version that the session goes on from; null: none is stored.</summary>
+    internal string? Version { get; set; }
+
+    /// <summary>A version that no store has.</summary>
+    internal const string Unknown = "";
+
+    /// <summary>Is done before each use.</summary>
+    internal Func<Client, Session, Task>? Renew { private get; init; }
+
     /// <summary>When it last was.</summary>
     internal DateTime Used { get; set; } = DateTime.UtcNow;
 
@@ -69,6 +78,7 @@ internal sealed class Client(Session session) : IDisposable
             }
             try
             {
+                if (Renew is not null) await Renew(this, session);
                 return await use(session, cancelled.Token);
             }
             finally

@@ -1,6 +1,7 @@
 using Infini;
 
-/// <summary>Where memories are kept between the requests that name them.</summary>
+/// <summary>Where memories are kept between the requests that name them. Several services may share one: who writes says which
+/// version the writing goes on from, so that nobody's words are lost silently.</summary>
 internal interface IMemoryStore
 {
     /// <summary>Whether a memory that is kept here may leave the machine's memory at any time, and be read again.</summary>
@@ -14,18 +15,20 @@ internal interface IMemoryStore
     /// <summary>The memories that are kept, by name, and the bytes of their snapshots.</summary>
     Task<Dictionary<string, long>> List();
 
-    /// <summary>Whether a memory of that name is kept.</summary>
-    bool Has(string name);
+    /// <summary>The version of a memory that is kept; null: none is.</summary>
+    string? Version(string name);
 
     /// <summary>Puts a session where the memory was kept.</summary>
-    /// <returns>What it was kept with.</returns>
-    string Read(string name, Session session);
+    /// <returns>What it was kept with, and its version; null where none is kept, and the session is as it was.</returns>
+    Task<(string Known, string Version)?> Read(string name, Session session);
 
     /// <summary>Keeps a memory.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="session">Which nothing else uses meanwhile.</param>
     /// <param name="known">Is kept with it: the digest of the messages that it has read.</param>
-    Task Write(string name, Session session, string known);
+    /// <param name="replaces">The version that it goes on from; null: none was kept.</param>
+    /// <returns>The new version; null: another is kept, and nothing was written.</returns>
+    Task<string?> Write(string name, Session session, string known, string? replaces);
 
     /// <summary>Deletes a memory, if it is kept.</summary>
     Task Delete(string name);

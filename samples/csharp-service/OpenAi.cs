@@ -205,27 +205,30 @@ internal sealed class Reply(HttpResponse response, bool chat, bool stream, bool 
         string reason;
         try
         {
-            await read();
-            begin = session.Position;
-            reason = await work.Run(events, response.HttpContext, session, async piece =>
+            try
             {
-                if (!stream)
+                await read();
+                begin = session.Position;
+                reason = await work.Run(events, response.HttpContext, session, async piece =>
                 {
-                    text.Append(piece);
-                    return;
-                }
-                if (chat && !response.HasStarted) await events.Send("", Chunk(new { role = "assistant", content = "" }, null));
-                await events.Send("", chat ? Chunk(new { content = piece }, null) : Whole(piece, null));
-            }, stream, cancelled);
+                    if (!stream)
+                    {
+                        text.Append(piece);
+                        return;
+                    }
+                    if (chat && !response.HasStarted) await events.Send("", Chunk(new { role = "assistant", content = "" }, null));
+                    await events.Send("", chat ? Chunk(new { content = piece }, null) : Whole(piece, null));
+                }, stream, cancelled);
+            }
+            finally
+            {
+                await keep();
+            }
         }
-        catch (InfiniException e) when (response.HasStarted)
+        catch (Exception e) when (response.HasStarted && e is (InfiniException or Refusal))
         {
             await events.Send("", OpenAi.Error(Refusal.Of(e)));
             return;
-        }
-        finally
-        {
-            await keep();
         }
         long end = session.Position;
         string finish = reason switch { "max_tokens" or "max_time" => "length", "cancelled" => "cancelled", _ => "stop" };

@@ -8,7 +8,25 @@ if (args.Length < 1 || settings.List("INFINI_TOKEN").Length == 0)
     return 1;
 }
 using var model = Service.Open(args[0]);
-using var service = new Service(model, settings, settings.Text("INFINI_STORE") is { } folder ? new FolderMemories(folder) : null);
+IMemoryStore? store;
+try
+{
+    string? named = settings.Text("INFINI_STORE");
+    bool database = named?.Split(':') is ["sqlite" or "postgres" or "postgresql", _, ..];
+#if DATABASES
+    store = named is null ? null : database ? new DatabaseMemories(named) : new FolderMemories(named);
+#else
+    if (database) throw new NotSupportedException("this service was built without databases");
+    store = named is null ? null : new FolderMemories(named);
+#endif
+}
+catch (Exception e) when (e is IOException or System.Data.Common.DbException or NotSupportedException or ArgumentException or
+    UriFormatException or UnauthorizedAccessException)
+{
+    Console.Error.WriteLine("INFINI_STORE cannot be used: " + e.Message);
+    return 1;
+}
+using var service = new Service(model, settings, store);
 var builder = WebApplication.CreateSlimBuilder();
 builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(3));
 await service.Run(builder, args.Length > 1 ? args[1] : "127.0.0.1:8080");

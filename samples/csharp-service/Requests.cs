@@ -33,6 +33,7 @@ internal sealed class Refusal(int code, string name, string message) : Exception
             Status.ModelMismatch or Status.Version or Status.Checksum or Status.Format or Status.Truncated => 422,
             _ => 500,
         }, JsonNamingPolicy.SnakeCaseUpper.ConvertName(failed.Status.ToString()), failed.Message),
+        System.Data.Common.DbException => new Refusal(503, "STORE_FAILED", "the store of memories failed; the service's log says why"),
         _ => new Refusal(500, "INTERNAL", "the service failed; its log says why"),
     };
 }

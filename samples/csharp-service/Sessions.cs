@@ -15,9 +15,12 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
     private readonly object opening = new(); // of memories
 
     /// <summary>Takes a session in, which is disposed of where there is no room.</summary>
-    internal Client Add(string id, Session session)
+    /// <param name="id">By which it is found.</param>
+    /// <param name="session">Belongs to the client then.</param>
+    /// <param name="renew">Is done before each use.</param>
+    internal Client Add(string id, Session session, Func<Client, Session, Task>? renew = null)
     {
-        var client = new Client(session);
+        var client = new Client(session) { Renew = renew };
         for (int tries = 0; tries < Tries; ++tries)
         {
             lock (clients)
@@ -65,38 +68,45 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         lock (clients) return clients.Select(entry => entry.Value.Describe(entry.Key)).OfType<object>().ToList();
     }
 
-    /// <summary>The memory of that name, from the store where it is not at hand.</summary>
+    /// <summary>The memory of that name, which is read from the store when its turn comes.</summary>
     internal Client Memory(string name, bool create)
     {
         CheckName(name);
+        var client = AtHand(name);
+        if (client is not null && (create || store is null)) return client;
+        bool stored = store?.Version(name) is not null;
+        if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
         lock (opening)
         {
-            lock (clients)
-            {
-                if (clients.TryGetValue(MemoryId + name, out var client))
-                {
-                    client.Used = DateTime.UtcNow;
-                    return client;
-                }
-            }
-            bool stored = store?.Has(name) ?? false;
-            if (!stored && !create) throw new Refusal(404, "NOT_FOUND", "there is no memory of that name");
+            client = AtHand(name);
+            if (client is not null) return client;
             if (!stored && Memories().GetAwaiter().GetResult().Count >= mostMemories)
                 throw new Refusal(429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one");
-            var session = NewSession();
-            try
-            {
-                string known = stored ? store!.Read(name, session) : "";
-                var opened = Add(MemoryId + name, session);
-                opened.Known = known;
-                return opened;
-            }
-            catch
-            {
-                session.Dispose();
-                throw;
-            }
+            return Add(MemoryId + name, NewSession(), store is null ? null : (client, session) => Renew(name, client, session));
         }
+    }
+
+    private Client? AtHand(string name)
+    {
+        lock (clients)
+        {
+            if (clients.TryGetValue(MemoryId + name, out var client)) client.Used = DateTime.UtcNow;
+            return client;
+        }
+    }
+
+    // Puts a memory where the store has it, which another service may have written, or deleted, since.
+    private async Task Renew(string name, Client client, Session session)
+    {
+        if (store!.Version(name) == client.Version) return;
+        client.Version = Client.Unknown;
+        if (await store.Read(name, session) is var (known, version))
+        {
+            (client.Known, client.Version) = (known, version);
+            return;
+        }
+        session.Reset();
+        (client.Known, client.Version) = ("", null);
     }
 
     /// <summary>Refuses what cannot be a memory's name.</summary>
@@ -125,22 +135,27 @@ internal sealed partial class Sessions(Model model, long most, long mostMemories
         return new { @object = "memory", id = name, bytes, tokens = client?.Position };
     }
 
-    /// <summary>Writes a memory to the store, for who has its turn. Other sessions are not kept.</summary>
+    /// <summary>Writes a memory to the store, for who has its turn. Where that fails, the memory is what the store has. Other sessions
+    /// are not kept.</summary>
     internal async Task Keep(string id, Client client, Session session)
     {
         if (store is null || !IsMemory(id)) return;
         string name = id[MemoryId.Length..];
+        string? replaces = client.Version;
+        client.Version = Client.Unknown;
         try
         {
-            await store.Write(name, session, client.Known);
-        }
-        catch (InfiniException e)
-        {
-            Log?.Invoke("error", new() { ["message"] = "a memory could not be saved", ["memory"] = name, ["error"] = e.Message });
+            client.Version = await store.Write(name, session, client.Known, replaces)
+                ?? throw new Refusal(409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again");
         }
         catch (ObjectDisposedException)
         {
             // it was deleted
+        }
+        catch (Exception e) when (e is InfiniException or IOException or System.Data.Common.DbException)
+        {
+            Log?.Invoke("error", new() { ["message"] = "a memory could not be saved", ["memory"] = name, ["error"] = e.Message });
+            throw new Refusal(503, "NOT_KEPT", "the memory could not be kept, and is what its store has");
         }
     }
 

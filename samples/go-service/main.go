@@ -65,7 +65,7 @@ func main() {
 		log.Fatal(err)
 	}
 	s := &service{
-		model: model, name: info.Name, sessions: map[string]*client{}, store: given["INFINI_STORE"],
+		model: model, name: info.Name, sessions: map[string]*client{},
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
 		maxTokens: number("INFINI_MAX_TOKENS", 4096), maxPrompt: number("INFINI_MAX_PROMPT", 1<<17),
 		maxMemories: int(number("INFINI_MAX_MEMORIES", 10000)), maxTime: seconds("INFINI_MAX_SECONDS", 3600),
@@ -84,12 +84,12 @@ func main() {
 	if given["INFINI_LOG"] != "off" {
 		s.log.out = os.Stderr
 	}
-	if s.store != "" {
-		if err := os.MkdirAll(s.store, 0o777); err != nil {
-			log.Fatal(err)
+	if named := given["INFINI_STORE"]; named != "" {
+		if s.store, err = openStore(named); err != nil {
+			log.Fatalf("INFINI_STORE cannot be used: %v", err)
 		}
 	}
-	if idle := seconds("INFINI_IDLE_SECONDS", 0); idle > 0 && s.store != "" {
+	if idle := seconds("INFINI_IDLE_SECONDS", 0); idle > 0 && s.store != nil {
 		go s.expire(ending, idle)
 	}
 	most, connections := number("INFINI_MAX_CONNECTIONS", 1000), int64(0)

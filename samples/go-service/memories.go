@@ -1,6 +1,6 @@
 package main
 
-// Memories: sessions with a name, which requests of /v1 may use. They are kept in a folder after each request, where there is
+// Memories: sessions with a name, which requests of /v1 may use. They are kept in a store after each request, where there is
 // one, and then make room for others.
 
 import (
@@ -12,7 +12,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"sort"
 	"strings"
@@ -21,7 +20,10 @@ import (
 	"example.org/infini"
 )
 
-const memoryID = "memory:" // before a memory's name, among the sessions
+const (
+	memoryID = "memory:" // before a memory's name, among the sessions
+	unknown  = "?"       // a version that no store has
+)
 
 var memoryName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
@@ -54,7 +56,7 @@ func newMessages(messages []json.RawMessage, known string) (fresh []json.RawMess
 // sessions. done gives it back.
 func (s *service) clientFor(e *exchange, memory, request string, options infini.Options) (c *client, id string, done func(), err error) {
 	if memory != "" {
-		c, err = s.memory(e.context, memory, true)
+		c, err = s.memory(memory, true)
 		return c, memoryID + memory, func() {}, err
 	}
 	session, err := s.model.NewSession(options)
@@ -72,66 +74,110 @@ func (s *service) clientFor(e *exchange, memory, request string, options infini.
 	}, nil
 }
 
-// memory is the one of that name, from the store where it is not at hand. create: it may be a new one.
-func (s *service) memory(ctx context.Context, name string, create bool) (*client, error) {
+// memory is the one of that name, which is read from the store when its turn comes. create: it may be a new one.
+func (s *service) memory(name string, create bool) (*client, error) {
 	if !memoryName.MatchString(name) {
 		return nil, refuse("%q cannot be the name of a memory: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first", name)
 	}
-	s.opening.Lock() // one at a time; those that are at hand do not wait for it
-	defer s.opening.Unlock()
-	s.mutex.Lock()
-	c := s.sessions[memoryID+name]
-	if c != nil {
-		c.used = time.Now()
-	}
-	s.mutex.Unlock()
-	if c != nil {
+	if c := s.atHand(name); c != nil && (create || s.store == nil) {
 		return c, nil
 	}
-	stored := s.fileOf(name)
-	_, err := os.Stat(stored)
-	if s.store == "" || err != nil {
-		if !create {
-			return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
+	version := ""
+	if s.store != nil {
+		var err error
+		if version, err = s.store.version(name); err != nil {
+			return nil, s.storeFailed(err)
 		}
-		if stored = ""; s.countMemories() >= s.maxMemories {
-			return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
-		}
+	}
+	if version == "" && !create {
+		return nil, &refusal{404, "NOT_FOUND", "there is no memory of that name"}
+	}
+	s.opening.Lock() // one at a time; those that are at hand do not wait for it
+	defer s.opening.Unlock()
+	if c := s.atHand(name); c != nil {
+		return c, nil
+	}
+	if version == "" && s.countMemories() >= s.maxMemories {
+		return nil, &refusal{429, "TOO_MANY_MEMORIES", "the service has as many memories as it may have; delete one"}
 	}
 	session, err := s.model.NewSession(infini.Options{"unknown_text": "skip"})
 	if err != nil {
 		return nil, err
 	}
-	c = &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
-	if stored != "" {
-		var info infini.SnapshotInfo
-		if info, err = infini.InspectSnapshot(ctx, stored, false); err == nil {
-			c.known = info.Note
-			err = session.Restore(ctx, stored)
-		}
+	c := &client{session: session, turn: make(chan struct{}, 1), used: time.Now()}
+	if s.store != nil {
+		c.renew = func() error { return s.renew(name, c) }
 	}
-	if err == nil {
-		err = s.add(memoryID+name, c)
-	}
-	if err != nil {
+	if err := s.add(memoryID+name, c); err != nil {
 		session.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (s *service) fileOf(name string) string { return filepath.Join(s.store, name+".snapshot") }
+func (s *service) atHand(name string) *client {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	c := s.sessions[memoryID+name]
+	if c != nil {
+		c.used = time.Now()
+	}
+	return c
+}
 
-// keep writes a memory to the store after it was used, whatever the client does meanwhile. Other sessions are not kept.
-func (s *service) keep(id string, c *client) {
-	if s.store == "" || !strings.HasPrefix(id, memoryID) {
-		return
+// renew puts a memory where the store has it, which another service may have written, or deleted, since.
+func (s *service) renew(name string, c *client) error {
+	version, err := s.store.version(name)
+	if err != nil {
+		return s.storeFailed(err)
 	}
-	name := strings.TrimPrefix(id, memoryID)
-	err := c.session.Save(context.Background(), s.fileOf(name), infini.SaveOptions{Name: name, Note: c.known})
-	if err != nil && !errors.Is(err, os.ErrClosed) {
+	if version == c.version {
+		return nil
+	}
+	c.version = unknown
+	known, version, err := s.store.read(name, c.session)
+	if err != nil {
+		return s.storeFailed(err)
+	}
+	if version == "" {
+		if err := c.session.Reset(); err != nil {
+			return err
+		}
+	}
+	c.known, c.version = known, version
+	return nil
+}
+
+// storeFailed is what a client is told; faults of snapshots are told by the library.
+func (s *service) storeFailed(err error) error {
+	var failed *infini.Error
+	if errors.As(err, &failed) || errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	s.log.line("error", map[string]any{"message": "the store failed", "error": err.Error()})
+	return &refusal{503, "STORE_FAILED", "the store of memories failed; the service's log says why"}
+}
+
+// keep writes a memory to the store after it was used, whatever the client does meanwhile. Where that fails, the memory is what
+// the store has. Other sessions are not kept.
+func (s *service) keep(id string, c *client) error {
+	if s.store == nil || !strings.HasPrefix(id, memoryID) {
+		return nil
+	}
+	name, replaces := strings.TrimPrefix(id, memoryID), c.version
+	c.version = unknown
+	version, err := s.store.write(name, c.session, c.known, replaces)
+	switch {
+	case errors.Is(err, os.ErrClosed): // it was deleted
+		return nil
+	case err != nil:
 		s.log.line("error", map[string]any{"message": "a memory could not be saved", "memory": name, "error": err.Error()})
+		return &refusal{503, "NOT_KEPT", "the memory could not be kept, and is what its store has"}
+	case version == "":
+		return &refusal{409, "CONFLICT", "another service wrote the memory meanwhile, and nothing of this request is kept: send it again"}
 	}
+	c.version = version
+	return nil
 }
 
 // expire lets memories go that are stored and were not used for so long, for as long as the service runs.
@@ -153,7 +199,7 @@ func (s *service) expire(ctx context.Context, idle time.Duration) {
 func (s *service) makeRoom(before time.Time) bool {
 	oldest := ""
 	for id, c := range s.sessions {
-		if s.store != "" && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 && c.used.Before(before) &&
+		if s.store != nil && strings.HasPrefix(id, memoryID) && len(c.turn) == 0 && c.used.Before(before) &&
 			(oldest == "" || c.used.Before(s.sessions[oldest].used)) {
 			oldest = id
 		}
@@ -181,49 +227,43 @@ func (s *service) anyMemory() bool {
 	return false
 }
 
-// memories are the names of all.
-func (s *service) memories() ([]string, error) {
-	names := map[string]bool{}
+// memories are all, with the bytes of their snapshots.
+func (s *service) memories() (map[string]int64, error) {
+	all := map[string]int64{}
+	if s.store != nil {
+		var err error
+		if all, err = s.store.list(); err != nil {
+			return nil, s.storeFailed(err)
+		}
+	}
 	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	for id := range s.sessions {
-		if strings.HasPrefix(id, memoryID) {
-			names[strings.TrimPrefix(id, memoryID)] = true
+		if name := strings.TrimPrefix(id, memoryID); name != id {
+			all[name] += 0
 		}
 	}
-	s.mutex.Unlock()
-	if s.store != "" {
-		files, err := filepath.Glob(filepath.Join(s.store, "*.snapshot"))
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			names[strings.TrimSuffix(filepath.Base(file), ".snapshot")] = true
-		}
-	}
-	sorted := []string{}
-	for name := range names {
-		sorted = append(sorted, name)
-	}
-	sort.Strings(sorted)
-	return sorted, nil
+	return all, nil
 }
 
 func (s *service) countMemories() int {
-	names, _ := s.memories()
-	return len(names)
+	all, _ := s.memories()
+	return len(all)
 }
 
 func (s *service) listMemories(e *exchange) error {
-	names, err := s.memories()
+	all, err := s.memories()
 	if err != nil {
 		return err
 	}
+	names := make([]string, 0, len(all))
+	for name := range all {
+		names = append(names, name)
+	}
+	sort.Strings(names)
 	data := []any{}
 	for _, name := range names {
-		memory := map[string]any{"object": "memory", "id": name, "bytes": 0, "tokens": nil}
-		if facts, err := os.Stat(s.fileOf(name)); s.store != "" && err == nil {
-			memory["bytes"] = facts.Size()
-		}
+		memory := map[string]any{"object": "memory", "id": name, "bytes": all[name], "tokens": nil}
 		s.mutex.Lock()
 		c := s.sessions[memoryID+name]
 		s.mutex.Unlock()
@@ -245,12 +285,12 @@ func (s *service) feedMemory(e *exchange, name string) error {
 	if err := e.limit(s.maxBody); err != nil {
 		return err
 	}
-	c, err := s.memory(e.context, name, true)
+	c, err := s.memory(name, true)
 	if err != nil {
 		return err
 	}
 	return c.use(e, func() error {
-		return e.feed(c.session, func() { s.keep(memoryID+name, c) })
+		return e.feed(c.session, func() error { return s.keep(memoryID+name, c) })
 	})
 }
 
@@ -274,7 +314,7 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 	if _, err := f.get("weight", &weight); err != nil {
 		return err
 	}
-	from, err := s.memory(e.context, other, false)
+	from, err := s.memory(other, false)
 	if err != nil {
 		return err
 	}
@@ -282,7 +322,7 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 	if err := from.use(e, func() error { return from.session.Snapshot(e.context, &snapshot, infini.SaveOptions{}) }); err != nil {
 		return err
 	}
-	c, err := s.memory(e.context, name, true)
+	c, err := s.memory(name, true)
 	if err != nil {
 		return err
 	}
@@ -290,7 +330,9 @@ func (s *service) mergeMemory(e *exchange, name string) error {
 		if err := c.session.MergeFrom(e.context, &snapshot, weight); err != nil {
 			return err
 		}
-		s.keep(memoryID+name, c)
+		if err := s.keep(memoryID+name, c); err != nil {
+			return err
+		}
 		position, err := c.session.Position()
 		if err != nil {
 			return err
@@ -312,7 +354,7 @@ func (s *service) serveMemory(e *exchange, name string) error {
 	if err := e.limit(limit); err != nil {
 		return err
 	}
-	c, err := s.memory(e.context, name, method == "PUT")
+	c, err := s.memory(name, method == "PUT")
 	if err != nil {
 		return err
 	}
@@ -321,8 +363,10 @@ func (s *service) serveMemory(e *exchange, name string) error {
 		s.remove(memoryID + name)
 		c.stop()
 		c.session.Close() // nobody saves it any more
-		if err := os.Remove(s.fileOf(name)); s.store != "" && err != nil && !os.IsNotExist(err) {
-			return err
+		if s.store != nil {
+			if err := s.store.delete(name); err != nil {
+				return s.storeFailed(err)
+			}
 		}
 		e.WriteHeader(204)
 		return nil

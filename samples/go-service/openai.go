@@ -247,7 +247,7 @@ func (s *service) reply(reply *reply, memory string, options infini.Options, mes
 		if err := c.session.SetOptions(options); err != nil {
 			return err
 		}
-		reply.keep = func() { s.keep(id, c) }
+		reply.keep = func() error { return s.keep(id, c) }
 		if reply.chat {
 			fresh, digest := newMessages(messages, c.known)
 			c.known = "" // until they are read
@@ -282,7 +282,7 @@ type reply struct {
 	chat, stream, usage bool
 	id, model           string
 	created             int64
-	keep                func()
+	keep                func() error
 }
 
 // write reads what was said, sends what the model writes, and keeps all before it says that it has ended.
@@ -292,7 +292,9 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 		return err
 	}
 	if err := read(); err != nil {
-		r.keep()
+		if fault := r.keep(); fault != nil {
+			return fault
+		}
 		return err
 	}
 	begin, err := session.Position()
@@ -311,7 +313,9 @@ func (s *service) write(r *reply, session *infini.Session, read func() error) er
 		take = r.opening(take)
 	}
 	reason, err := s.run(r.exchange, session, take, r.stream)
-	r.keep()
+	if fault := r.keep(); fault != nil {
+		err = fault
+	}
 	if err != nil {
 		if r.begun {
 			_ = r.event("", openAIError(s.refusalOf(err)))

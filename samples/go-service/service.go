@@ -41,9 +41,9 @@ type service struct {
 	maxBody     int64  // bytes of a request
 	maxSessions int
 	patience    time.Duration
-	store       string // the folder of memories; "": they live as long as the service
-	maxTokens   int64  // that a request of /v1 may have written
-	maxPrompt   int64  // tokens that a request may have read
+	store       store // of memories; nil: they live as long as the service
+	maxTokens   int64 // that a request of /v1 may have written
+	maxPrompt   int64 // tokens that a request may have read
 	maxMemories int
 	maxTime     time.Duration // of a request that computes
 	tokens      [][]byte      // headers that are let in
@@ -64,7 +64,9 @@ type service struct {
 type client struct {
 	session *infini.Session
 	turn    chan struct{} // holds one thing while a request uses the session
+	renew   func() error  // is done before each use; nil: nothing is
 	known   string        // of a memory, for who has the turn: the digest of the messages that it has read
+	version string        // of one that is stored, too: what the session goes on from
 	used    time.Time     // of a memory: when it last was, under the service's mutex
 
 	mutex  sync.Mutex
@@ -178,7 +180,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		e.WriteHeader(204)
 		return nil
 	case "POST feed":
-		return c.use(e, func() error { return e.feed(c.session, func() {}) })
+		return c.use(e, func() error { return e.feed(c.session, func() error { return nil }) })
 	case "POST generate":
 		if _, err := io.Copy(io.Discard, e); err != nil {
 			return err
@@ -217,7 +219,9 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 				return err
 			}
 			c.known = ""
-			s.keep(id, c)
+			if err := s.keep(id, c); err != nil {
+				return err
+			}
 			position, err := c.session.Position()
 			if err != nil {
 				return err
@@ -242,7 +246,13 @@ func (c *client) use(e *exchange, do func() error) error {
 		c.setCancel(nil)
 		<-c.turn
 	}()
-	err := do()
+	var err error
+	if c.renew != nil {
+		err = c.renew()
+	}
+	if err == nil {
+		err = do()
+	}
 	if err != nil && e.context.Err() != nil && errors.Is(err, os.ErrClosed) {
 		err = e.context.Err() // it was deleted
 	}
@@ -307,7 +317,7 @@ func (s *service) add(id string, c *client) error {
 		if free {
 			s.sessions[id] = c
 		}
-		memories := s.store != "" && s.anyMemory()
+		memories := s.store != nil && s.anyMemory()
 		s.mutex.Unlock()
 		if free {
 			return nil
@@ -467,7 +477,7 @@ func hasHalfPair(data []byte) bool {
 }
 
 // feed reads the body into the session, and keeps that before it answers.
-func (e *exchange) feed(session *infini.Session, keep func()) error {
+func (e *exchange) feed(session *infini.Session, keep func() error) error {
 	before, err := session.Info()
 	if err != nil {
 		return err
@@ -477,11 +487,15 @@ func (e *exchange) feed(session *infini.Session, keep func()) error {
 	if position, fault := session.Position(); fault == nil {
 		e.read += position - before.Position
 	}
-	keep()
+	kept := keep()
 	if err != nil {
 		e.cancel()
 	}
-	if fault := text.end(); fault != nil && (errors.Is(err, infini.Cancelled) || errors.Is(err, fault)) {
+	fault := text.end()
+	if kept != nil {
+		return kept
+	}
+	if fault != nil && (errors.Is(err, infini.Cancelled) || errors.Is(err, fault)) {
 		return fault
 	}
 	if err != nil {

@@ -4,18 +4,24 @@ import infini.Task;
 import java.io.IOException;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /** A session, used by one request at a time. */
 final class Client {
   final Session session;
+  private final Consumer<Client> renew; // is done before each use; null: nothing is
   private final Semaphore turn = new Semaphore(1);
   volatile Call call; // that uses the session; null: none does
   volatile String known = ""; // of a memory: the digest of the messages that it has read
+  volatile String version; // of one that is stored, too: what the session goes on from; null: none is stored
   volatile long used = System.nanoTime(); // when a memory last was
   private volatile boolean ending;
 
-  Client(Session session) {
+  static final String UNKNOWN = "?"; // a version that no store has
+
+  Client(Session session, Consumer<Client> renew) {
     this.session = session;
+    this.renew = renew;
   }
 
   /** What a request does with a session. */
@@ -86,6 +92,7 @@ final class Client {
     try {
       this.call = call;
       if (ending) cancel();
+      if (renew != null) renew.accept(this);
       use.run(call);
     } catch (CancelledException e) {
       throw call.reason == null ? e : call.reason;

@@ -78,7 +78,7 @@ final class OpenAi {
           ordered("id", model, "object", "model", "created", 0, "owned_by", "infini"))));
     } else if (path.equals("/memories")) {
       List<Object> data = new ArrayList<>();
-      for (String name : sessions.memories()) data.add(sessions.describeMemory(name));
+      sessions.memories().forEach((name, bytes) -> data.add(sessions.describeMemory(name, bytes)));
       connection.answer(200, ordered("object", "list", "data", data));
     } else {
       Fields fields = new Fields(Requests.objectOf(Requests.textOf(connection.body(Requests.MAX_MESSAGES))));
@@ -254,17 +254,21 @@ final class OpenAi {
       StringBuilder whole = new StringBuilder();
       String reason;
       try {
-        read.run();
-        begin = session.position();
-        reason = work.run(connection, session, call, piece -> {
-          if (!stream) {
-            whole.append(piece);
-            return;
-          }
-          if (!connection.answered()) begin();
-          if (piece == null) connection.write(BEAT);
-          else send(choice(piece, null));
-        }, stream);
+        try {
+          read.run();
+          begin = session.position();
+          reason = work.run(connection, session, call, piece -> {
+            if (!stream) {
+              whole.append(piece);
+              return;
+            }
+            if (!connection.answered()) begin();
+            if (piece == null) connection.write(BEAT);
+            else send(choice(piece, null));
+          }, stream);
+        } finally {
+          keep.run();
+        }
         if (reason.equals("cancelled") && !connection.answered()) throw call.reason == null ? Refusal.left() : call.reason;
       } catch (CancelledException | IllegalStateException e) { // a session that was closed is cancelled, too
         if (!connection.answered()) throw e;
@@ -273,8 +277,6 @@ final class OpenAi {
         if (!connection.answered()) throw e;
         event(Requests.JSON.toJson(error(Refusal.of(e))));
         return;
-      } finally {
-        keep.run();
       }
       long end = reason.equals("cancelled") ? begin : session.position();
       String finish = switch (reason) {

@@ -16,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
+import java.sql.SQLException;
 import java.util.HexFormat;
 import java.util.Map;
 import java.util.concurrent.ExecutorService;
@@ -43,10 +44,10 @@ final class Service {
   private final Semaphore calls = new Semaphore(Integer.MAX_VALUE); // requests that are being served have one each
   private volatile boolean ending;
 
-  private Service(Model model) throws IOException {
+  private Service(Model model, MemoryStore store) throws IOException {
     this.model = model;
     this.sessions = new Sessions(model, Settings.number("INFINI_MAX_SESSIONS", 100),
-        Settings.number("INFINI_MAX_MEMORIES", 10000), Settings.text("INFINI_STORE"));
+        Settings.number("INFINI_MAX_MEMORIES", 10000), store);
     sessions.expire(Settings.number("INFINI_IDLE_SECONDS", 0));
     String file = Settings.text("INFINI_PAGE");
     this.page = file == null ? null : Files.readAllBytes(Path.of(file));
@@ -62,7 +63,7 @@ final class Service {
     String address = args.length > 1 ? args[1] : "127.0.0.1:8080";
     int colon = address.lastIndexOf(':');
     String host = address.substring(0, Math.max(colon, 0));
-    Service service = new Service(Model.open(Path.of(args[0])));
+    Service service = new Service(Model.open(Path.of(args[0])), store());
     ModelInfo info = service.model.info();
     if (!info.trainedMemory())
       System.out.println(args[0] + " has no trained memory: it sees only its window of " + info.window()
@@ -72,6 +73,17 @@ final class Service {
       Runtime.getRuntime().addShutdownHook(new Thread(() -> service.end(listener)));
       System.out.println("listening on " + host + ":" + listener.getLocalPort());
       service.accept(listener);
+    }
+  }
+
+  private static MemoryStore store() {
+    String named = Settings.text("INFINI_STORE");
+    try {
+      return named == null ? null : MemoryStore.open(named);
+    } catch (IOException | SQLException | IllegalArgumentException e) {
+      System.err.println("INFINI_STORE cannot be used: " + e.getMessage());
+      System.exit(1);
+      return null;
     }
   }
 

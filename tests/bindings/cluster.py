@@ -3,12 +3,10 @@ killed, stopped and started, and the database once. Afterwards each memory is wh
 cluster.py MODEL MEMORIES SECONDS COMMAND..."""
 import collections
 import concurrent.futures
-import glob
 import http.client
 import itertools
 import json
 import os
-import pwd
 import random
 import signal
 import socket
@@ -17,6 +15,9 @@ import sys
 import tempfile
 import threading
 import time
+
+sys.dont_write_bytecode = True
+import postgres as server
 
 MODEL, MEMORIES, SECONDS, COMMAND = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]
 CLIENTS = 8
@@ -30,36 +31,6 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
-
-
-class Postgres:
-    """A server of the test's own, which is reached through its folder alone, and does not run as root."""
-
-    def __init__(self, folder):
-        programs = sorted(glob.glob('/usr/lib/postgresql/*/bin'), key=lambda path: int(path.split('/')[4]))
-        try:
-            user = pwd.getpwnam('postgres') if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-        except KeyError:
-            user = None
-        if not programs or user is None:
-            print('skipped: it needs PostgreSQL (Debian package postgresql)')
-            sys.exit(77)
-        self.programs, self.folder, self.user = programs[-1], folder, user
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        self.run('initdb', '--auth=trust', '--no-sync')
-        self.connection = f'Host={folder};Username={user.pw_name};Database=postgres;Maximum Pool Size=20'
-        self.start()
-
-    def run(self, program, *arguments):
-        subprocess.run([f'{self.programs}/{program}', '-D', f'{self.folder}/data', *arguments], check=True, cwd=self.folder,
-                       stdout=subprocess.DEVNULL, user=self.user.pw_uid, group=self.user.pw_gid)
-
-    def start(self):
-        # A crash of the server alone, which the test makes, loses nothing that the system was given.
-        self.run('pg_ctl', '-w', '-l', f'{self.folder}/log', '-o', f'-k {self.folder} -c listen_addresses= -c fsync=off', 'start')
-
-    def stop(self):
-        self.run('pg_ctl', '-m', 'immediate', 'stop')
 
 
 class Silo:
@@ -138,7 +109,7 @@ class Client(threading.Thread):
 
 
 def main(folder):
-    postgres = Postgres(folder)
+    postgres = server.Postgres(folder)
     ports = free_ports(6)
     silos = [Silo(postgres, *pair) for pair in zip(ports[:3], ports[3:])]
     try:
@@ -277,5 +248,8 @@ def check(clients, silos):
     print(f'{MEMORIES} memories of {sum(map(len, feeds.values()))} texts are what they were fed: 0 lost, 0 twice; silos have', dict(on))
 
 
+if server.found() is None:
+    print('skipped: it needs PostgreSQL (Debian package postgresql)')
+    sys.exit(77)
 with tempfile.TemporaryDirectory() as folder:
     main(folder)

@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 import many
 import operators
 import v1
+from stores import Stores
 from service import BODY_LIMIT, MODEL, SOON, TOKEN, Service, answer_of, ends_cancelled, rest_of, was_cancelled
 
 TEXT = 'One day 😀 Lily met a dog. ' * 200
@@ -290,26 +291,25 @@ def check_end(command):
                 assert time.monotonic() - begun < 5 and code in (0, 130, 143), (code, time.monotonic() - begun)
 
 
-def check_kept(command):
+def check_kept(command, store):
     """A service that ends amid requests of memories saves what they have read and written."""
     names = ('read', 'written')
     at = lambda service, name: service.sessions()['/sessions/memory:' + name][0]
-    with tempfile.TemporaryDirectory() as store:
-        with Service(command, INFINI_STORE=store) as service:
-            begun = json.loads(service.call('POST', '/v1/memories/read/feed', b'One day'))['position']
-            body = json.dumps(many.LONG | {'stream': True, 'memory': 'written'}).encode()
-            with service.begin('POST', '/v1/completions', f'Content-Length: {len(body)}', body=body) as stream, \
-                    service.feeding('/sessions/memory:read', '/v1/memories/read') as feed:
-                assert stream.recv(100)
-                service.until('/sessions/memory:read', True, begun + 100)
-                service.until('/sessions/memory:written', True, 20)
-                reached = {name: at(service, name) for name in names}
-                service.process.send_signal(signal.SIGTERM)
-                assert service.process.wait(30) in (0, 130, 143)
-        with Service(command, INFINI_STORE=store) as service:
-            for name in names:
-                service.call('GET', '/v1/memories/' + name)  # from the store
-                assert at(service, name) >= reached[name], (name, at(service, name), reached)
+    with Service(command, INFINI_STORE=store.name) as service:
+        begun = json.loads(service.call('POST', '/v1/memories/read/feed', b'One day'))['position']
+        body = json.dumps(many.LONG | {'stream': True, 'memory': 'written'}).encode()
+        with service.begin('POST', '/v1/completions', f'Content-Length: {len(body)}', body=body) as stream, \
+                service.feeding('/sessions/memory:read', '/v1/memories/read') as feed:
+            assert stream.recv(100)
+            service.until('/sessions/memory:read', True, begun + 100)
+            service.until('/sessions/memory:written', True, 20)
+            reached = {name: at(service, name) for name in names}
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(30) in (0, 130, 143)
+    with Service(command, INFINI_STORE=store.name) as service:
+        for name in names:
+            service.call('GET', '/v1/memories/' + name)  # from the store
+            assert at(service, name) >= reached[name], (name, at(service, name), reached)
 
 
 def check_chat(command, folder):
@@ -384,7 +384,8 @@ def check_clients(command, model, book):
                            env=dict(os.environ, INFINI_BOOK_BYTES=str(book)))
 
 
-def check(command, speaks_v1, book):
+def check(command, speaks_v1, book, kinds, turn):
+    store = lambda i: stores.new(kinds[(turn + i) % len(kinds)])
     with Service(command) as service:
         check_requests(service)
         check_bodies(service)
@@ -417,9 +418,10 @@ def check(command, speaks_v1, book):
             with Service(command, model) as service:
                 v1.check_chat(service)
                 v1.check_merging(service)
-            v1.check_memories(command, model)
-            v1.check_idle(command, model)
-            check_kept(command)
+            for i in range(len(kinds)):
+                v1.check_memories(command, model, store(i))
+            v1.check_idle(command, model, store(1))
+            check_kept(command, store(2))
             many.check(command, pathlib.Path(folder))
             operators.check(command, pathlib.Path(folder), model)
             check_clients(command, model, book)
@@ -429,9 +431,11 @@ def check(command, speaks_v1, book):
 
 commands = dict(argument.split('=', 1) for argument in sys.argv[2:])
 saved = {}
-for name, command in commands.items():
-    saved[name] = check(command, name in SPEAK_V1, 50000 if saved else 1 << 20)  # the long one once
-    print(f'{name}: keeps its promises')
+with tempfile.TemporaryDirectory() as folder, Stores(folder) as stores:
+    for turn, (name, command) in enumerate(commands.items()):
+        saved[name] = check(command, name in SPEAK_V1, 50000 if saved else 1 << 20, stores.kinds(name), turn)  # the long book once
+        print(f'{name}: keeps its promises')
+    stores.check(commands)
 for name, command in commands.items():
     with Service(command) as service:
         for other, (snapshot, wanted) in saved.items():

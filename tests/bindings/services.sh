@@ -11,26 +11,53 @@ use_stage "$1"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 jar=$1/packages/infini-$2.jar
-services=()
+services=() databases=()
 gson=/usr/share/java/gson.jar
 if ! command -v javac >/dev/null || [ ! -e "$jar" ] || [ ! -e $gson ]; then
   echo "java left out: it needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
 else
   javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/"*.java
-  services+=("java=java -Xmx256m -cp $jar:$gson:$folder/java Service")
+  drivers=/usr/share/java/sqlite-jdbc.jar:/usr/share/java/postgresql.jar
+  if [ -e "${drivers%:*}" ] && [ -e "${drivers#*:}" ]; then
+    databases+=(java)
+  else
+    echo "java: databases are left out, which need JDBC's drivers (Debian packages libxerial-sqlite-jdbc-java, libpostgresql-jdbc-java)"
+  fi
+  services+=("java=java -Xmx256m -cp $jar:$gson:$drivers:$folder/java Service")
 fi
 if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; then
   echo "csharp left out: it needs \`dotnet\` and Infini.$2.nupkg"
 else
   use_nuget "$1"
-  cp -r "$source/samples/csharp-service" "$folder/csharp"
+  mkdir "$folder/csharp"
+  cp "$source/samples/csharp-service/"*.{cs,csproj,config} "$folder/csharp"
   sed -i "s#value=.*packages\"#value=\"$1/packages\"#" "$folder/csharp/nuget.config"
-  dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" \
-    -p:InfiniVersion="$2" "$folder/csharp"
+  build=(dotnet build --nologo --verbosity quiet --configuration Release --output "$folder/cs" -p:InfiniVersion="$2" "$folder/csharp")
+  if "${build[@]}" >"$folder/log" 2>&1; then
+    databases+=(csharp)
+  else
+    grep -qE 'NU1101|NU1102|NU1301' "$folder/log" || { cat "$folder/log"; exit 1; }
+    echo "csharp: databases are left out, which need Microsoft.Data.Sqlite and Npgsql from NuGet"
+    "${build[@]}" -p:Databases=false
+  fi
   services+=("csharp=dotnet $folder/cs/csharp-service.dll")
 fi
 if command -v go >/dev/null; then
-  (cd "$source/samples/go-service" && go vet . && go build -race -o "$folder/go" .)
+  cd "$source/samples/go-service"
+  options=()
+  sources=/usr/share/gocode/src drivers=(github.com/lib/pq github.com/mattn/go-sqlite3)
+  if [ -e "$sources/${drivers[0]}/go.mod" ] && [ -e "$sources/${drivers[1]}/go.mod" ]; then
+    cp go.mod "$folder"
+    for driver in "${drivers[@]}"; do
+      go mod edit -require="$driver@v0.0.0" -replace="$driver=$sources/$driver" "$folder/go.mod"
+    done
+    options=(-tags databases,libsqlite3 -modfile "$folder/go.mod")
+    databases+=(go)
+  else
+    echo "go: databases are left out, which need drivers (Debian packages golang-github-lib-pq-dev, golang-github-mattn-go-sqlite3-dev)"
+  fi
+  go vet "${options[@]}" . && go build -race "${options[@]}" -o "$folder/go" .
+  cd - >/dev/null
   services+=("go=$folder/go")
 else
   echo "go left out: no \`go\` on the path"
@@ -58,4 +85,4 @@ elif [ -e "$folder/cs" ]; then
 fi
 INFINI_CLIENTS=$(IFS=';'; echo "${clients[*]}")
 export INFINI_CLIENTS
-"$python" "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"
+INFINI_DATABASES="${databases[*]}" "$python" "$tests/services.py" "$source/samples/models/stories260K.gguf" "${services[@]}"

@@ -2,9 +2,7 @@
 import base64
 import http.client
 import json
-import pathlib
 import struct
-import tempfile
 import threading
 import time
 
@@ -103,47 +101,45 @@ def check_leaving(service):
         assert service.sessions() == {}, 'the request goes on without its client'
 
 
-def check_memories(command, model):
+def check_memories(command, model, store):
     """A memory reads only what is new, outlives the service, goes when it is deleted, and makes room for others."""
-    with tempfile.TemporaryDirectory() as store:
-        with Service(command, model, INFINI_STORE=store) as service:
-            def ask(*contents, **fields):
-                answer = chat(service, says(*contents), memory='lily', **fields)
-                return answer['choices'][0]['message']['content'], answer['usage']['prompt_tokens']
-            long = 'Lily has a dog. ' * 100
-            reply, read = ask(long)
-            assert read > 400
-            again, more = ask(long, reply, 'And Tom?')
-            assert again and more < 100, more
-            _, after_edit = ask(long, 'a reply that was cut', 'And Tom?', again, 'And then?')
-            assert after_edit < 100, after_edit
-            alone, other = ask('Something else')  # a client that sends no history
-            assert other < 100
-            header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
-            assert header['usage']['prompt_tokens'] < 100
-            assert json.loads(service.call('GET', '/v1/memories'))['data'] == [
-                {'object': 'memory', 'id': 'lily', 'bytes': (pathlib.Path(store) / 'lily.snapshot').stat().st_size,
-                 'tokens': service.sessions()['/sessions/memory:lily'][0]}]
-            fed = json.loads(service.call('POST', '/v1/memories/fed/feed', 'Lily has a dog. '.encode() * 100))
-            assert fed['position'] > 400 and (pathlib.Path(store) / 'fed.snapshot').exists(), fed
-            service.call('DELETE', '/v1/memories/fed', expect=204)
-            snapshot = service.call('GET', '/v1/memories/lily')
-            service.call('PUT', '/v1/memories/tom', snapshot)
-            for name in ('.x', 'a/b', '..', 'x' * 65, 'a%00', ''):
-                if name != '':
-                    refused(service, 400, 'invalid_request_error', 'chat/completions', messages=says('x'), memory=name)
-            error = json.loads(service.call('PUT', '/v1/memories/bad', snapshot[:-1], expect=422))['error']
-            assert error['type'] == 'invalid_request_error', error
-            ask(long, max_tokens=5)
-        with Service(command, model, INFINI_STORE=store, INFINI_MAX_SESSIONS='1') as service:
-            listed = [entry['id'] for entry in json.loads(service.call('GET', '/v1/memories'))['data']]
-            assert 'lily' in listed and 'tom' in listed, listed
-            answer = chat(service, says(long, 'x', 'Who has a dog?'), memory='lily')
-            assert answer['usage']['prompt_tokens'] < 100, answer['usage']
-            assert chat(service, says('Hello'), memory='tom')['usage']['prompt_tokens'] < 100  # lily makes room
-            service.call('DELETE', '/v1/memories/lily', expect=204)
-            service.call('GET', '/v1/memories/lily', expect=404)
-            assert not (pathlib.Path(store) / 'lily.snapshot').exists()
+    with Service(command, model, INFINI_STORE=store.name) as service:
+        def ask(*contents, **fields):
+            answer = chat(service, says(*contents), memory='lily', **fields)
+            return answer['choices'][0]['message']['content'], answer['usage']['prompt_tokens']
+        long = 'Lily has a dog. ' * 100
+        reply, read = ask(long)
+        assert read > 400
+        again, more = ask(long, reply, 'And Tom?')
+        assert again and more < 100, more
+        _, after_edit = ask(long, 'a reply that was cut', 'And Tom?', again, 'And then?')
+        assert after_edit < 100, after_edit
+        alone, other = ask('Something else')  # a client that sends no history
+        assert other < 100
+        header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
+        assert header['usage']['prompt_tokens'] < 100
+        assert json.loads(service.call('GET', '/v1/memories'))['data'] == [
+            {'object': 'memory', 'id': 'lily', 'bytes': store.bytes('lily'), 'tokens': service.sessions()['/sessions/memory:lily'][0]}]
+        fed = json.loads(service.call('POST', '/v1/memories/fed/feed', 'Lily has a dog. '.encode() * 100))
+        assert fed['position'] > 400 and store.bytes('fed'), fed
+        service.call('DELETE', '/v1/memories/fed', expect=204)
+        snapshot = service.call('GET', '/v1/memories/lily')
+        service.call('PUT', '/v1/memories/tom', snapshot)
+        for name in ('.x', 'a/b', '..', 'x' * 65, 'a%00', ''):
+            if name != '':
+                refused(service, 400, 'invalid_request_error', 'chat/completions', messages=says('x'), memory=name)
+        error = json.loads(service.call('PUT', '/v1/memories/bad', snapshot[:-1], expect=422))['error']
+        assert error['type'] == 'invalid_request_error', error
+        ask(long, max_tokens=5)
+    with Service(command, model, INFINI_STORE=store.name, INFINI_MAX_SESSIONS='1') as service:
+        listed = [entry['id'] for entry in json.loads(service.call('GET', '/v1/memories'))['data']]
+        assert 'lily' in listed and 'tom' in listed, listed
+        answer = chat(service, says(long, 'x', 'Who has a dog?'), memory='lily')
+        assert answer['usage']['prompt_tokens'] < 100, answer['usage']
+        assert chat(service, says('Hello'), memory='tom')['usage']['prompt_tokens'] < 100  # lily makes room
+        service.call('DELETE', '/v1/memories/lily', expect=204)
+        service.call('GET', '/v1/memories/lily', expect=404)
+        assert store.bytes('lily') is None
 
 
 def check_merging(service):
@@ -172,9 +168,9 @@ def check_merging(service):
         service.call('DELETE', f'/v1/memories/{name}', expect=204)
 
 
-def check_idle(command, model):
+def check_idle(command, model, store):
     """A memory that nobody uses leaves for the store, and comes back when it is named."""
-    with tempfile.TemporaryDirectory() as store, Service(command, model, INFINI_STORE=store, INFINI_IDLE_SECONDS='1') as service:
+    with Service(command, model, INFINI_STORE=store.name, INFINI_IDLE_SECONDS='1') as service:
         session = service.session()
         chat(service, says('Lily has a dog. ' * 100), memory='lily')
         deadline = time.monotonic() + SOON
