@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs, by apt, those of the named kinds of packages that are missing:
-# `packages.sh build [test] [fuzz] [shelf] [bindings] [page] [desktop] [mpi] [portable] [arm64]`.
+# `packages.sh build [test] [fuzz] [shelf] [bindings] [page] [desktop] [mpi] [portable] [arm64] [mingw]`.
 # INFINI_NO_INSTALL=1 installs nothing; a machine without apt must bring the packages itself.
 set -euo pipefail
 
@@ -15,6 +15,7 @@ declare -A packages=(
   [mpi]="libopenmpi-dev openmpi-bin"
   [portable]="dpkg-dev debian-archive-keyring"
   [arm64]="g++-aarch64-linux-gnu qemu-user debian-archive-keyring"
+  [mingw]="g++-mingw-w64-x86-64-posix"
   [fuzz]="clang libclang-rt-dev libomp-dev"
 )
 
@@ -33,6 +34,7 @@ installed() {
     default-jdk-headless) command -v javac ;;
     golang-go) command -v go ;;
     g++-aarch64-linux-gnu) command -v aarch64-linux-gnu-g++ ;;
+    g++-mingw-w64-x86-64-posix) command -v x86_64-w64-mingw32-g++-posix ;;
     qemu-user) command -v qemu-aarch64 ;;
     libopenblas-serial-dev) pkg-config --exists openblas ;;
     *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -qx installed ;;

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-labels='^ci$' packages=(build test fuzz shelf bindings page desktop mpi arm64)
+labels='^ci$' packages=(build test fuzz shelf bindings page desktop mpi arm64 mingw)
 case ${1:-} in
   '') ;;
   long) labels='^(ci|long)$' ;;

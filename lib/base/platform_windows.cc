@@ -254,9 +254,14 @@ void Replacement::rewrite(const char *data, size_t size) {
 
 void Replacement::commit() {
   if (_commit(descriptor_) != 0) fail("cannot flush", errno);
-  // Open until it has its name, so that nobody takes it for litter.
-  if (!MoveFileExW(wide(temporary_).c_str(), wide(path_).c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH))
-    fail("cannot replace", code_of_last_error());
+  // Open until it has its name, so that nobody takes it for litter. Whoever is reading the old file may soon be done.
+  constexpr int kTries = 200;
+  const std::wstring from = wide(temporary_), to = wide(path_);
+  for (int tries = 1; !MoveFileExW(from.c_str(), to.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH);
+       ++tries) {
+    if (const int code = code_of_last_error(); code != EACCES || tries == kTries) fail("cannot replace", code);
+    Sleep(10);
+  }
   _close(descriptor_);
   descriptor_ = -1;
 }

@@ -123,7 +123,12 @@ std::string length_text(int64_t tokens);
 // Bytes as "12.3 MB".
 std::string size_text(int64_t bytes);
 // printf into a string.
-[[gnu::format(printf, 1, 2)]] std::string format(const char *pattern, ...);
+#ifdef __MINGW32__  // whose own printf knows other patterns
+#define CLI_PRINTF gnu_printf
+#else
+#define CLI_PRINTF printf
+#endif
+[[gnu::format(CLI_PRINTF, 1, 2)]] std::string format(const char *pattern, ...);
 
 // --- measures
 
