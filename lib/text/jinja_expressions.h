@@ -6,6 +6,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/charconv.h"
 #include "text/jinja.h"
 #include "text/jinja_lex.h"
 #include "text/utf8.h"
@@ -235,8 +236,11 @@ class ExpressionParser {
     const auto number = [&](auto value) {
       std::string digits = token.text;
       std::erase(digits, '_');
-      if (std::from_chars(digits.data(), digits.data() + digits.size(), value).ec != std::errc())
-        refuse_template(token.line, "a number is too large");
+      const char *const begin = digits.data(), *const end = begin + digits.size();
+      std::errc error{};
+      if constexpr (std::is_floating_point_v<decltype(value)>) error = real_from_chars(begin, end, value).ec;
+      else error = std::from_chars(begin, end, value).ec;
+      if (error != std::errc()) refuse_template(token.line, "a number is too large");
       return constant(value, token.line);
     };
     switch (token.kind) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -21,7 +20,7 @@ namespace {
 template <class Number>
 bool parse(const std::string &text, Number &number) {
   const char *const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  const auto [stop, error] = read_number(text.data(), end, number);
   return error == std::errc() && stop == end;
 }
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -101,6 +103,21 @@ std::string known_text(const infini_model *model, std::string_view text, Unknown
 // The tokens of that.
 std::vector<int32_t> tokens_of(const infini_model *model, std::string_view text, bool start, UnknownText &unknown,
                                bool special = false);
+
+// The number that a text begins with, as std::from_chars reads it. Apple's reads no doubles, but its streams do.
+template <class Number>
+std::from_chars_result read_number(const char *begin, const char *end, Number &number) {
+#ifdef __APPLE__
+  if constexpr (std::is_floating_point_v<Number>) {
+    std::istringstream stream(std::string(begin, end));
+    stream.imbue(std::locale::classic());
+    if (begin == end || *begin == '+' || !(stream >> std::noskipws >> number))
+      return {begin, std::errc::invalid_argument};
+    return {stream.eof() ? end : begin + stream.tellg(), {}};
+  } else
+#endif
+    return std::from_chars(begin, end, number);
+}
 
 // --- output
 

@@ -1,6 +1,5 @@
 #include "keeping.h"
 
-#include <charconv>
 #include <filesystem>
 
 namespace cli {
@@ -39,7 +38,7 @@ void Keeping::check_early() {
   if (!every_.empty()) {
     double number = 0;
     const char *const end = every_.data() + every_.size();
-    const auto [stop, error] = std::from_chars(every_.data(), end, number);
+    const auto [stop, error] = read_number(every_.data(), end, number);
     const std::string unit(stop, end);
     const double seconds = unit == "s" ? 1 : unit == "min" ? 60 : unit == "h" ? 3600 : 0;
     if (error != std::errc() || !(number > 0 && number < 1e15) || (seconds == 0 && !unit.empty()))

@@ -1,6 +1,5 @@
 // infini: Infini-attention language models on the command line, over the C interface alone.
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -70,7 +69,7 @@ template <class Number>
 std::string wrong(const std::string &text) {
   Number number = 0;
   const char *const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data() + text.starts_with('+'), end, number);
+  const auto [stop, error] = cli::read_number(text.data() + text.starts_with('+'), end, number);
   if (error == std::errc() && stop == end) return "";
   if (std::is_floating_point_v<Number>) return "takes a number, not '" + text + "'";
   if (error == std::errc::result_out_of_range && stop == end)
