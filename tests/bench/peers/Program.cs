@@ -1,0 +1,395 @@
+// Infini beside llama.cpp, from their public packages (peers.sh builds and runs this):
+//
+//     logits SOURCE                            logits of tiny models: ten architectures, and each in every format
+//     compare OUT TEXT THREADS DEPTHS MODEL... speed, memory, state, opening time and NLL of whole models, into
+//                                              OUT/results.json, table.md and charts.json; each side in a process of its own
+//     measure SIDE MODEL TOKENS THREADS DEPTHS one side of that, as JSON
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using System.Text.Json;
+using Infini;
+using LLama;
+using LLama.Common;
+using LLama.Exceptions;
+using LLama.Native;
+
+CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
+switch (args)
+{
+    case ["logits", var source]: return Logits.Run(source);
+    case ["compare", var to, var text, var threads, var depths, .. var models]: return Comparison.Run(to, text, threads, depths, models);
+    case ["measure", var side, var model, var tokens, var threads, var depths]:
+        Console.WriteLine(JsonSerializer.Serialize(Side.Measure(side, model, tokens, int.Parse(threads), [.. depths.Split(',').Select(int.Parse)])));
+        return 0;
+}
+Console.Error.WriteLine("logits SOURCE | compare OUT TEXT THREADS DEPTHS MODEL... | measure infini|llama.cpp MODEL TOKENS THREADS DEPTHS");
+return 2;
+
+/// <summary>A stream through a model of either library.</summary>
+internal interface IStream : IDisposable
+{
+    /// <summary>Reads tokens.</summary>
+    void Feed(ReadOnlySpan<int> tokens);
+    /// <summary>Writes so many tokens, the likeliest each.</summary>
+    void Generate(int count);
+    /// <summary>What comes after Mark is undone by Back.</summary>
+    void Mark();
+    void Back();
+    long StateBytes { get; }
+    double Nll(ReadOnlySpan<int> tokens);
+}
+
+internal sealed class Ours : IStream
+{
+    private readonly Model model;
+    private readonly Session marked;
+    private Session at;
+
+    public Ours(string path, int threads, InfiniModelOptions options)
+    {
+        options.Threads = threads;
+        model = Model.Open(path, options);
+        at = marked = model.CreateSession(new() { Threads = threads, Temperature = 0, MaxTokens = -1, IgnoreEnd = true });
+    }
+
+    /// <summary>Local attention sees everything, as full attention does.</summary>
+    public static InfiniModelOptions Full(string compute = "auto", int tokens = 4096) =>
+        new() { Compute = compute, Memory = "off", Segment = tokens, Carry = 0, Sinks = 0 };
+
+    public static float[] Logits(string path, int[] tokens, string compute)
+    {
+        using var stream = new Ours(path, 1, Full(compute, 256));
+        return stream.at.FeedLogits(tokens);
+    }
+
+    public int[] Tokens(string text) => model.Tokenize(text, start: true);
+    public void Feed(ReadOnlySpan<int> tokens) => at.Feed(tokens);
+    public void Generate(int count)
+    {
+        for (int i = 0; i < count; i++) at.NextToken();
+    }
+    public void Mark() => at = marked.Fork();
+    public void Back()
+    {
+        if (at != marked) at.Dispose();
+        at = marked;
+    }
+    public long StateBytes => at.Info().SessionBytes;
+    public double Nll(ReadOnlySpan<int> tokens) => at.Score(tokens)[1..].Average(nll => (double)nll);
+    public void Dispose()
+    {
+        Back();
+        marked.Dispose();
+        model.Dispose();
+    }
+}
+
+internal sealed class Theirs : IStream
+{
+    private const int Chunk = 512;
+    private readonly LLamaWeights weights;
+    private readonly LLamaContext context;
+    private readonly LLamaBatch batch = new();
+    private int position, mark, last;
+    private static string words = ""; // of its errors
+
+    static Theirs()
+    {
+        // What LLamaSharp would choose by itself, but also where its build for older .NET does not look.
+        NativeLibraryConfig.All.WithLogCallback((level, line) => words = level == LLamaLogLevel.Error ? words + line : words)
+            .WithAvx(Avx512F.IsSupported ? AvxLevel.Avx512 : Avx2.IsSupported ? AvxLevel.Avx2 : Avx.IsSupported ? AvxLevel.Avx : AvxLevel.None);
+    }
+
+    /// <param name="exact">Keys and values in 32 bits; else all as llama.cpp has it by default.</param>
+    public Theirs(string path, int threads, int room, bool exact = false)
+    {
+        var how = new ModelParams(path) { ContextSize = (uint)room, Threads = threads, BatchThreads = threads, BatchSize = Chunk, UBatchSize = Chunk };
+        if (exact) (how.TypeK, how.TypeV, how.FlashAttention) = (GGMLType.GGML_TYPE_F32, GGMLType.GGML_TYPE_F32, false);
+        try { weights = LLamaWeights.LoadFromFile(how); }
+        catch (LoadWeightsFailedException) { throw new InvalidOperationException($"llama.cpp does not open {path}: {words}"); }
+        context = weights.CreateContext(how);
+    }
+
+    /// <summary>The instructions that it was built for.</summary>
+    public static string Built => Marshal.PtrToStringAnsi(NativeApi.llama_print_system_info())!;
+
+    public static float[] Logits(string path, int[] tokens)
+    {
+        using var stream = new Theirs(path, 1, 256, exact: true);
+        var all = new List<float>();
+        stream.Decode(tokens, (_, logits) => all.AddRange(logits.ToArray()));
+        return [.. all];
+    }
+
+    private delegate void Row(int index, ReadOnlySpan<float> logits);
+
+    private void Decode(ReadOnlySpan<int> tokens, Row? each)
+    {
+        for (int done = 0; done < tokens.Length; done += Chunk)
+        {
+            int count = Math.Min(Chunk, tokens.Length - done);
+            batch.Clear();
+            for (int i = 0; i < count; i++)
+                batch.Add(tokens[done + i], position + i, LLamaSeqId.Zero, each != null || done + i + 1 == tokens.Length);
+            if (context.NativeHandle.Decode(batch) != DecodeResult.Ok) throw new InvalidOperationException("llama.cpp did not decode");
+            position += count;
+            for (int i = 0; each != null && i < count; i++) each(done + i, context.NativeHandle.GetLogitsIth(i));
+            if (done + count == tokens.Length) last = Likeliest(context.NativeHandle.GetLogitsIth(count - 1));
+        }
+    }
+
+    private static int Likeliest(ReadOnlySpan<float> logits)
+    {
+        int best = 0;
+        for (int i = 1; i < logits.Length; i++)
+            if (logits[i] > logits[best]) best = i;
+        return best;
+    }
+
+    public void Feed(ReadOnlySpan<int> tokens) => Decode(tokens, null);
+    public void Generate(int count)
+    {
+        for (int i = 0; i < count; i++) Decode([last], null);
+    }
+    public void Mark() => mark = position;
+    public void Back()
+    {
+        context.NativeHandle.MemorySequenceRemove(LLamaSeqId.Zero, mark, -1);
+        position = mark;
+    }
+    public long StateBytes => (long)context.NativeHandle.GetStateSize();
+    public double Nll(ReadOnlySpan<int> tokens)
+    {
+        int[] next = tokens.ToArray();
+        double sum = 0;
+        Decode(tokens[..^1], (i, logits) =>
+        {
+            double greatest = logits[Likeliest(logits)], total = 0;
+            foreach (float logit in logits) total += Math.Exp(logit - greatest);
+            sum += greatest + Math.Log(total) - logits[next[i + 1]];
+        });
+        return sum / (tokens.Length - 1);
+    }
+    public void Dispose()
+    {
+        context.Dispose();
+        weights.Dispose();
+    }
+}
+
+/// <summary>Logits of both sides for the same file, in deviations of the logits. Bounds: with weights in f32 it is the order of
+/// sums that differs, and llama.cpp's GELU, which it takes from a table of f16; of weights in f16 and bf16 llama.cpp rounds
+/// activations likewise, where ours stay in f32. Of weights in blocks both round activations to 8 bits, each in its own way: so
+/// each is held against our products in f32, and ours may lie no further from them than 1.25 times what llama.cpp's do.</summary>
+internal static class Logits
+{
+    private const double Further = 1.25;
+    private static readonly string[] Architectures = ["llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite"];
+    private static readonly Dictionary<string, double> Floats = new() { ["f32"] = 1e-4, ["f16"] = 2e-3, ["bf16"] = 2e-2 };
+    private static readonly string[] Blocks = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"];
+    private const double BlocksBound = 7e-2;
+
+    public static int Run(string source)
+    {
+        int[] tokens = [.. File.ReadAllText(Path.Combine(source, "tests/fixtures/arch/tokens.txt")).Split(',').Select(int.Parse)];
+        string folder = Directory.CreateTempSubdirectory("peers").FullName, made, cut = Path.Combine(folder, "cut.gguf");
+        var worst = new Dictionary<string, (double Theirs, double Ours)>();
+        bool good = true;
+        foreach (string architecture in Architectures)
+        {
+            try { good &= OfArchitecture(architecture); }
+            catch (Exception e) when (e is InvalidOperationException or InfiniException)
+            {
+                Console.WriteLine($"{architecture}: {e.Message}");
+                good = false;
+            }
+        }
+        Directory.Delete(folder, true);
+        Console.WriteLine("\n| weights | llama.cpp's logits from ours in f32 | ours in int8 from ours in f32 |\n|---|---|---|");
+        foreach (var (format, (theirs, ours)) in worst) Console.WriteLine($"| {format} | {theirs:G2} | {(ours > 0 ? $"{ours:G2}" : "")} |");
+        Console.WriteLine("\nIn deviations of the logits; of ten architectures the greatest.");
+        return good ? 0 : 1;
+
+        bool OfArchitecture(string architecture)
+        {
+            bool gemma = architecture.StartsWith("gemma"); // of which llama.cpp knows no output matrix apart from the embedding
+            string fixture = Path.Combine(source, $"tests/fixtures/arch/{architecture}.gguf");
+            bool well = Compare(architecture, "fixture", fixture, gemma ? 1e-3 : 1e-4);
+            if (architecture is "phi3" or "granite") // our writer leaves out what llama.cpp asks for: fused matrices, a scale of logits
+                made = fixture;
+            else
+                using (var model = Model.Create($$"""
+                    {"architecture": "{{architecture}}", "layers": 2, "width": 256, "heads": 4, "kv_heads": 2, "hidden": 512,
+                     "tied": {{(gemma ? "true" : "false")}}, "window": {{(architecture is "gemma2" or "gemma3" ? 32 : 0)}},
+                     "tokenizer": "{{source}}/samples/models/stories260K.gguf"}
+                    """)) model.Save(made = Path.Combine(folder, "made.gguf"));
+            foreach (string format in Floats.Keys.Concat(Blocks))
+            {
+                Model.Quantize(made, cut, format);
+                well &= Compare(architecture, format, cut, Math.Max(Floats.GetValueOrDefault(format, BlocksBound), gemma ? 1e-3 : 0));
+            }
+            return well;
+        }
+
+        bool Compare(string architecture, string format, string file, double bound)
+        {
+            float[] exact = Ours.Logits(file, tokens, "f32");
+            double theirs = Difference(Theirs.Logits(file, tokens), exact);
+            double ours = Blocks.Contains(format) ? Difference(Ours.Logits(file, tokens, "int8"), exact) : 0;
+            var before = worst.GetValueOrDefault(format);
+            worst[format] = (Math.Max(before.Theirs, theirs), Math.Max(before.Ours, ours));
+            if (theirs < bound && ours < Further * theirs + 1e-9) return true;
+            Console.WriteLine($"{architecture} {format}: llama.cpp is {theirs:G3} away, bound {bound}; int8 {ours:G3}");
+            return false;
+        }
+    }
+
+    // Root of the mean square of the differences, over the deviation of the logits.
+    private static double Difference(float[] a, float[] b)
+    {
+        if (a.Length != b.Length) throw new InvalidOperationException($"{a.Length} logits against {b.Length}");
+        double mean = b.Average(x => (double)x);
+        return Math.Sqrt(a.Zip(b, (x, y) => ((double)x - y) * ((double)x - y)).Sum() / b.Sum(y => (y - mean) * (y - mean)));
+    }
+}
+
+/// <summary>What one side does at a depth: the best of three runs, and the worst, which tells how noisy the machine was.</summary>
+/// <param name="ResidentBytes">What the process holds more than before the model was opened, mapped pages of the file included.</param>
+internal sealed record Point(int Depth, double Feed, double FeedWorst, double Generate, double GenerateWorst, long StateBytes, long ResidentBytes);
+
+/// <param name="Nll">Of the first tokens, each predicted from all before it.</param>
+/// <param name="NllWindow">The same from the window that the library takes by itself.</param>
+internal sealed record Side(string Name, string Built, double OpenSeconds, double Nll, double? NllWindow, Point[] Points)
+{
+    private const int Runs = 3, Fed = 512, Written = 32, Scored = 2048;
+
+    public static Side Measure(string name, string path, string tokenFile, int threads, int[] depths)
+    {
+        int[] tokens = File.ReadAllText(tokenFile).Split(',').Select(int.Parse).ToArray();
+        int room = Math.Max(depths.Max() + Fed + 256, Scored);
+        IStream Open(InfiniModelOptions how) => name == "infini" ? new Ours(path, threads, how) : new Theirs(path, threads, room);
+        string built = name == "infini" ? InfiniLibrary.Version : Theirs.Built;
+        long before = Resident();
+        var watch = Stopwatch.StartNew();
+        var points = new List<Point>();
+        double open, window = 0;
+        using (var stream = Open(new() { Memory = "open" }))
+        {
+            open = watch.Elapsed.TotalSeconds;
+            int at = 0;
+            foreach (int depth in depths)
+            {
+                stream.Feed(tokens.AsSpan(at, depth - at));
+                at = depth;
+                var (feed, feedWorst) = Speeds(stream, Fed, () => { }, () => stream.Feed(tokens.AsSpan(depth, Fed)));
+                var (generate, worst) = Speeds(stream, Written, () => stream.Feed(tokens.AsSpan(depth, 1)), () => stream.Generate(Written));
+                points.Add(new(depth, feed, feedWorst, generate, worst, stream.StateBytes, Resident() - before));
+            }
+        }
+        if (name == "infini")
+            using (var stream = Open(new())) window = stream.Nll(tokens.AsSpan(0, Scored));
+        watch.Restart();
+        using (var stream = Open(Ours.Full(tokens: Scored)))
+            return new(name, built, Math.Min(open, watch.Elapsed.TotalSeconds), stream.Nll(tokens.AsSpan(0, Scored)),
+                       name == "infini" ? window : null, [.. points]);
+    }
+
+    private static (double Best, double Worst) Speeds(IStream stream, int tokens, Action before, Action timed)
+    {
+        var speeds = Enumerable.Range(0, Runs).Select(_ =>
+        {
+            stream.Mark();
+            before();
+            var watch = Stopwatch.StartNew();
+            timed();
+            double speed = tokens / watch.Elapsed.TotalSeconds;
+            stream.Back();
+            return speed;
+        }).ToList();
+        return (speeds.Max(), speeds.Min());
+    }
+
+    private static long Resident() =>
+        1024 * long.Parse(File.ReadLines("/proc/self/status").First(line => line.StartsWith("VmRSS:")).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]);
+}
+
+internal sealed record Compared(string Model, long FileBytes, double ReadSeconds, Side[] Sides);
+
+internal static class Comparison
+{
+    public static int Run(string to, string text, string threads, string depths, string[] models)
+    {
+        Directory.CreateDirectory(to);
+        var all = models.Select(path => Compare(to, text, threads, depths, path)).ToArray();
+        var how = new JsonSerializerOptions { WriteIndented = true };
+        File.WriteAllText(Path.Combine(to, "results.json"), JsonSerializer.Serialize(new { threads = int.Parse(threads), results = all }, how) + "\n");
+        File.WriteAllText(Path.Combine(to, "charts.json"), JsonSerializer.Serialize(new { charts = Charts(all) }, how) + "\n");
+        string table = Table(all, threads);
+        File.WriteAllText(Path.Combine(to, "table.md"), table);
+        Console.Write(table);
+        return 0;
+    }
+
+    private static Compared Compare(string to, string text, string threads, string depths, string path)
+    {
+        string tokens = Path.Combine(to, "tokens.txt");
+        using (var model = Model.Open(path)) File.WriteAllText(tokens, string.Join(',', model.Tokenize(File.ReadAllText(text), start: true)));
+        var watch = Stopwatch.StartNew();
+        long size = File.ReadAllBytes(path).LongLength;
+        double read = watch.Elapsed.TotalSeconds;
+        return new(Path.GetFileNameWithoutExtension(path), size, read, new[] { "infini", "llama.cpp" }.Select(side =>
+        {
+            string[] measure = [typeof(Comparison).Assembly.Location, "measure", side, path, tokens, threads, depths];
+            var start = new ProcessStartInfo(Environment.ProcessPath!, measure) { RedirectStandardOutput = true };
+            using var child = Process.Start(start)!;
+            string answer = child.StandardOutput.ReadToEnd();
+            child.WaitForExit();
+            if (child.ExitCode != 0) throw new InvalidOperationException($"{side} did not measure {path}");
+            Console.Error.WriteLine($"{side}: {answer.Trim()}");
+            return JsonSerializer.Deserialize<Side>(answer)!;
+        }).ToArray());
+    }
+
+    private static string Depth(int depth) => depth < 1024 ? $"{depth}" : $"{depth / 1024}K";
+
+    private static string Table(Compared[] all, string threads)
+    {
+        var at = all[0].Sides[0].Points.Select(point => Depth(point.Depth)).ToArray();
+        string[] head = ["model", "library", .. at.Select(d => $"feed at {d}"), .. at.Select(d => $"generate at {d}"), .. at.Select(d => $"state at {d}"),
+                         "resident, of a file", "opening, of a read", "NLL (in a window)"];
+        var lines = new List<string[]> { head, Enumerable.Repeat("---", head.Length).ToArray() };
+        foreach (var model in all)
+        {
+            foreach (var side in model.Sides)
+                lines.Add([model.Model, side.Name, .. side.Points.Select(p => $"{p.Feed:N0}"), .. side.Points.Select(p => $"{p.Generate:N1}"),
+                           .. side.Points.Select(p => $"{p.StateBytes / 1e6:N1} MB"),
+                           $"{side.Points[^1].ResidentBytes / 1e6:N0} MB, {(double)side.Points[^1].ResidentBytes / model.FileBytes:N2}",
+                           $"{side.OpenSeconds * 1000:N0} ms, {side.OpenSeconds / model.ReadSeconds:N1}",
+                           $"{side.Nll:N4}" + (side.NllWindow is { } nll ? $" ({nll:N4})" : "")]);
+            Point[] ours = model.Sides[0].Points, theirs = model.Sides[1].Points;
+            IEnumerable<string> Over(Func<Point, double> value) => ours.Zip(theirs, (a, b) => $"{value(a) / value(b):N2}");
+            lines.Add([model.Model, "infini / llama.cpp", .. Over(p => p.Feed), .. Over(p => p.Generate), .. Over(p => p.StateBytes), "", "",
+                       $"{model.Sides[0].Nll - model.Sides[1].Nll:F4}"]);
+        }
+        double noise = all.SelectMany(m => m.Sides).SelectMany(s => s.Points).Average(p => (p.FeedWorst / p.Feed + p.GenerateWorst / p.Generate) / 2);
+        return $"Tokens a second on {threads} threads, best of three; the worst of three is {noise:N2} of it on average. llama.cpp is the prebuilt library of "
+               + $"LLamaSharp.Backend.Cpu, which is not built for the newest instructions: {all[0].Sides[1].Built.Trim()}\n\n"
+               + string.Concat(lines.Select(line => $"| {string.Join(" | ", line)} |\n"));
+    }
+
+    private static object[] Charts(Compared[] all)
+    {
+        object Chart(string title, string unit, Func<Point, double> value) => new
+        {
+            title, x_label = "tokens before", y_label = unit,
+            series = all.SelectMany(m => m.Sides.Select(s => new
+            {
+                label = all.Length == 1 ? s.Name : $"{s.Name}, {m.Model}", x = s.Points.Select(p => p.Depth), y = s.Points.Select(value),
+            })),
+        };
+        return [Chart("Feeding", "tokens/s", p => p.Feed), Chart("Generating", "tokens/s", p => p.Generate),
+                Chart("Resident memory", "MB", p => p.ResidentBytes / 1e6), Chart("State", "MB", p => p.StateBytes / 1e6)];
+    }
+}
