@@ -18,8 +18,8 @@ using ChatMessage = Microsoft.Extensions.AI.ChatMessage;
 /// to its end leaves the conversation as it was. Where it was kept, it was before the last update of the stream is
 /// given.</para>
 /// <para>Any number of threads may call at once. Each call has a session of its own; calls in one conversation take
-/// turns. <see cref="InfiniClientOptions.ConcurrentCalls"/> says how many have the model work for them at a
-/// time.</para>
+/// turns. Answers are written together, so that the model's weights are read once for all of them; <see
+/// cref="InfiniClientOptions.ConcurrentCalls"/> says whose messages are read at a time.</para>
 /// <para>Honoured are MaxOutputTokens, Temperature, TopP, TopK, PresencePenalty, FrequencyPenalty, Seed, StopSequences,
 /// Instructions (where a stream begins), AdditionalProperties named as the library's options of generation ("min_p",
 /// ...), and a RawRepresentationFactory that gives <see cref="InfiniSessionOptions"/>, which go before all. Tools that
@@ -36,7 +36,8 @@ public sealed partial class InfiniChatClient : IChatClient
     private readonly ChatClientMetadata metadata;
     private readonly IConversationStore? store;
     private readonly Conversations? conversations;
-    private readonly SemaphoreSlim working;
+    private readonly SemaphoreSlim reading;
+    private readonly BatchWriter writer;
     private readonly ILogger logger;
     private volatile bool disposed;
 
@@ -57,7 +58,8 @@ public sealed partial class InfiniChatClient : IChatClient
         metadata = new("infini", null, options.ModelId ?? model.Info().Name);
         this.store = store ?? (options.ConversationFolder is { } folder ? new FolderConversationStore(folder) : null);
         conversations = this.store is null ? null : new(model, this.store, options.ConversationsInMemory);
-        working = new(options.ConcurrentCalls);
+        reading = new(options.ConcurrentCalls);
+        writer = new(model);
         this.logger = logger ?? (ILogger)NullLogger.Instance;
     }
 
@@ -122,13 +124,33 @@ public sealed partial class InfiniChatClient : IChatClient
         long before = session.Position;
         session.SetOptions(Requests.Settings(this, defaults, options, begins: before == 0));
         var words = Requests.Messages(messages, options, begins: before == 0);
-        await Work(() => session.ChatAsync(words, null, cancellation), cancellation).ConfigureAwait(false);
+        await reading.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            await session.ChatAsync(words, null, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            reading.Release();
+        }
         long read = session.Position;
         session.StartGeneration();
 
-        while (await Next().ConfigureAwait(false) is { } text) yield return Update(new TextContent(text));
-
-        string reason = session.StopReason;
+        string reason;
+        await using (var run = writer.Begin(session, cancellation))
+        {
+            for (string[]? pieces; ;)
+            {
+                (pieces, reason) = await run.TakeAsync().ConfigureAwait(false);
+                if (pieces is null) break;
+                foreach (string text in pieces)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    yield return Update(new TextContent(text));
+                }
+            }
+        }
+        if (reason == "cancelled") throw new OperationCanceledException(cancellation);
         long written = session.Position - read;
         if (turn is not null) await turn.KeepAsync(cancellation).ConfigureAwait(false);
         LogAnswer(logger, response, read - before, written, before, reason,
@@ -142,14 +164,6 @@ public sealed partial class InfiniChatClient : IChatClient
         last.FinishReason = reason == "max_tokens" ? ChatFinishReason.Length : ChatFinishReason.Stop;
         yield return last;
 
-        async Task<string?> Next()
-        {
-            string? text = null;
-            await Work(async () => text = await session.NextTextAsync(cancellation).ConfigureAwait(false), cancellation)
-                .ConfigureAwait(false);
-            return text;
-        }
-
         ChatResponseUpdate Update(AIContent content) => new(ChatRole.Assistant, [content])
         {
             ResponseId = response,
@@ -158,20 +172,6 @@ public sealed partial class InfiniChatClient : IChatClient
             ModelId = metadata.DefaultModelId,
             CreatedAt = DateTimeOffset.UtcNow,
         };
-    }
-
-    // First come, first served, so that calls share the model a token at a time.
-    private async Task Work(Func<Task> step, CancellationToken cancellation)
-    {
-        await working.WaitAsync(cancellation).ConfigureAwait(false);
-        try
-        {
-            await step().ConfigureAwait(false);
-        }
-        finally
-        {
-            working.Release();
-        }
     }
 
     [LoggerMessage(1, LogLevel.Information,

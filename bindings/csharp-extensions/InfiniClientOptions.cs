@@ -17,8 +17,8 @@ public sealed class InfiniClientOptions
     /// <summary>The model's name in answers and telemetry; null (default): as its file says.</summary>
     public string? ModelId { get; set; }
 
-    /// <summary>Calls for which the model works at once, 4 by default. Others wait, first come, first served, and for a
-    /// token at a time: a long answer does not hold up a short one.</summary>
+    /// <summary>Calls whose messages or texts the model reads at once, 4 by default. Others wait, first come, first
+    /// served. Answers it writes for all calls together, a token each at a time.</summary>
     public int ConcurrentCalls { get; set; } = 4;
 
     /// <summary>Where conversations are kept when no <see cref="IConversationStore"/> is given: a folder, made when the

@@ -10,7 +10,7 @@ internal sealed class Work(Model model, Settings settings)
     private readonly TimeSpan maxTime = settings.Seconds("INFINI_MAX_SECONDS", 3600);
     private readonly long maxPrompt = settings.Number("INFINI_MAX_PROMPT", 1 << 17); // tokens that a request may have read
     private readonly Turns reading = new(2, null); // each uses the processors as it can
-    private readonly Writer writer = new(model.CreateBatch());
+    private readonly BatchWriter writer = new(model);
 
     internal Turns Working { get; } = new(settings.Number("INFINI_BATCH", 16), settings.Number("INFINI_QUEUE", 64));
 
@@ -86,8 +86,9 @@ internal sealed class Work(Model model, Settings settings)
         {
             while (true)
             {
-                var (text, reason) = await run.Take(Heartbeat);
-                if (text is null) return reason == "cancelled" && account.Late.IsCancellationRequested ? "max_time" : reason;
+                var (pieces, reason) = await run.TakeAsync(Heartbeat);
+                if (pieces is null) return reason == "cancelled" && account.Late.IsCancellationRequested ? "max_time" : reason;
+                string text = string.Concat(pieces);
                 if (text != "") Operators!.FirstToken(account);
                 try
                 {

@@ -53,6 +53,61 @@ public sealed class BatchTests
     }
 
     [Fact]
+    public async Task AWriterWritesWhatTheyWouldWriteAlone()
+    {
+        using var model = Open();
+        var alone = Sessions(model, 40).Select(session => string.Concat(session.Generate())).ToArray();
+        var writer = new BatchWriter(model);
+        var unfed = model.CreateSession();
+        var refused = writer.Begin(unfed); // is at fault alone
+        var sessions = Sessions(model, 40);
+        var texts = await Task.WhenAll(sessions.Select(async (session, i) =>
+        {
+            await Task.Delay(5 * i); // they join at any time
+            await using var run = writer.Begin(session);
+            var text = new StringBuilder();
+            while (true)
+            {
+                var (pieces, reason) = await run.TakeAsync(TimeSpan.FromMinutes(1));
+                if (pieces is null)
+                {
+                    Assert.Equal("max_tokens", reason);
+                    return text.ToString();
+                }
+                text.AppendJoin("", pieces);
+            }
+        }));
+        Assert.Equal(alone, texts);
+        Assert.Equal(Status.State, (await Assert.ThrowsAsync<InfiniException>(() => refused.TakeAsync())).Status);
+        await refused.DisposeAsync();
+
+        var endless = model.CreateSession(new() { MaxTokens = -1, IgnoreEnd = true, Temperature = 0 });
+        endless.Feed("Once");
+        using var cancelled = new CancellationTokenSource();
+        await using (var run = writer.Begin(endless, cancelled.Token))
+        {
+            Assert.NotEmpty((await run.TakeAsync(TimeSpan.FromMinutes(1))).Pieces!);
+            await cancelled.CancelAsync();
+            string[]? pieces;
+            string reason;
+            do (pieces, reason) = await run.TakeAsync(TimeSpan.FromMinutes(1)); while (pieces is not null);
+            Assert.Equal("cancelled", reason);
+        }
+        await writer.Begin(endless).DisposeAsync();
+        long position = endless.Position; // the run has ended, and the session is free
+        endless.Feed("and then");
+        Assert.True(endless.Position > position);
+        var disposed = writer.Begin(endless);
+        endless.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () =>
+        {
+            while (await disposed.TakeAsync(TimeSpan.FromMinutes(1)) is not (null, _)) continue;
+        });
+        unfed.Dispose();
+        sessions.ForEach(session => session.Dispose());
+    }
+
+    [Fact]
     public void Refusals()
     {
         var model = Open();
