@@ -52,6 +52,9 @@ double size_before_output(Trainer::Drawn &drawn, const BatchLayout &layout, cons
 // INVALID_ARGUMENT where no head can be fitted: none has an offset, or heads that share keys or values differ.
 void check_fitting(const Trainer &trainer) {
   const Config &config = trainer.model().config();
+  if (!heads_can_be_fitted(config))
+    fail(Status::UNSUPPORTED, "heads can't be fitted in a model of architecture '", config.architecture->name,
+         "', whose heads share norms, or whose layers have windows of their own");
   const Supervisor &supervisor = trainer.supervisor();
   const int heads = config.heads, group = config.group();
   const bool carriers = trainer.config().fitted_norm > 0;
@@ -121,6 +124,11 @@ std::vector<double> draw_directions(Random &random, int64_t count, int64_t width
   return directions;
 }
 
+// What was fitted has no bias. `index` may be that of none.
+void clear_bias(Parameters &parameters, size_t index, int64_t head, int64_t size) {
+  if (index != Parameters::kNone) std::fill_n(parameters.of(index) + head * size, size, 0.0f);
+}
+
 // Sets v of a layer's carriers from W of names, and o from `directions`.
 void make_carriers(const Trainer &trainer, Parameters &parameters, size_t layer, const std::vector<double> &w,
                    const std::vector<double> &directions) {
@@ -129,11 +137,13 @@ void make_carriers(const Trainer &trainer, Parameters &parameters, size_t layer,
   const Parameters::Layer &of = parameters.layers()[layer];
   for (int64_t h = 0; h < heads; ++h) {
     if (!carries(trainer, layer, h)) continue;
-    std::transform(w.begin(), w.begin() + values * width, parameters.of(of.v) + h / config.group() * values * width,
+    clear_bias(parameters, of[Field::V_BIAS], h / config.group(), values);
+    std::transform(w.begin(), w.begin() + values * width,
+                   parameters.of(of[Field::V]) + h / config.group() * values * width,
                    [](double x) { return static_cast<float>(x); });
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < values; ++j)
-        parameters.of(of.attention_output)[(i * heads + h) * values + j] =
+        parameters.of(of[Field::ATTENTION_OUTPUT])[(i * heads + h) * values + j] =
             static_cast<float>(directions[j * width + i]);
   }
 }
@@ -165,13 +175,16 @@ void make_heads(Parameters &parameters, const Config &config, int layer, int kv_
     for (int64_t i = 0; i < key_size * width; ++i)
       to[i] = static_cast<float>(kName * from[i] + kOffset * offset[i % width] - kBias * one[i % width]);
   };
-  features(w.k, kv_head, keys);
+  features(w[Field::K], kv_head, keys);
+  clear_bias(parameters, w[Field::K_BIAS], kv_head, key_size);
+  clear_bias(parameters, w[Field::V_BIAS], kv_head, value_size);
   std::transform(keys.begin() + key_size * width, keys.begin() + (key_size + value_size) * width,
-                 parameters.of(w.v) + kv_head * value_size * width,
+                 parameters.of(w[Field::V]) + kv_head * value_size * width,
                  [](double value) { return static_cast<float>(value); });
   for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-    features(w.q, h, queries);
-    float *o = parameters.of(w.attention_output) + h * value_size;
+    features(w[Field::Q], h, queries);
+    clear_bias(parameters, w[Field::Q_BIAS], h, key_size);
+    float *o = parameters.of(w[Field::ATTENTION_OUTPUT]) + h * value_size;
     for (int64_t i = 0; i < width; ++i)
       for (int64_t j = 0; j < value_size; ++j)
         o[i * config.heads * value_size + j] = directions[j * width + i] / static_cast<float>(group);
@@ -238,12 +251,19 @@ void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &paramete
           offset >= 0)
         fitted.emplace_back(static_cast<int>(layer), kv_head, regression.solve(offset, false),
                             regression.solve(offset, true));
-  const std::vector<float> directions = digit_directions(parameters, config, digits, nats * size);
+  const std::vector<float> directions = digit_directions(
+      parameters, config, digits, nats * size / static_cast<double>(config.residual_scale * config.logit_scale));
   for (const auto &[layer, kv_head, keys, queries] : fitted)
     make_heads(parameters, config, layer, kv_head, keys, queries, directions);
 }
 
 }  // namespace
+
+bool heads_can_be_fitted(const Config &model) {
+  return std::ranges::all_of(model.plans, [](const LayerPlan &plan) {
+    return plan.head_norm == HeadNorm::NONE && !plan.norm_after && plan.has_memory();
+  });
+}
 
 void fit_heads(Trainer &trainer, double nats, Task *task) {
   if (!(nats > 0 && nats <= 1e6))

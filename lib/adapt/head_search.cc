@@ -40,12 +40,14 @@ void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup>
   const float scale = attention.rules.score_scale();
   std::vector<float> query(static_cast<size_t>(size)), key(query.size());
   for (const Lookup &lookup : lookups) {
+    if (shape.window > 0 && lookup.row - lookup.source >= shape.window) continue;
     for (int h = 0; h < shape.heads; ++h) {
       if (h % group == 0)
         attention.rope.rotate(attention.qkv.k(shape, lookup.source, h / group), size, lookup.source, 1, key.data());
       attention.rope.rotate(attention.qkv.q(shape, lookup.row, h), size, lookup.row, scale, query.data());
-      sums[h] += std::exp(static_cast<double>(dot(query.data(), key.data(), size)) -
-                          attention.trace.log_sum[lookup.row * shape.heads + h]);
+      float score = dot(query.data(), key.data(), size);
+      if (attention.rules.soft_cap > 0) soft_cap(&score, 1, attention.rules.soft_cap);
+      sums[h] += std::exp(static_cast<double>(score) - attention.trace.log_sum[lookup.row * shape.heads + h]);
     }
   }
 }

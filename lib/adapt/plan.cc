@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 
+#include "adapt/fit_heads.h"
 #include "train/text_sources.h"
 
 namespace infini {
@@ -47,7 +48,7 @@ int64_t segments_for(int64_t tokens, int64_t segment) { return (tokens + segment
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings) {
   const int layers = model.layers, kv_heads = model.kv_heads, group = model.heads / kv_heads;
   const int needed = (kValueDigits + kv_heads - 1) / kv_heads;  // layers with a group for every digit
-  if (needed >= layers) return no_heads(model, settings);
+  if (needed >= layers || !heads_can_be_fitted(model)) return no_heads(model, settings);
   int lowest = layers;
   const double greatest = std::ranges::max(found.value_weight);
   for (size_t i = 0; i < found.value_weight.size(); ++i)

@@ -19,7 +19,7 @@ struct AdaptHeads {
   int first = 0, last = -1;            // layers that are trained end to end
 };
 // Carriers are in the layer below the lowest head that retrieves (settings.share). no_heads() where the model has too
-// few layers for a group of heads for every digit of a value.
+// few layers for a group of heads for every digit of a value, or its heads can't be fitted.
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings);
 // Where no head retrieves: the upper half of the layers, and no heads.
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);

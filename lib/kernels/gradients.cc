@@ -9,174 +9,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "kernels/lanes-inl.h"
+#include "kernels/rest-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace infini {
 namespace HWY_NAMESPACE {
-
-HWY_INLINE V Load(D d, const float *from, int64_t count) {
-  return count >= static_cast<int64_t>(hn::Lanes(d)) ? hn::LoadU(d, from) : LoadRest(d, from, count);
-}
-template <class Number>
-HWY_INLINE void Store(D d, V v, int64_t count, Number *to) {
-  if (count >= static_cast<int64_t>(hn::Lanes(d))) StoreLanes(d, v, to);
-  else StoreRest(d, v, count, to);
-}
-
-// body(i, count): from i on there are `count` elements, of which a vector takes as many as it has lanes.
-template <class Body>
-HWY_INLINE void Each(int64_t n, const Body &body) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
-  for (int64_t i = 0; i < n; i += lanes) body(i, n - i);
-}
-
-void PackRowsF32(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
-  for (int64_t j = 0; j < n; j += kPanel) {
-    const int64_t inside = n - j < kPanel ? n - j : kPanel;
-    float *to = panel_element(panels, panel_stride, 0, j);
-    for (int64_t i = 0; i < k; ++i, to += kPanel) {
-      std::memcpy(to, from + i * stride + j, static_cast<size_t>(inside) * sizeof(float));
-      if (inside < kPanel) std::memset(to + inside, 0, static_cast<size_t>(kPanel - inside) * sizeof(float));
-    }
-  }
-}
-
-// Lane j: the bf16 of `even` below, that of `odd` above.
-HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Pair(D d, V even, V odd) {
-  const hn::RebindToUnsigned<D> du;
-  return hn::Or(hn::ShiftRight<16>(RoundedBits(d, even)), hn::And(RoundedBits(d, odd), hn::Set(du, 0xffff0000u)));
-}
-
-void PackRowsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t j = 0; j < n; j += kPanel) {
-    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
-    for (int64_t i = 0; i < k; i += 2, to += kPanel) {
-      const float *even = from + i * stride, *odd = even + stride;
-      for (int64_t c = 0; c < kPanel; c += lanes) {
-        const int64_t left = n - j - c;
-        const V below = left > 0 ? Load(d, even + j + c, left) : hn::Zero(d);
-        const V above = left > 0 && i + 1 < k ? Load(d, odd + j + c, left) : hn::Zero(d);
-        hn::StoreU(Pair(d, below, above), du, to + c);
-      }
-    }
-  }
-}
-
-void PackRows16(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<uint16_t, D> d16;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t j = 0; j < n; j += kPanel) {
-    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
-    for (int64_t i = 0; i < k; i += 2, to += kPanel) {
-      const uint16_t *even = from + i * stride + j, *odd = even + stride;
-      int64_t c = 0;
-      for (; c + lanes <= kPanel && j + c + lanes <= n; c += lanes) {
-        auto pair = hn::PromoteTo(du, hn::LoadU(d16, even + c));
-        if (i + 1 < k) pair = hn::Or(pair, hn::ShiftLeft<16>(hn::PromoteTo(du, hn::LoadU(d16, odd + c))));
-        hn::StoreU(pair, du, to + c);
-      }
-      for (; c < kPanel; ++c) {
-        const bool inside = j + c < n;
-        to[c] = (inside ? even[c] : 0u) | (inside && i + 1 < k ? static_cast<uint32_t>(odd[c]) << 16 : 0u);
-      }
-    }
-  }
-}
-
-void UnpackRows16(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride) {
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  const hn::Rebind<uint16_t, D> d16;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t i = 0; i < k; i += 2, panel += 2 * kPanel) {
-    const auto *pairs = reinterpret_cast<const uint32_t *>(panel);
-    uint16_t *even = to + i * stride, *odd = even + stride;
-    int64_t c = 0;
-    for (; c + lanes <= n; c += lanes) {
-      const auto pair = hn::LoadU(du, pairs + c);
-      hn::StoreU(hn::TruncateTo(d16, pair), d16, even + c);
-      if (i + 1 < k) hn::StoreU(hn::TruncateTo(d16, hn::ShiftRight<16>(pair)), d16, odd + c);
-    }
-    for (; c < n; ++c) {
-      even[c] = static_cast<uint16_t>(pairs[c]);
-      if (i + 1 < k) odd[c] = static_cast<uint16_t>(pairs[c] >> 16);
-    }
-  }
-}
-
-#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
-// Of as many rows as there are lanes, the four numbers from `from` on of every fourth row: one row in four lanes.
-template <class Tag>
-HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const float *from, int64_t stride) {
-  constexpr int64_t kHalf = static_cast<int64_t>(hn::MaxLanes(Tag())) / 2;
-  if constexpr (kHalf <= 2) {
-    return hn::LoadU(d, from);
-  } else {
-    const hn::Half<Tag> half;
-    return hn::Combine(d, LoadBlocks(half, from + kHalf * stride, stride), LoadBlocks(half, from, stride));
-  }
-}
-#endif
-
-// body(i, column i, column i + 1) for the k columns of `left` rows, as many as there are lanes at most; behind the last
-// one and the last row there are zeros. Columns are made of rows four by four: to gather them takes five times as long
-// (Zen 4).
-template <class Body>
-HWY_INLINE void EachTwoColumns(D d, const float *from, int64_t stride, int64_t k, int64_t left, const Body &body) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  int64_t i = 0;
-  for (; left <= 0 && i < k; i += 2) body(i, hn::Zero(d), hn::Zero(d));
-#if HWY_TARGET != HWY_SCALAR && !HWY_HAVE_SCALABLE
-  if (left >= lanes) {
-    const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> pairs;
-    for (; i + 4 <= k; i += 4) {
-      const V a = LoadBlocks(d, from + i, stride), b = LoadBlocks(d, from + i + stride, stride);
-      const V c = LoadBlocks(d, from + i + 2 * stride, stride), e = LoadBlocks(d, from + i + 3 * stride, stride);
-      const auto ab01 = hn::BitCast(pairs, hn::InterleaveLower(d, a, b)),
-                 ab23 = hn::BitCast(pairs, hn::InterleaveUpper(d, a, b));
-      const auto ce01 = hn::BitCast(pairs, hn::InterleaveLower(d, c, e)),
-                 ce23 = hn::BitCast(pairs, hn::InterleaveUpper(d, c, e));
-      body(i, hn::BitCast(d, hn::InterleaveLower(pairs, ab01, ce01)),
-           hn::BitCast(d, hn::InterleaveUpper(pairs, ab01, ce01)));
-      body(i + 2, hn::BitCast(d, hn::InterleaveLower(pairs, ab23, ce23)),
-           hn::BitCast(d, hn::InterleaveUpper(pairs, ab23, ce23)));
-    }
-  }
-#endif
-  const auto column = [&](int64_t at) {
-    Rest<float> rest;
-    for (int64_t lane = 0; at < k && lane < std::min(left, lanes); ++lane) rest.lanes[lane] = from[lane * stride + at];
-    return hn::Load(d, rest.lanes);
-  };
-  for (; i < k; i += 2) body(i, column(i), column(i + 1));
-}
-
-void PackColumnsF32(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
-  const D d;
-  for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
-    float *to = panel_element(panels, panel_stride, 0, j);
-    EachTwoColumns(d, from + j * stride, stride, k, n - j, [&](int64_t i, V even, V odd) {
-      hn::StoreU(even, d, to + i * kPanel);
-      if (i + 1 < k) hn::StoreU(odd, d, to + (i + 1) * kPanel);
-    });
-  }
-}
-
-void PackColumnsBf16(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  const D d;
-  const hn::RebindToUnsigned<D> du;
-  for (int64_t j = 0; j < (n + kPanel - 1) / kPanel * kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
-    auto *to = reinterpret_cast<uint32_t *>(panel_element(panels, panel_stride, 0, j));
-    EachTwoColumns(d, from + j * stride, stride, k, n - j,
-                   [&](int64_t i, V even, V odd) { hn::StoreU(Pair(d, even, odd), du, to + i / 2 * kPanel); });
-  }
-}
 
 void RotatePairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y) {
   const D d;
@@ -210,18 +47,28 @@ void RmsNormGradient(const float *x, const float *weight, const float *dy, int64
   });
 }
 
+// activation(g, slope) gives the activation of g, and its slope.
+template <class Number, class Activation>
+HWY_INLINE void GateGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate, Number *dup,
+                             const Activation &activation) {
+  const D d;
+  Each(n, [&](int64_t i, int64_t count) {
+    V slope;
+    const V y = Load(d, dy + i, count), active = activation(Load(d, gate + i, count), slope);
+    Store(d, hn::Mul(hn::Mul(y, Load(d, up + i, count)), slope), count, dgate + i);
+    Store(d, hn::Mul(y, active), count, dup + i);
+  });
+}
+
 template <class Number>
 HWY_INLINE void SiluGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate,
                              Number *dup) {
   const D d;
   const V one = hn::Set(d, 1.0f);
-  Each(n, [&](int64_t i, int64_t count) {
-    const V g = Load(d, gate + i, count), y = Load(d, dy + i, count);
+  GateGradient(gate, up, dy, n, dgate, dup, [&](V g, V &slope) {
     const V sigmoid = Sigmoid(d, g);
-    // silu'(g) = sigmoid (1 + g (1 - sigmoid))
-    const V slope = hn::Mul(sigmoid, hn::MulAdd(g, hn::Sub(one, sigmoid), one));
-    Store(d, hn::Mul(hn::Mul(y, Load(d, up + i, count)), slope), count, dgate + i);
-    Store(d, hn::Mul(y, hn::Mul(g, sigmoid)), count, dup + i);
+    slope = hn::Mul(sigmoid, hn::MulAdd(g, hn::Sub(one, sigmoid), one));
+    return hn::Mul(g, sigmoid);
   });
 }
 void SiluGradientF32(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup) {
@@ -229,6 +76,36 @@ void SiluGradientF32(const float *gate, const float *up, const float *dy, int64_
 }
 void SiluGradientBf16(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate, uint16_t *dup) {
   SiluGradient(gate, up, dy, n, dgate, dup);
+}
+
+// gelu(g) = g s, where s is the sigmoid of u = g (linear + cubic g^2): its slope is s + g s (1 - s) u'.
+template <class Number>
+HWY_INLINE void GeluGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate,
+                             Number *dup) {
+  const D d;
+  const V linear = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.0713548162726f), one = hn::Set(d, 1.0f);
+  const V three_cubic = hn::Set(d, 3 * 0.0713548162726f);
+  GateGradient(gate, up, dy, n, dgate, dup, [&](V g, V &slope) {
+    const V square = hn::Mul(g, g), s = Sigmoid(d, hn::Mul(g, hn::MulAdd(square, cubic, linear)));
+    const V gelu = hn::Mul(g, s);
+    slope = hn::MulAdd(hn::Mul(gelu, hn::Sub(one, s)), hn::MulAdd(square, three_cubic, linear), s);
+    return gelu;
+  });
+}
+void GeluGradientF32(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup) {
+  GeluGradient(gate, up, dy, n, dgate, dup);
+}
+void GeluGradientBf16(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate, uint16_t *dup) {
+  GeluGradient(gate, up, dy, n, dgate, dup);
+}
+
+void SoftCapGradient(const float *y, int64_t n, float cap, float *dy) {
+  const D d;
+  const V inverse = hn::Set(d, 1 / cap), one = hn::Set(d, 1.0f);
+  Each(n, [&](int64_t i, int64_t count) {
+    const V tanh = hn::Mul(Load(d, y + i, count), inverse);
+    Store(d, hn::Mul(Load(d, dy + i, count), hn::NegMulAdd(tanh, tanh, one)), count, dy + i);
+  });
 }
 
 void SoftmaxGradient(float *scores, float log_sum, float mean, int64_t valid, int64_t n, float *dp) {
@@ -308,16 +185,13 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace infini {
 
-HWY_EXPORT(PackRowsF32);
-HWY_EXPORT(PackRowsBf16);
-HWY_EXPORT(PackRows16);
-HWY_EXPORT(UnpackRows16);
-HWY_EXPORT(PackColumnsF32);
-HWY_EXPORT(PackColumnsBf16);
 HWY_EXPORT(RotatePairs);
 HWY_EXPORT(RmsNormGradient);
 HWY_EXPORT(SiluGradientF32);
 HWY_EXPORT(SiluGradientBf16);
+HWY_EXPORT(GeluGradientF32);
+HWY_EXPORT(GeluGradientBf16);
+HWY_EXPORT(SoftCapGradient);
 HWY_EXPORT(SoftmaxGradient);
 HWY_EXPORT(AddEluGradient);
 HWY_EXPORT(CrossEntropyF32);
@@ -325,24 +199,6 @@ HWY_EXPORT(CrossEntropyBf16);
 HWY_EXPORT(SumOfSquares);
 HWY_EXPORT(AdamUpdate);
 
-void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(PackRowsF32)(from, stride, k, n, panels, panel_stride);
-}
-void pack_rows(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(PackRowsBf16)(from, stride, k, n, panels, panel_stride);
-}
-void pack_rows(const uint16_t *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(PackRows16)(from, stride, k, n, panels, panel_stride);
-}
-void unpack_rows(const uint16_t *panel, int64_t k, int64_t n, uint16_t *to, int64_t stride) {
-  HWY_DYNAMIC_DISPATCH(UnpackRows16)(panel, k, n, to, stride);
-}
-void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, float *panels, int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(PackColumnsF32)(from, stride, k, n, panels, panel_stride);
-}
-void pack_columns(const float *from, int64_t stride, int64_t k, int64_t n, uint16_t *panels, int64_t panel_stride) {
-  HWY_DYNAMIC_DISPATCH(PackColumnsBf16)(from, stride, k, n, panels, panel_stride);
-}
 void rotate_pairs(const float *x, const float *cosine, const float *sine, int64_t n, float scale, float *y) {
   HWY_DYNAMIC_DISPATCH(RotatePairs)(x, cosine, sine, n, scale, y);
 }
@@ -356,6 +212,16 @@ void silu_multiply_gradient(const float *gate, const float *up, const float *dy,
 void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
                             uint16_t *dup) {
   HWY_DYNAMIC_DISPATCH(SiluGradientBf16)(gate, up, dy, n, dgate, dup);
+}
+void gelu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup) {
+  HWY_DYNAMIC_DISPATCH(GeluGradientF32)(gate, up, dy, n, dgate, dup);
+}
+void gelu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
+                            uint16_t *dup) {
+  HWY_DYNAMIC_DISPATCH(GeluGradientBf16)(gate, up, dy, n, dgate, dup);
+}
+void soft_cap_gradient(const float *y, int64_t n, float cap, float *dy) {
+  HWY_DYNAMIC_DISPATCH(SoftCapGradient)(y, n, cap, dy);
 }
 void softmax_gradient(float *scores, float log_sum, float mean, int64_t valid, int64_t n, float *dp) {
   HWY_DYNAMIC_DISPATCH(SoftmaxGradient)(scores, log_sum, mean, valid, n, dp);

@@ -33,6 +33,14 @@ void silu_multiply_gradient(const float *gate, const float *up, const float *dy,
 void silu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
                             uint16_t *dup);
 
+// y = gelu(gate) * up, as in kernels.h.
+void gelu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup);
+void gelu_multiply_gradient(const float *gate, const float *up, const float *dy, int64_t n, uint16_t *dgate,
+                            uint16_t *dup);
+
+// y = cap * tanh(x / cap): dy becomes the gradient of x, dy * (1 - (y / cap)^2).
+void soft_cap_gradient(const float *y, int64_t n, float cap, float *dy);
+
 // Softmax weights once more from their scores: scores becomes p = exp(scores - log_sum) for the first `valid` of n,
 // 0 for the rest; dp becomes the gradient of the scores, p * (dp - mean), where mean is sum(p * dp).
 void softmax_gradient(float *scores, float log_sum, float mean, int64_t valid, int64_t n, float *dp);

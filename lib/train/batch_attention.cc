@@ -15,12 +15,16 @@ void Supervision::add(const Supervision &other) {
   local.add(other.local);
 }
 
-void TraceScratch::reserve(const AttentionRules &rules, int threads) {
+void TraceScratch::reserve(std::span<const AttentionRules> kinds, int threads) {
   per_thread_ = 0;
-  StreamTiles().arrange(rules.shape, [&](int64_t floats) {
-    per_thread_ += round_up(floats, 16);
-    return static_cast<float *>(nullptr);
-  });
+  for (const AttentionRules &rules : kinds) {
+    int64_t size = 0;
+    StreamTiles().arrange(rules.shape, [&](int64_t floats) {
+      size += round_up(floats, 16);
+      return static_cast<float *>(nullptr);
+    });
+    per_thread_ = std::max(per_thread_, size);
+  }
   numbers_.reserve(threads * per_thread_);
 }
 

@@ -39,7 +39,7 @@ struct AttentionTrace {
 // Scratch memory of every thread.
 class TraceScratch {
  public:
-  void reserve(const AttentionRules &rules, int threads);
+  void reserve(std::span<const AttentionRules> kinds, int threads);  // of layers that share it
   int64_t bytes() const { return static_cast<int64_t>(numbers_.bytes()); }
 
  private:

@@ -3,9 +3,11 @@
 // masters; products are made in the type `compute` and summed in f32.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "train/batch_attention.h"
@@ -55,8 +57,9 @@ class TrainingGraph {
   // are kept and the rest is computed again, layer by layer.
   TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
                 std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
-  // Segment, carry, sinks and kind of memory; until then the model's.
-  void set_rules(const AttentionRules &rules) { rules_ = rules; }
+  // Segment, carry, sinks and memory as these say; until then as the model does. Layers with a window of their own keep
+  // it.
+  void set_rules(const AttentionRules &rules);
 
   // Packs the products' weights anew from the f32 masters: to be called whenever these have changed. `all`: also of
   // parameters that are not trained.
@@ -92,17 +95,27 @@ class TrainingGraph {
   struct Trace {
     Buffer<char> normed;  // [T][width] of the compute type
     Buffer<float> qkv;    // [T][qkv columns rounded up to 64]
+    Buffer<float> raw;    // [T][q and k columns rounded up to 64]: q and k before their norms
     AttentionTrace attention;
     Buffer<char> attended;      // [T][heads * value_size] of the compute type
+    Buffer<float> branch;       // [T][width rounded up to 64]: what attention adds, before its norm
     Buffer<float> middle;       // [T][width rounded up to 64]: the residual stream between attention and feed-forward
     Buffer<char> normed_again;  // [T][width] of the compute type
     Buffer<float> gate_up;      // [T or kChunk][2 * hidden rounded up to 64]
     Buffer<char> activated;     // [T or kChunk][hidden] of the compute type
+    Buffer<float> fed_branch;   // [T or kChunk][width rounded up to 64]: what the feed-forward adds, before its norm
     int64_t bytes() const;
   };
 
   int64_t count(size_t index) const { return parameters_[index].size(); }
-  bool any_trained(std::initializer_list<size_t> indices) const;
+  bool trains(size_t index) const { return index != Parameters::kNone && trained_[index]; }
+  bool any_trained(std::span<const size_t> indices) const;
+  // Where the gradient of a parameter is added to; null: nowhere.
+  float *gradient_of(size_t index, float *gradients) const {
+    return trains(index) ? gradients + parameters_[index].offset : nullptr;
+  }
+  size_t kind(size_t layer) const { return static_cast<size_t>(&model_rules_.of(layer) - model_rules_.kinds.data()); }
+  const AttentionRules &rules(size_t layer) const { return kinds_[kind(layer)]; }
   // f(buffer, how many elements it needs) for each buffer of a trace, whose feed-forward keeps `fed` rows.
   template <class F>
   void each_buffer(Trace &t, const BatchLayout &layout, int64_t fed, const F &f) const;
@@ -124,6 +137,23 @@ class TrainingGraph {
 
   void forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
                size_t cache_key);
+
+  // graph_plan.cc
+  // The columns of qkv that are queries, keys or values, and the parameters that make them.
+  struct HeadPart {
+    size_t weight, bias, norm;
+    int64_t first, columns;
+  };
+  std::array<HeadPart, 3> head_parts(size_t layer) const;
+  void finish_heads(const Threads &threads, const HeadPart &part, int64_t rows, float *x, int64_t stride, float *raw,
+                    int64_t raw_stride) const;
+  void finish_heads_gradient(const Threads &threads, const HeadPart &part, int64_t rows, const float *raw,
+                             int64_t raw_stride, float *d, int64_t stride, float *gradients);
+  void add_branch(const Threads &threads, const ConstRows &a, int64_t rows, const Product &product, size_t bias,
+                  size_t post_norm, const float *x, float *branch, float *to) const;
+  ConstRows branch_gradient(const Threads &threads, size_t bias, size_t post_norm, const float *branch,
+                            const BatchRows &rows, float *gradients);
+  void finish_logits(float *logits) const;
 
   // graph_retrieval.cc
   void supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
@@ -149,9 +179,12 @@ class TrainingGraph {
   const std::vector<bool> trained_;
   const NumberType compute_;
   const int64_t keep_bytes_;
-  AttentionRules rules_;
+  const Rules &model_rules_;
+  std::vector<AttentionRules> kinds_;                      // as Rules::kinds
+  bool norms_heads_, keeps_branches_;                      // in some layer
   const int64_t width_, queries_, keys_, qkv_, attended_;  // columns
-  const int64_t x_stride_, qkv_stride_, gate_up_stride_, hidden_stride_, attended_stride_, retrieval_stride_;
+  const int64_t x_stride_, qkv_stride_, raw_stride_, gate_up_stride_, hidden_stride_, attended_stride_,
+      retrieval_stride_;
   size_t lowest_ = 0;  // layers below it need no backward pass, and share a trace
   bool recomputes_ = false;
   size_t input_count_ = 0, trace_count_ = 0;  // of inputs_ and traces_, in use
@@ -169,22 +202,24 @@ class TrainingGraph {
   std::vector<Buffer<float>> inputs_;  // a layer's x [T][x_stride]; one more for the output
   std::vector<Trace> traces_;
   std::map<size_t, Buffer<float>> lowest_inputs_;  // by cache key: of layer lowest_, like inputs_
-  RopeTable rope_;
+  std::vector<RopeTable> ropes_;                   // of each kind
   TraceScratch scratch_;
   Buffer<float> dx_;          // [T][x_stride]
+  Buffer<float> dbranch_;     // [T or kChunk][x_stride]
   Buffer<float> dnormed_;     // [T][x_stride]
   Buffer<float> dattended_;   // [T][attended_stride]
   Buffer<float> dqkv_;        // [T][qkv_stride]
   Buffer<float> dactivated_;  // [kPiece or T][hidden_stride]
   Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
-  Buffer<float> norm_sums_;  // [kNormPieces][width]
+  RowSums sums_;
   // Of the layers of set_retrieval_layers().
   std::map<size_t, std::vector<Buffer<char>>> retrieval_inputs_;  // by cache key, of each layer: [T][width] of compute
   Buffer<float> retrieval_rows_;  // [T][retrieval_stride_]: q of supervised rows, and k of all
   // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients
   Buffer<float> supervised_queries_;
-  Buffer<char> supervised_normed_;  // [supervised rows][width] of the compute type
+  Buffer<char> supervised_normed_;        // [supervised rows][width] of the compute type
+  Buffer<float> raw_queries_, raw_keys_;  // before their norms, laid out like supervised_queries_ and retrieval_rows_
   AttentionTrace retrieval_trace_;
   TraceScratch retrieval_scratch_;
   // Of the output layer.

@@ -7,30 +7,39 @@
 namespace infini {
 
 int64_t TrainingGraph::Trace::bytes() const {
-  return static_cast<int64_t>(normed.bytes() + qkv.bytes() + attended.bytes() + middle.bytes() + normed_again.bytes() +
-                              gate_up.bytes() + activated.bytes()) +
+  return static_cast<int64_t>(normed.bytes() + qkv.bytes() + raw.bytes() + attended.bytes() + branch.bytes() +
+                              middle.bytes() + normed_again.bytes() + gate_up.bytes() + activated.bytes() +
+                              fed_branch.bytes()) +
          attention.bytes();
 }
 
+// Without a weight: the rows as they are.
 void TrainingGraph::norm_rows(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, char *to) {
-  const float *w = parameters_.of(weight);
+  const float *const w = weight != Parameters::kNone ? parameters_.of(weight) : nullptr;
   parallel_for(threads, rows.count, row_grain(width_), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      as_numbers(compute_, to, r * width_,
-                 [&](auto *out) { rms_norm(x + rows[r] * x_stride_, w, width_, config_.norm_epsilon, out); });
+    for (int64_t r = begin; r < end; ++r) {
+      const float *const from = x + rows[r] * x_stride_;
+      if (!w) store(from, width_, compute_, to + r * width_ * bytes_of(compute_));
+      else
+        as_numbers(compute_, to, r * width_, [&](auto *out) { rms_norm(from, w, width_, config_.norm_epsilon, out); });
+    }
   });
 }
 
 void TrainingGraph::embed(const BatchLayout &layout) {
   const float *table = parameters_.of(parameters_.embedding());
-  for (int64_t t = 0; t < rows_; ++t) std::copy_n(table + layout.tokens[t] * width_, width_, input(0) + t * x_stride_);
+  for (int64_t t = 0; t < rows_; ++t) {
+    float *const x = input(0) + t * x_stride_;
+    std::copy_n(table + layout.tokens[t] * width_, width_, x);
+    if (config_.embedding_scale != 1) mix(x, config_.embedding_scale, x, 0, width_, x);
+  }
 }
 
 LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer, const RunRequest &request,
                                         Trace &trace) {
-  return {rules_,
+  return {rules(layer),
           layout,
-          rope_,
+          ropes_[kind(layer)],
           {trace.qkv.data(), qkv_stride_},
           gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
           request.supervision.of_layer(layer, config_.heads),
@@ -41,21 +50,26 @@ LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer,
 // From the layer's input to the residual stream after attention, and its norm.
 void TrainingGraph::attend(const Threads &threads, const BatchLayout &layout, size_t layer, const RunRequest &request) {
   Trace &t = trace(layer);
-  const Parameters::Layer &weights = parameters_.layers()[layer];
-  norm_rows(threads, input(layer), weights.attention_norm, {0, rows_}, t.normed.data());
+  const Parameters::Layer &w = parameters_.layers()[layer];
+  norm_rows(threads, input(layer), w[Field::ATTENTION_NORM], {0, rows_}, t.normed.data());
   gemm_.multiply(threads, {compute_, t.normed.data(), width_}, rows_, products_[layer].qkv.forward.panels(),
                  t.qkv.data(), qkv_stride_, false);
+  for (const HeadPart &part : head_parts(layer))
+    finish_heads(threads, part, rows_, t.qkv.data() + part.first, qkv_stride_, begin_at(t.raw, part.first),
+                 raw_stride_);
   attend_streams(threads, attention(layout, layer, request, t), compute_, t.attended.data(), attended_);
-  std::memcpy(t.middle.data(), input(layer), static_cast<size_t>(rows_ * x_stride_) * sizeof(float));
-  gemm_.multiply(threads, {compute_, t.attended.data(), attended_}, rows_,
-                 products_[layer].attention_output.forward.panels(), t.middle.data(), x_stride_, true);
-  norm_rows(threads, t.middle.data(), weights.feed_forward_norm, {0, rows_}, t.normed_again.data());
+  add_branch(threads, {compute_, t.attended.data(), attended_}, rows_, products_[layer].attention_output,
+             w[Field::ATTENTION_OUTPUT_BIAS], w[Field::ATTENTION_POST_NORM], input(layer), t.branch.data(),
+             t.middle.data());
+  norm_rows(threads, t.middle.data(), w[Field::FEED_FORWARD_NORM], {0, rows_}, t.normed_again.data());
 }
 
-// Rows first .. first + rows; `out` (may be null) receives the layer's output.
+// Rows first .. first + rows; `out` receives the layer's output. Without it only what the backward pass needs is made.
 void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t first, int64_t rows, float *out) {
   Trace &t = trace(layer);
   const int64_t hidden = config_.hidden, bytes = bytes_of(compute_), kept = recomputes_ ? 0 : first;
+  const bool silu = config_.plans[layer].activation == Activation::SILU;
+  const size_t post_norm = parameters_.layers()[layer][Field::FEED_FORWARD_POST_NORM];
   each_piece(rows, [&](int64_t begin, int64_t count) {
     float *gate_up = t.gate_up.data() + (kept + begin) * gate_up_stride_;
     char *activated = t.activated.data() + (kept + begin) * hidden * bytes;
@@ -64,15 +78,20 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
     parallel_for(threads, count, row_grain(hidden), [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) {
         const float *gate = gate_up + r * gate_up_stride_;
-        as_numbers(compute_, activated, r * hidden, [&](auto *y) { silu_multiply(gate, gate + hidden, hidden, y); });
+        as_numbers(compute_, activated, r * hidden, [&](auto *y) {
+          if (silu) silu_multiply(gate, gate + hidden, hidden, y);
+          else gelu_multiply(gate, gate + hidden, hidden, y);
+        });
       }
     });
-    if (!out) return;
-    float *x = out + (first + begin) * x_stride_;
-    std::memcpy(x, t.middle.data() + (first + begin) * x_stride_,
-                static_cast<size_t>(count * x_stride_) * sizeof(float));
-    gemm_.multiply(threads, {compute_, activated, hidden}, count, products_[layer].down.forward.panels(), x, x_stride_,
-                   true);
+    const ConstRows a{compute_, activated, hidden};
+    float *const branch = begin_at(t.fed_branch, (kept + begin) * x_stride_);
+    const int64_t row = (first + begin) * x_stride_;
+    if (out)
+      add_branch(threads, a, count, products_[layer].down, Parameters::kNone, post_norm, t.middle.data() + row, branch,
+                 out + row);
+    else if (post_norm != Parameters::kNone)
+      gemm_.multiply(threads, a, count, products_[layer].down.forward.panels(), branch, x_stride_, false);
   });
 }
 

@@ -49,6 +49,7 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   const int64_t vocabulary = config_.vocabulary, stride = round_up(vocabulary, kPanel), bytes = bytes_of(compute_);
   const float *x = input(products_.size());
   const size_t output = parameters_.output(), norm = parameters_.output_norm();
+  const float cap = config_.logit_soft_cap;
   const BatchRows of{0, rows, loss_rows_.data() + first};
   loss_normed_.reserve(rows * width_ * bytes);
   logits_.reserve(rows * stride);
@@ -58,12 +59,21 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   const ConstRows normed{compute_, loss_normed_.data(), width_};
   gemm_.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
   parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
+    std::vector<float> capped(static_cast<size_t>(cap > 0 ? vocabulary : 0));  // the gradient of a row's capped logits
     for (int64_t r = begin; r < end; ++r) {
       const size_t row = static_cast<size_t>(of[r]);
-      const float *logits = logits_.data() + r * stride;
+      float *logits = logits_.data() + r * stride;
+      finish_logits(logits);
       const int32_t target = layout.target[row];
-      const auto scale = static_cast<float>(request.loss_scale * static_cast<double>(layout.weight[row]));
+      const auto scale = static_cast<float>(request.loss_scale * static_cast<double>(layout.weight[row]) *
+                                            static_cast<double>(config_.logit_scale));
       if (layout.answer[row]) row_right_[first + r] = *std::max_element(logits, logits + vocabulary) == logits[target];
+      if (cap > 0) {
+        row_losses_[r] = cross_entropy_gradient(logits, vocabulary, target, scale, capped.data());
+        soft_cap_gradient(logits, vocabulary, cap, capped.data());
+        store(capped.data(), vocabulary, compute_, dlogits_.data() + r * vocabulary * bytes);
+        continue;
+      }
       row_losses_[r] = as_numbers(compute_, dlogits_.data(), r * vocabulary, [&](auto *to) {
         return cross_entropy_gradient(logits, vocabulary, target, scale, to);
       });
@@ -97,8 +107,10 @@ void TrainingGraph::all_logits(const Threads &threads, float *logits) {
     norm_rows(threads, input(products_.size()), norm, {first, rows}, loss_normed_.data());
     gemm_.multiply(threads, {compute_, loss_normed_.data(), width_}, rows, output_.forward.panels(), logits_.data(),
                    stride, false);
-    for (int64_t r = 0; r < rows; ++r)
+    for (int64_t r = 0; r < rows; ++r) {
+      finish_logits(logits_.data() + r * stride);
       std::copy_n(logits_.data() + r * stride, vocabulary, logits + (first + r) * vocabulary);
+    }
   }
 }
 

@@ -60,8 +60,8 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const int64_t count = static_cast<int64_t>(supervised.size()), padded = round_up(count, 64);
   const int64_t stride = round_up(queries_, kPanel), row_bytes = width_ * bytes_of(compute_);
   retrieval_rows_.reserve(rows_ * retrieval_stride_);
-  retrieval_trace_.reserve(rules_, layout);
-  retrieval_scratch_.reserve(rules_, threads.count());
+  retrieval_trace_.reserve(rules(layer), layout);
+  retrieval_scratch_.reserve(kinds_, threads.count());
   dqkv_.reserve(rows_ * retrieval_stride_);
   supervised_normed_.reserve(padded * row_bytes);
   supervised_queries_.reserve(padded * stride);
@@ -70,37 +70,41 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
     std::memcpy(supervised_normed_.data() + i * row_bytes, normed.from(supervised[i]).data,
                 static_cast<size_t>(row_bytes));
   const ConstRows asking{compute_, supervised_normed_.data(), width_};
+  const auto [q, k, v] = head_parts(layer);
+  if (norms_heads_) raw_queries_.reserve(padded * stride), raw_keys_.reserve(rows_ * retrieval_stride_);
   if (count > 0) gemm_.multiply(threads, asking, padded, weights.q.panels(), supervised_queries_.data(), stride, false);
+  finish_heads(threads, q, count, supervised_queries_.data(), stride, raw_queries_.data(), stride);
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(supervised_queries_.data() + i * stride, queries_,
                 retrieval_rows_.data() + supervised[i] * retrieval_stride_);
   gemm_.multiply(threads, normed, rows_, weights.k.panels(), retrieval_rows_.data() + queries_, retrieval_stride_,
                  false);
+  finish_heads(threads, k, rows_, retrieval_rows_.data() + queries_, retrieval_stride_, raw_keys_.data(),
+               retrieval_stride_);
 
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
-  const LayerAttention attention{rules_,
-                                 layout,
-                                 rope_,
-                                 {retrieval_rows_.data(), retrieval_stride_},
-                                 shut.data(),
-                                 request.supervision.of_layer(layer, config_.heads),
-                                 retrieval_trace_,
-                                 retrieval_scratch_};
+  const LayerAttention attention{rules(layer),        layout,
+                                 ropes_[kind(layer)], {retrieval_rows_.data(), retrieval_stride_},
+                                 shut.data(),         request.supervision.of_layer(layer, config_.heads),
+                                 retrieval_trace_,    retrieval_scratch_};
   tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));
   if (!request.gradients) return;
-  const Parameters::Layer &of = parameters_.layers()[layer];
+  finish_heads_gradient(threads, k, rows_, raw_keys_.data(), retrieval_stride_, dqkv_.data() + queries_,
+                        retrieval_stride_, request.gradients);
   const ConstRows dkeys =
       narrowed(threads, compute_, dqkv_.data() + queries_, retrieval_stride_, keys_, rows_, narrow_qkv_);
-  gemm_.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_, request.gradients + parameters_[of.k].offset,
-                            width_, true);
+  gemm_.multiply_transposed(threads, dkeys, normed, rows_, keys_, width_,
+                            request.gradients + parameters_[k.weight].offset, width_, true);
   if (count == 0) return;
   std::fill_n(supervised_queries_.data() + count * stride, (padded - count) * stride, 0.0f);
   for (int64_t i = 0; i < count; ++i)
     std::copy_n(dqkv_.data() + supervised[i] * retrieval_stride_, queries_, supervised_queries_.data() + i * stride);
+  finish_heads_gradient(threads, q, count, raw_queries_.data(), stride, supervised_queries_.data(), stride,
+                        request.gradients);
   const ConstRows dqueries =
       narrowed(threads, compute_, supervised_queries_.data(), stride, queries_, padded, narrow_qkv_);
   gemm_.multiply_transposed(threads, dqueries, asking, padded, queries_, width_,
-                            request.gradients + parameters_[of.q].offset, width_, true);
+                            request.gradients + parameters_[q.weight].offset, width_, true);
 }
 
 }  // namespace infini

@@ -11,12 +11,15 @@
 
 namespace infini {
 
-constexpr int64_t kChunk = 1024;     // rows that go through the feed-forward together
-constexpr int64_t kPiece = 256;      // of those, rows that go from one product to the next while they are in the cache
-constexpr int64_t kNormPieces = 16;  // sums of a norm's gradient, added in order on any number of threads
+constexpr int64_t kChunk = 1024;    // rows that go through the feed-forward together
+constexpr int64_t kPiece = 256;     // of those, rows that go from one product to the next while they are in the cache
+constexpr int64_t kSumPieces = 16;  // of a vector's gradient, added in order on any number of threads
 
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
 inline int64_t row_grain(int64_t columns) { return worth_grain(10 * columns); }
+
+// From element `first` of a buffer on; null where the buffer was not needed.
+inline float *begin_at(Buffer<float> &buffer, int64_t first) { return buffer.data() ? buffer.data() + first : nullptr; }
 
 // Rows of a batch: those listed, or, without a list, all from `first` on.
 struct BatchRows {
@@ -36,6 +39,32 @@ inline ConstRows narrowed(const Threads &threads, NumberType type, const float *
   });
   return {type, out, columns};
 }
+
+// Gradients of vectors, which all rows share.
+class RowSums {
+ public:
+  void reserve(int64_t columns) {  // at most
+    stride_ = round_up(2 * columns, 16);
+    numbers_.reserve(kSumPieces * stride_);
+  }
+  // to [columns] += factor * the sum of what f(row, sums) adds to `sums` [columns], behind which as many numbers more are
+  // free for f; without `to` f is called all the same.
+  template <class F>
+  void add(const Threads &threads, int64_t rows, int64_t columns, float factor, float *to, const F &f) {
+    parallel_items(threads, kSumPieces, rows * columns * 10, [&](int64_t piece) {
+      float *const sums = numbers_.data() + piece * stride_;
+      std::fill_n(sums, columns, 0.0f);
+      for (int64_t r = rows * piece / kSumPieces; r < rows * (piece + 1) / kSumPieces; ++r) f(r, sums);
+    });
+    for (int64_t piece = 0; to && piece < kSumPieces; ++piece)
+      add_scaled(numbers_.data() + piece * stride_, factor, columns, to);
+  }
+  int64_t bytes() const { return static_cast<int64_t>(numbers_.bytes()); }
+
+ private:
+  Buffer<float> numbers_;  // [kSumPieces][stride_]
+  int64_t stride_ = 0;
+};
 
 // f(begin, count) for every kPiece of `rows` rows.
 template <class F>

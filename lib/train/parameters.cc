@@ -19,29 +19,11 @@ std::vector<std::byte> packed(TensorType type, std::span<const float> values) {
 
 }  // namespace
 
-size_t &Parameters::index_of(Field field, int layer) {
-  if (layer < 0) return field == Field::EMBEDDING ? embedding_ : field == Field::OUTPUT ? output_ : output_norm_;
-  using L = Layer;
-  // In the order of the fields.
-  constexpr size_t L::*kOf[] = {&L::attention_norm,
-                                &L::q,
-                                &L::k,
-                                &L::v,
-                                &L::q_bias,
-                                &L::k_bias,
-                                &L::v_bias,
-                                &L::q_norm,
-                                &L::k_norm,
-                                &L::attention_output,
-                                &L::attention_output_bias,
-                                &L::attention_post_norm,
-                                &L::feed_forward_norm,
-                                &L::gate,
-                                &L::up,
-                                &L::down,
-                                &L::feed_forward_post_norm};
-  const auto at = static_cast<size_t>(field) - static_cast<size_t>(Field::ATTENTION_NORM);
-  return layers_[layer].*kOf[at];
+std::vector<size_t> Parameters::Layer::all() const {
+  std::vector<size_t> there;
+  for (const size_t index : indices_)
+    if (index != kNone) there.push_back(index);
+  return there;
 }
 
 Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
@@ -50,15 +32,13 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   for (const TensorSpec &spec : tensor_table(c)) {
     const TensorPart part = find_part(model.gguf(), spec);  // checked when the model was opened
     if (!part) continue;
-    const bool behind = spec.field == Field::K || spec.field == Field::V || spec.field == Field::UP ||
-                        spec.field == Field::K_BIAS || spec.field == Field::V_BIAS;
+    const bool behind = spec.field == Field::K || spec.field == Field::V || spec.field == Field::UP;
     if (!behind) size_ = round_up(size_, 16);
-    index_of(spec.field, spec.layer) = list_.size();
+    (spec.layer < 0 ? others_ : layers_[spec.layer])[spec.field] = list_.size();
     list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_});
     parts_.push_back(part);
     size_ += spec.rows * spec.columns;
   }
-  // A tied output stays at index 0, which is the embedding's.
   gates_ = list_.size();
   size_ = round_up(size_, 16);
   list_.push_back({"infini.memory.gate", Role::GATE, c.layers, c.heads, size_});

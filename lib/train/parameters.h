@@ -2,6 +2,7 @@
 // optimizer states can have the same layout.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,21 +25,26 @@ class Parameters {
   // Unpacks every tensor of the model, of whatever type.
   Parameters(const Threads &threads, const Model &model, Task *task = nullptr);
 
-  // Indices in list(), of fields of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
-  // other, and so do their biases, and gate and up: each group is one matrix, or one vector.
+  // Indices in list(), by field of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
+  // other, and so do gate and up: each group is one matrix.
   static constexpr size_t kNone = SIZE_MAX;
-  struct Layer {
-    size_t attention_norm = kNone, q = kNone, k = kNone, v = kNone, q_bias = kNone, k_bias = kNone, v_bias = kNone,
-           q_norm = kNone, k_norm = kNone, attention_output = kNone, attention_output_bias = kNone,
-           attention_post_norm = kNone, feed_forward_norm = kNone, gate = kNone, up = kNone, down = kNone,
-           feed_forward_post_norm = kNone;
+  class Layer {
+   public:
+    Layer() { indices_.fill(kNone); }
+    size_t operator[](Field field) const { return indices_[static_cast<size_t>(field)]; }
+    size_t &operator[](Field field) { return indices_[static_cast<size_t>(field)]; }
+    std::vector<size_t> all() const;  // that it has
+
+   private:
+    std::array<size_t, static_cast<size_t>(Field::OUTPUT) + 1> indices_;
   };
   const std::vector<Parameter> &list() const { return list_; }
   const Parameter &operator[](size_t index) const { return list_[index]; }
   const std::vector<Layer> &layers() const { return layers_; }
-  size_t embedding() const { return embedding_; }
-  size_t output_norm() const { return output_norm_; }
-  size_t output() const { return output_; }  // the embedding, where they are tied
+  size_t embedding() const { return others_[Field::EMBEDDING]; }
+  size_t output_norm() const { return others_[Field::OUTPUT_NORM]; }
+  // The embedding, where they are tied.
+  size_t output() const { return others_[Field::OUTPUT] != kNone ? others_[Field::OUTPUT] : embedding(); }
   size_t gates() const { return gates_; }
 
   int64_t size() const { return size_; }  // floats of the array, gaps between parameters included
@@ -63,13 +69,12 @@ class Parameters {
   std::vector<size_t> rewritten(const GgufTensor &tensor, const FileForm &form) const;
   TensorType type_of(const GgufTensor &tensor, const FileForm &form) const;
   void write_tensor(const GgufTensor &tensor, TensorType type, const FileForm &form, const Gguf::Put &put) const;
-  // Where the index of a field in list() is kept.
-  size_t &index_of(Field field, int layer);
 
   std::vector<Parameter> list_;
   std::vector<TensorPart> parts_;  // [list without gates]: where the model's file holds each
   std::vector<Layer> layers_;
-  size_t embedding_ = 0, output_norm_ = 0, output_ = 0, gates_ = 0;
+  Layer others_;  // of no layer
+  size_t gates_ = 0;
   int64_t size_ = 0;
   Buffer<float> values_;
 };

@@ -35,6 +35,7 @@ struct StreamTiles {
   float *scores_, *dscores_;                       // [rows][window]
   float *denominator_, *ddenominator_;             // [rows]
   float *row_, *rotated_;                          // one key, query or value
+  float *capped_;                                  // one row of scores
 
   // take(floats) gives the numbers of each in turn.
   template <class Take>
@@ -56,6 +57,7 @@ struct StreamTiles {
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
     for (float **numbers : {&denominator_, &ddenominator_}) *numbers = take(both);
+    capped_ = take(window);
     for (float **numbers : {&row_, &rotated_}) *numbers = take(std::max(keys, values));
   }
 };
@@ -177,15 +179,26 @@ class StreamForward : protected StreamTiles {
     });
   }
 
-  // How many keys of the window row r sees, of a tile that begins at `token` of the segment.
+  // Up to which key of the window's list row r sees, of a tile that begins at `token` of the segment, and from which
+  // one on.
   int64_t seen(int64_t token, int64_t r) const { return own_ + token + r / group_ + 1; }
+  int64_t unseen(int64_t token, int64_t r) const {
+    return shape_.window > 0 ? std::max<int64_t>(0, seen(token, r) - shape_.window) : 0;
+  }
+  void cap(float *scores, int64_t n) const {
+    if (layer_.rules.soft_cap > 0) soft_cap(scores, n, layer_.rules.soft_cap);
+  }
 
   // (6), and the logarithm of its sum.
   void attend_locally(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
     product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
-      const SoftmaxPart part = softmax_part(scores_ + r * count, seen(token, r), count, scores_ + r * count);
+      const int64_t from = unseen(token, r);
+      float *const scores = scores_ + r * count;
+      cap(scores, seen(token, r));
+      std::fill_n(scores, from, 0.0f);
+      const SoftmaxPart part = softmax_part(scores + from, seen(token, r) - from, count - from, scores + from);
       layer_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);
       denominator_[r] = part.sum;
     });

@@ -184,11 +184,11 @@ class StreamSupervision : public StreamForward {
   }
 
   // Supervision of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
-  void supervise_locally(int64_t row, int h, const float *p, int64_t seen, float *dscores) {
+  void supervise_locally(int64_t row, int h, const float *p, int64_t from, int64_t seen, float *dscores) {
     const float weight = layer_.supervision.local[h];
     const int64_t target = layer_.layout.local_target[row];
     const int64_t at = own_ + target - segment_.first;
-    if (weight == 0 || target < 0 || at < view_.sinks) return;
+    if (weight == 0 || target < 0 || at < std::max(view_.sinks, from)) return;
     add_scaled(p, weight, seen, dscores);
     dscores[at] -= weight;
     // A score far below others rounds to a share of 0.

@@ -37,7 +37,12 @@ void Supervisor::check_heads() const {
       fail(Status::INVALID_ARGUMENT, "train.", field, " names head ", head, " of layer ", layer, ", but the model has ",
            model_.layers, " layers of ", model_.heads, " heads");
   };
-  for (const SupervisedHead &s : config_.supervised) check_head("supervised", s.layer, s.head);
+  for (const SupervisedHead &s : config_.supervised) {
+    check_head("supervised", s.layer, s.head);
+    if (s.layer >= 0 && !model_.plans[s.layer].has_memory())
+      fail(Status::INVALID_ARGUMENT, "train.supervised names a head of layer ", s.layer,
+           ", which has a window of its own and no memory");
+  }
   for (const auto &[layer, head] : config_.local_supervised) {
     check_head("local_supervised", layer, head);
     if (config_.fitted_norm > 0 && layer >= 0 && !trains(layer))
@@ -54,6 +59,7 @@ const SupervisedHead *Supervisor::find(int layer, int head) const {
 }
 
 bool Supervisor::supervises(int layer, int head) const {
+  if (!model_.plans[layer].has_memory()) return false;
   if (config_.supervised.empty()) return !std::isinf(gates_[layer * model_.heads + head]);
   return find(layer, head) != nullptr;
 }

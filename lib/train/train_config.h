@@ -155,7 +155,9 @@ struct TrainConfig {
       "where features are trained: norm of what the local_supervised heads write for a target, relative to that of the "
       "residual stream, once their v and o are fitted; 0: they are not fitted");
     v("gates", gates, 3, "[layer, head, beta]",
-      "gates that are set before training, in this order; -1: all layers, heads; beta null: shut");
+      "gates that are set before training, in this order; -1: all layers, heads; beta null: shut. Layers with a window "
+      "of "
+      "their own have none");
     v("feature_scale", feature_scale, 1e-3, 1e3, "factor on the weights of q and k before training");
     v("compute", compute, "auto|f32|bf16",
       "number type of matrix products; auto: bf16 where the processor is faster at it; all else is f32");

@@ -15,9 +15,8 @@ namespace infini {
 namespace {
 
 // In the order of kProjections.
-constexpr size_t Parameters::Layer::*kMatrices[] = {
-    &Parameters::Layer::q,    &Parameters::Layer::k,  &Parameters::Layer::v,   &Parameters::Layer::attention_output,
-    &Parameters::Layer::gate, &Parameters::Layer::up, &Parameters::Layer::down};
+constexpr Field kMatrices[] = {Field::Q,    Field::K,  Field::V,   Field::ATTENTION_OUTPUT,
+                               Field::GATE, Field::UP, Field::DOWN};
 
 // Adds all that ranks must have read alike.
 void add_to(StreamChecksum &sum, const Sequence &sequence) {
@@ -63,7 +62,7 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   if (config_.part == TrainedPart::RETRIEVAL) {
     std::vector<size_t> layers;
     for (size_t l = 0; l < parameters_.layers().size(); ++l)
-      if (trained_[parameters_.layers()[l].q]) layers.push_back(l);
+      if (trained_[parameters_.layers()[l][Field::Q]]) layers.push_back(l);
     if (layers.empty())
       fail(Status::INVALID_ARGUMENT,
            "train.supervised holds no head of the layers that are trained, and no gate is open");
@@ -80,10 +79,11 @@ void Trainer::change_at_start() {
   for (const HeadGate &g : config_.gates)
     for (int l = 0; l < model_->config().layers; ++l)
       for (int h = 0; h < heads; ++h)
-        if (names(g, l, h)) parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
+        if (names(g, l, h) && model_->config().plans[l].has_memory())
+          parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
   if (config_.feature_scale == 1) return;
   for (const Parameters::Layer &w : parameters_.layers()) {
-    for (const size_t index : {w.q, w.k}) {
+    for (const size_t index : {w[Field::Q], w[Field::K]}) {
       float *values = parameters_.of(index);
       for (int64_t i = 0; i < parameters_[index].size(); ++i) values[i] *= static_cast<float>(config_.feature_scale);
     }
@@ -101,19 +101,18 @@ std::vector<bool> Trainer::choose_trained() const {
       supervised |= supervisor_.supervises(l, h);
       fitted |= supervisor_.fits(l, h);
     }
-    for (const auto matrix : kMatrices) {
-      const size_t index = w.*matrix;
-      const bool attention = parameters_[index].role == Role::ATTENTION;
+    for (const size_t index : w.all()) {
+      const Role role = parameters_[index].role;
+      const bool attention = role == Role::ATTENTION;
       trained[index] =
           config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
           ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
-           (index == w.q || index == w.k)) ||
-          (fitted && attention);
+           (index == w[Field::Q] || index == w[Field::K])) ||
+          (fitted && (attention || role == Role::BIAS));
     }
     if (config_.part == TrainedPart::LORA)
       for (const std::string &target : config_.lora.targets)
-        trained[w.*kMatrices[choice_index(kProjections, target)]] = true;
-    trained[w.attention_norm] = trained[w.feed_forward_norm] = config_.part == TrainedPart::ALL;
+        trained[w[kMatrices[choice_index(kProjections, target)]]] = true;
   }
   if (config_.part == TrainedPart::ALL && all_layers)
     for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()})
@@ -125,7 +124,7 @@ std::vector<bool> Trainer::choose_trained() const {
 std::vector<Variable> Trainer::choose_variables() const {
   std::vector<Variable> variables;
   std::vector<bool> features(trained_.size());
-  for (const Parameters::Layer &w : parameters_.layers()) features[w.q] = features[w.k] = true;
+  for (const Parameters::Layer &w : parameters_.layers()) features[w[Field::Q]] = features[w[Field::K]] = true;
   const bool features_alone = config_.part == TrainedPart::RETRIEVAL || config_.part == TrainedPart::FEATURES;
   for (size_t i = 0; i < trained_.size(); ++i) {
     const Parameter &p = parameters_[i];
@@ -138,7 +137,7 @@ std::vector<Variable> Trainer::choose_variables() const {
     // Beside Muon only hidden matrices decay, as in the recipe that was measured.
     variables.push_back(
         {p.offset, p.rows, p.columns, rule,
-         hidden || (config_.hidden == HiddenRule::ADAMW && p.role != Role::NORM && p.role != Role::GATE)});
+         hidden || (config_.hidden == HiddenRule::ADAMW && (p.role == Role::EMBEDDING || p.role == Role::OUTPUT))});
   }
   return variables;
 }

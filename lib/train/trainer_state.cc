@@ -149,7 +149,7 @@ Parameters::FileForm Trainer::file_form(TensorType type) const {
   check_whole();
   std::vector<bool> changed = trained_;
   if (config_.feature_scale != 1)
-    for (const Parameters::Layer &w : parameters_.layers()) changed[w.q] = changed[w.k] = true;
+    for (const Parameters::Layer &w : parameters_.layers()) changed[w[Field::Q]] = changed[w[Field::K]] = true;
   MemoryConfig memory = model_->config().memory;
   const AttentionRules rules = rules_for(lengths_->segment());
   memory.segment = rules.shape.segment;

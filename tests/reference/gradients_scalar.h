@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <numbers>
 #include <vector>
 
 #include "kernels/gradients.h"
@@ -27,6 +28,18 @@ inline void silu_multiply_gradient(double gate, double up, double dy, double &dg
   const double sigmoid = 1 / (1 + std::exp(-gate));
   dgate = dy * up * sigmoid * (1 + gate * (1 - sigmoid));
   dup = dy * gate * sigmoid;
+}
+
+inline void gelu_multiply_gradient(double gate, double up, double dy, double &dgate, double &dup) {
+  const double c = std::sqrt(2 / std::numbers::pi), t = std::tanh(c * (gate + 0.044715 * gate * gate * gate));
+  const double slope = (1 + t) / 2 + gate / 2 * (1 - t * t) * c * (1 + 3 * 0.044715 * gate * gate);
+  dgate = dy * up * slope;
+  dup = dy * gate / 2 * (1 + t);
+}
+
+inline double soft_cap_gradient(double x, double cap, double dy) {
+  const double cosh = std::cosh(x / cap);
+  return dy / (cosh * cosh);
 }
 
 // d loss / d logits of -log softmax(logits)[target].

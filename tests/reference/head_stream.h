@@ -50,7 +50,7 @@ class HeadStream {
       const Window window = window_of(in, s);
       for (size_t h = 0; h < in.q.size(); ++h) {
         const Matrix<Real> q = part(in.q[h], s);
-        const Matrix<Real> a_dot = local_attention(turned_all(q, window.own), window.k, window.v, window.own);
+        const Matrix<Real> a_dot = attend_locally(turned_all(q, window.own), window);
         const Matrix<Real> a_mem = retrieve(q, M_[s], z_[s], epsilon());
         const Matrix<Real> a = gated(in.beta[h], s) ? mix(a_mem, a_dot, in.beta[h]) : a_dot;
         std::copy(a.begin(), a.end(), out[h].begin() + segments_[s].first);
@@ -91,7 +91,7 @@ class HeadStream {
     return loss;
   }
 
-  // After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss() and looking_loss().
+  // Of rules without a scale of scores, a cap or a window. After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss() and looking_loss().
   Head<Real> backward(const Head<Real> &in, const std::vector<Matrix<Real>> &da) {
     const size_t keys = in.k[0].size(), values = in.v[0].size();
     Head<Real> d{
@@ -153,6 +153,29 @@ class HeadStream {
     size_t own;    // index of the segment's first token
     size_t sinks;  // before the window
   };
+
+  // (6) as the rules have it: scores with a scale of their own and capped, and a window that ends at each query.
+  Matrix<Real> attend_locally(const Matrix<Real> &q, const Window &window) const {
+    if (rules_.scale == 0 && rules_.soft_cap == 0 && rules_.shape.window == 0)
+      return local_attention(q, window.k, window.v, window.own);
+    Matrix<Real> a = zeros<Real>(q.size(), window.v[0].size());
+    const Real scale =
+        rules_.scale > 0 ? static_cast<Real>(rules_.scale) : 1 / std::sqrt(static_cast<Real>(q[0].size()));
+    for (size_t t = 0; t < q.size(); ++t) {
+      const size_t end = window.own + t + 1, size = static_cast<size_t>(rules_.shape.window);
+      Real sum = 0;
+      for (size_t s = size > 0 && end > size ? end - size : 0; s < end; ++s) {
+        Real score = 0;
+        for (size_t i = 0; i < q[t].size(); ++i) score += q[t][i] * window.k[s][i] * scale;
+        const Real cap = static_cast<Real>(rules_.soft_cap),
+                   weight = std::exp(cap > 0 ? cap * std::tanh(score / cap) : score);
+        sum += weight;
+        for (size_t j = 0; j < a[t].size(); ++j) a[t][j] += weight * window.v[s][j];
+      }
+      for (Real &x : a[t]) x /= sum;
+    }
+    return a;
+  }
 
   Real epsilon() const { return static_cast<Real>(rules_.epsilon); }
   Real fold(size_t s) const { return static_cast<Real>(segments_[s].repeat_weight); }

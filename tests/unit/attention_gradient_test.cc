@@ -294,7 +294,7 @@ TEST_CASE("the fast path's outputs and gradients are the reference's, on any num
       TraceScratch scratch;
       rope.prepare(problem.rules);
       trace.reserve(problem.rules, problem.layout);
-      scratch.reserve(problem.rules, threads);
+      scratch.reserve({&problem.rules, 1}, threads);
       const LayerAttention attention{
           problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
           problem.gate.data(), problem.weights(), trace, scratch};
@@ -360,7 +360,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       AttentionTrace trace;
       TraceScratch scratch;
       trace.reserve(problem.rules, problem.layout);
-      scratch.reserve(problem.rules, threads);
+      scratch.reserve({&problem.rules, 1}, threads);
       const std::vector<float> shut(problem.gate.size());
       // Values, and queries that are not supervised, are neither read nor given a gradient.
       const std::vector<int64_t> supervised_rows = problem.layout.supervised_rows();

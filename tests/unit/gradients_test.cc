@@ -104,7 +104,7 @@ TEST_CASE("packed rows and columns are the matrix, with zeros around it") {
   limit_instruction_set("best");
 }
 
-TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their references") {
+TEST_CASE("gradients of norm, gated units, soft caps, softmax and sigma equal their references") {
   Random random(2);
   over_lengths([&](int64_t n, int64_t offset) {
     const auto floats = [&](double scale = 1) { return random_floats(random, n + offset, scale); };
@@ -121,15 +121,29 @@ TEST_CASE("gradients of norm, SwiGLU, softmax and sigma equal their references")
     std::vector<float> dgate = floats(), dup = floats();
     std::vector<uint16_t> dgate16(dgate.size()), dup16(dgate.size());
     std::vector<double> dgate64(static_cast<size_t>(n)), dup64 = dgate64;
-    silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate.data() + offset, dup.data() + offset);
-    silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate16.data() + offset, dup16.data() + offset);
-    for (int64_t i = 0; i < n; ++i)
-      scalar::silu_multiply_gradient(at(gate)[i], at(w)[i], at(dy)[i], dgate64[static_cast<size_t>(i)],
-                                     dup64[static_cast<size_t>(i)]);
-    REQUIRE(difference(at(dgate), dgate64.data(), n) < kF32);
-    REQUIRE(difference(at(dup), dup64.data(), n) < kF32);
-    REQUIRE(difference(widened(dgate16.data() + offset, n).data(), dgate64.data(), n) < kBf16);
-    REQUIRE(difference(widened(dup16.data() + offset, n).data(), dup64.data(), n) < kBf16);
+    for (const bool silu : {true, false}) {
+      const auto gradient = silu ? scalar::silu_multiply_gradient : scalar::gelu_multiply_gradient;
+      if (silu) {
+        silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate.data() + offset, dup.data() + offset);
+        silu_multiply_gradient(at(gate), at(w), at(dy), n, dgate16.data() + offset, dup16.data() + offset);
+      } else {
+        gelu_multiply_gradient(at(gate), at(w), at(dy), n, dgate.data() + offset, dup.data() + offset);
+        gelu_multiply_gradient(at(gate), at(w), at(dy), n, dgate16.data() + offset, dup16.data() + offset);
+      }
+      for (int64_t i = 0; i < n; ++i)
+        gradient(at(gate)[i], at(w)[i], at(dy)[i], dgate64[static_cast<size_t>(i)], dup64[static_cast<size_t>(i)]);
+      REQUIRE(difference(at(dgate), dgate64.data(), n) < kF32);
+      REQUIRE(difference(at(dup), dup64.data(), n) < kF32);
+      REQUIRE(difference(widened(dgate16.data() + offset, n).data(), dgate64.data(), n) < kBf16);
+      REQUIRE(difference(widened(dup16.data() + offset, n).data(), dup64.data(), n) < kBf16);
+    }
+
+    std::vector<float> capped = gate, dcapped = dy;
+    soft_cap(capped.data() + offset, n, 5);
+    soft_cap_gradient(at(capped), n, 5, dcapped.data() + offset);
+    std::vector<double> dcapped64;
+    for (int64_t i = 0; i < n; ++i) dcapped64.push_back(scalar::soft_cap_gradient(at(gate)[i], 5, at(dy)[i]));
+    REQUIRE(difference(at(dcapped), dcapped64.data(), n) < kF32);
 
     if (n % 2 == 0) {
       std::vector<float> cosine = floats(), sine = floats(), y = floats();

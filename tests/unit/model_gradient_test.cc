@@ -151,32 +151,10 @@ TEST_CASE("the gradient along any direction of any parameter is the slope of the
         supervision.push_back(i % 2 == 0 ? 0.2f : 0.0f);
     const Run result = run(Threads(), *model, parameters, rules, layout, supervision, NumberType::F32, 0);
 
-    test::ReferenceModel reference(*model, parameters, rules);
+    test::ReferenceModel reference(*model, parameters);
     CHECK(result.tally.loss + result.tally.supervision.retrieval.loss ==
           doctest::Approx(reference.loss(layout, supervision)).epsilon(1e-5));
-    for (const Parameter &p : parameters.list()) {
-      CAPTURE(p.name);
-      const std::vector<double> before = reference.values;
-      double along = 0, size = 0, step = 1e-4;
-      std::vector<double> direction(static_cast<size_t>(p.size()));
-      for (double &d : direction) d = random.normal(), size += d * d;
-      for (int64_t i = 0; i < p.size(); ++i)
-        along += direction[static_cast<size_t>(i)] / std::sqrt(size) * result.gradients[p.offset + i];
-      const auto loss_at = [&](double distance) {
-        for (int64_t i = 0; i < p.size(); ++i)
-          reference.values[static_cast<size_t>(p.offset + i)] =
-              before[static_cast<size_t>(p.offset + i)] +
-              distance * direction[static_cast<size_t>(i)] / std::sqrt(size);
-        return reference.loss(layout, supervision);
-      };
-      const double slope = (loss_at(step) - loss_at(-step)) / (2 * step);
-      reference.values = before;
-      double norm = 0;
-      for (int64_t i = 0; i < p.size(); ++i)
-        norm += static_cast<double>(result.gradients[p.offset + i]) * result.gradients[p.offset + i];
-      // A random direction sees about 1 / sqrt(size) of the gradient.
-      CHECK(std::abs(along - slope) < 2e-5 * std::sqrt(norm / static_cast<double>(p.size())) + 1e-8);
-    }
+    test::check_slopes(reference, parameters, layout, supervision, result.gradients, random);
   }
 }
 
@@ -220,7 +198,7 @@ TEST_CASE("what the lowest trained layer is fed is kept under its cache key") {
   const auto tokens = test::read_numbers<int32_t>(stem + ".tokens.i32");
   std::vector<bool> trained(parameters.list().size());
   const Parameters::Layer &last = parameters.layers().back();
-  trained[last.q] = trained[last.down] = true;
+  trained[last[Field::Q]] = trained[last[Field::DOWN]] = true;
   TrainingGraph backward(Threads(), *model, model->gemm(), parameters, trained, NumberType::F32, kKeepAll);
   const auto loss = [&](size_t from, size_t cache_key) {
     BatchLayout layout;
@@ -236,7 +214,7 @@ TEST_CASE("what the lowest trained layer is fed is kept under its cache key") {
   CHECK(loss(20, 1) == second);
   CHECK(loss(0, TrainingGraph::kUncached) == first);
   // It is what was kept that is read: lower layers that changed are not seen before it is forgotten.
-  parameters.of(parameters.layers().front().v)[0] += 1;
+  parameters.of(parameters.layers().front()[Field::V])[0] += 1;
   backward.refresh(Threads(), true);
   CHECK(loss(0, 0) == first);
   backward.clear_cache();
