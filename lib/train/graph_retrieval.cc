@@ -89,6 +89,7 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
                                  retrieval_trace_,    retrieval_scratch_};
   tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));
   if (!request.gradients) return;
+  sums_.reserve(std::max(queries_, keys_));
   finish_heads_gradient(threads, k, rows_, raw_keys_.data(), retrieval_stride_, dqkv_.data() + queries_,
                         retrieval_stride_, request.gradients);
   const ConstRows dkeys =

@@ -54,6 +54,24 @@ class Adapt(support.Test):
         write_plain_model(path)
         return path
 
+    def test_other_architectures_are_adapted(self):
+        """Where heads can be fitted they are; models whose heads share norms, or have windows, learn from text alone."""
+        config = {"layers": 4, "width": 32, "heads": 4, "kv_heads": 2, "head_size": 8, "hidden": 48, "context": 512, "segment": 32,
+                  "tokenizer": str(SOURCE / "samples/models/words2048.gguf")}
+        file = self.folder / "config.json"
+        for architecture, fits in (("qwen2", True), ("phi3", True), ("qwen3", False), ("gemma3", False)):
+            with self.subTest(architecture=architecture):
+                created, out = (self.folder / f"{architecture}{name}.gguf" for name in ("", "-out"))
+                file.write_text(json.dumps(dict(config, architecture=architecture, window=64 if architecture == "gemma3" else 0)))
+                self.json("train", "--create", file, "--text", NOVEL, "--tokens", 256, "--steps", 1, "--out", created, *EXACT)
+                result = self.json(*self.arguments(created, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "1",
+                                                   "--carry-steps", "4", "--teach-sequences", "16", "--teach-steps", "4", "--steps", "6"))
+                self.assertEqual(bool(result["heads"]), fits)
+                self.assertEqual("no_task" in result, not fits)
+                self.assertLess(result["after"]["nll"], result["before"]["nll"] + (0.5 if fits else 0))
+                info = self.json("info", out)
+                self.assertEqual((info["architecture"], info["trained_memory"], info["segment"]), (architecture, True, 32))
+
     def test_files_of_the_stages_are_no_others(self):
         plain = self.plain()
         for out in ("m.train.gguf", "m.teach3.gguf", "m.json"):
