@@ -119,15 +119,16 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   return memory;
 }
 
+// In this order ever since: the fingerprint of a model that is created anew, with the same seed, hangs on it.
 void write_memory(const MemoryConfig &memory, Gguf &gguf) {
   gguf.set("infini.version", uint32_t{1});
   gguf.set("infini.segment_length", static_cast<uint32_t>(memory.segment));
   gguf.set("infini.memory.update", std::string(memory.kind->name()));
   gguf.set("infini.memory.first_segment", std::string(first_segment_name(memory.first_segment_gated)));
   gguf.set("infini.memory.epsilon", memory.epsilon);
+  write_gates(memory.gate, gguf);
   gguf.set("infini.local.carry", static_cast<uint32_t>(memory.carry));
   gguf.set("infini.local.sinks", static_cast<uint32_t>(memory.sinks));
-  write_gates(memory.gate, gguf);
 }
 
 void write_gates(std::span<const float> gates, Gguf &gguf) { gguf.set_doubles("infini.memory.gate", gates); }
