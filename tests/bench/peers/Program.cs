@@ -322,15 +322,19 @@ internal static class Comparison
     public static int Run(string to, string text, string threads, string depths, string[] models)
     {
         Directory.CreateDirectory(to);
-        var all = models.Select(path => Compare(to, text, threads, depths, path)).ToArray();
-        var how = new JsonSerializerOptions { WriteIndented = true };
-        File.WriteAllText(Path.Combine(to, "results.json"), JsonSerializer.Serialize(new { threads = int.Parse(threads), results = all }, how) + "\n");
-        File.WriteAllText(Path.Combine(to, "charts.json"), JsonSerializer.Serialize(new { charts = Charts(all) }, how) + "\n");
-        string table = Table(all, threads);
-        File.WriteAllText(Path.Combine(to, "table.md"), table);
-        Console.Write(table);
+        var all = new List<Compared>();
+        foreach (string path in models) // what was measured stands there when one fails
+        {
+            all.Add(Compare(to, text, threads, depths, path));
+            File.WriteAllText(Path.Combine(to, "results.json"), Json(new { threads = int.Parse(threads), results = all }));
+            File.WriteAllText(Path.Combine(to, "charts.json"), Json(new { charts = Charts(all) }));
+            File.WriteAllText(Path.Combine(to, "table.md"), Table(all, threads));
+        }
+        Console.Write(Table(all, threads));
         return 0;
     }
+
+    private static string Json(object value) => JsonSerializer.Serialize(value, new JsonSerializerOptions { WriteIndented = true }) + "\n";
 
     private static Compared Compare(string to, string text, string threads, string depths, string path)
     {
@@ -354,7 +358,7 @@ internal static class Comparison
 
     private static string Depth(int depth) => depth < 1024 ? $"{depth}" : $"{depth / 1024}K";
 
-    private static string Table(Compared[] all, string threads)
+    private static string Table(List<Compared> all, string threads)
     {
         var at = all[0].Sides[0].Points.Select(point => Depth(point.Depth)).ToArray();
         string[] head = ["model", "library", .. at.Select(d => $"feed at {d}"), .. at.Select(d => $"generate at {d}"), .. at.Select(d => $"state at {d}"),
@@ -379,14 +383,14 @@ internal static class Comparison
                + string.Concat(lines.Select(line => $"| {string.Join(" | ", line)} |\n"));
     }
 
-    private static object[] Charts(Compared[] all)
+    private static object[] Charts(List<Compared> all)
     {
         object Chart(string title, string unit, Func<Point, double> value) => new
         {
             title, x_label = "tokens before", y_label = unit,
             series = all.SelectMany(m => m.Sides.Select(s => new
             {
-                label = all.Length == 1 ? s.Name : $"{s.Name}, {m.Model}", x = s.Points.Select(p => p.Depth), y = s.Points.Select(value),
+                label = all.Count == 1 ? s.Name : $"{s.Name}, {m.Model}", x = s.Points.Select(p => p.Depth), y = s.Points.Select(value),
             })),
         };
         return [Chart("Feeding", "tokens/s", p => p.Feed), Chart("Generating", "tokens/s", p => p.Generate),
