@@ -3,6 +3,7 @@
 //     logits SOURCE                            logits of tiny models: ten architectures, and each in every format
 //     compare OUT TEXT THREADS DEPTHS MODEL... speed, memory, state, opening time and NLL of whole models, into
 //                                              OUT/results.json, table.md and charts.json; each side in a process of its own
+//     shapes FOLDER                            writes models with random weights in the shapes of larger ones, for `compare`
 //     measure SIDE MODEL TOKENS THREADS DEPTHS one side of that, as JSON
 using System.Diagnostics;
 using System.Globalization;
@@ -20,11 +21,12 @@ switch (args)
 {
     case ["logits", var source]: return Logits.Run(source);
     case ["compare", var to, var text, var threads, var depths, .. var models]: return Comparison.Run(to, text, threads, depths, models);
+    case ["shapes", var folder]: return Shapes.Write(folder);
     case ["measure", var side, var model, var tokens, var threads, var depths]:
         Console.WriteLine(JsonSerializer.Serialize(Side.Measure(side, model, tokens, int.Parse(threads), [.. depths.Split(',').Select(int.Parse)])));
         return 0;
 }
-Console.Error.WriteLine("logits SOURCE | compare OUT TEXT THREADS DEPTHS MODEL... | measure infini|llama.cpp MODEL TOKENS THREADS DEPTHS");
+Console.Error.WriteLine("logits SOURCE | compare OUT TEXT THREADS DEPTHS MODEL... | shapes FOLDER | measure infini|llama.cpp MODEL TOKENS THREADS DEPTHS");
 return 2;
 
 /// <summary>A stream through a model of either library.</summary>
@@ -76,7 +78,7 @@ internal sealed class Ours : IStream
         if (at != marked) at.Dispose();
         at = marked;
     }
-    public long StateBytes => at.Info().SessionBytes;
+    public long StateBytes => at.Info().StateBytes;
     public double Nll(ReadOnlySpan<int> tokens) => at.Score(tokens)[1..].Average(nll => (double)nll);
     public void Dispose()
     {
@@ -102,11 +104,13 @@ internal sealed class Theirs : IStream
             .WithAvx(Avx512F.IsSupported ? AvxLevel.Avx512 : Avx2.IsSupported ? AvxLevel.Avx2 : Avx.IsSupported ? AvxLevel.Avx : AvxLevel.None);
     }
 
+    /// <param name="tokenizer">Whether the file has one, for which llama.cpp asks.</param>
     /// <param name="exact">Keys and values in 32 bits; else all as llama.cpp has it by default.</param>
-    public Theirs(string path, int threads, int room, bool exact = false)
+    public Theirs(string path, int threads, int room, bool exact = false, bool tokenizer = true)
     {
         var how = new ModelParams(path) { ContextSize = (uint)room, Threads = threads, BatchThreads = threads, BatchSize = Chunk, UBatchSize = Chunk };
         if (exact) (how.TypeK, how.TypeV, how.FlashAttention) = (GGMLType.GGML_TYPE_F32, GGMLType.GGML_TYPE_F32, false);
+        if (!tokenizer) how.MetadataOverrides.Add(new("tokenizer.ggml.model", "no_vocab"));
         try { weights = LLamaWeights.LoadFromFile(how); }
         catch (LoadWeightsFailedException) { throw new InvalidOperationException($"llama.cpp does not open {path}: {words}"); }
         context = weights.CreateContext(how);
@@ -260,59 +264,99 @@ internal static class Logits
 internal sealed record Point(int Depth, double Feed, double FeedWorst, double Generate, double GenerateWorst, long StateBytes, long ResidentBytes);
 
 /// <param name="Nll">Of the first tokens, each predicted from all before it.</param>
-/// <param name="NllWindow">The same from the window that the library takes by itself.</param>
-internal sealed record Side(string Name, string Built, double OpenSeconds, double Nll, double? NllWindow, Point[] Points)
+internal sealed record Side(string Name, string Built, double OpenSeconds, double Nll, Point[] Points)
 {
+    public const string RandomTokens = "random.txt"; // of a model without a tokenizer
     private const int Runs = 3, Fed = 512, Written = 32, Scored = 2048;
 
     public static Side Measure(string name, string path, string tokenFile, int threads, int[] depths)
     {
         int[] tokens = File.ReadAllText(tokenFile).Split(',').Select(int.Parse).ToArray();
+        bool tokenizer = !tokenFile.EndsWith(RandomTokens);
         int room = Math.Max(depths.Max() + Fed + 256, Scored);
-        IStream Open(InfiniModelOptions how) => name == "infini" ? new Ours(path, threads, how) : new Theirs(path, threads, room);
+        IStream Open(InfiniModelOptions how) => name == "infini" ? new Ours(path, threads, how) : new Theirs(path, threads, room, tokenizer: tokenizer);
         string built = name == "infini" ? InfiniLibrary.Version : Theirs.Built;
         long before = Resident();
-        var watch = Stopwatch.StartNew();
+        var clock = Clock(threads);
+        double start = clock();
         var points = new List<Point>();
-        double open, window = 0;
+        double open;
         using (var stream = Open(new() { Memory = "open" }))
         {
-            open = watch.Elapsed.TotalSeconds;
+            open = clock() - start;
             int at = 0;
             foreach (int depth in depths)
             {
                 stream.Feed(tokens.AsSpan(at, depth - at));
                 at = depth;
-                var (feed, feedWorst) = Speeds(stream, Fed, () => { }, () => stream.Feed(tokens.AsSpan(depth, Fed)));
-                var (generate, worst) = Speeds(stream, Written, () => stream.Feed(tokens.AsSpan(depth, 1)), () => stream.Generate(Written));
+                var (feed, feedWorst) = Speeds(stream, Fed, clock, () => { }, () => stream.Feed(tokens.AsSpan(depth, Fed)));
+                var (generate, worst) = Speeds(stream, Written, clock, () => stream.Feed(tokens.AsSpan(depth, 1)), () => stream.Generate(Written));
                 points.Add(new(depth, feed, feedWorst, generate, worst, stream.StateBytes, Resident() - before));
             }
         }
-        if (name == "infini")
-            using (var stream = Open(new())) window = stream.Nll(tokens.AsSpan(0, Scored));
-        watch.Restart();
+        start = clock();
         using (var stream = Open(Ours.Full(tokens: Scored)))
-            return new(name, built, Math.Min(open, watch.Elapsed.TotalSeconds), stream.Nll(tokens.AsSpan(0, Scored)),
-                       name == "infini" ? window : null, [.. points]);
+            return new(name, built, Math.Min(open, clock() - start), stream.Nll(tokens.AsSpan(0, Scored)), [.. points]);
     }
 
-    private static (double Best, double Worst) Speeds(IStream stream, int tokens, Action before, Action timed)
+    private static (double Best, double Worst) Speeds(IStream stream, int tokens, Func<double> clock, Action before, Action timed)
     {
         var speeds = Enumerable.Range(0, Runs).Select(_ =>
         {
             stream.Mark();
             before();
-            var watch = Stopwatch.StartNew();
+            double start = clock();
             timed();
-            double speed = tokens / watch.Elapsed.TotalSeconds;
+            double speed = tokens / (clock() - start);
             stream.Back();
             return speed;
         }).ToList();
         return (speeds.Max(), speeds.Min());
     }
 
+    // Seconds; on one thread those of the processor, which are nearly the same when others want it too.
+    public static Func<double> Clock(int threads)
+    {
+        var watch = Stopwatch.StartNew();
+        return () => threads == 1 ? Environment.CpuUsage.TotalTime.TotalSeconds : watch.Elapsed.TotalSeconds;
+    }
+
     private static long Resident() =>
-        1024 * long.Parse(File.ReadLines("/proc/self/status").First(line => line.StartsWith("VmRSS:")).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]);
+        Environment.SystemPageSize * long.Parse(File.ReadAllText("/proc/self/statm").Split(' ')[1]);
+}
+
+internal static class Shapes
+{
+    private static readonly (string Name, string Shape)[] All =
+    [
+        ("Qwen3-0.6B", """
+            "architecture": "qwen3", "layers": 28, "width": 1024, "heads": 16, "kv_heads": 8, "head_size": 128, "hidden": 3072,
+            "vocabulary": 151936, "rope_base": 1e6
+            """),
+        ("Llama-3.2-1B", """
+            "architecture": "llama", "layers": 16, "width": 2048, "heads": 32, "kv_heads": 8, "head_size": 64, "hidden": 8192,
+            "vocabulary": 128256, "rope_base": 5e5
+            """),
+        ("Gemma-3-1B", """
+            "architecture": "gemma3", "layers": 26, "width": 1152, "heads": 4, "kv_heads": 1, "head_size": 256, "hidden": 6912,
+            "vocabulary": 262144, "rope_base": 1e6, "window": 512
+            """),
+    ];
+
+    public static int Write(string folder)
+    {
+        Directory.CreateDirectory(folder);
+        foreach (var (name, shape) in All)
+        {
+            string made = Path.Combine(folder, "made.gguf");
+            using (var model = Model.Create($$"""{{{shape}}, "tied": true, "context": 32768, "segment": 2048, "carry": 2048, "sinks": 4}"""))
+                model.Save(made);
+            foreach (string type in new[] { "q4_k", "q8_0" }) Model.Quantize(made, Path.Combine(folder, $"{name}.{type}.gguf"), type);
+            File.Delete(made);
+            Console.WriteLine($"{name}: q4_k, q8_0");
+        }
+        return 0;
+    }
 }
 
 internal sealed record Compared(string Model, long FileBytes, double ReadSeconds, Side[] Sides);
@@ -338,16 +382,24 @@ internal static class Comparison
 
     private static Compared Compare(string to, string text, string threads, string depths, string path)
     {
-        string tokens = Path.Combine(to, "tokens.txt");
-        using (var model = Model.Open(path)) File.WriteAllText(tokens, string.Join(',', model.Tokenize(File.ReadAllText(text), start: true)));
-        var watch = Stopwatch.StartNew();
+        string tokens;
+        using (var model = Model.Open(path))
+        {
+            bool random = model.Info().Tokenizer == null;
+            var generator = new Random(1);
+            tokens = Path.Combine(to, random ? Side.RandomTokens : "tokens.txt");
+            File.WriteAllText(tokens, string.Join(',', random ? Enumerable.Range(0, 1 << 17).Select(_ => generator.Next(model.Vocabulary))
+                                                              : model.Tokenize(File.ReadAllText(text), start: true)));
+        }
+        var clock = Side.Clock(int.Parse(threads));
+        double start = clock();
         long size = File.ReadAllBytes(path).LongLength;
-        double read = watch.Elapsed.TotalSeconds;
+        double read = clock() - start;
         return new(Path.GetFileNameWithoutExtension(path), size, read, new[] { "infini", "llama.cpp" }.Select(side =>
         {
             string[] measure = [typeof(Comparison).Assembly.Location, "measure", side, path, tokens, threads, depths];
-            var start = new ProcessStartInfo(Environment.ProcessPath!, measure) { RedirectStandardOutput = true };
-            using var child = Process.Start(start)!;
+            var how = new ProcessStartInfo(Environment.ProcessPath!, measure) { RedirectStandardOutput = true };
+            using var child = Process.Start(how)!;
             string answer = child.StandardOutput.ReadToEnd();
             child.WaitForExit();
             if (child.ExitCode != 0) throw new InvalidOperationException($"{side} did not measure {path}");
@@ -362,7 +414,7 @@ internal static class Comparison
     {
         var at = all[0].Sides[0].Points.Select(point => Depth(point.Depth)).ToArray();
         string[] head = ["model", "library", .. at.Select(d => $"feed at {d}"), .. at.Select(d => $"generate at {d}"), .. at.Select(d => $"state at {d}"),
-                         "resident, of a file", "opening, of a read", "NLL (in a window)"];
+                         "resident, of a file", "opening, of a read", "NLL"];
         var lines = new List<string[]> { head, Enumerable.Repeat("---", head.Length).ToArray() };
         foreach (var model in all)
         {
@@ -371,14 +423,16 @@ internal static class Comparison
                            .. side.Points.Select(p => $"{p.StateBytes / 1e6:N1} MB"),
                            $"{side.Points[^1].ResidentBytes / 1e6:N0} MB, {(double)side.Points[^1].ResidentBytes / model.FileBytes:N2}",
                            $"{side.OpenSeconds * 1000:N0} ms, {side.OpenSeconds / model.ReadSeconds:N1}",
-                           $"{side.Nll:N4}" + (side.NllWindow is { } nll ? $" ({nll:N4})" : "")]);
+                           $"{side.Nll:N4}"]);
             Point[] ours = model.Sides[0].Points, theirs = model.Sides[1].Points;
-            IEnumerable<string> Over(Func<Point, double> value) => ours.Zip(theirs, (a, b) => $"{value(a) / value(b):N2}");
-            lines.Add([model.Model, "infini / llama.cpp", .. Over(p => p.Feed), .. Over(p => p.Generate), .. Over(p => p.StateBytes), "", "",
-                       $"{model.Sides[0].Nll - model.Sides[1].Nll:F4}"]);
+            IEnumerable<string> Over(Func<Point, double> value) =>
+                ours.Zip(theirs, (a, b) => value(b) > 0 ? $"{value(a) / value(b):N2}" : "");
+            lines.Add([model.Model, "infini / llama.cpp", .. Over(p => p.Feed), .. Over(p => p.Generate), .. Over(p => p.Depth == 0 ? 0 : p.StateBytes),
+                       "", "", $"{model.Sides[0].Nll - model.Sides[1].Nll:F4}"]);
         }
         double noise = all.SelectMany(m => m.Sides).SelectMany(s => s.Points).Average(p => (p.FeedWorst / p.Feed + p.GenerateWorst / p.Generate) / 2);
-        return $"Tokens a second on {threads} threads, best of three; the worst of three is {noise:N2} of it on average. llama.cpp is the prebuilt library of "
+        string unit = threads == "1" ? "of the processor's time on one thread" : $"on {threads} threads";
+        return $"Tokens a second {unit}, best of three; the worst of three is {noise:N2} of it on average. llama.cpp is the prebuilt library of "
                + $"LLamaSharp.Backend.Cpu, which is not built for the newest instructions: {all[0].Sides[1].Built.Trim()}\n\n"
                + string.Concat(lines.Select(line => $"| {string.Join(" | ", line)} |\n"));
     }

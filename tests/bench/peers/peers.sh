@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Infini beside llama.cpp, from the public packages LLamaSharp and LLamaSharp.Backend.Cpu: peers.sh BUILD VERSION
-# compares logits of tiny models. peers.sh BUILD VERSION OUT MODEL... measures whole models besides, and writes
-# OUT/results.json, table.md, charts.json and charts.svg. BUILD is the build's bindings folder; of the environment:
-# THREADS (2), DEPTHS (0,4096,16384), TEXT (a novel).
+# compares logits of tiny models. peers.sh BUILD VERSION OUT [MODEL...] measures whole models besides (without MODEL: random
+# weights in the shapes of larger ones, which it writes to OUT, 6 GB), and writes OUT/results.json, table.md, charts.json and
+# charts.svg. BUILD is the build's bindings folder; of the environment: THREADS (2; 1: the processor's time counts), DEPTHS (0,4096,16384), TEXT (a novel).
 . "$(dirname "$0")/../../bindings/common.sh"
 need dotnet
 need_package csharp "$1" "$2"
@@ -19,5 +19,10 @@ dotnet build --nologo --verbosity quiet --configuration Release -r "linux-$(unam
 }
 dotnet "$program/out/Peers.dll" logits "$source"
 [ $# -gt 2 ] || exit 0
-dotnet "$program/out/Peers.dll" compare "$3" "${TEXT:-$source/samples/texts/lord_jim.txt}" "${THREADS:-2}" "${DEPTHS:-0,4096,16384}" "${@:4}"
+models=("${@:4}")
+if [ $# = 3 ]; then
+  dotnet "$program/out/Peers.dll" shapes "$3/shapes"
+  models=("$3"/shapes/*.gguf)
+fi
+dotnet "$program/out/Peers.dll" compare "$3" "${TEXT:-$source/samples/texts/lord_jim.txt}" "${THREADS:-2}" "${DEPTHS:-0,4096,16384}" "${models[@]}"
 python3 "$source/tests/bench/plot.py" "$3/charts.json" "$3/charts.svg"
