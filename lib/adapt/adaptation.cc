@@ -104,7 +104,9 @@ void Adaptation::find(Task *task) {
   }
   AdaptHeads heads = no_task.empty() ? choose_heads(*found, config, settings_) : no_heads(config, settings_);
   if (heads.memory.empty() && no_task.empty())
-    no_task = "the model has too few layers for heads that find each digit of a value";
+    no_task = heads_can_be_fitted(config)
+                  ? "the model has too few layers for heads that find each digit of a value"
+                  : "no head can be fitted where heads share norms, or layers have windows of their own";
   JsonObject report;
   report.add("phase", "find").add("found", found ? std::optional(describe(*found)) : std::nullopt);
   if (found) {

@@ -67,6 +67,7 @@ class Adapt(support.Test):
                 result = self.json(*self.arguments(created, out, "--segment", "32", "--segments", "8", "--heads-least", "0", "--find-sequences", "1",
                                                    "--carry-steps", "4", "--teach-sequences", "16", "--teach-steps", "4", "--steps", "6"))
                 self.assertEqual(bool(result["heads"]), fits)
+                self.assertIn("" if fits else "share norms", result.get("no_task", ""))
                 self.assertEqual("no_task" in result, not fits)
                 self.assertLess(result["after"]["nll"], result["before"]["nll"] + (0.5 if fits else 0))
                 info = self.json("info", out)
