@@ -83,8 +83,8 @@ template <class Number>
 HWY_INLINE void GeluGradient(const float *gate, const float *up, const float *dy, int64_t n, Number *dgate,
                              Number *dup) {
   const D d;
-  const V linear = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.0713548162726f), one = hn::Set(d, 1.0f);
-  const V three_cubic = hn::Set(d, 3 * 0.0713548162726f);
+  const V linear = hn::Set(d, kGeluLinear), cubic = hn::Set(d, kGeluCubic), one = hn::Set(d, 1.0f);
+  const V three_cubic = hn::Set(d, 3 * kGeluCubic);
   GateGradient(gate, up, dy, n, dgate, dup, [&](V g, V &slope) {
     const V square = hn::Mul(g, g), s = Sigmoid(d, hn::Mul(g, hn::MulAdd(square, cubic, linear)));
     const V gelu = hn::Mul(g, s);

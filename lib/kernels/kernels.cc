@@ -63,8 +63,7 @@ void SiluMultiplyBf16(const float *gate, const float *up, int64_t n, uint16_t *y
 template <class Number>
 HWY_INLINE void GeluMultiply(const float *gate, const float *up, int64_t n, Number *y) {
   const D d;
-  // (1 + tanh(u)) / 2 is the sigmoid of 2 u.
-  const V linear = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.0713548162726f);
+  const V linear = hn::Set(d, kGeluLinear), cubic = hn::Set(d, kGeluCubic);
   Map(gate, up, n, y, [&](V g, V u) {
     const V inner = hn::Mul(g, hn::MulAdd(hn::Mul(g, g), cubic, linear));
     return hn::Mul(hn::Mul(g, Sigmoid(d, inner)), u);

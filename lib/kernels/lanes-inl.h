@@ -50,6 +50,9 @@ HWY_INLINE V Sigmoid(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -88.0f)), hn::Div(one, hn::Add(one, Exp(d, hn::Neg(x)))));
 }
 
+// GELU of g, by its tanh u: (1 + tanh(u)) / 2 is the sigmoid of 2 u = g (linear + cubic g^2).
+constexpr float kGeluLinear = 1.5957691216057308f, kGeluCubic = 0.0713548162726f;
+
 // f32 lanes to where the caller wants them: as they are, or rounded to bf16.
 HWY_INLINE void StoreLanes(D d, V v, float *to) { hn::StoreU(v, d, to); }
 HWY_INLINE hn::Vec<hn::Rebind<uint16_t, D>> Bf16(D d, V v) {

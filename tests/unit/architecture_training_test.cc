@@ -76,18 +76,6 @@ Sequence random_sequence(Random &random, bool links) {
   return s;
 }
 
-// The same sequence again and again.
-class OneSequence : public SequenceSource {
- public:
-  explicit OneSequence(Sequence sequence) : sequence_(std::move(sequence)) {}
-  Sequence next(int, int) override { return sequence_; }
-  std::string save() const override { return ""; }
-  void restore(const std::string &) override {}
-
- private:
-  const Sequence sequence_;
-};
-
 std::vector<float> session_logits(std::shared_ptr<const Model> model, std::span<const int32_t> tokens) {
   std::vector<float> logits(tokens.size() * static_cast<size_t>(model->config().vocabulary));
   Session session(std::move(model), {});
@@ -209,9 +197,9 @@ TEST_CASE("every architecture learns, all of it or by adapters, and the written 
       Trainer trainer(model,
                       test::train_config(cat(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0, "train": ")",
                                              part, R"(", "optimizer": "adamw", "rate": 0.03})")),
-                      std::make_unique<OneSequence>(sequence), nullptr, 1);
+                      std::make_unique<test::OneSequence>(sequence), nullptr, 1);
       const auto loss = [&] {
-        OneSequence source(sequence);
+        test::OneSequence source(sequence);
         return trainer.evaluate(source, 1, 8, 4).loss;
       };
       const double before = loss();
@@ -234,9 +222,9 @@ TEST_CASE("a fused matrix stays fused when it was trained") {
   Random random(6);
   Sequence sequence = random_sequence(random, false);
   Trainer trainer(model, test::train_config(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0})"),
-                  std::make_unique<OneSequence>(sequence), nullptr, 1);
+                  std::make_unique<test::OneSequence>(sequence), nullptr, 1);
   for (int step = 0; step < 2; ++step) trainer.step();
-  OneSequence source(sequence);
+  test::OneSequence source(sequence);
   const double loss = trainer.evaluate(source, 1, 7, 5).loss;
   const auto written = Model::build(trainer.gguf(TensorType::F32), f32());
   CHECK(written->gguf().find_tensor("blk.0.attn_qkv.weight"));

@@ -11,18 +11,6 @@ using namespace infini;
 
 namespace {
 
-// The same sequence again and again.
-class OneSequence : public SequenceSource {
- public:
-  explicit OneSequence(Sequence sequence) : sequence_(std::move(sequence)) {}
-  Sequence next(int, int) override { return sequence_; }
-  std::string save() const override { return ""; }
-  void restore(const std::string &) override {}
-
- private:
-  const Sequence sequence_;
-};
-
 // Of a golden model's tokens: some answers, whose places were drawn by hand.
 Sequence with_answers(const std::string &stem) {
   Sequence s;
@@ -57,8 +45,8 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     const Config &config = model->config();
     const Sequence sequence = with_answers(test::fixture(std::string("infini/") + name));
     const size_t tokens = sequence.tokens.size();
-    OneSequence source(sequence);
-    Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence),
+    test::OneSequence source(sequence);
+    Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<test::OneSequence>(sequence),
                     nullptr, 1);
     const HeadSearch found = find_heads(trainer, source, 2, 8, 8);
     CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
@@ -102,13 +90,13 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
 TEST_CASE("a search for heads without an answer is refused, and a cancelled one ends") {
   const auto model = golden("linear");
   Sequence sequence = with_answers(test::fixture("infini/linear"));
-  Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<OneSequence>(sequence), nullptr,
-                  1);
-  OneSequence source(sequence);
+  Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<test::OneSequence>(sequence),
+                  nullptr, 1);
+  test::OneSequence source(sequence);
   Task task;
   task.cancel();
   CHECK_THROWS_AS(find_heads(trainer, source, 1, 8, 8, &task), Error);
   sequence.answer.assign(sequence.answer.size(), 2);
-  OneSequence inside(sequence);
+  test::OneSequence inside(sequence);
   CHECK_THROWS_AS(find_heads(trainer, inside, 1, 8, 8), Error);
 }

@@ -32,6 +32,18 @@ inline const infini::Tokenizer &stories() {
   return tokenizer;
 }
 
+// The same sequence again and again.
+class OneSequence : public infini::SequenceSource {
+ public:
+  explicit OneSequence(infini::Sequence sequence) : sequence_(std::move(sequence)) {}
+  infini::Sequence next(int, int) override { return sequence_; }
+  std::string save() const override { return ""; }
+  void restore(const std::string &) override {}
+
+ private:
+  const infini::Sequence sequence_;
+};
+
 // What an action says when it fails; "" if it does not.
 template <class Action>
 std::string error_of(const Action &action) {
