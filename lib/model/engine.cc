@@ -5,21 +5,11 @@
 
 #include "model/forward.h"
 #include "model/kept.h"
+#include "model/layers.h"
 #include "model/merge.h"
 
 namespace infini {
 namespace {
-
-// Layers of windows of this type, with nothing in them.
-std::vector<LayerState> empty_layers(const Model &model, NumberType type) {
-  std::vector<LayerState> layers;
-  for (size_t l = 0; l < model.weights().layers.size(); ++l) {
-    AttentionRules rules = model.rules().of(l);
-    rules.shape.type = type;
-    layers.emplace_back(rules, model.weights().layers[l].gate_weight.data());
-  }
-  return layers;
-}
 
 // Every stretch of M and z. Bytes: a vector of spans of bytes, constant or not.
 template <class Bytes>
@@ -45,7 +35,7 @@ std::vector<std::span<std::byte>> panels_of(std::vector<LayerState> &layers, con
 // Where each layer's rows begin, and where they all end.
 std::vector<int64_t> row_offsets(const Point &point, NumberType type) {
   std::vector<int64_t> offsets{0};
-  for (const LayerState &layer : point.layers)
+  for (const LayerState &layer : layers_of(point))
     offsets.push_back(offsets.back() + layer.window.row_bytes(point.view, type));
   return offsets;
 }
@@ -57,11 +47,13 @@ using Restored = std::vector<std::span<std::byte>>;
 Engine::Engine(const Model &model) : model_(model), workspace_(std::make_unique<Workspace>()) {}
 Engine::~Engine() = default;
 
-State Engine::make_state(int checkpoints) const { return State(model_, checkpoints); }
+State Engine::make_state(int checkpoints) const {
+  return {model_.config(), std::make_unique<HostLayers>(model_, number_type()), checkpoints};
+}
 
 Checkpoint Engine::make_checkpoint() const {
   Checkpoint checkpoint;
-  checkpoint.layers = empty_layers(model_, number_type());
+  checkpoint.layers = std::make_unique<HostLayers>(model_, number_type());
   checkpoint.hidden.resize(static_cast<size_t>(model_.config().width));
   return checkpoint;
 }
@@ -90,10 +82,10 @@ int64_t Engine::bytes() const { return workspace_->bytes(); }
 
 NumberType Engine::number_type() const { return model_.rules().compute; }
 
-SnapshotSection Engine::memory_section(const Point &point) const { return {"", memory_bytes<Saved>(point.layers)}; }
+SnapshotSection Engine::memory_section(const Point &point) const { return {"", memory_bytes<Saved>(layers_of(point))}; }
 
 bool Engine::read_memory(Point &point, const ReadSection &read) const {
-  const Restored parts = memory_bytes<Restored>(point.layers);
+  const Restored parts = memory_bytes<Restored>(layers_of(point));
   read(parts);
   return std::all_of(parts.begin(), parts.end(), [](const std::span<std::byte> part) {
     return all_finite({reinterpret_cast<const float *>(part.data()), part.size() / sizeof(float)});
@@ -106,10 +98,11 @@ SnapshotSection Engine::window_section(const Point &point) const {
   // before were. On one thread: memory and the file are what takes the time.
   const auto make = [&point, offsets](const auto &take) {
     Buffer<char> rows;
-    for (size_t l = 0; l < point.layers.size(); ++l) {
+    const std::vector<LayerState> &layers = layers_of(point);
+    for (size_t l = 0; l < layers.size(); ++l) {
       const int64_t bytes = offsets[l + 1] - offsets[l];
       rows.reserve(bytes);
-      point.layers[l].window.to_rows(point.view, rows.data());
+      layers[l].window.to_rows(point.view, rows.data());
       take(std::as_bytes(std::span(rows.data(), static_cast<size_t>(bytes))));
     }
   };
@@ -124,10 +117,11 @@ bool Engine::read_window(const Threads &threads, Point &point, NumberType stored
                          std::span<const std::byte> section) const {
   const std::vector<int64_t> offsets = row_offsets(point, stored);
   const char *rows = reinterpret_cast<const char *>(section.data());
+  std::vector<LayerState> &layers = layers_of(point);
   std::atomic<bool> finite{true};
-  parallel_items(threads, static_cast<int64_t>(point.layers.size()), offsets.back(), [&](int64_t item) {
+  parallel_items(threads, static_cast<int64_t>(layers.size()), offsets.back(), [&](int64_t item) {
     const auto l = static_cast<size_t>(item);
-    Window &window = point.layers[l].window;
+    Window &window = layers[l].window;
     window.prepare(point.view);
     window.from_rows(point.view, stored, rows + offsets[l]);
     if (!window.is_finite(point.view)) finite = false;
@@ -137,13 +131,13 @@ bool Engine::read_window(const Threads &threads, Point &point, NumberType stored
 
 bool Engine::read_window_1(Point &point, NumberType stored, const ReadSection &read) const {
   const bool same = stored == number_type();
-  std::vector<LayerState> other;
-  if (!same) other = empty_layers(model_, stored);
-  for (LayerState &layer : point.layers) layer.window.prepare(point.view);
-  read(panels_of(same ? point.layers : other, point.view));
+  std::vector<LayerState> &layers = layers_of(point), other;
+  if (!same) other = std::move(HostLayers(model_, stored).list);
+  for (LayerState &layer : layers) layer.window.prepare(point.view);
+  read(panels_of(same ? layers : other, point.view));
   Buffer<char> rows;
-  for (size_t l = 0; l < point.layers.size(); ++l) {
-    Window &window = point.layers[l].window;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    Window &window = layers[l].window;
     if (!same) {
       rows.reserve(other[l].window.row_bytes(point.view, stored));
       other[l].window.to_rows(point.view, rows.data());

@@ -3,7 +3,7 @@
 //
 // It is a class and no table of functions, because there is one implementation, on the processor. For a second one
 // these members are the interface: each is a chunk of work, which is worth a call into a plug-in. What a caller sees of
-// a state lies in the host's memory; its layers lie where the engine computes, and nobody else touches them.
+// a state lies in the host's memory; its Layers lie where the engine computes, which copies, clears and measures them.
 #pragma once
 
 #include <cstddef>

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "model/layers.h"
 #include "model/worth.h"
 
 namespace infini {
@@ -167,7 +168,7 @@ class Chunk {
     const int64_t stride = round_up(layer.qkv.n(), kPanel), half = rules.rope.dimensions / 2;
     const int64_t angles = workspace_.angles(config_, config_.plans[index].rotation);
     const int64_t end = row + static_cast<int64_t>(part.tokens.size());
-    LayerState &layer_state = part.state->layers[index];
+    LayerState &layer_state = layers_of(*part.state)[index];
     View view = part.state->view;
     while (row < end) {
       const int64_t span = std::min(end - row, rules.shape.segment - view.open());
@@ -189,9 +190,9 @@ class Chunk {
       Closing plain;
       if (!part.state->closes) plain.after = view.closed(rules_.attention.shape);
       const Closing &closing = part.state->closes ? part.state->closing : plain;
-      close_segment(threads, rules, layer_state, view, closing, part.state->angles, workspace_.attention);
+      close_segment(threads, rules, layer_state, view, closing, angles_of(*part.state), workspace_.attention);
       view = closing.after;
-      if (part.state->most_checkpoints > 0) part.state->boundary_layer(view, layer_state, index);
+      if (part.state->most_checkpoints > 0) keep_boundary(*part.state, view, index);
     }
     return view;
   }
@@ -337,10 +338,10 @@ void close_segment(const Threads &threads, const Model &model, State &state, Wor
   else closing.after = state.view.closed(shape);
   const View &after = closing.after;
   const Unfinished change(state);
-  for (size_t l = 0; l < state.layers.size(); ++l) {
-    close_segment(threads, model.rules().of(l), state.layers[l], state.view, closing, state.angles,
-                  workspace.attention);
-    if (state.most_checkpoints > 0) state.boundary_layer(after, state.layers[l], l);
+  std::vector<LayerState> &layers = layers_of(state);
+  for (size_t l = 0; l < layers.size(); ++l) {
+    close_segment(threads, model.rules().of(l), layers[l], state.view, closing, angles_of(state), workspace.attention);
+    if (state.most_checkpoints > 0) keep_boundary(state, after, l);
   }
   state.view = after;
   state.keep.apply(closing);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "model/layers.h"
+
 namespace infini {
 namespace {
 
@@ -59,25 +61,27 @@ int64_t kept_layers(const Model &model) {
 
 Kept kept_of(const Model &model, const State &state) {
   Kept kept{state.keep.spans(), {}};
-  for (size_t l = 0; l < state.layers.size(); ++l)
-    if (keeps(model, l)) kept.layers.push_back(state.layers[l].window.kept(state.view));
+  const std::vector<LayerState> &layers = layers_of(state);
+  for (size_t l = 0; l < layers.size(); ++l)
+    if (keeps(model, l)) kept.layers.push_back(layers[l].window.kept(state.view));
   return kept;
 }
 
 void set_kept(const Threads &threads, const Model &model, State &state, const Kept &kept) {
   View after = state.view;
   after.kept = kept.tokens();
+  std::vector<LayerState> &layers = layers_of(state);
+  FrontAngles &angles = angles_of(state);
   std::vector<Window> windows;
-  for (size_t l = 0; l < state.layers.size(); ++l) {
+  for (size_t l = 0; l < layers.size(); ++l) {
     if (!keeps(model, l)) continue;
     const AttentionRules &rules = model.rules().of(l);
-    state.angles.prepare(threads, rules.rope, after);
-    windows.push_back(
-        state.layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, state.angles));
+    angles.prepare(threads, rules.rope, after);
+    windows.push_back(layers[l].window.with_kept(state.view, after, kept.layers[windows.size()], rules.rope, angles));
   }
   size_t next = 0;
-  for (size_t l = 0; l < state.layers.size(); ++l)
-    if (keeps(model, l)) state.layers[l].window = std::move(windows[next++]);
+  for (size_t l = 0; l < layers.size(); ++l)
+    if (keeps(model, l)) layers[l].window = std::move(windows[next++]);
   state.keep.set_spans(kept.spans);
   state.view = after;
 }

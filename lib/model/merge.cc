@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/kept.h"
+#include "model/layers.h"
 
 namespace infini {
 namespace {
@@ -48,12 +49,14 @@ Kept without(const Kept &kept, const Kept &gone) {
 void merge(const Threads &threads, const Model &model, State &state, const State &other, double weight) {
   const double tokens =
       static_cast<double>(state.view.memory_tokens) + weight * static_cast<double>(other.view.memory_tokens);
-  for (size_t l = 0; l < state.layers.size(); ++l)
-    for (size_t h = 0; h < state.layers[l].memory.size(); ++h)
-      if (Memory &memory = state.layers[l].memory[h]; memory) merge_memory(memory, other.layers[l].memory[h], weight);
+  std::vector<LayerState> &layers = layers_of(state);
+  const std::vector<LayerState> &added = layers_of(other);
+  for (size_t l = 0; l < layers.size(); ++l)
+    for (size_t h = 0; h < layers[l].memory.size(); ++h)
+      if (Memory &memory = layers[l].memory[h]; memory) merge_memory(memory, added[l].memory[h], weight);
   state.view.memory_tokens = static_cast<int64_t>(std::clamp(std::round(tokens), 0.0, 0x1p60));
   if (state.view.memory_tokens == 0)  // nothing is left but rounding
-    for (LayerState &layer : state.layers)
+    for (LayerState &layer : layers)
       for (Memory &memory : layer.memory)
         if (memory) memory.clear();
   const AttentionShape &shape = model.rules().attention.shape;

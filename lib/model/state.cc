@@ -5,38 +5,21 @@
 namespace infini {
 namespace {
 
-std::vector<LayerState> copy_layers(const std::vector<LayerState> &layers, const View &view) {
-  std::vector<LayerState> copies;
-  copies.reserve(layers.size());
-  for (const LayerState &layer : layers) copies.push_back(layer.copy(view));
-  return copies;
-}
-
 Point copy_point(const Point &point) {
-  return {point.view, copy_layers(point.layers, point.view), point.keep, point.hidden, point.has_hidden};
-}
-
-int64_t layer_bytes(const std::vector<LayerState> &layers, const View &view) {
-  int64_t total = 0;
-  for (const LayerState &layer : layers) {
-    total += layer.window.bytes_in_use(view);
-    for (const Memory &memory : layer.memory) total += memory.bytes();
-  }
-  return total;
+  return {point.view, point.layers ? point.layers->copy(point.view) : nullptr, point.keep, point.hidden,
+          point.has_hidden};
 }
 
 }  // namespace
 
 int64_t Checkpoint::bytes() const {
-  return layer_bytes(layers, view) + keep.bytes() + static_cast<int64_t>(hidden.size() * sizeof(float));
+  return (layers ? layers->bytes(view) : 0) + keep.bytes() + static_cast<int64_t>(hidden.size() * sizeof(float));
 }
 
-State::State(const Model &model, int most) : most_checkpoints(most) {
-  const std::vector<LayerWeights> &weights = model.weights().layers;
-  layers.reserve(weights.size());
-  for (size_t l = 0; l < weights.size(); ++l) layers.emplace_back(model.rules().of(l), weights[l].gate_weight.data());
-  hidden.resize(static_cast<size_t>(model.config().width));
-  logits.resize(static_cast<size_t>(round_up(model.config().vocabulary, kPanel)));
+State::State(const Config &config, std::unique_ptr<Layers> own, int most) : most_checkpoints(most) {
+  layers = std::move(own);
+  hidden.resize(static_cast<size_t>(config.width));
+  logits.resize(static_cast<size_t>(round_up(config.vocabulary, kPanel)));
   clear();
 }
 
@@ -52,10 +35,7 @@ State State::copy() const {
 }
 
 void State::clear() {
-  for (LayerState &layer : layers) {
-    layer.window.clear(view);
-    for (Memory &memory : layer.memory) memory.clear();
-  }
+  layers->clear(view);
   view = {};
   keep = {};
   closes = false;
@@ -67,14 +47,8 @@ void State::clear() {
 
 void State::rewind(const Checkpoint &to) {
   const View target = to.view;
-  if (to.begins()) {
-    for (LayerState &layer : layers) {
-      layer.window.clear(view);
-      for (Memory &memory : layer.memory) memory.clear();
-    }
-  } else {
-    layers = copy_layers(to.layers, target);
-  }
+  if (to.begins()) layers->clear(view);
+  else layers = to.layers->copy(target);
   keep = to.keep;
   if (to.has_hidden) hidden = to.hidden;
   has_hidden = to.has_hidden;
@@ -84,15 +58,14 @@ void State::rewind(const Checkpoint &to) {
 }
 
 int64_t State::bytes() const {
-  return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layer_bytes(layers, view) +
-         keep.bytes() + checkpoint_bytes();
+  return static_cast<int64_t>((hidden.size() + logits.size()) * sizeof(float)) + layers->bytes(view) + keep.bytes() +
+         checkpoint_bytes();
 }
 
 int64_t State::held_bytes() const {
   int64_t total = bytes();
-  const auto add_unused = [&](const auto &holder) {
-    for (const LayerState &layer : holder.layers)
-      total += layer.window.bytes() - layer.window.bytes_in_use(holder.view);
+  const auto add_unused = [&](const Point &point) {
+    if (point.layers) total += point.layers->held_bytes() - point.layers->bytes(point.view);
   };
   add_unused(*this);
   for (const Checkpoint &checkpoint : checkpoints) add_unused(checkpoint);
@@ -103,18 +76,6 @@ int64_t State::checkpoint_bytes() const {
   int64_t total = 0;
   for (const Checkpoint &checkpoint : checkpoints) total += checkpoint.bytes();
   return total;
-}
-
-void State::boundary_layer(const View &after, const LayerState &layer, size_t index) {
-  if (index == 0) {
-    checkpoints.emplace_back();
-    checkpoints.back().view = after;
-    if (checkpoints.size() > static_cast<size_t>(most_checkpoints)) checkpoints.pop_front();
-  }
-  const auto kept_one = std::find_if(checkpoints.begin(), checkpoints.end(),
-                                     [&](const Checkpoint &c) { return c.view.position == after.position; });
-  if (kept_one != checkpoints.end())
-    kept_one->layers.push_back(layer.copy(after));  // else a later boundary of the chunk has dropped it
 }
 
 }  // namespace infini

@@ -2,18 +2,30 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <vector>
 
-#include "attention/attention.h"
 #include "attention/keep.h"
-#include "model/model.h"
+#include "attention/view.h"
+#include "model/config.h"
 
 namespace infini {
+
+// What a stream holds in the model's layers: windows and memories. They lie where the engine computes that made them, and
+// it alone looks into them.
+class Layers {
+ public:
+  virtual ~Layers() = default;
+  virtual std::unique_ptr<Layers> copy(const View &view) const = 0;  // with a window of what `view` sees
+  virtual void clear(const View &view) = 0;                          // as of a stream that begins
+  virtual int64_t bytes(const View &view) const = 0;                 // in use
+  virtual int64_t held_bytes() const = 0;                            // with the whole buffers of windows
+};
 
 // Where a stream stands: what its state and its checkpoints have in common.
 struct Point {
   View view;
-  std::vector<LayerState> layers;
+  std::unique_ptr<Layers> layers;
   Keep keep;                  // sentences that stood out
   std::vector<float> hidden;  // [width]: normed output of the last layer for the last token
   bool has_hidden = false;
@@ -21,12 +33,12 @@ struct Point {
 
 // A segment boundary to which a session can be rewound.
 struct Checkpoint : Point {
-  bool begins() const { return layers.empty(); }  // the stream
+  bool begins() const { return !layers; }  // the stream
   int64_t bytes() const;
 };
 
 struct State : Point {
-  explicit State(const Model &model, int most = 0);
+  State(const Config &config, std::unique_ptr<Layers> own, int most);
   State copy() const;
   void clear();
   // Goes back to a boundary and forgets those after it.
@@ -34,10 +46,6 @@ struct State : Point {
   int64_t bytes() const;             // in use, checkpoints included
   int64_t held_bytes() const;        // the same with the whole buffers of windows
   int64_t checkpoint_bytes() const;  // of all that are kept
-  // Layer `index` has closed a segment, after which the view is `after`: copies the layer into that boundary's
-  // checkpoint. The first layer makes the checkpoint, and drops the oldest if there are too many. Layers come in order;
-  // different states may do this on different threads.
-  void boundary_layer(const View &after, const LayerState &layer, size_t index);
 
   // Around a change that must be whole; changes may nest. One that an error cuts short leaves the state broken: only
   // reset or restore help. Unfinished, of engine.h, calls both.
@@ -50,7 +58,6 @@ struct State : Point {
   int most_checkpoints = 0;
   bool closes = false;  // the chunk that is being read closes a segment, and something is kept: see closing
   Closing closing;
-  FrontAngles angles;
   std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment
 
  private:

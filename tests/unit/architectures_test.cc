@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "model/layers.h"
 #include "stream/batch.h"
 #include "stream/session.h"
 
@@ -181,7 +182,8 @@ TEST_CASE("what a session holds stays bounded, and layers with a window of their
       for (int h = 0; h < config.kv_heads; ++h) {
         const bool has = config.plans[static_cast<size_t>(l)].window == 0;
         CHECK(config.has_memory(l, h) == has);
-        CHECK(static_cast<bool>(session.state().layers[static_cast<size_t>(l)].memory[static_cast<size_t>(h)]) == has);
+        CHECK(static_cast<bool>(layers_of(session.state())[static_cast<size_t>(l)].memory[static_cast<size_t>(h)]) ==
+              has);
       }
   }
   int windows = 0;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/random.h"
+#include "model/layers.h"
 #include "seal.h"
 #include "sessions.h"
 #include "stream/batch.h"
@@ -276,13 +277,13 @@ TEST_CASE("a memory alone brings what is kept, in either number type, as much as
     for (const KeptSpan &span : session.state().keep.spans())
       if (span.worth > 6)
         CHECK(std::any_of(spans.begin(), spans.end(), [&](const KeptSpan &s) { return s.begin == span.begin; }));
-    const auto kept = restored.state().layers[1].window.kept(restored.state().view);
+    const auto kept = layers_of(restored.state())[1].window.kept(restored.state().view);
     CHECK(std::all_of(kept.begin(), kept.end(), [](float x) { return std::isfinite(x); }));
     CHECK(std::any_of(kept.begin(), kept.end(), [](float x) { return x != 0; }));
     // Saved and restored again it is the same, and goes on.
     Session again(model, {});
     again.restore(restored.save(Session::SnapshotKind::MEMORY, {}));
-    CHECK(again.state().layers[1].window.kept(again.state().view) == kept);
+    CHECK(layers_of(again.state())[1].window.kept(again.state().view) == kept);
     const auto rest = std::span(tokens).subspan(170, 37);
     again.feed(rest), restored.feed(rest);
     CHECK(logits_of(again) == logits_of(restored));

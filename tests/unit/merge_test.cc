@@ -5,6 +5,7 @@
 
 #include "model/keep_fit.h"
 #include "model/kept.h"
+#include "model/layers.h"
 #include "stream/session.h"
 
 using namespace infini;
@@ -39,7 +40,7 @@ const char *const kTim =
 // M and z of one head, what rounding left included.
 std::vector<double> sums(const Session &session, size_t layer, size_t head) {
   std::vector<std::vector<float>> stretches;
-  session.state().layers[layer].memory[head].visit(
+  layers_of(session.state())[layer].memory[head].visit(
       [&](const float *values, int64_t count) { stretches.emplace_back(values, values + count); });
   std::vector<double> all;
   for (size_t half = 0; half < 2; ++half) {

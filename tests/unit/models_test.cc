@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
+#include "model/layers.h"
 #include "stream/session.h"
 
 using namespace infini;
@@ -115,7 +116,7 @@ TEST_CASE("the trained prototypes equal their golden values, M and z included" *
     const double difference = test::relative_difference(logits, expected);
     MESSAGE(std::string(name) << ": " << difference);
     CHECK(difference < 2e-5);
-    for (const LayerState &layer : session.state().layers)
+    for (const LayerState &layer : layers_of(session.state()))
       for (const Memory &m : layer.memory)
         for (int i = 0; i < config.key_size; ++i)
           for (int j = 0; j < config.value_size; ++j) memory.push_back(m.matrix(i, j));

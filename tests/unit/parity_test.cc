@@ -7,6 +7,7 @@
 
 #include "gemm/openblas.h"
 #include "hf_tokenizer.h"
+#include "model/layers.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
 
@@ -66,7 +67,7 @@ void check_memory(const Session &session, const Golden &golden, double tolerance
   std::vector<float> M, z;
   for (int l = 0; l < config.layers; ++l) {
     for (int h = 0; h < config.kv_heads; ++h) {
-      const Memory &memory = session.state().layers[static_cast<size_t>(l)].memory[static_cast<size_t>(h)];
+      const Memory &memory = layers_of(session.state())[static_cast<size_t>(l)].memory[static_cast<size_t>(h)];
       REQUIRE(memory);
       for (int i = 0; i < config.key_size; ++i) {
         z.push_back(memory.normaliser(i));

@@ -12,6 +12,8 @@
 #include "base/testing.h"
 #include "decaying_memory.h"
 #include "format/snapshot.h"
+#include "model/footprint.h"
+#include "model/layers.h"
 #include "seal.h"
 #include "sessions.h"
 #include "temporary_folder.h"
@@ -103,12 +105,14 @@ TEST_CASE("what follows a restore is bit for bit what would have followed withou
 TEST_CASE("sessions with every kind of memory are saved and restored, take the same bytes, and refuse another kind") {
   REQUIRE(memory_kind_names().size() == 3);
   std::vector<int64_t> bytes, lines;
+  std::set<std::string> footprints;
   for (const std::string &kind : memory_kind_names()) {
     CAPTURE(kind);
     const std::string another = kind == "linear" ? "delta" : "linear";
     const auto model = Model::create(small_config(5, kind), {}),
                other = Model::create(small_config(5, kind), options_of({{"update", another}}));
     CHECK(model->config().memory.kind == find_memory_kind(kind));
+    footprints.insert(footprint(*model, 1000).text());
     Session session(model, kSampling), restored(model, kSampling), fresh(other, kSampling);
     session.feed(random_tokens(100, 1));
     for (const Kind what : {Kind::SESSION, Kind::MEMORY}) {
@@ -117,12 +121,15 @@ TEST_CASE("sessions with every kind of memory are saved and restored, take the s
       CHECK(message.find("update") != std::string::npos);
     }
     bytes.push_back(session.state().bytes());
-    lines.push_back(session.state().layers[1].memory[1].bytes());
-    CHECK(&session.state().layers[1].memory[1].kind() == find_memory_kind(kind));
+    lines.push_back(layers_of(session.state())[1].memory[1].bytes());
+    CHECK(&layers_of(session.state())[1].memory[1].kind() == find_memory_kind(kind));
     restored.restore(session.save(Kind::SESSION, {}));
     CHECK(future_of(restored) == future_of(session));
   }
   CHECK(std::set(bytes.begin(), bytes.end()).size() == 1);
+  REQUIRE(footprints.size() == 1);
+  const std::string line = cat("\"infini_attention\",\"values\":", 2 * 2 * (8 * 8 + 8));  // M and z of a head
+  CHECK(footprints.begin()->find(line) != std::string::npos);
   CHECK(std::set(lines.begin(), lines.end()) == std::set<int64_t>{2 * 4 * (8 * 64 + 8)});  // sums and what they rounded
 }
 
@@ -180,7 +187,8 @@ TEST_CASE("a memory alone is what closing the segment would give, and leaves the
   for (size_t l = 0; l < 2; ++l)
     for (size_t h = 0; h < 2; ++h)
       for (int i = 0; i < 8; ++i)
-        CHECK(restored.state().layers[l].memory[h].matrix(i, i) == closed.state().layers[l].memory[h].matrix(i, i));
+        CHECK(layers_of(restored.state())[l].memory[h].matrix(i, i) ==
+              layers_of(closed.state())[l].memory[h].matrix(i, i));
   restored.feed(random_tokens(100, 3));  // the local view starts empty and fills
   CHECK(restored.position() == 160);
 }
