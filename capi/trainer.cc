@@ -10,15 +10,15 @@ using namespace infini;
 using namespace infini::capi;
 
 struct infini_trainer {
-  std::unique_ptr<Trainer> value;
+  std::unique_ptr<RecallTrainer> value;
   TokenCache prose;
   std::string report = "{}";  // of the last step, as JSON
 };
 
 namespace {
 
-Trainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
-const Trainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
+RecallTrainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
+const RecallTrainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 
 // Bytes of the JSON that calls write after their work, at most.
 constexpr size_t kEvaluationJson = 1024;

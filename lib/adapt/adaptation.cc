@@ -96,7 +96,7 @@ void Adaptation::find(Task *task) {
     plan_.reset();
     plan().check_room();
     StagePlan finding = plan().finding(), again = plan().finding();
-    Trainer trainer(model_, finding.config, std::move(finding.source), nullptr, threads());
+    RecallTrainer trainer(model_, finding.config, std::move(finding.source), nullptr, threads());
     found = find_heads(trainer, *again.source, static_cast<int>(settings_.find_sequences),
                        static_cast<int>(settings_.segment), static_cast<int>(settings_.segments), task);
     if (std::ranges::max(found->value_weight) < settings_.least)
@@ -167,7 +167,7 @@ bool Adaptation::begin_stage(const Stage &stage, Task *task) {
   StagePlan what = stage.kind == Stage::Kind::CARRY   ? plan().carrying(heads_)
                    : stage.kind == Stage::Kind::TEACH ? plan().teaching(heads_, stage.layer)
                                                       : plan().training(heads_, stage_model_->config());
-  auto trainer = std::make_unique<Trainer>(stage_model_, what.config, std::move(what.source), nullptr, threads());
+  auto trainer = std::make_unique<RecallTrainer>(stage_model_, what.config, std::move(what.source), nullptr, threads());
   report_ = JsonObject().add("phase", "open").json();
   if (saves() && stage_ == stage.name() && std::filesystem::exists(stage_file(stage, ".trainer"))) {
     trainer->restore(stage_file(stage, ".trainer"));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "adapt/plan.h"
+#include "adapt/recall_trainer.h"
 #include "adapt/settings.h"
 #include "base/json.h"
 
@@ -87,7 +88,7 @@ class Adaptation {
   std::shared_ptr<const Model> model_;        // the plain one
   std::shared_ptr<const Model> stage_model_;  // with which the stage at hand begins
   std::optional<AdaptPlan> plan_;
-  std::unique_ptr<Trainer> trainer_;  // of the stage at hand
+  std::unique_ptr<RecallTrainer> trainer_;  // of the stage at hand
   JsonText report_{"{}"};
 
   // The state that is written to settings.checkpoint.

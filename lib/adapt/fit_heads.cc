@@ -50,14 +50,14 @@ double size_before_output(Trainer::Drawn &drawn, const BatchLayout &layout, cons
 }
 
 // INVALID_ARGUMENT where no head can be fitted: none has an offset, or heads that share keys or values differ.
-void check_fitting(const Trainer &trainer) {
+void check_fitting(const RecallTrainer &trainer) {
   const Config &config = trainer.model().config();
   if (!heads_can_be_fitted(config))
     fail(Status::UNSUPPORTED, "heads can't be fitted in a model of architecture '", config.architecture->name,
          "', whose heads share norms, or whose layers have windows of their own");
-  const Supervisor &supervisor = trainer.supervisor();
+  const RecallSupervisor &supervisor = trainer.supervisor();
   const int heads = config.heads, group = config.group();
-  const bool carriers = trainer.config().fitted_norm > 0;
+  const bool carriers = trainer.supervisor().fitted_norm() > 0;
   bool any = false;
   for (int l = 0; l < config.layers; ++l)
     for (int h = 0; h < heads; ++h) any |= supervisor.fits(l, h);
@@ -77,13 +77,13 @@ void check_fitting(const Trainer &trainer) {
     }
 }
 
-bool carries(const Trainer &trainer, size_t layer, int64_t head) {
+bool carries(const RecallTrainer &trainer, size_t layer, int64_t head) {
   return trainer.supervisor().fits(static_cast<int>(layer), static_cast<int>(head));
 }
 
 // What a layer of carriers is fed, over all that was drawn.
 struct CarrierInput {
-  explicit CarrierInput(const Trainer &trainer)
+  explicit CarrierInput(const RecallTrainer &trainer)
       : regression(trainer.gemm(), trainer.compute(), trainer.model().config(), {}) {}
   Regression regression;
   double length = 0;  // of the stream, in rows of digits, summed
@@ -98,7 +98,7 @@ struct CarrierInput {
 };
 
 // By layer.
-std::map<size_t, CarrierInput> read_carrier_inputs(const Trainer &trainer, Trainer::Drawn &drawn) {
+std::map<size_t, CarrierInput> read_carrier_inputs(const RecallTrainer &trainer, Trainer::Drawn &drawn) {
   const Config &config = trainer.model().config();
   std::map<size_t, CarrierInput> inputs;
   drawn.each_layout([&](const BatchLayout &layout) {
@@ -130,7 +130,7 @@ void clear_bias(Parameters &parameters, size_t index, int64_t head, int64_t size
 }
 
 // Sets v of a layer's carriers from W of names, and o from `directions`.
-void make_carriers(const Trainer &trainer, Parameters &parameters, size_t layer, const std::vector<double> &w,
+void make_carriers(const RecallTrainer &trainer, Parameters &parameters, size_t layer, const std::vector<double> &w,
                    const std::vector<double> &directions) {
   const Config &config = trainer.model().config();
   const int64_t width = config.width, values = config.value_size, heads = config.heads;
@@ -148,7 +148,7 @@ void make_carriers(const Trainer &trainer, Parameters &parameters, size_t layer,
   }
 }
 
-void fit_carriers(const Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameters) {
+void fit_carriers(const RecallTrainer &trainer, Trainer::Drawn &drawn, Parameters &parameters) {
   const Config &config = trainer.model().config();
   const std::map<size_t, CarrierInput> inputs = read_carrier_inputs(trainer, drawn);
   std::map<size_t, std::vector<double>> fitted;  // all, before any weight is set
@@ -156,7 +156,7 @@ void fit_carriers(const Trainer &trainer, Trainer::Drawn &drawn, Parameters &par
   Random random(trainer.config().seed);
   for (const auto &[layer, w] : fitted) {
     const CarrierInput &input = inputs.at(layer);
-    const double size = trainer.config().fitted_norm * input.length / static_cast<double>(input.rows) /
+    const double size = trainer.supervisor().fitted_norm() * input.length / static_cast<double>(input.rows) /
                         static_cast<double>(config.group());
     make_carriers(trainer, parameters, layer, w, draw_directions(random, config.value_size, config.width, size));
   }
@@ -228,7 +228,7 @@ std::vector<float> digit_directions(const Parameters &parameters, const Config &
   return directions;
 }
 
-void fit_retrieval(Trainer &trainer, Trainer::Drawn &drawn, Parameters &parameters, double nats) {
+void fit_retrieval(RecallTrainer &trainer, Trainer::Drawn &drawn, Parameters &parameters, double nats) {
   const Config &config = trainer.model().config();
   std::map<size_t, Regression> regressions;  // by layer
   const std::vector<int32_t> digits = digits_of(drawn.sequences());
@@ -265,12 +265,12 @@ bool heads_can_be_fitted(const Config &model) {
   });
 }
 
-void fit_heads(Trainer &trainer, double nats, Task *task) {
+void fit_heads(RecallTrainer &trainer, double nats, Task *task) {
   if (!(nats > 0 && nats <= 1e6))
     fail(Status::INVALID_ARGUMENT, "nats is ", nats, ", but must be above 0 and at most 1,000,000");
   check_fitting(trainer);
   trainer.initialise("fit heads", task, [&](Trainer::Drawn &drawn, Parameters &parameters) {
-    if (trainer.config().fitted_norm > 0) fit_carriers(trainer, drawn, parameters);
+    if (trainer.supervisor().fitted_norm() > 0) fit_carriers(trainer, drawn, parameters);
     else fit_retrieval(trainer, drawn, parameters, nats);
   });
 }

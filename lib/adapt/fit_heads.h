@@ -1,7 +1,7 @@
 // Initialises heads of the memory, and heads that carry names to them, by ridge regression: see fit_heads.cc.
 #pragma once
 
-#include "train/trainer.h"
+#include "adapt/recall_trainer.h"
 
 namespace infini {
 
@@ -10,8 +10,8 @@ bool heads_can_be_fitted(const Config &model);
 
 // To be called before the first step, of a trainer of "retrieval" that supervises heads with an offset: fits these
 // heads to the sequences that it draws. `nats`: what a group of such heads adds to the logit of the digit that it
-// retrieves. With config.fitted_norm, instead: v and o of heads whose local attention is supervised. INVALID_ARGUMENT
+// retrieves. With SupervisionConfig::fitted_norm, instead: v and o of heads whose local attention is supervised. INVALID_ARGUMENT
 // where there is neither; UNSUPPORTED where heads can't be fitted; CANCELLED, and errors of the source: nothing has changed.
-void fit_heads(Trainer &trainer, double nats, Task *task = nullptr);
+void fit_heads(RecallTrainer &trainer, double nats, Task *task = nullptr);
 
 }  // namespace infini

@@ -9,7 +9,7 @@ namespace infini {
 JsonText describe_trainer() {
   const auto part = [](const char *name) { return JsonObject().add("name", name).add("type", "object"); };
   return JsonList()
-      .add(part("training").add("fields", describe_settings<TrainConfig>()).add("help", "what is trained, and how"))
+      .add(part("training").add("fields", describe_settings<RecallConfig>()).add("help", "what is trained, and how"))
       .add(part("data")
                .add("types", describe_sources())
                .add("help", "where sequences come from: an object of one of these types; must be there"))
@@ -37,8 +37,8 @@ void check_options(const Options &options) {
 
 }  // namespace
 
-std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, TokenCache *cache, Task *task) {
+std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
+                                            const Options &options, TokenCache *cache, Task *task) {
   check_options(options);
   const auto json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
   Fields fields(*json, "trainer");
@@ -46,14 +46,14 @@ std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::s
                        *curriculum = fields.find("curriculum");
   fields.finish();
   if (!data) fail(Status::INVALID_ARGUMENT, "trainer.data is missing: it says what is read");
-  TrainConfig config = training ? read_settings<TrainConfig>(*training, "train") : TrainConfig();
+  RecallConfig config = training ? read_settings<RecallConfig>(*training, "train") : RecallConfig();
   if (options.is_set("compute")) config.compute = options.get_string("compute");
   std::shared_ptr<Curriculum> course;
   if (curriculum) course = std::make_shared<Curriculum>(Curriculum::parse(*curriculum, "trainer.curriculum"));
   model->config();  // STATE where there is nothing to train
   std::unique_ptr<SequenceSource> source = make_source(*data, *model, course, cache, task);
-  return std::make_unique<Trainer>(std::move(model), config, std::move(source), std::move(course),
-                                   static_cast<int>(options.get_int("threads")), task);
+  return std::make_unique<RecallTrainer>(std::move(model), config, std::move(source), std::move(course),
+                                         static_cast<int>(options.get_int("threads")), task);
 }
 
 }  // namespace infini

@@ -6,15 +6,15 @@
 
 #include "base/json.h"
 #include "base/options.h"
+#include "adapt/recall_trainer.h"
 #include "adapt/tasks.h"
-#include "train/trainer.h"
 
 namespace infini {
 
 // From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute;
 // others are refused. `cache`: of the prose of tasks; null: each task has its own.
-std::unique_ptr<Trainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
-                                      const Options &options, TokenCache *cache = nullptr, Task *task = nullptr);
+std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
+                                            const Options &options, TokenCache *cache = nullptr, Task *task = nullptr);
 
 // The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of
 // each.

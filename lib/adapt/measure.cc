@@ -33,7 +33,7 @@ Adaptation::Measured Adaptation::measure(std::shared_ptr<const Model> model, Tas
   Measured measured{held_out_nll(model, task), {}};
   if (!no_task_.empty()) return measured;
   model = model->for_training();
-  Trainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, threads());
+  RecallTrainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, threads());
   for (const int64_t borders : settings_.borders) {
     int64_t right = 0, answers = 0;
     for (const int64_t names : {1, 4, 12}) {

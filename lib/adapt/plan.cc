@@ -96,8 +96,8 @@ void AdaptPlan::check_room() const {
 
 // --- what all stages have in common
 
-TrainConfig AdaptPlan::window(int64_t segments) const {
-  TrainConfig c;
+RecallConfig AdaptPlan::window(int64_t segments) const {
+  RecallConfig c;
   c.compute = compute_;
   c.segment = static_cast<int>(settings_.segment);
   c.segments = static_cast<int>(segments);
@@ -107,8 +107,8 @@ TrainConfig AdaptPlan::window(int64_t segments) const {
 }
 
 // So many sequences a step, each of so many segments, which go through the layers one at a time.
-TrainConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
-  TrainConfig c = window(segments);
+RecallConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
+  RecallConfig c = window(segments);
   c.rows = settings_.segment * segments;
   c.tokens = sequences * c.rows;
   c.seed = seed(0);
@@ -154,13 +154,13 @@ AdaptPlan::Source AdaptPlan::task(TaskSettings task, int64_t number) const {
 // --- the stages
 
 StagePlan AdaptPlan::finding() const {
-  TrainConfig c = window(settings_.segments);
+  RecallConfig c = window(settings_.segments);
   c.part = TrainedPart::GATES;
   return {c, task(recall(0.7, 9), 0)};
 }
 
 StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
-  TrainConfig c = common(settings_.segments, 4);
+  RecallConfig c = common(settings_.segments, 4);
   c.part = TrainedPart::FEATURES;
   c.first_layer = c.last_layer = heads.carriers.front().layer;
   c.gates = {{-1, -1, kShut}};
@@ -183,7 +183,7 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   const int64_t segments = teaching_segments(), tokens = settings_.segment * segments;
   const int64_t many =
       std::clamp<int64_t>(tokens * 7 / 8 / (kFactTokens + kQuestionTokens * 3 / 4), 1, settings_.names);
-  TrainConfig c = common(segments, kSequences);
+  RecallConfig c = common(segments, kSequences);
   c.part = TrainedPart::RETRIEVAL;
   c.supervision = 1;
   c.silence = 0.3;
@@ -217,7 +217,7 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
 
 StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) const {
   const bool remembers = !heads.memory.empty(), lora = settings_.part == "lora";
-  TrainConfig c = common(settings_.segments, 1);
+  RecallConfig c = common(settings_.segments, 1);
   c.part = lora                        ? TrainedPart::LORA
            : settings_.part == "gates" ? TrainedPart::GATES
            : settings_.part == "all"   ? TrainedPart::ALL
@@ -269,8 +269,8 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
 
 // --- what is measured
 
-TrainConfig AdaptPlan::reading() const {
-  TrainConfig c = window(TrainConfig().segments);
+RecallConfig AdaptPlan::reading() const {
+  RecallConfig c = window(RecallConfig().segments);
   c.part = TrainedPart::GATES;
   return c;
 }

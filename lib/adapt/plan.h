@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "adapt/head_search.h"
+#include "adapt/recall_config.h"
 #include "adapt/settings.h"
 #include "adapt/tasks.h"
-#include "train/train_config.h"
 
 namespace infini {
 
@@ -25,12 +25,12 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);
 
 struct StagePlan {
-  TrainConfig config;
+  RecallConfig config;
   std::unique_ptr<SequenceSource> source;
 };
 
 // segment, carry and names of `settings` are set: none stands for a default any more. The tokenizer and the cache must
-// outlive the plan. `compute`: as in TrainConfig.
+// outlive the plan. `compute`: as in RecallConfig.
 class AdaptPlan {
  public:
   AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, TokenCache &cache)
@@ -45,14 +45,14 @@ class AdaptPlan {
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
   // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning
   // and questions at the end, at least `borders` borders of segments between them.
-  TrainConfig reading() const;
+  RecallConfig reading() const;
   std::unique_ptr<SequenceSource> asking(int64_t borders, int64_t names) const;
   int64_t segments_of_asking(int64_t borders, int64_t names) const;
 
  private:
   using Source = std::unique_ptr<SequenceSource>;
-  TrainConfig window(int64_t segments) const;
-  TrainConfig common(int64_t segments, int64_t sequences) const;
+  RecallConfig window(int64_t segments) const;
+  RecallConfig common(int64_t segments, int64_t sequences) const;
   TaskSettings recall(double least, double greatest) const;
   TaskSettings asked(int64_t names, int64_t questions, double deepest) const;
   TaskSettings one_asked() const;

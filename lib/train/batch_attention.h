@@ -8,8 +8,8 @@
 
 #include "attention/attention.h"
 #include "base/buffer.h"
-#include "train/batch_layout.h"
 #include "train/rope_table.h"
+#include "train/supervisor.h"
 
 namespace infini {
 
@@ -48,30 +48,15 @@ class TraceScratch {
   int64_t per_thread_ = 0;
 };
 
-// Which heads are supervised, and what that weighs in the loss: [heads] of one layer, or [layers][heads] of all.
-// nullptr: no such loss.
-struct SupervisionWeights {
-  const float *retrieval = nullptr;  // loss weight of a supervised retrieval
-  // Silence. For a head with an offset, in rows that predict no token with that offset: loss weight of
-  // log(1 + sigma(q) z / epsilon), which is 0 where the head retrieves nothing.
-  const float *silence = nullptr;
-  const float *local = nullptr;      // loss weight of supervised local attention
-  const int32_t *offsets = nullptr;  // which token of a value a head retrieves, from 0, -1: any; nullptr: any
-  SupervisionWeights of_layer(size_t layer, int heads) const {
-    const size_t first = layer * static_cast<size_t>(heads);
-    const auto from = [first](auto *all) { return all ? all + first : nullptr; };
-    return {from(retrieval), from(silence), from(local), from(offsets)};
-  }
-};
-
 // The attention of one layer over one batch.
 struct LayerAttention {
   const AttentionRules &rules;
   const BatchLayout &layout;
   const RopeTable &rope;
-  QkvRows qkv;               // queries, keys and values of all rows, before rotation
-  const float *gate_weight;  // [heads]: sigmoid(beta)
-  SupervisionWeights supervision;
+  QkvRows qkv;                            // queries, keys and values of all rows, before rotation
+  const float *gate_weight;               // [heads]: sigmoid(beta)
+  int layer;                              // the supervision's name for it
+  const SupervisionWeights *supervision;  // nullptr: nothing is supervised
   AttentionTrace &trace;
   TraceScratch &scratch;
 };

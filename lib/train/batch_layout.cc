@@ -8,9 +8,6 @@
 namespace infini {
 namespace {
 
-// One row in so many is an example of silence. It divides no usual segment, so that their positions in it vary.
-constexpr size_t kSilentRows = 101;
-
 void check(const Sequence &s, int64_t vocabulary) {
   const size_t n = s.tokens.size();
   const auto refuse = [](const auto &...what) { fail(Status::INVALID_ARGUMENT, "training sequence: ", what...); };
@@ -141,12 +138,9 @@ void BatchLayout::add_rows(const Sequence &s, const std::vector<Start> &starts) 
     offset.push_back(s.offset.empty() ? -1 : s.offset[t]);
     while (link != s.links.end() && link->from <= static_cast<int32_t>(t)) ++link;
     const bool linked = predicts && link != s.links.end() && link->from == static_cast<int32_t>(next);
-    if (!s.offset.empty() && t % kSilentRows == kSilentRows / 2 && answer.back() == 0 && !linked)
-      silent.push_back(base + static_cast<int64_t>(t));
     if (!linked) continue;
     // Only what is in the memory can be retrieved.
-    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0,
-                        s.offset.empty() ? -1 : s.offset[next], 0};
+    Retrieval retrieval{base + static_cast<int64_t>(t), static_cast<int64_t>(source_rows.size()), 0, 0};
     for (; link != s.links.end() && link->from == static_cast<int32_t>(next); ++link) {
       if (link->to < starts[t].document || link->to >= starts[t].segment) continue;
       source_rows.push_back(base + link->to);

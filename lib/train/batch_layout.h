@@ -30,7 +30,6 @@ struct StreamSpan {
 struct Retrieval {
   int64_t row;
   int64_t first_source, sources;  // its targets, of BatchLayout::source_rows, all in earlier segments of the stream
-  int32_t offset = -1;            // which token of its value the predicted one is, from 0; -1: none
   float weight = 1;               // loss weight of the query, a factor on that of the head
 };
 
@@ -54,9 +53,7 @@ struct BatchLayout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // ascending by row
   std::vector<int64_t> source_rows;
-  // Ascending: of sequences that have offsets, a sample of the rows that predict no answer and have no links. Heads
-  // with an offset should retrieve nothing there.
-  std::vector<int64_t> silent;
+  std::vector<int64_t> silent;  // ascending: rows that have no sources, and should retrieve nothing; add() adds none
   std::vector<int32_t> label, offset;  // [rows]: of the token, as in Sequence; -1: none
   // Offset of the token that the row predicts, where that is part of an answer; else -1.
   int32_t asked_offset(int64_t row) const { return answer[row] > 0 ? offset[static_cast<size_t>(row) + 1] : -1; }

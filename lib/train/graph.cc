@@ -177,18 +177,19 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
 // How many layers the forward pass takes: all, or, without a language-model loss, those up to the highest supervised
 // one.
 size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequest &request) const {
-  const size_t layers = products_.size(), heads = static_cast<size_t>(config_.heads);
+  const size_t layers = products_.size();
   if (request.logits || request.observer ||
       std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; }))
     return layers;
-  const auto supervised = [&](const float *weights, size_t layer) {
-    return weights &&
-           std::any_of(weights + layer * heads, weights + (layer + 1) * heads, [](float weight) { return weight > 0; });
+  const auto supervised = [&](size_t layer) {
+    for (int h = 0; h < config_.heads; ++h)
+      if (request.supervision->supervises(static_cast<int>(layer), h) ||
+          request.supervision->supervises_locally(static_cast<int>(layer), h))
+        return true;
+    return false;
   };
-  size_t count = layers;
-  while (count > 0 && !supervised(request.supervision.retrieval, count - 1) &&
-         !supervised(request.supervision.local, count - 1))
-    --count;
+  size_t count = request.supervision ? layers : 0;
+  while (count > 0 && !supervised(count - 1)) --count;
   return count;
 }
 

@@ -43,9 +43,9 @@ using LayerObserver = std::function<void(const LayerView &)>;
 
 // What a run computes besides the forward pass.
 struct RunRequest {
-  float *gradients = nullptr;               // laid out like the parameters; added to. nullptr: no backward pass
-  double loss_scale = 1;                    // factor on the gradients of the cross-entropy
-  SupervisionWeights supervision;           // [layers][heads]
+  float *gradients = nullptr;  // laid out like the parameters; added to. nullptr: no backward pass
+  double loss_scale = 1;       // factor on the gradients of the cross-entropy
+  const SupervisionWeights *supervision = nullptr;
   float *logits = nullptr;                  // [rows][vocabulary], of every row; for tests
   const LayerObserver *observer = nullptr;  // sees every layer on the way forward
 };

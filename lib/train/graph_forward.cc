@@ -42,7 +42,8 @@ LayerAttention TrainingGraph::attention(const BatchLayout &layout, size_t layer,
           ropes_[kind(layer)],
           {trace.qkv.data(), qkv_stride_},
           gate_weights_.data() + static_cast<int64_t>(layer) * config_.heads,
-          request.supervision.of_layer(layer, config_.heads),
+          static_cast<int>(layer),
+          request.supervision,
           trace.attention,
           scratch_};
 }

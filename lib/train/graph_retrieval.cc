@@ -85,8 +85,9 @@ void TrainingGraph::supervise_layer(const Threads &threads, size_t layer, ConstR
   const std::vector<float> shut(static_cast<size_t>(config_.heads));
   const LayerAttention attention{rules(layer),        layout,
                                  ropes_[kind(layer)], {retrieval_rows_.data(), retrieval_stride_},
-                                 shut.data(),         request.supervision.of_layer(layer, config_.heads),
-                                 retrieval_trace_,    retrieval_scratch_};
+                                 shut.data(),         static_cast<int>(layer),
+                                 request.supervision, retrieval_trace_,
+                                 retrieval_scratch_};
   tally.supervision.retrieval.add(supervise_streams(threads, attention, supervised, dqkv_.data()));
   if (!request.gradients) return;
   sums_.reserve(std::max(queries_, keys_));

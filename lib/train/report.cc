@@ -30,7 +30,7 @@ JsonObject describe(const Trainer &trainer) {
       .add("rank", trainer.ranks().rank())
       .add("ranks", trainer.ranks().count())
       .add("gates", describe_gates(trainer))
-      .add("training", JsonText{describe(trainer.config())});
+      .add("training", JsonText{trainer.description()});
 }
 
 void train(Trainer &trainer, int64_t steps, Task *task, std::string &report) {

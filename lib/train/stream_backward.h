@@ -74,7 +74,7 @@ class StreamBackward : public StreamSupervision {
       std::fill_n(dscores, from, 0.0f);
       softmax_gradient(scores + from, layer_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
                        to - from, count - from, dscores + from);
-      if (layer_.supervision.local) supervise_locally(row, head(g), scores, from, to, dscores);
+      if (layer_.supervision) supervise_locally(row, head(g), scores, from, to, dscores);
       if (soft_cap > 0) soft_cap_gradient(capped_, to, soft_cap, dscores);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
@@ -105,7 +105,7 @@ class StreamBackward : public StreamSupervision {
     clear_rows(dsigma_, rows, keys_);
     kind_.read_gradient(memory(index_), transposed_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_,
                         dmemory());
-    if (layer_.supervision.retrieval) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
+    if (supervises_) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 

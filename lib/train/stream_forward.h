@@ -71,9 +71,10 @@ class StreamForward : protected StreamTiles {
       : layer_(layer), shape_(layer.rules.shape), kind_(*layer.rules.memory),
         stream_(layer.layout.streams[item / shape_.kv_heads]), kv_head_(static_cast<int>(item % shape_.kv_heads)),
         keys_(shape_.key_size), values_(without_values ? 0 : shape_.value_size), group_(shape_.group()) {
-    for (int64_t g = 0; g < group_; ++g)
-      remembers_ |=
-          layer.gate_weight[head(g)] != 0 || (layer.supervision.retrieval && layer.supervision.retrieval[head(g)] != 0);
+    for (int64_t g = 0; g < group_; ++g) {
+      supervises_ |= layer.supervision && layer.supervision->supervises(layer.layer, head(g));
+      remembers_ |= supervises_ || layer.gate_weight[head(g)] != 0;
+    }
     float *next = layer.scratch.numbers_.data() + here.index() * layer.scratch.per_thread_;
     arrange(shape_, [&](int64_t floats) { return std::exchange(next, next + round_up(floats, 16)); });
   }
@@ -253,7 +254,8 @@ class StreamForward : protected StreamTiles {
   const StreamSpan stream_;
   const int kv_head_;
   const int64_t keys_, values_, group_;
-  bool remembers_ = false;
+  bool supervises_ = false;  // retrievals of a head of the group
+  bool remembers_ = false;   // a head of the group reads the memory
 
   // The segment at hand.
   SegmentSpan segment_{};

@@ -1,59 +1,50 @@
-// Supervision of attention: which heads have targets, and what these weigh in the loss.
+// Supervision of attention, as training knows it: what each supervised query weighs in the loss, a head at a time. Which
+// earlier tokens it should find is said by the layout of a batch; which heads are supervised, and why, only a supervisor
+// knows, such as adapt/recall_supervisor.h.
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <vector>
 
-#include "train/batch_attention.h"
 #include "train/batch_layout.h"
-#include "train/train_config.h"
 
 namespace infini {
 
-// The targets themselves stand in the layout of a batch: source rows of each supervised retrieval
-// (BatchLayout::retrievals), and one target a row for local attention (BatchLayout::local_target). This class says how
-// much each counts, for each head. A head that has an offset retrieves that one token of a value alone; in other rows
-// it should find nothing.
+// Loss weights of the queries of a batch. 0: the query has no such loss.
+class SupervisionWeights {
+ public:
+  virtual ~SupervisionWeights() = default;
+  // Whether queries of the head may have weights: of retrievals, or of local attention. Other heads are not asked for.
+  virtual bool supervises(int layer, int head) const = 0;
+  virtual bool supervises_locally(int layer, int head) const = 0;
+  // Of -log(share of the retrieval that falls on the query's sources).
+  virtual float retrieval(const BatchLayout &layout, const Retrieval &query, int layer, int head) const = 0;
+  // Of log(1 + sigma(q) z / epsilon), which is 0 where the head retrieves nothing. Asked for of rows of
+  // BatchLayout::silent, and of those with sources, where the weight of the retrieval is 0.
+  virtual float silence(const BatchLayout &layout, int64_t row, int layer, int head) const = 0;
+  // Of -log(share of local attention that falls on BatchLayout::local_target of the row).
+  virtual float local(const BatchLayout &layout, int64_t row, int layer, int head) const = 0;
+};
+
+// Of a trainer. This one supervises nothing.
 class Supervisor {
  public:
-  // `gates`: beta [layers][heads] of the model that is trained, which must outlive it: without a list of heads, those
-  // whose gates are open are supervised. INVALID_ARGUMENT for heads that the model does not have.
-  Supervisor(const TrainConfig &config, const Config &model, const float *gates);
+  virtual ~Supervisor() = default;
+  // Whether it supervises retrievals of a head of the layer.
+  virtual bool supervises(int) const { return false; }
+  // Whether attention of the layer, v and o too, is initialised before the first step (Trainer::initialise), so that
+  // it belongs to what checkpoints hold and the written model has.
+  virtual bool initialises(int) const { return false; }
+  // A sequence was just added to the layout: adds those of its rows to BatchLayout::silent that should retrieve nothing.
+  virtual void choose_silent(const Sequence &, BatchLayout &) const {}
 
-  bool trains(int layer) const { return config_.first_layer <= layer && layer <= last_layer_; }
-  int last_layer() const { return last_layer_; }
-  bool supervises(int layer, int head) const;
-  bool supervises_locally(int layer, int head) const;
-  // Of a supervised head of a trained layer; -1: it has none, and retrieves any token.
-  int32_t offset(int layer, int head) const { return offsets_[layer * model_.heads + head]; }
-  // Whether v and o of the head are set before the first step (Trainer::initialise), and are written with the model.
-  bool fits(int layer, int head) const;
-
-  // Loss weights of a step. Each kind of loss is a mean over its queries and heads, so all layouts of the step are
-  // counted first: begin_step(), count() of each, end_count(); then weights().
-  void begin_step() { retrievals_ = silent_ = local_ = 0, asked_.clear(); }
-  void count(const BatchLayout &layout);
-  void end_count();
-  SupervisionWeights weights() const;
-  // For evaluations: every supervised head's queries, each with a weight of 1.
-  SupervisionWeights equal_weights();
-
- private:
-  void check_heads() const;
-  template <class Chosen>
-  std::vector<float> each_head(const Chosen &chosen) const;  // [layers][heads]: 1 where chosen(layer, head), else 0
-  const SupervisedHead *find(int layer, int head) const;     // nullptr: it is not in the list
-
-  const TrainConfig &config_;
-  const Config &model_;
-  const float *const gates_;
-  const int last_layer_;
-  std::vector<int32_t> offsets_;
-  // Of the step: retrievals by weight, all and by offset; silent rows; rows with a local target.
-  double retrievals_ = 0, silent_ = 0, local_ = 0;
-  std::map<int32_t, double> asked_;
-  std::vector<float> retrieval_weights_, silence_weights_, local_weights_, equal_;  // [layers][heads]; empty: none
+  // Each kind of loss may be a mean over the queries of a step, so all its layouts are counted before the first is
+  // weighed: begin_step(), count() of each, end_count(), step_weights().
+  virtual void begin_step() {}
+  virtual void count(const BatchLayout &) {}
+  virtual void end_count() {}
+  // Of a step, and of evaluations. nullptr: nothing is supervised.
+  virtual const SupervisionWeights *step_weights() const { return nullptr; }
+  virtual const SupervisionWeights *evaluation_weights() const { return nullptr; }
 };
 
 }  // namespace infini

@@ -41,17 +41,6 @@ struct LoraConfig {
   void complete(const Fields &given);
 };
 
-struct AttentionHead {
-  int layer, head;  // -1: all
-  auto columns() { return std::tie(layer, head); }
-};
-
-struct SupervisedHead {
-  int layer, head;  // -1: all
-  int offset = -1;  // the token of a value that it alone retrieves, from 0; -1: any
-  auto columns() { return std::tie(layer, head, offset); }
-};
-
 struct HeadGate {
   int layer, head;  // -1: all
   double beta;      // may be -inf: shut
@@ -62,6 +51,12 @@ struct HeadGate {
 template <class Row>
 bool names(const Row &row, int layer, int head) {
   return (row.layer < 0 || row.layer == layer) && (row.head < 0 || row.head == head);
+}
+// INVALID_ARGUMENT where it names a head that the model does not have. `field`: of the settings, that names it.
+void check_head(const char *field, int layer, int head, const Config &model);
+template <class Row>
+void check_head(const char *field, const Row &row, const Config &model) {
+  check_head(field, row.layer, row.head, model);
 }
 
 enum class HiddenRule { MUON, ADAMW };
@@ -80,19 +75,15 @@ struct TrainConfig {
   int carry = -1, sinks = -1;
   double epsilon = -1;
   FirstSegment first_segment = FirstSegment::MODEL;
-  double supervision = 0;
-  std::vector<SupervisedHead> supervised;
-  double silence = 0, local_supervision = 0;
-  std::vector<AttentionHead> local_supervised;
-  double fitted_norm = 0;
   std::vector<HeadGate> gates;
   double feature_scale = 1;
   std::string compute = "auto";
   int64_t keep_mb = 1024;
   uint64_t seed = 1;
 
-  template <class Visitor>
-  void fields(Visitor &v) {
+  // `supervision`: settings of a supervisor, which stand among these.
+  template <class Visitor, class Supervision>
+  void fields(Visitor &v, Supervision &&supervision) {
     constexpr double kMost = 1e9;
     v("train", part, "all|attention|features|gates|lora|retrieval",
       "what is trained; attention: q, k, v, o and gates; features: q and k; lora: adapters and gates; retrieval: q and "
@@ -138,22 +129,7 @@ struct TrainConfig {
       "added to the denominator of the retrieval: with 1, a head whose query matches nothing retrieves nearly 0; -1: "
       "as the model says");
     v("first_segment", first_segment, "model|gated|ungated", "whether gates are applied while the memory is empty");
-    v("supervision", supervision, 0, kMost,
-      "loss weight of supervised retrievals: the share of a retrieval that should come from where the answer stands; "
-      "where retrieval is trained, 0 means 1");
-    v("supervised", supervised, 2, "[layer, head] or [layer, head, offset]",
-      "heads whose retrievals are supervised; none: all whose gate is open; -1: all layers, heads; offset: the head "
-      "retrieves this one token of a value, 0 the first. Of entries for the same head the first counts");
-    v("silence", silence, 0, kMost,
-      "loss weight, a factor on supervision: heads that have an offset should retrieve nothing where it is not asked "
-      "for; needs an epsilon above 0");
-    v("local_supervision", local_supervision, 0, kMost,
-      "loss weight of supervised local attention: the share that should fall on the target, where there is one");
-    v("local_supervised", local_supervised, 2, "[layer, head]",
-      "heads whose local attention is supervised; -1: all layers, heads");
-    v("hand_on", fitted_norm, 0, kMost,
-      "where features are trained: norm of what the local_supervised heads write for a target, relative to that of the "
-      "residual stream, once their v and o are fitted; 0: they are not fitted");
+    supervision.fields(v);
     v("gates", gates, 3, "[layer, head, beta]",
       "gates that are set before training, in this order; -1: all layers, heads; beta null: shut. Layers with a window "
       "of "
@@ -168,7 +144,13 @@ struct TrainConfig {
   void complete(const Fields &given);
 };
 
-// As JSON, every field: equal texts mean equal training.
-std::string describe(const TrainConfig &config);
+struct LayerRange {
+  int first, last;
+  bool holds(int layer) const { return first <= layer && layer <= last; }
+};
+// The layers that are trained. INVALID_ARGUMENT where the model does not have them.
+LayerRange trained_layers(const TrainConfig &config, const Config &model);
+// beta [layers][heads] before the first step. INVALID_ARGUMENT for gates of heads that the model does not have.
+std::vector<float> gates_at_start(const TrainConfig &config, const Config &model);
 
 }  // namespace infini

@@ -37,12 +37,14 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
+Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::string description,
+                 std::unique_ptr<Supervisor> supervisor, std::unique_ptr<SequenceSource> source,
                  std::shared_ptr<SequenceLengths> lengths, int threads, Task *task)
-    : model_(model->for_training()), config_(config), threads_(threads > 0 ? threads : default_threads()),
-      gemm_(model_->rules().library), compute_(choose_training_compute(config.compute, gemm_.library(), Cpu::here())),
-      parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
-      supervisor_(config_, model_->config(), parameters_.of(parameters_.gates())), source_(std::move(source)),
+    : model_(model->for_training()), config_(config), description_(std::move(description)),
+      supervisor_(std::move(supervisor)), layers_(trained_layers(config_, model_->config())),
+      threads_(threads > 0 ? threads : default_threads()), gemm_(model_->rules().library),
+      compute_(choose_training_compute(config.compute, gemm_.library(), Cpu::here())),
+      parameters_(ThreadScope(model_->threads(), threads_), *model_, task), source_(std::move(source)),
       lengths_(std::move(lengths)) {
   const ThreadScope team(model_->threads(), threads_);
   const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
@@ -75,12 +77,7 @@ Trainer::~Trainer() = default;
 
 // What the configuration changes before the first step.
 void Trainer::change_at_start() {
-  const int heads = model_->config().heads;
-  for (const HeadGate &g : config_.gates)
-    for (int l = 0; l < model_->config().layers; ++l)
-      for (int h = 0; h < heads; ++h)
-        if (names(g, l, h) && model_->config().plans[l].has_memory())
-          parameters_.of(parameters_.gates())[l * heads + h] = static_cast<float>(g.beta);
+  std::ranges::copy(gates_at_start(config_, model_->config()), parameters_.of(parameters_.gates()));
   if (config_.feature_scale == 1) return;
   for (const Parameters::Layer &w : parameters_.layers()) {
     for (const size_t index : {w[Field::Q], w[Field::K]}) {
@@ -92,15 +89,10 @@ void Trainer::change_at_start() {
 
 std::vector<bool> Trainer::choose_trained() const {
   std::vector<bool> trained(parameters_.list().size(), false);
-  const int last = supervisor_.last_layer();
-  const bool all_layers = config_.first_layer == 0 && last == model_->config().layers - 1;
-  for (int l = config_.first_layer; l <= last; ++l) {
+  const bool all_layers = layers_.first == 0 && layers_.last == model_->config().layers - 1;
+  for (int l = layers_.first; l <= layers_.last; ++l) {
     const Parameters::Layer &w = parameters_.layers()[l];
-    bool supervised = false, fitted = false;  // fitted: v and o too
-    for (int h = 0; h < model_->config().heads; ++h) {
-      supervised |= supervisor_.supervises(l, h);
-      fitted |= supervisor_.fits(l, h);
-    }
+    const bool supervised = supervisor_->supervises(l), initialised = supervisor_->initialises(l);
     for (const size_t index : w.all()) {
       const Role role = parameters_[index].role;
       const bool attention = role == Role::ATTENTION;
@@ -108,7 +100,7 @@ std::vector<bool> Trainer::choose_trained() const {
           config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
           ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
            (index == w[Field::Q] || index == w[Field::K])) ||
-          (fitted && (attention || role == Role::BIAS));
+          (initialised && (attention || role == Role::BIAS));
     }
     if (config_.part == TrainedPart::LORA)
       for (const std::string &target : config_.lora.targets)
@@ -150,6 +142,11 @@ AttentionRules Trainer::rules_for(int segment) const {
   if (config_.epsilon >= 0) rules.epsilon = static_cast<float>(config_.epsilon);
   if (config_.first_segment != FirstSegment::MODEL) rules.first_gated = config_.first_segment == FirstSegment::GATED;
   return rules;
+}
+
+void Trainer::add_to_layout(const Sequence &sequence, int segment) {
+  layout_.add(sequence, segment, model_->config().vocabulary);
+  supervisor_->choose_silent(sequence, layout_);
 }
 
 // The same sequences again, where some of their steps are done, however lengths have gone on since.
@@ -194,15 +191,15 @@ void Trainer::draw(Task *task) {
   const size_t count = drawn_.size() / static_cast<size_t>(epoch_steps_);
   read_ = static_cast<size_t>(repeated_ % epoch_steps_) * count;
   total_weight_ = 0;
-  supervisor_.begin_step();
+  supervisor_->begin_step();
   for (const Sequence &sequence : sequences()) {
     layout_.clear();
-    layout_.add(sequence, drawn_segment_, model_->config().vocabulary);
+    add_to_layout(sequence, drawn_segment_);
     for (const float w : layout_.weight) total_weight_ += w;
-    supervisor_.count(layout_);
+    supervisor_->count(layout_);
     report_.tokens += layout_.rows();
   }
-  supervisor_.end_count();
+  supervisor_->end_count();
 }
 
 uint64_t Trainer::checksum_of_read() const {
@@ -216,7 +213,7 @@ void Trainer::each_batch(int64_t first, int64_t end, const std::function<void(si
   const std::span<const Sequence> read = sequences();
   layout_.clear();
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
-    layout_.add(read[i], drawn_segment_, model_->config().vocabulary);
+    add_to_layout(read[i], drawn_segment_);
     if (i + 1 < static_cast<size_t>(end) &&
         layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows)
       continue;
@@ -229,8 +226,8 @@ Tally Trainer::run(const Threads &threads, int segment, const RunRequest &reques
   graph_->set_rules(rules_for(segment));
   if (config_.repeat == 1) cache_key = kUncached;
   if (config_.part != TrainedPart::RETRIEVAL) return graph_->run(threads, layout_, request, cache_key);
-  return request.supervision.retrieval ? graph_->run_retrieval(threads, layout_, request, cache_key)
-                                       : Tally();  // where nothing is looked up, there is no loss
+  return request.supervision ? graph_->run_retrieval(threads, layout_, request, cache_key)
+                             : Tally();  // where nothing is looked up, there is no loss
 }
 
 void Trainer::add_gradients(const Threads &threads, Task *task) {
@@ -241,7 +238,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
   RunRequest request;
   request.gradients = gradients_.data();
   request.loss_scale = total_weight_ > 0 ? 1 / total_weight_ : 0;
-  request.supervision = supervisor_.weights();
+  request.supervision = supervisor_->step_weights();
   const auto check_cancel = [task] {
     if (task) task->advance_to(task->done());  // no farther, but whoever watches may cancel
     if (task && task->take_cancel()) fail(Status::CANCELLED, "training was cancelled; its last step has not happened");
@@ -258,7 +255,7 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
   const int heads = model_->config().heads;
   float *gates = gradients_.data() + parameters_[parameters_.gates()].offset;
   for (int l = 0; l < model_->config().layers; ++l)
-    if (!supervisor_.trains(l)) std::fill_n(gates + l * heads, heads, 0.0f);
+    if (!layers_.holds(l)) std::fill_n(gates + l * heads, heads, 0.0f);
   if (lora_) lora_->gradients(threads, parameters_, gradients_.data());
 }
 
@@ -284,10 +281,10 @@ void Trainer::gradients(Task *task) {
   }
 }
 
-StepReport Trainer::apply() {
+// Gives the norm of the gradients. Where it is not finite, nothing is changed.
+double Trainer::change_weights() {
   const ThreadScope threads(model_->threads(), threads_);
-  unfinished_ = true;
-  report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
+  const Change change(*this);
   double adapters = 0;
   if (lora_)
     adapters = optimizer_->norm(threads, gradients_.data());  // of the gates: where it is not finite, adapters stay too
@@ -295,9 +292,14 @@ StepReport Trainer::apply() {
     adapters = adapter_optimizer_->step(threads, lora_->gradients(), lora_->values());
   const double others =
       std::isfinite(adapters) ? optimizer_->step(threads, gradients_.data(), parameters_.values()) : 0;
-  report_.gradient_norm = std::sqrt(adapters * adapters + others * others);
-  if (std::isfinite(report_.gradient_norm)) weights_changed(threads);
-  unfinished_ = false;
+  const double norm = std::sqrt(adapters * adapters + others * others);
+  if (std::isfinite(norm)) weights_changed(threads);
+  return norm;
+}
+
+StepReport Trainer::apply() {
+  report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
+  report_.gradient_norm = change_weights();
   if (!std::isfinite(report_.gradient_norm))
     log(LogLevel::WARNING,
         cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
@@ -340,7 +342,7 @@ uint64_t Trainer::evaluate_share(SequenceSource &source, int sequences, int segm
                                  Tally &tally) {
   const ThreadScope threads(model_->threads(), threads_);
   RunRequest request;
-  request.supervision = supervisor_.equal_weights();
+  request.supervision = supervisor_->evaluation_weights();
   StreamChecksum read;
   read.add(&segment, sizeof segment);
   const auto [first, end] = ranks_.share(sequences);
@@ -351,7 +353,7 @@ uint64_t Trainer::evaluate_share(SequenceSource &source, int sequences, int segm
     if (!ranks_.alone()) add_to(read, sequence);
     if (i >= first && i < end) {
       layout_.clear();
-      layout_.add(sequence, segment, model_->config().vocabulary);
+      add_to_layout(sequence, segment);
       tally.add(run(threads, segment, request, kUncached));
     }
     if (task) task->advance_to(i + 1);

@@ -56,9 +56,11 @@ struct StepReport {
 class Trainer {
  public:
   // Reads the model's numbers from its file: no weights need be packed, and those that are go with the model's other
-  // owners. `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors:
-  // INVALID_ARGUMENT for a configuration that does not fit the model.
-  Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::unique_ptr<SequenceSource> source,
+  // owners. `description`: all settings as JSON, those of the supervisor too: equal texts mean equal training.
+  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
+  // for a configuration that does not fit the model.
+  Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::string description,
+          std::unique_ptr<Supervisor> supervisor, std::unique_ptr<SequenceSource> source,
           std::shared_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
   ~Trainer();
 
@@ -100,6 +102,7 @@ class Trainer {
   int64_t steps() const { return optimizer_->steps(); }
   int64_t tokens() const { return tokens_; }  // read by all steps
   const TrainConfig &config() const { return config_; }
+  const std::string &description() const { return description_; }
   const SequenceLengths &lengths() const { return *lengths_; }
   std::vector<float> gates() const;  // beta [layers][heads]
   int64_t trained_parameters() const;
@@ -107,7 +110,7 @@ class Trainer {
   NumberType compute() const { return compute_; }
   const Gemm &gemm() const { return gemm_; }  // of its own products
   const Model &model() const { return *model_; }
-  const Supervisor &supervisor() const { return supervisor_; }
+  const Supervisor &supervisor() const { return *supervisor_; }
   int threads() const { return threads_; }
 
   // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
@@ -121,11 +124,25 @@ class Trainer {
   void write_adapter(const std::string &path, Task *task = nullptr) const;
 
  private:
-  void check_whole() const;
+  // A change of weights and optimizers: it begins here and ends with the scope, unless an exception does, which leaves
+  // them unfinished.
+  class Change {
+   public:
+    explicit Change(Trainer &trainer) : unfinished_(trainer.unfinished_) { unfinished_ = true; }
+    Change(const Change &) = delete;
+    Change &operator=(const Change &) = delete;
+    ~Change() { unfinished_ = std::uncaught_exceptions() > errors_; }
+
+   private:
+    bool &unfinished_;
+    const int errors_ = std::uncaught_exceptions();
+  };
+  void check_whole() const;  // STATE where a change was left unfinished
   Parameters::FileForm file_form(TensorType type) const;
   std::vector<bool> choose_trained() const;
   std::vector<Variable> choose_variables() const;
   void change_at_start();
+  void add_to_layout(const Sequence &sequence, int segment);
   AttentionRules rules_for(int segment) const;
   // What this step reads of drawn_.
   std::span<const Sequence> sequences() const {
@@ -134,6 +151,7 @@ class Trainer {
   static constexpr size_t kUncached = TrainingGraph::kUncached;
   // TrainingGraph::run or run_retrieval, over layout_.
   Tally run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key);
+  double change_weights();
   void weights_changed(const Threads &threads);
   void draw(Task *task);
   void draw_sequences(Task *task);
@@ -151,11 +169,13 @@ class Trainer {
 
   const std::shared_ptr<const Model> model_;  // without packed weights
   const TrainConfig config_;
+  const std::string description_;
+  const std::unique_ptr<Supervisor> supervisor_;
+  const LayerRange layers_;  // that are trained
   const int threads_;
   const Gemm gemm_;
   const NumberType compute_;
   Parameters parameters_;
-  Supervisor supervisor_;
   std::vector<bool> trained_;  // by parameter: gets gradients
   std::unique_ptr<Lora> lora_;
   std::unique_ptr<TrainingGraph> graph_;

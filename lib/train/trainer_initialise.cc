@@ -19,9 +19,8 @@ void Trainer::initialise(const char *stage, Task *task, const std::function<void
   draw(task);
   Drawn drawn(threads, *this, stage, task);
   hook(drawn, parameters_);
-  unfinished_ = true;
+  const Change change(*this);
   weights_changed(threads);
-  unfinished_ = false;
 }
 
 void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> &f) {

@@ -70,7 +70,7 @@ Tally Trainer::agree(JointCall call, uint64_t data, const Tally &own, const std:
     if (failure) std::rethrow_exception(failure);
     return own;
   }
-  const std::string made_of = model_->fingerprint() + describe(config_);
+  const std::string made_of = model_->fingerprint() + description_;
   std::array<uint64_t, kWords> words{static_cast<uint64_t>(status_of(failure)),
                                      static_cast<uint64_t>(call),
                                      checksum(made_of.data(), made_of.size()),

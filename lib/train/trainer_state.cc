@@ -18,15 +18,16 @@ std::span<const std::byte> bytes_of(const float *values, int64_t count) {
 }
 
 // Fails unless the checkpoint is one of this model, trained like this.
-void check_same_training(const json &header, const std::string &path, const Model &model, const TrainConfig &config) {
+void check_same_training(const json &header, const std::string &path, const Model &model,
+                         const std::string &description) {
   if (!header.is_object() || member<std::string>(header, "kind", path) != "training")
     fail(Status::FORMAT, path, ": not a checkpoint of training");
   if (member<std::string>(header, "model", path) != model.fingerprint())
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint belongs to another model than the one that is trained");
-  if (member<std::string>(header, "config", path) != describe(config))
+  if (member<std::string>(header, "config", path) != description)
     fail(Status::MODEL_MISMATCH, path, ": the checkpoint was trained otherwise:",
          differences(*parse_json(header["config"].get<std::string>(), Status::FORMAT, path + ": the configuration"),
-                     *parse_json(describe(config), Status::INTERNAL, "the configuration")),
+                     *parse_json(description, Status::INTERNAL, "the configuration")),
          " train as then, or name another checkpoint");
 }
 
@@ -46,7 +47,7 @@ void Trainer::save(const std::string &path, Task *task) const {
   JsonObject header;
   header.add("kind", "training")
       .add("model", model_->fingerprint())
-      .add("config", describe(config_))
+      .add("config", description_)
       .add("threads", threads_)
       .add("compute", name_of(compute_))
       .add("steps", optimizer_->steps())
@@ -94,7 +95,7 @@ void Trainer::restore(const std::string &path, Task *task) {
   const SnapshotView file(mapped.bytes(), path);
   const auto owned = parse_json(file.json(), Status::FORMAT, path + ": the header");
   const json &header = *owned;
-  check_same_training(header, path, *model_, config_);
+  check_same_training(header, path, *model_, description_);
   const auto steps = member<int64_t>(header, "steps", path), tokens = member<int64_t>(header, "tokens", path);
   const auto repeated = member<int64_t>(header, "repeated", path);
   constexpr int64_t kMost = int64_t{1} << 50;
@@ -123,7 +124,7 @@ void Trainer::restore(const std::string &path, Task *task) {
   }
   restore_sources(before, lengths);
 
-  unfinished_ = true;
+  const Change change(*this);
   const float *next = values.data();
   for (size_t i = 0; i < trained_.size(); ++i) {
     if (!trained_[i]) continue;
@@ -142,7 +143,6 @@ void Trainer::restore(const std::string &path, Task *task) {
   repeated_ = repeated;
   draw_again();
   weights_changed(ThreadScope(model_->threads(), threads_));
-  unfinished_ = false;
 }
 
 Parameters::FileForm Trainer::file_form(TensorType type) const {

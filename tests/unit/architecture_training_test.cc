@@ -7,7 +7,7 @@
 #include "base/random.h"
 #include "reference_model.h"
 #include "stream/session.h"
-#include "train/trainer.h"
+#include "adapt/recall_trainer.h"
 #include "training.h"
 
 using namespace infini;
@@ -127,7 +127,8 @@ TEST_CASE("gradients of every architecture are slopes of the loss in f64, and it
       Buffer<float> out(parameters.size());
       RunRequest request;
       request.gradients = out.data();
-      request.supervision.retrieval = supervision.data();
+      const test::RetrievalWeights weights(supervision, config.heads);
+      request.supervision = &weights;
       request.logits = logits.data();
       const Tally tally = graph.run(Threads(), layout, request);
       test::ReferenceModel reference(*model, parameters);
@@ -164,7 +165,8 @@ TEST_CASE("gradients of retrieval alone are those of the whole model where nothi
     TrainingGraph graph(Threads(), *model, model->gemm(), parameters, std::vector<bool>(parameters.list().size(), true),
                         NumberType::F32, 0);
     RunRequest request;
-    request.supervision.retrieval = supervision.data();
+    const test::RetrievalWeights weights(supervision, config.heads);
+    request.supervision = &weights;
     const auto gradients = [&](auto run) {
       Buffer<float> out(parameters.size());
       request.gradients = out.data();
@@ -194,10 +196,11 @@ TEST_CASE("every architecture learns, all of it or by adapters, and the written 
     const Sequence sequence = random_sequence(random, false);
     for (const char *part : {"all", "attention", "lora"}) {
       CAPTURE(std::string(part));
-      Trainer trainer(model,
-                      test::train_config(cat(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0, "train": ")",
-                                             part, R"(", "optimizer": "adamw", "rate": 0.03})")),
-                      std::make_unique<test::OneSequence>(sequence), nullptr, 1);
+      RecallTrainer trainer(
+          model,
+          test::train_config(cat(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0, "train": ")", part,
+                                 R"(", "optimizer": "adamw", "rate": 0.03})")),
+          std::make_unique<test::OneSequence>(sequence), nullptr, 1);
       const auto loss = [&] {
         test::OneSequence source(sequence);
         return trainer.evaluate(source, 1, 8, 4).loss;
@@ -221,8 +224,8 @@ TEST_CASE("a fused matrix stays fused when it was trained") {
   REQUIRE(model->gguf().find_tensor("blk.0.attn_qkv.weight"));
   Random random(6);
   Sequence sequence = random_sequence(random, false);
-  Trainer trainer(model, test::train_config(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0})"),
-                  std::make_unique<test::OneSequence>(sequence), nullptr, 1);
+  RecallTrainer trainer(model, test::train_config(R"({"compute": "f32", "tokens": 30, "rows": 30, "warmup": 0})"),
+                        std::make_unique<test::OneSequence>(sequence), nullptr, 1);
   for (int step = 0; step < 2; ++step) trainer.step();
   test::OneSequence source(sequence);
   const double loss = trainer.evaluate(source, 1, 7, 5).loss;

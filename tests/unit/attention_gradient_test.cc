@@ -183,7 +183,8 @@ struct Problem {
         sources.push_back(static_cast<size_t>(layout.source_rows[static_cast<size_t>(r.first_source + i)]));
       for (int g = 0; g < rules.shape.group(); ++g) {
         const float weight = supervision[static_cast<size_t>(kv_head * rules.shape.group() + g)];
-        if (weight != 0 && offset(kv_head, g) != -1 && offset(kv_head, g) != r.offset) hush(pointed, kv_head, g, r.row);
+        if (weight != 0 && offset(kv_head, g) != -1 && offset(kv_head, g) != asked_offset(r))
+          hush(pointed, kv_head, g, r.row);
         else if (weight != 0)
           pointed.push_back({static_cast<size_t>(g), static_cast<size_t>(r.row), sources, weight * r.weight});
       }
@@ -210,18 +211,36 @@ struct Problem {
                        {},
                        static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
   }
-  SupervisionWeights weights() const {
-    const auto given = [](const auto &of_heads) { return of_heads.empty() ? nullptr : of_heads.data(); };
-    return {.retrieval = given(supervision),
-            .silence = given(silence),
-            .local = given(local_supervision),
-            .offsets = given(offsets)};
-  }
+  int32_t asked_offset(const Retrieval &query) const { return layout.offset[static_cast<size_t>(query.row) + 1]; }
 
   AttentionRules rules;
   BatchLayout layout;
   std::vector<float> qkv, da, beta, gate, supervision, local_supervision, silence;
   std::vector<int32_t> offsets;
+};
+
+class ProblemWeights : public SupervisionWeights {
+ public:
+  explicit ProblemWeights(const Problem &problem) : problem_(problem) {}
+  bool supervises(int, int head) const override { return given(problem_.supervision, head) != 0; }
+  bool supervises_locally(int, int head) const override { return given(problem_.local_supervision, head) != 0; }
+  float retrieval(const BatchLayout &, const Retrieval &query, int, int head) const override {
+    const bool asked = offset(head) < 0 || offset(head) == problem_.asked_offset(query);
+    return asked ? given(problem_.supervision, head) * query.weight : 0;
+  }
+  float silence(const BatchLayout &, int64_t, int, int head) const override {
+    return offset(head) < 0 ? 0 : given(problem_.silence, head);
+  }
+  float local(const BatchLayout &, int64_t, int, int head) const override {
+    return given(problem_.local_supervision, head);
+  }
+
+ private:
+  static float given(const std::vector<float> &weights, int head) {
+    return weights.empty() ? 0 : weights[static_cast<size_t>(head)];
+  }
+  int32_t offset(int head) const { return problem_.offsets.empty() ? -1 : problem_.offsets[static_cast<size_t>(head)]; }
+  const Problem &problem_;
 };
 
 double dot_all(const Matrix<double> &a, const Matrix<double> &b) {
@@ -295,9 +314,16 @@ TEST_CASE("the fast path's outputs and gradients are the reference's, on any num
       rope.prepare(problem.rules);
       trace.reserve(problem.rules, problem.layout);
       scratch.reserve({&problem.rules, 1}, threads);
-      const LayerAttention attention{
-          problem.rules,       problem.layout,    rope,  {problem.qkv.data(), static_cast<int64_t>(stride)},
-          problem.gate.data(), problem.weights(), trace, scratch};
+      const ProblemWeights weights(problem);
+      const LayerAttention attention{problem.rules,
+                                     problem.layout,
+                                     rope,
+                                     {problem.qkv.data(), static_cast<int64_t>(stride)},
+                                     problem.gate.data(),
+                                     0,
+                                     &weights,
+                                     trace,
+                                     scratch};
       std::vector<float> out(problem.da.size()), dqkv(problem.qkv.size(), 777.0f);
       std::vector<double> dbeta(static_cast<size_t>(c.heads));
       attend_streams(team, attention, NumberType::F32, out.data(), out_stride);
@@ -375,8 +401,10 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
             qkv[t * stride + i] = std::numeric_limits<float>::quiet_NaN();
       Problem alone = problem;
       alone.local_supervision.clear();
-      const LayerAttention attention{problem.rules, problem.layout,  rope,  {qkv.data(), static_cast<int64_t>(stride)},
-                                     shut.data(),   alone.weights(), trace, scratch};
+      const ProblemWeights weights(alone);
+      const LayerAttention attention{
+          problem.rules, problem.layout, rope,   {qkv.data(), static_cast<int64_t>(stride)}, shut.data(), 0,
+          &weights,      trace,          scratch};
       std::vector<float> dqkv(problem.qkv.size(), 777.0f), expected = dqkv;
       const Supervised supervised = supervise_streams(team, attention, supervised_rows, dqkv.data());
       double loss = 0;
@@ -409,8 +437,8 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
       int64_t queries = 0;
       for (size_t h = 0; h < problem.supervision.size(); ++h)
         for (const Retrieval &r : problem.layout.retrievals)
-          queries += problem.supervision[h] != 0 &&
-                     (problem.offsets.empty() || problem.offsets[h] < 0 || problem.offsets[h] == r.offset);
+          queries += problem.supervision[h] != 0 && (problem.offsets.empty() || problem.offsets[h] < 0 ||
+                                                     problem.offsets[h] == problem.asked_offset(r));
       CHECK(supervised.count == queries);
       CHECK(supervised.share > 0);
       CHECK(supervised.share < static_cast<double>(supervised.count) * (vanishing > 0 ? 1e-6 : 1));

@@ -4,7 +4,7 @@
 #include "reference_model.h"
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
-#include "train/trainer.h"
+#include "adapt/recall_trainer.h"
 #include "training.h"
 
 using namespace infini;
@@ -46,8 +46,8 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
     const Sequence sequence = with_answers(test::fixture(std::string("infini/") + name));
     const size_t tokens = sequence.tokens.size();
     test::OneSequence source(sequence);
-    Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<test::OneSequence>(sequence),
-                    nullptr, 1);
+    RecallTrainer trainer(model, test::train_config(R"({"compute": "f32"})"),
+                          std::make_unique<test::OneSequence>(sequence), nullptr, 1);
     const HeadSearch found = find_heads(trainer, source, 2, 8, 8);
     CHECK(found.lookups == 2 * static_cast<int64_t>(kLookups));
     CHECK(found.tokens == 2 * static_cast<int64_t>(tokens));
@@ -90,8 +90,8 @@ TEST_CASE("heads' weights on the sources are those of full attention, whatever w
 TEST_CASE("a search for heads without an answer is refused, and a cancelled one ends") {
   const auto model = golden("linear");
   Sequence sequence = with_answers(test::fixture("infini/linear"));
-  Trainer trainer(model, test::train_config(R"({"compute": "f32"})"), std::make_unique<test::OneSequence>(sequence),
-                  nullptr, 1);
+  RecallTrainer trainer(model, test::train_config(R"({"compute": "f32"})"),
+                        std::make_unique<test::OneSequence>(sequence), nullptr, 1);
   test::OneSequence source(sequence);
   Task task;
   task.cancel();

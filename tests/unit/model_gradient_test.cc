@@ -55,7 +55,8 @@ Run run(const Threads &threads, const Model &model, const Parameters &parameters
   RunRequest request;
   request.gradients = result.gradients.data();
   request.loss_scale = scale;
-  if (!supervision.empty()) request.supervision.retrieval = supervision.data();
+  const test::RetrievalWeights retrieval(supervision, model.config().heads);
+  if (!supervision.empty()) request.supervision = &retrieval;
   result.tally = backward.run(threads, layout, request);
   result.bytes = backward.bytes();
   if (keep == 0)  // activations were computed again
@@ -170,6 +171,7 @@ TEST_CASE("where nothing is predicted, layers above supervised ones change nothi
   layout.add(sequence, config.memory.segment, config.vocabulary);
   std::vector<float> retrieval(static_cast<size_t>(config.layers * config.heads));
   for (int h = 0; h < config.heads; ++h) retrieval[static_cast<size_t>(h)] = 0.2f;  // the first layer
+  const test::RetrievalWeights weights(retrieval, config.heads);
   for (const int64_t keep : {int64_t{0}, kKeepAll}) {
     TrainingGraph backward(Threads(), *model, model->gemm(), parameters,
                            std::vector<bool>(parameters.list().size(), true), NumberType::F32, keep);
@@ -178,7 +180,7 @@ TEST_CASE("where nothing is predicted, layers above supervised ones change nothi
       std::vector<float> logits(all_layers ? sequence.tokens.size() * static_cast<size_t>(config.vocabulary) : 0);
       RunRequest request;
       request.gradients = out.data();
-      request.supervision.retrieval = retrieval.data();
+      request.supervision = &weights;
       request.logits = all_layers ? logits.data() : nullptr;  // which need every layer
       const Tally tally = backward.run(Threads(), layout, request);
       CHECK(tally.supervision.retrieval.count == 3 * config.heads);

@@ -36,8 +36,8 @@ inline std::string ranks_data(int seed) {
 }
 
 // Seven sequences of 128 tokens a step, in passes of up to two. Of a field that is given twice the last one counts.
-inline std::unique_ptr<infini::Trainer> ranks_trainer(const std::shared_ptr<const infini::Model> &model,
-                                                      const std::string &more = "", int seed = 1) {
+inline std::unique_ptr<infini::RecallTrainer> ranks_trainer(const std::shared_ptr<const infini::Model> &model,
+                                                            const std::string &more = "", int seed = 1) {
   infini::Options options;
   options.set("threads", int64_t{1});
   const std::string training =

@@ -119,7 +119,7 @@ TEST_CASE("the gradients of several ranks are those of one") {
       CAPTURE(count);
       const auto alone = test::ranks_trainer(model, c.more);
       alone->gradients();
-      std::vector<std::unique_ptr<Trainer>> trainers;
+      std::vector<std::unique_ptr<RecallTrainer>> trainers;
       for (int r = 0; r < count; ++r) trainers.push_back(test::ranks_trainer(model, c.more));
       RankThreads threads(count);
       CHECK(threads.run([&](int rank, const Ranks &ranks) {
@@ -199,11 +199,11 @@ TEST_CASE("heads that begin as a regression are the same on every rank, and are 
     const std::string fitted = test::state_of(*alone);
     CHECK(fitted != untouched);
     for (int i = 0; i < 4; ++i) alone->step();
-    std::vector<std::unique_ptr<Trainer>> trainers;
+    std::vector<std::unique_ptr<RecallTrainer>> trainers;
     for (int r = 0; r < 3; ++r) trainers.push_back(test::ranks_trainer(model, more));
     RankThreads threads(3);
     CHECK(threads.run([&](int rank, const Ranks &ranks) {
-      Trainer &trainer = *trainers[static_cast<size_t>(rank)];
+      RecallTrainer &trainer = *trainers[static_cast<size_t>(rank)];
       trainer.set_ranks(ranks);
       fit_heads(trainer, 10);
       if (test::state_of(trainer) != fitted) fail(Status::INTERNAL, "rank ", rank, " has fitted other heads");
@@ -258,7 +258,7 @@ TEST_CASE("a cancel, or a failure, of one rank ends the step of all, and it has 
 
 TEST_CASE("a step whose sum fails has not happened") {
   const auto model = test::ranks_model();
-  std::vector<std::unique_ptr<Trainer>> trainers;
+  std::vector<std::unique_ptr<RecallTrainer>> trainers;
   for (int r = 0; r < 2; ++r) trainers.push_back(test::ranks_trainer(model));
   RankThreads working(2);
   const auto step = [&](int rank, const Ranks &ranks) {
@@ -275,7 +275,7 @@ TEST_CASE("a step whose sum fails has not happened") {
   }
   CHECK(working.run(step) == none(2));
   const auto twins = [&] {
-    std::vector<std::unique_ptr<Trainer>> made;
+    std::vector<std::unique_ptr<RecallTrainer>> made;
     for (int r = 0; r < 2; ++r) made.push_back(test::ranks_trainer(model));
     return made;
   }();
@@ -321,7 +321,8 @@ TEST_CASE("ranks that do not train together are told what differs") {
   });
   told("different sequences", [&](int rank, const Ranks &ranks) {  // from sources that say that they are alike
     auto source = std::make_unique<Liar>(make_source(test::ranks_data(9), *model), rank);
-    Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
+    RecallTrainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr,
+                          1);
     trainer.set_ranks(ranks);
     trainer.step();
   });
@@ -339,7 +340,8 @@ TEST_CASE("ranks that do not train together are told what differs") {
   });
   told("weights differ", [&](int rank, const Ranks &ranks) {
     auto source = std::make_unique<Liar>(make_source(test::ranks_data(9), *model), rank);
-    Trainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr, 1);
+    RecallTrainer trainer(model, test::train_config(R"({"tokens": 128, "segments": 8})"), std::move(source), nullptr,
+                          1);
     trainer.step();  // before they train together
     trainer.set_ranks(ranks);
     trainer.step();

@@ -8,7 +8,6 @@
 #include "decaying_memory.h"
 #include "model/keep_fit.h"
 #include "support.h"
-#include "train/train_config.h"
 #include "training.h"
 
 using namespace infini;

@@ -12,7 +12,7 @@
 #include "train/source_helpers.h"
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"
-#include "train/trainer.h"
+#include "adapt/recall_trainer.h"
 #include "training.h"
 
 using namespace infini;
@@ -88,8 +88,8 @@ constexpr const char *kQuick =
     R"({"tokens": 768, "segments": 4, "rate": 0.01, "gate_rate": 0.02, "muon_rate": 0.02, "warmup": 10, "feature_scale": 1.6, "compute": "f32")";
 std::string quick(const std::string &more = "") { return kQuick + more + "}"; }
 
-Trainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0,
-                int threads = 1) {
+RecallTrainer trainer(const std::shared_ptr<const Model> &model, const std::string &config, int distinct = 0,
+                      int threads = 1) {
   return {model, test::train_config(config), std::make_unique<FactSource>(1, distinct), nullptr, threads};
 }
 
@@ -136,7 +136,7 @@ TEST_CASE("a small model learns to recall from its memory what no window holds" 
     for (const char *optimizer : {"muon", "adamw"}) {
       CAPTURE(std::string(update));
       CAPTURE(std::string(optimizer));
-      Trainer t = trainer(small_model(update), quick(std::string(R"(, "optimizer": ")") + optimizer + "\""));
+      RecallTrainer t = trainer(small_model(update), quick(std::string(R"(, "optimizer": ")") + optimizer + "\""));
       FactSource held_out(99);
       const Tally before = t.evaluate(held_out, 20, 12, 4);
       CHECK(before.across == 20 * kKeys);
@@ -190,7 +190,7 @@ TEST_CASE("an answer is exact where the model's best token is right all along it
   const test::TemporaryFolder folder;
   int64_t exact_seen = 0, answers_seen = 0;
   for (int steps : {0, 20, 60}) {
-    Trainer t(small_model("linear"), test::train_config(quick()), std::make_unique<SpanSource>(), nullptr, 1);
+    RecallTrainer t(small_model("linear"), test::train_config(quick()), std::make_unique<SpanSource>(), nullptr, 1);
     for (int i = 0; i < steps; ++i) t.step();
     const std::string path = folder.file("model.gguf");
     t.write(path, TensorType::F32);
@@ -231,7 +231,7 @@ TEST_CASE("each part that may be trained learns a few sequences as far as it can
   test::TemporaryFolder folder;
   // A model that has its tokens, but little else: random outputs are too small for a part to make up for them.
   const auto model = [&] {
-    Trainer t = trainer(small_model("linear", 2), quick());
+    RecallTrainer t = trainer(small_model("linear", 2), quick());
     for (int i = 0; i < 40; ++i) t.step();
     t.write(folder.file("base.gguf"), TensorType::F32);
     Options options;
@@ -240,7 +240,7 @@ TEST_CASE("each part that may be trained learns a few sequences as far as it can
   }();
   for (const Case &c : {Case{"all", 0.02}, {"attention", 1.3}, {"lora", 1.4}, {"gates", 1.77}, {"features", 1.6}}) {
     CAPTURE(std::string(c.part));
-    Trainer t = trainer(
+    RecallTrainer t = trainer(
         model, quick(std::string(R"(, "feature_scale": 1, "train": ")") + c.part + R"(", "lora": {"rank": 8})"), 8);
     const double first = [&] {
       const Tally tally = t.step().tally;
@@ -283,14 +283,14 @@ TEST_CASE("training goes on from a checkpoint bit for bit") {
     CAPTURE(more);
     const auto model = small_model("delta", 2);
     const std::string config = quick(more);  // of a field that is given twice the last one counts
-    Trainer whole = trainer(model, config, 0, 2);
+    RecallTrainer whole = trainer(model, config, 0, 2);
     for (int i = 0; i < 8; ++i) whole.step();
     {
-      Trainer first = trainer(model, config, 0, 2);
+      RecallTrainer first = trainer(model, config, 0, 2);
       for (int i = 0; i < 5; ++i) first.step();
       first.save(folder.file("c"));
     }
-    Trainer second = trainer(model, config, 0, 2);
+    RecallTrainer second = trainer(model, config, 0, 2);
     second.restore(folder.file("c"));
     CHECK(second.steps() == 5);
     CHECK(second.tokens() == 5 * 768);
@@ -307,17 +307,18 @@ TEST_CASE("training goes on from a checkpoint bit for bit") {
 TEST_CASE("checkpoints of other models, other configurations and damaged ones are refused, and change nothing") {
   test::TemporaryFolder folder;
   const auto model = small_model("linear");
-  Trainer t = trainer(model, quick());
+  RecallTrainer t = trainer(model, quick());
   t.step();
   const std::string path = folder.file("c"), damaged = folder.file("damaged");
   t.save(path);
-  const auto status_of = [&](Trainer &of, const std::string &file) {
+  const auto status_of = [&](RecallTrainer &of, const std::string &file) {
     try {
       of.restore(file);
     } catch (const Error &error) { return error.status(); }
     return Status::OK;
   };
-  Trainer other_model = trainer(small_model("delta"), quick()), other_config = trainer(model, quick(R"(, "clip": 3)"));
+  RecallTrainer other_model = trainer(small_model("delta"), quick()),
+                other_config = trainer(model, quick(R"(, "clip": 3)"));
   CHECK(status_of(other_model, path) == Status::MODEL_MISMATCH);
   CHECK(status_of(other_config, path) == Status::MODEL_MISMATCH);
   const std::string bytes = test::read_text(path);
@@ -345,7 +346,7 @@ TEST_CASE("what is written is what was trained: the engine's logits are the trai
   for (const std::string more : {"", R"(, "train": "lora", "carry": 5, "sinks": 2)"}) {
     CAPTURE(more);
     const auto model = small_model("delta", 2);
-    Trainer t = trainer(model, quick(more));
+    RecallTrainer t = trainer(model, quick(more));
     for (int i = 0; i < 5; ++i) t.step();
     const std::string path = folder.file("out.gguf");
     t.write(path, TensorType::F32);
@@ -383,7 +384,7 @@ TEST_CASE("what is written is what was trained: the engine's logits are the trai
 
 TEST_CASE("a model is written a tensor at a time, and is the same file as from memory") {
   const test::TemporaryFolder folder;
-  Trainer t = trainer(small_model("delta", 2), quick(R"(, "train": "attention")"));
+  RecallTrainer t = trainer(small_model("delta", 2), quick(R"(, "train": "attention")"));
   t.step();
   struct Seen {
     int calls = 0;
@@ -429,7 +430,7 @@ TEST_CASE("a quantised model is trained from what its blocks stand for") {
   options.set("compute", std::string("f32"));
   const auto model = Model::build(quantised(small_model("linear")->gguf()), options);
   REQUIRE(model->gguf().find_tensor("blk.0.attn_q.weight")->type == TensorType::Q8_0);
-  Trainer t = trainer(model, quick(R"(, "feature_scale": 1, "train": "gates")"));
+  RecallTrainer t = trainer(model, quick(R"(, "feature_scale": 1, "train": "gates")"));
   FactSource source(5), again(5);
   const Sequence s = source.next(12, 4);
   Session session(model, {});
@@ -451,7 +452,7 @@ TEST_CASE("a quantised model is trained from what its blocks stand for") {
 
 TEST_CASE("supervised retrieval raises the share of the memory that falls on the sources") {
   const auto model = small_model("linear");
-  Trainer t = trainer(model, quick(R"(, "train": "features", "supervision": 1)"));
+  RecallTrainer t = trainer(model, quick(R"(, "train": "features", "supervision": 1)"));
   double first = 0, last = 0;
   for (int i = 0; i < 200; ++i) {
     last = t.step().tally.supervision.retrieval.loss;
@@ -510,10 +511,11 @@ TEST_CASE("a small model learns the look-ups that documents link" * test::needs_
   c.tokenizer = test::words_path;
   const auto model = Model::create(c, exact);
   const TextSettings lessons = write("lessons.jsonl", 3000), held_out = write("held_out.jsonl", 200);
-  Trainer t(model,
-            test::train_config(quick(
-                R"(, "tokens": 2048, "rate": 0.005, "supervision": 0.5, "supervised": [[1, -1]], "segments": 4)")),
-            std::make_unique<PackedSource>(read_jsonl(test::words(), lessons)), nullptr, 1);
+  RecallTrainer t(
+      model,
+      test::train_config(
+          quick(R"(, "tokens": 2048, "rate": 0.005, "supervision": 0.5, "supervised": [[1, -1]], "segments": 4)")),
+      std::make_unique<PackedSource>(read_jsonl(test::words(), lessons)), nullptr, 1);
   const auto seen = [&] {
     PackedSource source(read_jsonl(test::words(), held_out));
     return t.evaluate(source, 32, 16, 4);
@@ -565,7 +567,7 @@ class NameSource : public SequenceSource {
 
 TEST_CASE("local attention learns to fall on its targets") {
   const std::string config = quick(R"(, "local_supervision": 1, "local_supervised": [[0, 1]])");
-  Trainer t(small_model("linear"), test::train_config(config), std::make_unique<NameSource>(), nullptr, 1);
+  RecallTrainer t(small_model("linear"), test::train_config(config), std::make_unique<NameSource>(), nullptr, 1);
   const auto share = [](const StepReport &report) {
     const Supervised s = report.tally.supervision.local;
     return s.share / static_cast<double>(s.count);
@@ -584,7 +586,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   const auto model = small_model("linear", 2);
   const std::string config = quick(
       R"(, "feature_scale": 1, "train": "retrieval", "supervised": [[1, -1]], "muon_rate": 0.08, "muon_decay": 0)");
-  Trainer t = trainer(model, config);
+  RecallTrainer t = trainer(model, config);
   FactSource held_out(7), again(7), search(8), search_again(8);
   const auto share = [&](FactSource &source) {
     const Supervised s = t.evaluate(source, 4, 12, 4).supervision.retrieval;
@@ -609,7 +611,7 @@ TEST_CASE("retrieval is taught to layers that the model feeds as it was") {
   }
   // From a checkpoint the model still feeds the layers as it was.
   t.save(folder.file("state"));
-  Trainer other = trainer(model, config);
+  RecallTrainer other = trainer(model, config);
   other.restore(folder.file("state"));
   CHECK(other.step().tally.supervision.retrieval.loss == t.step().tally.supervision.retrieval.loss);
 }
@@ -678,7 +680,7 @@ std::shared_ptr<const Model> pair_model() {
   return Model::create(c, exact());
 }
 
-Trainer pair_trainer(const std::shared_ptr<const Model> &model, const std::string &more, int good = 1 << 30) {
+RecallTrainer pair_trainer(const std::shared_ptr<const Model> &model, const std::string &more, int good = 1 << 30) {
   const std::string config =
       quick(R"(, "feature_scale": 1, "muon_decay": 0, "gate_rate": 0, "first_segment": "ungated")" + more);
   return {model, test::train_config(config), std::make_unique<PairSource>(1, good), nullptr, 1};
@@ -698,7 +700,7 @@ struct Carried {
 };
 const Carried &carried() {
   static const Carried made = [] {
-    Trainer carriers = pair_trainer(pair_model(), kCarry + kAllHeads);
+    RecallTrainer carriers = pair_trainer(pair_model(), kCarry + kAllHeads);
     Supervised seen;
     for (int i = 0; i < 150; ++i) seen = carriers.step().tally.supervision.local;
     return Carried{Model::build(carriers.gguf(TensorType::F32), exact()), seen.share / static_cast<double>(seen.count)};
@@ -706,15 +708,15 @@ const Carried &carried() {
   return made;
 }
 
-double recall_of(const Trainer &t) {
-  Trainer reader = pair_trainer(Model::build(t.gguf(TensorType::F32), exact()), R"(, "train": "gates")");
+double recall_of(const RecallTrainer &t) {
+  RecallTrainer reader = pair_trainer(Model::build(t.gguf(TensorType::F32), exact()), R"(, "train": "gates")");
   PairSource held_out(99);
   const Tally tally = reader.evaluate(held_out, 40, 12, 4);
   return static_cast<double>(tally.across_right) / static_cast<double>(tally.across);
 }
 
 // Of the retrieval, what falls on the sources.
-double source_share_of(Trainer &t) {
+double source_share_of(RecallTrainer &t) {
   PairSource held_out(98);
   const Supervised s = t.evaluate(held_out, 20, 12, 4).supervision.retrieval;
   return s.share / static_cast<double>(s.count);
@@ -729,8 +731,8 @@ TEST_CASE("local attention learns to carry a name to its value") {
 
 TEST_CASE(
     "heads that begin as a regression find names and say values, where names were carried to them, without a step") {
-  Trainer t = pair_trainer(carried().model, kRetrieve),
-          narrow = pair_trainer(carried().model, kRetrieve + R"(, "compute": "bf16")");
+  RecallTrainer t = pair_trainer(carried().model, kRetrieve),
+                narrow = pair_trainer(carried().model, kRetrieve + R"(, "compute": "bf16")");
   CHECK(source_share_of(t) < 0.1);
   CHECK(recall_of(t) < 0.4);
   fit_heads(t, 10);
@@ -743,7 +745,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a fit that is cancelled, before or in the middle, or whose source fails, has not happened") {
-  Trainer t = pair_trainer(carried().model, kRetrieve), other = pair_trainer(carried().model, kRetrieve);
+  RecallTrainer t = pair_trainer(carried().model, kRetrieve), other = pair_trainer(carried().model, kRetrieve);
   Task before, between;
   before.cancel();
   CHECK_THROWS_AS(fit_heads(t, 10, &before), Error);
@@ -754,14 +756,14 @@ TEST_CASE("a fit that is cancelled, before or in the middle, or whose source fai
   fit_heads(t, 10);
   fit_heads(other, 10);
   CHECK(source_share_of(t) == source_share_of(other));
-  Trainer failing = pair_trainer(carried().model, kRetrieve, 100);
+  RecallTrainer failing = pair_trainer(carried().model, kRetrieve, 100);
   CHECK_THROWS_AS(fit_heads(failing, 10), Error);
   CHECK_THROWS_AS(failing.step(), Error);  // what had been drawn is drawn anew
 }
 
 TEST_CASE("fitted heads learn on, from a checkpoint too, and are not fitted again") {
   const test::TemporaryFolder folder;
-  Trainer t = pair_trainer(carried().model, kRetrieve), other = pair_trainer(carried().model, kRetrieve);
+  RecallTrainer t = pair_trainer(carried().model, kRetrieve), other = pair_trainer(carried().model, kRetrieve);
   fit_heads(t, 10);
   t.save(folder.file("state"));
   other.restore(folder.file("state"));
@@ -777,14 +779,14 @@ TEST_CASE("fitted heads learn on, from a checkpoint too, and are not fitted agai
 }
 
 TEST_CASE("where carriers write a direction of its own for each name, fitted heads tell names apart at once") {
-  Trainer carriers = pair_trainer(pair_model(), kCarry + kAllHeads + R"(, "hand_on": 0.5)");
+  RecallTrainer carriers = pair_trainer(pair_model(), kCarry + kAllHeads + R"(, "hand_on": 0.5)");
   Task cancelled;
   cancelled.cancel();
   CHECK_THROWS_AS(fit_heads(carriers, 10, &cancelled), Error);
   fit_heads(carriers, 10);
   for (int i = 0; i < 150; ++i) carriers.step();
-  Trainer plain = pair_trainer(carried().model, kRetrieve),
-          t = pair_trainer(Model::build(carriers.gguf(TensorType::F32), exact()), kRetrieve);
+  RecallTrainer plain = pair_trainer(carried().model, kRetrieve),
+                t = pair_trainer(Model::build(carriers.gguf(TensorType::F32), exact()), kRetrieve);
   fit_heads(plain, 10);
   fit_heads(t, 10);
   MESSAGE("share of the source " << source_share_of(t) << "; recall " << recall_of(t));
@@ -800,7 +802,7 @@ TEST_CASE("heads that cannot be fitted are refused: of a group some, without an 
         std::string(R"(, "train": "retrieval", "supervised": [[1, 0, 0], [1, 1]])"),
         std::string(R"(, "train": "retrieval", "supervised": [[1, 0, 1], [1, 1, 1]])")}) {
     CAPTURE(wrong);
-    Trainer t = pair_trainer(carried().model, wrong);
+    RecallTrainer t = pair_trainer(carried().model, wrong);
     CHECK_THROWS_AS(fit_heads(t, 10), Error);
   }
 }
@@ -814,7 +816,7 @@ TEST_CASE("steps that repeat sequences read the same ones, from a checkpoint too
         R"(, "feature_scale": 1, "repeat": 3, "muon_rate": 0, "rate": 0, "gate_rate": 0, "muon_decay": 0, "decay": 0, "supervision": 1, "train": ")" +
         part + "\"");
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
-    Trainer t = trainer(model, config), other = trainer(model, config);
+    RecallTrainer t = trainer(model, config), other = trainer(model, config);
     std::vector<double> losses;
     for (int i = 0; i < 9; ++i) {
       losses.push_back(loss(t.step()));
@@ -841,7 +843,7 @@ TEST_CASE("what was drawn together is read by one step after another, and again,
         part);
     const auto loss = [](const StepReport &report) { return report.tally.supervision.retrieval.loss; };
     for (int saved = 0; saved < 5; ++saved) {
-      Trainer t = trainer(model, config), other = trainer(model, config);
+      RecallTrainer t = trainer(model, config), other = trainer(model, config);
       std::vector<double> losses;
       for (int i = 0; i < 8; ++i) {
         losses.push_back(loss(t.step()));
@@ -874,12 +876,12 @@ TEST_CASE(
   test::TemporaryFolder folder;
   const auto model = small_model("linear");
   const auto made = [&] {
-    return Trainer(model, test::train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")),
-                   std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
+    return RecallTrainer(model, test::train_config(quick(R"(, "tokens": 96, "drawn": 192, "repeat": 2)")),
+                         std::make_unique<FactSource>(7), std::make_unique<Growing>(), 1);
   };
   for (int saved = 0; saved < 6; ++saved) {
     CAPTURE(saved);
-    Trainer t = made(), other = made();
+    RecallTrainer t = made(), other = made();
     for (int i = 0; i < 8; ++i) {
       Task task;
       task.cancel();
@@ -920,9 +922,9 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
   const auto model = small_model("linear");
   int trouble = 0, none = 0;
   const auto made = [&](const int &when) {
-    return Trainer(model, test::train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
+    return RecallTrainer(model, test::train_config(quick("")), std::make_unique<Failing>(3, when), nullptr, 1);
   };
-  Trainer t = made(trouble), other = made(none);
+  RecallTrainer t = made(trouble), other = made(none);
   t.step(), other.step();
   trouble = 1;
   for (int i = 0; i < 2; ++i) CHECK_THROWS_WITH_AS(t.step(), doctest::Contains("gone"), Error);
@@ -933,7 +935,7 @@ TEST_CASE("a source that fails, and cannot be put back, is put back before the n
 TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer at a time" * test::needs_speed()) {
   const auto model = small_model("linear", 6);
   const auto step = [&](int megabytes) {
-    Trainer t = trainer(
+    RecallTrainer t = trainer(
         model, quick(R"(, "tokens": 65536, "segment": 64, "segments": 1024, "keep_mb": )" + std::to_string(megabytes)));
     const int64_t before = t.bytes();
     const StepReport report = t.step();
@@ -950,7 +952,7 @@ TEST_CASE("a sequence of 65,536 tokens is trained through in memory for a layer 
 
 TEST_CASE("a cancelled step has not happened") {
   const auto model = small_model("linear");
-  Trainer t = trainer(model, quick(R"(, "rows": 100)")), other = trainer(model, quick(R"(, "rows": 100)"));
+  RecallTrainer t = trainer(model, quick(R"(, "rows": 100)")), other = trainer(model, quick(R"(, "rows": 100)"));
   t.step();
   Task task;
   task.cancel();

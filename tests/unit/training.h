@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "adapt/recall_config.h"
 #include "base/schema.h"
 #include "base/status.h"
 #include "model/model.h"
 #include "support.h"
 #include "text/tokenizer.h"
 #include "train/sequence.h"
-#include "train/train_config.h"
+#include "train/supervisor.h"
 
 namespace test {
 
@@ -44,6 +45,24 @@ class OneSequence : public infini::SequenceSource {
   const infini::Sequence sequence_;
 };
 
+// Supervision of retrievals that weighs a head's queries alike: `weights` [layers][heads], which must outlive it.
+class RetrievalWeights : public infini::SupervisionWeights {
+ public:
+  RetrievalWeights(const std::vector<float> &weights, int heads) : weights_(weights), heads_(heads) {}
+  bool supervises(int layer, int head) const override { return of(layer, head) != 0; }
+  bool supervises_locally(int, int) const override { return false; }
+  float retrieval(const infini::BatchLayout &, const infini::Retrieval &query, int layer, int head) const override {
+    return of(layer, head) * query.weight;
+  }
+  float silence(const infini::BatchLayout &, int64_t, int, int) const override { return 0; }
+  float local(const infini::BatchLayout &, int64_t, int, int) const override { return 0; }
+
+ private:
+  float of(int layer, int head) const { return weights_[static_cast<size_t>(layer * heads_ + head)]; }
+  const std::vector<float> &weights_;
+  const int heads_;
+};
+
 // What an action says when it fails; "" if it does not.
 template <class Action>
 std::string error_of(const Action &action) {
@@ -53,8 +72,8 @@ std::string error_of(const Action &action) {
   return "";
 }
 
-inline infini::TrainConfig train_config(std::string_view json) {
-  return infini::read_settings<infini::TrainConfig>(
+inline infini::RecallConfig train_config(std::string_view json) {
+  return infini::read_settings<infini::RecallConfig>(
       *infini::parse_json(json, infini::Status::INVALID_ARGUMENT, "the training configuration"), "train");
 }
 
