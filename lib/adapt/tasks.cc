@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "adapt/passkey_words.h"
 #include "text/utf8.h"
 #include "train/document.h"
 #include "train/source_helpers.h"
@@ -11,17 +12,7 @@
 namespace infini {
 namespace {
 
-const char *const kSentences =
-    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 const char *const kZeros = "00000";
-
-// Common words. The command's pass key test asks for them too.
-const char *const kNames[] = {
-    "pass",   "red",   "blue",    "green",  "black",  "white",  "golden", "silver",  "old",     "new",    "little",
-    "great",  "young", "dark",    "house",  "door",   "garden", "church", "road",    "river",   "sea",    "city",
-    "street", "room",  "table",   "chair",  "window", "horse",  "dog",    "ship",    "boat",    "stone",  "fire",
-    "water",  "night", "morning", "summer", "winter", "spring", "king",   "queen",   "captain", "doctor", "master",
-    "lady",   "lord",  "brother", "sister", "mother", "father", "son",    "daughter"};
 
 std::vector<int32_t> encode(const Tokenizer &tokenizer, std::string_view text) {
   return tokenizer.encode(text, {.special = false, .start = false});
@@ -192,7 +183,7 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
       fail(Status::INVALID_ARGUMENT, "the tokenizer makes more than one token of the digit ", digit,
            ", which the tasks cannot use");
   std::vector<std::string> names = settings.names;
-  if (names.empty()) names.assign(std::begin(kNames), std::end(kNames));
+  if (names.empty()) names.assign(std::begin(kPasskeyNames), std::end(kPasskeyNames));
   for (const std::string &name : names) {
     if (single_token(tokenizer, " " + name) < 0) {
       if (settings.names.empty()) continue;
@@ -201,11 +192,11 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
     if (std::any_of(names_.begin(), names_.end(),
                     [&](const Name &other) { return other.token == single_token(tokenizer, " " + name); }))
       fail(Status::INVALID_ARGUMENT, "the name '", printable(name), "' is given twice");
-    const std::string fact = " The " + name + " key is " + kZeros + ".";
-    has_passkey_name_ |= names_.empty() && name == kNames[0];
-    names_.push_back({single_token(tokenizer, " " + name), Phrase(tokenizer, fact, digits_[0]),
-                      Phrase(tokenizer, fact + " Remember it. " + kZeros + " is the " + name + " key.", digits_[0]),
-                      Phrase(tokenizer, " What is the " + name + " key?" + fact, digits_[0])});
+    const std::string fact = passkey_fact(name) + kZeros;
+    has_passkey_name_ |= names_.empty() && name == kPasskeyNames[0];
+    names_.push_back({single_token(tokenizer, " " + name), Phrase(tokenizer, fact + ".", digits_[0]),
+                      Phrase(tokenizer, fact + passkey_reminder(name, kZeros), digits_[0]),
+                      Phrase(tokenizer, passkey_question(name) + fact + ".", digits_[0])});
   }
   if (names_.empty())
     fail(Status::INVALID_ARGUMENT, "no common word is one token of the model's vocabulary; give names that are");
@@ -213,7 +204,7 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
     fail(Status::INVALID_ARGUMENT, settings.keys, " keys need as many names, but there are ", names_.size());
   if (settings.questions < 1 || settings.questions > settings.keys)
     fail(Status::INVALID_ARGUMENT, settings.questions, " questions cannot be asked about ", settings.keys, " keys");
-  sentences_ = encode(tokenizer, kSentences);
+  sentences_ = encode(tokenizer, kPasskeySentences);
   TokenCache own;
   prose_ = (cache ? *cache : own).of(tokenizer, settings.prose, task);
 }

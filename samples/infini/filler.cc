@@ -2,13 +2,13 @@
 
 #include <stdexcept>
 
+#include "../../lib/adapt/passkey_words.h"
 #include "input.h"
-#include "passkey_task.h"
 
 namespace cli {
 
 Filler::Filler(const std::string &path, Draw &draw) {
-  std::string text = path.empty() ? kSentences : "";
+  std::string text = path.empty() ? infini::kPasskeySentences : "";
   constexpr size_t kMost = 16 << 20;  // bytes that are used of a file
   if (!path.empty())
     Input(path).read(false, false, [&](std::string_view piece) {

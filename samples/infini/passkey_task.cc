@@ -4,6 +4,7 @@
 #include <bit>
 #include <random>
 
+#include "../../lib/adapt/passkey_words.h"
 #include "common.h"
 #include "input.h"
 
@@ -29,18 +30,9 @@ class PasskeyRandom {
 namespace {
 
 constexpr size_t kDigits = 5;
-// Mohtashami and Jaggi's task, as the Infini-attention paper takes it over.
 constexpr const char *kInstruction =
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you "
     "about the important information there.";
-
-// The names that training by recall uses too.
-constexpr const char *kNames[] = {
-    "pass",   "red",   "blue",    "green",  "black",  "white",  "golden", "silver",  "old",     "new",    "little",
-    "great",  "young", "dark",    "house",  "door",   "garden", "church", "road",    "river",   "sea",    "city",
-    "street", "room",  "table",   "chair",  "window", "horse",  "dog",    "ship",    "boat",    "stone",  "fire",
-    "water",  "night", "morning", "summer", "winter", "spring", "king",   "queen",   "captain", "doctor", "master",
-    "lady",   "lord",  "brother", "sister", "mother", "father", "son",    "daughter"};
 
 // Tokens of a file, as many as can be used.
 Tokens read_filler(const infini_model *model, const std::string &path, int64_t longest) {
@@ -92,13 +84,14 @@ PasskeyTask::PasskeyTask(const infini_model *model, const Settings &settings, in
     : model_(model), settings_(settings) {
   segment_ = model_info(model)["segment"];
   beginning_ = tokens_of(model, settings.instruction ? kInstruction : "", true);
-  filler_ = std::make_shared<const Tokens>(
-      settings.filler.empty() ? tokens(kSentences) : read_filler(model, settings.filler, longest + segment_));
+  filler_ =
+      std::make_shared<const Tokens>(settings.filler.empty() ? tokens(infini::kPasskeySentences)
+                                                             : read_filler(model, settings.filler, longest + segment_));
   // Names of several tokens are used only where there are not enough others.
-  for (const char *name : kNames)
+  for (const char *name : infini::kPasskeyNames)
     if (tokens(std::string(" ") + name).size() == 1) names_.push_back(name);
   const auto wanted = static_cast<size_t>(settings.names);
-  if (names_.size() < wanted) names_.assign(std::begin(kNames), std::end(kNames));
+  if (names_.size() < wanted) names_.assign(std::begin(infini::kPasskeyNames), std::end(infini::kPasskeyNames));
   if (names_.size() < wanted)
     throw std::runtime_error(format("--names: there are %zu names, not %zu", names_.size(), wanted));
 }
@@ -106,11 +99,11 @@ PasskeyTask::PasskeyTask(const infini_model *model, const Settings &settings, in
 Tokens PasskeyTask::tokens(const std::string &text) const { return tokens_of(model_, text, 0); }
 
 Tokens PasskeyTask::fact(const std::string &name, const std::string &key) const {
-  return tokens(" The " + name + " key is " + key + ". Remember it. " + key + " is the " + name + " key.");
+  return tokens(infini::passkey_fact(name) + key + infini::passkey_reminder(name, key));
 }
 
 PasskeyTask::Question PasskeyTask::question(const std::string &name, const std::string &key) const {
-  const std::string text = " What is the " + name + " key? The " + name + " key is ";
+  const std::string text = infini::passkey_question(name) + infini::passkey_fact(name);
   const Tokens whole = tokens(text + key);
   // Whether the space before the key is a token of its own is the tokenizer's affair. So what is given is what any
   // key would begin with; the key's first digit is never in it.
@@ -125,7 +118,7 @@ PasskeyTask::Question PasskeyTask::question(const std::string &name, const std::
 
 // The first one is asked for.
 std::vector<std::string> PasskeyTask::choose_names(PasskeyRandom &random) const {
-  if (settings_.names == 1) return {kNames[0]};
+  if (settings_.names == 1) return {infini::kPasskeyNames[0]};
   std::vector<std::string> names = names_;
   for (size_t i = 0; i < names.size(); ++i)
     std::swap(names[i], names[i + static_cast<size_t>(random.below(static_cast<int64_t>(names.size() - i)))]);

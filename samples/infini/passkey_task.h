@@ -4,7 +4,8 @@
 // this one, which measures: a sequence of training lies in memory, but a prompt here has any length, and trials share
 // its beginning; training needs a token for each digit, but every tokenizer is measured; and training is told the right
 // digits before the one that it predicts, but here the model writes all five. Its random numbers are its own, because
-// others would put other keys at other places into the tables that were measured with them.
+// others would put other keys at other places into the tables that were measured with them. The words are the same
+// (lib/adapt/passkey_words.h).
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,6 @@
 namespace cli {
 
 using Tokens = std::vector<int32_t>;
-
-// The filler of Mohtashami and Jaggi's task, as the Infini-attention paper takes it over.
-inline constexpr const char *kSentences =
-    " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
 // Tokens as stretches of texts that repeat for ever: a prompt of any length in little memory.
 class Prompt {
