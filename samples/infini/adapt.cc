@@ -1,8 +1,8 @@
 #include "adapt.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 
 #include "train_run.h"
 
@@ -43,36 +43,6 @@ constexpr Flag kOwn[] = {{"--heads-share", "share"},
                             {"--seed", "seed"},
                             {"--checkpoint", "checkpoint"},
                             {"--checkpoint-every", "checkpoint_every"}};
-
-// The library's table of settings, by name.
-Json described() {
-  Json fields;
-  for (Json &field : json_of(infini_adaptation_settings_json)) {
-    const std::string name = field["name"];
-    fields[name] = std::move(field);
-  }
-  return fields;
-}
-
-Json value_as(const std::string &type, const std::vector<std::string> &given) {
-  const auto number = [&](const std::string &text) {
-    return type == "double" ? Json(std::stod(text)) : Json(std::stoll(text));
-  };
-  if (type == "string") return given.front();
-  if (type == "strings") return given;
-  if (type != "ints") return number(given.front());
-  Json list = Json::array();
-  for (const std::string &text : given) list.push_back(number(text));
-  return list;
-}
-
-// "adapt.texts" of the library's messages as the flag that says it.
-std::string with_flags(std::string message) {
-  for (const auto &flags : {std::span<const Flag>(kOwn), std::span<const Flag>(kShared)})
-    for (const Flag &flag : flags)
-      message = std::regex_replace(message, std::regex(std::string("adapt\\.") + flag.field + "\\b"), flag.name);
-  return message;
-}
 
 void show_step(LiveLine &line, const Json &report, double pace) {
   const std::string phase = report["phase"];
@@ -117,31 +87,12 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
                 "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names "
                 "to values and to find them, trains all")
       ->group(group);
-  const Json fields = described();
-  for (const Flag &flag : kOwn) {
-    const Json &field = fields[flag.field];
-    CLI::Option *const option =
-        command.add_option(flag.name, values_[flag.field], field["help"].get<std::string>())->group(group);
-    const double least = field["least"], greatest = field["greatest"];
-    if (field["type"] != "ints") option->expected(1);
-    option->type_name(field["type"] == "double" ? "FLOAT" : "INT");
-    if (field["type"] == "double") option->check(CLI::Range(least, greatest).description(""));
-    else
-      option->check(
-          CLI::Range(static_cast<int64_t>(least), static_cast<int64_t>(greatest), std::string()).description(""));
-    option->default_str(field["default"].dump());
-  }
-}
-
-Json AdaptFlags::settings() const {
-  const Json fields = described();
-  Json settings;
-  for (const auto &[field, given] : values_)
-    if (!given.empty()) settings[field] = value_as(fields[field]["type"], given);
-  for (const Flag &flag : kShared)
-    if (const CLI::Option *const option = command_->get_option(flag.name); option->count() > 0)
-      settings[flag.field] = value_as(fields[flag.field]["type"], option->results());
-  return settings;
+  const Json table = json_of(infini_adaptation_settings_json);
+  const auto row_of = [&](const char *field) {
+    return *std::find_if(table.begin(), table.end(), [&](const Json &row) { return row["name"] == field; });
+  };
+  for (const Flag &flag : kOwn) flags_.add(command, row_of(flag.field), flag.name)->group(group);
+  for (const Flag &flag : kShared) flags_.share(command, row_of(flag.field), flag.name);
 }
 
 void AdaptFlags::run() const {
@@ -153,7 +104,8 @@ void AdaptFlags::run() const {
       throw std::runtime_error(std::string(name) + " does not go with --adapt, which decides that itself");
   if (arguments_->model.empty()) throw std::runtime_error("MODEL: name the plain model that is adapted");
   if (command_->get_option("--held-out")->count() > 1) throw std::runtime_error("--held-out: with --adapt one book");
-  Json settings = this->settings();
+  Json settings = Json::object();
+  flags_.write(settings);
   const auto text_of_flag = [&](const char *name) {
     const CLI::Option *const option = command_->get_option(name);
     return option->count() > 0 ? option->as<std::string>() : std::string();
@@ -175,7 +127,7 @@ void AdaptFlags::run() const {
   } catch (const Cancelled &) {
     if (!std::filesystem::exists(state + ".json")) throw;
     throw std::runtime_error("interrupted; the same command goes on from " + state + ".json");
-  } catch (const std::runtime_error &error) { throw std::runtime_error(with_flags(error.what())); }
+  } catch (const std::runtime_error &error) { throw std::runtime_error(flags_.of_flags(error.what(), "adapt")); }
 }
 
 void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::string &log) const {

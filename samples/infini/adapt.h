@@ -2,9 +2,7 @@
 // it what flags say, shows how it goes, and writes what comes out.
 #pragma once
 
-#include <map>
 #include <string>
-#include <vector>
 
 #include "common.h"
 
@@ -19,12 +17,11 @@ class AdaptFlags {
   void run() const;
 
  private:
-  Json settings() const;
   void adapt(const Json &settings, const std::string &out, const std::string &log) const;
 
   const CLI::App *command_ = nullptr;
   const ModelArguments *arguments_ = nullptr;
-  std::map<std::string, std::vector<std::string>> values_;  // of flags of its own, by field
+  TableFlags flags_;
   bool wanted_ = false;
 };
 

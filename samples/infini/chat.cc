@@ -180,9 +180,9 @@ void add_chat(CLI::App &app) {
   arguments->keeping.add_session(*command, *arguments);
   arguments->add_text_flags(*command);
   arguments->add_generation_flags(*command);
-  arguments->flags.set_default("temperature", "0.7", true);
-  arguments->flags.set_default("repetition_penalty", "1.1", true);
-  arguments->flags.set_default("max_tokens", "4096", true);
+  arguments->flags.set_default("temperature", 0.7, true);
+  arguments->flags.set_default("repetition_penalty", 1.1, true);
+  arguments->flags.set_default("max_tokens", 4096, true);
   arguments->add_session_flags(*command);
   command->footer(
       "The whole conversation is one stream: it may go on for ever, and with --session another day. On a terminal,\n"

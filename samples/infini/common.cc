@@ -16,40 +16,6 @@ namespace {
 
 [[noreturn]] void fail(const std::string &message) { throw std::runtime_error(message); }
 
-// Whether `text` is a number and nothing else.
-template <class Number>
-bool parse(const std::string &text, Number &number) {
-  const char *const end = text.data() + text.size();
-  const auto [stop, error] = read_number(text.data(), end, number);
-  return error == std::errc() && stop == end;
-}
-
-// Texts that stop generation, as option "stop" wants them: one a line. Escapes are the user's, but for line ends.
-std::string stop_value(const std::vector<std::string> &texts) {
-  std::string value;
-  for (const std::string &text : texts) {
-    if (!value.empty()) value += '\n';
-    for (const char letter : text) value += letter == '\n' ? "\\n" : std::string(1, letter);
-  }
-  return value;
-}
-
-const Json &option_table() {
-  static const Json table = json_of(infini_options_json);
-  return table;
-}
-
-const Json &option_spec(const std::string &name) {
-  for (const Json &spec : option_table())
-    if (spec["name"] == name) return spec;
-  fail("the library has no option '" + name + "'");
-}
-
-std::string default_text(const Json &spec) {
-  const Json &value = spec["default"];
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-
 // Where parsing stopped, counted as editors do.
 std::string place_in(const std::string &text, size_t byte) {
   const std::string before = text.substr(0, byte > 0 ? byte - 1 : 0);
@@ -61,90 +27,6 @@ std::string place_in(const std::string &text, size_t byte) {
 }  // namespace
 
 // --- flags
-
-std::string flag_of(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return "--" + name;
-}
-
-std::string help_of(const Json &spec, bool is_switch) {
-  std::string help = spec["help"];
-  if (is_switch && help.rfind("1: ", 0) == 0) help.erase(0, 3);
-  if (spec.contains("choices") && !spec["choices"].empty()) {
-    std::string choices;
-    for (const std::string choice : spec["choices"]) choices += (choices.empty() ? "" : ", ") + choice;
-    help += " (" + choices + ")";
-  }
-  if (spec.contains("shape")) help += " (" + spec["shape"].get<std::string>() + ")";
-  return help;
-}
-
-void OptionFlags::add(CLI::App &command, const std::vector<std::string> &names, const std::string &group) {
-  for (const std::string &name : names) {
-    const Json &spec = option_spec(name);
-    const std::string type = spec["type"];
-    const bool is_switch = type == "int" && spec.value("least", Json()) == 0 && spec.value("greatest", Json()) == 1;
-    const std::string help = help_of(spec, is_switch);
-    CLI::Option *flag = is_switch ? command.add_flag(flag_of(name), help) : command.add_option(flag_of(name), help);
-    if (!is_switch) {
-      flag->default_str(default_text(spec))
-          ->type_name(type == "int"      ? "INT"
-                      : type == "double" ? "NUMBER"
-                                         : "TEXT")
-          ->type_size(1);
-      if (name == "stop") flag->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    }
-    flag->group(group);
-    flags_.push_back({name, is_switch ? "switch" : type, spec["scope"], flag});
-  }
-}
-
-void OptionFlags::set_default(const std::string &name, const std::string &value, bool weak) {
-  for (Flag &flag : flags_) {
-    if (flag.name != name) continue;
-    flag.own_default = value;
-    flag.weak = weak;
-    flag.flag->default_str(value);
-  }
-}
-
-void OptionFlags::set(infini_options *options, const Flag &flag, const std::vector<std::string> &values) const {
-  const char *const name = flag.name.c_str();
-  const std::string &value = values.back();
-  int64_t whole = 0;
-  double number = 0;
-  if (flag.name == "stop") {
-    check(infini_options_set_string(options, name, stop_value(values).c_str()));
-  } else if (flag.type == "string") {
-    check(infini_options_set_string(options, name, value.c_str()));
-  } else if (flag.type == "double") {
-    if (!parse(value, number)) fail(flag_of(flag.name) + " takes a number, not '" + value + "'");
-    check(infini_options_set_double(options, name, number));
-  } else {
-    if (!parse(value, whole)) fail(flag_of(flag.name) + " takes a whole number, not '" + value + "'");
-    check(infini_options_set_int(options, name, whole));
-  }
-}
-
-Options OptionFlags::options(bool of_model, const std::vector<std::string> &names) const {
-  Options options = make<Options>(infini_options_create);
-  for (const Flag &flag : flags_) {
-    if (flag.scope != "any" && (flag.scope == "model") != of_model) continue;
-    if (!names.empty() && std::find(names.begin(), names.end(), flag.name) == names.end()) continue;
-    if (flag.flag->count() > 0)
-      set(options.get(), flag, flag.type == "switch" ? std::vector<std::string>{"1"} : flag.flag->results());
-    else if (!flag.own_default.empty() && !flag.weak) set(options.get(), flag, {flag.own_default});
-  }
-  return options;
-}
-
-Options OptionFlags::weak_defaults(const Json &already) const {
-  Options options = make<Options>(infini_options_create);
-  for (const Flag &flag : flags_)
-    if (flag.weak && flag.flag->count() == 0 && !already.contains(flag.name))
-      set(options.get(), flag, {flag.own_default});
-  return options;
-}
 
 void ModelArguments::add(CLI::App &command) {
   command.add_option("MODEL", model, "a GGUF file")->type_name("FILE")->required();
@@ -254,7 +136,7 @@ std::vector<int64_t> parse_numbers(const std::string &list, const std::string &w
   std::istringstream stream(list);
   for (std::string text; std::getline(stream, text, ',');) {
     int64_t number = 0;
-    if (!parse(text, number)) fail(what + ": '" + text + "' is not a whole number");
+    if (!parse_number(text, number)) fail(what + ": '" + text + "' is not a whole number");
     numbers.push_back(number);
   }
   return numbers;
@@ -323,6 +205,19 @@ void feed_random(infini_session *session, int64_t count, int64_t vocabulary, con
     token = static_cast<int32_t>((random >> 8) % static_cast<uint32_t>(vocabulary));
   }
   check(infini_session_feed(session, tokens.data(), tokens.size(), progress.task()));
+}
+
+void Foresight::add(infini_session *session, std::string_view text, const Progress &progress) {
+  double sum = 0;
+  int64_t count = 0;
+  check(infini_session_score_text(session, text.data(), text.size(), progress.task(), &sum, &count));
+  nll += sum;
+  tokens += count;
+}
+
+double Foresight::mean(const std::string &path) const {
+  if (tokens == 0) fail(path + " holds no token that has another before it");
+  return nll / static_cast<double>(tokens);
 }
 
 Json model_info(const infini_model *model) { return json_of(infini_model_info_json, model); }

@@ -1,54 +1,20 @@
 // What the commands share: flags, JSON, output, numbers.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "flags.h"
 #include "progress.h"
 #include "system.h"
 
 namespace cli {
 
-using Json = nlohmann::ordered_json;
-
 // --- flags
-
-std::string flag_of(std::string name);  // --top-k of top_k
-// What a table of the library says about an option or a setting; `is_switch`: of a flag without a value.
-std::string help_of(const Json &spec, bool is_switch);
-
-// Flags that set options of the library. Name, type and help come from the library's own table: option "top_k" is
-// flag --top-k.
-class OptionFlags {
- public:
-  void add(CLI::App &command, const std::vector<std::string> &names, const std::string &group);
-  // A value that the command takes where the flag is not given, instead of the library's. `weak`: one of a snapshot
-  // goes before it, see weak_defaults().
-  void set_default(const std::string &name, const std::string &value, bool weak = false);
-  // The options whose flags were given, and defaults of the command's, that a model, or a session, takes.
-  Options model_options() const { return options(true); }
-  Options session_options() const { return options(false); }
-  Options trainer_options() const { return options(true, {"compute", "threads"}); }
-  // The weak defaults of flags that were not given, but for options that `set` holds.
-  Options weak_defaults(const Json &set) const;
-
- private:
-  Options options(bool of_model, const std::vector<std::string> &names = {}) const;  // {}: all
-  struct Flag {
-    std::string name, type, scope;
-    CLI::Option *flag;
-    std::string own_default = "";
-    bool weak = false;
-  };
-  void set(infini_options *options, const Flag &flag, const std::vector<std::string> &values) const;
-  std::vector<Flag> flags_;
-};
 
 // What becomes of characters that a vocabulary has no token for.
 struct UnknownText {
@@ -118,6 +84,13 @@ std::from_chars_result read_number(const char *begin, const char *end, Number &n
 #endif
     return std::from_chars(begin, end, number);
 }
+// Whether the whole text is a number.
+template <class Number>
+bool parse_number(const std::string &text, Number &number) {
+  const char *const end = text.data() + text.size();
+  const auto [stop, error] = read_number(text.data() + text.starts_with('+'), end, number);
+  return error == std::errc() && stop == end;
+}
 
 // --- output
 
@@ -151,6 +124,13 @@ std::string size_text(int64_t bytes);
 
 // Feeds `count` tokens drawn at random, the same ones each time.
 void feed_random(infini_session *session, int64_t count, int64_t vocabulary, const Progress &progress);
+// How well texts are foreseen.
+struct Foresight {
+  double nll = 0;      // -ln p of their tokens, summed
+  int64_t tokens = 0;  // without a first one that has nothing before it
+  void add(infini_session *session, std::string_view text, const Progress &progress);
+  double mean(const std::string &path) const;  // of a token; throws where the file held none
+};
 // Facts of a model, and numbers of a session, as infini_model_info_json and infini_session_info_json give them.
 Json model_info(const infini_model *model);
 Json session_info(const infini_session *session);

@@ -1,38 +1,17 @@
 // infini keep: teaches a model what is worth keeping.
+#include "common.h"
 #include "filler.h"
-#include "settings.h"
 
 namespace cli {
 namespace {
 
 struct KeepArguments : ModelArguments {
   std::vector<std::string> texts;
-  std::string out, bias;
+  std::string out;
   int64_t tokens = 140000;
   uint64_t seed = 1;
-  SettingFlags settings;
+  TableFlags settings;
 };
-
-// "18:3,23:3": layers and what their heads add to the scores of kept keys, in nats.
-Json parse_bias(const std::string &list) {
-  Json bias = Json::array();
-  for (size_t at = 0; at < list.size();) {
-    const size_t end = std::min(list.find(',', at), list.size()), colon = list.find(':', at);
-    int layer = -1;
-    double nats = 0;
-    try {
-      if (colon >= end) throw std::invalid_argument("");
-      size_t used = 0;
-      layer = std::stoi(list.substr(at, colon - at), &used);
-      if (used != colon - at) throw std::invalid_argument("");
-      nats = std::stod(list.substr(colon + 1, end - colon - 1), &used);
-      if (used != end - colon - 1) throw std::invalid_argument("");
-    } catch (const std::exception &) { throw std::runtime_error("--bias: '" + list + "' is no list of LAYER:NATS"); }
-    bias.push_back({layer, -1, nats});
-    at = end + 1;
-  }
-  return bias;
-}
 
 // Text of books, amid which facts of the families for training are told: about so many tokens, with a fact each 4 to 13
 // sentences.
@@ -73,11 +52,15 @@ void keep(const KeepArguments &arguments) {
   const Model model = arguments.open();
   Json lesson = {{"pieces", pieces(arguments, model.get())}};
   arguments.settings.write(lesson);
-  if (!arguments.bias.empty()) lesson["bias"] = parse_bias(arguments.bias);
+  if (arguments.settings.given("bias"))
+    for (Json &row : lesson["bias"])
+      if (row.size() == 2) row.insert(row.begin() + 1, -1);  // all heads
   Progress progress("learning what to keep", 0);
   const Stopwatch watch;
-  check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), arguments.out.c_str(),
-                              progress.task()));
+  try {
+    check(infini_model_fit_keep(model.get(), json_text(lesson, "what is read").c_str(), arguments.out.c_str(),
+                                progress.task()));
+  } catch (const Refused &error) { throw std::runtime_error(arguments.settings.of_flags(error.what(), "lesson_json")); }
   const double seconds = watch.seconds();
   if (arguments.json) print_json({{"out", arguments.out}, {"seconds", seconds}});
   else print(format("%s written in %.0f s\n", arguments.out.c_str(), seconds));
@@ -95,13 +78,14 @@ void add_keep(CLI::App &app) {
       ->check(CLI::PositiveNumber)
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
-  for (const Json &field : json_of(infini_keep_settings_json))
-    if (const std::string name = field["name"]; name != "pieces" && name != "bias" && name != "threads")
-      arguments->settings.add(*command, field)->default_str(field["default"].dump());
-  command
-      ->add_option("--bias", arguments->bias,
-                   "nats that the heads of a layer add to the scores of kept keys: 18:3,23:3")
-      ->type_name("LAYER:NATS,...");
+  for (const Json &field : json_of(infini_keep_settings_json)) {
+    const std::string name = field["name"];
+    if (name == "bias")
+      arguments->settings.add(*command, field, "", ", of a layer: 18:3,23:3")
+          ->default_str("")
+          ->type_name("LAYER:NATS,...");
+    else if (name != "pieces" && name != "threads") arguments->settings.add(*command, field);
+  }
   command->add_option("--seed", arguments->seed, "of facts and places")->capture_default_str();
   arguments->add_session_flags(*command);
   command->footer(

@@ -10,7 +10,7 @@ void show_fields(const Json &table, int indent) {
     const std::string name = std::string(static_cast<size_t>(indent), ' ') + field["name"].get<std::string>();
     const std::string value = field.contains("fields") || field.contains("types") ? "" : field["default"].dump();
     print(format("%-19s %-7s %-10s %s\n", name.c_str(), field["type"].get<std::string>().c_str(), value.c_str(),
-                 help_of(field, false).c_str()));
+                 help_of(field).c_str()));
     if (field.contains("fields")) show_fields(field["fields"], indent + 2);
     if (!field.contains("types")) continue;
     for (const auto &[type, fields] : field["types"].items()) {

@@ -41,13 +41,12 @@ Json measured(const QuantizeArguments &arguments, const std::string &path, const
   Progress progress(type);
   const Model model = make<Model>(infini_model_open, path.c_str(), options.get(), progress.task());
   const Json info = model_info(model.get());
-  double nll = 0;
-  int64_t tokens = 0;
+  Foresight seen;
   {
     const Session session = make<Session>(infini_session_create, model.get(), of_session.get());
-    check(infini_session_score_text(session.get(), text.data(), text.size(), progress.task(), &nll, &tokens));
+    seen.add(session.get(), text, progress);
   }
-  if (tokens == 0) throw std::runtime_error(arguments.text + " holds no token that has another before it");
+  const double mean = seen.mean(arguments.text);
   check(infini_options_set_int(of_session.get(), "ignore_end", 1));
   check(infini_options_set_int(of_session.get(), "max_tokens", INT32_MAX));
   const Session session = make<Session>(infini_session_create, model.get(), of_session.get());
@@ -64,8 +63,8 @@ Json measured(const QuantizeArguments &arguments, const std::string &path, const
           {"compute", info["compute"]},
           {"bytes", file_size(path)},
           {"weight_bytes", info["weight_bytes"]},
-          {"tokens", tokens},
-          {"nll_mean", nll / static_cast<double>(tokens)},
+          {"tokens", seen.tokens},
+          {"nll_mean", mean},
           {"feed_tokens_per_second", reads},
           {"generate_tokens_per_second", writes}};
 }

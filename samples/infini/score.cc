@@ -14,30 +14,25 @@ struct ScoreArguments : ModelArguments {
 void score(const ScoreArguments &arguments) {
   const Model model = arguments.open();
   const Session session = arguments.start(model.get());
-  double total = 0, seconds = 0;
-  int64_t tokens = 0;
+  Foresight seen;
+  double seconds = 0;
   {
     Input input(arguments.file);
     Progress progress("scoring", input.size(), Progress::BYTES);
     input.read(false, false, [&](std::string_view piece) {
-      double nll = 0;
-      int64_t scored = 0;
       const Stopwatch watch;
       progress.next_part(static_cast<int64_t>(piece.size()));
-      check(infini_session_score_text(session.get(), piece.data(), piece.size(), progress.task(), &nll, &scored));
+      seen.add(session.get(), piece, progress);
       seconds += watch.seconds();
-      total += nll;
-      tokens += scored;
       progress.add_done(static_cast<int64_t>(piece.size()));
       return true;
     });
   }
   const int64_t unknown = session_info(session.get())["unknown_bytes"];
   tell_of_unknown_text(unknown);
-  if (tokens == 0) throw std::runtime_error(arguments.file + " holds no token that has another before it");
-  const double mean = total / static_cast<double>(tokens), rate = static_cast<double>(tokens) / seconds;
+  const double mean = seen.mean(arguments.file), rate = static_cast<double>(seen.tokens) / seconds;
   if (arguments.json)
-    return print_json({{"tokens", tokens},
+    return print_json({{"tokens", seen.tokens},
                        {"nll_mean", mean},
                        {"perplexity", std::exp(mean)},
                        {"unknown_bytes", unknown},
@@ -45,7 +40,7 @@ void score(const ScoreArguments &arguments) {
                        {"resident_bytes", resident_bytes()},
                        {"session_bytes", session_info(session.get())["session_bytes"]}});
   print(format("tokens      %s\nnll_mean    %.6f nats\nperplexity  %.4f\nspeed       %s tokens/s\n",
-               grouped(tokens).c_str(), mean, std::exp(mean), grouped(std::llround(rate)).c_str()));
+               grouped(seen.tokens).c_str(), mean, std::exp(mean), grouped(std::llround(rate)).c_str()));
 }
 
 }  // namespace

@@ -102,7 +102,8 @@ void PlanFlags::add(CLI::App &command) {
   const Json table = json_of(infini_trainer_settings_json);
   for (const Json &field : table[0]["fields"]) {
     const std::string name = field["name"];
-    if (is_flag(name)) training_.add(command, field, name == "warmup" ? kOwnWarmup : "")->group(kTraining);
+    if (is_flag(name))
+      training_.add(command, field, "", name == "warmup" ? kOwnWarmup : "")->default_str("")->group(kTraining);
   }
   seed_flag_ = command.add_option("--seed", seed_, "of a new model, of what is drawn, and of adapters")
                    ->check(CLI::NonNegativeNumber);

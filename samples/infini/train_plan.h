@@ -1,9 +1,7 @@
 // What is trained, on what, for how long, and how it is judged: from files, and from flags that go before them.
 #pragma once
 
-#include <map>
-
-#include "settings.h"
+#include "common.h"
 
 namespace cli {
 
@@ -46,7 +44,7 @@ class PlanFlags {
   bool recall_ = false;
   int64_t steps_ = 0, seed_ = 1;
   CLI::Option *seed_flag_ = nullptr;
-  SettingFlags training_;
+  TableFlags training_;
 };
 
 }  // namespace cli
