@@ -42,7 +42,7 @@ double size_before_output(Trainer::Drawn &drawn, const BatchLayout &layout, cons
   const LayerObserver observer = [&](const LayerView &view) {
     if (view.layer + 1 < static_cast<size_t>(config.layers)) return;
     for (int64_t row = 0; row < layout.rows(); ++row)
-      if (layout.asked_offset(row) >= 0)
+      if (asked_offset(layout, row) >= 0)
         squares += static_cast<double>(dot(view.x + row * view.x_stride, view.x + row * view.x_stride, width)), ++rows;
   };
   drawn.forward(observer);
@@ -92,7 +92,7 @@ struct CarrierInput {
   void add(const Threads &threads, const BatchLayout &layout, const LayerView &view, int64_t width) {
     regression.add_names(threads, layout, view.normed);
     for (int64_t row = 0; row < layout.rows(); ++row)
-      if (const float *x = view.x + row * view.x_stride; layout.label[row] >= 0)
+      if (const float *x = view.x + row * view.x_stride; layout.tags[row].label >= 0)
         length += std::sqrt(static_cast<double>(dot(x, x, width))), ++rows;
   }
 };
@@ -195,8 +195,8 @@ void make_heads(Parameters &parameters, const Config &config, int layer, int kv_
 std::vector<int32_t> digits_of(std::span<const Sequence> sequences) {
   std::set<int32_t> digits;
   for (const Sequence &sequence : sequences)
-    for (size_t t = 0; t < sequence.label.size(); ++t)
-      if (sequence.label[t] >= 0) digits.insert(sequence.tokens[t]);
+    for (size_t t = 0; t < sequence.tags.size(); ++t)
+      if (sequence.tags[t].label >= 0) digits.insert(sequence.tokens[t]);
   return {digits.begin(), digits.end()};
 }
 

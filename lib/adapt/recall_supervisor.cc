@@ -14,7 +14,7 @@ constexpr size_t kSilentRows = 101;
 
 // Offset of the token that a supervised row predicts; -1: it is of no value.
 int32_t offset_of(const BatchLayout &layout, const Retrieval &query) {
-  return layout.offset[static_cast<size_t>(query.row) + 1];
+  return layout.tags[static_cast<size_t>(query.row) + 1].offset;
 }
 
 // A loss that is a mean over `count` queries and the chosen heads.
@@ -96,7 +96,7 @@ std::vector<float> RecallSupervisor::each_head(const Chosen &chosen) const {
 }
 
 void RecallSupervisor::choose_silent(const Sequence &sequence, BatchLayout &layout) const {
-  if (sequence.offset.empty()) return;
+  if (sequence.tags.empty()) return;
   const int64_t first = layout.rows() - static_cast<int64_t>(sequence.tokens.size());
   for (size_t t = kSilentRows / 2; t < sequence.tokens.size(); t += kSilentRows) {
     const int64_t row = first + static_cast<int64_t>(t);

@@ -11,8 +11,13 @@
 
 namespace infini {
 
-// A head that has an offset retrieves that one token of a value alone; in rows that ask for another one, or for none, it
-// should find nothing. Every kind of loss is a mean over its queries and heads.
+// Offset of the token that the row predicts, where that is part of an answer; else -1.
+inline int32_t asked_offset(const BatchLayout &layout, int64_t row) {
+  return layout.answer[row] > 0 ? layout.tags[static_cast<size_t>(row) + 1].offset : -1;
+}
+
+// A head that has an offset retrieves that one token of a value (Tag::offset) alone; in rows that ask for another one, or for
+// none, it should find nothing. Every kind of loss is a mean over its queries and heads.
 class RecallSupervisor : public Supervisor {
  public:
   // INVALID_ARGUMENT for heads that the model does not have. Without a list of heads, those whose gates are open are

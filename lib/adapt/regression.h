@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "adapt/recall_supervisor.h"
+#include "gemm/gemm.h"
 #include "gemm/solve.h"
-#include "train/batch_layout.h"
-#include "train/trainer.h"
 
 namespace infini {
 
@@ -33,12 +33,12 @@ class Regression {
   void add(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::map<int32_t, std::vector<int64_t>> held, asked;  // rows by offset
     for (int64_t row = 0; row < layout.rows(); ++row) {
-      const auto labelled = [&](int64_t at) { return layout.label[at] >= 0; };
-      if (labelled(row)) held[layout.offset[row]].push_back(row);
-      if (const int32_t offset = layout.asked_offset(row); offset >= 0 && labelled(row + 1))
+      const auto labelled = [&](int64_t at) { return layout.tags[at].label >= 0; };
+      if (labelled(row)) held[layout.tags[row].offset].push_back(row);
+      if (const int32_t offset = asked_offset(layout, row); offset >= 0 && labelled(row + 1))
         asked[offset].push_back(row);
     }
-    const auto name = [&](int64_t row) { return layout.label[row] % keys_; };
+    const auto name = [&](int64_t row) { return layout.tags[row].label % keys_; };
     add_all(threads, layout, x);
     for (const auto &[offset, of_offset] : held)
       add(threads, of_offset, x, sums(keys_of_, offset),
@@ -52,7 +52,8 @@ class Regression {
   void add_names(const Threads &threads, const BatchLayout &layout, ConstRows x) {
     std::map<int64_t, int64_t> named;  // row, number of the name
     for (size_t row = 0; row < layout.local_target.size(); ++row)
-      if (layout.local_target[row] >= 0 && layout.label[row] >= 0) named[layout.local_target[row]] = layout.label[row];
+      if (layout.local_target[row] >= 0 && layout.tags[row].label >= 0)
+        named[layout.local_target[row]] = layout.tags[row].label;
     add_all(threads, layout, x);
     if (named.empty()) return;
     std::vector<int64_t> rows;

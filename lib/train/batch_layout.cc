@@ -14,18 +14,14 @@ void check(const Sequence &s, int64_t vocabulary) {
   if (n == 0) refuse("it has no tokens");
   if (s.weight.size() != n || s.answer.size() != n)
     refuse("it has ", n, " tokens, but ", s.weight.size(), " weights and ", s.answer.size(), " answer marks");
-  for (const auto &[numbers, what] :
-       {std::pair{&s.local_target, "local targets"}, {&s.offset, "offsets"}, {&s.label, "labels"}})
-    if (!numbers->empty() && numbers->size() != n) refuse("it has ", n, " tokens, but ", numbers->size(), " ", what);
+  for (const auto &[size, what] : {std::pair{s.local_target.size(), "local targets"}, {s.tags.size(), "tags"}})
+    if (size != 0 && size != n) refuse("it has ", n, " tokens, but ", size, " ", what);
   for (size_t t = 0; t < n; ++t) {
     if (s.tokens[t] < 0 || s.tokens[t] >= vocabulary)
       refuse("token ", s.tokens[t], " at ", t, " is outside the vocabulary of ", vocabulary);
     if (!(s.weight[t] >= 0) || !std::isfinite(s.weight[t])) refuse("the weight at ", t, " is ", s.weight[t]);
     if (!s.local_target.empty() && s.local_target[t] >= static_cast<int32_t>(t))
       refuse("the local target of ", t, " is ", s.local_target[t], ", which does not lie before it");
-    if (!s.offset.empty() && s.offset[t] < -1) refuse("the offset of ", t, " is ", s.offset[t]);
-    if (!s.label.empty() && (s.label[t] < -1 || (s.label[t] >= 0 && (s.offset.empty() || s.offset[t] < 0))))
-      refuse("the label of ", t, " is ", s.label[t], ", of a token that is in no value, or none at all");
   }
   for (size_t i = 0; i < s.links.size(); ++i) {
     const Link &link = s.links[i];
@@ -60,8 +56,7 @@ void BatchLayout::clear() {
   retrievals.clear();
   source_rows.clear();
   silent.clear();
-  label.clear();
-  offset.clear();
+  tags.clear();
   local_target.clear();
   local_targets = 0;
 }
@@ -134,8 +129,7 @@ void BatchLayout::add_rows(const Sequence &s, const std::vector<Start> &starts) 
     const int32_t looks_at = s.local_target.empty() ? -1 : s.local_target[t];
     local_target.push_back(looks_at >= starts[t].document ? base + looks_at : -1);
     local_targets += local_target.back() >= 0;
-    label.push_back(s.label.empty() ? -1 : s.label[t]);
-    offset.push_back(s.offset.empty() ? -1 : s.offset[t]);
+    tags.push_back(s.tags.empty() ? Tag() : s.tags[t]);
     while (link != s.links.end() && link->from <= static_cast<int32_t>(t)) ++link;
     const bool linked = predicts && link != s.links.end() && link->from == static_cast<int32_t>(next);
     if (!linked) continue;

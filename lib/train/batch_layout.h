@@ -54,9 +54,7 @@ struct BatchLayout {
   std::vector<Retrieval> retrievals;  // ascending by row
   std::vector<int64_t> source_rows;
   std::vector<int64_t> silent;  // ascending: rows that have no sources, and should retrieve nothing; add() adds none
-  std::vector<int32_t> label, offset;  // [rows]: of the token, as in Sequence; -1: none
-  // Offset of the token that the row predicts, where that is part of an answer; else -1.
-  int32_t asked_offset(int64_t row) const { return answer[row] > 0 ? offset[static_cast<size_t>(row) + 1] : -1; }
+  std::vector<Tag> tags;        // [rows]: of the token, as in Sequence
   std::vector<int64_t> local_target;  // [rows]: supervision target of local attention, an earlier row; -1: none
   int64_t local_targets = 0;          // number of rows that have one
 

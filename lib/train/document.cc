@@ -1,15 +1,12 @@
 #include "train/document.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace infini {
 
 void Document::add_value(int32_t begin, int32_t count, int32_t of_label) {
-  const auto end = static_cast<size_t>(begin + count);
-  for (std::vector<int32_t> *const numbers : {&offset, &label}) numbers->resize(std::max(numbers->size(), end), -1);
-  std::iota(&offset[begin], &offset[end - 1] + 1, 0);
-  std::fill_n(&label[begin], count, of_label);
+  tags.resize(std::max(tags.size(), static_cast<size_t>(begin + count)));
+  for (int32_t i = 0; i < count; ++i) tags[begin + i] = {of_label, i};
 }
 
 void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out) {
@@ -27,15 +24,12 @@ void append(const Document &document, size_t first, size_t count, int64_t segmen
     out.document.push_back(static_cast<int32_t>(begin));
     out.weight[begin] = 0;
   }
-  const auto fill = [&](std::vector<int32_t> &numbers, const std::vector<int32_t> &said) {
-    if (!document.supervised && numbers.empty()) return;
-    numbers.resize(end, -1);
-    const size_t known = std::min(said.size(), first + count);
-    if (known > first) std::copy_n(&said[first], known - first, &numbers[begin]);
-  };
-  fill(out.local_target, {});
-  fill(out.offset, document.offset);
-  fill(out.label, document.label);
+  if (document.supervised || !out.tags.empty()) {
+    out.local_target.resize(end, -1);
+    out.tags.resize(end);
+    const size_t known = std::min(document.tags.size(), first + count);
+    if (known > first) std::copy_n(&document.tags[first], known - first, &out.tags[begin]);
+  }
 
   const int64_t stream = out.document.back();
   const auto shift = static_cast<int32_t>(begin) - static_cast<int32_t>(first);

@@ -24,10 +24,10 @@ struct DocumentLink {
 // A document, or a part of one.
 struct Document {
   std::vector<int32_t> tokens;
-  std::vector<float> weight;           // loss weights of the tokens
-  std::vector<DocumentLink> links;     // ascending by `from`
-  std::vector<int32_t> offset, label;  // of the tokens up to the last of a value, as in Sequence
-  // `links` is complete: a token without one is a negative example, where heads with an offset should retrieve nothing.
+  std::vector<float> weight;        // loss weights of the tokens
+  std::vector<DocumentLink> links;  // ascending by `from`
+  std::vector<Tag> tags;            // of the tokens up to the last of a value; label: of the name whose value it is
+  // `links` is complete: a token without one is a negative example, for which nothing should be retrieved.
   bool supervised = false;
   bool begins = true;         // it is the first part of the document
   int64_t unknown_bytes = 0;  // as in Sequence

@@ -16,6 +16,13 @@ struct Link {
   float weight = 1;  // loss weight of the query; the greatest of its links counts
 };
 
+// What data says of a token that is part of a labelled span. Training hands it on to supervisors, and to hooks that
+// initialise parameters.
+struct Tag {
+  int32_t label = -1;   // of the span, from 0; -1: none
+  int32_t offset = -1;  // of the token in the span, from 0; -1: it is in none
+};
+
 // One training sequence: tokens with their loss weights.
 struct Sequence {
   std::vector<int32_t> tokens;  // T
@@ -28,11 +35,8 @@ struct Sequence {
   // Segments or empty (all 1): what each adds to M and z, times this: it imitates a longer stream.
   std::vector<float> repeat_weight;
   std::vector<int32_t> document;  // starts of documents, ascending, the first 0: each begins with an empty memory
-  // T or empty, for heads that retrieve one token of a value alone, such as the third.
-  std::vector<int32_t> offset;  // which token of its value tokens[t] is, from 0; -1: of none
-  int64_t unknown_bytes = 0;    // of the text it was made of, which had no token, and were left out or replaced
-  // T or empty: the number of the name whose value tokens[t] is part of, which fits of heads regress on; -1: none.
-  std::vector<int32_t> label;
+  std::vector<Tag> tags;          // T or empty
+  int64_t unknown_bytes = 0;      // of the text it was made of, which had no token, and were left out or replaced
 
   std::span<const Link> links_of(int32_t from) const {
     const auto begin = std::ranges::lower_bound(links, from, {}, &Link::from);

@@ -28,9 +28,9 @@ void add_to(StreamChecksum &sum, const Sequence &sequence) {
   add(sequence.tokens);
   add(sequence.weight);
   add(sequence.answer);
-  for (const std::vector<int32_t> *const numbers :
-       {&sequence.local_target, &sequence.document, &sequence.offset, &sequence.label})
-    add(*numbers);
+  add(sequence.local_target);
+  add(sequence.document);
+  add(sequence.tags);
   add(sequence.links);
   add(sequence.repeat_weight);
 }

@@ -115,10 +115,9 @@ struct Problem {
         sequence.local_target[static_cast<size_t>(t)] = target;
     }
     if (c.placed) {
-      sequence.label.assign(sequence.tokens.size(), -1);
-      sequence.offset = sequence.label;
+      sequence.tags.resize(sequence.tokens.size());
       for (const auto &[t, offset] : {std::pair{3, 0}, {8, 1}, {14, 0}, {18, 0}, {19, 1}})
-        sequence.label[static_cast<size_t>(t)] = 0, sequence.offset[static_cast<size_t>(t)] = offset;
+        sequence.tags[static_cast<size_t>(t)] = {0, offset};
     }
     layout.add(sequence, c.segment, 1, c.closes);
     if (c.pointed) REQUIRE(layout.retrievals.size() == 3);
@@ -211,7 +210,7 @@ struct Problem {
                        {},
                        static_cast<double>(silence[static_cast<size_t>(kv_head * rules.shape.group() + g)])});
   }
-  int32_t asked_offset(const Retrieval &query) const { return layout.offset[static_cast<size_t>(query.row) + 1]; }
+  int32_t asked_offset(const Retrieval &query) const { return layout.tags[static_cast<size_t>(query.row) + 1].offset; }
 
   AttentionRules rules;
   BatchLayout layout;

@@ -60,7 +60,8 @@ uint64_t checksum_of(TaskSettings settings) {
   const auto add = [&](const auto &values) { sum.add(values.data(), values.size() * sizeof(values[0])); };
   for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(20, 9), std::pair(128, 12)}) {
     const Sequence s = tasks.next(segment, segments);
-    for (const auto *numbers : {&s.tokens, &s.local_target, &s.document, &s.offset, &s.label}) add(*numbers);
+    for (const auto &numbers : {s.tokens, s.local_target, s.document, test::offsets_of(s), test::labels_of(s)})
+      add(numbers);
     add(s.weight);
     add(s.answer);
     add(s.links);
@@ -211,12 +212,12 @@ TEST_CASE(
     // Digits have an offset each, and one number for one name.
     std::map<int32_t, int32_t> names;
     for (size_t t = 0; t < s.tokens.size(); ++t) {
-      CHECK((s.offset[t] >= 0) == digit(t));
-      CHECK((s.label[t] >= 0) == digit(t));
+      CHECK((s.tags[t].offset >= 0) == digit(t));
+      CHECK((s.tags[t].label >= 0) == digit(t));
       if (!digit(t)) continue;
-      CHECK(s.offset[t] == (t > 0 && digit(t - 1) && s.offset[t - 1] < 4 ? s.offset[t - 1] + 1 : 0));
+      CHECK(s.tags[t].offset == (t > 0 && digit(t - 1) && s.tags[t - 1].offset < 4 ? s.tags[t - 1].offset + 1 : 0));
       const int32_t name = s.tokens[static_cast<size_t>(s.local_target[t])];
-      CHECK(names.try_emplace(s.label[t], name).first->second == name);
+      CHECK(names.try_emplace(s.tags[t].label, name).first->second == name);
     }
   }
   CHECK(supervised > 1000);
@@ -332,8 +333,7 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
       if ((*match)[1] != asked[1])
         ++count, ++sizes[static_cast<size_t>((*match)[1].length())],
             commas += (*match)[1].str().find(',') != std::string::npos;
-    CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t offset) { return offset >= 0; }) % 5 ==
-          0);  // a number has none
+    CHECK(std::ranges::count_if(s.tags, [](const Tag &tag) { return tag.offset >= 0; }) % 5 == 0);  // a number has none
   }
   const double expected = 20.0 / 1000 * (1024 - 45) / (1 + 20.0 / 1000 * 5) * 60;  // a number takes five tokens
   CHECK(count > 0.85 * expected);

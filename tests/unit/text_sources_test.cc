@@ -156,15 +156,15 @@ TEST_CASE("links join tokens of equally long parts in order, and of others each 
     CHECK(said(words(), s, s.links[i].from) == std::string(1, "71432"[i]));
     CHECK(said(words(), s, s.links[i].to) == std::string(1, "71432"[i]));
     CHECK(s.links[i].weight == 3);
-    CHECK(s.offset[static_cast<size_t>(s.links[i].from)] == static_cast<int32_t>(i));
-    CHECK(s.offset[static_cast<size_t>(s.links[i].to)] == static_cast<int32_t>(i));
+    CHECK(s.tags[static_cast<size_t>(s.links[i].from)].offset == static_cast<int32_t>(i));
+    CHECK(s.tags[static_cast<size_t>(s.links[i].to)].offset == static_cast<int32_t>(i));
     CHECK(s.links[i].from > s.links[4].to);
   }
   CHECK(said(words(), s, s.links[5].from) == " house");
   CHECK(said(words(), s, s.links[5].to) == " house");
   CHECK(said(words(), s, s.links[5].to - 1) == " green");
   CHECK(s.links[5].weight == 0.5f);
-  CHECK(std::count_if(s.offset.begin(), s.offset.end(), [](int32_t offset) { return offset >= 0; }) == 5 + 5 + 1 + 2);
+  CHECK(std::ranges::count_if(s.tags, [](const Tag &tag) { return tag.offset >= 0; }) == 5 + 5 + 1 + 2);
   CHECK(std::count(s.answer.begin(), s.answer.end(), 2) == 6);
 }
 
@@ -245,8 +245,8 @@ TEST_CASE("a line of JSON says all that a task says: answers, repetitions, names
     REQUIRE(said.tokens == task.tokens);
     CHECK(said.answer == task.answer);
     CHECK(said.local_target == task.local_target);
-    CHECK(said.offset == task.offset);
-    CHECK(said.label == task.label);
+    CHECK(test::offsets_of(said) == test::offsets_of(task));
+    CHECK(test::labels_of(said) == test::labels_of(task));
     REQUIRE(said.links.size() == task.links.size());
     for (size_t i = 0; i < said.links.size(); ++i) {
       CHECK(said.links[i].from == task.links[i].from);
@@ -281,7 +281,7 @@ TEST_CASE("the line of JSON in the guide says of each value where it stood, and 
   const Sequence s = source.next(static_cast<int>(document(words(), text).size()), 1);
   CHECK(s.links.size() == 3 * 5);
   CHECK(std::count(s.answer.begin(), s.answer.end(), 2) == 5);
-  CHECK(std::count(s.label.begin(), s.label.end(), 0) == 3 * 5);
+  CHECK(std::ranges::count(s.tags, 0, &Tag::label) == 3 * 5);
 }
 
 TEST_CASE("of what a document says, the part that a sequence holds goes into it") {
@@ -295,11 +295,11 @@ TEST_CASE("of what a document says, the part that a sequence holds goes into it"
   document.supervised = true;
   Sequence s;
   append(plain, 10, 2, 4, 0, s);  // the end of another
-  CHECK(s.offset.empty());
+  CHECK(s.tags.empty());
   append(document, 0, 8, 4, 0, s);
   CHECK(s.document == std::vector<int32_t>{0, 2});
-  CHECK(s.offset == std::vector<int32_t>{-1, -1, -1, 0, 1, 2, -1, -1, 0, 1});
-  CHECK(s.label == std::vector<int32_t>{-1, -1, -1, 8, 8, 8, -1, -1, 9, 9});
+  CHECK(test::offsets_of(s) == std::vector<int32_t>{-1, -1, -1, 0, 1, 2, -1, -1, 0, 1});
+  CHECK(test::labels_of(s) == std::vector<int32_t>{-1, -1, -1, 8, 8, 8, -1, -1, 9, 9});
   CHECK(s.local_target == std::vector<int32_t>{-1, -1, -1, -1, -1, 3, -1, -1, -1, 8});
   CHECK(s.answer == std::vector<uint8_t>{0, 0, 0, 0, 0, 0, 0, 0, 1, 0});
   REQUIRE(s.links.size() == 1);
@@ -310,7 +310,7 @@ TEST_CASE("of what a document says, the part that a sequence holds goes into it"
   append(document, 5, 7, 4, 0, rest);  // what is asked for stood before
   CHECK(rest.links.empty());
   CHECK(rest.answer == std::vector<uint8_t>(7));
-  CHECK(rest.offset == std::vector<int32_t>{-1, 0, 1, 2, 3, -1, -1});
+  CHECK(test::offsets_of(rest) == std::vector<int32_t>{-1, 0, 1, 2, 3, -1, -1});
   CHECK(rest.local_target == std::vector<int32_t>{-1, -1, 1, -1, -1, -1, -1});
 }
 

@@ -625,7 +625,8 @@ class PairSource : public SequenceSource {
     if (good_-- == 0) good_ = 0, fail(Status::IO, "no more sequences");
     const int total = segment * segments, last = total - segment;
     Sequence s = filler(random_, total);
-    s.local_target = s.label = s.offset = std::vector<int32_t>(s.tokens.size(), -1);
+    s.local_target.assign(s.tokens.size(), -1);
+    s.tags.resize(s.tokens.size());
     std::vector<int> rooms(static_cast<size_t>(last / 2));
     for (size_t i = 0; i < rooms.size(); ++i) rooms[i] = 2 * static_cast<int>(i);
     for (int name = 0; name < kKeys; ++name) {
@@ -637,8 +638,7 @@ class PairSource : public SequenceSource {
         s.tokens[t] = kQuestion + name;
         s.tokens[t + 1] = value;
         s.local_target[t + 1] = at;
-        s.label[t + 1] = name;
-        s.offset[t + 1] = 0;
+        s.tags[t + 1] = {name, 0};
         if (at < last) continue;
         s.weight[t + 1] = 1;
         s.answer[t + 1] = 1;

@@ -85,6 +85,15 @@ inline void link(infini::Sequence &sequence, int32_t from, int32_t to) {
   for (const infini::Link &link : farther) sequence.links.push_back({from, link.to});
 }
 
+// The labels, or the offsets, of a sequence's tags.
+inline std::vector<int32_t> tag_numbers(const infini::Sequence &sequence, int32_t infini::Tag::*number) {
+  std::vector<int32_t> numbers;
+  for (const infini::Tag &tag : sequence.tags) numbers.push_back(tag.*number);
+  return numbers;
+}
+inline std::vector<int32_t> labels_of(const infini::Sequence &s) { return tag_numbers(s, &infini::Tag::label); }
+inline std::vector<int32_t> offsets_of(const infini::Sequence &s) { return tag_numbers(s, &infini::Tag::offset); }
+
 // Of each token the nearest one that it is linked to; -1: none.
 inline std::vector<int32_t> nearest_links(const infini::Sequence &sequence) {
   std::vector<int32_t> nearest(sequence.tokens.size(), -1);
