@@ -108,13 +108,10 @@ class Regression {
   // Replaces w, the weighted sums of y x^T, by W: rows have weight `all`, and those of `own` that and `more`.
   void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
     std::vector<double> a(static_cast<size_t>(width_ * width_));
-    double trace = 0;
     for (size_t i = 0; i < a.size(); ++i)
       a[i] = all * static_cast<double>(all_.squares[static_cast<int64_t>(i)]) +
              more * static_cast<double>(own.squares[static_cast<int64_t>(i)]);
-    for (int64_t i = 0; i < width_; ++i) trace += a[i * (width_ + 1)];
-    for (int64_t i = 0; i < width_; ++i) a[i * (width_ + 1)] += ridge * trace / static_cast<double>(width_);
-    if (!solve_positive(width_, static_cast<int64_t>(w.size()) / width_, a.data(), w.data()))
+    if (!solve_ridge(width_, static_cast<int64_t>(w.size()) / width_, ridge, a.data(), w.data()))
       fail(Status::INVALID_ARGUMENT, "what the layer is fed is not finite, or always 0: there is nothing to fit");
   }
 

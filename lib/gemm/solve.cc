@@ -67,4 +67,11 @@ bool solve_positive(int64_t n, int64_t columns, double *a, double *b) {
   return std::all_of(b, b + n * columns, [](double value) { return std::isfinite(value); });
 }
 
+bool solve_ridge(int64_t n, int64_t columns, double ridge, double *a, double *b) {
+  double trace = 0;
+  for (int64_t i = 0; i < n; ++i) trace += a[i * (n + 1)];
+  for (int64_t i = 0; i < n; ++i) a[i * (n + 1)] += ridge * trace / static_cast<double>(n);
+  return solve_positive(n, columns, a, b);
+}
+
 }  // namespace infini

@@ -114,10 +114,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
         w[i] += x * (s.worthy ? 0.5 : -0.5);
       }
   });
-  double trace = 0;
-  for (size_t i = 0; i < width; ++i) trace += a[i * (width + 1)];
-  for (size_t i = 0; i < width; ++i) a[i * (width + 1)] += fit.ridge * trace / static_cast<double>(width);
-  if (!solve_positive(config.width, 1, a.data(), w.data()))
+  if (!solve_ridge(config.width, 1, fit.ridge, a.data(), w.data()))
     fail(Status::INVALID_ARGUMENT, "what the model reads is not finite, or always 0: there is nothing to fit");
   probe.weight.assign(w.begin(), w.end());
 
