@@ -190,7 +190,8 @@ class StreamForward : protected StreamTiles {
     if (layer_.rules.soft_cap > 0) soft_cap(scores, n, layer_.rules.soft_cap);
   }
 
-  // (6), and the logarithm of its sum.
+  // (6), and the logarithm of its sum. A session's (attention/attention.cc) is another: its keys and values lie packed
+  // for one product each in a list of tiles, while the backward pass wants these ones as they are, and transposed.
   void attend_locally(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
     product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);

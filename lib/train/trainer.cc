@@ -18,6 +18,11 @@ namespace {
 constexpr Field kMatrices[] = {Field::Q,    Field::K,  Field::V,   Field::ATTENTION_OUTPUT,
                                Field::GATE, Field::UP, Field::DOWN};
 
+std::shared_ptr<SequenceLengths> fixed_lengths(const TrainConfig &config, const Config &model) {
+  const int segment = config.segment > 0 ? config.segment : model.memory.segment;
+  return std::make_shared<FixedLengths>(segment, config.segments);
+}
+
 // Adds all that ranks must have read alike.
 void add_to(StreamChecksum &sum, const Sequence &sequence) {
   const auto add = [&](const auto &values) {
@@ -44,11 +49,10 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
       supervisor_(std::move(supervisor)), layers_(trained_layers(config_, model_->config())),
       threads_(threads > 0 ? threads : default_threads()), gemm_(model_->rules().library),
       compute_(choose_training_compute(config.compute, gemm_.library(), Cpu::here())),
-      parameters_(ThreadScope(model_->threads(), threads_), *model_, task), source_(std::move(source)),
-      lengths_(std::move(lengths)) {
+      parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
+      pool_(std::move(source), lengths ? std::move(lengths) : fixed_lengths(config_, model_->config()), config_.tokens,
+            config_.drawn, config_.repeat) {
   const ThreadScope team(model_->threads(), threads_);
-  const int segment = config_.segment > 0 ? config_.segment : model_->config().memory.segment;
-  if (!lengths_) lengths_ = std::make_shared<FixedLengths>(segment, config_.segments);
   change_at_start();
   trained_ = choose_trained();
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm_, compute_);
@@ -149,52 +153,14 @@ void Trainer::add_to_layout(const Sequence &sequence, int segment) {
   supervisor_->choose_silent(sequence, layout_);
 }
 
-// The same sequences again, where some of their steps are done, however lengths have gone on since.
-void Trainer::draw_sequences(Task *task) {
-  graph_->clear_cache();
-  const std::string lengths = lengths_->save();
-  if (again_) {
-    source_->restore(before_.source);
-  } else {
-    before_ = {source_->save(), lengths};
-    repeated_ = 0;
-    again_ = true;  // until all are there
-  }
-  lengths_->restore(before_.lengths);
-  try {
-    drawn_segment_ = lengths_->segment();
-    const int64_t length = int64_t{drawn_segment_} * lengths_->segments(),
-                  count = std::max<int64_t>(1, config_.tokens / length);
-    epoch_steps_ = std::max<int64_t>(1, config_.drawn / (count * length));
-    for (int64_t i = 0; i < count * epoch_steps_; ++i) {
-      if (task && task->take_cancel())
-        fail(Status::CANCELLED, "training was cancelled while its next sequences were drawn");
-      drawn_.push_back(source_->next(drawn_segment_, lengths_->segments()));
-    }
-  } catch (...) {
-    drawn_.clear();
-    lengths_->restore(lengths);
-    throw;
-  }
-  lengths_->restore(lengths);
-  again_ = false;
-}
-
-void Trainer::draw_again() {
-  drawn_.clear();
-  again_ = !before_.source.empty();
-}
-
-void Trainer::draw(Task *task) {
-  if (!again_ && repeated_ >= config_.repeat * epoch_steps_) drawn_.clear(), before_ = {};
-  if (drawn_.empty()) draw_sequences(task);
-  const size_t count = drawn_.size() / static_cast<size_t>(epoch_steps_);
-  read_ = static_cast<size_t>(repeated_ % epoch_steps_) * count;
+// Draws what the step reads, and counts what it weighs.
+void Trainer::begin_step(Task *task) {
+  if (pool_.begin_step(task)) graph_->clear_cache();
   total_weight_ = 0;
   supervisor_->begin_step();
   for (const Sequence &sequence : sequences()) {
     layout_.clear();
-    add_to_layout(sequence, drawn_segment_);
+    add_to_layout(sequence, pool_.segment());
     for (const float w : layout_.weight) total_weight_ += w;
     supervisor_->count(layout_);
     report_.tokens += layout_.rows();
@@ -204,20 +170,21 @@ void Trainer::draw(Task *task) {
 
 uint64_t Trainer::checksum_of_read() const {
   StreamChecksum sum;
-  sum.add(&drawn_segment_, sizeof drawn_segment_);
+  const int segment = pool_.segment();
+  sum.add(&segment, sizeof segment);
   for (const Sequence &sequence : sequences()) add_to(sum, sequence);
   return sum.value();
 }
 
-void Trainer::each_batch(int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f) {
-  const std::span<const Sequence> read = sequences();
+void Trainer::each_batch(int64_t step, int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f) {
+  const std::span<const Sequence> read = pool_.of_step(step);
   layout_.clear();
   for (auto i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
-    add_to_layout(read[i], drawn_segment_);
+    add_to_layout(read[i], pool_.segment());
     if (i + 1 < static_cast<size_t>(end) &&
         layout_.rows() + static_cast<int64_t>(read[i + 1].tokens.size()) <= config_.rows)
       continue;
-    f(read_ + i);
+    f(pool_.first_of_step(step) + i);
     layout_.clear();
   }
 }
@@ -246,9 +213,9 @@ void Trainer::add_gradients(const Threads &threads, Task *task) {
   check_cancel();
   for (const Sequence &sequence : sequences()) report_.unknown_bytes += sequence.unknown_bytes;
   const auto [first, end] = ranks_.share(static_cast<int64_t>(sequences().size()));
-  each_batch(first, end, [&](size_t cache_key) {
+  each_batch(pool_.step(), first, end, [&](size_t cache_key) {
     check_cancel();
-    report_.tally.add(run(threads, drawn_segment_, request, cache_key));
+    report_.tally.add(run(threads, pool_.segment(), request, cache_key));
   });
   layout_.clear();
   // Gates of layers that are not trained stay as they are.
@@ -266,7 +233,7 @@ void Trainer::gradients(Task *task) {
   uint64_t read = 0;
   std::exception_ptr failure;
   try {
-    draw(task);
+    begin_step(task);
     if (!ranks_.alone()) read = checksum_of_read();
     add_gradients(threads, task);
   } catch (...) {
@@ -276,7 +243,7 @@ void Trainer::gradients(Task *task) {
     report_.tally = agree(JointCall::STEP, read, report_.tally, failure);
     for (const std::span<float> piece : trained_gradients()) ranks_.sum(piece);
   } catch (...) {
-    draw_again();
+    pool_.forget();
     throw;
   }
 }
@@ -304,9 +271,8 @@ StepReport Trainer::apply() {
     log(LogLevel::WARNING,
         cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
-  ++repeated_;
   report_.step = optimizer_->steps();
-  lengths_->observe(report_.tally);
+  pool_.end_step(report_.tally);
   return report_;
 }
 

@@ -13,35 +13,11 @@
 #include "train/graph.h"
 #include "train/lora.h"
 #include "train/ranks.h"
-#include "train/sequence.h"
+#include "train/sequence_pool.h"
 #include "train/supervisor.h"
 #include "train/train_config.h"
 
 namespace infini {
-
-// How long sequences are: as long as the configuration says, or, with a curriculum, longer as recall grows.
-class SequenceLengths {
- public:
-  virtual ~SequenceLengths() = default;
-  virtual int segment() const = 0;              // tokens
-  virtual int segments() const = 0;             // of a sequence
-  virtual void observe(const Tally &seen) = 0;  // after every step
-  virtual std::string save() const = 0;
-  virtual void restore(const std::string &state) = 0;
-};
-
-class FixedLengths : public SequenceLengths {
- public:
-  FixedLengths(int segment, int segments) : segment_(segment), segments_(segments) {}
-  int segment() const override { return segment_; }
-  int segments() const override { return segments_; }
-  void observe(const Tally &) override {}
-  std::string save() const override { return ""; }
-  void restore(const std::string &) override {}
-
- private:
-  int segment_, segments_;
-};
 
 struct StepReport {
   int64_t step = 0;           // done so far, this one included
@@ -103,7 +79,7 @@ class Trainer {
   int64_t tokens() const { return tokens_; }  // read by all steps
   const TrainConfig &config() const { return config_; }
   const std::string &description() const { return description_; }
-  const SequenceLengths &lengths() const { return *lengths_; }
+  const SequenceLengths &lengths() const { return pool_.lengths(); }
   std::vector<float> gates() const;  // beta [layers][heads]
   int64_t trained_parameters() const;
   int64_t bytes() const;  // of weights, gradients, optimizer and activations
@@ -144,23 +120,19 @@ class Trainer {
   void change_at_start();
   void add_to_layout(const Sequence &sequence, int segment);
   AttentionRules rules_for(int segment) const;
-  // What this step reads of drawn_.
-  std::span<const Sequence> sequences() const {
-    return std::span(drawn_).subspan(read_, drawn_.size() / static_cast<size_t>(epoch_steps_));
-  }
+  std::span<const Sequence> sequences() const { return pool_.of_step(pool_.step()); }  // of the step at hand
   static constexpr size_t kUncached = TrainingGraph::kUncached;
   // TrainingGraph::run or run_retrieval, over layout_.
   Tally run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key);
   double change_weights();
   void weights_changed(const Threads &threads);
-  void draw(Task *task);
-  void draw_sequences(Task *task);
-  void draw_again();  // before the next step, in place of what is drawn now
+  void begin_step(Task *task);
   uint64_t checksum_of_read() const;
   uint64_t evaluate_share(SequenceSource &source, int sequences, int segment, int segments, Task *task, Tally &tally);
   void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
-  // f(cache key) for batches of the sequences `first` .. `end` of this step, each of up to config.rows rows in layout_.
-  void each_batch(int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f);
+  // f(cache key) for batches of the sequences `first` .. `end` of a step of the pool, each of up to config.rows rows in
+  // layout_.
+  void each_batch(int64_t step, int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f);
 
   // trainer_ranks.cc
   enum class JointCall : uint64_t { STEP, EVALUATION };
@@ -181,24 +153,12 @@ class Trainer {
   std::unique_ptr<TrainingGraph> graph_;
   std::unique_ptr<Optimizer> optimizer_, adapter_optimizer_;  // of parameters_ and of lora_
   Buffer<float> gradients_;                                   // like parameters_
-  std::unique_ptr<SequenceSource> source_;
-  std::shared_ptr<SequenceLengths> lengths_;
+  SequencePool pool_;
   int64_t tokens_ = 0;
   bool unfinished_ = false;  // weights and optimizers are being changed, or an error ended that
   Ranks ranks_;
 
   // The step at hand.
-  std::vector<Sequence> drawn_;
-  struct SourceState {
-    std::string source, lengths;
-  } before_;  // of source_ and lengths_ before drawn_ was drawn
-  // Restores source and lengths together; where one of them is refused, neither changes.
-  void restore_sources(const SourceState &before, const std::string &lengths);
-  bool again_ = false;       // drawn_ is empty, and will be drawn again from before_
-  int64_t epoch_steps_ = 1;  // steps that read all of drawn_ once
-  int64_t repeated_ = 0;     // steps that have read of drawn_
-  size_t read_ = 0;          // the first of drawn_ that this step reads
-  int drawn_segment_ = 0;
   double total_weight_ = 0;
   BatchLayout layout_;
   StepReport report_;
@@ -207,7 +167,7 @@ class Trainer {
 class Trainer::Drawn {
  public:
   const Threads &threads() const { return threads_; }  // on which the hook may compute
-  std::span<const Sequence> sequences() const { return trainer_.drawn_; }
+  std::span<const Sequence> sequences() const { return trainer_.pool_.all(); }
   // f for each batch of these sequences. A cancel of the task throws CANCELLED between batches.
   void each_layout(const std::function<void(const BatchLayout &)> &f);
   // To be called by f, over its batch: a forward pass, of which `observer` sees every layer; and

@@ -16,7 +16,7 @@ void Trainer::initialise(const char *stage, Task *task, const std::function<void
   check_whole();
   if (steps() > 0) fail(Status::STATE, "parameters are initialised before the first step, but there were ", steps());
   const ThreadScope threads(model_->threads(), threads_);
-  draw(task);
+  begin_step(task);
   Drawn drawn(threads, *this, stage, task);
   hook(drawn, parameters_);
   const Change change(*this);
@@ -28,13 +28,12 @@ void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> 
   // On several ranks each reads all sequences here, and in its steps only a share of them.
   const bool keeps = t.config_.repeat > 1 && t.ranks_.count() == 1;
   const auto each = static_cast<int64_t>(t.sequences().size());
-  if (task_) task_->begin(stage_, t.epoch_steps_);
-  for (int64_t step = 0; step < t.epoch_steps_; ++step) {
-    t.read_ = static_cast<size_t>(step * each);
-    t.each_batch(0, each, [&](size_t cache_key) {
+  if (task_) task_->begin(stage_, t.pool_.steps());
+  for (int64_t step = 0; step < t.pool_.steps(); ++step) {
+    t.each_batch(step, 0, each, [&](size_t cache_key) {
       if (task_ && task_->take_cancel())
         fail(Status::CANCELLED, "cancelled (", stage_, "); the parameters are as they were");
-      t.graph_->set_rules(t.rules_for(t.drawn_segment_));
+      t.graph_->set_rules(t.rules_for(t.pool_.segment()));
       key_ = keeps ? cache_key : kUncached;
       f(t.layout_);
     });

@@ -41,9 +41,7 @@ void Trainer::check_whole() const {
 
 void Trainer::save(const std::string &path, Task *task) const {
   check_whole();
-  const bool again =
-      again_ || (!drawn_.empty() &&
-                 repeated_ < config_.repeat * epoch_steps_);  // sequences are not done with: they will be drawn again
+  const SequencePool::State pool = pool_.save();
   JsonObject header;
   header.add("kind", "training")
       .add("model", model_->fingerprint())
@@ -52,10 +50,10 @@ void Trainer::save(const std::string &path, Task *task) const {
       .add("compute", name_of(compute_))
       .add("steps", optimizer_->steps())
       .add("tokens", tokens_)
-      .add("source", again ? before_.source : source_->save())
-      .add("lessons_before", again ? before_.lengths : lengths_->save())
-      .add("repeated", again ? repeated_ : 0)
-      .add("lessons", lengths_->save());
+      .add("source", pool.source)
+      .add("lessons_before", pool.lengths_before)
+      .add("repeated", pool.steps_done)
+      .add("lessons", pool.lengths);
   SnapshotSection values{"values", {}};
   for (size_t i = 0; i < trained_.size(); ++i)
     if (trained_[i]) values.parts.push_back(bytes_of(parameters_.of(i), parameters_[i].size()));
@@ -76,19 +74,6 @@ void Trainer::save(const std::string &path, Task *task) const {
   file.commit();
 }
 
-void Trainer::restore_sources(const SourceState &before, const std::string &lengths) {
-  const std::string source_now = source_->save(), lengths_now = lengths_->save();
-  try {
-    source_->restore(before.source);
-    lengths_->restore(before.lengths);
-    lengths_->restore(lengths);
-  } catch (...) {
-    source_->restore(source_now);
-    lengths_->restore(lengths_now);
-    throw;
-  }
-}
-
 void Trainer::restore(const std::string &path, Task *task) {
   check_cancel(task, "restoring was cancelled; the trainer is as it was");
   const MappedFile mapped(path);
@@ -102,9 +87,9 @@ void Trainer::restore(const std::string &path, Task *task) {
   if (steps < 0 || steps > kMost || tokens < 0 || tokens > kMost || repeated < 0 ||
       repeated >= config_.repeat * std::max<int64_t>(1, config_.drawn))
     fail(Status::FORMAT, path, ": impossible number of steps or tokens");
-  const SourceState before{member<std::string>(header, "source", path),
-                           member<std::string>(header, "lessons_before", path)};
-  const auto lengths = member<std::string>(header, "lessons", path);
+  SequencePool::State pool{member<std::string>(header, "source", path),
+                           member<std::string>(header, "lessons_before", path),
+                           member<std::string>(header, "lessons", path), repeated};
 
   // Everything is read before anything is changed.
   const auto read = [&](const char *section, int64_t floats) {
@@ -122,7 +107,7 @@ void Trainer::restore(const std::string &path, Task *task) {
     adapters = read("adapters", lora_->size());
     adapter_state = read("adapter_optimizer", adapter_optimizer_->state().size());
   }
-  restore_sources(before, lengths);
+  pool_.restore(std::move(pool));
 
   const Change change(*this);
   const float *next = values.data();
@@ -139,9 +124,6 @@ void Trainer::restore(const std::string &path, Task *task) {
     adapter_optimizer_->set_steps(steps);
   }
   tokens_ = tokens;
-  before_ = before;
-  repeated_ = repeated;
-  draw_again();
   weights_changed(ThreadScope(model_->threads(), threads_));
 }
 
@@ -151,7 +133,7 @@ Parameters::FileForm Trainer::file_form(TensorType type) const {
   if (config_.feature_scale != 1)
     for (const Parameters::Layer &w : parameters_.layers()) changed[w[Field::Q]] = changed[w[Field::K]] = true;
   MemoryConfig memory = model_->config().memory;
-  const AttentionRules rules = rules_for(lengths_->segment());
+  const AttentionRules rules = rules_for(lengths().segment());
   memory.segment = rules.shape.segment;
   memory.carry = rules.shape.carry;
   memory.sinks = rules.shape.sinks;
