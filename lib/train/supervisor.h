@@ -13,7 +13,7 @@ namespace infini {
 class SupervisionWeights {
  public:
   virtual ~SupervisionWeights() = default;
-  // Whether queries of the head may have weights: of retrievals, or of local attention. Other heads are not asked for.
+  // Whether queries of the head may have weights: of retrievals, or of local attention. Those of other heads are 0.
   virtual bool supervises(int layer, int head) const = 0;
   virtual bool supervises_locally(int layer, int head) const = 0;
   // Of -log(share of the retrieval that falls on the query's sources).
