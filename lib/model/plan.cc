@@ -8,6 +8,7 @@
 #include "format/gguf_types.h"
 #include "model/config.h"
 #include "model/keys.h"
+#include "model/weights.h"
 
 namespace infini {
 namespace {
@@ -194,48 +195,70 @@ std::vector<TensorSpec> tensor_table(const Config &c) {
   for (int l = 0; l < c.layers; ++l) {
     const LayerPlan &plan = c.plans[l];
     const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
-    const auto norm = [&](Field field, const char *tensor, int64_t size, bool there) {
-      if (there) table.push_back({field, Role::NORM, l, name(tensor), 1, size, false, 0, ""});
+    using To = LayerWeights;
+    const auto vector = [&](Field field, Role role, std::vector<float> To::*to, const char *tensor, int64_t size,
+                            Presence presence, const char *fused = "", int64_t fused_size = 0, int64_t first = 0) {
+      if (presence != Presence::NONE)
+        table.push_back({field, role, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0,
+                         *fused ? name(fused) : "", fused_size, first, nullptr, to});
     };
-    const auto bias = [&](Field field, const char *tensor, int64_t size, Presence presence, int64_t fused_first) {
-      if (presence == Presence::NONE) return;
-      TensorSpec spec{field, Role::BIAS, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0, ""};
-      if (fused_first >= 0) spec.fused = name("attn_qkv.bias"), spec.fused_rows = qkv, spec.fused_first = fused_first;
-      table.push_back(std::move(spec));
+    const auto norm = [&](Field field, std::vector<float> To::*to, const char *tensor, int64_t size, bool there) {
+      vector(field, Role::NORM, to, tensor, size, there ? Presence::REQUIRED : Presence::NONE);
     };
-    const auto matrix = [&](Field field, Role role, const char *tensor, int64_t rows, int64_t columns, double deviation,
-                            const char *fused = "", int64_t fused_rows = 0, int64_t fused_first = 0) {
+    const auto matrix = [&](Field field, Role role, WeightMatrix To::*to, const char *projection, const char *tensor,
+                            int64_t rows, int64_t columns, double deviation, const char *fused = "",
+                            int64_t fused_rows = 0, int64_t first = 0) {
       table.push_back({field, role, l, name(tensor), rows, columns, false, deviation, *fused ? name(fused) : "",
-                       fused_rows, fused_first});
+                       fused_rows, first, to, nullptr, projection});
     };
-    norm(Field::ATTENTION_NORM, "attn_norm.weight", c.width, plan.norm_before);
-    const auto projection = [&](Field field, const char *tensor, int64_t rows, int64_t first) {
-      matrix(field, Role::ATTENTION, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight", qkv, first);
+    const auto qkv_matrix = [&](Field field, const char *projection, const char *tensor, int64_t rows, int64_t first) {
+      matrix(field, Role::ATTENTION, &To::qkv, projection, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight",
+             qkv, first);
     };
-    projection(Field::Q, "attn_q.weight", q, 0);
-    projection(Field::K, "attn_k.weight", k, q);
-    projection(Field::V, "attn_v.weight", v, q + k);
-    bias(Field::Q_BIAS, "attn_q.bias", q, plan.qkv_bias, 0);
-    bias(Field::K_BIAS, "attn_k.bias", k, plan.qkv_bias, q);
-    bias(Field::V_BIAS, "attn_v.bias", v, plan.qkv_bias, q + k);
-    const bool row = plan.head_norm == HeadNorm::ROW;
-    norm(Field::Q_NORM, "attn_q_norm.weight", row ? q : c.key_size, plan.head_norm != HeadNorm::NONE);
-    norm(Field::K_NORM, "attn_k_norm.weight", row ? k : c.key_size, plan.head_norm != HeadNorm::NONE);
-    matrix(Field::ATTENTION_OUTPUT, Role::ATTENTION, "attn_output.weight", c.width, attended,
-           fan_in(attended) * shallow);
-    bias(Field::ATTENTION_OUTPUT_BIAS, "attn_output.bias", c.width, plan.output_bias, -1);
-    norm(Field::ATTENTION_POST_NORM, "post_attention_norm.weight", c.width, plan.norm_after);
-    norm(Field::FEED_FORWARD_NORM, "ffn_norm.weight", c.width, plan.norm_before);
-    matrix(Field::GATE, Role::FEED_FORWARD, "ffn_gate.weight", c.hidden, c.width, fan_in(c.width), "ffn_up.weight",
-           2 * int64_t{c.hidden}, 0);
-    matrix(Field::UP, Role::FEED_FORWARD, "ffn_up.weight", c.hidden, c.width, fan_in(c.width), "ffn_up.weight",
-           2 * int64_t{c.hidden}, c.hidden);
-    matrix(Field::DOWN, Role::FEED_FORWARD, "ffn_down.weight", c.width, c.hidden, fan_in(c.hidden) * shallow);
-    norm(Field::FEED_FORWARD_POST_NORM, "post_ffw_norm.weight", c.width, plan.norm_after);
+    const auto qkv_bias = [&](Field field, const char *tensor, int64_t size, int64_t first) {
+      vector(field, Role::BIAS, &To::qkv_bias, tensor, size, plan.qkv_bias, "attn_qkv.bias", qkv, first);
+    };
+    const auto gate_up = [&](Field field, const char *projection, const char *tensor, int64_t first) {
+      matrix(field, Role::FEED_FORWARD, &To::gate_up, projection, tensor, c.hidden, c.width, fan_in(c.width),
+             "ffn_up.weight", 2 * int64_t{c.hidden}, first);
+    };
+    norm(Field::ATTENTION_NORM, &To::attention_norm, "attn_norm.weight", c.width, plan.norm_before);
+    qkv_matrix(Field::Q, "q", "attn_q.weight", q, 0);
+    qkv_matrix(Field::K, "k", "attn_k.weight", k, q);
+    qkv_matrix(Field::V, "v", "attn_v.weight", v, q + k);
+    qkv_bias(Field::Q_BIAS, "attn_q.bias", q, 0);
+    qkv_bias(Field::K_BIAS, "attn_k.bias", k, q);
+    qkv_bias(Field::V_BIAS, "attn_v.bias", v, q + k);
+    const bool heads = plan.head_norm != HeadNorm::NONE, row = plan.head_norm == HeadNorm::ROW;
+    norm(Field::Q_NORM, &To::q_norm, "attn_q_norm.weight", row ? q : c.key_size, heads);
+    norm(Field::K_NORM, &To::k_norm, "attn_k_norm.weight", row ? k : c.key_size, heads);
+    matrix(Field::ATTENTION_OUTPUT, Role::ATTENTION, &To::attention_output, "o", "attn_output.weight", c.width,
+           attended, fan_in(attended) * shallow);
+    vector(Field::ATTENTION_OUTPUT_BIAS, Role::BIAS, &To::attention_output_bias, "attn_output.bias", c.width,
+           plan.output_bias);
+    norm(Field::ATTENTION_POST_NORM, &To::attention_post_norm, "post_attention_norm.weight", c.width, plan.norm_after);
+    norm(Field::FEED_FORWARD_NORM, &To::feed_forward_norm, "ffn_norm.weight", c.width, plan.norm_before);
+    gate_up(Field::GATE, "gate", "ffn_gate.weight", 0);
+    gate_up(Field::UP, "up", "ffn_up.weight", c.hidden);
+    matrix(Field::DOWN, Role::FEED_FORWARD, &To::down, "down", "ffn_down.weight", c.width, c.hidden,
+           fan_in(c.hidden) * shallow);
+    norm(Field::FEED_FORWARD_POST_NORM, &To::feed_forward_post_norm, "post_ffw_norm.weight", c.width, plan.norm_after);
   }
   table.push_back({Field::OUTPUT_NORM, Role::NORM, -1, "output_norm.weight", 1, c.width, false, 0, ""});
   table.push_back({Field::OUTPUT, Role::OUTPUT, -1, "output.weight", c.vocabulary, c.width, true, kTokenDeviation, ""});
   return table;
+}
+
+const std::string &projection_choices() {
+  static const std::string choices = [] {
+    Config config{};
+    config.layers = 1, config.plans.resize(1);
+    std::string names;
+    for (const TensorSpec &spec : tensor_table(config))
+      if (*spec.projection) names += cat(names.empty() ? "" : "|", spec.projection);
+    return names;
+  }();
+  return choices;
 }
 
 TensorPart find_part(const Gguf &gguf, const TensorSpec &spec) {

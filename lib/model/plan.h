@@ -15,6 +15,8 @@ namespace infini {
 struct Config;
 struct RopeConfig;
 struct Keys;
+struct LayerWeights;
+struct WeightMatrix;
 
 enum class Activation { SILU, GELU };     // of the feed-forward's gate; GELU by its tanh formula
 enum class HeadNorm { NONE, HEAD, ROW };  // what a norm of q or of k spans: each head, or all heads together
@@ -49,7 +51,7 @@ const std::string &architecture_choices();                       // "llama|qwen2
 
 enum class Role { EMBEDDING, OUTPUT, NORM, ATTENTION, FEED_FORWARD, BIAS, GATE };
 
-// In the order of the table: what is one matrix in memory (q, k, v; gate, up) stands together.
+// In the order of the table.
 enum class Field {
   EMBEDDING,
   ATTENTION_NORM,
@@ -89,10 +91,18 @@ struct TensorSpec {
   // these count columns. Empty: never.
   std::string fused;
   int64_t fused_rows = 0, fused_first = 0;
+  // Where the numbers of a layer's tensor go: columns of a matrix, or a vector. Tensors that share one stand together.
+  WeightMatrix LayerWeights::*matrix = nullptr;
+  std::vector<float> LayerWeights::*vector = nullptr;
+  const char *projection = "";  // as settings of adapters call the matrix; empty: it has none
+
+  // Whether this one's numbers come behind those of the tensor before it in the table, in the same matrix.
+  bool behind(const TensorSpec &before) const { return matrix && layer == before.layer && matrix == before.matrix; }
 };
 
 // Every tensor of a model, in the order in which a new file holds them.
 std::vector<TensorSpec> tensor_table(const Config &config);
+const std::string &projection_choices();  // "q|k|v|o|..."
 
 // Divisors of a rotation's frequencies that a file may have: for any window, for one that is within the original
 // context, and for a longer one.

@@ -36,7 +36,7 @@ struct Weights {
 
   // Row `token` of the embedding, [width]: the file's own numbers.
   void embed(int32_t token, float *x) const;
-  int64_t bytes() const;
+  int64_t bytes() const { return bytes_; }
 
   Compute products;             // of matrices in blocks
   NumberType rows_type;         // of activations in products: f32 before they are rounded to bytes
@@ -45,6 +45,9 @@ struct Weights {
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;  // [width]
   WeightMatrix output;             // [width, vocabulary]
+
+ private:
+  int64_t bytes_ = 0;
 };
 
 }  // namespace infini

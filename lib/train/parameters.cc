@@ -29,13 +29,13 @@ std::vector<size_t> Parameters::Layer::all() const {
 Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   const Config &c = model.config();
   layers_.resize(static_cast<size_t>(c.layers));
-  for (const TensorSpec &spec : tensor_table(c)) {
+  const std::vector<TensorSpec> table = tensor_table(c);
+  for (const TensorSpec &spec : table) {
     const TensorPart part = find_part(model.gguf(), spec);  // checked when the model was opened
     if (!part) continue;
-    const bool behind = spec.field == Field::K || spec.field == Field::V || spec.field == Field::UP;
-    if (!behind) size_ = round_up(size_, 16);
+    if (&spec == table.data() || !spec.behind(*(&spec - 1))) size_ = round_up(size_, 16);
     (spec.layer < 0 ? others_ : layers_[spec.layer])[spec.field] = list_.size();
-    list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_});
+    list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_, spec.projection});
     parts_.push_back(part);
     size_ += spec.rows * spec.columns;
   }

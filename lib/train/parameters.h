@@ -17,6 +17,7 @@ struct Parameter {
   Role role;
   int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
   int64_t offset;
+  std::string projection = {};  // as TensorSpec says
   int64_t size() const { return rows * columns; }
 };
 

@@ -23,9 +23,6 @@ class Fields;
 // fit has set (Supervisor::fits) keep their new W_v and W_o too.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
-// Projections of a layer, as lora.targets names them.
-constexpr const char *kProjections = "q|k|v|o|gate|up|down";
-
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.
 struct LoraConfig {
   int rank = 8;
@@ -36,7 +33,7 @@ struct LoraConfig {
   void fields(Visitor &v) {
     v("rank", rank, 1, 1024, "rows of A, columns of B");
     v("alpha", alpha, 1e-6, 1e6, "the product of both counts alpha / rank times");
-    v("targets", targets, kProjections, "projections that have adapters");
+    v("targets", targets, projection_choices().c_str(), "projections that have adapters");
   }
   void complete(const Fields &given);
 };

@@ -14,10 +14,6 @@ namespace infini {
 
 namespace {
 
-// In the order of kProjections.
-constexpr Field kMatrices[] = {Field::Q,    Field::K,  Field::V,   Field::ATTENTION_OUTPUT,
-                               Field::GATE, Field::UP, Field::DOWN};
-
 std::shared_ptr<SequenceLengths> fixed_lengths(const TrainConfig &config, const Config &model) {
   const int segment = config.segment > 0 ? config.segment : model.memory.segment;
   return std::make_shared<FixedLengths>(segment, config.segments);
@@ -104,11 +100,10 @@ std::vector<bool> Trainer::choose_trained() const {
           config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
           ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
            (index == w[Field::Q] || index == w[Field::K])) ||
-          (initialised && (attention || role == Role::BIAS));
+          (initialised && (attention || role == Role::BIAS)) ||
+          (config_.part == TrainedPart::LORA &&
+           std::ranges::count(config_.lora.targets, parameters_[index].projection));
     }
-    if (config_.part == TrainedPart::LORA)
-      for (const std::string &target : config_.lora.targets)
-        trained[w[kMatrices[choice_index(kProjections, target)]]] = true;
   }
   if (config_.part == TrainedPart::ALL && all_layers)
     for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()})
