@@ -103,7 +103,7 @@ void Window::each_stretch(const View &view, const Visit &f) const {
   for (const Head &head : heads_) {
     f(head.keys.data(), head.keys.bytes(tokens), shape_.type);
     head.values.each_panel(
-        [&](int64_t, int64_t, char *panel) { f(panel, tokens * kPanel * bytes_of(shape_.type), shape_.type); });
+        [&](int64_t, int64_t, char *panel) { f(panel, panel_bytes(shape_.type, tokens), shape_.type); });
     if (head.raw) f(head.raw, view.open() * key_bytes(), shape_.type);
     f(reinterpret_cast<char *>(head.sink_keys), sinks_of(view) * shape_.key_size * 4, NumberType::F32);
     f(reinterpret_cast<char *>(head.sink_values), sinks_of(view) * shape_.value_size * 4, NumberType::F32);

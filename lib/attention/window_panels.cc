@@ -10,17 +10,13 @@
 namespace infini {
 namespace {
 
-// A panel of keys is made of cells of 4 bytes: a number of f32, or two of bf16 that follow each other in a key. The
-// last of an odd number of bf16 shares its cell with a zero.
-constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;  // bytes
-
 float load(const float *number) { return *number; }
 float load(const uint16_t *number) { return bf16_to_float(*number); }
 
 // Where the row of a token begins in a panel of values.
-template <class Number>
-Number *row_of(char *panel, int64_t token) {
-  return reinterpret_cast<Number *>(panel) + panel_offset<Number>(token, 0);
+template <class Number, class Bytes>
+Number *row_of(Bytes *panel, int64_t token) {
+  return panel_element(reinterpret_cast<Number *>(panel), 0, token, 0);
 }
 
 // f(token, how many, cell, how many) for squares of cells that stay in the nearest cache.
@@ -32,9 +28,6 @@ void each_square(int64_t tokens, int64_t cells, const Function &f) {
 }
 
 }  // namespace
-
-int64_t KeyPanels::cells() const { return (row_bytes() + kCell - 1) / kCell; }
-char *KeyPanels::cell(int64_t token) const { return data_ + token / kPanel * panel_bytes() + token % kPanel * kCell; }
 
 void KeyPanels::put(int64_t token, const float *key) {
   uint16_t numbers[kMostHeadSize];
@@ -70,9 +63,9 @@ void KeyPanels::move(int64_t from, int64_t to, int64_t count) {
 void KeyPanels::to_rows(int64_t tokens, char *rows) const {
   float transposed[kPanel * kPanel];
   each_square(tokens, cells(), [&](int64_t t, int64_t count, int64_t first, int64_t some) {
-    const auto *from = reinterpret_cast<const float *>(cell(t)) + first * kPanel;
+    const auto *from = reinterpret_cast<const float *>(cell(t) + first * kCellRow);
     const int64_t bytes = std::min(row_bytes(), (first + some) * kCell) - first * kCell;
-    pack_columns(from, kPanel, count, some, transposed, kPanel * kPanel);
+    pack_columns(from, kPanel, count, some, transposed, panel_size(kPanel));
     for (int64_t i = 0; i < count; ++i)
       std::memcpy(rows + (t + i) * row_bytes() + first * kCell, transposed + i * kPanel, static_cast<size_t>(bytes));
   });
@@ -86,7 +79,8 @@ void KeyPanels::from_rows(const char *rows, int64_t tokens) {
       transposed[i * kPanel + some - 1] = 0;
       std::memcpy(transposed + i * kPanel, rows + (t + i) * row_bytes() + first * kCell, static_cast<size_t>(bytes));
     }
-    pack_columns(transposed, kPanel, some, count, reinterpret_cast<float *>(cell(t)) + first * kPanel, kPanel * kPanel);
+    pack_columns(transposed, kPanel, some, count, reinterpret_cast<float *>(cell(t) + first * kCellRow),
+                 panel_size(kPanel));
   });
 }
 
@@ -105,18 +99,19 @@ void ValuePanels::put(int64_t token, const float *value) {
 
 void ValuePanels::get(int64_t token, float *value) const {
   as_numbers(type_, data_, 0, [&](auto *numbers) {
-    for (int64_t j = 0; j < size_; ++j) value[j] = load(panel_element(numbers, kPanel * capacity_, token, j));
+    for (int64_t j = 0; j < size_; ++j) value[j] = load(panel_element(numbers, panel_size(capacity_), token, j));
   });
 }
 
 void ValuePanels::move(int64_t from, int64_t to, int64_t count) {
   // Tokens of bf16 that are pairs here and there go together.
-  const int64_t together = type_ == NumberType::F32 ? 1 : 2, row = kPanel * bytes_of(type_);
+  const int64_t together = kCell / bytes_of(type_);
   each_panel([&](int64_t, int64_t, char *panel) {
     for (int64_t done = 0; done < count;) {
       const bool whole = (from + done) % together == 0 && (to + done) % together == 0;
       if (const int64_t run = whole ? (count - done) / together * together : 0; run > 0) {
-        std::memmove(panel + (to + done) * row, panel + (from + done) * row, static_cast<size_t>(run * row));
+        std::memmove(panel + panel_bytes(type_, to + done), panel + panel_bytes(type_, from + done),
+                     static_cast<size_t>(panel_bytes(type_, run)));
         done += run;
       } else {
         uint16_t *const target = row_of<uint16_t>(panel, to + done), *const source =
@@ -137,7 +132,7 @@ void ValuePanels::to_rows(int64_t tokens, char *rows) const {
       return;
     }
     for (int64_t t = 0; t < tokens; ++t)
-      std::memcpy(to + t * row_bytes(), panel + t * kPanel * 4, static_cast<size_t>(count * 4));
+      std::memcpy(to + t * row_bytes(), row_of<const float>(panel, t), static_cast<size_t>(count * 4));
   });
 }
 
@@ -146,14 +141,14 @@ void ValuePanels::from_rows(const char *rows, int64_t tokens) {
     const char *const from = rows + first * bytes_of(type_);
     const auto bytes = static_cast<size_t>(count * bytes_of(type_));
     if (type_ == NumberType::F32) {
-      for (int64_t t = 0; t < tokens; ++t) std::memcpy(panel + t * kPanel * 4, from + t * row_bytes(), bytes);
+      for (int64_t t = 0; t < tokens; ++t) std::memcpy(row_of<float>(panel, t), from + t * row_bytes(), bytes);
       return;
     }
     uint16_t aligned[kPanel * kPanel];  // rows of a file may lie anywhere
     for (int64_t t = 0; t < tokens; t += kPanel) {
       const int64_t some = std::min<int64_t>(kPanel, tokens - t);
       for (int64_t i = 0; i < some; ++i) std::memcpy(aligned + i * kPanel, from + (t + i) * row_bytes(), bytes);
-      pack_rows(aligned, kPanel, some, count, row_of<uint16_t>(panel, t), kPanel * kPanel);
+      pack_rows(aligned, kPanel, some, count, row_of<uint16_t>(panel, t), panel_size(kPanel));
     }
   });
 }
@@ -162,7 +157,7 @@ void ValuePanels::to_floats(int64_t begin, int64_t count, float *panels) const {
   each_panel([&](int64_t first, int64_t, char *panel) {
     as_numbers(type_, panel, 0, [&](auto *numbers) {
       for (int64_t t = 0; t < count; ++t) {
-        float *const to = panels + first * count + t * kPanel;
+        float *const to = panel_element(panels, panel_size(count), t, first);
         for (int64_t j = 0; j < kPanel; ++j) to[j] = load(panel_element(numbers, 0, begin + t, j));
       }
     });

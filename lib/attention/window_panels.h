@@ -13,7 +13,7 @@ class KeyPanels {
  public:
   KeyPanels() = default;
   KeyPanels(NumberType type, int64_t size) : type_(type), size_(size) {}
-  int64_t bytes(int64_t tokens) const { return round_up(tokens, kPanel) / kPanel * panel_bytes(); }
+  int64_t bytes(int64_t tokens) const { return panel_count(tokens) * panel_bytes(type_, rows()); }
   void use(char *data) { data_ = data; }  // the memory to use
   char *data() const { return data_; }
 
@@ -25,15 +25,14 @@ class KeyPanels {
   void to_rows(int64_t tokens, char *rows) const;
   void from_rows(const char *rows, int64_t tokens);
   // Those of `count` tokens from `begin`, a multiple of 64, on.
-  Panels panels(int64_t begin, int64_t count) const {
-    return {type_, data_ + begin / kPanel * panel_bytes(), size_, count, kPanel * padded_k(type_, size_)};
-  }
+  Panels panels(int64_t begin, int64_t count) const { return {type_, panel(begin), size_, count, panel_size(rows())}; }
 
  private:
-  int64_t panel_bytes() const { return kPanel * padded_k(type_, size_) * bytes_of(type_); }
+  int64_t rows() const { return padded_k(type_, size_); }
+  char *panel(int64_t token) const { return data_ + panel_begin(token, panel_bytes(type_, rows())); }
   int64_t row_bytes() const { return size_ * bytes_of(type_); }
-  int64_t cells() const;            // of a key
-  char *cell(int64_t token) const;  // the first of a key's
+  int64_t cells() const { return cells_of(type_, size_); }                           // of a key
+  char *cell(int64_t token) const { return panel(token) + token % kPanel * kCell; }  // the first of a key's
 
   NumberType type_ = NumberType::F32;
   int64_t size_ = 0;
@@ -45,7 +44,7 @@ class ValuePanels {
  public:
   ValuePanels() = default;
   ValuePanels(NumberType type, int64_t size, int64_t capacity) : type_(type), size_(size), capacity_(capacity) {}
-  int64_t bytes() const { return round_up(size_, kPanel) * capacity_ * bytes_of(type_); }
+  int64_t bytes() const { return panel_count(size_) * panel_bytes(type_, capacity_); }
   void use(char *data) { data_ = data; }  // the memory to use: bytes() of it
 
   void put(int64_t token, const float *value);
@@ -55,7 +54,7 @@ class ValuePanels {
   void from_rows(const char *rows, int64_t tokens);
   // Of `count` tokens from `begin`, a multiple of 64, on.
   Panels panels(int64_t begin, int64_t count) const {
-    return {type_, data_ + begin * kPanel * bytes_of(type_), count, size_, kPanel * capacity_};
+    return {type_, data_ + panel_bytes(type_, begin), count, size_, panel_size(capacity_)};
   }
   // The same in f32 panels of `count` rows, from any token on.
   void to_floats(int64_t begin, int64_t count, float *panels) const;
@@ -63,7 +62,7 @@ class ValuePanels {
   template <class Function>
   void each_panel(const Function &f) const {
     for (int64_t first = 0; first < size_; first += kPanel)
-      f(first, std::min<int64_t>(kPanel, size_ - first), data_ + first * capacity_ * bytes_of(type_));
+      f(first, std::min<int64_t>(kPanel, size_ - first), data_ + panel_begin(first, panel_bytes(type_, capacity_)));
   }
 
  private:

@@ -1,4 +1,4 @@
-// Floats: whether they are finite, and bf16, the upper half of one.
+// Numbers: floats, whether they are finite, and bf16, the upper half of one.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +22,17 @@ inline uint16_t float_to_bf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Of what products read: rows, panels, and the keys and values of a window.
+enum class NumberType : uint8_t { F32, BF16 };
+constexpr int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
+constexpr const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
+// f(the numbers from `at` on) of a buffer of the type.
+template <class Function>
+decltype(auto) as_numbers(NumberType type, void *data, int64_t at, const Function &f) {
+  if (type == NumberType::F32) return f(static_cast<float *>(data) + at);
+  return f(static_cast<uint16_t *>(data) + at);
 }
 
 }  // namespace infini

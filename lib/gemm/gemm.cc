@@ -15,41 +15,28 @@
 namespace infini {
 
 PackedMatrix::PackedMatrix(NumberType type, int64_t k, int64_t n)
-    : type_(type), k_(k), n_(n), k_padded_(padded_k(type, k)) {
-  const int64_t size = round_up(n, kPanel) * k_padded_;
-  if (type == NumberType::F32) f32_ = Buffer<float>(size);
-  else bf16_ = Buffer<uint16_t>(size);
-}
+    : type_(type), k_(k), n_(n), data_(panel_count(n) * panel_bytes(type, padded_k(type, k))) {}
 
 void PackedMatrix::set_panel(int64_t panel, const float *from, int64_t stride, int64_t columns) {
-  const int64_t at = panel * kPanel * k_padded_;
-  if (type_ == NumberType::F32) pack_columns(from, stride, k_, columns, f32_.data() + at, kPanel * k_padded_);
-  else pack_columns(from, stride, k_, columns, bf16_.data() + at, kPanel * k_padded_);
+  as_numbers(type_, data_.data(), panel_begin(panel * kPanel, this->stride()),
+             [&](auto *to) { pack_columns(from, stride, k_, columns, to, this->stride()); });
 }
 
 void PackedMatrix::pack(const Threads &threads, const float *from, int64_t stride, bool by_rows) {
-  const int64_t panel_stride = kPanel * k_padded_;
-  parallel_for(threads, round_up(n_, kPanel) / kPanel, worth_grain(4 * kPanel * k_), [&](int64_t begin, int64_t end) {
-    const int64_t columns = std::min(n_, end * kPanel) - begin * kPanel;
-    const float *part = from + begin * kPanel * (by_rows ? 1 : stride);
-    const auto into = [&](auto *panels) {
-      if (by_rows) pack_rows(part, stride, k_, columns, panels, panel_stride);
-      else pack_columns(part, stride, k_, columns, panels, panel_stride);
-    };
-    if (type_ == NumberType::F32) into(f32_.data() + begin * panel_stride);
-    else into(bf16_.data() + begin * panel_stride);
+  parallel_for(threads, panel_count(n_), worth_grain(4 * panel_size(k_)), [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kPanel, columns = std::min(n_, end * kPanel) - first;
+    const float *part = from + first * (by_rows ? 1 : stride);
+    as_numbers(type_, data_.data(), panel_begin(first, this->stride()), [&](auto *to) {
+      if (by_rows) pack_rows(part, stride, k_, columns, to, this->stride());
+      else pack_columns(part, stride, k_, columns, to, this->stride());
+    });
   });
 }
 
 float PackedMatrix::at(int64_t i, int64_t j) const {
-  const int64_t stride = kPanel * k_padded_;
-  return type_ == NumberType::F32 ? *panel_element(f32_.data(), stride, i, j)
-                                  : bf16_to_float(*panel_element(bf16_.data(), stride, i, j));
-}
-
-Panels PackedMatrix::panels() const {
-  const void *data = type_ == NumberType::F32 ? static_cast<const void *>(f32_.data()) : bf16_.data();
-  return {type_, data, k_, n_, kPanel * k_padded_};
+  const Panels all = panels();
+  return type_ == NumberType::F32 ? *panel_element(all.panel_of<float>(0), all.stride, i, j)
+                                  : bf16_to_float(*panel_element(all.panel_of<uint16_t>(0), all.stride, i, j));
 }
 
 namespace {
@@ -78,8 +65,8 @@ void native_part(const ConstRows &a, int64_t rows, const Panels &b, int64_t begi
     for (int64_t i = 0; i < b.k; i += most) {
       const int64_t depth = std::min(most, b.k - i);
       for (int64_t row = 0; row < count; ++row) widen(a.bf16() + (r + row) * a.stride + i, depth, wide + row * depth);
-      panel_product(wide, depth, 1, static_cast<int>(count), panels + i * kPanel, b.stride, depth, begin, end,
-                    c + r * c_row, c_row, accumulate || i > 0);
+      panel_product(wide, depth, 1, static_cast<int>(count), panel_element(panels, b.stride, i, 0), b.stride, depth,
+                    begin, end, c + r * c_row, c_row, accumulate || i > 0);
     }
   }
 }
@@ -89,7 +76,7 @@ template <class Function>
 void each_columns(const Threads &threads, int64_t rows, const Panels &b, const Function &f) {
   // Units of 16 columns, so that few panels still divide evenly; below some 128 KB of weights a thread, the loop
   // stays serial.
-  const int64_t units = round_up(b.n, kPanel) / 16;
+  const int64_t units = panel_count(b.n) * kPanel / 16;
   const int64_t grain = std::max<int64_t>(1, 131072 / (16 * b.k * bytes_of(b.type) * std::max<int64_t>(1, rows / 4)));
   parallel_for(threads, units, grain, [&](int64_t begin, int64_t end) { f(begin * 16, end * 16); });
 }
@@ -147,8 +134,8 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
 void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows &a, int64_t rows, const Panels &b,
                      float *c, int64_t c_row, bool accumulate) {
   const int64_t depth = padded_k(NumberType::BF16, b.k), pairs = round_up(b.k, 2);
-  const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);         // rows of A
-  const int64_t group = kPanel * std::clamp<int64_t>(100000 / (kPanel * depth), 1, 8);  // columns of B
+  const int64_t piece = std::clamp<int64_t>(150000 / depth / 16 * 16, 64, 256);          // rows of A
+  const int64_t group = kPanel * std::clamp<int64_t>(100000 / panel_size(depth), 1, 8);  // columns of B
   ScratchPool::Loan loan(scratch, ((piece + group) * depth + piece * group) * int64_t{sizeof(float)});
   float *const wide_b = loan.at<float>(), *const wide_a = wide_b + group * depth, *const sums = wide_a + piece * depth;
   if (pairs < depth) std::fill(wide_b, wide_a, 0.0f);
@@ -157,9 +144,10 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
     for (int64_t r = 0; r < count; ++r) widen(a.bf16() + (row + r) * a.stride, b.k, wide_a + r * depth);
     for (int64_t j = 0; j < b.n; j += group) {
       const int64_t columns = std::min(group, b.n - j);
-      for (int64_t i = 0; i < columns; i += kPanel) widen_panel(b.panel_of<uint16_t>(j + i), pairs, wide_b + i * depth);
+      for (int64_t i = 0; i < columns; i += kPanel)
+        widen_panel(b.panel_of<uint16_t>(j + i), pairs, wide_b + panel_begin(i, panel_size(depth)));
       onednn_product(onednn, {NumberType::F32, wide_a, depth}, count,
-                     {NumberType::F32, wide_b, b.k, columns, kPanel * depth}, sums, columns, false);
+                     {NumberType::F32, wide_b, b.k, columns, panel_size(depth)}, sums, columns, false);
       for (int64_t r = 0; r < count; ++r) {
         float *const to = c + (row + r) * c_row + j;
         if (accumulate) add_scaled(sums + r * columns, 1, columns, to);
@@ -173,7 +161,7 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
 // itself or, with `wide`, in f32.
 void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wide, const ConstRows &a, int64_t rows,
                    const Panels &b, float *c, int64_t c_row, bool accumulate) {
-  const int64_t panels = round_up(b.n, kPanel) / kPanel, operations = rows * b.k * b.n,
+  const int64_t panels = panel_count(b.n), operations = rows * b.k * b.n,
                 wanted = threads.count() == 1 || operations < worth_threads() ? 1 : 2 * threads.count();
   const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
                 across = std::clamp<int64_t>(wanted / down, 1, panels);
@@ -259,8 +247,8 @@ void native_transposed(ScratchPool &scratch, const ConstRows &a, const ConstRows
       left = wide, left_stride = a_columns;
       right = wide + kDepth * a_columns, right_stride = b_columns;
     }
-    pack_rows(right, right_stride, depth, b_columns, panels, depth * kPanel);
-    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels, depth * kPanel, depth, 0, padded, to,
+    pack_rows(right, right_stride, depth, b_columns, panels, panel_size(depth));
+    panel_product(left, 1, left_stride, static_cast<int>(a_columns), panels, panel_size(depth), depth, 0, padded, to,
                   to_row, row > 0 || (accumulate && !apart));
   }
   if (!apart) return;

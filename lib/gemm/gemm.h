@@ -13,15 +13,6 @@
 
 namespace infini {
 
-// Of weights in panels and of what is multiplied with them.
-enum class NumberType : uint8_t { F32, BF16 };
-inline int bytes_of(NumberType type) { return type == NumberType::F32 ? 4 : 2; }
-// f(the numbers from `at` on) of a buffer of the type.
-template <class Function>
-decltype(auto) as_numbers(NumberType type, void *data, int64_t at, const Function &f) {
-  if (type == NumberType::F32) return f(static_cast<float *>(data) + at);
-  return f(static_cast<uint16_t *>(data) + at);
-}
 // n floats as numbers of the type, and back.
 inline void store(const float *x, int64_t n, NumberType type, void *to) {
   if (type == NumberType::F32) std::copy_n(x, n, static_cast<float *>(to));
@@ -31,7 +22,6 @@ inline void load(NumberType type, const void *from, int64_t n, float *x) {
   if (type == NumberType::F32) std::copy_n(static_cast<const float *>(from), n, x);
   else widen(static_cast<const uint16_t *>(from), n, x);
 }
-inline const char *name_of(NumberType type) { return type == NumberType::F32 ? "f32" : "bf16"; }
 
 enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
 
@@ -56,7 +46,7 @@ struct Panels {
   NumberType type;
   const void *data;
   int64_t k, n;
-  int64_t stride;  // elements from one panel to the next: at least k rounded up to the pairing
+  int64_t stride;  // elements from one panel to the next: at least those of k rows, an even number in bf16
   // Columns from `begin`, a multiple of 64, to `end`, or as many as there are.
   Panels columns(int64_t begin, int64_t end) const {
     return {type, static_cast<const char *>(data) + panel_begin(begin, stride) * bytes_of(type), k,
@@ -80,22 +70,17 @@ class PackedMatrix {
   // row i, is a row of `from`.
   void pack(const Threads &threads, const float *from, int64_t stride, bool by_rows);
   float at(int64_t i, int64_t j) const;
-  Panels panels() const;
+  Panels panels() const { return {type_, data_.data(), k_, n_, stride()}; }
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
-  int64_t bytes() const {
-    return type_ == NumberType::F32 ? static_cast<int64_t>(f32_.bytes()) : static_cast<int64_t>(bf16_.bytes());
-  }
+  int64_t bytes() const { return static_cast<int64_t>(data_.bytes()); }
 
  private:
+  int64_t stride() const { return panel_size(padded_k(type_, k_)); }
   NumberType type_ = NumberType::F32;
-  int64_t k_ = 0, n_ = 0, k_padded_ = 0;
-  Buffer<float> f32_;
-  Buffer<uint16_t> bf16_;
+  int64_t k_ = 0, n_ = 0;
+  Buffer<char> data_;
 };
-
-// Rows that a panel of k rows takes in memory: k rounded up to what oneDNN's layout needs.
-inline int64_t padded_k(NumberType type, int64_t k) { return round_up(k, type == NumberType::F32 ? 16 : 32); }
 
 class OneDnn;
 

@@ -123,7 +123,7 @@ bool OneDnn::supports(NumberType type) const { return type == NumberType::F32 ? 
 bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                       bool accumulate) const {
   // Panels that are further apart than their own rows need, as a window's are, go one by one.
-  if (b.n > kPanel && b.stride != kPanel * padded_k(b.type, b.k)) {
+  if (b.n > kPanel && b.stride != panel_size(padded_k(b.type, b.k))) {
     for (int64_t j = 0; j < b.n; j += kPanel) {
       if (!multiply(a, rows, b.columns(j, j + kPanel), c + j, c_row, accumulate)) return false;
     }

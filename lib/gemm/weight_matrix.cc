@@ -54,34 +54,25 @@ void product_of_bytes(const Threads &threads, const Gemm &gemm, const ConstRows 
   }
 }
 
-// Zeros in 16 columns of a panel: 64 bytes of every 256.
-template <class Number>
-void clear_strip(Number *columns, int64_t depth) {
-  constexpr int64_t kLine = 64 / sizeof(Number), kRow = 256 / sizeof(Number);
-  for (int64_t i = 0; i < depth * static_cast<int64_t>(sizeof(Number)) / 4; ++i)
-    std::fill_n(columns + i * kRow, kLine, Number{});
-}
-
 // Panel by panel, each unpacked into memory of its thread.
 void product_of_floats(const Threads &threads, const Gemm &gemm, const ConstRows &a, int64_t rows, const BlockMatrix &b,
                        float *c, int64_t c_row, bool accumulate, bool exact) {
   constexpr int64_t kStrips = kPanel / kStrip;
   const int64_t unit = spec_of(b.type()).unit(), depth = round_up(b.k(), unit);
-  parallel_items(threads, round_up(b.n(), kPanel) / kPanel, rows * b.k() * b.n(),
-                 [&](int64_t panel, const Threads &here) {
-    ScratchPool::Loan loan(gemm.scratch(), depth * kPanel * bytes_of(a.type));  // whole units
+  parallel_items(threads, panel_count(b.n()), rows * b.k() * b.n(), [&](int64_t panel, const Threads &here) {
+    ScratchPool::Loan loan(gemm.scratch(), panel_bytes(a.type, depth));  // whole units
     const int64_t columns = std::min<int64_t>(kPanel, b.n() - panel * kPanel);
     const auto into = [&](auto *unpacked) {
       for (int64_t i = 0; i < kStrips; ++i) {
-        auto *const to = panel_element(unpacked, 0, 0, i * kStrip);
-        if (i * kStrip < columns) unpack_strip(b.type(), b.strip_of(panel * kPanel + i * kStrip), 0, depth, to);
-        else clear_strip(to, depth);
+        if (i * kStrip < columns)
+          unpack_strip(b.type(), b.strip_of(panel * kPanel + i * kStrip), 0, depth,
+                       panel_element(unpacked, 0, 0, i * kStrip));
+        else clear_columns(a.type, unpacked, depth, i * kStrip, (i + 1) * kStrip);
       }
-      gemm.multiply(here, a, rows, {a.type, unpacked, b.k(), columns, kPanel * depth}, c + panel * kPanel, c_row,
+      gemm.multiply(here, a, rows, {a.type, unpacked, b.k(), columns, panel_size(depth)}, c + panel * kPanel, c_row,
                     accumulate, exact);
     };
-    if (a.type == NumberType::F32) into(loan.at<float>());
-    else into(loan.at<uint16_t>());
+    as_numbers(a.type, loan.at<char>(), 0, into);
   });
 }
 

@@ -1,15 +1,28 @@
 // How a matrix B [k, n] lies in memory for every product here and in oneDNN: panels of 64 columns,
 //   f32:  [n / 64][k_padded][64]          bf16: [n / 64][k_padded / 2][64][2]
-// Padding (n to 64, k to 16 or 32) is zero. oneDNN calls these layouts BA16a64b and BA16a64b2a. Whoever reads or writes
-// single elements does it through this file; kernels walk from row to row of a panel, and the references in scalar.h
-// have formulas of their own, against which this one is tested.
+// Padding (n to 64, k to 16 or 32) is zero. oneDNN calls these layouts BA16a64b and BA16a64b2a. Sizes and places are
+// known to this file alone; kernels walk from row to row of a panel, and the references in scalar.h have formulas of
+// their own, against which this one is tested.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+
+#include "base/number.h"
 
 namespace infini {
 
 constexpr int kPanel = 64;
+
+constexpr int64_t panel_count(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+// Rows of a panel of k rows as oneDNN wants it: k rounded up.
+constexpr int64_t padded_k(NumberType type, int64_t k) {
+  const int64_t whole = type == NumberType::F32 ? 16 : 32;
+  return (k + whole - 1) / whole * whole;
+}
+// Of a panel of `rows` rows, an even number in bf16: elements, which is the stride of panels with nothing between them.
+constexpr int64_t panel_size(int64_t rows) { return rows * kPanel; }
+constexpr int64_t panel_bytes(NumberType type, int64_t rows) { return panel_size(rows) * bytes_of(type); }
 
 // From the beginning of a panel to its row i, column j, in elements: rows of bf16 lie in pairs.
 template <class Number>
@@ -23,6 +36,17 @@ constexpr int64_t panel_begin(int64_t j, int64_t stride) { return j / kPanel * s
 template <class Number>
 Number *panel_element(Number *panels, int64_t stride, int64_t i, int64_t j) {
   return panels + panel_begin(j, stride) + panel_offset<Number>(i, j % kPanel);
+}
+
+// By bytes, panels of both types are alike: rows of 64 cells of 4. A cell of a column is a number of f32, or two of bf16
+// that follow each other; the last of an odd number of bf16 shares its cell with a zero.
+constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;
+constexpr int64_t cells_of(NumberType type, int64_t rows) { return (rows * bytes_of(type) + kCell - 1) / kCell; }
+// Zeros in columns [begin, end) of a panel.
+inline void clear_columns(NumberType type, void *panel, int64_t rows, int64_t begin, int64_t end) {
+  for (int64_t i = 0; i < cells_of(type, rows); ++i)
+    std::memset(static_cast<char *>(panel) + i * kCellRow + begin * kCell, 0,
+                static_cast<size_t>((end - begin) * kCell));
 }
 
 }  // namespace infini

@@ -16,7 +16,7 @@ struct TileOf {
   int64_t rows;             // of a panel: all that there is room for; 1 where rows are dense
   int64_t stride = kPanel;  // floats from a row to the next
 
-  Number *panel(int64_t p) const { return data + p * rows * kPanel; }
+  Number *panel(int64_t p) const { return data + p * panel_size(rows); }
   Number *row(int64_t p, int64_t r) const { return panel(p) + r * stride; }  // its columns in panel p
   bool dense() const { return rows == 1; }
   operator TileOf<const Number>() const { return {data, rows, stride}; }
@@ -24,7 +24,7 @@ struct TileOf {
 using Tile = TileOf<float>;
 using ConstTile = TileOf<const float>;
 
-inline int64_t tile_size(int64_t rows, int64_t columns) { return rows * ((columns + kPanel - 1) / kPanel * kPanel); }
+inline int64_t tile_size(int64_t rows, int64_t columns) { return panel_count(columns) * panel_size(rows); }
 template <class Number>
 TileOf<Number> dense_tile(Number *data, int64_t width) {
   return {data, 1, width};
@@ -63,7 +63,7 @@ inline float dot_row(const ConstTile &tile, int64_t row, const float *values, in
 }
 inline void clear_rows(const Tile &tile, int64_t rows, int64_t columns) {
   each_panel(columns, [&](int64_t p, int64_t) {
-    std::memset(tile.panel(p), 0, static_cast<size_t>(rows * kPanel) * sizeof(float));
+    std::memset(tile.panel(p), 0, static_cast<size_t>(panel_size(rows)) * sizeof(float));
   });
 }
 
@@ -80,14 +80,14 @@ inline void product(const float *a, int64_t a_row, int64_t a_column, int64_t row
 inline void product_to_rows(const ConstTile &a, int64_t rows, int64_t k, const ConstTile &b, int64_t n, float *c,
                             int64_t c_row, bool accumulate) {
   each_panel(k, [&](int64_t p, int64_t depth) {
-    panel_product(a.panel(p), a.stride, 1, static_cast<int>(rows), b.data + p * kPanel * kPanel, b.rows * kPanel, depth,
-                  0, (n + 15) / 16 * 16, c, c_row, accumulate || p > 0);
+    panel_product(a.panel(p), a.stride, 1, static_cast<int>(rows), b.data + panel_size(p * kPanel), panel_size(b.rows),
+                  depth, 0, (n + 15) / 16 * 16, c, c_row, accumulate || p > 0);
   });
 }
 inline void product(const ConstTile &a, int64_t rows, int64_t k, const ConstTile &b, int64_t n, const Tile &c,
                     bool accumulate) {
   each_stretch(a, k, [&](int64_t p, int64_t depth) {
-    product(a.panel(p), a.stride, 1, rows, depth, {b.data + p * kPanel * kPanel, b.rows}, n, c, accumulate || p > 0);
+    product(a.panel(p), a.stride, 1, rows, depth, {b.data + panel_size(p * kPanel), b.rows}, n, c, accumulate || p > 0);
   });
 }
 
@@ -95,14 +95,14 @@ inline void product(const ConstTile &a, int64_t rows, int64_t k, const ConstTile
 inline void product_transposed(const ConstTile &a, int64_t rows, int64_t m, const ConstTile &b, int64_t n,
                                const Tile &c, bool accumulate) {
   each_stretch(a, m, [&](int64_t p, int64_t columns) {
-    product(a.panel(p), 1, a.stride, columns, rows, b, n, {c.data + p * kPanel * kPanel, c.rows}, accumulate);
+    product(a.panel(p), 1, a.stride, columns, rows, b, n, {c.data + panel_size(p * kPanel), c.rows}, accumulate);
   });
 }
 
 // to [columns, rows] = a^T, of which `rows` rows are used; to.rows is at least `columns`.
 inline void transpose(const ConstTile &a, int64_t rows, int64_t columns, const Tile &to) {
   each_panel(columns, [&](int64_t p, int64_t n) {
-    pack_columns(a.panel(p), a.stride, n, rows, to.data + p * kPanel * kPanel, to.rows * kPanel);
+    pack_columns(a.panel(p), a.stride, n, rows, to.data + panel_size(p * kPanel), panel_size(to.rows));
   });
 }
 

@@ -57,7 +57,7 @@ class Memory {
 
  private:
   int64_t index(int64_t i, int64_t j) const {
-    return panel_begin(j, key_size_ * kPanel) + panel_offset<float>(i, j % kPanel);
+    return panel_begin(j, panel_size(key_size_)) + panel_offset<float>(i, j % kPanel);
   }
   int64_t normaliser_index() const { return value_stride() * key_size_; }
   template <class Self, class Visit>
@@ -77,7 +77,7 @@ void Memory::each_stretch(Self &self, const Visit &f) {
   const int64_t keys = self.key_size_, values = self.value_size_;
   for (auto *const numbers : {&self.sums_, &self.rest_}) {
     if (values == kPanel) {  // its rows stand one behind the other
-      f(numbers->data(), keys * kPanel);
+      f(numbers->data(), panel_size(keys));
     } else {
       for (int64_t i = 0; i < keys; ++i)
         for (int64_t j = 0; j < values; j += kPanel)

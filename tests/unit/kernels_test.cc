@@ -232,6 +232,33 @@ TEST_CASE("a panel is widened to the same numbers") {
   });
 }
 
+TEST_CASE("the cells of a panel are where its elements are, and columns of it are cleared alone") {
+  const auto check = [](NumberType type, auto number) {
+    using Number = decltype(number);
+    for (const int64_t rows : {1, 2, 7, 64}) {
+      const int64_t padded = padded_k(type, rows), together = kCell / bytes_of(type);
+      CHECK(padded % 16 == 0);
+      CHECK(cells_of(type, rows) == (rows + together - 1) / together);
+      std::vector<Number> panel(static_cast<size_t>(panel_size(padded)), Number{1});
+      REQUIRE(static_cast<int64_t>(panel.size() * sizeof(Number)) == panel_bytes(type, padded));
+      clear_columns(type, panel.data(), rows, 16, 48);
+      int64_t misplaced = 0, wrong = 0;
+      for (int64_t i = 0; i < padded; ++i) {
+        for (int64_t j = 0; j < kPanel; ++j) {
+          const Number *const at = panel_element(panel.data(), 0, i, j);
+          misplaced += reinterpret_cast<const char *>(at) - reinterpret_cast<const char *>(panel.data()) !=
+                       i / together * kCellRow + j * kCell + i % together * bytes_of(type);
+          wrong += (*at == Number{0}) != (j >= 16 && j < 48 && i < together * cells_of(type, rows));
+        }
+      }
+      CHECK(misplaced == 0);
+      CHECK(wrong == 0);
+    }
+  };
+  check(NumberType::F32, float{});
+  check(NumberType::BF16, uint16_t{});
+}
+
 TEST_CASE("rotation equals its reference for both kinds of pairs") {
   on_every_instruction_set([] {
     Random random(4);
