@@ -1,8 +1,8 @@
 #include "format/quant.h"
 
-#include <iterator>
-
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/status.h"
 
@@ -281,6 +281,11 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values) {
 std::optional<BlockType> block_type(TensorType type) {
   const Format *format = find_format(type);
   return format && format->parts ? std::optional(format->blocks) : std::nullopt;
+}
+
+TensorType tensor_type(BlockType type) {
+  static_assert(std::size(kFormats) == 3 + kBlockTypes);
+  return std::ranges::find_if(kFormats, [&](const Format &f) { return f.parts && f.blocks == type; })->type;
 }
 
 namespace {

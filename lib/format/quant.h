@@ -51,6 +51,7 @@ void unpack(TensorType type, const void *blocks, int64_t n, float *values);
 
 // How blocks of a type are multiplied at their bits; nothing for the float types.
 std::optional<BlockType> block_type(TensorType type);
+TensorType tensor_type(BlockType type);  // whose blocks they are
 // Packs a unit of a strip (kernels/blocks.h): of 16 columns two blocks of 32 each, or one of 256, one behind the other
 // from columns[c]; nullptr: a column that is not there. What is past `blocks` blocks is zero. False where a scale is
 // infinite or not a number.

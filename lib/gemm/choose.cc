@@ -1,6 +1,8 @@
 #include "gemm/choose.h"
 
-#include "base/log.h"
+#include <string>
+#include <utility>
+
 #include "base/status.h"
 #include "gemm/onednn.h"
 #include "gemm/openblas.h"
@@ -8,66 +10,101 @@
 #include "kernels/cpu.h"
 
 namespace infini {
+namespace {
 
-Cpu Cpu::here() { return {has_byte_products(), has_avx512(), has_avx512_bf16(), has_fast_bf16(), has_amx_bf16()}; }
+// --- what options call things; what none of these names, such as auto, asks for nothing
 
-GemmLibrary choose_library(const std::string &gemm, const Cpu &cpu) {
-  if (gemm == "openblas") {
-    if (!kOpenBlas)
-      fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no OpenBLAS; use auto or native");
-    return GemmLibrary::OPENBLAS;
-  }
-  if (gemm == "onednn" && !OneDnn::is_there())
-    fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no oneDNN; use auto or native");
-  if (gemm == "native") return GemmLibrary::NATIVE;
-  // Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
-  if (gemm == "onednn" || (kOneDnnByDefault && cpu.avx512)) return GemmLibrary::ONEDNN;
-  return GemmLibrary::NATIVE;
+constexpr std::pair<const char *, WeightFormat> kFormats[] = {
+    {"f32", NumberType::F32}, {"bf16", NumberType::BF16}, {"q8_0", BlockType::Q8_0}, {"q4_0", BlockType::Q4_0}};
+constexpr std::pair<const char *, Compute> kComputes[] = {
+    {"f32", Compute::F32}, {"bf16", Compute::BF16}, {"int8", Compute::INT8}};
+constexpr std::pair<const char *, GemmLibrary> kLibraries[] = {
+    {"onednn", GemmLibrary::ONEDNN}, {"openblas", GemmLibrary::OPENBLAS}, {"native", GemmLibrary::NATIVE}};
+
+template <class T, size_t N>
+std::optional<T> named(const std::pair<const char *, T> (&table)[N], std::string_view name) {
+  for (const auto &[its, value] : table)
+    if (name == its) return value;
+  return std::nullopt;
+}
+template <class T, size_t N>
+const char *name_in(const std::pair<const char *, T> (&table)[N], T value) {
+  for (const auto &[name, its] : table)
+    if (value == its) return name;
+  return "";
 }
 
-NumberType choose_compute(const std::string &compute, const std::string &weights, GemmLibrary library, const Cpu &cpu) {
-  if (compute == "f32" || (compute == "auto" && weights == "f32")) return NumberType::F32;
-  const char *reason = nullptr;
-  if (library == GemmLibrary::OPENBLAS) reason = "OpenBLAS multiplies f32 only";
-  else if (library != GemmLibrary::NATIVE && !cpu.avx512_bf16)
-    reason = "the processor has no bf16 products (AVX512_BF16)";
-  else if (compute != "bf16" && !cpu.avx512_bf16) return NumberType::F32;
-  if (!reason) return NumberType::BF16;
-  if (compute == "bf16") log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", reason));
-  return NumberType::F32;
+// --- the table, column by column
+
+// Below AVX-512 oneDNN has no kernel for packed weights; ours is as fast as its plain product there.
+GemmLibrary best_library(const Cpu &cpu) {
+  return kOneDnnByDefault && cpu.avx512 ? GemmLibrary::ONEDNN : GemmLibrary::NATIVE;
 }
 
-Compute choose_block_compute(const std::string &compute, bool any_blocks, NumberType floats) {
-  if (any_blocks && (compute == "int8" || compute == "auto")) return Compute::INT8;
-  if (compute == "int8")
-    log(LogLevel::WARNING, "compute falls back from int8 to floats: no weights are kept in blocks of 8 bits or fewer");
-  return floats == NumberType::F32 ? Compute::F32 : Compute::BF16;
+const char *why_no_bf16(GemmLibrary library, const Cpu &cpu) {
+  if (library == GemmLibrary::OPENBLAS) return "OpenBLAS multiplies f32 only";
+  if (library == GemmLibrary::ONEDNN && !cpu.avx512_bf16) return "the processor has no bf16 products (AVX512_BF16)";
+  return nullptr;
 }
 
-// Without vectors of bytes blocks are no faster than floats.
-bool keeps_blocks(const Cpu &cpu) { return cpu.byte_products; }
-
-// bf16 where it was asked for, or where nothing was and the processor multiplies faster in it.
-NumberType choose_training_compute(const std::string &compute, GemmLibrary library, const Cpu &cpu) {
-  if (compute == "f32" || library == GemmLibrary::OPENBLAS) return NumberType::F32;
-  if (compute == "auto" || compute == "int8") return cpu.fast_bf16 ? NumberType::BF16 : NumberType::F32;
-  if (library == GemmLibrary::NATIVE || cpu.avx512_bf16) return NumberType::BF16;
-  log(LogLevel::WARNING, "training computes in f32: the processor has no bf16 products (AVX512_BF16)");
-  return NumberType::F32;
-}
-
-bool widens(NumberType type, const Cpu &cpu) { return type == NumberType::BF16 && !cpu.fast_bf16; }
-
-ProductsByRows choose_ways(GemmLibrary library, NumberType type, bool even, bool onednn, const Cpu &cpu) {
-  const bool f32 = type == NumberType::F32, wide = widens(type, cpu);
-  Product many = Product::NATIVE;
-  if (kOpenBlas && library == GemmLibrary::OPENBLAS && f32) many = Product::OPENBLAS;
-  if (library == GemmLibrary::ONEDNN && onednn) many = wide ? Product::WIDENED : Product::ONEDNN;
+ProductsByRows products(GemmLibrary library, NumberType type, bool even, const Cpu &cpu) {
+  const bool f32 = type == NumberType::F32, wide = !f32 && !cpu.fast_bf16;  // wide: bf16, multiplied in f32
+  const bool blas = kOpenBlas && library == GemmLibrary::OPENBLAS && f32, onednn = library == GemmLibrary::ONEDNN;
+  const Product plain = blas                                                 ? Product::OPENBLAS
+                        : onednn && (f32 ? cpu.onednn_f32 : cpu.onednn_bf16) ? Product::ONEDNN
+                                                                             : Product::NATIVE;
+  const Product many = !wide ? plain : onednn && cpu.onednn_f32 ? Product::WIDENED : Product::NATIVE;
   // One token, and a few, are a question of bytes read, which our kernels ask for ahead; with fast bf16 products
   // oneDNN's are ahead from a few rows on. Dot products of pairs want an even k.
   if (!f32 && even && cpu.avx512_bf16 && cpu.fast_bf16 && !cpu.amx_bf16 && library != GemmLibrary::NATIVE)
-    return {Product::DOTS, kDotRows, many};
-  return {Product::NATIVE, f32 || wide ? 16 : 4, many};
+    return {Product::DOTS, kDotRows, many, plain};
+  return {Product::NATIVE, f32 || wide ? 16 : 4, many, plain};
+}
+
+}  // namespace
+
+const char *name_of(Compute compute) { return name_in(kComputes, compute); }
+const char *name_of(GemmLibrary library) { return name_in(kLibraries, library); }
+
+Cpu Cpu::here() {
+  return {has_byte_products(),
+          has_avx512(),
+          has_avx512_bf16(),
+          has_fast_bf16(),
+          has_amx_bf16(),
+          OneDnn::supports(NumberType::F32),
+          OneDnn::supports(NumberType::BF16)};
+}
+
+Asked read_asked(std::string_view weights, std::string_view compute, std::string_view gemm) {
+  const Asked asked{named(kFormats, weights), named(kComputes, compute), named(kLibraries, gemm)};
+  const auto refuse = [](const char *missing) {
+    fail(Status::UNSUPPORTED, "option 'gemm': this build of the library has no ", missing, "; use auto or native");
+  };
+  if (asked.library == GemmLibrary::OPENBLAS && !kOpenBlas) refuse("OpenBLAS");
+  if (asked.library == GemmLibrary::ONEDNN && !OneDnn::is_there()) refuse("oneDNN");
+  return asked;
+}
+
+ProductChoice choose(const Asked &asked, const Cpu &cpu) {
+  const GemmLibrary library = asked.library.value_or(best_library(cpu));
+  const char *const no_bf16 = why_no_bf16(library, cpu);
+  // bf16 where it was asked for, or where nothing else was and it pays.
+  const auto numbers = [&](bool pays) {
+    const bool wanted = asked.compute == Compute::BF16 || (asked.compute != Compute::F32 && pays);
+    return wanted && !no_bf16 ? NumberType::BF16 : NumberType::F32;
+  };
+  const bool kept_f32 = !asked.compute && asked.weights == WeightFormat(NumberType::F32);
+  const NumberType floats = numbers(cpu.avx512_bf16 && !kept_f32);
+  return {.library = library,
+          .floats = floats,
+          .keeps_blocks = cpu.byte_products,  // without vectors of bytes blocks are no faster than floats
+          .of_blocks = asked.compute.value_or(Compute::INT8) == Compute::INT8 ? Compute::INT8 : compute_in(floats),
+          .training = numbers(cpu.fast_bf16),
+          .no_bf16 = no_bf16,
+          .f32 = products(library, NumberType::F32, true, cpu),
+          .bf16_even = products(library, NumberType::BF16, true, cpu),
+          .bf16_odd = products(library, NumberType::BF16, false, cpu)};
 }
 
 }  // namespace infini

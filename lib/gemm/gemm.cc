@@ -6,7 +6,6 @@
 #include "base/status.h"
 #include "base/number.h"
 #include "base/testing.h"
-#include "gemm/choose.h"
 #include "gemm/onednn.h"
 #include "gemm/openblas.h"
 #include "kernels/bf16_dot.h"
@@ -197,21 +196,12 @@ void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wi
 
 bool has_gone(ProductWay way) { return g_ways.load(std::memory_order_relaxed) & bit_of(way); }
 
-Gemm::Gemm(GemmLibrary library) : library_(library), onednn_(std::make_unique<OneDnn>()) {
-  const Cpu cpu = Cpu::here();
-  const auto ways = [&](NumberType type, bool even) {
-    const bool onednn = onednn_->supports(widens(type, cpu) ? NumberType::F32 : type);
-    return choose_ways(library, type, even, onednn, cpu);
-  };
-  f32_ = ways(NumberType::F32, true);
-  bf16_[0] = ways(NumberType::BF16, true);
-  bf16_[1] = ways(NumberType::BF16, false);
-}
+Gemm::Gemm(const ProductChoice &choice) : choice_(choice), onednn_(std::make_unique<OneDnn>()) {}
 Gemm::~Gemm() = default;
 
 void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                     bool accumulate, bool exact) const {
-  const ProductsByRows &ways = b.type == NumberType::F32 ? f32_ : bf16_[b.k % 2];
+  const ProductsByRows &ways = choice_.products(b.type, b.k);
   switch (exact || rows <= ways.few_rows ? ways.few : ways.many) {
     case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);
     case Product::DOTS: go(ProductWay::DOTS); return dot_product(threads, a, rows, b, c, c_row, accumulate);
@@ -263,7 +253,8 @@ void native_transposed(ScratchPool &scratch, const ConstRows &a, const ConstRows
 void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const ConstRows &b, int64_t rows,
                                int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const {
   const int64_t operations = rows * a_columns * b_columns;
-  const bool blas = kOpenBlas && library_ == GemmLibrary::OPENBLAS && a.type == NumberType::F32;
+  const Product way = choice_.products(a.type, rows).transposed;
+  const bool blas = way == Product::OPENBLAS;
   const bool shared = threads.count() > 1 && operations >= worth_threads() && !(blas && openblas_has_threads());
   const int64_t tiles = std::clamp<int64_t>(a_columns / 64, 1, shared ? 2 * threads.count() : 1);
   const int64_t tile_columns = round_up((a_columns + tiles - 1) / tiles, 16);
@@ -279,7 +270,7 @@ void Gemm::multiply_transposed(const Threads &threads, const ConstRows &a, const
     }
     // oneDNN in pieces of a few sizes, so that it makes few kernels; the last rows by our own.
     int64_t row = 0;
-    if (library_ == GemmLibrary::ONEDNN && c_row == b_columns && onednn_->supports(a.type)) {
+    if (way == Product::ONEDNN && c_row == b_columns) {
       for (const int64_t size : {4096, 2048, 1024, 512, 256, 128, 64, 32}) {
         while (rows - row >= size && onednn_->multiply_transposed(scratch_, part.from(row), b.from(row), size, count,
                                                                   b_columns, to, accumulate || row > 0))

@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "gemm/choose.h"
 #include "gemm/scratch.h"
 #include "kernels/kernels.h"
 
@@ -22,12 +23,6 @@ inline void load(NumberType type, const void *from, int64_t n, float *x) {
   if (type == NumberType::F32) std::copy_n(static_cast<const float *>(from), n, x);
   else widen(static_cast<const uint16_t *>(from), n, x);
 }
-
-enum class GemmLibrary { ONEDNN, OPENBLAS, NATIVE };
-
-// Whether oneDNN multiplies unless something else is asked for: not in builds without it, or for sanitizers that do not
-// know libgomp.
-inline constexpr bool kOneDnnByDefault = INFINI_ONEDNN;
 
 // Rows of numbers of one type; rows are `stride` elements apart.
 struct ConstRows {
@@ -70,6 +65,7 @@ class PackedMatrix {
   // row i, is a row of `from`.
   void pack(const Threads &threads, const float *from, int64_t stride, bool by_rows);
   float at(int64_t i, int64_t j) const;
+  NumberType type() const { return type_; }
   Panels panels() const { return {type_, data_.data(), k_, n_, stride()}; }
   int64_t k() const { return k_; }
   int64_t n() const { return n_; }
@@ -84,19 +80,11 @@ class PackedMatrix {
 
 class OneDnn;
 
-// How products are computed: those of up to `few_rows` rows, and of any number where rows must not depend on each
-// other, one way, larger ones another. choose.h decides.
-enum class Product : uint8_t { NATIVE, DOTS, OPENBLAS, ONEDNN, WIDENED };
-struct ProductsByRows {
-  Product few;
-  int64_t few_rows;
-  Product many;
-};
-
 // Matrix products. Immutable for its users; any number of threads may multiply at once.
 class Gemm {
  public:
-  explicit Gemm(GemmLibrary library);
+  explicit Gemm(const ProductChoice &choice);
+  explicit Gemm(GemmLibrary library) : Gemm(choose({.library = library}, Cpu::here())) {}
   ~Gemm();
 
   // c [rows, n] (+)= a [rows, k] * b; a and b have the same type, c's rows are c_row floats apart and hold
@@ -110,14 +98,13 @@ class Gemm {
   void multiply_transposed(const Threads &threads, const ConstRows &a, const ConstRows &b, int64_t rows,
                            int64_t a_columns, int64_t b_columns, float *c, int64_t c_row, bool accumulate) const;
 
-  GemmLibrary library() const { return library_; }
+  const ProductChoice &choice() const { return choice_; }
   // Memory for products to work in. It goes with the model, whose threads share it.
   ScratchPool &scratch() const { return scratch_; }
 
  private:
-  GemmLibrary library_;
+  ProductChoice choice_;
   std::unique_ptr<OneDnn> onednn_;
-  ProductsByRows f32_, bf16_[2];  // of an even k, and of an odd one
   mutable ScratchPool scratch_;
 };
 

@@ -78,10 +78,6 @@ Kernel make_kernel(const dnnl::engine &engine, const Key &key) {
 
 struct OneDnn::Cache {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  bool has_f32 =
-      static_cast<bool>(make_kernel(engine, packed_key(NumberType::F32, 16, 64, 64, 64, 64, false)).primitive);
-  bool has_bf16 =
-      static_cast<bool>(make_kernel(engine, packed_key(NumberType::BF16, 16, 64, 64, 64, 64, false)).primitive);
   std::map<Key, Kernel> kernels;
   std::shared_mutex mutex;
 
@@ -118,7 +114,14 @@ bool OneDnn::is_there() { return true; }
 OneDnn::OneDnn() : cache_(std::make_unique<Cache>()) {}
 OneDnn::~OneDnn() = default;
 
-bool OneDnn::supports(NumberType type) const { return type == NumberType::F32 ? cache_->has_f32 : cache_->has_bf16; }
+bool OneDnn::supports(NumberType type) {
+  const auto makes = [](NumberType of) {
+    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    return static_cast<bool>(make_kernel(engine, packed_key(of, 16, 64, 64, 64, 64, false)).primitive);
+  };
+  static const bool f32 = makes(NumberType::F32), bf16 = makes(NumberType::BF16);
+  return type == NumberType::F32 ? f32 : bf16;
+}
 
 bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                       bool accumulate) const {
@@ -156,7 +159,7 @@ struct OneDnn::Cache {};
 bool OneDnn::is_there() { return false; }
 OneDnn::OneDnn() = default;
 OneDnn::~OneDnn() = default;
-bool OneDnn::supports(NumberType) const { return false; }
+bool OneDnn::supports(NumberType) { return false; }
 bool OneDnn::multiply(const ConstRows &, int64_t, const Panels &, float *, int64_t, bool) const { return false; }
 bool OneDnn::multiply_transposed(ScratchPool &, const ConstRows &, const ConstRows &, int64_t, int64_t, int64_t,
                                  float *, bool) const {

@@ -13,7 +13,7 @@ class OneDnn {
   ~OneDnn();
   static bool is_there();  // in this build of the library
   // Whether oneDNN has fast kernels for panels of this type on this processor; no, without oneDNN.
-  bool supports(NumberType type) const;
+  static bool supports(NumberType type);
   // On the calling thread. False where oneDNN has no fast kernel for these panels on this processor.
   bool multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) const;
   // c [a_columns, b_columns], dense, (+)= a^T b over plain rows; false as above. It takes a MB of scratch or so.

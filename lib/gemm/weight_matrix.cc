@@ -89,8 +89,7 @@ void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const C
     } else if (compute == Compute::INT8) {
       product_of_bytes(threads, gemm, a, rows, piece.blocks, to, c_row, accumulate);
     } else {
-      const NumberType type = compute == Compute::F32 ? NumberType::F32 : NumberType::BF16;
-      const TypedRows typed(threads, gemm, a, rows, piece.blocks.k(), type);
+      const TypedRows typed(threads, gemm, a, rows, piece.blocks.k(), rows_for(compute));
       product_of_floats(threads, gemm, typed.rows(), rows, piece.blocks, to, c_row, accumulate, exact);
     }
   }

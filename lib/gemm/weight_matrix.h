@@ -1,5 +1,4 @@
-// A model's weights [k, n] as they are kept: as floats in panels, at the bits of their file's blocks, or some columns
-// one way and some the other.
+// A model's weights [k, n] as they are kept: in one format, or some columns in one and some in another.
 #pragma once
 
 #include <vector>
@@ -8,10 +7,6 @@
 #include "kernels/blocks.h"
 
 namespace infini {
-
-// What products of weights in blocks are made in. INT8: their rows are rounded to bytes, a scale a block of 32. Else
-// the blocks are unpacked in the cache, exactly, to f32 or rounded to bf16.
-enum class Compute : uint8_t { F32, BF16, INT8 };
 
 class BlockMatrix {
  public:
@@ -37,6 +32,11 @@ struct WeightMatrix {
     int64_t first = 0;  // column, a multiple of 64
     PackedMatrix floats;
     BlockMatrix blocks;  // where k is not zero
+    Piece() = default;
+    Piece(int64_t begin, const WeightFormat &format, int64_t k, int64_t n) : first(begin) {
+      if (const auto *type = std::get_if<BlockType>(&format)) blocks = BlockMatrix(*type, k, n);
+      else floats = PackedMatrix(std::get<NumberType>(format), k, n);
+    }
     bool in_blocks() const { return blocks.k() > 0; }
     int64_t columns() const { return in_blocks() ? blocks.n() : floats.n(); }
     int64_t bytes() const { return in_blocks() ? blocks.bytes() : floats.bytes(); }
@@ -50,7 +50,7 @@ struct WeightMatrix {
   }
 };
 
-// As Gemm::multiply; a's rows may be of either type.
+// As Gemm::multiply, with pieces in blocks by `compute`; a's rows may be of either type.
 void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const ConstRows &a, int64_t rows,
               const WeightMatrix &b, float *c, int64_t c_row, bool accumulate, bool exact);
 

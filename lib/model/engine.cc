@@ -80,7 +80,7 @@ void Engine::merge(const Threads &threads, State &state, const State &other, dou
 
 int64_t Engine::bytes() const { return workspace_->bytes(); }
 
-NumberType Engine::number_type() const { return model_.rules().compute; }
+NumberType Engine::number_type() const { return model_.rules().choice.floats; }
 
 SnapshotSection Engine::memory_section(const Point &point) const { return {"", memory_bytes<Saved>(layers_of(point))}; }
 

@@ -21,10 +21,6 @@ double tidy(float value) {
   return result;
 }
 
-const char *library_name(GemmLibrary library) {
-  return library == GemmLibrary::ONEDNN ? "onednn" : library == GemmLibrary::OPENBLAS ? "openblas" : "native";
-}
-
 // How many matrices and vectors of the file are of each type.
 JsonObject tensor_types(const Model &model) {
   std::vector<std::pair<const char *, int64_t>> counts;  // in the file's order
@@ -90,8 +86,8 @@ JsonObject facts(const Model &model) {
       .add("value_size", config.value_size)
       .add("hidden", config.hidden)
       .add("context", config.context)
-      .add("compute", model.weights().products == Compute::INT8 ? "int8" : name_of(model.rules().compute))
-      .add("gemm", library_name(model.rules().library))
+      .add("compute", name_of(model.weights().products))
+      .add("gemm", name_of(model.rules().choice.library))
       .add("weight_bytes", model.weights().bytes())
       .add("tensor_types", tensor_types(model))
       .add("trained_memory", memory.trained)

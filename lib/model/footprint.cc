@@ -28,7 +28,7 @@ JsonObject footprint(const FootprintShape &s, int64_t tokens) {
 
 JsonObject footprint(const Model &model, int64_t tokens) {
   const Config &c = model.config();
-  const int64_t value_bytes = bytes_of(model.rules().compute);
+  const int64_t value_bytes = bytes_of(model.rules().choice.floats);
   const auto with_memory =
       std::count_if(c.plans.begin(), c.plans.end(), [](const LayerPlan &plan) { return plan.has_memory(); });
   JsonObject json = footprint(

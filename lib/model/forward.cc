@@ -50,9 +50,9 @@ class Chunk {
       : threads_(threads), config_(model.config()), rules_(model.rules()), weights_(model.weights()),
         gemm_(model.gemm()), workspace_(workspace), parts_(parts), count_(count_tokens(parts)), exact_(exact),
         width_(config_.width), x_stride_(round_up(width_, kPanel)),
-        row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type, workspace.normed.data(), width_},
-        attended_{rules_.compute, workspace.attended.data(), rules_.attention.shape.attended_columns()},
-        activated_{weights_.rows_type, workspace.activated.data(), config_.hidden} {}
+        row_grain_(worth_grain(10 * width_)), normed_{weights_.rows_type(), workspace.normed.data(), width_},
+        attended_{rules_.choice.floats, workspace.attended.data(), rules_.attention.shape.attended_columns()},
+        activated_{weights_.rows_type(), workspace.activated.data(), config_.hidden} {}
 
   void run(Worth &worth) {
     lay_out_parts();
@@ -252,7 +252,7 @@ class Chunk {
 void output_rows(const Threads &threads, const Model &model, Workspace &workspace, const float *x, int64_t x_stride,
                  int64_t rows, float *logits, int64_t stride, bool exact) {
   const Weights &weights = model.weights();
-  const Rows normed{weights.rows_type, workspace.normed.data(), model.config().width};
+  const Rows normed{weights.rows_type(), workspace.normed.data(), model.config().width};
   for (int64_t row = 0; row < rows; ++row)
     norm(x + row * x_stride, weights.output_norm, model.config().norm_epsilon, normed, row);
   multiply(threads, model.gemm(), weights.products, normed.read(), rows, weights.output, logits, stride, false, exact);
@@ -275,13 +275,13 @@ int64_t longest_chunk(const Model &model, const State &state) {
 void Workspace::reserve(const Model &model, int64_t longest, int threads) {
   const Config &config = model.config();
   const Weights &weights = model.weights();
-  const int64_t bytes = bytes_of(weights.rows_type);
+  const int64_t bytes = bytes_of(weights.rows_type());
   tokens = std::max(tokens, longest);
   x.reserve(tokens * round_up(config.width, kPanel));
   // The output layer norms up to kLogitsRows rows at a time.
   normed.reserve(std::max(tokens, kLogitsRows) * config.width * bytes);
   qkv.reserve(tokens * round_up(weights.layers[0].qkv.n(), kPanel));
-  attended.reserve(tokens * model.rules().attention.shape.attended_columns() * bytes_of(model.rules().compute));
+  attended.reserve(tokens * model.rules().attention.shape.attended_columns() * bytes_of(model.rules().choice.floats));
   gate_up.reserve(tokens * round_up(weights.layers[0].gate_up.n(), kPanel));
   activated.reserve(tokens * config.hidden * bytes);
   const int64_t all_angles = angles(config, static_cast<int>(config.ropes.size()));
@@ -358,7 +358,7 @@ void compute_logits(const Threads &threads, const Model &model, std::span<State 
   workspace.reserve(model, count, threads.count());
   const Weights &weights = model.weights();
   const int64_t width = model.config().width, stride = round_up(model.config().vocabulary, kPanel);
-  const Rows normed{weights.rows_type, workspace.normed.data(), width};
+  const Rows normed{weights.rows_type(), workspace.normed.data(), width};
   for (int64_t row = 0; row < count; ++row) copy(states[row]->hidden.data(), width, normed, row);
   const auto give = [&](int64_t row, int64_t rows, float *logits) {
     multiply(threads, model.gemm(), weights.products, normed.read().from(row), rows, weights.output, logits, stride,

@@ -44,7 +44,7 @@ std::vector<Sentence> read_sentences(const Threads &threads, const Model &model,
       held = worthy = 0;
     }
   };
-  State state(model.config(), std::make_unique<HostLayers>(model, model.rules().compute), 0);
+  State state(model.config(), std::make_unique<HostLayers>(model, model.rules().choice.floats), 0);
   for (size_t done = 0; done < tokens.size();) {
     const auto count = std::min<size_t>(tokens.size() - done, static_cast<size_t>(longest_chunk(model, state)));
     const Part part{&state, tokens.subspan(done, count)};

@@ -139,8 +139,8 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Tas
   check_tensors(o.gguf, *o.config);
   o.rules = std::make_unique<const Rules>(o.gguf, *o.config, options);
   if (use == Use::STREAMS) {
-    model->gemm_ = std::make_unique<const Gemm>(o.rules->library);
-    model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, options, o.rules->compute, task);
+    model->gemm_ = std::make_unique<const Gemm>(o.rules->choice);
+    model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, *o.rules, task);
   } else if (task && task->take_cancel()) {
     fail(Status::CANCELLED, "opening the model was cancelled");
   }

@@ -1,11 +1,9 @@
 #include "model/packing.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/parallel.h"
 #include "format/quantize.h"
-#include "gemm/choose.h"
 #include "kernels/gradients.h"
 
 namespace infini {
@@ -63,8 +61,8 @@ void fill_floats(const Threads &threads, const std::vector<TensorPart> &parts, c
 }
 
 // The file's blocks as they are, or, where those are of another type, made from its numbers.
-void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, TensorType type, const Gguf &gguf,
-                 BlockMatrix &matrix) {
+void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, const Gguf &gguf, BlockMatrix &matrix) {
+  const TensorType type = tensor_type(matrix.type());
   const TensorLayout &layout = *tensor_layout(type);
   const BlockSpec &spec = spec_of(matrix.type());
   const int64_t blocks = matrix.k() / layout.block_elements, a_unit = spec.unit() / layout.block_elements,
@@ -103,52 +101,49 @@ void fill_blocks(const Threads &threads, const std::vector<TensorPart> &parts, T
   });
 }
 
-// What a tensor's rows are kept as, where not as floats.
-std::optional<TensorType> kept_type(const Options &options, const GgufTensor &tensor, bool output) {
-  const std::string &asked = options.get_string("weights");
+WeightFormat format_of(const GgufTensor &tensor, const Asked &asked, const ProductChoice &choice, bool output) {
   TensorType type = tensor.type;
-  if (const auto named = tensor_type_of(asked))
-    type = output ? type_for_output(*named, tensor.shape[0]) : type_for_rows(*named, tensor.shape[0]);
-  else if (asked != "file") return std::nullopt;
-  return keeps_blocks(Cpu::here()) && block_type(type) ? std::optional(type) : std::nullopt;
+  if (asked.weights) {
+    const auto *const blocks = std::get_if<BlockType>(&*asked.weights);
+    if (!blocks) return choice.floats;
+    type = output ? type_for_output(tensor_type(*blocks), tensor.shape[0])
+                  : type_for_rows(tensor_type(*blocks), tensor.shape[0]);
+  }
+  const std::optional<BlockType> blocks = block_type(type);
+  return blocks ? choice.kept(*blocks) : choice.floats;
 }
 
 }  // namespace
 
-void lay_out(Packing &packing, const Options &options, NumberType floats) {
-  // Pieces begin at whole panels; where kinds change elsewhere, everything becomes floats.
+void lay_out(Packing &packing, const Asked &asked, const ProductChoice &choice) {
+  // Pieces begin at whole panels; where formats change elsewhere, everything becomes floats.
   std::vector<Packing::Piece> &pieces = packing.pieces;
-  std::vector<int64_t> columns;
+  int64_t columns = 0;
   bool whole = true;
   for (const TensorPart &part : packing.parts) {
-    const auto type = kept_type(options, *part.tensor, packing.output);
-    if (pieces.empty() || type != pieces.back().blocks) {
-      whole = whole && (columns.empty() || columns.back() % kPanel == 0);
-      pieces.push_back({{}, type}), columns.push_back(0);
+    const WeightFormat format = format_of(*part.tensor, asked, choice, packing.output);
+    if (pieces.empty() || format != pieces.back().format) {
+      whole = whole && columns % kPanel == 0;
+      pieces.push_back({{}, format, 0});
     }
     pieces.back().parts.push_back(part);
-    columns.back() += part.rows;
+    pieces.back().columns += part.rows;
+    columns += part.rows;
   }
-  if (!whole) {
-    pieces = {{packing.parts, std::nullopt}};
-    columns = {std::accumulate(columns.begin(), columns.end(), int64_t{0})};
-  }
+  if (!whole) pieces = {{packing.parts, choice.floats, columns}};
   const int64_t k = packing.parts[0].tensor->shape[0];
   int64_t first = 0;
-  for (size_t i = 0; i < pieces.size(); first += columns[i++]) {
-    WeightMatrix::Piece piece;
-    piece.first = first;
-    if (pieces[i].blocks) piece.blocks = BlockMatrix(*block_type(*pieces[i].blocks), k, columns[i]);
-    else piece.floats = PackedMatrix(floats, k, columns[i]);
-    packing.matrix->pieces.push_back(std::move(piece));
+  for (const Packing::Piece &piece : pieces) {
+    packing.matrix->pieces.emplace_back(first, piece.format, k, piece.columns);
+    first += piece.columns;
   }
 }
 
 void fill(const Threads &threads, const Packing &packing, const Gguf &gguf) {
   for (size_t i = 0; i < packing.pieces.size(); ++i) {
-    const auto &[parts, blocks] = packing.pieces[i];
+    const std::vector<TensorPart> &parts = packing.pieces[i].parts;
     WeightMatrix::Piece &piece = packing.matrix->pieces[i];
-    if (blocks) fill_blocks(threads, parts, *blocks, gguf, piece.blocks);
+    if (piece.in_blocks()) fill_blocks(threads, parts, gguf, piece.blocks);
     else fill_floats(threads, parts, gguf, piece.floats);
   }
 }
@@ -161,9 +156,8 @@ bool unpack_column(const WeightMatrix &matrix, const GgufTensor &tensor, int64_t
                         static_cast<int>(column % kStrip), values);
     return true;
   }
-  const NumberType type = piece.floats.panels().type;
-  const bool exact =
-      type == NumberType::F32 ? tensor_layout(tensor.type)->block_elements == 1 : tensor.type == TensorType::BF16;
+  const bool exact = piece.floats.type() == NumberType::F32 ? tensor_layout(tensor.type)->block_elements == 1
+                                                            : tensor.type == TensorType::BF16;
   for (int64_t i = 0; exact && i < piece.floats.k(); ++i) values[i] = piece.floats.at(i, column);
   return exact;
 }

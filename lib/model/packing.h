@@ -1,11 +1,8 @@
 // From the tensors of a file to matrices that are packed for this processor.
 #pragma once
 
-#include <functional>
-#include <optional>
 #include <vector>
 
-#include "base/options.h"
 #include "base/parallel.h"
 #include "gemm/weight_matrix.h"
 #include "model/plan.h"
@@ -19,14 +16,15 @@ struct Packing {
   std::vector<TensorPart> parts;
   struct Piece {
     std::vector<TensorPart> parts;
-    std::optional<TensorType> blocks;  // what they are kept as; else floats
+    WeightFormat format;
+    int64_t columns;
   };
   std::vector<Piece> pieces = {};  // as those of the matrix
 };
 
-// Divides the matrix into pieces of a kind and makes room for them: at a file's bits, or those that option "weights"
-// asks for, or as numbers of type `floats`.
-void lay_out(Packing &packing, const Options &options, NumberType floats);
+// Divides the matrix into pieces of a format, that of the file or the one that was asked for, as the processor can have
+// it, and makes room for them.
+void lay_out(Packing &packing, const Asked &asked, const ProductChoice &choice);
 
 // Reads the file's numbers into the room that lay_out made, FORMAT where one is not finite.
 // What has been read is released at once, so that memory holds the numbers once.

@@ -5,7 +5,7 @@
 #include <numbers>
 #include <tuple>
 
-#include "gemm/choose.h"
+#include "base/log.h"
 
 namespace infini {
 namespace {
@@ -45,10 +45,10 @@ Rope make_rope(const Gguf &gguf, const Config &config, const RopeConfig &c) {
 }
 
 AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std::vector<Rope> &ropes,
-                          NumberType compute) {
+                          NumberType numbers) {
   const MemoryConfig &memory = config.memory;
   AttentionRules rules;
-  rules.shape = {config, memory.segment, memory.carry, memory.sinks, compute, memory.keep};
+  rules.shape = {config, memory.segment, memory.carry, memory.sinks, numbers, memory.keep};
   rules.shape.keep_least = memory.probe.least;
   if (!memory.probe.bias.empty()) {
     rules.shape.keep_focus = memory.probe.focus;
@@ -71,10 +71,12 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
 }  // namespace
 
 Rules::Rules(const Gguf &gguf, const Config &config, const Options &options)
-    : library(choose_library(options.get_string("gemm"), Cpu::here())),
-      compute(choose_compute(options.get_string("compute"), options.get_string("weights"), library, Cpu::here())) {
+    : asked(read_asked(options.get_string("weights"), options.get_string("compute"), options.get_string("gemm"))),
+      choice(choose(asked, Cpu::here())) {
+  if (asked.compute == Compute::BF16 && choice.no_bf16)
+    log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", choice.no_bf16));
   for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(gguf, config, rope));
-  attention = make_rules(config, LayerPlan{}, ropes, compute);
+  attention = make_rules(config, LayerPlan{}, ropes, choice.floats);
   std::vector<LayerPlan> plans;  // of each kind
   for (const LayerPlan &plan : config.plans) {
     const auto alike = std::find_if(plans.begin(), plans.end(), [&](const LayerPlan &p) {
@@ -82,7 +84,7 @@ Rules::Rules(const Gguf &gguf, const Config &config, const Options &options)
              std::tie(plan.window, plan.rotation, plan.scale, plan.soft_cap);
     });
     kind_.push_back(static_cast<size_t>(alike - plans.begin()));
-    if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, compute));
+    if (alike == plans.end()) plans.push_back(plan), kinds.push_back(make_rules(config, plan, ropes, choice.floats));
   }
 }
 

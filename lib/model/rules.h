@@ -14,8 +14,8 @@ struct Rules {
   // Reads factors of the rotation. INVALID_ARGUMENT or UNSUPPORTED for options that this build or processor refuses.
   Rules(const Gguf &gguf, const Config &config, const Options &options);
 
-  GemmLibrary library;
-  NumberType compute;        // of matrices of floats, of what is multiplied with them, and of the window's K and V
+  Asked asked;
+  ProductChoice choice;
   std::vector<Rope> ropes;   // as Config::ropes
   AttentionRules attention;  // of a layer that has a memory and the first rotation; segment, carry, sinks of all
   std::vector<AttentionRules> kinds;  // what layers differ in: window, rotation, scale, soft cap

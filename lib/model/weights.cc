@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "gemm/choose.h"
+#include "base/log.h"
 #include "model/packing.h"
 
 namespace infini {
@@ -25,8 +25,7 @@ void step(Task *task, int64_t done) {
 
 }  // namespace
 
-Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options,
-                 NumberType floats, Task *task)
+Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, Task *task)
     : layers(static_cast<size_t>(config.layers)) {
   for (int l = 0; l < config.layers; ++l) {
     LayerWeights &layer = layers[l];
@@ -60,12 +59,13 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
   // span them, which makes reading them a fifth faster.
   bool any_blocks = false;
   for (Packing &packing : packings) {
-    lay_out(packing, options, floats);
+    lay_out(packing, rules.asked, rules.choice);
     bytes_ += packing.matrix->bytes();
     for (const WeightMatrix::Piece &piece : packing.matrix->pieces) any_blocks |= piece.in_blocks();
   }
-  products = choose_block_compute(options.get_string("compute"), any_blocks, floats);
-  rows_type = products == Compute::INT8 ? NumberType::F32 : floats;
+  products = any_blocks ? rules.choice.of_blocks : compute_in(rules.choice.floats);
+  if (rules.asked.compute == Compute::INT8 && !any_blocks)
+    log(LogLevel::WARNING, "compute falls back from int8 to floats: no weights are kept in blocks of 8 bits or fewer");
   for (const TensorSpec &spec : table) {
     if (!spec.vector) continue;
     std::vector<float> &vector = layers[spec.layer].*spec.vector;

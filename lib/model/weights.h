@@ -8,6 +8,7 @@
 #include "base/task.h"
 #include "gemm/weight_matrix.h"
 #include "model/config.h"
+#include "model/rules.h"
 
 namespace infini {
 
@@ -29,17 +30,15 @@ struct LayerWeights {
 };
 
 struct Weights {
-  // Packs the tensors of check_tensors(), matrices of floats as `floats`. FORMAT where a number is not finite;
-  // cancelling throws CANCELLED.
-  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Options &options, NumberType floats,
-          Task *task);
+  // Packs the tensors of check_tensors(). FORMAT where a number is not finite; cancelling throws CANCELLED.
+  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, Task *task);
 
   // Row `token` of the embedding, [width]: the file's own numbers.
   void embed(int32_t token, float *x) const;
   int64_t bytes() const { return bytes_; }
+  NumberType rows_type() const { return rows_for(products); }  // of activations in products
 
-  Compute products;             // of matrices in blocks
-  NumberType rows_type;         // of activations in products: f32 before they are rounded to bytes
+  Compute products;             // of matrices in blocks, if there are any, else of all
   const GgufTensor *embedding;  // [width, vocabulary], in the file
   bool tied;                    // the output is the embedding
   std::vector<LayerWeights> layers;

@@ -8,7 +8,6 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/schema.h"
-#include "gemm/choose.h"
 
 namespace infini {
 
@@ -17,6 +16,13 @@ namespace {
 std::shared_ptr<SequenceLengths> fixed_lengths(const TrainConfig &config, const Config &model) {
   const int segment = config.segment > 0 ? config.segment : model.memory.segment;
   return std::make_shared<FixedLengths>(segment, config.segments);
+}
+
+// The library is the model's.
+ProductChoice choose_products(const TrainConfig &config, const Rules &rules) {
+  Asked asked = read_asked("file", config.compute, "auto");
+  asked.library = rules.choice.library;
+  return choose(asked, Cpu::here());
 }
 
 // Adds all that ranks must have read alike.
@@ -43,12 +49,13 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
                  std::shared_ptr<SequenceLengths> lengths, int threads, Task *task)
     : model_(model->for_training()), config_(config), description_(std::move(description)),
       supervisor_(std::move(supervisor)), layers_(trained_layers(config_, model_->config())),
-      threads_(threads > 0 ? threads : default_threads()), gemm_(model_->rules().library),
-      compute_(choose_training_compute(config.compute, gemm_.library(), Cpu::here())),
-      parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
+      threads_(threads > 0 ? threads : default_threads()), gemm_(choose_products(config, model_->rules())),
+      compute_(gemm_.choice().training), parameters_(ThreadScope(model_->threads(), threads_), *model_, task),
       pool_(std::move(source), lengths ? std::move(lengths) : fixed_lengths(config_, model_->config()), config_.tokens,
             config_.drawn, config_.repeat) {
   const ThreadScope team(model_->threads(), threads_);
+  if (config_.compute == "bf16" && gemm_.choice().no_bf16)
+    log(LogLevel::WARNING, cat("training computes in f32: ", gemm_.choice().no_bf16));
   change_at_start();
   trained_ = choose_trained();
   optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm_, compute_);

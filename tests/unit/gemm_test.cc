@@ -99,55 +99,89 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
 }
 
 TEST_CASE("each processor multiplies in the ways in which it is fast") {
-  //                                avx2  avx512 bf16  fast  amx
-  const Cpu none{}, avx2{true}, cascade{true, true}, cooper{true, true, true}, zen4{true, true, true, true},
-      sapphire{true, true, true, true, true};
+  //                                 avx2  avx512 bf16  fast  amx    oneDNN f32, bf16
+  const Cpu none{}, avx2{true}, cascade{true, true, false, false, false, true, false},
+      cooper{true, true, true, false, false, true, true}, zen4{true, true, true, true, false, true, true},
+      sapphire{true, true, true, true, true, true, true};
   struct Row {
     const Cpu &cpu;
     GemmLibrary library;
     NumberType numbers, training;
-    Product f32, bf16_few, bf16;
+    Product f32, bf16_few, bf16, bf16_transposed;
     int64_t bf16_few_rows;
   };
   using enum Product;
-  const auto N = GemmLibrary::NATIVE, D = GemmLibrary::ONEDNN;
+  const auto N = GemmLibrary::NATIVE, D = GemmLibrary::ONEDNN, O = GemmLibrary::OPENBLAS;
   const auto F = NumberType::F32, B = NumberType::BF16;
+  const std::string no_bf16 = "the processor has no bf16 products (AVX512_BF16)";
   for (const Row &row :
-       {Row{none, N, F, F, NATIVE, NATIVE, NATIVE, 16}, Row{avx2, N, F, F, NATIVE, NATIVE, NATIVE, 16},
-        Row{cascade, D, F, F, ONEDNN, NATIVE, WIDENED, 16}, Row{cooper, D, B, F, ONEDNN, NATIVE, WIDENED, 16},
-        Row{zen4, D, B, B, ONEDNN, DOTS, ONEDNN, 16}, Row{sapphire, D, B, B, ONEDNN, NATIVE, ONEDNN, 4}}) {
+       {Row{none, N, F, F, NATIVE, NATIVE, NATIVE, NATIVE, 16}, Row{avx2, N, F, F, NATIVE, NATIVE, NATIVE, NATIVE, 16},
+        Row{cascade, D, F, F, ONEDNN, NATIVE, WIDENED, NATIVE, 16},
+        Row{cooper, D, B, F, ONEDNN, NATIVE, WIDENED, ONEDNN, 16}, Row{zen4, D, B, B, ONEDNN, DOTS, ONEDNN, ONEDNN, 16},
+        Row{sapphire, D, B, B, ONEDNN, NATIVE, ONEDNN, ONEDNN, 4}}) {
     CAPTURE(row.cpu.avx512);
     CAPTURE(row.cpu.fast_bf16);
-    if (kOneDnnByDefault) CHECK(choose_library("auto", row.cpu) == row.library);
-    CHECK(choose_library("native", row.cpu) == N);
-    CHECK(choose_compute("auto", "file", row.library, row.cpu) == row.numbers);
-    CHECK(choose_compute("bf16", "file", GemmLibrary::OPENBLAS, row.cpu) == F);
-    CHECK(choose_compute("bf16", "file", N, row.cpu) == B);
-    CHECK(choose_training_compute("auto", row.library, row.cpu) == row.training);
-    CHECK(keeps_blocks(row.cpu) == row.cpu.byte_products);
-    const ProductsByRows f32 = choose_ways(row.library, F, true, row.cpu.avx512, row.cpu),
-                         even = choose_ways(row.library, B, true, row.cpu.avx512, row.cpu),
-                         odd = choose_ways(row.library, B, false, row.cpu.avx512, row.cpu);
+    if (kOneDnnByDefault) CHECK(choose({}, row.cpu).library == row.library);
+    CHECK(choose({.library = N}, row.cpu).library == N);
+    const auto with = [&](std::optional<Compute> compute, GemmLibrary library) {
+      return choose({.compute = compute, .library = library}, row.cpu);
+    };
+    const ProductChoice choice = with({}, row.library);
+    CHECK(choice.floats == row.numbers);
+    CHECK(choice.training == row.training);
+    CHECK(with(Compute::BF16, O).floats == F);
+    CHECK(with(Compute::BF16, O).training == F);
+    CHECK(with(Compute::BF16, O).no_bf16 == std::string("OpenBLAS multiplies f32 only"));
+    CHECK(with(Compute::BF16, N).floats == B);
+    CHECK(with(Compute::BF16, N).training == B);
+    CHECK(with(Compute::BF16, N).no_bf16 == nullptr);
+    const ProductChoice asked = with(Compute::BF16, D);
+    CHECK(asked.floats == (row.cpu.avx512_bf16 ? B : F));
+    CHECK(asked.training == asked.floats);
+    CHECK((asked.no_bf16 ? asked.no_bf16 : "") == (row.cpu.avx512_bf16 ? "" : no_bf16));
+    CHECK(with(Compute::F32, N).floats == F);
+    CHECK(with(Compute::F32, row.library).training == F);
+    CHECK(choose({.weights = F, .library = row.library}, row.cpu).floats == F);
+    CHECK(choice.keeps_blocks == row.cpu.byte_products);
+    CHECK(choice.kept(BlockType::Q4_K) ==
+          (row.cpu.byte_products ? WeightFormat(BlockType::Q4_K) : WeightFormat(row.numbers)));
+    CHECK(choice.kept(F) == WeightFormat(row.numbers));
+    const ProductsByRows f32 = choice.products(F, 64), even = choice.products(B, 64), odd = choice.products(B, 63);
     CHECK(f32.few == NATIVE);
+    CHECK(f32.few_rows == 16);
     CHECK(f32.many == row.f32);
+    CHECK(f32.transposed == row.f32);
     CHECK(even.few == row.bf16_few);
     CHECK(even.few_rows == row.bf16_few_rows);
     CHECK(even.many == row.bf16);
+    CHECK(even.transposed == row.bf16_transposed);
     CHECK(odd.few == NATIVE);
     CHECK(odd.many == row.bf16);
-    CHECK(choose_ways(N, B, true, true, row.cpu).many == NATIVE);
+    CHECK(with({}, N).bf16_even.many == NATIVE);
+    CHECK(with({}, N).f32.transposed == NATIVE);
   }
-  CHECK(choose_ways(GemmLibrary::OPENBLAS, F, true, true, zen4).many == (kOpenBlas ? OPENBLAS : NATIVE));
-  CHECK(choose_ways(GemmLibrary::OPENBLAS, B, true, true, zen4).many == NATIVE);
-  CHECK(choose_block_compute("auto", true, F) == Compute::INT8);
-  CHECK(choose_block_compute("bf16", true, B) == Compute::BF16);
-  CHECK(choose_block_compute("int8", false, F) == Compute::F32);
+  CHECK(choose({.library = O}, zen4).f32.many == (kOpenBlas ? OPENBLAS : NATIVE));
+  CHECK(choose({.library = O}, zen4).f32.transposed == (kOpenBlas ? OPENBLAS : NATIVE));
+  CHECK(choose({.library = O}, zen4).bf16_even.many == NATIVE);
+  CHECK(choose({}, avx2).of_blocks == Compute::INT8);
+  CHECK(choose({.compute = Compute::INT8}, zen4).of_blocks == Compute::INT8);
+  CHECK(choose({.compute = Compute::BF16, .library = N}, zen4).of_blocks == Compute::BF16);
+  CHECK(choose({.compute = Compute::BF16, .library = O}, zen4).of_blocks == Compute::F32);
+  CHECK(compute_in(choose({.compute = Compute::INT8}, avx2).floats) == Compute::F32);
 }
 
-TEST_CASE("a library that the build lacks is refused in words, and any other is taken") {
-  CHECK(choose_library("native", Cpu::here()) == GemmLibrary::NATIVE);
-  if (kOpenBlas) CHECK(choose_library("openblas", Cpu::here()) == GemmLibrary::OPENBLAS);
-  else CHECK_THROWS_WITH(choose_library("openblas", Cpu::here()), doctest::Contains("has no OpenBLAS; use auto"));
+TEST_CASE("options are read in one place; a library that the build lacks is refused in words, and any other is taken") {
+  const Asked nothing = read_asked("file", "auto", "auto"), all = read_asked("q4_0", "int8", "native");
+  CHECK_FALSE((nothing.weights || nothing.compute || nothing.library));
+  CHECK(all.weights == WeightFormat(BlockType::Q4_0));
+  CHECK(all.compute == Compute::INT8);
+  CHECK(all.library == GemmLibrary::NATIVE);
+  CHECK(read_asked("bf16", "f32", "auto").weights == WeightFormat(NumberType::BF16));
+  CHECK(choose(read_asked("file", "auto", "native"), Cpu::here()).library == GemmLibrary::NATIVE);
+  if (kOpenBlas) CHECK(choose(read_asked("file", "auto", "openblas"), Cpu::here()).library == GemmLibrary::OPENBLAS);
+  else CHECK_THROWS_WITH(read_asked("file", "auto", "openblas"), doctest::Contains("has no OpenBLAS; use auto"));
+  for (const char *const name : {"f32", "bf16", "int8"})
+    CHECK(name_of(*read_asked("file", name, "auto").compute) == std::string(name));
 }
 
 TEST_CASE("scratch is lent to one at a time, and again") {
