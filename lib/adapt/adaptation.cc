@@ -33,7 +33,7 @@ Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Op
   Gguf gguf = Gguf::open(path_);
   of_file(path_, [&] {
     // Segments of 128 tokens behind three that are carried, if the context holds so many.
-    const int64_t context = read_config(gguf, options_).context;
+    const int64_t context = read_config(gguf, options_.as<ModelOptions>()).context;
     if (s.segment == 0) s.segment = std::max<int64_t>(1, std::min<int64_t>(128, (context - s.sinks) / 4));
     if (s.carry < 0) s.carry = std::clamp<int64_t>(context - s.sinks - s.segment, 0, 3 * s.segment);
     model_ = Model::build(std::move(gguf), this->options(true), task, Model::Use::TRAINING);

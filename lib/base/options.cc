@@ -4,18 +4,37 @@
 #include <limits>
 
 #include "base/fields.h"
-#include "base/limits.h"
 #include "base/status.h"
 
 namespace infini {
 namespace {
 
-constexpr double kInt = 2147483647.0;
 constexpr double kLong = 0x1p63;  // every int64_t is below
 
-OptionValue integer(int64_t value) { return value; }
-OptionValue real(double value) { return value; }
-OptionValue text(const char *value) { return std::string(value); }
+// Visits fields of structs, which become rows of the table.
+struct Rows {
+  std::vector<OptionSpec> table;
+  OptionScope scope{};
+
+  template <class T>
+  void add(OptionScope of) {
+    scope = of;
+    T().fields(*this);
+  }
+  template <class T>
+  void operator()(const char *name, const T &value, double least, double greatest, const char *help) {
+    add({name, scope, std::conditional_t<std::is_integral_v<T>, int64_t, double>(value), least, greatest, "", help});
+  }
+  void operator()(const char *name, bool value, const char *help) { (*this)(name, int{value}, 0, 1, help); }
+  void operator()(const char *name, const std::string &value, const char *choices, const char *help) {
+    add({name, scope, value, 0, 0, choices, help});
+  }
+  void add(const OptionSpec &row) {
+    for (OptionSpec &there : table)
+      if (there.name == std::string_view(row.name)) return void(there.scope = OptionScope::ANY);
+    table.push_back(row);
+  }
+};
 
 // Filled while the library is loaded, and then only read.
 std::map<std::string, std::string (*)()> &added_choices() {
@@ -65,56 +84,14 @@ const T &value_of(const std::map<std::string, OptionValue> &values, const std::s
 }  // namespace
 
 const std::vector<OptionSpec> &option_table() {
-  using enum OptionScope;
-  static const auto &table = *new std::vector<OptionSpec>{
-      // never destroyed: a thread may be at work when the process ends
-      // Opening and creating a model.
-      {"weights", MODEL, text("file"), 0, 0, "file|f32|bf16|q8_0|q4_0",
-       "how weights are kept; file: blocks of a quantised file at their bits, the rest as compute says; q8_0, q4_0: "
-       "quantised when the model is opened, as infini_model_quantize does"},
-      {"compute", MODEL, text("auto"), 0, 0, "auto|f32|bf16|int8",
-       "number type of products; auto: int8 for weights in blocks, else bf16 where the processor has it"},
-      {"gemm", MODEL, text("auto"), 0, 0, "auto|onednn|openblas|native",
-       "library for matrix products; auto: oneDNN, or native below AVX-512"},
-      {"threads", ANY, integer(0), 0, kMostThreads, "",
-       "threads of a call; 0: one a physical core, as many as the container's quota allows"},
-      {"memory", MODEL, text("file"), 0, 0, "file|open|off", "gates: as in the file, all at one half, or all shut"},
-      {"update", MODEL, text("file"), 0, 0, "file", "update rule of the memory; file: as the model says"},
-      {"segment", MODEL, integer(0), 0, kMostAsked, "", "tokens per segment; 0: as the model says"},
-      {"carry", MODEL, integer(-1), -1, kMostAsked, "",
-       "tokens before the segment that local attention sees; -1: as the model says"},
-      {"sinks", MODEL, integer(-1), -1, kMostSinks, "",
-       "first tokens of the stream that local attention always sees; -1: as the model says"},
-      {"keep", MODEL, integer(-1), -1, kMostKept, "",
-       "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says"},
-      // Sessions.
-      {"chunk", SESSION, integer(512), 1, 4096, "", "tokens that are fed through the layers together"},
-      {"deterministic", SESSION, integer(0), 0, 1, "",
-       "1: results do not depend, bit for bit, on how the input is cut or batched; slower"},
-      {"checkpoints", SESSION, integer(0), 0, kMostCheckpoints, "", "segment boundaries kept for rewinding"},
-      {"rewind_sampler", SESSION, integer(0), 0, 1, "", "1: rewinding takes the sampler and the penalties back too"},
-      {"compress", SESSION, integer(0), 0, 22, "", "Zstandard level of snapshots; 0: not compressed"},
-      // Generation.
-      {"max_tokens", GENERATION, integer(256), -1, kLong, "", "tokens after which generation ends; -1: no limit"},
-      {"temperature", GENERATION, real(0), 0, 100, "", "0: always the likeliest token"},
-      {"top_k", GENERATION, integer(0), 0, kInt, "", "sample among the k likeliest tokens; 0: all"},
-      {"top_p", GENERATION, real(1), 0, 1, "", "sample among the likeliest tokens that together reach p"},
-      {"min_p", GENERATION, real(0), 0, 1, "", "sample among tokens at least min_p times as likely as the likeliest"},
-      {"repetition_penalty", GENERATION, real(1), 0.01, 100, "",
-       "divides positive logits of recent tokens, multiplies negative ones; 1: none"},
-      {"presence_penalty", GENERATION, real(0), -100, 100, "", "subtracted from the logits of recent tokens"},
-      {"frequency_penalty", GENERATION, real(0), -100, 100, "",
-       "subtracted from the logit of a recent token once for each time it occurs"},
-      {"penalty_window", GENERATION, integer(64), 0, kMostRecent, "", "how many of the last tokens count as recent"},
-      {"logit_bias", GENERATION, text(""), 0, 0, "", "ID:BIAS,... added to the logits; -inf forbids a token"},
-      {"seed", GENERATION, integer(0), 0, kLong, "", "setting it restarts the random generator"},
-      {"stop", GENERATION, text(""), 0, 0, "", "texts that end generation, separated by newlines; \\n and \\\\ escape"},
-      {"ignore_end", GENERATION, integer(0), 0, 1, "", "1: the end token does not end generation"},
-      // Text.
-      {"special", TEXT, integer(0), 0, 1, "", "1: control tokens are parsed from text"},
-      {"unknown_text", TEXT, text("error"), 0, 0, "error|skip|replace",
-       "characters of a text that the vocabulary has no token for; replace: U+FFFD, or ? where there is none"},
-  };
+  static const auto &table = *new std::vector<OptionSpec>([] {  // never destroyed: a thread may be at work at the end
+    Rows rows;
+    rows.add<ModelOptions>(OptionScope::MODEL);
+    rows.add<SessionOptions>(OptionScope::SESSION);
+    rows.add<GenerationOptions>(OptionScope::GENERATION);
+    rows.add<TextOptions>(OptionScope::TEXT);
+    return std::move(rows.table);
+  }());
   return table;
 }
 

@@ -58,22 +58,18 @@ void DescribeFields::add_range(JsonObject &row, bool is_whole, double least, dou
   bound("greatest", greatest);
 }
 
-JsonText describe_option(const OptionSpec &option) {
-  static const char *const types[] = {"int", "double", "string"};
-  const size_t type = option.standard.index();
-  JsonObject row;
-  row.add("name", option.name).add("scope", scope_name(option.scope)).add("type", types[type]);
-  std::visit([&](const auto &value) { row.add("default", value); }, option.standard);
-  if (type < 2) DescribeFields::add_range(row, type == 0, option.least, option.greatest);
-  else if (const std::string choices = choices_of(option); !choices.empty())
-    row.add("choices", DescribeFields::choices_json(choices.c_str()));
-  return row.add("help", option.help).json();
-}
-
 JsonText describe_options() {
-  JsonList table;
-  for (const OptionSpec &spec : option_table()) table.add(describe_option(spec));
-  return table.json();
+  DescribeFields describer;
+  for (const OptionSpec &option : option_table()) {
+    describer.scope = scope_name(option.scope);
+    std::visit(
+        [&]<class T>(const T &value) {
+      if constexpr (Choice<T>) describer(option.name, value, choices_of(option).c_str(), option.help);
+      else describer(option.name, value, option.least, option.greatest, option.help);
+        },
+        option.standard);
+  }
+  return describer.table.json();
 }
 
 std::string differences(const json &before, const json &now) {

@@ -316,13 +316,16 @@ class DescribeFields {
   static JsonText describe_settings(T settings) {
     DescribeFields describer;
     settings.fields(describer);
-    return describer.table_.json();
+    return describer.table.json();
   }
+
+  const char *scope = nullptr;  // of options
+  JsonList table;
+
+ private:
   static JsonText choices_json(const char *choices);
   // Bounds of 2^62 and more, which stand for none, are left out.
   static void add_range(JsonObject &row, bool is_whole, double least, double greatest);
-
- private:
   template <class T>
   struct Element {
     using type = T;
@@ -340,7 +343,7 @@ class DescribeFields {
   };
 
   template <class T>
-  static JsonObject number(const char *name, const T &value, double least, double greatest) {
+  JsonObject number(const char *name, const T &value, double least, double greatest) const {
     constexpr bool is_whole = std::is_integral_v<typename Element<T>::type>;
     JsonObject row = field(name, is_whole ? "int" : "double", Element<T>::is_list);
     row.add("default", value);
@@ -348,25 +351,26 @@ class DescribeFields {
     add_range(row, is_whole, least, greatest);
     return row;
   }
-  static JsonObject field(const char *name, const char *type, bool list) {
-    return JsonObject().add("name", name).add("type", list ? std::string(type) + "s" : type);
+  JsonObject field(const char *name, const char *type, bool list) const {
+    JsonObject row;
+    row.add("name", name);
+    if (scope) row.add("scope", scope);
+    row.add("type", list ? std::string(type) + "s" : type);
+    return row;
   }
   void add(JsonObject row, const char *help, const char *infinite = nullptr) {
     row.add("help", help);
     if (infinite) row.add("or", infinite);
-    table_.add(row);
+    table.add(row);
   }
-
-  JsonList table_;
 };
 
 template <class T>
 JsonText describe_settings(T settings = {}) {
   return DescribeFields::describe_settings(std::move(settings));
 }
-// The same of an option, with its "scope".
-JsonText describe_option(const OptionSpec &option);
-JsonText describe_options();  // the whole table
+// The same of all options, each with its "scope".
+JsonText describe_options();
 
 // --- comparing
 

@@ -61,7 +61,7 @@ bool Config::has_memory(int layer, int kv_head) const {
   return false;
 }
 
-Config read_config(const Gguf &gguf, const Options &options, bool with_tensors) {
+Config read_config(const Gguf &gguf, const ModelOptions &options, bool with_tensors) {
   if (with_tensors && gguf.tensors().empty()) fail(Status::STATE, kTokenizerAlone);
   refuse_other_files(gguf);
   Config config;

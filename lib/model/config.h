@@ -64,6 +64,6 @@ inline constexpr char kTokenizerAlone[] = "the file is a tokenizer alone: it has
 
 // Checks every value against the format and against the others. Options `memory`, `update`, `segment`,
 // `carry`, `sinks` and `keep` replace what the file says. `with_tensors`: the file holds them too, else keys alone. STATE for a tokenizer alone.
-Config read_config(const Gguf &gguf, const Options &options, bool with_tensors = true);
+Config read_config(const Gguf &gguf, const ModelOptions &options, bool with_tensors = true);
 
 }  // namespace infini

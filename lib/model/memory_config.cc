@@ -72,25 +72,25 @@ KeepProbe read_probe(const Gguf &gguf, const Config &config) {
 
 }  // namespace
 
-MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &options) {
+MemoryConfig read_memory(const Gguf &gguf, const Config &config, const ModelOptions &options) {
   MemoryConfig memory;
   const int64_t version = gguf.get_int("infini.version", 0);
   if (version < 0 || version > 1)
     fail(Status::VERSION, "key 'infini.version' is ", version, "; this library knows version 1");
   memory.trained = version == 1;
-  const auto number = [&](const char *key, const char *option, int64_t unset, int64_t absent, int64_t least) {
-    const int64_t asked = options.get_int(option);
+  const auto number =
+      [&](const char *key, const char *option, int64_t asked, int64_t unset, int64_t absent, int64_t least) {
     if (asked != unset) return in_range(cat("option '", option, "'"), asked, least, kLargestKey);
     return in_range(cat("key '", key, "'"), gguf.get_int(key, absent), least, kLargestKey);
   };
   const int64_t plain_segment = std::max<int64_t>(1, std::min<int64_t>(2048, (config.context - 4) / 2));
-  memory.segment = number("infini.segment_length", "segment", 0, plain_segment, 1);
-  memory.carry = number("infini.local.carry", "carry", -1, memory.trained ? 0 : memory.segment, 0);
-  memory.sinks = number("infini.local.sinks", "sinks", -1, memory.trained ? 0 : 4, 0);
-  memory.keep = number("infini.local.keep", "keep", -1, 0, 0);
+  memory.segment = number("infini.segment_length", "segment", options.segment, 0, plain_segment, 1);
+  memory.carry = number("infini.local.carry", "carry", options.carry, -1, memory.trained ? 0 : memory.segment, 0);
+  memory.sinks = number("infini.local.sinks", "sinks", options.sinks, -1, memory.trained ? 0 : 4, 0);
+  memory.keep = number("infini.local.keep", "keep", options.keep, -1, 0, 0);
   memory.probe = read_probe(gguf, config);
-  const std::string &update = options.get_string("update");
-  memory.kind = memory_kind(update == "file" ? gguf.get_string("infini.memory.update", "delta") : update);
+  memory.kind =
+      memory_kind(options.update == "file" ? gguf.get_string("infini.memory.update", "delta") : options.update);
   const std::string first = gguf.get_string("infini.memory.first_segment", first_segment_name(true));
   memory.first_segment_gated = first == first_segment_name(true);
   if (first != first_segment_name(memory.first_segment_gated))
@@ -98,11 +98,10 @@ MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &
   memory.epsilon = static_cast<float>(gguf.get_double("infini.memory.epsilon", 1e-6));
   if (!(memory.epsilon >= 0) || !std::isfinite(memory.epsilon))
     fail(Status::FORMAT, "key 'infini.memory.epsilon' is ", memory.epsilon, ", but must be finite and not negative");
-  memory.gate = read_gates(gguf, config, options.get_string("memory"));
+  memory.gate = read_gates(gguf, config, options.memory);
 
   const int64_t window = int64_t{memory.sinks} + memory.keep + memory.carry + memory.segment;
-  const bool by_option = options.get_int("segment") != 0 || options.get_int("carry") != -1 ||
-                         options.get_int("sinks") != -1 || options.get_int("keep") != -1;
+  const bool by_option = options.segment != 0 || options.carry != -1 || options.sinks != -1 || options.keep != -1;
   if (memory.keep > 0 && memory.carry < memory.segment)
     fail(by_option ? Status::INVALID_ARGUMENT : Status::FORMAT, "to keep sentences (keep ", memory.keep,
          ") the carry must be at least a segment, but carry is ", memory.carry, " and segment ", memory.segment);

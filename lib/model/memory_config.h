@@ -9,7 +9,7 @@ namespace infini {
 
 // Of a model whose layers are known. Options `memory`, `update`, `segment`, `carry`, `sinks` and `keep` replace what the
 // file says. FORMAT names a key, INVALID_ARGUMENT an option.
-MemoryConfig read_memory(const Gguf &gguf, const Config &config, const Options &options);
+MemoryConfig read_memory(const Gguf &gguf, const Config &config, const ModelOptions &options);
 // All but what is kept: a model that is trained has none of it yet.
 void write_memory(const MemoryConfig &memory, Gguf &gguf);
 void write_gates(std::span<const float> gates, Gguf &gguf);  // beta [layer][query head]

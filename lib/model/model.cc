@@ -56,7 +56,7 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
 }
 
 // `impossible`: the status for keys that no model can have.
-Config config_of(const Gguf &gguf, const Options &options, Status impossible, bool with_tensors) {
+Config config_of(const Gguf &gguf, const ModelOptions &options, Status impossible, bool with_tensors) {
   try {
     return read_config(gguf, options, with_tensors);
   } catch (const Error &error) {
@@ -65,7 +65,7 @@ Config config_of(const Gguf &gguf, const Options &options, Status impossible, bo
 }
 
 // Random numbers for every tensor that a model of these keys has.
-void add_tensors(Gguf &gguf, const CreateConfig &c, const Options &options, Task *task) {
+void add_tensors(Gguf &gguf, const CreateConfig &c, const ModelOptions &options, Task *task) {
   Random random(static_cast<uint64_t>(c.seed));
   const std::vector<TensorSpec> table = tensor_table(config_of(gguf, options, Status::INVALID_ARGUMENT, false));
   Watch watch(task, "create", static_cast<int64_t>(table.size()), "creating the model was cancelled");
@@ -116,12 +116,10 @@ void hash_value(Hash &hash, const GgufValue &value) {
 
 }  // namespace
 
-int threads_of(const Options &options) {
-  const int64_t asked = options.get_int("threads");
-  return asked > 0 ? static_cast<int>(asked) : default_threads();
-}
+int threads_of(const ThreadOptions &options) { return options.threads > 0 ? options.threads : default_threads(); }
 
-std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &options, Task *task, Use use, Status impossible) {
+std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &given, Task *task, Use use, Status impossible) {
+  const auto options = given.as<ModelOptions>();
   const auto opened = std::make_shared<Opened>();
   Opened &o = *opened;
   std::shared_ptr<Model> model(new Model(opened));
@@ -171,7 +169,7 @@ std::shared_ptr<const Model> Model::create(const CreateConfig &asked, const Opti
   set_keys(gguf, config, head_size);
   for (const auto &[key, value] : tokenizer.entries())
     if (key.rfind("tokenizer.", 0) == 0) gguf.set(key, value);
-  add_tensors(gguf, config, options, task);
+  add_tensors(gguf, config, options.as<ModelOptions>(), task);
   return build(std::move(gguf), options, task, Use::STREAMS, Status::INVALID_ARGUMENT);
 }
 

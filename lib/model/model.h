@@ -64,8 +64,8 @@ struct CreateConfig {
   }
 };
 
-// How many option "threads" asks for.
-int threads_of(const Options &options);
+// How many the option asks for.
+int threads_of(const ThreadOptions &options);
 
 class Model {
  public:

@@ -35,8 +35,8 @@ int64_t file_type(TensorType type) {
 
 }  // namespace
 
-void quantize_file(const std::string &from, const std::string &to, TensorType type, const Options &options,
-                   Task *task) {
+void quantize_file(const std::string &from, const std::string &to, TensorType type, const Options &given, Task *task) {
+  const auto options = given.as<ModelOptions>();
   Gguf gguf = Gguf::open(from);
   const Config config = of_file(from, [&] { return read_config(gguf, options); });
   std::map<std::string, TensorType> types;  // of matrices

@@ -70,9 +70,8 @@ AttentionRules make_rules(const Config &config, const LayerPlan &plan, const std
 
 }  // namespace
 
-Rules::Rules(const Gguf &gguf, const Config &config, const Options &options)
-    : asked(read_asked(options.get_string("weights"), options.get_string("compute"), options.get_string("gemm"))),
-      choice(choose(asked, Cpu::here())) {
+Rules::Rules(const Gguf &gguf, const Config &config, const ModelOptions &options)
+    : asked(read_asked(options.weights, options.compute, options.gemm)), choice(choose(asked, Cpu::here())) {
   if (asked.compute == Compute::BF16 && choice.no_bf16)
     log(LogLevel::WARNING, cat("compute falls back from bf16 to f32: ", choice.no_bf16));
   for (const RopeConfig &rope : config.ropes) ropes.push_back(make_rope(gguf, config, rope));

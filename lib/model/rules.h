@@ -12,7 +12,7 @@ namespace infini {
 
 struct Rules {
   // Reads factors of the rotation. INVALID_ARGUMENT or UNSUPPORTED for options that this build or processor refuses.
-  Rules(const Gguf &gguf, const Config &config, const Options &options);
+  Rules(const Gguf &gguf, const Config &config, const ModelOptions &options);
 
   Asked asked;
   ProductChoice choice;

@@ -61,26 +61,21 @@ std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text,
   return {sums.begin(), sums.end()};
 }
 
-Sampler::Sampler(const Options &options, int vocabulary)
-    : temperature_(options.get_double("temperature")), top_p_(options.get_double("top_p")),
-      min_p_(options.get_double("min_p")), repetition_(static_cast<float>(options.get_double("repetition_penalty"))),
-      presence_(static_cast<float>(options.get_double("presence_penalty"))),
-      frequency_(static_cast<float>(options.get_double("frequency_penalty"))),
-      top_k_(static_cast<size_t>(options.get_int("top_k"))),
-      bias_(parse_logit_bias(options.get_string("logit_bias"), vocabulary)), logits_(static_cast<size_t>(vocabulary)),
+Sampler::Sampler(const GenerationOptions &how, int vocabulary)
+    : how_(how), bias_(parse_logit_bias(how.logit_bias, vocabulary)), logits_(static_cast<size_t>(vocabulary)),
       occurrences_(static_cast<size_t>(vocabulary)) {
   candidates_.reserve(static_cast<size_t>(vocabulary));
 }
 
 void Sampler::penalize(const RecentTokens &recent) {
-  if (repetition_ == 1 && presence_ == 0 && frequency_ == 0) return;
+  if (how_.repetition_penalty == 1 && how_.presence_penalty == 0 && how_.frequency_penalty == 0) return;
   for (const int32_t token : recent.any_order()) ++occurrences_[token];
   for (const int32_t token : recent.any_order()) {
     const auto id = static_cast<size_t>(token);
     if (occurrences_[id] == 0) continue;  // done already
     float &logit = logits_[id];
-    logit = logit > 0 ? logit / repetition_ : logit * repetition_;
-    logit -= presence_ + frequency_ * static_cast<float>(occurrences_[id]);
+    logit = logit > 0 ? logit / how_.repetition_penalty : logit * how_.repetition_penalty;
+    logit -= how_.presence_penalty + how_.frequency_penalty * static_cast<float>(occurrences_[id]);
     occurrences_[id] = 0;
   }
 }
@@ -100,23 +95,23 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
   if (!std::isfinite(*likeliest))
     fail(Status::INVALID_ARGUMENT, "no token is possible: the largest logit, after penalties and bias, is ",
          *likeliest);
-  if (temperature_ == 0) return static_cast<int32_t>(likeliest - logits_.begin());
+  if (how_.temperature == 0) return static_cast<int32_t>(likeliest - logits_.begin());
 
   const float maximum = *likeliest;
   candidates_.clear();
   // Tokens exp(-80) times as likely as the likeliest, or less, are never drawn from 53 random bits.
   for (size_t i = 0; i < logits_.size(); ++i) {
-    const auto logit = static_cast<float>((logits_[i] - maximum) / temperature_);
+    const auto logit = static_cast<float>((logits_[i] - maximum) / how_.temperature);
     if (logit > -80) candidates_.push_back({logit, static_cast<int32_t>(i)});
   }
-  if (top_k_ > 0) truncate(top_k_);
+  if (how_.top_k > 0) truncate(static_cast<size_t>(how_.top_k));
   const auto sum = [&] {
     double total = 0;
     for (const Candidate &candidate : candidates_) total += candidate.weight();
     return total;
   };
   double total = sum();
-  if (top_p_ < 1) {
+  if (how_.top_p < 1) {
     // A heap gives the likeliest first; usually few of them make up p.
     std::make_heap(candidates_.begin(), candidates_.end());
     double kept = 0;
@@ -124,12 +119,12 @@ int32_t Sampler::sample(std::span<const float> logits, const RecentTokens &recen
     do {
       std::pop_heap(candidates_.begin(), end);
       kept += (--end)->weight();
-    } while (kept < top_p_ * total && end != candidates_.begin());
+    } while (kept < how_.top_p * total && end != candidates_.begin());
     candidates_.erase(candidates_.begin(), end);
     total = kept;
   }
-  if (min_p_ > 0) {
-    const double least = std::log(min_p_);
+  if (how_.min_p > 0) {
+    const double least = std::log(how_.min_p);
     std::erase_if(candidates_, [&](const Candidate &candidate) { return candidate.logit < least; });
     total = sum();
   }

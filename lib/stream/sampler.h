@@ -31,7 +31,7 @@ class RecentTokens {
 class Sampler {
  public:
   // Checks `logit_bias` against the vocabulary.
-  Sampler(const Options &options, int vocabulary);
+  Sampler(const GenerationOptions &how, int vocabulary);
 
   // Order: penalties, bias, temperature, top_k, top_p, min_p, draw. Equal logits: the lower id first.
   // temperature 0: the likeliest token, no random number drawn.
@@ -56,9 +56,7 @@ class Sampler {
   void penalize(const RecentTokens &recent);
   void truncate(size_t count);  // keeps the `count` likeliest candidates
 
-  double temperature_, top_p_, min_p_;
-  float repetition_, presence_, frequency_;
-  size_t top_k_;
+  GenerationOptions how_;
   std::vector<std::pair<int32_t, float>> bias_;
   std::vector<float> logits_;          // [vocabulary]
   std::vector<Candidate> candidates_;  // [vocabulary]

@@ -9,39 +9,38 @@
 namespace infini {
 
 Settings::Settings(const Options &options)
-    : threads(options.get_int("threads") > 0 ? static_cast<int>(options.get_int("threads")) : default_threads()),
-      chunk(options.get_int("chunk")), exact(options.get_int("deterministic") != 0),
-      special(options.get_int("special") != 0), ignore_end(options.get_int("ignore_end") != 0),
-      rewind_sampler(options.get_int("rewind_sampler") != 0),
-      unknown(unknown_text_of(options.get_string("unknown_text"))), max_tokens(options.get_int("max_tokens")),
-      compress(static_cast<int>(options.get_int("compress"))) {}
+    : SessionOptions(options.as<SessionOptions>()), GenerationOptions(options.as<GenerationOptions>()),
+      TextOptions(options.as<TextOptions>()), unknown(unknown_text_of(unknown_text)) {
+  threads = threads_of(*this);
+}
 
 Session::Impl::Impl(const Model &model, const Options &all)
-    : given(all), options(all), settings(all), engine(model),
-      state(engine.make_state(static_cast<int>(all.get_int("checkpoints")))), sampler(all, model.config().vocabulary) {
-  seed(all.get_int("seed"));
+    : given(all), options(all), settings(all), engine(model), state(engine.make_state(settings.checkpoints)),
+      sampler(settings, model.config().vocabulary) {
+  seed(settings.seed);
   apply(model, all);
 }
 
 Session::Impl::Impl(const Model &model, const Impl &other)
     : given(other.given), options(other.options), settings(other.settings), engine(model), state(other.state.copy()),
       sampler(other.sampler), generation(other.generation), history(other.history) {
-  const auto window = static_cast<size_t>(options.get_int("penalty_window"));
+  const auto window = static_cast<size_t>(settings.penalty_window);
   // A copy has no room of its own: then a token that is fed could fail to be noted.
   generation.recent.set_window(window);
   history.recent_before.set_window(window);
 }
 
 void Session::Impl::apply(const Model &model, const Options &all) {
-  sampler = Sampler(all, model.config().vocabulary);  // throws before anything changes
+  const Settings asked(all);
+  sampler = Sampler(asked, model.config().vocabulary);  // throws before anything changes
   options = all;
-  settings = Settings(all);
-  state.most_checkpoints = static_cast<int>(all.get_int("checkpoints"));
+  settings = asked;
+  state.most_checkpoints = asked.checkpoints;
   while (state.checkpoints.size() > static_cast<size_t>(state.most_checkpoints)) state.checkpoints.pop_front();
-  const auto window = static_cast<size_t>(all.get_int("penalty_window"));
+  const auto window = static_cast<size_t>(asked.penalty_window);
   generation.recent.set_window(window);
   history.recent_before.set_window(window);
-  generation.output.set_stops(parse_stops(all.get_string("stop")));
+  generation.output.set_stops(parse_stops(asked.stop));
   forget();
 }
 
@@ -256,7 +255,7 @@ void Session::set_options(const Options &options) {
   merged.merge(options);
   impl_->apply(*model_, merged);
   impl_->given.merge(options);
-  if (options.is_set("seed")) impl_->seed(options.get_int("seed"));
+  if (options.is_set("seed")) impl_->seed(impl_->settings.seed);
 }
 
 void Session::start_generation() {

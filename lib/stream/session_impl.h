@@ -48,15 +48,10 @@ inline bool starts_text(const Model &model, int32_t token, bool before) {
   return has_text(model, token) ? !model.tokenizer().ends_text(token) : before;
 }
 
-// Options, looked up once.
-struct Settings {
+// Options, looked up once; `threads` as many as there will be.
+struct Settings : SessionOptions, GenerationOptions, TextOptions {
   explicit Settings(const Options &options);
-  int threads;
-  int64_t chunk;
-  bool exact, special, ignore_end, rewind_sampler;
   UnknownText unknown;
-  int64_t max_tokens;
-  int compress;
 };
 
 struct Session::Impl {

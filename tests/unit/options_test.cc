@@ -132,3 +132,19 @@ TEST_CASE("merging takes what is set, and leaves the rest") {
   CHECK(first.get_double("min_p") == 0.25);
   CHECK(!second.is_set("top_k"));
 }
+
+TEST_CASE("a struct of options has what is set, and the rest as it is by default") {
+  Options options;
+  options.set("threads", int64_t{3});
+  options.set("deterministic", int64_t{1});
+  options.set("temperature", 0.25);
+  options.set("frequency_penalty", 0.1);
+  options.set("stop", std::string("x"));
+  const auto model = options.as<ModelOptions>();
+  CHECK((model.threads == 3 && model.compute == "auto" && model.carry == -1));
+  const auto session = options.as<SessionOptions>();
+  CHECK((session.threads == 3 && session.exact && !session.rewind_sampler && session.chunk == 512));
+  const auto generation = options.as<GenerationOptions>();
+  CHECK((generation.temperature == 0.25 && generation.frequency_penalty == 0.1f && generation.stop == "x"));
+  CHECK((generation.top_p == 1 && generation.max_tokens == 256 && !generation.ignore_end));
+}

@@ -326,7 +326,7 @@ TEST_CASE("the same seed gives the same text; penalties and bias do what they sa
 
 TEST_CASE("sampling follows the probabilities") {
   Options options = options_of({{"temperature", 2.0}});
-  Sampler sampler(options, 4);
+  Sampler sampler(options.as<GenerationOptions>(), 4);
   Random random(11);
   const std::vector<float> logits = {0, 2, 4, -1e30f};
   std::vector<int> counts(4);
@@ -341,7 +341,7 @@ TEST_CASE("penalties count tokens of the longest window") {
   RecentTokens recent;
   recent.set_window(65536);
   for (int i = 0; i < 65536; ++i) recent.push(0);
-  Sampler sampler(options_of({{"presence_penalty", 5.0}}), 2);
+  Sampler sampler(options_of({{"presence_penalty", 5.0}}).as<GenerationOptions>(), 2);
   Random random(1);
   CHECK(sampler.sample(std::vector<float>{3, 0}, {}, random) == 0);
   CHECK(sampler.sample(std::vector<float>{3, 0}, recent, random) == 1);
