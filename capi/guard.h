@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,7 +36,6 @@ struct infini_task {
 
 struct infini_model {
   std::shared_ptr<const infini::Model> value;
-  mutable std::atomic<int64_t> session_bytes{0};  // of a session with default options; 0: not computed yet
 };
 
 struct infini_session {
@@ -51,7 +49,6 @@ struct infini_batch {
 struct infini_text_stream {
   infini::TextStream value;
   WaitingText next;
-  bool finished = false;
 };
 
 namespace infini::capi {

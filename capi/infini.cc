@@ -161,23 +161,17 @@ infini_status infini_log_next(int *level, char *buffer, size_t capacity, size_t 
 }
 
 infini_status infini_text_stream_create(infini_text_stream **stream) {
-  return give_handle(stream, "stream", [] { return infini_text_stream{TextStream(), {}, false}; });
+  return give_handle(stream, "stream", [] { return infini_text_stream{TextStream(), {}}; });
 }
 
 void infini_text_stream_free(infini_text_stream *stream) { delete stream; }
 
 infini_status infini_text_stream_push(infini_text_stream *stream, const char *text, size_t text_size) {
-  return guard([&] {
-    if (need(stream, "stream").finished) fail(Status::STATE, "the text stream was finished: no more bytes can come");
-    stream->value.push(need_text(text, text_size));
-  });
+  return guard([&] { need(stream, "stream").value.push(need_text(text, text_size)); });
 }
 
 infini_status infini_text_stream_finish(infini_text_stream *stream) {
-  return guard([&] {
-    need(stream, "stream").value.finish();
-    stream->finished = true;
-  });
+  return guard([&] { need(stream, "stream").value.finish(); });
 }
 
 infini_status infini_text_stream_next(infini_text_stream *stream, char *buffer, size_t capacity, size_t *size) {

@@ -66,8 +66,7 @@ infini_status infini_model_fit_keep(const infini_model *model, const char *lesso
   return guard([&] {
     const Model &teaches = model_of(model);
     need(path, "path");
-    const auto lesson = settings_of<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json");
-    with_probe(teaches, fit_keep(teaches, lesson, of(task))).save(path);
+    fit_keep(teaches, settings_of<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json"), path, of(task));
   });
 }
 
@@ -88,10 +87,7 @@ infini_status infini_model_quantize(const char *from, const char *to, const char
 void infini_model_free(infini_model *model) { delete model; }
 
 infini_status infini_model_vocabulary(const infini_model *model, size_t *size) {
-  return guard([&] {
-    const Model &m = model_of(model);
-    need(size, "size") = static_cast<size_t>(m.has_weights() ? m.config().vocabulary : m.tokenizer().size());
-  });
+  return guard([&] { need(size, "size") = static_cast<size_t>(model_of(model).vocabulary()); });
 }
 
 infini_status infini_model_width(const infini_model *model, size_t *size) {
@@ -171,9 +167,7 @@ infini_status infini_model_footprint_json(const infini_model *model, int64_t tok
                                           size_t *size) {
   return guard([&] {
     JsonObject json = footprint(model_of(model), tokens);
-    if (model->session_bytes == 0) model->session_bytes = Session::usual_bytes(model->value);
-    json.add("session_bytes", model->session_bytes.load());
-    give_text(json.text(), buffer, capacity, size);
+    give_text(json.add("session_bytes", Session::usual_bytes(model->value)).text(), buffer, capacity, size);
   });
 }
 

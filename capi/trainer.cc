@@ -20,12 +20,6 @@ namespace {
 RecallTrainer &trainer_of(infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 const RecallTrainer &trainer_of(const infini_trainer *trainer) { return *need(trainer, "trainer").value; }
 
-// Bytes of the JSON that calls write after their work, at most.
-constexpr size_t kEvaluationJson = 1024;
-size_t heads_json_most(const Config &config) {
-  return 1024 + 160 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
-}
-
 }  // namespace
 
 extern "C" {
@@ -72,7 +66,7 @@ infini_status infini_trainer_evaluate_json(infini_trainer *trainer, const char *
   return guard([&] {
     const Reading reading(trainer_of(trainer), sequences, segments);
     need(data_json, "data_json");
-    if (!need_work(kEvaluationJson, buffer, capacity, size)) return;
+    if (!need_work(kMeasuredJson, buffer, capacity, size)) return;
     std::unique_ptr<SequenceSource> source;
     const auto open = [&]() -> SequenceSource & {
       return *(source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task)));
@@ -88,7 +82,7 @@ infini_status infini_trainer_find_heads_json(infini_trainer *trainer, const char
   return guard([&] {
     const Reading reading(trainer_of(trainer), sequences, segments);
     need(data_json, "data_json");
-    if (!need_work(heads_json_most(trainer->value->model().config()), buffer, capacity, size)) return;
+    if (!need_work(most_heads_json(trainer->value->model().config()), buffer, capacity, size)) return;
     const auto source = make_source(data_json, trainer->value->model(), &trainer->prose, of(task));
     const HeadSearch found =
         find_heads(*trainer->value, *source, sequences, reading.segment, reading.segments, of(task));

@@ -93,6 +93,10 @@ JsonObject describe(const HeadSearch &found, const Reading &reading) {
       .add("tokens", found.tokens);
 }
 
+size_t most_heads_json(const Config &config) {
+  return kMeasuredJson + 160 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
+}
+
 HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, int segment, int segments, Task *task) {
   const Config &config = trainer.model().config();
   const std::vector<double> none(static_cast<size_t>(config.layers * config.heads));

@@ -28,6 +28,7 @@ JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 struct Reading;
 // All of them, and what was read.
 JsonObject describe(const HeadSearch &found, const Reading &reading);
+size_t most_heads_json(const Config &config);  // bytes that this takes at most
 
 // Reads sequences with full attention, whatever window and gates the trainer has. Changes nothing. INVALID_ARGUMENT
 // where the sequences hold no such answer.

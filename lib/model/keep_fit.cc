@@ -137,7 +137,7 @@ void KeepLesson::complete(const Fields &given) const {
   if (!given.has("pieces")) given.refuse("pieces", "a list of objects");
 }
 
-KeepProbe fit_keep(const Model &model, const KeepLesson &lesson, Task *task) {
+void fit_keep(const Model &model, const KeepLesson &lesson, const std::string &path, Task *task) {
   std::vector<int32_t> tokens;
   std::vector<uint8_t> worth;
   for (const KeepPiece &piece : lesson.pieces) {
@@ -147,7 +147,7 @@ KeepProbe fit_keep(const Model &model, const KeepLesson &lesson, Task *task) {
     tokens.insert(tokens.end(), read.begin(), read.end());
     worth.resize(tokens.size(), piece.keep);
   }
-  return fit_keep(model, tokens, worth, lesson, task);
+  with_probe(model, fit_keep(model, tokens, worth, lesson, task)).save(path);
 }
 
 }  // namespace infini

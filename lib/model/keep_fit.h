@@ -72,7 +72,8 @@ struct KeepLesson : KeepFit {
   }
   void complete(const Fields &given) const;
 };
-KeepProbe fit_keep(const Model &model, const KeepLesson &lesson, Task *task);
+// Writes the model with what the lesson teaches.
+void fit_keep(const Model &model, const KeepLesson &lesson, const std::string &path, Task *task);
 
 // The model's file with the probe in it.
 Gguf with_probe(const Model &model, const KeepProbe &probe);

@@ -92,6 +92,8 @@ class Model {
     const std::vector<bool> &ends = opened_->ends_sentence;
     return static_cast<size_t>(token) < ends.size() && ends[token];
   }
+  // Tokens of the weights, or where there are none, of the tokenizer.
+  int64_t vocabulary() const { return has_weights() ? config().vocabulary : tokenizer().size(); }
   bool has_weights() const { return opened_->config != nullptr; }  // false: the file is a tokenizer alone
   const Config &config() const;                                    // STATE error where there are no weights
   const Rules &rules() const { return *opened_->rules; }           // of a model that has weights

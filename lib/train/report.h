@@ -22,6 +22,8 @@ struct Reading {
   JsonObject json() const;
   int sequences, segment, segments;
 };
+// The most bytes that a tally and a reading take as JSON.
+inline constexpr size_t kMeasuredJson = 1024;
 
 // Weights of the gates, one list a layer.
 JsonList describe_gates(const Trainer &trainer);
