@@ -108,11 +108,11 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
    INVALID_ARGUMENT  the text of such a file is not UTF-8, or has a part that the tokenizer has no token for; the step
                      has not happened
    Gradients that are not finite change no weight: the step is not counted, though its sequences are read, and
-   "gradient_norm" of the report is null. */
+   "gradient_norm" of the report is null; STATE from the 20th such step in a row on. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
 /* Makes `steps` steps. Progress ("train") counts them, and is reported between sequences too.
-   CANCELLED, IO, FORMAT, INVALID_ARGUMENT  as in infini_trainer_step; the steps before it are done */
+   CANCELLED, IO, FORMAT, INVALID_ARGUMENT, STATE  as in infini_trainer_step; the steps before it are done */
 INFINI_API infini_status infini_trainer_run(infini_trainer *trainer, int64_t steps, infini_task *task);
 
 /* Writes what the last step computed, as a JSON object ({} before the first):

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <filesystem>
 
 #include "adapt/fit_heads.h"
@@ -190,12 +189,6 @@ void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
   const int64_t before = tokens_[stage.phase()] - trainer_->tokens(), done = trainer_->steps();  // of the stages before
   if (task) task->begin("train", steps, done);
   const StepReport seen = trainer_->step(task);
-  constexpr int kMostRefused = 20;
-  refused_ = std::isfinite(seen.gradient_norm) ? 0 : refused_ + 1;
-  if (refused_ == kMostRefused)
-    fail(Status::STATE, "the gradients of ", kMostRefused,
-         " batches in a row were not finite, and none changed the weights: "
-         "begin again, with lower rates");
   report_ = describe(*trainer_, seen).add("phase", stage.name()).add("steps", steps).json();
   seconds_[stage.phase()] += seen.seconds;
   tokens_[stage.phase()] = before + trainer_->tokens();

@@ -101,7 +101,6 @@ class Adaptation {
   std::map<std::string, int64_t> tokens_;
   std::string stage_;  // name of the stage whose trainer was saved
   size_t done_ = 0;    // stages that are complete
-  int refused_ = 0;    // steps in a row that changed nothing, because gradients were not finite
 };
 
 }  // namespace infini

@@ -269,12 +269,17 @@ double Trainer::change_weights() {
 StepReport Trainer::apply() {
   report_.rate_factor = config_.optimizer.schedule.at(optimizer_->steps());
   report_.gradient_norm = change_weights();
-  if (!std::isfinite(report_.gradient_norm))
+  refused_ = std::isfinite(report_.gradient_norm) ? 0 : refused_ + 1;
+  if (refused_ > 0)
     log(LogLevel::WARNING,
         cat("step ", optimizer_->steps() + 1, ": the gradients are not finite; nothing was changed"));
   tokens_ += report_.tokens;
   report_.step = optimizer_->steps();
   pool_.end_step(report_.tally);
+  constexpr int kMostRefused = 20;
+  if (refused_ >= kMostRefused)
+    fail(Status::STATE, "the gradients of ", refused_,
+         " batches in a row were not finite, and none changed the weights: begin again, with lower rates");
   return report_;
 }
 

@@ -160,6 +160,7 @@ class Trainer {
 
   // The step at hand.
   double total_weight_ = 0;
+  int refused_ = 0;  // steps in a row that changed nothing, because gradients were not finite
   BatchLayout layout_;
   StepReport report_;
 };

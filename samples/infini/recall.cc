@@ -281,7 +281,7 @@ void recall(RecallArguments arguments) {
     columns.push_back({"model", {}, Json::array()});
     measure(arguments, model.get(), options.get(), INT64_MAX, columns.back());
     if (arguments.full) {
-      const int64_t context = Json::parse(all_of(infini_model_info_json, model.get()))["context"];
+      const int64_t context = model_info(model.get())["context"];
       const Options whole = arguments.flags.model_options();
       check(infini_options_set_string(whole.get(), "memory", "off"));
       check(infini_options_set_int(whole.get(), "segment", context));

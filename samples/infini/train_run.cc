@@ -6,8 +6,6 @@
 namespace cli {
 namespace {
 
-constexpr int kMostRefused = 20;  // steps in a row
-
 bool all_shut(const Json &gates) {
   for (const Json &layer : gates)
     for (const Json &gate : layer)
@@ -153,15 +151,12 @@ bool TrainRun::evaluation_is_due() const {
 }
 
 void TrainRun::step() {
-  check(infini_trainer_step(trainer_.get(), progress_.task()));
+  const infini_status status = infini_trainer_step(trainer_.get(), progress_.task());
+  if (status == INFINI_STATE && report_.value("gradient_norm", Json(0)).is_null())
+    throw Diverged(infini_last_error() + std::string(" (--rate, --muon-rate), and not from a checkpoint of this one"));
+  check(status);
   report_ = json_of(infini_trainer_report_json, trainer_.get());
   step_ = report_["step"].get<int64_t>();
-  refused_ = report_["gradient_norm"].is_null() ? refused_ + 1 : 0;
-  if (refused_ == kMostRefused)
-    throw Diverged(format(
-        "the gradients of %d batches in a row were not finite, and none changed the weights; checkpoints are as they "
-        "were. Begin again, with lower --rate and --muon-rate and without that checkpoint",
-        kMostRefused));
   if (log_ && (step_ % files_.log_every == 0 || step_ >= plan_.steps)) log_->write(report_);
   const double seconds = report_["seconds"].get<double>();
   unknown_ += report_["unknown_bytes"].get<int64_t>();

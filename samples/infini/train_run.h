@@ -57,7 +57,6 @@ class TrainRun {
   Progress progress_;  // shows nothing: interrupts cancel
   int64_t start_ = 0, step_ = 0, saved_ = -1, evaluated_ = -1;
   int64_t read_ = 0, unknown_ = 0;  // tokens, and bytes without one, by this run
-  int refused_ = 0;                 // steps in a row whose gradients are not finite, and so changed nothing
   double seconds_ = 0, pace_ = 0;   // of its steps; a step, of the last ones
   Json report_ = Json::object(), evaluation_ = Json::array();
 };
