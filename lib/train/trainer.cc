@@ -7,10 +7,9 @@
 
 #include "base/hash.h"
 #include "base/log.h"
-#include "base/schema.h"
+#include "train/trained_parameters.h"
 
 namespace infini {
-
 namespace {
 
 std::shared_ptr<SequenceLengths> fixed_lengths(const TrainConfig &config, const Config &model) {
@@ -57,8 +56,9 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
   if (config_.compute == "bf16" && gemm_.choice().no_bf16)
     log(LogLevel::WARNING, cat("training computes in f32: ", gemm_.choice().no_bf16));
   change_at_start();
-  trained_ = choose_trained();
-  optimizer_ = std::make_unique<Optimizer>(choose_variables(), config_.optimizer, gemm_, compute_);
+  trained_ = choose_trained(config_, layers_, *supervisor_, parameters_);
+  optimizer_ =
+      std::make_unique<Optimizer>(choose_variables(config_, parameters_, trained_), config_.optimizer, gemm_, compute_);
   if (config_.part == TrainedPart::LORA) {
     std::vector<size_t> targets;
     for (size_t i = 0; i < trained_.size(); ++i)
@@ -92,52 +92,6 @@ void Trainer::change_at_start() {
       for (int64_t i = 0; i < parameters_[index].size(); ++i) values[i] *= static_cast<float>(config_.feature_scale);
     }
   }
-}
-
-std::vector<bool> Trainer::choose_trained() const {
-  std::vector<bool> trained(parameters_.list().size(), false);
-  const bool all_layers = layers_.first == 0 && layers_.last == model_->config().layers - 1;
-  for (int l = layers_.first; l <= layers_.last; ++l) {
-    const Parameters::Layer &w = parameters_.layers()[l];
-    const bool supervised = supervisor_->supervises(l), initialised = supervisor_->initialises(l);
-    for (const size_t index : w.all()) {
-      const Role role = parameters_[index].role;
-      const bool attention = role == Role::ATTENTION;
-      trained[index] =
-          config_.part == TrainedPart::ALL || (config_.part == TrainedPart::ATTENTION && attention) ||
-          ((config_.part == TrainedPart::FEATURES || (config_.part == TrainedPart::RETRIEVAL && supervised)) &&
-           (index == w[Field::Q] || index == w[Field::K])) ||
-          (initialised && (attention || role == Role::BIAS)) ||
-          (config_.part == TrainedPart::LORA &&
-           std::ranges::count(config_.lora.targets, parameters_[index].projection));
-    }
-  }
-  if (config_.part == TrainedPart::ALL && all_layers)
-    for (const size_t index : {parameters_.embedding(), parameters_.output(), parameters_.output_norm()})
-      trained[index] = true;
-  trained[parameters_.gates()] = config_.part != TrainedPart::FEATURES && config_.part != TrainedPart::RETRIEVAL;
-  return trained;
-}
-
-std::vector<Variable> Trainer::choose_variables() const {
-  std::vector<Variable> variables;
-  std::vector<bool> features(trained_.size());
-  for (const Parameters::Layer &w : parameters_.layers()) features[w[Field::Q]] = features[w[Field::K]] = true;
-  const bool features_alone = config_.part == TrainedPart::RETRIEVAL || config_.part == TrainedPart::FEATURES;
-  for (size_t i = 0; i < trained_.size(); ++i) {
-    const Parameter &p = parameters_[i];
-    const bool hidden = p.role == Role::ATTENTION || p.role == Role::FEED_FORWARD;
-    if (!trained_[i] || (config_.part == TrainedPart::LORA && hidden) || (features_alone && !features[i])) continue;
-    const Variable::Rule rule = p.role == Role::GATE                             ? Variable::Rule::GATE
-                                : config_.hidden == HiddenRule::ADAMW || !hidden ? Variable::Rule::ADAM
-                                : features[i]                                    ? Variable::Rule::FEATURES
-                                                                                 : Variable::Rule::MUON;
-    // Beside Muon only hidden matrices decay, as in the recipe that was measured.
-    variables.push_back(
-        {p.offset, p.rows, p.columns, rule,
-         hidden || (config_.hidden == HiddenRule::ADAMW && (p.role == Role::EMBEDDING || p.role == Role::OUTPUT))});
-  }
-  return variables;
 }
 
 AttentionRules Trainer::rules_for(int segment) const {
@@ -345,7 +299,7 @@ std::vector<float> Trainer::gates() const {
 
 int64_t Trainer::trained_parameters() const {
   int64_t total = 0;
-  for (const Variable &v : choose_variables()) total += v.rows * v.columns;
+  for (const Variable &v : choose_variables(config_, parameters_, trained_)) total += v.rows * v.columns;
   if (lora_)
     for (const Variable &v : lora_->variables()) total += v.rows * v.columns;
   return total;

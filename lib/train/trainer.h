@@ -115,8 +115,6 @@ class Trainer {
   };
   void check_whole() const;  // STATE where a change was left unfinished
   Parameters::FileForm file_form(TensorType type) const;
-  std::vector<bool> choose_trained() const;
-  std::vector<Variable> choose_variables() const;
   void change_at_start();
   void add_to_layout(const Sequence &sequence, int segment);
   AttentionRules rules_for(int segment) const;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/hash.h"
+#include "train/trained_parameters.h"
 #include "train/trainer.h"
 
 namespace infini {
@@ -39,7 +40,7 @@ Status status_of(const std::exception_ptr &failure) {
 std::vector<std::span<float>> Trainer::trained_gradients() {
   constexpr int64_t kGap = 16;  // floats at most, between parameters that begin on lines of their own
   std::vector<std::span<float>> pieces;
-  for (const Variable &v : choose_variables()) {
+  for (const Variable &v : choose_variables(config_, parameters_, trained_)) {
     float *const data = gradients_.data() + v.offset;
     const auto size = static_cast<size_t>(v.rows * v.columns);
     if (!pieces.empty()) {

@@ -1,0 +1,20 @@
+// Which parameters a trainer trains, and by which rule of the optimizer.
+#pragma once
+
+#include <vector>
+
+#include "train/optimizer.h"
+#include "train/parameters.h"
+#include "train/supervisor.h"
+#include "train/train_config.h"
+
+namespace infini {
+
+// By parameter: whether it gets gradients, and belongs to what checkpoints hold and the written model has.
+std::vector<bool> choose_trained(const TrainConfig &config, const LayerRange &layers, const Supervisor &supervisor,
+                                 const Parameters &parameters);
+// Of these, what the optimizer changes itself: not matrices that have adapters, nor those that are only initialised.
+std::vector<Variable> choose_variables(const TrainConfig &config, const Parameters &parameters,
+                                       const std::vector<bool> &trained);
+
+}  // namespace infini
