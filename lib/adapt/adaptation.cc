@@ -107,10 +107,10 @@ void Adaptation::find(Task *task) {
                   ? "the model has too few layers for heads that find each digit of a value"
                   : "no head can be fitted where heads share norms, or layers have windows of their own";
   JsonObject report;
-  report.add("phase", "find").add("found", found ? std::optional(describe(*found)) : std::nullopt);
+  report.add("phase", "find").add("found", found ? std::optional(found->best()) : std::nullopt);
   if (found) {
-    found_ = describe(*found, 10).json();
-    full_attention_recall_ = json_of(share_of(found->right, found->lookups));
+    found_ = found->best(10);
+    full_attention_recall_ = share_of(found->right, found->lookups);
     tokens_["find"] = found->tokens;
   }
   heads_ = std::move(heads);
@@ -192,14 +192,14 @@ void Adaptation::train_step(const Stage &stage, int64_t steps, Task *task) {
   report_ = describe(*trainer_, seen).add("phase", stage.name()).add("steps", steps).json();
   seconds_[stage.phase()] += seen.seconds;
   tokens_[stage.phase()] = before + trainer_->tokens();
-  if (const auto share = source_share(seen.tally)) share_ = json_of(share);
+  if (const auto share = source_share(seen.tally)) share_ = share;
   if (task) task->advance_to(trainer_->steps());
   if (trainer_->steps() != done && trainer_->steps() % settings_.checkpoint_every == 0) save();
 }
 
 void Adaptation::end_stage(const Stage &stage) {
   if (stage.kind == Stage::Kind::TRAIN) {
-    gates_ = describe_gates(*trainer_).json();
+    gates_ = gate_weights(*trainer_);
     save();
   } else if (saves()) {
     trainer_->write(stage_file(stage, ".gguf"), TensorType::F32);

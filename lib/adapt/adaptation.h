@@ -94,8 +94,11 @@ class Adaptation {
   // The state that is written to settings.checkpoint.
   AdaptHeads heads_;
   bool found_heads_ = false;
-  std::string no_task_;                                     // why there is no task: the model learns from text alone
-  JsonText found_, full_attention_recall_, share_, gates_;  // without text: not known yet
+  std::string no_task_;  // why there is no task: the model learns from text alone
+  // Empty: not known yet.
+  std::vector<FoundHead> found_;  // the first of the heads that were searched
+  std::optional<double> full_attention_recall_, share_;
+  std::vector<std::vector<double>> gates_;
   std::optional<Measured> before_, after_;
   std::map<std::string, double> seconds_;  // by phase
   std::map<std::string, int64_t> tokens_;

@@ -2,6 +2,7 @@
 // model that it made.
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "adapt/adaptation.h"
 #include "base/file.h"
@@ -26,18 +27,15 @@ JsonObject Adaptation::asked() const {
 }
 
 void Adaptation::add_findings(JsonObject &out) const {
-  const auto add = [&](const char *name, const JsonText &found) {
-    if (!found.text.empty()) out.add(name, found);
-  };
-  add("found", found_);
-  add("full_attention_recall", full_attention_recall_);
+  if (!found_.empty()) out.add("found", found_);
+  if (full_attention_recall_) out.add("full_attention_recall", full_attention_recall_);
   if (!no_task_.empty()) out.add("no_task", no_task_);
   out.add("carriers", WriteFields::written(heads_.carriers)).add("heads", WriteFields::written(heads_.memory));
   out.add("first", heads_.first).add("last", heads_.last);
-  add("share", share_);
+  if (share_) out.add("share", share_);
   if (before_) out.add("before", before_);
   if (after_) out.add("after", after_);
-  add("gates", gates_);
+  if (!gates_.empty()) out.add("gates", gates_);
 }
 
 JsonObject Adaptation::state() const {
@@ -144,14 +142,29 @@ void Adaptation::restore(const json &state) {
     const auto found = state.find(name);
     return found == state.end() || found->is_null() ? nullptr : &*found;
   };
-  const auto text = [&](const char *name) { return JsonText{find(name) ? text_of(*find(name)) : ""}; };
+  // Numbers that are not finite are written as null.
+  const auto real = [](const json &value) {
+    return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+  };
+  const auto maybe = [&](const char *name) { return find(name) ? std::optional(real(*find(name))) : std::nullopt; };
+  std::vector<FoundHead> found;
+  if (const json *const list = find("found"))
+    for (const json &head : *list)
+      found.push_back({head.at("layer").get<size_t>(), head.at("head").get<size_t>(), real(head.at("weight")),
+                       real(head.at("name_weight"))});
+  std::vector<std::vector<double>> gates;
+  if (const json *const layers = find("gates"))
+    for (const json &layer : *layers) {
+      gates.emplace_back();
+      for (const json &weight : layer) gates.back().push_back(real(weight));
+    }
   before_ = measured(find("before"));
   after_ = measured(find("after"));
   no_task_ = state.value("no_task", "");
-  found_ = text("found");
-  full_attention_recall_ = text("full_attention_recall");
-  share_ = text("share");
-  gates_ = text("gates");
+  found_ = std::move(found);
+  full_attention_recall_ = maybe("full_attention_recall");
+  share_ = maybe("share");
+  gates_ = std::move(gates);
   stage_ = state.value("stage", "");
   found_heads_ = true;
 }

@@ -63,30 +63,29 @@ AttentionRules full_attention(const Model &model, int64_t tokens) {
 
 }  // namespace
 
-std::vector<size_t> HeadSearch::order() const {
+std::vector<FoundHead> HeadSearch::best(size_t most) const {
   std::vector<size_t> order(value_weight.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return value_weight[a] > value_weight[b]; });
-  return order;
+  order.resize(std::min(order.size(), most));
+  std::vector<FoundHead> best;
+  const auto width = static_cast<size_t>(heads);
+  for (const size_t i : order) best.push_back({i / width, i % width, value_weight[i], name_weight[i]});
+  return best;
 }
 
-JsonList describe(const HeadSearch &found, size_t most) {
-  JsonList heads;
-  const auto width = static_cast<size_t>(found.heads);
-  std::vector<size_t> order = found.order();
-  order.resize(std::min(order.size(), most));
-  for (const size_t i : order)
-    heads.add(JsonObject()
-                  .add("layer", i / width)
-                  .add("head", i % width)
-                  .add("weight", found.value_weight[i])
-                  .add("name_weight", found.name_weight[i]));
-  return heads;
+JsonText FoundHead::json() const {
+  return JsonObject()
+      .add("layer", layer)
+      .add("head", head)
+      .add("weight", weight)
+      .add("name_weight", name_weight)
+      .json();
 }
 
 JsonObject describe(const HeadSearch &found, const Reading &reading) {
   return JsonObject()
-      .add("heads", describe(found))
+      .add("heads", found.best())
       .add("answers", found.lookups)
       .add("recall", share_of(found.right, found.lookups))
       .add(reading.json())

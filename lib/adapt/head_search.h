@@ -10,6 +10,12 @@
 
 namespace infini {
 
+struct FoundHead {
+  size_t layer, head;
+  double weight, name_weight;  // as in HeadSearch
+  JsonText json() const;
+};
+
 struct HeadSearch {
   int heads = 0;  // of a layer
   // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where
@@ -18,12 +24,9 @@ struct HeadSearch {
   std::vector<double> value_weight, name_weight;
   int64_t lookups = 0, right = 0;  // digits of such answers; those that the model predicts with full attention
   int64_t tokens = 0;              // that were read
-  // Heads in the order of their value weight, the greatest first, each layer * heads + head.
-  std::vector<size_t> order() const;
+  // Heads in the order of their value weight, the greatest first; `most` at most.
+  std::vector<FoundHead> best(size_t most = SIZE_MAX) const;
 };
-
-// The first `most` heads in that order: [{"layer", "head", "weight", "name_weight"}, ...].
-JsonList describe(const HeadSearch &found, size_t most = SIZE_MAX);
 
 struct Reading;
 // All of them, and what was read.

@@ -31,13 +31,10 @@ void choose_layers(AdaptHeads &chosen, int lowest, int highest, int layers, cons
 }
 
 // Sums of head weights for each [layer, KV head]: the heads of a group share their keys.
-std::map<std::pair<int, int>, double> group_weights(const HeadSearch &found, const std::vector<double> &weights,
-                                                    int group) {
+std::map<std::pair<int, int>, double> group_weights(const HeadSearch &found, double FoundHead::*weight, int group) {
   std::map<std::pair<int, int>, double> sums;
-  for (const size_t at : found.order()) {
-    const int i = static_cast<int>(at);
-    sums[{i / found.heads, i % found.heads / group}] += weights[at];
-  }
+  for (const FoundHead &head : found.best())
+    sums[{static_cast<int>(head.layer), static_cast<int>(head.head) / group}] += head.*weight;
   return sums;
 }
 
@@ -57,8 +54,8 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
   const int carrier = std::clamp(lowest - 1, 0, layers - 1 - needed);
 
   AdaptHeads chosen;
-  const auto names = group_weights(found, found.name_weight, group),
-             values = group_weights(found, found.value_weight, group);
+  const auto names = group_weights(found, &FoundHead::name_weight, group),
+             values = group_weights(found, &FoundHead::weight, group);
   int carries = 0;
   for (int g = 1; g < kv_heads; ++g)
     if (names.at({carrier, g}) > names.at({carrier, carries})) carries = g;

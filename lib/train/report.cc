@@ -29,7 +29,7 @@ JsonObject describe(const Trainer &trainer) {
       .add("segments", trainer.lengths().segments())
       .add("rank", trainer.ranks().rank())
       .add("ranks", trainer.ranks().count())
-      .add("gates", describe_gates(trainer))
+      .add("gates", gate_weights(trainer))
       .add("training", JsonText{trainer.description()});
 }
 
@@ -82,16 +82,12 @@ JsonObject describe(const Trainer &trainer, const StepReport &report) {
       .add("tokens_per_second", static_cast<double>(report.tokens) / report.seconds);
 }
 
-JsonList describe_gates(const Trainer &trainer) {
-  const Config &config = trainer.model().config();
+std::vector<std::vector<double>> gate_weights(const Trainer &trainer) {
+  const auto heads = static_cast<size_t>(trainer.model().config().heads);
   const std::vector<float> beta = trainer.gates();
-  JsonList gates;
-  for (int l = 0; l < config.layers; ++l) {
-    JsonList layer;
-    for (int h = 0; h < config.heads; ++h) layer.add(sigmoid(beta[l * config.heads + h]));
-    gates.add(layer);
-  }
-  return gates;
+  std::vector<std::vector<double>> weights(beta.size() / heads);
+  for (size_t i = 0; i < beta.size(); ++i) weights[i / heads].push_back(sigmoid(beta[i]));
+  return weights;
 }
 
 }  // namespace infini

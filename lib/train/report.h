@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "train/trainer.h"
@@ -25,8 +26,8 @@ struct Reading {
 // The most bytes that a tally and a reading take as JSON.
 inline constexpr size_t kMeasuredJson = 1024;
 
-// Weights of the gates, one list a layer.
-JsonList describe_gates(const Trainer &trainer);
+// [layers][heads]: weights of the gates.
+std::vector<std::vector<double>> gate_weights(const Trainer &trainer);
 // The mean share of attention that supervised look-ups put on their sources, where there were any.
 std::optional<double> source_share(const Tally &tally);
 // right / all; null where there is none.
