@@ -25,7 +25,7 @@ class SupervisionWeights {
   virtual float local(const BatchLayout &layout, int64_t row, int layer, int head) const = 0;
 };
 
-// Of a trainer. This one supervises nothing.
+// What a trainer is given. This one supervises nothing.
 class Supervisor {
  public:
   virtual ~Supervisor() = default;
