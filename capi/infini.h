@@ -141,7 +141,7 @@ typedef enum infini_status {
   INFINI_NO_SPACE = 201,         /* the disk or the file-size limit is full */
   INFINI_FORMAT = 300,           /* a file is damaged or is not what it claims to be */
   INFINI_TRUNCATED = 301,        /* a file ends before its contents do */
-  INFINI_MODEL_MISMATCH = 400,   /* a snapshot or checkpoint belongs to another model */
+  INFINI_MODEL_MISMATCH = 400,   /* a snapshot, checkpoint or adapter belongs to another model */
   INFINI_VERSION = 500,          /* a file was written by a newer version */
   INFINI_CHECKSUM = 600,         /* a checksum does not match: the file was changed or damaged */
   INFINI_OUT_OF_MEMORY = 700,    /* memory could not be allocated */
@@ -216,13 +216,19 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  */
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
-   "memory", "update", "segment", "carry", "sinks", "keep"). The file stays mapped while the model lives: replace it, do
-   not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file without tensors opens as a
-   tokenizer alone, from which no session can be made.
+   "memory", "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"). The file stays mapped while the
+   model lives: replace it, do not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file
+   without tensors opens as a tokenizer alone, from which no session can be made.
+
+   Option "adapter" names a GGUF file with LoRA adapters (Hu et al., arXiv 2106.09685), as infini_trainer_write_adapter
+   and llama.cpp's converter write it: matrices of layers become W + adapter_weight * alpha / rank * B A, while W stays
+   at its bits. Gates that the file has replace the model's. Snapshots belong to the model with this adapter and weight.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
    VERSION           the file's format is newer than this library
-   UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are
+   UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are; or the
+                     adapter is of a kind that is not known
+   MODEL_MISMATCH    the adapter is one of another model
    INVALID_ARGUMENT  an option does not fit the model, or belongs to a session
    CANCELLED         there is no model */
 INFINI_API infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
@@ -248,6 +254,7 @@ INFINI_API infini_status infini_creation_settings_json(char *buffer, size_t capa
 /* Writes the model as a GGUF file that infini_model_open, and every other GGUF reader, opens: the numbers of the
    file it came from, unchanged. The file is replaced whole or not at all. `task`: stage "save", in bytes of
    tensors. Any thread.
+   STATE                    the model was opened with an adapter
    IO, NO_SPACE, CANCELLED  what was there before is still there */
 INFINI_API infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task);
 
@@ -278,7 +285,7 @@ INFINI_API infini_status infini_model_quantize(const char *from, const char *to,
      {"pieces": [{"text": "It was a mild day."}, {"text": " The key is under the mat.", "keep": true}, ...]}
 
    `task`: stage "keep", in tokens.
-   STATE             the model keeps nothing, or has no tokenizer
+   STATE             the model keeps nothing, has no tokenizer, or was opened with an adapter
    INVALID_ARGUMENT  a field, which the message names; or no sentence is worth keeping, or all are
    CANCELLED, IO, NO_SPACE  nothing was written */
 INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
@@ -766,6 +773,7 @@ INFINI_API infini_status infini_model_info(const infini_model *model, const char
      "architecture", "parameters", "layers", "width", "heads", "kv_heads", "key_size", "value_size", "hidden",
      "context" (tokens it was trained for), "compute" ("f32", "bf16", "int8"), "gemm", "weight_bytes" (packed),
      "tensor_types" (of the file: {"Q4_0": 24, "F32": 9}, how many tensors are of each),
+     "adapted_matrices" (whose products an adapter changes),
      "trained_memory" (the file has one), "memory_heads" (KV heads of all layers that keep a memory),
      "windowed_layers" (those with a window of their own, which have none),
      "segment", "carry", "sinks", "keep", "window" (tokens), "update", "first_segment", "epsilon" */

@@ -64,7 +64,7 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
    those that the model packed then go.
    INVALID_ARGUMENT  the JSON has an error, a field is unknown or not what it should be, or an option belongs to a model
                      or a session; the message names it
-   STATE             the model has no weights, or no tokenizer where the data needs one
+   STATE             the model has no weights, was opened with an adapter, or has no tokenizer where the data needs one
    IO, FORMAT        of a file of the data
    CANCELLED         there is no trainer */
 INFINI_API infini_status infini_trainer_create(const infini_model *model, const char *description_json,

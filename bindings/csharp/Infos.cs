@@ -14,6 +14,7 @@ namespace Infini;
 /// <param name="Architecture">As the file names it.</param>
 /// <param name="Parameters">Their number.</param>
 /// <param name="TensorTypes">How many tensors of the file are of each type: "Q4_0", "F32"; null for a tokenizer alone.</param>
+/// <param name="AdaptedMatrices">Whose products an adapter changes.</param>
 /// <param name="Layers">Their number.</param>
 /// <param name="Width">The length of an embedding.</param>
 /// <param name="Heads">Of queries, in a layer.</param>
@@ -38,7 +39,7 @@ namespace Infini;
 /// <param name="Epsilon">Of the memory.</param>
 public sealed record ModelInfo(
     string Name, string? Tokenizer, int Tokens, int Bos, int Eos, string? ChatTemplate, int Vocabulary, string? Architecture,
-    long Parameters, IReadOnlyDictionary<string, int>? TensorTypes, int Layers, int Width, int Heads, int KvHeads,
+    long Parameters, IReadOnlyDictionary<string, int>? TensorTypes, int AdaptedMatrices, int Layers, int Width, int Heads, int KvHeads,
     int KeySize, int ValueSize, int Hidden, long Context, string? Compute, string? Gemm, long WeightBytes,
     bool TrainedMemory, int MemoryHeads, long Segment, long Carry, long Sinks, long Keep,
     long Window, int WindowedLayers, string? Update, string? FirstSegment, double Epsilon);

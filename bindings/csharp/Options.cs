@@ -128,6 +128,12 @@ public sealed class InfiniModelOptions : InfiniOptions
 
     /// <summary>Tokens of sentences that stood out, which local attention sees for ever; -1 (default): as the model says.</summary>
     public long? Keep { get => Integer(); set => Set(value); }
+
+    /// <summary>Path of a GGUF file with LoRA adapters, which change the model's products; none by default.</summary>
+    public string? Adapter { get => Get() as string; set => Set(value); }
+
+    /// <summary>How much the adapter counts, 1 by default; its gates are taken as they are.</summary>
+    public double? AdapterWeight { get => Number(); set => Set(value); }
 }
 
 /// <summary>Options of a session and of its generation:

@@ -18,7 +18,8 @@ type ModelInfo struct {
 
 	Architecture   string         `json:"architecture"`
 	Parameters     int64          `json:"parameters"`
-	TensorTypes    map[string]int `json:"tensor_types"` // how many tensors of the file are of each: "Q4_0", "F32"
+	TensorTypes    map[string]int `json:"tensor_types"`     // how many tensors of the file are of each: "Q4_0", "F32"
+	Adapted        int            `json:"adapted_matrices"` // whose products an adapter changes
 	Layers         int            `json:"layers"`
 	Width          int            `json:"width"` // the length of an embedding
 	Heads          int            `json:"heads"`

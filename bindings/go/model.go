@@ -13,7 +13,7 @@ import (
 type Model struct{ handle *handle }
 
 // Open opens a GGUF file and packs its weights for this processor. Options: "weights", "compute", "gemm", "threads", "memory",
-// "update", "segment", "carry", "sinks", "keep"; those of a session are refused. The file stays mapped while the model lives: replace it, do not overwrite it.
+// "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"; those of a session are refused. The file stays mapped while the model lives: replace it, do not overwrite it.
 // Progress: stage "open", in matrices. A file without tensors opens as a tokenizer alone.
 //
 // Errors: IO, Format, Truncated, VersionTooNew, Unsupported, UnknownOption, InvalidArgument, Cancelled.

@@ -29,8 +29,9 @@ struct ThreadOptions {
 
 // Opening and creating a model.
 struct ModelOptions : ThreadOptions {
-  std::string weights = "file", compute = "auto", gemm = "auto", memory = "file", update = "file";
+  std::string weights = "file", compute = "auto", gemm = "auto", memory = "file", update = "file", adapter;
   int segment = 0, carry = -1, sinks = -1, keep = -1;
+  double adapter_weight = 1;
   template <class Visitor>
   void fields(Visitor &v) {
     v("weights", weights, "file|f32|bf16|q8_0|q4_0",
@@ -49,6 +50,8 @@ struct ModelOptions : ThreadOptions {
       "first tokens of the stream that local attention always sees; -1: as the model says");
     v("keep", keep, -1, kMostKept,
       "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says");
+    v("adapter", adapter, "", "path of a GGUF file with LoRA adapters, which change the model's products; empty: none");
+    v("adapter_weight", adapter_weight, -1000, 1000, "how much the adapter counts; its gates are taken as they are");
   }
 };
 

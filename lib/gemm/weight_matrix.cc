@@ -93,6 +93,14 @@ void multiply(const Threads &threads, const Gemm &gemm, Compute compute, const C
       product_of_floats(threads, gemm, typed.rows(), rows, piece.blocks, to, c_row, accumulate, exact);
     }
   }
+  if (!b.low_rank) return;
+  const Panels down = b.low_rank.down.panels(), up = b.low_rank.up.panels();
+  const int64_t stride = round_up(down.n, kPanel);
+  ScratchPool::Loan loan(gemm.scratch(), rows * stride * bytes_of(NumberType::F32));
+  auto *const inner = loan.at<float>();
+  const TypedRows typed(threads, gemm, a, rows, down.k, down.type);
+  gemm.multiply(threads, typed.rows(), rows, down, inner, stride, false, exact);
+  gemm.multiply(threads, {NumberType::F32, inner, stride}, rows, up, c, c_row, true, exact);
 }
 
 }  // namespace infini

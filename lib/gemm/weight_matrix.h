@@ -27,6 +27,13 @@ class BlockMatrix {
   Buffer<uint8_t> data_;
 };
 
+// What an adapter adds to a matrix's products: (a down) up, of a rank that is small beside both sides.
+struct LowRank {
+  PackedMatrix down, up;  // [k, rank]; [rank, n], f32
+  explicit operator bool() const { return down.n() > 0; }
+  int64_t bytes() const { return down.bytes() + up.bytes(); }
+};
+
 struct WeightMatrix {
   struct Piece {
     int64_t first = 0;  // column, a multiple of 64
@@ -42,9 +49,10 @@ struct WeightMatrix {
     int64_t bytes() const { return in_blocks() ? blocks.bytes() : floats.bytes(); }
   };
   std::vector<Piece> pieces;
+  LowRank low_rank;
   int64_t n() const { return pieces.empty() ? 0 : pieces.back().first + pieces.back().columns(); }
   int64_t bytes() const {
-    int64_t total = 0;
+    int64_t total = low_rank.bytes();
     for (const Piece &piece : pieces) total += piece.bytes();
     return total;
   }

@@ -90,6 +90,7 @@ JsonObject facts(const Model &model) {
       .add("gemm", name_of(model.rules().choice.library))
       .add("weight_bytes", model.weights().bytes())
       .add("tensor_types", tensor_types(model))
+      .add("adapted_matrices", model.adapter() ? model.adapter()->matrices() : 0)
       .add("trained_memory", memory.trained)
       .add("memory_heads", memory_heads)
       .add("windowed_layers", windowed)

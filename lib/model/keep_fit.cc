@@ -128,7 +128,7 @@ KeepProbe fit_keep(const Model &model, std::span<const int32_t> tokens, std::spa
 }
 
 Gguf with_probe(const Model &model, const KeepProbe &probe) {
-  Gguf gguf = model.gguf();
+  Gguf gguf = model.base();
   write_probe(probe, gguf);
   return gguf;
 }
@@ -138,6 +138,7 @@ void KeepLesson::complete(const Fields &given) const {
 }
 
 void fit_keep(const Model &model, const KeepLesson &lesson, const std::string &path, Task *task) {
+  model.base();  // can be written with what was learned
   std::vector<int32_t> tokens;
   std::vector<uint8_t> worth;
   for (const KeepPiece &piece : lesson.pieces) {

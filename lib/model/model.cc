@@ -114,6 +114,30 @@ void hash_value(Hash &hash, const GgufValue &value) {
       value);
 }
 
+void hash_file(Hash &hash, const Gguf &gguf) {
+  for (const auto &[key, value] : gguf.entries()) {
+    hash.add(key);
+    hash_value(hash, value);
+  }
+  for (const GgufTensor &tensor : gguf.tensors()) {
+    hash.add(tensor.name);
+    hash.add_number(static_cast<uint32_t>(tensor.type));
+    for (const int64_t extent : tensor.shape) hash.add_number(extent);
+    hash.add(tensor.data.data(), tensor.data.size());
+    gguf.release(tensor.data);
+  }
+}
+
+// The adapter that is asked for, whose gates the configuration takes over.
+std::unique_ptr<const Adapter> open_adapter(const ModelOptions &options, Config &config) {
+  auto adapter = std::make_unique<const Adapter>(options.adapter, options.adapter_weight, config);
+  if (adapter->gguf().find(kGates)) {
+    config.memory.gate = read_gates(adapter->gguf(), config, options.memory);
+    config.memory.trained = true;
+  }
+  return adapter;
+}
+
 }  // namespace
 
 int threads_of(const ThreadOptions &options) { return options.threads > 0 ? options.threads : default_threads(); }
@@ -130,7 +154,12 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &given, Task 
     if (!o.tokenizer) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
     return model;
   }
-  o.config = std::make_unique<const Config>(config_of(o.gguf, options, impossible, true));
+  auto config = std::make_unique<Config>(config_of(o.gguf, options, impossible, true));
+  if (!options.adapter.empty()) {
+    o.adapter = of_file(options.adapter, [&] { return open_adapter(options, *config); });
+    if (use == Use::TRAINING) model->base();
+  }
+  o.config = std::move(config);
   if (o.tokenizer && o.tokenizer->size() > o.config->vocabulary)
     fail(Status::FORMAT, "the tokenizer has ", o.tokenizer->size(), " tokens, but the model's vocabulary only ",
          o.config->vocabulary);
@@ -138,7 +167,7 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &given, Task 
   o.rules = std::make_unique<const Rules>(o.gguf, *o.config, options);
   if (use == Use::STREAMS) {
     model->gemm_ = std::make_unique<const Gemm>(o.rules->choice);
-    model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, *o.rules, task);
+    model->weights_ = std::make_unique<const Weights>(threads, o.gguf, *o.config, *o.rules, o.adapter.get(), task);
   } else if (task && task->take_cancel()) {
     fail(Status::CANCELLED, "opening the model was cancelled");
   }
@@ -178,6 +207,14 @@ const Tokenizer &Model::tokenizer() const {
   return *opened_->tokenizer;
 }
 
+const Gguf &Model::base() const {
+  if (adapter())
+    fail(Status::STATE,
+         "the model was opened with an adapter, which is a file of its own and neither saved nor trained "
+         "with it: open the model without one");
+  return gguf();
+}
+
 const Config &Model::config() const {
   if (!opened_->config) fail(Status::STATE, kTokenizerAlone);
   return *opened_->config;
@@ -192,16 +229,10 @@ const Weights &Model::weights() const {
 const std::string &Model::fingerprint() const {
   std::call_once(opened_->fingerprint_once, [&] {
     Hash hash;
-    for (const auto &[key, value] : gguf().entries()) {
-      hash.add(key);
-      hash_value(hash, value);
-    }
-    for (const GgufTensor &tensor : gguf().tensors()) {
-      hash.add(tensor.name);
-      hash.add_number(static_cast<uint32_t>(tensor.type));
-      for (const int64_t extent : tensor.shape) hash.add_number(extent);
-      hash.add(tensor.data.data(), tensor.data.size());
-      gguf().release(tensor.data);
+    hash_file(hash, gguf());
+    if (adapter()) {
+      hash_file(hash, adapter()->gguf());
+      hash.add_number(adapter()->weight());
     }
     opened_->fingerprint = hash.hex();
   });

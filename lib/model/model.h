@@ -81,9 +81,13 @@ class Model {
   // Random weights. INVALID_ARGUMENT for a configuration that no model can have.
   static std::shared_ptr<const Model> create(const CreateConfig &config, const Options &options, Task *task = nullptr);
   // This model for training: it shares all but the packed weights, whose memory goes with the last owner of this one.
-  std::shared_ptr<const Model> for_training() const { return std::shared_ptr<const Model>(new Model(opened_)); }
+  std::shared_ptr<const Model> for_training() const {
+    base();
+    return std::shared_ptr<const Model>(new Model(opened_));
+  }
 
-  void save(const std::string &path, Task *task = nullptr) const { gguf().save(path, task); }
+  // STATE for a model with an adapter.
+  void save(const std::string &path, Task *task = nullptr) const { base().save(path, task); }
 
   bool has_tokenizer() const { return opened_->tokenizer != nullptr; }
   const Tokenizer &tokenizer() const;  // STATE error where there is none
@@ -100,6 +104,9 @@ class Model {
   const Weights &weights() const;                                  // STATE error where none are packed
   const Gemm &gemm() const { return *gemm_; }                      // what they are multiplied with
   const Gguf &gguf() const { return opened_->gguf; }
+  // The same where it is all that the model is made of; STATE where there is an adapter too.
+  const Gguf &base() const;
+  const Adapter *adapter() const { return opened_->adapter.get(); }  // nullptr: there is none
   // A hash over configuration, tokenizer and weights: 32 hexadecimal digits. Computed at the first call.
   const std::string &fingerprint() const;
   int64_t parameters() const;  // number of weights
@@ -110,6 +117,7 @@ class Model {
     Gguf gguf;
     std::unique_ptr<const Tokenizer> tokenizer;
     std::unique_ptr<const Config> config;
+    std::unique_ptr<const Adapter> adapter;
     std::unique_ptr<const Rules> rules;
     std::vector<bool> ends_sentence;
     std::once_flag fingerprint_once;

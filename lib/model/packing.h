@@ -14,6 +14,7 @@ struct Packing {
   WeightMatrix *matrix;
   bool output;  // makes the logits
   std::vector<TensorPart> parts;
+  std::vector<const TensorSpec *> specs;  // of the parts
   struct Piece {
     std::vector<TensorPart> parts;
     WeightFormat format;

@@ -149,12 +149,6 @@ constexpr Architecture kArchitectures[] = {
 
 // --- tensors
 
-std::string shape_text(const std::vector<int64_t> &shape) {
-  std::string out = "[";
-  for (const int64_t extent : shape) out += cat(out.size() > 1 ? ", " : "", extent);
-  return out + "]";
-}
-
 bool is_vector(const TensorSpec &spec) { return spec.role == Role::NORM || spec.role == Role::BIAS; }
 
 bool has_shape(const GgufTensor &tensor, const std::vector<int64_t> &shape) {
@@ -259,6 +253,12 @@ const std::string &projection_choices() {
     return names;
   }();
   return choices;
+}
+
+std::string shape_text(const std::vector<int64_t> &shape) {
+  std::string out = "[";
+  for (const int64_t extent : shape) out += cat(out.size() > 1 ? ", " : "", extent);
+  return out + "]";
 }
 
 TensorPart find_part(const Gguf &gguf, const TensorSpec &spec) {

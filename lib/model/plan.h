@@ -121,5 +121,6 @@ void check_tensors(const Gguf &gguf, const Config &config);
 // Numbers of one row of the part: [columns], finite ones (FORMAT otherwise).
 void unpack_row(const TensorPart &part, int64_t row, int64_t columns, float *values);
 std::vector<float> unpack_vector(const TensorPart &part, int64_t size);
+std::string shape_text(const std::vector<int64_t> &shape);  // "[576, 1536]"
 
 }  // namespace infini

@@ -25,7 +25,8 @@ void step(Task *task, int64_t done) {
 
 }  // namespace
 
-Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, Task *task)
+Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules,
+                 const Adapter *adapter, Task *task)
     : layers(static_cast<size_t>(config.layers)) {
   for (int l = 0; l < config.layers; ++l) {
     LayerWeights &layer = layers[l];
@@ -42,11 +43,12 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
       embedding = part.tensor;
     } else if (spec.field == Field::OUTPUT) {
       tied = !part;
-      packings.push_back({&output, true, {tied ? TensorPart{embedding, 0, spec.rows} : part}});
+      packings.push_back({&output, true, {tied ? TensorPart{embedding, 0, spec.rows} : part}, {&spec}});
     } else if (spec.matrix) {
       WeightMatrix *const matrix = &(layers[spec.layer].*spec.matrix);
-      if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, false, {}});
+      if (packings.empty() || packings.back().matrix != matrix) packings.push_back({matrix, false, {}, {}});
       packings.back().parts.push_back(part);
+      packings.back().specs.push_back(&spec);
     } else {
       // An optional bias that a file has for q alone, say, is zero for the others.
       std::vector<float> &vector = spec.vector ? layers[spec.layer].*spec.vector : output_norm;
@@ -78,6 +80,11 @@ Weights::Weights(const Threads &threads, const Gguf &gguf, const Config &config,
   if (task) task->begin("open", static_cast<int64_t>(packings.size()));
   for (size_t i = 0; i < packings.size(); ++i) {
     fill(threads, packings[i], gguf);
+    if (adapter)
+      of_file(adapter->gguf().name(), [&] {
+        LowRank &added = packings[i].matrix->low_rank = adapter->low_rank(packings[i].specs, rows_type());
+        bytes_ += added.bytes();
+      });
     step(task, static_cast<int64_t>(i + 1));
   }
 }

@@ -7,6 +7,7 @@
 
 #include "base/task.h"
 #include "gemm/weight_matrix.h"
+#include "model/adapter.h"
 #include "model/config.h"
 #include "model/rules.h"
 
@@ -30,8 +31,10 @@ struct LayerWeights {
 };
 
 struct Weights {
-  // Packs the tensors of check_tensors(). FORMAT where a number is not finite; cancelling throws CANCELLED.
-  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, Task *task);
+  // Packs the tensors of check_tensors(). FORMAT where a number is not finite; cancelling throws CANCELLED. `adapter` may
+  // be null.
+  Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, const Adapter *adapter,
+          Task *task);
 
   // Row `token` of the embedding, [width]: the file's own numbers.
   void embed(int32_t token, float *x) const;

@@ -1,7 +1,9 @@
 #include "train/lora.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "base/random.h"
 #include "kernels/kernels.h"
@@ -87,14 +89,39 @@ Gguf Lora::gguf(const Model &model, const Parameters &parameters) const {
   out.set("adapter.type", std::string("lora"));
   out.set("adapter.lora.alpha", static_cast<float>(config_.alpha));
   write_gates({parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())}, out);
+  // By the matrices of the model's file. One that holds several of ours, such as q, k and v, has one pair of all their
+  // ranks, of which each adds to its own rows alone; alpha / rank is theirs by a factor on B.
+  struct Member {
+    const Target *target;
+    TensorPart part;
+  };
+  std::vector<std::vector<Member>> groups;
+  const std::vector<TensorSpec> table = tensor_table(model.config());
   for (const Target &t : targets_) {
-    const Parameter &p = parameters[t.parameter];
-    const auto add = [&](const char *suffix, int64_t offset, int64_t columns, int64_t rows) {
-      const auto *bytes = reinterpret_cast<const std::byte *>(values_.data() + offset);
-      out.add_tensor(p.name + suffix, TensorType::F32, {columns, rows}, {bytes, bytes + columns * rows * 4});
+    const auto spec = std::ranges::find(table, parameters[t.parameter].name, &TensorSpec::name);
+    const TensorPart part = find_part(model.gguf(), *spec);
+    const auto same = [&](const auto &group) { return group[0].part.tensor == part.tensor; };
+    const auto group = std::ranges::find_if(groups, same);
+    (group == groups.end() ? groups.emplace_back() : *group).push_back({&t, part});
+  }
+  for (const auto &group : groups) {
+    const GgufTensor &tensor = *group[0].part.tensor;
+    const auto count = static_cast<int64_t>(group.size());
+    const int64_t columns = tensor.shape[0], rows = tensor.shape[1], rank = config_.rank, all = count * rank;
+    std::vector<float> a(static_cast<size_t>(all * columns)), b(static_cast<size_t>(rows * all));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto &[target, part] = group[static_cast<size_t>(i)];
+      std::copy_n(values_.data() + target->a, rank * columns, a.data() + i * rank * columns);
+      for (int64_t row = 0; row < part.rows; ++row)
+        add_scaled(values_.data() + target->b + row * rank, static_cast<float>(count), rank,
+                   b.data() + (part.first + row) * all + i * rank);
+    }
+    const auto add = [&](const char *suffix, std::vector<int64_t> shape, const std::vector<float> &values) {
+      const auto bytes = std::as_bytes(std::span(values));
+      out.add_tensor(tensor.name + suffix, TensorType::F32, std::move(shape), {bytes.begin(), bytes.end()});
     };
-    add(".lora_a", t.a, p.columns, config_.rank);
-    add(".lora_b", t.b, config_.rank, p.rows);
+    add(".lora_a", {columns, all}, a);
+    add(".lora_b", {all, rows}, b);
   }
   return out;
 }

@@ -36,6 +36,7 @@ void ModelArguments::add(CLI::App &command) {
 void ModelArguments::add_session_flags(CLI::App &command) {
   flags.add(command, {"threads", "weights", "compute", "gemm", "chunk", "deterministic"}, "How it is computed");
   flags.add(command, {"memory", "update", "segment", "carry", "sinks", "keep"}, "The memory");
+  flags.add(command, {"adapter", "adapter_weight"}, "An adapter");
 }
 
 void ModelArguments::add_generation_flags(CLI::App &command) {

@@ -119,6 +119,16 @@ class Train(TrainTest):
         self.train(STORIES, "--memory", "open", "--train", "lora", "--text", NOVEL, "--steps", 1, *SMALL, "--adapter", adapter)
         self.assertTrue(adapter.read_bytes().startswith(b"GGUF"))
         self.assertLess(adapter.stat().st_size, self.out.stat().st_size / 4)
+        # Beside its base it gives what the file gives that both were merged into.
+        text = self.folder / "text.txt"
+        text.write_bytes(NOVEL.read_bytes()[:2000])
+        window = ["--segment", 64, "--carry", 0, "--sinks", 0, "--compute", "f32"]
+
+        def loss(model, *flags):
+            return self.json("score", model, "--file", text, *window, *flags)["nll_mean"]
+        self.assertAlmostEqual(loss(STORIES, "--adapter", adapter), loss(self.out), places=4)
+        self.assertNotAlmostEqual(loss(STORIES), loss(self.out), places=3)
+        self.assertGreater(self.json("info", STORIES, "--adapter", adapter)["adapted_matrices"], 0)
 
     def test_the_recipe_that_ships(self):
         recipe = SOURCE / "samples/train"

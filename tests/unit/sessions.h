@@ -1,6 +1,7 @@
 // What tests of sessions share: options in a line, and text that is taken as it comes.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -17,6 +18,17 @@ inline infini::Options options_of(Values values) {
   for (const auto &[name, value] : values)
     std::visit([&, option = name](const auto &v) { options.set(option, v); }, value);
   return options;
+}
+
+// OK, or with which status a call fails, and what it says.
+inline infini::Status status_of(const std::function<void()> &call, std::string *message = nullptr) {
+  try {
+    call();
+  } catch (const infini::Error &error) {
+    if (message) *message = error.what();
+    return error.status();
+  }
+  return infini::Status::OK;
 }
 
 inline std::optional<std::string> next_text(infini::Session &session) {

@@ -20,6 +20,7 @@
 
 using namespace infini;
 using test::options_of;
+using test::status_of;
 using Kind = Session::SnapshotKind;
 
 namespace {
@@ -64,16 +65,6 @@ Future future_of(Session &session) {
   session.feed(random_tokens(40, 99));
   future.logits.assign(session.logits().begin(), session.logits().end());
   return future;
-}
-
-Status status_of(const std::function<void()> &call, std::string *message = nullptr) {
-  try {
-    call();
-  } catch (const Error &error) {
-    if (message) *message = error.what();
-    return error.status();
-  }
-  return Status::OK;
 }
 
 }  // namespace

@@ -60,9 +60,11 @@ internal sealed class Ours : IStream
     public static InfiniModelOptions Full(string compute = "auto", int tokens = 4096) =>
         new() { Compute = compute, Memory = "off", Segment = tokens, Carry = 0, Sinks = 0 };
 
-    public static float[] Logits(string path, int[] tokens, string compute)
+    public static float[] Logits(string path, int[] tokens, string compute, string? adapter = null)
     {
-        using var stream = new Ours(path, 1, Full(compute, 256));
+        var how = Full(compute, 256);
+        how.Adapter = adapter;
+        using var stream = new Ours(path, 1, how);
         return stream.at.FeedLogits(tokens);
     }
 
@@ -119,9 +121,11 @@ internal sealed class Theirs : IStream
     /// <summary>The instructions that it was built for.</summary>
     public static string Built => Marshal.PtrToStringAnsi(NativeApi.llama_print_system_info())!;
 
-    public static float[] Logits(string path, int[] tokens)
+    public static float[] Logits(string path, int[] tokens, string? adapter = null)
     {
         using var stream = new Theirs(path, 1, 256, exact: true);
+        if (adapter != null)
+            stream.context.NativeHandle.SetLoraAdapters(new[] { (stream.weights.NativeHandle.LoadLoraFromFile(adapter), 1f) });
         var all = new List<float>();
         stream.Decode(tokens, (_, logits) => all.AddRange(logits.ToArray()));
         return [.. all];
@@ -194,6 +198,7 @@ internal static class Logits
     private static readonly Dictionary<string, double> Floats = new() { ["f32"] = 1e-4, ["f16"] = 2e-3, ["bf16"] = 2e-2 };
     private static readonly string[] Blocks = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"];
     private const double BlocksBound = 7e-2;
+    private const double Moved = 0.03; // at least, by the adapter
 
     public static int Run(string source)
     {
@@ -229,19 +234,42 @@ internal static class Logits
                      "tied": {{(gemma ? "true" : "false")}}, "window": {{(architecture is "gemma2" or "gemma3" ? 32 : 0)}},
                      "tokenizer": "{{source}}/samples/models/stories260K.gguf"}
                     """)) model.Save(made = Path.Combine(folder, "made.gguf"));
+            string? adapter = made == fixture ? null : Adapter(made);
             foreach (string format in Floats.Keys.Concat(Blocks))
             {
+                double bound = Math.Max(Floats.GetValueOrDefault(format, BlocksBound), gemma ? 1e-3 : 0);
                 Model.Quantize(made, cut, format);
-                well &= Compare(architecture, format, cut, Math.Max(Floats.GetValueOrDefault(format, BlocksBound), gemma ? 1e-3 : 0));
+                well &= Compare(architecture, format, cut, bound);
+                if (adapter != null && format is ("f32" or "q8_0")) well &= Compare(architecture, $"{format}, LoRA", cut, bound, adapter);
             }
             return well;
         }
 
-        bool Compare(string architecture, string format, string file, double bound)
+        // LoRA of a few steps of training.
+        string Adapter(string model)
         {
-            float[] exact = Ours.Logits(file, tokens, "f32");
-            double theirs = Difference(Theirs.Logits(file, tokens), exact);
+            string path = Path.Combine(folder, "adapter.gguf");
+            using var opened = Model.Open(model);
+            using var trainer = opened.CreateTrainer($$$"""
+                {"training": {"train": "lora", "lora": {"rank": 8, "targets": ["q", "k", "v", "o", "gate", "up", "down"]},
+                              "rate": 0.05, "tokens": 256, "segment": 64, "segments": 4, "gates": [[-1, -1, null]]},
+                 "data": {"type": "text", "files": ["{{{source}}}/samples/texts/lord_jim.txt"]}}
+                """);
+            trainer.Run(4);
+            trainer.WriteAdapter(path);
+            return path;
+        }
+
+        bool Compare(string architecture, string format, string file, double bound, string? adapter = null)
+        {
+            float[] exact = Ours.Logits(file, tokens, "f32", adapter);
+            double theirs = Difference(Theirs.Logits(file, tokens, adapter), exact);
             double ours = Blocks.Contains(format) ? Difference(Ours.Logits(file, tokens, "int8"), exact) : 0;
+            if (adapter != null && Difference(Ours.Logits(file, tokens, "f32"), exact) is < Moved and var moved)
+            {
+                Console.WriteLine($"{architecture}: the adapter moves the logits by {moved:G3} only");
+                return false;
+            }
             var before = worst.GetValueOrDefault(format);
             worst[format] = (Math.Max(before.Theirs, theirs), Math.Max(before.Ours, ours));
             if (theirs < bound && ours < Further * theirs + 1e-9) return true;

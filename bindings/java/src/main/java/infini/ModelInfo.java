@@ -17,6 +17,7 @@ import java.util.TreeMap;
  * @param architecture "llama", ...
  * @param parameters how many there are
  * @param tensorTypes how many tensors of the file are of each type: "Q4_0", "F32"; empty for a tokenizer alone
+ * @param adaptedMatrices matrices whose products an adapter changes
  * @param layers how many there are
  * @param width of the residual stream, and so of an embedding
  * @param heads of a layer
@@ -42,7 +43,7 @@ import java.util.TreeMap;
  * @param json the whole as the library wrote it
  */
 public record ModelInfo(String name, String tokenizer, int tokens, int bos, int eos, String chatTemplate, int vocabulary,
-    String architecture, long parameters, Map<String, Long> tensorTypes, int layers, int width, int heads, int kvHeads, int keySize, int valueSize,
+    String architecture, long parameters, Map<String, Long> tensorTypes, int adaptedMatrices, int layers, int width, int heads, int kvHeads, int keySize, int valueSize,
     int hidden, long context, String compute, String gemm, long weightBytes, boolean trainedMemory, int memoryHeads,
     int segment, int carry, int sinks, int keep, long window, int windowedLayers, String update,
     String firstSegment, double epsilon, String json) {
@@ -52,7 +53,7 @@ public record ModelInfo(String name, String tokenizer, int tokens, int bos, int 
     of.part("tensor_types").all().forEach((type, count) -> types.put(type, (Long) count));
     return new ModelInfo(of.text("name"), of.text("tokenizer"), of.small("tokens"), of.small("bos"), of.small("eos"),
         of.text("chat_template"), of.small("vocabulary"), of.text("architecture"), of.whole("parameters"), Collections.unmodifiableMap(types),
-        of.small("layers"), of.small("width"), of.small("heads"), of.small("kv_heads"), of.small("key_size"),
+        of.small("adapted_matrices"), of.small("layers"), of.small("width"), of.small("heads"), of.small("kv_heads"), of.small("key_size"),
         of.small("value_size"), of.small("hidden"), of.whole("context"), of.text("compute"), of.text("gemm"),
         of.whole("weight_bytes"), of.flag("trained_memory"), of.small("memory_heads"), of.small("segment"),
         of.small("carry"), of.small("sinks"), of.small("keep"), of.whole("window"), of.small("windowed_layers"),
