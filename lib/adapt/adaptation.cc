@@ -142,7 +142,7 @@ bool Adaptation::step(Task *task) {
     const int64_t steps = trainer_->config().optimizer.schedule.total;
     if (trainer_->steps() < steps) train_step(stage, steps, task);
     if (trainer_->steps() >= steps && done_ < all.size()) end_stage(stage);
-    return true;
+    return !after_ || trainer_->steps() < steps;  // else its trainer alone was missing, of one that was complete
   }
   if (after_) return false;
   Gguf adapted = trainer_->gguf(tensor_type(settings_.type));

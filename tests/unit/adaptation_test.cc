@@ -43,7 +43,7 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
     const auto report = parse_json(adaptation->report().text, Status::INTERNAL, "the report");
     const auto phase = report->at("phase").get<std::string>();
     if (phases.empty() || phases.back() != phase) phases.push_back(phase);
-    // What was found is kept once there is a measurement beside it; one that is made anew first opens its trainer again.
+    // What was found is kept once there is a measurement beside it; one that is made anew first opens its trainer again, which is a step.
     if (phase == "find" || phase == "open" || phase == "train") continue;
     adaptation->save();
     const std::string before = info();
@@ -58,5 +58,7 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
   CHECK(all->at("gates")[0].size() == 4);
   for (const char *const number : {"full_attention_recall", "share"}) CHECK(all->at(number).is_number());
   CHECK(all->at("complete") == true);
+  CHECK(!adaptation->step(nullptr));
+  CHECK(!adaptation->step(nullptr));
   adaptation->discard();
 }
