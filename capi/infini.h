@@ -216,19 +216,21 @@ INFINI_API infini_status infini_options_get_string(const infini_options *options
  */
 
 /* Opens a GGUF file and packs its weights for this processor (options "weights", "compute", "gemm", "threads",
-   "memory", "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"). The file stays mapped while the
-   model lives: replace it, do not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A file
-   without tensors opens as a tokenizer alone, from which no session can be made.
+   "memory", "update", "segment", "carry", "sinks", "keep", "adapter", "adapter_weight"). The file stays mapped while
+   the model lives: replace it, do not overwrite it. `task`: stage "open", in matrices. The caller frees the model. A
+   file without tensors opens as a tokenizer alone, from which no session can be made.
 
    Option "adapter" names a GGUF file with LoRA adapters (Hu et al., arXiv 2106.09685), as infini_trainer_write_adapter
    and llama.cpp's converter write it: matrices of layers become W + adapter_weight * alpha / rank * B A, while W stays
-   at its bits. Gates that the file has replace the model's. Snapshots belong to the model with this adapter and weight.
+   at its bits. Keys infini.* of the file, the memory that it was trained with, replace the model's. Snapshots belong to
+   the model with this adapter and weight.
    IO                the file cannot be opened or read
    FORMAT, TRUNCATED the file is damaged; the message names the key, tensor or offset
    VERSION           the file's format is newer than this library
-   UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are; or the
-                     adapter is of a kind that is not known
+   UNSUPPORTED       architecture, tokenizer, tensor or number type is not known; the message lists those that are; or
+                     the adapter is of a kind that is not known
    MODEL_MISMATCH    the adapter is one of another model
+   STATE             there is an adapter for a tokenizer alone
    INVALID_ARGUMENT  an option does not fit the model, or belongs to a session
    CANCELLED         there is no model */
 INFINI_API infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,

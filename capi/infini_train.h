@@ -48,7 +48,8 @@ INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capac
                           second from the second, ..., where both have equally many; else each from the last of "to",
                           which has read all of it. Of links between the same two tokens the greatest weight counts.
                           Both ranges are values. A kind may follow the weight:
-                            "answer"     the default: the loss of a retrieval, counted in "recall_across" and "recall_inside"
+                            "answer"     the default: the loss of a retrieval, counted in "recall_across" and
+                                         "recall_inside"
                             "retrieval"  the same loss, not counted
                             "local"      of weight 1: local attention at "from", and at the token before it, should
                                          fall on the last token of "to", such as the name that a value belongs to;
@@ -108,7 +109,8 @@ INFINI_API infini_status infini_trainer_set_ranks(infini_trainer *trainer, int r
    INVALID_ARGUMENT  the text of such a file is not UTF-8, or has a part that the tokenizer has no token for; the step
                      has not happened
    Gradients that are not finite change no weight: the step is not counted, though its sequences are read, and
-   "gradient_norm" of the report is null; STATE from the 20th such step in a row on. */
+   "gradient_norm" of the report is null; STATE from the 20th such step in a row on, whose report stays that of the
+   step before. */
 INFINI_API infini_status infini_trainer_step(infini_trainer *trainer, infini_task *task);
 
 /* Makes `steps` steps. Progress ("train") counts them, and is reported between sequences too.
@@ -204,7 +206,7 @@ INFINI_API infini_status infini_trainer_write(const infini_trainer *trainer, con
 
 /* Writes the adapters alone, as a GGUF file of the kind "adapter", to be kept beside the model. `task` as in
    infini_trainer_write.
-   STATE                    no adapters are trained
+   STATE                    no adapters are trained, or "feature_scale" has changed the base too
    IO, NO_SPACE, CANCELLED  what was there before is still there */
 INFINI_API infini_status infini_trainer_write_adapter(const infini_trainer *trainer, const char *path,
                                                       infini_task *task);

@@ -9,3 +9,8 @@ if [ "${1:-}" = --fix ]; then
 else
   sources | xargs -0 clang-format --dry-run --Werror
 fi
+# Comments, which it leaves as they are.
+if LC_ALL=C.UTF-8 grep -rnE --include='*.h' --include='*.cc' --include='*.c' '^.{121,}' lib capi samples; then
+  echo "These lines are longer than 120 characters" >&2
+  exit 1
+fi

@@ -132,7 +132,7 @@ public sealed class InfiniModelOptions : InfiniOptions
     /// <summary>Path of a GGUF file with LoRA adapters, which change the model's products; none by default.</summary>
     public string? Adapter { get => Get() as string; set => Set(value); }
 
-    /// <summary>How much the adapter counts, 1 by default; its gates are taken as they are.</summary>
+    /// <summary>How much the adapter counts, 1 by default; its memory's settings and gates are taken as they are.</summary>
     public double? AdapterWeight { get => Number(); set => Set(value); }
 }
 

@@ -16,32 +16,32 @@ type ModelInfo struct {
 	ChatTemplate string `json:"chat_template"` // "chatml", "llama2", ..., "other"; "unknown": it cannot be used; "": none
 	Vocabulary   int    `json:"vocabulary"`    // the length of a row of logits
 
-	Architecture   string         `json:"architecture"`
-	Parameters     int64          `json:"parameters"`
-	TensorTypes    map[string]int `json:"tensor_types"`     // how many tensors of the file are of each: "Q4_0", "F32"
-	Adapted        int            `json:"adapted_matrices"` // whose products an adapter changes
-	Layers         int            `json:"layers"`
-	Width          int            `json:"width"` // the length of an embedding
-	Heads          int            `json:"heads"`
-	KVHeads        int            `json:"kv_heads"`
-	KeySize        int            `json:"key_size"`
-	ValueSize      int            `json:"value_size"`
-	Hidden         int            `json:"hidden"`
-	Context        int            `json:"context"` // tokens that it was trained for
-	Compute        string         `json:"compute"` // "f32", "bf16", "int8"
-	Gemm           string         `json:"gemm"`
-	WeightBytes    int64          `json:"weight_bytes"`    // packed
-	TrainedMemory  bool           `json:"trained_memory"`  // the file has one; else the model sees only its window
-	MemoryHeads    int            `json:"memory_heads"`    // KV heads of all layers that keep a memory
-	WindowedLayers int            `json:"windowed_layers"` // those with a window of their own, which have no memory
-	Segment        int            `json:"segment"`         // these five in tokens
-	Carry          int            `json:"carry"`
-	Sinks          int            `json:"sinks"`
-	Keep           int            `json:"keep"` // tokens that stood out and stay in view
-	Window         int            `json:"window"`
-	Update         string         `json:"update"`
-	FirstSegment   string         `json:"first_segment"`
-	Epsilon        float64        `json:"epsilon"`
+	Architecture    string         `json:"architecture"`
+	Parameters      int64          `json:"parameters"`
+	TensorTypes     map[string]int `json:"tensor_types"`     // how many tensors of the file are of each: "Q4_0", "F32"
+	AdaptedMatrices int            `json:"adapted_matrices"` // whose products an adapter changes
+	Layers          int            `json:"layers"`
+	Width           int            `json:"width"` // the length of an embedding
+	Heads           int            `json:"heads"`
+	KVHeads         int            `json:"kv_heads"`
+	KeySize         int            `json:"key_size"`
+	ValueSize       int            `json:"value_size"`
+	Hidden          int            `json:"hidden"`
+	Context         int            `json:"context"` // tokens that it was trained for
+	Compute         string         `json:"compute"` // "f32", "bf16", "int8"
+	Gemm            string         `json:"gemm"`
+	WeightBytes     int64          `json:"weight_bytes"`    // packed
+	TrainedMemory   bool           `json:"trained_memory"`  // the file has one; else the model sees only its window
+	MemoryHeads     int            `json:"memory_heads"`    // KV heads of all layers that keep a memory
+	WindowedLayers  int            `json:"windowed_layers"` // those with a window of their own, which have no memory
+	Segment         int            `json:"segment"`         // these five in tokens
+	Carry           int            `json:"carry"`
+	Sinks           int            `json:"sinks"`
+	Keep            int            `json:"keep"` // tokens that stood out and stay in view
+	Window          int            `json:"window"`
+	Update          string         `json:"update"`
+	FirstSegment    string         `json:"first_segment"`
+	Epsilon         float64        `json:"epsilon"`
 
 	JSON string `json:"-"` // all of it, as the library wrote it
 }

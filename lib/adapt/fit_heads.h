@@ -10,8 +10,9 @@ bool heads_can_be_fitted(const Config &model);
 
 // To be called before the first step, of a trainer of "retrieval" that supervises heads with an offset: fits these
 // heads to the sequences that it draws. `nats`: what a group of such heads adds to the logit of the digit that it
-// retrieves. With SupervisionConfig::fitted_norm, instead: v and o of heads whose local attention is supervised. INVALID_ARGUMENT
-// where there is neither; UNSUPPORTED where heads can't be fitted; CANCELLED, and errors of the source: nothing has changed.
+// retrieves. With SupervisionConfig::fitted_norm, instead: v and o of heads whose local attention is supervised.
+// INVALID_ARGUMENT where there is neither; UNSUPPORTED where heads can't be fitted; CANCELLED, and errors of the
+// source: nothing has changed.
 void fit_heads(RecallTrainer &trainer, double nats, Task *task = nullptr);
 
 }  // namespace infini

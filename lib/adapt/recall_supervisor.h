@@ -1,5 +1,5 @@
-// Supervision of heads that recall values: some carry the name of a value to its tokens, others retrieve these tokens by
-// that name.
+// Supervision of heads that recall values: some carry the name of a value to its tokens, others retrieve these tokens
+// by that name.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,13 @@ inline int32_t asked_offset(const BatchLayout &layout, int64_t row) {
   return layout.answer[row] > 0 ? layout.tags[static_cast<size_t>(row) + 1].offset : -1;
 }
 
-// A head that has an offset retrieves that one token of a value (Tag::offset) alone; in rows that ask for another one, or for
-// none, it should find nothing. Every kind of loss is a mean over its queries and heads.
+// A head that has an offset retrieves that one token of a value (Tag::offset) alone; in rows that ask for another one,
+// or for none, it should find nothing. Every kind of loss is a mean over its queries and heads.
 class RecallSupervisor : public Supervisor {
  public:
   // INVALID_ARGUMENT for heads that the model does not have. Without a list of heads, those whose gates are open are
   // supervised. The model's configuration must outlive it.
+  RecallSupervisor(const RecallSupervisor &) = delete;
   RecallSupervisor(const RecallConfig &config, const Config &model);
 
   bool supervises(int layer) const override;

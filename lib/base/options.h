@@ -51,7 +51,8 @@ struct ModelOptions : ThreadOptions {
     v("keep", keep, -1, kMostKept,
       "tokens of sentences that stood out, which local attention sees for ever; -1: as the model says");
     v("adapter", adapter, "", "path of a GGUF file with LoRA adapters, which change the model's products; empty: none");
-    v("adapter_weight", adapter_weight, -1000, 1000, "how much the adapter counts; its gates are taken as they are");
+    v("adapter_weight", adapter_weight, -1000, 1000,
+      "how much the adapter counts; its memory's settings and gates are taken as they are");
   }
 };
 

@@ -77,9 +77,10 @@ inline int64_t worth_threads() { return operations_worth_threads.load(std::memor
 // How many items of so many operations each are a piece that is worth a thread.
 inline int64_t worth_grain(int64_t operations) { return worth_threads() / operations + 1; }
 
-// run(context, item, its thread) for each item of [0, n), on a team, which `threads` must have. Each thread begins with a share of its own,
-// neighbours one after the other, so that what one item asks for ahead the next one finds; then it takes what others
-// have left. The first exception is thrown again when all have ended. INTERNAL where the team is in a loop already.
+// run(context, item, its thread) for each item of [0, n), on a team, which `threads` must have. Each thread begins with
+// a share of its own, neighbours one after the other, so that what one item asks for ahead the next one finds; then it
+// takes what others have left. The first exception is thrown again when all have ended. INTERNAL where the team is in a
+// loop already.
 void run_items(const Threads &threads, int64_t n, void (*run)(const void *context, int64_t item, const Threads &here),
                const void *context);
 

@@ -94,7 +94,8 @@ class Replacement {
 // A number that nobody outside can guess.
 uint64_t secret();
 
-// Of a Replacement's temporary file. It does not hang on the target's name, which may be as long as the file system allows.
+// Of a Replacement's temporary file. It does not hang on the target's name, which may be as long as the file system
+// allows.
 constexpr std::string_view kTemporaryBegin = ".infini-", kTemporaryEnd = ".tmp";
 std::string temporary_name();
 

@@ -1,4 +1,5 @@
-// The packing of gradients.h for every instruction set: this file includes itself once for each (Highway's foreach_target).
+// The packing of gradients.h for every instruction set: this file includes itself once for each (Highway's
+// foreach_target).
 #include "kernels/gradients.h"
 
 #include <algorithm>

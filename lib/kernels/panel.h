@@ -38,8 +38,8 @@ Number *panel_element(Number *panels, int64_t stride, int64_t i, int64_t j) {
   return panels + panel_begin(j, stride) + panel_offset<Number>(i, j % kPanel);
 }
 
-// By bytes, panels of both types are alike: rows of 64 cells of 4. A cell of a column is a number of f32, or two of bf16
-// that follow each other; the last of an odd number of bf16 shares its cell with a zero.
+// By bytes, panels of both types are alike: rows of 64 cells of 4. A cell of a column is a number of f32, or two of
+// bf16 that follow each other; the last of an odd number of bf16 shares its cell with a zero.
 constexpr int64_t kCell = 4, kCellRow = kPanel * kCell;
 constexpr int64_t cells_of(NumberType type, int64_t rows) { return (rows * bytes_of(type) + kCell - 1) / kCell; }
 // Zeros in columns [begin, end) of a panel.

@@ -61,7 +61,8 @@ class MemoryKind {
     add_elu_gradient(sigma, dsigma, n, dx);
   }
 
-  // (7) without the division: numerator [rows][values], denominator [rows], epsilon included.
+  // (7) without the division: numerator [rows][values], denominator [rows]. That is sigma(q) z + epsilon in every kind,
+  // by which supervision knows what share of a retrieval comes from where.
   virtual void read(const ConstMemoryTile &memory, const ConstTile &sigma, int64_t rows, float epsilon,
                     const Tile &numerator, float *denominator) const = 0;
   // Adds to dsigma and dmemory what dnumerator and ddenominator give them. transposed: the transpose of M.

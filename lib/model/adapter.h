@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "format/gguf.h"
 #include "gemm/weight_matrix.h"
@@ -14,14 +15,15 @@ namespace infini {
 
 class Adapter {
  public:
-  // The file `path` for a model that reads as `config`; its matrices become W + weight * alpha / rank * B A. FORMAT, or
+  // `gguf` for a model that reads as `config`; its matrices become W + weight * alpha / rank * B A. FORMAT, or
   // UNSUPPORTED, for a file that is no such adapter; MODEL_MISMATCH for one of another model.
-  Adapter(const std::string &path, double weight, const Config &config);
+  Adapter(Gguf gguf, double weight, const Config &config);
+  Adapter(const Adapter &) = delete;
 
   // What is added to the products of a matrix whose columns these tensors are, one behind the other; rows of `type` are
   // multiplied. Of rank 0 where the file has nothing for them. FORMAT for numbers that are not finite.
   LowRank low_rank(std::span<const TensorSpec *const> specs, NumberType type) const;
-  // With beta [layer][query head] of the model's gates, where it was trained with gates of its own.
+  // With keys infini.* of the memory that it was trained with, if any.
   const Gguf &gguf() const { return gguf_; }
   double weight() const { return weight_; }
   size_t matrices() const { return pairs_.size(); }

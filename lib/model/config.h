@@ -63,7 +63,8 @@ struct Config : HeadShape {
 inline constexpr char kTokenizerAlone[] = "the file is a tokenizer alone: it has no weights";
 
 // Checks every value against the format and against the others. Options `memory`, `update`, `segment`,
-// `carry`, `sinks` and `keep` replace what the file says. `with_tensors`: the file holds them too, else keys alone. STATE for a tokenizer alone.
+// `carry`, `sinks` and `keep` replace what the file says. `with_tensors`: the file holds them too, else keys alone.
+// STATE for a tokenizer alone.
 Config read_config(const Gguf &gguf, const ModelOptions &options, bool with_tensors = true);
 
 }  // namespace infini

@@ -24,6 +24,7 @@ struct HostLayers final : Layers {
   FrontAngles angles;  // of the last window that was closed
 };
 
+// Of a point that has layers: a checkpoint of the beginning has none.
 inline std::vector<LayerState> &layers_of(Point &point) { return static_cast<HostLayers &>(*point.layers).list; }
 inline const std::vector<LayerState> &layers_of(const Point &point) {
   return static_cast<const HostLayers &>(*point.layers).list;

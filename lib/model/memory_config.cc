@@ -18,6 +18,27 @@ const MemoryKind *memory_kind(const std::string &name) {
        listed(memory_kind_choices().c_str()));
 }
 
+std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {
+  const size_t count = static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
+  std::vector<float> gates(count, -std::numeric_limits<float>::infinity());
+  const auto has_memory = [&](size_t i) { return config.plans[i / static_cast<size_t>(config.heads)].has_memory(); };
+  for (size_t i = 0; i < count && asked == "open"; ++i)
+    if (has_memory(i)) gates[i] = 0;
+  if (asked != "file" || !gguf.find("infini.memory.gate")) return gates;
+  const std::vector<double> values = gguf.get_doubles("infini.memory.gate");
+  if (values.size() != count)
+    fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values.size(), " values, but the model has ", config.layers,
+         " layers of ", config.heads, " heads");
+  for (size_t i = 0; i < count; ++i) {
+    const bool shut = values[i] == -std::numeric_limits<double>::infinity();
+    if (!shut && !(std::abs(values[i]) <= 1e30))
+      fail(Status::FORMAT, "key 'infini.memory.gate' holds ", values[i], " at ", i,
+           "; a gate is a number or minus infinity");
+    if (has_memory(i)) gates[i] = static_cast<float>(values[i]);
+  }
+  return gates;
+}
+
 // Numbers of at most this size, as many as there must be; none where the key is absent.
 std::vector<float> read_learned(const Gguf &gguf, const char *key, int64_t count, double largest) {
   std::vector<float> numbers;
@@ -50,26 +71,6 @@ KeepProbe read_probe(const Gguf &gguf, const Config &config) {
 }
 
 }  // namespace
-
-std::vector<float> read_gates(const Gguf &gguf, const Config &config, const std::string &asked) {
-  const size_t count = static_cast<size_t>(config.layers) * static_cast<size_t>(config.heads);
-  std::vector<float> gates(count, -std::numeric_limits<float>::infinity());
-  const auto has_memory = [&](size_t i) { return config.plans[i / static_cast<size_t>(config.heads)].has_memory(); };
-  for (size_t i = 0; i < count && asked == "open"; ++i)
-    if (has_memory(i)) gates[i] = 0;
-  if (asked != "file" || !gguf.find(kGates)) return gates;
-  const std::vector<double> values = gguf.get_doubles(kGates);
-  if (values.size() != count)
-    fail(Status::FORMAT, "key '", kGates, "' holds ", values.size(), " values, but the model has ", config.layers,
-         " layers of ", config.heads, " heads");
-  for (size_t i = 0; i < count; ++i) {
-    const bool shut = values[i] == -std::numeric_limits<double>::infinity();
-    if (!shut && !(std::abs(values[i]) <= 1e30))
-      fail(Status::FORMAT, "key '", kGates, "' holds ", values[i], " at ", i, "; a gate is a number or minus infinity");
-    if (has_memory(i)) gates[i] = static_cast<float>(values[i]);
-  }
-  return gates;
-}
 
 MemoryConfig read_memory(const Gguf &gguf, const Config &config, const ModelOptions &options) {
   MemoryConfig memory;
@@ -124,12 +125,10 @@ void write_memory(const MemoryConfig &memory, Gguf &gguf) {
   gguf.set("infini.memory.update", std::string(memory.kind->name()));
   gguf.set("infini.memory.first_segment", std::string(first_segment_name(memory.first_segment_gated)));
   gguf.set("infini.memory.epsilon", memory.epsilon);
-  write_gates(memory.gate, gguf);
+  gguf.set_doubles("infini.memory.gate", memory.gate);  // beta [layer][query head]
   gguf.set("infini.local.carry", static_cast<uint32_t>(memory.carry));
   gguf.set("infini.local.sinks", static_cast<uint32_t>(memory.sinks));
 }
-
-void write_gates(std::span<const float> gates, Gguf &gguf) { gguf.set_doubles(kGates, gates); }
 
 void write_probe(const KeepProbe &probe, Gguf &gguf) {
   gguf.set_doubles("infini.keep.probe", probe.weight);

@@ -128,14 +128,13 @@ void hash_file(Hash &hash, const Gguf &gguf) {
   }
 }
 
-// The adapter that is asked for, whose gates the configuration takes over.
-std::unique_ptr<const Adapter> open_adapter(const ModelOptions &options, Config &config) {
-  auto adapter = std::make_unique<const Adapter>(options.adapter, options.adapter_weight, config);
-  if (adapter->gguf().find(kGates)) {
-    config.memory.gate = read_gates(adapter->gguf(), config, options.memory);
-    config.memory.trained = true;
-  }
-  return adapter;
+// What both files say of the memory: where they differ, the adapter, which was trained with it.
+MemoryConfig adapted_memory(const Gguf &base, const Gguf &adapter, const Config &config, const ModelOptions &options) {
+  Gguf keys;
+  for (const Gguf *const file : {&base, &adapter})
+    for (const auto &[key, value] : file->entries())
+      if (key.starts_with("infini.")) keys.set(key, value);
+  return read_memory(keys, config, options);
 }
 
 }  // namespace
@@ -152,11 +151,16 @@ std::shared_ptr<const Model> Model::build(Gguf gguf, const Options &given, Task 
   if (o.gguf.find("tokenizer.ggml.model")) o.tokenizer = std::make_unique<const Tokenizer>(o.gguf);
   if (o.gguf.tensors().empty()) {
     if (!o.tokenizer) fail(Status::FORMAT, "the file holds neither tensors nor a tokenizer");
+    if (!options.adapter.empty()) fail(Status::STATE, kTokenizerAlone);
     return model;
   }
   auto config = std::make_unique<Config>(config_of(o.gguf, options, impossible, true));
   if (!options.adapter.empty()) {
-    o.adapter = of_file(options.adapter, [&] { return open_adapter(options, *config); });
+    Gguf file = Gguf::open(options.adapter);
+    of_file(options.adapter, [&] {
+      config->memory = adapted_memory(o.gguf, file, *config, options);
+      o.adapter = std::make_unique<const Adapter>(std::move(file), options.adapter_weight, *config);
+    });
     if (use == Use::TRAINING) model->base();
   }
   o.config = std::move(config);

@@ -11,8 +11,8 @@
 
 namespace infini {
 
-// What a stream holds in the model's layers: windows and memories. They lie where the engine computes that made them, and
-// it alone looks into them.
+// What a stream holds in the model's layers: windows and memories. They lie where the engine computes that made them,
+// and it alone looks into them.
 class Layers {
  public:
   virtual ~Layers() = default;

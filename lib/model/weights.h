@@ -31,8 +31,8 @@ struct LayerWeights {
 };
 
 struct Weights {
-  // Packs the tensors of check_tensors(). FORMAT where a number is not finite; cancelling throws CANCELLED. `adapter` may
-  // be null.
+  // Packs the tensors of check_tensors(). FORMAT where a number is not finite; cancelling throws CANCELLED. `adapter`
+  // may be null.
   Weights(const Threads &threads, const Gguf &gguf, const Config &config, const Rules &rules, const Adapter *adapter,
           Task *task);
 

@@ -47,8 +47,8 @@ class RowSums {
     stride_ = round_up(2 * columns, 16);
     numbers_.reserve(kSumPieces * stride_);
   }
-  // to [columns] += factor * the sum of what f(row, sums) adds to `sums` [columns], behind which as many numbers more are
-  // free for f; without `to` f is called all the same.
+  // to [columns] += factor * the sum of what f(row, sums) adds to `sums` [columns], behind which as many numbers more
+  // are free for f; without `to` f is called all the same.
   template <class F>
   void add(const Threads &threads, int64_t rows, int64_t columns, float factor, float *to, const F &f) {
     parallel_items(threads, kSumPieces, rows * columns * 10, [&](int64_t piece) {

@@ -82,13 +82,13 @@ std::vector<Variable> Lora::variables() const {
   return out;
 }
 
-Gguf Lora::gguf(const Model &model, const Parameters &parameters) const {
+Gguf Lora::gguf(const Model &model, const Parameters &parameters, const MemoryConfig &memory) const {
   Gguf out;
   out.set("general.type", std::string("adapter"));
   out.set("general.architecture", std::string(model.config().architecture->name));
   out.set("adapter.type", std::string("lora"));
   out.set("adapter.lora.alpha", static_cast<float>(config_.alpha));
-  write_gates({parameters.of(parameters.gates()), static_cast<size_t>(parameters[parameters.gates()].size())}, out);
+  write_memory(memory, out);
   // By the matrices of the model's file. One that holds several of ours, such as q, k and v, has one pair of all their
   // ranks, of which each adds to its own rows alone; alpha / rank is theirs by a factor on B.
   struct Member {

@@ -24,7 +24,7 @@ class Lora {
   float *gradients() { return gradients_.data(); }
   int64_t size() const { return values_.size(); }
   // The adapters alone, as a GGUF of the kind "adapter".
-  Gguf gguf(const Model &model, const Parameters &parameters) const;
+  Gguf gguf(const Model &model, const Parameters &parameters, const MemoryConfig &memory) const;
 
  private:
   struct Target {

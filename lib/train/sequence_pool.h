@@ -1,5 +1,5 @@
-// What steps of training read: sequences are drawn from a source in pools, and each pool is read step by step, some times
-// over. Their length may change from one pool to the next.
+// What steps of training read: sequences are drawn from a source in pools, and each pool is read step by step, some
+// times over. Their length may change from one pool to the next.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Supervision of attention, as training knows it: what each supervised query weighs in the loss, a head at a time. Which
-// earlier tokens it should find is said by the layout of a batch; which heads are supervised, and why, only a supervisor
-// knows, such as adapt/recall_supervisor.h.
+// Supervision of attention, as training knows it: what each supervised query weighs in the loss, a head at a time.
+// Which earlier tokens it should find is said by the layout of a batch; which heads are supervised, and why, only a
+// supervisor knows, such as adapt/recall_supervisor.h.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,8 @@ class Supervisor {
   // Whether attention of the layer, v and o too, is initialised before the first step (Trainer::initialise), so that
   // it belongs to what checkpoints hold and the written model has.
   virtual bool initialises(int) const { return false; }
-  // A sequence was just added to the layout: adds those of its rows to BatchLayout::silent that should retrieve nothing.
+  // A sequence was just added to the layout: adds those of its rows to BatchLayout::silent that should retrieve
+  // nothing.
   virtual void choose_silent(const Sequence &, BatchLayout &) const {}
 
   // Each kind of loss may be a mean over the queries of a step, so all its layouts are counted before the first is

@@ -18,9 +18,9 @@ namespace infini {
 class Fields;
 
 // ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
-// RETRIEVAL: W_q and W_k of the layers of supervised heads; the supervision of retrievals is the only loss. The input of
-// each layer comes from the base model, which does not change, so that layers are trained independently. What a
-// hook has initialised of attention (Supervisor::initialises) is kept too.
+// RETRIEVAL: W_q and W_k of the layers of supervised heads; the supervision of retrievals is the only loss. The input
+// of each layer comes from the base model, which does not change, so that layers are trained independently. What a hook
+// has initialised of attention (Supervisor::initialises) is kept too.
 enum class TrainedPart { ALL, ATTENTION, FEATURES, GATES, LORA, RETRIEVAL };
 
 // Low-rank adapters (Hu et al., arXiv 2106.09685): W + alpha / rank * B A.

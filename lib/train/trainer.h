@@ -115,6 +115,7 @@ class Trainer {
   };
   void check_whole() const;  // STATE where a change was left unfinished
   Parameters::FileForm file_form(TensorType type) const;
+  MemoryConfig file_memory() const;  // as what is trained was trained with
   void change_at_start();
   void add_to_layout(const Sequence &sequence, int segment);
   AttentionRules rules_for(int segment) const;

@@ -124,14 +124,11 @@ void Trainer::restore(const std::string &path, Task *task) {
     adapter_optimizer_->set_steps(steps);
   }
   tokens_ = tokens;
+  refused_ = 0;
   weights_changed(ThreadScope(model_->threads(), threads_));
 }
 
-Parameters::FileForm Trainer::file_form(TensorType type) const {
-  check_whole();
-  std::vector<bool> changed = trained_;
-  if (config_.feature_scale != 1)
-    for (const Parameters::Layer &w : parameters_.layers()) changed[w[Field::Q]] = changed[w[Field::K]] = true;
+MemoryConfig Trainer::file_memory() const {
   MemoryConfig memory = model_->config().memory;
   const AttentionRules rules = rules_for(lengths().segment());
   memory.segment = rules.shape.segment;
@@ -141,7 +138,15 @@ Parameters::FileForm Trainer::file_form(TensorType type) const {
   memory.first_segment_gated = rules.first_gated;
   const float *const gates = parameters_.of(parameters_.gates());
   memory.gate.assign(gates, gates + parameters_[parameters_.gates()].size());
-  return {std::move(changed), type, std::move(memory)};
+  return memory;
+}
+
+Parameters::FileForm Trainer::file_form(TensorType type) const {
+  check_whole();
+  std::vector<bool> changed = trained_;
+  if (config_.feature_scale != 1)
+    for (const Parameters::Layer &w : parameters_.layers()) changed[w[Field::Q]] = changed[w[Field::K]] = true;
+  return {std::move(changed), type, file_memory()};
 }
 
 Gguf Trainer::gguf(TensorType type) const { return parameters_.gguf(*model_, file_form(type)); }
@@ -160,7 +165,9 @@ TensorType tensor_type(const std::string &name) {
 void Trainer::write_adapter(const std::string &path, Task *task) const {
   if (!lora_) fail(Status::STATE, "no LoRA is trained: there are no adapters to write");
   check_whole();
-  lora_->gguf(*model_, parameters_).save(path, task);
+  if (config_.feature_scale != 1)
+    fail(Status::STATE, "train.feature_scale has changed q and k, which adapters do not hold: write the whole model");
+  lora_->gguf(*model_, parameters_, file_memory()).save(path, task);
 }
 
 }  // namespace infini

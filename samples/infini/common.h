@@ -88,7 +88,8 @@ std::from_chars_result read_number(const char *begin, const char *end, Number &n
 template <class Number>
 bool parse_number(const std::string &text, Number &number) {
   const char *const end = text.data() + text.size();
-  const auto [stop, error] = read_number(text.data() + text.starts_with('+'), end, number);
+  const bool plus = text.starts_with('+') && !text.starts_with("+-");
+  const auto [stop, error] = read_number(text.data() + plus, end, number);
   return error == std::errc() && stop == end;
 }
 

@@ -11,7 +11,8 @@
 // the next segment's sum (Kahan); `engine`: the library's own Memory, and its own retrieval in f32.
 // Fails where the library's answer is farther than kBound from that of f64 sums, at any length: what rounding its sums
 // loses must not be seen beside the rounding of an answer in f32.
-// Keys: `plain`, normal ones whose features are all alike; `sharp`, as training makes them: filler writes exp(-6) of it.
+// Keys: `plain`, normal ones whose features are all alike; `sharp`, as training makes them: filler writes exp(-6) of
+// it.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// The library's threads against oneTBB's, on the library's own loops: a program that is linked with one, and another that
-// is linked with the other, take turns to read and write tokens.
+// The library's threads against oneTBB's, on the library's own loops: a program that is linked with one, and another
+// that is linked with the other, take turns to read and write tokens.
 //
 //   bench_threads [MODEL.gguf [THREADS [ROUNDS]]]
 #include <algorithm>
@@ -22,8 +22,8 @@ constexpr int kRead = 1024, kWritten = 96;
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-// Microseconds a token reading and writing, processor time of the same, and milliseconds of processor time that are spent
-// in the fifth of a second after a call.
+// Microseconds a token reading and writing, processor time of the same, and milliseconds of processor time that are
+// spent in the fifth of a second after a call.
 enum { READ, WRITE, CPU_READ, CPU_WRITE, AFTER, FIGURES };
 const char *const kNames[FIGURES] = {"reading, us a token", "writing, us a token", "reading, CPU us a token",
                                      "writing, CPU us a token", "CPU ms after a call"};

@@ -1,5 +1,5 @@
-// Over MPI, gradients and the weights after a step are those of one process with the same batch, and states stay equal to the
-// bit. Each rank trains alone beside it, to compare.
+// Over MPI, gradients and the weights after a step are those of one process with the same batch, and states stay equal
+// to the bit. Each rank trains alone beside it, to compare.
 #include "infini/ranks.h"
 #include "unit/ranks.h"
 

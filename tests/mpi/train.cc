@@ -2,9 +2,9 @@
 //
 //   train FOLDER STEPS [TROUBLE RANK STEP]
 //
-// The first rank saves FOLDER/checkpoint after every step, and writes FOLDER/model.gguf at the end; each rank saves its own
-// state as FOLDER/state.RANK. TROUBLE befalls one rank in one step: "killed" or "fails", when gradients are summed, "throws"
-// or "cancelled", before.
+// The first rank saves FOLDER/checkpoint after every step, and writes FOLDER/model.gguf at the end; each rank saves its
+// own state as FOLDER/state.RANK. TROUBLE befalls one rank in one step: "killed" or "fails", when gradients are summed,
+// "throws" or "cancelled", before.
 #include "handles.h"
 #include "ranks.h"
 

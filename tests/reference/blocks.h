@@ -1,5 +1,5 @@
-// The numbers of a file's blocks in float64, one by one, written from the published layout of each type and from nothing else:
-// what the library unpacks and writes is compared with it.
+// The numbers of a file's blocks in float64, one by one, written from the published layout of each type and from
+// nothing else: what the library unpacks and writes is compared with it.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// One KV head's whole stream forward and backward, in plain loops: the reference of train/batch_attention.h. Its windows are
-// its own. Gradients are as reference/gradients.h has them.
+// One KV head's whole stream forward and backward, in plain loops: the reference of train/batch_attention.h. Its
+// windows are its own. Gradients are as reference/gradients.h has them.
 #pragma once
 
 #include "attention/attention.h"
@@ -91,7 +91,8 @@ class HeadStream {
     return loss;
   }
 
-  // Of rules without a scale of scores, a cap or a window. After forward(): what each input gives to a loss with d loss / d A = da, plus pointed_loss() and looking_loss().
+  // Of rules without a scale of scores, a cap or a window. After forward(): what each input gives to a loss with d loss
+  // / d A = da, plus pointed_loss() and looking_loss().
   Head<Real> backward(const Head<Real> &in, const std::vector<Matrix<Real>> &da) {
     const size_t keys = in.k[0].size(), values = in.v[0].size();
     Head<Real> d{

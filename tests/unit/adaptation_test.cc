@@ -43,7 +43,8 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
     const auto report = parse_json(adaptation->report().text, Status::INTERNAL, "the report");
     const auto phase = report->at("phase").get<std::string>();
     if (phases.empty() || phases.back() != phase) phases.push_back(phase);
-    // What was found is kept once there is a measurement beside it; one that is made anew first opens its trainer again, which is a step.
+    // What was found is kept once there is a measurement beside it; one that is made anew first opens its trainer
+    // again, which is a step.
     if (phase == "find" || phase == "open" || phase == "train") continue;
     adaptation->save();
     const std::string before = info();

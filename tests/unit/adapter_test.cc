@@ -173,7 +173,7 @@ TEST_CASE("weights stay at their bits beside an adapter, in every type and numbe
     }
 }
 
-TEST_CASE("an adapter that training wrote gives the logits of the model that it wrote, gates included") {
+TEST_CASE("an adapter that training wrote gives the logits of the model that it wrote, its memory included") {
   const test::TemporaryFolder folder;
   Sequence sequence;
   Random random(1);
@@ -182,7 +182,8 @@ TEST_CASE("an adapter that training wrote gives the logits of the model that it 
   sequence.answer.assign(sequence.tokens.size(), 0);
   const RecallConfig training = test::train_config(
       R"({"train": "lora", "lora": {"rank": 4, "targets": ["q", "v", "up", "down"]}, "tokens": 64, "segment": 8, "segments": 8,
-          "rate": 0.05, "gate_rate": 0.5, "gates": [[-1, -1, 0]], "compute": "f32"})");
+          "rate": 0.05, "gate_rate": 0.5, "gates": [[-1, -1, 0]], "epsilon": 0.5, "first_segment": "ungated",
+          "compute": "f32"})");
   for (const std::string architecture : {"llama", "phi3"}) {  // whose file has q, k and v, and gate and up, in one
     CAPTURE(architecture);
     RecallTrainer trainer(Model::open(file_of(architecture), {}), training,
@@ -193,12 +194,12 @@ TEST_CASE("an adapter that training wrote gives the logits of the model that it 
     const bool fused = architecture == std::string("phi3");
     const Gguf adapter = Gguf::open(folder.file("adapter.gguf"));
     CHECK((adapter.find_tensor("blk.0.attn_qkv.weight.lora_a") != nullptr) == fused);
-    Options options =
-        test::options_of({{"compute", "f32"}, {"segment", int64_t{8}}, {"carry", int64_t{0}}, {"sinks", int64_t{0}}});
+    Options options = test::options_of({{"compute", "f32"}});
     const auto merged = Model::open(folder.file("merged.gguf"), options);
     const auto plain = Model::open(file_of(architecture), options);
     options.set("adapter", folder.file("adapter.gguf"));
     const auto adapted = Model::open(file_of(architecture), options);
+    CHECK(adapted->config().memory.segment == 8);
     CHECK(adapted->config().memory.gate == merged->config().memory.gate);
     CHECK(adapted->config().memory.gate != plain->config().memory.gate);
     CHECK(test::relative_difference(logits_of(adapted, 40), logits_of(merged, 40)) < 2e-5);
@@ -288,9 +289,30 @@ TEST_CASE("what is no adapter, or one of another model, is refused in words; one
   CHECK(contains(refusal(
                      FORMAT,
                      [&](Gguf &g) {
-    pair(g), g.set_doubles("infini.memory.gate", std::vector<float>{1, 2});
+    pair(g), g.set("infini.version", 1u), g.set_doubles("infini.memory.gate", std::vector<float>{1, 2});
                      }),
                  "infini.memory.gate"));
+
+  const double infinite = std::numeric_limits<double>::infinity();
+  CHECK(contains(refusal(FORMAT, [&](Gguf &g) { g.set("adapter.lora.alpha", infinite), pair(g); }), "alpha"));
+  CHECK(contains(refusal(
+                     FORMAT,
+                     [&](Gguf &g) {
+    g.set("adapter.lora.alpha", 1e38);
+    put(g, q + ".lora_a", width, 2, 1), put(g, q + ".lora_b", 2, columns, 1e20f);
+                     }),
+                 "too large"));
+  const std::string qkv = "blk.0.attn_qkv.weight";
+  const int64_t all = columns + 2 * int64_t{model->config().kv_heads} * model->config().key_size;
+  CHECK(contains(
+      refusal(FORMAT, [&](Gguf &g) { pair(g), put(g, qkv + ".lora_a", width, 2), put(g, qkv + ".lora_b", 2, all); }),
+      "twice"));
+
+  Gguf thin = empty_adapter("llama");  // a rank of 1, which some writers leave out
+  add(thin, q + ".lora_a", {width}, std::vector<float>(static_cast<size_t>(width)));
+  put(thin, q + ".lora_b", 1, columns);
+  thin.save(path);
+  CHECK(Model::open(file_of("llama"), test::options_of({{"adapter", path}}))->adapter()->matrices() == 1);
 
   Gguf good = empty_adapter("llama");
   pair(good);

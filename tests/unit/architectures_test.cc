@@ -76,7 +76,8 @@ void each(const std::function<void(const std::string &architecture, const std::s
     }
 }
 
-// Of the logits' deviation. llama.cpp takes GELU from a table of f16, whose steps of 2^-11 reach the logits; ours is exact.
+// Of the logits' deviation. llama.cpp takes GELU from a table of f16, whose steps of 2^-11 reach the logits; ours is
+// exact.
 double tolerance(const std::string &architecture) { return architecture.rfind("gemma", 0) == 0 ? 1e-3 : 1e-4; }
 
 }  // namespace

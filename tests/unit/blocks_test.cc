@@ -1,5 +1,5 @@
-// Weights at their bits: every block type against its plain reference and the float64 product of the unpacked floats, over
-// remainders, rows and instruction sets.
+// Weights at their bits: every block type against its plain reference and the float64 product of the unpacked floats,
+// over remainders, rows and instruction sets.
 #include "support.h"
 
 #include <cstring>
@@ -208,7 +208,8 @@ TEST_CASE(
       for (const Compute compute : {Compute::F32, Compute::INT8}) {
         std::vector<float> c(static_cast<size_t>(rows * c_row));
         multiply(Threads(), gemm, compute, {NumberType::F32, x.data(), k}, rows, matrix, c.data(), c_row, false, true);
-        // A byte is half a step of 4 / 127 from its float, at most: four deviations are a block's largest, nearly always.
+        // A byte is half a step of 4 / 127 from its float, at most: four deviations are a block's largest, nearly
+        // always.
         const double step = compute == Compute::INT8 ? 0.5 * 4.5 / 127 : 1e-5;
         double worst = 0;
         for (int64_t r = 0; r < rows; ++r)

@@ -1,4 +1,5 @@
-// Kernels of training against their plain references, over all remainders and misalignments, on every instruction set here.
+// Kernels of training against their plain references, over all remainders and misalignments, on every instruction set
+// here.
 #include "support.h"
 
 #include <functional>

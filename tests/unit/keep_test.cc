@@ -309,7 +309,8 @@ TEST_CASE("a memory alone brings what is kept, in either number type, as much as
 }
 
 TEST_CASE("heads raise what is kept by their bias, and tell it apart by the focus") {
-  // A bias that hides what is kept leaves the window and the sinks; none changes nothing, and a focus without one neither.
+  // A bias that hides what is kept leaves the window and the sinks; none changes nothing, and a focus without one
+  // neither.
   const auto last = [&](int64_t keep, Lifting lifting) {
     const auto model = stories(20, 48, keep, "f32", "file", lifting);
     Session session(model, {});

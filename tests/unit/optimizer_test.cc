@@ -128,7 +128,8 @@ TEST_CASE("Muon equals its definition for wide, square and tall matrices, in f32
         const double size = std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(columns)));
         for (size_t i = 0; i < n; ++i)
           expected[i] = expected[i] * (1 - config.muon_rate * config.muon_decay) - config.muon_rate * size * u[i];
-        // What makes it Muon: the update's singular values are about one, so its squares sum up to about the smaller side.
+        // What makes it Muon: the update's singular values are about one, so its squares sum up to about the smaller
+        // side.
         double squares = 0;
         for (const double x : u) squares += x * x;
         CHECK(squares == doctest::Approx(static_cast<double>(std::min(rows, columns))).epsilon(0.35));

@@ -51,8 +51,8 @@ void check_close(std::span<const float> actual, std::span<const float> expected)
   CHECK(test::relative_difference(actual, expected) < kRounding);
 }
 
-// Names and sizes of the sections, and the names in the header's JSON: within a version none may go, or change; names may
-// be added that readers can do without.
+// Names and sizes of the sections, and the names in the header's JSON: within a version none may go, or change; names
+// may be added that readers can do without.
 json layout_of(const std::vector<std::byte> &bytes) {
   const SnapshotView view(bytes, "snapshot");
   json layout = {{"version", view.version()}, {"sections", json::array()}, {"names", json::array()}};

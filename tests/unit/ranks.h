@@ -49,8 +49,8 @@ struct RanksCase {
   const char *name, *more;
   double bound = 1e-5;  // of gradient_difference, and of weight_difference after a step
 };
-// What is summed differs with the part that is trained. Of 4 ranks, 3 have nothing to do in the last case. In bf16 a product's
-// last bit, which depends on the rows that go through together, may round an activation the other way.
+// What is summed differs with the part that is trained. Of 4 ranks, 3 have nothing to do in the last case. In bf16 a
+// product's last bit, which depends on the rows that go through together, may round an activation the other way.
 constexpr RanksCase kRanksCases[] = {
     {"all", ""},
     {"all in bf16, nothing kept", R"(, "compute": "bf16", "keep_mb": 0)", 1e-3},

@@ -1,5 +1,5 @@
-// Training on several ranks, here threads of one process: the gradients are those of one rank alone, weights stay equal to
-// the bit, and what goes wrong on one rank ends the step on all.
+// Training on several ranks, here threads of one process: the gradients are those of one rank alone, weights stay equal
+// to the bit, and what goes wrong on one rank ends the step on all.
 #include "ranks.h"
 
 #include <barrier>

@@ -24,7 +24,8 @@ class ReferenceModel {
     rules_.assign(config_.plans.size(), rules);
   }
 
-  // Sum of weight * cross-entropy, plus the supervised retrievals', weighed by supervision [layers][heads] (may be empty).
+  // Sum of weight * cross-entropy, plus the supervised retrievals', weighed by supervision [layers][heads] (may be
+  // empty).
   double loss(const infini::BatchLayout &layout, const std::vector<float> &supervision) const {
     using namespace infini;
     const size_t rows = layout.tokens.size(), width = static_cast<size_t>(config_.width);

@@ -1,5 +1,5 @@
-// Snapshots that an enemy wrote: sealed, so that no checksum helps. Each is refused with its own error, leaves the session
-// as it was to the bit, and takes no more memory than its size justifies.
+// Snapshots that an enemy wrote: sealed, so that no checksum helps. Each is refused with its own error, leaves the
+// session as it was to the bit, and takes no more memory than its size justifies.
 #include "support.h"
 
 #include <zstd.h>
