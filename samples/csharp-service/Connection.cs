@@ -23,8 +23,11 @@ internal sealed class Connection
     private bool serving; // a request, of which the head is there
     private bool ended;
 
-    /// <summary>Ends when the client goes away.</summary>
+    /// <summary>Ends when the client goes away, or when the service ends before the head of a request is there.</summary>
     internal CancellationToken Left => left.Token;
+
+    /// <summary>It was the service, which reads no further: a request that came just then may be cut short.</summary>
+    internal bool Closing { get; private set; }
 
     internal static Connection Of(HttpContext context) => context.Features.GetRequiredFeature<Connection>();
 
@@ -77,6 +80,7 @@ internal sealed class Connection
         lock (ahead)
         {
             if (serving) return;
+            Closing = true;
             asked = false;
             input.CancelPendingRead();
         }

@@ -283,9 +283,11 @@ internal class Service : IDisposable
             var refusal = Refusal.Of(e);
             if (refusal.Code == 500 && e is not InfiniException || e is System.Data.Common.DbException)
                 operators.Log("error", new() { ["message"] = "a request failed", ["error"] = e.Message });
-            if (Connection.Of(context).Left.IsCancellationRequested)
+            if (Connection.Of(context) is { Left.IsCancellationRequested: true, Closing: var closing })
             {
-                if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
+                if (closing && (Refusal.IsCancel(e) || refusal.Code == 400)) // of which the rest was not read
+                    refusal = new Refusal(503, "ENDING", "the service is about to end; try again");
+                else if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
                 context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
             }
             if (Account.Of(context).Late.IsCancellationRequested && Refusal.IsCancel(e))

@@ -343,7 +343,7 @@ TEST_CASE("checkpoints of other models, other configurations and damaged ones ar
 
 TEST_CASE("what is written is what was trained: the engine's logits are the trainer's, merged adapters included") {
   test::TemporaryFolder folder;
-  for (const std::string more : {"", R"(, "train": "lora", "carry": 5, "sinks": 2)"}) {
+  for (const std::string more : {"", R"(, "train": "lora", "feature_scale": 1, "carry": 5, "sinks": 2)"}) {
     CAPTURE(more);
     const auto model = small_model("delta", 2);
     RecallTrainer t = trainer(model, quick(more));
@@ -380,6 +380,8 @@ TEST_CASE("what is written is what was trained: the engine's logits are the trai
       CHECK(test::relative_difference(logits_of(path, s.tokens), logits) < 1e-2);
     }
   }
+  const RecallTrainer scaled = trainer(small_model("delta", 2), quick(R"(, "train": "lora")"));
+  CHECK_THROWS_AS(scaled.write_adapter(folder.file("adapter.gguf")), Error);  // whose base has changed too
 }
 
 TEST_CASE("a model is written a tensor at a time, and is the same file as from memory") {
