@@ -51,6 +51,7 @@ class JsonBuilder {
   bool string(std::string &value) { return add(std::move(value)); }
   bool binary(typename Json::binary_t &) { return false; }  // JSON has none
   bool key(std::string &name) {
+    make_room(open_.back()->template get_ref<typename Json::object_t &>());
     member_ = &(*open_.back())[std::move(name)];
     return true;
   }
@@ -65,6 +66,20 @@ class JsonBuilder {
   std::string reason;  // why it is no JSON
 
  private:
+  // An object that is a list grows by copies of its members, and destroys the old ones, which must be empty then.
+  template <class Object>
+  static void make_room(Object &object) {
+    if constexpr (requires { object.capacity(); }) {
+      if (object.size() < object.capacity()) return;
+      Object larger;
+      larger.reserve(2 * object.size() + 8);
+      for (const auto &[name, member] : object) larger.emplace_back(name, nullptr);
+      auto to = larger.begin();
+      for (auto &[name, member] : object) (to++)->second.swap(member);
+      object.swap(larger);
+    }
+  }
+
   template <class Value>
   bool add(Value value) {
     slot() = std::move(value);

@@ -5,6 +5,7 @@
 #include "temporary_folder.h"
 
 #include "adapt/make_trainer.h"
+#include "base/json.h"
 #include "base/testing.h"
 #include "stream/batch.h"
 #include "stream/session.h"
@@ -164,6 +165,24 @@ TEST_CASE("memory may end in any allocation of saving, restoring and inspecting"
     }
     MESSAGE(std::string(name) << ": " << (n - 1) << " allocations");
   }
+}
+
+TEST_CASE("memory may end in any allocation of reading JSON, whose objects may keep their order") {
+  std::string text = R"({"first": {"list": [1, 2, {"inner": 3}], "empty": {}})";
+  for (int i = 0; i < 80; ++i)
+    text +=
+        cat(", \"name number ", i, "\": ", i % 3 ? R"("a text that is long enough for memory")" : R"({"list": [1]})");
+  text += "}";
+  const auto read = [&]<class Json>(const Json &) {
+    long n = 0;
+    size_t members = 0;
+    while (fails_at(n, [&] { members = parse_json<Json>(text, Status::FORMAT, "the text")->size(); })) ++n;
+    CHECK(members == 81);
+    return n;
+  };
+  CHECK(read(nlohmann::json()) > 100);
+  CHECK(read(nlohmann::ordered_json()) > 100);
+  CHECK(parse_json<nlohmann::ordered_json>(text, Status::FORMAT, "the text")->begin().key() == "first");
 }
 
 TEST_CASE("memory may end in any allocation of a batch") {
