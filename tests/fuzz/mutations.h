@@ -15,6 +15,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "../unit/gguf_bytes.h"
+#include "base/status.h"
 #include "format/gguf.h"
 
 namespace fuzz {
@@ -130,6 +132,23 @@ class Mutator {
 inline double number_from(const char *variable, double absent) {
   const char *text = std::getenv(variable);
   return text && *text ? std::strtod(text, nullptr) : absent;
+}
+
+// Whether a model, or what changes one, is accepted by `use`, which reads and writes with it.
+template <class Use>
+bool accepts(const Use &use) {
+  try {
+    use();
+  } catch (const infini::Error &error) {
+    // What a damaged number may lead to: INVALID_ARGUMENT is "no token is possible", for logits that are not finite.
+    const infini::Status status = error.status();
+    if (status == infini::Status::INTERNAL || status == infini::Status::STATE || std::string(error.what()).empty())
+      throw;
+    return false;
+  } catch (const std::bad_alloc &) {
+    return false;  // a window that the file asks for and this machine cannot hold
+  }
+  return true;
 }
 
 // touch(bytes) says whether the file was accepted, and lets through any exception that a bad file must not cause.

@@ -4,19 +4,17 @@
 #include <cstring>
 
 #include "adapt/recall_trainer.h"
+#include "architectures.h"
 #include "base/random.h"
-#include "sessions.h"
-#include "stream/batch.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
 #include "training.h"
 
 using namespace infini;
+using test::kArchitectures;
 
 namespace {
 
-const char *const kArchitectures[] = {"llama",  "qwen2", "qwen3", "gemma",   "gemma2",
-                                      "gemma3", "phi3",  "olmo2", "smollm3", "granite"};
 constexpr int64_t kRank = 5;
 constexpr double kAlpha = 3;
 
@@ -87,15 +85,8 @@ std::vector<int32_t> some_tokens(const Model &model) {
 
 std::vector<float> logits_of(std::shared_ptr<const Model> model, size_t cut) {
   const std::vector<int32_t> tokens = some_tokens(*model);
-  const auto vocabulary = static_cast<size_t>(model->config().vocabulary);
   Session session(model, {});
-  std::vector<float> logits(tokens.size() * vocabulary);
-  for (size_t done = 0; done < tokens.size();) {
-    const size_t count = std::min(cut, tokens.size() - done);
-    session.feed_logits(std::span(tokens).subspan(done, count), logits.data() + done * vocabulary);
-    done += count;
-  }
-  return logits;
+  return test::logits_of(session, tokens, cut);
 }
 
 Options with_memory(std::initializer_list<std::pair<const char *, OptionValue>> more) {
@@ -217,19 +208,7 @@ TEST_CASE("sessions beside each other and snapshots know the adapter") {
   const auto model = open(1), again = open(1), half = open(0.5);
   const std::vector<int32_t> tokens = some_tokens(*model);
   const Options exact = test::options_of({{"deterministic", int64_t{1}}, {"ignore_end", int64_t{1}}});
-  Batch batch(model);
-  std::vector<std::unique_ptr<Session>> alone;
-  for (const size_t count : {5, 23, 40}) {
-    auto session = std::make_shared<Session>(model, exact);
-    session->feed(std::span(tokens).first(count));
-    alone.push_back(session->fork());
-    batch.add(std::move(session));
-  }
-  for (int step = 0; step < 12; ++step) {
-    int32_t together[3];
-    CHECK(batch.next(together) == 3);
-    for (size_t i = 0; i < alone.size(); ++i) CHECK(together[i] == alone[i]->next());
-  }
+  const auto alone = test::check_batch(model, tokens, {5, 23, 40});
   const auto snapshot = alone[0]->save(Session::SnapshotKind::SESSION, {});
   Session restored(again, exact), other(half, exact);
   restored.restore(snapshot);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "architectures.h"
 #include "base/random.h"
 #include "reference_model.h"
 #include "stream/session.h"
@@ -11,11 +12,10 @@
 #include "training.h"
 
 using namespace infini;
+using test::kArchitectures;
 
 namespace {
 
-const char *const kArchitectures[] = {"llama",  "qwen2", "qwen3", "gemma",   "gemma2",
-                                      "gemma3", "phi3",  "olmo2", "smollm3", "granite"};
 constexpr int kVocabulary = 29, kTokens = 30;
 
 Options f32() {

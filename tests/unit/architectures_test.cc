@@ -5,16 +5,15 @@
 #include <algorithm>
 #include <sstream>
 
+#include "architectures.h"
 #include "model/layers.h"
-#include "stream/batch.h"
 #include "stream/session.h"
 
 using namespace infini;
+using test::kArchitectures;
+using test::logits_of;
 
 namespace {
-
-const char *const kArchitectures[] = {"llama",  "qwen2", "qwen3", "gemma",   "gemma2",
-                                      "gemma3", "phi3",  "olmo2", "smollm3", "granite"};
 
 std::string file_of(const std::string &name) { return test::fixture("arch/" + name); }
 
@@ -48,18 +47,6 @@ std::shared_ptr<const Model> open_with_memory(const std::string &architecture, c
                {"carry", int64_t{8}},
                {"sinks", int64_t{2}},
                {"keep", keep}});
-}
-
-// Logits after each token, fed `cut` at a time (0: all together).
-std::vector<float> logits_of(Session &session, std::span<const int32_t> tokens, size_t cut) {
-  const auto vocabulary = static_cast<size_t>(session.model().config().vocabulary);
-  std::vector<float> logits(tokens.size() * vocabulary);
-  for (size_t done = 0; done < tokens.size();) {
-    const size_t count = cut ? std::min(cut, tokens.size() - done) : tokens.size();
-    session.feed_logits(tokens.subspan(done, count), logits.data() + done * vocabulary);
-    done += count;
-  }
-  return logits;
 }
 
 std::vector<float> last_logits(Session &session) {
@@ -148,20 +135,7 @@ TEST_CASE("sessions in a batch get the tokens that they get alone") {
   const std::vector<int32_t> tokens = golden_tokens();
   each([&](const std::string &architecture, const std::string &compute) {
     const auto model = open_with_memory(architecture, compute);
-    const Options options = options_of({{"deterministic", int64_t{1}}, {"ignore_end", int64_t{1}}});
-    Batch batch(model);
-    std::vector<std::unique_ptr<Session>> alone;
-    for (const size_t count : {5, 23, 60}) {
-      auto session = std::make_shared<Session>(model, options);
-      session->feed(std::span(tokens).first(count));
-      alone.push_back(session->fork());
-      batch.add(std::move(session));
-    }
-    for (int step = 0; step < 12; ++step) {
-      int32_t together[3];
-      CHECK(batch.next(together) == 3);
-      for (size_t i = 0; i < alone.size(); ++i) CHECK(together[i] == alone[i]->next());
-    }
+    test::check_batch(model, tokens, {5, 23, 60});
   });
 }
 
