@@ -37,7 +37,7 @@ installed() {
     g++-mingw-w64-x86-64-posix) command -v x86_64-w64-mingw32-g++-posix ;;
     qemu-user) command -v qemu-aarch64 ;;
     libopenblas-serial-dev) pkg-config --exists openblas ;;
-    *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -qx installed ;;
+    *) dpkg-query --show --showformat '${db:Status-Status}' "$1" | grep -x installed >/dev/null ;;
   esac >/dev/null 2>&1
 }
 

@@ -11,7 +11,7 @@ properties=(-p:InfiniPackage="$1/packages" -p:InfiniVersion="$2")
 if ! dotnet restore "${properties[@]}" "$project" >"$project/log" 2>&1; then
   cat "$project/log"
   # Of packages that NuGet does not give, ours are not.
-  grep -E 'NU1101|NU1102|NU1301' "$project/log" | grep -qv 'package Infini' || exit 1
+  grep -E 'NU1101|NU1102|NU1301' "$project/log" | grep -v 'package Infini' >/dev/null || exit 1
   echo "skipped: NuGet does not give what the tests are built with"
   exit 77
 fi

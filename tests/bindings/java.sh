@@ -88,5 +88,5 @@ if unshare --mount true 2>/dev/null; then
 else
   echo "this shell may not mount: full and noexec folders are left out"
 fi
-java --module-path "$1/packages/infini-$2.jar" --describe-module infini | grep -qx "exports infini"
+java --module-path "$1/packages/infini-$2.jar" --describe-module infini | grep -x "exports infini" >/dev/null
 if command -v mvn >/dev/null; then mvn --offline --quiet --file "$1/packages/infini-$2.pom" validate; fi

@@ -83,7 +83,7 @@ REUSE
 chmod +x "$work/reuse"
 settings=(-G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_C_COMPILER_LAUNCHER=$work/reuse" "-DCMAKE_CXX_COMPILER_LAUNCHER=$work/reuse"
   -DINFINI_MPI=OFF -DINFINI_TESTS=OFF)
-cmake -LA -N "$build" | grep -q '^INFINI_MPI:STRING=OFF$' || settings+=(-DINFINI_MPI=AUTO)
+cmake -LA -N "$build" | grep '^INFINI_MPI:STRING=OFF$' >/dev/null || settings+=(-DINFINI_MPI=AUTO)
 
 laid_out() {  # [-D...]: the folders of an installation
   quietly cmake -S "$source" -B "$work/tree" "${settings[@]}" "$@"
@@ -200,7 +200,7 @@ for command in feed generate train; do grep -q "^.SS infini $command" "$work/inf
 completes() {  # words typed, and one that must be offered
   LD_LIBRARY_PATH=$lib PATH=$work/installed/usr/bin:$PATH bash -c '
     . "$1"; COMP_WORDS=($2); case $2 in *" ") COMP_WORDS+=("") ;; esac; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _infini; printf "%s\n" "${COMPREPLY[@]}"
-  ' bash "$work/installed/usr/share/bash-completion/completions/infini" "$1" | grep -qx -- "$2" || fail "completion of '$1' does not offer $2"
+  ' bash "$work/installed/usr/share/bash-completion/completions/infini" "$1" | grep -x -- "$2" >/dev/null || fail "completion of '$1' does not offer $2"
 }
 completes "infini fo" footprint
 completes "infini feed --max-t" --max-tokens

@@ -13,7 +13,7 @@ mkdir -p "$program"
 cp "$source"/tests/bench/peers/{Peers.csproj,Program.cs} "$program"
 dotnet build --nologo --verbosity quiet --configuration Release -r "linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')" \
   --output "$program/out" -p:InfiniPackage="$1/packages" -p:InfiniVersion="$2" "$program" | tee "$program/log" || {
-  grep -E 'NU1101|NU1102|NU1301' "$program/log" | grep -qv 'package Infini' || exit 1
+  grep -E 'NU1101|NU1102|NU1301' "$program/log" | grep -v 'package Infini' >/dev/null || exit 1
   echo "skipped: NuGet does not give LLamaSharp"
   exit 77
 }
