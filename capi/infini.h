@@ -1,15 +1,17 @@
 /*
  * infini - Infini-attention language models on ordinary processors
  *
- * An Infini-attention model reads a stream of any length in fixed memory: it looks closely at the segment
- * that it is reading and keeps everything before it in a compressive memory of constant size. This library
- * opens such models (and plain ones) from GGUF files, feeds them tokens or text, and generates.
+ * An Infini-attention model (Munkhdalai et al., arXiv 2404.07143: "the paper" below) reads a stream of any length
+ * in fixed memory: it attends to the tokens of the segment that it is reading and keeps everything before it in a
+ * compressive memory of constant size. This library opens such models (and plain ones) from GGUF files, feeds them
+ * tokens or text, and generates.
  *
  *
  * FIVE IDEAS
  *
  *   model    configuration, weights, tokenizer; immutable once open; shared by any number of sessions
- *   session  one stream through a model: its memory, the open segment, the sampler
+ *   session  one stream through a model: its memory, the open segment (the tokens that are not in the memory yet), the
+ *            sampler
  *   options  values by name ("threads", "temperature", ...) with a table that documents and checks them
  *   tokens   int32_t numbers below the model's vocabulary
  *   bytes    text is UTF-8 with a length; paths are UTF-8 too
@@ -63,10 +65,11 @@
  *
  *   Status     A function that can fail returns infini_status. What failed, where, and what to do about it is in
  *              infini_last_error(). A failed call leaves its objects as they were unless its comment says more.
- *              Three statuses may come from any function and are not repeated below:
- *              INVALID_ARGUMENT  a handle or another pointer that must not be NULL is NULL
- *              OUT_OF_MEMORY     memory could not be allocated
- *              INTERNAL          a fault of the library; please report it
+ *              Some statuses are not repeated below:
+ *              INVALID_ARGUMENT  any function: a handle or another pointer that must not be NULL is NULL
+ *              OUT_OF_MEMORY     any function: memory could not be allocated
+ *              INTERNAL          any function: a fault of the library; please report it
+ *              BUFFER_TOO_SMALL  any function with `capacity`: see Buffers
  *   Handles    infini_X_free accepts NULL. Objects may be freed in any order: a session keeps its model alive.
  *              Out-parameters that receive a handle are set to NULL on failure. Nothing need be done at exit.
  *   Options    An options handle is only read, and copied, by the function that it is given to; NULL stands for
@@ -82,7 +85,8 @@
  *              wanted: infini_session_logits after infini_session_feed, infini_trainer_report_json after
  *              infini_trainer_step.
  *   Tasks      A `task` may be NULL. It shows progress, in the stage and the units that the comment names, and can
- *              cancel; where the comment names no stage, it can cancel before the call begins.
+ *              cancel; where the comment names no stage, it can cancel before the call begins, which then returns
+ *              CANCELLED and has done nothing.
  *   Pointers   Strings without a length end with a zero byte. No pointer that is passed in is kept after the call,
  *              but for the user_data of a callback that is set. (pointer NULL, length 0) is an empty array or text.
  *   Threads    A model, once open, may be used by any number of threads at once. A session, a trainer, an options
@@ -179,7 +183,7 @@ INFINI_API int infini_abi_version(void);
  * 2. Options: one thread at a time
  */
 
-/* Writes the table of all options as JSON, a list in documented order of
+/* Writes the table of all options as JSON, a list of
      {"name", "scope", "type": "int" | "double" | "string", "default", "least", "greatest", "choices", "help"}
    where "least" and "greatest" (a closed range) stand with numbers that have one and "choices" (a list) with
    strings that must be one of them. "scope" says which calls take the option: "model" (infini_model_open,
@@ -193,8 +197,8 @@ INFINI_API infini_status infini_options_json(char *buffer, size_t capacity, size
 INFINI_API infini_status infini_options_create(infini_options **options);
 INFINI_API void infini_options_free(infini_options *options);
 
-/* Sets an option by name. set_int also sets options of type double; for "stop" and "logit_bias", which have a
-   little syntax of their own, see infini_options_json.
+/* Sets an option by name. set_int also sets options of type double; "help" of infini_options_json says how texts
+   for "stop" and "logit_bias" are written.
    UNKNOWN_OPTION    no option has that name; the message lists all that there are
    INVALID_ARGUMENT  the option has another type, or the value is not allowed; the message says what is
    Some values can be checked only with a model; then the function that takes the options refuses them. */
@@ -277,18 +281,22 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
 INFINI_API infini_status infini_model_quantize(const char *from, const char *to, const char *type,
                                                const infini_options *options, infini_task *task);
 
-/* Learns what is worth keeping (option "keep", which the model must be opened with), and writes the model's file with
-   it to `path`: keys "infini.keep.probe" and "infini.keep.layer", a direction of the residual stream behind a layer,
-   along which the mean of a sentence's tokens says what it is worth, "infini.keep.least", below which none is kept, and
-   "infini.keep.bias", "infini.keep.focus" and "infini.keep.standing", which are "bias", "focus" and "standing" of the
-   lesson. A model opened from that file needs no logits while it reads. Other programs read the file as before.
-   `lesson_json` is a JSON object of fields that infini_keep_settings_json lists, of which "pieces" must be there:
+/* Learns which sentences are worth keeping in view (option "keep", which the model must be opened with) from examples,
+   and writes the model's file with what it learned to `path`. That is a linear probe, fitted by ridge regression: the
+   worth of a sentence is the product of a direction with the mean, over the sentence's tokens, of the residual stream
+   after one of the layers, divided by its root mean square. The keys are "infini.keep.probe" (the direction),
+   "infini.keep.layer", "infini.keep.least" (the worth below which no sentence is kept), and "infini.keep.bias",
+   "infini.keep.focus" and "infini.keep.standing", which are the fields "bias", "focus" and "standing". Without a probe
+   a sentence is worth the mean -ln p of its tokens, so that reading needs logits; with one it needs none. Other
+   programs read the file as before. `lesson_json` is a JSON object of fields that infini_keep_settings_json lists, of
+   which "pieces" must be there: a text in pieces, those to be kept marked.
 
      {"pieces": [{"text": "It was a mild day."}, {"text": " The key is under the mat.", "keep": true}, ...]}
 
-   `task`: stage "keep", in tokens.
+   `task`: stage "keep", in tokens. Any thread.
    STATE             the model keeps nothing, has no tokenizer, or was opened with an adapter
-   INVALID_ARGUMENT  a field, which the message names; or no sentence is worth keeping, or all are
+   INVALID_ARGUMENT  a field is unknown or not what it should be, and the message names it; or no sentence is worth
+                     keeping, or all are
    CANCELLED, IO, NO_SPACE  nothing was written */
 INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
                                                infini_task *task);
@@ -297,14 +305,14 @@ INFINI_API infini_status infini_model_fit_keep(const infini_model *model, const 
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_keep_settings_json(char *buffer, size_t capacity, size_t *size);
 
-/* Lets the model go. Its memory is freed when its last session is freed too. */
+/* Frees the handle. The model itself is freed with the last session, batch or trainer that uses it. */
 INFINI_API void infini_model_free(infini_model *model);
 
 /* ------------------------------------------------------------------------------------------------------------
  * 4. Sessions: reading and writing. One thread at a time
  */
 
-/* Starts an empty stream through the model. Options of a session: "threads", "chunk", "deterministic",
+/* Makes a session: an empty stream through the model. Options of a session: "threads", "chunk", "deterministic",
    "checkpoints", "rewind_sampler", "compress", those of generation ("max_tokens", "temperature", "seed", "stop", ...)
    and of text ("special", "unknown_text"). The caller frees the session.
    STATE             the model is a tokenizer alone
@@ -323,17 +331,17 @@ INFINI_API infini_status infini_session_set_options(infini_session *session, con
    INVALID_ARGUMENT  a token is not in the vocabulary; none was read
    CANCELLED         the tokens before were read (all, where the last chunk ran), as infini_session_position and
                      infini_task_done tell; the session may go on from there
-   STATE             an earlier OUT_OF_MEMORY or INTERNAL error struck in the middle of a chunk; reset the session */
+   STATE             an earlier OUT_OF_MEMORY or INTERNAL error came in the middle of a chunk; reset the session */
 INFINI_API infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens,
                                              infini_task *task);
 
-/* Tokenizes a text by itself and reads its tokens. Only at position 0 does it get what begins a text (BOS token,
-   space prefix) where the model wants that. Control tokens are parsed from it only with option "special"; never
-   set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream. Characters that
-   the vocabulary has no token for (some models' lack some control characters and the farthest of Unicode) are an error
-   or, by option "unknown_text", left out or replaced, by U+FFFD or where that has no token by a question mark;
-   "unknown_bytes" of infini_session_info_json counts them. (A vocabulary that has an unknown token takes that for
-   them.)
+/* Tokenizes a text by itself, whatever was fed before, and reads its tokens. Only at position 0 does it get what begins
+   a text (BOS token, space prefix) where the model wants that. Control tokens are parsed from it only with option
+   "special"; never set that for text that you do not trust. Texts of any length in pieces: see infini_text_stream.
+   Characters that the vocabulary has no token for (some models' lack some control characters and the farthest of
+   Unicode) are an error or, by option "unknown_text", left out or replaced, by U+FFFD or where that has no token by a
+   question mark; "unknown_bytes" of infini_session_info_json counts them. (A vocabulary that has an unknown token takes
+   that for them.)
    INVALID_ARGUMENT  the text is not UTF-8, or the vocabulary has no token for a character of it (the message gives the
                      offset of the byte in this text); nothing was read
    STATE             the model has no tokenizer; or as in infini_session_feed
@@ -469,14 +477,15 @@ INFINI_API infini_status infini_session_score_text(infini_session *session, cons
  * 6. Sessions: the stream and its memory. One thread at a time
  */
 
-/* Closes the open segment: folds it into the memory, though it is not full. Nothing happens if it is empty. The last
-   logits stay. Costs quality if done often: local attention starts anew after it.
+/* Closes the open segment: writes it to the memory, though it is not full. Nothing happens if it is empty. The last
+   logits stay. Costs quality if done often, because local attention then sees less.
    STATE  as in infini_session_feed */
 INFINI_API infini_status infini_session_close_segment(infini_session *session);
 
-/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window they stay in view, within the budget of
-   option "keep", in preference to all that the model itself would keep, in sentences of at most 64 tokens; what was
-   marked last comes first. Only what is still in the window can be marked. A rewind to before the mark forgets it.
+/* Marks the last `n_tokens` tokens as worth keeping: when they leave the window, local attention goes on seeing them,
+   in sentences of at most 64 tokens, within the budget of option "keep" (in tokens). Where that is full, sentences that
+   were marked stay rather than those that the model chose, and those marked last rather than earlier ones. Only tokens
+   that are still in the window can be marked. A rewind to before the mark forgets it.
    STATE             the model keeps no tokens (option "keep" is 0); or as in infini_session_feed
    INVALID_ARGUMENT  n_tokens is below 1 or reaches back beyond the window; the message says how far */
 INFINI_API infini_status infini_session_keep(infini_session *session, int64_t n_tokens);
@@ -495,7 +504,7 @@ INFINI_API infini_status infini_session_position(const infini_session *session, 
 /* Tokens in the open segment: at most the model's segment length less one. */
 INFINI_API infini_status infini_session_segment_position(const infini_session *session, int64_t *position);
 
-/* Tokens that were folded into the memory. */
+/* Tokens that are in the memory: those of all segments that were closed. */
 INFINI_API infini_status infini_session_memory_tokens(const infini_session *session, int64_t *tokens);
 
 /* All numbers of a session as a JSON object:
@@ -503,8 +512,8 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
      sees behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these
      sentences, in the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was
      marked),
-     "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the kept
-     segment boundaries take: each about the same, but the beginning of the stream nothing),
+     "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
+     boundaries to rewind to take: each about the same, but the beginning of the stream nothing),
      "workspace_bytes" (buffers of the last chunk), "session_bytes" (all that the session holds: the state with the
      whole buffers of its windows, workspace, sampler),
      "rewind_limit", "boundaries" (positions, see infini_session_rewind), "stop_reason",
@@ -576,13 +585,14 @@ INFINI_API infini_status infini_snapshot_json(const char *path, int flags, infin
 INFINI_API infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, int flags, infini_task *task,
                                                      char *buffer, size_t capacity, size_t *size);
 
-/* Adds what another stream left behind: `weight` times M and z of the snapshot (as they are once its open segment is
-   closed) are added to this session's memory, and the sentences that the snapshot keeps come before those of this
-   session; of all, the worthiest stay within the budget. With a Linear memory and weight 1 the first layer's memory
+/* Merges what another stream left behind: `weight` times M and z of the snapshot's memory (as they are once its open
+   segment is closed), the matrix and the normaliser of the paper's equations 7 to 9, are added to those of this
+   session, and the sentences that the snapshot keeps are seen before those of this session; of all, the worthiest stay
+   within the budget of option "keep". With a Linear memory and weight 1 the first layer's memory
    becomes, to rounding, that of one stream that read both, in any order; layers above have read each text without the
    other. A Delta memory then answers with a mean of what both would. A weight below 0 takes away M, z, and the
    sentences that both keep: -1 undoes what weight 1 added. This session's open segment is closed first; its window,
-   position and last logits stay, and nothing can be rewound to before. All or nothing.
+   position and last logits stay, and it cannot be rewound to a position before this call. All or nothing.
    INVALID_ARGUMENT  the weight is 0 or no number of at most 1e6, or more would be taken away than the memory holds
    else as in infini_session_restore: another model's snapshot is refused with both names */
 INFINI_API infini_status infini_session_merge(infini_session *session, const char *path, double weight,
@@ -745,7 +755,7 @@ INFINI_API void infini_text_stream_free(infini_text_stream *stream);
    STATE             the stream was finished */
 INFINI_API infini_status infini_text_stream_push(infini_text_stream *stream, const char *text, size_t text_size);
 
-/* Says that no more bytes come.
+/* Says that no more bytes come: what is held back becomes the last piece.
    INVALID_ARGUMENT  the text ends inside a character */
 INFINI_API infini_status infini_text_stream_finish(infini_text_stream *stream);
 
@@ -784,8 +794,8 @@ INFINI_API infini_status infini_model_info_json(const infini_model *model, char 
 /* Writes, as JSON, what each method would hold for the past of a model of this shape after `tokens` tokens:
      {"tokens", "methods": [{"method", "values", "bytes"}, ...], "window_bytes", "session_bytes"}
    for "kv_cache", "transformer_xl", "memorizing_transformer", "rmt" and "infini_attention", by the formulas of the
-   Infini-attention paper (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for
-   Memorizing Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
+   paper's table 1 (a cache of one segment for Transformer-XL; that and 65,000 tokens in one layer for Memorizing
+   Transformers; 100 vectors for RMT). Values of the memory take 4 bytes, others those of the compute type.
    "infini_attention" is the memory alone. A session also holds keys and values of its window, "window_bytes" at that
    position. "session_bytes" is all that a session with default options holds, however long the stream, with the whole
    window and all buffers: within a hundredth of what infini_session_info_json says once a whole chunk was read.
