@@ -147,7 +147,7 @@ public sealed unsafe class Model : IDisposable
     /// <param name="descriptionJson">A JSON object: "training" (what is trained and how), "data" (where sequences come from),
     /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only
     /// "data" must be there. <see cref="Trainer.SettingsJson"/> lists their fields.</param>
-    /// <param name="options">"threads", and "compute", which goes before that of the description.</param>
+    /// <param name="options">"threads", and "compute", which overrides that of the description.</param>
     /// <param name="progress">Hears, on other threads, of stage "create", in matrices.</param>
     /// <param name="cancellation">Cancels between matrices.</param>
     /// <returns>The trainer, which the caller disposes.</returns>

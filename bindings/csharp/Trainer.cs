@@ -112,8 +112,8 @@ public sealed class Trainer : IDisposable
     /// <param name="segments">Of each; 0: as many as in training now.</param>
     /// <param name="progress">Hears, on other threads, of stage "find heads", in sequences.</param>
     /// <param name="cancellation">Cancels between sequences.</param>
-    /// <returns>A JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is
-    /// asked for first; "recall", "answers", ...</returns>
+    /// <returns>A JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that attend most to
+    /// what is asked for first; "recall", "answers", ...</returns>
     /// <exception cref="InfiniException">InvalidArgument (no answer's value stands in an earlier segment, too), State, Io,
     /// Format, as in <see cref="Model.CreateTrainer"/>.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
@@ -124,13 +124,14 @@ public sealed class Trainer : IDisposable
              progress, cancellation);
 
     /// <summary>Initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval"
-    /// the "supervised" heads that have a digit, so that they retrieve it by its name and raise its logit; where "hand_on" is
-    /// above 0, the "local_supervised" heads instead, so that they write a direction of its own for each name.</summary>
-    /// <param name="nats">What the heads of one group together add to the logit of the digit that they retrieve.</param>
+    /// the "supervised" heads that have an offset, so that they retrieve the token at that offset of a value by the value's
+    /// name and raise its logit; where "hand_on" is above 0, the "local_supervised" heads instead, so that they write a
+    /// direction of its own for each name.</summary>
+    /// <param name="nats">What the heads of one group together add to the logit of the token that they retrieve.</param>
     /// <param name="progress">Hears, on other threads, of stage "fit heads", in the steps that read all.</param>
     /// <param name="cancellation">Cancels between sequences; the heads are as they were.</param>
-    /// <exception cref="InfiniException">InvalidArgument (no head has a digit, ...); State (there was a step); Io,
-    /// Format.</exception>
+    /// <exception cref="InfiniException">InvalidArgument (no head has an offset, ...); Unsupported (heads of this model
+    /// cannot be fitted); State (there was a step); Io, Format.</exception>
     /// <exception cref="OperationCanceledException">By <paramref name="cancellation"/>.</exception>
     public void FitHeads(double nats, IProgress<WorkProgress>? progress = null, CancellationToken cancellation = default) =>
         Long((trainer, task) => Native.infini_trainer_fit_heads(trainer, nats, task), null, progress, cancellation);

@@ -23,12 +23,12 @@ type TrainingReport struct {
 	UnknownBytes    int64   `json:"unknown_bytes"`     // of this step's texts, without a token, left out or replaced
 	Loss            float64 `json:"loss"`              // nats a predicted token, by weight
 	Predictions     int64   `json:"predictions"`       // tokens predicted
-	RecallAcross    float64 `json:"recall_across"`     // share of digits right, of answers whose value last stood in another segment
-	AnswersAcross   int64   `json:"answers_across"`    // the number of those digits
-	ExactAcross     float64 `json:"exact_across"`      // share of those answers whose digits are all right
-	RecallInside    float64 `json:"recall_inside"`     // share of digits right, of answers whose value last stood in the same segment
-	AnswersInside   int64   `json:"answers_inside"`    // the number of those digits
-	ExactInside     float64 `json:"exact_inside"`      // share of those answers whose digits are all right
+	RecallAcross    float64 `json:"recall_across"`     // share of tokens right, of answers whose value only the memory holds
+	AnswersAcross   int64   `json:"answers_across"`    // the number of those tokens
+	ExactAcross     float64 `json:"exact_across"`      // share of those answers whose tokens are all right
+	RecallInside    float64 `json:"recall_inside"`     // share of tokens right, of answers whose value local attention sees
+	AnswersInside   int64   `json:"answers_inside"`    // the number of those tokens
+	ExactInside     float64 `json:"exact_inside"`      // share of those answers whose tokens are all right
 	Supervision     float64 `json:"supervision"`       // the loss of supervised attention
 	GradientNorm    float64 `json:"gradient_norm"`     // before clipping; NaN: it was not finite, and nothing was changed
 	RateFactor      float64 `json:"rate_factor"`       // of the schedule
@@ -81,7 +81,7 @@ type FoundHeads struct {
 		Weight     float64 `json:"weight"`
 		NameWeight float64 `json:"name_weight"`
 	} `json:"heads"`
-	Answers   int64   `json:"answers"`   // digits that were looked up
+	Answers   int64   `json:"answers"`   // tokens of answers whose value only the memory holds
 	Recall    float64 `json:"recall"`    // share of them that full attention predicts
 	Segment   int     `json:"segment"`   // tokens of a segment
 	Segments  int     `json:"segments"`  // segments of a sequence
@@ -98,7 +98,7 @@ func TrainerSettings() (string, error) { return text(native.Infini_trainer_setti
 // NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
 // (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
 // {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. TrainerSettings lists their
-// fields. Options: "threads", and "compute", which goes before that of the description. Progress: stage "create", in
+// fields. Options: "threads", and "compute", which overrides that of the description. Progress: stage "create", in
 // matrices.
 //
 // Errors: InvalidArgument (the message names the field), State (the model has no weights, or no tokenizer where the data
@@ -185,12 +185,12 @@ func (t *Trainer) FindHeads(ctx context.Context, dataJSON string, sequences, seg
 }
 
 // FitHeads initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval"
-// the "supervised" heads that have a digit, so that they retrieve it by its name, and the heads of one group together add so
-// many nats to its logit; where "hand_on" is above 0, the "local_supervised" heads instead, so that they write a direction of
-// its own for each name. Progress: stage "fit heads", in the steps that read all.
+// the "supervised" heads that have an offset, so that they retrieve the token at that offset of a value by the value's name,
+// and the heads of one group together add so many nats to its logit; where "hand_on" is above 0, the "local_supervised" heads
+// instead, so that they write a direction of its own for each name. Progress: stage "fit heads", in the steps that read all.
 //
-// Errors: InvalidArgument (no head has a digit, ...), State (there was a step), Cancelled, IO, Format; the heads are as
-// they were.
+// Errors: InvalidArgument (no head has an offset, ...), Unsupported (heads of this model cannot be fitted), State (there was
+// a step), Cancelled, IO, Format; the heads are as they were.
 func (t *Trainer) FitHeads(ctx context.Context, nats float64) error {
 	_, err := t.long(ctx, func(trainer, task uintptr) error {
 		return native.Infini_trainer_fit_heads(trainer, nats, task)

@@ -182,7 +182,7 @@ public final class Model implements AutoCloseable {
    * @param descriptionJson a JSON object: "training" (what is trained and how), "data" (where sequences come from), such as
    *     {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data"
    *     must be there. {@link Trainer#settingsJson()} lists their fields
-   * @param options "threads", and "compute", which goes before that of the description; may be null
+   * @param options "threads", and "compute", which overrides that of the description; may be null
    * @param task stage "create", in matrices; may be null
    * @return the trainer, which the caller closes
    * @throws InfiniException INVALID_ARGUMENT (the message names the field); STATE (the model has no weights, or no tokenizer

@@ -26,12 +26,12 @@ public final class Trainer implements AutoCloseable {
    * @param unknownBytes of this step's texts, what the vocabulary has no token for, left out or replaced
    * @param loss nats a predicted token, by weight
    * @param predictions tokens predicted
-   * @param recallAcross share of digits right, of answers whose value last stood in another segment
-   * @param answersAcross the number of those digits
-   * @param exactAcross share of those answers whose digits are all right
-   * @param recallInside share of digits right, of answers whose value last stood in the same segment
-   * @param answersInside the number of those digits
-   * @param exactInside share of those answers whose digits are all right
+   * @param recallAcross share of tokens right, of answers whose value only the memory holds
+   * @param answersAcross the number of those tokens
+   * @param exactAcross share of those answers whose tokens are all right
+   * @param recallInside share of tokens right, of answers whose value local attention sees
+   * @param answersInside the number of those tokens
+   * @param exactInside share of those answers whose tokens are all right
    * @param sourceShare of the memory's retrieval, what falls where the value stood; a mean over supervised retrievals
    * @param subjectShare of local attention, what falls on the name; a mean over supervised heads
    * @param supervision the loss of both
@@ -196,8 +196,8 @@ public final class Trainer implements AutoCloseable {
    * @param sequences how many
    * @param segments of each; 0: as many as in training now
    * @param task stage "find heads", in sequences; may be null
-   * @return a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that look most at what is asked
-   *     for first; "recall", "answers", ...
+   * @return a JSON object: "heads", a list of {"layer", "head", "weight", "name_weight"}, those that attend most to what is
+   *     asked for first; "recall", "answers", ...
    * @throws InfiniException INVALID_ARGUMENT (no answer's value stands in an earlier segment, too), STATE, IO, FORMAT, as
    *     {@link Model#newTrainer(String, Options, Task)}; CANCELLED
    */
@@ -208,13 +208,14 @@ public final class Trainer implements AutoCloseable {
 
   /**
    * Initialises heads by ridge regression over all that is drawn, before the first step: of a trainer of "retrieval" the
-   * "supervised" heads that have a digit, so that they retrieve it by its name and raise its logit; where "hand_on" is above 0,
-   * the "local_supervised" heads instead, so that they write a direction of its own for each name.
+   * "supervised" heads that have an offset, so that they retrieve the token at that offset of a value by the value's name and
+   * raise its logit; where "hand_on" is above 0, the "local_supervised" heads instead, so that they write a direction of its own
+   * for each name.
    *
-   * @param nats what the heads of one group together add to the logit of the digit that they retrieve
+   * @param nats what the heads of one group together add to the logit of the token that they retrieve
    * @param task stage "fit heads", in the steps that read all; may be null
-   * @throws InfiniException INVALID_ARGUMENT (no head has a digit, ...); STATE (there was a step); CANCELLED, IO, FORMAT: the
-   *     heads are as they were
+   * @throws InfiniException INVALID_ARGUMENT (no head has an offset, ...); UNSUPPORTED (heads of this model cannot be
+   *     fitted); STATE (there was a step); CANCELLED, IO, FORMAT: the heads are as they were
    */
   public void fitHeads(double nats, Task task) {
     run(task, (trainer, t) -> Native.infini_trainer_fit_heads(trainer, nats, t), Native::infini_trainer_info_json);
