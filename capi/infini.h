@@ -359,7 +359,7 @@ INFINI_API infini_status infini_session_feed_text(infini_session *session, const
      infini_session_generate(session, show, NULL, NULL);
 
    Give each message once: the session holds the conversation, and a snapshot of it too. The answer's turn stays open
-   behind what was generated; the next call closes it. What begins a conversation (a default system message, where the
+   after what was generated; the next call closes it. What begins a conversation (a default system message, where the
    template has one) is read in the first call after the session was created or reset, a memory alone was restored, or
    it was rewound to before that call. Where the last message is the assistant's, its turn stays open, and generation
    goes on with it.
@@ -509,7 +509,7 @@ INFINI_API infini_status infini_session_memory_tokens(const infini_session *sess
 
 /* All numbers of a session as a JSON object:
      "position", "segment_position", "memory_tokens", "window_begin" (position of the first token that local attention
-     sees behind sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these
+     sees after sinks and kept sentences), "kept_tokens" (of sentences that stay in view; tokens), "kept" (these
      sentences, in the order in which they are seen: each with "position", "tokens", and "worth", which is 1e6 if it was
      marked),
      "state_bytes" (what a copy costs; bounded, however long the stream), "checkpoint_bytes" (of these, what the
@@ -742,8 +742,8 @@ INFINI_API infini_status infini_model_chat_turn_end(const infini_model *model, c
    and a lone CR become LF, so that a text reads alike wherever it was written. (infini_session_feed_text and
    infini_model_tokenize take a text as it stands.) Other encodings must be converted first, as by `iconv`.
 
-   For progress, count the bytes that were pushed, whose total the caller may know: what was read is at most a piece
-   behind them. infini_task_done and infini_task_total count the tokens of one call, and so of one piece.
+   For progress, count the bytes that were pushed, whose total the caller may know: what was read is at most one piece
+   less. infini_task_done and infini_task_total count the tokens of one call, and so of one piece.
 
    One thread at a time. The caller frees the stream. */
 INFINI_API infini_status infini_text_stream_create(infini_text_stream **stream);

@@ -28,7 +28,7 @@ struct KeepProbe {
   // Heads with a bias prefer the sentence that fits the query best: the scores of each sentence lose this many times
   // the distance from its best score to the best of all kept sentences.
   float focus = 0;
-  // In layers behind the probe sentences of the window count as kept too, for these heads, where they are worth it and
+  // In layers after the probe sentences of the window count as kept too, for these heads, where they are worth it and
   // end at least so many tokens before the query; 0: none do. Otherwise kept sentences would drown a fact that was read
   // a moment ago.
   int standing = 0;

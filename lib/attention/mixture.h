@@ -1,5 +1,5 @@
 // (10) of attention/equations.h, one row of one head at a time, as sessions and training compute it. lib/README.md says
-// why (6) stands twice.
+// why (6) is written twice.
 #pragma once
 
 #include "attention/attention.h"

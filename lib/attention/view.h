@@ -14,8 +14,7 @@ struct HeadShape {
   int heads = 0, kv_heads = 0;
   int key_size = 0, value_size = 0;               // d_key, d_value of one head
   int group() const { return heads / kv_heads; }  // query heads that share one KV head
-  // Of what a product makes of a token: its q, k and v one behind the other, the heads of each in turn; and of all
-  // heads' outputs together.
+  // Columns of what one product makes of a token: q of all heads, then k, then v; and of all heads' outputs.
   int64_t q_columns() const { return int64_t{heads} * key_size; }
   int64_t k_columns() const { return int64_t{kv_heads} * key_size; }
   int64_t v_columns() const { return int64_t{kv_heads} * value_size; }

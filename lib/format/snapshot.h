@@ -10,7 +10,7 @@
 //   40  4  number of sections S, 44 4 size J of the JSON, 48 16 zero
 //   64  S * 64 section table: name (24, zero-padded), offset (8), stored size (8), size (8), checksum of the
 //             stored bytes (8), encoding (4: 0 as they are, 1 Zstandard), zero (4)
-//   ..  J  JSON, then zeros to H; then the sections, one right behind the other
+//   ..  J  JSON, then zeros to H; then the sections, without gaps
 #pragma once
 
 #include <cstddef>

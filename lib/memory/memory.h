@@ -76,7 +76,7 @@ void Memory::each_stretch(Self &self, const Visit &f) {
   if (!self) return;
   const int64_t keys = self.key_size_, values = self.value_size_;
   for (auto *const numbers : {&self.sums_, &self.rest_}) {
-    if (values == kPanel) {  // its rows stand one behind the other
+    if (values == kPanel) {  // its rows are contiguous
       f(numbers->data(), panel_size(keys));
     } else {
       for (int64_t i = 0; i < keys; ++i)

@@ -20,7 +20,7 @@ class Adapter {
   Adapter(Gguf gguf, double weight, const Config &config);
   Adapter(const Adapter &) = delete;
 
-  // What is added to the products of a matrix whose columns these tensors are, one behind the other; rows of `type` are
+  // What is added to the products of a matrix whose columns these tensors are, one after the other; rows of `type` are
   // multiplied. Of rank 0 where the file has nothing for them. FORMAT for numbers that are not finite.
   LowRank low_rank(std::span<const TensorSpec *const> specs, NumberType type) const;
   // With keys infini.* of the memory that it was trained with, if any.

@@ -30,7 +30,7 @@ struct Workspace {
   std::vector<float> worth;    // [T]: of each of them: see attention/keep.h
   std::vector<uint8_t> ends;   // [T]: whether a sentence ends with it
   std::vector<std::vector<RaisedSpan>> raised;  // of each part
-  // Where set, is called with the residual stream behind each layer: x [rows][stride].
+  // Where set, is called with the residual stream after each layer: x [rows][stride].
   std::function<void(int layer, const float *x, int64_t rows, int64_t stride)> watch;
   AttentionScratch attention;
   struct PartRows {

@@ -16,7 +16,7 @@ class Worth {
   // The first tokens of the parts, from the logits before them; and what closing a segment will keep, which must be
   // known before the chunk runs.
   void of_first_tokens(bool exact);
-  // The residual stream behind a layer, x [count][stride], which a probe may read. Layers after it know which sentences
+  // The residual stream after a layer, x [count][stride], which a probe may read. Layers after it know which sentences
   // of the window would be kept.
   void of_layer(int layer, const float *x, int64_t stride);
   // Whether the logits of all rows are needed: where surprise is the measure.
