@@ -1,7 +1,8 @@
-// A plain model learns to use its memory, in stages. First, heads that retrieve are searched for. Heads of the layer
-// below them (carriers) are supervised to attend from the digits of a value to its name, and copy the name there. Then,
-// layer by layer, groups of heads are initialised by regression and supervised, each group to retrieve one digit of a
-// value by its name and to raise the logit of that digit. Last, gates and projections are trained end to end.
+// A plain model learns to use its memory, in stages. First, retrieval heads are searched for (head_search.h). Heads of
+// the layer below the lowest of them become carriers: they are supervised to attend from the digits of a value to its
+// name, and copy the name there. Then, layer by layer, groups of heads are initialised by regression and supervised,
+// each group to retrieve the digit at one offset of a value by the value's name, and to raise the logit of that digit.
+// Last, gates and projections are trained end to end.
 #pragma once
 
 #include <map>
@@ -38,16 +39,15 @@ class Adaptation {
   // The adapted model, once all stages are trained; else STATE.
   void write(const std::string &path, Task *task = nullptr) const;
 
-  // What the last step did, {} before the first: "phase" ("find", "before", "carry", "teach3", "train", "after"), and
-  // of a training step what describe(Trainer, StepReport) says, with "steps" of the stage.
+  // What the last step did, {} before the first, as infini_adaptation_report_json says.
   const JsonText &report() const { return report_; }
-  // How far it has come, and what was found and measured.
+  // How far it has come, and what was found and measured, as infini_adaptation_info_json says.
   JsonObject info() const;
 
  private:
   struct Stage {
     enum class Kind { CARRY, TEACH, TRAIN } kind;
-    int layer;                  // whose heads are supervised
+    int layer;                  // whose heads are supervised; -1: of TRAIN
     std::string name() const;   // as in its files and reports, such as "teach3"
     const char *phase() const;  // under which its seconds and tokens are counted, such as "teach"
   };
@@ -84,7 +84,7 @@ class Adaptation {
   AdaptSettings settings_;
   const Options options_;
   TokenCache cache_;
-  // Both opened for training.
+  // Models without packed weights, for training.
   std::shared_ptr<const Model> model_;        // the plain one
   std::shared_ptr<const Model> stage_model_;  // with which the stage at hand begins
   std::optional<AdaptPlan> plan_;
@@ -94,9 +94,9 @@ class Adaptation {
   // The state that is written to settings.checkpoint.
   AdaptHeads heads_;
   bool found_heads_ = false;
-  std::string no_task_;  // why there is no task: the model learns from text alone
+  std::string no_task_;  // why it learns from text alone, without recall tasks; else empty
   // Empty: not known yet.
-  std::vector<FoundHead> found_;  // the first of the heads that were searched
+  std::vector<FoundHead> found_;  // the ten with the greatest weight
   std::optional<double> full_attention_recall_, share_;
   std::vector<std::vector<double>> gates_;
   std::optional<Measured> before_, after_;

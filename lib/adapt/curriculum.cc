@@ -10,8 +10,8 @@
 namespace infini {
 namespace {
 
-constexpr double kSmoothing = 0.05;  // weight of the newest recall
-constexpr int64_t kEvery = 5;        // observations between two steps at least
+constexpr double kSmoothing = 0.05;  // weight of the newest recall in the moving average
+constexpr int64_t kEvery = 5;        // sequences become harder after so many observations at the earliest
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// The search for heads that retrieve: those that attend from where a value is predicted to where it stood before (Wu et
-// al., arXiv 2404.15574). It also finds heads that attend from a value to its name.
+// The search for retrieval heads (Wu et al., arXiv 2404.15574): those that attend from where a value is predicted to
+// where it stood before. It also finds heads that attend from a value to its name.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +18,18 @@ struct FoundHead {
 
 struct HeadSearch {
   int heads = 0;  // of a layer
-  // [layers][heads], mean attention weights. Of a value: from the token that predicts a digit of an answer to where
-  // that digit stood last, over answers whose value last stood in another segment. Of a name: from the digits of a
-  // value, and the token before them, to the name.
+  // [layers][heads], mean attention weights. value_weight: from the token that predicts a token of an answer to where
+  // that last stood, over answers across segments. name_weight: from the tokens of a value, and the one before them, to
+  // its name.
   std::vector<double> value_weight, name_weight;
-  int64_t lookups = 0, right = 0;  // digits of such answers; those that the model predicts with full attention
+  int64_t lookups = 0, right = 0;  // tokens of such answers; those that the model predicts with full attention
   int64_t tokens = 0;              // that were read
-  // Heads in the order of their value weight, the greatest first; `most` at most.
+  // The `most` heads of the greatest value weights, the greatest first.
   std::vector<FoundHead> best(size_t most = SIZE_MAX) const;
 };
 
 struct Reading;
-// All of them, and what was read.
+// All heads, and what was read, as infini_trainer_find_heads_json says.
 JsonObject describe(const HeadSearch &found, const Reading &reading);
 size_t most_heads_json(const Config &config);  // bytes that this takes at most
 

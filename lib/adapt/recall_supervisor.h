@@ -1,5 +1,5 @@
-// Supervision of heads that recall values: some carry the name of a value to its tokens, others retrieve these tokens
-// by that name.
+// Supervision of heads that recall values: carriers copy the name of a value to its tokens, heads of the memory
+// retrieve these tokens by that name.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ inline int32_t asked_offset(const BatchLayout &layout, int64_t row) {
   return layout.answer[row] > 0 ? layout.tags[static_cast<size_t>(row) + 1].offset : -1;
 }
 
-// A head that has an offset retrieves that one token of a value (Tag::offset) alone; in rows that ask for another one,
-// or for none, it should find nothing. Every kind of loss is a mean over its queries and heads.
+// A head that has an offset retrieves the token at that offset of a value (Tag::offset) alone; in rows that ask for
+// another one, or for none, it should retrieve nothing. Each kind of loss is a mean over its queries and heads.
 class RecallSupervisor : public Supervisor {
  public:
   // INVALID_ARGUMENT for heads that the model does not have. Without a list of heads, those whose gates are open are
@@ -27,13 +27,13 @@ class RecallSupervisor : public Supervisor {
 
   bool supervises(int layer) const override;
   bool initialises(int layer) const override;
-  // Of sequences that have offsets, a sample of the rows that predict no answer and have no links.
+  // Of sequences that have tags, a sample of the rows that predict no answer and have no links.
   void choose_silent(const Sequence &sequence, BatchLayout &layout) const override;
   void begin_step() override { retrievals_ = silent_ = local_ = 0, asked_.clear(); }
   void count(const BatchLayout &layout) override;
   void end_count() override;
   const SupervisionWeights *step_weights() const override { return step_.any() ? &step_ : nullptr; }
-  // Where retrieval is trained: of each query of a supervised head, 1.
+  // Where retrieval is trained: 1 for each query of a supervised head.
   const SupervisionWeights *evaluation_weights() const override { return evaluation_.any() ? &evaluation_ : nullptr; }
 
   bool supervises(int layer, int head) const;
@@ -42,7 +42,7 @@ class RecallSupervisor : public Supervisor {
   int32_t offset(int layer, int head) const { return offsets_[at(layer, head)]; }
   // Whether v and o of the head are fitted before the first step (adapt/fit_heads.h).
   bool fits(int layer, int head) const;
-  // Norm of what carriers write once they are fitted, as in SupervisionConfig.
+  // As in SupervisionConfig.
   double fitted_norm() const { return config_.fitted_norm; }
 
  private:
@@ -78,7 +78,7 @@ class RecallSupervisor : public Supervisor {
   const LayerRange layers_;
   const std::vector<float> gates_;  // beta [layers][heads], before the first step
   std::vector<int32_t> offsets_;    // [layers][heads]
-  // Of the step: retrievals by weight, all and by offset; silent rows; rows with a local target.
+  // Of the step: the sum of the weights of retrievals, of all and by offset; silent rows; rows with a local target.
   double retrievals_ = 0, silent_ = 0, local_ = 0;
   std::map<int32_t, double> asked_;
   Weights step_{*this}, evaluation_{*this};

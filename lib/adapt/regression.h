@@ -1,4 +1,4 @@
-// The ridge regression by which heads of the memory, and those that carry names to them, begin: see fit_heads.cc.
+// The ridge regression that initialises heads of the memory and carriers: see fit_heads.cc.
 #pragma once
 
 #include <algorithm>
@@ -23,8 +23,8 @@ class Regression {
       : gemm_(gemm), compute_(compute), width_(config.width), keys_(config.key_size), values_(config.value_size),
         digits_(std::move(digits)), all_(width_, columns()) {}
 
-  // Columns of y. If there are more names than a key has features, some share a column; so do digits and the size of a
-  // value.
+  // Columns of y: keys_ for names, then values_ for digits, then one(). Where there are more names than keys_, or more
+  // digits than values_, several share a column.
   int64_t digit(int32_t token) const {
     return keys_ + (std::lower_bound(digits_.begin(), digits_.end(), token) - digits_.begin()) % values_;
   }
@@ -48,9 +48,9 @@ class Regression {
   }
 
   // The same for carriers: rows of names that are targets of local attention. Names share columns where there are more
-  // than the size of a value.
+  // than values_.
   void add_names(const Threads &threads, const BatchLayout &layout, ConstRows x) {
-    std::map<int64_t, int64_t> named;  // row, number of the name
+    std::map<int64_t, int64_t> named;  // label of the name, by row
     for (size_t row = 0; row < layout.local_target.size(); ++row)
       if (layout.local_target[row] >= 0 && layout.tags[row].label >= 0)
         named[layout.local_target[row]] = layout.tags[row].label;
@@ -62,7 +62,8 @@ class Regression {
     add(threads, rows, x, *names_, [&](int64_t row, auto &y) { y[named[row] % values_] = true; });
   }
 
-  // W [columns + 1][width] of keys, or of queries; the last row is that of the offset.
+  // W [columns + 1][width] of keys, or of queries, of heads with this offset; the last row is that of the column that
+  // is 1 at the offset.
   std::vector<double> solve(int32_t offset, bool queries) const {
     const auto &of = queries ? queries_of_ : keys_of_;
     const auto found = of.find(offset);
@@ -70,7 +71,7 @@ class Regression {
       fail(Status::INVALID_ARGUMENT, "what was drawn ", queries ? "asks for" : "holds", " no digit at offset ", offset);
     return solve(found->second, keys_);
   }
-  // W of names alone.
+  // W of names, for carriers.
   std::vector<double> solve_names() const {
     if (!names_)
       fail(Status::INVALID_ARGUMENT, "what was drawn holds no name that local attention is supervised to attend to");
@@ -85,7 +86,7 @@ class Regression {
     Buffer<float> products;  // [columns][width]
   };
 
-  // W of `named` columns of names, then of digits and of one, and of the offset.
+  // W: `named` columns of names first, which are fitted to the rows `own` alone; then the others, and the offset's.
   std::vector<double> solve(const Sums &own, int64_t named) const {
     std::vector<double> w, others;
     for (int64_t column = 0; column < named; ++column) append(1, own, column, w);
@@ -105,7 +106,7 @@ class Regression {
   void append(double weight, const Sums &of, int64_t column, std::vector<double> &w) const {
     for (int64_t i = 0; i < width_; ++i) w.push_back(weight * product(of, column, i));
   }
-  // Replaces w, the weighted sums of y x^T, by W: rows have weight `all`, and those of `own` that and `more`.
+  // Replaces w, the weighted sums of y x^T, by W. Rows have the weight `all`, those of `own` all + more.
   void solve(double all, double more, const Sums &own, double ridge, std::vector<double> &w) const {
     std::vector<double> a(static_cast<size_t>(width_ * width_));
     for (size_t i = 0; i < a.size(); ++i)
@@ -150,7 +151,7 @@ class Regression {
                               to.products.data(), width_, true);
   }
 
-  static constexpr double kOffsetWeight = 100;  // w of a row with the offset; of others it is 1
+  static constexpr double kOffsetWeight = 100;  // w_r of a row with the offset; that of others is 1
   // lambda, relative to the mean of the diagonal of the sum of x x^T; the latter for the columns of names.
   static constexpr double kRidge = 1e-4, kNameRidge = 1e-3;
 

@@ -13,7 +13,7 @@
 
 namespace infini {
 
-// Of one layer's attention, what the forward pass keeps for the backward pass.
+// What the forward pass of one layer's attention stores for the backward pass.
 struct AttentionTrace {
   // f(buffer, how many elements it needs) for each buffer.
   template <class F>
@@ -31,15 +31,15 @@ struct AttentionTrace {
     return round_up(MemoryTile::size(shape.key_size, shape.value_size), 16);
   }
 
-  Buffer<float> a_dot;    // [rows][heads * value_size]: what local attention gives
+  Buffer<float> a_dot;    // [rows][heads * value_size]: A_dot of (6), the output of local attention
   Buffer<float> log_sum;  // [rows][heads]: logarithm of the sum of the scores' exponentials
   Buffer<float> memory;   // [segments][kv_heads][memory_size]: M and z before the segment, laid out as in MemoryTile
 };
 
-// Scratch memory of every thread.
+// Working space of all threads, which layers share.
 class TraceScratch {
  public:
-  void reserve(std::span<const AttentionRules> kinds, int threads);  // of layers that share it
+  void reserve(std::span<const AttentionRules> kinds, int threads);  // `kinds`: the rules of these layers
   int64_t bytes() const { return static_cast<int64_t>(numbers_.bytes()); }
 
  private:
@@ -55,7 +55,7 @@ struct LayerAttention {
   const RopeTable &rope;
   QkvRows qkv;                            // queries, keys and values of all rows, before rotation
   const float *gate_weight;               // [heads]: sigmoid(beta)
-  int layer;                              // the supervision's name for it
+  int layer;                              // its index, by which `supervision` knows it
   const SupervisionWeights *supervision;  // nullptr: nothing is supervised
   AttentionTrace &trace;
   TraceScratch &scratch;

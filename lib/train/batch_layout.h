@@ -1,5 +1,5 @@
-// How sequences lie in a batch. Each token is a row, and all sequences lie one behind the other; the matrix products of
-// a layer take all rows at once, its attention takes each stream segment by segment.
+// How sequences lie in a batch. Each token is a row, and sequences follow one another; the matrix products of a layer
+// take all rows at once, its attention takes each stream segment by segment.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +26,16 @@ struct StreamSpan {
   static View view(const AttentionShape &shape, int64_t stream_first, const SegmentSpan &segment);
 };
 
-// A query whose retrieval is supervised: that of `row`, which predicts the token after it.
+// A supervised query: the retrieval of `row`, which predicts the token after it, should fall on its source rows.
 struct Retrieval {
   int64_t row;
-  int64_t first_source, sources;  // its targets, of BatchLayout::source_rows, all in earlier segments of the stream
-  float weight = 1;               // loss weight of the query, a factor on that of the head
+  int64_t first_source, sources;  // which of BatchLayout::source_rows: all in earlier segments of the stream
+  float weight = 1;               // loss weight of the query, a factor on the head's
 };
 
 struct BatchLayout {
-  // Appends a sequence; segments end every `segment` tokens of a document, and where `closes` says (counts of tokens
-  // from the sequence's start, ascending: as if a session had closed its segment there). INVALID_ARGUMENT for a
+  // Appends a sequence. Segments end every `segment` tokens of a document, and where `closes` says: after so many
+  // tokens from the sequence's start, ascending, as if a session had closed its segment there. INVALID_ARGUMENT for a
   // sequence whose parts do not fit each other, or a token outside the vocabulary.
   void add(const Sequence &sequence, int64_t segment, int64_t vocabulary, std::span<const int64_t> closes = {});
   void clear();
@@ -53,9 +53,9 @@ struct BatchLayout {
   std::vector<SegmentSpan> segments;  // of all streams, in order
   std::vector<Retrieval> retrievals;  // ascending by row
   std::vector<int64_t> source_rows;
-  std::vector<int64_t> silent;  // ascending: rows that have no sources, and should retrieve nothing; add() adds none
-  std::vector<Tag> tags;        // [rows]: of the token, as in Sequence
-  std::vector<int64_t> local_target;  // [rows]: supervision target of local attention, an earlier row; -1: none
+  std::vector<int64_t> silent;        // ascending: rows without sources that should retrieve nothing; add() adds none
+  std::vector<Tag> tags;              // [rows]: of the token, as in Sequence
+  std::vector<int64_t> local_target;  // [rows]: the earlier row on which local attention should fall; -1: none
   int64_t local_targets = 0;          // number of rows that have one
 
  private:
@@ -63,7 +63,8 @@ struct BatchLayout {
   struct Start {
     int64_t document, segment;
   };
-  // What add() does: streams and segments of a sequence, and with its tokens' starts what is of each row.
+  // The two halves of add(): first the streams and segments of a sequence, which gives the start of each token's; then
+  // everything that has one element a row.
   std::vector<Start> add_segments(const Sequence &sequence, int64_t segment, std::span<const int64_t> closes);
   void add_rows(const Sequence &sequence, const std::vector<Start> &starts);
 };

@@ -11,28 +11,28 @@
 
 namespace infini {
 
-// Documents one after the other, for ever.
+// Documents one after the other, the files over and over.
 class DocumentReader {
  public:
   virtual ~DocumentReader() = default;
-  virtual Document next() = 0;                         // or a part of one
+  virtual Document next() = 0;                         // the next document, or the next part of one
   virtual std::string save() const = 0;                // the position in the files, from which next() continues
   virtual void restore(const std::string &state) = 0;  // FORMAT
 };
 
 struct TextSettings {
   std::vector<std::string> files;
-  double weight = 1;           // loss weight of each token; with spans: of those outside all of them
-  std::string field = "text";  // which holds the text in a line of JSONL
+  double weight = 1;           // loss weight of each token; in JSONL of those outside all spans
+  std::string field = "text";  // of a line of JSONL, which holds its text
   UnknownText unknown = UnknownText::FAIL;
 };
 
-// Each file is a document. Ends with the model's end token, where it has one. Errors: as of TextFile; FORMAT if no file
-// holds text.
+// Each file is a document, which ends with the model's end token, where it has one. Errors: as of TextFile; FORMAT if
+// no file holds text.
 std::unique_ptr<DocumentReader> read_texts(const Tokenizer &tokenizer, const TextSettings &settings);
 
-// Each line is a document, as infini_train.h says of data of the type "jsonl". Other fields are ignored. FORMAT names
-// the file and the line that is not so.
+// Each line is a document, as infini_train.h says of data of the type "jsonl"; other fields are ignored. FORMAT for a
+// line that is not, with the file and the number of the line.
 std::unique_ptr<DocumentReader> read_jsonl(const Tokenizer &tokenizer, const TextSettings &settings);
 
 }  // namespace infini

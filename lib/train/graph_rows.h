@@ -1,4 +1,4 @@
-// Sizes and loops over rows that the files of graph.h share, and the optimizer.
+// Sizes, and loops over rows, that the files of graph.h and the optimizer share.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace infini {
 
 constexpr int64_t kChunk = 1024;    // rows that go through the feed-forward together
 constexpr int64_t kPiece = 256;     // of those, rows that go from one product to the next while they are in the cache
-constexpr int64_t kSumPieces = 16;  // of a vector's gradient, added in order on any number of threads
+constexpr int64_t kSumPieces = 16;  // partial sums of a vector's gradient, added in order on any number of threads
 
 // Rows of element-wise work on `columns` numbers below which a loop stays serial.
 inline int64_t row_grain(int64_t columns) { return worth_grain(10 * columns); }
@@ -40,15 +40,15 @@ inline ConstRows narrowed(const Threads &threads, NumberType type, const float *
   return {type, out, columns};
 }
 
-// Gradients of vectors, which all rows share.
+// Gradients of vectors (norms, biases), which are sums over rows.
 class RowSums {
  public:
   void reserve(int64_t columns) {  // at most
     stride_ = round_up(2 * columns, 16);
     numbers_.reserve(kSumPieces * stride_);
   }
-  // to [columns] += factor * the sum of what f(row, sums) adds to `sums` [columns], behind which as many numbers more
-  // are free for f; without `to` f is called all the same.
+  // to [columns] += factor * the sum over rows of what f(row, sums) adds to sums [columns]. The `columns` numbers after
+  // `sums` are free for f. Without `to` f is called all the same.
   template <class F>
   void add(const Threads &threads, int64_t rows, int64_t columns, float factor, float *to, const F &f) {
     parallel_items(threads, kSumPieces, rows * columns * 10, [&](int64_t piece) {

@@ -107,7 +107,8 @@ void Optimizer::muon(const Threads &threads, const Variable &variable, int64_t m
     mix(moving + begin, momentum, gradient + begin, by, count, update + begin);
   });
   orthogonalise(threads, update, variable.rows, variable.columns);
-  // A tall matrix moves its outputs as much as a square one.
+  // sqrt(max(1, rows / columns)): with it, the outputs of a tall matrix change as much as those of a square one
+  // (Jordan).
   const double size =
       std::sqrt(std::max(1.0, static_cast<double>(variable.rows) / static_cast<double>(variable.columns)));
   const auto keep = static_cast<float>(1 - (variable.decays ? rate * config_.muon_decay : 0));
@@ -122,7 +123,8 @@ PackedMatrix &Optimizer::packed(int64_t k, int64_t n) {
   return found->second;
 }
 
-// Five Newton-Schulz steps X <- a X + (b X X^T + c (X X^T)^2) X on the wider side.
+// Five Newton-Schulz steps X <- a X + (b X X^T + c (X X^T)^2) X, with the coefficients of Jordan et al. X is u, or its
+// transpose where that has fewer rows.
 void Optimizer::orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns) {
   constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
   const bool tall = rows > columns;

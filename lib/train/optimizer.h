@@ -38,8 +38,8 @@ struct OptimizerConfig {
   double gate_rate = 0.01;
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   double decay = 0.05, muon_decay = 0.01;
-  double momentum = 0.95;  // Muon's, Nesterov's way
-  double clip = 1;         // norm of all gradients together; 0: never
+  double momentum = 0.95;  // Muon's (Nesterov)
+  double clip = 1;         // greatest norm of all gradients together; 0: never clipped
   Schedule schedule;
 };
 
@@ -48,7 +48,7 @@ class Optimizer {
   Optimizer(std::vector<Variable> variables, const OptimizerConfig &config, const Gemm &gemm, NumberType compute);
 
   double norm(const Threads &threads, const float *gradients) const;
-  // One step; returns the norm of the gradients before clipping. If that is not finite nothing is changed.
+  // One step. Gives the norm of the gradients before clipping; where that is not finite, nothing is changed.
   double step(const Threads &threads, const float *gradients, float *values);
   int64_t steps() const { return steps_; }
 
@@ -62,7 +62,7 @@ class Optimizer {
             double rate, float *values);
   void muon(const Threads &threads, const Variable &variable, int64_t m, const float *gradient, double scale,
             double rate, float *values);
-  // u [rows][columns] becomes nearly orthogonal: its singular values go to about one.
+  // Replaces u [rows][columns] by a nearly orthogonal matrix: its singular values become about 1.
   void orthogonalise(const Threads &threads, float *u, int64_t rows, int64_t columns);
   PackedMatrix &packed(int64_t k, int64_t n);
 
@@ -71,8 +71,8 @@ class Optimizer {
   const Gemm &gemm_;
   const NumberType compute_;
   int64_t steps_ = 0;
-  Buffer<float> state_;            // of each variable m, then, for Adam, v
-  std::vector<int64_t> state_of_;  // offset of each variable's in it
+  Buffer<float> state_;            // of each variable the first moment m, then, for Adam, the second, v
+  std::vector<int64_t> state_of_;  // offset of each variable's m in it
   // Muon's scratch.
   std::map<std::pair<int64_t, int64_t>, PackedMatrix> packed_;
   Buffer<float> update_, x_, next_, gram_, square_;

@@ -79,7 +79,7 @@ void Parameters::write_tensor(const GgufTensor &tensor, TensorType type, const F
   constexpr size_t kPiece = 1 << 20;
   const std::vector<size_t> within = rewritten(tensor, form);
   if (within.empty()) put(tensor.data);
-  for (const size_t i : within)  // one behind the other, as in the table of tensors
+  for (const size_t i : within)  // in the order of the table of tensors
     for (std::span<const float> left(of(i), static_cast<size_t>(list_[i].size())); !left.empty();) {
       const auto piece = left.first(std::min(left.size(), kPiece));
       if (type == TensorType::F32) put(std::as_bytes(piece));

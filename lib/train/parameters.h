@@ -1,4 +1,4 @@
-// A model's weights as training holds them: f32 masters, one behind the other in one array, so that gradients and
+// A model's weights as training holds them: f32 masters, one after the other in one array, so that gradients and
 // optimizer states can have the same layout.
 #pragma once
 
@@ -26,8 +26,8 @@ class Parameters {
   // Unpacks every tensor of the model, of whatever type.
   Parameters(const Threads &threads, const Model &model, Task *task = nullptr);
 
-  // Indices in list(), by field of the table of tensors; kNone: the layer has none. q, k, v stand right behind each
-  // other, and so do gate and up: each group is one matrix.
+  // Indices in list(), by field of the table of tensors; kNone: the layer has none. q, k and v are contiguous, and so
+  // are gate and up: each group is one matrix.
   static constexpr size_t kNone = SIZE_MAX;
   class Layer {
    public:
@@ -54,19 +54,19 @@ class Parameters {
   float *of(size_t index) { return values_.data() + list_[index].offset; }
   const float *of(size_t index) const { return values_.data() + list_[index].offset; }
 
-  // The model's file with these weights: `changed` says which parameters are written anew, in `type` (norms and biases
-  // in F32); the others keep their bytes. `memory` is what the infini.* keys shall say.
+  // The model's file with these weights. Parameters that have changed are written as `type` (norms and biases as F32);
+  // the others keep their bytes. The keys infini.* come from `memory`.
   struct FileForm {
     std::vector<bool> changed;
     TensorType type;
     MemoryConfig memory;
   };
   Gguf gguf(const Model &model, const FileForm &form) const;
-  // The same onto the disk, tensor by tensor.
+  // The same to a file, tensor by tensor.
   void write(const Model &model, const FileForm &form, const std::string &path, Task *task) const;
 
  private:
-  // The parameters in a tensor of the file, in order, where one of them changed; else none.
+  // The parameters in a tensor of the file, in order, if any of them has changed; else none.
   std::vector<size_t> rewritten(const GgufTensor &tensor, const FileForm &form) const;
   TensorType type_of(const GgufTensor &tensor, const FileForm &form) const;
   void write_tensor(const GgufTensor &tensor, TensorType type, const FileForm &form, const Gguf::Put &put) const;

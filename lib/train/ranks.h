@@ -26,11 +26,11 @@ class Ranks {
   int count() const { return count_; }
   bool alone() const { return count_ == 1; }
 
-  // Which of `items` things in a row are this rank's: [first, second). No rank has two more than another.
+  // Which of so many items are this rank's: from first to second - 1. No rank has two more than another.
   std::pair<int64_t, int64_t> share(int64_t items) const;
   // IO where the callback fails.
   void sum(std::span<float> values) const;
-  // The words of each rank, one rank behind the other, exactly. IO where the callback fails, or did not add up.
+  // The words of all ranks, rank by rank, to the bit. IO where the callback fails, or did not give the sums.
   std::vector<uint64_t> gather(std::span<const uint64_t> words) const;
 
  private:

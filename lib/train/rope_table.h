@@ -1,4 +1,4 @@
-// A table of rotary position embeddings: training rotates by the same few indices of a window again and again.
+// A table of rotary position embeddings, since training rotates by the same few indices of a window again and again.
 #pragma once
 
 #include "attention/attention.h"
@@ -6,7 +6,7 @@
 
 namespace infini {
 
-// Rotation by every index that a key may have in a window's list.
+// Rotations by every index that a key may have in the window.
 class RopeTable {
  public:
   void prepare(const AttentionRules &rules);

@@ -23,7 +23,7 @@ void SequencePool::forget() {
   again_ = !source_before_.empty();
 }
 
-// The same sequences again, where some of their steps are done, however lengths have gone on since.
+// Where again_ is set: the same sequences once more, though the lengths have changed since.
 void SequencePool::draw(Task *task) {
   const std::string lengths = lengths_->save();
   if (again_) {
@@ -32,7 +32,7 @@ void SequencePool::draw(Task *task) {
     source_before_ = source_->save();
     lengths_before_ = lengths;
     steps_done_ = 0;
-    again_ = true;  // until all are there
+    again_ = true;  // should drawing fail
   }
   lengths_->restore(lengths_before_);
   try {

@@ -1,5 +1,5 @@
-// What steps of training read: sequences are drawn from a source in pools, and each pool is read step by step, some
-// times over. Their length may change from one pool to the next.
+// What steps of training read: sequences are drawn from a source a pool at a time, and the steps read the pool for some
+// epochs. The length of sequences may change from one pool to the next.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace infini {
 
 struct Tally;
 
-// How long sequences are: as long as the configuration says, or, with a curriculum, longer as recall grows.
+// How long sequences are: as the configuration says, or, with a curriculum, longer as recall grows.
 class SequenceLengths {
  public:
   virtual ~SequenceLengths() = default;
@@ -42,22 +42,22 @@ class FixedLengths : public SequenceLengths {
 
 class SequencePool {
  public:
-  // `tokens`: of a step, `drawn`: of a pool, both about; a step reads one sequence at least, a pool is that of one step
-  // at least, and is read `epochs` times.
+  // A step reads about `tokens` tokens, one sequence at least. A pool holds about `drawn` tokens, those of one step at
+  // least, and is read `epochs` times.
   SequencePool(std::unique_ptr<SequenceSource> source, std::shared_ptr<SequenceLengths> lengths, int64_t tokens,
                int64_t drawn, int64_t epochs)
       : source_(std::move(source)), lengths_(std::move(lengths)), tokens_(tokens), pool_tokens_(drawn),
         epochs_(epochs) {}
 
-  // To be called before a step: draws a pool, where the one before is done with. True: it is another pool. CANCELLED,
-  // and errors of the source: it may be called again.
+  // To be called before a step: draws a pool, where there is none or its epochs are over. True: it was drawn.
+  // CANCELLED, and errors of the source: it may be called again.
   bool begin_step(Task *task);
-  // The step has happened, and lengths see its tally.
+  // To be called after a step that has happened.
   void end_step(const Tally &tally);
-  // Before the next step the pool will be drawn again.
+  // Drops the pool's sequences; before the next step the same ones are drawn again.
   void forget();
 
-  // What a step of the pool reads, and the number of its first sequence in the pool.
+  // The sequences that a step of the pool reads, and the index of the first of them.
   std::span<const Sequence> of_step(int64_t step) const {
     return std::span(pool_).subspan(first_of_step(step), pool_.size() / static_cast<size_t>(steps_));
   }
@@ -65,18 +65,19 @@ class SequencePool {
     return static_cast<size_t>(step) * (pool_.size() / static_cast<size_t>(steps_));
   }
   int64_t step() const { return steps_done_ % steps_; }  // the step at hand
-  int64_t steps() const { return steps_; }               // that read all of the pool once
+  int64_t steps() const { return steps_; }               // of an epoch
   const std::vector<Sequence> &all() const { return pool_; }
   int segment() const { return segment_; }  // tokens of a segment of these sequences
   const SequenceLengths &lengths() const { return *lengths_; }
 
-  // A pool that is not done with is drawn again.
+  // What a checkpoint holds. The sequences of a pool whose epochs are not over are drawn again.
   struct State {
-    std::string source, lengths_before, lengths;  // of the source and lengths when the pool was drawn; lengths now
+    std::string source, lengths_before, lengths;  // states of both before the pool was drawn, and of the lengths now
     int64_t steps_done;                           // of the pool
   };
   State save() const;
-  // Of what another pool of such a source saved. Where source or lengths refuse it, neither changes.
+  // The state that another pool, of a source and lengths made alike, saved. Where one of these refuses it, neither
+  // changes.
   void restore(State state);
 
  private:
@@ -87,8 +88,8 @@ class SequencePool {
   const std::shared_ptr<SequenceLengths> lengths_;
   const int64_t tokens_, pool_tokens_, epochs_;
   std::vector<Sequence> pool_;
-  std::string source_before_, lengths_before_;  // when it was drawn
-  bool again_ = false;                          // the pool is empty, and is to be drawn again from there
+  std::string source_before_, lengths_before_;  // their states before it was drawn
+  bool again_ = false;                          // the pool is empty, and is to be drawn again from these
   int64_t steps_ = 1, steps_done_ = 0;
   int segment_ = 0;
 };

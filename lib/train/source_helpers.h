@@ -1,4 +1,4 @@
-// Helpers of sources of sequences: random draws, the size of a sequence, and states as JSON.
+// What sources of sequences share: random draws, the size of a sequence, and states as JSON.
 #pragma once
 
 #include <algorithm>

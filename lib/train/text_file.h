@@ -1,4 +1,5 @@
-// Files of text, read in pieces, for sources of sequences. Errors name the file. No content is trusted.
+// Files of text, read in pieces, for sources of sequences. Errors name the file. A mark is the byte order mark of
+// Unicode.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@
 
 namespace infini {
 
-// Bytes of a file from some offset on. IO if it cannot be read. A file that begins with the mark of UTF-16 is given in
-// UTF-8, of which offsets and sizes count, so that it is read from its beginning whatever the offset. INVALID_ARGUMENT
-// for a mark of UTF-32, and for UTF-16 that is invalid.
+// Bytes of a file from some offset on. IO if it cannot be read. A file that begins with a mark of UTF-16 is given as
+// UTF-8; offsets and sizes then count bytes of that, and it is read from its beginning whatever the offset.
+// INVALID_ARGUMENT for a mark of UTF-32, and for UTF-16 that is invalid.
 class ByteFile {
  public:
   ByteFile(const std::string &path, int64_t offset);
@@ -39,7 +40,7 @@ class TextFile {
  public:
   // From an offset in the file at which a character begins; where pieces end depends on it.
   explicit TextFile(const std::string &path, int64_t offset = 0);
-  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text that is neither, or has
+  // Appends the tokens of the next piece; false at the end. INVALID_ARGUMENT for text in neither encoding, or with
   // characters without tokens; where `how` lets those pass, `unknown_bytes` counts their bytes.
   bool next(const Tokenizer &tokenizer, Tokenizer::Encode how, std::vector<int32_t> &tokens,
             int64_t *unknown_bytes = nullptr);
@@ -55,8 +56,7 @@ class TextFile {
   bool finished_ = false;
 };
 
-// Lines without their ends, and without the mark that a file may begin with. A line of more than 64 MiB is a FORMAT
-// error.
+// Lines without their ends, and without a mark at the start of the file. FORMAT for a line of more than 64 MiB.
 class LineFile {
  public:
   explicit LineFile(const std::string &path, int64_t offset = 0);

@@ -69,7 +69,7 @@ Sequence ExcerptSource::next(int segment, int segments) {
     const double byte = random_.uniform() * ends_.back();
     const auto file = static_cast<size_t>(std::upper_bound(ends_.begin(), ends_.end(), byte) - ends_.begin());
     const auto offset = static_cast<int64_t>(byte - (file > 0 ? ends_[file - 1] : 0));
-    // Begins behind a space, or, where none is near, at the next character.
+    // It begins at a space or line end or, where none is near, at the next character.
     std::string bytes;
     ByteFile(settings_.files[file], offset).read(bytes, 4096);
     size_t skip = bytes.find_first_of(" \n");

@@ -1,7 +1,7 @@
-// Sources of sequences that read texts, for ever, and one that draws from several others.
+// Sources of sequences that read texts over and over, and one that draws from several others.
 //
-// Where a document ends within a sequence, the next one follows, with an empty memory. One that does not end is
-// continued in the next sequence, which begins with an empty memory too.
+// Where a document ends within a sequence, the next one follows, with an empty memory. A document that is longer than
+// the sequence goes on in the next one, which begins with an empty memory too.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@
 
 namespace infini {
 
-// Documents packed into sequences, one behind the other. `carry`: as of append().
+// Documents packed into sequences, one after the other. `carry`: as of append().
 class PackedSource : public SequenceSource {
  public:
   explicit PackedSource(std::unique_ptr<DocumentReader> reader, int64_t carry = 0)
@@ -31,7 +31,7 @@ class PackedSource : public SequenceSource {
   size_t at_ = 0;  // token of part_ that comes next
 };
 
-// Excerpts of text files, each a document, which begin at a byte that is drawn uniformly over all files.
+// Excerpts of text files, each a document, which begin near a byte that is drawn uniformly over all files.
 class ExcerptSource : public SequenceSource {
  public:
   ExcerptSource(const Tokenizer &tokenizer, const TextSettings &settings, uint64_t seed);
