@@ -43,8 +43,8 @@ int64_t operations(const LayerAttention &layer) {
 }
 
 // f(its thread, first item, items, stream) for shares of all items (stream, KV head). A share holds heads of one
-// stream, which a thread takes through one segment after the other: what they read of a token lies side by side, so
-// that the second head finds in the cache what the first one fetched.
+// stream; a thread takes them together through one segment after the other, because what they read of a token lies side
+// by side: the second head finds in the processor's cache what the first one fetched.
 template <class Function>
 void each_share(const Threads &threads, const LayerAttention &layer, int64_t operations, const Function &f) {
   const int64_t streams = static_cast<int64_t>(layer.layout.streams.size()), heads = layer.rules.shape.kv_heads;

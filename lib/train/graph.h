@@ -16,7 +16,7 @@
 
 namespace infini {
 
-// Losses and counts of a forward pass: sums over its rows, so that tallies of several batches add up.
+// Losses and counts of a forward pass, all of them sums over rows, so that those of several batches can be added.
 struct Tally {
   double loss = 0;          // sum of weight * cross-entropy, in nats
   double weight = 0;        // sum of the weights
@@ -31,7 +31,7 @@ struct Tally {
   void add(const Tally &other);
 };
 
-// What a forward pass shows to a LayerObserver: one layer, once its attention is computed.
+// What a LayerObserver is shown of a forward pass: one layer, once its attention is computed.
 struct LayerView {
   size_t layer;
   const float *x;  // [rows][x_stride]: the residual stream before the layer
@@ -124,8 +124,8 @@ class TrainingGraph {
   Trace &trace(size_t layer) { return traces_[layer < lowest_ ? 0 : (layer - lowest_) % trace_count_]; }
   void weigh_gates();
   size_t layers_that_count(const BatchLayout &layout, const RunRequest &request) const;
-  // Whether the feed-forward of `layer` must run: nobody reads the output of the last of `layers` that are computed,
-  // unless it is the model's last.
+  // Whether the feed-forward of `layer` must run, of `layers` that are computed: the output of the last of them is not
+  // read, unless it is the model's last.
   bool feeds_forward(size_t layer, size_t layers) const { return layer + 1 < layers || layers == products_.size(); }
   LayerAttention attention(const BatchLayout &layout, size_t layer, const RunRequest &request, Trace &trace);
 

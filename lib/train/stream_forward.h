@@ -21,7 +21,7 @@ inline int64_t window_rows(const AttentionShape &shape) {
 }
 
 // The scratch memory of one thread, which computes a segment of one KV head at a time. A row of a tile is a (token,
-// query head of the group), or a token of the window, or one of those that go into the memory together.
+// query head of the group), or a token of the window, or one of the tokens that are folded together.
 struct StreamTiles {
   Tile queries_, sigma_, dqueries_, dsigma_;  // [rows][key_size]; queries rotated and scaled
   Tile a_dot_, a_mem_, dlocal_, dretrieved_;  // [rows][value_size]
@@ -180,8 +180,8 @@ class StreamForward : protected StreamTiles {
     });
   }
 
-  // Up to which key of the window's list row r sees, of a tile that begins at `token` of the segment, and from which
-  // one on.
+  // Row r of a tile that begins at `token` of the segment sees the keys unseen(token, r) .. seen(token, r) - 1 of the
+  // window's list.
   int64_t seen(int64_t token, int64_t r) const { return own_ + token + r / group_ + 1; }
   int64_t unseen(int64_t token, int64_t r) const {
     return shape_.window > 0 ? std::max<int64_t>(0, seen(token, r) - shape_.window) : 0;
@@ -190,8 +190,9 @@ class StreamForward : protected StreamTiles {
     if (layer_.rules.soft_cap > 0) soft_cap(scores, n, layer_.rules.soft_cap);
   }
 
-  // (6), and the logarithm of its sum. A session's (attention/attention.cc) is another: its keys and values lie packed
-  // for one product each in a list of tiles, while the backward pass wants these ones as they are, and transposed.
+  // (6), and the logarithm of the sum of its exponentials. Sessions have code of their own (attention/attention.cc):
+  // their keys and values lie packed for one product each in a list of tiles, while the backward pass needs these as
+  // they are, and transposed.
   void attend_locally(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
     product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);

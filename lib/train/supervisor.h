@@ -1,6 +1,6 @@
-// Supervision of attention, as training knows it: what each supervised query weighs in the loss, a head at a time.
-// Which earlier tokens it should find is said by the layout of a batch; which heads are supervised, and why, only a
-// supervisor knows, such as adapt/recall_supervisor.h.
+// Supervision of attention, as training knows it: the loss weight of each supervised query, a head at a time. The
+// layout of a batch says which earlier tokens are the query's targets; which heads are supervised, and why, only a
+// supervisor knows, such as that of adapt/recall_supervisor.h.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace infini {
 class SupervisionWeights {
  public:
   virtual ~SupervisionWeights() = default;
-  // Whether queries of the head may have weights: of retrievals, or of local attention. Those of other heads are 0.
+  // Whether the head's retrievals, or its local attention, may have weights other than 0.
   virtual bool supervises(int layer, int head) const = 0;
   virtual bool supervises_locally(int layer, int head) const = 0;
   // Of -log(share of the retrieval that falls on the query's sources).

@@ -31,10 +31,10 @@ struct StepReport {
 
 class Trainer {
  public:
-  // Reads the model's numbers from its file: no weights need be packed, and those that are go with the model's other
-  // owners. `description`: all settings as JSON, those of the supervisor too: equal texts mean equal training.
-  // `lengths` may be null: sequences are as long as config.segment and config.segments say. Errors: INVALID_ARGUMENT
-  // for a configuration that does not fit the model.
+  // Reads the weights from the model's file; those that the model packed are not needed, and not kept alive.
+  // `description`: all settings as JSON, those of the supervisor too: equal texts mean equal training. `lengths` may be
+  // null: sequences are as long as config.segment and config.segments say. INVALID_ARGUMENT for a configuration that
+  // does not fit the model.
   Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, std::string description,
           std::unique_ptr<Supervisor> supervisor, std::unique_ptr<SequenceSource> source,
           std::shared_ptr<SequenceLengths> lengths, int threads, Task *task = nullptr);
@@ -53,14 +53,14 @@ class Trainer {
   // Draws sequences and computes their gradients, summed over all ranks. Errors: the step has not happened, on any
   // rank.
   void gradients(Task *task = nullptr);
-  // The gradients of all that is trained, in the stretches of memory that ranks sum.
+  // The gradients of all that is trained, as the contiguous pieces that are summed over ranks.
   std::vector<std::span<float>> trained_gradients();
-  // Changes the weights by these gradients. After an error, such as bad_alloc, in the middle of it the weights are
+  // Changes the weights by these gradients. After an error in the middle of it, such as bad_alloc, the weights are
   // neither the old nor the new ones: all other calls throw STATE until restore() has set them.
   StepReport apply();
 
-  // Forward passes over sequences of another source; nothing changes. `open`, which makes the source, is called once:
-  // with several ranks its error, as any other, ends the evaluation of all.
+  // Forward passes over sequences of another source; nothing changes. `open` makes the source and is called once,
+  // within the call, so that with several ranks its error ends the evaluation on all, as any other does.
   Tally evaluate(const std::function<SequenceSource &()> &open, int sequences, int segment, int segments,
                  Task *task = nullptr);
   Tally evaluate(SequenceSource &source, int sequences, int segment, int segments, Task *task = nullptr);
@@ -70,9 +70,9 @@ class Trainer {
 
   // The sequences that the first steps will read (config.drawn), for a hook that initialises parameters from them.
   class Drawn;
-  // Calls `hook`, which may change parameters and should do so last. Before the first step; STATE after it. `task`:
-  // progress in the stage `stage`, in steps that read all sequences once. Errors: of the hook and the source, and
-  // CANCELLED; then nothing has changed but what the hook changed.
+  // Calls `hook`, which may change parameters, and should do so last. To be called before the first step; STATE after
+  // it. `task`: progress in the stage `stage`, in steps that read the pool once. Errors: of the hook and the source,
+  // and CANCELLED; then nothing has changed but what the hook changed.
   void initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook);
 
   int64_t steps() const { return optimizer_->steps(); }
@@ -89,19 +89,18 @@ class Trainer {
   const Supervisor &supervisor() const { return *supervisor_; }
   int threads() const { return threads_; }
 
-  // All that a trainer made from the same model, configuration and source needs to go on as if nothing had happened.
+  // A checkpoint: all that a trainer of the same model, configuration and source needs to go on without a difference.
   void save(const std::string &path, Task *task = nullptr) const;
   // MODEL_MISMATCH where model or configuration differ; FORMAT, CHECKSUM, VERSION, TRUNCATED. Then nothing has changed.
   void restore(const std::string &path, Task *task = nullptr);
-  // A GGUF that the engine and other programs open; `type` is that of matrices that were trained. LoRA is merged.
+  // The trained model as a GGUF file, with LoRA merged; trained matrices are written as `type`.
   void write(const std::string &path, TensorType type, Task *task = nullptr) const;
   Gguf gguf(TensorType type) const;  // the same in memory
-  // LoRA alone, to be kept beside the model. STATE if none is trained.
+  // The LoRA adapters alone, as a GGUF file to be opened beside the model. STATE if none are trained.
   void write_adapter(const std::string &path, Task *task = nullptr) const;
 
  private:
-  // A change of weights and optimizers: it begins here and ends with the scope, unless an exception does, which leaves
-  // them unfinished.
+  // Marks weights and optimizers as unfinished until the end of its scope, and for good where an exception leaves that.
   class Change {
    public:
     explicit Change(Trainer &trainer) : unfinished_(trainer.unfinished_) { unfinished_ = true; }
@@ -113,9 +112,9 @@ class Trainer {
     bool &unfinished_;
     const int errors_ = std::uncaught_exceptions();
   };
-  void check_whole() const;  // STATE where a change was left unfinished
+  void check_whole() const;  // STATE where weights were left unfinished
   Parameters::FileForm file_form(TensorType type) const;
-  MemoryConfig file_memory() const;  // as what is trained was trained with
+  MemoryConfig file_memory() const;  // the memory's settings and gates in training, for the written model
   void change_at_start();
   void add_to_layout(const Sequence &sequence, int segment);
   AttentionRules rules_for(int segment) const;
@@ -129,8 +128,8 @@ class Trainer {
   uint64_t checksum_of_read() const;
   uint64_t evaluate_share(SequenceSource &source, int sequences, int segment, int segments, Task *task, Tally &tally);
   void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
-  // f(cache key) for batches of the sequences `first` .. `end` of a step of the pool, each of up to config.rows rows in
-  // layout_.
+  // f(cache key) for each batch of the sequences first .. end - 1 of a step of the pool; layout_ holds the batch, of up
+  // to config.rows rows.
   void each_batch(int64_t step, int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f);
 
   // trainer_ranks.cc
@@ -154,12 +153,12 @@ class Trainer {
   Buffer<float> gradients_;                                   // like parameters_
   SequencePool pool_;
   int64_t tokens_ = 0;
-  bool unfinished_ = false;  // weights and optimizers are being changed, or an error ended that
+  bool unfinished_ = false;  // weights and optimizers are being changed, or an error came in the middle of it
   Ranks ranks_;
 
   // The step at hand.
-  double total_weight_ = 0;
-  int refused_ = 0;  // steps in a row that changed nothing, because gradients were not finite
+  double total_weight_ = 0;  // sum of the loss weights of its rows
+  int refused_ = 0;          // steps in a row that changed nothing, because gradients were not finite
   BatchLayout layout_;
   StepReport report_;
 };

@@ -1,7 +1,8 @@
 // Training on several ranks. Each holds the same trainer and draws the same sequences, so that sources and checkpoints
-// are alike everywhere, but computes the gradients of its share of them alone. Then the ranks agree: each says what it
-// has computed and counted, or that it failed, and one that failed stops the step on all. Only then gradients are
-// summed, and each rank changes its weights in the same way. Weights are not sent, but checked to be equal.
+// are the same everywhere, but computes gradients of its own share of the sequences. Then the ranks agree: each tells
+// the others what it has read and counted, or that it failed, and one that failed stops the step on all. Only then
+// gradients are summed, and each rank changes its weights in the same way. Weights are not sent, but checked to be
+// equal.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -38,7 +39,7 @@ Status status_of(const std::exception_ptr &failure) {
 }  // namespace
 
 std::vector<std::span<float>> Trainer::trained_gradients() {
-  constexpr int64_t kGap = 16;  // floats at most, between parameters that begin on lines of their own
+  constexpr int64_t kGap = 16;  // floats: parameters begin at multiples of it, so that gaps between them are shorter
   std::vector<std::span<float>> pieces;
   for (const Variable &v : choose_variables(config_, parameters_, trained_)) {
     float *const data = gradients_.data() + v.offset;
@@ -64,8 +65,8 @@ uint64_t Trainer::weights_checksum() const {
   return sum.value();
 }
 
-// The tally of all ranks. `data`: a checksum of what is read. Throws `failure`, or that another rank has failed, or
-// that the ranks do not do the same.
+// Gives the sum of all ranks' tallies. `data`: a checksum of what was read. Throws `failure`, or an error where another
+// rank has failed, or where the ranks do not do the same.
 Tally Trainer::agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const {
   if (ranks_.alone()) {
     if (failure) std::rethrow_exception(failure);

@@ -1,6 +1,6 @@
-// Checkpoints of training, in the snapshot container. The header's JSON holds every number and the state of the source,
-// the sections the f32 arrays `values` (parameters that are trained), `optimizer`, and with LoRA `adapters` and
-// `adapter_optimizer`.
+// Checkpoints of training, in the container of snapshots. The header's JSON holds the numbers of steps and tokens and
+// the state of the source; the sections are f32 arrays: `values` (trained parameters), `optimizer`, and with LoRA
+// `adapters` and `adapter_optimizer`.
 
 #include "base/file.h"
 #include "base/json.h"
