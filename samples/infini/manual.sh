@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The manual page of the command, of what its --help says: manual.sh INFINI > infini.1
-set -eu
+set -euo pipefail
 infini=$1
 . "$(dirname "$0")/completion.bash"
 

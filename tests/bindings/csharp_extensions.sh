@@ -18,7 +18,7 @@ fi
 chat_model "$project/chat.gguf"
 
 # A PostgreSQL of the test's own, which does not run as root and is reached through its folder alone.
-postgres=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+postgres=$({ compgen -G '/usr/lib/postgresql/*/bin' || :; } | sort -V | tail -1)
 if [ -x "$postgres/initdb" ] && id postgres >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
   folder=$(mktemp -d)
   chown postgres "$folder"

@@ -4,9 +4,13 @@
 need swig
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-if grep -rn SWIGTYPE_p_ "$1"/*/generated "$source/bindings/go/internal/native/native.go"; then
-  echo "the interface file lacks a typemap for these"; exit 1
-fi
+shopt -s nullglob # some languages may not be built
+unknown=0
+grep -rn SWIGTYPE_p_ "$1"/*/generated "$source/bindings/go/internal/native/native.go" || unknown=$?
+case $unknown in
+  1) ;; # none; 2: there is nothing to look at
+  *) echo "the interface file lacks a typemap for these"; exit 1 ;;
+esac
 case $(swig -version) in
   *"Version 4.1."*) ;;
   *) echo "skipped: the committed code is of SWIG 4.1, another writes it differently"; exit 77 ;;

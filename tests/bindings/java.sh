@@ -86,7 +86,7 @@ if unshare --mount true 2>/dev/null; then
     grep -E "may not hold programs \(noexec\)|No space left on device" "$classes/log"
   done
 else
-  echo "this shell may not mount: full and noexec folders are left out"
+  echo "skipped: unpacking where no programs may lie, or where there is no room, because this shell may not mount"
 fi
 java --module-path "$1/packages/infini-$2.jar" --describe-module infini | grep -x "exports infini" >/dev/null
 if command -v mvn >/dev/null; then mvn --offline --quiet --file "$1/packages/infini-$2.pom" validate; fi

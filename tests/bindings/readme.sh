@@ -45,4 +45,4 @@ fi
 # The ten lines say what the golden transcript begins with.
 grep -q "there was a little girl named Lily" 1.log
 # The training has learnt from the novel.
-grep -ho "loss [0-9.]*" ./*.log | awk 'NR == 1 { before = $2 } NR == 2 { exit !($2 < before - 0.3) } END { if (NR < 2) exit 1 }'
+grep -ho "loss [0-9.]*" ./*.log | awk 'NR == 1 { before = $2 } NR == 2 { learnt = $2 < before - 0.3 } END { exit !learnt }'

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import skips
-from support import COMMAND, EXACT, GOLDEN, NOVEL, STORIES, Test, unittest, with_chat_template
+from support import COMMAND, EXACT, GOLDEN, NOVEL, STORIES, Test, unittest, wait_until, with_chat_template, works_for
 
 CHATML = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
 
@@ -22,9 +22,9 @@ class KeepingTest(Test):
         return self.json("snapshot", a, "--diff", b)["identical"]
 
     def interrupt(self, *arguments, after):
-        """Starts the command, interrupts it after so many seconds, and returns what it said."""
+        """Starts the command, interrupts it after so many seconds of work, and returns what it said."""
         process = subprocess.Popen([COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(after)
+        works_for(process, after)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 1, errors)
@@ -121,7 +121,8 @@ class Keeping(KeepingTest):
         for every in ("1000", "0.01s"):
             process = subprocess.Popen([COMMAND, "feed", STORIES, "--file", NOVEL, "--repeat", "--max-tokens", str(10**9), "--save", self.saved,
                                         "--save-every", every, *EXACT], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            time.sleep(1.5)
+            wait_until(self.saved.exists)
+            time.sleep(0.5)
             process.kill()
             process.communicate(timeout=60)
             self.assertGreater(self.json("snapshot", self.saved, "--verify")["position"], 0)

@@ -3,10 +3,9 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import skips
-from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, unittest
+from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, unittest, works_for
 
 DATA = os.environ.get("INFINI_TEST_DATA")
 SHORT = ["--length", 600, "--trials", 3, *EXACT]
@@ -76,7 +75,7 @@ class Passkey(Test):
     def test_an_interrupt_ends_it_with_what_was_counted(self):
         process = subprocess.Popen([COMMAND, "passkey", str(STORIES), "--length", "300,100M", "--trials", "2", "--jobs", "2"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(2)
+        works_for(process, 3)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
         self.assertEqual((process.returncode, errors), (1, b"infini: cancelled\n"))

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import skips
-from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, spoken, unittest
+from support import COMMAND, EXACT, NOVEL, SOURCE, STORIES, Test, hears, spoken, takes, unittest, works_for
 
 MEGABYTE = 1_000_000
 
@@ -131,7 +131,7 @@ class Interrupt(Test):
 
     def test_while_it_reads(self):
         process = self.start("feed", STORIES, "--file", NOVEL, "--repeat", "--max-tokens", 10**9, "--json", *EXACT)
-        time.sleep(1)
+        works_for(process, 1)
         self.assertGreater(json.loads(self.interrupted(process))["tokens"], 0)
 
     def test_while_it_waits_for_input(self):
@@ -140,6 +140,7 @@ class Interrupt(Test):
         process.stdin.flush()
         for _ in range(2):
             process.stdout.readline()
+        takes(process)
         time.sleep(0.5)
         self.interrupted(process)
 
@@ -150,6 +151,8 @@ class Interrupt(Test):
                 process = self.start(*arguments, STORIES, "--file", "-", stdin=subprocess.PIPE)
                 process.stdin.write(told)
                 process.stdin.flush()
+                hears(process, number)
+                takes(process)
                 time.sleep(0.4)
                 process.send_signal(number)
                 self.assertEqual(process.wait(timeout=20), 1, arguments)
@@ -162,6 +165,7 @@ class Interrupt(Test):
         process = self.start("feed", STORIES, "--file", "-", "--every", 1000, "--save", saved, "--json", *EXACT, stdin=subprocess.PIPE)
         process.stdin.write(text)
         process.stdin.flush()
+        takes(process)
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
@@ -180,7 +184,8 @@ class Interrupt(Test):
         process = self.start("feed", STORIES, "--file", "-", "--save", saved, *EXACT, stdin=subprocess.PIPE)
         process.stdin.write("Une é".encode()[:-1])
         process.stdin.flush()
-        time.sleep(0.7)
+        takes(process)
+        time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
         self.assertIn("the first 4 bytes of standard input", errors.decode())
@@ -190,7 +195,7 @@ class Interrupt(Test):
         saved = self.folder / "saved.snap"
         for pause in (0, 0.01, 0.05):
             process = self.start("feed", STORIES, "--file", NOVEL, "--repeat", "--max-tokens", 10**9, "--save", saved, *EXACT)
-            time.sleep(0.8)
+            works_for(process, 0.8)
             process.send_signal(signal.SIGINT)
             time.sleep(pause)
             process.send_signal(signal.SIGINT)

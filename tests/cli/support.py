@@ -34,6 +34,32 @@ def spoken(errors):
     return NOTICE.sub("", errors)
 
 
+def wait_until(condition, seconds=120):
+    """However busy the machine is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.005)
+
+
+def works_for(process, seconds):
+    """Waits until a process has had the processor for so long, or has ended."""
+    ticks = seconds * os.sysconf("SC_CLK_TCK")
+    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+    wait_until(lambda: process.poll() is not None or sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) >= ticks)
+
+
+def hears(process, number):
+    """Waits until a process has a way of its own to end by a signal, or has ended."""
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    wait_until(lambda: process.poll() is not None or int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> number - 1 & 1)
+
+
+def takes(process):
+    """Waits until a process has taken what was written to its standard input."""
+    wait_until(lambda: process.poll() is not None or not any(fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4))))
+
+
 class Test(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

@@ -44,7 +44,7 @@ public sealed class CallTests
             source.Cancel();
             var e = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => pulled.WaitAsync(TimeSpan.FromSeconds(20)));
             Assert.Equal(source.Token, e.CancellationToken);
-            Assert.InRange(since.ElapsedMilliseconds, 0, 2000);
+            Assert.InRange(since.ElapsedMilliseconds, 0, 10000);
             Assert.NotNull(session.NextToken()); // it goes on, and the cancel does not hit it
         }
     }
@@ -127,7 +127,7 @@ public sealed class CallTests
             while (session.Position == last) await Task.Delay(1);
             Assert.True(session.Position > last);
             last = session.Position;
-            Assert.InRange(since.ElapsedMilliseconds, 0, 5000);
+            Assert.InRange(since.ElapsedMilliseconds, 0, 10000);
         }
         Assert.False(fed.IsCompleted);
         source.Cancel();
