@@ -41,7 +41,7 @@ internal sealed class Connection
         context.Transport = new Ends(connection.ahead.Reader, transport.Output);
         var reading = connection.ReadAhead(transport.Input);
         using var closing = context.Features.Get<IConnectionLifetimeNotificationFeature>()?.ConnectionClosedRequested.Register(
-            () => connection.Close(transport.Input));
+            () => _ = connection.Close(transport.Input));
         try
         {
             await next(context);
@@ -74,12 +74,15 @@ internal sealed class Connection
         }
     }
 
-    // The service ends: nobody waits for a client that is silent, or amid a head.
-    private void Close(PipeReader input)
+    // The service ends: nobody waits for a client that is silent, nor for long for one that is amid a head.
+    private async Task Close(PipeReader input)
     {
+        bool begun;
+        lock (ahead) begun = asked && !serving;
+        if (begun) await Task.Delay(Parting);
         lock (ahead)
         {
-            if (serving) return;
+            if (serving || ended) return;
             Closing = true;
             asked = false;
             input.CancelPendingRead();

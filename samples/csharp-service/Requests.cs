@@ -15,6 +15,8 @@ internal sealed class Refusal(int code, string name, string message) : Exception
 
     internal static Refusal TooLarge() => new(413, "TOO_LARGE", "the body is larger than it may be");
 
+    internal static Refusal Ending() => new(503, "ENDING", "the service is about to end; try again");
+
     /// <summary>Whether a call ended because it was told to.</summary>
     internal static bool IsCancel(Exception e) =>
         e is OperationCanceledException or ObjectDisposedException or InfiniException { Status: Status.Cancelled };

@@ -262,6 +262,7 @@ internal class Service : IDisposable
     {
         try
         {
+            if (Ending.IsCancellationRequested) throw Refusal.Ending();
             if (!operators.Admit(context)) return;
             var limit = context.Features.GetRequiredFeature<IHttpMaxRequestBodySizeFeature>();
             limit.MaxRequestBodySize = Math.Min(maxBody, context.Request.Path.Value!.Split('/')[^1] switch
@@ -286,7 +287,7 @@ internal class Service : IDisposable
             if (Connection.Of(context) is { Left.IsCancellationRequested: true, Closing: var closing })
             {
                 if (closing && (Refusal.IsCancel(e) || refusal.Code == 400)) // of which the rest was not read
-                    refusal = new Refusal(503, "ENDING", "the service is about to end; try again");
+                    refusal = Refusal.Ending();
                 else if (Refusal.IsCancel(e)) refusal = Refusal.Invalid("the client went away before the call had ended");
                 context.Response.Headers.Connection = "close"; // or Kestrel would look for another request
             }

@@ -65,7 +65,7 @@ func main() {
 		log.Fatal(err)
 	}
 	s := &service{
-		model: model, name: info.Name, sessions: map[string]*client{},
+		ending: ending, model: model, name: info.Name, sessions: map[string]*client{},
 		maxBody: number("INFINI_MAX_BODY", 1<<30), maxSessions: int(number("INFINI_MAX_SESSIONS", 100)),
 		maxTokens: number("INFINI_MAX_TOKENS", 4096), maxPrompt: number("INFINI_MAX_PROMPT", 1<<17),
 		maxMemories: int(number("INFINI_MAX_MEMORIES", 10000)), maxTime: seconds("INFINI_MAX_SECONDS", 3600),

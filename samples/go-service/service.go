@@ -36,6 +36,7 @@ const (
 var bounds = map[string]float64{"threads": float64(runtime.NumCPU()), "chunk": 512, "checkpoints": 16, "compress": 9}
 
 type service struct {
+	ending      context.Context // is done when the service ends
 	model       *infini.Model
 	name        string // the model's
 	maxBody     int64  // bytes of a request
@@ -101,6 +102,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *service) serve(e *exchange) error {
 	r := e.request
+	if s.ending.Err() != nil {
+		return &refusal{503, "ENDING", "the service is about to end; try again"}
+	}
 	if s.allowOrigin(e) {
 		return nil
 	}

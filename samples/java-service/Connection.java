@@ -17,6 +17,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.BooleanSupplier;
 
 /**
  * A connection, which carries one request. The JDK's own server does not tell when a client leaves that has sent all of
@@ -27,6 +28,7 @@ final class Connection implements AutoCloseable {
   private static final int MAX_LINE = 1 << 10; // bytes, between chunks
   private static final long HEAD_SECONDS = Settings.number("INFINI_HEADER_TIMEOUT", 10);
   private static final long BODY_SECONDS = Settings.number("INFINI_BODY_TIMEOUT", 30);
+  private static final long LOOK = 100; // milliseconds, in which a connection that waits for a head notices that the service ends
   private static final Map<Integer, String> REASONS = Map.of(200, "OK", 201, "Created", 204, "No Content");
   static final ScheduledThreadPoolExecutor TIMER = new ScheduledThreadPoolExecutor(1, work -> {
     Thread thread = new Thread(work, "timer");
@@ -90,19 +92,23 @@ final class Connection implements AutoCloseable {
     return answered;
   }
 
-  /** Reads the head of the request; false: no request came. */
-  boolean readHead() throws IOException {
+  /** Reads the head of the request; false: no request came, or none that had begun before the service ends. */
+  boolean readHead(BooleanSupplier ending) throws IOException {
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(HEAD_SECONDS);
     StringBuilder head = new StringBuilder();
     while (head.length() < 4 || head.indexOf("\r\n\r\n", head.length() - 4) < 0) {
-      if (in.available() == 0) // the whole head has so much time, not each part
-        socket.setSoTimeout((int) Math.max(1, TimeUnit.NANOSECONDS.toMillis(end - System.nanoTime())));
+      if (in.available() == 0) { // the whole head has so much time, not each part
+        long left = TimeUnit.NANOSECONDS.toMillis(end - System.nanoTime());
+        if (head.isEmpty() && (left <= 0 || ending.getAsBoolean())) return false;
+        if (ending.getAsBoolean()) throw Refusal.ending();
+        if (left <= 0) throw new Refusal(408, "TIMEOUT", "the head of the request did not come in time");
+        socket.setSoTimeout((int) Math.min(LOOK, left));
+      }
       int c;
       try {
         c = in.read();
       } catch (SocketTimeoutException e) {
-        if (head.isEmpty()) return false;
-        throw new Refusal(408, "TIMEOUT", "the head of the request did not come in time");
+        continue;
       }
       if (c < 0) return false;
       if (head.length() >= MAX_HEAD) throw new Refusal(431, "TOO_LARGE", "the head of the request is too large");
@@ -266,8 +272,12 @@ final class Connection implements AutoCloseable {
     }
   }
 
-  /** Lets the client read the answer, which would be lost if what it still sends met a closed connection. */
+  /** Lets the client read the answer, if there was one, which would be lost if what it still sends met a closed connection. */
   @Override public void close() {
+    if (!answered) {
+      closeSocket();
+      return;
+    }
     Future<?> alarm = TIMER.schedule(this::closeSocket, 1, TimeUnit.SECONDS);
     try {
       socket.shutdownOutput();

@@ -17,6 +17,10 @@ final class Refusal extends RuntimeException {
     return new Refusal(400, "INVALID_ARGUMENT", message);
   }
 
+  static Refusal ending() {
+    return new Refusal(503, "ENDING", "the service is about to end; try again");
+  }
+
   static Refusal left() {
     return new Refusal(409, "CANCELLED", "the client has left");
   }

@@ -40,8 +40,8 @@ final class Service {
   private final OpenAi openAi;
   private final SecureRandom random = new SecureRandom();
   private final ExecutorService executor = executor();
-  private final Semaphore connections = new Semaphore((int) Settings.number("INFINI_MAX_CONNECTIONS", 1000));
-  private final Semaphore calls = new Semaphore(Integer.MAX_VALUE); // requests that are being served have one each
+  private final int mostConnections = (int) Settings.number("INFINI_MAX_CONNECTIONS", 1000);
+  private final Semaphore connections = new Semaphore(mostConnections); // each has one, until it is closed
   private volatile boolean ending;
 
   private Service(Model model, MemoryStore store) throws IOException {
@@ -122,24 +122,22 @@ final class Service {
     }
   }
 
-  /** On SIGTERM and Ctrl-C: running calls are cancelled, and have a moment to say so. */
+  /** On SIGTERM and Ctrl-C: running calls are cancelled, what comes is refused, and each has a moment to say so. */
   private void end(ServerSocket listener) {
     ending = true;
     try {
       listener.close();
       sessions.end();
-      calls.tryAcquire(Integer.MAX_VALUE, 3, TimeUnit.SECONDS);
+      connections.tryAcquire(mostConnections, 3, TimeUnit.SECONDS);
     } catch (IOException | InterruptedException e) {
       // it ends all the same
     }
   }
 
   private void handle(Connection connection) throws IOException {
-    boolean counted = false;
     try {
-      if (!connection.readHead()) return;
-      calls.acquireUninterruptibly();
-      counted = true;
+      if (!connection.readHead(() -> ending)) return;
+      if (ending) throw Refusal.ending();
       serve(connection);
     } catch (RuntimeException e) {
       if (connection.answered()) return;
@@ -148,7 +146,6 @@ final class Service {
       boolean theirs = connection.path() != null && connection.path().startsWith("/v1/");
       connection.answer(refusal.code, theirs ? OpenAi.error(refusal) : refusal.body());
     } finally {
-      if (counted) calls.release();
       if (connection.status != 0) operators.ended(connection);
     }
   }

@@ -13,7 +13,7 @@ import time
 MODEL = sys.argv[1]
 TOKEN = 'token for the test'
 BODY_LIMIT = 8 << 20
-SOON = 3  # seconds in which a call that was ended must have ended
+SOON = 10  # seconds in which a call that was ended must have ended, however busy the machine is
 BOOK = b'One day Lily met a big dog in the park. ' * (5 << 20 >> 5)  # over 5 MB: a minute's reading, and below the limit
 
 

@@ -14,19 +14,19 @@ jar=$1/packages/infini-$2.jar
 services=() databases=()
 gson=/usr/share/java/gson.jar
 if ! command -v javac >/dev/null || [ ! -e "$jar" ] || [ ! -e $gson ]; then
-  echo "java left out: it needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
+  echo "skipped: the service in Java, which needs \`javac\`, $(basename "$jar") and $gson (Debian package libgoogle-gson-java)"
 else
   javac -Xlint:all -Werror -cp "$jar:$gson" -d "$folder/java" "$source/samples/java-service/"*.java
   drivers=/usr/share/java/sqlite-jdbc.jar:/usr/share/java/postgresql.jar
   if [ -e "${drivers%:*}" ] && [ -e "${drivers#*:}" ]; then
     databases+=(java)
   else
-    echo "java: databases are left out, which need JDBC's drivers (Debian packages libxerial-sqlite-jdbc-java, libpostgresql-jdbc-java)"
+    echo "skipped: databases of the service in Java, which need JDBC's drivers (Debian packages libxerial-sqlite-jdbc-java, libpostgresql-jdbc-java)"
   fi
   services+=("java=java -Xmx256m -cp $jar:$gson:$drivers:$folder/java Service")
 fi
 if ! command -v dotnet >/dev/null || [ ! -e "$1/packages/Infini.$2.nupkg" ]; then
-  echo "csharp left out: it needs \`dotnet\` and Infini.$2.nupkg"
+  echo "skipped: the service in C#, which needs \`dotnet\` and Infini.$2.nupkg"
 else
   use_nuget "$1"
   mkdir "$folder/csharp"
@@ -37,7 +37,7 @@ else
     databases+=(csharp)
   else
     grep -qE 'NU1101|NU1102|NU1301' "$folder/log" || { cat "$folder/log"; exit 1; }
-    echo "csharp: databases are left out, which need Microsoft.Data.Sqlite and Npgsql from NuGet"
+    echo "skipped: databases of the service in C#, which need Microsoft.Data.Sqlite and Npgsql from NuGet"
     "${build[@]}" -p:Databases=false
   fi
   services+=("csharp=dotnet $folder/cs/csharp-service.dll")
@@ -54,13 +54,14 @@ if command -v go >/dev/null; then
     options=(-tags databases,libsqlite3 -modfile "$folder/go.mod")
     databases+=(go)
   else
-    echo "go: databases are left out, which need drivers (Debian packages golang-github-lib-pq-dev, golang-github-mattn-go-sqlite3-dev)"
+    echo "skipped: databases of the service in Go, which need drivers (Debian packages golang-github-lib-pq-dev, golang-github-mattn-go-sqlite3-dev)"
   fi
-  go vet "${options[@]}" . && go build -race "${options[@]}" -o "$folder/go" .
+  go vet "${options[@]}" .
+  go build -race "${options[@]}" -o "$folder/go" .
   cd - >/dev/null
   services+=("go=$folder/go")
 else
-  echo "go left out: no \`go\` on the path"
+  echo "skipped: the service in Go, because there is no \`go\` on the path"
 fi
 [ ${#services[@]} -gt 0 ] || exit 77
 # Clients that others wrote: OpenAI's own, the AI SDK, and a browser for samples/web.
