@@ -1,7 +1,6 @@
 #include "gemm/gemm.h"
 
 #include <atomic>
-#include <vector>
 
 #include "base/status.h"
 #include "base/number.h"
@@ -104,13 +103,14 @@ void openblas_panels(const ConstRows &a, int64_t rows, const Panels &b, float *c
 }
 
 // oneDNN on the calling thread, in pieces of a few sizes for which it has kernels; the last few rows by our own.
-void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
-                    bool accumulate) {
+void onednn_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows &a, int64_t rows, const Panels &b,
+                    float *c, int64_t c_row, bool accumulate) {
   constexpr int64_t kSizes[] = {512, 384, 256, 192, 128,
                                 96,  64,  32,  16,  8};  // any number of rows is a sum of these and a few
   int64_t row = 0;
   for (const int64_t size : kSizes) {
-    while (rows - row >= size && onednn.multiply(a.from(row), size, b, c + row * c_row, c_row, accumulate)) row += size;
+    while (rows - row >= size && onednn.multiply(scratch, a.from(row), size, b, c + row * c_row, c_row, accumulate))
+      row += size;
   }
   if (row > 0) go(ProductWay::ONEDNN);
   if (row == rows) return;
@@ -120,8 +120,9 @@ void onednn_product(const OneDnn &onednn, const ConstRows &a, int64_t rows, cons
   }
   // Our kernel writes whole vectors, for which dense rows of an odd length have no room.
   const int64_t padded = round_up(b.n, kPanel);
-  std::vector<float> wide(static_cast<size_t>(padded * (rows - row)));
-  native_part(a.from(row), rows - row, b, 0, padded, wide.data(), padded, false);
+  ScratchPool::Loan loan(scratch, padded * (rows - row) * int64_t{sizeof(float)});
+  float *const wide = loan.at<float>();
+  native_part(a.from(row), rows - row, b, 0, padded, wide, padded, false);
   for (int64_t r = 0; r < rows - row; ++r) {
     float *to = c + (row + r) * c_row;
     for (int64_t j = 0; j < b.n; ++j) to[j] = wide[r * padded + j] + (accumulate ? to[j] : 0);
@@ -145,7 +146,7 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
       const int64_t columns = std::min(group, b.n - j);
       for (int64_t i = 0; i < columns; i += kPanel)
         widen_panel(b.panel_of<uint16_t>(j + i), pairs, wide_b + panel_begin(i, panel_size(depth)));
-      onednn_product(onednn, {NumberType::F32, wide_a, depth}, count,
+      onednn_product(onednn, scratch, {NumberType::F32, wide_a, depth}, count,
                      {NumberType::F32, wide_b, b.k, columns, panel_size(depth)}, sums, columns, false);
       for (int64_t r = 0; r < count; ++r) {
         float *const to = c + (row + r) * c_row + j;
@@ -157,9 +158,9 @@ void widened_product(const OneDnn &onednn, ScratchPool &scratch, const ConstRows
 }
 
 // Tiles of at least 64 rows, then of columns, some more than there are threads; each by oneDNN on one thread, of `b`
-// itself or, with `wide`, in f32.
-void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wide, const ConstRows &a, int64_t rows,
-                   const Panels &b, float *c, int64_t c_row, bool accumulate) {
+// itself or, `widened`, in f32.
+void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool &scratch, bool widened, const ConstRows &a,
+                   int64_t rows, const Panels &b, float *c, int64_t c_row, bool accumulate) {
   const int64_t panels = panel_count(b.n), operations = rows * b.k * b.n,
                 wanted = threads.count() == 1 || operations < worth_threads() ? 1 : 2 * threads.count();
   const int64_t down = std::clamp<int64_t>(rows / 64, 1, wanted),
@@ -171,23 +172,23 @@ void tiled_product(const Threads &threads, const OneDnn &onednn, ScratchPool *wi
     const Panels part = b.columns(panels * column / across * kPanel, panels * (column + 1) / across * kPanel);
     const int64_t count = std::min(tile_rows, rows - row);
     float *to = c + row * c_row + panels * column / across * kPanel;
-    if (wide) {
+    if (widened) {
       go(ProductWay::WIDENED);
-      widened_product(onednn, *wide, a.from(row), count, part, to, c_row, accumulate);
+      widened_product(onednn, scratch, a.from(row), count, part, to, c_row, accumulate);
       return;
     }
     if (part.n == c_row) {
-      onednn_product(onednn, a.from(row), count, part, to, c_row, accumulate);
+      onednn_product(onednn, scratch, a.from(row), count, part, to, c_row, accumulate);
       return;
     }
     // oneDNN's kernels write dense rows only.
     go(ProductWay::ONEDNN_APART);
-    const int64_t dense_row = round_up(part.n, kPanel);
-    Buffer<float> dense(count * dense_row);
-    onednn_product(onednn, a.from(row), count, part, dense.data(), part.n, false);
+    ScratchPool::Loan loan(scratch, count * part.n * int64_t{sizeof(float)});
+    float *const dense = loan.at<float>();
+    onednn_product(onednn, scratch, a.from(row), count, part, dense, part.n, false);
     for (int64_t r = 0; r < count; ++r) {
-      if (accumulate) add_scaled(dense.data() + r * part.n, 1, part.n, to + r * c_row);
-      else std::copy_n(dense.data() + r * part.n, part.n, to + r * c_row);
+      if (accumulate) add_scaled(dense + r * part.n, 1, part.n, to + r * c_row);
+      else std::copy_n(dense + r * part.n, part.n, to + r * c_row);
     }
   });
 }
@@ -206,8 +207,8 @@ void Gemm::multiply(const Threads &threads, const ConstRows &a, int64_t rows, co
     case Product::NATIVE: go(ProductWay::NATIVE); return native_product(threads, a, rows, b, c, c_row, accumulate);
     case Product::DOTS: go(ProductWay::DOTS); return dot_product(threads, a, rows, b, c, c_row, accumulate);
     case Product::OPENBLAS: go(ProductWay::OPENBLAS); return openblas_panels(a, rows, b, c, c_row, accumulate);
-    case Product::ONEDNN: return tiled_product(threads, *onednn_, nullptr, a, rows, b, c, c_row, accumulate);
-    case Product::WIDENED: return tiled_product(threads, *onednn_, &scratch_, a, rows, b, c, c_row, accumulate);
+    case Product::ONEDNN: return tiled_product(threads, *onednn_, scratch_, false, a, rows, b, c, c_row, accumulate);
+    case Product::WIDENED: return tiled_product(threads, *onednn_, scratch_, true, a, rows, b, c, c_row, accumulate);
   }
 }
 

@@ -92,7 +92,8 @@ struct OneDnn::Cache {
     return kernels.try_emplace(key, std::move(made)).first->second;  // a map's elements never move
   }
 
-  void execute(const Kernel &kernel, const void *a, const void *b, float *c, char *scratch) const {
+  void execute(const Kernel &kernel, ScratchPool &scratch, const void *a, const void *b, float *c) const {
+    ScratchPool::Loan loan(scratch, static_cast<int64_t>(kernel.scratch.get_size()));
     try {
       // oneDNN takes pointers to data that it does not change.
       const auto at = [&](const memory::desc &desc, const void *data) {
@@ -102,7 +103,7 @@ struct OneDnn::Cache {
       kernel.primitive.execute(stream, {{DNNL_ARG_SRC, at(kernel.a, a)},
                                         {DNNL_ARG_WEIGHTS, at(kernel.b, b)},
                                         {DNNL_ARG_DST, at(kernel.c, c)},
-                                        {DNNL_ARG_SCRATCHPAD, at(kernel.scratch, scratch)}});
+                                        {DNNL_ARG_SCRATCHPAD, at(kernel.scratch, loan.at<char>())}});
       stream.wait();
     } catch (const dnnl::error &error) {
       fail(error.status == dnnl_out_of_memory ? Status::OUT_OF_MEMORY : Status::INTERNAL, "oneDNN: ", error.message);
@@ -123,19 +124,18 @@ bool OneDnn::supports(NumberType type) {
   return type == NumberType::F32 ? f32 : bf16;
 }
 
-bool OneDnn::multiply(const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
+bool OneDnn::multiply(ScratchPool &scratch, const ConstRows &a, int64_t rows, const Panels &b, float *c, int64_t c_row,
                       bool accumulate) const {
   // Panels that are further apart than their own rows need, as a window's are, go one by one.
   if (b.n > kPanel && b.stride != panel_size(padded_k(b.type, b.k))) {
     for (int64_t j = 0; j < b.n; j += kPanel) {
-      if (!multiply(a, rows, b.columns(j, j + kPanel), c + j, c_row, accumulate)) return false;
+      if (!multiply(scratch, a, rows, b.columns(j, j + kPanel), c + j, c_row, accumulate)) return false;
     }
     return true;
   }
   const Kernel &kernel = cache_->find(packed_key(b.type, rows, b.k, b.n, a.stride, c_row, accumulate));
   if (!kernel.primitive) return false;
-  Buffer<char> scratch(static_cast<int64_t>(kernel.scratch.get_size()));  // next to nothing for the layouts used here
-  cache_->execute(kernel, a.data, b.data, c, scratch.data());
+  cache_->execute(kernel, scratch, a.data, b.data, c);
   return true;
 }
 
@@ -144,8 +144,7 @@ bool OneDnn::multiply_transposed(ScratchPool &scratch, const ConstRows &a, const
   const Kernel &kernel = cache_->find(
       {static_cast<int64_t>(a.type), true, a_columns, rows, b_columns, a.stride, b.stride, b_columns, accumulate});
   if (!kernel.primitive) return false;
-  ScratchPool::Loan loan(scratch, static_cast<int64_t>(kernel.scratch.get_size()));
-  cache_->execute(kernel, a.data, b.data, c, loan.at<char>());
+  cache_->execute(kernel, scratch, a.data, b.data, c);
   return true;
 }
 
@@ -160,7 +159,9 @@ bool OneDnn::is_there() { return false; }
 OneDnn::OneDnn() = default;
 OneDnn::~OneDnn() = default;
 bool OneDnn::supports(NumberType) { return false; }
-bool OneDnn::multiply(const ConstRows &, int64_t, const Panels &, float *, int64_t, bool) const { return false; }
+bool OneDnn::multiply(ScratchPool &, const ConstRows &, int64_t, const Panels &, float *, int64_t, bool) const {
+  return false;
+}
 bool OneDnn::multiply_transposed(ScratchPool &, const ConstRows &, const ConstRows &, int64_t, int64_t, int64_t,
                                  float *, bool) const {
   return false;

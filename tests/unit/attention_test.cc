@@ -267,6 +267,7 @@ TEST_CASE(
               static_cast<float>(a[t][j]);
     }
     for (const Threads *threads : {&kAlone, static_cast<const Threads *>(&team)}) {
+      const int64_t shared = eager.items_of_others();
       const std::vector<float> exact = read(c, *threads, 60, true);
       for (const int64_t cut : {60, 7, 1}) {
         CAPTURE(cut);
@@ -276,6 +277,7 @@ TEST_CASE(
       Case narrow = c;
       narrow.type = NumberType::BF16;
       CHECK(test::relative_difference(read(narrow, *threads, 7, false), expected) < 0.15);  // sharper by the focus
+      CHECK((eager.items_of_others() > shared) == (threads->count() > 1));
     }
   }
 }

@@ -1,4 +1,5 @@
 // Every library behind the seam gives the same products.
+#include "allocations.h"
 #include "support.h"
 
 #include "base/random.h"
@@ -96,6 +97,30 @@ TEST_CASE("every way that a product may go on this processor is gone, and no oth
   CHECK(has_gone(ProductWay::TRANSPOSED_NATIVE));
   CHECK(has_gone(ProductWay::TRANSPOSED_OPENBLAS) == kOpenBlas);
   CHECK(has_gone(ProductWay::TRANSPOSED_ONEDNN) == (OneDnn::is_there() && has_avx512()));
+}
+
+TEST_CASE("a product takes no memory once there were some of its shape, but for what oneDNN notes of a call") {
+  const int64_t k = 64;
+  const Buffer<float> a(300 * k);
+  Buffer<float> c(300 * 192), inner(64 * 192);
+  for (const GemmLibrary library : {GemmLibrary::ONEDNN, GemmLibrary::OPENBLAS, GemmLibrary::NATIVE})
+    for (const NumberType type : {NumberType::F32, NumberType::BF16})
+      for (const int64_t rows : {1, 300})
+        for (const int64_t n : {64, 130, 192}) {
+          const PackedMatrix b(type, k, n);
+          const Gemm gemm(library);
+          const auto takes = [&] {
+            const size_t before = test::allocated_bytes;
+            gemm.multiply(Threads(), {type, a.data(), k}, rows, b.panels(), c.data(), 192, true);
+            gemm.multiply_transposed(Threads(), {type, a.data(), k}, {type, a.data(), k}, rows, k, k, inner.data(), 64,
+                                     false);
+            return test::allocated_bytes - before;
+          };
+          takes(), takes();
+          CAPTURE(rows);
+          CAPTURE(n);
+          CHECK(takes() <= (library == GemmLibrary::ONEDNN && OneDnn::supports(NumberType::F32) ? 32 << 10 : 0));
+        }
 }
 
 TEST_CASE("each processor multiplies in the ways in which it is fast") {

@@ -61,6 +61,7 @@ TEST_CASE("an open model takes the memory of its file, once: while opening, with
     CHECK(resident() - before <= most);
     // Stretches of a MB that each thread reads, and what opening itself needs.
     if (has_peak) CHECK(status_line("VmHWM") - before <= most + (4 << 20));
+    else std::puts("skipped: the most that opening takes, which this system does not tell");
     std::vector<float> row(512);
     for (int32_t token = 0; token < 8192; ++token) model->weights().embed(token, row.data());
     model->fingerprint();

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "sanitized.h"
+
 namespace test {
 
 // A file of tests/fixtures.
@@ -33,17 +35,7 @@ struct needs {
   void fill(doctest::detail::TestSuite &) const {}
 };
 
-// Whether this is built with a sanitizer, which keeps memory of its own, and under which what learns takes minutes.
-#if defined(__has_feature)
-#define TEST_HAS_FEATURE(feature) __has_feature(feature)
-#else
-#define TEST_HAS_FEATURE(feature) false
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = TEST_HAS_FEATURE(address_sanitizer) || TEST_HAS_FEATURE(thread_sanitizer);
-#endif
+constexpr bool kSanitized = TEST_SANITIZED;
 inline needs needs_speed() { return {!kSanitized, "a build without a sanitizer, under which this takes minutes"}; }
 
 // The folder of development data, which the environment variable INFINI_TEST_DATA names, or "".
