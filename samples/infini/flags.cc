@@ -109,8 +109,8 @@ CLI::Option *TableFlags::add(CLI::App &command, const Json &row, std::string fla
   return option;
 }
 
-void TableFlags::share(const CLI::App &command, const Json &row, const std::string &flag) {
-  flags_.push_back({row, const_cast<CLI::Option *>(command.get_option(flag))});
+void TableFlags::share(CLI::App &command, const Json &row, const std::string &flag) {
+  flags_.push_back({row, command.get_option(flag)});
 }
 
 bool TableFlags::given(const std::string &name) const {

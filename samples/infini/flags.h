@@ -33,7 +33,7 @@ class TableFlags {
   // refuse. `more` stands behind the help.
   CLI::Option *add(CLI::App &command, const Json &row, std::string flag = "", const std::string &more = "");
   // A flag that the command has already stands for the row too.
-  void share(const CLI::App &command, const Json &row, const std::string &flag);
+  void share(CLI::App &command, const Json &row, const std::string &flag);
   bool given(const std::string &name) const;
   // Writes what was given into an object of settings.
   void write(Json &settings) const;
