@@ -19,6 +19,7 @@ struct TileOf {
   Number *panel(int64_t p) const { return data + p * panel_size(rows); }
   Number *row(int64_t p, int64_t r) const { return panel(p) + r * stride; }  // its columns in panel p
   bool dense() const { return rows == 1; }
+  TileOf from(int64_t r) const { return {data + r * stride, rows, stride}; }  // its rows from r on
   operator TileOf<const Number>() const { return {data, rows, stride}; }
 };
 using Tile = TileOf<float>;

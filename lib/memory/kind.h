@@ -24,6 +24,7 @@ struct MemoryTileOf {
   int64_t size() const { return size(keys, values); }
   TileOf<Number> matrix() const { return {data, keys}; }
   Number *normaliser() const { return data + tile_size(keys, values); }
+  MemoryTileOf z() const { return {normaliser(), keys, 0}; }
   operator MemoryTileOf<const Number>() const { return {data, keys, values}; }
 };
 using MemoryTile = MemoryTileOf<float>;
@@ -61,8 +62,8 @@ class MemoryKind {
     add_elu_gradient(sigma, dsigma, n, dx);
   }
 
-  // (7) without the division: numerator [rows][values], denominator [rows]. That is sigma(q) z + epsilon in every kind,
-  // by which supervision knows what share of a retrieval comes from where.
+  // (7) without the division: numerator [rows][values], denominator [rows]. The denominator is linear in z, but for
+  // epsilon, which is added: so supervision knows a token's share of a retrieval, by reading a z of that token alone.
   virtual void read(const ConstMemoryTile &memory, const ConstTile &sigma, int64_t rows, float epsilon,
                     const Tile &numerator, float *denominator) const = 0;
   // Adds to dsigma and dmemory what dnumerator and ddenominator give them. transposed: the transpose of M.
@@ -78,7 +79,7 @@ class MemoryKind {
   virtual int64_t longest_piece(int64_t) const { return std::numeric_limits<int64_t>::max(); }
   // Whether what a piece adds depends on the memory before it: else gather() and its gradient do not read that.
   virtual bool compares(int64_t held) const = 0;
-  // Adds to `sums` what some tokens of a piece are to add to the memory.
+  // Adds to `sums` what some tokens of a piece are to add to the memory. What z gains depends on these tokens alone.
   virtual void gather(const MemoryBefore &before, const FoldRows &rows, const MemoryTile &sums) const = 0;
   // The memory gains weight * sums, and its gradient is dsums. Writes the gradients of features and values, dsigma and
   // dvalues, and adds to dbefore that of the memory before the piece, where compares(). transposed_sums: the transpose

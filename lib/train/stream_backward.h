@@ -105,7 +105,7 @@ class StreamBackward : public StreamSupervision {
     clear_rows(dsigma_, rows, keys_);
     kind_.read_gradient(memory(index_), transposed_memory_, sigma_, rows, dretrieved_, ddenominator_, dsigma_,
                         dmemory());
-    if (supervises_) supervise(token, tokens, memory(index_).normaliser(), dmemory().normaliser());
+    if (supervises_) supervise(token, tokens);
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 

@@ -16,8 +16,10 @@ class StreamSupervision : public StreamGradient {
  public:
   StreamSupervision(const Threads &here, const LayerAttention &layer, int64_t item, float *dqkv,
                     bool without_values = false)
-      : StreamGradient(here, layer, item, dqkv, without_values), sources_(supervises_ ? keys_ : 0),
-        feature_(sources_.size()), left_(sources_.size()) {}
+      : StreamGradient(here, layer, item, dqkv, without_values) {
+    for (std::vector<float> *numbers : {&sources_, &dsources_, &source_, &feature_, &dfeature_})
+      numbers->resize(static_cast<size_t>(supervises_ ? round_up(keys_, kPanel) : 0));
+  }
 
   Supervision supervision() const { return {retrieved_, attended_}; }
 
@@ -46,8 +48,8 @@ class StreamSupervision : public StreamGradient {
   }
 
  protected:
-  // Losses of the retrievals of a tile, whose sigma_ and denominator_ are there. z is the memory's.
-  void supervise(int64_t token, int64_t tokens, const float *z, float *dz) {
+  // Losses of the retrievals of a tile, whose sigma_ and denominator_ are there.
+  void supervise(int64_t token, int64_t tokens) {
     const BatchLayout &layout = layer_.layout;
     const int64_t first = segment_.first + token;
     const auto each_head = [&](int64_t row, const auto &f) {
@@ -58,14 +60,14 @@ class StreamSupervision : public StreamGradient {
       bool summed = false;
       each_head(query->row, [&](int64_t r, int h) {
         const float weight = layer_.supervision->retrieval(layout, *query, layer_.layer, h);
-        if (weight == 0) return silence(r, query->row, h, z, dz);
+        if (weight == 0) return silence(r, query->row, h);
         if (!summed) sum_sources(*query);
         summed = true;
-        supervise_share(r, *query, weight, z, dz);
+        supervise_share(r, *query, weight);
       });
     }
     for (const int64_t row : within(layout.silent, first, tokens))
-      each_head(row, [&](int64_t r, int h) { silence(r, row, h, z, dz); });
+      each_head(row, [&](int64_t r, int h) { silence(r, row, h); });
   }
 
   // Of local attention: the loss gains -weight * log(p of the target row), where that is in the window.
@@ -85,17 +87,16 @@ class StreamSupervision : public StreamGradient {
   // Of a tile whose queries have not been read yet.
   void supervise_tile(int64_t token, int64_t tokens, std::span<const int64_t> supervised) {
     if (supervised.empty()) return;
-    const float *z = memory(index_).normaliser();
     const auto each_supervised = [&](const auto &f) {
       for (const int64_t row : supervised)
         for (int64_t g = 0; g < group_; ++g) f((row - segment_.first - token) * group_ + g, row, g);
     };
     each_supervised([&](int64_t r, int64_t row, int64_t g) {
       into_row(sigma_, r, [&](float *to) { kind_.feature(query(row, g), keys_, to); });
-      denominator_[r] = dot_row(sigma_, r, z, keys_) + layer_.rules.epsilon;
+      kind_.read(z(), sigma_.from(r), 1, layer_.rules.epsilon, {}, denominator_ + r);
       each_panel(keys_, [&](int64_t p, int64_t n) { std::fill_n(dsigma_.panel(p) + r * kPanel, n, 0.0f); });
     });
-    supervise(token, tokens, z, dmemory().normaliser());
+    supervise(token, tokens);
     each_supervised([&](int64_t r, int64_t row, int64_t g) { add_sigma_gradient(r, dquery(row, g)); });
   }
 
@@ -122,60 +123,75 @@ class StreamSupervision : public StreamGradient {
     return {(after - 1)->repeat_weight, index_ - (after - 1 - all) - 1};
   }
 
-  // f(row, its segment) for each source of a query, whose feature is in feature_.
+  MemoryTile z() const { return memory(index_).z(); }
+  MemoryTile dz() const { return dmemory().z(); }
+  MemoryTile as_z(std::vector<float> &numbers) const { return {numbers.data(), keys_, 0}; }
+  Tile as_feature(std::vector<float> &numbers) const { return dense_tile(numbers.data(), keys_); }
+
+  // f(row, its segment, what loads it to be folded) for each source of a query. Each is a segment of one token, which
+  // goes into an empty memory.
   template <class Function>
   void each_source(const Retrieval &query, const Function &f) {
     for (int64_t i = 0; i < query.sources; ++i) {
       const int64_t row = layer_.layout.source_rows[query.first_source + i];
       kind_.feature(key(row), keys_, feature_.data());
-      f(row, segment_of(row));
+      f(row, segment_of(row), [this](int64_t, int64_t) { return FoldRows{1, as_feature(feature_), {}, {}, nullptr}; });
     }
   }
+  ClosingTokens one_token() const { return {1, 0, 1, layer_.rules.epsilon}; }
   // sources_ = what they added to z, as far as decay has left it.
   void sum_sources(const Retrieval &query) {
     std::fill(sources_.begin(), sources_.end(), 0.0f);
-    each_source(query, [&](int64_t, const Source &source) {
-      mix(feature_.data(), source.factor, feature_.data(), 0, keys_, left_.data());
-      for (int64_t i = 0; i < source.closings; ++i) kind_.decay({left_.data(), keys_, 0});
-      add_scaled(left_.data(), 1, keys_, sources_.data());
+    each_source(query, [&](int64_t, const Source &source, const auto &load) {
+      const MemoryTile left = as_z(source_);
+      fold_weighted(kind_, one_token(), source.factor, {}, left, {sums_, keys_, 0}, load);
+      for (int64_t i = 0; i < source.closings; ++i) kind_.decay(left);
+      add_scaled(left.data, 1, keys_, sources_.data());
+    });
+  }
+  // Of dsources_, the gradient of sources_.
+  void sum_sources_gradient(const Retrieval &query) {
+    each_source(query, [&](int64_t row, const Source &source, const auto &load) {
+      const MemoryTile dleft = as_z(source_);
+      std::copy_n(dsources_.data(), keys_, dleft.data);
+      for (int64_t i = 0; i < source.closings; ++i) kind_.decay_gradient(dleft);
+      const FoldScratch scratch{{piece_memory_, keys_, 0}, {sums_, keys_, 0}, {}, {}, as_feature(dfeature_), {}};
+      fold_gradient(kind_, one_token(), source.factor, {}, dleft, scratch, load, [&](int64_t, const FoldRows &) {
+        kind_.feature_gradient(feature_.data(), dfeature_.data(), keys_, dkey(row));
+      });
     });
   }
 
-  // Row r of the tile: the loss gains -weight * log(share of sources_ in sigma(q) z + epsilon). There is no epsilon in
-  // the numerator: with one, sigma(q) = 0 would give a share of 1, and retrieving nothing would win.
-  void supervise_share(int64_t r, const Retrieval &query, float weight, const float *z, float *dz) {
-    const float total = denominator_[r],
-                share = std::max(dot_row(sigma_, r, sources_.data(), keys_), static_cast<float>(kLeastShare));
-    retrieved_.add({-static_cast<double>(weight) * std::log(static_cast<double>(share) / total),
-                    static_cast<double>(share) / total, 1});
-    each_panel(keys_, [&](int64_t p, int64_t n) {
-      float *dsigma = dsigma_.panel(p) + r * kPanel;
-      add_scaled(z + p * kPanel, weight / total, n, dsigma);
-      add_scaled(sources_.data() + p * kPanel, -weight / share, n, dsigma);
-      add_scaled(sigma_.panel(p) + r * kPanel, weight / total, n, dz + p * kPanel);
-    });
-    std::fill_n(row_, keys_, 0.0f);
-    add_row(sigma_, r, -weight / share, keys_, row_);
-    each_source(query, [&](int64_t row, const Source &source) {
-      mix(row_, source.factor, row_, 0, keys_, left_.data());
-      for (int64_t i = 0; i < source.closings; ++i) kind_.decay_gradient({left_.data(), keys_, 0});
-      kind_.feature_gradient(feature_.data(), left_.data(), keys_, dkey(row));
-    });
+  // Of row r of the tile, which has read `from`, from that of its denominator.
+  void add_read_gradient(int64_t r, const MemoryTile &from, float ddenominator, const MemoryTile &dfrom) {
+    kind_.read_gradient(from, {}, sigma_.from(r), 1, {}, &ddenominator, dsigma_.from(r), dfrom);
   }
 
-  // Row r of the tile: the loss gains weight * log(1 + sigma(q) z / epsilon), which is 0 where the head finds nothing.
-  void silence(int64_t r, int64_t row, int h, const float *z, float *dz) {
-    const float weight = layer_.supervision->silence(layer_.layout, row, layer_.layer, h), total = denominator_[r];
-    if (weight == 0 || layer_.rules.epsilon == 0) return;
-    retrieved_.loss += static_cast<double>(weight) * std::log(static_cast<double>(total) / layer_.rules.epsilon);
-    each_panel(keys_, [&](int64_t p, int64_t n) {
-      add_scaled(z + p * kPanel, weight / total, n, dsigma_.panel(p) + r * kPanel);
-      add_scaled(sigma_.panel(p) + r * kPanel, weight / total, n, dz + p * kPanel);
-    });
+  // Row r of the tile: the loss gains -weight * log(share), where the share is what the sources give to the denominator
+  // of (7). Epsilon is not theirs: else a query that finds nothing would have a share of 1, and win.
+  void supervise_share(int64_t r, const Retrieval &query, float weight) {
+    float part = 0;
+    kind_.read(as_z(sources_), sigma_.from(r), 1, 0, {}, &part);
+    part = std::max(part, static_cast<float>(kLeastShare));
+    const double share = static_cast<double>(part) / denominator_[r];
+    retrieved_.add({-static_cast<double>(weight) * std::log(share), share, 1});
+    add_read_gradient(r, z(), weight / denominator_[r], dz());
+    std::fill(dsources_.begin(), dsources_.end(), 0.0f);
+    add_read_gradient(r, as_z(sources_), -weight / part, as_z(dsources_));
+    sum_sources_gradient(query);
   }
 
-  // Of the query at hand, [keys_]: the sum of its sources' features, the feature of one, and what decay has left of it.
-  std::vector<float> sources_, feature_, left_;
+  // Row r of the tile: the loss gains weight * log(denominator / epsilon), which is 0 where the head finds nothing.
+  void silence(int64_t r, int64_t row, int h) {
+    const float weight = layer_.supervision->silence(layer_.layout, row, layer_.layer, h),
+                epsilon = layer_.rules.epsilon;
+    if (weight == 0 || epsilon == 0) return;
+    retrieved_.loss += static_cast<double>(weight) * std::log(static_cast<double>(denominator_[r]) / epsilon);
+    add_read_gradient(r, z(), weight / denominator_[r], dz());
+  }
+
+  // Of the query at hand, in panels: what its sources have of z, what one of them has, and the feature of that one.
+  std::vector<float> sources_, dsources_, source_, feature_, dfeature_;
   Supervised retrieved_, attended_;
 };
 

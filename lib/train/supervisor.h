@@ -18,7 +18,7 @@ class SupervisionWeights {
   virtual bool supervises_locally(int layer, int head) const = 0;
   // Of -log(share of the retrieval that falls on the query's sources).
   virtual float retrieval(const BatchLayout &layout, const Retrieval &query, int layer, int head) const = 0;
-  // Of log(1 + sigma(q) z / epsilon), which is 0 where the head retrieves nothing. Asked for of rows of
+  // Of log(denominator of (7) / epsilon), which is 0 where the head retrieves nothing. Asked for of rows of
   // BatchLayout::silent, and of those with sources, where the weight of the retrieval is 0.
   virtual float silence(const BatchLayout &layout, int64_t row, int layer, int head) const = 0;
   // Of -log(share of local attention that falls on BatchLayout::local_target of the row).

@@ -51,7 +51,7 @@ class HeadStream {
       for (size_t h = 0; h < in.q.size(); ++h) {
         const Matrix<Real> q = part(in.q[h], s);
         const Matrix<Real> a_dot = attend_locally(turned_all(q, window.own), window);
-        const Matrix<Real> a_mem = retrieve(q, M_[s], z_[s], epsilon());
+        const Matrix<Real> a_mem = retrieve(memory_->asked(q), M_[s], z_[s], epsilon());
         const Matrix<Real> a = gated(in.beta[h], s) ? mix(a_mem, a_dot, in.beta[h]) : a_dot;
         std::copy(a.begin(), a.end(), out[h].begin() + segments_[s].first);
       }
@@ -69,8 +69,9 @@ class HeadStream {
       const std::vector<Real> &q = in.q[p.head][p.token];
       Real there = 0, all = epsilon();
       for (size_t i = 0; i < q.size(); ++i) {
-        all += sigma(q[i]) * z_[segment_of(p.token)][i];
-        for (const size_t source : p.sources) there += added(source, p) * sigma(q[i]) * sigma(in.k[source][i]);
+        const Real asked = sigma(memory_->asked(q[i]));
+        all += asked * z_[segment_of(p.token)][i];
+        for (const size_t source : p.sources) there += added(source, p) * asked * sigma(in.k[source][i]);
       }
       loss -= static_cast<Real>(p.weight) * std::log((p.sources.empty() ? epsilon() : there) / all);
     }
@@ -105,9 +106,10 @@ class HeadStream {
       const Window window = window_of(in, s);
       Window dwindow{zeros<Real>(window.k.size(), keys), zeros<Real>(window.v.size(), values), {}, window.own, 0};
       for (size_t h = 0; h < in.q.size(); ++h) {
-        const Matrix<Real> q = part(in.q[h], s), turned = turned_all(q, window.own), da_part = part(da[h], s);
+        const Matrix<Real> q = part(in.q[h], s), asked = memory_->asked(q), turned = turned_all(q, window.own),
+                           da_part = part(da[h], s);
         const Matrix<Real> a_dot = local_attention(turned, window.k, window.v, window.own),
-                           a_mem = retrieve(q, M_[s], z_[s], epsilon());
+                           a_mem = retrieve(asked, M_[s], z_[s], epsilon());
         const Real gate = gated(in.beta[h], s) ? 1 / (1 + std::exp(-in.beta[h])) : 0;
         Matrix<Real> da_mem = da_part, da_dot = da_part;
         for (size_t t = 0; t < q.size(); ++t) {
@@ -118,7 +120,7 @@ class HeadStream {
           }
         }
         Matrix<Real> dq = zeros<Real>(q.size(), keys), dturned = dq;
-        retrieve_gradient(q, M_[s], z_[s], epsilon(), da_mem, dq, dM, dz);
+        retrieve_gradient(asked, M_[s], z_[s], epsilon(), da_mem, dq, dM, dz);
         local_attention_gradient(turned, window.k, window.v, window.own, da_dot, dturned, dwindow.k, dwindow.v);
         each_look(s, h, window, [&](size_t t, size_t at, Real weight) {
           const std::vector<Real> p = local_weights(turned[t], window.k, window.own + t + 1);
@@ -133,7 +135,8 @@ class HeadStream {
         for (size_t t = 0; t < q.size(); ++t) {
           const std::vector<Real> back = turned_by(dturned[t], static_cast<double>(window.own + t), -1);
           for (size_t i = 0; i < keys; ++i)
-            d.q[h][static_cast<size_t>(segments_[s].first) + t][i] += dq[t][i] + back[i];
+            d.q[h][static_cast<size_t>(segments_[s].first) + t][i] +=
+                dq[t][i] * memory_->asked_slope(q[t][i]) + back[i];
         }
       }
       pointed_backward(in, s, dz, d);
@@ -258,21 +261,21 @@ class HeadStream {
   void pointed_backward(const Head<Real> &in, size_t s, std::vector<Real> &dz, Head<Real> &d) const {
     for (const Pointed &p : pointed_) {
       if (segment_of(p.token) != s) continue;
-      const std::vector<Real> &q = in.q[p.head][p.token];
+      const std::vector<Real> &q = in.q[p.head][p.token], asked = memory_->asked({q})[0];
       std::vector<Real> there(q.size(), 0);
       Real share = 0, all = epsilon();
       for (size_t i = 0; i < q.size(); ++i) {
         for (const size_t source : p.sources) there[i] += added(source, p) * sigma(in.k[source][i]);
-        share += sigma(q[i]) * there[i];
-        all += sigma(q[i]) * z_[s][i];
+        share += sigma(asked[i]) * there[i];
+        all += sigma(asked[i]) * z_[s][i];
       }
       const Real weight = static_cast<Real>(p.weight);
       for (size_t i = 0; i < q.size(); ++i) {
-        d.q[p.head][p.token][i] +=
-            weight * (z_[s][i] / all - (p.sources.empty() ? 0 : there[i] / share)) * sigma_slope(q[i]);
-        dz[i] += weight * sigma(q[i]) / all;
+        d.q[p.head][p.token][i] += weight * (z_[s][i] / all - (p.sources.empty() ? 0 : there[i] / share)) *
+                                   sigma_slope(asked[i]) * memory_->asked_slope(q[i]);
+        dz[i] += weight * sigma(asked[i]) / all;
         for (const size_t source : p.sources)
-          d.k[source][i] -= weight * added(source, p) * sigma(q[i]) / share * sigma_slope(in.k[source][i]);
+          d.k[source][i] -= weight * added(source, p) * sigma(asked[i]) / share * sigma_slope(in.k[source][i]);
       }
     }
   }

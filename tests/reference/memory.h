@@ -54,7 +54,8 @@ void add_delta_gradient(const Matrix<Real> &k, const Matrix<Real> &v, Real weigh
   retrieve_gradient(k, M, z, epsilon, dnovel, dk, dM, dz);
 }
 
-// A kind: a segment of tokens k, v goes into M and z, which hold `held` tokens, times `weight`. read by (7).
+// A kind: a segment of tokens k, v goes into M and z, which hold `held` tokens, times `weight`. Read by (7), with the
+// queries that asked() gives.
 class Memory {
  public:
   using Real = double;
@@ -67,6 +68,14 @@ class Memory {
                              Matrix<Real> &dk, Matrix<Real> &dv) const = 0;
   // What is left of 1 that a segment added to z, after as many more were folded.
   virtual Real left(int64_t) const { return 1; }
+  // Of a number of a query: that which takes its place when the memory is read, and how this changes with it.
+  virtual Real asked(Real q) const { return q; }
+  virtual Real asked_slope(Real) const { return 1; }
+  Matrix<Real> asked(Matrix<Real> q) const {
+    for (auto &row : q)
+      for (Real &x : row) x = asked(x);
+    return q;
+  }
 };
 
 class Linear : public Memory {

@@ -371,7 +371,7 @@ TEST_CASE("supervision alone gives what supervision gives beside a loss that is 
   ThreadPool pool;
   // Features that are smaller by exp(vanishing) find nothing.
   for (const auto &[threads, vanishing] :
-       {std::pair(1, 0.0f), std::pair(1, 25.0f), std::pair(3, 0.0f), std::pair(3, 25.0f)}) {
+       {std::pair(1, 0.0f), std::pair(1, 20.0f), std::pair(3, 0.0f), std::pair(3, 20.0f)}) {
     const ThreadScope team(pool, threads);
     for (const Case &c : kCases) {
       if (!c.pointed) continue;

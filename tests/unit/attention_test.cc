@@ -133,6 +133,7 @@ std::vector<double> turned(const AttentionRules &rules, std::vector<double> x, i
 std::vector<float> by_equations(const Case &c, const Stream &stream) {
   const AttentionRules rules = rules_of(c);
   const std::vector<float> gates = gate_weights(c);
+  const equations::Memory &memory = *equations::memories().at(c.kind);
   std::vector<float> out(static_cast<size_t>(c.tokens * c.heads * c.value_size));
   for (int h = 0; h < c.heads; ++h) {
     const int kv = h / rules.shape.group();
@@ -162,9 +163,9 @@ std::vector<float> by_equations(const Case &c, const Stream &stream) {
       Matrix<double> a = equations::local_attention(q, k, v, before);
       if (begin > 0 || c.first_gated) {
         const double gate = static_cast<double>(gates[static_cast<size_t>(h)]);
-        a = equations::mix(equations::retrieve(raw_q, M, z, 1e-6), a, std::log(gate / (1 - gate)));
+        a = equations::mix(equations::retrieve(memory.asked(raw_q), M, z, 1e-6), a, std::log(gate / (1 - gate)));
       }
-      equations::memories().at(c.kind)->fold(raw_k, segment_v, 1, begin, 1e-6, M, z);
+      memory.fold(raw_k, segment_v, 1, begin, 1e-6, M, z);
       for (int64_t t = begin; t < end; ++t)
         for (int j = 0; j < c.value_size; ++j)
           out[static_cast<size_t>((t * c.heads + h) * c.value_size + j)] =
