@@ -56,9 +56,7 @@ std::atomic<int64_t> g_items_of_others{0};  // done while there are some, by oth
 int64_t g_worth_threads = 0;                // what it is without them
 }  // namespace
 
-// A fixed number of threads, one of which is the caller's. Beside oneTBB's task_arena and static_partitioner in one run
-// on two cores (tests/bench/threads.cc), writing takes 0.79 of the time and of the processor with 5 million parameters,
-// 0.99 with 135 million, and reading 1.02.
+// A fixed number of threads, one of which is the caller's.
 class Team {
  public:
   explicit Team(int threads) {
