@@ -3,6 +3,7 @@
 // is alike everywhere.
 #pragma once
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -32,13 +33,7 @@ int cores();
 int cpu_quota(const std::string &root = "");
 
 // What a loop does that waits for another thread.
-inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
+void pause();
 
 // Threads that are started while it lives get no signals: those are the host's business.
 class NoSignals {
@@ -83,6 +78,8 @@ class Replacement {
   [[noreturn]] void fail(const char *what, int code);  // errno's code
 
  private:
+  // 0, or errno's code.
+  int allocate(size_t size) noexcept;
   // Returns how many bytes the system took, or -1 and errno.
   ptrdiff_t write_some(const char *data, size_t size) noexcept;
   void discard() noexcept;
@@ -91,12 +88,19 @@ class Replacement {
   int descriptor_ = -1;
 };
 
-// A number that nobody outside can guess.
-uint64_t secret();
-
 // Of a Replacement's temporary file. It does not hang on the target's name, which may be as long as the file system
 // allows.
 constexpr std::string_view kTemporaryBegin = ".infini-", kTemporaryEnd = ".tmp";
 std::string temporary_name();
+
+// --- Numbers ---------------------------------------------------------------------------------------------------------
+
+// A number that nobody outside can guess; some other one where the system has none yet, early in a machine's life.
+uint64_t secret();
+bool random_bits(uint64_t &number) noexcept;  // the system's; whether it has them
+
+// std::from_chars of floating-point numbers, which Apple's library lacks.
+std::from_chars_result real_from_chars(const char *begin, const char *end, float &value);
+std::from_chars_result real_from_chars(const char *begin, const char *end, double &value);
 
 }  // namespace infini::platform

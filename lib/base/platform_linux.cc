@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <new>
@@ -148,17 +147,12 @@ int cpu_quota(const std::string &root) {
 
 // --- Files -----------------------------------------------------------------------------------------------------------
 
-void Replacement::reserve(size_t size) {
-  if (size == 0 || fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0) return;
-  if (no_space(errno)) fail("cannot write", errno);
+int Replacement::allocate(size_t size) noexcept {
+  return fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
 }
 
-uint64_t secret() {
-  uint64_t number = 0;
-  if (getrandom(&number, sizeof number, GRND_NONBLOCK) != sizeof number)  // early in a machine's life
-    number = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-             reinterpret_cast<uintptr_t>(&number);
-  return number;
+bool random_bits(uint64_t &number) noexcept {
+  return getrandom(&number, sizeof number, GRND_NONBLOCK) == sizeof number;
 }
 
 }  // namespace infini::platform

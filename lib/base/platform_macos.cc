@@ -5,11 +5,14 @@
 #include <sys/random.h>
 #include <sys/sysctl.h>
 #include <unistd.h>
+#include <xlocale.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
-#include <chrono>
+#include <cstdlib>
 #include <new>
+#include <string>
 
 #include "base/platform.h"
 
@@ -31,18 +34,40 @@ int cores() {
 }
 int cpu_quota(const std::string &) { return 0; }
 
-void Replacement::reserve(size_t size) {
+int Replacement::allocate(size_t size) noexcept {
   fstore_t room = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, static_cast<off_t>(size), 0};
-  if (size == 0 || fcntl(descriptor_, F_PREALLOCATE, &room) == 0) return;
-  if (no_space(errno)) fail("cannot write", errno);
+  return fcntl(descriptor_, F_PREALLOCATE, &room) == 0 ? 0 : errno;
 }
 
-uint64_t secret() {
-  uint64_t number = 0;
-  if (getentropy(&number, sizeof number) != 0)
-    number = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-             reinterpret_cast<uintptr_t>(&number);
-  return number;
+bool random_bits(uint64_t &number) noexcept { return getentropy(&number, sizeof number) == 0; }
+
+namespace {
+
+// By strtod or strtof in the C locale, less what they take beyond from_chars: spaces, a plus, hexadecimal numbers.
+template <class Number>
+std::from_chars_result read_real(const char *begin, const char *end, Number &value,
+                                 Number (*read)(const char *, char **, locale_t)) {
+  const std::string text(begin, end);
+  const size_t sign = text.starts_with('-');
+  if (std::isspace(static_cast<unsigned char>(text[0])) || text[0] == '+') return {begin, std::errc::invalid_argument};
+  if (text.find_first_of("xX", sign) == sign + 1) return value = 0, std::from_chars_result{begin + sign + 1, {}};
+  char *stop = nullptr;
+  errno = 0;
+  const Number number = read(text.c_str(), &stop, nullptr);
+  if (stop == text.c_str()) return {begin, std::errc::invalid_argument};
+  const char *const at = begin + (stop - text.c_str());
+  if (errno == ERANGE) return {at, std::errc::result_out_of_range};
+  value = number;
+  return {at, {}};
+}
+
+}  // namespace
+
+std::from_chars_result real_from_chars(const char *begin, const char *end, float &value) {
+  return read_real(begin, end, value, strtof_l);
+}
+std::from_chars_result real_from_chars(const char *begin, const char *end, double &value) {
+  return read_real(begin, end, value, strtod_l);
 }
 
 }  // namespace infini::platform

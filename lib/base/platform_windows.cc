@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -234,12 +233,11 @@ void Replacement::discard() noexcept {
   descriptor_ = -1;
 }
 
-void Replacement::reserve(size_t size) {
+int Replacement::allocate(size_t size) noexcept {
   FILE_ALLOCATION_INFO room{};
   room.AllocationSize.QuadPart = static_cast<LONGLONG>(size);
   const auto file = reinterpret_cast<HANDLE>(_get_osfhandle(descriptor_));
-  if (size == 0 || SetFileInformationByHandle(file, FileAllocationInfo, &room, sizeof room)) return;
-  if (code_of_last_error() == ENOSPC) fail("cannot write", ENOSPC);
+  return SetFileInformationByHandle(file, FileAllocationInfo, &room, sizeof room) ? 0 : code_of_last_error();
 }
 
 ptrdiff_t Replacement::write_some(const char *data, size_t size) noexcept {
@@ -266,12 +264,11 @@ void Replacement::commit() {
   descriptor_ = -1;
 }
 
-uint64_t secret() {
+bool random_bits(uint64_t &number) noexcept {
   unsigned low = 0, high = 0;
-  if (rand_s(&low) != 0 || rand_s(&high) != 0)
-    return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-           reinterpret_cast<uintptr_t>(&low);
-  return uint64_t{high} << 32 | low;
+  if (rand_s(&low) != 0 || rand_s(&high) != 0) return false;
+  number = uint64_t{high} << 32 | low;
+  return true;
 }
 
 }  // namespace infini::platform

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/charconv.h"
+#include "base/platform.h"
 #include "model/memory_config.h"
 #include "text/chat.h"
 
@@ -17,7 +17,7 @@ double tidy(float value) {
   char digits[32];
   const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
   double result = value;
-  real_from_chars(digits, end, result);
+  platform::real_from_chars(digits, end, result);
   return result;
 }
 

@@ -7,7 +7,7 @@
 #include <limits>
 #include <map>
 
-#include "base/charconv.h"
+#include "base/platform.h"
 #include "base/status.h"
 
 namespace infini {
@@ -45,7 +45,7 @@ std::vector<std::pair<int32_t, float>> parse_logit_bias(const std::string &text,
     float bias = 0;
     const auto parsed_id = std::from_chars(at, end, id);
     const bool has_colon = parsed_id.ec == std::errc() && parsed_id.ptr < end && *parsed_id.ptr == ':';
-    const auto parsed = has_colon ? real_from_chars(parsed_id.ptr + 1, end, bias) : parsed_id;
+    const auto parsed = has_colon ? platform::real_from_chars(parsed_id.ptr + 1, end, bias) : parsed_id;
     if (!has_colon || parsed.ec != std::errc() || (parsed.ptr < end && *parsed.ptr != ','))
       fail(Status::INVALID_ARGUMENT, "option 'logit_bias' is '", text, "', but must read ID:BIAS,ID:BIAS,...");
     if (id < 0 || id >= vocabulary)

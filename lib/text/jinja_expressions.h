@@ -6,7 +6,7 @@
 #include <charconv>
 #include <optional>
 
-#include "base/charconv.h"
+#include "base/platform.h"
 #include "text/jinja.h"
 #include "text/jinja_lex.h"
 #include "text/utf8.h"
@@ -238,7 +238,7 @@ class ExpressionParser {
       std::erase(digits, '_');
       const char *const begin = digits.data(), *const end = begin + digits.size();
       std::errc error{};
-      if constexpr (std::is_floating_point_v<decltype(value)>) error = real_from_chars(begin, end, value).ec;
+      if constexpr (std::is_floating_point_v<decltype(value)>) error = platform::real_from_chars(begin, end, value).ec;
       else error = std::from_chars(begin, end, value).ec;
       if (error != std::errc()) refuse_template(token.line, "a number is too large");
       return constant(value, token.line);

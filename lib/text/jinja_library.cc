@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/charconv.h"
+#include "base/platform.h"
 #include "text/jinja.h"
 #include "text/jinja_text.h"
 #include "text/utf8.h"
@@ -51,7 +51,7 @@ double real_of(const Value &value, double otherwise) {
   if (!value.text()) return otherwise;
   const std::string text = strip(*value.text(), nullptr, true, true).text;
   double number = 0;
-  const auto end = real_from_chars(text.data(), text.data() + text.size(), number).ptr;
+  const auto end = platform::real_from_chars(text.data(), text.data() + text.size(), number).ptr;
   return !text.empty() && end == text.data() + text.size() ? number : otherwise;
 }
 

@@ -1,5 +1,5 @@
-"""The rules of lib/: a layer includes itself and lower ones, and never the C interface; one file knows the operating system,
-and one folder the processor; streams know the engine and nothing that it is made of; files are short, and no folder is
+"""The rules of lib/: a layer includes itself and lower ones, and never the C interface; the files of base/platform.h know the
+operating system, and one folder the processor; streams know the engine and nothing that it is made of; files are short, and no folder is
 more than a quarter of all; the header lists the stages of tasks.
 
 usage: layers.py SOURCE_DIR
@@ -19,6 +19,12 @@ ONLY_IN = {
     r"cpuid\.h|sys/auxv\.h|hwy/targets\.h": r"lib/kernels/cpu\.cc",
     r"\w*intrin\.h|arm_\w+\.h": r"lib/kernels/bf16_dot\.cc",
     r"hwy/.*": r"lib/kernels/.*",
+}
+
+# Names that compilers give systems and processors, and likewise.
+NAMES_ONLY_IN = {
+    r"\b(__APPLE__|__linux__|__unix__|_WIN32|_MSC_VER|__MINGW\w+)\b": r"lib/base/platform\w*\.cc|lib/kernels/cpu\.cc",
+    r"\b(__x86_64__|__i386__|__aarch64__|__arm__|__(SSE|AVX|ARM)\w+)\b": r"lib/base/platform\.cc|lib/kernels/(cpu|bf16_dot)\.cc",
 }
 
 # model/engine.h is all that streams see of what computes them: not its folders, nor its weights and the layers of a state.
@@ -44,6 +50,9 @@ for path in files:
     for number, line in enumerate(lines, 1):
         if layer == "stream" and re.search(REACHES_AROUND, line.split("//")[0]):
             errors.append(f"{name}:{number}: reaches around {ENGINE}: {line.strip()}")
+        for names, place in NAMES_ONLY_IN.items():
+            if (found := re.search(names, line.split("//")[0])) and not re.fullmatch(place, str(name)):
+                errors.append(f"{name}:{number}: asks for {found[0]}, which belongs in {place} alone")
         include = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
         if not include:
             continue
