@@ -23,7 +23,7 @@ void Tally::add(const Tally &other) {
 }
 
 TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes)
+                             std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part)
     : gemm_(gemm), config_(model.config()), parameters_(parameters), trained_(std::move(trained)), compute_(compute),
       keep_bytes_(keep_bytes), model_rules_(model.rules()), kinds_(model_rules_.kinds), width_(config_.width),
       queries_(config_.q_columns()), keys_(config_.k_columns()), qkv_(config_.qkv_columns()),
@@ -58,6 +58,7 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const G
     products_[l] = {make(width_, qkv_), make(attended_, width_), make(width_, 2 * hidden), make(hidden, width_)};
   }
   output_ = {{compute, width_, config_.vocabulary}, {compute, config_.vocabulary, width_}};
+  if (part == TrainedPart::RETRIEVAL) choose_retrieval_layers();
   refresh(threads, true);
 }
 
@@ -178,7 +179,7 @@ void TrainingGraph::reserve(const BatchLayout &layout, int threads, bool backwar
 // one.
 size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequest &request) const {
   const size_t layers = products_.size();
-  if (request.logits || request.observer ||
+  if (request.logits ||
       std::any_of(layout.weight.begin(), layout.weight.end(), [](float weight) { return weight > 0; }))
     return layers;
   const auto supervised = [&](size_t layer) {
@@ -195,6 +196,7 @@ size_t TrainingGraph::layers_that_count(const BatchLayout &layout, const RunRequ
 
 Tally TrainingGraph::run(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
                          size_t cache_key) {
+  if (!retrieval_layers_.empty()) return run_retrieval(threads, layout, request, cache_key);
   const bool backward = request.gradients != nullptr;
   const size_t layers = layers_that_count(layout, request);
   reserve(layout, threads.count(), backward);
@@ -209,6 +211,12 @@ Tally TrainingGraph::run(const Threads &threads, const BatchLayout &layout, cons
   }
   if (trained_[parameters_.embedding()]) embed_backward(layout, request.gradients);
   return tally;
+}
+
+Tally TrainingGraph::observe(const Threads &threads, const BatchLayout &layout, const LayerObserver &observer) {
+  reserve(layout, threads.count(), false);
+  forward(threads, layout, products_.size(), {}, kUncached, &observer);
+  return losses(threads, layout, {});
 }
 
 // dx += and the weight's gradient += what dnormed_, of norm(these rows of x), gives them. Without a weight the rows are

@@ -13,6 +13,7 @@
 #include "train/batch_attention.h"
 #include "train/graph_rows.h"
 #include "train/parameters.h"
+#include "train/train_config.h"
 
 namespace infini {
 
@@ -46,17 +47,18 @@ struct RunRequest {
   float *gradients = nullptr;  // laid out like the parameters; added to. nullptr: no backward pass
   double loss_scale = 1;       // factor on the gradients of the cross-entropy
   const SupervisionWeights *supervision = nullptr;
-  float *logits = nullptr;                  // [rows][vocabulary], of every row; for tests
-  const LayerObserver *observer = nullptr;  // sees every layer on the way forward
+  float *logits = nullptr;  // [rows][vocabulary], of every row; for tests
 };
 
 class TrainingGraph {
  public:
   // `trained`, for each parameter: whether it gets a gradient, which decides how far down the backward pass goes and
   // which products it makes. `keep_bytes`: where the activations of all layers would take more, only the layers' inputs
-  // are kept and the rest is computed again, layer by layer.
+  // are kept and the rest is computed again, layer by layer. Where `part` is RETRIEVAL, the loss is that of supervised
+  // retrievals alone, of the layers whose q is trained; each is fed by the model as it is now, so that no gradient of
+  // one layer reaches another.
   TrainingGraph(const Threads &threads, const Model &model, const Gemm &gemm, const Parameters &parameters,
-                std::vector<bool> trained, NumberType compute, int64_t keep_bytes);
+                std::vector<bool> trained, NumberType compute, int64_t keep_bytes, TrainedPart part = TrainedPart::ALL);
   // Segment, carry, sinks and memory as these say; until then as the model does. Layers with a window of their own keep
   // it.
   void set_rules(const AttentionRules &rules);
@@ -64,19 +66,14 @@ class TrainingGraph {
   // Packs the products' weights anew from the f32 masters: to be called whenever these have changed. `all`: also of
   // parameters that are not trained.
   void refresh(const Threads &threads, bool all = false);
-  // From now on q and k of these layers (ascending) are trained by supervision of their retrievals alone: refresh()
-  // leaves all other weights as they were, so that in run_retrieval() the input of each is that of the original model.
-  void set_retrieval_layers(const Threads &threads, std::vector<size_t> layers);
-  // Forward, and, where gradients are asked for, backward. The input of the lowest trained layer is stored under
-  // `cache_key` and reused when the same key comes again, with the same layout; the layers below must not have changed
-  // since. kUncached: nothing is stored.
+  // Forward, and, where gradients are asked for, backward. The input of the lowest trained layer (RETRIEVAL: of each)
+  // is stored under `cache_key` and reused when the same key comes again, with the same layout; the layers below must
+  // not have changed since. kUncached: nothing is stored.
   static constexpr size_t kUncached = SIZE_MAX;
   Tally run(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key = kUncached);
-  // The same for the layers of set_retrieval_layers(), whose loss is that of their supervised retrievals alone, and
-  // whose inputs are those of the original model: no gradient of one layer reaches another. All their inputs are
-  // cached.
-  Tally run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key);
-  // f(layer, its normed input [rows][width]) for each layer of set_retrieval_layers(), from the cache where it has
+  // Forward through all layers, whatever is trained. `observer` sees each of them.
+  Tally observe(const Threads &threads, const BatchLayout &layout, const LayerObserver &observer);
+  // f(layer, its normed input [rows][width]) for each layer whose retrievals are trained, from the cache where it has
   // them.
   using NormedInput = std::function<void(size_t layer, ConstRows normed)>;
   void each_retrieval_input(const Threads &threads, const BatchLayout &layout, size_t cache_key, const NormedInput &f);
@@ -136,7 +133,7 @@ class TrainingGraph {
   void norm_rows(const Threads &threads, const float *x, size_t weight, const BatchRows &rows, char *to);
 
   void forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
-               size_t cache_key);
+               size_t cache_key, const LayerObserver *observer = nullptr);
 
   // graph_plan.cc
   // The columns of qkv that are queries, keys or values, and the parameters that make them.
@@ -156,6 +153,8 @@ class TrainingGraph {
   void finish_logits(float *logits) const;
 
   // graph_retrieval.cc
+  void choose_retrieval_layers();
+  Tally run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request, size_t cache_key);
   void supervise_layer(const Threads &threads, size_t layer, ConstRows normed, const BatchLayout &layout,
                        const RunRequest &request, Tally &tally);
 
@@ -192,7 +191,7 @@ class TrainingGraph {
   std::vector<LayerProducts> products_;
   Product output_;
   std::vector<float> gate_weights_;       // [layers][heads]
-  std::vector<size_t> retrieval_layers_;  // as in set_retrieval_layers()
+  std::vector<size_t> retrieval_layers_;  // whose retrievals alone are trained, ascending; else none
   struct Features {
     PackedMatrix q, k;
   };
@@ -213,7 +212,7 @@ class TrainingGraph {
   Buffer<char> dgate_up_;     // [kChunk or T][2 * hidden] of the compute type
   Buffer<char> narrow_, narrow_qkv_;
   RowSums sums_;
-  // Of the layers of set_retrieval_layers().
+  // Of retrieval_layers_.
   std::map<size_t, std::vector<Buffer<char>>> retrieval_inputs_;  // by cache key, of each layer: [T][width] of compute
   Buffer<float> retrieval_rows_;  // [T][retrieval_stride_]: q of supervised rows, and k of all
   // [supervised rows][q columns, to a multiple of 64]: q alone, and then its gradients

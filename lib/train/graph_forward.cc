@@ -97,7 +97,7 @@ void TrainingGraph::feed_forward(const Threads &threads, size_t layer, int64_t f
 }
 
 void TrainingGraph::forward(const Threads &threads, const BatchLayout &layout, size_t layers, const RunRequest &request,
-                            size_t cache_key) {
+                            size_t cache_key, const LayerObserver *observer) {
   const auto bytes = static_cast<size_t>(rows_ * x_stride_) * sizeof(float);
   Buffer<float> *const kept =
       cache_key != kUncached && lowest_ > 0 && lowest_ < layers ? &lowest_inputs_[cache_key] : nullptr;
@@ -110,12 +110,12 @@ void TrainingGraph::forward(const Threads &threads, const BatchLayout &layout, s
       std::memcpy(kept->data(), input(l), bytes);
     }
     attend(threads, layout, l, request);
-    if (request.observer)
-      (*request.observer)({l,
-                           input(l),
-                           x_stride_,
-                           {compute_, trace(l).normed.data(), width_},
-                           attention(layout, l, request, trace(l))});
+    if (observer)
+      (*observer)({l,
+                   input(l),
+                   x_stride_,
+                   {compute_, trace(l).normed.data(), width_},
+                   attention(layout, l, request, trace(l))});
     if (!feeds_forward(l, layers)) break;
     for (int64_t first = 0; first < rows_; first += kChunk)
       feed_forward(threads, l, first, std::min(kChunk, rows_ - first), input(l + 1));

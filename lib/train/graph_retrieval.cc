@@ -6,17 +6,18 @@
 
 namespace infini {
 
-void TrainingGraph::set_retrieval_layers(const Threads &threads, std::vector<size_t> layers) {
-  retrieval_layers_ = std::move(layers);
-  retrieval_products_.clear();
-  for (size_t i = 0; i < retrieval_layers_.size(); ++i)
+void TrainingGraph::choose_retrieval_layers() {
+  for (size_t l = 0; l < parameters_.layers().size(); ++l) {
+    if (!trained_[parameters_.layers()[l][Field::Q]]) continue;
+    retrieval_layers_.push_back(l);
     retrieval_products_.push_back({{compute_, width_, queries_}, {compute_, width_, keys_}});
-  refresh(threads);
+  }
 }
 
 Tally TrainingGraph::run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
                                    size_t cache_key) {
   Tally tally;
+  if (!request.supervision) return tally;  // where nothing is looked up, there is no loss
   each_retrieval_input(threads, layout, cache_key, [&](size_t layer, ConstRows normed) {
     supervise_layer(threads, layer, normed, layout, request, tally);
   });
@@ -42,10 +43,8 @@ void TrainingGraph::each_retrieval_input(const Threads &threads, const BatchLayo
     }
     f(view.layer, view.normed);
   };
-  RunRequest request;
-  request.observer = &observer;
   reserve(layout, threads.count(), false);
-  forward(threads, layout, retrieval_layers_.back() + 1, request, kUncached);
+  forward(threads, layout, retrieval_layers_.back() + 1, {}, kUncached, &observer);
   if (cache_key != kUncached) retrieval_inputs_[cache_key] = std::move(inputs);
 }
 

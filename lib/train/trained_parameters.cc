@@ -36,6 +36,9 @@ std::vector<bool> choose_trained(const TrainConfig &config, const LayerRange &la
     for (const size_t index : {parameters.embedding(), parameters.output(), parameters.output_norm()})
       trained[index] = true;
   trained[parameters.gates()] = config.part != TrainedPart::FEATURES && config.part != TrainedPart::RETRIEVAL;
+  if (config.part == TrainedPart::RETRIEVAL && std::ranges::count(trained, true) == 0)
+    fail(Status::INVALID_ARGUMENT,
+         "train.supervised holds no head of the layers that are trained, and no gate is open");
   return trained;
 }
 

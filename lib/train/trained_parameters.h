@@ -11,6 +11,7 @@
 namespace infini {
 
 // By parameter: whether it gets gradients, and belongs to what checkpoints hold and the written model has.
+// INVALID_ARGUMENT where retrievals are to be trained, and none is supervised.
 std::vector<bool> choose_trained(const TrainConfig &config, const LayerRange &layers, const Supervisor &supervisor,
                                  const Parameters &parameters);
 // Of these, what the optimizer changes itself: not matrices that have adapters, nor those that are only initialised.

@@ -66,17 +66,8 @@ Trainer::Trainer(std::shared_ptr<const Model> model, const TrainConfig &config, 
     lora_ = std::make_unique<Lora>(parameters_, targets, config_.lora, config_.seed);
     adapter_optimizer_ = std::make_unique<Optimizer>(lora_->variables(), config_.optimizer, gemm_, compute_);
   }
-  graph_ =
-      std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_, config_.keep_mb << 20);
-  if (config_.part == TrainedPart::RETRIEVAL) {
-    std::vector<size_t> layers;
-    for (size_t l = 0; l < parameters_.layers().size(); ++l)
-      if (trained_[parameters_.layers()[l][Field::Q]]) layers.push_back(l);
-    if (layers.empty())
-      fail(Status::INVALID_ARGUMENT,
-           "train.supervised holds no head of the layers that are trained, and no gate is open");
-    graph_->set_retrieval_layers(team, layers);
-  }
+  graph_ = std::make_unique<TrainingGraph>(team, *model_, gemm_, parameters_, trained_, compute_, config_.keep_mb << 20,
+                                           config_.part);
   gradients_ = Buffer<float>(parameters_.size());
 }
 
@@ -147,10 +138,7 @@ void Trainer::each_batch(int64_t step, int64_t first, int64_t end, const std::fu
 
 Tally Trainer::run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key) {
   graph_->set_rules(rules_for(segment));
-  if (config_.repeat == 1) cache_key = kUncached;
-  if (config_.part != TrainedPart::RETRIEVAL) return graph_->run(threads, layout_, request, cache_key);
-  return request.supervision ? graph_->run_retrieval(threads, layout_, request, cache_key)
-                             : Tally();  // where nothing is looked up, there is no loss
+  return graph_->run(threads, layout_, request, config_.repeat == 1 ? kUncached : cache_key);
 }
 
 void Trainer::add_gradients(const Threads &threads, Task *task) {

@@ -120,7 +120,7 @@ class Trainer {
   AttentionRules rules_for(int segment) const;
   std::span<const Sequence> sequences() const { return pool_.of_step(pool_.step()); }  // of the step at hand
   static constexpr size_t kUncached = TrainingGraph::kUncached;
-  // TrainingGraph::run or run_retrieval, over layout_.
+  // TrainingGraph::run, over layout_.
   Tally run(const Threads &threads, int segment, const RunRequest &request, size_t cache_key);
   double change_weights();
   void weights_changed(const Threads &threads);

@@ -6,10 +6,8 @@ namespace infini {
 Tally Trainer::forward(const BatchLayout &layout, const AttentionRules &rules, const LayerObserver &observer) {
   check_whole();
   const ThreadScope threads(model_->threads(), threads_);
-  RunRequest request;
-  request.observer = &observer;
   graph_->set_rules(rules);
-  return graph_->run(threads, layout, request);
+  return graph_->observe(threads, layout, observer);
 }
 
 void Trainer::initialise(const char *stage, Task *task, const std::function<void(Drawn &, Parameters &)> &hook) {
@@ -42,9 +40,7 @@ void Trainer::Drawn::each_layout(const std::function<void(const BatchLayout &)> 
 }
 
 void Trainer::Drawn::forward(const LayerObserver &observer) {
-  RunRequest request;
-  request.observer = &observer;
-  trainer_.graph_->run(threads_, trainer_.layout_, request);
+  trainer_.graph_->observe(threads_, trainer_.layout_, observer);
 }
 
 void Trainer::Drawn::each_retrieval_input(const TrainingGraph::NormedInput &f) {

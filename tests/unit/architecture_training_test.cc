@@ -162,21 +162,23 @@ TEST_CASE("gradients of retrieval alone are those of the whole model where nothi
     layout.add(sequence, config.memory.segment, config.vocabulary);
     std::vector<float> supervision(static_cast<size_t>(config.layers * config.heads));
     for (int h = 0; h < config.heads; ++h) supervision[static_cast<size_t>(h)] = 0.3f;
-    TrainingGraph graph(Threads(), *model, model->gemm(), parameters, std::vector<bool>(parameters.list().size(), true),
-                        NumberType::F32, 0);
     RunRequest request;
     const test::RetrievalWeights weights(supervision, config.heads);
     request.supervision = &weights;
-    const auto gradients = [&](auto run) {
+    const auto gradients = [&](const std::vector<bool> &trained, TrainedPart part) {
+      TrainingGraph graph(Threads(), *model, model->gemm(), parameters, trained, NumberType::F32, 0, part);
       Buffer<float> out(parameters.size());
       request.gradients = out.data();
-      (graph.*run)(Threads(), layout, request, TrainingGraph::kUncached);
+      graph.run(Threads(), layout, request);
       return out;
     };
-    const Buffer<float> whole = gradients(&TrainingGraph::run);
-    graph.set_retrieval_layers(Threads(), {0});
-    const Buffer<float> alone = gradients(&TrainingGraph::run_retrieval);
-    for (const Field field : {Field::Q, Field::K, Field::Q_BIAS, Field::K_BIAS, Field::Q_NORM, Field::K_NORM}) {
+    const auto fields = {Field::Q, Field::K, Field::Q_BIAS, Field::K_BIAS, Field::Q_NORM, Field::K_NORM};
+    std::vector<bool> first(parameters.list().size(), false);
+    for (const Field field : fields)
+      if (const size_t index = parameters.layers()[0][field]; index != Parameters::kNone) first[index] = true;
+    const Buffer<float> whole = gradients(std::vector<bool>(first.size(), true), TrainedPart::ALL),
+                        alone = gradients(first, TrainedPart::RETRIEVAL);
+    for (const Field field : fields) {
       const size_t index = parameters.layers()[0][field];
       if (index == Parameters::kNone) continue;
       const Parameter &p = parameters[index];
