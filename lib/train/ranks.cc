@@ -54,4 +54,25 @@ std::vector<uint64_t> Ranks::gather(std::span<const uint64_t> words) const {
   return all;
 }
 
+ReadChecksum::ReadChecksum(const Ranks &ranks, int segment) : alone_(ranks.alone()) {
+  sum_.add(&segment, sizeof segment);
+}
+
+void ReadChecksum::add(const Sequence &sequence) {
+  if (alone_) return;
+  const auto add = [&](const auto &values) {
+    const uint64_t count = values.size();
+    sum_.add(&count, sizeof(count));
+    sum_.add(values.data(), values.size() * sizeof(values[0]));
+  };
+  add(sequence.tokens);
+  add(sequence.weight);
+  add(sequence.answer);
+  add(sequence.local_target);
+  add(sequence.document);
+  add(sequence.tags);
+  add(sequence.links);
+  add(sequence.repeat_weight);
+}
+
 }  // namespace infini

@@ -8,6 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/hash.h"
+#include "train/sequence.h"
+
 namespace infini {
 
 // Replaces each of `values` by its sum over all ranks, each of which calls it with equally many. Anything but 0: it
@@ -37,6 +40,18 @@ class Ranks {
   int rank_ = 0, count_ = 1;
   SumCallback callback_ = nullptr;
   void *user_data_ = nullptr;
+};
+
+// Of all that ranks must read alike. One that is alone has nobody to compare it with, and computes none.
+class ReadChecksum {
+ public:
+  ReadChecksum(const Ranks &ranks, int segment);
+  void add(const Sequence &sequence);
+  uint64_t value() const { return sum_.value(); }
+
+ private:
+  const bool alone_;
+  StreamChecksum sum_;
 };
 
 }  // namespace infini

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "train/trained_parameters.h"
 
@@ -22,23 +21,6 @@ ProductChoice choose_products(const TrainConfig &config, const Rules &rules) {
   Asked asked = read_asked("file", config.compute, "auto");
   asked.library = rules.choice.library;
   return choose(asked, Cpu::here());
-}
-
-// Adds all that ranks must have read alike.
-void add_to(StreamChecksum &sum, const Sequence &sequence) {
-  const auto add = [&](const auto &values) {
-    const uint64_t count = values.size();
-    sum.add(&count, sizeof(count));
-    sum.add(values.data(), values.size() * sizeof(values[0]));
-  };
-  add(sequence.tokens);
-  add(sequence.weight);
-  add(sequence.answer);
-  add(sequence.local_target);
-  add(sequence.document);
-  add(sequence.tags);
-  add(sequence.links);
-  add(sequence.repeat_weight);
 }
 
 }  // namespace
@@ -115,14 +97,6 @@ void Trainer::begin_step(Task *task) {
   supervisor_->end_count();
 }
 
-uint64_t Trainer::checksum_of_read() const {
-  StreamChecksum sum;
-  const int segment = pool_.segment();
-  sum.add(&segment, sizeof segment);
-  for (const Sequence &sequence : sequences()) add_to(sum, sequence);
-  return sum.value();
-}
-
 void Trainer::each_batch(int64_t step, int64_t first, int64_t end, const std::function<void(size_t cache_key)> &f) {
   const std::span<const Sequence> read = pool_.of_step(step);
   layout_.clear();
@@ -178,7 +152,7 @@ void Trainer::gradients(Task *task) {
   std::exception_ptr failure;
   try {
     begin_step(task);
-    if (!ranks_.alone()) read = checksum_of_read();
+    read = checksum_of_read();
     add_gradients(threads, task);
   } catch (...) {
     failure = std::current_exception();  // the other ranks have to hear of it
@@ -258,14 +232,13 @@ uint64_t Trainer::evaluate_share(SequenceSource &source, int sequences, int segm
   const ThreadScope threads(model_->threads(), threads_);
   RunRequest request;
   request.supervision = supervisor_->evaluation_weights();
-  StreamChecksum read;
-  read.add(&segment, sizeof segment);
+  ReadChecksum read(ranks_, segment);
   const auto [first, end] = ranks_.share(sequences);
   for (int i = 0; i < sequences; ++i) {
     if (task && task->take_cancel())
       fail(Status::CANCELLED, "evaluating was cancelled after ", i, " of ", sequences, " sequences");
     const Sequence sequence = source.next(segment, segments);
-    if (!ranks_.alone()) add_to(read, sequence);
+    read.add(sequence);
     if (i >= first && i < end) {
       layout_.clear();
       add_to_layout(sequence, segment);

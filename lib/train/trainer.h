@@ -125,7 +125,6 @@ class Trainer {
   double change_weights();
   void weights_changed(const Threads &threads);
   void begin_step(Task *task);
-  uint64_t checksum_of_read() const;
   uint64_t evaluate_share(SequenceSource &source, int sequences, int segment, int segments, Task *task, Tally &tally);
   void add_gradients(const Threads &threads, Task *task);  // of this rank's share of what was drawn
   // f(cache key) for each batch of the sequences first .. end - 1 of a step of the pool; layout_ holds the batch, of up
@@ -134,6 +133,7 @@ class Trainer {
 
   // trainer_ranks.cc
   enum class JointCall : uint64_t { STEP, EVALUATION };
+  uint64_t checksum_of_read() const;  // in the step at hand
   uint64_t weights_checksum() const;
   Tally agree(JointCall call, uint64_t data, const Tally &own, const std::exception_ptr &failure) const;
 

@@ -58,6 +58,12 @@ std::vector<std::span<float>> Trainer::trained_gradients() {
   return pieces;
 }
 
+uint64_t Trainer::checksum_of_read() const {
+  ReadChecksum sum(ranks_, pool_.segment());
+  for (const Sequence &sequence : sequences()) sum.add(sequence);
+  return sum.value();
+}
+
 uint64_t Trainer::weights_checksum() const {
   StreamChecksum sum;
   for (size_t i = 0; i < trained_.size(); ++i)
