@@ -114,7 +114,7 @@ void Adaptation::find(Task *task) {
     tokens_["find"] = found->tokens;
   }
   heads_ = std::move(heads);
-  no_task_ = std::move(no_task);
+  if (!no_task.empty()) no_task_ = std::move(no_task);
   found_heads_ = true;
   seconds_["find"] = seconds_since(start);
   report_ = report.add("carriers", WriteFields::written(heads_.carriers))

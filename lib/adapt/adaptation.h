@@ -14,7 +14,7 @@
 #include "adapt/plan.h"
 #include "adapt/recall_trainer.h"
 #include "adapt/settings.h"
-#include "base/json.h"
+#include "base/schema.h"
 
 namespace infini {
 
@@ -54,7 +54,20 @@ class Adaptation {
   struct Measured {
     std::optional<double> nll;
     std::vector<std::optional<double>> recall;
-    JsonText json() const { return JsonObject().add("nll", nll).add("recall", recall).json(); }
+
+    template <class Visitor>
+    void fields(Visitor &v) {
+      v("nll", nll);
+      v("recall", recall);
+    }
+    JsonText json() const { return settings_json(*this).json(); }
+  };
+  template <class Number>
+  struct ByPhase : std::map<std::string, Number> {
+    template <class Visitor>
+    void fields(Visitor &v) {
+      for (auto &[phase, sum] : *this) v(phase.c_str(), sum, 0, 1e18, "");
+    }
   };
 
   std::string state_file() const { return settings_.checkpoint + ".json"; }
@@ -67,10 +80,13 @@ class Adaptation {
   std::vector<Stage> stages() const;  // in order
   const AdaptPlan &plan();
   JsonObject asked() const;
-  void add_findings(JsonObject &out) const;
+  // What is kept, and the part of it that info() tells too: see base/schema.h.
+  template <class Self, class Visitor>
+  static void visit_state(Self &self, Visitor &v);
+  template <class Self, class Visitor>
+  static void visit_findings(Self &self, Visitor &v);
   void resume();
   void restore(const nlohmann::json &state);
-  JsonObject state() const;
   void write_state() const;
   int64_t names_of_task(std::string &why);
   void find(Task *task);
@@ -94,14 +110,14 @@ class Adaptation {
   // The state that is written to settings.checkpoint.
   AdaptHeads heads_;
   bool found_heads_ = false;
-  std::string no_task_;  // why it learns from text alone, without recall tasks; else empty
-  // Empty: not known yet.
-  std::vector<FoundHead> found_;  // the ten with the greatest weight
+  std::optional<std::string> no_task_;  // why it learns from text alone, without recall tasks, where it does
+  // What is not there is not known yet.
+  std::optional<std::vector<FoundHead>> found_;  // the ten with the greatest weight
   std::optional<double> full_attention_recall_, share_;
-  std::vector<std::vector<double>> gates_;
+  std::optional<std::vector<std::vector<double>>> gates_;
   std::optional<Measured> before_, after_;
-  std::map<std::string, double> seconds_;  // by phase
-  std::map<std::string, int64_t> tokens_;
+  ByPhase<double> seconds_;
+  ByPhase<int64_t> tokens_;
   std::string stage_;  // name of the stage whose trainer was saved
   size_t done_ = 0;    // stages that are complete
 };

@@ -1,17 +1,13 @@
 // The files from which an adaptation is continued: a JSON file, and of each stage the checkpoint of its trainer and the
 // model that it made.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 
 #include "adapt/adaptation.h"
 #include "base/file.h"
-#include "base/json.h"
-#include "base/schema.h"
 
 namespace infini {
-
-using nlohmann::json;
 
 // The settings that must be the same when it is continued.
 JsonObject Adaptation::asked() const {
@@ -26,33 +22,56 @@ JsonObject Adaptation::asked() const {
   return asked.add("model", model_->fingerprint());
 }
 
-void Adaptation::add_findings(JsonObject &out) const {
-  if (!found_.empty()) out.add("found", found_);
-  if (full_attention_recall_) out.add("full_attention_recall", full_attention_recall_);
-  if (!no_task_.empty()) out.add("no_task", no_task_);
-  out.add("carriers", WriteFields::written(heads_.carriers)).add("heads", WriteFields::written(heads_.memory));
-  out.add("first", heads_.first).add("last", heads_.last);
-  if (share_) out.add("share", share_);
-  if (before_) out.add("before", before_);
-  if (after_) out.add("after", after_);
-  if (!gates_.empty()) out.add("gates", gates_);
+template <class Self, class Visitor>
+void Adaptation::visit_findings(Self &self, Visitor &v) {
+  v("found", self.found_, "");
+  v("full_attention_recall", self.full_attention_recall_);
+  v("no_task", self.no_task_, "", "");
+  v("carriers", self.heads_.carriers, 2, "[layer, head]", "");
+  v("heads", self.heads_.memory, 3, "[layer, head, offset]", "");
+  v("first", self.heads_.first, 0, kMostLayers, "");
+  v("last", self.heads_.last, 0, kMostLayers, "");
+  v("share", self.share_);
+  v("before", self.before_, "");
+  v("after", self.after_, "");
+  v("gates", self.gates_);
 }
 
-JsonObject Adaptation::state() const {
-  JsonObject out;
-  out.add("asked", asked()).add("seconds", seconds_).add("tokens", tokens_);
-  add_findings(out);
-  return out.add("names", settings_.names).add("done", done_).add("stage", stage_);
+template <class Self, class Visitor>
+void Adaptation::visit_state(Self &self, Visitor &v) {
+  JsonText asked = self.asked().json();
+  v("asked", asked, "");
+  v("seconds", self.seconds_, "");
+  v("tokens", self.tokens_, "");
+  visit_findings(self, v);
+  v("names", self.settings_.names, 1, 1000, "");
+  v("done", self.done_, 0, kMostLayers, "");
+  v("stage", self.stage_, "", "");
 }
+
+namespace {
+
+// Leaves out what is not known yet.
+struct WriteKnown : WriteFields {
+  using WriteFields::operator();
+  template <class T, class... About>
+  void operator()(const char *name, const std::optional<T> &value, const About &...about) {
+    if (value) WriteFields::operator()(name, *value, about...);
+  }
+};
+
+}  // namespace
 
 JsonObject Adaptation::info() const {
-  JsonObject out;
-  out.add("borders", settings_.borders);
-  add_findings(out);
+  WriteKnown findings;
+  visit_findings(*this, findings);
   JsonList names;
   if (found_heads_)
     for (const Stage &stage : stages()) names.add(stage.name());
-  return out.add("phase_seconds", seconds_)
+  return JsonObject()
+      .add("borders", settings_.borders)
+      .add(findings.object)
+      .add("phase_seconds", seconds_)
       .add("phase_tokens", tokens_)
       .add("stages", names)
       .add("stages_done", done_)
@@ -61,8 +80,10 @@ JsonObject Adaptation::info() const {
 
 void Adaptation::write_state() const {
   if (!saves()) return;
+  WriteKnown state;
+  visit_state(*this, state);
   AtomicFile file(state_file());
-  const std::string text = state().text() + "\n";
+  const std::string text = state.object.text() + "\n";
   file.write(text.data(), text.size());
   file.commit();
 }
@@ -105,68 +126,20 @@ void Adaptation::resume() {
          " give what was given then, or remove the file to begin anew");
 }
 
-void Adaptation::restore(const json &state) {
-  const auto measured = [](const json *m) -> std::optional<Measured> {
-    if (!m) return std::nullopt;
-    Measured out;
-    if (m->at("nll").is_number()) out.nll = m->at("nll").get<double>();
-    for (const json &share : m->at("recall"))
-      out.recall.push_back(share.is_number() ? std::optional(share.get<double>()) : std::nullopt);
-    return out;
-  };
+void Adaptation::restore(const nlohmann::json &state) {
+  ReadFields reader(state, "state");
+  visit_state(*this, reader);
+  reader.finish();
   const Config &model = model_->config();
-  const auto whole = [](const json &value, int64_t least, int64_t most) {
-    if (!fits<int64_t>(value) || !value.is_number_integer() || value.get<int64_t>() < least ||
-        value.get<int64_t>() > most)
-      fail(Status::FORMAT, "a number is out of range");
-    return static_cast<int>(value.get<int64_t>());
+  const auto known = [&](const auto &head) {
+    return head.layer >= 0 && head.layer < model.layers && head.head >= 0 && head.head < model.heads;
   };
-  AdaptHeads heads;
-  for (const json &head : state.at("carriers"))
-    heads.carriers.push_back({whole(head.at(0), 0, model.layers - 1), whole(head.at(1), 0, model.heads - 1)});
-  for (const json &head : state.at("heads"))
-    heads.memory.push_back(
-        {whole(head.at(0), 0, model.layers - 1), whole(head.at(1), 0, model.heads - 1), whole(head.at(2), 0, 1000)});
-  if (heads.carriers.empty() != heads.memory.empty()) fail(Status::FORMAT, "heads are missing");
-  heads.first = whole(state.at("first"), 0, model.layers - 1);
-  heads.last = whole(state.at("last"), heads.first, model.layers - 1);
-  heads_ = std::move(heads);
-  settings_.names = whole(state.at("names"), 1, 1000);
-  const auto phases = [&](const char *name, auto &values) {
-    for (auto &[phase, value] : values) state.at(name).at(phase).get_to(value);
-  };
-  phases("seconds", seconds_);
-  phases("tokens", tokens_);
-  done_ = static_cast<size_t>(whole(state.at("done"), 0, static_cast<int64_t>(stages().size())));
-  const auto find = [&](const char *name) {
-    const auto found = state.find(name);
-    return found == state.end() || found->is_null() ? nullptr : &*found;
-  };
-  // Numbers that are not finite are written as null.
-  const auto real = [](const json &value) {
-    return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-  };
-  const auto maybe = [&](const char *name) { return find(name) ? std::optional(real(*find(name))) : std::nullopt; };
-  std::vector<FoundHead> found;
-  if (const json *const list = find("found"))
-    for (const json &head : *list)
-      found.push_back({head.at("layer").get<size_t>(), head.at("head").get<size_t>(), real(head.at("weight")),
-                       real(head.at("name_weight"))});
-  std::vector<std::vector<double>> gates;
-  if (const json *const layers = find("gates"))
-    for (const json &layer : *layers) {
-      gates.emplace_back();
-      for (const json &weight : layer) gates.back().push_back(real(weight));
-    }
-  before_ = measured(find("before"));
-  after_ = measured(find("after"));
-  no_task_ = state.value("no_task", "");
-  found_ = std::move(found);
-  full_attention_recall_ = maybe("full_attention_recall");
-  share_ = maybe("share");
-  gates_ = std::move(gates);
-  stage_ = state.value("stage", "");
-  found_heads_ = true;
+  const AdaptHeads &heads = heads_;
+  found_heads_ = std::ranges::all_of(heads.carriers, known) && std::ranges::all_of(heads.memory, known) &&
+                 std::ranges::all_of(heads.memory, [](const SupervisedHead &head) { return head.offset >= 0; }) &&
+                 heads.carriers.empty() == heads.memory.empty() && heads.first <= heads.last &&
+                 heads.last < model.layers && done_ <= stages().size();
+  if (!found_heads_) fail(Status::FORMAT, "heads, layers or stages are not those of the model");
 }
 
 }  // namespace infini

@@ -74,15 +74,6 @@ std::vector<FoundHead> HeadSearch::best(size_t most) const {
   return best;
 }
 
-JsonText FoundHead::json() const {
-  return JsonObject()
-      .add("layer", layer)
-      .add("head", head)
-      .add("weight", weight)
-      .add("name_weight", name_weight)
-      .json();
-}
-
 JsonObject describe(const HeadSearch &found, const Reading &reading) {
   return JsonObject()
       .add("heads", found.best())

@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/json.h"
+#include "base/limits.h"
+#include "base/schema.h"
 #include "train/trainer.h"
 
 namespace infini {
@@ -13,7 +14,15 @@ namespace infini {
 struct FoundHead {
   size_t layer, head;
   double weight, name_weight;  // as in HeadSearch
-  JsonText json() const;
+
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("layer", layer, 0, kMostLayers, "");
+    v("head", head, 0, 1e6, "");
+    v("weight", weight);
+    v("name_weight", name_weight);
+  }
+  JsonText json() const { return settings_json(*this).json(); }
 };
 
 struct HeadSearch {

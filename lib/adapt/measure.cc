@@ -31,7 +31,7 @@ std::optional<double> Adaptation::held_out_nll(const std::shared_ptr<const Model
 
 Adaptation::Measured Adaptation::measure(std::shared_ptr<const Model> model, Task *task) {
   Measured measured{held_out_nll(model, task), {}};
-  if (!no_task_.empty()) return measured;
+  if (no_task_) return measured;
   model = model->for_training();
   RecallTrainer trainer(model, plan().reading(), plan().asking(1, 1), nullptr, threads());
   for (const int64_t borders : settings_.borders) {

@@ -15,6 +15,11 @@
 //   // optional: refuses fields that do not fit each other, and sets what follows from them
 //   void complete(const Fields &given);
 //
+// A file of our own may also hold what was measured (measured.h), and any field that may be missing, a std::optional:
+//
+//     v("gates", gates);
+//     v("found", found, "");
+//
 // and reading from JSON with checks, writing, refusing what is unknown, describing and comparing follow.
 #pragma once
 
@@ -29,6 +34,7 @@
 #include <vector>
 
 #include "base/fields.h"
+#include "base/measured.h"
 #include "base/options.h"
 #include "base/status.h"
 
@@ -198,10 +204,24 @@ class ReadFields {
   }
 
   template <class T>
+  void operator()(const char *name, T &measured) {
+    const nlohmann::json *const given = fields_.find(name);
+    if (given && !read_measured(*given, measured)) fields_.refuse(name, "numbers or null, or lists of them");
+  }
+  template <class T, class... About>
+  void operator()(const char *name, std::optional<T> &value, const About &...about) {
+    const nlohmann::json *const given = fields_.find(name);
+    value.reset();
+    if (given && !given->is_null()) (*this)(name, value.emplace(), about...);
+  }
+  // Refuses what was not asked for.
+  void finish() const { fields_.finish(); }
+
+  template <class T>
   static T read(const nlohmann::json &object, const std::string &where, T settings) {
     ReadFields reader(object, where);
     settings.fields(reader);
-    reader.fields_.finish();
+    reader.finish();
     if constexpr (requires { settings.complete(reader.fields_); }) settings.complete(reader.fields_);
     return settings;
   }
