@@ -10,7 +10,7 @@ namespace infini {
 bool heads_can_be_fitted(const Config &model);
 
 // To be called before the first step. Of a trainer of "retrieval" fits q, k, v and o of the supervised heads that have
-// an offset to the sequences that the trainer draws; `nats`: what a group of such heads adds to the logit of the digit
+// an offset to the sequences that the trainer draws; `nats`: what a group of such heads adds to the logit of the token
 // that it retrieves. With SupervisionConfig::fitted_norm, fits v and o of the carriers instead, the heads whose local
 // attention is supervised. INVALID_ARGUMENT where there is neither; UNSUPPORTED where heads can't be fitted; CANCELLED,
 // and errors of the source: nothing has changed.

@@ -263,7 +263,7 @@ static void check_heads(void) {
               INFINI_INVALID_ARGUMENT, "answer");
   CHECK_STATUS(infini_trainer_find_heads_json(trainer, recall, 0, 8, NULL, json, sizeof json, NULL),
                INFINI_INVALID_ARGUMENT);
-  CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "[layer, head, digit]");
+  CHECK_ERROR(infini_trainer_fit_heads(trainer, 8, NULL), INFINI_INVALID_ARGUMENT, "[layer, head, offset]");
   CHECK_ERROR(infini_trainer_fit_heads(trainer, 0, NULL), INFINI_INVALID_ARGUMENT, "nats");
   infini_trainer_free(trainer);
   infini_model_free(model);

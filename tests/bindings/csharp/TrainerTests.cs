@@ -178,7 +178,7 @@ public sealed class TrainerTests : IDisposable
         trainer.Step();
         Fails(Status.State, "step", () => trainer.FitHeads(8));
         Fails(Status.InvalidArgument, "nats", () => trainer.FitHeads(0));
-        Fails(Status.InvalidArgument, "[layer, head, digit]", () => all.FitHeads(8));
+        Fails(Status.InvalidArgument, "[layer, head, offset]", () => all.FitHeads(8));
         Fails(Status.InvalidArgument, "answer", () => trainer.FindHeads(Random, 1, 8));
     }
 

@@ -220,7 +220,7 @@ func TestTrainerFindsHeadsAndFitsOthers(t *testing.T) {
 	must(taught.Step(background))(t)
 	fails(t, taught.FitHeads(background, 8), infini.State, "step")
 	fails(t, taught.FitHeads(background, 0), infini.InvalidArgument, "nats")
-	fails(t, trainer(t, model, "all").FitHeads(background, 8), infini.InvalidArgument, "[layer, head, digit]")
+	fails(t, trainer(t, model, "all").FitHeads(background, 8), infini.InvalidArgument, "[layer, head, offset]")
 	_, err := taught.FindHeads(background, random, 1, 8)
 	fails(t, err, infini.InvalidArgument, "answer")
 }

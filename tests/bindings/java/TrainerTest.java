@@ -201,7 +201,7 @@ class TrainerTest extends Support {
       assertTrue(Double.isNaN(report.subjectShare()), "no local attention is supervised");
       fails(Status.STATE, "step", () -> trainer.fitHeads(8, null));
       fails(Status.INVALID_ARGUMENT, "nats", () -> trainer.fitHeads(0, null));
-      fails(Status.INVALID_ARGUMENT, "[layer, head, digit]", () -> all.fitHeads(8, null));
+      fails(Status.INVALID_ARGUMENT, "[layer, head, offset]", () -> all.fitHeads(8, null));
       fails(Status.INVALID_ARGUMENT, "answer", () -> trainer.findHeads(RANDOM, 1, 8, null));
     }
   }
