@@ -192,7 +192,8 @@ class StreamForward : protected StreamTiles {
 
   // (6), and the logarithm of the sum of its exponentials. Sessions have code of their own (attention/attention.cc):
   // their keys and values lie packed for one product each in a list of tiles, while the backward pass needs these as
-  // they are, and transposed.
+  // they are, and transposed. Of segments of 128 tokens, theirs would be 3 % faster here where three more are carried,
+  // and 24 % slower where none is (one thread, AVX2, f32).
   void attend_locally(int64_t token, int64_t tokens) {
     const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
     product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);
