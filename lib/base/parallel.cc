@@ -35,7 +35,7 @@ uint64_t wait_until(const std::atomic<uint64_t> &word, const Done &done) {
   while (true) {
     const uint64_t value = word.load(std::memory_order_acquire);
     if (done(value)) return value;
-    word.wait(value, std::memory_order_acquire);
+    platform::sleep_while(word, value);
   }
 }
 
@@ -72,7 +72,7 @@ class Team {
   }
   ~Team() {
     gate_.store(kStop, std::memory_order_release);
-    gate_.notify_all();
+    platform::wake_all(gate_);
     for (std::thread &worker : workers_) worker.join();
   }
 
@@ -145,7 +145,7 @@ void Team::work(int index) {
     if (!in) continue;
     const int64_t done = take_items(index, shares_.size());
     if (g_eager.load(std::memory_order_relaxed) > 0) g_items_of_others += done;
-    if ((gate_.fetch_sub(kWorker, std::memory_order_acq_rel) & kWorkers) == kWorker) gate_.notify_all();
+    if ((gate_.fetch_sub(kWorker, std::memory_order_acq_rel) & kWorkers) == kWorker) platform::wake_all(gate_);
   }
 }
 
@@ -163,7 +163,7 @@ void Team::run(int64_t n, Body body, const void *context) {
   exception_ = nullptr;
   const uint64_t loop = gate_.load(std::memory_order_relaxed) / kLoop + 1;
   gate_.store((loop & 0xffffffffu) * kLoop | kOpen, std::memory_order_release);
-  gate_.notify_all();
+  platform::wake_all(gate_);
   const bool eager = g_eager.load(std::memory_order_relaxed) > 0;
   take_items(0, eager ? 1 : shares_.size());
   while (eager && !all_taken()) std::this_thread::yield();

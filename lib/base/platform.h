@@ -3,6 +3,7 @@
 // is alike everywhere.
 #pragma once
 
+#include <atomic>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +35,10 @@ int cpu_quota(const std::string &root = "");
 
 // What a loop does that waits for another thread.
 void pause();
+
+// Sleeps while `word` has the value, until it is woken or a while before; wake_all wakes all that sleep on `word`.
+void sleep_while(const std::atomic<uint64_t> &word, uint64_t value) noexcept;
+void wake_all(std::atomic<uint64_t> &word) noexcept;
 
 // Threads that are started while it lives get no signals: those are the host's business.
 class NoSignals {

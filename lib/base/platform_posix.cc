@@ -26,6 +26,11 @@ namespace infini::platform {
 
 void unmap_memory(void *memory, size_t bytes) noexcept { munmap(memory, bytes); }
 
+void sleep_while(const std::atomic<uint64_t> &word, uint64_t value) noexcept {
+  word.wait(value, std::memory_order_acquire);
+}
+void wake_all(std::atomic<uint64_t> &word) noexcept { word.notify_all(); }
+
 struct NoSignals::Mask {
   sigset_t before;
 };

@@ -65,6 +65,12 @@ int cpu_quota(const std::string &) {
   return static_cast<int>((processors * limit.CpuRate + kWhole - 1) / kWhole);
 }
 
+// Not by std::atomic, whose sleepers GCC 12 may not wake here.
+void sleep_while(const std::atomic<uint64_t> &word, uint64_t value) noexcept {
+  WaitOnAddress(const_cast<std::atomic<uint64_t> *>(&word), &value, sizeof value, INFINITE);
+}
+void wake_all(std::atomic<uint64_t> &word) noexcept { WakeByAddressAll(&word); }
+
 // There are no signals.
 struct NoSignals::Mask {};
 NoSignals::NoSignals() {}
@@ -134,8 +140,9 @@ constexpr DWORD kShareAll = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELE
 // What stands where a regular file is wanted; nullptr: such a file, or nothing.
 const char *other_than_file(const std::wstring &path) {
   const DWORD attributes = GetFileAttributesW(path.c_str());
-  if (attributes == INVALID_FILE_ATTRIBUTES) return nullptr;
-  return attributes & FILE_ATTRIBUTE_DIRECTORY ? "a folder" : attributes & FILE_ATTRIBUTE_DEVICE ? "a device" : nullptr;
+  if (attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY) return "a folder";
+  const File file{CreateFileW(path.c_str(), 0, kShareAll, nullptr, OPEN_EXISTING, 0, nullptr)};
+  return file && GetFileType(file.value) != FILE_TYPE_DISK ? "a device or a pipe" : nullptr;
 }
 
 std::string folder_of(const std::string &path) {
@@ -178,8 +185,6 @@ std::span<const std::byte> map_file(const std::string &path, bool all) {
     infini::fail(Status::IO, "cannot open '", path, "': it is ", kind, ", not a regular file");
   const File file{CreateFileW(name.c_str(), GENERIC_READ, kShareAll, nullptr, OPEN_EXISTING, 0, nullptr)};
   if (!file) fail_io("cannot open", path, code_of_last_error());
-  if (GetFileType(file.value) != FILE_TYPE_DISK)
-    infini::fail(Status::IO, "cannot open '", path, "': it is a device or a pipe, not a regular file");
   LARGE_INTEGER size;
   if (!GetFileSizeEx(file.value, &size)) fail_io("cannot examine", path, code_of_last_error());
   if (size.QuadPart == 0) return {};  // nothing can be mapped
