@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
     std::ifstream in(file.path(), std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(in), {}};
     if (!fuzz::touch_snapshot(test::as_bytes(bytes)))
-      return std::fprintf(stderr, "the seed %s is refused: write the seeds anew\n", file.path().c_str()), 1;
+      return std::fprintf(stderr, "the seed %s is refused: write the seeds anew\n", file.path().string().c_str()), 1;
     ++seeds;
   }
   if (seeds != originals.size())

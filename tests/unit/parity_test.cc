@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "gemm/openblas.h"
 #include "hf_tokenizer.h"
 #include "model/layers.h"
 #include "stream/session.h"
@@ -97,7 +96,7 @@ TEST_CASE("logits and memories equal the golden ones for every cut of the input 
   for (const char *name : kModels) {
     const std::string stem = test::fixture(std::string("infini/") + name);
     const Golden golden = read_golden(stem);
-    for (const char *gemm : {"auto", "native", kOpenBlas ? "openblas" : "onednn"}) {
+    for (const char *gemm : test::kGemms) {
       const auto model = Model::open(stem + ".gguf", options_of("f32", gemm));
       for (const size_t cut : {0, 1, 3, 7}) {
         CAPTURE(name);

@@ -8,7 +8,6 @@
 
 #include "base/file.h"
 #include "base/testing.h"
-#include "gemm/openblas.h"
 #include "format/snapshot.h"
 #include "stream/session.h"
 #include "temporary_folder.h"
@@ -194,7 +193,7 @@ TEST_CASE("a snapshot saved under any compute type, products and instruction set
   };
   std::vector<Setting> settings;
   for (const char *compute : {"f32", "bf16"})
-    for (const char *gemm : {"auto", "native", kOpenBlas ? "openblas" : "onednn"})
+    for (const char *gemm : test::kGemms)
       for (const char *set : {"avx2", "best"}) settings.push_back({compute, gemm, set});
   const std::vector<int32_t> more = stream_of(30);
   Session plain(fixture_model(), session_options(1));

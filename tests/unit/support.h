@@ -3,6 +3,11 @@
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
+#ifdef _WIN32  // names that windows.h, which it includes, takes from everybody
+#undef OPTIONAL
+#undef far
+#undef near
+#endif
 
 #include <cmath>
 #include <cstdint>
@@ -18,6 +23,16 @@
 #include "sanitized.h"
 
 namespace test {
+
+// The option `gemm`, with one library beside the core's own products, where this build has one.
+constexpr const char *kGemms[] = {"auto", "native", INFINI_OPENBLAS ? "openblas" : INFINI_ONEDNN ? "onednn" : "native"};
+
+// Whether a file that is being read may be replaced.
+#ifdef _WIN32
+constexpr bool kReplacesOpenFiles = false;
+#else
+constexpr bool kReplacesOpenFiles = true;
+#endif
 
 // A file of tests/fixtures.
 inline std::string fixture(const std::string &name) { return std::string(INFINI_SOURCE_DIR "/tests/fixtures/") + name; }

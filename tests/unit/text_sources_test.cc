@@ -642,7 +642,8 @@ TEST_CASE("files that cannot be read, or hold nothing, are named") {
   };
   CHECK(text_error(folder.file("none")).find("none: No such file") != std::string::npos);
   CHECK(text_error(folder.path()).find("not a regular file") != std::string::npos);
-  CHECK(text_error("/dev/zero").find("not a regular file") != std::string::npos);
+  if (std::filesystem::exists("/dev/zero"))
+    CHECK(text_error("/dev/zero").find("not a regular file") != std::string::npos);
   CHECK(text_error(write(folder, "empty", "")).find("empty holds no text") != std::string::npos);
   CHECK(text_error(write(folder, "latin", "gr\xfc\xdf")).find("latin: invalid UTF-8 at byte 2") != std::string::npos);
   CHECK(text_error(write(folder, "cut", "ab\xc3")).find("cut: ") != std::string::npos);
