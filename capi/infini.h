@@ -272,8 +272,8 @@ INFINI_API infini_status infini_model_save(const infini_model *model, const char
    one of 32 (Q4_K to Q5_0, Q5_K to Q5_1, Q6_K to Q8_0, the others to IQ4_NL), those of 32 to F16; the matrix that makes
    the logits has six bits at least (Q6_K). "tensor_types" of infini_model_info_json tells what came out, and the log,
    at level INFO, why. A file may be quantised that does not fit in memory: this takes some MB. `options` (may be NULL):
-   "threads" of a model. `to` is replaced whole or not at all, and may be `from`. `task`: stage "quantize", in bytes
-   written. Any thread.
+   "threads" of a model. `to` is replaced whole or not at all, and may be `from` (not on Windows). `task`: stage
+   "quantize", in bytes written. Any thread.
    IO, FORMAT, ...   of `from`, as in infini_model_open; STATE: it is a tokenizer alone
    IO, NO_SPACE      `to` cannot be written; what was there before is still there
    INVALID_ARGUMENT  there is no such type; the message lists those that there are

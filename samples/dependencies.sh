@@ -3,6 +3,7 @@
 # and prints the folder that holds them. Whoever has built them once gets them at once; the preset `portable` runs this.
 #   samples/dependencies.sh                 in INFINI_CACHE, else XDG_CACHE_HOME/infini, else ~/.cache/infini
 #   samples/dependencies.sh arm64           nothing is built: unpacks Debian 12's packages for arm64, for the preset `arm64`
+#   samples/dependencies.sh windows         for the preset `windows`, by Debian's mingw-w64: without oneDNN
 #   INFINI_ONEDNN_SOURCE=FOLDER             takes oneDNN's sources from there, 2.6 or 3.x
 # The machine's own apt configuration, and the packages it has, stay as they are; its mirror of Debian is asked. Some ten
 # minutes on two cores, most of it oneDNN; of arm64 some seconds.
@@ -11,17 +12,26 @@ set -euo pipefail
 # oneDNN is Debian 13's: the sequential one with brgemm kernels, whose sources all mirrors hold. The others are Debian 12's, so that
 # texts, patterns and kernels are those of a build with Debian 12's shared libraries.
 declare -A suite=([onednn]=trixie [highway]=bookworm [pcre2]=bookworm [utf8proc]=bookworm [xxhash]=bookworm [libzstd]=bookworm)
+what=${1:-portable} compiler=c++ cross=()
+case $what in
+  portable | arm64) ;;
+  windows)
+    unset 'suite[onednn]'
+    compiler=x86_64-w64-mingw32-g++-posix
+    cross=(-DCMAKE_SYSTEM_NAME=Windows -DCMAKE_SYSTEM_PROCESSOR=x86_64 -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc-posix
+      -DCMAKE_CXX_COMPILER=$compiler -DCMAKE_RC_COMPILER=x86_64-w64-mingw32-windres)
+    ;;
+  *) echo "usage: samples/dependencies.sh [arm64 | windows]" >&2; exit 1 ;;
+esac
 
 say() { echo "dependencies: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-what=${1:-portable}
-case $what in portable | arm64) ;; *) fail "usage: samples/dependencies.sh [arm64]" ;; esac
-for tool in cmake ninja pkg-config c++ sha256sum flock; do
-  command -v "$tool" >/dev/null || fail "no $tool on the path: samples/packages.sh build installs it"
+for tool in cmake ninja pkg-config $compiler sha256sum flock; do
+  command -v "$tool" >/dev/null || fail "no $tool on the path: samples/packages.sh build $what installs it"
 done
 launcher=${INFINI_LAUNCHER:-$(command -v ccache || true)}
-key=$what-$( { cat "${BASH_SOURCE[0]}"; c++ --version; echo "${INFINI_ONEDNN_SOURCE:-}"; } | sha256sum | cut -c1-12)
+key=$what-$( { cat "${BASH_SOURCE[0]}"; $compiler --version; echo "${INFINI_ONEDNN_SOURCE:-}"; } | sha256sum | cut -c1-12)
 root=${INFINI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/infini}
 prefix=$root/dependencies-$key
 mkdir -p "$root"
@@ -96,14 +106,17 @@ build() {
   { cmake -S "$folder" -B "$work/build-$name" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_FLAGS_RELEASE=-O2 -DNDEBUG" -DCMAKE_INSTALL_PREFIX="$work/prefix" \
       -DCMAKE_INSTALL_LIBDIR=lib -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
       -DCMAKE_C_COMPILER_LAUNCHER="$launcher" -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" \
-      -DCMAKE_C_FLAGS="$flags" -DCMAKE_CXX_FLAGS="$flags" "$@" &&
+      -DCMAKE_C_FLAGS="$flags" -DCMAKE_CXX_FLAGS="$flags" "${cross[@]}" "$@" &&
     nice -n 10 cmake --build "$work/build-$name" --parallel "$(nproc)" && cmake --install "$work/build-$name"; } >&3 2>&1 ||
     fail "$name does not build: $root/log says why"
 }
 # Hidden, and each function a section, of which the linker takes those that are needed.
 flags="-fvisibility=hidden -ffunction-sections -fdata-sections"
 
-for name in highway pcre2 utf8proc xxhash libzstd onednn; do sources "$name"; done
+[ "$what" != windows ] || flags+=" -Wa,-muse-unaligned-vector-move"  # lib/windows.cmake says why
+
+[ "$what" != windows ] || configure_apt "deb @ bookworm main" "deb-src @ bookworm main"
+for name in "${!suite[@]}"; do sources "$name"; done
 build highway "$work/highway" -DBUILD_TESTING=OFF -DHWY_ENABLE_TESTS=OFF -DHWY_ENABLE_EXAMPLES=OFF -DHWY_ENABLE_CONTRIB=OFF
 build pcre2 "$work/pcre2" -DPCRE2_BUILD_PCRE2GREP=OFF -DPCRE2_BUILD_TESTS=OFF -DPCRE2_SUPPORT_JIT=ON -DPCRE2_STATIC_PIC=ON \
   -DPCRE2_SUPPORT_LIBREADLINE=OFF -DPCRE2_SUPPORT_LIBEDIT=OFF -DPCRE2_SUPPORT_LIBZ=OFF -DPCRE2_SUPPORT_LIBBZ2=OFF
@@ -111,15 +124,24 @@ build utf8proc "$work/utf8proc" -DUTF8PROC_ENABLE_TESTING=OFF
 build xxhash "$work/xxhash/cmake_unofficial" -DXXHASH_BUILD_XXHSUM=OFF
 build zstd "$work/libzstd/build/cmake" -DZSTD_BUILD_PROGRAMS=OFF -DZSTD_BUILD_SHARED=OFF -DZSTD_BUILD_STATIC=ON \
   -DZSTD_BUILD_TESTS=OFF -DZSTD_LEGACY_SUPPORT=OFF
-# Debian's patch asks for its spdlog, which a library without a log does not use. Of all primitives products are enough; what only
-# others need would take most of the time.
-sed -i '/find_package(spdlog/d' "$work/onednn/src/CMakeLists.txt"
-( cd "$work/onednn/src/cpu" && rm -f rnn/*.cpp x64/{rnn,lrn,prelu,shuffle}/*.cpp x64/gemm/*.cpp x64/gemm/*/*.cpp x64/*{_conv.,conv_,convolution,deconv,pool,resampling,normalization,softmax}*cpp \
-    x64/*_inner_product.cpp {gemm,ref,simple,nchw,nhwc,ncsp,nspc}_*{convolution,deconvolution,pooling,resampling,normalization,softmax,lrn,shuffle}*.cpp {gemm,gemm_x8s8s32x,ref}_inner_product{,_int8}.cpp ) 2>&3
-build onednn "$work/onednn" -DONEDNN_LIBRARY_TYPE=STATIC -DONEDNN_CPU_RUNTIME=SEQ -DONEDNN_GPU_RUNTIME=NONE \
-  -DONEDNN_BUILD_GRAPH=OFF -DONEDNN_BUILD_DOC=OFF -DONEDNN_BUILD_EXAMPLES=OFF -DONEDNN_BUILD_TESTS=OFF \
-  -DONEDNN_ENABLE_WORKLOAD=INFERENCE -DONEDNN_ENABLE_PRIMITIVE=MATMUL -DONEDNN_ENABLE_GEMM_KERNELS_ISA=NONE -DONEDNN_ENABLE_JIT_PROFILING=OFF \
-  -DONEDNN_ENABLE_ITT_TASKS=OFF -DONEDNN_VERBOSE=OFF -DONEDNN_EXPERIMENTAL_LOGGING=OFF
+if [ "$what" = windows ]; then
+  # Headers alone, whatever the machine.
+  ( cd "$work" && apt download nlohmann-json3-dev libcli11-dev doctest-dev ) >&3 2>&1 ||
+    fail "packages of headers cannot be had: $root/log says why"
+  for package in "$work"/*.deb; do dpkg-deb --extract "$package" "$work/headers"; done
+  cp -a "$work/headers/usr/." "$work/prefix"
+  sed -i "s|\"/usr\"|\"$prefix\"|" "$work/prefix/lib/cmake/doctest/doctestTargets.cmake"  # Debian's names no other place
+else
+  # Debian's patch asks for its spdlog, which a library without a log does not use. Of all primitives products are enough; what only
+  # others need would take most of the time.
+  sed -i '/find_package(spdlog/d' "$work/onednn/src/CMakeLists.txt"
+  ( cd "$work/onednn/src/cpu" && rm -f rnn/*.cpp x64/{rnn,lrn,prelu,shuffle}/*.cpp x64/gemm/*.cpp x64/gemm/*/*.cpp x64/*{_conv.,conv_,convolution,deconv,pool,resampling,normalization,softmax}*cpp \
+      x64/*_inner_product.cpp {gemm,ref,simple,nchw,nhwc,ncsp,nspc}_*{convolution,deconvolution,pooling,resampling,normalization,softmax,lrn,shuffle}*.cpp {gemm,gemm_x8s8s32x,ref}_inner_product{,_int8}.cpp ) 2>&3
+  build onednn "$work/onednn" -DONEDNN_LIBRARY_TYPE=STATIC -DONEDNN_CPU_RUNTIME=SEQ -DONEDNN_GPU_RUNTIME=NONE \
+    -DONEDNN_BUILD_GRAPH=OFF -DONEDNN_BUILD_DOC=OFF -DONEDNN_BUILD_EXAMPLES=OFF -DONEDNN_BUILD_TESTS=OFF \
+    -DONEDNN_ENABLE_WORKLOAD=INFERENCE -DONEDNN_ENABLE_PRIMITIVE=MATMUL -DONEDNN_ENABLE_GEMM_KERNELS_ISA=NONE -DONEDNN_ENABLE_JIT_PROFILING=OFF \
+    -DONEDNN_ENABLE_ITT_TASKS=OFF -DONEDNN_VERBOSE=OFF -DONEDNN_EXPERIMENTAL_LOGGING=OFF
+fi
 
 rm -rf "$prefix"
 mv "$work/prefix" "$prefix"

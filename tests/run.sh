@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 labels='^ci$' packages=(build test fuzz shelf bindings page desktop mpi arm64 mingw)
 case ${1:-} in
   '') ;;
-  long) labels='^(ci|long)$' ;;
+  long) labels='^(ci|long)$' packages+=(windows) ;;
   *) echo "usage: tests/run.sh [long]" >&2; exit 1 ;;
 esac
 

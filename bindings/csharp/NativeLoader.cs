@@ -10,7 +10,9 @@ namespace Infini;
 internal static partial class NativeLoader
 {
     private const string Property = "infini.library.path", Wrapper = "infini_csharp";
-    private static readonly string[] s_files = ["libinfini.so.0", "libinfini_csharp.so"]; // the second stands on the first
+    private static readonly string[] s_files = OperatingSystem.IsWindows() // the second stands on the first
+        ? ["infini_native.dll", "infini_csharp.dll"]
+        : ["libinfini.so.0", "libinfini_csharp.so"];
 
 #pragma warning disable CA2255 // a resolver must be there before the first call, and must be set once
     [ModuleInitializer]

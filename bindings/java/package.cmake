@@ -1,5 +1,5 @@
 # Compiles the Java sources and makes the three jars: cmake -DJAVA_BIN=... -DSOURCES=... -DFOLDER=... -DJAR=PATH-PREFIX
-# -DVERSION=... -DLICENSE=FILE [-DLICENSES=FOLDER] -P package.cmake
+# -DVERSION=... -DLICENSE=FILE [-DLICENSES=FOLDER] [-DWINDOWS=TREE] [-DARM64=TREE] -P package.cmake
 set(classes ${FOLDER}/classes)
 set(sources ${FOLDER}/sources)
 set(docs ${FOLDER}/javadoc)
@@ -17,6 +17,12 @@ run(${JAVA_BIN}/javac --release 17 -Xlint:all -Werror --module-version ${VERSION
 run(${JAVA_BIN}/javadoc -quiet -Xdoclint:all -Werror -notimestamp -d ${docs} ${all})
 file(COPY ${LICENSE} ${LICENSES} DESTINATION ${classes}/META-INF)
 file(COPY ${FOLDER}/natives/ DESTINATION ${classes}/native/linux-x86_64)
+if(WINDOWS)
+  file(COPY ${WINDOWS}/bindings/java/natives/ DESTINATION ${classes}/native/windows-x86_64)
+endif()
+if(ARM64)
+  file(COPY ${ARM64}/bindings/java/natives/ DESTINATION ${classes}/native/linux-aarch64)
+endif()
 run(${JAVA_BIN}/jar --create --file ${JAR}.jar -C ${classes} .)
 run(${JAVA_BIN}/jar --create --file ${JAR}-sources.jar -C ${sources} .)
 run(${JAVA_BIN}/jar --create --file ${JAR}-javadoc.jar -C ${docs} .)

@@ -102,6 +102,7 @@ int main(int argc, char **argv) {
   CLI::App app("Reads text of any length with an Infini-attention language model, in fixed memory, and writes on.",
                "infini");
   app.set_version_flag("--version", std::string("infini ") + infini_version());
+  app.allow_windows_style_options(false);  // a path may begin with a slash
   app.require_subcommand(1);
   app.footer(
       "What a flag is without being given stands behind its =.\n"

@@ -24,7 +24,10 @@ import java.util.regex.Pattern;
  * was packed, and is deleted as soon as it is loaded.
  */
 final class NativeLoader {
-  private static final String[] FILES = {"libinfini.so.0", "libinfini_java.so"}; // the second stands on the first
+  private static final String OS = System.getProperty("os.name").toLowerCase(Locale.ROOT).replaceAll("^windows.*", "windows");
+  private static final String[] FILES = OS.equals("windows") // the second stands on the first
+      ? new String[] {"infini.dll", "infini_java.dll"}
+      : new String[] {"libinfini.so.0", "libinfini_java.so"};
 
   private NativeLoader() {}
 
@@ -52,13 +55,12 @@ final class NativeLoader {
   }
 
   private static boolean unpackAndLoad(List<String> tried) {
-    String platform = System.getProperty("os.name").toLowerCase(Locale.ROOT).replace(" ", "") + "-"
-        + System.getProperty("os.arch").replace("amd64", "x86_64");
+    String platform = OS.replace(" ", "") + "-" + System.getProperty("os.arch").replace("amd64", "x86_64");
     String from = "/native/" + platform + "/";
     String sums;
     try (InputStream in = NativeLoader.class.getResourceAsStream(from + "SHA256SUMS")) {
       if (in == null) {
-        tried.add("this jar: it holds no libraries for " + platform + ", only for linux-x86_64");
+        tried.add("this jar: it holds no libraries for " + platform);
         return false;
       }
       sums = new String(in.readAllBytes(), StandardCharsets.US_ASCII);

@@ -1,16 +1,23 @@
-/* Snapshots that two builds hand to each other:
+/* Snapshots and models that two builds hand to each other:
      exchange save OUT KIND       a session that has read a story
      exchange resave OUT KIND IN  one that opened IN, and what it goes on with; not for bf16, which processors round differently
+     exchange quantize OUT TYPE [IN]  a model in that type: of IN, else of samples/models/recall.gguf
    KIND: f32, bf16 (what is computed with), memory (of f32, alone). */
 #include "check.h"
 
+#define MODEL INFINI_SOURCE_DIR "/samples/models/recall.gguf"
+
 int main(int argc, char **argv) {
+  if (argc >= 4 && argc <= 5 && !strcmp(argv[1], "quantize")) {
+    CHECK_OK(infini_model_quantize(argc == 5 ? argv[4] : MODEL, argv[2], argv[3], NULL, NULL));
+    return check_failures != 0;
+  }
   const int opens = argc == 5 && !strcmp(argv[1], "resave");
   if (!opens && !(argc == 4 && !strcmp(argv[1], "save"))) return fprintf(stderr, "see exchange.c\n"), 2;
   static const char story[] =
       "Once upon a time there was a fox. The fox lived in a wood, and every day it ran to the sea. ";
   const int memory = !strcmp(argv[3], "memory");
-  infini_model *model = open_model(INFINI_SOURCE_DIR "/samples/models/recall.gguf", memory ? "f32" : argv[3]);
+  infini_model *model = open_model(MODEL, memory ? "f32" : argv[3]);
   infini_session *session = new_session(model, -1);
   if (opens) CHECK_OK(infini_session_restore(session, argv[4], NULL));
   else
