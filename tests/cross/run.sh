@@ -16,7 +16,7 @@ done
 libraries=$(bash "$source/samples/dependencies.sh" "$system") ||
   { echo "skipped: the libraries for $system cannot be had here"; exit 77; }
 # What looks at this machine's files, or measures time.
-left_out='cli_(layers|format|plot|install)|capi_(kill|manners)'
+left_out='cli_(layers|format|plot)|capi_(kill|manners)'
 case $system in
   arm64)
     configure=(-DCMAKE_SYSROOT="$libraries")
