@@ -1,5 +1,5 @@
-// Watches what a test's program takes by `new` and, as buffers do, by calloc, which sanitizers keep for themselves.
-// Replaces both: for one file of a program.
+// Watches what a test's program takes by `new` and, with the GNU C library, as buffers do, by calloc, which sanitizers
+// keep for themselves. Replaces both: for one file of a program.
 #pragma once
 
 #include <atomic>
@@ -26,7 +26,7 @@ inline std::atomic<long> allocations_left = -1;
 [[gnu::noinline]] void operator delete(void *memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void *memory, size_t) noexcept { std::free(memory); }
 
-#if !TEST_SANITIZED
+#if defined(__GLIBC__) && !TEST_SANITIZED
 extern "C" void *__libc_calloc(size_t count, size_t size);
 extern "C" void *calloc(size_t count, size_t size) noexcept {
   test::allocated_bytes += count * size;
