@@ -1,5 +1,6 @@
-// How hard the tasks are. At first segments are short, and facts dense and near, but mostly beyond the window; as
-// recall grows, distances grow, then sequences, then the virtual length of filler.
+// How hard recall tasks are. At first segments are short, and facts dense and near, but mostly out of the window's
+// reach. As recall grows, distances grow, then sequences (stage by stage), then the virtual length of filler: the
+// greatest factor by which a segment of filler counts in the memory (Sequence::repeat_weight).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace infini {
 
-// What a task draws a sequence by.
+// What a recall task draws a sequence by.
 struct Difficulty {
   double distance = 0;  // tokens from a value to the question, at most; 0: the whole sequence
   double density_least = 0.7, density_greatest = 12;  // facts a thousand tokens, drawn log-uniformly for each sequence
@@ -45,13 +46,13 @@ class Curriculum : public SequenceLengths {
 
     template <class Visitor>
     void fields(Visitor &v) {
-      v("threshold", threshold, 0, 1, "recall across segments from which the next step is taken");
+      v("threshold", threshold, 0, 1, "recall across segments above which sequences become harder");
       v("recall", recall, "digits|answers", "what recall counts: digits, or whole answers");
       v("distance", distance, 1, 1e9, "tokens from a value to its question, at most, in the beginning");
-      v("stretch", stretch, 1.001, 1e9, "factor on distance a step, until it is the whole sequence");
+      v("stretch", stretch, 1.001, 1e9, "factor on distance each time, until it is the whole sequence");
       v("virtual_length", virtual_length, 1, 1e12,
         "greatest virtual length of a segment of filler, reached in the last stage");
-      v("virtual_length_step", virtual_length_step, 1e-3, 1e3, "growth of its logarithm a step");
+      v("virtual_length_step", virtual_length_step, 1e-3, 1e3, "growth of its logarithm each time");
       v("stages", stages, "stages, one after the other");
     }
     void complete(const Fields &given);
@@ -64,7 +65,7 @@ class Curriculum : public SequenceLengths {
   // whole answers, that was right. INVALID_ARGUMENT outside of [0, 1].
   void observe(double recall);
   void observe(const Tally &seen) override;
-  bool whole_answers() const { return settings_.recall == Recall::ANSWERS; }  // what observe() wants the share of
+  bool whole_answers() const { return settings_.recall == Recall::ANSWERS; }  // of which observe() takes the share
 
   int segment() const override { return settings_.stages[stage_].segment; }
   int segments() const override { return settings_.stages[stage_].segments; }

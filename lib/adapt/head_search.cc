@@ -10,7 +10,7 @@
 namespace infini {
 namespace {
 
-// Rows of a query, and of the key that it should attend to.
+// The row of a query, and of the key that it should attend to.
 struct Lookup {
   int64_t row, source;
 };
@@ -18,7 +18,7 @@ struct Lookup {
 std::vector<Lookup> value_lookups(const Sequence &sequence) {
   std::vector<Lookup> lookups;
   for (size_t t = 1; t < sequence.tokens.size(); ++t) {
-    if (sequence.answer[t] != 1) continue;
+    if (sequence.answer[t] != kAnswerAcross) continue;
     const std::span<const Link> links = sequence.links_of(static_cast<int32_t>(t));
     if (!links.empty()) lookups.push_back({static_cast<int64_t>(t) - 1, std::ranges::max(links, {}, &Link::to).to});
   }
@@ -52,7 +52,7 @@ void add_lookup_weights(const LayerAttention &attention, std::span<const Lookup>
   }
 }
 
-// One segment that is the whole sequence, whose empty memory no gate reads: the plain model.
+// The whole sequence as one segment, whose memory is empty and not gated: the plain model.
 AttentionRules full_attention(const Model &model, int64_t tokens) {
   AttentionRules rules = model.rules().attention;
   rules.shape.segment = static_cast<int>(tokens);
@@ -98,7 +98,8 @@ HeadSearch find_heads(Trainer &trainer, SequenceSource &source, int sequences, i
       fail(Status::CANCELLED, "finding heads was cancelled after ", i, " of ", sequences, " sequences");
     Sequence sequence = source.next(segment, segments);
     const std::vector<Lookup> values = value_lookups(sequence), names = name_lookups(sequence);
-    for (size_t t = 0; t < sequence.weight.size(); ++t) sequence.weight[t] = sequence.answer[t] == 1 ? 1.0f : 0.0f;
+    for (size_t t = 0; t < sequence.weight.size(); ++t)
+      sequence.weight[t] = sequence.answer[t] == kAnswerAcross ? 1.0f : 0.0f;
     BatchLayout layout;
     layout.add(sequence, segment, config.vocabulary);
     const LayerObserver observer = [&](const LayerView &view) {

@@ -13,9 +13,9 @@
 namespace infini {
 
 // INVALID_ARGUMENT names the field that is wrong; STATE where the source needs a tokenizer and the model has none;
-// otherwise the errors are those of the sources. The model must outlive the source. Tasks are as hard as the
-// curriculum says; without one (null), as their description does. `cache`: of the prose of tasks; null: each task has
-// its own. `task` may cancel its reading.
+// otherwise the errors are those of the sources. The model must outlive the source. Recall tasks are as hard as the
+// curriculum says, or without one (null) as their description says. `cache`: of their prose; null: each source has its
+// own. `task` may cancel the reading of prose.
 std::unique_ptr<SequenceSource> make_source(const nlohmann::json &description, const Model &model,
                                             std::shared_ptr<const Curriculum> curriculum, TokenCache *cache = nullptr,
                                             Task *task = nullptr);

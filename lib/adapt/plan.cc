@@ -12,11 +12,12 @@ namespace infini {
 namespace {
 
 constexpr double kOpen = 2, kShut = -std::numeric_limits<double>::infinity();  // beta of supervised heads; of others
-// Among 1,000 tokens of filler; books have a tenth of that, and their digits must not be taken for values.
+// Numbers that are no values, in 1,000 tokens of filler: ten times as many as in books, so that heads learn not to take
+// them for values.
 constexpr double kNumbers = 4;
 
-// First and last layer that are trained end to end: from `lowest` on as many as a quarter of the model, `highest` at
-// least.
+// First and last layer that are trained end to end: from `lowest` on a quarter of the model's layers, and up to
+// `highest` at least.
 void choose_layers(AdaptHeads &chosen, int lowest, int highest, int layers, const AdaptSettings &settings) {
   chosen.first = lowest;
   chosen.last = std::min(layers - 1, std::max(highest, lowest + (layers + 3) / 4 - 1));
@@ -61,7 +62,7 @@ AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const Adap
     if (names.at({carrier, g}) > names.at({carrier, carries})) carries = g;
   for (int h = 0; h < group; ++h) chosen.carriers.push_back({carrier, carries * group + h});
 
-  // In each layer first the groups that retrieve most: they do least else.
+  // In each layer first the groups that retrieve most, since they do least else.
   int digit = 0;
   for (int layer = carrier + 1; digit < kValueDigits; ++layer) {
     std::vector<int> groups;
@@ -103,7 +104,7 @@ RecallConfig AdaptPlan::window(int64_t segments) const {
   return c;
 }
 
-// So many sequences a step, each of so many segments, which go through the layers one at a time.
+// Steps of `sequences` sequences of `segments` segments, which go through the layers one sequence at a time.
 RecallConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
   RecallConfig c = window(segments);
   c.rows = settings_.segment * segments;
@@ -115,7 +116,7 @@ RecallConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
   return c;
 }
 
-// Many facts and few, half of them in prose.
+// From `least` to `greatest` facts in 1,000 tokens, half of the sequences in prose.
 TaskSettings AdaptPlan::recall(double least, double greatest) const {
   TaskSettings s;
   s.prose = settings_.texts;
@@ -124,7 +125,7 @@ TaskSettings AdaptPlan::recall(double least, double greatest) const {
   return s;
 }
 
-// Facts within a stretch of the sequence, from its start on, and questions at its end.
+// Facts from the start of the sequence down to the depth `deepest`, and questions at its end.
 TaskSettings AdaptPlan::asked(int64_t names, int64_t questions, double deepest) const {
   TaskSettings s;
   s.kind = TaskSettings::Kind::PASSKEY;
@@ -236,7 +237,7 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
   auto text =
       std::make_unique<ExcerptSource>(tokenizer_, TextSettings{.files = settings_.texts, .weight = 0.05}, seed(8));
   if (!remembers) return {c, std::move(text)};
-  // The memory learns nothing from what the window shows: most questions ask for values beyond it.
+  // The memory learns nothing where the window holds the value: most questions ask for values beyond it.
   const auto part = [&](TaskSettings s, int64_t number) {
     s.carry = settings_.carry;
     s.across = 0.8;

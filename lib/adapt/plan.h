@@ -13,15 +13,15 @@ namespace infini {
 
 // Which heads learn what.
 struct AdaptHeads {
-  // Of one layer: attend from a digit to the name of its value, and copy the name there.
+  // Of one layer: they attend from the digits of a value to its name, and copy the name there.
   std::vector<AttentionHead> carriers;
   std::vector<SupervisedHead> memory;  // of layers above it, ascending: each retrieves the digit of its offset
   int first = 0, last = -1;            // layers that are trained end to end
 };
-// Carriers are in the layer below the lowest head that retrieves (settings.share). no_heads() where the model has too
-// few layers for a group of heads for every digit of a value, or its heads can't be fitted.
+// Carriers are in the layer below the lowest retrieval head (settings.share). no_heads() where the model has too few
+// layers for a group of heads for every digit of a value, or its heads can't be fitted.
 AdaptHeads choose_heads(const HeadSearch &found, const Config &model, const AdaptSettings &settings);
-// Where no head retrieves: the upper half of the layers, and no heads.
+// Where there are no retrieval heads: the upper half of the layers is trained, and no head is supervised.
 AdaptHeads no_heads(const Config &model, const AdaptSettings &settings);
 
 struct StagePlan {
@@ -29,22 +29,25 @@ struct StagePlan {
   std::unique_ptr<SequenceSource> source;
 };
 
-// segment, carry and names of `settings` are set: none stands for a default any more. The tokenizer and the cache must
-// outlive the plan. `compute`: as in RecallConfig.
+// segment, carry and names of `settings` must be numbers, not the values that stand for a default. The tokenizer and
+// the cache must outlive the plan. `compute`: as in RecallConfig.
 class AdaptPlan {
  public:
   AdaptPlan(const Tokenizer &tokenizer, const AdaptSettings &settings, std::string compute, TokenCache &cache)
       : tokenizer_(tokenizer), settings_(settings), compute_(std::move(compute)), cache_(cache) {}
   // INVALID_ARGUMENT where sequences have no room for a fact and a question.
   void check_room() const;
+  // The search for retrieval heads.
   StagePlan finding() const;
-  // No token has a loss weight: local attention alone is supervised.
+  // The carriers. No token has a loss weight: local attention alone is supervised.
   StagePlan carrying(const AdaptHeads &heads) const;
-  // Sequences with as many facts as there is room for, anywhere or at the very start, and sequences with few facts.
+  // The heads of the memory in one layer. Sequences with as many facts as there is room for, anywhere or at the very
+  // start, and sequences with few facts.
   StagePlan teaching(const AdaptHeads &heads, int layer) const;
+  // Gates and projections, end to end.
   StagePlan training(const AdaptHeads &heads, const Config &model) const;
   // To measure recall: the configuration of a trainer that only evaluates, and sequences with facts at the beginning
-  // and questions at the end, at least `borders` borders of segments between them.
+  // and questions at the end, with at least `borders` borders of segments between them.
   RecallConfig reading() const;
   std::unique_ptr<SequenceSource> asking(int64_t borders, int64_t names) const;
   int64_t segments_of_asking(int64_t borders, int64_t names) const;

@@ -12,12 +12,12 @@ namespace {
 // One row in so many is an example of silence. It divides no usual segment, so that their positions in it vary.
 constexpr size_t kSilentRows = 101;
 
-// Offset of the token that a supervised row predicts; -1: it is of no value.
+// Offset of the token that a supervised query predicts; -1: it is part of no value.
 int32_t offset_of(const BatchLayout &layout, const Retrieval &query) {
   return layout.tags[static_cast<size_t>(query.row) + 1].offset;
 }
 
-// A loss that is a mean over `count` queries and the chosen heads.
+// Turns 1 for each chosen head into the weights of a loss that is a mean over `count` queries and these heads.
 void scale_to_mean(std::vector<float> &chosen, double weight, double count) {
   const double heads = std::accumulate(chosen.begin(), chosen.end(), 0.0);
   for (float &w : chosen) w *= static_cast<float>(weight / (count * std::max(1.0, heads)));
@@ -55,7 +55,7 @@ void RecallSupervisor::check_heads() const {
 
 const SupervisedHead *RecallSupervisor::find(int layer, int head) const {
   const auto found =
-      std::ranges::find_if(config_.supervised, [&](const SupervisedHead &s) { return names(s, layer, head); });
+      std::ranges::find_if(config_.supervised, [&](const SupervisedHead &s) { return matches(s, layer, head); });
   return found == config_.supervised.end() ? nullptr : &*found;
 }
 
@@ -66,8 +66,8 @@ bool RecallSupervisor::supervises(int layer, int head) const {
 }
 
 bool RecallSupervisor::supervises_locally(int layer, int head) const {
-  if (config_.fitted_norm > 0 && !layers_.holds(layer)) return false;  // of other layers v and o stay
-  return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return names(s, layer, head); });
+  if (config_.fitted_norm > 0 && !layers_.holds(layer)) return false;  // v and o of other layers stay as they are
+  return std::ranges::any_of(config_.local_supervised, [&](const auto &s) { return matches(s, layer, head); });
 }
 
 bool RecallSupervisor::fits(int layer, int head) const {

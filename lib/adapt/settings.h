@@ -30,37 +30,38 @@ struct AdaptSettings {
     v("held_out", held_out, "",
       "a text that is not trained on: perplexity is measured on it, and facts are hidden in it");
     v("checkpoint", checkpoint, "",
-      "the names of files from which an adaptation is continued begin with this; empty: nothing is kept");
+      "the names of the files that hold progress begin with this path; empty: none is saved");
     v("checkpoint_every", checkpoint_every, 1, kMost, "steps after which these files are written");
     v("part", part, "attention|gates|lora|all", "what is trained end to end");
-    v("type", type, "f16|f32|bf16", "of matrices that were trained, when the model is measured and written");
+    v("type", type, "f16|f32|bf16", "number type of trained matrices when the model is measured and written");
     v("segment", segment, 0, 1 << 20, "tokens; 0: 128, or a quarter of the context");
     v("segments", segments, 2, 1 << 20, "of a sequence");
     v("carry", carry, -1, 1 << 20, "tokens before a segment that local attention sees; -1: three segments");
     v("sinks", sinks, 0, kMostSinks, "first tokens that local attention always sees");
     v("share", share, 0, 1,
-      "heads retrieve whose attention on the answer's source is at least this share of the greatest");
-    v("least", least, 0, 1, "and the greatest must be at least this; else the model learns from plain text alone");
+      "retrieval heads are those whose mean attention to the value that is asked for is at least this share of the "
+      "greatest of any head");
+    v("least", least, 0, 1, "least such attention of any head; below it the model learns from plain text alone");
     v("layers", layers, 0, kMostLayers,
       "first and last layer that are trained end to end; by default a quarter of them, from the lowest supervised head "
       "on");
-    v("find_sequences", find_sequences, 1, kMost, "sequences in which heads that retrieve are searched");
+    v("find_sequences", find_sequences, 1, kMost, "sequences in which retrieval heads are searched for");
     v("carry_steps", carry_steps, 1, kMost,
-      "stage carry: steps in which heads learn to attend from a digit to the name that its value belongs to");
+      "stage carry: steps in which carriers learn to attend from a digit to the name of its value");
     v("carry_rate", carry_rate, 0, 10, "Muon's rate in them");
     v("carry_size", carry_size, 0, kMost,
-      "norm of what these heads write for a name, relative to that of the residual stream; 0: they write what the "
+      "norm of what carriers write for a name, relative to the norm of the residual stream; 0: they write what the "
       "model's own v and o make of it");
     v("teach_sequences", teach_sequences, 1, kMost,
-      "stage teach: sequences with which heads are supervised, layer by layer; the inputs of a layer are kept, which "
-      "takes 2 bytes (f32: 4) times the model's width a token");
+      "stage teach: sequences on which heads of the memory are supervised, layer by layer; the inputs of a layer are "
+      "stored, which takes 2 bytes (f32: 4) times the model's width a token");
     v("teach_steps", teach_steps, 1, kMost, "steps of it, for each layer");
     v("teach_rate", teach_rate, 0, 10, "Muon's rate in them");
     v("names", names, 1, 1000, "names that values have in the tasks, at most; fewer where the vocabulary has fewer");
     v("nats", nats, 1e-6, 1e6, "what fitted heads add to the logit of the digit that they retrieve");
-    v("virtual_length", virtual_length, 1, kMost, "virtual length: segments of filler count as up to so many");
+    v("virtual_length", virtual_length, 1, kMost, "a segment of filler counts in the memory as up to so many segments");
     v("steps", steps, 1, kMost, "stage train: steps of training end to end");
-    v("rate", rate, 1e-9, 10, "Muon's rate in them");
+    v("rate", rate, 1e-9, 10, "Muon's rate in them; AdamW's is a third of it");
     v("gate_rate", gate_rate, 0, 10, "of the gates");
     v("text_ratio", text_ratio, 0, 1, "share of sequences that are plain text, which keeps the perplexity");
     v("seed", seed, 0, 9e18, "of what is drawn");

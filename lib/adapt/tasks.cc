@@ -71,7 +71,7 @@ class TaskSource::Writer {
     }
   }
 
-  // What does not fit any more is cut off.
+  // What does not fit into the sequence is cut off at its end.
   void put_phrase(const Phrase &phrase, size_t name, bool answers) {
     const size_t begin = tokens_.size();
     int32_t name_at = -1;  // where the name last stood in the phrase
@@ -93,7 +93,7 @@ class TaskSource::Writer {
     append(document_, 0, total_, static_cast<int64_t>(segment_), settings.carry, out);
     for (size_t t = 0; t < total_; ++t) {
       const bool drawn = source_.random_.uniform() < settings.other_share;
-      const double digit = (out.answer[t] == 1 ? settings.across : settings.inside) *
+      const double digit = (out.answer[t] == kAnswerAcross ? settings.across : settings.inside) *
                            (t == 0 || !out.answer[t - 1] ? settings.first : 1);
       out.weight[t] = static_cast<float>(out.answer[t] ? digit : drawn ? settings.other : 0);
     }
@@ -133,7 +133,7 @@ class TaskSource::Writer {
     stood_[name].push_back(begin);
   }
 
-  // Retrievals of a digit, the nearest first: what settings.lookups says of a value that stood at `before`.
+  // Links of a digit's retrieval, the nearest target first, as settings.lookups says; the value stood at `before`.
   void link_back(int32_t begin, int32_t digit, const std::vector<int32_t> &before) {
     const TaskSettings::Lookups lookups = source_.settings_.lookups;
     const auto link = [&](int32_t to) {
@@ -217,7 +217,7 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
   const double expected = density * tokens / 1000 + random_.uniform();
   const auto count = static_cast<size_t>(std::clamp(expected, 1.0, static_cast<double>(names.size())));
   draw_to_front(random_, names, count);
-  // Few names: the paper's, more often than by chance, with more questions.
+  // With few names, the paper's more often than by chance, and more questions.
   if (count <= 2 && has_passkey_name_ && random_.uniform() < 0.7)
     std::iter_swap(names.begin(), std::find(names.begin(), names.end(), size_t{0}));
   const bool few = count <= 2;

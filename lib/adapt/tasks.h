@@ -1,6 +1,6 @@
-// Tasks that need a memory: facts give a name a value of five digits, questions ask for it later.
+// Recall tasks, which need a memory: facts give a name a value of five digits, questions ask for it later.
 //
-// A sequence is filler into which facts and questions are put:
+// A sequence is filler with facts and questions in it:
 //
 //   The river key is 71432.        or   The river key is 71432. Remember it. 71432 is the river key.
 //   What is the river key? The river key is 71432.
@@ -26,8 +26,8 @@
 namespace infini {
 
 constexpr int kValueDigits = 5;
-// The most tokens of a fact with its reminder, and of a question; and the tokens that the task recall leaves for
-// either, about the mean of a fact with its reminder.
+// A fact with its reminder has at most kFactTokens tokens, a question kQuestionTokens; kRoomTokens is what the task
+// "recall" leaves for either, about the mean of a fact with its reminder.
 constexpr int64_t kFactTokens = 32, kQuestionTokens = 20, kRoomTokens = 30;
 
 struct TaskSettings {
@@ -42,12 +42,12 @@ struct TaskSettings {
   int64_t keys = 1, questions = 1;
   double depth_least = 0, depth_greatest = 1;
   int64_t carry = 0;
-  // Loss weights. A digit can be predicted from the digits before it, whatever the name; only the first one needs the
-  // name, and counts `first` times as much.
+  // Loss weights. Later digits of an answer can be predicted from those before them, whatever the name; only the first
+  // one needs the name, and its weight is `first` times that of the others.
   double inside = 1, across = 3, first = 1, other = 0.15, other_share = 0.1;
-  // Which tokens a supervised query should retrieve. ALL: the same digit of the value, wherever the value stood. FIRST:
-  // the same, but first digits alone are supervised. VALUE: any digit of the value. Why VALUE: sigma(q) sigma(k) is a
-  // sum over features, so that heads which are taught the exact digit learn its index in the value, and never the name.
+  // The targets of a supervised retrieval. ALL: the same digit of the value, wherever the value stood. FIRST: the same,
+  // but first digits alone are supervised. VALUE: every digit of the value. Why VALUE: sigma(q) sigma(k) is a sum over
+  // features, so that heads that are supervised to find the digit at one offset learn the offset, and never the name.
   enum class Lookups { ALL, FIRST, VALUE } lookups = Lookups::ALL;
 
   template <class Visitor>
@@ -64,7 +64,7 @@ struct TaskSettings {
       "share of the sequences whose filler is prose; in the others it is the sentences of the paper");
     v("numbers", numbers, 0, 1000, "numbers of 1 to 6 digits, which are no values, in 1,000 tokens of filler");
     double repeats = std::exp(difficulty.log_repeat);
-    v("virtual_length", repeats, 1, 1e12, "virtual length: segments of filler count as up to so many");
+    v("virtual_length", repeats, 1, 1e12, "a segment of filler counts in the memory as up to so many segments");
     difficulty.log_repeat = std::log(repeats);
     if (kind == Kind::RECALL) {
       v("nearest", nearest, 1, 1e9, "tokens from a value to its question, at least");
@@ -104,7 +104,7 @@ class TokenCache {
   std::map<std::vector<std::string>, Tokens> read_;
 };
 
-// The tokens of a text with gaps in which values stand.
+// The tokens of a text with gaps where values stand.
 class Phrase {
  public:
   // `text` holds a run of five zeros for each value. INVALID_ARGUMENT if the tokenizer does not keep digits apart.
@@ -152,7 +152,7 @@ class TaskSource : public SequenceSource {
   TaskSettings settings_;
   std::shared_ptr<const Curriculum> curriculum_;
   std::array<int32_t, 10> digits_;
-  std::vector<Name> names_;  // the paper's, "pass", first, if it is one of them
+  std::vector<Name> names_;  // first that of the paper, "pass", if it is among them
   bool has_passkey_name_ = false;
   std::vector<int32_t> sentences_;
   TokenCache::Tokens prose_;

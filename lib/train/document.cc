@@ -4,9 +4,9 @@
 
 namespace infini {
 
-void Document::add_value(int32_t begin, int32_t count, int32_t of_label) {
+void Document::add_value(int32_t begin, int32_t count, int32_t label) {
   tags.resize(std::max(tags.size(), static_cast<size_t>(begin + count)));
-  for (int32_t i = 0; i < count; ++i) tags[begin + i] = {of_label, i};
+  for (int32_t i = 0; i < count; ++i) tags[begin + i] = {label, i};
 }
 
 void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out) {
@@ -41,9 +41,9 @@ void append(const Document &document, size_t first, size_t count, int64_t segmen
       case DocumentLink::Kind::RETRIEVAL: out.links.push_back({from, to, link.weight}); break;
       case DocumentLink::Kind::LOCAL: out.local_target[at] = to; break;
       case DocumentLink::Kind::ANSWER:
-        // The token before it predicts it: that one's segment decides what is in view.
+        // The query of the token before predicts this one: its segment decides what is in view.
         const int64_t view = stream + (from - 1 - stream) / segment * segment - carry;
-        out.answer[at] = to >= view || out.answer[at] == 2 ? 2 : 1;
+        out.answer[at] = to >= view || out.answer[at] == kAnswerInside ? kAnswerInside : kAnswerAcross;
     }
   }
 }

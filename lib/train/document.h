@@ -1,5 +1,5 @@
-// A document: tokens, and what it says of them, from which all supervision is made. Files hold such documents
-// (document_files.h), and tasks make them (adapt/tasks.h); append() alone makes sequences of them.
+// A document: tokens, their loss weights, and links and values, from which all supervision is made. Files hold
+// documents (document_files.h), recall tasks generate them (adapt/tasks.h), and append() turns them into sequences.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +12,10 @@
 namespace infini {
 
 struct DocumentLink {
-  // RETRIEVAL: the query that predicts `from` should retrieve `to`.
-  // ANSWER: recall is measured at `from`, which is part of an answer that stood at `to` before (Sequence::answer). It
-  // adds no loss.
-  // LOCAL: local attention at `from` should fall on `to`.
+  // RETRIEVAL: the retrieval of the query that predicts `from` should fall on `to`.
+  // ANSWER: `from` is part of an answer whose value last stood at `to`, so that recall is measured there
+  // (Sequence::answer). It adds no loss.
+  // LOCAL: local attention of `from` should fall on `to`.
   enum class Kind { RETRIEVAL, ANSWER, LOCAL } kind;
   int32_t from, to;  // tokens, `to` before `from`
   float weight = 1;  // loss weight of a retrieval
@@ -26,16 +26,16 @@ struct Document {
   std::vector<int32_t> tokens;
   std::vector<float> weight;        // loss weights of the tokens
   std::vector<DocumentLink> links;  // ascending by `from`
-  std::vector<Tag> tags;            // of the tokens up to the last of a value; label: of the name whose value it is
+  std::vector<Tag> tags;            // of the tokens up to the end of the last value; the label is that of the name
   // `links` is complete: a token without one is a negative example, for which nothing should be retrieved.
   bool supervised = false;
   bool begins = true;         // it is the first part of the document
   int64_t unknown_bytes = 0;  // as in Sequence
 
-  // So many tokens from `begin` on are a value, which is asked for token by token. Of those that overlap, the last
-  // counts.
-  void add_value(int32_t begin, int32_t count, int32_t of_label = -1);
-  // Links from so many tokens.
+  // Tags `count` tokens from `begin` on as a value of the name with this label; -1: no name. Where values overlap, the
+  // last one counts.
+  void add_value(int32_t begin, int32_t count, int32_t label = -1);
+  // The links from `count` tokens, the first of which is `first`.
   std::span<const DocumentLink> links_of(size_t first, size_t count) const {
     const auto before = [](const DocumentLink &link, size_t token) { return static_cast<size_t>(link.from) < token; };
     const auto begin = std::lower_bound(links.begin(), links.end(), first, before);
@@ -43,9 +43,9 @@ struct Document {
   }
 };
 
-// Appends `count` tokens from `first` on, and what is said of them, to a sequence whose segments hold so many tokens.
-// The memory begins anew with a document, and with a sequence; predicting their first tokens weighs 0. Links that lead
-// to a token before `first` are left out. `carry`: tokens before a segment that local attention sees too.
+// Appends `count` tokens from `first` on, with their weights, links and tags, to a sequence in segments of `segment`
+// tokens. The memory is empty at the start of a document and of a sequence, whose first tokens get the loss weight 0.
+// Links to a token before `first` are left out. `carry`: tokens before a segment that local attention sees too.
 void append(const Document &document, size_t first, size_t count, int64_t segment, int64_t carry, Sequence &out);
 
 }  // namespace infini

@@ -21,7 +21,7 @@ void append_end(const Tokenizer &tokenizer, double weight, Document &part) {
   part.weight.push_back(static_cast<float>(weight));
 }
 
-// What both readers have: files in order, over and over, and a position in one of them.
+// What both readers have: files in order, over and over, and the position in one of them.
 class FileReader : public DocumentReader {
  public:
   FileReader(const Tokenizer &tokenizer, const TextSettings &settings) : tokenizer_(tokenizer), settings_(settings) {
@@ -57,7 +57,7 @@ class FileReader : public DocumentReader {
     offset_ = offset;
     line_ = 0;
   }
-  // The next file. That none of them holds text is an error, or the search would never end.
+  // The next file. Where no file holds text this is an error, or reading would never end.
   void open_next() {
     if (file_ + 1 == settings_.files.size()) {
       if (!any_)
@@ -98,7 +98,7 @@ class TextReader : public FileReader {
 
  private:
   void open_file(const std::string &path, int64_t offset) override { text_ = std::make_unique<TextFile>(path, offset); }
-  std::unique_ptr<TextFile> text_;  // as it was where another cannot be opened
+  std::unique_ptr<TextFile> text_;  // the one before, where another cannot be opened
 };
 
 class JsonlReader : public FileReader {
@@ -124,7 +124,7 @@ class JsonlReader : public FileReader {
   }
 
  private:
-  // What a range of bytes stands for.
+  // The tokens that hold a range of bytes.
   struct Tokens {
     int32_t first, count;
     int32_t last() const { return first + count - 1; }
@@ -157,7 +157,7 @@ class JsonlReader : public FileReader {
       part.tokens = tokenizer_.encode(bytes, {.unknown = settings_.unknown, .ends = &ends}, &part.unknown_bytes);
     } catch (const Error &error) { refuse(error.what()); }
     part.weight.assign(part.tokens.size(), static_cast<float>(settings_.weight));
-    std::vector<int64_t> last;  // of each token the last byte of the text that it holds; -1: none, as of a BOS
+    std::vector<int64_t> last;  // last byte of each token; -1: it holds none, such as a BOS token
     for (const size_t end : ends) last.push_back(static_cast<int64_t>(end) - 1);
     const auto list = [&](const char *name, const auto &read_list) {
       const auto found = object.find(name);
@@ -173,7 +173,7 @@ class JsonlReader : public FileReader {
     return part;
   }
 
-  // A range of bytes at `at` of a list of numbers: [begin, end] within the text.
+  // Whether elements `at` and at + 1 of a list are a range of bytes, [begin, end), of a text of `size` bytes.
   static bool is_range(const json &list, size_t at, size_t size) {
     return list[at].is_number_unsigned() && list[at + 1].is_number_unsigned() &&
            list[at].get<uint64_t>() <= list[at + 1].get<uint64_t>() && list[at + 1].get<uint64_t>() <= size;
@@ -190,14 +190,14 @@ class JsonlReader : public FileReader {
                " bytes, with a weight from 0 to 1000000");
       ++number;
     }
-    // The last span over a token counts. Each token is written once, however many lie over it.
-    std::vector<size_t> next(last.size() + 1);  // towards the first token from there on that no later span has
+    // Of the spans over a token the last one counts. From the last to the first, so that each token is written once.
+    std::vector<size_t> next(last.size() + 1);  // leads to the first token from there on that was not written yet
     std::iota(next.begin(), next.end(), size_t{0});
     const auto open_from = [&](size_t at) {
       while (next[at] != at) at = next[at] = next[next[at]];
       return at;
     };
-    const auto token = [&](const json &byte) {  // the first whose last byte is this one, or one behind it
+    const auto token = [&](const json &byte) {  // the first that ends with this byte or a later one
       return static_cast<size_t>(std::ranges::lower_bound(last, byte.get<int64_t>()) - last.begin());
     };
     for (auto span = spans.rbegin(); span != spans.rend(); ++span) {
@@ -218,14 +218,14 @@ class JsonlReader : public FileReader {
     return {first, holds(list[at + 1].get<uint64_t>() - 1) - first + 1};
   }
 
-  // What an entry of "links" says.
-  struct Lookup {
+  // An entry of "links".
+  struct LinkedRanges {
     Tokens from, to;
     std::string kind;
     float weight;
   };
 
-  Lookup read_link(const json &link, size_t number, size_t size, const std::vector<int64_t> &last) const {
+  LinkedRanges read_link(const json &link, size_t number, size_t size, const std::vector<int64_t> &last) const {
     constexpr const char *kKinds = "answer|retrieval|local";
     const bool fits = link.is_array() && (link.size() == 5 || link.size() == 6) && is_range(link, 0, size) &&
                       is_range(link, 2, size) && is_weight(link[4]) && link[0] != link[1] && link[2] != link[3] &&
@@ -239,8 +239,8 @@ class JsonlReader : public FileReader {
     return {tokens_of(link, 0, last), tokens_of(link, 2, last), kind, link[4].get<float>()};
   }
 
-  // Values of as many tokens are linked token by token, others to the last one.
-  static void add_link(const Lookup &link, Document &part) {
+  // Ranges of equally many tokens are linked token by token; else every token to the last one of `to`.
+  static void add_link(const LinkedRanges &link, Document &part) {
     using Kind = DocumentLink::Kind;
     const auto &[from, to, kind, weight] = link;
     const bool local = kind == "local";
@@ -254,7 +254,7 @@ class JsonlReader : public FileReader {
     }
   }
 
-  // Ascending, each once: of those between the same tokens, the one that weighs most.
+  // Ascending. Of links of one kind between the same tokens the one that weighs most stays.
   static void order_links(std::vector<DocumentLink> &links) {
     const auto order = [](const DocumentLink &link) {
       return std::tuple(link.from, link.kind, -link.to, -link.weight);
@@ -271,7 +271,7 @@ class JsonlReader : public FileReader {
     part.supervised = true;
     size_t number = 0, pairs = 0;
     for (const json &entry : links) {
-      const Lookup link = read_link(entry, number++, size, last);
+      const LinkedRanges link = read_link(entry, number++, size, last);
       if ((pairs += static_cast<size_t>(link.from.count)) > kMost)
         refuse("its links join more than ", kMost, " pairs of tokens");
       add_link(link, part);

@@ -29,7 +29,7 @@ Tally TrainingGraph::losses(const Threads &threads, const BatchLayout &layout, c
   return tally;
 }
 
-// An answer is a run of rows, one behind the other, that predict its tokens.
+// An answer is a run of consecutive rows that predict its tokens.
 void TrainingGraph::count_answers(const BatchLayout &layout, Tally &tally) const {
   const auto kind = [&](size_t r) { return layout.answer[loss_rows_[r]]; };
   for (size_t r = 0; r < loss_rows_.size();) {
@@ -39,7 +39,7 @@ void TrainingGraph::count_answers(const BatchLayout &layout, Tally &tally) const
     const bool exact =
         std::all_of(row_right_.begin() + static_cast<ptrdiff_t>(first), row_right_.begin() + static_cast<ptrdiff_t>(r),
                     [](uint8_t right) { return right != 0; });
-    if (kind(first) == 1) ++tally.answers_across, tally.exact_across += exact;
+    if (kind(first) == kAnswerAcross) ++tally.answers_across, tally.exact_across += exact;
     else ++tally.answers_inside, tally.exact_inside += exact;
   }
 }
@@ -59,7 +59,7 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
   const ConstRows normed{compute_, loss_normed_.data(), width_};
   gemm_.multiply(threads, normed, rows, output_.forward.panels(), logits_.data(), stride, false);
   parallel_for(threads, rows, row_grain(2 * vocabulary), [&](int64_t begin, int64_t end) {
-    std::vector<float> capped(static_cast<size_t>(cap > 0 ? vocabulary : 0));  // the gradient of a row's capped logits
+    std::vector<float> capped(static_cast<size_t>(cap > 0 ? vocabulary : 0));  // gradient of a row's capped logits
     for (int64_t r = begin; r < end; ++r) {
       const size_t row = static_cast<size_t>(of[r]);
       float *logits = logits_.data() + r * stride;
@@ -85,8 +85,8 @@ void TrainingGraph::chunk_losses(const Threads &threads, const BatchLayout &layo
     tally.loss += static_cast<double>(layout.weight[row]) * row_losses_[r];
     tally.weight += layout.weight[row];
     ++tally.predictions;
-    if (layout.answer[row] == 1) ++tally.across, tally.across_right += right;
-    if (layout.answer[row] == 2) ++tally.inside, tally.inside_right += right;
+    if (layout.answer[row] == kAnswerAcross) ++tally.across, tally.across_right += right;
+    if (layout.answer[row] == kAnswerInside) ++tally.inside, tally.inside_right += right;
   }
   if (!request.gradients) return;
   const ConstRows dlogits{compute_, dlogits_.data(), vocabulary};

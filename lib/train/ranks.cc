@@ -7,9 +7,9 @@
 namespace infini {
 namespace {
 
-// A word as floats that hold whole numbers, which float sums keep exactly.
-constexpr int kBits = 22, kDigits = 3;
-constexpr uint64_t kDigit = (uint64_t{1} << kBits) - 1;
+// A word is sent as three floats that hold 22 bits each, whole numbers that sums with zeros keep exactly.
+constexpr int kBits = 22, kLimbs = 3;
+constexpr uint64_t kLimb = (uint64_t{1} << kBits) - 1;
 
 }  // namespace
 
@@ -34,17 +34,17 @@ void Ranks::sum(std::span<float> values) const {
 
 std::vector<uint64_t> Ranks::gather(std::span<const uint64_t> words) const {
   if (alone()) return {words.begin(), words.end()};
-  // Each rank fills its own place: what is added to it is zeros.
-  const size_t row = words.size() * kDigits;
-  std::vector<float> digits(row * static_cast<size_t>(count_));
-  float *own = digits.data() + row * static_cast<size_t>(rank_);
-  for (size_t i = 0; i < row; ++i) own[i] = static_cast<float>(words[i / kDigits] >> kBits * (i % kDigits) & kDigit);
-  sum(digits);
-  std::vector<uint64_t> all(digits.size() / kDigits);
+  // Each rank fills a row of its own, to which the others add zeros.
+  const size_t row = words.size() * kLimbs;
+  std::vector<float> limbs(row * static_cast<size_t>(count_));
+  float *own = limbs.data() + row * static_cast<size_t>(rank_);
+  for (size_t i = 0; i < row; ++i) own[i] = static_cast<float>(words[i / kLimbs] >> kBits * (i % kLimbs) & kLimb);
+  sum(limbs);
+  std::vector<uint64_t> all(limbs.size() / kLimbs);
   bool sound = true;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (digits[i] >= 0 && digits[i] <= static_cast<float>(kDigit))
-      all[i / kDigits] |= static_cast<uint64_t>(digits[i]) << kBits * (i % kDigits);
+  for (size_t i = 0; i < limbs.size(); ++i) {
+    if (limbs[i] >= 0 && limbs[i] <= static_cast<float>(kLimb))
+      all[i / kLimbs] |= static_cast<uint64_t>(limbs[i]) << kBits * (i % kLimbs);
     else sound = false;
   }
   if (!sound ||

@@ -35,7 +35,7 @@ std::vector<float> gates_at_start(const TrainConfig &config, const Config &model
     check_head("gates", g, model);
     for (int l = 0; l < model.layers; ++l)
       for (int h = 0; h < model.heads; ++h)
-        if (names(g, l, h) && model.plans[l].has_memory()) beta[l * model.heads + h] = static_cast<float>(g.beta);
+        if (matches(g, l, h) && model.plans[l].has_memory()) beta[l * model.heads + h] = static_cast<float>(g.beta);
   }
   return beta;
 }

@@ -17,7 +17,7 @@ namespace infini {
 
 class Fields;
 
-// ATTENTION: q, k, v, o and gates. FEATURES: q and k, of which the memory makes its features. LORA: adapters and gates.
+// ATTENTION: q, k, v, o and gates. FEATURES: q and k, whose sigma are the memory's features. LORA: adapters and gates.
 // RETRIEVAL: W_q and W_k of the layers of supervised heads; the supervision of retrievals is the only loss. The input
 // of each layer comes from the base model, which does not change, so that layers are trained independently. What a hook
 // has initialised of attention (Supervisor::initialises) is kept too.
@@ -32,7 +32,7 @@ struct LoraConfig {
   template <class Visitor>
   void fields(Visitor &v) {
     v("rank", rank, 1, 1024, "rows of A, columns of B");
-    v("alpha", alpha, 1e-6, 1e6, "the product of both counts alpha / rank times");
+    v("alpha", alpha, 1e-6, 1e6, "the product B A is scaled by alpha / rank");
     v("targets", targets, projection_choices().c_str(), "projections that have adapters");
   }
   void complete(const Fields &given);
@@ -44,12 +44,12 @@ struct HeadGate {
   auto columns() { return std::tie(layer, head, beta); }
 };
 
-// Whether one of these names the head.
+// Whether an entry of such a list, in which -1 stands for all, is about the head.
 template <class Row>
-bool names(const Row &row, int layer, int head) {
+bool matches(const Row &row, int layer, int head) {
   return (row.layer < 0 || row.layer == layer) && (row.head < 0 || row.head == head);
 }
-// INVALID_ARGUMENT where it names a head that the model does not have. `field`: of the settings, that names it.
+// INVALID_ARGUMENT for a head that the model does not have. `field`: the setting that names it, for the message.
 void check_head(const char *field, int layer, int head, const Config &model);
 template <class Row>
 void check_head(const char *field, const Row &row, const Config &model) {
