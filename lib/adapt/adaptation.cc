@@ -69,10 +69,11 @@ const AdaptPlan &Adaptation::plan() {
   return *plan_;
 }
 
-// The greatest number of names, up to that of the settings, for which there is a task; 0, and why, where there is none.
+// The greatest number of names, up to that of the settings, of which the tokenizer can make recall tasks; 0, and why,
+// where it can make none.
 int64_t Adaptation::names_of_task(std::string &why) {
   try {
-    const auto most = static_cast<int64_t>(TaskSource(model_->tokenizer(), {}, nullptr).names());
+    const auto most = static_cast<int64_t>(RecallSource(model_->tokenizer(), {}, nullptr).names());
     int64_t names = settings_.names;
     while (names > most) names = names * 3 / 4;
     return names;
@@ -88,7 +89,7 @@ void Adaptation::find(Task *task) {
   const Config &config = model_->config();
   std::optional<HeadSearch> found;
   std::string no_task;
-  // Tokenizers whose digits are not tokens of their own have no task: then there is text alone.
+  // Where the tokenizer can make no recall tasks, as when digits are no tokens of their own, there is text alone.
   if (const int64_t names = names_of_task(no_task); names > 0) {
     no_task.clear();
     settings_.names = names;

@@ -132,8 +132,8 @@ struct Maker {
     const std::string type = fields.text("type", "");
     if (!is_choice(type, kTypes)) fields.refuse("type", listed(kTypes));
     if (type == "recall" || type == "passkey")
-      return std::make_unique<TaskSource>(model.tokenizer(), read_settings<TaskSettings>(description, where),
-                                          curriculum, cache, task);
+      return std::make_unique<RecallSource>(model.tokenizer(), read_settings<RecallTask>(description, where),
+                                            curriculum, cache, task);
     if (type == "random") {
       const auto random = read_settings<RandomSettings>(description, where);
       return std::make_unique<RandomSource>(random.seed, random.share, model.config().vocabulary);
@@ -159,7 +159,7 @@ struct Maker {
 
 }  // namespace
 
-void TaskSettings::complete(const Fields &given) {
+void RecallTask::complete(const Fields &given) {
   const auto ascending = [&](const char *name, double least, double greatest) {
     if (least > greatest) given.refuse(name, "the least, then the greatest");
   };
@@ -168,10 +168,10 @@ void TaskSettings::complete(const Fields &given) {
 }
 
 JsonObject describe_sources() {
-  TaskSettings passkey;
-  passkey.kind = TaskSettings::Kind::PASSKEY;
+  RecallTask passkey;
+  passkey.kind = RecallTask::Kind::PASSKEY;
   return JsonObject()
-      .add("recall", describe_settings<TaskSettings>())
+      .add("recall", describe_settings<RecallTask>())
       .add("passkey", describe_settings(passkey))
       .add("text", describe_settings<TextFiles>())
       .add("jsonl", describe_settings<JsonLines>())

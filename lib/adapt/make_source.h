@@ -1,11 +1,11 @@
-// Sources of sequences from a description in JSON: those of tasks.h and text_sources.h.
+// Sources of sequences from a description in JSON: those of recall_source.h and text_sources.h.
 #pragma once
 
 #include <memory>
 #include <string_view>
 
 #include "adapt/curriculum.h"
-#include "adapt/tasks.h"
+#include "adapt/recall_source.h"
 #include "base/json.h"
 #include "model/model.h"
 #include "train/sequence.h"

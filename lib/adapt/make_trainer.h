@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/options.h"
 #include "adapt/recall_trainer.h"
-#include "adapt/tasks.h"
+#include "adapt/recall_source.h"
 
 namespace infini {
 

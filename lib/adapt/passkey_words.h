@@ -1,5 +1,5 @@
 // The words of Mohtashami and Jaggi's pass key task, as the Infini-attention paper takes it over: for training by it
-// (tasks.h), and for the command's test. Text alone, which includes nothing of the library.
+// (recall_source.h), and for the command's test. Text alone, which includes nothing of the library.
 #pragma once
 
 #include <string>

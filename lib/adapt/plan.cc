@@ -117,8 +117,8 @@ RecallConfig AdaptPlan::common(int64_t segments, int64_t sequences) const {
 }
 
 // From `least` to `greatest` facts in 1,000 tokens, half of the sequences in prose.
-TaskSettings AdaptPlan::recall(double least, double greatest) const {
-  TaskSettings s;
+RecallTask AdaptPlan::recall(double least, double greatest) const {
+  RecallTask s;
   s.prose = settings_.texts;
   s.difficulty.density_least = least;
   s.difficulty.density_greatest = greatest;
@@ -126,9 +126,9 @@ TaskSettings AdaptPlan::recall(double least, double greatest) const {
 }
 
 // Facts from the start of the sequence down to the depth `deepest`, and questions at its end.
-TaskSettings AdaptPlan::asked(int64_t names, int64_t questions, double deepest) const {
-  TaskSettings s;
-  s.kind = TaskSettings::Kind::PASSKEY;
+RecallTask AdaptPlan::asked(int64_t names, int64_t questions, double deepest) const {
+  RecallTask s;
+  s.kind = RecallTask::Kind::PASSKEY;
   s.prose = settings_.texts;
   s.keys = std::max<int64_t>(1, names);
   s.questions = std::max<int64_t>(1, questions);
@@ -138,15 +138,15 @@ TaskSettings AdaptPlan::asked(int64_t names, int64_t questions, double deepest) 
 
 // One fact at the very start, then filler: prose more often, since it is harder to tell from facts than the paper's
 // sentences are.
-TaskSettings AdaptPlan::one_asked() const {
-  TaskSettings s = asked(1, 1, 0);
+RecallTask AdaptPlan::one_asked() const {
+  RecallTask s = asked(1, 1, 0);
   s.prose_share = 0.8;
   return s;
 }
 
-AdaptPlan::Source AdaptPlan::task(TaskSettings task, int64_t number) const {
+AdaptPlan::Source AdaptPlan::source(RecallTask task, int64_t number) const {
   task.seed = seed(number);
-  return std::make_unique<TaskSource>(tokenizer_, task, nullptr, &cache_);
+  return std::make_unique<RecallSource>(tokenizer_, task, nullptr, &cache_);
 }
 
 // --- the stages
@@ -154,7 +154,7 @@ AdaptPlan::Source AdaptPlan::task(TaskSettings task, int64_t number) const {
 StagePlan AdaptPlan::finding() const {
   RecallConfig c = window(settings_.segments);
   c.part = TrainedPart::GATES;
-  return {c, task(recall(0.7, 9), 0)};
+  return {c, source(recall(0.7, 9), 0)};
 }
 
 StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
@@ -171,9 +171,9 @@ StagePlan AdaptPlan::carrying(const AdaptHeads &heads) const {
   c.local_supervision = 1;
   c.local_supervised = heads.carriers;
   c.fitted_norm = settings_.carry_size;
-  TaskSettings s = recall(1, 24);
+  RecallTask s = recall(1, 24);
   s.across = s.inside = s.other_share = 0;
-  return {c, task(s, 1)};
+  return {c, source(s, 1)};
 }
 
 StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
@@ -198,11 +198,11 @@ StagePlan AdaptPlan::teaching(const AdaptHeads &heads, int layer) const {
   c.rows = 2 * tokens;
   c.drawn = steps * c.tokens;
   c.repeat = static_cast<int>(settings_.teach_steps / steps + 1);
-  const auto part = [&](TaskSettings s, int64_t number) {
+  const auto part = [&](RecallTask s, int64_t number) {
     s.across = s.inside = s.other_share = 0;
     s.difficulty.log_repeat = std::log(settings_.virtual_length);
     s.numbers = kNumbers;
-    return task(s, number);
+    return source(s, number);
   };
   std::vector<MixedSource::Part> parts;
   parts.push_back({0.3, part(asked(many, many * 3 / 4, 1), 2)});           // so many names that all must be told apart
@@ -238,7 +238,7 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
       std::make_unique<ExcerptSource>(tokenizer_, TextSettings{.files = settings_.texts, .weight = 0.05}, seed(8));
   if (!remembers) return {c, std::move(text)};
   // The memory learns nothing where the window holds the value: most questions ask for values beyond it.
-  const auto part = [&](TaskSettings s, int64_t number) {
+  const auto part = [&](RecallTask s, int64_t number) {
     s.carry = settings_.carry;
     s.across = 0.8;
     s.inside = 0.2;
@@ -246,10 +246,10 @@ StagePlan AdaptPlan::training(const AdaptHeads &heads, const Config &model) cons
     s.other_share = 0.04;
     s.difficulty.log_repeat = std::log(settings_.virtual_length);
     s.numbers = kNumbers;
-    return task(s, number);
+    return source(s, number);
   };
   const auto anywhere = [&](double least, double greatest) {
-    TaskSettings s = recall(least, greatest);
+    RecallTask s = recall(least, greatest);
     s.nearest = static_cast<double>(std::max<int64_t>(12, (settings_.segment + settings_.carry) * 3 / 4));
     return s;
   };
@@ -274,10 +274,10 @@ RecallConfig AdaptPlan::reading() const {
 }
 
 std::unique_ptr<SequenceSource> AdaptPlan::asking(int64_t borders, int64_t names) const {
-  TaskSettings s = asked(names, std::min<int64_t>(names, 4), 0);
+  RecallTask s = asked(names, std::min<int64_t>(names, 4), 0);
   s.prose.assign(settings_.held_out.empty() ? 0 : 1, settings_.held_out);
   s.seed = static_cast<uint64_t>(1000 + borders);
-  return std::make_unique<TaskSource>(tokenizer_, s, nullptr, &cache_);
+  return std::make_unique<RecallSource>(tokenizer_, s, nullptr, &cache_);
 }
 
 int64_t AdaptPlan::segments_of_asking(int64_t borders, int64_t names) const {

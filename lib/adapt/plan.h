@@ -7,7 +7,7 @@
 #include "adapt/head_search.h"
 #include "adapt/recall_config.h"
 #include "adapt/settings.h"
-#include "adapt/tasks.h"
+#include "adapt/recall_source.h"
 
 namespace infini {
 
@@ -56,10 +56,10 @@ class AdaptPlan {
   using Source = std::unique_ptr<SequenceSource>;
   RecallConfig window(int64_t segments) const;
   RecallConfig common(int64_t segments, int64_t sequences) const;
-  TaskSettings recall(double least, double greatest) const;
-  TaskSettings asked(int64_t names, int64_t questions, double deepest) const;
-  TaskSettings one_asked() const;
-  Source task(TaskSettings task, int64_t number) const;
+  RecallTask recall(double least, double greatest) const;
+  RecallTask asked(int64_t names, int64_t questions, double deepest) const;
+  RecallTask one_asked() const;
+  Source source(RecallTask task, int64_t number) const;
   uint64_t seed(int64_t number) const { return static_cast<uint64_t>(settings_.seed + number); }
   int64_t teaching_segments() const { return std::max<int64_t>(2, settings_.segments * 7 / 12); }
 

@@ -57,7 +57,7 @@ struct AdaptSettings {
       "stored, which takes 2 bytes (f32: 4) times the model's width a token");
     v("teach_steps", teach_steps, 1, kMost, "steps of it, for each layer");
     v("teach_rate", teach_rate, 0, 10, "Muon's rate in them");
-    v("names", names, 1, 1000, "names that values have in the tasks, at most; fewer where the vocabulary has fewer");
+    v("names", names, 1, 1000, "names that values have in recall tasks, at most; fewer where the vocabulary has fewer");
     v("nats", nats, 1e-6, 1e6, "what fitted heads add to the logit of the digit that they retrieve");
     v("virtual_length", virtual_length, 1, kMost, "a segment of filler counts in the memory as up to so many segments");
     v("steps", steps, 1, kMost, "stage train: steps of training end to end");

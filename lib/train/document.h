@@ -1,5 +1,6 @@
 // A document: tokens, their loss weights, and links and values, from which all supervision is made. Files hold
-// documents (document_files.h), recall tasks generate them (adapt/tasks.h), and append() turns them into sequences.
+// documents (document_files.h), recall tasks generate them (adapt/recall_source.h), and append() turns them into
+// sequences.
 #pragma once
 
 #include <algorithm>

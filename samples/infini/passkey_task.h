@@ -1,11 +1,11 @@
 // The pass key task: filler, a key somewhere in it, and a question at the end.
 //
-// The library has such a task too, for training (lib/adapt/tasks.h, a source of type "passkey"). It can't stand for
-// this one, which measures: a sequence of training lies in memory, but a prompt here has any length, and trials share
-// its beginning; training needs a token for each digit, but every tokenizer is measured; and training is told the right
-// digits before the one that it predicts, but here the model writes all five. Its random numbers are its own, because
-// others would put other keys at other places into the tables that were measured with them. The words are the same
-// (lib/adapt/passkey_words.h).
+// The library has such a task too, for training (lib/adapt/recall_source.h, a source of type "passkey"). It can't stand
+// for this one, which measures: a sequence of training lies in memory, but a prompt here has any length, and trials
+// share its beginning; training needs a token for each digit, but every tokenizer is measured; and training is told the
+// right digits before the one that it predicts, but here the model writes all five. Its random numbers are its own,
+// because others would put other keys at other places into the tables that were measured with them. The words are the
+// same (lib/adapt/passkey_words.h).
 #pragma once
 
 #include <cstdint>

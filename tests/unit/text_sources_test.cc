@@ -213,11 +213,11 @@ TEST_CASE("what links predict is an answer across segments or inside one, and li
 }
 
 TEST_CASE("a line of JSON says all that a task says: answers, repetitions, names, and whose value it is") {
-  TaskSettings settings;
-  settings.kind = TaskSettings::Kind::PASSKEY;
+  RecallTask settings;
+  settings.kind = RecallTask::Kind::PASSKEY;
   settings.names = {"river", "house"};
   settings.keys = settings.questions = 2;
-  TaskSource tasks(words(), settings, nullptr);
+  RecallSource tasks(words(), settings, nullptr);
   bool repeated = false;
   for (int round = 0; round < 8; ++round) {
     const Sequence task = tasks.next(32, 8);

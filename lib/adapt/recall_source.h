@@ -30,7 +30,7 @@ constexpr int kValueDigits = 5;
 // "recall" leaves for either, about the mean of a fact with its reminder.
 constexpr int64_t kFactTokens = 32, kQuestionTokens = 20, kRoomTokens = 30;
 
-struct TaskSettings {
+struct RecallTask {
   // RECALL: as many facts as the density says, each asked for about three times, at log-uniform distances.
   // PASSKEY: `keys` facts within a stretch of the sequence, and `questions` at its end.
   enum class Kind { RECALL, PASSKEY } kind = Kind::RECALL;
@@ -117,14 +117,14 @@ class Phrase {
   size_t size_ = 0;
 };
 
-class TaskSource : public SequenceSource {
+class RecallSource : public SequenceSource {
  public:
   // INVALID_ARGUMENT: a digit, or a name in the settings, is not one token; there are too few names; ... IO,
   // INVALID_ARGUMENT: a prose file cannot be read, is empty, or is not UTF-8. The curriculum (may be null) is read by
   // next(), and must not change during it. The tokenizer must outlive the source. `cache`: of prose; null: the source
   // has its own.
-  TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings, std::shared_ptr<const Curriculum> curriculum,
-             TokenCache *cache = nullptr, Task *task = nullptr);
+  RecallSource(const Tokenizer &tokenizer, const RecallTask &settings, std::shared_ptr<const Curriculum> curriculum,
+               TokenCache *cache = nullptr, Task *task = nullptr);
 
   Sequence next(int segment, int segments) override;
   std::string save() const override;
@@ -149,7 +149,7 @@ class TaskSource : public SequenceSource {
   std::vector<Event> plan_passkey(double tokens, std::vector<size_t> &names);
 
   const Tokenizer &tokenizer_;
-  TaskSettings settings_;
+  RecallTask settings_;
   std::shared_ptr<const Curriculum> curriculum_;
   std::array<int32_t, 10> digits_;
   std::vector<Name> names_;  // first that of the paper, "pass", if it is among them

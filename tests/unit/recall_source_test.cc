@@ -1,5 +1,5 @@
 // Tasks that need a memory: what a sequence says is true, and is worth what it should be.
-#include "adapt/tasks.h"
+#include "adapt/recall_source.h"
 
 #include <algorithm>
 #include <map>
@@ -15,12 +15,12 @@ using test::error_of, test::nearest_links, test::stories, test::words;
 
 namespace {
 
-TaskSource source(TaskSettings settings = {}, std::shared_ptr<const Curriculum> curriculum = nullptr) {
-  return TaskSource(words(), settings, std::move(curriculum));
+RecallSource source(RecallTask settings = {}, std::shared_ptr<const Curriculum> curriculum = nullptr) {
+  return RecallSource(words(), settings, std::move(curriculum));
 }
 
-TaskSettings dense() {
-  TaskSettings settings;
+RecallTask dense() {
+  RecallTask settings;
   settings.difficulty.density_least = 12;
   settings.difficulty.density_greatest = 24;
   return settings;
@@ -42,20 +42,20 @@ std::string text_of(const Sequence &sequence) { return words().decode(sequence.t
 }  // namespace
 
 TEST_CASE("the same seed and the same calls make the same sequences") {
-  TaskSettings settings = dense();
+  RecallTask settings = dense();
   settings.prose = {test::novel_path};
   settings.difficulty.log_repeat = 3;
-  TaskSource a = source(settings), b = source(settings);
+  RecallSource a = source(settings), b = source(settings);
   for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(32, 4)})
     check_same(a.next(segment, segments), b.next(segment, segments));
   settings.seed = 2;
-  TaskSource other = source(settings);
+  RecallSource other = source(settings);
   CHECK(other.next(64, 16).tokens != b.next(64, 16).tokens);
 }
 
 // Of all that a sequence says.
-uint64_t checksum_of(TaskSettings settings) {
-  TaskSource tasks = source(std::move(settings));
+uint64_t checksum_of(RecallTask settings) {
+  RecallSource tasks = source(std::move(settings));
   StreamChecksum sum;
   const auto add = [&](const auto &values) { sum.add(values.data(), values.size() * sizeof(values[0])); };
   for (const auto &[segment, segments] : {std::pair(32, 4), std::pair(64, 16), std::pair(20, 9), std::pair(128, 12)}) {
@@ -71,22 +71,22 @@ uint64_t checksum_of(TaskSettings settings) {
 }
 
 TEST_CASE("sequences are to the bit those that the shipped models were trained on") {
-  TaskSettings all = dense();
+  RecallTask all = dense();
   all.prose = {test::novel_path};
   all.carry = 24;
   all.first = 2;
   all.numbers = 30;
   all.difficulty.log_repeat = 3;
   CHECK(checksum_of(all) == 5647223726602974565u);
-  TaskSettings first = all, value = all, far = all, passkey = all;
-  first.lookups = TaskSettings::Lookups::FIRST;
+  RecallTask first = all, value = all, far = all, passkey = all;
+  first.lookups = RecallTask::Lookups::FIRST;
   CHECK(checksum_of(first) == 8949010524234681814u);
-  value.lookups = TaskSettings::Lookups::VALUE;
+  value.lookups = RecallTask::Lookups::VALUE;
   CHECK(checksum_of(value) == 5396237101315124278u);
   far.far = 0.5;
   far.difficulty = {.distance = 100, .density_least = 0.7, .density_greatest = 2, .log_repeat = 0};
   CHECK(checksum_of(far) == 13273372758556483341u);
-  passkey.kind = TaskSettings::Kind::PASSKEY;
+  passkey.kind = RecallTask::Kind::PASSKEY;
   passkey.keys = 2;
   passkey.questions = 1;
   passkey.depth_greatest = 0.5;
@@ -94,17 +94,17 @@ TEST_CASE("sequences are to the bit those that the shipped models were trained o
 }
 
 TEST_CASE("a saved position comes back") {
-  TaskSource a = source(dense());
+  RecallSource a = source(dense());
   a.next(64, 16);
   const std::string state = a.save();
   const Sequence expected = a.next(64, 16);
-  TaskSource b = source(dense());
+  RecallSource b = source(dense());
   b.restore(state);
   check_same(b.next(64, 16), expected);
 }
 
 TEST_CASE("a damaged state is refused and changes nothing") {
-  TaskSource a = source(dense()), b = source(dense());
+  RecallSource a = source(dense()), b = source(dense());
   for (const char *state : {"", "{", "[]", "{}", "{\"random\":3}", "{\"random\":[0,0,0,0]}", "{\"random\":[1,2,3]}",
                             "{\"random\":[1,2,3,-4]}", "{\"random\":[1,2,3,\"4\"]}", "\xff"}) {
     CAPTURE(state);
@@ -114,11 +114,11 @@ TEST_CASE("a damaged state is refused and changes nothing") {
 }
 
 TEST_CASE("answers are true, marked by where they last stood, and weighed by it") {
-  TaskSettings settings = dense();
+  RecallTask settings = dense();
   settings.prose = {test::novel_path};
   settings.across = 5;
   settings.first = 2;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   size_t inside = 0, across = 0, others = 0, drawn = 0, questions = 0;
   for (int round = 0; round < 40; ++round) {
     const size_t segment = 32;
@@ -168,10 +168,10 @@ TEST_CASE("answers are true, marked by where they last stood, and weighed by it"
 }
 
 TEST_CASE("where first digits alone are looked up, no other has a source, and the text is the same") {
-  TaskSettings settings = dense();
-  TaskSource every = source(settings);
-  settings.lookups = TaskSettings::Lookups::FIRST;
-  TaskSource first = source(settings);
+  RecallTask settings = dense();
+  RecallSource every = source(settings);
+  settings.lookups = RecallTask::Lookups::FIRST;
+  RecallSource first = source(settings);
   size_t kept = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence a = every.next(32, 16), b = first.next(32, 16);
@@ -191,7 +191,7 @@ TEST_CASE("where first digits alone are looked up, no other has a source, and th
 TEST_CASE(
     "local attention at digits, and where the first one is predicted, is supervised to look at their name, where it "
     "last stood") {
-  TaskSource tasks = source(dense());
+  RecallSource tasks = source(dense());
   size_t supervised = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence s = tasks.next(32, 16);
@@ -224,10 +224,10 @@ TEST_CASE(
 }
 
 TEST_CASE("where values are looked up, every digit of a name leads to all before it, and the text is the same") {
-  TaskSettings settings = dense();
-  TaskSource every = source(settings);
-  settings.lookups = TaskSettings::Lookups::VALUE;
-  TaskSource value = source(settings);
+  RecallTask settings = dense();
+  RecallSource every = source(settings);
+  settings.lookups = RecallTask::Lookups::VALUE;
+  RecallSource value = source(settings);
   size_t chains = 0;
   for (int round = 0; round < 10; ++round) {
     const Sequence a = every.next(32, 16), b = value.next(32, 16);
@@ -252,10 +252,10 @@ TEST_CASE("where values are looked up, every digit of a name leads to all before
 
 // Between facts and their questions, in rising order, where near ones are up to 400 tokens away.
 std::vector<double> distances(double far) {
-  TaskSettings settings;
+  RecallTask settings;
   settings.difficulty = {.distance = 400, .density_least = 4, .density_greatest = 6, .log_repeat = 0};
   settings.far = far;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   std::vector<double> all;
   for (int round = 0; round < 60; ++round) {
     const Sequence s = tasks.next(64, 32);
@@ -287,9 +287,9 @@ TEST_CASE("far questions follow anywhere") {
 
 TEST_CASE("density is facts a thousand tokens") {
   for (const double density : {2.0, 20.0}) {
-    TaskSettings settings;
+    RecallTask settings;
     settings.difficulty.density_least = settings.difficulty.density_greatest = density;
-    TaskSource tasks = source(settings);
+    RecallSource tasks = source(settings);
     size_t facts = 0;
     for (int round = 0; round < 50; ++round) {
       const std::string text = text_of(tasks.next(64, 16));
@@ -304,10 +304,10 @@ TEST_CASE("density is facts a thousand tokens") {
 }
 
 TEST_CASE("filler is prose in the share of sequences that is asked for") {
-  TaskSettings settings;
+  RecallTask settings;
   settings.prose = {test::novel_path};
   settings.prose_share = 0.25;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   int sentences = 0;
   for (int round = 0; round < 200; ++round)
     sentences += text_of(tasks.next(64, 4)).find("The grass is green. The sky is") != std::string::npos;
@@ -316,10 +316,10 @@ TEST_CASE("filler is prose in the share of sequences that is asked for") {
 }
 
 TEST_CASE("numbers stand among the filler, as many as asked for, and push no question out") {
-  TaskSettings settings;
-  settings.kind = TaskSettings::Kind::PASSKEY;
+  RecallTask settings;
+  settings.kind = RecallTask::Kind::PASSKEY;
   settings.numbers = 20;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   const std::regex number(" (\\d{1,6}|\\d{1,3},\\d{3})(?![\\d,])"),
       question("What is the pass key\\? The pass key is (\\d{5})\\.$");
   std::map<size_t, int> sizes;
@@ -345,9 +345,9 @@ TEST_CASE("numbers stand among the filler, as many as asked for, and push no que
 }
 
 TEST_CASE("virtual length: only segments without facts and questions count more than once") {
-  TaskSettings settings;
+  RecallTask settings;
   settings.difficulty = {.distance = 0, .density_least = 1, .density_greatest = 1, .log_repeat = std::log(100)};
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   double sum = 0;
   int long_ones = 0;
   for (int round = 0; round < 50; ++round) {
@@ -368,11 +368,11 @@ TEST_CASE("virtual length: only segments without facts and questions count more 
 }
 
 TEST_CASE("pass key: facts anywhere, one question at the very end") {
-  TaskSettings settings;
-  settings.kind = TaskSettings::Kind::PASSKEY;
+  RecallTask settings;
+  settings.kind = RecallTask::Kind::PASSKEY;
   for (const int64_t keys : {1, 5}) {
     settings.keys = keys;
-    TaskSource tasks = source(settings);
+    RecallSource tasks = source(settings);
     int early = 0, late = 0;
     for (int round = 0; round < 60; ++round) {
       const Sequence s = tasks.next(64, 16);
@@ -394,12 +394,12 @@ TEST_CASE("pass key: facts anywhere, one question at the very end") {
 }
 
 TEST_CASE("pass key: facts within a stretch, and as many questions as are asked for") {
-  TaskSettings settings;
-  settings.kind = TaskSettings::Kind::PASSKEY;
+  RecallTask settings;
+  settings.kind = RecallTask::Kind::PASSKEY;
   settings.keys = 6;
   settings.questions = 4;
   settings.depth_least = settings.depth_greatest = 0;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   const Sequence s = tasks.next(64, 16);
   const std::vector<int32_t> source_of = nearest_links(s);
   CHECK(std::count(s.answer.begin(), s.answer.end(), 1) == 4 * 5);
@@ -413,10 +413,10 @@ TEST_CASE("pass key: facts within a stretch, and as many questions as are asked 
 }
 
 TEST_CASE("what is carried is in view, and questions keep their least distance") {
-  TaskSettings settings = dense();
+  RecallTask settings = dense();
   settings.carry = 96;
   settings.nearest = 40;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   int64_t seen = 0, carried = 0;
   for (int i = 0; i < 20; ++i) {
     const Sequence s = tasks.next(32, 16);
@@ -432,8 +432,8 @@ TEST_CASE("what is carried is in view, and questions keep their least distance")
   CHECK(seen > 100);
   CHECK(carried > 10);
   // The first question about a name follows its fact by that much; with 12 there are nearer ones.
-  const auto nearest = [](TaskSettings with) {
-    TaskSource some = source(with);
+  const auto nearest = [](RecallTask with) {
+    RecallSource some = source(with);
     int64_t least = 1 << 20;
     for (int i = 0; i < 20; ++i) {
       const Sequence s = some.next(64, 16);
@@ -444,27 +444,27 @@ TEST_CASE("what is carried is in view, and questions keep their least distance")
     }
     return least;
   };
-  TaskSettings far = settings;
+  RecallTask far = settings;
   far.nearest = 300;
   far.difficulty.density_least = far.difficulty.density_greatest = 1;
-  TaskSettings near = far;
+  RecallTask near = far;
   near.nearest = 12;
   CHECK(nearest(far) >= 300);
   CHECK(nearest(near) < 200);
 }
 
 TEST_CASE("what a tokenizer or a caller cannot give is refused by name") {
-  TaskSettings settings;
+  RecallTask settings;
   settings.names = {"river", "perpendicular"};
   CHECK(error_of([&] { source(settings); }).find("'perpendicular' is not one token") != std::string::npos);
   settings.names = {"river", "river"};
   CHECK(error_of([&] { source(settings); }).find("'river' is given twice") != std::string::npos);
   settings = {};
-  settings.kind = TaskSettings::Kind::PASSKEY;
+  settings.kind = RecallTask::Kind::PASSKEY;
   settings.keys = 1000;
   CHECK(error_of([&] { source(settings); }).find("1000 keys") != std::string::npos);
   settings.keys = 5;
-  TaskSource tasks = source(settings);
+  RecallSource tasks = source(settings);
   CHECK(error_of([&] { tasks.next(8, 2); }).find("too short") != std::string::npos);
   CHECK(error_of([&] { tasks.next(0, 2); }).find("no sequence") != std::string::npos);
   CHECK(error_of([&] { tasks.next(1 << 20, 1 << 20); }).find("no sequence") != std::string::npos);
@@ -479,9 +479,9 @@ TEST_CASE("what a tokenizer or a caller cannot give is refused by name") {
   joined.set("tokenizer.ggml.merges", merges);
   joined.set("tokenizer.ggml.pre", std::string("gpt-2"));
   const Tokenizer joining(joined);
-  CHECK(error_of([&] { TaskSource(joining, {}, nullptr); }).find("token of its own") != std::string::npos);
+  CHECK(error_of([&] { RecallSource(joining, {}, nullptr); }).find("token of its own") != std::string::npos);
 
-  CHECK(TaskSource(stories(), {}, nullptr).names() < source().names());
+  CHECK(RecallSource(stories(), {}, nullptr).names() < source().names());
 
   const test::TemporaryFolder folder;
   settings = {};
@@ -587,7 +587,7 @@ TEST_CASE("a curriculum is described in JSON") {
 TEST_CASE("tasks are as hard as the curriculum says") {
   const auto curriculum = std::make_shared<Curriculum>(Curriculum::Settings{
       .stages = {{32, 4, 24, 24}, {32, 8, 24, 24}}, .distance = 1000, .virtual_length = 10, .virtual_length_step = 5});
-  TaskSource tasks = source({}, curriculum);
+  RecallSource tasks = source({}, curriculum);
   CHECK(tasks.next(curriculum->segment(), curriculum->segments()).repeat_weight.empty());
   while (!curriculum->complete()) curriculum->observe(1);
   const Sequence s = tasks.next(curriculum->segment(), curriculum->segments());

@@ -1,4 +1,4 @@
-#include "adapt/tasks.h"
+#include "adapt/recall_source.h"
 
 #include <algorithm>
 #include <cmath>
@@ -48,9 +48,9 @@ Phrase::Phrase(const Tokenizer &tokenizer, const std::string &text, int32_t zero
 // --- writing a sequence
 
 // Writes a document of filler, facts and questions, and makes the sequence of it.
-class TaskSource::Writer {
+class RecallSource::Writer {
  public:
-  Writer(TaskSource &source, int segment, int segments)
+  Writer(RecallSource &source, int segment, int segments)
       : source_(source), segment_(static_cast<size_t>(segment)), total_(segment_ * static_cast<size_t>(segments)),
         stood_(source.names_.size()), value_(source.names_.size()), marked_(static_cast<size_t>(segments)) {
     for (Value &value : value_)
@@ -88,7 +88,7 @@ class TaskSource::Writer {
   Sequence finish(double log_repeat) {
     fill(total_);
     document_.weight.resize(tokens_.size());
-    const TaskSettings &settings = source_.settings_;
+    const RecallTask &settings = source_.settings_;
     Sequence out;
     append(document_, 0, total_, static_cast<int64_t>(segment_), settings.carry, out);
     for (size_t t = 0; t < total_; ++t) {
@@ -135,21 +135,21 @@ class TaskSource::Writer {
 
   // Links of a digit's retrieval, the nearest target first, as settings.lookups says; the value stood at `before`.
   void link_back(int32_t begin, int32_t digit, const std::vector<int32_t> &before) {
-    const TaskSettings::Lookups lookups = source_.settings_.lookups;
+    const RecallTask::Lookups lookups = source_.settings_.lookups;
     const auto link = [&](int32_t to) {
       document_.links.push_back({DocumentLink::Kind::RETRIEVAL, begin + digit, to});
     };
     const auto link_first = [&](int32_t value, int32_t digits) {  // to so many digits of a value
       while (digits > 0) link(value + --digits);
     };
-    if (lookups == TaskSettings::Lookups::FIRST && digit > 0) return;
-    if (lookups == TaskSettings::Lookups::VALUE) link_first(begin, digit);
+    if (lookups == RecallTask::Lookups::FIRST && digit > 0) return;
+    if (lookups == RecallTask::Lookups::VALUE) link_first(begin, digit);
     for (auto value = before.rbegin(); value != before.rend(); ++value)
-      if (lookups == TaskSettings::Lookups::VALUE) link_first(*value, kValueDigits);
+      if (lookups == RecallTask::Lookups::VALUE) link_first(*value, kValueDigits);
       else link(*value + digit);
   }
 
-  TaskSource &source_;
+  RecallSource &source_;
   size_t segment_, total_;
   std::vector<std::vector<int32_t>> stood_;  // where the value of each name has begun so far
   std::vector<Value> value_;
@@ -175,8 +175,8 @@ TokenCache::Tokens TokenCache::of(const Tokenizer &tokenizer, const std::vector<
   return there = tokens;
 }
 
-TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
-                       std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task)
+RecallSource::RecallSource(const Tokenizer &tokenizer, const RecallTask &settings,
+                           std::shared_ptr<const Curriculum> curriculum, TokenCache *cache, Task *task)
     : tokenizer_(tokenizer), settings_(settings), curriculum_(std::move(curriculum)), random_(settings.seed) {
   for (size_t digit = 0; digit < digits_.size(); ++digit)
     if ((digits_[digit] = single_token(tokenizer, std::to_string(digit))) < 0)
@@ -209,8 +209,8 @@ TaskSource::TaskSource(const Tokenizer &tokenizer, const TaskSettings &settings,
   prose_ = (cache ? *cache : own).of(tokenizer, settings.prose, task);
 }
 
-std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Difficulty &difficulty,
-                                                       std::vector<size_t> &names) {
+std::vector<RecallSource::Event> RecallSource::plan_recall(double tokens, const Difficulty &difficulty,
+                                                           std::vector<size_t> &names) {
   constexpr double kRoom = kRoomTokens;
   const double nearest = settings_.nearest;
   const double density = draw_log_uniform(random_, difficulty.density_least, difficulty.density_greatest);
@@ -237,7 +237,7 @@ std::vector<TaskSource::Event> TaskSource::plan_recall(double tokens, const Diff
   return events;
 }
 
-std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vector<size_t> &names) {
+std::vector<RecallSource::Event> RecallSource::plan_passkey(double tokens, std::vector<size_t> &names) {
   if (settings_.keys > 1 || !has_passkey_name_) draw_to_front(random_, names, static_cast<size_t>(settings_.keys));
   const auto size_of = [&](const Phrase Name::*phrase, int64_t count) {
     double total = 0;
@@ -258,13 +258,13 @@ std::vector<TaskSource::Event> TaskSource::plan_passkey(double tokens, std::vect
   return events;
 }
 
-Sequence TaskSource::next(int segment, int segments) {
+Sequence RecallSource::next(int segment, int segments) {
   const double tokens = sequence_size(segment, segments);
   const Difficulty difficulty = curriculum_ ? curriculum_->difficulty() : settings_.difficulty;
   std::vector<size_t> names(names_.size());
   for (size_t i = 0; i < names.size(); ++i) names[i] = i;
-  std::vector<Event> events = settings_.kind == TaskSettings::Kind::RECALL ? plan_recall(tokens, difficulty, names)
-                                                                           : plan_passkey(tokens, names);
+  std::vector<Event> events =
+      settings_.kind == RecallTask::Kind::RECALL ? plan_recall(tokens, difficulty, names) : plan_passkey(tokens, names);
   // A question never comes before its fact: at the same place, facts first.
   std::stable_sort(events.begin(), events.end(),
                    [](const Event &a, const Event &b) { return std::pair(a.at, a.asks) < std::pair(b.at, b.asks); });
@@ -280,8 +280,8 @@ Sequence TaskSource::next(int segment, int segments) {
   return writer.finish(difficulty.log_repeat);
 }
 
-std::string TaskSource::save() const { return save_random(random_); }
+std::string RecallSource::save() const { return save_random(random_); }
 
-void TaskSource::restore(const std::string &state) { restore_random(*parse_state(state), random_); }
+void RecallSource::restore(const std::string &state) { restore_random(*parse_state(state), random_); }
 
 }  // namespace infini
