@@ -253,7 +253,8 @@ INFINI_API infini_status infini_model_create(const char *config_json, const infi
      {"name", "type", "default", "least", "greatest", "choices", "help"}
    as infini_options_json writes that of options. Types are "int", "double", "string", "bool", lists of them ("ints",
    ...; of "length" where they must be), "rows" (lists of numbers, as "shape" says), "object" (of "fields", a table as
-   this one), "objects" (lists of such) and "json" (anything); "or" is a text that may stand for a number. Any thread.
+   this one), "objects" (lists of such), "map" (an object of such, by names that are free) and "json" (anything); "or"
+   is a text that may stand for a number, "required" true of what must be there. Any thread.
    BUFFER_TOO_SMALL  see Buffers above */
 INFINI_API infini_status infini_creation_settings_json(char *buffer, size_t capacity, size_t *size);
 

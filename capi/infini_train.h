@@ -37,9 +37,10 @@ typedef struct infini_adaptation infini_adaptation;
  */
 
 /* Writes the table of the fields of a trainer's description, a JSON array as infini_creation_settings_json writes it:
-   "training" and "curriculum", objects whose "fields" are such a table too, and "data", an object of one of several
+   "training" and "curriculum", objects whose "fields" are such a table too, "data", an object of one of several
    "types", with a table for each: {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...],
-   "random": [...]}. Any thread.
+   "random": [...]}, and "evaluation", what the caller is going to measure by infini_trainer_evaluate_json: it is
+   checked when the trainer is created, and infini_trainer_info_json gives it back with all its fields. Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 
@@ -215,7 +216,7 @@ INFINI_API infini_status infini_trainer_fit_heads(infini_trainer *trainer, doubl
 /* Writes the trainer's state as a JSON object: "steps" (done), "tokens" (read), "parameters" (of the model),
    "trained_parameters", "compute", "bytes" (of weights, gradients, optimizer and activations), "segment" (tokens) and
    "segments" (of a sequence) as sequences are drawn now, "rank", "ranks", "gates" (sigmoid(beta), a list for each
-   layer), "training" (every field of it).
+   layer), "training" and "evaluation" (every field of them).
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_info_json(const infini_trainer *trainer, char *buffer, size_t capacity,
                                                   size_t *size);

@@ -25,7 +25,6 @@ const char *Adaptation::Stage::phase() const { return kPhases[static_cast<size_t
 Adaptation::Adaptation(std::string path, const AdaptSettings &settings, const Options &options, Task *task)
     : path_(std::move(path)), settings_(settings), options_(options) {
   AdaptSettings &s = settings_;
-  if (s.texts.empty()) fail(Status::INVALID_ARGUMENT, "adapt.texts is missing: it names the books to train on");
   if (!s.layers.empty() && s.layers.size() != 2)
     fail(Status::INVALID_ARGUMENT, "adapt.layers takes the first and the last");
   for (const char *const phase : kPhases) seconds_[phase] = 0, tokens_[phase] = 0;

@@ -29,10 +29,6 @@ void Curriculum::Settings::complete(const Fields &given) {
   if (stages.empty()) given.refuse("stages", "a list with a stage at least");
 }
 
-Curriculum Curriculum::parse(const nlohmann::json &description, const std::string &where) {
-  return Curriculum(read_settings<Settings>(description, where));
-}
-
 Difficulty Curriculum::difficulty() const {
   const Stage &stage = settings_.stages[stage_];
   return {std::min(distance_, whole()), stage.density_least, stage.density_greatest, log_repeat_};

@@ -58,8 +58,6 @@ class Curriculum : public SequenceLengths {
     void complete(const Fields &given);
   };
   explicit Curriculum(const Settings &settings);
-  // INVALID_ARGUMENT names a field that is wrong.
-  static Curriculum parse(const nlohmann::json &description, const std::string &where);
 
   // To be called after a training step that had answers across segments, with the share of their digits, or of the
   // whole answers, that was right. INVALID_ARGUMENT outside of [0, 1].

@@ -20,14 +20,11 @@ struct Files : TextSettings {
   template <class Visitor>
   void common(Visitor &v, const char *type) {
     std::string standard = type;
-    v("type", standard, type, "");
-    v("files", files, "", "which are read");
+    v.required("type", standard, type, "");
+    v.required("files", files, "", "which are read");
     v("weight", weight, 0, 1e6, "loss weight of a token");
     v("unknown_text", unknown, "error|skip|replace",
       "characters that the vocabulary has no token for; replace: U+FFFD");
-  }
-  void complete(const Fields &given) const {
-    if (files.empty()) fail(Status::INVALID_ARGUMENT, given.path("files"), " must be a list with a file at least");
   }
 };
 
@@ -41,7 +38,6 @@ struct TextFiles : Files {
     v("seed", seed, 0, 0x1p63, "of excerpts");
   }
   void complete(const Fields &given) const {
-    Files::complete(given);
     if (order == Order::STREAM && given.has("seed")) given.refuse("seed", "left out where order is stream");
   }
 };
@@ -62,10 +58,7 @@ struct MixturePart {
   template <class Visitor>
   void fields(Visitor &v) {
     v("ratio", ratio, 0, 1e9, "how often its sequences are drawn, beside those of the others");
-    v("source", source, "any of these sources");
-  }
-  void complete(const Fields &given) const {
-    if (!given.has("source")) fail(Status::INVALID_ARGUMENT, given.path("source"), " is missing");
+    v.required("source", source, "any of these sources");
   }
 };
 
@@ -75,13 +68,9 @@ struct MixtureSettings {
   std::vector<MixturePart> sources;
   template <class Visitor>
   void fields(Visitor &v) {
-    v("type", type, "mixture", "every sequence is one of several sources'");
+    v.required("type", type, "mixture", "every sequence is one of several sources'");
     v("seed", seed, 0, 0x1p63, "of what is drawn");
-    v("sources", sources, "one at least");
-  }
-  void complete(const Fields &given) const {
-    if (sources.empty())
-      fail(Status::INVALID_ARGUMENT, given.path("sources"), " must be a list with a source at least");
+    v.required("sources", sources, "one at least");
   }
 };
 
@@ -114,7 +103,7 @@ struct RandomSettings {
   double share = 1;
   template <class Visitor>
   void fields(Visitor &v) {
-    v("type", type, "random", "tokens at random, to measure speed; needs no tokenizer");
+    v.required("type", type, "random", "tokens at random, to measure speed; needs no tokenizer");
     v("seed", seed, 0, 0x1p63, "of what is drawn");
     v("share", share, 0, 1, "of the tokens that are predicted");
   }

@@ -3,25 +3,45 @@
 #include "base/schema.h"
 #include "adapt/curriculum.h"
 #include "adapt/make_source.h"
+#include "train/report.h"
 
 namespace infini {
 
-JsonText describe_trainer() {
-  const auto part = [](const char *name) { return JsonObject().add("name", name).add("type", "object"); };
-  return JsonList()
-      .add(part("training").add("fields", describe_settings<RecallConfig>()).add("help", "what is trained, and how"))
-      .add(part("data")
-               .add("types", describe_sources())
-               .add("help", "where sequences come from: an object of one of these types; must be there"))
-      .add(part("curriculum")
-               .add("fields", describe_settings<Curriculum::Settings>())
-               .add("help",
-                    "sequences of tasks grow longer and sparser as recall allows; absent: they are as "
-                    "training and data say"))
-      .json();
-}
-
 namespace {
+
+// What a host measures by infini_trainer_evaluate_json; it is checked before anything is read.
+struct Evaluation {
+  JsonText data{"null"};
+  int64_t sequences = 16;
+  std::vector<int64_t> segments;
+  template <class Visitor>
+  void fields(Visitor &v) {
+    constexpr double kMost = 1 << 20;
+    v.required("data", data, "what is read, described as what is trained on");
+    v("sequences", sequences, 1, kMost, "how many");
+    v("segments", segments, 1, kMost, "of a sequence, one measurement each; none: as many as in training");
+  }
+};
+
+struct TrainerSettings {
+  RecallConfig training;
+  JsonText data{"null"};
+  Curriculum::Settings curriculum;
+  bool has_curriculum = false;
+  std::map<std::string, Evaluation> evaluation;
+  // No aggregate: of one, GCC 12 destroys lists that were not made yet, where memory ends in its initialisers.
+  TrainerSettings() {}
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v("training", training, "what is trained, and how");
+    v.required("data", data, describe_sources,
+               "where sequences come from: an object of one of these types; must be there");
+    v("curriculum", curriculum,
+      "sequences of tasks grow longer and sparser as recall allows; absent: they are as training and data say");
+    v("evaluation", evaluation, "by name, what is to be measured now and then; the caller does it");
+  }
+  void complete(const Fields &given) { has_curriculum = given.has("curriculum"); }
+};
 
 constexpr const char *kOptions = "compute|threads";
 
@@ -40,20 +60,24 @@ void check_options(const Options &options) {
 std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                             const Options &options, TokenCache *cache, Task *task) {
   check_options(options);
-  const auto json = parse_json(description, Status::INVALID_ARGUMENT, "the description of the training");
-  Fields fields(*json, "trainer");
-  const nlohmann::json *training = fields.find("training"), *data = fields.find("data"),
-                       *curriculum = fields.find("curriculum");
-  fields.finish();
-  if (!data) fail(Status::INVALID_ARGUMENT, "trainer.data is missing: it says what is read");
-  RecallConfig config = training ? read_settings<RecallConfig>(*training, "train") : RecallConfig();
+  auto settings = parse_settings<TrainerSettings>(description, "trainer");
+  RecallConfig &config = settings.training;
   if (options.is_set("compute")) config.compute = options.get_string("compute");
   std::shared_ptr<Curriculum> course;
-  if (curriculum) course = std::make_shared<Curriculum>(Curriculum::parse(*curriculum, "trainer.curriculum"));
+  if (settings.has_curriculum) course = std::make_shared<Curriculum>(settings.curriculum);
   model->config();  // STATE where there is nothing to train
+  const auto data = parse_json(settings.data.text, Status::INVALID_ARGUMENT, "source");
   std::unique_ptr<SequenceSource> source = make_source(*data, *model, course, cache, task);
-  return std::make_unique<RecallTrainer>(std::move(model), config, std::move(source), std::move(course),
-                                         static_cast<int>(options.get_int("threads")), task);
+  auto trainer = std::make_unique<RecallTrainer>(std::move(model), config, std::move(source), std::move(course),
+                                                 static_cast<int>(options.get_int("threads")), task);
+  trainer->evaluation = WriteFields::written(settings.evaluation);
+  return trainer;
+}
+
+JsonText describe_trainer() { return describe_settings<TrainerSettings>(); }
+
+JsonObject describe(const RecallTrainer &trainer) {
+  return describe(static_cast<const Trainer &>(trainer)).add("evaluation", trainer.evaluation);
 }
 
 }  // namespace infini

@@ -11,13 +11,15 @@
 
 namespace infini {
 
-// From {"training": {...}, "data": {...}, "curriculum": {...}}, as describe_trainer() says. Options: threads, compute;
-// others are refused. `cache`: of the prose of tasks; null: each task has its own.
+// From a JSON object as describe_trainer() says. Options: threads, compute; others are refused. `cache`: of the prose
+// of tasks; null: each task has its own.
 std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                             const Options &options, TokenCache *cache = nullptr, Task *task = nullptr);
 
-// The table of the description's fields (schema.h); where an object is of one of several types, "types" has a table of
-// each.
+// The table of the description's fields (schema.h).
 JsonText describe_trainer();
+
+// As of any trainer, and what the description wants to be measured.
+JsonObject describe(const RecallTrainer &trainer);
 
 }  // namespace infini

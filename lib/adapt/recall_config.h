@@ -53,6 +53,7 @@ struct SupervisionConfig {
 };
 
 struct RecallConfig : TrainConfig, SupervisionConfig {
+  static constexpr const char *kName = "train";
   template <class Visitor>
   void fields(Visitor &v) {
     TrainConfig::fields(v, static_cast<SupervisionConfig &>(*this));

@@ -53,9 +53,9 @@ struct RecallTask {
   template <class Visitor>
   void fields(Visitor &v) {
     constexpr double kMost = 1e6;
-    v("type", kind, "recall|passkey",
-      "recall: facts, values of five digits under a name, stand in filler and are asked for later; passkey: all "
-      "questions stand at the end");
+    v.required("type", kind, "recall|passkey",
+               "recall: facts, values of five digits under a name, stand in filler and are asked for later; passkey: "
+               "all questions stand at the end");
     v("seed", seed, 0, 0x1p63, "of what is drawn");
     v("names", names, "", "of values; none: some fifty common words, of which those are used that are one token");
     v("prose", prose, "",

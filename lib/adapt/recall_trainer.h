@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapt/recall_supervisor.h"
+#include "base/json.h"
 #include "train/trainer.h"
 
 namespace infini {
@@ -17,6 +18,7 @@ class RecallTrainer : public Trainer {
       : Trainer(model, config, describe(config), std::make_unique<RecallSupervisor>(config, model->config()),
                 std::move(source), std::move(lengths), threads, task) {}
 
+  JsonText evaluation{"{}"};  // what is to be measured, by name; it changes nothing here
   const RecallSupervisor &supervisor() const { return static_cast<const RecallSupervisor &>(Trainer::supervisor()); }
 };
 

@@ -26,7 +26,7 @@ struct AdaptSettings {
   template <class Visitor>
   void fields(Visitor &v) {
     constexpr double kMost = 1e9;
-    v("texts", texts, "", "files of plain text to train on");
+    v.required("texts", texts, "", "files of plain text to train on");
     v("held_out", held_out, "",
       "a text that is not trained on: perplexity is measured on it, and facts are hidden in it");
     v("checkpoint", checkpoint, "",

@@ -7,11 +7,17 @@
 //     v("part", part, "attention|gates|lora|all", "what is trained");
 //     // a number for which a text may stand: minus infinity
 //     v("gate", gate, "-inf", -100, 100, "beta of every head");
-//     // flags, structs with fields, lists of such; any JSON
+//     // flags, structs with fields, lists of such, or maps by name; any JSON
 //     v("tied", tied, "the output layer is the embedding");
+//     // any JSON that is an object of one of several types: a function that gives their tables by name
+//     v("data", data, describe_sources, "what is read");
 //     // rows: see RowOf; the columns that must be there
 //     v("gates", gates, 3, "[layer, head, beta]", "set before training");
+//     // what must be there, of whatever sort; a list with one at least
+//     v.required("files", files, "", "which are read");
 //   }
+//   // optional: how messages name the struct, wherever it stands
+//   static constexpr const char *kName = "train";
 //   // optional: refuses fields that do not fit each other, and sets what follows from them
 //   void complete(const Fields &given);
 //
@@ -26,6 +32,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -37,88 +44,9 @@
 #include "base/measured.h"
 #include "base/options.h"
 #include "base/status.h"
+#include "base/write_fields.h"
 
 namespace infini {
-
-class ReadFields;
-
-template <class T>
-concept Number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool>;
-template <class T>
-concept Settings = requires(T settings, ReadFields &reader) {
-  settings.fields(reader);
-};
-template <class T>
-concept Choice = std::is_same_v<T, std::string> || std::is_enum_v<T>;
-// A struct with columns(), a std::tie of its numbers. In JSON it is a list of them: whole numbers of -1 (all) to a
-// million, other numbers of -10,000 to 10,000, null for minus infinity. Those at its end may be left out.
-template <class T>
-concept RowOf = requires(T row) {
-  row.columns();
-};
-
-// --- the choices of a text or an enum, "a|b|c"
-
-// a, b or c
-std::string listed(const char *choices);
-size_t count_choices(const char *choices);
-std::string choice_at(const char *choices, size_t index);
-// SIZE_MAX where it is none of them.
-size_t choice_index(const char *choices, const std::string &text);
-
-// --- values as JSON
-
-template <class T>
-JsonObject settings_json(T settings);
-
-class WriteFields {
- public:
-  template <class T, class... About>
-  void operator()(const char *name, const T &value, const About &...about) {
-    object.add(name, written(value, about...));
-  }
-  template <class T>
-  void otherwise(T &, const T &) {}
-  JsonObject object;
-
-  template <class T, class... About>
-  static JsonText written(const T &value, const About &...about) {
-    if constexpr (std::is_enum_v<T>) {
-      return json_of(choice_at(first_text(about...), static_cast<size_t>(value)));
-    } else if constexpr (RowOf<T>) {
-      T copy = value;
-      return json_of(copy.columns());  // an infinite number is written as null
-    } else if constexpr (Settings<T>) {
-      return settings_json(value).json();
-    } else if constexpr (requires {
-                           typename T::allocator_type;
-                           typename T::value_type;
-                         } &&
-                         !Choice<T>) {
-      JsonList list;
-      for (const auto &item : value) list.add(written(item, about...));
-      return list.json();
-    } else {
-      if constexpr (std::is_floating_point_v<T>)
-        if (first_text(about...) && std::isinf(value)) return json_of(first_text(about...));
-      return json_of(value);
-    }
-  }
-
- private:
-  static const char *first_text(...) { return nullptr; }
-  template <class... About>
-  static const char *first_text(const char *text, const About &...) {
-    return text;
-  }
-};
-
-template <class T>
-JsonObject settings_json(T settings) {
-  WriteFields writer;
-  settings.fields(writer);
-  return std::move(writer.object);
-}
 
 // --- reading
 
@@ -131,6 +59,16 @@ class ReadFields {
   template <class T>
   void otherwise(T &value, const T &standard) {
     value = standard;
+  }
+  template <class T, class... About>
+  void required(const char *name, T &value, const About &...about) {
+    (*this)(name, value, about...);
+    constexpr bool is_list = requires { typename T::value_type; }
+    &&!Choice<T>;
+    bool there = fields_.has(name);
+    if constexpr (is_list) there &= !value.empty();
+    if (there || !lacking_.empty()) return;
+    lacking_ = fields_.path(name) + (is_list ? " must be a list with one at least" : " is missing");
   }
 
   template <Number T>
@@ -171,9 +109,19 @@ class ReadFields {
   void operator()(const char *name, JsonText &value, const char *) {
     if (const nlohmann::json *const given = fields_.find(name)) value = {text_of(*given)};
   }
+  void operator()(const char *name, JsonText &value, DescribeTypes, const char *help) { (*this)(name, value, help); }
   template <Settings T>
   void operator()(const char *name, T &value, const char *) {
     if (const nlohmann::json *const given = fields_.find(name)) value = read<T>(*given, fields_.path(name), value);
+  }
+  template <Settings T>
+  void operator()(const char *name, std::map<std::string, T> &values, const char *) {
+    const nlohmann::json *const given = fields_.find(name);
+    if (!given) return;
+    if (!given->is_object()) fields_.refuse(name, "an object of objects");
+    values.clear();
+    for (const auto &[key, item] : given->items())
+      values.emplace(key, read<T>(item, cat(fields_.path(name), ".", key), {}));
   }
   template <Settings T>
   void operator()(const char *name, std::vector<T> &values, const char *) {
@@ -214,11 +162,15 @@ class ReadFields {
     value.reset();
     if (given && !given->is_null()) (*this)(name, value.emplace(), about...);
   }
-  // Refuses what was not asked for.
-  void finish() const { fields_.finish(); }
+  // Refuses what was not asked for, and what is missing though it must be there.
+  void finish() const {
+    fields_.finish();
+    if (!lacking_.empty()) fail(Status::INVALID_ARGUMENT, lacking_);
+  }
 
   template <class T>
-  static T read(const nlohmann::json &object, const std::string &where, T settings) {
+  static T read(const nlohmann::json &object, std::string where, T settings) {
+    if constexpr (requires { T::kName; }) where = T::kName;
     ReadFields reader(object, where);
     settings.fields(reader);
     reader.finish();
@@ -278,12 +230,18 @@ class ReadFields {
   }
 
   Fields fields_;
+  std::string lacking_;  // what is wrong with the first field that must be there, and is not
 };
 
 // `settings`: what they are where the object does not say otherwise. `where` names the object in messages.
 template <class T>
 T read_settings(const nlohmann::json &object, const std::string &where, T settings = {}) {
   return ReadFields::read<T>(object, where, std::move(settings));
+}
+// The same of text.
+template <class T>
+T parse_settings(std::string_view text, const std::string &where) {
+  return read_settings<T>(*parse_json(text, Status::INVALID_ARGUMENT, where), where);
 }
 
 // --- describing
@@ -295,7 +253,10 @@ T read_settings(const nlohmann::json &object, const std::string &where, T settin
 //   "string"           one of "choices", a list, where there are any; "strings": lists of such
 //   "bool", "json"
 //   "rows"             lists of lists of numbers, as "shape" says
-//   "object"           of "fields", a table as this one; "objects": lists of such
+//   "object"           of "fields", a table as this one, or of one of "types", by name; "objects": lists of such;
+//                      "map": an object of such, by names that are free
+//
+// "required" is true of what must be there.
 class DescribeFields {
  public:
   template <class T>
@@ -317,8 +278,8 @@ class DescribeFields {
   void operator()(const char *name, const T &value, const char *help) {
     if constexpr (Settings<T>) {
       add(field(name, "object", false).add("fields", describe_settings(value)), help);
-    } else if constexpr (requires { typename T::value_type; } && Settings<typename Element<T>::type>) {
-      JsonObject row = field(name, "object", true);
+    } else if constexpr (Settings<typename Element<T>::type>) {
+      JsonObject row = Element<T>::is_list ? field(name, "object", true) : field(name, "map", false);
       row.add("default", WriteFields::written(value));
       add(row.add("fields", describe_settings(typename Element<T>::type())), help);
     } else {
@@ -328,6 +289,15 @@ class DescribeFields {
   template <RowOf T>
   void operator()(const char *name, const std::vector<T> &rows, size_t, const char *shape, const char *help) {
     add(field(name, "row", true).add("default", WriteFields::written(rows)).add("shape", shape), help);
+  }
+  void operator()(const char *name, const JsonText &, DescribeTypes types, const char *help) {
+    add(field(name, "object", false).add("types", types()), help);
+  }
+  template <class T, class... About>
+  void required(const char *name, const T &value, const About &...about) {
+    required_ = true;
+    (*this)(name, value, about...);
+    required_ = false;
   }
   template <class T>
   void otherwise(T &, const T &) {}
@@ -357,6 +327,11 @@ class DescribeFields {
     static constexpr bool is_list = true;
   };
   template <class T>
+  struct Element<std::map<std::string, T>> {
+    using type = T;
+    static constexpr bool is_list = false;
+  };
+  template <class T>
   struct Element<std::tuple<T &, T &>> {
     using type = T;
     static constexpr bool is_list = true;
@@ -381,8 +356,11 @@ class DescribeFields {
   void add(JsonObject row, const char *help, const char *infinite = nullptr) {
     row.add("help", help);
     if (infinite) row.add("or", infinite);
+    if (required_) row.add("required", true);
     table.add(row);
   }
+
+  bool required_ = false;
 };
 
 template <class T>

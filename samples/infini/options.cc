@@ -8,7 +8,9 @@ namespace {
 void show_fields(const Json &table, int indent) {
   for (const Json &field : table) {
     const std::string name = std::string(static_cast<size_t>(indent), ' ') + field["name"].get<std::string>();
-    const std::string value = field.contains("fields") || field.contains("types") ? "" : field["default"].dump();
+    const std::string value = field.contains("required")                            ? "required"
+                              : field.contains("fields") || field.contains("types") ? ""
+                                                                                    : field["default"].dump();
     print(format("%-19s %-7s %-10s %s\n", name.c_str(), field["type"].get<std::string>().c_str(), value.c_str(),
                  help_of(field).c_str()));
     if (field.contains("fields")) show_fields(field["fields"], indent + 2);

@@ -54,7 +54,8 @@ every --checkpoint-every steps (else 25), in files whose names begin with --chec
 
   --create       {"layers": 4, "width": 256, "segment": 64, "tokenizer": "../models/words2048.gguf", ...}
   --description  {"training": {"steps": 1650, ...}, "curriculum": {...}, "data": {"type": "recall", ...}}
-  --evaluate     {"books": {"data": {"type": "text", "files": [...]}, "segments": [2, 16], "sequences": 16}, ...}
+  --evaluate     {"books": {"data": {"type": "text", "files": [...]}, "segments": [2, 16], "sequences": 16}, ...}, which
+                 may stand in the description as "evaluation" too
 
 Examples:
   infini train model.gguf --text novel.txt --steps 500 --out trained.gguf

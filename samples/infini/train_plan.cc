@@ -127,7 +127,8 @@ TrainPlan PlanFlags::plan() const {
     if (training.value("schedule", Json("constant")) != "constant") training["steps"] = plan.steps;
     if (!training.contains("warmup") && plan.steps < 1000) training["warmup"] = plan.steps / 10;
   }
-  plan.examinations = examinations();
+  if (Json all = evaluation(plan.description.value("evaluation", Json::object())); !all.empty())
+    plan.description["evaluation"] = std::move(all);
   return plan;
 }
 
@@ -174,47 +175,27 @@ void PlanFlags::set_seed(Json &data) const {
   });
 }
 
-std::vector<Examination> PlanFlags::examinations() const {
-  std::vector<Examination> all;
-  if (!held_out_.empty()) all.push_back({"held out", text_source("text", held_out_), 16, {0}});
-  if (recall_ && evaluate_.empty()) {
-    Json source = recall_source(held_out_);
-    source["seed"] = 1 << 20;  // not what is trained on
-    source["density"] = {6, 12};
-    all.push_back({"values", std::move(source), 16, {4, 16, 64}});
-  }
-  if (evaluate_.empty()) return all;
-  Json json = read_object(evaluate_);
-  for (auto &[name, entry] : json.items()) {
-    const std::string where = evaluate_ + ": \"" + name + "\"";
-    if (!entry.is_object() || !entry.contains("data")) fail(where + " has no \"data\"");
-    for (const auto &[key, value] : entry.items())
-      if (key != "data" && key != "segments" && key != "sequences")
-        fail(where + " has \"" + key + "\", but may have data, segments and sequences");
-    const auto number = [&](const Json &value, int least) {
-      if (!value.is_number_integer() || value < least || value > 1 << 20)
-        fail(where + " has " + value.dump() + " where a number from " + std::to_string(least) + " belongs");
-      return value.get<int>();
-    };
-    Examination one{name, entry["data"], number(entry.value("sequences", Json(16)), 1), {}};
-    resolve_data(one.data, evaluate_);
-    const Json segments = entry.value("segments", Json(0));
-    if (!segments.is_array()) one.segments.push_back(number(segments, 0));
-    else
-      for (const Json &value : segments) one.segments.push_back(number(value, 1));
-    all.push_back(std::move(one));
-  }
+// What is measured: what the description says, and flags.
+Json PlanFlags::evaluation(const Json &described) const {
+  Json all = Json::object();
+  if (!held_out_.empty()) all["held out"]["data"] = text_source("text", held_out_);
+  const auto take = [&](const Json &given, const std::string &file) {
+    for (const auto &[name, one] : given.items()) {
+      if (!one.is_object() || !one.contains("data")) fail(file + ": \"" + name + "\" has no \"data\"");
+      Json &entry = all[name] = one;
+      resolve_data(entry["data"], file);
+      if (const Json segments = entry.value("segments", Json()); segments.is_number())
+        entry["segments"] = segments == 0 ? Json::array() : Json::array({segments});
+    }
+  };
+  take(described, description_);
+  if (!evaluate_.empty()) take(read_object(evaluate_), evaluate_);
+  if (!recall_ || !evaluate_.empty() || !described.empty()) return all;
+  Json source = recall_source(held_out_);
+  source["seed"] = 1 << 20;  // not what is trained on
+  source["density"] = {6, 12};
+  all["values"] = {{"data", std::move(source)}, {"segments", {4, 16, 64}}};
   return all;
-}
-
-Json TrainPlan::json() const {
-  Json json = {{"create", create.empty() ? Json() : Json::parse(create)},
-               {"description", description},
-               {"evaluation", Json::object()},
-               {"steps", steps}};
-  for (const Examination &one : examinations)
-    json["evaluation"][one.name] = {{"data", one.data}, {"segments", one.segments}, {"sequences", one.sequences}};
-  return json;
 }
 
 }  // namespace cli

@@ -111,10 +111,12 @@ std::string TrainRun::run(Model model, const Options &options) {
                  "--tokens, or a smaller --segment or --segments\n",
                  grouped(together).c_str(), grouped(length).c_str(), ranks_.count());
   if (!files_.log.empty() && ranks_.first()) {
-    Json run = plan_.json();
-    run["library"] = infini_version();
-    run["trainer"] = info();
-    log_.emplace(files_.log, step_, run);
+    log_.emplace(files_.log, step_,
+                 Json{{"create", plan_.create.empty() ? Json() : Json::parse(plan_.create)},
+                      {"description", plan_.description},
+                      {"steps", plan_.steps},
+                      {"library", infini_version()},
+                      {"trainer", info()}});
     evaluated_ = log_->evaluated();
   }
   evaluated_ = ranks_.from_first(evaluated_);  // the log says it
@@ -179,13 +181,15 @@ void TrainRun::show(const Json &report) {
 
 void TrainRun::evaluate() {
   Json results = Json::array();
-  for (const Examination &one : plan_.examinations) {
-    for (const int segments : one.segments) {
-      line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + one.name);
-      Json result = {{"name", one.name}};
-      result.update(json_of(infini_trainer_evaluate_json, trainer_.get(),
-                            json_text(one.data, "the description").c_str(), one.sequences, segments, progress_.task()));
-      if (is_text(one.data))
+  const Json planned = plan_.description.value("evaluation", Json::object()), all = info()["evaluation"];
+  for (const auto &[name, given] : planned.items()) {  // in the order of the files
+    const Json &one = all.at(name), &lengths = one["segments"];
+    for (const int segments : lengths.empty() ? std::vector{0} : lengths.get<std::vector<int>>()) {
+      line_->show("step " + grouped(step_) + "/" + grouped(plan_.steps) + "  measuring " + name);
+      Json result = {{"name", name}};
+      result.update(json_of(infini_trainer_evaluate_json, trainer_.get(), one["data"].dump().c_str(),
+                            one["sequences"].get<int>(), segments, progress_.task()));
+      if (is_text(one["data"]))
         result["perplexity"] = result["loss"].is_number() ? Json(std::exp(result["loss"].get<double>())) : Json();
       results.push_back(std::move(result));
     }

@@ -330,8 +330,9 @@ class Manners(Test):
             self.assertIn(option["name"], self.run_command("options")[0])
 
     def test_training_is_described_by_a_table_that_its_help_and_flags_follow(self):
-        training, data, curriculum = self.json("options", "--training")["fields"]
-        self.assertEqual([training["name"], data["name"], curriculum["name"]], ["training", "data", "curriculum"])
+        training, data, curriculum, evaluation = table = self.json("options", "--training")["fields"]
+        self.assertEqual([field["name"] for field in table], ["training", "data", "curriculum", "evaluation"])
+        self.assertTrue(data["required"] and evaluation["fields"][0]["required"])
         for flag, field in (("--creation", "head_size"), ("--adaptation", "teach_steps"), ("--keep", "stray")):
             self.assertIn(field, [each["name"] for each in self.json("options", flag)["fields"]])
             self.assertIn(field, self.run_command("options", flag)[0])
@@ -343,6 +344,8 @@ class Manners(Test):
             if field["name"] in ("optimizer", "muon_rate", "schedule", "sinks"):
                 self.assertIn("--" + field["name"].replace("_", "-"), flags)
                 self.assertIn(" ".join(field["help"].split()), " ".join(flags))
+        self.assertRegex(shown, r"(?m)^data +object +required ")
+        self.assertRegex(shown, r"(?m)^  data +json +required ")
         for kind, fields in data["types"].items():
             self.assertIn(f'"type": "{kind}"', shown)
             self.assertEqual(fields[0]["name"], "type")

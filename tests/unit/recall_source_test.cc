@@ -558,7 +558,9 @@ TEST_CASE("a curriculum is saved and restored, and refuses what it did not save"
 }
 
 TEST_CASE("a curriculum is described in JSON") {
-  const auto parse = [](const char *text) { return Curriculum::parse(nlohmann::json::parse(text), "curriculum"); };
+  const auto parse = [](const char *text) {
+    return Curriculum(parse_settings<Curriculum::Settings>(text, "curriculum"));
+  };
   const Curriculum given = parse(R"({"distance": 20, "stages": [{"segment": 16, "segments": 8, "density": [3, 4]}]})");
   CHECK(given.segment() == 16);
   CHECK(given.segments() == 8);

@@ -69,9 +69,24 @@ struct Example {
   }
 };
 
+struct Needy {
+  static constexpr const char *kName = "needy";
+  std::vector<std::string> files;
+  std::map<std::string, Inner> parts;
+  JsonText data{"null"};
+  template <class Visitor>
+  void fields(Visitor &v) {
+    v.required("files", files, "", "which are read");
+    v("parts", parts, "by name");
+    v.required(
+        "data", data, [] { return JsonObject().add("deep", describe_settings<Inner>()); }, "of a type");
+  }
+};
+
+template <class T = Example>
 std::string error_of(const char *text) {
   try {
-    read_settings<Example>(json::parse(text), "it");
+    read_settings<T>(json::parse(text), "it");
   } catch (const Error &error) {
     CHECK(error.status() == Status::INVALID_ARGUMENT);
     return error.what();
@@ -177,6 +192,32 @@ TEST_CASE("settings are described by a table") {
   CHECK(field(table, "list")["fields"][0]["default"] == 3);
   CHECK(field(table, "points")["type"] == "rows");
   CHECK(field(table, "points")["shape"] == "[x, y, height]");
+}
+
+TEST_CASE("what must be there is refused by name where it is not; maps are read by name") {
+  const char *const text = R"({"files":["a"],"parts":{"one":{"depth":2},"two":{"depth":3}},"data":{"x":[1]}})";
+  const auto read = read_settings<Needy>(
+      json::parse(R"({"files":["a"],"parts":{"two":{},"one":{"depth":2}},"data":{"x":[1]}})"), "it");
+  CHECK(settings_json(read).text() == text);
+  const std::pair<const char *, const char *> wrong[] = {
+      {"{}", "needy.files must be a list with one at least"},
+      {R"({"files": [], "data": 1})", "needy.files must be a list with one at least"},
+      {R"({"files": ["a"]})", "needy.data is missing"},
+      {R"({"files": ["a"], "dat": 1})", "'data'?"},
+      {R"({"files": ["a"], "data": 1, "parts": [1]})", "needy.parts is [1], but must be an object of objects"},
+      {R"({"files": ["a"], "data": 1, "parts": {"one": {"depth": 0}}})", "needy.parts.one.depth is 0"},
+  };
+  for (const auto &one : wrong) {
+    const char *const given = one.first, *const says = one.second;
+    CAPTURE(given);
+    CHECK_MESSAGE(error_of<Needy>(given).find(says) != std::string::npos, error_of<Needy>(given));
+  }
+  const json table = json::parse(describe_settings<Needy>().text);
+  CHECK(field(table, "files")["required"] == true);
+  CHECK(field(table, "parts")["type"] == "map");
+  CHECK(field(table, "parts")["fields"][0]["name"] == "depth");
+  CHECK(!field(table, "parts").contains("required"));
+  CHECK(field(table, "data")["types"]["deep"][0]["name"] == "depth");
 }
 
 TEST_CASE("what differs between two settings is said") {

@@ -768,7 +768,8 @@ TEST_CASE("the recipe that ships makes sequences, from books that are not held o
     }
     std::shared_ptr<Curriculum> curriculum;
     if (recipe.contains("curriculum"))
-      curriculum = std::make_shared<Curriculum>(Curriculum::parse(recipe["curriculum"], "curriculum"));
+      curriculum =
+          std::make_shared<Curriculum>(read_settings<Curriculum::Settings>(recipe["curriculum"], "curriculum"));
     CHECK((curriculum != nullptr) == (phase == "recall"));
     const auto made = make_source(source, words_model(), curriculum);
     const Sequence s = made->next(recipe["training"]["segment"], recipe["training"]["segments"]);
