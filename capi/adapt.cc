@@ -22,9 +22,9 @@ extern "C" {
 infini_status infini_adaptation_create(const char *path, const char *settings_json, const infini_options *options,
                                        infini_task *task, infini_adaptation **adaptation) {
   return give_handle(adaptation, "adaptation", [&] {
-    const auto settings = parse_json(&need(settings_json, "settings_json"), Status::INVALID_ARGUMENT, "the settings");
     return infini_adaptation{std::make_unique<Adaptation>(
-        &need(path, "path"), read_settings<AdaptSettings>(*settings, "adapt"), for_model(options), of(task))};
+        &need(path, "path"), parse_settings<AdaptSettings>(&need(settings_json, "settings_json"), "adapt"),
+        for_model(options), of(task))};
   });
 }
 

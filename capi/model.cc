@@ -1,7 +1,6 @@
 // Models: opening, creating, text and tokens, facts.
 #include <vector>
 
-#include "base/json.h"
 #include "base/schema.h"
 #include "guard.h"
 #include "model/facts.h"
@@ -17,11 +16,6 @@ namespace {
 
 const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
 const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
-
-template <class T>
-T settings_of(const char *json, const char *name) {
-  return read_settings<T>(*parse_json(json, Status::INVALID_ARGUMENT, name), name);
-}
 
 // Messages rendered by the template of the model's file.
 ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int flags) {
@@ -48,7 +42,7 @@ infini_status infini_model_open(const char *path, const infini_options *options,
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
                                   infini_model **model) {
   return give_handle(model, "model", [&] {
-    const auto config = settings_of<CreateConfig>(config_json ? config_json : "{}", "config_json");
+    const auto config = parse_settings<CreateConfig>(config_json ? config_json : "{}", "config_json");
     return infini_model{Model::create(config, for_model(options), of(task))};
   });
 }
@@ -66,7 +60,7 @@ infini_status infini_model_fit_keep(const infini_model *model, const char *lesso
   return guard([&] {
     const Model &teaches = model_of(model);
     need(path, "path");
-    fit_keep(teaches, settings_of<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json"), path, of(task));
+    fit_keep(teaches, parse_settings<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json"), path, of(task));
   });
 }
 

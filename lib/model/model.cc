@@ -80,8 +80,7 @@ void add_tensors(Gguf &gguf, const CreateConfig &c, const ModelOptions &options,
 }
 
 void check_create(const CreateConfig &c) {
-  read_settings<CreateConfig>(*parse_json(settings_json(c).text(), Status::INVALID_ARGUMENT, "the configuration"),
-                              "configuration");  // ranges
+  parse_settings<CreateConfig>(settings_json(c).text(), "configuration");  // ranges
   if (c.kv_heads > c.heads)
     fail(Status::INVALID_ARGUMENT, "configuration.kv_heads is ", c.kv_heads, ", but must be at most heads, ", c.heads);
   const int head_size = c.head_size ? c.head_size : c.width / c.heads;
