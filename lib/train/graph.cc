@@ -43,7 +43,7 @@ TrainingGraph::TrainingGraph(const Threads &threads, const Model &model, const G
   // The lowest layer in which anything is trained.
   lowest_ = parameters_.layers().size();
   for (size_t l = parameters_.layers().size(); l-- > 0;) {
-    bool found = any_trained(parameters_.layers()[l].all());
+    bool found = std::ranges::any_of(parameters_.layers()[l].all(), [&](size_t i) { return trained_[i]; });
     for (int h = 0; h < config_.heads; ++h)
       found |= trained_[parameters_.gates()] &&
                gate_weights_[l * static_cast<size_t>(config_.heads) + static_cast<size_t>(h)] != 0;
@@ -77,8 +77,12 @@ void TrainingGraph::set_rules(const AttentionRules &rules) {
   }
 }
 
-bool TrainingGraph::any_trained(std::span<const size_t> indices) const {
-  return std::ranges::any_of(indices, [&](size_t i) { return trained_[i]; });
+bool TrainingGraph::trains_matrix(size_t first) const {
+  size_t i = first;
+  do
+    if (trained_[i]) return true;
+  while (parameters_[++i].behind);  // the gates, which are the last, are behind nothing
+  return false;
 }
 
 void TrainingGraph::refresh(const Threads &threads, bool all) {
@@ -89,21 +93,20 @@ void TrainingGraph::refresh(const Threads &threads, bool all) {
                                   false);
   }
   if (!retrieval_layers_.empty() && !all) return;
-  const auto pack = [&](Product &product, std::initializer_list<size_t> parts) {
-    if (!all && !any_trained(parts)) return;
-    const size_t first = *parts.begin();
+  const auto pack = [&](Product &product, size_t first) {
+    if (!all && !trains_matrix(first)) return;
     const int64_t columns = parameters_[first].columns;
     product.forward.pack(threads, parameters_.of(first), columns, false);
     if (product.backward.n() > 0) product.backward.pack(threads, parameters_.of(first), columns, true);
   };
   for (size_t l = 0; l < products_.size(); ++l) {
     const Parameters::Layer &w = parameters_.layers()[l];
-    pack(products_[l].qkv, {w[Field::Q], w[Field::K], w[Field::V]});
-    pack(products_[l].attention_output, {w[Field::ATTENTION_OUTPUT]});
-    pack(products_[l].gate_up, {w[Field::GATE], w[Field::UP]});
-    pack(products_[l].down, {w[Field::DOWN]});
+    pack(products_[l].qkv, w[Field::Q]);
+    pack(products_[l].attention_output, w[Field::ATTENTION_OUTPUT]);
+    pack(products_[l].gate_up, w[Field::GATE]);
+    pack(products_[l].down, w[Field::DOWN]);
   }
-  pack(output_, {parameters_.output()});
+  pack(output_, parameters_.output());
   weigh_gates();
 }
 
@@ -263,7 +266,7 @@ void TrainingGraph::feed_forward_backward(const Threads &threads, size_t layer, 
                      x_stride_, false);
       norm_backward(threads, t.middle.data(), w[Field::FEED_FORWARD_NORM], {first + begin, count}, gradients);
     });
-    if (trains(w[Field::GATE]) || trains(w[Field::UP]))
+    if (trains_matrix(w[Field::GATE]))
       gemm_.multiply_transposed(threads, dgate_up, {compute_, t.normed_again.data() + first * width_ * bytes, width_},
                                 rows, 2 * hidden, width_, gradients + parameters_[w[Field::GATE]].offset, width_, true);
   }
@@ -294,7 +297,7 @@ void TrainingGraph::attention_backward(const Threads &threads, const BatchLayout
     finish_heads_gradient(threads, part, rows_, begin_at(t.raw, part.first), raw_stride_, dqkv_.data() + part.first,
                           qkv_stride_, request.gradients);
   const ConstRows dqkv = narrowed(threads, compute_, dqkv_.data(), qkv_stride_, qkv_, rows_, narrow_qkv_);
-  if (trains(w[Field::Q]) || trains(w[Field::K]) || trains(w[Field::V]))
+  if (trains_matrix(w[Field::Q]))
     gemm_.multiply_transposed(threads, dqkv, {compute_, t.normed.data(), width_}, rows_, qkv_, width_,
                               request.gradients + parameters_[w[Field::Q]].offset, width_, true);
   if (layer == lowest_ && !trains(w[Field::ATTENTION_NORM]) && !trained_[parameters_.embedding()]) return;

@@ -106,7 +106,7 @@ class TrainingGraph {
 
   int64_t count(size_t index) const { return parameters_[index].size(); }
   bool trains(size_t index) const { return index != Parameters::kNone && trained_[index]; }
-  bool any_trained(std::span<const size_t> indices) const;
+  bool trains_matrix(size_t first) const;  // whether the parameter is trained, or one behind it
   // Where the gradient of a parameter is added to; null: nowhere.
   float *gradient_of(size_t index, float *gradients) const {
     return trains(index) ? gradients + parameters_[index].offset : nullptr;

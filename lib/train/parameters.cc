@@ -33,9 +33,10 @@ Parameters::Parameters(const Threads &threads, const Model &model, Task *task) {
   for (const TensorSpec &spec : table) {
     const TensorPart part = find_part(model.gguf(), spec);  // checked when the model was opened
     if (!part) continue;
-    if (&spec == table.data() || !spec.behind(*(&spec - 1))) size_ = round_up(size_, 16);
+    const bool behind = &spec != table.data() && spec.behind(*(&spec - 1));
+    if (!behind) size_ = round_up(size_, 16);
     (spec.layer < 0 ? others_ : layers_[spec.layer])[spec.field] = list_.size();
-    list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_, spec.projection});
+    list_.push_back({spec.name, spec.role, spec.rows, spec.columns, size_, spec.projection, behind});
     parts_.push_back(part);
     size_ += spec.rows * spec.columns;
   }

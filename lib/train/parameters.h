@@ -18,6 +18,7 @@ struct Parameter {
   int64_t rows, columns;  // outputs and inputs; a norm has one row; gates are [layers][heads]
   int64_t offset;
   std::string projection = {};  // as TensorSpec says
+  bool behind = false;          // the one before it, in the same matrix, as TensorSpec says
   int64_t size() const { return rows * columns; }
 };
 
