@@ -65,10 +65,10 @@ class Curriculum : public SequenceLengths {
   void observe(const Tally &seen) override;
   bool whole_answers() const { return settings_.recall == Recall::ANSWERS; }  // of which observe() takes the share
 
-  int segment() const override { return settings_.stages[stage_].segment; }
-  int segments() const override { return settings_.stages[stage_].segments; }
+  int segment() const override { return settings_.stages[state_.stage].segment; }
+  int segments() const override { return settings_.stages[state_.stage].segments; }
   Difficulty difficulty() const;
-  size_t stage() const { return stage_; }
+  size_t stage() const { return state_.stage; }
   bool complete() const;  // nothing is left to make harder
 
   // The state as JSON. restore() throws FORMAT for one that is damaged or does not fit the settings; nothing has
@@ -79,11 +79,23 @@ class Curriculum : public SequenceLengths {
  private:
   double whole() const { return static_cast<double>(segment()) * segments(); }
 
+  struct State {
+    size_t stage = 0;
+    double distance = 1, log_repeat = 0;
+    double recall = 0;  // smoothed; each step lowers it, so that the next one must be earned
+    int64_t observed = 0;
+
+    template <class Visitor>
+    void fields(Visitor &v) {
+      v.required("stage", stage, 0, 0x1p50, "");
+      v.required("distance", distance, 1, 1e300, "");
+      v.required("fold", log_repeat, 0, 1e300, "");
+      v.required("recall", recall, -1, 1, "");
+      v.required("observed", observed, 0, 0x1p50, "");
+    }
+  };
   Settings settings_;
-  size_t stage_ = 0;
-  double distance_, log_repeat_ = 0;
-  double recall_ = 0;  // smoothed; each step lowers it, so that the next one must be earned
-  int64_t observed_ = 0;
+  State state_;
 };
 
 }  // namespace infini
