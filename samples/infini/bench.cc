@@ -13,47 +13,9 @@
 #include <set>
 
 #include "bench.h"
-#include "ceiling.h"
 
 namespace cli {
 namespace {
-
-// The numbers of the model that its ceilings depend on.
-struct Shape {
-  int64_t layers, width, heads, kv_heads, key, value, hidden, vocabulary, segment, carry, sinks, memory_heads;
-  int64_t weight_bytes;
-  std::string compute;
-  bool bf16;
-
-  explicit Shape(const Json &info)
-      : layers(info["layers"]), width(info["width"]), heads(info["heads"]), kv_heads(info["kv_heads"]),
-        key(info["key_size"]), value(info["value_size"]), hidden(info["hidden"]), vocabulary(info["vocabulary"]),
-        segment(info["segment"]), carry(info["carry"]), sinks(info["sinks"]), memory_heads(info["memory_heads"]),
-        weight_bytes(info["weight_bytes"]), compute(info["compute"]), bf16(compute != "f32") {}
-
-  int64_t number_bytes() const { return bf16 ? 2 : 4; }
-  int64_t layer_weights() const {
-    return width * (heads * key + kv_heads * (key + value)) + heads * value * width + 3 * width * hidden;
-  }
-  // Keys that local attention sees before position `at`, the open segment's own aside.
-  int64_t seen_before(int64_t at) const {
-    const int64_t start = at / segment * segment, window = std::max<int64_t>(0, start - carry);
-    return start - window + std::min(sinks, window);
-  }
-  std::vector<ProductShape> projections(int64_t rows) const {
-    return {{1, rows, width, heads * key + kv_heads * (key + value)},
-            {1, rows, heads * value, width},
-            {1, rows, width, 2 * hidden},
-            {1, rows, hidden, width}};
-  }
-  // What one generated token reads, from position `at` on, on average over `count` tokens.
-  double bytes_read(int64_t at, int64_t count) const {
-    double seen = 0;
-    for (int64_t i = at; i < at + count; ++i) seen += static_cast<double>(seen_before(i) + i % segment + 1);
-    return static_cast<double>(weight_bytes + memory_heads * key * (value + 1) * 4) +
-           seen / static_cast<double>(count) * static_cast<double>(layers * kv_heads * (key + value) * number_bytes());
-  }
-};
 
 // oneDNN's products for `count` tokens from position `at` on.
 class FeedCeiling {
@@ -208,25 +170,16 @@ void print_row(const Json &row) {
 
 void bench(BenchArguments arguments, bool memory_given) {
   const Options options = arguments.flags.session_options(), of_model = arguments.flags.model_options();
-  if (arguments.train) {
-    TrainBench &training = arguments.training;
-    training.model = arguments.model;
-    training.runs = arguments.runs;
-    training.json = arguments.json;
-    training.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
-    if (training.threads == 0) training.threads = physical_cores();
-    bench_train(training, of_model, arguments.flags.trainer_options());
-    return;
-  }
-  if (!memory_given) check(infini_options_set_string(of_model.get(), "memory", "open"));
   arguments.threads = static_cast<int>(value_of<int64_t>(infini_options_get_int, options.get(), "threads"));
   if (arguments.threads == 0) arguments.threads = physical_cores();
+  set_product_threads(arguments.threads);  // for the ceilings
+  if (arguments.train) return bench_train(arguments, of_model, arguments.flags.trainer_options());
+  if (!memory_given) check(infini_options_set_string(of_model.get(), "memory", "open"));
   arguments.chunk = value_of<int64_t>(infini_options_get_int, options.get(), "chunk");
   for (infini_options *set : {options.get(), of_model.get()})
     check(infini_options_set_int(set, "threads", arguments.threads));
   check(infini_options_set_int(options.get(), "ignore_end", 1));
   check(infini_options_set_int(options.get(), "max_tokens", INT32_MAX));
-  set_product_threads(arguments.threads);  // for the ceilings
   std::vector<int64_t> depths = parse_numbers(arguments.depths, "--depth");
   std::sort(depths.begin(), depths.end());
   if (depths.empty() || depths.front() < 0) throw std::runtime_error("--depth takes numbers of tokens: 0,4096");
