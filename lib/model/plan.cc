@@ -157,6 +157,65 @@ bool has_shape(const GgufTensor &tensor, const std::vector<int64_t> &shape) {
   return actual == shape;
 }
 
+void add_layer(const Config &c, int l, std::vector<TensorSpec> &table) {
+  const int64_t q = c.q_columns(), k = c.k_columns(), v = c.v_columns(), qkv = c.qkv_columns(),
+                attended = c.attended_columns();
+  // Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to
+  // it.
+  const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
+  const double shallow = 1 / std::sqrt(2.0 * c.layers);
+  const LayerPlan &plan = c.plans[l];
+  const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
+  using To = LayerWeights;
+  const auto vector = [&](Field field, Role role, std::vector<float> To::*to, const char *tensor, int64_t size,
+                          Presence presence, const char *fused = "", int64_t fused_size = 0, int64_t first = 0) {
+    if (presence != Presence::NONE)
+      table.push_back({field, role, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0,
+                       *fused ? name(fused) : "", fused_size, first, nullptr, to});
+  };
+  const auto norm = [&](Field field, std::vector<float> To::*to, const char *tensor, int64_t size, bool there) {
+    vector(field, Role::NORM, to, tensor, size, there ? Presence::REQUIRED : Presence::NONE);
+  };
+  const auto matrix = [&](Field field, Role role, WeightMatrix To::*to, const char *projection, const char *tensor,
+                          int64_t rows, int64_t columns, double deviation, const char *fused = "",
+                          int64_t fused_rows = 0, int64_t first = 0) {
+    table.push_back({field, role, l, name(tensor), rows, columns, false, deviation, *fused ? name(fused) : "",
+                     fused_rows, first, to, nullptr, projection});
+  };
+  const auto qkv_matrix = [&](Field field, const char *projection, const char *tensor, int64_t rows, int64_t first) {
+    matrix(field, Role::ATTENTION, &To::qkv, projection, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight", qkv,
+           first);
+  };
+  const auto qkv_bias = [&](Field field, const char *tensor, int64_t size, int64_t first) {
+    vector(field, Role::BIAS, &To::qkv_bias, tensor, size, plan.qkv_bias, "attn_qkv.bias", qkv, first);
+  };
+  const auto gate_up = [&](Field field, const char *projection, const char *tensor, int64_t first) {
+    matrix(field, Role::FEED_FORWARD, &To::gate_up, projection, tensor, c.hidden, c.width, fan_in(c.width),
+           "ffn_up.weight", 2 * int64_t{c.hidden}, first);
+  };
+  norm(Field::ATTENTION_NORM, &To::attention_norm, "attn_norm.weight", c.width, plan.norm_before);
+  qkv_matrix(Field::Q, "q", "attn_q.weight", q, 0);
+  qkv_matrix(Field::K, "k", "attn_k.weight", k, q);
+  qkv_matrix(Field::V, "v", "attn_v.weight", v, q + k);
+  qkv_bias(Field::Q_BIAS, "attn_q.bias", q, 0);
+  qkv_bias(Field::K_BIAS, "attn_k.bias", k, q);
+  qkv_bias(Field::V_BIAS, "attn_v.bias", v, q + k);
+  const bool heads = plan.head_norm != HeadNorm::NONE, row = plan.head_norm == HeadNorm::ROW;
+  norm(Field::Q_NORM, &To::q_norm, "attn_q_norm.weight", row ? q : c.key_size, heads);
+  norm(Field::K_NORM, &To::k_norm, "attn_k_norm.weight", row ? k : c.key_size, heads);
+  matrix(Field::ATTENTION_OUTPUT, Role::ATTENTION, &To::attention_output, "o", "attn_output.weight", c.width, attended,
+         fan_in(attended) * shallow);
+  vector(Field::ATTENTION_OUTPUT_BIAS, Role::BIAS, &To::attention_output_bias, "attn_output.bias", c.width,
+         plan.output_bias);
+  norm(Field::ATTENTION_POST_NORM, &To::attention_post_norm, "post_attention_norm.weight", c.width, plan.norm_after);
+  norm(Field::FEED_FORWARD_NORM, &To::feed_forward_norm, "ffn_norm.weight", c.width, plan.norm_before);
+  gate_up(Field::GATE, "gate", "ffn_gate.weight", 0);
+  gate_up(Field::UP, "up", "ffn_up.weight", c.hidden);
+  matrix(Field::DOWN, Role::FEED_FORWARD, &To::down, "down", "ffn_down.weight", c.width, c.hidden,
+         fan_in(c.hidden) * shallow);
+  norm(Field::FEED_FORWARD_POST_NORM, &To::feed_forward_post_norm, "post_ffw_norm.weight", c.width, plan.norm_after);
+}
+
 }  // namespace
 
 const Architecture &find_architecture(const std::string &name) {
@@ -177,67 +236,10 @@ const std::string &architecture_choices() {
 }
 
 std::vector<TensorSpec> tensor_table(const Config &c) {
-  const int64_t q = c.q_columns(), k = c.k_columns(), v = c.v_columns(), qkv = c.qkv_columns(),
-                attended = c.attended_columns();
-  // Deviations keep the residual stream of a deep model near one: 1 / sqrt(inputs), less by the depth for what adds to
-  // it.
-  const auto fan_in = [](int64_t inputs) { return 1 / std::sqrt(static_cast<double>(inputs)); };
-  const double shallow = 1 / std::sqrt(2.0 * c.layers);
   std::vector<TensorSpec> table;
   table.push_back(
       {Field::EMBEDDING, Role::EMBEDDING, -1, "token_embd.weight", c.vocabulary, c.width, false, kTokenDeviation, ""});
-  for (int l = 0; l < c.layers; ++l) {
-    const LayerPlan &plan = c.plans[l];
-    const auto name = [l](const char *tensor) { return cat("blk.", l, ".", tensor); };
-    using To = LayerWeights;
-    const auto vector = [&](Field field, Role role, std::vector<float> To::*to, const char *tensor, int64_t size,
-                            Presence presence, const char *fused = "", int64_t fused_size = 0, int64_t first = 0) {
-      if (presence != Presence::NONE)
-        table.push_back({field, role, l, name(tensor), 1, size, presence == Presence::OPTIONAL, 0,
-                         *fused ? name(fused) : "", fused_size, first, nullptr, to});
-    };
-    const auto norm = [&](Field field, std::vector<float> To::*to, const char *tensor, int64_t size, bool there) {
-      vector(field, Role::NORM, to, tensor, size, there ? Presence::REQUIRED : Presence::NONE);
-    };
-    const auto matrix = [&](Field field, Role role, WeightMatrix To::*to, const char *projection, const char *tensor,
-                            int64_t rows, int64_t columns, double deviation, const char *fused = "",
-                            int64_t fused_rows = 0, int64_t first = 0) {
-      table.push_back({field, role, l, name(tensor), rows, columns, false, deviation, *fused ? name(fused) : "",
-                       fused_rows, first, to, nullptr, projection});
-    };
-    const auto qkv_matrix = [&](Field field, const char *projection, const char *tensor, int64_t rows, int64_t first) {
-      matrix(field, Role::ATTENTION, &To::qkv, projection, tensor, rows, c.width, fan_in(c.width), "attn_qkv.weight",
-             qkv, first);
-    };
-    const auto qkv_bias = [&](Field field, const char *tensor, int64_t size, int64_t first) {
-      vector(field, Role::BIAS, &To::qkv_bias, tensor, size, plan.qkv_bias, "attn_qkv.bias", qkv, first);
-    };
-    const auto gate_up = [&](Field field, const char *projection, const char *tensor, int64_t first) {
-      matrix(field, Role::FEED_FORWARD, &To::gate_up, projection, tensor, c.hidden, c.width, fan_in(c.width),
-             "ffn_up.weight", 2 * int64_t{c.hidden}, first);
-    };
-    norm(Field::ATTENTION_NORM, &To::attention_norm, "attn_norm.weight", c.width, plan.norm_before);
-    qkv_matrix(Field::Q, "q", "attn_q.weight", q, 0);
-    qkv_matrix(Field::K, "k", "attn_k.weight", k, q);
-    qkv_matrix(Field::V, "v", "attn_v.weight", v, q + k);
-    qkv_bias(Field::Q_BIAS, "attn_q.bias", q, 0);
-    qkv_bias(Field::K_BIAS, "attn_k.bias", k, q);
-    qkv_bias(Field::V_BIAS, "attn_v.bias", v, q + k);
-    const bool heads = plan.head_norm != HeadNorm::NONE, row = plan.head_norm == HeadNorm::ROW;
-    norm(Field::Q_NORM, &To::q_norm, "attn_q_norm.weight", row ? q : c.key_size, heads);
-    norm(Field::K_NORM, &To::k_norm, "attn_k_norm.weight", row ? k : c.key_size, heads);
-    matrix(Field::ATTENTION_OUTPUT, Role::ATTENTION, &To::attention_output, "o", "attn_output.weight", c.width,
-           attended, fan_in(attended) * shallow);
-    vector(Field::ATTENTION_OUTPUT_BIAS, Role::BIAS, &To::attention_output_bias, "attn_output.bias", c.width,
-           plan.output_bias);
-    norm(Field::ATTENTION_POST_NORM, &To::attention_post_norm, "post_attention_norm.weight", c.width, plan.norm_after);
-    norm(Field::FEED_FORWARD_NORM, &To::feed_forward_norm, "ffn_norm.weight", c.width, plan.norm_before);
-    gate_up(Field::GATE, "gate", "ffn_gate.weight", 0);
-    gate_up(Field::UP, "up", "ffn_up.weight", c.hidden);
-    matrix(Field::DOWN, Role::FEED_FORWARD, &To::down, "down", "ffn_down.weight", c.width, c.hidden,
-           fan_in(c.hidden) * shallow);
-    norm(Field::FEED_FORWARD_POST_NORM, &To::feed_forward_post_norm, "post_ffw_norm.weight", c.width, plan.norm_after);
-  }
+  for (int l = 0; l < c.layers; ++l) add_layer(c, l, table);
   table.push_back({Field::OUTPUT_NORM, Role::NORM, -1, "output_norm.weight", 1, c.width, false, 0, ""});
   table.push_back({Field::OUTPUT, Role::OUTPUT, -1, "output.weight", c.vocabulary, c.width, true, kTokenDeviation, ""});
   return table;
