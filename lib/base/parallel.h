@@ -4,9 +4,10 @@
 // are the host's too, and a loop waits for threads that a busy machine has not even started. Here a thread that comes
 // too late is not waited for, and one that has nothing to do sleeps after some ten microseconds.
 //
-// Why not oneTBB's (task_arena, static_partitioner): in one run on two cores these take 0.79 of its time, and 0.77 of
-// the processor's, to write with 5 million parameters, 0.99 and 0.97 with 135 million, and 1.02 of its time to read
-// (`bench_threads MODEL 2`; tests/bench/README.md).
+// Why not oneTBB's (task_arena, static_partitioner): in one run on two cores a token that is written takes 0.79 of the
+// time, and 0.77 of the processor's time, that it takes with oneTBB, with 5 million parameters; 0.99 and 0.97 with 135
+// million. Reading takes 1.02 of oneTBB's time, which is too little to depend on it for (`bench_threads MODEL 2`;
+// tests/bench/README.md).
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The plain references of blocks.h.
+// The plain references of blocks.h, which also compute where a target has no vectors for them.
 #pragma once
 
 #include <algorithm>

@@ -113,6 +113,7 @@ void hash_value(Hash &hash, const GgufValue &value) {
       value);
 }
 
+// Over the file, and not the table of tensors: snapshots of released versions hold this number.
 void hash_file(Hash &hash, const Gguf &gguf) {
   for (const auto &[key, value] : gguf.entries()) {
     hash.add(key);

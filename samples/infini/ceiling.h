@@ -1,4 +1,5 @@
-// What this machine does at best, measured beside the model: oneDNN's products and bytes read.
+// What this machine does at best, measured beside the model: oneDNN's products and bytes read. It describes products
+// and takes memory by itself, because what it measures must not be code of the library.
 #pragma once
 
 #include <cstddef>

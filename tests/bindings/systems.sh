@@ -49,7 +49,7 @@ for archive, folder in (jar, "native"), (nupkg, "runtimes"):
         assert machine(data) == system, (name, machine(data))
         open(f"{work}/{name.split('/')[-1]}", "wb").write(data)
 PY
-[ -n "$windows" ] || { echo "none for Windows: INFINI_WINDOWS names no build"; exit 0; }
+[ -n "$windows" ] || { echo "skipped: libraries for Windows in the packages, because INFINI_WINDOWS names no build of them"; exit 0; }
 bash "$tests/../cross/windows_link.sh" "$source" "$work/infini.dll" "$work/infini_java.dll"
 bash "$tests/../cross/windows_link.sh" "$source" "$work/infini_native.dll" "$work/infini_csharp.dll"
 

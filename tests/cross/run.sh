@@ -36,7 +36,7 @@ if [ "$all" = all ]; then
 else
   targets=(cross_exchange "${part[@]}") tests=(--tests-regex "^($(IFS='|'; echo "${part[*]}")|cross_link)\$")
 fi
-cmake --preset "$system" -B "$build" -DINFINI_TESTS=ON "${configure[@]}"
+cmake --preset "$system" -B "$build" -DINFINI_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON "${configure[@]}"
 nice -n 10 cmake --build "$build" --parallel "$(nproc)" --target "${targets[@]}"
 failed=0
 ctest --test-dir "$build" --parallel "$(nproc)" \
