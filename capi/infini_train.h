@@ -40,7 +40,8 @@ typedef struct infini_adaptation infini_adaptation;
    "training" and "curriculum", objects whose "fields" are such a table too, "data", an object of one of several
    "types", with a table for each: {"recall": [...], "passkey": [...], "text": [...], "jsonl": [...], "mixture": [...],
    "random": [...]}, and "evaluation", what the caller is going to measure by infini_trainer_evaluate_json: it is
-   checked when the trainer is created, and infini_trainer_info_json gives it back with all its fields. Any thread.
+   checked when the trainer is created, but for what its "data" says, and infini_trainer_info_json gives it back with
+   all its fields. Any thread.
    BUFFER_TOO_SMALL  see Buffers in infini.h */
 INFINI_API infini_status infini_trainer_settings_json(char *buffer, size_t capacity, size_t *size);
 

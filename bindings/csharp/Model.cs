@@ -145,7 +145,7 @@ public sealed unsafe class Model : IDisposable
 
     /// <summary>Makes a trainer, which changes a copy of this model's weights.</summary>
     /// <param name="descriptionJson">A JSON object: "training" (what is trained and how), "data" (where sequences come from),
-    /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only
+    /// such as {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, "curriculum" and "evaluation". Only
     /// "data" must be there. <see cref="Trainer.SettingsJson"/> lists their fields.</param>
     /// <param name="options">"threads", and "compute", which overrides that of the description.</param>
     /// <param name="progress">Hears, on other threads, of stage "create", in matrices.</param>

@@ -106,7 +106,7 @@ public sealed class Trainer : IDisposable
         (trainer, task, buffer, capacity, size) =>
             Native.infini_trainer_evaluate_json(trainer, dataJson, sequences, segments, task, buffer, capacity, size);
 
-    /// <summary>Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.</summary>
+    /// <summary>Finds retrieval heads: reads sequences of a task with full attention. Changes nothing.</summary>
     /// <param name="dataJson">Where they come from: a task that has answers, "recall" or "passkey".</param>
     /// <param name="sequences">How many.</param>
     /// <param name="segments">Of each; 0: as many as in training now.</param>

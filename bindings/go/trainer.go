@@ -73,7 +73,7 @@ type TrainerInfo struct {
 	JSON string `json:"-"` // all of it, as the library wrote it
 }
 
-// FoundHeads is which heads retrieve.
+// FoundHeads is which heads are retrieval heads.
 type FoundHeads struct {
 	Heads []struct { // those of the greatest weight first
 		Layer      int     `json:"layer"`
@@ -97,7 +97,7 @@ func TrainerSettings() (string, error) { return text(native.Infini_trainer_setti
 
 // NewTrainer makes a trainer, which changes a copy of this model's weights. descriptionJSON is an object: "training"
 // (what is trained and how), "data" (where sequences come from), such as {"training": {"train": "lora"}, "data":
-// {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data" must be there. TrainerSettings lists their
+// {"type": "text", "files": ["novel.txt"]}}, "curriculum" and "evaluation". Only "data" must be there. TrainerSettings lists their
 // fields. Options: "threads", and "compute", which overrides that of the description. Progress: stage "create", in
 // matrices.
 //
@@ -169,7 +169,7 @@ func (t *Trainer) Evaluate(ctx context.Context, dataJSON string, sequences, segm
 	}))
 }
 
-// FindHeads finds the heads that retrieve: it reads sequences of a task that has answers ("recall", "passkey") with full
+// FindHeads finds retrieval heads: it reads sequences of a task that has answers ("recall", "passkey") with full
 // attention. It changes nothing. Progress: stage "find heads", in sequences.
 //
 // Errors: those of Model.NewTrainer, InvalidArgument too where no answer's value stands in an earlier segment; Cancelled.

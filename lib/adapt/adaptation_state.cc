@@ -127,18 +127,23 @@ void Adaptation::resume() {
 }
 
 void Adaptation::restore(const nlohmann::json &state) {
+  for (const char *const name : {"seconds", "tokens", "carriers", "heads", "first", "last", "names", "done"})
+    state.at(name);  // must be there; what else is not there is not known yet
   ReadFields reader(state, "state");
   visit_state(*this, reader);
   reader.finish();
   const Config &model = model_->config();
+  constexpr int kMostOffset = 1000;
   const auto known = [&](const auto &head) {
     return head.layer >= 0 && head.layer < model.layers && head.head >= 0 && head.head < model.heads;
   };
   const AdaptHeads &heads = heads_;
-  found_heads_ = std::ranges::all_of(heads.carriers, known) && std::ranges::all_of(heads.memory, known) &&
-                 std::ranges::all_of(heads.memory, [](const SupervisedHead &head) { return head.offset >= 0; }) &&
-                 heads.carriers.empty() == heads.memory.empty() && heads.first <= heads.last &&
-                 heads.last < model.layers && done_ <= stages().size();
+  found_heads_ =
+      std::ranges::all_of(heads.carriers, known) && std::ranges::all_of(heads.memory, known) &&
+      std::ranges::all_of(heads.memory,
+                          [](const SupervisedHead &head) { return head.offset >= 0 && head.offset < kMostOffset; }) &&
+      heads.carriers.empty() == heads.memory.empty() && heads.first <= heads.last && heads.last < model.layers &&
+      done_ <= stages().size();
   if (!found_heads_) fail(Status::FORMAT, "heads, layers or stages are not those of the model");
 }
 

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <map>
-#include <span>
 
 #include "adapt/fitted_layer.h"
 #include "adapt/regression.h"

@@ -36,7 +36,7 @@ int cpu_quota(const std::string &root = "");
 // What a loop does that waits for another thread.
 void pause();
 
-// Sleeps while `word` has the value, until it is woken or a while before; wake_all wakes all that sleep on `word`.
+// Sleeps while `word` has the value, until it is woken; it may return earlier. wake_all wakes all that sleep on `word`.
 void sleep_while(const std::atomic<uint64_t> &word, uint64_t value) noexcept;
 void wake_all(std::atomic<uint64_t> &word) noexcept;
 

@@ -1,4 +1,4 @@
-// Windows 10 and newer.
+// Windows 10 from version 1903 on.
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX

@@ -17,7 +17,7 @@ void TrainingGraph::choose_retrieval_layers() {
 Tally TrainingGraph::run_retrieval(const Threads &threads, const BatchLayout &layout, const RunRequest &request,
                                    size_t cache_key) {
   Tally tally;
-  if (!request.supervision) return tally;  // where nothing is looked up, there is no loss
+  if (!request.supervision) return tally;  // where no retrieval is supervised, there is no loss
   each_retrieval_input(threads, layout, cache_key, [&](size_t layer, ConstRows normed) {
     supervise_layer(threads, layer, normed, layout, request, tally);
   });

@@ -84,7 +84,7 @@ void AdaptFlags::add(CLI::App &command, const ModelArguments &arguments) {
   const char *const group = "Adapting a plain model";
   command
       .add_flag("--adapt", wanted_,
-                "teach a plain model to use its memory: finds the heads that retrieve, teaches others to carry names "
+                "teach a plain model to use its memory: finds retrieval heads, teaches others to carry names "
                 "to values and to find them, trains all")
       ->group(group);
   const Json table = json_of(infini_adaptation_settings_json);
@@ -145,7 +145,7 @@ void AdaptFlags::adapt(const Json &settings, const std::string &out, const std::
     const bool trains = report.contains("step") && report["step"] < report["steps"];
     if (!trains) line.clear();
     const Progress progress(trains                      ? ""
-                            : report.empty()            ? "finding heads that retrieve"
+                            : report.empty()            ? "finding retrieval heads"
                             : report["phase"] == "find" ? "measuring"
                                                         : "fitting or measuring");
     status = infini_adaptation_step(adaptation.get(), progress.task());

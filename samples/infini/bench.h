@@ -1,6 +1,7 @@
 // What the kinds of benchmark share.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "ceiling.h"

@@ -68,7 +68,8 @@ void PlanFlags::add(CLI::App &command) {
   constexpr int kFiles = 100000;
   CLI::Option *const create = command.add_option("--create", create_, "JSON of a new model to train, instead of MODEL");
   create->type_name("FILE")->excludes(command.get_option("MODEL"));
-  command.add_option("--description", description_, "JSON of training, curriculum and data")->type_name("FILE");
+  command.add_option("--description", description_, "JSON of training, curriculum, data and evaluation")
+      ->type_name("FILE");
   command.add_option("--steps", steps_, "how many in all; else \"steps\" of the description")
       ->check(CLI::PositiveNumber);
 
@@ -182,6 +183,7 @@ Json PlanFlags::evaluation(const Json &described) const {
   const auto take = [&](const Json &given, const std::string &file) {
     for (const auto &[name, one] : given.items()) {
       if (!one.is_object() || !one.contains("data")) fail(file + ": \"" + name + "\" has no \"data\"");
+      if (all.contains(name)) fail(file + ": \"" + name + "\" is measured already: give it another name");
       Json &entry = all[name] = one;
       resolve_data(entry["data"], file);
       if (const Json segments = entry.value("segments", Json()); segments.is_number())

@@ -44,7 +44,7 @@ class Windows(Test):
         self.assertEqual(kept.read_bytes(), before)
         self.assertEqual(self.json("snapshot", saved)["position"], 200)
         self.assertEqual(set(os.listdir(self.folder)), {"saved.snap", "kept.snap"})
-        # One that is open under the name is refused, whole.
+        # A folder of the name is refused.
         self.fails("feed", STORIES, "--file", NOVEL, "--max-tokens", 1, "--save", self.folder, *EXACT, says="folder")
 
     def test_ctrl_c_cancels_and_saves(self):

@@ -58,6 +58,15 @@ TEST_CASE("an adaptation that goes on from its files says what the one before ha
   CHECK(all->at("gates").size() == 4);
   CHECK(all->at("gates")[0].size() == 4);
   for (const char *const number : {"full_attention_recall", "share"}) CHECK(all->at(number).is_number());
+
+  const std::string file = folder.file("kept.json"), text = test::read_text(file);
+  for (const char *const name : {"asked", "seconds", "tokens", "carriers", "heads", "first", "last", "names", "done"}) {
+    CAPTURE(name);
+    auto state = *parse_json(text, Status::INTERNAL, "the state");
+    REQUIRE(state.erase(name) == 1);
+    std::ofstream(file, std::ios::binary) << state.dump();
+    CHECK_THROWS_WITH_AS(made(), doctest::Contains("is damaged"), Error);
+  }
   CHECK(all->at("complete") == true);
   CHECK(!adaptation->step(nullptr));
   CHECK(!adaptation->step(nullptr));

@@ -180,7 +180,7 @@ public final class Model implements AutoCloseable {
    * Makes a trainer, which changes a copy of this model's weights.
    *
    * @param descriptionJson a JSON object: "training" (what is trained and how), "data" (where sequences come from), such as
-   *     {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, and "curriculum". Only "data"
+   *     {"training": {"train": "lora"}, "data": {"type": "text", "files": ["novel.txt"]}}, "curriculum" and "evaluation". Only "data"
    *     must be there. {@link Trainer#settingsJson()} lists their fields
    * @param options "threads", and "compute", which overrides that of the description; may be null
    * @param task stage "create", in matrices; may be null

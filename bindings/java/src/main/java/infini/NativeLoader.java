@@ -21,7 +21,7 @@ import java.util.regex.Pattern;
 /**
  * Loads the native side: from the folder of system property {@code infini.library.path}, else from the library path, else from
  * this jar. What is unpacked lies in a folder of this process alone, which nobody else may read or write, is compared with what
- * was packed, and is deleted as soon as it is loaded.
+ * was packed, and is deleted as soon as it is loaded; but on Windows, which deletes no library in use, it stays.
  */
 final class NativeLoader {
   private static final String OS = System.getProperty("os.name").toLowerCase(Locale.ROOT).replaceAll("^windows.*", "windows");

@@ -190,7 +190,7 @@ public final class Trainer implements AutoCloseable {
   }
 
   /**
-   * Finds the heads that retrieve: reads sequences of a task with full attention. Changes nothing.
+   * Finds retrieval heads: reads sequences of a task with full attention. Changes nothing.
    *
    * @param dataJson where they come from: a task that has answers, "recall" or "passkey"
    * @param sequences how many
