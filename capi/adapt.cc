@@ -24,7 +24,7 @@ infini_status infini_adaptation_create(const char *path, const char *settings_js
   return give_handle(adaptation, "adaptation", [&] {
     return infini_adaptation{std::make_unique<Adaptation>(
         &need(path, "path"), parse_settings<AdaptSettings>(&need(settings_json, "settings_json"), "adapt"),
-        for_model(options), of(task))};
+        options_for(OptionTaker::MODEL, options), of(task))};
   });
 }
 

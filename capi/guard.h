@@ -95,12 +95,8 @@ inline int need_flags(int flags, int known) {
 }
 
 inline Task *of(infini_task *task) { return task ? &task->value : nullptr; }
-inline Options for_model(const infini_options *options) {
-  if (options) options->value.check_for_model();
-  return options ? options->value : Options();
-}
-inline Options for_session(const infini_options *options) {
-  if (options) options->value.check_for_session();
+inline Options options_for(OptionTaker taker, const infini_options *options) {
+  if (options) options->value.check_for(taker);
   return options ? options->value : Options();
 }
 

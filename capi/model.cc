@@ -35,15 +35,16 @@ extern "C" {
 
 infini_status infini_model_open(const char *path, const infini_options *options, infini_task *task,
                                 infini_model **model) {
-  return give_handle(model, "model",
-                     [&] { return infini_model{Model::open(&need(path, "path"), for_model(options), of(task))}; });
+  return give_handle(model, "model", [&] {
+    return infini_model{Model::open(&need(path, "path"), options_for(OptionTaker::MODEL, options), of(task))};
+  });
 }
 
 infini_status infini_model_create(const char *config_json, const infini_options *options, infini_task *task,
                                   infini_model **model) {
   return give_handle(model, "model", [&] {
     const auto config = parse_settings<CreateConfig>(config_json ? config_json : "{}", "config_json");
-    return infini_model{Model::create(config, for_model(options), of(task))};
+    return infini_model{Model::create(config, options_for(OptionTaker::MODEL, options), of(task))};
   });
 }
 
@@ -74,7 +75,7 @@ infini_status infini_model_quantize(const char *from, const char *to, const char
     need(from, "from"), need(to, "to"), need(type, "type");
     const std::optional<TensorType> asked = tensor_type_of(type);
     if (!asked) fail(Status::INVALID_ARGUMENT, "type is '", type, "', but must be one of ", tensor_type_names());
-    quantize_file(from, to, *asked, for_model(options), of(task));
+    quantize_file(from, to, *asked, options_for(OptionTaker::MODEL, options), of(task));
   });
 }
 

@@ -17,14 +17,15 @@ extern "C" {
 infini_status infini_session_create(const infini_model *model, const infini_options *options,
                                     infini_session **session) {
   return give_handle(session, "session", [&] {
-    return infini_session{std::make_shared<Session>(need(model, "model").value, for_session(options))};
+    return infini_session{
+        std::make_shared<Session>(need(model, "model").value, options_for(OptionTaker::SESSION, options))};
   });
 }
 
 void infini_session_free(infini_session *session) { delete session; }
 
 infini_status infini_session_set_options(infini_session *session, const infini_options *options) {
-  return guard([&] { session_of(session).set_options(for_session(options)); });
+  return guard([&] { session_of(session).set_options(options_for(OptionTaker::SESSION, options)); });
 }
 
 infini_status infini_session_feed(infini_session *session, const int32_t *tokens, size_t n_tokens, infini_task *task) {

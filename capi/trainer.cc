@@ -33,8 +33,8 @@ infini_status infini_trainer_create(const infini_model *model, const char *descr
   return give_handle(trainer, "trainer", [&] {
     const auto &value = need(model, "model").value;
     infini_trainer made;
-    made.value = make_trainer(value, &need(description_json, "description_json"), options ? options->value : Options(),
-                              &made.prose, of(task));
+    made.value = make_trainer(value, &need(description_json, "description_json"),
+                              options_for(OptionTaker::TRAINER, options), &made.prose, of(task));
     return made;
   });
 }

@@ -43,23 +43,10 @@ struct TrainerSettings {
   void complete(const Fields &given) { has_curriculum = given.has("curriculum"); }
 };
 
-constexpr const char *kOptions = "compute|threads";
-
-void check_options(const Options &options) {
-  for (const OptionSpec &option : option_table()) {
-    if (!options.is_set(option.name) || is_choice(option.name, kOptions)) continue;
-    fail(Status::INVALID_ARGUMENT, "option '", option.name, "' belongs to ",
-         option.scope == OptionScope::MODEL ? "a model: give it where the model is opened or created"
-                                            : "a session: give it where the session is created",
-         "; a trainer takes compute and threads");
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                             const Options &options, TokenCache *cache, Task *task) {
-  check_options(options);
   auto settings = parse_settings<TrainerSettings>(description, "trainer");
   RecallConfig &config = settings.training;
   if (options.is_set("compute")) config.compute = options.get_string("compute");

@@ -11,7 +11,7 @@
 
 namespace infini {
 
-// From a JSON object as describe_trainer() says. Options: threads, compute; others are refused. `cache`: of the prose
+// From a JSON object as describe_trainer() says. Options: threads, compute. `cache`: of the prose
 // of tasks; null: each task has its own.
 std::unique_ptr<RecallTrainer> make_trainer(std::shared_ptr<const Model> model, std::string_view description,
                                             const Options &options, TokenCache *cache = nullptr, Task *task = nullptr);

@@ -107,13 +107,17 @@ const char *scope_name(OptionScope scope) {
   return names[static_cast<int>(scope)];
 }
 
-void Options::check_scopes(bool for_model) const {
+void Options::check_for(OptionTaker taker) const {
   for (const auto &[name, value] : values_) {
     const OptionScope scope = spec_of(name).scope;
-    if (scope == OptionScope::ANY || (scope == OptionScope::MODEL) == for_model) continue;
-    fail(Status::INVALID_ARGUMENT, "option '", name, "' belongs to ", for_model ? "a session" : "a model", ", not to ",
-         for_model ? "a model: give it where the session is created"
-                   : "a session: give it where the model is opened or created");
+    const bool of_model = scope == OptionScope::MODEL, trains = taker == OptionTaker::TRAINER;
+    if (trains ? name == "compute" || name == "threads"
+               : scope == OptionScope::ANY || of_model == (taker == OptionTaker::MODEL))
+      continue;
+    fail(Status::INVALID_ARGUMENT, "option '", name, "' belongs to ",
+         of_model ? "a model: give it where the model is opened or created"
+                  : "a session: give it where the session is created",
+         trains ? "; a trainer takes compute and threads" : "");
   }
 }
 

@@ -123,6 +123,8 @@ using OptionValue = std::variant<int64_t, double, std::string>;
 // What an option belongs to, and so which calls take it: the struct that has it; ANY: models and sessions.
 enum class OptionScope { ANY, MODEL, SESSION, GENERATION, TEXT };
 const char *scope_name(OptionScope scope);  // "any", "model", ...
+// A model takes those of models, a session all others, a trainer compute and threads.
+enum class OptionTaker { MODEL, SESSION, TRAINER };
 
 struct OptionSpec {
   const char *name;
@@ -179,10 +181,8 @@ class Options {
   void merge(const Options &other) {
     for (const auto &[name, value] : other.values_) values_[name] = value;
   }
-  // INVALID_ARGUMENT if an option is set that belongs to something else: to models for a session (anything but MODEL),
-  // to sessions for a model.
-  void check_for_model() const { check_scopes(true); }
-  void check_for_session() const { check_scopes(false); }
+  // INVALID_ARGUMENT where one is set that something else takes.
+  void check_for(OptionTaker taker) const;
   bool is_set(const std::string &name) const { return find(name) != nullptr; }
   const OptionValue *find(const std::string &name) const {  // nullptr: not set
     const auto found = values_.find(name);
@@ -190,7 +190,6 @@ class Options {
   }
 
  private:
-  void check_scopes(bool for_model) const;
   std::map<std::string, OptionValue> values_;
 };
 

@@ -114,10 +114,11 @@ TEST_CASE("options of a model are refused by sessions, and those of sessions by 
   model.set("compute", std::string("f32"));
   session.set("threads", int64_t{1});
   session.set("temperature", 0.5);
-  model.check_for_model();
-  session.check_for_session();
-  CHECK_THROWS_WITH_AS(model.check_for_session(), doctest::Contains("'compute' belongs to a model"), Error);
-  CHECK_THROWS_WITH_AS(session.check_for_model(), doctest::Contains("'temperature' belongs to a session"), Error);
+  model.check_for(OptionTaker::MODEL);
+  session.check_for(OptionTaker::SESSION);
+  CHECK_THROWS_WITH_AS(model.check_for(OptionTaker::SESSION), doctest::Contains("'compute' belongs to a model"), Error);
+  CHECK_THROWS_WITH_AS(session.check_for(OptionTaker::MODEL), doctest::Contains("'temperature' belongs to a session"),
+                       Error);
 }
 
 TEST_CASE("merging takes what is set, and leaves the rest") {
