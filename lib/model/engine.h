@@ -28,8 +28,7 @@ struct Part {
   std::span<const int32_t> tokens;
 };
 
-// A change of states: it begins here and ends with the scope, unless an exception does, which leaves them broken (see
-// State::begin_change()).
+// A change of states: it begins here and ends with the scope, unless an exception does, which leaves them broken.
 class Unfinished {
  public:
   explicit Unfinished(std::span<const Part> parts) : parts_(parts) { begin(); }
@@ -38,12 +37,12 @@ class Unfinished {
   Unfinished &operator=(const Unfinished &) = delete;
   ~Unfinished() {
     if (std::uncaught_exceptions() > errors_) return;
-    for (const Part &part : parts_) part.state->end_change();
+    for (const Part &part : parts_) --part.state->changes_;
   }
 
  private:
   void begin() {
-    for (const Part &part : parts_) part.state->begin_change();
+    for (const Part &part : parts_) ++part.state->changes_;
   }
   const Part one_{};
   const std::span<const Part> parts_;

@@ -47,10 +47,7 @@ struct State : Point {
   int64_t held_bytes() const;        // the same with the whole buffers of windows
   int64_t checkpoint_bytes() const;  // of all that are kept
 
-  // Around a change that must be whole; changes may nest. One that an error cuts short leaves the state broken: only
-  // reset or restore help. Unfinished, of engine.h, calls both.
-  void begin_change() { ++changes_; }
-  void end_change() { --changes_; }
+  // A change that must be whole, see Unfinished of engine.h, was cut short by an error: only reset or restore help.
   bool broken() const { return changes_ > 0; }
 
   std::vector<float> logits;  // [vocabulary rounded up to 64], of the last token once they were asked for
@@ -61,8 +58,9 @@ struct State : Point {
   std::deque<Checkpoint> checkpoints;  // oldest first; the newest is the beginning of the open segment
 
  private:
+  friend class Unfinished;
   State() = default;
-  int changes_ = 0;  // begun, and not ended
+  int changes_ = 0;  // begun, and not ended; they may nest
 };
 
 }  // namespace infini

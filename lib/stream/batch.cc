@@ -114,11 +114,11 @@ void Batch::feed(const Threads &threads, bool exact, std::span<const int32_t> to
     indices.push_back(i);
   }
   if (parts.empty()) return;
+  std::vector<std::optional<Unfinished>> changes(fed.size());  // until each one's history has the token
   engine_.forward(threads, parts, exact);
-  for (const size_t i : indices)
-    fed[i] = 1, sessions_[i]->impl_->state.begin_change();  // until its history has the token
+  for (const size_t i : indices) fed[i] = 1, changes[i].emplace(sessions_[i]->impl_->state);
   for (const size_t i : indices) {
-    sessions_[i]->impl_->state.end_change();
+    changes[i].reset();
     sessions_[i]->impl_->remember(*model_, tokens.subspan(i, 1));
     sessions_[i]->moved();
     sessions_[i]->accept(tokens[i]);
