@@ -100,7 +100,29 @@ void Window::lay_out() {
   Gtk::StyleContext::add_provider_for_display(get_display(), style, GTK_STYLE_PROVIDER_PRIORITY_APPLICATION);
   set_title("infini");
   set_default_size(860, 640);
+  lay_out_header();
+  lay_out_talk();
+  lay_out_pages();
+  lay_out_work();
 
+  auto &all = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::VERTICAL, 12);
+  all.set_margin(14);
+  all.append(lay_out_numbers());
+  all.append(pages_);
+  all.append(busy_);
+  all.append(lay_out_question());
+  set_child(all);
+
+  tokens_.set_name("tokens");
+  memory_.set_name("memory");
+  cache_.set_name("cache");
+  open_.set_name("open");
+  add_.set_name("add");
+  save_.set_name("save");
+  reopen_.set_name("reopen");
+}
+
+void Window::lay_out_header() {
   auto &titles = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::VERTICAL);
   title_.set_text("infini");
   title_.add_css_class("title");
@@ -117,7 +139,9 @@ void Window::lay_out() {
   header_.pack_end(reopen_);
   header_.pack_end(save_);
   set_titlebar(header_);
+}
 
+Gtk::Widget &Window::lay_out_numbers() {
   auto &tiles = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::HORIZONTAL, 10);
   tiles.set_homogeneous();
   tiles.append(tile(tokens_, "tokens read and written", "Since the stream began", "count"));
@@ -125,7 +149,10 @@ void Window::lay_out() {
       tile(memory_, "memory of this session", "It keeps within the same bounds, however much is read", "ours"));
   tiles.append(
       tile(cache_, "what a key-value cache would hold", "For the same past, with ordinary attention", "theirs"));
+  return tiles;
+}
 
+void Window::lay_out_talk() {
   talk_.set_editable(false);
   talk_.set_cursor_visible(false);
   talk_.set_wrap_mode(Gtk::WrapMode::WORD_CHAR);
@@ -143,6 +170,9 @@ void Window::lay_out() {
   const auto error = tags->create_tag("error");
   error->property_foreground() = "#c01c28";
   scroll_.set_child(talk_);
+}
+
+void Window::lay_out_pages() {
   pages_.add(empty_page("Open a model", "Drop a GGUF file here, or choose one with “Open model…”."), "no model");
   pages_.add(empty_page("Drop in a text",
                         "A novel, a log, a whole folder's worth of notes, one after the other:\n"
@@ -154,7 +184,9 @@ void Window::lay_out() {
   pages_.add(page(reading_, words_), "reading");
   pages_.add(scroll_, "talk");
   pages_.set_vexpand();
+}
 
+void Window::lay_out_work() {
   auto &work = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::HORIZONTAL, 12);
   doing_.set_ellipsize(Pango::EllipsizeMode::MIDDLE);
   doing_.set_name("doing");
@@ -165,32 +197,19 @@ void Window::lay_out() {
   work.append(bar_);
   work.append(cancel_);
   busy_.set_child(work);
+}
 
-  auto &question_row = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::HORIZONTAL, 8);
+Gtk::Widget &Window::lay_out_question() {
+  auto &row = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::HORIZONTAL, 8);
   entry_.set_placeholder_text("Ask, or begin a story…");
   entry_.set_hexpand();
   entry_.set_name("entry");
   entry_.add_css_class("pill");
   send_.add_css_class("suggested-action");
   send_.add_css_class("pill");
-  question_row.append(entry_);
-  question_row.append(send_);
-
-  auto &all = *Gtk::make_managed<Gtk::Box>(Gtk::Orientation::VERTICAL, 12);
-  all.set_margin(14);
-  all.append(tiles);
-  all.append(pages_);
-  all.append(busy_);
-  all.append(question_row);
-  set_child(all);
-
-  tokens_.set_name("tokens");
-  memory_.set_name("memory");
-  cache_.set_name("cache");
-  open_.set_name("open");
-  add_.set_name("add");
-  save_.set_name("save");
-  reopen_.set_name("reopen");
+  row.append(entry_);
+  row.append(send_);
+  return row;
 }
 
 void Window::accept_drops() {

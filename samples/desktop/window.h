@@ -22,6 +22,12 @@ class Window : public Gtk::ApplicationWindow {
   enum class Say { QUESTION, ANSWER, NOTE, ERROR };
 
   void lay_out();
+  void lay_out_header();
+  void lay_out_talk();
+  void lay_out_pages();
+  void lay_out_work();
+  Gtk::Widget &lay_out_numbers();
+  Gtk::Widget &lay_out_question();
   void accept_drops();
   bool drop(const Glib::ValueBase &value);
   void choose(const Glib::ustring &title, Gtk::FileChooser::Action action, const Glib::ustring &button,
