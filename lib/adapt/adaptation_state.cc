@@ -141,7 +141,7 @@ void Adaptation::restore(const nlohmann::json &state) {
   found_heads_ =
       std::ranges::all_of(heads.carriers, known) && std::ranges::all_of(heads.memory, known) &&
       std::ranges::all_of(heads.memory,
-                          [](const SupervisedHead &head) { return head.offset >= 0 && head.offset < kMostOffset; }) &&
+                          [](const SupervisedHead &head) { return head.offset >= 0 && head.offset <= kMostOffset; }) &&
       heads.carriers.empty() == heads.memory.empty() && heads.first <= heads.last && heads.last < model.layers &&
       done_ <= stages().size();
   if (!found_heads_) fail(Status::FORMAT, "heads, layers or stages are not those of the model");
