@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 
 #include "attention/mixture.h"
 #include "kernels/kernels.h"
@@ -200,30 +199,34 @@ class AttentionSpan {
     }
   }
 
-  // (6) over the keys [first, first + kTileKeys) of the list, as exp(score - maximum) without the division.
+  // (6) over the keys [first, first + kTileKeys) of the list.
   void attend_keys(const Threads &here, const Tile &tile, int64_t first, SoftmaxPart *sums, float *a_dot) {
     const int64_t count = std::min(kTileKeys, round_up(last_key(tile) - first, kPanel));
-    const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};
-    gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
-                   own_kernel_);
-    for (int64_t row = 0; row < tile.rows; ++row) {
-      const int64_t seen = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
-      const int64_t hidden = std::clamp<int64_t>(keys_from(token_of(tile, row)) - first, 0, seen);
-      float *const scores = tile.scores + row * count;  // dense rows, as oneDNN wants them
-      if (rules_.soft_cap > 0) soft_cap(scores + hidden, seen - hidden, rules_.soft_cap);
-      if (const float bias = keep_bias_ ? keep_bias_[head_of(tile, row)] : 0; bias != 0)
-        each_raised(tile, row, first, seen, [&](size_t sentence, int64_t from, int64_t to) {
-          const float behind = tile.behind ? tile.behind[row * sentences() + static_cast<int64_t>(sentence)] : 0;
-          for (int64_t i = from; i < to; ++i) scores[i] += bias - behind;
-        });
-      const auto weigh = [&](auto *to) {
-        std::fill_n(to, hidden, std::remove_pointer_t<decltype(to)>{});
-        sums[row] = softmax_part(scores + hidden, seen - hidden, count - hidden, to + hidden);
-      };
-      as_numbers(shape_.type, tile.p, row * count, weigh);
-    }
-    gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
-                   own_kernel_);
+    const ConstRows q{shape_.type, tile.q, shape_.key_size}, p{shape_.type, tile.p, count};  // dense, as oneDNN wants
+    const auto multiply_keys = [&] {
+      gemm_.multiply(here, q, tile.rows, layer_.window.keys(tile.kv_head, first, count), tile.scores, count, false,
+                     own_kernel_);
+    };
+    const auto multiply_values = [&] {
+      gemm_.multiply(here, p, tile.rows, layer_.window.values(tile.kv_head, first, count), a_dot, value_stride_, false,
+                     own_kernel_);
+    };
+    const auto seen = [&](int64_t row) {
+      const int64_t to = std::clamp<int64_t>(keys_seen(tile, row) - first, 0, count);
+      return SeenKeys{std::clamp<int64_t>(keys_from(token_of(tile, row)) - first, 0, to), to};
+    };
+    const auto add_bias = [&](int64_t row, float *scores, int64_t end) {
+      const float bias = keep_bias_ ? keep_bias_[head_of(tile, row)] : 0;
+      if (bias == 0) return;
+      each_raised(tile, row, first, end, [&](size_t sentence, int64_t from, int64_t to) {
+        const float behind = tile.behind ? tile.behind[row * sentences() + static_cast<int64_t>(sentence)] : 0;
+        for (int64_t i = from; i < to; ++i) scores[i] += bias - behind;
+      });
+    };
+    as_numbers(shape_.type, tile.p, 0, [&](auto *weights) {
+      attend_tile(rules_.soft_cap, tile.rows, count, tile.scores, weights, sums, multiply_keys, seen, add_bias,
+                  multiply_values);
+    });
   }
 
   // Adds the part of a tile of keys to what came before it, both relative to their own maximum.

@@ -68,14 +68,14 @@ class StreamBackward : public StreamSupervision {
       dbeta_[head(g)] -= static_cast<double>(along) * weight * (1 - weight);  // what A_mem gives is added with it
       const int64_t from = unseen(token, r), to = seen(token, r);
       float *const scores = scores_ + r * count, *const dscores = dscores_ + r * count;
-      const float soft_cap = layer_.rules.soft_cap;
-      if (soft_cap > 0) cap(scores, to), std::copy_n(scores, to, capped_);
+      const float cap = layer_.rules.soft_cap;
+      if (cap > 0) soft_cap(scores, to, cap), std::copy_n(scores, to, capped_);
       std::fill_n(scores, from, 0.0f);
       std::fill_n(dscores, from, 0.0f);
       softmax_gradient(scores + from, layer_.trace.log_sum[row * shape_.heads + head(g)], (1 - weight) * along,
                        to - from, count - from, dscores + from);
       if (layer_.supervision) supervise_locally(row, head(g), scores, from, to, dscores);
-      if (soft_cap > 0) soft_cap_gradient(capped_, to, soft_cap, dscores);
+      if (cap > 0) soft_cap_gradient(capped_, to, cap, dscores);
     });
     product(scores_, 1, count, last, rows, dlocal_, values_, dwindow_values_, true);
     product(dscores_, 1, count, last, rows, queries_, keys_, dwindow_keys_, true);

@@ -34,6 +34,7 @@ struct StreamTiles {
   float *piece_memory_, *sums_;                    // a memory before a piece, and what pieces add
   float *scores_, *dscores_;                       // [rows][window]
   float *denominator_, *ddenominator_;             // [rows]
+  SoftmaxPart *parts_;                             // [rows]: of local attention
   float *row_, *rotated_;                          // one key, query or value
   float *capped_;                                  // one row of scores
 
@@ -57,6 +58,7 @@ struct StreamTiles {
     for (float **numbers : {&piece_memory_, &sums_}) *numbers = take(memory);
     for (float **numbers : {&scores_, &dscores_}) *numbers = take(rows * window);
     for (float **numbers : {&denominator_, &ddenominator_}) *numbers = take(both);
+    parts_ = reinterpret_cast<SoftmaxPart *>(take(rows * 2));
     capped_ = take(window);
     for (float **numbers : {&row_, &rotated_}) *numbers = take(std::max(keys, values));
   }
@@ -186,32 +188,27 @@ class StreamForward : protected StreamTiles {
   int64_t unseen(int64_t token, int64_t r) const {
     return shape_.window > 0 ? std::max<int64_t>(0, seen(token, r) - shape_.window) : 0;
   }
-  void cap(float *scores, int64_t n) const {
-    if (layer_.rules.soft_cap > 0) soft_cap(scores, n, layer_.rules.soft_cap);
-  }
 
-  // (6), and the logarithm of the sum of its exponentials. Sessions have code of their own (attention/attention.cc):
-  // their keys and values lie packed for one product each in a list of tiles, while the backward pass needs these as
-  // they are, and transposed. Of segments of 128 tokens, theirs would be 3 % faster here where three more are carried,
-  // and 24 % slower where none is (one thread, AVX2, f32).
+  // (6), and the logarithm of the sum of its exponentials, which the backward pass needs. The window is one tile of
+  // keys, and lies unlike a session's, because the backward pass needs it as it is, and transposed.
   void attend_locally(int64_t token, int64_t tokens) {
-    const int64_t rows = tokens * group_, count = round_up(seen(token, rows - 1), 16);
-    product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false);
+    const int64_t rows = tokens * group_, last = seen(token, rows - 1), count = round_up(last, 16);
+    attend_tile(
+        layer_.rules.soft_cap, rows, count, scores_, scores_, parts_,
+        [&] { product_to_rows(queries_, rows, keys_, transposed_keys_, count, scores_, count, false); },
+        [&](int64_t r) {
+      return SeenKeys{unseen(token, r), seen(token, r)};
+        },
+        [](int64_t, float *, int64_t) {},
+        [&] { product(scores_, count, 1, rows, last, window_values_, values_, a_dot_, false); });
     each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
-      const int64_t from = unseen(token, r);
-      float *const scores = scores_ + r * count;
-      cap(scores, seen(token, r));
-      std::fill_n(scores, from, 0.0f);
-      const SoftmaxPart part = softmax_part(scores + from, seen(token, r) - from, count - from, scores + from);
-      layer_.trace.log_sum[row * shape_.heads + head(g)] = part.maximum + std::log(part.sum);
-      denominator_[r] = part.sum;
-    });
-    product(scores_, count, 1, rows, seen(token, rows - 1), window_values_, values_, a_dot_, false);
-    each_query(token, tokens, [&](int64_t r, int64_t row, int64_t g) {
+      const auto [maximum, sum] = parts_[r];
+      layer_.trace.log_sum[row * shape_.heads + head(g)] = maximum + std::log(sum);
       float *to = layer_.trace.a_dot.data() + trace_at(row, g);
+      const float share = 1 / sum;
       each_panel(values_, [&](int64_t p, int64_t n) {
-        const float *sum = a_dot_.panel(p) + r * kPanel;
-        mix(sum, 1 / denominator_[r], sum, 0, n, to + p * kPanel);
+        const float *from = a_dot_.panel(p) + r * kPanel;
+        mix(from, share, from, 0, n, to + p * kPanel);
       });
       prefetch(to, shape_.heads * values_, values_);
     });
