@@ -2,6 +2,7 @@
 // Immutable once open.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -110,6 +111,8 @@ class Model {
   // A hash over configuration, tokenizer and weights: 32 hexadecimal digits. Computed at the first call.
   const std::string &fingerprint() const;
   int64_t parameters() const;  // number of weights
+  // What a session with default options takes; 0 until the layer that has sessions notes it.
+  std::atomic<int64_t> &session_bytes() const { return opened_->session_bytes; }
   ThreadPool &threads() const { return opened_->threads; }
 
  private:
@@ -122,6 +125,7 @@ class Model {
     std::vector<bool> ends_sentence;
     std::once_flag fingerprint_once;
     std::string fingerprint;
+    std::atomic<int64_t> session_bytes{0};
     ThreadPool threads;
   };
   explicit Model(std::shared_ptr<Opened> opened) : opened_(std::move(opened)) {}

@@ -241,9 +241,13 @@ void Session::reserve() {
   impl_->engine.reserve(impl_->settings.chunk, threads.count());
 }
 int64_t Session::usual_bytes(const std::shared_ptr<const Model> &model) {
-  Session session(model, Options());
-  session.reserve();
-  return session.total_bytes();
+  std::atomic<int64_t> &counted = model->session_bytes();
+  if (counted == 0) {
+    Session session(model, Options());
+    session.reserve();
+    counted = session.total_bytes();
+  }
+  return counted;
 }
 
 int64_t Session::total_bytes() const {
