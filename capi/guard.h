@@ -94,7 +94,13 @@ inline int need_flags(int flags, int known) {
   return flags;
 }
 
+// What a handle stands for; a task may be NULL.
 inline Task *of(infini_task *task) { return task ? &task->value : nullptr; }
+inline const Model &of(const infini_model *model) { return *need(model, "model").value; }
+inline Session &of(infini_session *session) { return *need(session, "session").value; }
+inline const Session &of(const infini_session *session) { return *need(session, "session").value; }
+inline Batch &of(infini_batch *batch) { return need(batch, "batch").value; }
+inline const Batch &of(const infini_batch *batch) { return need(batch, "batch").value; }
 inline Options options_for(OptionTaker taker, const infini_options *options) {
   if (options) options->value.check_for(taker);
   return options ? options->value : Options();

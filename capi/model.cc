@@ -14,8 +14,7 @@ using namespace infini::capi;
 
 namespace {
 
-const Model &model_of(const infini_model *model) { return *need(model, "model").value; }
-const Tokenizer &tokenizer_of(const infini_model *model) { return model_of(model).tokenizer(); }
+const Tokenizer &tokenizer_of(const infini_model *model) { return of(model).tokenizer(); }
 
 // Messages rendered by the template of the model's file.
 ChatText chat_of(const Tokenizer &tokenizer, const char *messages_json, int flags) {
@@ -59,14 +58,14 @@ infini_status infini_keep_settings_json(char *buffer, size_t capacity, size_t *s
 infini_status infini_model_fit_keep(const infini_model *model, const char *lesson_json, const char *path,
                                     infini_task *task) {
   return guard([&] {
-    const Model &teaches = model_of(model);
+    const Model &teaches = of(model);
     need(path, "path");
     fit_keep(teaches, parse_settings<KeepLesson>(&need(lesson_json, "lesson_json"), "lesson_json"), path, of(task));
   });
 }
 
 infini_status infini_model_save(const infini_model *model, const char *path, infini_task *task) {
-  return guard([&] { model_of(model).save(&need(path, "path"), of(task)); });
+  return guard([&] { of(model).save(&need(path, "path"), of(task)); });
 }
 
 infini_status infini_model_quantize(const char *from, const char *to, const char *type, const infini_options *options,
@@ -82,11 +81,11 @@ infini_status infini_model_quantize(const char *from, const char *to, const char
 void infini_model_free(infini_model *model) { delete model; }
 
 infini_status infini_model_vocabulary(const infini_model *model, size_t *size) {
-  return guard([&] { need(size, "size") = static_cast<size_t>(model_of(model).vocabulary()); });
+  return guard([&] { need(size, "size") = static_cast<size_t>(of(model).vocabulary()); });
 }
 
 infini_status infini_model_width(const infini_model *model, size_t *size) {
-  return guard([&] { need(size, "size") = static_cast<size_t>(model_of(model).config().width); });
+  return guard([&] { need(size, "size") = static_cast<size_t>(of(model).config().width); });
 }
 
 infini_status infini_model_tokenize(const infini_model *model, const char *text, size_t text_size, int flags,
@@ -151,17 +150,17 @@ infini_status infini_model_chat_turn_end(const infini_model *model, char *buffer
 
 infini_status infini_model_info(const infini_model *model, const char *name, char *buffer, size_t capacity,
                                 size_t *size) {
-  return guard([&] { give_text(fact(model_of(model), &need(name, "name")), buffer, capacity, size); });
+  return guard([&] { give_text(fact(of(model), &need(name, "name")), buffer, capacity, size); });
 }
 
 infini_status infini_model_info_json(const infini_model *model, char *buffer, size_t capacity, size_t *size) {
-  return guard([&] { give_text(facts(model_of(model)).text(), buffer, capacity, size); });
+  return guard([&] { give_text(facts(of(model)).text(), buffer, capacity, size); });
 }
 
 infini_status infini_model_footprint_json(const infini_model *model, int64_t tokens, char *buffer, size_t capacity,
                                           size_t *size) {
   return guard([&] {
-    JsonObject json = footprint(model_of(model), tokens);
+    JsonObject json = footprint(of(model), tokens);
     give_text(json.add("session_bytes", Session::usual_bytes(model->value)).text(), buffer, capacity, size);
   });
 }

@@ -29,9 +29,7 @@ extern "C" {
 
 infini_status infini_session_save(const infini_session *session, const char *path, int flags, const char *name,
                                   const char *note, infini_task *task) {
-  return guard([&] {
-    need(session, "session").value->save(&need(path, "path"), kind_of(flags), labels_of(name, note), of(task));
-  });
+  return guard([&] { of(session).save(&need(path, "path"), kind_of(flags), labels_of(name, note), of(task)); });
 }
 
 infini_status infini_session_save_buffer(const infini_session *session, int flags, const char *name, const char *note,
@@ -39,17 +37,17 @@ infini_status infini_session_save_buffer(const infini_session *session, int flag
   return guard([&] {
     auto *const to = static_cast<std::byte *>(buffer);
     const auto place = [&](size_t bytes) { return need_room(bytes, to, capacity, size) ? to : nullptr; };
-    need(session, "session").value->save(kind_of(flags), labels_of(name, note), place, of(task));
+    of(session).save(kind_of(flags), labels_of(name, note), place, of(task));
   });
 }
 
 infini_status infini_session_restore(infini_session *session, const char *path, infini_task *task) {
-  return guard([&] { need(session, "session").value->restore(&need(path, "path"), of(task)); });
+  return guard([&] { of(session).restore(&need(path, "path"), of(task)); });
 }
 
 infini_status infini_session_restore_buffer(infini_session *session, const void *data, size_t data_size,
                                             infini_task *task) {
-  return guard([&] { need(session, "session").value->restore(need_bytes(data, data_size), "snapshot", of(task)); });
+  return guard([&] { of(session).restore(need_bytes(data, data_size), "snapshot", of(task)); });
 }
 
 infini_status infini_snapshot_json(const char *path, int flags, infini_task *task, char *buffer, size_t capacity,
@@ -71,26 +69,25 @@ infini_status infini_snapshot_json_buffer(const void *data, size_t data_size, in
 }
 
 infini_status infini_session_merge(infini_session *session, const char *path, double weight, infini_task *task) {
-  return guard([&] { need(session, "session").value->merge(&need(path, "path"), weight, of(task)); });
+  return guard([&] { of(session).merge(&need(path, "path"), weight, of(task)); });
 }
 
 infini_status infini_session_merge_buffer(infini_session *session, const void *data, size_t data_size, double weight,
                                           infini_task *task) {
-  return guard(
-      [&] { need(session, "session").value->merge(need_bytes(data, data_size), weight, "snapshot", of(task)); });
+  return guard([&] { of(session).merge(need_bytes(data, data_size), weight, "snapshot", of(task)); });
 }
 
 infini_status infini_session_rewind(infini_session *session, int64_t position) {
-  return guard([&] { need(session, "session").value->rewind(position); });
+  return guard([&] { of(session).rewind(position); });
 }
 
 infini_status infini_session_rewind_limit(const infini_session *session, int64_t *position) {
-  return guard([&] { need(position, "position") = need(session, "session").value->rewind_limit(); });
+  return guard([&] { need(position, "position") = of(session).rewind_limit(); });
 }
 
 infini_status infini_batch_create(const infini_model *model, infini_batch **batch) {
   return give_handle(batch, "batch", [&] {
-    need(model, "model").value->config();  // a tokenizer alone has no sessions
+    of(model).config();  // a tokenizer alone has no sessions
     return infini_batch{Batch(model->value)};
   });
 }
@@ -98,21 +95,21 @@ infini_status infini_batch_create(const infini_model *model, infini_batch **batc
 void infini_batch_free(infini_batch *batch) { delete batch; }
 
 infini_status infini_batch_add(infini_batch *batch, infini_session *session) {
-  return guard([&] { need(batch, "batch").value.add(need(session, "session").value); });
+  return guard([&] { of(batch).add(need(session, "session").value); });
 }
 
 infini_status infini_batch_remove(infini_batch *batch, const infini_session *session) {
-  return guard([&] { need(batch, "batch").value.remove(need(session, "session").value.get()); });
+  return guard([&] { of(batch).remove(need(session, "session").value.get()); });
 }
 
 infini_status infini_batch_size(const infini_batch *batch, size_t *size) {
-  return guard([&] { need(size, "size") = need(batch, "batch").value.size(); });
+  return guard([&] { need(size, "size") = of(batch).size(); });
 }
 
 infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t *buffer, size_t capacity,
                                 size_t *size) {
   return guard([&] {
-    Batch &sessions = need(batch, "batch").value;
+    Batch &sessions = of(batch);
     if (!need_work(sessions.size(), buffer, capacity, size)) return INFINI_OK;
     return sessions.next({buffer, sessions.size()}, of(task)) > 0 ? INFINI_OK : INFINI_END;
   });
@@ -120,7 +117,7 @@ infini_status infini_batch_next(infini_batch *batch, infini_task *task, int32_t 
 
 infini_status infini_batch_text(infini_batch *batch, size_t index, char *buffer, size_t capacity, size_t *size) {
   return guard([&] {
-    Batch &sessions = need(batch, "batch").value;
+    Batch &sessions = of(batch);
     need_array(buffer, capacity, "buffer");
     if (give_text(sessions.ready_text(index), buffer, capacity, size)) sessions.drop_text(index);
   });
