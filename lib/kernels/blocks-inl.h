@@ -1,26 +1,51 @@
 // blocks.h for one instruction set and one kind of byte product, which stands before: included within HWY_NAMESPACE,
 // once for each kind.
-//   kWideApart             whether numbers of eight bits are multiplied in another way than those of fewer
-//   RowOf<WIDE>(a)         four numbers of a row, as they are multiplied
-//   Step<WIDE>(sum, q, row)  sum[column] plus the products of a quad
+//   kWideApart               whether numbers of eight bits are multiplied in another way than those of fewer
+//   kWidePlanes              into so many of fewer bits they are split before
+//   RowOf<WIDE>(a)           four numbers of a row, as they are multiplied
+//   Held                     sums of columns, before they are whole numbers of 32 bits
+//   held_quads(bits)         so many quads of weights of so many bits fit them
+//   Begin(sum)               what the first of these quads is added to
+//   Step<WIDE>(held, q, row) plus the products of a quad
+//   End(sum, held, plane)    the sum with them
 
 // The vectors of columns of a strip, or the one of each of two, unpacked to bytes: it stays in the nearest cache for
 // all rows.
 constexpr int kTileVectors = kVectors < 2 ? 2 : kVectors, kTileStrips = kTileVectors / kVectors,
               kTileColumns = kTileVectors * kLanes;
-template <int DEPTH>
+template <int DEPTH, int PLANES>
 struct Tile {
-  HWY_ALIGN uint8_t quads[DEPTH / 4][kTileVectors * kByteLanes];
+  HWY_ALIGN uint8_t quads[DEPTH / 4][PLANES][kTileVectors * kByteLanes];
   HWY_ALIGN float scales[DEPTH / 16][kTileColumns];
   HWY_ALIGN float minimums[DEPTH / 16][kTileColumns];
 };
-using UnitTile = Tile<kLargestUnit>;
+using UnitTile = Tile<kLargestUnit, 1>;
 // As deep as leaves room for a group of rows beside it.
-using DeepTile = Tile<3 * kLargestUnit>;
+constexpr int deep_units(int planes) { return planes == 1 ? 3 : 2; }  // of the largest
+template <int PLANES>
+using DeepTile = Tile<deep_units(PLANES) * kLargestUnit, PLANES>;
+
+// How weights of a type are multiplied.
+template <BlockType TYPE>
+struct Ways {
+  static constexpr BlockSpec kSpec = spec_of(TYPE);
+  static constexpr bool kWide = kWideApart && (kSpec.bits == 8 || kSpec.table);
+  static constexpr int kPlanes = kWide ? kWidePlanes : 1;
+  static constexpr int kHeld = std::min(kSpec.rows / 4, held_quads(kWide ? 8 / kPlanes : kSpec.bits));
+};
+
+// Bytes of a quad that a plane holds.
+template <int PLANES>
+HWY_INLINE hn::Vec<Bytes> Plane(hn::Vec<Bytes> q, int plane) {
+  if constexpr (PLANES == 1) return q;
+  const hn::Repartition<uint16_t, Bytes> words;
+  if (plane == 1) q = hn::BitCast(Bytes(), hn::ShiftRight<4>(hn::BitCast(words, q)));
+  return hn::And(q, hn::Set(Bytes(), 15));
+}
 
 // Scales and minima of a unit, as floats.
-template <BlockType TYPE, int DEPTH>
-HWY_INLINE void UnpackScales(const uint8_t *unit, Tile<DEPTH> &tile, int first_block, int first_vector = 0) {
+template <BlockType TYPE, int DEPTH, int PLANES>
+HWY_INLINE void UnpackScales(const uint8_t *unit, Tile<DEPTH, PLANES> &tile, int first_block, int first_vector = 0) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   const int first_part = first_block * kSpec.parts();
   const D d;
@@ -94,8 +119,8 @@ HWY_INLINE void Quads(const uint8_t *block, int v, hn::Vec<Bytes> (&q)[8]) {
   }
 }
 
-template <BlockType TYPE, int DEPTH>
-HWY_INLINE void UnpackUnit(const uint8_t *unit, Tile<DEPTH> &tile, int first_block, int first_vector = 0) {
+template <BlockType TYPE, int DEPTH, int PLANES>
+HWY_INLINE void UnpackUnit(const uint8_t *unit, Tile<DEPTH, PLANES> &tile, int first_block, int first_vector = 0) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
   UnpackScales<TYPE>(unit, tile, first_block, first_vector);
   for (int block = 0; block < kSpec.unit() / kBlock; ++block) {
@@ -104,7 +129,10 @@ HWY_INLINE void UnpackUnit(const uint8_t *unit, Tile<DEPTH> &tile, int first_blo
       Quads<TYPE>(unit + kSpec.head_bytes() + block * kSpec.block_bytes(), v, q);
 #pragma GCC unroll 8
       for (int quad = 0; quad < 8; ++quad)
-        hn::Store(q[quad], Bytes(), tile.quads[(first_block + block) * 8 + quad] + (first_vector + v) * kByteLanes);
+#pragma GCC unroll 2
+        for (int plane = 0; plane < PLANES; ++plane)
+          hn::Store(Plane<PLANES>(q[quad], plane), Bytes(),
+                    tile.quads[(first_block + block) * 8 + quad][plane] + (first_vector + v) * kByteLanes);
     }
   }
 }
@@ -139,9 +167,9 @@ HWY_INLINE int32_t WholeAt(const uint8_t *from) {
 
 // ROWS rows of a group, from its row `first` on, times a tile, added to what C holds: a number of X that was loaded
 // serves two vectors of columns, and the rows' chains of products run side by side.
-template <int PART_ROWS, bool MINIMUM, bool WIDE, int ROWS>
-HWY_NOINLINE void TileProduct(const DeepTile &tile, const uint8_t *x, int first, int64_t parts, float *c, int64_t c_row,
-                              int columns, bool accumulate) {
+template <int PART_ROWS, bool MINIMUM, bool WIDE, int PLANES, int HELD, int ROWS>
+HWY_NOINLINE void TileProduct(const DeepTile<PLANES> &tile, const uint8_t *x, int first, int64_t parts, float *c,
+                              int64_t c_row, int columns, bool accumulate) {
   const D d;
   const hn::Rebind<int32_t, D> d32;
   const Bytes bytes;
@@ -161,17 +189,32 @@ HWY_NOINLINE void TileProduct(const DeepTile &tile, const uint8_t *x, int first,
     for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < kTileVectors; ++v) whole[r][v] = MINIMUM ? hn::Zero(d32) : hn::Set(d32, WholeAt(number(r)));
+#pragma GCC unroll 2
+    for (int plane = 0; plane < PLANES; ++plane) {
+#pragma GCC unroll 4
+      for (int first_quad = 0; first_quad < PART_ROWS / 4; first_quad += HELD) {
+        Held held[ROWS][kTileVectors];
 #pragma GCC unroll 8
-    for (int quad = 0; quad < PART_ROWS / 4; ++quad) {
-      const uint8_t *const from = tile.quads[part * (PART_ROWS / 4) + quad];
-      hn::Vec<Bytes> q[kTileVectors];
+        for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) q[v] = hn::Load(bytes, from + v * kByteLanes);
+          for (int v = 0; v < kTileVectors; ++v) held[r][v] = Begin(whole[r][v]);
 #pragma GCC unroll 8
-      for (int r = 0; r < ROWS; ++r) {
-        const auto row = RowOf<WIDE>(values + r * PART_ROWS + 4 * quad);
+        for (int quad = first_quad; quad < first_quad + HELD; ++quad) {
+          const uint8_t *const from = tile.quads[part * (PART_ROWS / 4) + quad][plane];
+          hn::Vec<Bytes> q[kTileVectors];
 #pragma GCC unroll 8
-        for (int v = 0; v < kTileVectors; ++v) whole[r][v] = Step<WIDE>(whole[r][v], q[v], row);
+          for (int v = 0; v < kTileVectors; ++v) q[v] = hn::Load(bytes, from + v * kByteLanes);
+#pragma GCC unroll 8
+          for (int r = 0; r < ROWS; ++r) {
+            const auto row = RowOf<WIDE>(values + r * PART_ROWS + 4 * quad);
+#pragma GCC unroll 8
+            for (int v = 0; v < kTileVectors; ++v) held[r][v] = Step<WIDE>(held[r][v], q[v], row);
+          }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < kTileVectors; ++v) whole[r][v] = End(whole[r][v], held[r][v], plane);
       }
     }
 #pragma GCC unroll 8
@@ -196,22 +239,25 @@ HWY_NOINLINE void TileProduct(const DeepTile &tile, const uint8_t *x, int first,
 constexpr int kMostRows = HWY_MAX_BYTES >= 64 ? kRowGroup : kRowGroup / 2;
 
 // Rows [first, rows) of a group.
-template <int PART_ROWS, bool MINIMUM, bool WIDE, int ROWS = kMostRows>
-HWY_INLINE void TileRows(const DeepTile &tile, const uint8_t *x, int first, int rows, int64_t parts, float *c,
+template <int PART_ROWS, bool MINIMUM, bool WIDE, int PLANES, int HELD, int ROWS = kMostRows>
+HWY_INLINE void TileRows(const DeepTile<PLANES> &tile, const uint8_t *x, int first, int rows, int64_t parts, float *c,
                          int64_t c_row, int columns, bool accumulate) {
   for (; rows - first >= ROWS; first += ROWS)
-    TileProduct<PART_ROWS, MINIMUM, WIDE, ROWS>(tile, x, first, parts, c + first * c_row, c_row, columns, accumulate);
+    TileProduct<PART_ROWS, MINIMUM, WIDE, PLANES, HELD, ROWS>(tile, x, first, parts, c + first * c_row, c_row, columns,
+                                                              accumulate);
   if constexpr (ROWS > 1) {
     if (first < rows)
-      TileRows<PART_ROWS, MINIMUM, WIDE, ROWS / 2>(tile, x, first, rows, parts, c, c_row, columns, accumulate);
+      TileRows<PART_ROWS, MINIMUM, WIDE, PLANES, HELD, ROWS / 2>(tile, x, first, rows, parts, c, c_row, columns,
+                                                                 accumulate);
   }
 }
 
 // One row, which waits for the weights alone: they go from memory to sums without a stop.
-template <BlockType TYPE, bool WIDE>
+template <BlockType TYPE>
 HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units, float *c, int columns,
                            bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
+  using Way = Ways<TYPE>;
   constexpr int kPerBlock = kSpec.parts(), kQuads = 8 / kPerBlock, kBlocks = kSpec.unit() / kBlock;
   constexpr int64_t kPartBytes = row_part_bytes(kSpec, 1);
   constexpr int64_t kAhead = 8192;  // bytes: what memory gives while it answers one load
@@ -234,10 +280,18 @@ HWY_INLINE void RowProduct(const uint8_t *x, const uint8_t *unit, int64_t units,
           const int at = block * kPerBlock + part;
           const uint8_t *const values = x + at * kPartBytes, *const scale = values + kSpec.rows;
           Whole whole = kSpec.minimum ? hn::Zero(d32) : hn::Set(d32, WholeAt(scale + 4));
+#pragma GCC unroll 2
+          for (int plane = 0; plane < Way::kPlanes; ++plane) {
+#pragma GCC unroll 4
+            for (int first_quad = 0; first_quad < kQuads; first_quad += Way::kHeld) {
+              Held held = Begin(whole);
 #pragma GCC unroll 8
-          for (int quad = 0; quad < kQuads; ++quad)
-            whole = Step<WIDE>(whole, q[part * kQuads + quad],
-                               RowOf<WIDE>(reinterpret_cast<const int8_t *>(values) + 4 * quad));
+              for (int quad = first_quad; quad < first_quad + Way::kHeld; ++quad)
+                held = Step<Way::kWide>(held, Plane<Way::kPlanes>(q[part * kQuads + quad], plane),
+                                        RowOf<Way::kWide>(reinterpret_cast<const int8_t *>(values) + 4 * quad));
+              whole = End(whole, held, plane);
+            }
+          }
           sum[v] = AddPart(whole, hn::Load(d, tile.scales[at] + v * kLanes), FloatAt(scale), sum[v]);
           if constexpr (kSpec.minimum)
             sum[v] = hn::MulAdd(hn::Load(d, tile.minimums[at] + v * kLanes), hn::Set(d, FloatAt(scale + 4)), sum[v]);
@@ -252,8 +306,8 @@ template <BlockType TYPE>
 HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strips, int64_t k, int64_t begin,
                           int64_t end, float *c, int64_t c_row, bool accumulate) {
   constexpr BlockSpec kSpec = spec_of(TYPE);
-  constexpr bool kWide = kWideApart && (kSpec.bits == 8 || kSpec.table);
-  constexpr int64_t kMostUnits = 3 * kLargestUnit / kSpec.unit();
+  using Way = Ways<TYPE>;
+  constexpr int64_t kMostUnits = deep_units(Way::kPlanes) * kLargestUnit / kSpec.unit();
   constexpr int kBlocks = kSpec.unit() / kBlock;
   const int64_t units = (k + kSpec.unit() - 1) / kSpec.unit(),
                 unit_bytes = kSpec.scales() * row_part_bytes(kSpec, x.group), group_bytes = units * unit_bytes;
@@ -262,12 +316,12 @@ HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strip
   if (x.group == 1) {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t j = begin; j < end; j += kStrip)
-        RowProduct<TYPE, kWide>(x.data + r * group_bytes, strip_at(j), units, c + r * c_row + j, inside(j, kStrip),
-                                accumulate);
+        RowProduct<TYPE>(x.data + r * group_bytes, strip_at(j), units, c + r * c_row + j, inside(j, kStrip),
+                         accumulate);
     return;
   }
   const int64_t passes = (units + kMostUnits - 1) / kMostUnits;
-  DeepTile tile;
+  DeepTile<Way::kPlanes> tile;
   for (int64_t pass = 0; pass < passes; ++pass) {  // what is read of X again and again stays in the cache
     const int64_t first = units * pass / passes, count = units * (pass + 1) / passes - first;
     for (int64_t j = begin; j < end; j += kTileColumns) {
@@ -280,7 +334,7 @@ HWY_NOINLINE void Product(const BlockRows &x, int64_t rows, const uint8_t *strip
       }
       const uint8_t *group = x.data + first * unit_bytes;
       for (int64_t r = 0; r < rows; r += kRowGroup, group += group_bytes)
-        TileRows<kSpec.rows, kSpec.minimum, kWide>(
+        TileRows<kSpec.rows, kSpec.minimum, Way::kWide, Way::kPlanes, Way::kHeld>(
             tile, group, 0, static_cast<int>(rows - r < kRowGroup ? rows - r : kRowGroup), count * kSpec.scales(),
             c + r * c_row + j, c_row, inside(j, kTileColumns), accumulate || pass > 0);
     }

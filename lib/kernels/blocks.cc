@@ -4,6 +4,7 @@
 // for.
 #include "kernels/blocks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -50,10 +51,19 @@ template <bool WIDE>
 HWY_INLINE Whole RowOf(const int8_t *a) {
   return hn::Set(hn::Rebind<int32_t, D>(), Quad(a));
 }
+// Where products are summed in 32 bits at once.
+namespace at_once {
+using Held = Whole;
+constexpr int kWidePlanes = 1;
+constexpr int held_quads(int) { return kBlock / 4; }
+HWY_INLINE Held Begin(Whole sum) { return sum; }
+HWY_INLINE Whole End(Whole, Held held, int) { return held; }
+}  // namespace at_once
 
 #if HWY_TARGET == HWY_NEON
 namespace pairs {
 
+using namespace at_once;
 constexpr bool kWideApart = true;
 
 // The sum of two products of at most seven bits fits in 16 bits, one of eight unsigned and eight signed bits alone too.
@@ -85,30 +95,26 @@ HWY_INLINE auto QuadSums(__m512i pairs, __m512i by) { return _mm512_madd_epi16(p
 
 namespace pairs {
 
+// Pairs of products are summed in 16 bits for as many quads as cannot exceed them: |a| is 127 at most. Weights of eight
+// bits are split into two planes of four, of which the upper one counts 16 times.
 constexpr bool kWideApart = true;
-
-// A pair of at most six bits times seven fits in 16 bits; eight bits are multiplied as 16, the even and the odd ones.
-template <bool WIDE>
-struct Row {
-  Whole quad, odd;
-};
-template <bool WIDE>
-HWY_INLINE Row<WIDE> RowOf(const int8_t *a) {
-  const hn::Rebind<int32_t, D> d32;
-  const auto pair = [](int8_t low, int8_t high) {
-    return static_cast<int32_t>((static_cast<uint32_t>(low) & 0xffffu) | static_cast<uint32_t>(high) << 16);
-  };
-  if constexpr (WIDE) return {hn::Set(d32, pair(a[0], a[2])), hn::Set(d32, pair(a[1], a[3]))};
-  else return {hn::Set(d32, Quad(a)), hn::Zero(d32)};
+constexpr int kWidePlanes = 2;
+constexpr int held_quads(int bits) {
+  const int most = 32767 / (2 * 127 * ((1 << bits) - 1));
+  return most >= 8 ? 8 : most >= 4 ? 4 : 2;
 }
+using Held = hn::Vec<hn::Repartition<int16_t, D>>;
+HWY_INLINE Held Begin(Whole) { return hn::Zero(hn::Repartition<int16_t, D>()); }
 template <bool WIDE>
-HWY_INLINE Whole Step(Whole sum, hn::Vec<Bytes> q, Row<WIDE> row) {
-  const hn::Repartition<uint16_t, D> d16;
-  const auto ones = hn::Set(d16, uint16_t{1}), low = hn::Set(d16, uint16_t{255});
-  if constexpr (!WIDE) return hn::Add(sum, Whole{QuadSums(PairSums(q.raw, row.quad.raw), ones.raw)});
-  const auto even = hn::And(hn::BitCast(d16, q), low), odd = hn::ShiftRight<8>(hn::BitCast(d16, q));
-  sum = hn::Add(sum, Whole{QuadSums(even.raw, row.quad.raw)});
-  return hn::Add(sum, Whole{QuadSums(odd.raw, row.odd.raw)});
+HWY_INLINE Held Step(Held held, hn::Vec<Bytes> q, Whole row) {
+  held = hn::Add(held, Held{PairSums(q.raw, row.raw)});
+  // Compilers would compute all products before they add any, and have no registers left for the sums.
+  asm volatile("" : "+v"(held.raw));
+  return held;
+}
+HWY_INLINE Whole End(Whole sum, Held held, int plane) {
+  const Held by = hn::Set(hn::Repartition<int16_t, D>(), static_cast<int16_t>(plane == 1 ? 16 : 1));
+  return hn::Add(sum, Whole{QuadSums(held.raw, by.raw)});
 }
 
 #include "kernels/blocks-inl.h"
@@ -127,6 +133,7 @@ HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
 #endif
 namespace quads {
 
+using namespace at_once;
 #if HWY_TARGET == HWY_NEON
 constexpr bool kWideApart = true;
 
@@ -191,7 +198,7 @@ HWY_NOINLINE void Unpack(const uint8_t *strip, int64_t begin, int64_t end, Numbe
       for (int v = 0; v < kVectors; ++v) {
         const V scale = hn::Load(d, tile.scales[4 * quad / kSpec.rows] + v * kLanes);
         const V minimum = kSpec.minimum ? hn::Load(d, tile.minimums[4 * quad / kSpec.rows] + v * kLanes) : hn::Zero(d);
-        const auto q = hn::BitCast(d32, hn::Load(Bytes(), tile.quads[quad] + v * kByteLanes));
+        const auto q = hn::BitCast(d32, hn::Load(Bytes(), tile.quads[quad][0] + v * kByteLanes));
         const auto value = [&](auto whole) HWY_ATTR {
           const V number = hn::ConvertTo(d, hn::Sub(hn::And(whole, mask), offset));
           return kSpec.minimum ? hn::Add(hn::Mul(number, scale), minimum) : hn::Mul(number, scale);

@@ -184,6 +184,34 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("sums have room for the greatest weights times the greatest numbers, of either sign") {
+  on_every_instruction_set([] {
+    for (const TensorType type : kTypes) {
+      CAPTURE(std::string(tensor_layout(type)->name));
+      const int64_t k = 512, n = 21, rows = 4;
+      Tensor tensor(type, k, n, 9);
+      const BlockSpec &spec = spec_of(tensor.matrix.type());
+      for (const int64_t strip : {0, 16})
+        for (int64_t unit = 0; unit < strip_bytes(tensor.matrix.type(), k); unit += spec.unit_bytes())
+          std::fill_n(tensor.matrix.strip_of(strip) + unit + spec.head_bytes(), spec.unit_bytes() - spec.head_bytes(),
+                      uint8_t{255});
+      for (const int group : {1, kRowGroup}) {
+        std::vector<uint8_t> x(static_cast<size_t>(block_rows_bytes(tensor.matrix.type(), k, rows, group)));
+        for (int64_t r = 0; r < rows; ++r) {
+          const std::vector<float> row(static_cast<size_t>(k), r % 2 == 0 ? 1.0f : -1.0f);
+          quantize_row(tensor.matrix.type(), row.data(), k, r, group, x.data());
+        }
+        std::vector<float> c(static_cast<size_t>(rows * n)), reference = c;
+        block_product(tensor.matrix.type(), {x.data(), group}, rows, tensor.matrix.strip_of(0), k, 0, n, c.data(), n,
+                      false);
+        scalar::block_product(tensor.matrix.type(), {x.data(), group}, rows, tensor.matrix.strip_of(0), k, 0, n,
+                              reference.data(), n, false);
+        CHECK(test::relative_difference(c, reference) < 2e-5);
+      }
+    }
+  });
+}
+
 TEST_CASE(
     "a matrix in blocks gives the product of its floats: exactly rounded in f32, within a step of bytes in int8") {
   on_every_instruction_set([] {
