@@ -42,6 +42,7 @@ void set_keys(Gguf &gguf, const CreateConfig &c, int64_t head_size) {
   number(prefix + "vocab_size", c.vocabulary);
   number(prefix + "context_length", c.context);
   if (c.window > 0) number(prefix + "attention.sliding_window", c.window);
+  if (const char *const scale = find_architecture(c.architecture).scale) gguf.set(prefix + scale, 1.0f);
   gguf.set(prefix + "rope.freq_base", static_cast<float>(c.rope_base));
   gguf.set(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(c.norm_epsilon));
   MemoryConfig memory;
@@ -68,14 +69,20 @@ Config config_of(const Gguf &gguf, const ModelOptions &options, Status impossibl
 void add_tensors(Gguf &gguf, const CreateConfig &c, const ModelOptions &options, Task *task) {
   Random random(static_cast<uint64_t>(c.seed));
   const std::vector<TensorSpec> table = tensor_table(config_of(gguf, options, Status::INVALID_ARGUMENT, false));
+  const Architecture &architecture = find_architecture(c.architecture);
+  const bool tied = c.tied || architecture.tied;
   Watch watch(task, "create", static_cast<int64_t>(table.size()), "creating the model was cancelled");
   for (const TensorSpec &spec : table) {
     watch.advance(1);
-    if (spec.optional && !(spec.field == Field::OUTPUT && !c.tied)) continue;
+    if (spec.optional && !(spec.field == Field::OUTPUT && !tied)) continue;
     const double deviation = spec.field == Field::EMBEDDING ? c.embedding_deviation : spec.deviation;
     const bool vector = spec.role == Role::NORM || spec.role == Role::BIAS;
-    add_random(gguf, spec.name, vector ? std::vector{spec.columns} : std::vector{spec.columns, spec.rows}, deviation,
-               random);
+    if (architecture.fused && !vector && !spec.fused.empty()) {  // with the rows of all, in place of the first
+      if (spec.fused_first == 0) add_random(gguf, spec.fused, {spec.columns, spec.fused_rows}, deviation, random);
+    } else {
+      add_random(gguf, spec.name, vector ? std::vector{spec.columns} : std::vector{spec.columns, spec.rows}, deviation,
+                 random);
+    }
   }
 }
 

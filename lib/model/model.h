@@ -47,7 +47,7 @@ struct CreateConfig {
     v("context", context, 1, kInt, "tokens that the model is made for");
     v("window", window, 0, kMostWindow,
       "tokens, of layers that the architecture gives a window of their own; 0: as it says");
-    v("tied", tied, "the output layer is the embedding");
+    v("tied", tied, "the output layer is the embedding; always with Gemma");
     v("embedding_deviation", embedding_deviation, 1e-30, 1000,
       "of its random numbers; what layers add to it has deviations near 1 / sqrt(2 layers)");
     v("rope_base", rope_base, 0, kFloat, "of the rotary angles");

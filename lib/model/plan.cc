@@ -84,7 +84,7 @@ void plan_gemma2(const Keys &keys, Config &config) {
 
 void plan_gemma3(const Keys &keys, Config &config) {
   plan_gemma(keys, config);
-  plan_windows(keys, config, keys.get("attention.sliding_window"), 6);
+  if (const int window = keys.get_or("attention.sliding_window", 0, 0)) plan_windows(keys, config, window, 6);
   config.logit_soft_cap = keys.real_or_none("final_logit_softcapping", 0);
   RopeConfig near;
   near.dimensions = config.ropes[0].dimensions;
@@ -141,10 +141,16 @@ void plan_granite(const Keys &keys, Config &config) {
 }
 
 constexpr Architecture kArchitectures[] = {
-    {"llama", true, plan_llama},     {"qwen2", false, plan_qwen2},   {"qwen3", false, plan_qwen3},
-    {"gemma", false, plan_gemma},    {"gemma2", false, plan_gemma2}, {"gemma3", false, plan_gemma3},
-    {"phi3", false, plan_phi3},      {"olmo2", false, plan_olmo2},   {"smollm3", true, plan_smollm3},
-    {"granite", true, plan_granite},
+    {.name = "llama", .rope_pairs_adjacent = true, .plan = plan_llama},
+    {.name = "qwen2", .rope_pairs_adjacent = false, .plan = plan_qwen2},
+    {.name = "qwen3", .rope_pairs_adjacent = false, .plan = plan_qwen3},
+    {.name = "gemma", .rope_pairs_adjacent = false, .plan = plan_gemma, .tied = true},
+    {.name = "gemma2", .rope_pairs_adjacent = false, .plan = plan_gemma2, .tied = true},
+    {.name = "gemma3", .rope_pairs_adjacent = false, .plan = plan_gemma3, .tied = true},
+    {.name = "phi3", .rope_pairs_adjacent = false, .plan = plan_phi3, .fused = true},
+    {.name = "olmo2", .rope_pairs_adjacent = false, .plan = plan_olmo2},
+    {.name = "smollm3", .rope_pairs_adjacent = true, .plan = plan_smollm3},
+    {.name = "granite", .rope_pairs_adjacent = true, .plan = plan_granite, .scale = "logit_scale"},
 };
 
 // --- tensors

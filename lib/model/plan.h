@@ -43,6 +43,10 @@ struct Architecture {
   bool rope_pairs_adjacent;  // true: rotates (2i, 2i+1); false: (i, i + d/2)
   // Completes `config`, whose shape, layer plans (as above) and first rotation have been read.
   void (*plan)(const Keys &keys, Config &config);
+  // What other programs ask of its files, and so what a created one has; files without it open too.
+  bool tied = false;            // no output matrix of its own
+  bool fused = false;           // q, k and v in one tensor, gate and up in another
+  const char *scale = nullptr;  // a key, of a scale, which is 1
 };
 const Architecture &find_architecture(const std::string &name);  // UNSUPPORTED, listing the known ones
 const std::string &architecture_choices();                       // "llama|qwen2|..."
