@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "architectures.h"
@@ -165,6 +166,27 @@ TEST_CASE("what a session holds stays bounded, and layers with a window of their
   const auto gemma3 = open_with_memory("gemma3", "f32");
   for (const LayerPlan &plan : gemma3->config().plans) windows += plan.window == 16;
   CHECK(windows == 6);
+}
+
+TEST_CASE("a created model has the tensors and keys that other programs ask of its architecture") {
+  for (const std::string architecture : kArchitectures) {
+    CAPTURE(architecture);
+    CreateConfig config;
+    config.architecture = architecture;
+    config.layers = 2, config.width = 32, config.heads = 4, config.kv_heads = 2, config.hidden = 48;
+    config.vocabulary = 64, config.context = 64, config.segment = 8, config.carry = 0, config.sinks = 0;
+    const auto model = Model::create(config, options_of({{"compute", "f32"}}));
+    const Gguf &file = model->gguf();
+    const bool fused = architecture == "phi3", gemma = architecture.starts_with("gemma");
+    CHECK((file.find_tensor("blk.1.attn_qkv.weight") != nullptr) == fused);
+    CHECK((file.find_tensor("blk.1.attn_k.weight") == nullptr) == fused);
+    CHECK((file.find_tensor("blk.1.ffn_gate.weight") == nullptr) == fused);
+    CHECK((file.find_tensor("output.weight") == nullptr) == gemma);
+    CHECK((file.find(architecture + ".logit_scale") != nullptr) == (architecture == "granite"));
+    Session session(model, Options());
+    const std::vector<float> logits = logits_of(session, std::vector<int32_t>{1, 2, 3}, 0);
+    CHECK(std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); }));
+  }
 }
 
 TEST_CASE("an architecture that is not known is refused with the list of those that are") {
