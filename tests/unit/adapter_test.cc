@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <cstring>
+#include <functional>
 
 #include "adapt/recall_trainer.h"
 #include "architectures.h"

@@ -1,6 +1,9 @@
 // Memory that ends anywhere: each call either has not happened, or says that the session must be reset or restored;
 // what it left behind never leads astray.
 #include "allocations.h"
+
+#include <functional>
+
 #include "support.h"
 #include "temporary_folder.h"
 

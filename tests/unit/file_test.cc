@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <functional>
+#include <set>
 
 #include "base/status.h"
 #include "base/testing.h"

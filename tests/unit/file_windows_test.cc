@@ -4,6 +4,7 @@
 #include <windows.h>
 
 #include <functional>
+#include <set>
 
 #include "base/file.h"
 #include "base/status.h"

@@ -1,5 +1,8 @@
 // Every library behind the seam gives the same products.
 #include "allocations.h"
+
+#include <optional>
+
 #include "support.h"
 
 #include "base/random.h"

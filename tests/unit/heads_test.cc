@@ -1,6 +1,8 @@
 // Heads that retrieve, against the plain reference.
 #include "support.h"
 
+#include <tuple>
+
 #include "reference_model.h"
 #include "adapt/fit_heads.h"
 #include "adapt/head_search.h"

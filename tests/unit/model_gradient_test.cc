@@ -1,6 +1,9 @@
 // Gradients of whole models: against golden ones, and against differences of a loss in f64 for every parameter.
 #include "support.h"
 
+#include <cstring>
+#include <tuple>
+
 #include "base/random.h"
 #include "base/testing.h"
 #include "reference_model.h"

@@ -2,6 +2,8 @@
 #include "base/schema.h"
 
 #include <functional>
+#include <map>
+#include <tuple>
 
 #include "adapt/make_trainer.h"
 #include "adapt/settings.h"

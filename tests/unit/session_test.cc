@@ -6,6 +6,8 @@
 #endif
 
 #include <nlohmann/json.hpp>
+#include <cstdio>
+#include <cstring>
 #include <set>
 
 #include "base/random.h"

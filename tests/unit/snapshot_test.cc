@@ -2,8 +2,10 @@
 #include "support.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <nlohmann/json.hpp>
 #include <set>
 

@@ -2,7 +2,9 @@
 // models that the engine reads.
 #include "support.h"
 
+#include <array>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
