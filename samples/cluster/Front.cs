@@ -64,10 +64,12 @@ internal sealed class Front : Service
         if (key.Length > LongestKey) throw Refusal.Invalid($"the key has {key.Length} characters, but may have {LongestKey}");
         byte[] text = await Body(context).ToArrayAsync(CancellationToken.None);
         if (!Utf8.IsValid(text)) throw Refusal.Invalid("the text is not UTF-8");
+        AdmitFeed(); // before it is in the database
         return await Sessions.Memory(name, true).Use(context, Ending, async (session, _) =>
         {
+            Task Read(Stream from) => Feed(context, session, from, true, CancellationToken.None);
             long number = 0;
-            var (position, skipped) = await Count(context, session, async () => number = await memories.Of(name).Feed(key, text));
+            var (position, skipped) = await Count(context, session, async () => number = await memories.Of(name).Feed(key, text, Read));
             return Results.Json(new { position, skipped, number });
         });
     }

@@ -55,13 +55,13 @@ internal sealed class LiveMemory(string name, Taken taken, Client client, Sessio
     /// <summary>Asks that the memory leave this silo.</summary>
     internal void SendAway() => leave();
 
-    /// <summary>Reads a text, once for each key. It is in the database before the session reads it.</summary>
+    /// <summary>Has a text read, once for each key. It is in the database before the session reads it.</summary>
     /// <returns>The number of the feed among those of the memory.</returns>
-    internal Task<long> Feed(string key, byte[] text) => Keeping(async () =>
+    internal Task<long> Feed(string key, byte[] text, Func<Stream, Task> read) => Keeping(async () =>
     {
         long number = await database.AddFeed(name, taken.Epoch, last + 1, key, text);
         if (number <= last) return number;
-        await session.FeedAsync(new MemoryStream(text));
+        await read(new MemoryStream(text));
         last = number;
         unsaved += text.Length;
         if (unsaved >= mostUnsaved) await Replace(client.Known);

@@ -67,7 +67,7 @@ internal sealed class Account
 }
 
 /// <summary>What operators expect: logs, tokens, probes and metrics.</summary>
-internal sealed partial class Operators(Settings settings, Sessions sessions, Turns working)
+internal sealed partial class Operators(Settings settings, Sessions sessions, Work work)
 {
     /// <summary>Lets the page run what is in it, and ask this service alone.</summary>
     internal const string PagePolicy =
@@ -168,13 +168,14 @@ internal sealed partial class Operators(Settings settings, Sessions sessions, Tu
             Title(name, kind, help);
             text.Append(CultureInfo.InvariantCulture, $"infini_{name} {value}\n");
         }
-        var (inside, waiting) = working.Counts;
+        var (inside, waiting) = work.Working.Counts;
+        var (reading, feeds) = work.Feeding.Counts;
         lock (mutex)
         {
             One("tokens_read_total", "counter", "Tokens of requests that were read.", read);
             One("tokens_written_total", "counter", "Tokens that were written.", written);
-            One("queue_requests", "gauge", "Requests that wait for their turn.", waiting);
-            One("active_requests", "gauge", "Requests that read or write.", inside);
+            One("queue_requests", "gauge", "Requests that wait for their turn.", waiting + feeds);
+            One("active_requests", "gauge", "Requests that read or write.", inside + reading);
             One("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.Count);
             One("memories", "gauge", "Memories, wherever they are.", memories);
             Title("requests_total", "counter", "Requests that have ended, by the status of the answer.");

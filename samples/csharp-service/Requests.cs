@@ -40,8 +40,23 @@ internal sealed class Refusal(int code, string name, string message) : Exception
     };
 }
 
+/// <summary>A stream that is only read, and only without blocking.</summary>
+internal abstract class Readable : Stream
+{
+    public override bool CanRead => true;
+    public override bool CanSeek => false;
+    public override bool CanWrite => false;
+    public override long Length => throw new NotSupportedException();
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    public override void Flush() => throw new NotSupportedException();
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}
+
 /// <summary>The body of a request, which may be slow but not silent.</summary>
-internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
+internal sealed class Body(HttpContext context, TimeSpan patience) : Readable
 {
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellation = default)
     {
@@ -80,17 +95,6 @@ internal sealed class Body(HttpContext context, TimeSpan patience) : Stream
         await CopyToAsync(all, cancellation);
         return all.ToArray();
     }
-
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-    public override void Flush() => throw new NotSupportedException();
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }
 
 /// <summary>What bodies of JSON say.</summary>

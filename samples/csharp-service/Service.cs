@@ -27,7 +27,7 @@ internal class Service : IDisposable
         bodyTimeout = settings.Seconds("INFINI_BODY_TIMEOUT", 30);
         Sessions = new Sessions(model, settings.Number("INFINI_MAX_SESSIONS", 100), settings.Number("INFINI_MAX_MEMORIES", 10000), store);
         work = new Work(model, settings);
-        operators = work.Operators = new Operators(settings, Sessions, work.Working);
+        operators = work.Operators = new Operators(settings, Sessions, work);
         Sessions.Log = operators.Log;
         expiry = Sessions.Expire(settings.Seconds("INFINI_IDLE_SECONDS", 0));
     }
@@ -102,17 +102,8 @@ internal class Service : IDisposable
     protected virtual Task<IResult> FeedMemory(HttpContext context, string name)
     {
         var client = Sessions.Memory(name, true);
-        return client.Use(context, Ending, async (session, cancelled) =>
-        {
-            try
-            {
-                return await Feed(context, session, cancelled);
-            }
-            finally
-            {
-                await Sessions.Keep(Sessions.MemoryId + name, client, session);
-            }
-        });
+        return client.Use(context, Ending, (session, cancelled) =>
+            Feed(context, session, () => Sessions.Keep(Sessions.MemoryId + name, client, session), cancelled));
     }
 
     /// <summary>A snapshot of a memory.</summary>
@@ -131,6 +122,21 @@ internal class Service : IDisposable
             Account.Of(context).Read += Work.PositionOf(session, position) - position;
         }
         return (session.Position, session.Info().UnknownBytes - before);
+    }
+
+    /// <summary>Reads a text into a session, a piece in a turn.</summary>
+    /// <param name="admitted">It has been let into the queue, and is not refused.</param>
+    protected async Task Feed(HttpContext context, Session session, Stream text, bool admitted, CancellationToken cancelled)
+    {
+        using var pieces = new InTurns(text, work.Feeding, Account.Of(context).Client);
+        await pieces.Begin(admitted, cancelled);
+        await session.FeedAsync(pieces, null, cancelled);
+    }
+
+    /// <summary>Refuses a feed where nobody else may wait.</summary>
+    protected void AdmitFeed()
+    {
+        if (work.Feeding.Full) throw work.Feeding.Refused();
     }
 
     /// <summary>The body of a request.</summary>
@@ -165,7 +171,7 @@ internal class Service : IDisposable
         });
 
         app.MapPost("/sessions/{id}/feed", (string id, HttpContext context) =>
-            Sessions.Of(id).Use(context, Ending, (session, cancelled) => Feed(context, session, cancelled)));
+            Sessions.Of(id).Use(context, Ending, (session, cancelled) => Feed(context, session, () => Task.CompletedTask, cancelled)));
 
         app.MapPost("/sessions/{id}/generate", async (string id, HttpContext context) =>
         {
@@ -221,7 +227,7 @@ internal class Service : IDisposable
             });
         }
         app.MapGet("/healthz", () => Results.Json(new { status = "ok" }));
-        app.MapGet("/readyz", () => work.Working.Full ? throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may")
+        app.MapGet("/readyz", () => work.Full ? throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may")
             : Results.Json(new { status = "ready" }));
         app.MapGet("/metrics", async () => Results.Text(await operators.Metrics(), "text/plain; version=0.0.4"));
     }
@@ -240,10 +246,20 @@ internal class Service : IDisposable
     private async Task<IResult> Snapshot(Client client, HttpContext context) =>
         Results.Bytes(await CopyOf(client, context), "application/octet-stream");
 
-    private async Task<IResult> Feed(HttpContext context, Session session, CancellationToken cancelled)
+    // Reads the body, and keeps that before it answers.
+    private async Task<IResult> Feed(HttpContext context, Session session, Func<Task> keep, CancellationToken cancelled)
     {
-        var (position, skipped) = await Count(context, session, () => session.FeedAsync(Body(context), null, cancelled));
-        return Results.Json(new { position, skipped });
+        long before = session.Position;
+        try
+        {
+            var (position, skipped) = await Count(context, session, () => Feed(context, session, Body(context), false, cancelled));
+            before = -1;
+            return Results.Json(new { position, skipped });
+        }
+        finally
+        {
+            if (Work.PositionOf(session, -1) != before) await keep();
+        }
     }
 
     private async Task<IResult> Restore(string id, Client client, HttpContext context)
@@ -293,7 +309,7 @@ internal class Service : IDisposable
             }
             if (Account.Of(context).Late.IsCancellationRequested && Refusal.IsCancel(e))
                 refusal = new Refusal(504, "TIMEOUT", "the request took longer than it may");
-            if (refusal.Code == 429) context.Response.Headers.RetryAfter = work.Working.RetryAfter.ToString();
+            if (refusal.Code == 429) context.Response.Headers.RetryAfter = work.RetryAfter.ToString();
             context.Response.StatusCode = refusal.Code;
             await context.Response.WriteAsJsonAsync(context.Request.Path.StartsWithSegments("/v1")
                 ? OpenAi.Error(refusal) : new { error = refusal.Name, message = refusal.Message });

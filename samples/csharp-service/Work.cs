@@ -9,10 +9,20 @@ internal sealed class Work(Model model, Settings settings)
 
     private readonly TimeSpan maxTime = settings.Seconds("INFINI_MAX_SECONDS", 3600);
     private readonly long maxPrompt = settings.Number("INFINI_MAX_PROMPT", 1 << 17); // tokens that a request may have read
-    private readonly Turns reading = new(2, null); // each uses the processors as it can
+    private readonly Turns reading = new(1, null); // who reads a piece of a prompt, with all processors
     private readonly BatchWriter writer = new(model);
 
+    /// <summary>Requests that compute, but for feeds.</summary>
     internal Turns Working { get; } = new(settings.Number("INFINI_BATCH", 16), settings.Number("INFINI_QUEUE", 64));
+
+    /// <summary>Feeds that have text; one reads a piece of it, beside these.</summary>
+    internal Turns Feeding { get; } = new(1, settings.Number("INFINI_QUEUE", 64));
+
+    /// <summary>Whether nobody else may wait.</summary>
+    internal bool Full => Working.Full || Feeding.Full;
+
+    /// <summary>When to try again, in seconds: about when who waits now has had its turn.</summary>
+    internal long RetryAfter => Working.RetryAfter + Feeding.Counts.Waiting;
 
     internal Operators? Operators { get; set; }
 
@@ -55,10 +65,11 @@ internal sealed class Work(Model model, Settings settings)
         if (count > maxPrompt)
             throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", $"the request has {count} tokens to read, but may have {maxPrompt}");
         var account = Account.Of(context);
+        var turns = tokens is null && count > MaxPiece ? Feeding : reading; // it is read as long as a piece of a feed, or longer
         long before = session.Position;
         for (int begin = 0; begin < (tokens?.Length ?? 1); begin += MaxPiece)
         {
-            await reading.Take(account.Client, cancelled);
+            await turns.Again(account.Client, cancelled);
             try
             {
                 if (tokens is null) await whole();
@@ -66,7 +77,7 @@ internal sealed class Work(Model model, Settings settings)
             }
             finally
             {
-                reading.Leave();
+                turns.Leave();
                 account.Read += PositionOf(session, before) - before;
                 before = PositionOf(session, before);
             }

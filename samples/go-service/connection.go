@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-const maxAhead = 8 << 20 // bytes of a text that are read before the model reads them
+const (
+	maxAhead = 8 << 20 // bytes of a text that are read before the model reads them
+	maxTurn  = 1 << 12 // bytes of a text that are read in one turn: as many as the library takes for a piece
+)
 
 type connectionKey struct{}
 
@@ -179,4 +182,51 @@ func (a *ahead) end() error {
 		return nil
 	}
 	return a.failure
+}
+
+// inTurns is a text of which the model reads a piece in a turn, which it gives up while it waits for more: who is slow to send
+// holds up nobody.
+type inTurns struct {
+	text    io.Reader
+	turns   *turns
+	context context.Context
+	client  string
+	buffer  [maxTurn]byte
+	piece   []byte // what is left of it
+	end     error  // what comes behind it
+	inside  bool
+}
+
+// fill waits for a piece, and then for its turn.
+func (r *inTurns) fill(take func(context.Context, string) error) error {
+	r.leave()
+	n, err := r.text.Read(r.buffer[:])
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if err := take(r.context, r.client); err != nil {
+		return err
+	}
+	r.inside, r.piece, r.end = true, r.buffer[:n], err
+	return nil
+}
+
+func (r *inTurns) Read(p []byte) (int, error) {
+	if len(r.piece) == 0 && r.end == nil {
+		if err := r.fill(r.turns.again); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.piece)
+	if r.piece = r.piece[n:]; len(r.piece) > 0 {
+		return n, nil
+	}
+	return n, r.end
+}
+
+func (r *inTurns) leave() {
+	if r.inside {
+		r.inside = false
+		r.turns.leave()
+	}
 }

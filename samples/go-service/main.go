@@ -70,8 +70,9 @@ func main() {
 		maxTokens: number("INFINI_MAX_TOKENS", 4096), maxPrompt: number("INFINI_MAX_PROMPT", 1<<17),
 		maxMemories: int(number("INFINI_MAX_MEMORIES", 10000)), maxTime: seconds("INFINI_MAX_SECONDS", 3600),
 		patience: seconds("INFINI_BODY_TIMEOUT", 30), origins: given.list("INFINI_CORS"),
-		log: &logger{}, metrics: metrics{requests: map[int]int64{}}, writer: &writer{batch: batch}, reading: newTurns(2, -1),
-		working: newTurns(int(number("INFINI_BATCH", 16)), int(number("INFINI_QUEUE", 64))),
+		log: &logger{}, metrics: metrics{requests: map[int]int64{}}, writer: &writer{batch: batch},
+		working: newTurns(int(number("INFINI_BATCH", 16)), int(number("INFINI_QUEUE", 64))), reading: newTurns(1, -1),
+		feeding: newTurns(1, int(number("INFINI_QUEUE", 64))),
 	}
 	for _, token := range given.list("INFINI_TOKEN") {
 		s.tokens = append(s.tokens, []byte("Bearer "+token))

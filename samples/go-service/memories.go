@@ -290,7 +290,7 @@ func (s *service) feedMemory(e *exchange, name string) error {
 		return err
 	}
 	return c.use(e, func() error {
-		return e.feed(c.session, func() error { return s.keep(memoryID+name, c) })
+		return s.feed(e, c.session, func() error { return s.keep(memoryID+name, c) })
 	})
 }
 

@@ -149,7 +149,7 @@ func (s *service) probe(e *exchange) (answered bool, err error) {
 	case "/healthz":
 		return true, e.answer(200, map[string]any{"status": "ok"})
 	case "/readyz":
-		if _, waiting := s.working.counts(); s.working.bound > 0 && waiting >= s.working.bound {
+		if s.working.full() || s.feeding.full() {
 			return true, &refusal{503, "QUEUE_FULL", "as many requests wait as may"}
 		}
 		return true, e.answer(200, map[string]any{"status": "ready"})
@@ -160,7 +160,8 @@ func (s *service) probe(e *exchange) (answered bool, err error) {
 // retryAfter is when to try again, in seconds: about when who waits now has had its turn.
 func (s *service) retryAfter() string {
 	_, waiting := s.working.counts()
-	return strconv.Itoa(1 + waiting/s.working.most)
+	_, feeds := s.feeding.counts()
+	return strconv.Itoa(1 + waiting/s.working.most + feeds)
 }
 
 // pagePolicy lets the page run what is in it, and ask this service alone.
@@ -215,6 +216,7 @@ func (s *service) writeMetrics(e *exchange) error {
 	}
 	memories := s.countMemories()
 	inside, waiting := s.working.counts()
+	reads, feeds := s.feeding.counts()
 	s.mutex.Lock()
 	sessions := len(s.sessions)
 	s.mutex.Unlock()
@@ -222,8 +224,8 @@ func (s *service) writeMetrics(e *exchange) error {
 	m.mutex.Lock()
 	one("tokens_read_total", "counter", "Tokens of requests that were read.", m.read)
 	one("tokens_written_total", "counter", "Tokens that were written.", m.written)
-	one("queue_requests", "gauge", "Requests that wait for their turn.", waiting)
-	one("active_requests", "gauge", "Requests that read or write.", inside)
+	one("queue_requests", "gauge", "Requests that wait for their turn.", waiting+feeds)
+	one("active_requests", "gauge", "Requests that read or write.", inside+reads)
 	one("sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions)
 	one("memories", "gauge", "Memories, wherever they are.", memories)
 	text.WriteString("# HELP infini_requests_total Requests that have ended, by the status of the answer.\n# TYPE infini_requests_total counter\n")

@@ -53,7 +53,8 @@ type service struct {
 	log         *logger
 	metrics     metrics
 	working     *turns // requests that compute
-	reading     *turns // of those, the ones that read; each uses the processors as it can
+	reading     *turns // of those, the one that reads a piece of its prompt, with all processors
+	feeding     *turns // feeds that have text; the one that reads a piece of it, beside these
 	writer      *writer
 
 	opening  sync.Mutex // of memories
@@ -184,7 +185,7 @@ func (s *service) serveSession(e *exchange, c *client, id, call string) error {
 		e.WriteHeader(204)
 		return nil
 	case "POST feed":
-		return c.use(e, func() error { return e.feed(c.session, func() error { return nil }) })
+		return c.use(e, func() error { return s.feed(e, c.session, func() error { return nil }) })
 	case "POST generate":
 		if _, err := io.Copy(io.Discard, e); err != nil {
 			return err
@@ -481,25 +482,33 @@ func hasHalfPair(data []byte) bool {
 }
 
 // feed reads the body into the session, and keeps that before it answers.
-func (e *exchange) feed(session *infini.Session, keep func() error) error {
+func (s *service) feed(e *exchange, session *infini.Session, keep func() error) error {
 	before, err := session.Info()
 	if err != nil {
 		return err
 	}
 	text := e.readAhead()
-	err = session.FeedReader(text.context, text)
-	if position, fault := session.Position(); fault == nil {
+	pieces := &inTurns{text: text, turns: s.feeding, context: text.context, client: e.client}
+	if err = pieces.fill(s.feeding.take); err == nil {
+		err = session.FeedReader(text.context, pieces)
+	}
+	pieces.leave()
+	position, fault := session.Position()
+	if fault == nil {
 		e.read += position - before.Position
 	}
-	kept := keep()
+	var kept error
+	if err == nil || position != before.Position {
+		kept = keep()
+	}
 	if err != nil {
 		e.cancel()
 	}
-	fault := text.end()
+	fault = text.end()
 	if kept != nil {
 		return kept
 	}
-	if fault != nil && (errors.Is(err, infini.Cancelled) || errors.Is(err, fault)) {
+	if fault != nil && (errors.Is(err, infini.Cancelled) || errors.Is(err, context.Canceled) || errors.Is(err, fault)) {
 		return fault
 	}
 	if err != nil {
@@ -545,11 +554,15 @@ func (s *service) read(e *exchange, session *infini.Session, text string, split 
 		after, _ := session.Position()
 		e.read += after - before
 	}()
+	turns := s.reading
+	if tokens == nil && count > maxPiece { // it is read as long as a piece of a feed, or longer
+		turns = s.feeding
+	}
 	turn := func(read func() error) error {
-		if err := s.reading.take(e.context, e.client); err != nil {
+		if err := turns.again(e.context, e.client); err != nil {
 			return err
 		}
-		defer s.reading.leave()
+		defer turns.leave()
 		return read()
 	}
 	if tokens == nil {

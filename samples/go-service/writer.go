@@ -15,39 +15,49 @@ import (
 
 const maxBehind = 1 << 16 // bytes that a client may be behind what is written for it
 
-// turns lets so many in at once. Who waits is let in by clients in turn, so that one with many requests does not hold up others.
+// turns lets so many in at once. Of those that wait the client is let in whose last turn was the longest ago, so that one with many
+// requests does not hold up others.
 type turns struct {
 	mutex   sync.Mutex
 	most    int // at once
 	bound   int // of those that wait; -1: none
 	inside  int
 	waiting int
-	clients []string // that wait, the next one first
-	queues  map[string][]chan struct{}
+	queues  map[string][]chan struct{} // of clients that wait
+	last    map[string]int64           // when a client was let in last or, where that is not known, came
+	clock   int64                      // of these
 }
+
+const maxKnown = 1 << 12 // clients of which it is known when they were let in
 
 func newTurns(most, bound int) *turns {
 	if most < 1 {
 		most = 1
 	}
-	return &turns{most: most, bound: bound, queues: map[string][]chan struct{}{}}
+	return &turns{most: most, bound: bound, queues: map[string][]chan struct{}{}, last: map[string]int64{}}
 }
 
 // take waits for a turn, which ends with leave.
-func (t *turns) take(ctx context.Context, client string) error {
+func (t *turns) take(ctx context.Context, client string) error { return t.wait(ctx, client, true) }
+
+// again waits for a turn, which is not refused, since the request has had one.
+func (t *turns) again(ctx context.Context, client string) error { return t.wait(ctx, client, false) }
+
+func (t *turns) wait(ctx context.Context, client string, bounded bool) error {
 	t.mutex.Lock()
 	if t.inside < t.most {
 		t.inside++
+		t.stamp(client)
 		t.mutex.Unlock()
 		return nil
 	}
-	if t.bound >= 0 && t.waiting >= t.bound {
+	if bounded && t.bound >= 0 && t.waiting >= t.bound {
 		t.mutex.Unlock()
 		return &refusal{429, "QUEUE_FULL", fmt.Sprintf("%d requests wait already; try again later", t.waiting)}
 	}
 	let := make(chan struct{})
-	if len(t.queues[client]) == 0 {
-		t.clients = append(t.clients, client)
+	if t.last[client] == 0 {
+		t.stamp(client)
 	}
 	t.queues[client] = append(t.queues[client], let)
 	t.waiting++
@@ -77,30 +87,38 @@ func (t *turns) leave() {
 
 // next gives a turn that ends to who waits.
 func (t *turns) next() {
-	if len(t.clients) == 0 {
+	if t.waiting == 0 {
 		t.inside--
 		return
 	}
-	client := t.clients[0]
-	close(t.queues[client][0])
-	t.drop(client, 0)
-	if len(t.queues[client]) > 0 { // behind the others
-		t.clients = append(t.clients[1:], client)
+	next := ""
+	for client := range t.queues {
+		if next == "" || t.last[client] < t.last[next] {
+			next = client
+		}
 	}
+	close(t.queues[next][0])
+	t.drop(next, 0)
+	t.stamp(next)
+}
+
+func (t *turns) stamp(client string) {
+	if len(t.last) >= maxKnown {
+		for other := range t.last {
+			if t.queues[other] == nil {
+				delete(t.last, other)
+			}
+		}
+	}
+	t.clock++
+	t.last[client] = t.clock
 }
 
 func (t *turns) drop(client string, i int) {
 	t.waiting--
 	t.queues[client] = append(t.queues[client][:i:i], t.queues[client][i+1:]...)
-	if len(t.queues[client]) > 0 {
-		return
-	}
-	delete(t.queues, client)
-	for k, other := range t.clients {
-		if other == client {
-			t.clients = append(t.clients[:k:k], t.clients[k+1:]...)
-			return
-		}
+	if len(t.queues[client]) == 0 {
+		delete(t.queues, client)
 	}
 }
 
@@ -109,6 +127,12 @@ func (t *turns) counts() (inside, waiting int) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	return t.inside, t.waiting
+}
+
+// full reports whether nobody else may wait.
+func (t *turns) full() bool {
+	_, waiting := t.counts()
+	return t.bound > 0 && waiting >= t.bound
 }
 
 // writer lets sessions write together. A run joins and leaves between two tokens.

@@ -29,11 +29,11 @@ final class Operators {
    * Answers those who ask whether the service lives and takes requests; lets in who has a token, all of which are compared, each in
    * the same time. Returns whether there is more to answer.
    */
-  boolean admit(Connection connection, Turns working) throws IOException {
+  boolean admit(Connection connection, Work work) throws IOException {
     if (allowOrigin(connection)) return false;
     boolean ready = connection.path().equals("/readyz");
     if (connection.method().equals("GET") && (ready || connection.path().equals("/healthz"))) {
-      if (ready && working.full()) throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may");
+      if (ready && work.full()) throw new Refusal(503, "QUEUE_FULL", "as many requests wait as may");
       connection.answer(200, Map.of("status", ready ? "ready" : "ok"));
       return false;
     }
@@ -101,12 +101,12 @@ final class Operators {
   }
 
   /** All of it in Prometheus's text format. */
-  synchronized byte[] metrics(Sessions sessions, Turns working) throws IOException {
+  synchronized byte[] metrics(Sessions sessions, Work work) throws IOException {
     StringBuilder text = new StringBuilder();
     one(text, "tokens_read_total", "counter", "Tokens of requests that were read.", read);
     one(text, "tokens_written_total", "counter", "Tokens that were written.", written);
-    one(text, "queue_requests", "gauge", "Requests that wait for their turn.", working.waiting());
-    one(text, "active_requests", "gauge", "Requests that read or write.", working.inside());
+    one(text, "queue_requests", "gauge", "Requests that wait for their turn.", work.waiting());
+    one(text, "active_requests", "gauge", "Requests that read or write.", work.inside());
     one(text, "sessions", "gauge", "Sessions in the machine's memory, those of memories among them.", sessions.list().size());
     one(text, "memories", "gauge", "Memories, wherever they are.", sessions.memories().size());
     title(text, "requests_total", "counter", "Requests that have ended, by the status of the answer.");

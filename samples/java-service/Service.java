@@ -142,7 +142,7 @@ final class Service {
     } catch (RuntimeException e) {
       if (connection.answered()) return;
       Refusal refusal = Refusal.of(e);
-      if (refusal.code == 429) connection.add("Retry-After: " + work.working.retryAfter());
+      if (refusal.code == 429) connection.add("Retry-After: " + work.retryAfter());
       boolean theirs = connection.path() != null && connection.path().startsWith("/v1/");
       connection.answer(refusal.code, theirs ? OpenAi.error(refusal) : refusal.body());
     } finally {
@@ -153,7 +153,7 @@ final class Service {
   private void serve(Connection connection) throws IOException {
     String[] path = connection.path().substring(1).split("/", -1);
     String method = connection.method();
-    if (!operators.admit(connection, work.working)) return;
+    if (!operators.admit(connection, work)) return;
     if (connection.path().equals("/") && page != null) {
       if (!method.equals("GET")) throw Refusal.wrongMethod();
       connection.add("Content-Security-Policy: " + Operators.PAGE_POLICY);
@@ -171,7 +171,7 @@ final class Service {
       openAi.serve(connection);
     } else if (path.length == 1 && path[0].equals("metrics")) {
       if (!method.equals("GET")) throw Refusal.wrongMethod();
-      connection.answer(200, "text/plain; version=0.0.4", operators.metrics(sessions, work.working));
+      connection.answer(200, "text/plain; version=0.0.4", operators.metrics(sessions, work));
     } else if (path.length == 1 && (path[0].equals("healthz") || path[0].equals("readyz"))) {
       throw Refusal.wrongMethod();
     } else if (path.length == 1 && path[0].equals("model")) {
@@ -289,11 +289,14 @@ final class Service {
         call.end(Refusal.left());
       });
       long before = session.info().unknownBytes(), position = session.position();
+      boolean whole = false;
       try {
-        session.feed(text, call.task);
+        work.feed(connection, session, text, call);
+        whole = true;
       } finally {
-        connection.read += Work.attempt(session::position, position) - position;
-        keep.run();
+        long read = Work.attempt(session::position, position) - position;
+        connection.read += read;
+        if (whole || read != 0) keep.run();
       }
       connection.answer(200, Map.of("position", session.position(), "skipped", session.info().unknownBytes() - before));
     }

@@ -1,17 +1,24 @@
 import java.util.ArrayDeque;
-import java.util.LinkedHashMap;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
- * Lets so many in at once. Who waits is let in by clients in turn, so that one with many requests does not hold up others.
+ * Lets so many in at once. Of those that wait the client is let in whose last turn was the longest ago, so that one with many
+ * requests does not hold up others.
  */
 final class Turns {
+  private static final int MOST_KNOWN = 1 << 12; // clients of which it is known when they were let in
+
   private final ReentrantLock lock = new ReentrantLock();
   private final long most;
   private final long bound; // of those that wait; -1: none
-  private final Map<String, ArrayDeque<Waiting>> queues = new LinkedHashMap<>(); // by client, the next one first
+  private final Map<String, ArrayDeque<Waiting>> queues = new HashMap<>(); // of clients that wait
+  private final Map<String, Long> last = new HashMap<>(); // when a client was let in last or, where that is not known, came
+  private long clock; // of these
   private long inside;
   private long waiting;
 
@@ -27,14 +34,25 @@ final class Turns {
 
   /** Waits for a turn, which ends with {@link #leave}, or until the call is ended. */
   void take(String client, Client.Call call) {
+    await(client, call, bound);
+  }
+
+  /** Waits for a turn, which is not refused, since the request has had one. */
+  void again(String client, Client.Call call) {
+    await(client, call, -1);
+  }
+
+  private void await(String client, Client.Call call, long bound) {
     lock.lock();
     try {
       if (inside < most) {
         ++inside;
+        stamp(client);
         return;
       }
       if (bound >= 0 && waiting >= bound)
         throw new Refusal(429, "QUEUE_FULL", waiting + " requests wait already; try again later");
+      if (!last.containsKey(client)) stamp(client);
       Waiting mine = new Waiting();
       queues.computeIfAbsent(client, c -> new ArrayDeque<>()).add(mine);
       ++waiting;
@@ -83,7 +101,7 @@ final class Turns {
     return bound > 0 && waiting() >= bound;
   }
 
-  /** When to try again, in seconds: about when who waits now has had its turn. */
+  /** About when who waits now has had its turn, in seconds. */
   long retryAfter() {
     return 1 + waiting() / most;
   }
@@ -94,13 +112,17 @@ final class Turns {
       --inside;
       return;
     }
-    String client = queues.keySet().iterator().next();
+    String client = Collections.min(queues.keySet(), Comparator.comparing(last::get));
     Waiting first = queues.get(client).peek();
     first.let = true;
     first.changed.signal();
     drop(client, first);
-    ArrayDeque<Waiting> others = queues.remove(client);
-    if (others != null) queues.put(client, others); // behind the other clients
+    stamp(client);
+  }
+
+  private void stamp(String client) {
+    if (last.size() >= MOST_KNOWN) last.keySet().retainAll(queues.keySet());
+    last.put(client, ++clock);
   }
 
   private void drop(String client, Waiting who) {

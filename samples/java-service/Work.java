@@ -2,6 +2,7 @@ import infini.InfiniException;
 import infini.Model;
 import infini.Session;
 import java.io.IOException;
+import java.io.InputStream;
 import java.util.Arrays;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -15,10 +16,11 @@ final class Work {
   private final Model model;
   private final long maxSeconds = Settings.number("INFINI_MAX_SECONDS", 3600);
   private final long maxPrompt = Settings.number("INFINI_MAX_PROMPT", 1 << 17); // tokens that a request may have read
-  private final Turns reading = new Turns(2, -1); // each uses the processors as it can
+  private final Turns reading = new Turns(1, -1); // who reads a piece of a prompt, with all processors
   private final Writer writer;
   private final Operators operators;
-  final Turns working = new Turns(Settings.number("INFINI_BATCH", 16), Settings.number("INFINI_QUEUE", 64));
+  private final Turns working = new Turns(Settings.number("INFINI_BATCH", 16), Settings.number("INFINI_QUEUE", 64));
+  private final Turns feeding = new Turns(1, Settings.number("INFINI_QUEUE", 64)); // feeds that have text; one reads beside these
 
   interface Act {
     void run() throws IOException;
@@ -28,6 +30,26 @@ final class Work {
     this.model = model;
     this.operators = operators;
     writer = new Writer(model.newBatch());
+  }
+
+  /** Requests that read or write. */
+  long inside() {
+    return working.inside() + feeding.inside();
+  }
+
+  /** Requests that wait for their turn. */
+  long waiting() {
+    return working.waiting() + feeding.waiting();
+  }
+
+  /** Whether nobody else may wait. */
+  boolean full() {
+    return working.full() || feeding.full();
+  }
+
+  /** When to try again, in seconds: about when who waits now has had its turn. */
+  long retryAfter() {
+    return working.retryAfter() + feeding.waiting();
   }
 
   /** Does what computes when its turn has come, and for so long as a request may take. */
@@ -40,6 +62,13 @@ final class Work {
     } finally {
       if (alarm != null) alarm.cancel(false);
       working.leave();
+    }
+  }
+
+  /** Reads a text of any length into a session, a piece in a turn. */
+  void feed(Connection connection, Session session, InputStream text, Client.Call call) throws IOException {
+    try (InTurns pieces = new InTurns(text, feeding, connection.client, call)) {
+      session.feed(pieces, call.task);
     }
   }
 
@@ -61,15 +90,16 @@ final class Work {
     int count = tokens != null ? tokens.length : attempt(() -> model.tokenCount(text, false, false), 0);
     if (count > maxPrompt)
       throw new Refusal(400, "CONTEXT_LENGTH_EXCEEDED", "the request has " + count + " tokens to read, but may have " + maxPrompt);
+    Turns turns = tokens == null && count > MAX_PIECE ? feeding : reading; // it is read as long as a piece of a feed, or longer
     for (int begin = 0; begin < (tokens == null ? 1 : count); begin += MAX_PIECE) {
-      reading.take(connection.client, call);
+      turns.again(connection.client, call);
       long before = session.position();
       try {
         if (tokens == null) whole.run();
         else session.feed(Arrays.copyOfRange(tokens, begin, Math.min(begin + MAX_PIECE, count)), call.task);
         connection.read += session.position() - before;
       } finally {
-        reading.leave();
+        turns.leave();
       }
     }
   }

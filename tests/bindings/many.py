@@ -1,11 +1,13 @@
 """Many clients at once: what samples/SERVICES.md promises of turns, limits and fairness, for services.py."""
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 
 import v1
-from service import SOON, TOKEN, Service, ends_cancelled
+from service import BOOK, SOON, TOKEN, Service, ends_cancelled
 
 LONG = {'prompt': 'One day', 'max_tokens': 1 << 30, 'logit_bias': {'2': -100}}  # never ends by itself
 
@@ -149,9 +151,54 @@ def check_pieces(command):
         assert answered[0] == 'short' and len(answered) == 4, answered
 
 
+def check_feeds(command):
+    """Feeds have their turns, by clients and beside who writes; those that wait for text have none, and no more wait than may."""
+    with Service(command, INFINI_QUEUE='2', INFINI_TOKEN=f'{TOKEN}, two') as service, contextlib.ExitStack() as stack:
+        endless, refused = service.session(max_tokens=-1, ignore_end=True), service.session()
+        service.feed(endless, b'Once upon a time')
+        books = {service.session(): token for token in ['two'] + [TOKEN] * 5}
+        connections, begun = [], 8192  # bytes
+        for session, token in books.items():  # one after the other: each is let in, though in the end more wait than may
+            connections.append(stack.enter_context(service.begin(
+                'POST', session + '/feed', f'Content-Length: {len(BOOK)}', body=BOOK[:begun], token=token)))
+            service.until(session, True, 0)
+        waits(service, 'infini_active_requests', 0)
+        stream = stack.enter_context(service.generating(endless))
+        def hear():
+            with contextlib.suppress(OSError):
+                while stream.recv(1 << 16): pass
+        def send(connection):
+            with contextlib.suppress(OSError):  # we hung up
+                connection.sendall(BOOK[begun:])
+        threads = [threading.Thread(target=hear)] + [threading.Thread(target=send, args=(connection,)) for connection in connections]
+        for thread in threads: thread.start()
+        def leave():
+            for connection in connections + [stream]: connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads: thread.join()
+        stack.callback(leave)
+        at = lambda: {session: position for session, (position, _) in service.sessions().items()}
+        two, *others = books
+        before = now = at()
+        end = time.monotonic() + 60
+        while now[two] < before[two] + 20000:
+            assert time.monotonic() < end, (before, now)
+            time.sleep(0.02)
+            now = at()
+        read = {session: now[session] - before[session] for session in now}
+        assert 0.5 < sum(read[session] for session in others) / read[two] < 1.7, read
+        assert all(read[session] > 1000 for session in others) and read[endless] > 100, read
+        service.call('GET', '/readyz', expect=503)
+        response = asks(service, 'The sun is hot.', refused + '/feed').getresponse()
+        answer = json.loads(response.read())
+        assert response.status == 429 and answer['error'] == 'QUEUE_FULL' and int(response.headers['Retry-After']) >= 1, answer
+        assert service.sessions()[refused] == (0, False)
+        v1.post(service, 'completions', prompt='One day', max_tokens=3)  # which does not wait for feeds
+
+
 def check(command, folder):
     check_together(command)
     check_queue(command)
     check_limits(command, folder)
     check_long_prompt(command)
     check_pieces(command)
+    check_feeds(command)

@@ -65,10 +65,10 @@ class Service:
         assert answer['error'] == name and answer['message'], (answer, str(body)[:100])
         return answer['message']
 
-    def begin(self, method, path, *headers, body=b''):
+    def begin(self, method, path, *headers, body=b'', token=TOKEN):
         """A connection on which a request was begun by hand."""
         connection = socket.create_connection(('127.0.0.1', self.port), timeout=60)
-        head = (f'{method} {path} HTTP/1.1', 'Host: x', f'Authorization: Bearer {TOKEN}', *headers, '', '')
+        head = (f'{method} {path} HTTP/1.1', 'Host: x', f'Authorization: Bearer {token}', *headers, '', '')
         connection.sendall('\r\n'.join(head).encode() + body)
         return connection
 
