@@ -60,6 +60,8 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
         await Do(context, memory, reply.Id, async (id, client, session, cancelled) =>
         {
             session.SetOptions(options);
+            long begun = session.Position;
+            string known = client.Known;
             await reply.Write(session, cancelled, async () =>
             {
                 if (!chat)
@@ -73,7 +75,12 @@ internal sealed class OpenAi(string modelName, Sessions sessions, Work work, lon
                 string written = "[" + string.Join(',', fresh.Select(message => message.GetRawText())) + "]";
                 await work.ReadChat(context, session, written, memory == "", cancelled);
                 client.Known = digest;
-            }, () => sessions.Keep(id, client, session));
+            }, () =>
+            {
+                if (Work.PositionOf(session, begun) != begun) return sessions.Keep(id, client, session);
+                client.Known = known; // nothing came
+                return Task.CompletedTask;
+            });
         });
     }
 

@@ -247,7 +247,18 @@ func (s *service) reply(reply *reply, memory string, options infini.Options, mes
 		if err := c.session.SetOptions(options); err != nil {
 			return err
 		}
-		reply.keep = func() error { return s.keep(id, c) }
+		begin, err := c.session.Position()
+		if err != nil {
+			return err
+		}
+		known := c.known
+		reply.keep = func() error {
+			if position, err := c.session.Position(); err == nil && position == begin { // nothing came
+				c.known = known
+				return nil
+			}
+			return s.keep(id, c)
+		}
 		if reply.chat {
 			fresh, digest := newMessages(messages, c.known)
 			c.known = "" // until they are read

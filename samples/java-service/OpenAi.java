@@ -101,6 +101,8 @@ final class OpenAi {
       Reply reply = new Reply(connection, chat, stream, usage, id, model);
       with(connection, memory, id, (name, client, call) -> {
         client.session.setOptions(options);
+        long begun = client.session.position();
+        String known = client.known;
         reply.write(client.session, call, work, () -> {
           if (!chat) {
             client.session.startGeneration();
@@ -113,7 +115,10 @@ final class OpenAi {
           String written = Requests.JSON.toJson(fresh);
           work.readChat(connection, client.session, written, memory.isEmpty(), call);
           client.known = digest;
-        }, () -> sessions.keep(name, client));
+        }, () -> {
+          if (Work.attempt(client.session::position, begun) != begun) sessions.keep(name, client);
+          else client.known = known; // nothing came
+        });
       });
     }
   }

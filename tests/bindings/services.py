@@ -439,6 +439,7 @@ def check(command, speaks_v1, book, kinds, turn):
             model = str(pathlib.Path(folder) / 'chat.gguf')  # which check_chat made
             with Service(command, model) as service:
                 v1.check_chat(service)
+                v1.check_turn(service)
                 v1.check_merging(service)
             for i in range(len(kinds)):
                 v1.check_memories(command, model, store(i))

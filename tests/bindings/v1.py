@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-from service import SOON, TOKEN, Service
+from service import SOON, TOKEN, Service, answer_of
 
 
 def post(service, path, expect=200, memory=None, **fields):
@@ -114,6 +114,8 @@ def check_memories(command, model, store):
         assert again and more < 100, more
         _, after_edit = ask(long, 'a reply that was cut', 'And Tom?', again, 'And then?')
         assert after_edit < 100, after_edit
+        chat(service, says(long, reply, 'Lily has a dog. ' * 40000), memory='lily', expect=400)  # too long: nothing of it is read or forgotten
+        assert ask(long, 'a reply', 'And Tom?', again, 'And then?', 'x', 'And now?')[1] < 100
         alone, other = ask('Something else')  # a client that sends no history
         assert other < 100
         header = post(service, 'chat/completions', messages=says('Hello'), max_tokens=5, memory='lily')
@@ -140,6 +142,39 @@ def check_memories(command, model, store):
         service.call('DELETE', '/v1/memories/lily', expect=204)
         service.call('GET', '/v1/memories/lily', expect=404)
         assert store.bytes('lily') is None
+
+
+def check_turn(service):
+    """Reading what is new and writing the reply is one turn of the memory: nothing of another request comes between."""
+    position = lambda name: service.sessions()['/sessions/memory:' + name][0]
+    book = {'messages': says('Lily has a dog. ' * 4000), 'max_tokens': 3, 'temperature': 0, 'logit_bias': {'2': -100}}
+    for name in ('alone', 'turn'):
+        chat(service, says('Who is Lily?'), memory=name)
+    begun = position('turn')
+    body = json.dumps(book | {'memory': 'turn'}).encode()
+    with service.begin('POST', '/v1/chat/completions', f'Content-Length: {len(body)}', body=body) as connection:
+        service.until('/sessions/memory:turn', True, begun)
+        answers = []
+        def other(ask):
+            while True:
+                try:
+                    answers.append(ask())
+                    return
+                except AssertionError as refused:
+                    assert '409' in str(refused) and 'busy' in str(refused), refused
+        threads = [threading.Thread(target=other, args=(ask,)) for ask in (
+            lambda: chat(service, says('And Tom?'), memory='turn')['usage']['total_tokens'],
+            lambda: service.call('POST', '/v1/memories/turn/feed', b'The sun is hot.') and 0)]
+        for thread in threads: thread.start()
+        status, answer = answer_of(connection)
+        for thread in threads: thread.join()
+    usage = answer['usage']
+    assert status == 200 and usage == post(service, 'chat/completions', memory='alone', **book)['usage'], answer
+    fed = position('alone')
+    service.call('POST', '/v1/memories/alone/feed', b'The sun is hot.')
+    assert position('turn') - begun == usage['total_tokens'] + sum(answers) + position('alone') - fed, (begun, usage, answers)
+    for name in ('alone', 'turn'):
+        service.call('DELETE', '/v1/memories/' + name, expect=204)
 
 
 def check_merging(service):
